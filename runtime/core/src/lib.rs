@@ -1,0 +1,19 @@
+//! The words and the rules of Stepback, with no I/O.
+//!
+//! Everything here is a function of its arguments: no clock, no file, no random source, no
+//! runtime. A manifest becomes a plan, a journal becomes a state, a state and an input become
+//! events and commands. What the world says comes in as inputs; what should be done to it goes
+//! out as commands, and the driver in `runtime/engine` is the only one who carries them out.
+
+pub mod call;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod resource;
+pub mod step;
+
+pub use call::{Call, Class, SettleMode};
+pub use event::Event;
+pub use failure::{Failure, FailureClass};
+pub use ids::*;
+pub use resource::{Facts, Resource, ResourceKind};
