@@ -139,6 +139,7 @@ calls! {
     DockerRemoveVolume "docker.remove-volume" { host: InstanceId, volume: DockerVolumeName },
     DockerMakeFileSystem "docker.make-filesystem" { host: InstanceId, volume: VolumeId, filesystem_type: String },
     DockerGrowFileSystem "docker.grow-filesystem" { host: InstanceId, volume: VolumeId },
+    EffectsReverse "effects.reverse" { effect: String },
     ClockNow "clock.now" {},
     ClockSleep "clock.sleep" { duration_ms: u64 },
 }
@@ -151,7 +152,7 @@ impl Call {
             Ec2Describe { .. } | Ec2Find { .. } | EbsDescribe { .. } | EbsFind { .. }
             | EbsDescribeSnapshot { .. } | EbsFindSnapshots { .. } | DockerInspectContainer { .. }
             | DockerListContainers { .. } | DockerInspectImage { .. } | DockerInspectVolume { .. }
-            | DockerFileSystem { .. } | DockerLogs { .. } | ClockNow {} => Class::Read,
+            | DockerFileSystem { .. } | DockerLogs { .. } | EffectsReverse { .. } | ClockNow {} => Class::Read,
             Ec2WaitState { .. } | EbsWaitVolume { .. } | EbsWaitSnapshot { .. }
             | DockerWaitHealthy { .. } | DockerWaitDevice { .. } | DockerWaitUnmounted { .. }
             | ClockSleep { .. } => Class::Wait,
@@ -216,7 +217,7 @@ impl Call {
             Ec2Describe { .. } | Ec2Find { .. } | EbsDescribe { .. } | EbsFind { .. }
             | EbsDescribeSnapshot { .. } | EbsFindSnapshots { .. } | DockerInspectContainer { .. }
             | DockerListContainers { .. } | DockerInspectImage { .. } | DockerInspectVolume { .. }
-            | DockerFileSystem { .. } | DockerLogs { .. } | ClockNow {} | Ec2WaitState { .. }
+            | DockerFileSystem { .. } | DockerLogs { .. } | EffectsReverse { .. } | ClockNow {} | Ec2WaitState { .. }
             | EbsWaitVolume { .. } | EbsWaitSnapshot { .. } | DockerWaitHealthy { .. }
             | DockerWaitDevice { .. } | DockerWaitUnmounted { .. } | ClockSleep { .. } => vec![],
         }
@@ -241,7 +242,7 @@ impl Call {
             Ec2Describe { .. } | Ec2Find { .. } | EbsDescribe { .. } | EbsFind { .. }
             | EbsDescribeSnapshot { .. } | EbsFindSnapshots { .. } | DockerInspectContainer { .. }
             | DockerListContainers { .. } | DockerInspectImage { .. } | DockerInspectVolume { .. }
-            | DockerFileSystem { .. } | DockerLogs { .. } | ClockNow {} | Ec2WaitState { .. }
+            | DockerFileSystem { .. } | DockerLogs { .. } | EffectsReverse { .. } | ClockNow {} | Ec2WaitState { .. }
             | EbsWaitVolume { .. } | EbsWaitSnapshot { .. } | DockerWaitHealthy { .. }
             | DockerWaitDevice { .. } | DockerWaitUnmounted { .. } | ClockSleep { .. } => None,
         }

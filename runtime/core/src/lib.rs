@@ -6,11 +6,19 @@
 //! out as commands, and the driver in `runtime/engine` is the only one who carries them out.
 
 pub mod call;
+pub mod diagnostic;
 pub mod event;
+pub mod expr;
 pub mod failure;
 pub mod ids;
+pub mod inputs;
+pub mod machine;
+pub mod manifest;
+pub mod plan;
 pub mod resource;
+pub mod state;
 pub mod step;
+mod transition;
 
 pub use call::{Call, Class, SettleMode};
 pub use event::Event;

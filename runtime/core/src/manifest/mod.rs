@@ -1,0 +1,258 @@
+//! Manifests: TOML in, a validated [`Manifest`] out, or every mistake at its place.
+//!
+//! Three stages: the text becomes TOML with spans, the TOML becomes a manifest's parts
+//! ([`read`], [`steps`]), and the parts are held against each other ([`check`]). What is invalid
+//! has no type: a `Manifest` in hand has unique step ids, an acyclic graph and one window.
+//! Whether the plugins exist and take these inputs is the plan's to say.
+
+mod check;
+mod read;
+mod steps;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::ids::StepId;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// No manifest is larger; a file that is, is something else.
+pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// The version of the manifest's format.
+pub const SCHEMA: i64 = 1;
+
+/// A validated operation manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The file's name as it was given.
+    pub name: String,
+    pub text: String,
+    pub operation: Operation,
+    pub inputs: BTreeMap<String, InputSpec>,
+    pub downtime: Downtime,
+    /// In the order written.
+    pub steps: Vec<Step>,
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// The `[operation]` table.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Operation {
+    pub name: String,
+    pub title: Option<String>,
+    /// Templates; evaluated before anything starts.
+    pub locks: Vec<String>,
+    pub timeout_ms: Option<u64>,
+}
+
+/// The `[downtime]` table.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Downtime {
+    pub budget_ms: Option<u64>,
+    pub on_overrun: OnOverrun,
+}
+
+impl Downtime {
+    /// The budget, if overrunning it rolls back.
+    pub fn rollback_after_ms(&self) -> Option<u64> {
+        match self.on_overrun {
+            OnOverrun::Rollback => self.budget_ms,
+            OnOverrun::Warn => None,
+        }
+    }
+}
+
+/// What an overrun downtime budget does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnOverrun {
+    #[default]
+    Rollback,
+    Warn,
+}
+
+/// One input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputSpec {
+    pub kind: InputKind,
+    pub pattern: Option<String>,
+    pub default: Option<Value>,
+    pub description: Option<String>,
+    pub span: Range<usize>,
+}
+
+/// The types an input can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    List,
+    Map,
+    Secret,
+}
+
+impl InputKind {
+    /// Every kind with its name in a manifest.
+    pub const NAMES: &'static [(&'static str, InputKind)] = &[
+        ("string", InputKind::String),
+        ("integer", InputKind::Integer),
+        ("number", InputKind::Number),
+        ("boolean", InputKind::Boolean),
+        ("list", InputKind::List),
+        ("map", InputKind::Map),
+        ("secret", InputKind::Secret),
+    ];
+
+    /// The name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            InputKind::String => "string",
+            InputKind::Integer => "integer",
+            InputKind::Number => "number",
+            InputKind::Boolean => "boolean",
+            InputKind::List => "list",
+            InputKind::Map => "map",
+            InputKind::Secret => "secret",
+        }
+    }
+}
+
+/// Which plugin's step a step uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Uses {
+    /// `plugin/step`: built in.
+    Builtin { plugin: String, step: String },
+    /// `./path.wasm#step`, relative to the manifest.
+    Path { path: String, step: String },
+}
+
+impl Uses {
+    /// What tells the plugin from others: its name or path.
+    pub fn plugin(&self) -> &str {
+        match self {
+            Uses::Builtin { plugin, .. } => plugin,
+            Uses::Path { path, .. } => path,
+        }
+    }
+
+    /// The step's name in the plugin.
+    pub fn step(&self) -> &str {
+        match self {
+            Uses::Builtin { step, .. } | Uses::Path { step, .. } => step,
+        }
+    }
+}
+
+impl std::fmt::Display for Uses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Uses::Builtin { plugin, step } => write!(f, "{plugin}/{step}"),
+            Uses::Path { path, step } => write!(f, "{path}#{step}"),
+        }
+    }
+}
+
+/// When a step runs, seen from the service it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// The service is up.
+    #[default]
+    Live,
+    /// The service may be down.
+    Downtime,
+    /// After the commit point.
+    Cleanup,
+}
+
+/// How often and how soon a step is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// In all, the first one included.
+    pub attempts: u32,
+    pub backoff_min_ms: u64,
+    pub backoff_max_ms: u64,
+}
+
+/// One `[[steps]]` entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    pub id: StepId,
+    pub uses: Uses,
+    pub title: Option<String>,
+    /// Strings may be templates.
+    pub with: Value,
+    pub phase: Phase,
+    /// As written; `None` means the step above.
+    pub needs: Option<Vec<StepId>>,
+    pub when: Option<String>,
+    pub for_each: Option<String>,
+    pub retry: Option<Retry>,
+    pub timeout_ms: Option<u64>,
+    pub irreversible: Option<String>,
+    pub spans: StepSpans,
+}
+
+/// Where a step's parts are in the text.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct StepSpans {
+    pub id: Range<usize>,
+    pub uses: Range<usize>,
+    pub with: Range<usize>,
+    /// Each key of `with`.
+    pub with_keys: BTreeMap<String, Range<usize>>,
+    pub needs: Vec<Range<usize>>,
+    pub phase: Range<usize>,
+    pub when: Range<usize>,
+    pub for_each: Range<usize>,
+}
+
+impl Manifest {
+    /// The direct dependencies of each step: `needs`, or the step written above; a cleanup step
+    /// comes after every step that is not one.
+    pub fn dependencies(&self) -> BTreeMap<StepId, Vec<StepId>> {
+        let mut above: Option<&StepId> = None;
+        let mut all = BTreeMap::new();
+        for step in &self.steps {
+            let direct = match &step.needs {
+                Some(needs) => needs.clone(),
+                None => above.into_iter().cloned().collect(),
+            };
+            all.insert(step.id.clone(), direct);
+            above = Some(&step.id);
+        }
+        all
+    }
+}
+
+/// Parse and validate a manifest.
+///
+/// # Errors
+/// Every mistake of the file, each with its place and what to write instead.
+pub fn parse(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
+    let fail = |list| Diagnostics { name: name.to_owned(), text: text.to_owned(), list };
+    if text.len() > MANIFEST_BYTES_MAX {
+        let message = format!("the file has {} bytes; a manifest has at most {MANIFEST_BYTES_MAX}", text.len());
+        let list = vec![Diagnostic::new(message)];
+        return Err(Diagnostics { name: name.to_owned(), text: String::new(), list });
+    }
+    let value = toml_span::parse(text).map_err(|error| {
+        let span = error.span.start..error.span.end;
+        fail(vec![
+            Diagnostic::at(span, format!("this is not TOML: {}", error.kind))
+                .help("see https://toml.io for how TOML is written"),
+        ])
+    })?;
+    let mut found = vec![];
+    let manifest = read::manifest(name, text, &value, &mut found);
+    if let Some(manifest) = &manifest {
+        check::all(manifest, &mut found);
+    }
+    match manifest {
+        Some(manifest) if found.is_empty() => Ok(manifest),
+        _ => {
+            found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
+            Err(fail(found))
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Reading `[[steps]]`.
+
+use super::read::{DURATION_HELP, Reader, duration_ms, span_of, to_json, wrong_type};
+use super::*;
+
+type Toml<'a> = toml_span::Value<'a>;
+
+pub(super) fn all(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Vec<Step> {
+    let Some(list) = value.as_array() else {
+        found.push(wrong_type(value, "steps", "a list of tables, `[[steps]]`"));
+        return vec![];
+    };
+    if list.is_empty() {
+        found.push(Diagnostic::at(span_of(value), "a manifest needs at least one step"));
+    }
+    list.iter().filter_map(|value| one(value, found)).collect()
+}
+
+fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
+    let mut reader = Reader::new(value, "a step", found)?;
+    let mut spans = StepSpans::default();
+    let id = reader.required("id", found);
+    let uses = reader.required("uses", found);
+    let title = reader.string("title", found).map(|(text, _)| text);
+    let phase = phase(&mut reader, &mut spans, found);
+    let needs = needs(&mut reader, &mut spans, found);
+    let mut expression = |key, span: &mut Range<usize>, found: &mut Vec<Diagnostic>| {
+        let (text, at) = reader.string(key, found)?;
+        *span = at;
+        Some(text)
+    };
+    let when = expression("when", &mut spans.when, found);
+    let for_each = expression("for_each", &mut spans.for_each, found);
+    let timeout_ms = reader.duration("timeout", found);
+    let irreversible = reader.string("irreversible", found).map(|(text, _)| text);
+    let retry = reader.get("retry").and_then(|value| retry(value, found));
+    let with = with(&mut reader, &mut spans, found);
+    reader.finish(found);
+    let (id, id_span) = id?;
+    let (uses, uses_span) = uses?;
+    if !is_id(&id) {
+        let message = format!("`{id}` can't be a step's id");
+        let help = "use lower-case letters, digits and `-`, a letter first";
+        found.push(Diagnostic::at(id_span.clone(), message).help(help));
+    }
+    let uses = match parse_uses(&uses) {
+        Ok(uses) => uses,
+        Err(why) => {
+            let help = "write `plugin/step`, or `./file.wasm#step` for a plugin of your own";
+            found.push(Diagnostic::at(uses_span, why).help(help));
+            return None;
+        }
+    };
+    spans.id = id_span;
+    spans.uses = uses_span;
+    let id = StepId(id);
+    Some(Step {
+        id,
+        uses,
+        title,
+        with,
+        phase,
+        needs,
+        when,
+        for_each,
+        retry,
+        timeout_ms,
+        irreversible,
+        spans,
+    })
+}
+
+fn is_id(id: &str) -> bool {
+    id.starts_with(|c: char| c.is_ascii_lowercase())
+        && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn parse_uses(text: &str) -> Result<Uses, String> {
+    if text.starts_with("oci://") {
+        return Err("plugins from a registry are not supported yet".into());
+    }
+    if let Some((path, step)) = text.rsplit_once('#') {
+        if path.is_empty() || step.is_empty() {
+            return Err(format!("`{text}` names no file or no step"));
+        }
+        return Ok(Uses::Path { path: path.into(), step: step.into() });
+    }
+    match text.split_once('/') {
+        Some((plugin, step)) if is_id(plugin) && is_id(step) => {
+            Ok(Uses::Builtin { plugin: plugin.into(), step: step.into() })
+        }
+        _ => Err(format!("`{text}` does not name a plugin's step")),
+    }
+}
+
+fn phase(
+    reader: &mut Reader<'_, '_>,
+    spans: &mut StepSpans,
+    found: &mut Vec<Diagnostic>,
+) -> Phase {
+    let Some((text, span)) = reader.string("phase", found) else { return Phase::Live };
+    spans.phase = span.clone();
+    match text.as_str() {
+        "live" => Phase::Live,
+        "downtime" => Phase::Downtime,
+        "cleanup" => Phase::Cleanup,
+        other => {
+            let help = "write \"live\", \"downtime\" or \"cleanup\"";
+            found.push(Diagnostic::at(span, format!("`{other}` is not a phase")).help(help));
+            Phase::Live
+        }
+    }
+}
+
+fn needs(
+    reader: &mut Reader<'_, '_>,
+    spans: &mut StepSpans,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Vec<StepId>> {
+    let value = reader.get("needs")?;
+    let Some(list) = value.as_array() else {
+        found.push(wrong_type(value, "needs", "a list of step ids"));
+        return None;
+    };
+    let mut ids = vec![];
+    for value in list {
+        match value.as_str() {
+            Some(id) => {
+                ids.push(StepId::from(id));
+                spans.needs.push(span_of(value));
+            }
+            None => found.push(wrong_type(value, "needs", "a list of step ids")),
+        }
+    }
+    Some(ids)
+}
+
+fn with(
+    reader: &mut Reader<'_, '_>,
+    spans: &mut StepSpans,
+    found: &mut Vec<Diagnostic>,
+) -> Value {
+    let Some(value) = reader.get("with") else { return Value::Object(Default::default()) };
+    spans.with = span_of(value);
+    match value.as_table() {
+        Some(table) => {
+            spans.with_keys =
+                table.iter().map(|(key, value)| (key.name.to_string(), span_of(value))).collect();
+        }
+        None => found.push(wrong_type(value, "with", "a table")),
+    }
+    to_json(value)
+}
+
+fn retry(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Retry> {
+    let mut reader = Reader::new(value, "`retry`", found)?;
+    let attempts = match reader.get("attempts") {
+        None => 3,
+        Some(value) => match value.as_integer() {
+            Some(number @ 1..=100) => number as u32,
+            _ => {
+                let message = "`attempts` must be a whole number from 1 to 100";
+                found.push(Diagnostic::at(span_of(value), message));
+                3
+            }
+        },
+    };
+    let backoff = match reader.string("backoff", found) {
+        None => Some((1_000, 30_000)),
+        Some((text, span)) => {
+            let range = text.split_once("..").unwrap_or((&text, &text));
+            let range = duration_ms(range.0).zip(duration_ms(range.1));
+            let range = range.filter(|(min, max)| min <= max);
+            if range.is_none() {
+                let message = format!("`{text}` is not a backoff");
+                let help = format!("write `1s..30s`: {DURATION_HELP}");
+                found.push(Diagnostic::at(span, message).help(help));
+            }
+            range
+        }
+    };
+    reader.finish(found);
+    let (backoff_min_ms, backoff_max_ms) = backoff?;
+    Some(Retry { attempts, backoff_min_ms, backoff_max_ms })
+}

@@ -1,0 +1,191 @@
+//! The plan: a manifest that fits its plugins, with its graph, its window and its point of no return.
+
+use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
+use crate::expr;
+use crate::ids::StepId;
+use crate::manifest::{Manifest, Phase, Step};
+use crate::step::StepInfo;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What a manifest's plugins offer: `plugin()` of each `uses` to its steps.
+pub type Offers = BTreeMap<String, Vec<StepInfo>>;
+
+/// A validated manifest with what its plugins say of each step.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    manifest: Manifest,
+    /// Indexes into the manifest's steps, each after all it depends on.
+    order: Vec<usize>,
+    index: BTreeMap<StepId, usize>,
+    dependencies: BTreeMap<StepId, Vec<StepId>>,
+    infos: BTreeMap<StepId, StepInfo>,
+}
+
+impl Plan {
+    /// Hold the manifest against its plugins.
+    ///
+    /// # Errors
+    /// Every step that a plugin does not offer, whose inputs break its schema, or that is
+    /// irreversible without saying so.
+    pub fn new(manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
+        let mut found = vec![];
+        let mut infos = BTreeMap::new();
+        for step in &manifest.steps {
+            let Some(offered) = offers.get(step.uses.plugin()) else {
+                let message = format!("there is no plugin `{}`", step.uses.plugin());
+                let help = suggest(step.uses.plugin(), offers.keys().map(String::as_str));
+                found.push(Diagnostic::at(step.spans.uses.clone(), message).help(help));
+                continue;
+            };
+            let Some(info) = offered.iter().find(|info| info.name == step.uses.step()) else {
+                let plugin = step.uses.plugin();
+                let message = format!("plugin `{plugin}` has no step `{}`", step.uses.step());
+                let names: Vec<&str> = offered.iter().map(|info| info.name.as_str()).collect();
+                let help = suggest(step.uses.step(), names);
+                found.push(Diagnostic::at(step.spans.uses.clone(), message).help(help));
+                continue;
+            };
+            declared(step, info, &mut found);
+            inputs(step, info, &mut found);
+            infos.insert(step.id.clone(), info.clone());
+        }
+        if !found.is_empty() {
+            found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
+            let (name, text) = (manifest.name.clone(), manifest.text.clone());
+            return Err(Diagnostics { name, text, list: found });
+        }
+        Ok(Self::assemble(manifest, infos))
+    }
+
+    fn assemble(manifest: Manifest, infos: BTreeMap<StepId, StepInfo>) -> Plan {
+        let dependencies = manifest.dependencies();
+        let index: BTreeMap<StepId, usize> =
+            manifest.steps.iter().enumerate().map(|(i, step)| (step.id.clone(), i)).collect();
+        let mut order: Vec<usize> = vec![];
+        let mut placed = vec![false; manifest.steps.len()];
+        while order.len() < manifest.steps.len() {
+            let before = order.len();
+            for (i, step) in manifest.steps.iter().enumerate() {
+                let ready = dependencies[&step.id].iter().all(|need| placed[index[need]]);
+                if !placed[i] && ready {
+                    placed[i] = true;
+                    order.push(i);
+                }
+            }
+            assert!(order.len() > before, "a manifest's graph has no cycle");
+        }
+        Plan { manifest, order, index, dependencies, infos }
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Every step, each after all it depends on.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> + Clone {
+        self.order.iter().map(|i| &self.manifest.steps[*i])
+    }
+
+    /// One step.
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.index.get(id).map(|i| &self.manifest.steps[*i])
+    }
+
+    /// What the plugin says of a step.
+    pub fn info(&self, id: &StepId) -> Option<&StepInfo> {
+        self.infos.get(id)
+    }
+
+    /// The steps that must be complete before this one starts.
+    pub fn dependencies(&self, id: &StepId) -> &[StepId] {
+        self.dependencies.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The steps that wait for this one directly.
+    pub fn dependents(&self, id: &StepId) -> Vec<StepId> {
+        let waits = |(other, needs): (&StepId, &Vec<StepId>)| {
+            needs.contains(id).then(|| other.clone())
+        };
+        self.dependencies.iter().filter_map(waits).collect()
+    }
+
+    /// Whether the step is in the downtime window.
+    pub fn is_window(&self, id: &StepId) -> bool {
+        self.step(id).is_some_and(|step| step.phase == Phase::Downtime)
+    }
+
+    /// Whether the step comes after the commit point.
+    pub fn is_cleanup(&self, id: &StepId) -> bool {
+        self.step(id).is_some_and(|step| step.phase == Phase::Cleanup)
+    }
+
+    /// The first irreversible step that a step which may fail comes after, cleanup left out.
+    pub fn point_of_no_return(&self) -> Option<&StepId> {
+        let body: Vec<&Step> = self.steps().filter(|step| step.phase != Phase::Cleanup).collect();
+        let at = body.iter().position(|step| step.irreversible.is_some())?;
+        (at + 1 < body.len()).then(|| &body[at].id)
+    }
+}
+
+fn declared(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
+    if !info.reversible && step.irreversible.is_none() {
+        let message = format!("`{}` can't be undone, and the step does not say so", step.uses);
+        let help = "add `irreversible = \"why that is acceptable\"`";
+        found.push(Diagnostic::at(step.spans.uses.clone(), message).help(help));
+    }
+}
+
+/// Check `with` against the plugin's schema as far as it is known without evaluating.
+fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
+    let validator = match jsonschema::validator_for(&info.input_schema) {
+        Ok(validator) => validator,
+        Err(error) => {
+            let message = format!("the plugin's schema of `{}` is broken: {error}", step.uses);
+            found.push(Diagnostic::at(step.spans.uses.clone(), message));
+            return;
+        }
+    };
+    let properties = info.input_schema.get("properties").and_then(Value::as_object);
+    let names: Vec<&str> = properties.map_or(vec![], |p| p.keys().map(String::as_str).collect());
+    for key in step.with.as_object().into_iter().flatten().map(|(key, _)| key) {
+        if properties.is_some() && !names.contains(&key.as_str()) {
+            let span = step.spans.with_keys.get(key).unwrap_or(&step.spans.with).clone();
+            let message = format!("`{}` takes no input `{key}`", step.uses);
+            found.push(Diagnostic::at(span, message).help(suggest(key, names.clone())));
+        }
+    }
+    for error in validator.iter_errors(&step.with) {
+        let path = error.instance_path().to_string();
+        if holds_template(step.with.pointer(&path)) || error.to_string().contains("dditional propert") {
+            continue;
+        }
+        let key = path.split('/').nth(1).unwrap_or_default();
+        let span = step.spans.with_keys.get(key).unwrap_or(&step.spans.with);
+        let span = if span.is_empty() { &step.spans.uses } else { span };
+        let message = format!("`with` does not fit `{}`: {error}", step.uses);
+        found.push(Diagnostic::at(span.clone(), message));
+    }
+}
+
+/// What an expression will make of a value can't be known before it is evaluated.
+fn holds_template(value: Option<&Value>) -> bool {
+    matches!(value, Some(Value::String(text)) if expr::is_template(text))
+}
+
+/// Check an evaluated `with` against the plugin's schema.
+///
+/// # Errors
+/// What does not fit, as one sentence.
+pub fn check_with(info: &StepInfo, with: &Value) -> Result<(), String> {
+    let validator = jsonschema::validator_for(&info.input_schema).map_err(|e| e.to_string())?;
+    let errors: Vec<String> = validator
+        .iter_errors(with)
+        .map(|error| match error.instance_path().to_string() {
+            path if path.is_empty() => error.to_string(),
+            path => format!("{}: {error}", path.trim_start_matches('/')),
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+}

@@ -1,0 +1,306 @@
+//! The state of an operation: the fold of its journal, and nothing else (R2).
+//!
+//! [`State::apply`] is the one transition table. An event that is not legal where it stands is an
+//! [`IllegalEvent`]; it is never skipped. The fold does not know the plan, so that a journal can
+//! be read long after its manifest's plugins are gone; what the plan means is `decide`'s.
+
+use crate::call::{Call, Class};
+use crate::event::{
+    AttemptResult, Cause, Event, FinalStatus, Kept, NotRestored, Pinned, Record, UndoResult,
+    Verdict,
+};
+use crate::failure::Failure;
+use crate::ids::*;
+use crate::resource::{Facts, Resource};
+use crate::step::{Change, EffectOutcome, Past, PastEffect};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Where an operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Queued,
+    Refused,
+    Running,
+    RollingBack,
+    Succeeded,
+    RolledBack,
+    RollbackFailed,
+}
+
+impl Status {
+    /// Whether nothing more will happen by itself.
+    pub fn is_final(self) -> bool {
+        match self {
+            Status::Queued | Status::Running | Status::RollingBack => false,
+            Status::Refused | Status::Succeeded | Status::RolledBack | Status::RollbackFailed => {
+                true
+            }
+        }
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepStatus {
+    Pending,
+    Skipped,
+    Running,
+    WaitingRetry,
+    Done,
+    Failed,
+    Undoing,
+    Undone,
+    Kept,
+    UndoFailed,
+    Leftover,
+}
+
+/// One host call as the journal has it, for replay.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RecordedCall {
+    Answered { call: Call, at: UnixMs, result: Result<Value, Failure> },
+    /// An index into [`StepState::effects`].
+    Effect { index: usize },
+}
+
+/// The attempt that has started and not finished.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAttempt {
+    pub id: AttemptId,
+    pub started_at: UnixMs,
+    pub calls: Vec<RecordedCall>,
+}
+
+/// One step's instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepState {
+    pub status: StepStatus,
+    pub with: Value,
+    pub attempts: Attempt,
+    pub undo_attempts: Attempt,
+    pub open: Option<OpenAttempt>,
+    pub effects: Vec<PastEffect>,
+    pub output: Option<Value>,
+    pub error: Option<Failure>,
+    /// Why the last undo attempt did not work.
+    pub undo_error: Option<String>,
+    /// Why what its undo left is harmless.
+    pub kept: Option<String>,
+    /// What the current undo was told.
+    pub past: Option<Past>,
+    pub not_before: Option<UnixMs>,
+    pub started_at: Option<UnixMs>,
+    pub finished_at: Option<UnixMs>,
+    /// The place in the order in which steps started.
+    pub order: usize,
+}
+
+impl StepState {
+    fn new(status: StepStatus, with: Value, order: usize, at: UnixMs) -> Self {
+        Self {
+            status,
+            with,
+            attempts: Attempt(0),
+            undo_attempts: Attempt(0),
+            open: None,
+            effects: vec![],
+            output: None,
+            error: None,
+            undo_error: None,
+            kept: None,
+            past: None,
+            not_before: None,
+            started_at: Some(at),
+            finished_at: None,
+            order,
+        }
+    }
+
+    /// Whether the step has an effect that is not known to have been refused (R6).
+    pub fn needs_undo(&self) -> bool {
+        self.effects.iter().any(|effect| {
+            effect.id.of.direction == Direction::Do
+                && !matches!(effect.outcome, EffectOutcome::Refused(_))
+        })
+    }
+
+    /// Every resource the step's effects touched.
+    pub fn touched(&self) -> impl Iterator<Item = &Resource> {
+        self.effects.iter().flat_map(|effect| effect.changes.iter().map(|c| &c.resource))
+    }
+}
+
+/// The fold of an operation's journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub status: Status,
+    pub pinned: Option<Pinned>,
+    pub created_at: UnixMs,
+    pub started_at: Option<UnixMs>,
+    pub finished_at: Option<UnixMs>,
+    pub last_seq: Seq,
+    pub refusals: Vec<String>,
+    pub cancel: Option<(String, Option<String>)>,
+    pub cause: Option<Cause>,
+    pub why: Option<String>,
+    pub verdict: Option<Verdict>,
+    pub steps: BTreeMap<StepKey, StepState>,
+    pub expanded: BTreeMap<StepId, Vec<(EachKey, Value)>>,
+    pub committed: bool,
+    pub downtime_started_at: Option<UnixMs>,
+    pub downtime_ms: Option<u64>,
+    /// The first `before` of each resource, in the order in which they were first touched.
+    pub baselines: Vec<(Resource, Facts)>,
+    pub not_restored: Vec<NotRestored>,
+    pub kept: Vec<Kept>,
+    pub outputs: BTreeMap<String, Value>,
+}
+
+/// An event that can't follow what came before it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("event {seq} ({event}) is not legal here: {why}", seq = .seq.0)]
+pub struct IllegalEvent {
+    pub seq: Seq,
+    pub event: &'static str,
+    pub why: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            status: Status::Queued,
+            pinned: None,
+            created_at: UnixMs(0),
+            started_at: None,
+            finished_at: None,
+            last_seq: Seq(0),
+            refusals: vec![],
+            cancel: None,
+            cause: None,
+            why: None,
+            verdict: None,
+            steps: BTreeMap::new(),
+            expanded: BTreeMap::new(),
+            committed: false,
+            downtime_started_at: None,
+            downtime_ms: None,
+            baselines: vec![],
+            not_restored: vec![],
+            kept: vec![],
+            outputs: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// The state after these records.
+    pub fn fold(records: &[Record]) -> Result<State, IllegalEvent> {
+        let mut state = State::default();
+        for record in records {
+            state.apply(record)?;
+        }
+        Ok(state)
+    }
+
+    /// Whether this operation made the resource (its baseline is absent).
+    pub fn created(&self, resource: &Resource) -> bool {
+        if let Resource::FileSystem { volume, .. } = resource
+            && self.created(&Resource::Volume { id: volume.clone() })
+        {
+            return true;
+        }
+        self.baselines.iter().any(|(known, facts)| known == resource && facts.is_absent())
+    }
+
+    /// Whether a call has no inverse here: † on something the operation did not create itself.
+    pub fn is_irreversible(&self, call: &Call, changes: &[Change]) -> bool {
+        call.class() == Class::Irreversible
+            && !matches!(call, Call::DockerRunOnce { .. } if changes.is_empty())
+            && !changes.iter().all(|change| self.created(&change.resource))
+    }
+
+    /// The effects whose answer is still outstanding, or `None` for a finished one.
+    pub fn effect(&self, id: &CallId) -> Option<&PastEffect> {
+        self.steps.get(&id.of.step)?.effects.iter().find(|effect| effect.id == *id)
+    }
+
+    /// Attempts that have started and not finished.
+    pub fn open_attempts(&self) -> impl Iterator<Item = &OpenAttempt> {
+        self.steps.values().filter_map(|step| step.open.as_ref())
+    }
+
+    pub(crate) fn open_attempt(&mut self, of: &AttemptId) -> Result<&mut StepState, String> {
+        let step = self.steps.get_mut(&of.step).ok_or("the step has not started")?;
+        match &step.open {
+            Some(open) if open.id == *of => Ok(step),
+            _ => Err("this attempt is not open".to_owned()),
+        }
+    }
+
+    pub(crate) fn note_baseline(&mut self, resource: &Resource, before: &Facts) {
+        let made_here = matches!(resource, Resource::FileSystem { .. }) && self.created(resource);
+        let unnamed = matches!(resource, Resource::Created { .. });
+        if unnamed || made_here || self.baselines.iter().any(|(known, _)| known == resource) {
+            return;
+        }
+        self.baselines.push((resource.clone(), before.clone()));
+    }
+
+    pub(crate) fn new_step(&mut self, key: &StepKey, status: StepStatus, with: Value, at: UnixMs) {
+        let order = self.steps.len();
+        self.steps.insert(key.clone(), StepState::new(status, with, order, at));
+    }
+}
+
+impl Event {
+    /// The event's name, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Created(_) => "created",
+            Event::Refused { .. } => "refused",
+            Event::Started => "started",
+            Event::CancelRequested { .. } => "cancel-requested",
+            Event::StepExpanded { .. } => "step-expanded",
+            Event::StepSkipped { .. } => "step-skipped",
+            Event::StepStarted { .. } => "step-started",
+            Event::AttemptStarted { .. } => "attempt-started",
+            Event::CallAnswered { .. } => "call-answered",
+            Event::CallStarted { .. } => "call-started",
+            Event::CallFinished { .. } => "call-finished",
+            Event::AttemptFinished { .. } => "attempt-finished",
+            Event::RetryScheduled { .. } => "retry-scheduled",
+            Event::DowntimeStarted => "downtime-started",
+            Event::DowntimeEnded { .. } => "downtime-ended",
+            Event::Committed => "committed",
+            Event::RollbackStarted { .. } => "rollback-started",
+            Event::UndoStarted { .. } => "undo-started",
+            Event::UndoEnded { .. } => "undo-ended",
+            Event::Verified { .. } => "verified",
+            Event::Finished { .. } => "finished",
+        }
+    }
+}
+
+pub(crate) fn final_status(status: FinalStatus) -> Status {
+    match status {
+        FinalStatus::Succeeded => Status::Succeeded,
+        FinalStatus::RolledBack => Status::RolledBack,
+        FinalStatus::RollbackFailed => Status::RollbackFailed,
+    }
+}
+
+pub(crate) fn undo_status(result: &UndoResult) -> StepStatus {
+    match result {
+        UndoResult::Undone => StepStatus::Undone,
+        UndoResult::Kept(_) => StepStatus::Kept,
+        UndoResult::Failed(_) => StepStatus::UndoFailed,
+    }
+}
+
+pub(crate) fn is_output(result: &AttemptResult) -> bool {
+    matches!(result, AttemptResult::Output(_))
+}
