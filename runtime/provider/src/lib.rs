@@ -1,1 +1,65 @@
-//! To come.
+//! What stands behind the host functions: one trait, and what implements it.
+//!
+//! A provider is asked for one [`Call`] at a time. It never retries an effect by itself, never
+//! guesses an outcome, and tells three things apart: done, refused (proof that nothing happened)
+//! and unknown. It knows nothing of journals, plans or guests.
+
+pub mod simulated;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, Token};
+use tokio_util::sync::CancellationToken;
+
+/// What an effect is made under.
+#[derive(Clone, Debug)]
+pub struct EffectContext {
+    pub operation: OperationId,
+    /// The idempotence token, stamped on what is created.
+    pub token: Token,
+    /// The lease's epoch; a provider that can refuses an older one than it has seen.
+    pub epoch: Epoch,
+    /// Whether an undo asks.
+    pub undo: bool,
+    /// Ends an interruptible effect (a pull) early; its outcome is then settled by looking.
+    pub cancel: CancellationToken,
+}
+
+/// What asking the world told of an effect whose answer was lost (R3).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    Done(Value),
+    NotHappened,
+    CantKnow(String),
+}
+
+/// A world that operations can change.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The provider's name in `stepback.toml`.
+    fn name(&self) -> &str;
+
+    /// Which world this is: account, region, engine ids (R14).
+    async fn identity(&self) -> Result<Value, Failure>;
+
+    /// Answer a call of class *read*.
+    async fn read(&self, call: &Call) -> Result<Value, Failure>;
+
+    /// Answer a call of class *wait*; dropping the future ends the wait.
+    async fn wait(&self, call: &Call) -> Result<Value, Failure>;
+
+    /// Make an effect, once.
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome;
+
+    /// Find out what became of an effect whose answer was lost.
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled;
+
+    /// The facts that count of a resource, transitional states waited out (bounded).
+    ///
+    /// [`Resource::Created`] is found by its stamp.
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure>;
+
+    /// What carries one of these stamps, with the stamp it carries.
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure>;
+}

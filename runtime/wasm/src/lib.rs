@@ -1,1 +1,29 @@
-//! To come.
+//! The sandbox: compiles, caches and runs the components that steps are made of.
+//!
+//! A guest reaches the world through one path only ([`HostPort`]), after its grant and the mode
+//! it runs in were checked; everything else is denied. What a guest may use is bounded: memory,
+//! stack, its own time, what it answers and what it logs, and a guest that passes a bound ends
+//! with a [`GuestFault`] that says which.
+//!
+//! Deliberately absent: what stands behind the port. Journaling, providers and the meaning of an
+//! effect belong to `runtime/engine` and `runtime/provider`.
+
+mod bindings;
+mod cache;
+mod fault;
+mod guest;
+mod host;
+mod invocation;
+mod limits;
+mod load;
+mod plugin;
+mod port;
+mod runtime;
+mod wasi;
+
+pub use fault::{GuestFault, PluginError};
+pub use invocation::{Grants, Interface, Invocation, Mode, StopSignal};
+pub use limits::Limits;
+pub use plugin::Plugin;
+pub use port::{HostPort, LogLevel, Reversed};
+pub use runtime::{Runtime, RuntimeConfig};

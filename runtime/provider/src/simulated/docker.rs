@@ -1,0 +1,249 @@
+//! Effects on containers, images and Docker volumes, with the Engine API's own status codes
+//! (Docker docs, *Docker Engine API*).
+
+use super::ec2::{grow, make, refused};
+use super::read::{container, container_json, engine, misplaced, missing};
+use super::world::{Container, DockerVolume, Engine, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use stepback_core::call::{ContainerSpec, run_once_name};
+use stepback_core::{Call, Failure, InstanceId, Token};
+
+type Answer = Result<Value, Failure>;
+
+fn engine_mut<'a>(world: &'a mut World, host: &InstanceId) -> Result<&'a mut Engine, Failure> {
+    engine(world, host.as_str())?;
+    let found = world.engines.get_mut(host.as_str());
+    found.ok_or_else(|| missing("ECONNREFUSED", &format!("Docker Engine on {host}")))
+}
+
+fn container_mut<'a>(
+    world: &'a mut World,
+    host: &InstanceId,
+    name: &str,
+) -> Result<&'a mut Container, Failure> {
+    let found = engine_mut(world, host)?.containers.get_mut(name);
+    found.ok_or_else(|| missing("404", &format!("container `{name}` on {host}")))
+}
+
+pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
+    match call {
+        Call::DockerPullImage { host, image } => {
+            let digest = world.registry.get(image.as_str()).map(|image| image.digest.clone());
+            let digest = digest.ok_or_else(|| {
+                refused("404", format!("manifest for `{image}` not found: manifest unknown"))
+            })?;
+            engine_mut(world, host)?.images.insert(image.0.clone(), digest.clone());
+            Ok(json!({ "reference": image, "digest": digest }))
+        }
+        Call::DockerRemoveImage { host, image } => {
+            match engine_mut(world, host)?.images.remove(image.as_str()) {
+                Some(_) => Ok(Value::Null),
+                None => Err(missing("404", &format!("image `{image}` on {host}"))),
+            }
+        }
+        Call::DockerCreateContainer { host, container, spec } => {
+            create(world, host, container.as_str(), spec, token)
+        }
+        Call::DockerStartContainer { host, container } => start(world, host, container.as_str()),
+        Call::DockerStopContainer { host, container, .. } => {
+            let found = container_mut(world, host, container.as_str())?;
+            if found.running {
+                found.running = false;
+                found.exit_code = Some(0);
+            }
+            shown(world, host, container.as_str())
+        }
+        Call::DockerRenameContainer { host, container, to } => {
+            let engine = engine_mut(world, host)?;
+            if engine.containers.contains_key(to.as_str()) {
+                return Err(refused("409", format!("the name `{to}` is in use on {host}")));
+            }
+            let found = engine.containers.remove(container.as_str());
+            let found =
+                found.ok_or_else(|| missing("404", &format!("container `{container}` on {host}")))?;
+            engine.containers.insert(to.0.clone(), found);
+            Ok(Value::Null)
+        }
+        Call::DockerUpdateContainer { host, container, restart } => {
+            container_mut(world, host, container.as_str())?.spec.restart = restart.clone();
+            Ok(Value::Null)
+        }
+        Call::DockerRemoveContainer { host, container } => {
+            if container_mut(world, host, container.as_str())?.running {
+                return Err(refused("409", format!("container `{container}` is running")));
+            }
+            engine_mut(world, host)?.containers.remove(container.as_str());
+            Ok(Value::Null)
+        }
+        Call::DockerRunOnce { host, spec, .. } => run_once(world, host, spec, token),
+        Call::DockerCreateVolume { host, volume, options } => {
+            create_volume(world, host, volume.as_str(), options, token)
+        }
+        Call::DockerRemoveVolume { host, volume } => remove_volume(world, host, volume.as_str()),
+        Call::DockerMakeFileSystem { host, volume, filesystem_type } => {
+            attached(world, host, volume.as_str())?;
+            make(world, volume, filesystem_type)
+        }
+        Call::DockerGrowFileSystem { host, volume } => {
+            attached(world, host, volume.as_str())?;
+            grow(world, volume)
+        }
+        other => Err(misplaced(other)),
+    }
+}
+
+fn shown(world: &World, host: &InstanceId, name: &str) -> Answer {
+    let found = container(world, host.as_str(), name)?;
+    Ok(container_json(world, name, found))
+}
+
+fn attached(world: &World, host: &InstanceId, volume: &str) -> Result<(), Failure> {
+    engine(world, host.as_str())?;
+    let found = world.volumes.get(volume);
+    let here = found.is_some_and(|v| v.attachments.iter().any(|a| a.instance == host.0));
+    if here { Ok(()) } else { Err(refused("500", format!("{volume} is not attached to {host}"))) }
+}
+
+/// Fill what was not given from the container it is like.
+fn complete(world: &World, spec: &ContainerSpec) -> Result<ContainerSpec, Failure> {
+    let mut whole = spec.clone();
+    let Some(like) = whole.like.take() else {
+        if whole.restart.is_empty() {
+            whole.restart = "no".into();
+        }
+        return Ok(whole);
+    };
+    let model = container(world, &like.host, &like.container)?.spec.clone();
+    if whole.image.is_empty() {
+        whole.image = model.image;
+    }
+    if whole.command.is_empty() {
+        whole.command = model.command;
+    }
+    if whole.mounts.is_empty() {
+        whole.mounts = model.mounts;
+    }
+    if whole.ports.is_empty() {
+        whole.ports = model.ports;
+    }
+    if whole.restart.is_empty() {
+        whole.restart = model.restart;
+    }
+    for (key, value) in model.env {
+        whole.env.entry(key).or_insert(value);
+    }
+    Ok(whole)
+}
+
+fn create(
+    world: &mut World,
+    host: &InstanceId,
+    name: &str,
+    spec: &ContainerSpec,
+    token: &Token,
+) -> Answer {
+    let spec = complete(world, spec)?;
+    let engine = engine_mut(world, host)?;
+    if engine.containers.contains_key(name) {
+        return Err(refused("409", format!("the name `{name}` is in use on {host}")));
+    }
+    let digest = engine.images.get(&spec.image).cloned();
+    let digest =
+        digest.ok_or_else(|| refused("404", format!("no such image on {host}: {}", spec.image)))?;
+    // As Docker does: a named volume that is not there is made, empty and without options.
+    for mount in &spec.mounts {
+        engine
+            .volumes
+            .entry(mount.volume.clone())
+            .or_insert_with(|| DockerVolume { options: BTreeMap::new(), stamp: None });
+    }
+    let stamp = Some(token.0.clone());
+    let made = Container { spec, digest, running: false, exit_code: None, stamp };
+    engine.containers.insert(name.to_owned(), made);
+    shown(world, host, name)
+}
+
+/// A start mounts the container's volumes, so each device must be there and used by nobody else.
+fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
+    let found = container(world, host.as_str(), name)?;
+    if found.running {
+        return shown(world, host, name);
+    }
+    for mount in found.spec.mounts.clone() {
+        let engine = engine(world, host.as_str())?;
+        let named = engine.volumes.get(&mount.volume);
+        let Some(device) = named.and_then(|volume| volume.options.get("device")).cloned() else {
+            continue;
+        };
+        let on = named.and_then(|volume| world.device_of(volume));
+        let here = on.is_some_and(|(_, v)| v.attachments.iter().any(|a| a.instance == host.0));
+        let (true, Some((id, volume))) = (here, on) else {
+            let message = format!("error while mounting volume `{}`: no such device {device}", mount.volume);
+            return Err(refused("500", message));
+        };
+        let kind = volume.filesystem.as_ref().map_or("none", |fs| fs.kind.as_str());
+        let wanted = named.and_then(|v| v.options.get("type")).map_or("", String::as_str);
+        if kind != wanted {
+            let message = format!("mounting {device} as {wanted} failed: it holds {kind}");
+            return Err(refused("500", message));
+        }
+        if let Some(other) = world.mounted_by(host.as_str(), id).first() {
+            let message = format!("{device} is mounted by container `{other}`");
+            return Err(refused("500", message));
+        }
+    }
+    let found = container_mut(world, host, name)?;
+    found.running = true;
+    found.exit_code = None;
+    shown(world, host, name)
+}
+
+fn run_once(world: &mut World, host: &InstanceId, spec: &ContainerSpec, token: &Token) -> Answer {
+    let name = run_once_name(token);
+    create(world, host, &name, spec, token)?;
+    let started = start(world, host, &name);
+    let exit_code = world.registry.get(&spec.image).map_or(0, |image| image.exit_code);
+    engine_mut(world, host)?.containers.remove(&name);
+    started?;
+    let output = format!("simulated: {}", spec.command.join(" "));
+    Ok(json!({ "exit_code": exit_code, "output": output }))
+}
+
+/// As Docker does, a name that exists keeps its old options; other ones are refused here,
+/// because whoever asked would mount another device than it meant.
+fn create_volume(
+    world: &mut World,
+    host: &InstanceId,
+    name: &str,
+    options: &BTreeMap<String, String>,
+    token: &Token,
+) -> Answer {
+    let engine = engine_mut(world, host)?;
+    match engine.volumes.get(name) {
+        Some(old) if old.options != *options => {
+            let message = format!("Docker volume `{name}` on {host} has other options");
+            return Err(refused("409", message));
+        }
+        Some(_) => {}
+        None => {
+            let stamp = Some(token.0.clone());
+            let made = DockerVolume { options: options.clone(), stamp };
+            engine.volumes.insert(name.to_owned(), made);
+        }
+    }
+    Ok(json!({ "name": name, "driver": "local", "options": options }))
+}
+
+fn remove_volume(world: &mut World, host: &InstanceId, name: &str) -> Answer {
+    let engine = engine_mut(world, host)?;
+    let uses = |c: &Container| c.spec.mounts.iter().any(|mount| mount.volume == name);
+    if let Some((user, _)) = engine.containers.iter().find(|(_, c)| uses(c)) {
+        let message = format!("Docker volume `{name}` is in use by container `{user}`");
+        return Err(refused("409", message));
+    }
+    match engine.volumes.remove(name) {
+        Some(_) => Ok(Value::Null),
+        None => Err(missing("404", &format!("Docker volume `{name}` on {host}"))),
+    }
+}

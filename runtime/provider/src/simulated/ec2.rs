@@ -1,0 +1,270 @@
+//! Effects on instances, volumes and snapshots, with EC2's own error codes
+//! (Amazon EC2 API Reference, *Error codes for the Amazon EC2 API*).
+
+use super::read::{instance, instance_json, misplaced, missing, snapshot_json, volume, volume_json};
+use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
+use serde_json::Value;
+use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, VolumeId};
+
+type Answer = Result<Value, Failure>;
+
+pub(super) fn refused(code: &str, message: String) -> Failure {
+    Failure::new(FailureClass::Refused, message).with_code(code)
+}
+
+fn instance_mut<'a>(world: &'a mut World, id: &InstanceId) -> Result<&'a mut Instance, Failure> {
+    let found = world.instances.get_mut(id.as_str());
+    found.ok_or_else(|| missing("InvalidInstanceID.NotFound", &format!("instance `{id}`")))
+}
+
+fn volume_mut<'a>(world: &'a mut World, id: &VolumeId) -> Result<&'a mut Volume, Failure> {
+    let found = world.volumes.get_mut(id.as_str());
+    found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
+}
+
+pub(super) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -> Answer {
+    match call {
+        Call::Ec2RunInstance { instance_type, zone, tags, .. } => {
+            let id = world.new_id("i");
+            let made = Instance {
+                state: "running".into(),
+                instance_type: instance_type.clone(),
+                zone: zone.clone(),
+                private_ip: None,
+                tags: tags.clone(),
+                stamp: Some(token.0.clone()),
+            };
+            let answer = instance_json(&id, &made);
+            world.engines.entry(id.clone()).or_default();
+            world.instances.insert(id, made);
+            Ok(answer)
+        }
+        Call::Ec2Start { instance } => set_state(world, instance, "running"),
+        Call::Ec2Stop { instance } => set_state(world, instance, "stopped"),
+        Call::Ec2Terminate { instance } => terminate(world, instance),
+        Call::Ec2SetInstanceType { instance, instance_type } => {
+            let found = instance_mut(world, instance)?;
+            if found.state != "stopped" {
+                let message = format!("instance `{instance}` is {}, not stopped", found.state);
+                return Err(refused("IncorrectInstanceState", message));
+            }
+            found.instance_type = instance_type.clone();
+            Ok(Value::Null)
+        }
+        Call::Ec2Tag { instance, key, value } => {
+            instance_mut(world, instance)?.tags.insert(key.clone(), value.clone());
+            Ok(Value::Null)
+        }
+        Call::Ec2Untag { instance, key } => {
+            instance_mut(world, instance)?.tags.remove(key);
+            Ok(Value::Null)
+        }
+        Call::EbsTag { volume, key, value } => {
+            volume_mut(world, volume)?.tags.insert(key.clone(), value.clone());
+            Ok(Value::Null)
+        }
+        Call::EbsUntag { volume, key } => {
+            volume_mut(world, volume)?.tags.remove(key);
+            Ok(Value::Null)
+        }
+        Call::EbsAttach { volume, instance, device } => attach(world, volume, instance, device),
+        Call::EbsDetach { volume, instance } => detach(world, volume, instance),
+        Call::EbsCreateVolume { .. } => create_volume(world, call, token),
+        Call::EbsDeleteVolume { volume: id } => {
+            if let Some(at) = volume(world, id)?.attachments.first() {
+                let message = format!("volume `{id}` is attached to {}", at.instance);
+                return Err(refused("VolumeInUse", message));
+            }
+            world.volumes.remove(id.as_str());
+            Ok(Value::Null)
+        }
+        Call::EbsModifyVolume { volume, size_gib } => modify(world, volume, *size_gib, now_s),
+        Call::EbsCreateSnapshot { volume: id, tags, .. } => {
+            let source = volume(world, id)?.clone();
+            let made = Snapshot {
+                volume: id.0.clone(),
+                size_gib: source.size_gib,
+                filesystem: source.filesystem,
+                tags: tags.clone(),
+                stamp: Some(token.0.clone()),
+            };
+            let id = world.new_id("snap");
+            let answer = snapshot_json(&id, &made);
+            world.snapshots.insert(id, made);
+            Ok(answer)
+        }
+        Call::EbsDeleteSnapshot { snapshot } => delete_snapshot(world, snapshot),
+        other => Err(misplaced(other)),
+    }
+}
+
+/// Start and stop; the wrong state is refused, the wanted one is already done
+/// (Amazon EC2 API Reference, *StartInstances*, *StopInstances*).
+fn set_state(world: &mut World, id: &InstanceId, state: &str) -> Answer {
+    let found = instance_mut(world, id)?;
+    if found.state == "terminated" {
+        let message = format!("instance `{id}` is terminated");
+        return Err(refused("IncorrectInstanceState", message));
+    }
+    let changed = found.state != state;
+    found.state = state.into();
+    let answer = instance_json(id.as_str(), found);
+    if changed {
+        reboot_containers(world, id.as_str(), state);
+    }
+    Ok(answer)
+}
+
+/// Containers stop with their host; what comes back with it is told by the restart policy
+/// (Docker docs, *Start containers automatically*).
+fn reboot_containers(world: &mut World, host: &str, state: &str) {
+    let Some(engine) = world.engines.get_mut(host) else { return };
+    for container in engine.containers.values_mut() {
+        match (state, container.spec.restart.as_str()) {
+            ("running", "always") => container.running = true,
+            ("running", "unless-stopped") if container.exit_code.is_none() => {
+                container.running = true;
+            }
+            ("running", _) => {}
+            _ => container.running = false,
+        }
+    }
+}
+
+fn terminate(world: &mut World, id: &InstanceId) -> Answer {
+    instance_mut(world, id)?.state = "terminated".into();
+    for volume in world.volumes.values_mut() {
+        volume.attachments.retain(|attachment| attachment.instance != id.0);
+    }
+    world.engines.remove(id.as_str());
+    Ok(Value::Null)
+}
+
+/// *AttachVolume*: same zone, not attached elsewhere, the device name free.
+fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> Answer {
+    let target = instance(world, to.as_str())?.clone();
+    let found = volume(world, id)?.clone();
+    if let Some(at) = found.attachments.first() {
+        let message = format!("volume `{id}` is already attached to {}", at.instance);
+        return Err(refused("VolumeInUse", message));
+    }
+    if found.zone != target.zone {
+        let message = format!(
+            "volume `{id}` is in {} and instance `{to}` in {}",
+            found.zone, target.zone
+        );
+        return Err(refused("InvalidVolume.ZoneMismatch", message));
+    }
+    if !matches!(target.state.as_str(), "running" | "stopped") {
+        let message = format!("instance `{to}` is {}", target.state);
+        return Err(refused("IncorrectState", message));
+    }
+    let taken = world.volumes.values().flat_map(|v| &v.attachments);
+    if taken.clone().any(|a| a.instance == to.0 && a.device == device) {
+        let message = format!("`{device}` on {to} is in use by another volume");
+        return Err(refused("InvalidParameterValue", message));
+    }
+    let found = volume_mut(world, id)?;
+    found.attachments.push(Attachment { instance: to.0.clone(), device: device.to_owned() });
+    Ok(volume_json(id.as_str(), found))
+}
+
+/// *DetachVolume*: a mounted volume would stay `busy`, so that is refused.
+fn detach(world: &mut World, id: &VolumeId, from: &InstanceId) -> Answer {
+    let found = volume(world, id)?;
+    if !found.attachments.iter().any(|attachment| attachment.instance == from.0) {
+        let message = format!("volume `{id}` is not attached to {from}");
+        return Err(refused("IncorrectState", message));
+    }
+    let mounted = world.mounted_by(from.as_str(), id.as_str());
+    if let Some(container) = mounted.first() {
+        let message = format!("volume `{id}` is mounted by container `{container}` on {from}");
+        return Err(refused("IncorrectState", message));
+    }
+    let found = volume_mut(world, id)?;
+    found.attachments.retain(|attachment| attachment.instance != from.0);
+    Ok(volume_json(id.as_str(), found))
+}
+
+fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
+    let Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot, tags } = call else {
+        return Err(misplaced(call));
+    };
+    let source = match snapshot {
+        None => None,
+        Some(id) => Some(world.snapshots.get(id.as_str()).cloned().ok_or_else(|| {
+            missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`"))
+        })?),
+    };
+    if let Some(source) = &source
+        && *size_gib < source.size_gib
+    {
+        let message =
+            format!("{size_gib} GiB is less than the snapshot's {} GiB", source.size_gib);
+        return Err(refused("InvalidParameterValue", message));
+    }
+    if *size_gib == 0 {
+        return Err(refused("InvalidParameterValue", "a volume has at least 1 GiB".into()));
+    }
+    let made = Volume {
+        size_gib: *size_gib,
+        volume_type: volume_type.clone(),
+        zone: zone.clone(),
+        attachments: vec![],
+        snapshot: snapshot.as_ref().map(|id| id.0.clone()),
+        filesystem: source.and_then(|source| source.filesystem),
+        tags: tags.clone(),
+        modified_at_s: None,
+        stamp: Some(token.0.clone()),
+    };
+    let id = world.new_id("vol");
+    let answer = volume_json(&id, &made);
+    world.volumes.insert(id, made);
+    Ok(answer)
+}
+
+/// *ModifyVolume*: growth only, and not again before the cool-down is over.
+fn modify(world: &mut World, id: &VolumeId, size_gib: u32, now_s: u64) -> Answer {
+    let cooldown_s = world.modification_cooldown_s;
+    let found = volume_mut(world, id)?;
+    if size_gib < found.size_gib {
+        let message = format!("volume `{id}` has {} GiB and can't shrink", found.size_gib);
+        return Err(refused("InvalidParameterValue", message));
+    }
+    if found.modified_at_s.is_some_and(|at| now_s < at + cooldown_s) {
+        let message = format!("volume `{id}` was modified less than {cooldown_s} s ago");
+        return Err(refused("VolumeModificationRateExceeded", message));
+    }
+    found.size_gib = size_gib;
+    found.modified_at_s = Some(now_s);
+    Ok(volume_json(id.as_str(), found))
+}
+
+fn delete_snapshot(world: &mut World, id: &SnapshotId) -> Answer {
+    match world.snapshots.remove(id.as_str()) {
+        Some(_) => Ok(Value::Null),
+        None => Err(missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`"))),
+    }
+}
+
+/// Grow the file system to its volume, as resize2fs and xfs_growfs do.
+pub(super) fn grow(world: &mut World, id: &VolumeId) -> Answer {
+    let found = volume_mut(world, id)?;
+    match &mut found.filesystem {
+        Some(fs) => {
+            fs.size_gib = found.size_gib;
+            Ok(Value::Null)
+        }
+        None => Err(refused("500", format!("volume `{id}` has no file system"))),
+    }
+}
+
+/// Make a file system; what is not blank is refused.
+pub(super) fn make(world: &mut World, id: &VolumeId, kind: &str) -> Answer {
+    let found = volume_mut(world, id)?;
+    if let Some(fs) = &found.filesystem {
+        return Err(refused("500", format!("volume `{id}` has a file system: {}", fs.kind)));
+    }
+    found.filesystem = Some(FileSystem { kind: kind.to_owned(), size_gib: found.size_gib });
+    Ok(Value::Null)
+}

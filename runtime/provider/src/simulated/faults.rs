@@ -1,0 +1,93 @@
+//! Faults asked for with `--inject CALL[#N]=FAULT`.
+
+use stepback_core::Call;
+use stepback_core::diagnostic::suggest;
+use std::collections::BTreeMap;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The provider says no.
+    Refuse,
+    /// The provider says *try again*.
+    Transient,
+    /// It happens, and the answer never comes.
+    Lost,
+    /// It never answers.
+    Hang,
+    CrashBefore,
+    CrashAfter,
+}
+
+const NAMES: &[(&str, Fault)] = &[
+    ("refuse", Fault::Refuse),
+    ("transient", Fault::Transient),
+    ("lost", Fault::Lost),
+    ("hang", Fault::Hang),
+    ("crash-before", Fault::CrashBefore),
+    ("crash-after", Fault::CrashAfter),
+];
+
+#[derive(Clone, Debug)]
+struct Rule {
+    function: String,
+    undo: bool,
+    /// 1-based; `None` means every use.
+    nth: Option<u32>,
+    fault: Fault,
+}
+
+/// The faults of one process.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    rules: Vec<Rule>,
+    uses: BTreeMap<(String, bool), u32>,
+}
+
+impl Faults {
+    /// Read what `--inject` was given, each once.
+    ///
+    /// # Errors
+    /// What is wrong with the first that can't be read, and what there is.
+    pub fn parse(texts: &[String]) -> Result<Self, String> {
+        let rules = texts.iter().map(|text| parse_one(text)).collect::<Result<_, _>>()?;
+        Ok(Self { rules, uses: BTreeMap::new() })
+    }
+
+    /// Count one use of a function, and say what goes wrong with it.
+    pub fn next(&mut self, function: &str, undo: bool) -> Option<Fault> {
+        let uses = self.uses.entry((function.to_owned(), undo)).or_default();
+        *uses += 1;
+        let uses = *uses;
+        let fits = |rule: &&Rule| {
+            rule.function == function && rule.undo == undo && rule.nth.is_none_or(|n| n == uses)
+        };
+        self.rules.iter().find(fits).map(|rule| rule.fault)
+    }
+}
+
+fn parse_one(text: &str) -> Result<Rule, String> {
+    let (call, fault) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not CALL[#N]=FAULT, such as `ebs.attach=refuse`"))?;
+    let (call, undo) = match call.strip_prefix("undo:") {
+        Some(call) => (call, true),
+        None => (call, false),
+    };
+    let (function, nth) = match call.split_once('#') {
+        None => (call, None),
+        Some((function, nth)) => match nth.parse() {
+            Ok(nth @ 1..) => (function, Some(nth)),
+            _ => return Err(format!("`#{nth}` in `{text}` must be a number from 1")),
+        },
+    };
+    if !Call::FUNCTIONS.contains(&function) {
+        let help = suggest(function, Call::FUNCTIONS.iter().copied());
+        return Err(format!("there is no host function `{function}`: {help}"));
+    }
+    let names = NAMES.iter().map(|(name, _)| *name);
+    match NAMES.iter().find(|(name, _)| *name == fault) {
+        Some((_, fault)) => Ok(Rule { function: function.into(), undo, nth, fault: *fault }),
+        None => Err(format!("there is no fault `{fault}`: {}", suggest(fault, names))),
+    }
+}

@@ -1,0 +1,264 @@
+//! The simulated provider: a strict world that is kept on disk, as an outside world is.
+//!
+//! It follows the providers' documentation, not their leniency: a wrong zone, a volume in use, a
+//! container whose device is missing are refused with the codes that EC2 and Docker give. It is
+//! never lax where the real thing is strict. Faults are put in at this door ([`faults`]), so that
+//! all above it meets them as it would meet the real ones.
+
+mod docker;
+mod ec2;
+pub mod faults;
+mod read;
+pub mod world;
+
+use crate::{EffectContext, Provider, Settled};
+use async_trait::async_trait;
+use faults::{Fault, Faults};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
+use world::World;
+
+/// How long a poll of a wait sleeps; a simulated second is much shorter than a real one.
+const POLL_MS: u64 = 2;
+
+/// How long one real second lasts here, as a divisor.
+const TIME_DIVISOR: u64 = 100;
+
+/// A simulated world in a directory of its own.
+pub struct Simulated {
+    dir: PathBuf,
+    faults: Mutex<Faults>,
+    /// One mutation at a time in this process; the file lock is for others.
+    gate: Mutex<()>,
+}
+
+fn io_failure(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("the simulated world can't be {what} ({}): {error}", path.display());
+    Failure::new(FailureClass::Internal, message)
+}
+
+impl Simulated {
+    /// Open the world in `dir`; where there is none yet, it begins as `seed` says (TOML).
+    ///
+    /// # Errors
+    /// A seed that is not a world, or a directory that can't be written.
+    pub fn open(dir: &Path, seed: &str, faults: Faults) -> Result<Self, Failure> {
+        let this =
+            Self { dir: dir.to_owned(), faults: Mutex::new(faults), gate: Mutex::new(()) };
+        std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
+        let _lock = this.lock()?;
+        if !this.file().exists() {
+            let world: World = toml::from_str(seed).map_err(|error| {
+                let message = format!("the world file is not a world: {error}");
+                Failure::new(FailureClass::InvalidInput, message)
+            })?;
+            this.store(&world)?;
+        }
+        drop(_lock);
+        this.load()?;
+        Ok(this)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("world.json")
+    }
+
+    fn lock(&self) -> Result<File, Failure> {
+        let path = self.dir.join("world.lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.lock().map(|()| file));
+        file.map_err(|error| io_failure("locked", &path, &error))
+    }
+
+    /// The world as it is now.
+    ///
+    /// # Errors
+    /// If the file can't be read or is not a world.
+    pub fn load(&self) -> Result<World, Failure> {
+        let path = self.file();
+        let text = std::fs::read_to_string(&path).map_err(|e| io_failure("read", &path, &e))?;
+        serde_json::from_str(&text).map_err(|error| {
+            let message = format!("{} is not a world: {error}", path.display());
+            Failure::new(FailureClass::Internal, message)
+        })
+    }
+
+    fn store(&self, world: &World) -> Result<(), Failure> {
+        let (path, part) = (self.file(), self.dir.join("world.json.part"));
+        let text = serde_json::to_string_pretty(world)
+            .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
+        let write = || {
+            let mut file = File::create(&part)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()?;
+            std::fs::rename(&part, &path)
+        };
+        write().map_err(|error| io_failure("written", &path, &error))
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut World) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let _gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _lock = self.lock()?;
+        let mut world = self.load()?;
+        let answer = change(&mut world)?;
+        self.store(&world)?;
+        Ok(answer)
+    }
+
+    fn fault(&self, call: &Call, undo: bool) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        faults.next(call.function(), undo)
+    }
+
+    /// Make the effect once for its token: the same token again gives the same answer.
+    fn apply(&self, call: &Call, context: &EffectContext) -> Result<Value, Failure> {
+        self.change(|world| {
+            let seen = world.epochs.entry(context.operation.0).or_default();
+            if context.epoch.0 < *seen {
+                let message = "another runner has taken this operation over";
+                return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
+            }
+            *seen = context.epoch.0;
+            if let Some(made) = world.effects.get(&context.token.0) {
+                return Ok(made.answer.clone());
+            }
+            let answer = match call.function().split('.').next() {
+                Some("docker") => docker::apply(world, call, &context.token)?,
+                _ => ec2::apply(world, call, &context.token, now_s())?,
+            };
+            world.made(&context.token, call.function(), &answer);
+            Ok(answer)
+        })
+    }
+
+    async fn pass_faults(&self, call: &Call) -> Result<(), Failure> {
+        match self.fault(call, false) {
+            None => Ok(()),
+            Some(Fault::Refuse) => Err(refused(call)),
+            Some(Fault::Transient | Fault::Lost) => Err(transient(call)),
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::CrashBefore | Fault::CrashAfter) => die(),
+        }
+    }
+}
+
+fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn refused(call: &Call) -> Failure {
+    let message = format!("{} was refused (injected fault)", call.function());
+    Failure::new(FailureClass::Refused, message).with_code("InjectedRefusal")
+}
+
+fn transient(call: &Call) -> Failure {
+    let message = format!("{}: try again (injected fault)", call.function());
+    Failure::new(FailureClass::Transient, message).with_code("RequestLimitExceeded")
+}
+
+/// End this process as `kill -9` would: no destructor runs, nothing is flushed.
+fn die() -> ! {
+    // SAFETY: both calls take no pointers; a process may always signal itself.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+    }
+    std::process::abort()
+}
+
+#[async_trait]
+impl Provider for Simulated {
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        Ok(json!({ "provider": "simulated", "account": "000000000000" }))
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.pass_faults(call).await?;
+        read::answer(&self.load()?, call)
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.pass_faults(call).await?;
+        let timeout_ms = read::timeout_ms(call) / TIME_DIVISOR;
+        let poll = async {
+            loop {
+                if let Some(answer) = read::wait_over(&self.load()?, call)? {
+                    return Ok(answer);
+                }
+                tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+            }
+        };
+        let late = || {
+            let message = format!("{} waited {} ms in vain", call.function(), read::timeout_ms(call));
+            Failure::new(FailureClass::Deadline, message)
+        };
+        tokio::time::timeout(Duration::from_millis(timeout_ms.max(POLL_MS)), poll)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let fault = self.fault(call, context.undo);
+        match fault {
+            Some(Fault::Refuse) => return EffectOutcome::Refused(refused(call)),
+            Some(Fault::Transient) => return EffectOutcome::Refused(transient(call)),
+            Some(Fault::Hang) => {
+                context.cancel.cancelled().await;
+                return EffectOutcome::Unknown("no answer came".into());
+            }
+            Some(Fault::CrashBefore) => die(),
+            Some(Fault::Lost | Fault::CrashAfter) | None => {}
+        }
+        let answer = self.apply(call, context);
+        match (fault, answer) {
+            (Some(Fault::CrashAfter), _) => die(),
+            (_, Err(failure)) => EffectOutcome::Refused(failure),
+            (Some(Fault::Lost), Ok(_)) => {
+                EffectOutcome::Unknown("the connection was reset before an answer came".into())
+            }
+            (_, Ok(answer)) => EffectOutcome::Done(answer),
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        let world = match self.load() {
+            Ok(world) => world,
+            Err(failure) => return Settled::CantKnow(failure.message),
+        };
+        match world.effects.get(&context.token.0) {
+            Some(made) if made.function == call.function() => Settled::Done(made.answer.clone()),
+            Some(made) => Settled::CantKnow(format!("the token belongs to {}", made.function)),
+            None => Settled::NotHappened,
+        }
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        Ok(self.load()?.facts(resource))
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+        let world = self.load()?;
+        let of = |token: &Token| {
+            let token = token.clone();
+            world.by_stamp(&token.0).into_iter().map(move |resource| (token.clone(), resource))
+        };
+        Ok(tokens.iter().flat_map(of).collect())
+    }
+}

@@ -1,0 +1,218 @@
+//! Answering reads and waits from the world as it is.
+
+use super::world::{Container, Instance, Snapshot, Volume, World};
+use serde_json::{Value, json};
+use stepback_core::call::Tags;
+use stepback_core::{Call, Failure, FailureClass, VolumeId};
+
+/// No such thing: EC2's and Docker's own codes.
+pub(super) fn missing(code: &str, what: &str) -> Failure {
+    Failure::new(FailureClass::Precondition, format!("there is no {what}")).with_code(code)
+}
+
+/// A call that this provider is asked for by mistake.
+pub(super) fn misplaced(call: &Call) -> Failure {
+    let message = format!("{} is not a call for the provider", call.function());
+    Failure::new(FailureClass::Internal, message)
+}
+
+pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {
+    let found = world.instances.get(id);
+    found.ok_or_else(|| missing("InvalidInstanceID.NotFound", &format!("instance `{id}`")))
+}
+
+pub(super) fn volume<'a>(world: &'a World, id: &VolumeId) -> Result<&'a Volume, Failure> {
+    let found = world.volumes.get(id.as_str());
+    found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
+}
+
+pub(super) fn instance_json(id: &str, instance: &Instance) -> Value {
+    json!({
+        "id": id, "state": instance.state, "instance_type": instance.instance_type,
+        "zone": instance.zone, "private_ip": instance.private_ip, "tags": instance.tags,
+    })
+}
+
+pub(super) fn volume_json(id: &str, volume: &Volume) -> Value {
+    let state = if volume.attachments.is_empty() { "available" } else { "in-use" };
+    json!({
+        "id": id, "state": state, "size_gib": volume.size_gib, "volume_type": volume.volume_type,
+        "zone": volume.zone, "attachments": volume.attachments, "snapshot": volume.snapshot,
+        "tags": volume.tags,
+    })
+}
+
+pub(super) fn snapshot_json(id: &str, snapshot: &Snapshot) -> Value {
+    json!({
+        "id": id, "volume": snapshot.volume, "state": "completed",
+        "size_gib": snapshot.size_gib, "tags": snapshot.tags,
+    })
+}
+
+pub(super) fn container_json(world: &World, name: &str, container: &Container) -> Value {
+    json!({
+        "name": name, "image": container.spec.image, "digest": container.digest,
+        "running": container.running, "health": health(world, container),
+        "exit_code": container.exit_code, "restart": container.spec.restart,
+        "mounts": container.spec.mounts,
+    })
+}
+
+/// A container is healthy when it runs and its image's containers ever are.
+fn health(world: &World, container: &Container) -> &'static str {
+    let image = world.registry.values().find(|image| image.digest == container.digest);
+    match (container.running, image) {
+        (false, _) => "none",
+        (true, Some(image)) if !image.healthy => "unhealthy",
+        (true, _) => "healthy",
+    }
+}
+
+pub(super) fn container<'a>(
+    world: &'a World,
+    host: &str,
+    name: &str,
+) -> Result<&'a Container, Failure> {
+    let found = engine(world, host)?.containers.get(name);
+    found.ok_or_else(|| missing("404", &format!("container `{name}` on {host}")))
+}
+
+/// The engine of a host; it answers only while its instance runs.
+pub(super) fn engine<'a>(
+    world: &'a World,
+    host: &str,
+) -> Result<&'a super::world::Engine, Failure> {
+    let instance = instance(world, host)?;
+    if instance.state != "running" {
+        let message = format!("the Docker Engine of {host} does not answer: it is {}", instance.state);
+        return Err(Failure::new(FailureClass::Transient, message).with_code("ECONNREFUSED"));
+    }
+    let found = world.engines.get(host);
+    found.ok_or_else(|| missing("ECONNREFUSED", &format!("Docker Engine on {host}")))
+}
+
+fn carries(tags: &Tags, wanted: &Tags) -> bool {
+    wanted.iter().all(|(key, value)| tags.get(key) == Some(value))
+}
+
+pub(super) fn answer(world: &World, call: &Call) -> Result<Value, Failure> {
+    match call {
+        Call::Ec2Describe { instance: id } => {
+            instance(world, id.as_str()).map(|found| instance_json(id.as_str(), found))
+        }
+        Call::Ec2Find { tags } => {
+            let alive = world.instances.iter().filter(|(_, i)| i.state != "terminated");
+            let found = alive.filter(|(_, i)| carries(&i.tags, tags));
+            Ok(found.map(|(id, i)| instance_json(id, i)).collect())
+        }
+        Call::EbsDescribe { volume: id } => {
+            volume(world, id).map(|found| volume_json(id.as_str(), found))
+        }
+        Call::EbsFind { tags } => {
+            let found = world.volumes.iter().filter(|(_, v)| carries(&v.tags, tags));
+            Ok(found.map(|(id, v)| volume_json(id, v)).collect())
+        }
+        Call::EbsDescribeSnapshot { snapshot: id } => {
+            let found = world.snapshots.get(id.as_str()).map(|s| snapshot_json(id.as_str(), s));
+            found.ok_or_else(|| missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`")))
+        }
+        Call::EbsFindSnapshots { tags } => {
+            let found = world.snapshots.iter().filter(|(_, s)| carries(&s.tags, tags));
+            Ok(found.map(|(id, s)| snapshot_json(id, s)).collect())
+        }
+        _ => docker(world, call),
+    }
+}
+
+fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
+    match call {
+        Call::DockerInspectContainer { host, container: name } => {
+            let found = engine(world, host.as_str())?.containers.get(name.as_str());
+            Ok(found.map_or(Value::Null, |c| container_json(world, name.as_str(), c)))
+        }
+        Call::DockerListContainers { host } => {
+            let all = engine(world, host.as_str())?.containers.iter();
+            Ok(all.map(|(name, c)| container_json(world, name, c)).collect())
+        }
+        Call::DockerInspectImage { host, image } => {
+            let found = engine(world, host.as_str())?.images.get(image.as_str());
+            let image = |digest| json!({ "reference": image, "digest": digest });
+            Ok(found.map_or(Value::Null, image))
+        }
+        Call::DockerInspectVolume { host, volume: name } => {
+            let found = engine(world, host.as_str())?.volumes.get(name.as_str());
+            let volume = |v: &super::world::DockerVolume| {
+                json!({ "name": name, "driver": "local", "options": v.options })
+            };
+            Ok(found.map_or(Value::Null, volume))
+        }
+        Call::DockerFileSystem { host, volume } => file_system(world, host.as_str(), volume),
+        Call::DockerLogs { host, container: name, .. } => {
+            let found = container(world, host.as_str(), name.as_str())?;
+            let state = if found.running { "running" } else { "stopped" };
+            Ok(json!([format!("simulated container {name} is {state}")]))
+        }
+        other => Err(misplaced(other)),
+    }
+}
+
+fn file_system(world: &World, host: &str, id: &VolumeId) -> Result<Value, Failure> {
+    let found = volume(world, id)?;
+    engine(world, host)?;
+    if !found.attachments.iter().any(|attachment| attachment.instance == host) {
+        let message = format!("volume `{id}` is not attached to {host}");
+        return Err(Failure::new(FailureClass::Precondition, message).with_code("ENOENT"));
+    }
+    Ok(json!(found.filesystem.as_ref().map_or("none", |fs| fs.kind.as_str())))
+}
+
+/// How long a wait may take.
+pub(super) fn timeout_ms(call: &Call) -> u64 {
+    match call {
+        Call::Ec2WaitState { timeout_ms, .. }
+        | Call::EbsWaitVolume { timeout_ms, .. }
+        | Call::EbsWaitSnapshot { timeout_ms, .. }
+        | Call::DockerWaitHealthy { timeout_ms, .. }
+        | Call::DockerWaitDevice { timeout_ms, .. }
+        | Call::DockerWaitUnmounted { timeout_ms, .. } => *timeout_ms,
+        _ => 0,
+    }
+}
+
+/// The wait's answer, if what it waits for is so by now.
+pub(super) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
+    match call {
+        Call::Ec2WaitState { instance: id, state, .. } => {
+            let found = instance(world, id.as_str())?;
+            Ok((found.state == *state).then(|| instance_json(id.as_str(), found)))
+        }
+        Call::EbsWaitVolume { volume: id, state, .. } => {
+            let found = volume_json(id.as_str(), volume(world, id)?);
+            Ok((found["state"] == state.as_str()).then_some(found))
+        }
+        Call::EbsWaitSnapshot { snapshot, .. } => {
+            let describe = Call::EbsDescribeSnapshot { snapshot: snapshot.clone() };
+            answer(world, &describe).map(Some)
+        }
+        Call::DockerWaitHealthy { host, container: name, .. } => {
+            let found = container(world, host.as_str(), name.as_str())?;
+            match health(world, found) {
+                "healthy" => Ok(Some(container_json(world, name.as_str(), found))),
+                "none" => {
+                    let message = format!("container `{name}` on {host} is not running");
+                    Err(Failure::new(FailureClass::Precondition, message))
+                }
+                _ => Ok(None),
+            }
+        }
+        Call::DockerWaitDevice { host, volume: id, .. } => {
+            let attached = volume(world, id)?.attachments.iter().any(|a| a.instance == host.0);
+            attached.then(|| file_system(world, host.as_str(), id)).transpose()
+        }
+        Call::DockerWaitUnmounted { host, volume: id, .. } => {
+            engine(world, host.as_str())?;
+            Ok(world.mounted_by(host.as_str(), id.as_str()).is_empty().then_some(Value::Null))
+        }
+        other => Err(misplaced(other)),
+    }
+}

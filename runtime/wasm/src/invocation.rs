@@ -1,0 +1,145 @@
+//! What one call into a guest is given: the step, its input, and how far it may reach.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// An interface of the contract that a component may import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interface {
+    Log,
+    Clock,
+    Effects,
+    Ec2,
+    Ebs,
+    Docker,
+}
+
+impl Interface {
+    /// Every interface, in the contract's order.
+    pub const ALL: [Interface; 6] =
+        [Self::Log, Self::Clock, Self::Effects, Self::Ec2, Self::Ebs, Self::Docker];
+
+    /// The name in the contract and in grants.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Clock => "clock",
+            Self::Effects => "effects",
+            Self::Ec2 => "ec2",
+            Self::Ebs => "ebs",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// The interface of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interface| interface.name() == name)
+    }
+
+    /// Whether it reaches the outside world and so must be granted. What a guest says, the time,
+    /// and taking back its own effects need no grant.
+    pub fn needs_grant(self) -> bool {
+        match self {
+            Self::Log | Self::Clock | Self::Effects => false,
+            Self::Ec2 | Self::Ebs | Self::Docker => true,
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The interfaces a plugin may use; nothing is granted by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(BTreeSet<Interface>);
+
+impl Grants {
+    /// No interface at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Every interface there is: what the built-in plugins get.
+    pub fn all() -> Self {
+        Self(Interface::ALL.into())
+    }
+
+    /// Whether the interface may be used.
+    pub fn allow(&self, interface: Interface) -> bool {
+        !interface.needs_grant() || self.0.contains(&interface)
+    }
+}
+
+impl FromIterator<Interface> for Grants {
+    fn from_iter<I: IntoIterator<Item = Interface>>(interfaces: I) -> Self {
+        Self(interfaces.into_iter().collect())
+    }
+}
+
+/// What a guest is run for; it decides which classes of calls are let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reads and waits only.
+    Check,
+    /// Effects too; those without an inverse only if the step declared itself irreversible.
+    Run { irreversible_allowed: bool },
+    /// Everything, and reversing; the port decides what was created by this operation.
+    Undo,
+}
+
+/// One call into a guest.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The step's name within its plugin.
+    pub step: String,
+    /// The step's `with`, evaluated; secrets are placeholders.
+    pub input: Value,
+    pub mode: Mode,
+    pub grants: Grants,
+    /// What the guest's random numbers come from: the same seed, the same numbers.
+    pub seed: [u8; 32],
+    pub stop: StopSignal,
+}
+
+/// Tells a running guest to come to its end.
+///
+/// The port answers `cancelled` from then on; a guest that has not ended after the grace time
+/// ([`crate::Limits::stop_grace`], host calls not counted) is stopped where it stands.
+#[derive(Clone, Debug)]
+pub struct StopSignal(Arc<watch::Sender<bool>>);
+
+impl StopSignal {
+    /// A signal nobody has given yet.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Gives the signal; again is the same.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether the signal was given.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns when the signal is given.
+    pub async fn stopped(&self) {
+        let mut receiver = self.0.subscribe();
+        // The sender lives in `self`, so waiting can't fail before the signal comes.
+        let _ = receiver.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Default for StopSignal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
