@@ -16,6 +16,7 @@ pub mod machine;
 pub mod manifest;
 pub mod plan;
 pub mod resource;
+pub mod reverse;
 pub mod state;
 pub mod step;
 mod transition;

@@ -27,8 +27,6 @@ pub enum PluginError {
     Describe { name: String, fault: GuestFault },
     #[error("`{name}` describes its step `{step}` with a schema that is not JSON: {why}")]
     Schema { name: String, step: String, why: String },
-    #[error("the plugin cache at {path}: {why}")]
-    Cache { path: String, why: String },
     #[error("the WebAssembly engine can't start: {0}")]
     Engine(String),
 }

@@ -1,0 +1,214 @@
+//! Reversing one effect: which calls put its resources back to that effect's `before`.
+//!
+//! Pure: the effect as the journal has it and the facts as they are now go in, calls come out.
+//! Only the facts that the effect changed are compared, so that what others did to the same
+//! resource meanwhile stays. Where such a fact is neither as the effect left it nor as it was
+//! before, somebody else changed it, and it is not touched.
+
+use crate::call::{Call, Class};
+use crate::ids::*;
+use crate::resource::{Facts, Resource};
+use crate::step::{Change, EffectOutcome, PastEffect};
+use serde_json::Value;
+
+/// How an effect is taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reversal {
+    /// The world is as it was before, or the effect never happened.
+    NothingToDo,
+    /// Make these calls, in this order.
+    Calls(Vec<Call>),
+    /// It stays, and why that is harmless.
+    Kept(String),
+    Cannot(String),
+}
+
+/// How long a container gets to stop by itself when an undo stops it.
+const UNDO_GRACE_MS: u64 = 30_000;
+
+/// Work out the reversal; `now` holds the facts of each of the effect's resources.
+pub fn reverse(effect: &PastEffect, now: &[(Resource, Facts)]) -> Reversal {
+    if matches!(effect.outcome, EffectOutcome::Refused(_)) {
+        return Reversal::NothingToDo;
+    }
+    // The first resource is what the call mainly changes; the inverse puts the others back too.
+    let Some(main) = effect.changes.first() else {
+        return Reversal::Cannot(format!("{} has no inverse", effect.call.function()));
+    };
+    let found = now.iter().find(|(resource, _)| *resource == main.resource);
+    let Some((_, now)) = found else {
+        return Reversal::Cannot(format!("{} was not read", main.resource));
+    };
+    match compare(main, now) {
+        Standing::AsBefore => Reversal::NothingToDo,
+        Standing::Foreign(why) => Reversal::Cannot(why),
+        Standing::AsAfter => match effect.call.class() {
+            Class::Irreversible => {
+                Reversal::Cannot(format!("{} has no inverse", effect.call.function()))
+            }
+            Class::Effect | Class::Read | Class::Wait => inverse(&effect.call, main, now),
+        },
+    }
+}
+
+enum Standing {
+    AsBefore,
+    AsAfter,
+    Foreign(String),
+}
+
+fn compare(change: &Change, now: &Facts) -> Standing {
+    let Some(after) = &change.after else {
+        // The outcome is unknown: what is not as before is taken for the effect's own doing.
+        let same = *now == change.before;
+        return if same { Standing::AsBefore } else { Standing::AsAfter };
+    };
+    let changed = change.before.differing(after);
+    if changed == ["exists"] {
+        return match (change.before.is_absent(), now.is_absent()) {
+            (true, true) | (false, false) => Standing::AsBefore,
+            (true, false) | (false, true) => Standing::AsAfter,
+        };
+    }
+    if now.is_absent() {
+        return Standing::Foreign(format!("{} is gone", change.resource));
+    }
+    let equals = |facts: &Facts| changed.iter().all(|name| now.get(name) == facts.get(name));
+    if equals(&change.before) {
+        return Standing::AsBefore;
+    }
+    if equals(after) {
+        return Standing::AsAfter;
+    }
+    let text = |facts: &Facts, name: &str| {
+        facts.get(name).map_or("nothing".to_owned(), ToString::to_string)
+    };
+    let odd: Vec<String> = changed
+        .iter()
+        .filter(|name| now.get(name) != after.get(name) && now.get(name) != change.before.get(name))
+        .map(|name| {
+            format!("{name} was left {} and is {}", text(after, name), text(now, name))
+        })
+        .collect();
+    let resource = &change.resource;
+    Standing::Foreign(format!("{resource} was changed by someone else: {}", odd.join(", ")))
+}
+
+fn text<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {
+    facts.get(name).and_then(Value::as_str)
+}
+
+fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
+    let one = |call| Reversal::Calls(vec![call]);
+    match call {
+        Call::Ec2RunInstance { .. }
+        | Call::EbsCreateVolume { .. }
+        | Call::EbsCreateSnapshot { .. }
+        | Call::DockerCreateContainer { .. }
+        | Call::DockerCreateVolume { .. } => remove(&main.resource, now),
+        Call::Ec2Start { instance } => one(Call::Ec2Stop { instance: instance.clone() }),
+        Call::Ec2Stop { instance } => one(Call::Ec2Start { instance: instance.clone() }),
+        Call::Ec2SetInstanceType { instance, .. } => match text(&main.before, "type") {
+            Some(before) => one(Call::Ec2SetInstanceType {
+                instance: instance.clone(),
+                instance_type: before.to_owned(),
+            }),
+            None => unread(main, "type"),
+        },
+        Call::Ec2Tag { instance, key, .. } | Call::Ec2Untag { instance, key } => {
+            match tag(&main.before, key) {
+                Some(value) => {
+                    one(Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value })
+                }
+                None => one(Call::Ec2Untag { instance: instance.clone(), key: key.clone() }),
+            }
+        }
+        Call::EbsTag { volume, key, .. } | Call::EbsUntag { volume, key } => {
+            match tag(&main.before, key) {
+                Some(value) => one(Call::EbsTag { volume: volume.clone(), key: key.clone(), value }),
+                None => one(Call::EbsUntag { volume: volume.clone(), key: key.clone() }),
+            }
+        }
+        Call::EbsAttach { volume, instance, .. } => {
+            one(Call::EbsDetach { volume: volume.clone(), instance: instance.clone() })
+        }
+        Call::EbsDetach { volume, instance } => match device(&main.before, instance) {
+            Some(device) => {
+                one(Call::EbsAttach { volume: volume.clone(), instance: instance.clone(), device })
+            }
+            None => unread(main, "attachments"),
+        },
+        Call::DockerPullImage { .. } => {
+            Reversal::Kept("an image in a host's cache changes nothing".into())
+        }
+        Call::DockerStartContainer { host, container } => one(Call::DockerStopContainer {
+            host: host.clone(),
+            container: container.clone(),
+            grace_ms: UNDO_GRACE_MS,
+        }),
+        Call::DockerStopContainer { host, container, .. } => one(Call::DockerStartContainer {
+            host: host.clone(),
+            container: container.clone(),
+        }),
+        Call::DockerRenameContainer { host, container, to } => one(Call::DockerRenameContainer {
+            host: host.clone(),
+            container: to.clone(),
+            to: container.clone(),
+        }),
+        Call::DockerUpdateContainer { host, container, .. } => {
+            match text(&main.before, "restart") {
+                Some(restart) => one(Call::DockerUpdateContainer {
+                    host: host.clone(),
+                    container: container.clone(),
+                    restart: restart.to_owned(),
+                }),
+                None => unread(main, "restart"),
+            }
+        }
+        other => Reversal::Cannot(format!("{} has no inverse", other.function())),
+    }
+}
+
+fn unread(change: &Change, fact: &str) -> Reversal {
+    Reversal::Cannot(format!("what `{fact}` of {} was before is not known", change.resource))
+}
+
+fn tag(before: &Facts, key: &str) -> Option<String> {
+    before.get("tags")?.get(key)?.as_str().map(str::to_owned)
+}
+
+fn device(before: &Facts, instance: &InstanceId) -> Option<String> {
+    let attachments = before.get("attachments")?.as_array()?;
+    let on = |a: &&Value| a.get("instance").and_then(Value::as_str) == Some(instance.as_str());
+    attachments.iter().find(on)?.get("device")?.as_str().map(str::to_owned)
+}
+
+/// Take away what the effect created.
+fn remove(resource: &Resource, now: &Facts) -> Reversal {
+    let calls = match resource {
+        Resource::Instance { id } => vec![Call::Ec2Terminate { instance: id.as_str().into() }],
+        Resource::Volume { id } => vec![Call::EbsDeleteVolume { volume: id.as_str().into() }],
+        Resource::Snapshot { id } => {
+            vec![Call::EbsDeleteSnapshot { snapshot: id.as_str().into() }]
+        }
+        Resource::Container { host, name } => {
+            let (host, container) = (InstanceId::from(host.as_str()), ContainerName::from(name.as_str()));
+            let stop = Call::DockerStopContainer {
+                host: host.clone(),
+                container: container.clone(),
+                grace_ms: UNDO_GRACE_MS,
+            };
+            let running = now.get("running") == Some(&Value::Bool(true));
+            let remove = Call::DockerRemoveContainer { host, container };
+            if running { vec![stop, remove] } else { vec![remove] }
+        }
+        Resource::DockerVolume { host, name } => vec![Call::DockerRemoveVolume {
+            host: host.as_str().into(),
+            volume: name.as_str().into(),
+        }],
+        Resource::Created { .. } | Resource::Image { .. } | Resource::FileSystem { .. } => {
+            return Reversal::Cannot(format!("what {resource} became is not known"));
+        }
+    };
+    Reversal::Calls(calls)
+}

@@ -1,0 +1,234 @@
+//! What every provider must do, held against the simulated one: idempotence under a repeated
+//! token, refusals in wrong states with their codes, lost answers settled, effects reversed.
+
+use std::collections::BTreeMap;
+use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::step::{Change, EffectOutcome, PastEffect};
+use stepback_core::*;
+use stepback_provider::simulated::{Simulated, faults::Faults};
+use stepback_provider::{EffectContext, Provider, Settled};
+use tokio_util::sync::CancellationToken;
+
+const DEMO: &str = include_str!("../../../operations/demo-world.toml");
+
+struct Bench {
+    world: Simulated,
+    calls: std::cell::Cell<u32>,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(faults: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let faults: Vec<String> = faults.iter().map(|text| (*text).to_owned()).collect();
+        let world = Simulated::open(dir.path(), DEMO, Faults::parse(&faults).unwrap()).unwrap();
+        Self { world, calls: std::cell::Cell::new(0), _dir: dir }
+    }
+
+    fn context(&self) -> EffectContext {
+        self.calls.set(self.calls.get() + 1);
+        EffectContext {
+            operation: OperationId(1),
+            token: Token(format!("token-{}", self.calls.get())),
+            epoch: Epoch(1),
+            undo: false,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    async fn perform(&self, call: &Call) -> EffectOutcome {
+        self.world.perform(call, &self.context()).await
+    }
+
+    async fn done(&self, call: &Call) {
+        match self.perform(call).await {
+            EffectOutcome::Done(_) => {}
+            other => panic!("{}: {other:?}", call.function()),
+        }
+    }
+
+    async fn code(&self, call: &Call) -> String {
+        match self.perform(call).await {
+            EffectOutcome::Refused(failure) => failure.code.expect("a code"),
+            other => panic!("{} was not refused: {other:?}", call.function()),
+        }
+    }
+
+    fn restorable(&self) -> String {
+        self.world.load().unwrap().restorable()
+    }
+}
+
+fn stop() -> Call {
+    Call::DockerStopContainer { host: "i-db-1".into(), container: "main".into(), grace_ms: 1 }
+}
+
+fn detach() -> Call {
+    Call::EbsDetach { volume: "vol-db-main".into(), instance: "i-db-1".into() }
+}
+
+fn attach(instance: &str) -> Call {
+    let (instance, device) = (instance.into(), "/dev/sdf".into());
+    Call::EbsAttach { volume: "vol-db-main".into(), instance, device }
+}
+
+fn snapshot() -> Call {
+    let tags = BTreeMap::new();
+    Call::EbsCreateSnapshot { volume: "vol-db-main".into(), description: "d".into(), tags }
+}
+
+#[tokio::test]
+async fn wrong_states_are_refused_with_the_providers_codes() {
+    let bench = Bench::new(&[]);
+    assert_eq!(bench.code(&attach("i-db-2")).await, "VolumeInUse");
+    assert_eq!(bench.code(&detach()).await, "IncorrectState", "it is mounted");
+    bench.done(&stop()).await;
+    bench.done(&detach()).await;
+    assert_eq!(bench.code(&detach()).await, "IncorrectState", "it is detached");
+    assert_eq!(bench.code(&attach("i-db-3")).await, "InvalidVolume.ZoneMismatch");
+    assert_eq!(bench.code(&attach("i-none")).await, "InvalidInstanceID.NotFound");
+    let shrink = Call::EbsModifyVolume { volume: "vol-db-main".into(), size_gib: 10 };
+    assert_eq!(bench.code(&shrink).await, "InvalidParameterValue");
+    let grow = Call::EbsModifyVolume { volume: "vol-db-main".into(), size_gib: 30 };
+    bench.done(&grow).await;
+    assert_eq!(bench.code(&grow).await, "VolumeModificationRateExceeded");
+    let start = Call::DockerStartContainer { host: "i-db-1".into(), container: "main".into() };
+    assert_eq!(bench.code(&start).await, "500", "its device is gone");
+}
+
+#[tokio::test]
+async fn a_repeated_token_takes_effect_once() {
+    let bench = Bench::new(&[]);
+    let context = bench.context();
+    let first = bench.world.perform(&snapshot(), &context).await;
+    let second = bench.world.perform(&snapshot(), &context).await;
+    assert_eq!(first, second);
+    let world = bench.world.load().unwrap();
+    assert_eq!(world.snapshots.len(), 2, "the demo's own and one more");
+    assert_eq!(world.effects[&context.token.0].times, 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_settled_by_asking() {
+    let bench = Bench::new(&["ebs.create-snapshot#1=lost", "ebs.detach=refuse"]);
+    let context = bench.context();
+    let outcome = bench.world.perform(&snapshot(), &context).await;
+    assert!(matches!(outcome, EffectOutcome::Unknown(_)));
+    let settled = bench.world.settle(&snapshot(), &context).await;
+    assert!(matches!(settled, Settled::Done(_)));
+    let found = bench.world.stamped(std::slice::from_ref(&context.token)).await.unwrap();
+    assert_eq!(found.len(), 1);
+    bench.done(&stop()).await;
+    let context = bench.context();
+    let outcome = bench.world.perform(&detach(), &context).await;
+    assert!(matches!(outcome, EffectOutcome::Refused(_)));
+    assert_eq!(bench.world.settle(&detach(), &context).await, Settled::NotHappened);
+}
+
+#[tokio::test]
+async fn an_older_epoch_is_refused() {
+    let bench = Bench::new(&[]);
+    let newer = EffectContext { epoch: Epoch(2), ..bench.context() };
+    assert!(matches!(bench.world.perform(&snapshot(), &newer).await, EffectOutcome::Done(_)));
+    assert_eq!(bench.code(&snapshot()).await, "StaleEpoch");
+}
+
+#[tokio::test]
+async fn every_reversible_effect_goes_back_to_what_it_was() {
+    let (host, volume) = (InstanceId::from("i-db-1"), VolumeId::from("vol-db-main"));
+    let tag = Call::EbsTag { volume: volume.clone(), key: "database".into(), value: "x".into() };
+    let untag = Call::EbsUntag { volume, key: "database".into() };
+    let update = Call::DockerUpdateContainer {
+        host: host.clone(),
+        container: "main".into(),
+        restart: "no".into(),
+    };
+    let rename = Call::DockerRenameContainer {
+        host: host.clone(),
+        container: "main".into(),
+        to: "old".into(),
+    };
+    let create = Call::DockerCreateVolume {
+        host: host.clone(),
+        volume: "scratch".into(),
+        options: BTreeMap::new(),
+    };
+    let start_tag = Call::Ec2Tag { instance: host, key: "role".into(), value: "db".into() };
+    let calls = [stop(), tag, untag, update, rename, create, start_tag, snapshot()];
+    let bench = Bench::new(&[]);
+    for call in calls {
+        let was = bench.restorable();
+        let context = bench.context();
+        let effect = observed(&bench, &call, &context).await;
+        assert_ne!(bench.restorable(), was, "{} changed nothing", call.function());
+        let now = facts_now(&bench, &effect).await;
+        let Reversal::Calls(inverse) = reverse(&effect, &now) else {
+            panic!("{} has no inverse", call.function())
+        };
+        for call in &inverse {
+            bench.done(call).await;
+        }
+        assert_eq!(bench.restorable(), was, "{} was not taken back", call.function());
+        let now = facts_now(&bench, &effect).await;
+        assert_eq!(reverse(&effect, &now), Reversal::NothingToDo, "safe to repeat");
+    }
+}
+
+#[tokio::test]
+async fn what_someone_else_changed_is_not_touched() {
+    let bench = Bench::new(&[]);
+    bench.done(&stop()).await;
+    let effect = observed(&bench, &detach(), &bench.context()).await;
+    bench.done(&attach("i-db-2")).await;
+    let now = facts_now(&bench, &effect).await;
+    let reversal = reverse(&effect, &now);
+    assert!(matches!(&reversal, Reversal::Cannot(why) if why.contains("i-db-2")), "{reversal:?}");
+}
+
+async fn facts_now(bench: &Bench, effect: &PastEffect) -> Vec<(Resource, Facts)> {
+    let mut now = vec![];
+    for change in &effect.changes {
+        let facts = bench.world.observe(&change.resource).await.unwrap();
+        now.push((change.resource.clone(), facts));
+    }
+    now
+}
+
+/// Make an effect as the engine does: the facts before, the effect, its name, the facts after.
+async fn observed(bench: &Bench, call: &Call, context: &EffectContext) -> PastEffect {
+    let mut changes = vec![];
+    for resource in call.resources(&context.token) {
+        let before = bench.world.observe(&resource).await.unwrap();
+        changes.push(Change { resource, before, after: None });
+    }
+    let outcome = bench.world.perform(call, context).await;
+    assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
+    for change in &mut changes {
+        if let Resource::Created { token, .. } = &change.resource {
+            let found = bench.world.stamped(&[Token(token.clone())]).await.unwrap();
+            change.resource = found[0].1.clone();
+        }
+        change.after = Some(bench.world.observe(&change.resource).await.unwrap());
+    }
+    let of = AttemptId { step: StepKey::plain("s"), direction: Direction::Do, attempt: Attempt(1) };
+    let id = CallId { of, number: CallNumber(1) };
+    PastEffect { id, call: call.clone(), token: context.token.clone(), outcome, changes }
+}
+
+#[test]
+fn faults_that_make_no_sense_are_refused() {
+    let table = [
+        ("ebs.atach=refuse", "did you mean `ebs.attach`?"),
+        ("ebs.attach=explode", "there is no fault `explode`"),
+        ("ebs.attach", "is not CALL[#N]=FAULT"),
+        ("ebs.attach#0=refuse", "must be a number from 1"),
+    ];
+    for (text, wanted) in table {
+        let error = Faults::parse(&[text.to_owned()]).unwrap_err();
+        assert!(error.contains(wanted), "{text}: {error}");
+    }
+    let mut faults = Faults::parse(&["undo:ebs.attach#2=refuse".to_owned()]).unwrap();
+    assert!(faults.next("ebs.attach", false).is_none());
+    assert!(faults.next("ebs.attach", true).is_none());
+    assert!(faults.next("ebs.attach", true).is_some());
+}

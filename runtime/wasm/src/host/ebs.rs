@@ -1,0 +1,69 @@
+//! `ebs`: volumes and snapshots.
+
+use super::map_of;
+use crate::bindings::stepback::step::ebs::{Failure, Host, Pair, Snapshot, Volume, VolumeSpec};
+use crate::guest::Guest;
+use stepback_core::Call;
+
+impl Host for Guest {
+    async fn describe(&mut self, volume: String) -> Result<Volume, Failure> {
+        self.ask(Call::EbsDescribe { volume: volume.into() }).await
+    }
+
+    async fn find(&mut self, tags: Vec<Pair>) -> Result<Vec<Volume>, Failure> {
+        self.ask(Call::EbsFind { tags: map_of("tags", tags)? }).await
+    }
+
+    async fn create_volume(&mut self, spec: VolumeSpec) -> Result<Volume, Failure> {
+        let VolumeSpec { zone, size_gib, volume_type, snapshot, tags } = spec;
+        self.ask(Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot: snapshot.map(Into::into), tags: map_of("tags", tags)? }).await
+    }
+
+    async fn delete_volume(&mut self, volume: String) -> Result<(), Failure> {
+        self.tell(Call::EbsDeleteVolume { volume: volume.into() }).await
+    }
+
+    async fn attach(&mut self, volume: String, instance: String, device: String) -> Result<Volume, Failure> {
+        self.ask(Call::EbsAttach { volume: volume.into(), instance: instance.into(), device }).await
+    }
+
+    async fn detach(&mut self, volume: String, instance: String) -> Result<Volume, Failure> {
+        self.ask(Call::EbsDetach { volume: volume.into(), instance: instance.into() }).await
+    }
+
+    async fn modify_volume(&mut self, volume: String, size_gib: u32) -> Result<Volume, Failure> {
+        self.ask(Call::EbsModifyVolume { volume: volume.into(), size_gib }).await
+    }
+
+    async fn create_snapshot(&mut self, volume: String, description: String, tags: Vec<Pair>) -> Result<Snapshot, Failure> {
+        self.ask(Call::EbsCreateSnapshot { volume: volume.into(), description, tags: map_of("tags", tags)? }).await
+    }
+
+    async fn describe_snapshot(&mut self, snapshot: String) -> Result<Snapshot, Failure> {
+        self.ask(Call::EbsDescribeSnapshot { snapshot: snapshot.into() }).await
+    }
+
+    async fn find_snapshots(&mut self, tags: Vec<Pair>) -> Result<Vec<Snapshot>, Failure> {
+        self.ask(Call::EbsFindSnapshots { tags: map_of("tags", tags)? }).await
+    }
+
+    async fn delete_snapshot(&mut self, snapshot: String) -> Result<(), Failure> {
+        self.tell(Call::EbsDeleteSnapshot { snapshot: snapshot.into() }).await
+    }
+
+    async fn wait_volume(&mut self, volume: String, state: String, timeout_ms: u64) -> Result<Volume, Failure> {
+        self.ask(Call::EbsWaitVolume { volume: volume.into(), state, timeout_ms }).await
+    }
+
+    async fn wait_snapshot(&mut self, snapshot: String, timeout_ms: u64) -> Result<Snapshot, Failure> {
+        self.ask(Call::EbsWaitSnapshot { snapshot: snapshot.into(), timeout_ms }).await
+    }
+
+    async fn tag(&mut self, volume: String, key: String, value: String) -> Result<(), Failure> {
+        self.tell(Call::EbsTag { volume: volume.into(), key, value }).await
+    }
+
+    async fn untag(&mut self, volume: String, key: String) -> Result<(), Failure> {
+        self.tell(Call::EbsUntag { volume: volume.into(), key }).await
+    }
+}

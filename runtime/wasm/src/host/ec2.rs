@@ -1,0 +1,49 @@
+//! `ec2`: instances.
+
+use super::map_of;
+use crate::bindings::stepback::step::ec2::{Failure, Host, Instance, Pair, RunSpec};
+use crate::guest::Guest;
+use stepback_core::Call;
+
+impl Host for Guest {
+    async fn describe(&mut self, instance: String) -> Result<Instance, Failure> {
+        self.ask(Call::Ec2Describe { instance: instance.into() }).await
+    }
+
+    async fn find(&mut self, tags: Vec<Pair>) -> Result<Vec<Instance>, Failure> {
+        self.ask(Call::Ec2Find { tags: map_of("tags", tags)? }).await
+    }
+
+    async fn run_instance(&mut self, spec: RunSpec) -> Result<Instance, Failure> {
+        let RunSpec { image, instance_type, zone, tags } = spec;
+        self.ask(Call::Ec2RunInstance { image, instance_type, zone, tags: map_of("tags", tags)? }).await
+    }
+
+    async fn start(&mut self, instance: String) -> Result<Instance, Failure> {
+        self.ask(Call::Ec2Start { instance: instance.into() }).await
+    }
+
+    async fn stop(&mut self, instance: String) -> Result<Instance, Failure> {
+        self.ask(Call::Ec2Stop { instance: instance.into() }).await
+    }
+
+    async fn terminate(&mut self, instance: String) -> Result<(), Failure> {
+        self.tell(Call::Ec2Terminate { instance: instance.into() }).await
+    }
+
+    async fn set_instance_type(&mut self, instance: String, instance_type: String) -> Result<(), Failure> {
+        self.tell(Call::Ec2SetInstanceType { instance: instance.into(), instance_type }).await
+    }
+
+    async fn wait_state(&mut self, instance: String, state: String, timeout_ms: u64) -> Result<Instance, Failure> {
+        self.ask(Call::Ec2WaitState { instance: instance.into(), state, timeout_ms }).await
+    }
+
+    async fn tag(&mut self, instance: String, key: String, value: String) -> Result<(), Failure> {
+        self.tell(Call::Ec2Tag { instance: instance.into(), key, value }).await
+    }
+
+    async fn untag(&mut self, instance: String, key: String) -> Result<(), Failure> {
+        self.tell(Call::Ec2Untag { instance: instance.into(), key }).await
+    }
+}

@@ -1,0 +1,144 @@
+//! The host's side of every interface a guest may import, and the one path all calls take.
+//!
+//! Each file here is one interface: a function of the contract becomes a [`Call`], and its JSON
+//! answer the contract's record. Whether the call may be made at all is decided in [`Guest::ask`].
+
+mod clock;
+mod docker;
+mod ebs;
+mod ec2;
+mod effects;
+mod log;
+
+use crate::bindings::stepback::step::types::{self, Failure, FailureClass, Pair};
+use crate::guest::{Guest, InHost};
+use crate::invocation::{Interface, Mode};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use stepback_core as core;
+use stepback_core::{Call, Class};
+
+/// The fields of answers that are maps on the host's side and lists of pairs in the contract.
+const PAIR_FIELDS: [&str; 2] = ["tags", "options"];
+
+impl types::Host for Guest {}
+
+impl Guest {
+    /// One host call whose answer is a value: granted? fits the mode? then the port.
+    pub(crate) async fn ask<T: DeserializeOwned>(&mut self, call: Call) -> Result<T, Failure> {
+        let function = call.function();
+        let mut answer = self.perform(call).await?;
+        pair_up(&mut answer);
+        serde_json::from_value(answer).map_err(|error| Failure {
+            class: FailureClass::Internal,
+            code: None,
+            message: format!("the provider's answer to {function} breaks the contract: {error}"),
+        })
+    }
+
+    /// One host call whose answer says nothing more than that it is done.
+    pub(crate) async fn tell(&mut self, call: Call) -> Result<(), Failure> {
+        self.perform(call).await.map(drop)
+    }
+
+    async fn perform(&mut self, call: Call) -> Result<Value, Failure> {
+        self.permit(&call)?;
+        let answer = {
+            let _in_host = InHost::enter(&self.in_host);
+            self.port.call(call).await
+        };
+        self.meter.on_answered();
+        answer.map_err(Failure::from)
+    }
+
+    /// Denies what was not granted, and what the mode leaves no room for.
+    fn permit(&self, call: &Call) -> Result<(), Failure> {
+        let function = call.function();
+        let name = function.split_once('.').map_or(function, |(interface, _)| interface);
+        match Interface::from_name(name) {
+            Some(interface) if self.grants.allow(interface) => {}
+            _ => return Err(denied(format!("{function}: the plugin was not granted `{name}`"))),
+        }
+        match (self.mode, call.class()) {
+            (_, Class::Read | Class::Wait)
+            | (Mode::Run { .. }, Class::Effect)
+            | (Mode::Run { irreversible_allowed: true }, Class::Irreversible)
+            | (Mode::Undo, Class::Effect | Class::Irreversible) => Ok(()),
+            (Mode::Check, Class::Effect | Class::Irreversible) => {
+                Err(denied(format!("{function} changes the world, and a check may only look")))
+            }
+            (Mode::Run { irreversible_allowed: false }, Class::Irreversible) => Err(denied(
+                format!("{function} can't be undone, and the step is not declared irreversible"),
+            )),
+        }
+    }
+}
+
+fn denied(message: String) -> Failure {
+    Failure { class: FailureClass::Denied, code: None, message }
+}
+
+/// Turns the maps among an answer's fields into lists of pairs, in the answer itself and in each
+/// element of a list.
+fn pair_up(answer: &mut Value) {
+    match answer {
+        Value::Array(items) => items.iter_mut().for_each(pair_up),
+        Value::Object(record) => {
+            for field in PAIR_FIELDS {
+                if let Some(Value::Object(map)) = record.get_mut(field) {
+                    let pairs = std::mem::take::<Map<String, Value>>(map).into_iter();
+                    let pairs = pairs.map(|(key, value)| json!({ "key": key, "value": value }));
+                    record.insert(field.to_owned(), Value::Array(pairs.collect()));
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Pairs as a map; a key that comes twice is a guest's mistake.
+fn map_of(what: &str, pairs: Vec<Pair>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut map = BTreeMap::new();
+    for Pair { key, value } in pairs {
+        if let Some(first) = map.insert(key.clone(), value) {
+            let message = format!("`{key}` is given twice in {what} (first as `{first}`)");
+            return Err(Failure { class: FailureClass::InvalidInput, code: None, message });
+        }
+    }
+    Ok(map)
+}
+
+macro_rules! failure_classes {
+    ($($class:ident),+ $(,)?) => {
+        impl From<core::FailureClass> for FailureClass {
+            fn from(class: core::FailureClass) -> Self {
+                match class { $(core::FailureClass::$class => Self::$class),+ }
+            }
+        }
+        impl From<FailureClass> for core::FailureClass {
+            fn from(class: FailureClass) -> Self {
+                match class { $(FailureClass::$class => Self::$class),+ }
+            }
+        }
+    };
+}
+
+failure_classes!(
+    InvalidInput, Precondition, Refused, Denied, Transient, Deadline, UnknownOutcome, Cancelled,
+    Internal,
+);
+
+impl From<core::Failure> for Failure {
+    fn from(failure: core::Failure) -> Self {
+        let core::Failure { class, code, message } = failure;
+        Self { class: class.into(), code, message }
+    }
+}
+
+impl From<Failure> for core::Failure {
+    fn from(failure: Failure) -> Self {
+        let Failure { class, code, message } = failure;
+        Self { class: class.into(), code, message }
+    }
+}
