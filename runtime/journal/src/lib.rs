@@ -1,18 +1,17 @@
-//! The store: everything that outlives a process.
+//! The store of journals: the only truth about every operation.
 //!
-//! An operation is an append-only list of records; beside it are kept its lease, its locks, the
-//! requests other processes make of its runner, its log lines and the plugins it is pinned to.
-//! The store knows who may append and in which order. It never knows what a plan or an event
-//! means, but for the few events that change an operation's [`Summary`] or end its locks.
-//!
-//! [`Memory`] and [`Sqlite`] answer alike: one conformance suite runs against both.
+//! It keeps what it is given, in order, and lets nobody overwrite it: an append names the
+//! sequence number it follows and the lease it is made under, and is durable when it returns. It
+//! knows nothing of plans, plugins or providers; of an event it looks only at what ends an
+//! operation, because locks are released in that very transaction.
 
 mod error;
-mod runner;
+mod memory;
+mod sqlite;
 mod store;
-mod summary;
+mod writer;
 
 pub use error::StoreError;
-pub use runner::RunnerId;
-pub use store::{Lease, LockAnswer, LockRow, LogLevel, LogLine, Request, Store};
-pub use summary::Summary;
+pub use memory::Memory;
+pub use sqlite::Sqlite;
+pub use store::*;

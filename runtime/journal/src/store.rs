@@ -1,26 +1,106 @@
-//! The one trait every store implements, and the words it is spoken to in.
-//!
-//! Writing needs a [`Lease`]: an append names the lease's epoch and the last event it knows, so
-//! that of two runners only one can go on. Reading, requests, blobs and log lines need none.
-//! Whatever a method returned `Ok` for is durable, but for log lines (see there).
+//! What a store does, whichever it is.
 
-use crate::error::StoreError;
-use crate::runner::RunnerId;
-use crate::summary::Summary;
+use crate::StoreError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use stepback_core::event::{Pinned, Record};
-use stepback_core::{
-    EnvironmentName, Epoch, LockName, OperationId, PluginDigest, Seq, StepKey, StoreId, UnixMs,
-};
+use stepback_core::event::{Event, FinalStatus, Pinned, Record};
+use stepback_core::*;
 
-/// Where operations are kept.
+/// Who runs operations: one process, by a random name of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunnerId(pub String);
+
+/// The right to append to one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub operation: OperationId,
+    pub epoch: Epoch,
+}
+
+/// One line of `list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub id: OperationId,
+    pub manifest: String,
+    pub environment: EnvironmentName,
+    pub created_at: UnixMs,
+    pub last_seq: Seq,
+    pub finished: Option<Ending>,
+}
+
+/// How an operation ended, as far as the store needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    Refused,
+    Succeeded,
+    RolledBack,
+    RollbackFailed,
+}
+
+impl Ending {
+    /// How the event ends its operation, if it does.
+    pub fn of(event: &Event) -> Option<Ending> {
+        match event {
+            Event::Refused { .. } => Some(Ending::Refused),
+            Event::Finished { status, .. } => Some(match status {
+                FinalStatus::Succeeded => Ending::Succeeded,
+                FinalStatus::RolledBack => Ending::RolledBack,
+                FinalStatus::RollbackFailed => Ending::RollbackFailed,
+            }),
+            _ => None,
+        }
+    }
+
+    /// A rollback that failed keeps its locks (R7).
+    pub fn releases_locks(self) -> bool {
+        match self {
+            Ending::Refused | Ending::Succeeded | Ending::RolledBack => true,
+            Ending::RollbackFailed => false,
+        }
+    }
+}
+
+/// The answer to asking for locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockAnswer {
+    Held,
+    Busy { name: LockName, owner: OperationId, since: UnixMs },
+}
+
+/// A lock that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockRow {
+    pub environment: EnvironmentName,
+    pub name: LockName,
+    pub owner: OperationId,
+    pub since: UnixMs,
+}
+
+/// What somebody without the lease wants of an operation (R2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    Cancel { actor: String, reason: Option<String> },
+}
+
+/// One line of an operation's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub at: UnixMs,
+    pub step: Option<StepKey>,
+    pub level: String,
+    pub text: String,
+}
+
+/// A store of journals, logs, locks, requests and plugins' bytes.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The store's own random identity; tokens are derived from it.
+    /// The store's own random identity.
     fn id(&self) -> StoreId;
 
-    /// A new operation: its first event is `Created`, its lease (epoch 1) is the runner's.
+    /// Begin an operation with its `Created` event, under a lease of epoch 1.
     async fn create(
         &self,
         pinned: Pinned,
@@ -28,18 +108,14 @@ pub trait Store: Send + Sync {
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError>;
 
-    /// Adds records, all or none; durable when it returns.
+    /// Append records after `last`; they are durable when it returns.
     ///
-    /// The records follow `expected`, the last event the caller knows, without a gap, and carry
-    /// the lease's epoch. A record that ends the operation releases its locks in the same
-    /// transaction, but for a failed rollback's.
-    ///
-    /// # Errors
-    /// [`StoreError::StaleEpoch`], [`StoreError::WrongSeq`]: another runner has the operation.
+    /// A record that ends the operation releases its locks in the same transaction, but for a
+    /// failed rollback's.
     async fn append(
         &self,
         lease: &Lease,
-        expected: Seq,
+        last: Seq,
         records: Vec<Record>,
     ) -> Result<(), StoreError>;
 
@@ -49,7 +125,7 @@ pub trait Store: Send + Sync {
     /// Every operation, oldest first.
     async fn list(&self) -> Result<Vec<Summary>, StoreError>;
 
-    /// Takes all the locks or none; those the operation already has are counted as taken.
+    /// All of the locks, or none.
     async fn acquire_locks(
         &self,
         lease: &Lease,
@@ -58,104 +134,33 @@ pub trait Store: Send + Sync {
         at: UnixMs,
     ) -> Result<LockAnswer, StoreError>;
 
-    /// Every lock that is held, by environment and name.
+    /// Every lock that is held.
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError>;
 
-    /// Asks an operation's runner for something; kept until one takes it up.
+    /// Ask something of an operation that another process may be running.
     async fn request(&self, id: OperationId, request: Request) -> Result<(), StoreError>;
 
-    /// The requests this lease has not yet been given, oldest first.
-    ///
-    /// A request is gone for good once a `CancelRequested` event answers it or the operation
-    /// ends; until then the next lease is given it again, so that a crash loses none.
+    /// Take what was asked; each request is handed out once.
     async fn take_requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
 
-    /// Keeps a plugin's bytes under their sha-256; the same bytes twice are kept once.
+    /// Keep a plugin's bytes under their digest (R14).
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// The bytes kept under a digest.
+    /// A plugin's bytes.
     async fn get_blob(&self, digest: &PluginDigest) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Keeps log lines. They become durable with the next append, or soon after: a line is not
-    /// worth a disk flush of its own.
+    /// Keep log lines.
     async fn append_logs(&self, id: OperationId, lines: Vec<LogLine>) -> Result<(), StoreError>;
 
-    /// The log lines after number `after` (0: all), each with its number, from 1.
-    async fn logs(&self, id: OperationId, after: u64) -> Result<Vec<(u64, LogLine)>, StoreError>;
+    /// The log lines after the first `after`.
+    async fn logs(&self, id: OperationId, after: u64) -> Result<Vec<LogLine>, StoreError>;
 
-    /// Takes an operation over: at once if its runner released it, is dead, or is this one.
-    /// The epoch goes up, and what the older lease still appends is refused.
+    /// Take an operation over from a runner that is gone: the next epoch.
     ///
     /// # Errors
-    /// [`StoreError::LeaseHeld`] while another runner lives.
-    async fn take_lease(
-        &self,
-        id: OperationId,
-        runner: &RunnerId,
-        at: UnixMs,
-    ) -> Result<Lease, StoreError>;
+    /// [`StoreError::LeaseHeld`] while its runner has not released it and is not known dead.
+    async fn take_lease(&self, id: OperationId, runner: &RunnerId) -> Result<Lease, StoreError>;
 
-    /// Says the runner still has the operation.
-    ///
-    /// # Errors
-    /// [`StoreError::StaleEpoch`] if it no longer has.
-    async fn renew(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError>;
-
-    /// Gives the operation up; its locks stay.
+    /// Give the lease back; nothing more is appended under it.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
-}
-
-/// The right to append to one operation, until a newer epoch exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    pub operation: OperationId,
-    pub epoch: Epoch,
-    pub runner: RunnerId,
-}
-
-/// The answer to a wish for locks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LockAnswer {
-    /// All of them are the operation's.
-    Held,
-    /// None was taken: this one is another operation's.
-    Busy { name: LockName, owner: OperationId, since: UnixMs },
-}
-
-/// One held lock.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LockRow {
-    pub environment: EnvironmentName,
-    pub name: LockName,
-    pub owner: OperationId,
-    pub since: UnixMs,
-}
-
-/// What another process may ask of an operation's runner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "kebab-case")]
-pub enum Request {
-    /// End the operation and roll it back.
-    Cancel { actor: String, reason: Option<String> },
-}
-
-/// How much a log line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogLevel {
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-/// One line a step, or the runtime, said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    pub at: UnixMs,
-    /// `None`: the runtime itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<StepKey>,
-    pub level: LogLevel,
-    pub text: String,
 }

@@ -1,0 +1,113 @@
+//! The one writer: a thread that packs everybody's changes into one commit.
+//!
+//! Whoever changes the store sends a job and waits. The thread takes all that is waiting, runs
+//! each job under its own savepoint, commits once, and only then tells the callers. A job that
+//! fails is rolled back to its savepoint and fails nobody else's.
+
+use crate::StoreError;
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// So many jobs go into one commit at most, so that nobody waits behind an endless queue.
+const JOBS_PER_COMMIT_MAX: usize = 256;
+
+type Work = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
+type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+struct Job {
+    work: Work,
+    tell: Tell,
+}
+
+/// The way to the writer's thread.
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Job>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    pub(crate) fn start(connection: Connection) -> Self {
+        let (jobs, queue) = mpsc::channel();
+        let commits = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&commits);
+        std::thread::spawn(move || write_all(&connection, &queue, &counted));
+        Self { jobs, commits }
+    }
+
+    /// How many commits there were.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Run `work` in the next commit; its answer comes after the commit.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let kept = Arc::new(std::sync::Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let work: Work = Box::new(move |connection| {
+            let value = work(connection)?;
+            *keep.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
+            Ok(())
+        });
+        // A caller that is gone does not hear; its change is committed all the same.
+        let tell: Tell = Box::new(move |result| drop(answer.send(result)));
+        self.jobs.send(Job { work, tell }).map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)??;
+        let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kept.take().ok_or(StoreError::Closed)
+    }
+}
+
+fn write_all(connection: &Connection, queue: &mpsc::Receiver<Job>, commits: &AtomicU64) {
+    while let Ok(first) = queue.recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < JOBS_PER_COMMIT_MAX {
+            match queue.try_recv() {
+                Ok(job) => jobs.push(job),
+                Err(_) => break,
+            }
+        }
+        write_batch(connection, jobs, commits);
+    }
+}
+
+fn write_batch(connection: &Connection, jobs: Vec<Job>, commits: &AtomicU64) {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        let error = StoreError::from(error);
+        jobs.into_iter().for_each(|job| (job.tell)(Err(error.clone())));
+        return;
+    }
+    let mut told = Vec::with_capacity(jobs.len());
+    for Job { work, tell } in jobs {
+        told.push((tell, write_one(connection, work)));
+    }
+    let committed = connection.execute_batch("COMMIT").map_err(StoreError::from);
+    if committed.is_err() && !connection.is_autocommit() {
+        // Nothing of the batch counts; if even this fails, the next BEGIN will say so.
+        drop(connection.execute_batch("ROLLBACK"));
+    }
+    commits.fetch_add(1, Ordering::Relaxed);
+    for (tell, result) in told {
+        tell(match &committed {
+            Ok(()) => result,
+            Err(error) => Err(error.clone()),
+        });
+    }
+}
+
+fn write_one(connection: &Connection, work: Work) -> Result<(), StoreError> {
+    connection.execute_batch("SAVEPOINT one")?;
+    match work(connection) {
+        Ok(()) => Ok(connection.execute_batch("RELEASE one")?),
+        Err(error) => {
+            connection.execute_batch("ROLLBACK TO one; RELEASE one")?;
+            Err(error)
+        }
+    }
+}
