@@ -3,8 +3,8 @@
 //! Whoever implements [`HostPort`] journals and carries out; by the time a call arrives, its
 //! interface is granted and its class fits the mode the guest runs in.
 
-use stepback_core::{Call, Failure};
 use serde_json::Value;
+use stepback_core::{Call, Failure};
 
 /// What a guest's calls are answered by, for one attempt.
 #[async_trait::async_trait]

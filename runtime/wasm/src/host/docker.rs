@@ -1,25 +1,40 @@
 //! `docker`: the Docker Engines of the hosts.
 
 use super::map_of;
-use crate::bindings::stepback::step::docker::{Like, Mount, Container, ContainerSpec, DockerVolume, Failure, Host, Image, Pair, RunOnceResult};
+use crate::bindings::stepback::step::docker::{
+    Container, ContainerSpec, DockerVolume, Failure, Host, Image, Like, Mount, Pair, RunOnceResult,
+};
 use crate::guest::Guest;
 use stepback_core::Call;
 use stepback_core::call;
 
 impl Host for Guest {
-    async fn inspect_container(&mut self, host: String, container: String) -> Result<Option<Container>, Failure> {
-        self.ask(Call::DockerInspectContainer { host: host.into(), container: container.into() }).await
+    async fn inspect_container(
+        &mut self,
+        host: String,
+        container: String,
+    ) -> Result<Option<Container>, Failure> {
+        self.ask(Call::DockerInspectContainer { host: host.into(), container: container.into() })
+            .await
     }
 
     async fn list_containers(&mut self, host: String) -> Result<Vec<Container>, Failure> {
         self.ask(Call::DockerListContainers { host: host.into() }).await
     }
 
-    async fn inspect_image(&mut self, host: String, image: String) -> Result<Option<Image>, Failure> {
+    async fn inspect_image(
+        &mut self,
+        host: String,
+        image: String,
+    ) -> Result<Option<Image>, Failure> {
         self.ask(Call::DockerInspectImage { host: host.into(), image: image.into() }).await
     }
 
-    async fn inspect_volume(&mut self, host: String, volume: String) -> Result<Option<DockerVolume>, Failure> {
+    async fn inspect_volume(
+        &mut self,
+        host: String,
+        volume: String,
+    ) -> Result<Option<DockerVolume>, Failure> {
         self.ask(Call::DockerInspectVolume { host: host.into(), volume: volume.into() }).await
     }
 
@@ -31,64 +46,167 @@ impl Host for Guest {
         self.ask(Call::DockerPullImage { host: host.into(), image: image.into() }).await
     }
 
-    async fn create_container(&mut self, host: String, container: String, spec: ContainerSpec) -> Result<Container, Failure> {
-        self.ask(Call::DockerCreateContainer { host: host.into(), container: container.into(), spec: spec_of(spec)? }).await
+    async fn create_container(
+        &mut self,
+        host: String,
+        container: String,
+        spec: ContainerSpec,
+    ) -> Result<Container, Failure> {
+        self.ask(Call::DockerCreateContainer {
+            host: host.into(),
+            container: container.into(),
+            spec: spec_of(spec)?,
+        })
+        .await
     }
 
-    async fn start_container(&mut self, host: String, container: String) -> Result<Container, Failure> {
-        self.ask(Call::DockerStartContainer { host: host.into(), container: container.into() }).await
+    async fn start_container(
+        &mut self,
+        host: String,
+        container: String,
+    ) -> Result<Container, Failure> {
+        self.ask(Call::DockerStartContainer { host: host.into(), container: container.into() })
+            .await
     }
 
-    async fn stop_container(&mut self, host: String, container: String, grace_ms: u64) -> Result<Container, Failure> {
-        self.ask(Call::DockerStopContainer { host: host.into(), container: container.into(), grace_ms }).await
+    async fn stop_container(
+        &mut self,
+        host: String,
+        container: String,
+        grace_ms: u64,
+    ) -> Result<Container, Failure> {
+        self.ask(Call::DockerStopContainer {
+            host: host.into(),
+            container: container.into(),
+            grace_ms,
+        })
+        .await
     }
 
-    async fn rename_container(&mut self, host: String, container: String, to: String) -> Result<(), Failure> {
-        self.tell(Call::DockerRenameContainer { host: host.into(), container: container.into(), to: to.into() }).await
+    async fn rename_container(
+        &mut self,
+        host: String,
+        container: String,
+        to: String,
+    ) -> Result<(), Failure> {
+        self.tell(Call::DockerRenameContainer {
+            host: host.into(),
+            container: container.into(),
+            to: to.into(),
+        })
+        .await
     }
 
-    async fn update_container(&mut self, host: String, container: String, restart: String) -> Result<(), Failure> {
-        self.tell(Call::DockerUpdateContainer { host: host.into(), container: container.into(), restart }).await
+    async fn update_container(
+        &mut self,
+        host: String,
+        container: String,
+        restart: String,
+    ) -> Result<(), Failure> {
+        self.tell(Call::DockerUpdateContainer {
+            host: host.into(),
+            container: container.into(),
+            restart,
+        })
+        .await
     }
 
     async fn remove_container(&mut self, host: String, container: String) -> Result<(), Failure> {
-        self.tell(Call::DockerRemoveContainer { host: host.into(), container: container.into() }).await
+        self.tell(Call::DockerRemoveContainer { host: host.into(), container: container.into() })
+            .await
     }
 
     async fn remove_image(&mut self, host: String, image: String) -> Result<(), Failure> {
         self.tell(Call::DockerRemoveImage { host: host.into(), image: image.into() }).await
     }
 
-    async fn wait_healthy(&mut self, host: String, container: String, timeout_ms: u64) -> Result<Container, Failure> {
-        self.ask(Call::DockerWaitHealthy { host: host.into(), container: container.into(), timeout_ms }).await
+    async fn wait_healthy(
+        &mut self,
+        host: String,
+        container: String,
+        timeout_ms: u64,
+    ) -> Result<Container, Failure> {
+        self.ask(Call::DockerWaitHealthy {
+            host: host.into(),
+            container: container.into(),
+            timeout_ms,
+        })
+        .await
     }
 
-    async fn wait_device(&mut self, host: String, volume: String, timeout_ms: u64) -> Result<String, Failure> {
-        self.ask(Call::DockerWaitDevice { host: host.into(), volume: volume.into(), timeout_ms }).await
+    async fn wait_device(
+        &mut self,
+        host: String,
+        volume: String,
+        timeout_ms: u64,
+    ) -> Result<String, Failure> {
+        self.ask(Call::DockerWaitDevice { host: host.into(), volume: volume.into(), timeout_ms })
+            .await
     }
 
-    async fn wait_unmounted(&mut self, host: String, volume: String, timeout_ms: u64) -> Result<(), Failure> {
-        self.tell(Call::DockerWaitUnmounted { host: host.into(), volume: volume.into(), timeout_ms }).await
+    async fn wait_unmounted(
+        &mut self,
+        host: String,
+        volume: String,
+        timeout_ms: u64,
+    ) -> Result<(), Failure> {
+        self.tell(Call::DockerWaitUnmounted {
+            host: host.into(),
+            volume: volume.into(),
+            timeout_ms,
+        })
+        .await
     }
 
-    async fn logs(&mut self, host: String, container: String, tail_lines: u32) -> Result<Vec<String>, Failure> {
-        self.ask(Call::DockerLogs { host: host.into(), container: container.into(), tail_lines }).await
+    async fn logs(
+        &mut self,
+        host: String,
+        container: String,
+        tail_lines: u32,
+    ) -> Result<Vec<String>, Failure> {
+        self.ask(Call::DockerLogs { host: host.into(), container: container.into(), tail_lines })
+            .await
     }
 
-    async fn run_once(&mut self, host: String, spec: ContainerSpec, timeout_ms: u64) -> Result<RunOnceResult, Failure> {
+    async fn run_once(
+        &mut self,
+        host: String,
+        spec: ContainerSpec,
+        timeout_ms: u64,
+    ) -> Result<RunOnceResult, Failure> {
         self.ask(Call::DockerRunOnce { host: host.into(), spec: spec_of(spec)?, timeout_ms }).await
     }
 
-    async fn create_volume(&mut self, host: String, volume: String, options: Vec<Pair>) -> Result<DockerVolume, Failure> {
-        self.ask(Call::DockerCreateVolume { host: host.into(), volume: volume.into(), options: map_of("options", options)? }).await
+    async fn create_volume(
+        &mut self,
+        host: String,
+        volume: String,
+        options: Vec<Pair>,
+    ) -> Result<DockerVolume, Failure> {
+        self.ask(Call::DockerCreateVolume {
+            host: host.into(),
+            volume: volume.into(),
+            options: map_of("options", options)?,
+        })
+        .await
     }
 
     async fn remove_volume(&mut self, host: String, volume: String) -> Result<(), Failure> {
         self.tell(Call::DockerRemoveVolume { host: host.into(), volume: volume.into() }).await
     }
 
-    async fn make_filesystem(&mut self, host: String, volume: String, filesystem_type: String) -> Result<(), Failure> {
-        self.tell(Call::DockerMakeFileSystem { host: host.into(), volume: volume.into(), filesystem_type }).await
+    async fn make_filesystem(
+        &mut self,
+        host: String,
+        volume: String,
+        filesystem_type: String,
+    ) -> Result<(), Failure> {
+        self.tell(Call::DockerMakeFileSystem {
+            host: host.into(),
+            volume: volume.into(),
+            filesystem_type,
+        })
+        .await
     }
 
     async fn grow_filesystem(&mut self, host: String, volume: String) -> Result<(), Failure> {

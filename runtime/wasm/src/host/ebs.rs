@@ -16,14 +16,26 @@ impl Host for Guest {
 
     async fn create_volume(&mut self, spec: VolumeSpec) -> Result<Volume, Failure> {
         let VolumeSpec { zone, size_gib, volume_type, snapshot, tags } = spec;
-        self.ask(Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot: snapshot.map(Into::into), tags: map_of("tags", tags)? }).await
+        self.ask(Call::EbsCreateVolume {
+            zone,
+            size_gib,
+            volume_type,
+            snapshot: snapshot.map(Into::into),
+            tags: map_of("tags", tags)?,
+        })
+        .await
     }
 
     async fn delete_volume(&mut self, volume: String) -> Result<(), Failure> {
         self.tell(Call::EbsDeleteVolume { volume: volume.into() }).await
     }
 
-    async fn attach(&mut self, volume: String, instance: String, device: String) -> Result<Volume, Failure> {
+    async fn attach(
+        &mut self,
+        volume: String,
+        instance: String,
+        device: String,
+    ) -> Result<Volume, Failure> {
         self.ask(Call::EbsAttach { volume: volume.into(), instance: instance.into(), device }).await
     }
 
@@ -35,8 +47,18 @@ impl Host for Guest {
         self.ask(Call::EbsModifyVolume { volume: volume.into(), size_gib }).await
     }
 
-    async fn create_snapshot(&mut self, volume: String, description: String, tags: Vec<Pair>) -> Result<Snapshot, Failure> {
-        self.ask(Call::EbsCreateSnapshot { volume: volume.into(), description, tags: map_of("tags", tags)? }).await
+    async fn create_snapshot(
+        &mut self,
+        volume: String,
+        description: String,
+        tags: Vec<Pair>,
+    ) -> Result<Snapshot, Failure> {
+        self.ask(Call::EbsCreateSnapshot {
+            volume: volume.into(),
+            description,
+            tags: map_of("tags", tags)?,
+        })
+        .await
     }
 
     async fn describe_snapshot(&mut self, snapshot: String) -> Result<Snapshot, Failure> {
@@ -51,11 +73,20 @@ impl Host for Guest {
         self.tell(Call::EbsDeleteSnapshot { snapshot: snapshot.into() }).await
     }
 
-    async fn wait_volume(&mut self, volume: String, state: String, timeout_ms: u64) -> Result<Volume, Failure> {
+    async fn wait_volume(
+        &mut self,
+        volume: String,
+        state: String,
+        timeout_ms: u64,
+    ) -> Result<Volume, Failure> {
         self.ask(Call::EbsWaitVolume { volume: volume.into(), state, timeout_ms }).await
     }
 
-    async fn wait_snapshot(&mut self, snapshot: String, timeout_ms: u64) -> Result<Snapshot, Failure> {
+    async fn wait_snapshot(
+        &mut self,
+        snapshot: String,
+        timeout_ms: u64,
+    ) -> Result<Snapshot, Failure> {
         self.ask(Call::EbsWaitSnapshot { snapshot: snapshot.into(), timeout_ms }).await
     }
 

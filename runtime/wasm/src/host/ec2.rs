@@ -16,7 +16,8 @@ impl Host for Guest {
 
     async fn run_instance(&mut self, spec: RunSpec) -> Result<Instance, Failure> {
         let RunSpec { image, instance_type, zone, tags } = spec;
-        self.ask(Call::Ec2RunInstance { image, instance_type, zone, tags: map_of("tags", tags)? }).await
+        self.ask(Call::Ec2RunInstance { image, instance_type, zone, tags: map_of("tags", tags)? })
+            .await
     }
 
     async fn start(&mut self, instance: String) -> Result<Instance, Failure> {
@@ -31,11 +32,20 @@ impl Host for Guest {
         self.tell(Call::Ec2Terminate { instance: instance.into() }).await
     }
 
-    async fn set_instance_type(&mut self, instance: String, instance_type: String) -> Result<(), Failure> {
+    async fn set_instance_type(
+        &mut self,
+        instance: String,
+        instance_type: String,
+    ) -> Result<(), Failure> {
         self.tell(Call::Ec2SetInstanceType { instance: instance.into(), instance_type }).await
     }
 
-    async fn wait_state(&mut self, instance: String, state: String, timeout_ms: u64) -> Result<Instance, Failure> {
+    async fn wait_state(
+        &mut self,
+        instance: String,
+        state: String,
+        timeout_ms: u64,
+    ) -> Result<Instance, Failure> {
         self.ask(Call::Ec2WaitState { instance: instance.into(), state, timeout_ms }).await
     }
 

@@ -125,7 +125,14 @@ macro_rules! failure_classes {
 }
 
 failure_classes!(
-    InvalidInput, Precondition, Refused, Denied, Transient, Deadline, UnknownOutcome, Cancelled,
+    InvalidInput,
+    Precondition,
+    Refused,
+    Denied,
+    Transient,
+    Deadline,
+    UnknownOutcome,
+    Cancelled,
     Internal,
 );
 

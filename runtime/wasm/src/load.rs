@@ -1,0 +1,91 @@
+//! From bytes to a plugin that can be run: is it Wasm, a component, of our world, and does it
+//! import only what there is? Every mistake has its own error, told from structure.
+
+use crate::bindings::PluginPre;
+use crate::fault::PluginError;
+use crate::guest::{Guest, cut};
+use crate::invocation::Interface;
+use std::collections::BTreeSet;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+const MAGIC: &[u8] = b"\0asm";
+/// The version and layer of a core module, and of a component: the Component Model's
+/// *Binary.md*, "Component Definitions".
+const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
+const COMPONENT: &[u8] = &[0x0d, 0, 1, 0];
+
+/// What a plugin exports.
+const STEPS: &str = "stepback:step/steps@0.1.0";
+const OURS: &str = "stepback:step/";
+const VERSION: &str = "@0.1.0";
+
+/// A compiler's complaint in a message; the whole of one can be pages.
+const WHY_BYTES_MAX: usize = 600;
+
+/// Compiles a component, after making sure that it is one.
+pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, PluginError> {
+    let name = name.to_owned();
+    let Some(version) = bytes.strip_prefix(MAGIC) else {
+        return Err(PluginError::NotWasm { name });
+    };
+    if version.starts_with(CORE_MODULE) {
+        return Err(PluginError::CoreModule { name });
+    }
+    if !version.starts_with(COMPONENT) {
+        let why = "a version of the component format that is not known".to_owned();
+        return Err(PluginError::Invalid { name, why });
+    }
+    Component::from_binary(engine, bytes)
+        .map_err(|error| PluginError::Invalid { name, why: why(&error) })
+}
+
+/// The interfaces of ours that a component imports, if it is a plugin and imports nothing unknown.
+pub(crate) fn verify(
+    engine: &Engine,
+    name: &str,
+    component: &Component,
+) -> Result<BTreeSet<Interface>, PluginError> {
+    let component_type = component.component_type();
+    let exports: Vec<_> = component_type.exports(engine).map(|(export, _)| export).collect();
+    if !exports.contains(&STEPS) {
+        let hint = match exports.as_slice() {
+            [] => String::new(),
+            exports => cut(format!(" (it exports {})", exports.join(", ")), WHY_BYTES_MAX),
+        };
+        return Err(PluginError::NotAPlugin { name: name.to_owned(), wanted: STEPS.into(), hint });
+    }
+    let mut imports = BTreeSet::new();
+    for (import, _) in component_type.imports(engine) {
+        let ours = import.strip_prefix(OURS).and_then(|rest| rest.strip_suffix(VERSION));
+        match (ours, ours.and_then(Interface::from_name)) {
+            (_, Some(interface)) => {
+                imports.insert(interface);
+            }
+            // Types alone reach nothing; what of WASI is not there shows when linking.
+            (Some("types"), None) => {}
+            (None, None) if import.starts_with("wasi:") => {}
+            _ => {
+                let import = cut(import.to_owned(), WHY_BYTES_MAX);
+                return Err(PluginError::UnknownImport { name: name.to_owned(), import });
+            }
+        }
+    }
+    Ok(imports)
+}
+
+/// Binds a component's imports and finds its exports, once for all of its runs.
+pub(crate) fn link(
+    linker: &Linker<Guest>,
+    name: &str,
+    component: &Component,
+) -> Result<PluginPre<Guest>, PluginError> {
+    linker
+        .instantiate_pre(component)
+        .and_then(PluginPre::new)
+        .map_err(|error| PluginError::WrongInterface { name: name.to_owned(), why: why(&error) })
+}
+
+fn why(error: &wasmtime::Error) -> String {
+    cut(format!("{error:#}"), WHY_BYTES_MAX)
+}

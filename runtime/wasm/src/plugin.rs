@@ -1,0 +1,304 @@
+//! A loaded plugin: each call into it is a fresh guest that shares nothing with any other.
+
+use crate::bindings::PluginPre;
+use crate::bindings::exports::stepback::step::steps as wit;
+use crate::fault::{GuestFault, PluginError};
+use crate::guest::{EPOCH_TICK, Guest, cut};
+use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
+use crate::port::{HostPort, LogLevel, Reversed};
+use crate::runtime::Shared;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use stepback_core::step::{CheckAnswer, Past, PastEffect, StepInfo, UndoAnswer};
+use stepback_core::{Call, Failure, FailureClass, PluginDigest};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use wasmtime::{Store, Trap};
+
+/// A component that offers steps, verified and ready to run.
+pub struct Plugin {
+    name: String,
+    digest: PluginDigest,
+    imports: BTreeSet<Interface>,
+    pre: PluginPre<Guest>,
+    shared: Arc<Shared>,
+    described: OnceCell<Vec<StepInfo>>,
+}
+
+/// A guest about to run.
+struct Session {
+    store: Store<Guest>,
+    in_host: Arc<AtomicBool>,
+    stop: StopSignal,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Makes a guest of a session and calls one of its exports, watched. A macro, because the
+/// exports are methods of one generated type with arguments of their own.
+macro_rules! enter {
+    ($plugin:expr, $session:expr, $export:ident($($argument:expr),*)) => {{
+        let Session { mut store, in_host, stop, _permit } = $session;
+        let answer = async {
+            let guest = $plugin.pre.instantiate_async(&mut store).await?;
+            guest.stepback_step_steps().$export(&mut store, $($argument),*).await
+        };
+        $plugin.watch(answer, in_host, stop).await
+    }};
+}
+
+impl Plugin {
+    pub(crate) fn new(
+        name: &str,
+        digest: PluginDigest,
+        imports: BTreeSet<Interface>,
+        pre: PluginPre<Guest>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { name: name.to_owned(), digest, imports, pre, shared, described: OnceCell::new() }
+    }
+
+    /// The sha-256 of the component's bytes.
+    pub fn digest(&self) -> &PluginDigest {
+        &self.digest
+    }
+
+    /// The interfaces it imports: the capabilities it asks for.
+    pub fn imports(&self) -> &BTreeSet<Interface> {
+        &self.imports
+    }
+
+    /// The steps it offers; asked once. It may look at nothing meanwhile.
+    pub async fn describe(&self) -> Result<Vec<StepInfo>, PluginError> {
+        self.described.get_or_try_init(|| self.ask_describe()).await.cloned()
+    }
+
+    async fn ask_describe(&self) -> Result<Vec<StepInfo>, PluginError> {
+        let fail = |fault| PluginError::Describe { name: self.name.clone(), fault };
+        let invocation = Invocation {
+            step: String::new(),
+            input: Value::Null,
+            mode: Mode::Check,
+            grants: Grants::none(),
+            seed: [0; 32],
+            stop: StopSignal::new(),
+        };
+        let session = self.open(&invocation, Arc::new(NoPort)).await.map_err(fail)?;
+        let infos = enter!(self, session, call_describe()).map_err(fail)?;
+        infos.into_iter().map(|info| self.step_info(info)).collect()
+    }
+
+    fn step_info(&self, info: wit::StepInfo) -> Result<StepInfo, PluginError> {
+        let wit::StepInfo { name, doc, input_schema, output_schema, reversible } = info;
+        let schema = |text: &str| {
+            serde_json::from_str(text).map_err(|error| PluginError::Schema {
+                name: self.name.clone(),
+                step: name.clone(),
+                why: error.to_string(),
+            })
+        };
+        let (input_schema, output_schema) = (schema(&input_schema)?, schema(&output_schema)?);
+        Ok(StepInfo { name, doc, input_schema, output_schema, reversible })
+    }
+
+    /// Whether the step could run now; it may only look.
+    pub async fn check(
+        &self,
+        invocation: Invocation,
+        port: Arc<dyn HostPort>,
+    ) -> Result<CheckAnswer, GuestFault> {
+        let session = self.open_granted(&invocation, port).await?;
+        let call = self.call_of(invocation);
+        let answer = enter!(self, session, call_check(&call))?.map_err(own_failure)?;
+        Ok(match answer {
+            wit::CheckAnswer::Ok => CheckAnswer::Ok,
+            wit::CheckAnswer::Refused(why) => CheckAnswer::Refused(short(why)),
+            wit::CheckAnswer::NotYet(why) => CheckAnswer::NotYet(short(why)),
+        })
+    }
+
+    /// Runs the step to its output.
+    pub async fn run(
+        &self,
+        invocation: Invocation,
+        port: Arc<dyn HostPort>,
+    ) -> Result<Value, GuestFault> {
+        let session = self.open_granted(&invocation, port).await?;
+        let call = self.call_of(invocation);
+        let output = enter!(self, session, call_run(&call))?.map_err(own_failure)?;
+        serde_json::from_str(&output).map_err(|error| {
+            let message = format!("the step's output is not JSON: {error}");
+            GuestFault::Failed(Failure::new(FailureClass::Internal, message))
+        })
+    }
+
+    /// Takes back what the step did, as `past` tells it.
+    pub async fn undo(
+        &self,
+        invocation: Invocation,
+        past: &Past,
+        port: Arc<dyn HostPort>,
+    ) -> Result<UndoAnswer, GuestFault> {
+        let session = self.open_granted(&invocation, port).await?;
+        let (call, past) = (self.call_of(invocation), past_of(past));
+        let answer = enter!(self, session, call_undo(&call, &past))?.map_err(own_failure)?;
+        Ok(match answer {
+            wit::UndoAnswer::Undone => UndoAnswer::Undone,
+            wit::UndoAnswer::NothingToUndo => UndoAnswer::NothingToUndo,
+            wit::UndoAnswer::Kept(why) => UndoAnswer::Kept(short(why)),
+            wit::UndoAnswer::CannotUndo(why) => UndoAnswer::CannotUndo(short(why)),
+        })
+    }
+
+    /// A session for a plugin whose every import was granted.
+    async fn open_granted(
+        &self,
+        invocation: &Invocation,
+        port: Arc<dyn HostPort>,
+    ) -> Result<Session, GuestFault> {
+        let missing = self.imports.iter().find(|import| !invocation.grants.allow(**import));
+        match missing {
+            Some(import) => Err(GuestFault::NotGranted(import.to_string())),
+            None => self.open(invocation, port).await,
+        }
+    }
+
+    /// Waits for a free place among the guests, then sets the limits up.
+    async fn open(
+        &self,
+        invocation: &Invocation,
+        port: Arc<dyn HostPort>,
+    ) -> Result<Session, GuestFault> {
+        let stop = invocation.stop.clone();
+        let permit = tokio::select! {
+            permit = self.shared.permits.clone().acquire_owned() => permit,
+            () = stop.stopped() => return Err(GuestFault::Stopped),
+        };
+        // Nothing closes the semaphore; a runtime going down would look like a stop.
+        let permit = permit.map_err(|_| GuestFault::Stopped)?;
+        let Shared { engine, limits, .. } = &*self.shared;
+        let Invocation { mode, grants, seed, .. } = invocation;
+        let guest = Guest::new(port, *mode, grants.clone(), *seed, limits);
+        let in_host = guest.in_host.clone();
+        let mut store = Store::new(engine, guest);
+        store.limiter(|guest| &mut guest.meter);
+        store.set_hostcall_fuel(limits.output_bytes_max);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| store.data_mut().meter.on_tick());
+        Ok(Session { store, in_host, stop, _permit: permit })
+    }
+
+    /// Waits for a guest's answer, but after a stop only as long as the grace time.
+    async fn watch<T>(
+        &self,
+        answer: impl Future<Output = wasmtime::Result<T>>,
+        in_host: Arc<AtomicBool>,
+        stop: StopSignal,
+    ) -> Result<T, GuestFault> {
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|error| self.fault_of(&error)),
+            () = grace_over(stop, in_host, self.shared.limits.stop_grace) => {
+                Err(GuestFault::Stopped)
+            }
+        }
+    }
+
+    /// What a guest's end means; limits and traps are known by their types.
+    fn fault_of(&self, error: &wasmtime::Error) -> GuestFault {
+        if let Some(fault) = error.downcast_ref::<GuestFault>() {
+            return fault.clone();
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => return GuestFault::StackOverflow,
+            Some(trap) => return GuestFault::Trap(trap.to_string()),
+            None => {}
+        }
+        let cause = error.root_cause().to_string();
+        // wasmtime keeps this error's type to itself; `tests/limits.rs` fails when its text moves.
+        if cause.contains("fuel allocated for hostcalls has been exhausted") {
+            let limit_mib = self.shared.limits.output_bytes_max >> 20;
+            return GuestFault::TooMuchOutput { limit_mib };
+        }
+        GuestFault::Trap(short(cause))
+    }
+
+    fn call_of(&self, invocation: Invocation) -> wit::Call {
+        wit::Call { step: invocation.step, input: invocation.input.to_string() }
+    }
+}
+
+/// Returns when a stopped guest has used up its grace; time in host calls is not its own.
+async fn grace_over(stop: StopSignal, in_host: Arc<AtomicBool>, grace: Duration) {
+    stop.stopped().await;
+    let mut left = grace;
+    while !left.is_zero() {
+        tokio::time::sleep(EPOCH_TICK).await;
+        if !in_host.load(Ordering::Acquire) {
+            left = left.saturating_sub(EPOCH_TICK);
+        }
+    }
+}
+
+fn past_of(past: &Past) -> wit::Past {
+    wit::Past {
+        finished: past.finished,
+        output: past.output.as_ref().map(Value::to_string),
+        effects: past.effects.iter().map(effect_of).collect(),
+    }
+}
+
+fn effect_of(effect: &PastEffect) -> wit::PastEffect {
+    let PastEffect { id, call, token: _, outcome, changes } = effect;
+    let changes = changes.iter().map(|change| wit::Change {
+        resource: change.resource.to_string(),
+        before: json_of(&change.before).to_string(),
+        after: change.after.as_ref().map(|after| json_of(after).to_string()),
+    });
+    wit::PastEffect {
+        id: id.to_string(),
+        function: call.function().to_owned(),
+        arguments: json_of(call)["arguments"].to_string(),
+        outcome: json_of(outcome).to_string(),
+        changes: changes.collect(),
+    }
+}
+
+/// Our own records as JSON. They are plain data with string keys, which JSON can always hold.
+fn json_of(record: &impl serde::Serialize) -> Value {
+    serde_json::to_value(record).unwrap_or(Value::Null)
+}
+
+fn own_failure(failure: wit::Failure) -> GuestFault {
+    let mut failure = Failure::from(failure);
+    failure.message = short(failure.message);
+    failure.code = failure.code.map(short);
+    GuestFault::Failed(failure)
+}
+
+/// A reason as it may stand in the journal.
+fn short(text: String) -> String {
+    const REASON_BYTES_MAX: usize = 4 << 10;
+    cut(text, REASON_BYTES_MAX)
+}
+
+/// What a guest that describes itself may ask for: nothing.
+struct NoPort;
+
+#[async_trait::async_trait]
+impl HostPort for NoPort {
+    async fn call(&self, call: Call) -> Result<Value, Failure> {
+        let message = format!("{}: a plugin that describes itself may not call", call.function());
+        Err(Failure::new(FailureClass::Denied, message))
+    }
+
+    async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
+        Err(Failure::new(FailureClass::Denied, "nothing to reverse while describing"))
+    }
+
+    fn log(&self, _level: LogLevel, _text: String) {}
+
+    fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
+}

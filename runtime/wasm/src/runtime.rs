@@ -1,0 +1,145 @@
+//! The engine that all guests share: its configuration, its clock of epochs, its linker.
+
+use crate::bindings;
+use crate::cache::Cache;
+use crate::fault::PluginError;
+use crate::guest::{EPOCH_TICK, Guest};
+use crate::limits::Limits;
+use crate::load;
+use crate::plugin::Plugin;
+use crate::wasi;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use stepback_core::PluginDigest;
+use tokio::sync::Semaphore;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// What a [`Runtime`] is made with.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeConfig {
+    /// Where compiled plugins are kept; without it each process compiles anew.
+    pub cache_dir: Option<PathBuf>,
+    pub limits: Limits,
+}
+
+/// Loads plugins; one per process.
+pub struct Runtime {
+    linker: Linker<Guest>,
+    cache: Option<Cache>,
+    shared: Arc<Shared>,
+    loaded: Mutex<HashMap<PluginDigest, Arc<Plugin>>>,
+}
+
+/// What every plugin needs of its runtime.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) limits: Limits,
+    /// One permit per guest that may live at once, as many as the pool has room for.
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+impl Runtime {
+    /// Starts the engine and its epoch thread, which ends with the last plugin.
+    pub fn new(config: RuntimeConfig) -> Result<Self, PluginError> {
+        let fail = |error: wasmtime::Error| PluginError::Engine(format!("{error:#}"));
+        let RuntimeConfig { cache_dir, limits } = config;
+        let engine = engine(&limits).map_err(fail)?;
+        let mut linker = Linker::new(&engine);
+        wasi::add_to_linker(&mut linker).map_err(fail)?;
+        bindings::Plugin::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
+            .map_err(fail)?;
+        start_epochs(&engine).map_err(|error| PluginError::Engine(error.to_string()))?;
+        let permits = Arc::new(Semaphore::new(limits.guests_max as usize));
+        Ok(Self {
+            linker,
+            cache: cache_dir.and_then(|dir| Cache::open(&dir, &engine)),
+            shared: Arc::new(Shared { engine, limits, permits }),
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// The plugin of these bytes: compiled, or from the cache, or the one already loaded.
+    ///
+    /// `name` is for messages. Compiling takes tens of milliseconds of this thread.
+    pub fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>, PluginError> {
+        let digest = PluginDigest(hex::encode(Sha256::digest(bytes)));
+        if let Some(plugin) = self.loaded().get(&digest) {
+            return Ok(plugin.clone());
+        }
+        let engine = &self.shared.engine;
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &digest));
+        let component = match cached {
+            Some(component) => component,
+            None => {
+                let component = load::compile(engine, name, bytes)?;
+                if let Some(cache) = &self.cache {
+                    // A full disk or a read-only home costs a compilation, not the run.
+                    let _ = cache.store(&digest, &component);
+                }
+                component
+            }
+        };
+        let imports = load::verify(engine, name, &component)?;
+        let pre = load::link(&self.linker, name, &component)?;
+        let shared = self.shared.clone();
+        let plugin = Arc::new(Plugin::new(name, digest.clone(), imports, pre, shared));
+        Ok(self.loaded().entry(digest).or_insert(plugin).clone())
+    }
+
+    fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<PluginDigest, Arc<Plugin>>> {
+        self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
+    // Host functions run on the guest's stack, above what the guest itself may use.
+    const HOST_STACK_BYTES: usize = 1 << 20;
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        // R4: what a guest sees is deterministic.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .max_wasm_stack(limits.stack_bytes_max)
+        .async_stack_size(limits.stack_bytes_max + HOST_STACK_BYTES)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    Engine::new(&config)
+}
+
+/// Slots for every guest at once: a component is its own module, a few shims of the tooling, one
+/// or two memories.
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    const MODULES_PER_GUEST: u32 = 16;
+    const MEMORIES_PER_GUEST: u32 = 2;
+    let guests = limits.guests_max;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(guests)
+        .total_stacks(guests)
+        .total_memories(guests * MEMORIES_PER_GUEST)
+        .total_tables(guests * 4)
+        .total_core_instances(guests * MODULES_PER_GUEST)
+        .max_core_instances_per_component(MODULES_PER_GUEST)
+        .max_memories_per_component(MEMORIES_PER_GUEST)
+        .max_tables_per_component(4)
+        // The first pages stay mapped: resetting them is cheaper than faulting them in again.
+        .linear_memory_keep_resident(64 << 10)
+        .table_keep_resident(4 << 10);
+    pool
+}
+
+/// Advances the engine's epoch until the engine is gone.
+fn start_epochs(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("stepback-epoch".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH_TICK);
+        }
+    })?;
+    Ok(())
+}
