@@ -149,22 +149,55 @@ impl Call {
     pub fn class(&self) -> Class {
         use Call::*;
         match self {
-            Ec2Describe { .. } | Ec2Find { .. } | EbsDescribe { .. } | EbsFind { .. }
-            | EbsDescribeSnapshot { .. } | EbsFindSnapshots { .. } | DockerInspectContainer { .. }
-            | DockerListContainers { .. } | DockerInspectImage { .. } | DockerInspectVolume { .. }
-            | DockerFileSystem { .. } | DockerLogs { .. } | EffectsReverse { .. } | ClockNow {} => Class::Read,
-            Ec2WaitState { .. } | EbsWaitVolume { .. } | EbsWaitSnapshot { .. }
-            | DockerWaitHealthy { .. } | DockerWaitDevice { .. } | DockerWaitUnmounted { .. }
+            Ec2Describe { .. }
+            | Ec2Find { .. }
+            | EbsDescribe { .. }
+            | EbsFind { .. }
+            | EbsDescribeSnapshot { .. }
+            | EbsFindSnapshots { .. }
+            | DockerInspectContainer { .. }
+            | DockerListContainers { .. }
+            | DockerInspectImage { .. }
+            | DockerInspectVolume { .. }
+            | DockerFileSystem { .. }
+            | DockerLogs { .. }
+            | EffectsReverse { .. }
+            | ClockNow {} => Class::Read,
+            Ec2WaitState { .. }
+            | EbsWaitVolume { .. }
+            | EbsWaitSnapshot { .. }
+            | DockerWaitHealthy { .. }
+            | DockerWaitDevice { .. }
+            | DockerWaitUnmounted { .. }
             | ClockSleep { .. } => Class::Wait,
-            Ec2RunInstance { .. } | Ec2Start { .. } | Ec2Stop { .. } | Ec2SetInstanceType { .. }
-            | Ec2Tag { .. } | Ec2Untag { .. } | EbsCreateVolume { .. } | EbsAttach { .. }
-            | EbsDetach { .. } | EbsCreateSnapshot { .. } | EbsTag { .. } | EbsUntag { .. }
-            | DockerPullImage { .. } | DockerCreateContainer { .. } | DockerStartContainer { .. }
-            | DockerStopContainer { .. } | DockerRenameContainer { .. }
-            | DockerUpdateContainer { .. } | DockerCreateVolume { .. } => Class::Effect,
-            Ec2Terminate { .. } | EbsDeleteVolume { .. } | EbsModifyVolume { .. }
-            | EbsDeleteSnapshot { .. } | DockerRemoveContainer { .. } | DockerRemoveImage { .. }
-            | DockerRunOnce { .. } | DockerRemoveVolume { .. } | DockerMakeFileSystem { .. }
+            Ec2RunInstance { .. }
+            | Ec2Start { .. }
+            | Ec2Stop { .. }
+            | Ec2SetInstanceType { .. }
+            | Ec2Tag { .. }
+            | Ec2Untag { .. }
+            | EbsCreateVolume { .. }
+            | EbsAttach { .. }
+            | EbsDetach { .. }
+            | EbsCreateSnapshot { .. }
+            | EbsTag { .. }
+            | EbsUntag { .. }
+            | DockerPullImage { .. }
+            | DockerCreateContainer { .. }
+            | DockerStartContainer { .. }
+            | DockerStopContainer { .. }
+            | DockerRenameContainer { .. }
+            | DockerUpdateContainer { .. }
+            | DockerCreateVolume { .. } => Class::Effect,
+            Ec2Terminate { .. }
+            | EbsDeleteVolume { .. }
+            | EbsModifyVolume { .. }
+            | EbsDeleteSnapshot { .. }
+            | DockerRemoveContainer { .. }
+            | DockerRemoveImage { .. }
+            | DockerRunOnce { .. }
+            | DockerRemoveVolume { .. }
+            | DockerMakeFileSystem { .. }
             | DockerGrowFileSystem { .. } => Class::Irreversible,
         }
     }
@@ -174,21 +207,24 @@ impl Call {
     /// `token` names what is created until the result tells its own name.
     pub fn resources(&self, token: &Token) -> Vec<Resource> {
         use Call::*;
-        let created = |kind| {
-            vec![Resource::Created { kind, host: None, token: token.0.clone() }]
-        };
+        let created = |kind| vec![Resource::Created { kind, host: None, token: token.0.clone() }];
         match self {
             Ec2RunInstance { .. } => created(ResourceKind::Instance),
             EbsCreateVolume { .. } => created(ResourceKind::Volume),
             EbsCreateSnapshot { .. } => created(ResourceKind::Snapshot),
-            Ec2Start { instance } | Ec2Stop { instance } | Ec2Terminate { instance }
-            | Ec2SetInstanceType { instance, .. } | Ec2Tag { instance, .. }
+            Ec2Start { instance }
+            | Ec2Stop { instance }
+            | Ec2Terminate { instance }
+            | Ec2SetInstanceType { instance, .. }
+            | Ec2Tag { instance, .. }
             | Ec2Untag { instance, .. } => vec![Resource::Instance { id: instance.0.clone() }],
             EbsAttach { volume, instance, .. } | EbsDetach { volume, instance } => vec![
                 Resource::Volume { id: volume.0.clone() },
                 Resource::Instance { id: instance.0.clone() },
             ],
-            EbsDeleteVolume { volume } | EbsModifyVolume { volume, .. } | EbsTag { volume, .. }
+            EbsDeleteVolume { volume }
+            | EbsModifyVolume { volume, .. }
+            | EbsTag { volume, .. }
             | EbsUntag { volume, .. } => vec![Resource::Volume { id: volume.0.clone() }],
             EbsDeleteSnapshot { snapshot } => {
                 vec![Resource::Snapshot { id: snapshot.0.clone() }]
@@ -214,12 +250,27 @@ impl Call {
             DockerRunOnce { host, .. } => {
                 vec![container_of(host, &ContainerName(run_once_name(token)))]
             }
-            Ec2Describe { .. } | Ec2Find { .. } | EbsDescribe { .. } | EbsFind { .. }
-            | EbsDescribeSnapshot { .. } | EbsFindSnapshots { .. } | DockerInspectContainer { .. }
-            | DockerListContainers { .. } | DockerInspectImage { .. } | DockerInspectVolume { .. }
-            | DockerFileSystem { .. } | DockerLogs { .. } | EffectsReverse { .. } | ClockNow {} | Ec2WaitState { .. }
-            | EbsWaitVolume { .. } | EbsWaitSnapshot { .. } | DockerWaitHealthy { .. }
-            | DockerWaitDevice { .. } | DockerWaitUnmounted { .. } | ClockSleep { .. } => vec![],
+            Ec2Describe { .. }
+            | Ec2Find { .. }
+            | EbsDescribe { .. }
+            | EbsFind { .. }
+            | EbsDescribeSnapshot { .. }
+            | EbsFindSnapshots { .. }
+            | DockerInspectContainer { .. }
+            | DockerListContainers { .. }
+            | DockerInspectImage { .. }
+            | DockerInspectVolume { .. }
+            | DockerFileSystem { .. }
+            | DockerLogs { .. }
+            | EffectsReverse { .. }
+            | ClockNow {}
+            | Ec2WaitState { .. }
+            | EbsWaitVolume { .. }
+            | EbsWaitSnapshot { .. }
+            | DockerWaitHealthy { .. }
+            | DockerWaitDevice { .. }
+            | DockerWaitUnmounted { .. }
+            | ClockSleep { .. } => vec![],
         }
     }
 
@@ -228,23 +279,54 @@ impl Call {
         use Call::*;
         match self {
             Ec2RunInstance { .. } | EbsCreateVolume { .. } => Some(SettleMode::ReissueSameToken),
-            EbsCreateSnapshot { .. } | DockerCreateContainer { .. }
-            | DockerCreateVolume { .. } | DockerRunOnce { .. } => Some(SettleMode::FindByStamp),
-            Ec2Start { .. } | Ec2Stop { .. } | Ec2Terminate { .. } | Ec2SetInstanceType { .. }
-            | Ec2Tag { .. } | Ec2Untag { .. } | EbsDeleteVolume { .. } | EbsAttach { .. }
-            | EbsDetach { .. } | EbsModifyVolume { .. } | EbsDeleteSnapshot { .. }
-            | EbsTag { .. } | EbsUntag { .. } | DockerPullImage { .. }
-            | DockerStartContainer { .. } | DockerStopContainer { .. }
-            | DockerRenameContainer { .. } | DockerUpdateContainer { .. }
-            | DockerRemoveContainer { .. } | DockerRemoveImage { .. }
-            | DockerRemoveVolume { .. } | DockerMakeFileSystem { .. }
+            EbsCreateSnapshot { .. }
+            | DockerCreateContainer { .. }
+            | DockerCreateVolume { .. }
+            | DockerRunOnce { .. } => Some(SettleMode::FindByStamp),
+            Ec2Start { .. }
+            | Ec2Stop { .. }
+            | Ec2Terminate { .. }
+            | Ec2SetInstanceType { .. }
+            | Ec2Tag { .. }
+            | Ec2Untag { .. }
+            | EbsDeleteVolume { .. }
+            | EbsAttach { .. }
+            | EbsDetach { .. }
+            | EbsModifyVolume { .. }
+            | EbsDeleteSnapshot { .. }
+            | EbsTag { .. }
+            | EbsUntag { .. }
+            | DockerPullImage { .. }
+            | DockerStartContainer { .. }
+            | DockerStopContainer { .. }
+            | DockerRenameContainer { .. }
+            | DockerUpdateContainer { .. }
+            | DockerRemoveContainer { .. }
+            | DockerRemoveImage { .. }
+            | DockerRemoveVolume { .. }
+            | DockerMakeFileSystem { .. }
             | DockerGrowFileSystem { .. } => Some(SettleMode::DesiredState),
-            Ec2Describe { .. } | Ec2Find { .. } | EbsDescribe { .. } | EbsFind { .. }
-            | EbsDescribeSnapshot { .. } | EbsFindSnapshots { .. } | DockerInspectContainer { .. }
-            | DockerListContainers { .. } | DockerInspectImage { .. } | DockerInspectVolume { .. }
-            | DockerFileSystem { .. } | DockerLogs { .. } | EffectsReverse { .. } | ClockNow {} | Ec2WaitState { .. }
-            | EbsWaitVolume { .. } | EbsWaitSnapshot { .. } | DockerWaitHealthy { .. }
-            | DockerWaitDevice { .. } | DockerWaitUnmounted { .. } | ClockSleep { .. } => None,
+            Ec2Describe { .. }
+            | Ec2Find { .. }
+            | EbsDescribe { .. }
+            | EbsFind { .. }
+            | EbsDescribeSnapshot { .. }
+            | EbsFindSnapshots { .. }
+            | DockerInspectContainer { .. }
+            | DockerListContainers { .. }
+            | DockerInspectImage { .. }
+            | DockerInspectVolume { .. }
+            | DockerFileSystem { .. }
+            | DockerLogs { .. }
+            | EffectsReverse { .. }
+            | ClockNow {}
+            | Ec2WaitState { .. }
+            | EbsWaitVolume { .. }
+            | EbsWaitSnapshot { .. }
+            | DockerWaitHealthy { .. }
+            | DockerWaitDevice { .. }
+            | DockerWaitUnmounted { .. }
+            | ClockSleep { .. } => None,
         }
     }
 

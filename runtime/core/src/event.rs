@@ -29,42 +29,95 @@ pub enum Event {
     /// Everything the operation is pinned to (R14).
     Created(Box<Pinned>),
     /// Preflight said no: not one effect was made.
-    Refused { reasons: Vec<String> },
+    Refused {
+        reasons: Vec<String>,
+    },
     /// Preflight passed and the locks are held.
     Started,
     /// Who asked for the end, and why; the rollback it causes follows (R9).
-    CancelRequested { actor: String, reason: Option<String> },
+    CancelRequested {
+        actor: String,
+        reason: Option<String>,
+    },
 
     /// `for_each` was evaluated: one instance a key, `each.value` with it.
-    StepExpanded { step: StepId, instances: Vec<(EachKey, Value)> },
-    StepSkipped { step: StepKey },
+    StepExpanded {
+        step: StepId,
+        instances: Vec<(EachKey, Value)>,
+    },
+    StepSkipped {
+        step: StepKey,
+    },
     /// The step's inputs are evaluated, once and for all.
-    StepStarted { step: StepKey, with: Value },
-    AttemptStarted { of: AttemptId },
+    StepStarted {
+        step: StepKey,
+        with: Value,
+    },
+    AttemptStarted {
+        of: AttemptId,
+    },
     /// A read or a wait was answered; it rides along with the next flush.
-    CallAnswered { id: CallId, call: Call, result: Result<Value, Failure> },
+    CallAnswered {
+        id: CallId,
+        call: Call,
+        result: Result<Value, Failure>,
+    },
     /// An effect is about to be made: durable before the provider is asked (R1).
-    CallStarted { id: CallId, call: Call, token: Token, changes: Vec<Change> },
+    CallStarted {
+        id: CallId,
+        call: Call,
+        token: Token,
+        changes: Vec<Change>,
+    },
     /// The effect's outcome and the facts after it.
-    CallFinished { id: CallId, outcome: EffectOutcome, changes: Vec<Change> },
-    AttemptFinished { of: AttemptId, result: AttemptResult },
+    CallFinished {
+        id: CallId,
+        outcome: EffectOutcome,
+        changes: Vec<Change>,
+    },
+    AttemptFinished {
+        of: AttemptId,
+        result: AttemptResult,
+    },
     /// The failed attempt is taken back and the step runs anew, not before `not_before`.
-    RetryScheduled { step: StepKey, not_before: UnixMs },
+    RetryScheduled {
+        step: StepKey,
+        not_before: UnixMs,
+    },
 
     DowntimeStarted,
-    DowntimeEnded { downtime_ms: u64 },
+    DowntimeEnded {
+        downtime_ms: u64,
+    },
     /// The commit point (R12): from here on nothing rolls back.
     Committed,
 
-    RollbackStarted { cause: Cause, why: String },
+    RollbackStarted {
+        cause: Cause,
+        why: String,
+    },
     /// What the undo is told is frozen here (R4).
-    UndoStarted { step: StepKey, attempt: Attempt, past: Past },
+    UndoStarted {
+        step: StepKey,
+        attempt: Attempt,
+        past: Past,
+    },
     /// No further attempt: the step's undo ended well, or for good without success (R7).
-    UndoEnded { step: StepKey, result: UndoResult },
+    UndoEnded {
+        step: StepKey,
+        result: UndoResult,
+    },
     /// The world was read again and compared with the baselines (R8).
-    Verified { verdict: Verdict, not_restored: Vec<NotRestored>, kept: Vec<Kept> },
+    Verified {
+        verdict: Verdict,
+        not_restored: Vec<NotRestored>,
+        kept: Vec<Kept>,
+    },
 
-    Finished { status: FinalStatus, outputs: BTreeMap<String, Value> },
+    Finished {
+        status: FinalStatus,
+        outputs: BTreeMap<String, Value>,
+    },
 }
 
 /// What an operation is pinned to, kept from its first event on (R14).

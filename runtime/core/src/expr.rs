@@ -131,9 +131,8 @@ fn context(scope: &Scope) -> Jinja {
 fn evaluate(expression: &str, context: &Jinja) -> Result<Value, ExprError> {
     let environment = environment();
     let source = undash(expression);
-    let compiled = environment
-        .compile_expression(&source)
-        .map_err(|why| explain(expression, &why))?;
+    let compiled =
+        environment.compile_expression(&source).map_err(|why| explain(expression, &why))?;
     let value = compiled.eval(context.clone()).map_err(|why| explain(expression, &why))?;
     if value.is_undefined() {
         return Err(error(expression, "it refers to something that is not there"));
@@ -151,9 +150,11 @@ fn evaluate_in(template: &Value, context: &Jinja) -> Result<Value, ExprError> {
                 .map(Value::String)
                 .map_err(|why| explain(text, &why)),
         },
-        Value::Array(list) => {
-            list.iter().map(|item| evaluate_in(item, context)).collect::<Result<_, _>>().map(Value::Array)
-        }
+        Value::Array(list) => list
+            .iter()
+            .map(|item| evaluate_in(item, context))
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| Ok((key.clone(), evaluate_in(value, context)?)))
@@ -237,8 +238,7 @@ pub fn expression_references(text: &str) -> Result<BTreeSet<Vec<String>>, ExprEr
     let environment = environment();
     let inner = sole_expression(text).unwrap_or(text);
     let source = undash(inner);
-    let compiled =
-        environment.compile_expression(&source).map_err(|why| explain(inner, &why))?;
+    let compiled = environment.compile_expression(&source).map_err(|why| explain(inner, &why))?;
     Ok(paths(compiled.undeclared_variables(true)))
 }
 

@@ -105,9 +105,8 @@ impl Plan {
 
     /// The steps that wait for this one directly.
     pub fn dependents(&self, id: &StepId) -> Vec<StepId> {
-        let waits = |(other, needs): (&StepId, &Vec<StepId>)| {
-            needs.contains(id).then(|| other.clone())
-        };
+        let waits =
+            |(other, needs): (&StepId, &Vec<StepId>)| needs.contains(id).then(|| other.clone());
         self.dependencies.iter().filter_map(waits).collect()
     }
 
@@ -158,7 +157,9 @@ fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
     }
     for error in validator.iter_errors(&step.with) {
         let path = error.instance_path().to_string();
-        if holds_template(step.with.pointer(&path)) || error.to_string().contains("dditional propert") {
+        if holds_template(step.with.pointer(&path))
+            || error.to_string().contains("dditional propert")
+        {
             continue;
         }
         let key = path.split('/').nth(1).unwrap_or_default();

@@ -13,16 +13,38 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "resource", rename_all = "kebab-case")]
 pub enum Resource {
-    Volume { id: String },
-    Snapshot { id: String },
-    Instance { id: String },
-    Container { host: String, name: String },
-    Image { host: String, image: String },
-    DockerVolume { host: String, name: String },
+    Volume {
+        id: String,
+    },
+    Snapshot {
+        id: String,
+    },
+    Instance {
+        id: String,
+    },
+    Container {
+        host: String,
+        name: String,
+    },
+    Image {
+        host: String,
+        image: String,
+    },
+    DockerVolume {
+        host: String,
+        name: String,
+    },
     /// The file system on a volume, as its host sees it.
-    FileSystem { host: String, volume: String },
+    FileSystem {
+        host: String,
+        volume: String,
+    },
     /// What a call is about to create: it has no name until the result, or the stamp, tells one.
-    Created { kind: ResourceKind, host: Option<String>, token: String },
+    Created {
+        kind: ResourceKind,
+        host: Option<String>,
+        token: String,
+    },
 }
 
 /// The kinds of resource, each with its own counted facts.

@@ -86,9 +86,7 @@ fn compare(change: &Change, now: &Facts) -> Standing {
     let odd: Vec<String> = changed
         .iter()
         .filter(|name| now.get(name) != after.get(name) && now.get(name) != change.before.get(name))
-        .map(|name| {
-            format!("{name} was left {} and is {}", text(after, name), text(now, name))
-        })
+        .map(|name| format!("{name} was left {} and is {}", text(after, name), text(now, name)))
         .collect();
     let resource = &change.resource;
     Standing::Foreign(format!("{resource} was changed by someone else: {}", odd.join(", ")))
@@ -125,7 +123,9 @@ fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
         }
         Call::EbsTag { volume, key, .. } | Call::EbsUntag { volume, key } => {
             match tag(&main.before, key) {
-                Some(value) => one(Call::EbsTag { volume: volume.clone(), key: key.clone(), value }),
+                Some(value) => {
+                    one(Call::EbsTag { volume: volume.clone(), key: key.clone(), value })
+                }
                 None => one(Call::EbsUntag { volume: volume.clone(), key: key.clone() }),
             }
         }
@@ -146,10 +146,9 @@ fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             container: container.clone(),
             grace_ms: UNDO_GRACE_MS,
         }),
-        Call::DockerStopContainer { host, container, .. } => one(Call::DockerStartContainer {
-            host: host.clone(),
-            container: container.clone(),
-        }),
+        Call::DockerStopContainer { host, container, .. } => {
+            one(Call::DockerStartContainer { host: host.clone(), container: container.clone() })
+        }
         Call::DockerRenameContainer { host, container, to } => one(Call::DockerRenameContainer {
             host: host.clone(),
             container: to.clone(),
@@ -192,7 +191,8 @@ fn remove(resource: &Resource, now: &Facts) -> Reversal {
             vec![Call::EbsDeleteSnapshot { snapshot: id.as_str().into() }]
         }
         Resource::Container { host, name } => {
-            let (host, container) = (InstanceId::from(host.as_str()), ContainerName::from(name.as_str()));
+            let (host, container) =
+                (InstanceId::from(host.as_str()), ContainerName::from(name.as_str()));
             let stop = Call::DockerStopContainer {
                 host: host.clone(),
                 container: container.clone(),

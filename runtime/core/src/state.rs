@@ -62,9 +62,15 @@ pub enum StepStatus {
 /// One host call as the journal has it, for replay.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecordedCall {
-    Answered { call: Call, at: UnixMs, result: Result<Value, Failure> },
+    Answered {
+        call: Call,
+        at: UnixMs,
+        result: Result<Value, Failure>,
+    },
     /// An index into [`StepState::effects`].
-    Effect { index: usize },
+    Effect {
+        index: usize,
+    },
 }
 
 /// The attempt that has started and not finished.

@@ -15,11 +15,8 @@ impl State {
     /// [`IllegalEvent`] if the record is out of sequence or can't follow what came before; the
     /// state is then to be thrown away.
     pub fn apply(&mut self, record: &Record) -> Result<(), IllegalEvent> {
-        let illegal = |why: String| IllegalEvent {
-            seq: record.seq,
-            event: record.event.name(),
-            why,
-        };
+        let illegal =
+            |why: String| IllegalEvent { seq: record.seq, event: record.event.name(), why };
         if record.seq.0 != self.last_seq.0 + 1 {
             return Err(illegal(format!("event {} came last", self.last_seq.0)));
         }
@@ -174,9 +171,7 @@ impl State {
                 &mut step.attempts,
                 matches!(step.status, StepStatus::Running | StepStatus::WaitingRetry),
             ),
-            Direction::Undo => {
-                (&mut step.undo_attempts, step.status == StepStatus::Undoing)
-            }
+            Direction::Undo => (&mut step.undo_attempts, step.status == StepStatus::Undoing),
         };
         if !allowed || of.attempt.0 != last.0 + 1 {
             return Err(format!("step `{}` is {:?} at attempt {}", of.step, step.status, last.0));
@@ -229,7 +224,10 @@ impl State {
             Event::RetryScheduled { step, not_before } => {
                 let step = self.steps.get_mut(step).ok_or("the step has not started")?;
                 match step.status {
-                    StepStatus::Failed | StepStatus::Leftover | StepStatus::Undone | StepStatus::Kept => {
+                    StepStatus::Failed
+                    | StepStatus::Leftover
+                    | StepStatus::Undone
+                    | StepStatus::Kept => {
                         step.status = StepStatus::WaitingRetry;
                         step.not_before = Some(*not_before);
                         Ok(())
@@ -240,8 +238,11 @@ impl State {
             Event::UndoStarted { step, attempt: _, past } => {
                 let step = self.steps.get_mut(step).ok_or("the step has not started")?;
                 match step.status {
-                    StepStatus::Failed | StepStatus::Done | StepStatus::Undoing
-                    | StepStatus::WaitingRetry | StepStatus::UndoFailed
+                    StepStatus::Failed
+                    | StepStatus::Done
+                    | StepStatus::Undoing
+                    | StepStatus::WaitingRetry
+                    | StepStatus::UndoFailed
                         if step.open.is_none() =>
                     {
                         step.status = StepStatus::Undoing;
@@ -302,9 +303,7 @@ fn legal(state: &State, event: &Event) -> Result<(), String> {
         | Event::AttemptFinished { .. } => {
             matches!(status, Status::Running | Status::RollingBack)
         }
-        Event::DowntimeStarted => {
-            status == Status::Running && state.downtime_started_at.is_none()
-        }
+        Event::DowntimeStarted => status == Status::Running && state.downtime_started_at.is_none(),
         Event::DowntimeEnded { .. } => {
             matches!(status, Status::Running | Status::RollingBack)
                 && state.downtime_started_at.is_some()

@@ -6,14 +6,14 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use stepback_core::event::{AttemptResult, Event, FinalStatus, Pinned, Record, Verdict};
 use stepback_core::machine::{Command, Decision, Input, Machine, Observation};
 use stepback_core::plan::Plan;
 use stepback_core::state::{State, Status};
 use stepback_core::step::{Change, EffectOutcome, StepInfo, UndoAnswer};
 use stepback_core::*;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// What one step will do.
 #[derive(Clone, Debug)]
@@ -42,10 +42,11 @@ fn scripts() -> impl Strategy<Value = Vec<Script>> {
     ];
     let one = (any::<u16>(), prop::bool::weighted(0.15), prop::bool::weighted(0.1), undo);
     prop::collection::vec(one, 1..9).prop_map(|all| {
-        let script = |(i, (bits, run_fails, answer_lost, undo)): (usize, (u16, bool, bool, UndoScript))| {
-            let needs = (0..i).filter(|j| bits >> (j % 16) & 3 == 3).collect();
-            Script { needs, run_fails, answer_lost, undo }
-        };
+        let script =
+            |(i, (bits, run_fails, answer_lost, undo)): (usize, (u16, bool, bool, UndoScript))| {
+                let needs = (0..i).filter(|j| bits >> (j % 16) & 3 == 3).collect();
+                Script { needs, run_fails, answer_lost, undo }
+            };
         all.into_iter().enumerate().map(script).collect()
     })
 }
@@ -55,7 +56,9 @@ fn plan(scripts: &[Script]) -> Arc<Plan> {
     for (i, script) in scripts.iter().enumerate() {
         let needs: Vec<String> = script.needs.iter().map(|j| format!("\"s{j}\"")).collect();
         let needs = needs.join(", ");
-        text.push_str(&format!("[[steps]]\nid = \"s{i}\"\nuses = \"t/touch\"\nneeds = [{needs}]\n"));
+        text.push_str(&format!(
+            "[[steps]]\nid = \"s{i}\"\nuses = \"t/touch\"\nneeds = [{needs}]\n"
+        ));
     }
     let manifest = manifest::parse("random.toml", &text).expect("the generated manifest is valid");
     let info = StepInfo {
@@ -194,9 +197,16 @@ impl Run {
             }
             return self.end(of, &script);
         }
-        let changes =
-            vec![Change { resource: resource(&of.step), before: self.facts(&of.step), after: None }];
-        let call = Call::EbsTag { volume: of.step.step.0.as_str().into(), key: "k".into(), value: "v".into() };
+        let changes = vec![Change {
+            resource: resource(&of.step),
+            before: self.facts(&of.step),
+            after: None,
+        }];
+        let call = Call::EbsTag {
+            volume: of.step.step.0.as_str().into(),
+            key: "k".into(),
+            value: "v".into(),
+        };
         let id = CallId { of, number: CallNumber(1) };
         let token = Token::derive(&"store".into(), OperationId(1), &id);
         self.inputs.push_back(Input::EffectAsked { id, call, token, changes });

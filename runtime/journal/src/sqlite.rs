@@ -382,8 +382,8 @@ impl Store for Sqlite {
         let mut statement = connection.prepare_cached(
             "SELECT line FROM logs WHERE operation = ?1 AND number > ?2 ORDER BY number",
         )?;
-        let rows = statement
-            .query_map([id.0 as i64, after as i64], |row| row.get::<_, String>(0))?;
+        let rows =
+            statement.query_map([id.0 as i64, after as i64], |row| row.get::<_, String>(0))?;
         rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
     }
 

@@ -1,10 +1,10 @@
 //! What every store must do, run on each.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 use stepback_journal::*;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 fn pinned(store: &dyn Store) -> Pinned {
     Pinned {

@@ -171,8 +171,7 @@ impl Machine {
         let plan = Arc::clone(&self.plan);
         let window = || plan.steps().filter(|step| plan.is_window(&step.id));
         let before = window().flat_map(|step| plan.dependencies(&step.id).iter());
-        let ready =
-            before.filter(|id| !plan.is_window(id)).all(|id| self.output_of(id).is_some());
+        let ready = before.filter(|id| !plan.is_window(id)).all(|id| self.output_of(id).is_some());
         if !ready {
             return Ok(false);
         }

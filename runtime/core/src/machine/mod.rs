@@ -29,18 +29,43 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Preflight's answer; no reasons means it passed.
-    Preflighted { reasons: Vec<String> },
-    Cancel { actor: String, reason: Option<String> },
+    Preflighted {
+        reasons: Vec<String>,
+    },
+    Cancel {
+        actor: String,
+        reason: Option<String>,
+    },
     /// A read or a wait was answered.
-    Answered { id: CallId, call: Call, result: Result<Value, Failure> },
+    Answered {
+        id: CallId,
+        call: Call,
+        result: Result<Value, Failure>,
+    },
     /// An effect is asked for, and what it touches was read just now.
-    EffectAsked { id: CallId, call: Call, token: Token, changes: Vec<Change> },
-    EffectFinished { id: CallId, outcome: EffectOutcome, changes: Vec<Change> },
-    AttemptEnded { of: AttemptId, result: AttemptResult },
+    EffectAsked {
+        id: CallId,
+        call: Call,
+        token: Token,
+        changes: Vec<Change>,
+    },
+    EffectFinished {
+        id: CallId,
+        outcome: EffectOutcome,
+        changes: Vec<Change>,
+    },
+    AttemptEnded {
+        of: AttemptId,
+        result: AttemptResult,
+    },
     /// The gate's answer; no reasons means it passed (R10).
-    Gated { reasons: Vec<String> },
+    Gated {
+        reasons: Vec<String>,
+    },
     /// What verification saw (R8).
-    Observed { observations: Vec<Observation> },
+    Observed {
+        observations: Vec<Observation>,
+    },
     /// Time has passed.
     Tick,
 }
@@ -49,12 +74,18 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Check every one of these steps now.
-    Gate { steps: Vec<(StepKey, Value)> },
+    Gate {
+        steps: Vec<(StepKey, Value)>,
+    },
     StartAttempt(Box<AttemptOrder>),
     /// Make the effect that was journaled under this id.
-    Perform { id: CallId },
+    Perform {
+        id: CallId,
+    },
     /// End the attempt's waits, answer its further calls `cancelled`, stop it after a grace time.
-    Interrupt { of: AttemptId },
+    Interrupt {
+        of: AttemptId,
+    },
     /// Read every resource with a baseline again, and search for stamps.
     Verify,
 }
@@ -227,11 +258,7 @@ impl Machine {
         }
     }
 
-    fn handle_cancel(
-        &mut self,
-        actor: String,
-        reason: Option<String>,
-    ) -> Result<(), IllegalEvent> {
+    fn handle_cancel(&mut self, actor: String, reason: Option<String>) -> Result<(), IllegalEvent> {
         let open = matches!(self.state.status, Status::Queued | Status::Running);
         if !open || self.state.committed || self.state.cancel.is_some() {
             return Ok(());
@@ -280,8 +307,7 @@ impl Machine {
         let Some((cause, why)) = self.stopping.clone() else {
             return self.advance_forward();
         };
-        let open: Vec<AttemptId> =
-            self.state.open_attempts().map(|open| open.id.clone()).collect();
+        let open: Vec<AttemptId> = self.state.open_attempts().map(|open| open.id.clone()).collect();
         if open.is_empty() {
             self.emit(Event::RollbackStarted { cause, why })?;
             return self.advance_rollback();

@@ -162,9 +162,7 @@ impl Machine {
                 let delay_ms = UNDO_BACKOFF_MS << (of.attempt.0 - 1).min(6);
                 return self.start_undo(&of.step, delay_ms);
             }
-            AttemptResult::Output(_) => {
-                UndoResult::Failed("the undo answered like a run".into())
-            }
+            AttemptResult::Output(_) => UndoResult::Failed("the undo answered like a run".into()),
         };
         let before_retry =
             self.state.status == Status::Running && !matches!(ended, UndoResult::Failed(_));

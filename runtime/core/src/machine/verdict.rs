@@ -20,10 +20,8 @@ impl Machine {
         &mut self,
         observations: Vec<Observation>,
     ) -> Result<(), IllegalEvent> {
-        let not_restored: Vec<NotRestored> = observations
-            .iter()
-            .filter_map(|observation| self.difference(observation))
-            .collect();
+        let not_restored: Vec<NotRestored> =
+            observations.iter().filter_map(|observation| self.difference(observation)).collect();
         let irreversible_ran = self.irreversible_steps().next().is_some();
         let verdict = if not_restored.iter().any(|difference| !difference.declared) {
             Verdict::Incomplete

@@ -21,7 +21,9 @@ fn ids(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
         if !seen.insert(&step.id) {
             unique = false;
             let message = format!("another step is called `{}` already", step.id);
-            found.push(Diagnostic::at(step.spans.id.clone(), message).help("give each step its own id"));
+            found.push(
+                Diagnostic::at(step.spans.id.clone(), message).help("give each step its own id"),
+            );
         }
     }
     unique
@@ -161,7 +163,8 @@ fn references(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
                 look.template(value, span, found);
             }
         }
-        for (text, span) in [(&step.when, &step.spans.when), (&step.for_each, &step.spans.for_each)] {
+        for (text, span) in [(&step.when, &step.spans.when), (&step.for_each, &step.spans.for_each)]
+        {
             if let Some(text) = text {
                 let each = look.each && std::ptr::eq(span, &step.spans.when);
                 Look { each, ..look }.expression(text, span, found);

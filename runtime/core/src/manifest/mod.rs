@@ -232,7 +232,10 @@ impl Manifest {
 pub fn parse(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
     let fail = |list| Diagnostics { name: name.to_owned(), text: text.to_owned(), list };
     if text.len() > MANIFEST_BYTES_MAX {
-        let message = format!("the file has {} bytes; a manifest has at most {MANIFEST_BYTES_MAX}", text.len());
+        let message = format!(
+            "the file has {} bytes; a manifest has at most {MANIFEST_BYTES_MAX}",
+            text.len()
+        );
         let list = vec![Diagnostic::new(message)];
         return Err(Diagnostics { name: name.to_owned(), text: String::new(), list });
     }

@@ -60,7 +60,9 @@ impl<'a, 'b> Reader<'a, 'b> {
     ) -> Option<(String, Range<usize>)> {
         if !self.table.contains_key(key) {
             let message = format!("{} needs `{key}`", self.what);
-            found.push(Diagnostic::at(self.span.clone(), message).help(format!("add `{key} = \"…\"`")));
+            found.push(
+                Diagnostic::at(self.span.clone(), message).help(format!("add `{key} = \"…\"`")),
+            );
         }
         self.string(key, found)
     }

@@ -93,11 +93,7 @@ fn parse_uses(text: &str) -> Result<Uses, String> {
     }
 }
 
-fn phase(
-    reader: &mut Reader<'_, '_>,
-    spans: &mut StepSpans,
-    found: &mut Vec<Diagnostic>,
-) -> Phase {
+fn phase(reader: &mut Reader<'_, '_>, spans: &mut StepSpans, found: &mut Vec<Diagnostic>) -> Phase {
     let Some((text, span)) = reader.string("phase", found) else { return Phase::Live };
     spans.phase = span.clone();
     match text.as_str() {
@@ -135,11 +131,7 @@ fn needs(
     Some(ids)
 }
 
-fn with(
-    reader: &mut Reader<'_, '_>,
-    spans: &mut StepSpans,
-    found: &mut Vec<Diagnostic>,
-) -> Value {
+fn with(reader: &mut Reader<'_, '_>, spans: &mut StepSpans, found: &mut Vec<Diagnostic>) -> Value {
     let Some(value) = reader.get("with") else { return Value::Object(Default::default()) };
     spans.with = span_of(value);
     match value.as_table() {

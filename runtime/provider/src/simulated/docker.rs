@@ -60,8 +60,8 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
                 return Err(refused("409", format!("the name `{to}` is in use on {host}")));
             }
             let found = engine.containers.remove(container.as_str());
-            let found =
-                found.ok_or_else(|| missing("404", &format!("container `{container}` on {host}")))?;
+            let found = found
+                .ok_or_else(|| missing("404", &format!("container `{container}` on {host}")))?;
             engine.containers.insert(to.0.clone(), found);
             Ok(Value::Null)
         }
@@ -179,7 +179,8 @@ fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
         let on = named.and_then(|volume| world.device_of(volume));
         let here = on.is_some_and(|(_, v)| v.attachments.iter().any(|a| a.instance == host.0));
         let (true, Some((id, volume))) = (here, on) else {
-            let message = format!("error while mounting volume `{}`: no such device {device}", mount.volume);
+            let message =
+                format!("error while mounting volume `{}`: no such device {device}", mount.volume);
             return Err(refused("500", message));
         };
         let kind = volume.filesystem.as_ref().map_or("none", |fs| fs.kind.as_str());

@@ -1,7 +1,9 @@
 //! Effects on instances, volumes and snapshots, with EC2's own error codes
 //! (Amazon EC2 API Reference, *Error codes for the Amazon EC2 API*).
 
-use super::read::{instance, instance_json, misplaced, missing, snapshot_json, volume, volume_json};
+use super::read::{
+    instance, instance_json, misplaced, missing, snapshot_json, volume, volume_json,
+};
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
 use serde_json::Value;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, VolumeId};
@@ -149,10 +151,8 @@ fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> An
         return Err(refused("VolumeInUse", message));
     }
     if found.zone != target.zone {
-        let message = format!(
-            "volume `{id}` is in {} and instance `{to}` in {}",
-            found.zone, target.zone
-        );
+        let message =
+            format!("volume `{id}` is in {} and instance `{to}` in {}", found.zone, target.zone);
         return Err(refused("InvalidVolume.ZoneMismatch", message));
     }
     if !matches!(target.state.as_str(), "running" | "stopped") {
@@ -190,17 +190,19 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
     let Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot, tags } = call else {
         return Err(misplaced(call));
     };
-    let source = match snapshot {
-        None => None,
-        Some(id) => Some(world.snapshots.get(id.as_str()).cloned().ok_or_else(|| {
-            missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`"))
-        })?),
-    };
+    let source =
+        match snapshot {
+            None => None,
+            Some(id) => {
+                Some(world.snapshots.get(id.as_str()).cloned().ok_or_else(|| {
+                    missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`"))
+                })?)
+            }
+        };
     if let Some(source) = &source
         && *size_gib < source.size_gib
     {
-        let message =
-            format!("{size_gib} GiB is less than the snapshot's {} GiB", source.size_gib);
+        let message = format!("{size_gib} GiB is less than the snapshot's {} GiB", source.size_gib);
         return Err(refused("InvalidParameterValue", message));
     }
     if *size_gib == 0 {

@@ -1,8 +1,8 @@
 //! Faults asked for with `--inject CALL[#N]=FAULT`.
 
+use std::collections::BTreeMap;
 use stepback_core::Call;
 use stepback_core::diagnostic::suggest;
-use std::collections::BTreeMap;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,8 +49,7 @@ impl Simulated {
     /// # Errors
     /// A seed that is not a world, or a directory that can't be written.
     pub fn open(dir: &Path, seed: &str, faults: Faults) -> Result<Self, Failure> {
-        let this =
-            Self { dir: dir.to_owned(), faults: Mutex::new(faults), gate: Mutex::new(()) };
+        let this = Self { dir: dir.to_owned(), faults: Mutex::new(faults), gate: Mutex::new(()) };
         std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
         let _lock = this.lock()?;
         if !this.file().exists() {
@@ -206,7 +205,8 @@ impl Provider for Simulated {
             }
         };
         let late = || {
-            let message = format!("{} waited {} ms in vain", call.function(), read::timeout_ms(call));
+            let message =
+                format!("{} waited {} ms in vain", call.function(), read::timeout_ms(call));
             Failure::new(FailureClass::Deadline, message)
         };
         tokio::time::timeout(Duration::from_millis(timeout_ms.max(POLL_MS)), poll)

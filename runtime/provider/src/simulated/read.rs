@@ -84,7 +84,8 @@ pub(super) fn engine<'a>(
 ) -> Result<&'a super::world::Engine, Failure> {
     let instance = instance(world, host)?;
     if instance.state != "running" {
-        let message = format!("the Docker Engine of {host} does not answer: it is {}", instance.state);
+        let message =
+            format!("the Docker Engine of {host} does not answer: it is {}", instance.state);
         return Err(Failure::new(FailureClass::Transient, message).with_code("ECONNREFUSED"));
     }
     let found = world.engines.get(host);
@@ -141,9 +142,7 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
         }
         Call::DockerInspectVolume { host, volume: name } => {
             let found = engine(world, host.as_str())?.volumes.get(name.as_str());
-            let volume = |v: &super::world::DockerVolume| {
-                json!({ "name": name, "driver": "local", "options": v.options })
-            };
+            let volume = |v: &super::world::DockerVolume| json!({ "name": name, "driver": "local", "options": v.options });
             Ok(found.map_or(Value::Null, volume))
         }
         Call::DockerFileSystem { host, volume } => file_system(world, host.as_str(), volume),
