@@ -137,6 +137,12 @@ pub struct Pinned {
     pub locks: Vec<LockName>,
     pub actor: String,
     pub store: StoreId,
+    /// The interfaces each plugin may use, by the name it has in the manifest.
+    #[serde(default)]
+    pub grants: BTreeMap<String, Vec<String>>,
+    /// A salted fingerprint of each secret input: a resume must find the same one.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// How an attempt ended.

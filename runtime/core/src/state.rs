@@ -67,9 +67,10 @@ pub enum RecordedCall {
         at: UnixMs,
         result: Result<Value, Failure>,
     },
-    /// An index into [`StepState::effects`].
+    /// An index into [`StepState::effects`], and whether its outcome is journaled.
     Effect {
         index: usize,
+        finished: bool,
     },
 }
 
@@ -224,9 +225,10 @@ impl State {
 
     /// Whether a call has no inverse here: † on something the operation did not create itself.
     pub fn is_irreversible(&self, call: &Call, changes: &[Change]) -> bool {
-        call.class() == Class::Irreversible
-            && !matches!(call, Call::DockerRunOnce { .. } if changes.is_empty())
-            && !changes.iter().all(|change| self.created(&change.resource))
+        // What a run-once container did is unknown, whoever made the container.
+        matches!(call, Call::DockerRunOnce { .. })
+            || call.class() == Class::Irreversible
+                && !changes.iter().all(|change| self.created(&change.resource))
     }
 
     /// The effects whose answer is still outstanding, or `None` for a finished one.

@@ -130,7 +130,7 @@ impl State {
                 let index = step.effects.len();
                 let open = step.open.as_mut().ok_or("no attempt is open")?;
                 next_call(open, id)?;
-                open.calls.push(RecordedCall::Effect { index });
+                open.calls.push(RecordedCall::Effect { index, finished: false });
                 step.effects.push(PastEffect {
                     id: id.clone(),
                     call: call.clone(),
@@ -145,6 +145,7 @@ impl State {
             }
             Event::CallFinished { id, outcome, changes } => {
                 let step = self.open_attempt(&id.of)?;
+                finish_call(step, id)?;
                 let effect = step.effects.iter_mut().find(|effect| effect.id == *id);
                 let effect = effect.ok_or("the call was not started")?;
                 effect.outcome = outcome.clone();
@@ -269,6 +270,18 @@ impl State {
             }
             other => unreachable!("`{}` is not about a step", other.name()),
         }
+    }
+}
+
+/// Note that the effect's outcome is known; an effect has one outcome only.
+fn finish_call(step: &mut StepState, id: &CallId) -> Result<(), String> {
+    let open = step.open.as_mut().ok_or("no attempt is open")?;
+    match open.calls.get_mut(id.number.0 as usize - 1) {
+        Some(RecordedCall::Effect { finished, .. }) if !*finished => {
+            *finished = true;
+            Ok(())
+        }
+        _ => Err(format!("call {} is not an effect in flight", id.number.0)),
     }
 }
 

@@ -116,6 +116,8 @@ impl Run {
             locks: vec![],
             actor: "test".into(),
             store: "store".into(),
+            grants: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         };
         let at = UnixMs(0);
         let event = Event::Created(Box::new(pinned));

@@ -17,6 +17,8 @@ fn pinned(store: &dyn Store) -> Pinned {
         locks: vec![],
         actor: "test".into(),
         store: store.id(),
+        grants: BTreeMap::new(),
+        secrets: BTreeMap::new(),
     }
 }
 
