@@ -1,6 +1,7 @@
 //! Inputs: what was given, checked against what the manifest asks for.
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
+use crate::expr::secret_placeholder;
 use crate::manifest::{InputKind, InputSpec, Manifest};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,6 +58,18 @@ pub fn resolve(
         let (name, text) = (manifest.name.clone(), manifest.text.clone());
         Err(Diagnostics { name, text, list: found })
     }
+}
+
+/// The inputs as expressions and guests see them: a secret is a placeholder, not its reference.
+pub fn visible(manifest: &Manifest, inputs: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let is_secret = |name: &str| {
+        manifest.inputs.get(name).is_some_and(|spec| spec.kind == InputKind::Secret)
+    };
+    let show = |(name, value): (&String, &Value)| match is_secret(name) {
+        true => (name.clone(), Value::String(secret_placeholder(name))),
+        false => (name.clone(), value.clone()),
+    };
+    inputs.iter().map(show).collect()
 }
 
 fn missing_help(name: &str, spec: &InputSpec) -> String {

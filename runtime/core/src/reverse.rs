@@ -9,10 +9,12 @@ use crate::call::{Call, Class};
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, PastEffect};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How an effect is taken back.
-#[derive(Clone, Debug, PartialEq)]
+/// How an effect is taken back; the journal holds it as the answer to `effects.reverse`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reversal", content = "detail", rename_all = "kebab-case")]
 pub enum Reversal {
     /// The world is as it was before, or the effect never happened.
     NothingToDo,

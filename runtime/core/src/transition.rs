@@ -276,7 +276,8 @@ impl State {
 /// Note that the effect's outcome is known; an effect has one outcome only.
 fn finish_call(step: &mut StepState, id: &CallId) -> Result<(), String> {
     let open = step.open.as_mut().ok_or("no attempt is open")?;
-    match open.calls.get_mut(id.number.0 as usize - 1) {
+    let index = (id.number.0 as usize).checked_sub(1).ok_or("calls count from 1")?;
+    match open.calls.get_mut(index) {
         Some(RecordedCall::Effect { finished, .. }) if !*finished => {
             *finished = true;
             Ok(())

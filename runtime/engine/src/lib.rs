@@ -1,1 +1,31 @@
-//! To come.
+//! The driver: carries an operation out as the core decides it (append, apply, perform, repeat).
+//!
+//! Everything that happens comes in as one [`Message`](driver) in one queue; the core's machine
+//! turns it into records and commands; the records are durable before a command is carried out.
+//! Guests run in tasks of their own and may be dropped at any await; effects run in tasks that
+//! belong to the driver and are never dropped by a guest's end (R9).
+//!
+//! Deliberately absent: the terminal, and any concrete store or provider. Those are picked by
+//! `runtime/cli` and come in as [`Deps`].
+
+mod attempt;
+mod clock;
+mod deps;
+mod door;
+mod driver;
+mod error;
+mod job;
+mod locks;
+mod port;
+mod preflight;
+mod run;
+mod secrets;
+mod tasks;
+mod verify;
+
+pub use clock::Clock;
+pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
+pub use error::{Refusal, RunError};
+pub use job::{Job, Request};
+pub use preflight::{StepCheck, StepCheckAnswer};
+pub use run::{Ended, Preview, plan, resume, run};

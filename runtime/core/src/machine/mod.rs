@@ -18,6 +18,7 @@ use crate::event::{AttemptResult, Cause, Event, Record};
 use crate::expr::Scope;
 use crate::failure::{Failure, FailureClass};
 use crate::ids::*;
+use crate::inputs;
 use crate::plan::Plan;
 use crate::state::{IllegalEvent, State, Status, StepStatus};
 use crate::step::{Change, EffectOutcome, Past};
@@ -392,7 +393,7 @@ impl Machine {
     pub fn scope(&self) -> Scope {
         let mut scope = Scope::default();
         if let Some(pinned) = &self.state.pinned {
-            scope.inputs = pinned.inputs.clone();
+            scope.inputs = inputs::visible(self.plan.manifest(), &pinned.inputs);
             scope.environment = serde_json::json!({ "name": pinned.environment });
         }
         let name = &self.plan.manifest().operation.name;

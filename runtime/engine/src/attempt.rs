@@ -1,0 +1,103 @@
+//! One attempt: the step's check, then its run; or its undo.
+//!
+//! Runs in a task of its own. Whatever becomes of the guest (an answer, a failure, a trap, a
+//! stop) comes back to the driver as one result.
+
+use crate::job::Job;
+use crate::port::SharedPort;
+use std::sync::Arc;
+use std::time::Duration;
+use stepback_core::event::AttemptResult;
+use stepback_core::machine::AttemptOrder;
+use stepback_core::plan::check_with;
+use stepback_core::step::CheckAnswer;
+use stepback_core::{CallId, CallNumber, Direction, Failure, FailureClass, Token};
+use stepback_wasm::{HostPort, Invocation, Mode};
+
+/// Run the attempt to its result.
+pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: SharedPort) -> AttemptResult {
+    if order.delay_ms > 0 {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(order.delay_ms)) => {}
+            () = port.stop.stopped() => {}
+        }
+    }
+    let result = match order.of.direction {
+        Direction::Do => run_do(&job, &order, &port).await,
+        Direction::Undo => run_undo(&job, &order, &port).await,
+    };
+    match (port.divergence(), result) {
+        (Some(failure), _) | (None, Err(failure)) => {
+            AttemptResult::Failed(port.door.secrets.redact_failure(failure))
+        }
+        (None, Ok(result)) => result,
+    }
+}
+
+async fn run_do(
+    job: &Job,
+    order: &AttemptOrder,
+    port: &SharedPort,
+) -> Result<AttemptResult, Failure> {
+    let step_id = &order.of.step.step;
+    if let Some(info) = job.plan.info(step_id) {
+        check_with(info, &order.input)
+            .map_err(|why| Failure::new(FailureClass::InvalidInput, format!("`with`: {why}")))?;
+    }
+    let loaded = job.loaded(step_id)?;
+    let as_port = || -> Arc<dyn HostPort> { Arc::clone(port) as _ };
+    let check = invocation(job, order, port, Mode::Check)?;
+    let answer = loaded.plugin.check(check, as_port()).await.map_err(|f| f.to_failure())?;
+    let precondition = |why: String| Failure::new(FailureClass::Precondition, why);
+    match answer {
+        CheckAnswer::Ok => {}
+        CheckAnswer::Refused(why) => return Err(precondition(why)),
+        CheckAnswer::NotYet(why) => {
+            return Err(precondition(format!("it still waits: {why}")));
+        }
+    }
+    // Whether † calls may be made is decided by the driver, which knows what was created here.
+    let run = invocation(job, order, port, Mode::Run { irreversible_allowed: true })?;
+    let output = loaded.plugin.run(run, as_port()).await.map_err(|fault| fault.to_failure())?;
+    Ok(AttemptResult::Output(port.door.secrets.redact(output)))
+}
+
+async fn run_undo(
+    job: &Job,
+    order: &AttemptOrder,
+    port: &SharedPort,
+) -> Result<AttemptResult, Failure> {
+    let loaded = job.loaded(&order.of.step.step)?;
+    let Some(past) = &order.past else {
+        return Err(Failure::new(FailureClass::Internal, "an undo without a past"));
+    };
+    let undo = invocation(job, order, port, Mode::Undo)?;
+    let port = Arc::clone(port) as Arc<dyn HostPort>;
+    let answer = loaded.plugin.undo(undo, past, port).await.map_err(|f| f.to_failure())?;
+    Ok(AttemptResult::Undo(answer))
+}
+
+fn invocation(
+    job: &Job,
+    order: &AttemptOrder,
+    port: &SharedPort,
+    mode: Mode,
+) -> Result<Invocation, Failure> {
+    let step_id = &order.of.step.step;
+    let step = job.plan.step(step_id);
+    let step = step.ok_or_else(|| Failure::new(FailureClass::Internal, "no such step"))?;
+    let first = CallId { of: order.of.clone(), number: CallNumber(0) };
+    let token = Token::derive(&port.store, port.operation, &first);
+    let mut seed = [0; 32];
+    // A token is 64 hex digits, so it always fills the seed.
+    hex::decode_to_slice(&token.0, &mut seed)
+        .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
+    Ok(Invocation {
+        step: step.uses.step().to_owned(),
+        input: order.input.clone(),
+        mode,
+        grants: job.loaded(step_id)?.grants.clone(),
+        seed,
+        stop: port.stop.clone(),
+    })
+}

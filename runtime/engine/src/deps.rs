@@ -1,0 +1,141 @@
+//! What an operation runs on, picked by the program: a store, a provider, plugins, a reporter.
+
+use std::path::Path;
+use std::sync::Arc;
+use stepback_core::event::Record;
+use stepback_core::manifest::Uses;
+use stepback_core::{OperationId, StepKey};
+use stepback_journal::{LogLine, RunnerId, Store};
+use stepback_provider::Provider;
+use stepback_wasm::{Grants, Runtime};
+use tokio::sync::watch;
+
+/// Everything outside the engine that an operation needs.
+pub struct Deps {
+    pub store: Arc<dyn Store>,
+    pub provider: Arc<dyn Provider>,
+    pub plugins: Arc<dyn PluginSource>,
+    pub runtime: Arc<Runtime>,
+    pub reporter: Arc<dyn Reporter>,
+    pub secrets: Arc<dyn SecretSource>,
+    /// This process among all that share the store.
+    pub runner: RunnerId,
+    pub limits: Limits,
+}
+
+/// The engine's own bounds (R15).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// An effect with no answer for this long has an unknown outcome. Stopping a database may
+    /// take minutes; a pull that moves is not stopped by it, providers bound its stalls.
+    pub effect_ms_max: u64,
+    /// One step's check, its reads and waits included.
+    pub check_ms_max: u64,
+    /// How often an effect that provably did not happen is issued again.
+    pub reissues_max: u32,
+    /// How often reading a resource is tried before it counts as unreadable.
+    pub observations_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            effect_ms_max: 15 * 60_000,
+            check_ms_max: 30_000,
+            reissues_max: 2,
+            observations_max: 4,
+        }
+    }
+}
+
+/// Told of everything that is durable, in order.
+///
+/// A replay of a finished operation calls the same functions with the same records.
+pub trait Reporter: Send + Sync {
+    /// One record, after it is durable.
+    fn on_record(&self, id: OperationId, record: &Record);
+
+    /// One line of a step's log.
+    fn on_log(&self, id: OperationId, line: &LogLine);
+
+    /// How far something long is.
+    fn on_progress(
+        &self,
+        id: OperationId,
+        step: &StepKey,
+        text: &str,
+        done: u64,
+        total: Option<u64>,
+    );
+}
+
+/// A plugin's bytes, and the interfaces it was granted.
+pub struct PluginBytes {
+    pub bytes: Arc<[u8]>,
+    pub grants: Grants,
+}
+
+/// Where plugins come from.
+pub trait PluginSource: Send + Sync {
+    /// The plugin that `uses` names; a relative path starts at `base_dir`.
+    ///
+    /// # Errors
+    /// Why there is none, and what to do, as one sentence; `None` if the name is not known.
+    fn plugin(&self, uses: &Uses, base_dir: &Path) -> Result<PluginBytes, Option<String>>;
+
+    /// The names of the plugins that need no path.
+    fn names(&self) -> Vec<String>;
+}
+
+/// Where the values behind secret references come from.
+pub trait SecretSource: Send + Sync {
+    /// The value behind `env:NAME` or `file:PATH`.
+    ///
+    /// # Errors
+    /// Why there is none; never holds a value.
+    fn resolve(&self, reference: &str) -> Result<String, String>;
+}
+
+/// What somebody at the terminal wants of a running operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub cancel: Option<(String, Option<String>)>,
+    pub leave: bool,
+}
+
+/// The handle by which a running operation is cancelled or left.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<watch::Sender<Wish>>);
+
+impl Control {
+    /// A handle nobody has used.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(Wish::default())))
+    }
+
+    /// Cancel and roll back; the first one counts.
+    pub fn cancel(&self, actor: &str, reason: Option<&str>) {
+        let wish = (actor.to_owned(), reason.map(str::to_owned));
+        self.0.send_modify(|wishes| {
+            wishes.cancel.get_or_insert(wish);
+        });
+    }
+
+    /// Stop here, with nothing lost, for `resume`.
+    pub fn leave(&self) {
+        self.0.send_modify(|wishes| wishes.leave = true);
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Wish> {
+        let mut wishes = self.0.subscribe();
+        // A wish from before counts too.
+        wishes.mark_changed();
+        wishes
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new()
+    }
+}

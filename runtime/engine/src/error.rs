@@ -1,0 +1,41 @@
+//! Why an operation did not run, or did not come to its end.
+
+use stepback_core::OperationId;
+use stepback_core::diagnostic::Diagnostics;
+use stepback_core::state::IllegalEvent;
+use stepback_journal::StoreError;
+
+/// Said no before anything changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The manifest, its plugins or its inputs have mistakes.
+    #[error("{0}")]
+    Mistakes(Diagnostics),
+    /// Locks, secrets or the world say no; `id` is set once the operation is on record.
+    #[error("{}", .reasons.join("\n"))]
+    Reasons { id: Option<OperationId>, reasons: Vec<String> },
+}
+
+/// Why [`crate::run`] or [`crate::resume`] has no ended operation to show.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The operation is unfinished and can be resumed.
+    #[error("operation {id} is left unfinished: {why}")]
+    Left { id: OperationId, why: String },
+    /// Nothing can be resumed: the operation has ended.
+    #[error("operation {id} has ended already ({status})")]
+    Ended { id: OperationId, status: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A defect of Stepback.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<IllegalEvent> for RunError {
+    fn from(error: IllegalEvent) -> Self {
+        RunError::Internal(error.to_string())
+    }
+}

@@ -1,0 +1,279 @@
+//! What is to run: a manifest held against its plugins, with its inputs and secrets.
+//!
+//! A new operation takes its plugins from where the manifest says; a resumed one takes the very
+//! bytes it was pinned to from the store (R14). Both end up as the same [`Job`].
+
+use crate::deps::{Deps, PluginSource};
+use crate::door::Door;
+use crate::error::{Refusal, RunError};
+use crate::secrets::Secrets;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
+use stepback_core::event::Pinned;
+use stepback_core::expr::{Scope, evaluate_value};
+use stepback_core::inputs::{self, Given};
+use stepback_core::manifest::{self, Manifest, Step, Uses};
+use stepback_core::plan::{Offers, Plan};
+use stepback_core::*;
+use stepback_wasm::{Grants, Interface, Plugin};
+
+/// A manifest to run, as it was given.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The path, for people.
+    pub manifest_name: String,
+    pub manifest: String,
+    /// Where the manifest's relative paths start.
+    pub base_dir: PathBuf,
+    pub inputs: BTreeMap<String, Given>,
+    pub environment: EnvironmentName,
+    pub actor: String,
+    /// Refuse at once when a lock is held.
+    pub no_wait: bool,
+}
+
+/// A plugin of the job, with what it may use.
+pub(crate) struct Loaded {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) grants: Grants,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// A validated manifest with everything it needs to run.
+pub struct Job {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) plugins: BTreeMap<String, Loaded>,
+    pub(crate) inputs: BTreeMap<String, Value>,
+    pub(crate) door: Door,
+    pub(crate) environment: EnvironmentName,
+}
+
+impl Job {
+    /// The manifest as a plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// The operation's inputs; a secret is its reference.
+    pub fn inputs(&self) -> &BTreeMap<String, Value> {
+        &self.inputs
+    }
+
+    /// The plugin of a step.
+    pub(crate) fn loaded(&self, step: &StepId) -> Result<&Loaded, Failure> {
+        let name = self.plan.step(step).map(|step| step.uses.plugin());
+        name.and_then(|name| self.plugins.get(name)).ok_or_else(|| {
+            Failure::new(FailureClass::Internal, format!("step `{step}` has no plugin"))
+        })
+    }
+
+    /// Read and check all that can be without touching the world.
+    ///
+    /// # Errors
+    /// All mistakes of the manifest, its plugins and its inputs; secrets that can't be had.
+    pub async fn prepare(deps: &Deps, request: &Request) -> Result<Job, Refusal> {
+        let manifest = manifest::parse(&request.manifest_name, &request.manifest)
+            .map_err(Refusal::Mistakes)?;
+        let (offers, plugins) = load(deps, &manifest, &request.base_dir).await?;
+        let inputs = inputs::resolve(&manifest, &request.inputs);
+        let plan = match (Plan::new(manifest, &offers), inputs) {
+            (Ok(plan), Ok(inputs)) => (plan, inputs),
+            (Err(mut mistakes), Err(more)) => {
+                mistakes.list.extend(more.list);
+                return Err(Refusal::Mistakes(mistakes));
+            }
+            (Err(mistakes), Ok(_)) | (Ok(_), Err(mistakes)) => {
+                return Err(Refusal::Mistakes(mistakes));
+            }
+        };
+        let (plan, inputs) = plan;
+        Self::with_secrets(deps, plan, plugins, inputs, request.environment.clone())
+            .map_err(|reasons| Refusal::Reasons { id: None, reasons })
+    }
+
+    fn with_secrets(
+        deps: &Deps,
+        plan: Plan,
+        plugins: BTreeMap<String, Loaded>,
+        inputs: BTreeMap<String, Value>,
+        environment: EnvironmentName,
+    ) -> Result<Job, Vec<String>> {
+        let (source, salt) = (&*deps.secrets, deps.store.id());
+        let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)?;
+        let door = Door {
+            provider: Arc::clone(&deps.provider),
+            secrets: Arc::new(secrets),
+            limits: deps.limits.clone(),
+        };
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
+    }
+
+    /// The job of an operation that is on record.
+    ///
+    /// # Errors
+    /// [`RunError::Left`] if what it was pinned to can't be had; it stays as it is.
+    pub(crate) async fn from_pinned(
+        deps: &Deps,
+        id: OperationId,
+        pinned: &Pinned,
+    ) -> Result<Job, RunError> {
+        let left = |why: String| RunError::Left { id, why };
+        let manifest = manifest::parse(&pinned.manifest_name, &pinned.manifest)
+            .map_err(|mistakes| left(mistakes.to_string()))?;
+        let mut offers = Offers::new();
+        let mut plugins = BTreeMap::new();
+        for (name, digest) in &pinned.plugins {
+            let bytes = deps.store.get_blob(digest).await?;
+            let bytes =
+                bytes.ok_or_else(|| left(format!("plugin `{name}` is not in the store")))?;
+            let plugin = deps.runtime.load(name, &bytes).map_err(|e| left(e.to_string()))?;
+            let infos = plugin.describe().await.map_err(|error| left(error.to_string()))?;
+            offers.insert(name.clone(), infos);
+            let granted = pinned.grants.get(name).map_or(&[][..], Vec::as_slice);
+            let grants = granted.iter().filter_map(|name| Interface::from_name(name)).collect();
+            plugins.insert(name.clone(), Loaded { plugin, grants, bytes: bytes.into() });
+        }
+        let plan = Plan::new(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
+        let (inputs, environment) = (pinned.inputs.clone(), pinned.environment.clone());
+        let job = Self::with_secrets(deps, plan, plugins, inputs, environment)
+            .map_err(|reasons| left(reasons.join("; ")))?;
+        if job.door.secrets.fingerprints() != pinned.secrets {
+            let why = "a secret is not the one the operation began with; give it back, then resume";
+            return Err(left(why.into()));
+        }
+        let world = deps.provider.identity().await.map_err(|failure| left(failure.message))?;
+        if world != pinned.world {
+            let why = format!("it began in another world: {} then, {world} now", pinned.world);
+            return Err(left(why));
+        }
+        Ok(job)
+    }
+
+    /// What the operation is pinned to.
+    ///
+    /// # Errors
+    /// Locks whose names can't be evaluated, or a world that can't be asked who it is.
+    pub(crate) async fn pin(&self, deps: &Deps, request: &Request) -> Result<Pinned, Refusal> {
+        let refuse = |reason: String| Refusal::Reasons { id: None, reasons: vec![reason] };
+        let world = deps.provider.identity().await.map_err(|failure| refuse(failure.message))?;
+        let locks = self.locks().map_err(refuse)?;
+        let manifest = self.plan.manifest();
+        let digests = |(name, loaded): (&String, &Loaded)| {
+            (name.clone(), PluginDigest(hex::encode(Sha256::digest(&loaded.bytes))))
+        };
+        let grants = |(name, loaded): (&String, &Loaded)| {
+            let granted = Interface::ALL.into_iter().filter(|one| loaded.grants.allow(*one));
+            (name.clone(), granted.map(|one| one.name().to_owned()).collect())
+        };
+        Ok(Pinned {
+            manifest_name: request.manifest_name.clone(),
+            manifest: manifest.text.clone(),
+            inputs: self.inputs.clone(),
+            environment: self.environment.clone(),
+            world,
+            plugins: self.plugins.iter().map(digests).collect(),
+            locks,
+            actor: request.actor.clone(),
+            store: deps.store.id(),
+            grants: self.plugins.iter().map(grants).collect(),
+            secrets: self.door.secrets.fingerprints(),
+        })
+    }
+
+    fn locks(&self) -> Result<Vec<LockName>, String> {
+        let scope = self.scope();
+        let manifest = self.plan.manifest();
+        let evaluate =
+            |template: &String| match evaluate_value(&Value::String(template.clone()), &scope) {
+                Ok(Value::String(name)) => Ok(LockName(name)),
+                Ok(other) => Ok(LockName(other.to_string())),
+                Err(error) => Err(format!("`locks` can't be evaluated: {error}")),
+            };
+        let mut names: Vec<LockName> =
+            manifest.operation.locks.iter().map(evaluate).collect::<Result<_, _>>()?;
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// What expressions see before any step has run.
+    pub(crate) fn scope(&self) -> Scope {
+        let manifest = self.plan.manifest();
+        Scope {
+            inputs: inputs::visible(manifest, &self.inputs),
+            operation: serde_json::json!({ "id": null, "name": manifest.operation.name }),
+            environment: serde_json::json!({ "name": self.environment }),
+            ..Scope::default()
+        }
+    }
+}
+
+async fn load(
+    deps: &Deps,
+    manifest: &Manifest,
+    base_dir: &Path,
+) -> Result<(Offers, BTreeMap<String, Loaded>), Refusal> {
+    let mut found: Vec<Diagnostic> = vec![];
+    let mut offers = Offers::new();
+    let mut plugins: BTreeMap<String, Loaded> = BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for step in &manifest.steps {
+        if !seen.insert(step.uses.plugin()) {
+            continue;
+        }
+        match load_one(deps, step, base_dir).await {
+            Ok((infos, loaded)) => {
+                offers.insert(step.uses.plugin().to_owned(), infos);
+                plugins.insert(step.uses.plugin().to_owned(), loaded);
+            }
+            Err(mistake) => found.push(mistake),
+        }
+    }
+    if found.is_empty() {
+        return Ok((offers, plugins));
+    }
+    let (name, text) = (manifest.name.clone(), manifest.text.clone());
+    Err(Refusal::Mistakes(Diagnostics { name, text, list: found }))
+}
+
+async fn load_one(
+    deps: &Deps,
+    step: &Step,
+    base_dir: &Path,
+) -> Result<(Vec<step::StepInfo>, Loaded), Diagnostic> {
+    let mistake = |message: String| Diagnostic::at(step.spans.uses.clone(), message);
+    let uses = &step.uses;
+    let given = deps.plugins.plugin(uses, base_dir).map_err(|why| match why {
+        Some(why) => mistake(why),
+        None => unknown_plugin(&*deps.plugins, uses, mistake),
+    })?;
+    let name = uses.plugin();
+    let plugin = deps.runtime.load(name, &given.bytes).map_err(|e| mistake(e.to_string()))?;
+    let missing: Vec<&str> = plugin
+        .imports()
+        .iter()
+        .filter(|import| !given.grants.allow(**import))
+        .map(|import| import.name())
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("plugin `{name}` uses {}, not granted to it", missing.join(", "));
+        let help = format!("grant it with `--grant '{name}={}'`", missing.join(","));
+        return Err(mistake(message).help(help));
+    }
+    let infos = plugin.describe().await.map_err(|error| mistake(error.to_string()))?;
+    Ok((infos, Loaded { plugin, grants: given.grants, bytes: given.bytes }))
+}
+
+fn unknown_plugin(
+    source: &dyn PluginSource,
+    uses: &Uses,
+    mistake: impl Fn(String) -> Diagnostic,
+) -> Diagnostic {
+    let names = source.names();
+    let help = suggest(uses.plugin(), names.iter().map(String::as_str));
+    mistake(format!("there is no plugin `{}`", uses.plugin())).help(help)
+}

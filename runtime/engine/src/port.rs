@@ -1,0 +1,346 @@
+//! What a guest's calls are answered by: the journal while it replays, then the world (R4).
+//!
+//! Calls of an attempt are sequential and numbered. A number the journal holds is answered from
+//! it; the one in flight is taken up; from there on calls are live. Reads and waits are made right
+//! here, in the guest's own task, where dropping them loses nothing. Effects are asked of the
+//! driver, which makes them in tasks of its own.
+
+use crate::clock::Clock;
+use crate::door::Door;
+use crate::driver::{Message, Reply};
+use crate::tasks::Logs;
+use serde_json::Value;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::state::{OpenAttempt, RecordedCall, StepState};
+use stepback_core::step::{EffectOutcome, Past, PastEffect};
+use stepback_core::*;
+use stepback_wasm::{HostPort, LogLevel, Reversed, StopSignal};
+use tokio::sync::{mpsc, oneshot};
+
+/// A call the journal holds, with what it was answered.
+#[derive(Clone)]
+pub(crate) enum Recorded {
+    Answered { call: Call, at: UnixMs, result: Result<Value, Failure> },
+    Effect { effect: Box<PastEffect>, finished: bool },
+}
+
+/// What the journal holds of an attempt that was cut off.
+pub(crate) fn recorded_calls(step: &StepState, open: &OpenAttempt) -> Vec<Recorded> {
+    let recorded = |call: &RecordedCall| match call {
+        RecordedCall::Answered { call, at, result } => {
+            Recorded::Answered { call: call.clone(), at: *at, result: result.clone() }
+        }
+        RecordedCall::Effect { index, finished } => {
+            Recorded::Effect { effect: Box::new(step.effects[*index].clone()), finished: *finished }
+        }
+    };
+    open.calls.iter().map(recorded).collect()
+}
+
+/// What an effect's outcome is for the guest that asked for it.
+pub(crate) fn answer_of(call: &Call, outcome: &EffectOutcome) -> Result<Value, Failure> {
+    match outcome {
+        EffectOutcome::Done(value) => Ok(value.clone()),
+        EffectOutcome::Refused(failure) => Err(failure.clone()),
+        EffectOutcome::Unknown(why) => {
+            let message = format!("whether {} happened can't be known: {why}", call.function());
+            Err(Failure::new(FailureClass::UnknownOutcome, message))
+        }
+    }
+}
+
+pub(crate) fn cancelled(function: &str) -> Failure {
+    Failure::new(FailureClass::Cancelled, format!("{function}: the step is being ended"))
+}
+
+/// The port of one attempt.
+pub(crate) struct AttemptPort {
+    pub(crate) of: AttemptId,
+    pub(crate) operation: OperationId,
+    pub(crate) store: StoreId,
+    pub(crate) door: Door,
+    pub(crate) driver: mpsc::Sender<Message>,
+    pub(crate) logs: Logs,
+    pub(crate) clock: Clock,
+    pub(crate) stop: StopSignal,
+    pub(crate) past: Option<Past>,
+    /// Effects without an inverse on what the operation itself created.
+    pub(crate) own_effects: Vec<CallId>,
+    pub(crate) recorded: Vec<Recorded>,
+    pub(crate) calls_made: AtomicU32,
+    pub(crate) last_at: AtomicU64,
+    /// Why the replay asked for something else than the journal holds.
+    pub(crate) diverged: Mutex<Option<String>>,
+}
+
+impl AttemptPort {
+    /// The divergence, if there was one; the attempt is then a failure, whatever the guest says.
+    pub(crate) fn divergence(&self) -> Option<Failure> {
+        let diverged = self.diverged.lock().unwrap_or_else(PoisonError::into_inner);
+        diverged.as_ref().map(|why| Failure::new(FailureClass::Internal, why.clone()))
+    }
+
+    fn next_id(&self) -> CallId {
+        let number = self.calls_made.fetch_add(1, Ordering::Relaxed) + 1;
+        CallId { of: self.of.clone(), number: CallNumber(number) }
+    }
+
+    fn recorded(&self, id: &CallId) -> Option<Recorded> {
+        self.recorded.get(id.number.0 as usize - 1).cloned()
+    }
+
+    fn is_replaying(&self) -> bool {
+        (self.calls_made.load(Ordering::Relaxed) as usize) < self.recorded.len()
+    }
+
+    fn diverge(&self, id: &CallId, was: &Call, is: &Call) -> Failure {
+        let why = format!(
+            "call {id} asked for {} on replay where the journal holds {}: the plugin does not \
+             run the same way twice",
+            is.function(),
+            was.function()
+        );
+        let mut diverged = self.diverged.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = diverged.get_or_insert(why).clone();
+        Failure::new(FailureClass::Internal, why)
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Failure> {
+        let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
+        self.driver.send(message).await.map_err(gone)
+    }
+
+    /// Journal an answer that changed nothing; it need not be durable to be given.
+    async fn answered(
+        &self,
+        id: CallId,
+        call: Call,
+        result: Result<Value, Failure>,
+    ) -> Result<Value, Failure> {
+        let at = self.clock.now();
+        self.last_at.store(at.0, Ordering::Relaxed);
+        let given = result.clone();
+        self.send(Message::Answered { id, call, result, at }).await?;
+        given
+    }
+
+    async fn live(&self, id: CallId, call: Call) -> Result<Value, Failure> {
+        let function = call.function();
+        let result = match call.class() {
+            _ if self.stop.is_stopped() => Err(cancelled(function)),
+            Class::Effect | Class::Irreversible => return self.effect(id, call).await,
+            Class::Read => match &call {
+                Call::ClockNow {} => Ok(Value::from(self.clock.now().0)),
+                other => self.unless_stopped(function, self.door.read(other)).await,
+            },
+            Class::Wait => match &call {
+                Call::ClockSleep { duration_ms } => {
+                    let slept = tokio::time::sleep(Duration::from_millis(*duration_ms));
+                    self.unless_stopped(function, async {
+                        slept.await;
+                        Ok(Value::Null)
+                    })
+                    .await
+                }
+                other => self.unless_stopped(function, self.door.wait(other)).await,
+            },
+        };
+        self.answered(id, call, result).await
+    }
+
+    async fn unless_stopped<T>(
+        &self,
+        function: &str,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.stop.stopped() => Err(cancelled(function)),
+        }
+    }
+
+    async fn effect(&self, id: CallId, call: Call) -> Result<Value, Failure> {
+        let token = Token::derive(&self.store, self.operation, &id);
+        let before = self.door.before(&call, &token);
+        let changes = match self.unless_stopped(call.function(), before).await {
+            Ok(changes) => changes,
+            Err(failure) => return self.answered(id, call, Err(failure)).await,
+        };
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::EffectAsked { id, call, token, changes, reply }).await?;
+        given(answer).await
+    }
+
+    async fn replayed(&self, id: CallId, call: Call, recorded: Recorded) -> Result<Value, Failure> {
+        match recorded {
+            Recorded::Answered { call: was, .. } if was != call => {
+                Err(self.diverge(&id, &was, &call))
+            }
+            Recorded::Answered { at, result, .. } => {
+                self.last_at.store(at.0, Ordering::Relaxed);
+                result
+            }
+            Recorded::Effect { effect, .. } if effect.call != call => {
+                Err(self.diverge(&id, &effect.call, &call))
+            }
+            Recorded::Effect { effect, finished: true } => answer_of(&call, &effect.outcome),
+            Recorded::Effect { finished: false, .. } => {
+                let (reply, answer) = oneshot::channel();
+                self.send(Message::EffectTakenUp { id, reply }).await?;
+                given(answer).await
+            }
+        }
+    }
+
+    /// Work out how an effect of the past is taken back, from the world as it is now.
+    async fn plan_reversal(&self, effect_id: &str) -> Result<Reversal, Failure> {
+        let effects = self.past.as_ref().map_or(&[][..], |past| &past.effects);
+        let effect = effects.iter().find(|effect| effect.id.to_string() == effect_id);
+        let Some(effect) = effect else {
+            let message = format!("this step has no effect `{effect_id}`");
+            return Err(Failure::new(FailureClass::InvalidInput, message));
+        };
+        // What an undo did is not undone again: it only ever brings things back. What was done
+        // to something the operation made goes away with it.
+        let undoing = effect.id.of.direction == Direction::Undo;
+        if undoing || self.own_effects.contains(&effect.id) {
+            return Ok(Reversal::NothingToDo);
+        }
+        let mut now = vec![];
+        for change in &effect.changes {
+            let facts = self.door.observe(&change.resource);
+            now.push((
+                change.resource.clone(),
+                self.unless_stopped("effects.reverse", facts).await?,
+            ));
+        }
+        Ok(reverse(effect, &now))
+    }
+}
+
+async fn given(answer: oneshot::Receiver<Reply>) -> Result<Value, Failure> {
+    let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
+    answer.await.map_err(gone)?
+}
+
+#[async_trait::async_trait]
+impl HostPort for AttemptPort {
+    async fn call(&self, call: Call) -> Result<Value, Failure> {
+        if let Some(failure) = self.divergence() {
+            return Err(failure);
+        }
+        let id = self.next_id();
+        match self.recorded(&id) {
+            Some(recorded) => self.replayed(id, call, recorded).await,
+            None => self.live(id, call).await,
+        }
+    }
+
+    /// One numbered call holds the planned calls; each of these is a call of its own (R4).
+    async fn reverse(&self, effect_id: &str) -> Result<Reversed, Failure> {
+        if let Some(failure) = self.divergence() {
+            return Err(failure);
+        }
+        let id = self.next_id();
+        let call = Call::EffectsReverse { effect: effect_id.to_owned() };
+        let planned = match self.recorded(&id) {
+            Some(recorded) => self.replayed(id, call, recorded).await?,
+            None => {
+                let planned = match self.stop.is_stopped() {
+                    true => Err(cancelled("effects.reverse")),
+                    false => self.plan_reversal(effect_id).await,
+                };
+                let planned = planned.and_then(|planned| to_json(&planned));
+                self.answered(id, call, planned).await?
+            }
+        };
+        match from_json(planned)? {
+            Reversal::NothingToDo => Ok(Reversed::NothingToDo),
+            Reversal::Kept(why) => Ok(Reversed::Kept(why)),
+            Reversal::Cannot(why) => Ok(Reversed::Cannot(why)),
+            Reversal::Calls(calls) => {
+                for call in calls {
+                    self.call(call).await?;
+                }
+                Ok(Reversed::Reversed)
+            }
+        }
+    }
+
+    fn log(&self, level: LogLevel, text: String) {
+        // Lines of the part that is replayed are kept already.
+        if !self.is_replaying() {
+            let level = match level {
+                LogLevel::Debug => "debug",
+                LogLevel::Info => "info",
+                LogLevel::Warn => "warn",
+                LogLevel::Error => "error",
+            };
+            let text = self.door.secrets.redact_text(text);
+            self.logs.line(self.clock.now(), &self.of.step, level, text);
+        }
+    }
+
+    fn progress(&self, text: String, done: u64, total: Option<u64>) {
+        let text = self.door.secrets.redact_text(text);
+        self.logs.progress(&self.of.step, &text, done, total);
+    }
+
+    fn journaled_ms(&self) -> u64 {
+        self.last_at.load(Ordering::Relaxed)
+    }
+}
+
+fn to_json(planned: &Reversal) -> Result<Value, Failure> {
+    serde_json::to_value(planned)
+        .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))
+}
+
+fn from_json(planned: Value) -> Result<Reversal, Failure> {
+    serde_json::from_value(planned)
+        .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))
+}
+
+/// The port of a check outside any attempt: it may look, and nothing of it is kept.
+pub(crate) struct LookPort {
+    pub(crate) door: Door,
+    pub(crate) clock: Clock,
+}
+
+#[async_trait::async_trait]
+impl HostPort for LookPort {
+    async fn call(&self, call: Call) -> Result<Value, Failure> {
+        match call.class() {
+            Class::Read => match &call {
+                Call::ClockNow {} => Ok(Value::from(self.clock.now().0)),
+                other => self.door.read(other).await,
+            },
+            Class::Wait => match &call {
+                Call::ClockSleep { duration_ms } => {
+                    tokio::time::sleep(Duration::from_millis(*duration_ms)).await;
+                    Ok(Value::Null)
+                }
+                other => self.door.wait(other).await,
+            },
+            Class::Effect | Class::Irreversible => {
+                let message = format!("{} changes the world, in a check", call.function());
+                Err(Failure::new(FailureClass::Denied, message))
+            }
+        }
+    }
+
+    async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
+        Err(Failure::new(FailureClass::Denied, "a check has nothing to take back"))
+    }
+
+    fn log(&self, _level: LogLevel, _text: String) {}
+
+    fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
+}
+
+/// Shared so that the guest's task and the attempt's end can look at the same divergence.
+pub(crate) type SharedPort = Arc<AttemptPort>;
