@@ -1,1 +1,146 @@
-//! To come.
+//! Builds plugins: Rust crates become WebAssembly components, whichever toolchain is at hand.
+//!
+//! Three routes, tried in this order: the toolchain's own `wasm32-unknown-unknown`; `rustup target
+//! add`; and, where rustup's server can't be reached, Debian's compiler with the standard library
+//! built from source. Used by the program's build script and by `stepback plugin build`. It never
+//! reaches outside the crate's own directory but for the toolchain.
+
+mod route;
+
+pub use route::{Facts, Route, choose};
+
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Build every plugin of the crate or workspace at `manifest_dir` into `target_dir`.
+///
+/// Gives each plugin's name (its crate's, without `stepback-plugin-`) and its component, which is
+/// touched only when its bytes change.
+///
+/// # Errors
+/// What to install where no toolchain can build for WebAssembly; the compiler's own words where a
+/// crate does not compile.
+pub fn build(manifest_dir: &Path, target_dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let manifest = manifest_dir.join("Cargo.toml");
+    ensure!(manifest.is_file(), "there is no {}", manifest.display());
+    // Cargo runs in the crate's directory, where a relative path would mean another place.
+    let (manifest_dir, target_dir) = (&absolute(manifest_dir)?, &absolute(target_dir)?);
+    std::fs::create_dir_all(target_dir).with_context(|| target_dir.display().to_string())?;
+    let route = route::find(manifest_dir)?;
+    let modules = compile(manifest_dir, target_dir, route)?;
+    if modules.is_empty() {
+        bail!(
+            "{} has no plugin: a plugin's crate has `crate-type = [\"cdylib\"]` in `[lib]`",
+            manifest.display()
+        );
+    }
+    let mut components = vec![];
+    for module in modules {
+        let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = stem.strip_prefix("stepback_plugin_").unwrap_or(stem).replace('_', "-");
+        let path = target_dir.join(format!("{name}.component.wasm"));
+        componentize(&module, &path)?;
+        components.push((name, path));
+    }
+    components.sort();
+    Ok(components)
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| path.display().to_string())
+}
+
+/// Compile, and tell which core modules came out of it.
+fn compile(manifest_dir: &Path, target_dir: &Path, route: Route) -> anyhow::Result<Vec<PathBuf>> {
+    let mut cargo = Command::new(route::cargo());
+    route::clear_inherited(&mut cargo);
+    cargo
+        .current_dir(manifest_dir)
+        .args([
+            "build",
+            "--release",
+            "--target",
+            TARGET,
+            "--message-format=json-render-diagnostics",
+        ])
+        .arg("--target-dir")
+        .arg(target_dir)
+        // No path of the machine that built it gets into a component.
+        .env("RUSTFLAGS", remap(manifest_dir))
+        .stderr(Stdio::inherit());
+    if route == Route::BuildStd {
+        cargo
+            .arg("-Zbuild-std=std,panic_abort")
+            .env("RUSTC", route::DEBIAN_RUSTC)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", route::DEBIAN_LINKER);
+    }
+    let output = cargo.output().context("cargo can't be started")?;
+    ensure!(output.status.success(), "{} does not build", manifest_dir.display());
+    Ok(modules(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The `.wasm` files among cargo's artifacts (The Cargo Book, *External tools*, JSON messages).
+fn modules(messages: &str) -> Vec<PathBuf> {
+    let messages =
+        messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let artifacts = messages.filter(|message| message["reason"] == "compiler-artifact");
+    let files = artifacts
+        .flat_map(|artifact| artifact["filenames"].as_array().cloned().unwrap_or_default());
+    let paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")).collect()
+}
+
+fn remap(manifest_dir: &Path) -> String {
+    let here = manifest_dir.canonicalize().unwrap_or_else(|_| manifest_dir.to_owned());
+    let home = std::env::var("CARGO_HOME")
+        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
+        .unwrap_or_default();
+    let mut flags = format!("--remap-path-prefix={}=/plugin", here.display());
+    if !home.is_empty() {
+        flags.push_str(&format!(" --remap-path-prefix={home}=/cargo"));
+    }
+    flags
+}
+
+/// Make a component of a core module; nothing is written if it is there already.
+fn componentize(module: &Path, to: &Path) -> anyhow::Result<()> {
+    let bytes = std::fs::read(module).with_context(|| module.display().to_string())?;
+    let component = wit_component::ComponentEncoder::default()
+        .module(&bytes)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .with_context(|| format!("{} can't be made a component", module.display()))?;
+    if std::fs::read(to).is_ok_and(|old| old == component) {
+        return Ok(());
+    }
+    std::fs::write(to, component).with_context(|| to.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_among_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","filenames":["/t/libserde.rlib"]}"#,
+            "\n",
+            "not json\n",
+            r#"{"reason":"build-script-executed"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","filenames":["/t/a.wasm","/t/liba.rlib"]}"#,
+            "\n",
+        );
+        assert_eq!(modules(messages), [PathBuf::from("/t/a.wasm")]);
+    }
+
+    #[test]
+    fn a_directory_without_a_crate_is_told_so() {
+        let empty = std::env::temp_dir();
+        let error = build(&empty, &empty).expect_err("nothing can be built");
+        assert!(error.to_string().contains("there is no"), "{error}");
+    }
+}

@@ -1,0 +1,453 @@
+//! Steps on images and containers.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use stepback_sdk::{
+    Check, Duration, Failure, FailureClass, Step, docker, failure, log, pairs, precondition,
+};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerInput {
+    host: String,
+    container: String,
+}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The Docker volume's name.
+    volume: String,
+    /// The path in the container.
+    target: String,
+    #[serde(default)]
+    read_only: bool,
+}
+
+impl From<Mount> for docker::Mount {
+    fn from(mount: Mount) -> Self {
+        let Mount { volume, target, read_only } = mount;
+        Self { volume, target, read_only }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Container {
+    pub name: String,
+    pub image: String,
+    /// The digest of the image it was made from.
+    pub digest: String,
+    pub running: bool,
+    /// none, starting, healthy or unhealthy.
+    pub health: String,
+    pub exit_code: Option<i32>,
+    pub restart: String,
+    pub mounts: Vec<Mount>,
+}
+
+impl From<docker::Container> for Container {
+    fn from(container: docker::Container) -> Self {
+        let mounts = container.mounts.into_iter().map(|mount| {
+            let docker::Mount { volume, target, read_only } = mount;
+            Mount { volume, target, read_only }
+        });
+        Self {
+            name: container.name,
+            image: container.image,
+            digest: container.digest,
+            running: container.running,
+            health: container.health,
+            exit_code: container.exit_code,
+            restart: container.restart,
+            mounts: mounts.collect(),
+        }
+    }
+}
+
+/// The container, or why the step can't go on without it.
+pub(crate) fn existing(host: &str, container: &str) -> Result<docker::Container, Failure> {
+    let found = docker::inspect_container(host, container)?;
+    found.ok_or_else(|| precondition(format!("there is no container `{container}` on {host}")))
+}
+
+fn check_exists(host: &str, container: &str) -> Result<Check, Failure> {
+    Ok(match docker::inspect_container(host, container)? {
+        Some(_) => Check::Ok,
+        None => Check::NotYet(format!("there is no container `{container}` on {host}")),
+    })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PullInput {
+    host: String,
+    image: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Image {
+    pub reference: String,
+    pub digest: String,
+}
+
+pub struct PullImage;
+
+impl Step for PullImage {
+    type Input = PullInput;
+    type Output = Image;
+    const NAME: &'static str = "pull-image";
+    const DOC: &'static str = "Pull an image onto a host; there already, it is left as it is.";
+
+    fn check(input: &PullInput) -> Result<Check, Failure> {
+        // The engine must answer; whether the registry does is for the pull to find out.
+        docker::inspect_image(&input.host, &input.image).map(|_| Check::Ok)
+    }
+
+    fn run(input: PullInput) -> Result<Image, Failure> {
+        let docker::Image { reference, digest } = docker::pull_image(&input.host, &input.image)?;
+        log::info(&format!("{reference} is {digest} on {}", input.host));
+        Ok(Image { reference, digest })
+    }
+}
+
+pub struct InspectContainer;
+
+impl Step for InspectContainer {
+    type Input = ContainerInput;
+    type Output = Container;
+    const NAME: &'static str = "inspect-container";
+    const DOC: &'static str = "Look at a container: its image, digest, health and mounts.";
+
+    fn check(input: &ContainerInput) -> Result<Check, Failure> {
+        check_exists(&input.host, &input.container)
+    }
+
+    fn run(input: ContainerInput) -> Result<Container, Failure> {
+        existing(&input.host, &input.container).map(Container::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Like {
+    host: String,
+    container: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateInput {
+    host: String,
+    container: String,
+    /// May be left out with `like`.
+    #[serde(default)]
+    image: Option<String>,
+    #[serde(default)]
+    command: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+    /// `host-port:container-port[/protocol]`.
+    #[serde(default)]
+    ports: Vec<String>,
+    /// no, always, unless-stopped or on-failure; by default unless-stopped, or as `like` has it.
+    #[serde(default)]
+    restart: Option<String>,
+    /// Take every option not given here from this container.
+    #[serde(default)]
+    like: Option<Like>,
+}
+
+impl CreateInput {
+    fn spec(self) -> docker::ContainerSpec {
+        let restart = match (self.restart, &self.like) {
+            (Some(restart), _) => restart,
+            (None, Some(_)) => String::new(),
+            (None, None) => "unless-stopped".to_owned(),
+        };
+        let like = self.like.map(|Like { host, container }| docker::Like { host, container });
+        docker::ContainerSpec {
+            image: self.image.unwrap_or_default(),
+            command: self.command,
+            env: pairs(&self.env),
+            mounts: self.mounts.into_iter().map(docker::Mount::from).collect(),
+            ports: self.ports,
+            restart,
+            like,
+        }
+    }
+}
+
+pub struct CreateContainer;
+
+impl Step for CreateContainer {
+    type Input = CreateInput;
+    type Output = Container;
+    const NAME: &'static str = "create-container";
+    const DOC: &'static str = "Create a container, new or like another one; it is not started.";
+
+    fn check(input: &CreateInput) -> Result<Check, Failure> {
+        let CreateInput { host, container, .. } = input;
+        if docker::inspect_container(host, container)?.is_some() {
+            let why = format!("there is a container `{container}` on {host} already");
+            return Ok(Check::NotYet(why));
+        }
+        let image = match (&input.image, &input.like) {
+            (Some(image), _) => image.clone(),
+            (None, Some(like)) => existing(&like.host, &like.container)?.image,
+            (None, None) => return Ok(Check::Refused("give `image` or `like`".to_owned())),
+        };
+        Ok(match docker::inspect_image(host, &image)? {
+            Some(_) => Check::Ok,
+            None => Check::NotYet(format!("image {image} is not on {host}")),
+        })
+    }
+
+    fn run(input: CreateInput) -> Result<Container, Failure> {
+        let (host, container) = (input.host.clone(), input.container.clone());
+        docker::create_container(&host, &container, &input.spec()).map(Container::from)
+    }
+}
+
+pub struct StartContainer;
+
+impl Step for StartContainer {
+    type Input = ContainerInput;
+    type Output = Container;
+    const NAME: &'static str = "start-container";
+    const DOC: &'static str = "Start a container.";
+
+    fn check(input: &ContainerInput) -> Result<Check, Failure> {
+        check_exists(&input.host, &input.container)
+    }
+
+    fn run(input: ContainerInput) -> Result<Container, Failure> {
+        docker::start_container(&input.host, &input.container).map(Container::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopInput {
+    host: String,
+    container: String,
+    /// How long it may take to stop by itself before it is killed.
+    #[serde(default = "half_a_minute")]
+    grace: Duration,
+}
+
+fn half_a_minute() -> Duration {
+    Duration::seconds(30)
+}
+
+pub struct StopContainer;
+
+impl Step for StopContainer {
+    type Input = StopInput;
+    type Output = Container;
+    const NAME: &'static str = "stop-container";
+    const DOC: &'static str = "Stop a container so that it stays down, even when its host reboots.";
+
+    fn check(input: &StopInput) -> Result<Check, Failure> {
+        check_exists(&input.host, &input.container)
+    }
+
+    fn run(input: StopInput) -> Result<Container, Failure> {
+        let StopInput { host, container, grace } = input;
+        // A restart policy would bring it back at the next start of the daemon.
+        if existing(&host, &container)?.restart != "no" {
+            docker::update_container(&host, &container, "no")?;
+        }
+        docker::stop_container(&host, &container, grace.ms()).map(Container::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartInput {
+    host: String,
+    container: String,
+    /// no, always, unless-stopped or on-failure.
+    restart: String,
+}
+
+pub struct SetRestartPolicy;
+
+impl Step for SetRestartPolicy {
+    type Input = RestartInput;
+    type Output = ();
+    const NAME: &'static str = "set-restart-policy";
+    const DOC: &'static str = "Tell Docker when to start a container by itself.";
+
+    fn check(input: &RestartInput) -> Result<Check, Failure> {
+        if !matches!(input.restart.as_str(), "no" | "always" | "unless-stopped" | "on-failure") {
+            return Ok(Check::Refused(format!("`{}` is no restart policy", input.restart)));
+        }
+        check_exists(&input.host, &input.container)
+    }
+
+    fn run(input: RestartInput) -> Result<(), Failure> {
+        docker::update_container(&input.host, &input.container, &input.restart)
+    }
+}
+
+pub struct RemoveContainer;
+
+impl Step for RemoveContainer {
+    type Input = ContainerInput;
+    type Output = ();
+    const NAME: &'static str = "remove-container";
+    const DOC: &'static str = "Remove a stopped container for good; its volumes stay.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &ContainerInput) -> Result<Check, Failure> {
+        let ContainerInput { host, container } = input;
+        Ok(match docker::inspect_container(host, container)? {
+            Some(found) if found.running => Check::NotYet(format!("`{container}` is running")),
+            Some(_) => Check::Ok,
+            None => Check::NotYet(format!("there is no container `{container}` on {host}")),
+        })
+    }
+
+    fn run(input: ContainerInput) -> Result<(), Failure> {
+        docker::remove_container(&input.host, &input.container)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameInput {
+    host: String,
+    container: String,
+    to: String,
+}
+
+pub struct RenameContainer;
+
+impl Step for RenameContainer {
+    type Input = RenameInput;
+    type Output = ();
+    const NAME: &'static str = "rename-container";
+    const DOC: &'static str = "Give a container another name.";
+
+    fn check(input: &RenameInput) -> Result<Check, Failure> {
+        if docker::inspect_container(&input.host, &input.to)?.is_some() {
+            let why = format!("the name `{}` is in use on {}", input.to, input.host);
+            return Ok(Check::NotYet(why));
+        }
+        check_exists(&input.host, &input.container)
+    }
+
+    fn run(input: RenameInput) -> Result<(), Failure> {
+        docker::rename_container(&input.host, &input.container, &input.to)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitInput {
+    host: String,
+    container: String,
+    #[serde(default = "a_minute")]
+    timeout: Duration,
+}
+
+fn a_minute() -> Duration {
+    Duration::seconds(60)
+}
+
+pub struct WaitHealthy;
+
+impl Step for WaitHealthy {
+    type Input = WaitInput;
+    type Output = Container;
+    const NAME: &'static str = "wait-healthy";
+    const DOC: &'static str = "Wait until a container is healthy; when it is not, show its log.";
+
+    fn run(input: WaitInput) -> Result<Container, Failure> {
+        let WaitInput { host, container, timeout } = input;
+        match docker::wait_healthy(&host, &container, timeout.ms()) {
+            Ok(found) => Ok(found.into()),
+            Err(why) if why.class == FailureClass::Cancelled => Err(why),
+            Err(why) => {
+                show_log(&host, &container);
+                Err(why)
+            }
+        }
+    }
+}
+
+/// What the container said last, which mostly tells why; that it can't be read changes nothing.
+fn show_log(host: &str, container: &str) {
+    const TAIL_LINES: u32 = 20;
+    if let Ok(lines) = docker::logs(host, container, TAIL_LINES) {
+        for line in lines {
+            log::line(log::Level::Warn, &format!("{container}: {line}"));
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunOnceInput {
+    host: String,
+    image: String,
+    #[serde(default)]
+    command: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+    #[serde(default = "five_minutes")]
+    timeout: Duration,
+}
+
+fn five_minutes() -> Duration {
+    Duration::seconds(300)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct RunOnceOutput {
+    pub exit_code: i32,
+    pub output: String,
+}
+
+pub struct RunOnce;
+
+impl Step for RunOnce {
+    type Input = RunOnceInput;
+    type Output = RunOnceOutput;
+    const NAME: &'static str = "run-once";
+    const DOC: &'static str = "Run a command in a container of its own; it must exit with 0.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &RunOnceInput) -> Result<Check, Failure> {
+        Ok(match docker::inspect_image(&input.host, &input.image)? {
+            Some(_) => Check::Ok,
+            None => Check::NotYet(format!("image {} is not on {}", input.image, input.host)),
+        })
+    }
+
+    fn run(input: RunOnceInput) -> Result<RunOnceOutput, Failure> {
+        let spec = docker::ContainerSpec {
+            image: input.image,
+            command: input.command,
+            env: pairs(&input.env),
+            mounts: input.mounts.into_iter().map(docker::Mount::from).collect(),
+            ports: vec![],
+            restart: "no".to_owned(),
+            like: None,
+        };
+        let result = docker::run_once(&input.host, &spec, input.timeout.ms())?;
+        let docker::RunOnceResult { exit_code, output } = result;
+        match exit_code {
+            0 => Ok(RunOnceOutput { exit_code, output }),
+            code => {
+                let message = format!("the command exited with {code}: {}", output.trim());
+                Err(failure(FailureClass::Precondition, message))
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Steps on Docker Engines: images, containers, volumes and the file systems in them.
+//!
+//! `host` is always the instance whose engine is meant.
+
+mod containers;
+mod volumes;
+
+pub use containers::{
+    CreateContainer, InspectContainer, PullImage, RemoveContainer, RenameContainer, RunOnce,
+    SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
+};
+pub use volumes::{
+    CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice, WaitUnmounted,
+};
+
+stepback_sdk::export_steps!(
+    PullImage,
+    InspectContainer,
+    CreateContainer,
+    StartContainer,
+    StopContainer,
+    SetRestartPolicy,
+    RemoveContainer,
+    RenameContainer,
+    WaitHealthy,
+    RunOnce,
+    CreateVolume,
+    RemoveVolume,
+    WaitDevice,
+    WaitUnmounted,
+    MakeFilesystem,
+    GrowFilesystem,
+);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! The steps against a scripted world, on the host.
+
+use super::*;
+use serde_json::{Value, json};
+use stepback_sdk::testing::{World, input};
+use stepback_sdk::{Check, FailureClass, Step, failure};
+
+fn container(running: bool, restart: &str) -> Value {
+    json!({
+        "name": "db", "image": "postgres:16", "digest": "sha256:16", "running": running,
+        "health": "healthy", "exit_code": null, "restart": restart, "mounts": [],
+    })
+}
+
+#[test]
+fn a_stopped_container_stays_down() {
+    World::reset();
+    World::answer("docker.inspect-container", container(true, "always"));
+    World::answer("docker.update-container", ());
+    World::answer("docker.stop-container", container(false, "no"));
+    let with = json!({ "host": "i-1", "container": "db", "grace": "5s" });
+    StopContainer::run(input::<StopContainer>(with)).map(drop).expect("it stops");
+    let calls = World::calls();
+    let functions: Vec<&str> = calls.iter().map(|made| made.function.as_str()).collect();
+    let expected = ["docker.inspect-container", "docker.update-container", "docker.stop-container"];
+    assert_eq!(functions, expected);
+    assert_eq!(calls[1].arguments["restart"], "no");
+    assert_eq!(calls[2].arguments["grace_ms"], 5000);
+}
+
+#[test]
+fn creating_waits_for_its_image() {
+    World::reset();
+    World::answer("docker.inspect-container", Value::Null);
+    World::answer("docker.inspect-image", Value::Null);
+    let with = json!({ "host": "i-1", "container": "db", "image": "postgres:16" });
+    let answer = CreateContainer::check(&input::<CreateContainer>(with)).expect("it answers");
+    assert_eq!(answer, Check::NotYet("image postgres:16 is not on i-1".to_owned()));
+}
+
+#[test]
+fn a_device_volume_names_the_nitro_device() {
+    World::reset();
+    let made = json!({ "name": "vol-0a1", "driver": "local", "options": [] });
+    World::answer("docker.create-volume", made);
+    let with = json!({ "host": "i-1", "volume": "vol-0a1", "filesystem": "ext4" });
+    CreateVolume::run(input::<CreateVolume>(with)).map(drop).expect("it is made");
+    let options = World::calls()[0].arguments["options"].clone();
+    let device = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0a1";
+    assert_eq!(options[0], json!({ "key": "device", "value": device }));
+    assert_eq!(options[1], json!({ "key": "type", "value": "ext4" }));
+}
+
+#[test]
+fn an_unhealthy_container_shows_its_log_and_a_cancel_does_not() {
+    let with = json!({ "host": "i-1", "container": "db" });
+    World::reset();
+    World::fail("docker.wait-healthy", failure(FailureClass::Deadline, "unhealthy"));
+    World::answer("docker.logs", json!(["FATAL: bad data directory"]));
+    WaitHealthy::run(input::<WaitHealthy>(with.clone())).map(drop).expect_err("it is unhealthy");
+    assert_eq!(World::log(), ["Level::Warn: db: FATAL: bad data directory"]);
+
+    World::reset();
+    World::fail("docker.wait-healthy", failure(FailureClass::Cancelled, "cancelled"));
+    WaitHealthy::run(input::<WaitHealthy>(with)).map(drop).expect_err("it is cancelled");
+    assert_eq!(World::functions(), ["docker.wait-healthy"]);
+}

@@ -1,0 +1,206 @@
+//! Steps on Docker volumes and the file systems in them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use stepback_sdk::{Check, Duration, Failure, Step, docker, pairs, precondition};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeInput {
+    host: String,
+    volume: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateInput {
+    host: String,
+    /// The Docker volume's name; one for an EBS volume is named after its id.
+    volume: String,
+    /// The file system on the device: ext4 or xfs. With it the volume is a block device's.
+    #[serde(default)]
+    filesystem: Option<String>,
+    /// The device; by default the one an EBS volume of this name has on Nitro instances.
+    #[serde(default)]
+    device: Option<String>,
+    /// Further options of Docker's `local` driver.
+    #[serde(default)]
+    options: BTreeMap<String, String>,
+}
+
+impl CreateInput {
+    fn options(&self) -> BTreeMap<String, String> {
+        let mut options = self.options.clone();
+        if let Some(filesystem) = &self.filesystem {
+            options.insert("type".to_owned(), filesystem.clone());
+            let device = self.device.clone().unwrap_or_else(|| nitro_device(&self.volume));
+            options.insert("device".to_owned(), device);
+        }
+        options
+    }
+}
+
+/// Where a Nitro instance shows an EBS volume (Amazon EBS User Guide, *Amazon EBS volumes and
+/// NVMe*): by the volume id without its dash.
+fn nitro_device(volume: &str) -> String {
+    let id = volume.replace('-', "");
+    format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{id}")
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct DockerVolume {
+    pub name: String,
+    pub driver: String,
+    pub options: BTreeMap<String, String>,
+}
+
+pub struct CreateVolume;
+
+impl Step for CreateVolume {
+    type Input = CreateInput;
+    type Output = DockerVolume;
+    const NAME: &'static str = "create-volume";
+    const DOC: &'static str = "Create a Docker volume, plain or for a block device.";
+
+    fn check(input: &CreateInput) -> Result<Check, Failure> {
+        if input.device.is_some() && input.filesystem.is_none() {
+            let why = "a device needs `filesystem`: Docker hands it to mount(2)".to_owned();
+            return Ok(Check::Refused(why));
+        }
+        let Some(old) = docker::inspect_volume(&input.host, &input.volume)? else {
+            return Ok(Check::Ok);
+        };
+        // Docker would answer success and keep the old device.
+        Ok(match stepback_sdk::tag_map(&old.options) == input.options() {
+            true => Check::Ok,
+            false => Check::NotYet(format!(
+                "Docker volume `{}` on {} has other options",
+                input.volume, input.host
+            )),
+        })
+    }
+
+    fn run(input: CreateInput) -> Result<DockerVolume, Failure> {
+        let options = pairs(&input.options());
+        let made = docker::create_volume(&input.host, &input.volume, &options)?;
+        let docker::DockerVolume { name, driver, options } = made;
+        Ok(DockerVolume { name, driver, options: stepback_sdk::tag_map(&options) })
+    }
+}
+
+pub struct RemoveVolume;
+
+impl Step for RemoveVolume {
+    type Input = VolumeInput;
+    type Output = ();
+    const NAME: &'static str = "remove-volume";
+    const DOC: &'static str = "Remove a Docker volume for good; a device's bytes stay.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &VolumeInput) -> Result<Check, Failure> {
+        Ok(match docker::inspect_volume(&input.host, &input.volume)? {
+            Some(_) => Check::Ok,
+            None => Check::NotYet(format!(
+                "there is no Docker volume `{}` on {}",
+                input.volume, input.host
+            )),
+        })
+    }
+
+    fn run(input: VolumeInput) -> Result<(), Failure> {
+        docker::remove_volume(&input.host, &input.volume)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitInput {
+    host: String,
+    /// The EBS volume's id.
+    volume: String,
+    #[serde(default = "two_minutes")]
+    timeout: Duration,
+}
+
+fn two_minutes() -> Duration {
+    Duration::seconds(120)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Device {
+    /// The file system on it, `none` if it is blank.
+    pub filesystem: String,
+}
+
+pub struct WaitDevice;
+
+impl Step for WaitDevice {
+    type Input = WaitInput;
+    type Output = Device;
+    const NAME: &'static str = "wait-device";
+    const DOC: &'static str = "Wait until an attached volume's device is there.";
+
+    fn run(input: WaitInput) -> Result<Device, Failure> {
+        let filesystem = docker::wait_device(&input.host, &input.volume, input.timeout.ms())?;
+        Ok(Device { filesystem })
+    }
+}
+
+pub struct WaitUnmounted;
+
+impl Step for WaitUnmounted {
+    type Input = WaitInput;
+    type Output = ();
+    const NAME: &'static str = "wait-unmounted";
+    const DOC: &'static str = "Wait until nothing on the host has a volume mounted.";
+
+    fn run(input: WaitInput) -> Result<(), Failure> {
+        docker::wait_unmounted(&input.host, &input.volume, input.timeout.ms())
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MakeInput {
+    host: String,
+    /// The EBS volume's id; it must be blank.
+    volume: String,
+    #[serde(default = "ext4")]
+    filesystem: String,
+}
+
+fn ext4() -> String {
+    "ext4".to_owned()
+}
+
+pub struct MakeFilesystem;
+
+impl Step for MakeFilesystem {
+    type Input = MakeInput;
+    type Output = ();
+    const NAME: &'static str = "make-filesystem";
+    const DOC: &'static str = "Make a file system on a blank volume this operation created.";
+
+    fn run(input: MakeInput) -> Result<(), Failure> {
+        let found = docker::filesystem(&input.host, &input.volume)?;
+        if found != "none" {
+            return Err(precondition(format!("{} holds {found} already", input.volume)));
+        }
+        docker::make_filesystem(&input.host, &input.volume, &input.filesystem)
+    }
+}
+
+pub struct GrowFilesystem;
+
+impl Step for GrowFilesystem {
+    type Input = VolumeInput;
+    type Output = ();
+    const NAME: &'static str = "grow-filesystem";
+    const DOC: &'static str =
+        "Grow the file system of a volume this operation created to its size.";
+
+    fn run(input: VolumeInput) -> Result<(), Failure> {
+        docker::grow_filesystem(&input.host, &input.volume)
+    }
+}

@@ -1,0 +1,32 @@
+//! Steps on EBS volumes and snapshots.
+//!
+//! Each step waits until the volume or snapshot is what it was asked to become; checks tell apart
+//! what an earlier step may still bring about (*not yet*) from what none could (*refused*).
+
+mod snapshots;
+mod volumes;
+
+pub use snapshots::{CreateSnapshot, DeleteSnapshot, FindSnapshot, WaitSnapshot};
+pub use volumes::{
+    AttachVolume, CreateVolume, DeleteVolume, DescribeVolume, DetachVolume, FindVolume,
+    ModifyVolume, TagVolume, UntagVolume,
+};
+
+stepback_sdk::export_steps!(
+    DescribeVolume,
+    FindVolume,
+    CreateVolume,
+    DeleteVolume,
+    AttachVolume,
+    DetachVolume,
+    ModifyVolume,
+    TagVolume,
+    UntagVolume,
+    CreateSnapshot,
+    DeleteSnapshot,
+    WaitSnapshot,
+    FindSnapshot,
+);
+
+#[cfg(test)]
+mod tests;

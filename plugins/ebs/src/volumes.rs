@@ -1,0 +1,329 @@
+//! Steps on volumes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use stepback_sdk::{Check, Duration, Failure, Step, ebs, ec2, pairs, precondition, tag_map};
+
+/// How long a volume may take to become available or attached; EC2 mostly needs seconds.
+const VOLUME_WAIT: Duration = Duration::seconds(300);
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeInput {
+    /// The volume's id, `vol-…`.
+    volume: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Volume {
+    pub id: String,
+    pub state: String,
+    pub size_gib: u32,
+    pub volume_type: String,
+    pub zone: String,
+    /// The instance it is attached to, if any.
+    pub instance: Option<String>,
+    /// The device it is attached as.
+    pub device: Option<String>,
+    pub snapshot: Option<String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl From<ebs::Volume> for Volume {
+    fn from(volume: ebs::Volume) -> Self {
+        let first = volume.attachments.into_iter().next();
+        let (instance, device) = first.map(|first| (first.instance, first.device)).unzip();
+        Self {
+            id: volume.id,
+            state: volume.state,
+            size_gib: volume.size_gib,
+            volume_type: volume.volume_type,
+            zone: volume.zone,
+            instance,
+            device,
+            snapshot: volume.snapshot,
+            tags: tag_map(&volume.tags),
+        }
+    }
+}
+
+pub struct DescribeVolume;
+
+impl Step for DescribeVolume {
+    type Input = VolumeInput;
+    type Output = Volume;
+    const NAME: &'static str = "describe-volume";
+    const DOC: &'static str = "Look at a volume: its size, zone and where it is attached.";
+
+    fn run(input: VolumeInput) -> Result<Volume, Failure> {
+        ebs::describe(&input.volume).map(Volume::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FindInput {
+    /// Every tag it must carry.
+    tags: BTreeMap<String, String>,
+}
+
+pub struct FindVolume;
+
+impl Step for FindVolume {
+    type Input = FindInput;
+    type Output = Volume;
+    const NAME: &'static str = "find-volume";
+    const DOC: &'static str = "Find the one volume that carries these tags, and where it is.";
+
+    fn check(input: &FindInput) -> Result<Check, Failure> {
+        let found = ebs::find(&pairs(&input.tags))?;
+        Ok(match found.len() {
+            1 => Check::Ok,
+            0 => Check::NotYet(format!("no volume carries {:?}", input.tags)),
+            _ => Check::Refused(too_many(&found, &input.tags)),
+        })
+    }
+
+    fn run(input: FindInput) -> Result<Volume, Failure> {
+        let mut found = ebs::find(&pairs(&input.tags))?;
+        match found.len() {
+            1 => Ok(found.remove(0).into()),
+            0 => Err(precondition(format!("no volume carries {:?}", input.tags))),
+            _ => Err(precondition(too_many(&found, &input.tags))),
+        }
+    }
+}
+
+fn too_many(found: &[ebs::Volume], tags: &BTreeMap<String, String>) -> String {
+    let ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
+    format!("{} all carry {tags:?}; only one may", ids.join(", "))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateInput {
+    /// The availability zone.
+    zone: String,
+    size_gib: u32,
+    #[serde(default = "gp3")]
+    volume_type: String,
+    /// The snapshot it begins as; blank without.
+    #[serde(default)]
+    snapshot: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+fn gp3() -> String {
+    "gp3".to_owned()
+}
+
+pub struct CreateVolume;
+
+impl Step for CreateVolume {
+    type Input = CreateInput;
+    type Output = Volume;
+    const NAME: &'static str = "create-volume";
+    const DOC: &'static str = "Create a volume and wait until it is available.";
+
+    fn check(input: &CreateInput) -> Result<Check, Failure> {
+        let Some(snapshot) = &input.snapshot else { return Ok(Check::Ok) };
+        let found = ebs::describe_snapshot(snapshot)?;
+        Ok(match input.size_gib < found.size_gib {
+            true => Check::Refused(format!(
+                "{} GiB is less than snapshot {snapshot} holds ({} GiB)",
+                input.size_gib, found.size_gib
+            )),
+            false => Check::Ok,
+        })
+    }
+
+    fn run(input: CreateInput) -> Result<Volume, Failure> {
+        let CreateInput { zone, size_gib, volume_type, snapshot, tags } = input;
+        let tags = pairs(&tags);
+        let spec = ebs::VolumeSpec { zone, size_gib, volume_type, snapshot, tags };
+        let made = ebs::create_volume(&spec)?;
+        ebs::wait_volume(&made.id, "available", VOLUME_WAIT.ms()).map(Volume::from)
+    }
+}
+
+pub struct DeleteVolume;
+
+impl Step for DeleteVolume {
+    type Input = VolumeInput;
+    type Output = ();
+    const NAME: &'static str = "delete-volume";
+    const DOC: &'static str = "Delete a detached volume for good.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &VolumeInput) -> Result<Check, Failure> {
+        let found = ebs::describe(&input.volume)?;
+        Ok(match found.attachments.first() {
+            None => Check::Ok,
+            Some(at) => Check::NotYet(format!("{} is attached to {}", found.id, at.instance)),
+        })
+    }
+
+    fn run(input: VolumeInput) -> Result<(), Failure> {
+        ebs::delete_volume(&input.volume)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttachInput {
+    volume: String,
+    instance: String,
+    #[serde(default = "sdf")]
+    device: String,
+}
+
+fn sdf() -> String {
+    "/dev/sdf".to_owned()
+}
+
+pub struct AttachVolume;
+
+impl Step for AttachVolume {
+    type Input = AttachInput;
+    type Output = Volume;
+    const NAME: &'static str = "attach-volume";
+    const DOC: &'static str = "Attach a volume to an instance of its zone and wait for it.";
+
+    fn check(input: &AttachInput) -> Result<Check, Failure> {
+        let volume = ebs::describe(&input.volume)?;
+        let instance = ec2::describe(&input.instance)?;
+        if volume.zone != instance.zone {
+            return Ok(Check::Refused(format!(
+                "{} is in {} and {} in {}; a volume can't leave its zone",
+                volume.id, volume.zone, instance.id, instance.zone
+            )));
+        }
+        if !matches!(instance.state.as_str(), "running" | "stopped") {
+            let state = &instance.state;
+            return Ok(Check::NotYet(format!("instance {} is {state}", instance.id)));
+        }
+        Ok(match volume.attachments.first() {
+            None => Check::Ok,
+            Some(at) => Check::NotYet(format!("{} is attached to {}", volume.id, at.instance)),
+        })
+    }
+
+    fn run(input: AttachInput) -> Result<Volume, Failure> {
+        ebs::attach(&input.volume, &input.instance, &input.device)?;
+        ebs::wait_volume(&input.volume, "in-use", VOLUME_WAIT.ms()).map(Volume::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetachInput {
+    volume: String,
+    instance: String,
+}
+
+pub struct DetachVolume;
+
+impl Step for DetachVolume {
+    type Input = DetachInput;
+    type Output = Volume;
+    const NAME: &'static str = "detach-volume";
+    const DOC: &'static str = "Detach a volume and wait until it is available.";
+
+    fn check(input: &DetachInput) -> Result<Check, Failure> {
+        let volume = ebs::describe(&input.volume)?;
+        let here = volume.attachments.iter().any(|at| at.instance == input.instance);
+        Ok(match here {
+            true => Check::Ok,
+            false => Check::NotYet(format!("{} is not attached to {}", volume.id, input.instance)),
+        })
+    }
+
+    fn run(input: DetachInput) -> Result<Volume, Failure> {
+        ebs::detach(&input.volume, &input.instance)?;
+        ebs::wait_volume(&input.volume, "available", VOLUME_WAIT.ms()).map(Volume::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModifyInput {
+    volume: String,
+    /// The new size; a volume only grows.
+    size_gib: u32,
+}
+
+pub struct ModifyVolume;
+
+impl Step for ModifyVolume {
+    type Input = ModifyInput;
+    type Output = Volume;
+    const NAME: &'static str = "modify-volume";
+    const DOC: &'static str = "Grow a volume online; its file system is grown by another step.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &ModifyInput) -> Result<Check, Failure> {
+        let volume = ebs::describe(&input.volume)?;
+        Ok(match input.size_gib > volume.size_gib {
+            true => Check::Ok,
+            false => Check::Refused(format!(
+                "{} has {} GiB and only grows; {} GiB is not more",
+                volume.id, volume.size_gib, input.size_gib
+            )),
+        })
+    }
+
+    fn run(input: ModifyInput) -> Result<Volume, Failure> {
+        ebs::modify_volume(&input.volume, input.size_gib).map(Volume::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TagInput {
+    volume: String,
+    key: String,
+    value: String,
+}
+
+pub struct TagVolume;
+
+impl Step for TagVolume {
+    type Input = TagInput;
+    type Output = ();
+    const NAME: &'static str = "tag-volume";
+    const DOC: &'static str = "Put a tag on a volume; one of this key is replaced.";
+
+    fn check(input: &TagInput) -> Result<Check, Failure> {
+        ebs::describe(&input.volume).map(|_| Check::Ok)
+    }
+
+    fn run(input: TagInput) -> Result<(), Failure> {
+        ebs::tag(&input.volume, &input.key, &input.value)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UntagInput {
+    volume: String,
+    key: String,
+}
+
+pub struct UntagVolume;
+
+impl Step for UntagVolume {
+    type Input = UntagInput;
+    type Output = ();
+    const NAME: &'static str = "untag-volume";
+    const DOC: &'static str = "Take a tag off a volume.";
+
+    fn check(input: &UntagInput) -> Result<Check, Failure> {
+        ebs::describe(&input.volume).map(|_| Check::Ok)
+    }
+
+    fn run(input: UntagInput) -> Result<(), Failure> {
+        ebs::untag(&input.volume, &input.key)
+    }
+}

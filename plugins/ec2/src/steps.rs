@@ -1,0 +1,221 @@
+//! One type a step.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use stepback_sdk::{Check, Duration, Failure, Step, ec2, pairs, precondition, tag_map};
+
+/// How long an instance may take to change its state; EC2 mostly needs a minute.
+const STATE_WAIT: Duration = Duration::seconds(600);
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceInput {
+    /// The instance's id, `i-…`.
+    instance: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Instance {
+    pub id: String,
+    pub state: String,
+    pub instance_type: String,
+    pub zone: String,
+    pub private_ip: Option<String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl From<ec2::Instance> for Instance {
+    fn from(instance: ec2::Instance) -> Self {
+        let ec2::Instance { id, state, instance_type, zone, private_ip, tags } = instance;
+        Self { id, state, instance_type, zone, private_ip, tags: tag_map(&tags) }
+    }
+}
+
+/// Whether the instance is in one of the states; another may still come.
+fn check_state(instance: &str, states: &[&str]) -> Result<Check, Failure> {
+    let found = ec2::describe(instance)?;
+    let (id, state) = (found.id, found.state);
+    Ok(match state.as_str() {
+        "terminated" | "shutting-down" => Check::Refused(format!("instance {id} is {state}")),
+        state if states.contains(&state) => Check::Ok,
+        _ => Check::NotYet(format!("instance {id} is {state}, not {}", states.join(" or "))),
+    })
+}
+
+pub struct DescribeInstance;
+
+impl Step for DescribeInstance {
+    type Input = InstanceInput;
+    type Output = Instance;
+    const NAME: &'static str = "describe-instance";
+    const DOC: &'static str = "Look at an instance.";
+
+    fn run(input: InstanceInput) -> Result<Instance, Failure> {
+        ec2::describe(&input.instance).map(Instance::from)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FindInput {
+    /// Every tag it must carry.
+    tags: BTreeMap<String, String>,
+}
+
+pub struct FindInstance;
+
+impl Step for FindInstance {
+    type Input = FindInput;
+    type Output = Instance;
+    const NAME: &'static str = "find-instance";
+    const DOC: &'static str = "Find the one instance that carries these tags.";
+
+    fn run(input: FindInput) -> Result<Instance, Failure> {
+        let mut found = ec2::find(&pairs(&input.tags))?;
+        match (found.pop(), found.len()) {
+            (Some(one), 0) => Ok(one.into()),
+            (None, _) => Err(precondition(format!("no instance carries {:?}", input.tags))),
+            (Some(last), _) => {
+                let ids = found.iter().map(|one| one.id.as_str()).chain([last.id.as_str()]);
+                let ids: Vec<&str> = ids.collect();
+                let ids = ids.join(", ");
+                Err(precondition(format!("{ids} all carry {:?}; only one may", input.tags)))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunInput {
+    /// The machine image, `ami-…`.
+    image: String,
+    instance_type: String,
+    /// The availability zone.
+    zone: String,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+pub struct RunInstance;
+
+impl Step for RunInstance {
+    type Input = RunInput;
+    type Output = Instance;
+    const NAME: &'static str = "run-instance";
+    const DOC: &'static str = "Run a new instance and wait until it runs.";
+
+    fn run(input: RunInput) -> Result<Instance, Failure> {
+        let RunInput { image, instance_type, zone, tags } = input;
+        let spec = ec2::RunSpec { image, instance_type, zone, tags: pairs(&tags) };
+        let made = ec2::run_instance(&spec)?;
+        ec2::wait_state(&made.id, "running", STATE_WAIT.ms()).map(Instance::from)
+    }
+}
+
+pub struct StartInstance;
+
+impl Step for StartInstance {
+    type Input = InstanceInput;
+    type Output = Instance;
+    const NAME: &'static str = "start-instance";
+    const DOC: &'static str = "Start a stopped instance and wait until it runs.";
+
+    fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        check_state(&input.instance, &["stopped", "running", "pending"])
+    }
+
+    fn run(input: InstanceInput) -> Result<Instance, Failure> {
+        ec2::start(&input.instance)?;
+        ec2::wait_state(&input.instance, "running", STATE_WAIT.ms()).map(Instance::from)
+    }
+}
+
+pub struct StopInstance;
+
+impl Step for StopInstance {
+    type Input = InstanceInput;
+    type Output = Instance;
+    const NAME: &'static str = "stop-instance";
+    const DOC: &'static str = "Stop an instance and wait until it is stopped.";
+
+    fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        check_state(&input.instance, &["running", "stopped", "stopping"])
+    }
+
+    fn run(input: InstanceInput) -> Result<Instance, Failure> {
+        ec2::stop(&input.instance)?;
+        ec2::wait_state(&input.instance, "stopped", STATE_WAIT.ms()).map(Instance::from)
+    }
+}
+
+pub struct TerminateInstance;
+
+impl Step for TerminateInstance {
+    type Input = InstanceInput;
+    type Output = ();
+    const NAME: &'static str = "terminate-instance";
+    const DOC: &'static str = "Terminate an instance for good.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        check_state(&input.instance, &["running", "stopped", "stopping", "pending"])
+    }
+
+    fn run(input: InstanceInput) -> Result<(), Failure> {
+        ec2::terminate(&input.instance)?;
+        ec2::wait_state(&input.instance, "terminated", STATE_WAIT.ms()).map(drop)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetTypeInput {
+    instance: String,
+    instance_type: String,
+}
+
+pub struct SetInstanceType;
+
+impl Step for SetInstanceType {
+    type Input = SetTypeInput;
+    type Output = ();
+    const NAME: &'static str = "set-instance-type";
+    const DOC: &'static str = "Change the type of a stopped instance.";
+
+    fn check(input: &SetTypeInput) -> Result<Check, Failure> {
+        check_state(&input.instance, &["stopped"])
+    }
+
+    fn run(input: SetTypeInput) -> Result<(), Failure> {
+        ec2::set_instance_type(&input.instance, &input.instance_type)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitInput {
+    instance: String,
+    /// running, stopped or terminated.
+    state: String,
+    #[serde(default = "state_wait")]
+    timeout: Duration,
+}
+
+fn state_wait() -> Duration {
+    STATE_WAIT
+}
+
+pub struct WaitInstance;
+
+impl Step for WaitInstance {
+    type Input = WaitInput;
+    type Output = Instance;
+    const NAME: &'static str = "wait-instance";
+    const DOC: &'static str = "Wait until an instance is in a state.";
+
+    fn run(input: WaitInput) -> Result<Instance, Failure> {
+        ec2::wait_state(&input.instance, &input.state, input.timeout.ms()).map(Instance::from)
+    }
+}

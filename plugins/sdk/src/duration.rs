@@ -1,0 +1,96 @@
+//! Durations as manifests write them.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// A duration in milliseconds, written `"30s"`, `"2m"`, `"1h30m"`, `"250ms"`, or as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Duration(pub u64);
+
+impl Duration {
+    /// A duration of whole seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(seconds * 1000)
+    }
+
+    /// The duration in milliseconds.
+    pub fn ms(self) -> u64 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut rest = text;
+        let mut total_ms = 0u64;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            let number: u64 = rest[..digits].parse().ok()?;
+            rest = &rest[digits..];
+            let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let unit_ms = match &rest[..unit] {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return None,
+            };
+            total_ms = total_ms.checked_add(number.checked_mul(unit_ms)?)?;
+            rest = &rest[unit..];
+        }
+        (!text.is_empty()).then_some(Self(total_ms))
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(ms) => Ok(Self(ms)),
+            Written::Text(text) => Self::parse(&text).ok_or_else(|| {
+                D::Error::custom(format!("`{text}` is no duration such as \"30s\""))
+            }),
+        }
+    }
+}
+
+impl JsonSchema for Duration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "\"30s\", \"2m\", \"1h30m\", or milliseconds",
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$" },
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_manifests_write_them() {
+        for (text, ms) in [("30s", 30_000), ("250ms", 250), ("1h30m", 5_400_000), ("2m", 120_000)] {
+            assert_eq!(Duration::parse(text), Some(Duration(ms)), "{text}");
+        }
+        for text in ["", "30", "s", "3 s", "-1s", "1d", "99999999999999999999s"] {
+            assert_eq!(Duration::parse(text), None, "{text}");
+        }
+    }
+}

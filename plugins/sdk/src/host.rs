@@ -1,0 +1,157 @@
+//! The host functions: in a component they reach the host, in a native test a scripted world.
+
+macro_rules! functions {
+    ($module:ident $interface:literal {
+        $( $(#[$doc:meta])* $function:ident $wire:literal
+            ( $($arg:ident : $type:ty),* ) -> $answer:ty; )*
+    }) => { $(
+        $(#[$doc])*
+        pub fn $function($($arg: $type),*) -> Result<$answer, $crate::Failure> {
+            #[cfg(target_arch = "wasm32")]
+            return $crate::bindings::stepback::step::$module::$function($($arg),*);
+            #[cfg(not(target_arch = "wasm32"))]
+            return $crate::testing::answer(
+                concat!($interface, ".", $wire),
+                serde_json::json!({ $(stringify!($arg): $arg),* }),
+            );
+        }
+    )* };
+}
+
+/// Lines and progress for the operation's log.
+pub mod log {
+    pub use crate::bindings::stepback::step::log::Level;
+
+    /// One line.
+    pub fn line(level: Level, text: &str) {
+        #[cfg(target_arch = "wasm32")]
+        crate::bindings::stepback::step::log::line(level, text);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::logged(level, text);
+    }
+
+    /// One line of level *info*.
+    pub fn info(text: &str) {
+        line(Level::Info, text);
+    }
+
+    /// How far something long is, in whatever unit the text names.
+    pub fn progress(text: &str, done: u64, total: Option<u64>) {
+        #[cfg(target_arch = "wasm32")]
+        crate::bindings::stepback::step::log::progress(text, done, total);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::logged(Level::Info, &format!("{text}: {done} of {total:?}"));
+    }
+}
+
+/// Time, as the journal tells it.
+pub mod clock {
+    functions! { clock "clock" {
+        /// Milliseconds since the Unix epoch.
+        now "now" () -> u64;
+        /// Ends early with `cancelled`.
+        sleep "sleep" (duration_ms: u64) -> ();
+    }}
+}
+
+/// Taking back what was done.
+pub mod effects {
+    pub use crate::bindings::stepback::step::effects::Reversal;
+
+    functions! { effects "effects" {
+        /// Put each resource of a past effect back to that effect's `before`.
+        reverse "reverse" (id: &str) -> Reversal;
+    }}
+}
+
+/// EC2 instances.
+pub mod ec2 {
+    use crate::Pair;
+    pub use crate::bindings::stepback::step::ec2::{Instance, RunSpec};
+
+    functions! { ec2 "ec2" {
+        describe "describe" (instance: &str) -> Instance;
+        /// Instances that carry all these tags, terminated ones left out, by id.
+        find "find" (tags: &[Pair]) -> Vec<Instance>;
+        run_instance "run-instance" (spec: &RunSpec) -> Instance;
+        start "start" (instance: &str) -> Instance;
+        stop "stop" (instance: &str) -> Instance;
+        terminate "terminate" (instance: &str) -> ();
+        /// The instance must be stopped.
+        set_instance_type "set-instance-type" (instance: &str, instance_type: &str) -> ();
+        wait_state "wait-state" (instance: &str, state: &str, timeout_ms: u64) -> Instance;
+        tag "tag" (instance: &str, key: &str, value: &str) -> ();
+        untag "untag" (instance: &str, key: &str) -> ();
+    }}
+}
+
+/// EBS volumes and snapshots.
+pub mod ebs {
+    use crate::Pair;
+    pub use crate::bindings::stepback::step::ebs::{Attachment, Snapshot, Volume, VolumeSpec};
+
+    functions! { ebs "ebs" {
+        describe "describe" (volume: &str) -> Volume;
+        /// Volumes that carry all these tags, by id.
+        find "find" (tags: &[Pair]) -> Vec<Volume>;
+        create_volume "create-volume" (spec: &VolumeSpec) -> Volume;
+        delete_volume "delete-volume" (volume: &str) -> ();
+        attach "attach" (volume: &str, instance: &str, device: &str) -> Volume;
+        detach "detach" (volume: &str, instance: &str) -> Volume;
+        /// Growth only.
+        modify_volume "modify-volume" (volume: &str, size_gib: u32) -> Volume;
+        create_snapshot "create-snapshot"
+            (volume: &str, description: &str, tags: &[Pair]) -> Snapshot;
+        describe_snapshot "describe-snapshot" (snapshot: &str) -> Snapshot;
+        find_snapshots "find-snapshots" (tags: &[Pair]) -> Vec<Snapshot>;
+        delete_snapshot "delete-snapshot" (snapshot: &str) -> ();
+        wait_volume "wait-volume" (volume: &str, state: &str, timeout_ms: u64) -> Volume;
+        wait_snapshot "wait-snapshot" (snapshot: &str, timeout_ms: u64) -> Snapshot;
+        tag "tag" (volume: &str, key: &str, value: &str) -> ();
+        untag "untag" (volume: &str, key: &str) -> ();
+    }}
+}
+
+/// Docker Engines; the first argument is always the host: the instance the engine runs on.
+pub mod docker {
+    use crate::Pair;
+    pub use crate::bindings::stepback::step::docker::{
+        Container, ContainerSpec, DockerVolume, Image, Like, Mount, RunOnceResult,
+    };
+
+    functions! { docker "docker" {
+        inspect_container "inspect-container" (host: &str, container: &str) -> Option<Container>;
+        list_containers "list-containers" (host: &str) -> Vec<Container>;
+        inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
+        inspect_volume "inspect-volume" (host: &str, volume: &str) -> Option<DockerVolume>;
+        /// The file system on a volume attached to the host, `none` if it is blank.
+        filesystem "filesystem" (host: &str, volume: &str) -> String;
+        pull_image "pull-image" (host: &str, image: &str) -> Image;
+        create_container "create-container"
+            (host: &str, container: &str, spec: &ContainerSpec) -> Container;
+        start_container "start-container" (host: &str, container: &str) -> Container;
+        stop_container "stop-container"
+            (host: &str, container: &str, grace_ms: u64) -> Container;
+        rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
+        /// Set the restart policy.
+        update_container "update-container" (host: &str, container: &str, restart: &str) -> ();
+        remove_container "remove-container" (host: &str, container: &str) -> ();
+        remove_image "remove-image" (host: &str, image: &str) -> ();
+        wait_healthy "wait-healthy"
+            (host: &str, container: &str, timeout_ms: u64) -> Container;
+        /// Wait for an attached volume's device node; returns its file system.
+        wait_device "wait-device" (host: &str, volume: &str, timeout_ms: u64) -> String;
+        wait_unmounted "wait-unmounted" (host: &str, volume: &str, timeout_ms: u64) -> ();
+        logs "logs" (host: &str, container: &str, tail_lines: u32) -> Vec<String>;
+        /// An ephemeral container run to completion; then it is removed.
+        run_once "run-once" (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> RunOnceResult;
+        create_volume "create-volume"
+            (host: &str, volume: &str, options: &[Pair]) -> DockerVolume;
+        remove_volume "remove-volume" (host: &str, volume: &str) -> ();
+        /// Refuses what is not blank.
+        make_filesystem "make-filesystem"
+            (host: &str, volume: &str, filesystem_type: &str) -> ();
+        /// Grow the file system to its volume's size.
+        grow_filesystem "grow-filesystem" (host: &str, volume: &str) -> ();
+    }}
+}

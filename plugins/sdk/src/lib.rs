@@ -1,0 +1,58 @@
+//! Write a step of Stepback in Rust: typed input and output, a check, a run, and an undo.
+//!
+//! Implement [`Step`] and name it in [`export_steps!`]. Schemas come from the types. The default
+//! undo takes back each effect of the step, newest first, to the state that effect found, so most
+//! steps write none. The world is reached through [`ec2`], [`ebs`], [`docker`] and [`clock`];
+//! a component imports only what it uses, and what it imports must be granted to it.
+//!
+//! ```
+//! use stepback_sdk::{Failure, Step, ebs, export_steps};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Input {
+//!     volume: String,
+//! }
+//!
+//! struct MarkForAudit;
+//!
+//! impl Step for MarkForAudit {
+//!     type Input = Input;
+//!     type Output = ();
+//!     const NAME: &'static str = "mark-for-audit";
+//!     const DOC: &'static str = "Tag a volume so that the auditors find it.";
+//!
+//!     fn run(input: Input) -> Result<(), Failure> {
+//!         ebs::tag(&input.volume, "audit", "pending")
+//!     }
+//! }
+//!
+//! export_steps!(MarkForAudit);
+//! # fn main() {}
+//! ```
+
+mod duration;
+pub mod host;
+mod step;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+#[doc(hidden)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "plugin",
+        pub_export_macro: true,
+        default_bindings_module: "stepback_sdk::bindings",
+        additional_derives: [serde::Serialize, serde::Deserialize, PartialEq],
+    });
+}
+
+#[doc(hidden)]
+pub mod entry;
+
+pub use bindings::exports::stepback::step::steps::{Change, Past, PastEffect};
+pub use bindings::stepback::step::types::{Failure, FailureClass, Pair};
+pub use duration::Duration;
+pub use host::{clock, docker, ebs, ec2, effects, log};
+pub use step::{Check, Step, Undo, failure, pairs, precondition, reverse_effects, tag_map};

@@ -1,0 +1,100 @@
+//! What a step is.
+
+use crate::host::effects::{self, Reversal};
+use crate::{Failure, FailureClass, Pair, Past};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+pub use crate::bindings::exports::stepback::step::steps::{
+    CheckAnswer as Check, UndoAnswer as Undo,
+};
+
+/// One step of a plugin.
+pub trait Step {
+    /// The step's `with`. Deny unknown fields: a typing mistake is then shown at its place.
+    type Input: DeserializeOwned + JsonSchema;
+    /// What later steps see as `steps.<id>`; `()` for nothing.
+    type Output: Serialize + JsonSchema;
+
+    /// The name in `uses = "plugin/name"`.
+    const NAME: &'static str;
+    /// One line for `stepback plugin list`.
+    const DOC: &'static str;
+    /// Whether the undo can put everything back; else a manifest must say why that is acceptable.
+    const REVERSIBLE: bool = true;
+
+    /// Whether the step could run now. It may only look at the world.
+    ///
+    /// Answer [`Check::NotYet`] where an earlier step of the operation may still bring about what
+    /// is missing, and [`Check::Refused`] where none could.
+    ///
+    /// # Errors
+    /// A failure counts as a refusal.
+    fn check(_input: &Self::Input) -> Result<Check, Failure> {
+        Ok(Check::Ok)
+    }
+
+    /// Do it.
+    ///
+    /// # Errors
+    /// What went wrong; everything that was done is then undone.
+    fn run(input: Self::Input) -> Result<Self::Output, Failure>;
+
+    /// Take it back; safe to repeat. By default every effect is reversed, newest first.
+    ///
+    /// # Errors
+    /// A failed undo is tried again a few times.
+    fn undo(_input: &Self::Input, past: &Past) -> Result<Undo, Failure> {
+        reverse_effects(past)
+    }
+}
+
+/// Reverse every effect of the step, newest first: each resource is put back to what that effect
+/// found.
+///
+/// What cannot be reversed does not keep the others from being tried.
+///
+/// # Errors
+/// The first host call that fails.
+pub fn reverse_effects(past: &Past) -> Result<Undo, Failure> {
+    let (mut reversed, mut kept, mut cannot) = (0, vec![], vec![]);
+    // What an earlier attempt of this undo did is no effect to take back.
+    let own = past.effects.iter().rev().filter(|effect| !effect.id.contains("/undo/"));
+    for effect in own {
+        match effects::reverse(&effect.id)? {
+            Reversal::Reversed => reversed += 1,
+            Reversal::NothingToDo => {}
+            Reversal::Kept(why) => kept.push(why),
+            Reversal::Cannot(why) => cannot.push(why),
+        }
+    }
+    kept.dedup();
+    Ok(match (cannot.is_empty(), kept.is_empty(), reversed) {
+        (false, _, _) => Undo::CannotUndo(cannot.join("; ")),
+        (true, false, _) => Undo::Kept(kept.join("; ")),
+        (true, true, 0) => Undo::NothingToUndo,
+        (true, true, _) => Undo::Undone,
+    })
+}
+
+/// A failure of a class, with one sentence for a person.
+pub fn failure(class: FailureClass, message: impl Into<String>) -> Failure {
+    Failure { class, code: None, message: message.into() }
+}
+
+/// The world is not as the step needs it.
+pub fn precondition(message: impl Into<String>) -> Failure {
+    failure(FailureClass::Precondition, message)
+}
+
+/// A map as the contract's list of pairs.
+pub fn pairs(map: &BTreeMap<String, String>) -> Vec<Pair> {
+    map.iter().map(|(key, value)| Pair { key: key.clone(), value: value.clone() }).collect()
+}
+
+/// The contract's list of pairs as a map.
+pub fn tag_map(pairs: &[Pair]) -> BTreeMap<String, String> {
+    pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
+}

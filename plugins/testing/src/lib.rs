@@ -1,0 +1,149 @@
+//! Steps that misbehave on purpose, for the tests of the program.
+
+use stepback_sdk::{
+    Check, Failure, FailureClass, Past, Step, Undo, ebs, export_steps, failure, log,
+    reverse_effects,
+};
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TagInput {
+    volume: String,
+    key: String,
+    value: String,
+}
+
+/// Says that it undid what it left as it was.
+pub struct LyingUndo;
+
+impl Step for LyingUndo {
+    type Input = TagInput;
+    type Output = ();
+    const NAME: &'static str = "lying-undo";
+    const DOC: &'static str = "Tag a volume; the undo says `undone` and does nothing.";
+
+    fn run(input: TagInput) -> Result<(), Failure> {
+        ebs::tag(&input.volume, &input.key, &input.value)
+    }
+
+    fn undo(_: &TagInput, _: &Past) -> Result<Undo, Failure> {
+        Ok(Undo::Undone)
+    }
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailInput {
+    message: String,
+}
+
+/// Fails.
+pub struct Fail;
+
+impl Step for Fail {
+    type Input = FailInput;
+    type Output = ();
+    const NAME: &'static str = "fail";
+    const DOC: &'static str = "Fail with a message.";
+
+    fn run(input: FailInput) -> Result<(), Failure> {
+        Err(failure(FailureClass::Precondition, input.message))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    Check,
+    Run,
+    Undo,
+}
+
+#[derive(Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    Loop,
+    Allocate,
+    Recurse,
+    Output,
+    Flood,
+    Panic,
+    Effect,
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MisbehaveInput {
+    how: How,
+    at: Moment,
+    volume: String,
+}
+
+/// Misbehaves in one of many ways, at one of three moments.
+pub struct Misbehave;
+
+impl Step for Misbehave {
+    type Input = MisbehaveInput;
+    type Output = String;
+    const NAME: &'static str = "misbehave";
+    const DOC: &'static str = "Tag a volume, and misbehave.";
+
+    fn check(input: &MisbehaveInput) -> Result<Check, Failure> {
+        match input.at {
+            Moment::Check => Ok(Check::Refused(misbehave(input)?)),
+            Moment::Run | Moment::Undo => Ok(Check::Ok),
+        }
+    }
+
+    fn run(input: MisbehaveInput) -> Result<String, Failure> {
+        ebs::tag(&input.volume, "misbehaved", "yes")?;
+        match input.at {
+            Moment::Run => misbehave(&input),
+            Moment::Check | Moment::Undo => Ok(String::new()),
+        }
+    }
+
+    fn undo(input: &MisbehaveInput, past: &Past) -> Result<Undo, Failure> {
+        match input.at {
+            Moment::Undo => misbehave(input).map(Undo::CannotUndo),
+            Moment::Check | Moment::Run => reverse_effects(past),
+        }
+    }
+}
+
+fn misbehave(input: &MisbehaveInput) -> Result<String, Failure> {
+    match input.how {
+        How::Loop => loop {
+            std::hint::spin_loop();
+        },
+        How::Allocate => {
+            let mut hoard: Vec<Vec<u8>> = vec![];
+            // 8 GiB, more than any guest can have.
+            while hoard.len() < 8 << 10 {
+                hoard.push(vec![1; 1 << 20]);
+            }
+            Ok(format!("{} MiB", hoard.len()))
+        }
+        How::Recurse => Ok(format!("{}", recurse(std::hint::black_box(1)))),
+        How::Output => Ok("x".repeat(40 << 20)),
+        How::Flood => {
+            for line in 0..200_000 {
+                log::info(&format!("line {line} of far too many"));
+            }
+            Err(failure(FailureClass::Precondition, "the flood is over"))
+        }
+        How::Panic => panic!("on purpose"),
+        How::Effect => {
+            ebs::tag(&input.volume, "checked", "yes")?;
+            Ok("it let me".to_owned())
+        }
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn recurse(depth: u64) -> u64 {
+    let deeper = std::hint::black_box([depth; 64]);
+    1 + recurse(deeper.iter().sum())
+}
+
+export_steps!(LyingUndo, Fail, Misbehave);
