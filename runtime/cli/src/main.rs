@@ -1,1 +1,68 @@
-fn main() {}
+//! `stepback`: run operations on infrastructure, and put everything back when one fails.
+//!
+//! A command is a file in [`commands`]. This room picks the concrete stores and providers and is
+//! the only one that knows the terminal: results go to stdout, progress and logs to stderr, and
+//! every error ends with one of the documented exit codes.
+
+mod args;
+mod commands;
+mod config;
+mod environment;
+mod error;
+mod output;
+mod plugins;
+mod report;
+mod secrets;
+mod view;
+
+use args::{Args, Verb};
+use clap::Parser;
+use error::{CliError, Exit};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Refused } else { Exit::Succeeded };
+            // A closed pipe is the reader's choice.
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime can't start: {error}");
+            return Exit::Internal.into();
+        }
+    };
+    let answer = runtime.block_on(dispatch(args));
+    // Effects that outlive a left operation are settled by its resume; don't wait for them here.
+    runtime.shutdown_background();
+    match answer {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error.print();
+            error.exit().into()
+        }
+    }
+}
+
+async fn dispatch(args: Args) -> Result<Exit, CliError> {
+    let Args { global, verb } = args;
+    match verb {
+        Verb::Run(run) => commands::run::run(&global, run).await,
+        Verb::Plan(plan) => commands::plan::run(&global, plan).await,
+        Verb::Validate(validate) => commands::validate::run(&global, validate).await,
+        Verb::Resume(resume) => commands::resume::run(&global, resume).await,
+        Verb::List(list) => commands::list::run(&global, list).await,
+        Verb::Show(show) => commands::show::run(&global, show).await,
+        Verb::Logs(logs) => commands::logs::run(&global, logs).await,
+        Verb::Activity(activity) => commands::activity::run(&global, activity).await,
+        Verb::Plugin(plugin) => commands::plugin::run(&global, plugin).await,
+        Verb::Schema(schema) => commands::schema::run(&schema),
+        Verb::Completions(completions) => commands::completions::run(&completions),
+    }
+}

@@ -19,7 +19,7 @@ use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{self, Manifest, Step, Uses};
 use stepback_core::plan::{Offers, Plan};
 use stepback_core::*;
-use stepback_wasm::{Grants, Interface, Plugin};
+use stepback_wasm::{Grants, Interface, Plugin, Runtime};
 
 /// A manifest to run, as it was given.
 #[derive(Clone, Debug)]
@@ -78,7 +78,10 @@ impl Job {
     pub async fn prepare(deps: &Deps, request: &Request) -> Result<Job, Refusal> {
         let manifest = manifest::parse(&request.manifest_name, &request.manifest)
             .map_err(Refusal::Mistakes)?;
-        let (offers, plugins) = load(deps, &manifest, &request.base_dir).await?;
+        let (runtime, source) = (&*deps.runtime, &*deps.plugins);
+        let (offers, plugins) = load(runtime, source, &manifest, &request.base_dir)
+            .await
+            .map_err(Refusal::Mistakes)?;
         let inputs = inputs::resolve(&manifest, &request.inputs);
         let plan = match (Plan::new(manifest, &offers), inputs) {
             (Ok(plan), Ok(inputs)) => (plan, inputs),
@@ -212,11 +215,28 @@ impl Job {
     }
 }
 
+/// Hold a manifest against its plugins, with no world, no inputs and no store.
+///
+/// # Errors
+/// All of its mistakes, each with its place.
+pub async fn validate(
+    runtime: &Runtime,
+    source: &dyn PluginSource,
+    name: &str,
+    text: &str,
+    base_dir: &Path,
+) -> Result<Plan, Diagnostics> {
+    let manifest = manifest::parse(name, text)?;
+    let (offers, _) = load(runtime, source, &manifest, base_dir).await?;
+    Plan::new(manifest, &offers)
+}
+
 async fn load(
-    deps: &Deps,
+    runtime: &Runtime,
+    source: &dyn PluginSource,
     manifest: &Manifest,
     base_dir: &Path,
-) -> Result<(Offers, BTreeMap<String, Loaded>), Refusal> {
+) -> Result<(Offers, BTreeMap<String, Loaded>), Diagnostics> {
     let mut found: Vec<Diagnostic> = vec![];
     let mut offers = Offers::new();
     let mut plugins: BTreeMap<String, Loaded> = BTreeMap::new();
@@ -225,7 +245,7 @@ async fn load(
         if !seen.insert(step.uses.plugin()) {
             continue;
         }
-        match load_one(deps, step, base_dir).await {
+        match load_one(runtime, source, step, base_dir).await {
             Ok((infos, loaded)) => {
                 offers.insert(step.uses.plugin().to_owned(), infos);
                 plugins.insert(step.uses.plugin().to_owned(), loaded);
@@ -237,22 +257,23 @@ async fn load(
         return Ok((offers, plugins));
     }
     let (name, text) = (manifest.name.clone(), manifest.text.clone());
-    Err(Refusal::Mistakes(Diagnostics { name, text, list: found }))
+    Err(Diagnostics { name, text, list: found })
 }
 
 async fn load_one(
-    deps: &Deps,
+    runtime: &Runtime,
+    source: &dyn PluginSource,
     step: &Step,
     base_dir: &Path,
 ) -> Result<(Vec<step::StepInfo>, Loaded), Diagnostic> {
     let mistake = |message: String| Diagnostic::at(step.spans.uses.clone(), message);
     let uses = &step.uses;
-    let given = deps.plugins.plugin(uses, base_dir).map_err(|why| match why {
+    let given = source.plugin(uses, base_dir).map_err(|why| match why {
         Some(why) => mistake(why),
-        None => unknown_plugin(&*deps.plugins, uses, mistake),
+        None => unknown_plugin(source, uses, mistake),
     })?;
     let name = uses.plugin();
-    let plugin = deps.runtime.load(name, &given.bytes).map_err(|e| mistake(e.to_string()))?;
+    let plugin = runtime.load(name, &given.bytes).map_err(|e| mistake(e.to_string()))?;
     let missing: Vec<&str> = plugin
         .imports()
         .iter()

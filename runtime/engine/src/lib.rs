@@ -26,6 +26,6 @@ mod verify;
 pub use clock::Clock;
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
 pub use error::{Refusal, RunError};
-pub use job::{Job, Request};
+pub use job::{Job, Request, validate};
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use run::{Ended, Preview, plan, resume, run};

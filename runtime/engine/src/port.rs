@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Clone)]
 pub(crate) enum Recorded {
     Answered { call: Call, at: UnixMs, result: Result<Value, Failure> },
-    Effect { effect: Box<PastEffect>, finished: bool },
+    Effect { effect: PastEffect, finished: bool },
 }
 
 /// What the journal holds of an attempt that was cut off.
@@ -34,7 +34,7 @@ pub(crate) fn recorded_calls(step: &StepState, open: &OpenAttempt) -> Vec<Record
             Recorded::Answered { call: call.clone(), at: *at, result: result.clone() }
         }
         RecordedCall::Effect { index, finished } => {
-            Recorded::Effect { effect: Box::new(step.effects[*index].clone()), finished: *finished }
+            Recorded::Effect { effect: step.effects[*index].clone(), finished: *finished }
         }
     };
     open.calls.iter().map(recorded).collect()

@@ -9,6 +9,8 @@ mod check;
 mod read;
 mod steps;
 
+pub use read::duration_ms;
+
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ids::StepId;
 use serde_json::Value;
@@ -20,6 +22,9 @@ pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 
 /// The version of the manifest's format.
 pub const SCHEMA: i64 = 1;
+
+/// The JSON Schema of a manifest, for editors; what it can't say (graphs, windows) [`parse`] does.
+pub const JSON_SCHEMA: &str = include_str!("manifest.schema.json");
 
 /// A validated operation manifest.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,212 @@
+//! The command line.
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Run operations on infrastructure, and put everything back when one fails.
+///
+/// Exit codes: 0 succeeded; 1 internal error; 2 refused before anything changed; 3 rolled back,
+/// restored; 4 rolled back, restored except what was declared irreversible; 5 rollback
+/// incomplete; 6 left unfinished (resume it).
+#[derive(Debug, Parser)]
+#[command(name = "stepback", version, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Global {
+    /// Where operations are kept
+    #[arg(long, global = true, value_name = "DIR", env = "STEPBACK_STATE")]
+    pub state: Option<PathBuf>,
+    /// The configuration, instead of the `stepback.toml` found upwards from here
+    #[arg(long, global = true, value_name = "FILE", env = "STEPBACK_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a manifest as a new operation
+    Run(Run),
+    /// Show what would happen: steps, checks run live, undo, downtime, point of no return
+    Plan(Plan),
+    /// Check manifests offline; every mistake with its place
+    Validate(Validate),
+    /// Go on with what was left unfinished
+    Resume(Resume),
+    /// List operations
+    List(List),
+    /// Show one operation
+    Show(Show),
+    /// Print an operation's log
+    Logs(Logs),
+    /// Report on operations as a table, CSV or JSON
+    Activity(Activity),
+    /// Look at plugins, and build them
+    Plugin(Plugin),
+    /// Print a JSON Schema
+    Schema(Schema),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+/// What a manifest is run with.
+#[derive(Debug, ClapArgs)]
+pub struct Operation {
+    /// The manifest (TOML)
+    pub manifest: PathBuf,
+    /// The environment of `stepback.toml`
+    #[arg(short, long, value_name = "ENV", default_value = "local", env = "STEPBACK_ENVIRONMENT")]
+    pub environment: String,
+    /// An input; a secret as `env:NAME` or `file:PATH`
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub inputs: Vec<String>,
+    /// Inputs from a TOML or JSON file
+    #[arg(long = "inputs", value_name = "FILE")]
+    pub inputs_file: Option<PathBuf>,
+    /// Grant interfaces to a plugin of the manifest: `./my.wasm=ebs,docker`
+    #[arg(long = "grant", value_name = "PLUGIN=INTERFACES")]
+    pub grants: Vec<String>,
+    /// Make a call fail in a simulated environment: `[undo:]CALL[#N]=FAULT`
+    #[arg(long, value_name = "CALL=FAULT")]
+    pub inject: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    #[command(flatten)]
+    pub operation: Operation,
+    /// Refuse at once when a lock is held, instead of waiting in line
+    #[arg(long)]
+    pub no_wait: bool,
+    /// One event a line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    #[command(flatten)]
+    pub operation: Operation,
+    /// The plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Validate {
+    #[arg(required = true)]
+    pub manifests: Vec<PathBuf>,
+    /// Grant interfaces to a plugin of the manifests: `./my.wasm=ebs,docker`
+    #[arg(long = "grant", value_name = "PLUGIN=INTERFACES")]
+    pub grants: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Resume {
+    /// The operation
+    #[arg(required_unless_present = "all")]
+    pub id: Option<u64>,
+    /// Every unfinished operation that nobody runs
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
+    /// Make a call fail in a simulated environment
+    #[arg(long, value_name = "CALL=FAULT")]
+    pub inject: Vec<String>,
+    /// One event a line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct List {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Show {
+    pub id: u64,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Logs {
+    pub id: u64,
+    /// Go on until the operation ends
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Activity {
+    /// Only operations that began within this time: `90m`, `24h`, `7d`
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<String>,
+    /// Only operations with this status
+    #[arg(long)]
+    pub status: Option<String>,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Plugin {
+    #[command(subcommand)]
+    pub verb: PluginVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginVerb {
+    /// List the plugins that need no path, with their steps
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a plugin's imports and steps; a step with its schemas as `PLUGIN#STEP`
+    Inspect {
+        /// A built-in plugin's name or a path to a `.wasm`
+        plugin: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the plugins of a crate or workspace as components
+    Build {
+        /// Where its `Cargo.toml` is
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Where the components go; by default the crate's own directory
+        #[arg(short, long, value_name = "DIR", action = ArgAction::Set)]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// The operation manifest
+    Manifest,
+    /// What `show --json` prints
+    Operation,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Schema {
+    #[arg(value_enum)]
+    pub what: What,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Completions {
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,91 @@
+//! The last word of an operation: on stdout, with everything that was not restored.
+
+use crate::error::Exit;
+use crate::output::{Style, duration, print};
+use crate::report::{cause_word, verdict_word};
+use std::fmt::Write;
+use stepback_core::OperationId;
+use stepback_core::event::Verdict;
+use stepback_core::state::{State, Status, StepStatus};
+use stepback_engine::Ended;
+
+/// The exit code of an ended operation.
+pub fn exit(state: &State) -> Exit {
+    match (state.status, state.verdict) {
+        (Status::Succeeded, _) => Exit::Succeeded,
+        (Status::Refused, _) => Exit::Refused,
+        (Status::RolledBack, Some(Verdict::RestoredExceptDeclared)) => Exit::RestoredExceptDeclared,
+        (Status::RolledBack, _) => Exit::Restored,
+        (Status::RollbackFailed, _) => Exit::Incomplete,
+        (Status::Queued | Status::Running | Status::RollingBack, _) => Exit::Unfinished,
+    }
+}
+
+/// Print the last word; with `json` the last record was it.
+pub fn print_ended(ended: &Ended, json: bool) -> Exit {
+    if !json {
+        print(&summary(ended.id, &ended.state, &Style::of_stdout()));
+    }
+    exit(&ended.state)
+}
+
+/// The last word as text.
+pub fn summary(id: OperationId, state: &State, style: &Style) -> String {
+    let mut text = String::new();
+    // Writing to a string can't fail.
+    let _ = write_summary(&mut text, id, state, style);
+    text
+}
+
+fn write_summary(
+    text: &mut String,
+    id: OperationId,
+    state: &State,
+    style: &Style,
+) -> std::fmt::Result {
+    match (state.status, state.verdict) {
+        (Status::Succeeded, _) => {
+            writeln!(text, "operation {id} {}", style.green("succeeded"))?;
+        }
+        (_, Some(verdict)) => {
+            let word = verdict_word(verdict);
+            let word = match verdict {
+                Verdict::Restored | Verdict::RestoredExceptDeclared => style.yellow(word),
+                Verdict::Incomplete => style.red(word),
+            };
+            let cause = state.cause.map(cause_word).unwrap_or_default();
+            writeln!(text, "operation {id} was rolled back ({cause}); verdict: {word}")?;
+        }
+        (_, None) => writeln!(text, "operation {id} is unfinished")?,
+    }
+    if let Some(why) = &state.why {
+        writeln!(text, "cause: {why}")?;
+    }
+    if let Some(downtime_ms) = state.downtime_ms {
+        writeln!(text, "downtime: {}", duration(downtime_ms))?;
+    }
+    for (name, value) in &state.outputs {
+        writeln!(text, "{name} = {value}")?;
+    }
+    for lost in &state.not_restored {
+        let declared = if lost.declared { " (declared irreversible)" } else { "" };
+        writeln!(text, "not restored: {}{declared}", lost.resource)?;
+        writeln!(text, "  was:  {}", lost.before)?;
+        match &lost.now {
+            Some(now) => writeln!(text, "  is:   {now}")?,
+            None => writeln!(text, "  is:   not known")?,
+        }
+        writeln!(text, "  why:  {}", lost.why)?;
+        writeln!(text, "  do:   {}", lost.hint)?;
+    }
+    for kept in &state.kept {
+        writeln!(text, "kept by {}: {}", kept.step, kept.reason)?;
+    }
+    for (key, step) in &state.steps {
+        if step.status == StepStatus::Leftover {
+            let error = step.error.as_ref().map_or("", |error| error.message.as_str());
+            writeln!(text, "left over: {key}: {error}")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! `stepback list`: every operation, a line each.
+
+use super::past;
+use crate::args::{Global, List};
+use crate::config::Config;
+use crate::environment;
+use crate::error::{CliError, Exit};
+use crate::output::{duration, print, table};
+use crate::view::OperationView;
+
+pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
+    let config = Config::load(global)?;
+    let store = environment::store(&config, false)?;
+    let views = past::all(&*store).await?;
+    match args.json {
+        true => print(&format!("{}\n", past::json(&views)?)),
+        false => print(&text(&views)),
+    }
+    Ok(Exit::Succeeded)
+}
+
+/// The table of `list` and `activity`.
+pub fn text(views: &[OperationView]) -> String {
+    let mut rows = table(&[
+        "id",
+        "operation",
+        "environment",
+        "status",
+        "cause",
+        "verdict",
+        "started",
+        "downtime",
+        "by",
+    ]);
+    for view in views {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
+        rows.add_row([
+            view.id.to_string(),
+            view.name.clone(),
+            view.environment.clone(),
+            view.status.clone(),
+            text(&view.cause),
+            text(&view.verdict),
+            text(&view.started_at),
+            view.downtime_ms.map_or_else(|| "-".into(), duration),
+            view.actor.clone(),
+        ]);
+    }
+    format!("{rows}\n")
+}

@@ -1,0 +1,96 @@
+//! Reads a manifest and its inputs from the command line.
+
+use crate::args::Operation;
+use crate::environment::actor;
+use crate::error::CliError;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use stepback_core::inputs::Given;
+use stepback_core::manifest::MANIFEST_BYTES_MAX;
+use stepback_engine::Request;
+
+/// A manifest's text, bounded before it is read whole.
+pub fn read(path: &Path) -> Result<String, CliError> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| {
+        CliError::usage(format!("{shown} can't be read: {error}"), "give the path of a manifest")
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        let help = "give the path of a manifest in it";
+        return Err(CliError::usage(format!("{shown} is a directory"), help));
+    }
+    let mut bytes = vec![];
+    let limit = MANIFEST_BYTES_MAX as u64;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(CliError::usage(
+            format!("{shown} is larger than {limit} bytes"),
+            "a manifest is a short text; is this the right file?",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        CliError::usage(format!("{shown} is not UTF-8 (byte {at})"), "save it as UTF-8")
+    })
+}
+
+/// Where a manifest's relative paths start.
+pub fn base_dir(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// What the command line asks for.
+pub fn request(operation: &Operation, no_wait: bool) -> Result<Request, CliError> {
+    Ok(Request {
+        manifest_name: operation.manifest.display().to_string(),
+        manifest: read(&operation.manifest)?,
+        base_dir: base_dir(&operation.manifest),
+        inputs: inputs(operation)?,
+        environment: operation.environment.as_str().into(),
+        actor: actor(),
+        no_wait,
+    })
+}
+
+/// The inputs of the file, then the ones given by name, which win.
+fn inputs(operation: &Operation) -> Result<BTreeMap<String, Given>, CliError> {
+    let mut inputs = BTreeMap::new();
+    if let Some(path) = &operation.inputs_file {
+        for (name, value) in read_inputs(path)? {
+            inputs.insert(name, Given::Value(value));
+        }
+    }
+    for text in &operation.inputs {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(CliError::usage(
+                format!("`-i {text}` is not NAME=VALUE"),
+                "such as `-i database=main`",
+            ));
+        };
+        inputs.insert(name.to_owned(), Given::Text(value.to_owned()));
+    }
+    Ok(inputs)
+}
+
+fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::usage(format!("{shown} can't be read: {error}"), "it is given by `--inputs`")
+    })?;
+    let read: Result<BTreeMap<String, Value>, String> = match path.extension() {
+        Some(extension) if extension == "json" => {
+            serde_json::from_str(&text).map_err(|error| error.to_string())
+        }
+        _ => toml::from_str(&text).map_err(|error| error.to_string()),
+    };
+    read.map_err(|why| {
+        let help = "write `name = value` lines (TOML), or an object (JSON, in a `.json` file)";
+        CliError::usage(format!("{shown} holds no inputs: {}", why.trim_end()), help)
+    })
+}

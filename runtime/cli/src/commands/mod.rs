@@ -1,0 +1,18 @@
+//! One file a command; the name of the file is the name of the command.
+
+pub mod activity;
+pub mod completions;
+pub mod list;
+pub mod logs;
+pub mod plan;
+pub mod plugin;
+pub mod resume;
+pub mod run;
+pub mod schema;
+pub mod show;
+pub mod validate;
+
+mod ending;
+mod manifest;
+mod past;
+mod signals;

@@ -1,0 +1,150 @@
+//! `stepback plugin`: list, inspect and build plugins.
+
+use crate::args::{Global, Plugin, PluginVerb};
+use crate::config::Config;
+use crate::environment;
+use crate::error::{CliError, Exit};
+use crate::output::{print, table};
+use crate::plugins::{self, Plugins};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use stepback_core::diagnostic::suggest;
+use stepback_core::step::StepInfo;
+use stepback_wasm::{Plugin as Component, Runtime};
+
+pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
+    let config = Config::load(global)?;
+    match plugin.verb {
+        PluginVerb::List { json } => list(&config, json).await,
+        PluginVerb::Inspect { plugin, json } => inspect(&config, &plugin, json).await,
+        PluginVerb::Build { dir, output } => build(&config, &dir, output).await,
+    }
+}
+
+/// A plugin's file can't be taken; the reason names what is wrong with it.
+fn unusable(error: impl ToString) -> CliError {
+    CliError::Usage { message: error.to_string(), help: None }
+}
+
+fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
+    if let Some(bytes) = Plugins::builtin(name) {
+        return sandbox.load(name, bytes).map_err(unusable);
+    }
+    let configured = config.plugins.get(name).and_then(|plugin| plugin.path.clone());
+    let path = configured.unwrap_or_else(|| PathBuf::from(name));
+    if !path.exists() {
+        let names = Plugins::builtins().collect::<Vec<_>>();
+        let help = format!("{}; or give the path of a `.wasm`", suggest(name, names));
+        return Err(CliError::usage(format!("there is no plugin `{name}`"), help));
+    }
+    let bytes = plugins::read(&path).map_err(unusable)?;
+    sandbox.load(name, &bytes).map_err(unusable)
+}
+
+async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
+    let sandbox = environment::sandbox(config)?;
+    let mut names: Vec<&str> = Plugins::builtins().collect();
+    let configured = config.plugins.iter().filter(|(_, plugin)| plugin.path.is_some());
+    names.extend(configured.map(|(name, _)| name.as_str()));
+    let mut rows = table(&["step", "undo", "what it does"]);
+    let mut all = vec![];
+    for name in names {
+        let component = load(&sandbox, config, name)?;
+        for info in component.describe().await.map_err(unusable)? {
+            let undo = if info.reversible { "yes" } else { "NO" };
+            rows.add_row([format!("{name}/{}", info.name), undo.to_owned(), info.doc.clone()]);
+            all.push(json!({
+                "uses": format!("{name}/{}", info.name), "doc": info.doc,
+                "reversible": info.reversible,
+            }));
+        }
+    }
+    print(&if json { format!("{:#}\n", Value::Array(all)) } else { format!("{rows}\n") });
+    Ok(Exit::Succeeded)
+}
+
+async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliError> {
+    let (name, step) = match text.split_once('#') {
+        Some((name, step)) => (name, Some(step)),
+        None => (text, None),
+    };
+    let sandbox = environment::sandbox(config)?;
+    let component = load(&sandbox, config, name)?;
+    let steps = component.describe().await.map_err(unusable)?;
+    if let Some(step) = step
+        && !steps.iter().any(|info| info.name == step)
+    {
+        let help = suggest(step, steps.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
+        return Err(CliError::usage(format!("plugin `{name}` has no step `{step}`"), help));
+    }
+    let shown: Vec<&StepInfo> =
+        steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();
+    let imports: Vec<&str> = component.imports().iter().map(|import| import.name()).collect();
+    let digest = component.digest();
+    if json {
+        let whole = json!({ "name": name, "digest": digest, "imports": imports, "steps": shown });
+        print(&format!("{whole:#}\n"));
+        return Ok(Exit::Succeeded);
+    }
+    let mut text =
+        format!("{name}\n  digest   sha256:{digest}\n  imports  {}\n", imports.join(", "));
+    for info in shown {
+        let undo = if info.reversible { "" } else { " (can't be undone)" };
+        text.push_str(&format!("\n{}{undo}\n  {}\n", info.name, info.doc));
+        text.push_str(&fields("with", &info.input_schema));
+        text.push_str(&fields("output", &info.output_schema));
+    }
+    print(&text);
+    Ok(Exit::Succeeded)
+}
+
+/// The fields of a schema, a line each.
+fn fields(what: &str, schema: &Value) -> String {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return String::new();
+    };
+    let required = schema.get("required").and_then(Value::as_array);
+    let mut text = String::new();
+    for (name, property) in properties {
+        let must = required.is_some_and(|all| all.iter().any(|one| one == name));
+        let kind = kind_of(property);
+        let optional = if must || what == "output" { "" } else { ", optional" };
+        let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
+        let line = format!("  {what:<7}{name}: {kind}{optional}  {about}");
+        text.push_str(&format!("{}\n", line.trim_end()));
+    }
+    text
+}
+
+fn kind_of(property: &Value) -> String {
+    match property.get("type") {
+        Some(Value::String(kind)) => kind.clone(),
+        Some(Value::Array(kinds)) => {
+            let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
+            kinds.join(" or ")
+        }
+        _ => "any".to_owned(),
+    }
+}
+
+async fn build(config: &Config, dir: &Path, output: Option<PathBuf>) -> Result<Exit, CliError> {
+    let output = output.unwrap_or_else(|| dir.to_owned());
+    let built = stepback_plugin_build::build(dir, &dir.join("target"));
+    let built =
+        built.map_err(|error| CliError::Usage { message: format!("{error:#}"), help: None })?;
+    let sandbox = environment::sandbox(config)?;
+    for (name, component) in built {
+        let bytes = plugins::read(&component).map_err(unusable)?;
+        // What can't be loaded should be told by the build, not by the first run.
+        let checked = sandbox.load(&name, &bytes).map_err(unusable)?;
+        let steps = checked.describe().await.map_err(unusable)?;
+        let to = output.join(format!("{name}.wasm"));
+        std::fs::create_dir_all(&output)
+            .and_then(|()| std::fs::write(&to, &bytes))
+            .map_err(|error| unusable(format!("{} can't be written: {error}", to.display())))?;
+        let steps: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
+        print(&format!("{}: {}\n", to.display(), steps.join(", ")));
+    }
+    Ok(Exit::Succeeded)
+}

@@ -1,0 +1,73 @@
+//! `stepback show`: one operation, for people or as JSON.
+
+use super::{ending, past};
+use crate::args::{Global, Show};
+use crate::config::Config;
+use crate::environment;
+use crate::error::{CliError, Exit};
+use crate::output::{Style, print, table};
+use crate::view::OperationView;
+use stepback_core::OperationId;
+use stepback_core::state::{State, Status};
+
+pub async fn run(global: &Global, args: Show) -> Result<Exit, CliError> {
+    let config = Config::load(global)?;
+    let store = environment::store(&config, false)?;
+    let id = OperationId(args.id);
+    let (records, view) = past::one(&*store, id).await?;
+    if args.json {
+        print(&format!("{}\n", past::json(&view)?));
+        return Ok(Exit::Succeeded);
+    }
+    let state = State::fold(&records).map_err(|error| CliError::Internal(error.to_string()))?;
+    print(&text(&view, id, &state));
+    Ok(Exit::Succeeded)
+}
+
+fn text(view: &OperationView, id: OperationId, state: &State) -> String {
+    let style = Style::of_stdout();
+    let mut text = format!(
+        "{}: {} in {}, by {}\n",
+        style.bold(&format!("operation {id}")),
+        view.manifest,
+        view.environment,
+        view.actor
+    );
+    for (name, value) in &view.inputs {
+        text.push_str(&format!("  {name} = {value}\n"));
+    }
+    text.push_str(&format!("status: {}\n", view.status));
+    let times = [("started", &view.started_at), ("finished", &view.finished_at)];
+    for (what, at) in times {
+        if let Some(at) = at {
+            text.push_str(&format!("{what}: {at}\n"));
+        }
+    }
+    if !view.locks.is_empty() {
+        text.push_str(&format!("holds: {}\n", view.locks.join(", ")));
+    }
+    for current in &view.current {
+        let call = current.call.as_deref().unwrap_or("its step's code");
+        text.push_str(&format!("now: {} in {call} since {}\n", current.step, current.since));
+    }
+    for reason in &view.refused {
+        text.push_str(&format!("refused: {reason}\n"));
+    }
+    let mut rows = table(&["step", "uses", "phase", "status", "attempts", "error"]);
+    for step in &view.steps {
+        let error = step.error.as_ref().map(|error| error.message.clone());
+        rows.add_row([
+            step.id.clone(),
+            step.uses.clone().unwrap_or_default(),
+            step.phase.clone().unwrap_or_default(),
+            step.status.clone(),
+            step.attempts.to_string(),
+            error.unwrap_or_default(),
+        ]);
+    }
+    text.push_str(&format!("\n{rows}\n\n"));
+    if state.status != Status::Refused {
+        text.push_str(&ending::summary(id, state, &style));
+    }
+    text
+}

@@ -1,0 +1,196 @@
+//! `stepback.toml`: environments, grants, and where operations are kept.
+//!
+//! Found upwards from the working directory; with no file at all there is one environment,
+//! `local`, which is simulated. A mistake in the file is shown with its place.
+
+use crate::args::Global;
+use crate::error::CliError;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
+use stepback_wasm::{Grants, Interface};
+
+const FILE: &str = "stepback.toml";
+const STATE: &str = ".stepback";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Authored {
+    state: Option<PathBuf>,
+    environments: BTreeMap<String, AuthoredEnvironment>,
+    plugins: BTreeMap<String, AuthoredPlugin>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthoredEnvironment {
+    provider: toml::Spanned<String>,
+    world: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuthoredPlugin {
+    path: Option<PathBuf>,
+    grants: Vec<toml::Spanned<String>>,
+}
+
+/// A plugin that the configuration names.
+#[derive(Clone, Debug, Default)]
+pub struct PluginConfig {
+    /// Where it is, if it is not a path in the manifest itself.
+    pub path: Option<PathBuf>,
+    pub grants: Vec<Interface>,
+}
+
+/// The configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    pub state: PathBuf,
+    /// The world file of each simulated environment; `None` is the demo world.
+    pub environments: BTreeMap<String, Option<PathBuf>>,
+    pub plugins: BTreeMap<String, PluginConfig>,
+}
+
+impl Config {
+    /// Find and read the configuration.
+    pub fn load(global: &Global) -> Result<Self, CliError> {
+        let found = match &global.config {
+            Some(path) => Some(path.clone()),
+            None => find_upwards(),
+        };
+        let mut config = match &found {
+            Some(path) => read(path)?,
+            None => Config {
+                state: PathBuf::from(STATE),
+                environments: BTreeMap::new(),
+                plugins: BTreeMap::new(),
+            },
+        };
+        config.environments.entry("local".to_owned()).or_insert(None);
+        if let Some(state) = &global.state {
+            config.state = state.clone();
+        }
+        Ok(config)
+    }
+
+    /// The world file of an environment.
+    pub fn world(&self, environment: &str) -> Result<Option<&Path>, CliError> {
+        match self.environments.get(environment) {
+            Some(world) => Ok(world.as_deref()),
+            None => {
+                let names = self.environments.keys().map(String::as_str);
+                let help = suggest(environment, names);
+                Err(CliError::usage(format!("there is no environment `{environment}`"), help))
+            }
+        }
+    }
+}
+
+fn find_upwards() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    here.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file())
+}
+
+fn read(path: &Path) -> Result<Config, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::usage(
+            format!("{} can't be read: {error}", path.display()),
+            "give another with `--config FILE`",
+        )
+    })?;
+    let name = path.display().to_string();
+    let fail =
+        |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: text.clone(), list });
+    let authored: Authored = toml::from_str(&text).map_err(|error| {
+        let message = error.message().to_owned();
+        fail(vec![match error.span() {
+            Some(span) => Diagnostic::at(span, message),
+            None => Diagnostic::new(message),
+        }])
+    })?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    let mut found = vec![];
+    let environments = environments(&authored, base, &mut found);
+    let plugins = plugins(authored.plugins, base, &mut found);
+    if !found.is_empty() {
+        return Err(fail(found));
+    }
+    let state = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
+    Ok(Config { state, environments, plugins })
+}
+
+fn environments(
+    authored: &Authored,
+    base: &Path,
+    found: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, Option<PathBuf>> {
+    let mut environments = BTreeMap::new();
+    for (name, environment) in &authored.environments {
+        let provider = environment.provider.get_ref();
+        if provider != "simulated" {
+            let message = format!("there is no provider `{provider}`");
+            let help = suggest(provider, ["simulated"]);
+            found.push(Diagnostic::at(environment.provider.span(), message).help(help));
+        }
+        let world = environment.world.as_ref().map(|world| base.join(world));
+        environments.insert(name.clone(), world);
+    }
+    environments
+}
+
+fn plugins(
+    authored: BTreeMap<String, AuthoredPlugin>,
+    base: &Path,
+    found: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, PluginConfig> {
+    let mut plugins = BTreeMap::new();
+    for (name, plugin) in authored {
+        let mut grants = vec![];
+        for grant in plugin.grants {
+            match interface(grant.get_ref()) {
+                Ok(interface) => grants.push(interface),
+                Err(help) => {
+                    let message = format!("there is no interface `{}`", grant.get_ref());
+                    found.push(Diagnostic::at(grant.span(), message).help(help));
+                }
+            }
+        }
+        let path = plugin.path.map(|path| base.join(path));
+        plugins.insert(name, PluginConfig { path, grants });
+    }
+    plugins
+}
+
+fn interface(name: &str) -> Result<Interface, String> {
+    let names = Interface::ALL.into_iter().map(Interface::name);
+    Interface::from_name(name).ok_or_else(|| suggest(name, names))
+}
+
+/// Read `--grant PLUGIN=INTERFACE,…` into the configuration.
+pub fn add_grants(config: &mut Config, given: &[String]) -> Result<(), CliError> {
+    for text in given {
+        let Some((plugin, names)) = text.split_once('=') else {
+            return Err(CliError::usage(
+                format!("`--grant {text}` is not PLUGIN=INTERFACES"),
+                "such as `--grant ./my.wasm=ebs,docker`",
+            ));
+        };
+        let entry = config.plugins.entry(plugin.to_owned()).or_default();
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            let granted = interface(name).map_err(|help| {
+                CliError::usage(format!("`--grant`: there is no interface `{name}`"), help)
+            })?;
+            entry.grants.push(granted);
+        }
+    }
+    Ok(())
+}
+
+impl PluginConfig {
+    /// What the plugin may use.
+    pub fn granted(&self) -> Grants {
+        self.grants.iter().copied().collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! Errors of the program: each with an exit code, what happened, and what to do.
+
+use crate::output::Style;
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity};
+use std::fmt;
+use std::process::ExitCode;
+use stepback_core::OperationId;
+use stepback_core::diagnostic::{Diagnostic, Diagnostics};
+use stepback_engine::{Refusal, RunError};
+use stepback_journal::StoreError;
+
+/// The exit codes of the program (DESIGN 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Succeeded = 0,
+    Internal = 1,
+    Refused = 2,
+    Restored = 3,
+    RestoredExceptDeclared = 4,
+    Incomplete = 5,
+    Unfinished = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub enum CliError {
+    /// A command line, file or input that can't be taken.
+    Usage {
+        message: String,
+        help: Option<String>,
+    },
+    Mistakes(Diagnostics),
+    Refused {
+        id: Option<OperationId>,
+        reasons: Vec<String>,
+    },
+    Left {
+        id: OperationId,
+        why: String,
+    },
+    Store(StoreError),
+    Internal(String),
+}
+
+impl CliError {
+    /// A mistake on the command line, with what to do instead.
+    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        CliError::Usage { message: message.into(), help: Some(help.into()) }
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CliError::Usage { .. } | CliError::Mistakes(_) | CliError::Refused { .. } => {
+                Exit::Refused
+            }
+            CliError::Left { .. } => Exit::Unfinished,
+            CliError::Store(StoreError::NotFound(_)) => Exit::Refused,
+            CliError::Store(_) | CliError::Internal(_) => Exit::Internal,
+        }
+    }
+
+    /// Tell it on stderr.
+    pub fn print(&self) {
+        let style = Style::of_stderr();
+        let error = style.red("error");
+        match self {
+            CliError::Usage { message, help } => {
+                eprintln!("{error}: {message}");
+                if let Some(help) = help {
+                    eprintln!("  help: {help}");
+                }
+            }
+            CliError::Mistakes(mistakes) => print_mistakes(mistakes, &style),
+            CliError::Refused { id, reasons } => {
+                match id {
+                    Some(id) => {
+                        eprintln!("{error}: operation {id} is refused; nothing was changed")
+                    }
+                    None => eprintln!("{error}: refused; nothing was changed"),
+                }
+                for reason in reasons {
+                    eprintln!("  - {reason}");
+                }
+            }
+            CliError::Left { id, why } => {
+                eprintln!("{error}: operation {id} is left unfinished: {why}");
+                eprintln!("  help: go on with `stepback resume {id}`");
+            }
+            CliError::Store(store) => {
+                eprintln!("{error}: {store}");
+                if let Some(help) = store_help(store) {
+                    eprintln!("  help: {help}");
+                }
+            }
+            CliError::Internal(why) => {
+                eprintln!("{error}: {why}");
+                eprintln!("  help: this is a defect of Stepback; please report it");
+            }
+        }
+    }
+}
+
+fn store_help(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::NotFound(_) => Some("`stepback list` shows what there is"),
+        StoreError::LeaseHeld { .. } => Some("it goes on by itself while its runner lives"),
+        StoreError::Full(_) => Some("make room, then `stepback resume --all`"),
+        StoreError::ReadOnly(_) | StoreError::Unusable { .. } => {
+            Some("choose another place with `--state DIR`, or make this one writable")
+        }
+        StoreError::Newer { .. } => Some("use the Stepback that wrote it, or a newer one"),
+        StoreError::Busy(_) => Some("another process holds it; try again"),
+        StoreError::Corrupt(_) => Some("restore the directory from a backup; it was not changed"),
+        StoreError::StaleEpoch { .. } | StoreError::WrongSequence { .. } | StoreError::Closed => {
+            None
+        }
+    }
+}
+
+impl From<Refusal> for CliError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Mistakes(mistakes) => CliError::Mistakes(mistakes),
+            Refusal::Reasons { id, reasons } => CliError::Refused { id, reasons },
+        }
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Refused(refusal) => refusal.into(),
+            RunError::Left { id, why } => CliError::Left { id, why },
+            RunError::Ended { id, status } => CliError::usage(
+                format!("operation {id} has ended already: {status}"),
+                format!("`stepback show {id}` tells how"),
+            ),
+            RunError::Store(error) => CliError::Store(error),
+            RunError::Internal(why) => CliError::Internal(why),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        CliError::Store(error)
+    }
+}
+
+/// One mistake, as miette draws it.
+#[derive(Debug)]
+struct Drawn<'a> {
+    one: &'a Diagnostic,
+    source: Option<NamedSource<String>>,
+}
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.one.message)
+    }
+}
+
+impl std::error::Error for Drawn<'_> {}
+
+impl miette::Diagnostic for Drawn<'_> {
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Error)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.one.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn miette::SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.one.span.clone()?;
+        self.source.as_ref()?;
+        let label = LabeledSpan::new_with_span(self.one.label.clone(), span);
+        Some(Box::new(std::iter::once(label)))
+    }
+}
+
+/// Print every mistake with its piece of text.
+pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
+    let theme = match style.is_coloured() {
+        true => GraphicalTheme::unicode(),
+        false => GraphicalTheme::unicode_nocolor(),
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    for one in &mistakes.list {
+        let source = (one.span.is_some() && !mistakes.text.is_empty())
+            .then(|| NamedSource::new(&mistakes.name, mistakes.text.clone()));
+        let mut drawn = String::new();
+        let named = match source {
+            Some(_) => Drawn { one, source },
+            None => Drawn { one, source: None },
+        };
+        if handler.render_report(&mut drawn, &named).is_err() || named.source.is_none() {
+            drawn = format!("{}: {}\n", mistakes.name, one.message);
+            if let Some(help) = &one.help {
+                drawn.push_str(&format!("  help: {help}\n"));
+            }
+        }
+        eprint!("{drawn}");
+    }
+    let count = mistakes.list.len();
+    let noun = if count == 1 { "mistake" } else { "mistakes" };
+    eprintln!("{}: {count} {noun} in {}; nothing was changed", style.red("error"), mistakes.name);
+}

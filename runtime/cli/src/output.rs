@@ -1,0 +1,103 @@
+//! How things look: colour only on a terminal and never against `NO_COLOR`, times for people.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::io::{IsTerminal, Write};
+use stepback_core::UnixMs;
+
+/// Whether and how a stream is coloured.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    coloured: bool,
+    terminal: bool,
+}
+
+impl Style {
+    pub fn of_stderr() -> Self {
+        Self::of(std::io::stderr().is_terminal())
+    }
+
+    pub fn of_stdout() -> Self {
+        Self::of(std::io::stdout().is_terminal())
+    }
+
+    /// `NO_COLOR` counts when it is set to anything but nothing (no-color.org).
+    fn of(terminal: bool) -> Self {
+        let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { coloured: terminal && !forbidden, terminal }
+    }
+
+    pub fn is_coloured(&self) -> bool {
+        self.coloured
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.coloured {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    pub fn red(&self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub fn green(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub fn yellow(&self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    pub fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+}
+
+/// Print a result; a reader that has gone away is not an error.
+pub fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..=999 => format!("{ms} ms"),
+        1_000..=59_999 => format!("{:.1} s", ms as f64 / 1000.0),
+        60_000..=3_599_999 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// A time as RFC 3339 in UTC, to the millisecond.
+pub fn timestamp(at: UnixMs) -> String {
+    match Timestamp::from_millisecond(at.0 as i64) {
+        Ok(at) => format!("{at:.3}"),
+        Err(_) => at.0.to_string(),
+    }
+}
+
+/// A time for a table: local, to the second.
+pub fn local_time(at: UnixMs) -> String {
+    match Timestamp::from_millisecond(at.0 as i64) {
+        Ok(at) => at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => at.0.to_string(),
+    }
+}
+
+/// A table without lines, as terminals and greps like it.
+pub fn table(header: &[&str]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table
+}

@@ -1,0 +1,216 @@
+//! Tells a running operation on stderr, from the records as they become durable.
+//!
+//! The reporter folds the records itself and knows nothing else, so that a replay of a finished
+//! operation, or a resume, tells the same story (nextest's habit).
+
+use crate::output::{Style, duration, timestamp};
+use serde_json::json;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use stepback_core::event::{AttemptResult, Cause, Event, FinalStatus, Record, UndoResult, Verdict};
+use stepback_core::state::State;
+use stepback_core::{AttemptId, Direction, OperationId, StepKey};
+use stepback_engine::Reporter;
+use stepback_journal::LogLine;
+
+/// Lines for people.
+pub struct Human {
+    style: Style,
+    state: Mutex<State>,
+}
+
+impl Human {
+    pub fn new() -> Self {
+        Self { style: Style::of_stderr(), state: Mutex::new(State::default()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, mark: &str, step: &str, text: &str) {
+        eprintln!("{mark} {step:<24} {text}");
+    }
+
+    fn step(&self, mark: &str, step: &StepKey, text: &str) {
+        self.line(mark, &step.to_string(), text);
+    }
+
+    fn tell(&self, id: OperationId, record: &Record, state: &State) {
+        let style = &self.style;
+        match &record.event {
+            Event::Created(pinned) => {
+                let title = style.bold(&format!("operation {id}"));
+                eprintln!("{title}: {} in {}", pinned.manifest_name, pinned.environment);
+            }
+            // Told as the command's error, with its exit code.
+            Event::Refused { .. } => {}
+            Event::Started => {
+                let locks = state.pinned.as_ref().map_or(&[][..], |pinned| &pinned.locks);
+                for lock in locks {
+                    eprintln!("  {}", style.dim(&format!("holds lock {lock}")));
+                }
+            }
+            Event::CancelRequested { actor, reason } => {
+                let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                eprintln!("{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));
+            }
+            Event::StepExpanded { step, instances } => {
+                self.line(" ", step.as_str(), &format!("{} instances", instances.len()));
+            }
+            Event::StepSkipped { step } => self.step(&style.dim("-"), step, "skipped"),
+            Event::StepStarted { .. } | Event::CallAnswered { .. } => {}
+            Event::AttemptStarted { of } => self.attempt_started(of),
+            Event::CallStarted { id, call, .. } => {
+                let text = style.dim(&format!("{} …", call.function()));
+                self.step(" ", &id.of.step, &text);
+            }
+            Event::CallFinished { .. } => {}
+            Event::AttemptFinished { of, result } => self.attempt_finished(of, result, state),
+            Event::RetryScheduled { step, not_before } => {
+                let wait = duration(not_before.since_ms(record.at));
+                self.step(&style.yellow("~"), step, &format!("is tried again in {wait}"));
+            }
+            Event::DowntimeStarted => eprintln!("{} downtime begins", style.yellow("▼")),
+            Event::DowntimeEnded { downtime_ms } => {
+                let took = duration(*downtime_ms);
+                eprintln!("{} downtime ends after {took}", style.yellow("▲"));
+            }
+            Event::Committed => eprintln!("{} committed: nothing rolls back now", style.green("●")),
+            Event::RollbackStarted { cause, why } => {
+                let what = style.red("rolling back");
+                eprintln!("{what} ({}): {why}", cause_word(*cause));
+            }
+            Event::UndoStarted { .. } => {}
+            Event::UndoEnded { step, result } => self.undo_ended(step, result),
+            Event::Verified { verdict, .. } => {
+                eprintln!("verified against the world: {}", verdict_word(*verdict));
+            }
+            Event::Finished { status, .. } => self.finished(*status, state),
+        }
+    }
+
+    fn attempt_started(&self, of: &AttemptId) {
+        let again =
+            if of.attempt.0 > 1 { format!(" (attempt {})", of.attempt.0) } else { "".into() };
+        match of.direction {
+            Direction::Do => self.step(" ", &of.step, &format!("started{again}")),
+            Direction::Undo => self.step(" ", &of.step, &format!("undoing{again}")),
+        }
+    }
+
+    fn attempt_finished(&self, of: &AttemptId, result: &AttemptResult, state: &State) {
+        let step = state.steps.get(&of.step);
+        let took = step.and_then(|step| Some(step.finished_at?.since_ms(step.started_at?)));
+        let took = took.map(duration).unwrap_or_default();
+        match result {
+            AttemptResult::Output(_) => {
+                self.step(&self.style.green("✓"), &of.step, &format!("done in {took}"));
+            }
+            AttemptResult::Failed(failure) => {
+                let verb = match of.direction {
+                    Direction::Do => "failed",
+                    Direction::Undo => "its undo failed",
+                };
+                let code = failure.code.as_ref().map(|code| format!(" [{code}]"));
+                let code = code.unwrap_or_default();
+                let text = format!("{verb} ({}){code}: {}", failure.class, failure.message);
+                self.step(&self.style.red("✗"), &of.step, &text);
+            }
+            AttemptResult::Undo(_) => {}
+        }
+    }
+
+    fn undo_ended(&self, step: &StepKey, result: &UndoResult) {
+        match result {
+            UndoResult::Undone => self.step(&self.style.green("↶"), step, "undone"),
+            UndoResult::Kept(why) => {
+                self.step(&self.style.green("↶"), step, &format!("kept: {why}"));
+            }
+            UndoResult::Failed(why) => {
+                self.step(&self.style.red("✗"), step, &format!("NOT undone: {why}"));
+            }
+        }
+    }
+
+    fn finished(&self, status: FinalStatus, state: &State) {
+        let style = &self.style;
+        let took = state.finished_at.map(|at| duration(at.since_ms(state.created_at)));
+        let took = took.unwrap_or_default();
+        match status {
+            FinalStatus::Succeeded => eprintln!("{} in {took}", style.green("succeeded")),
+            FinalStatus::RolledBack => eprintln!("{} in {took}", style.yellow("rolled back")),
+            FinalStatus::RollbackFailed => {
+                eprintln!("{} after {took}", style.red("the rollback is incomplete"));
+            }
+        }
+    }
+}
+
+impl Reporter for Human {
+    fn on_record(&self, id: OperationId, record: &Record) {
+        let mut state = self.state();
+        // The engine has applied it already; a record that does not fit is told there.
+        let _ = state.apply(record);
+        self.tell(id, record, &state);
+    }
+
+    fn on_log(&self, _id: OperationId, line: &LogLine) {
+        let step = line.step.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{}: {}", line.level, line.text);
+        self.line(" ", &step, &self.style.dim(&text));
+    }
+
+    fn on_progress(
+        &self,
+        _id: OperationId,
+        step: &StepKey,
+        text: &str,
+        done: u64,
+        total: Option<u64>,
+    ) {
+        if self.style.is_terminal() {
+            let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            self.step(" ", step, &self.style.dim(&format!("{text}: {done}{of}")));
+        }
+    }
+}
+
+/// One event a line on stdout, as the journal has it.
+pub struct JsonLines;
+
+impl Reporter for JsonLines {
+    fn on_record(&self, id: OperationId, record: &Record) {
+        let line = json!({
+            "operation": id, "seq": record.seq, "at": timestamp(record.at), "record": record.event,
+        });
+        crate::output::print(&format!("{line}\n"));
+    }
+
+    fn on_log(&self, id: OperationId, line: &LogLine) {
+        let step = line.step.as_ref().map(ToString::to_string);
+        let line = json!({
+            "operation": id, "at": timestamp(line.at),
+            "log": { "step": step, "level": line.level, "text": line.text },
+        });
+        crate::output::print(&format!("{line}\n"));
+    }
+
+    fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}
+}
+
+pub fn cause_word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Failed => "failed",
+        Cause::Cancelled => "cancelled",
+        Cause::Timeout => "timeout",
+        Cause::Budget => "budget",
+    }
+}
+
+pub fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Restored => "restored",
+        Verdict::RestoredExceptDeclared => "restored-except-declared",
+        Verdict::Incomplete => "incomplete",
+    }
+}

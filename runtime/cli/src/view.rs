@@ -1,0 +1,298 @@
+//! The machine's view of an operation: what `show --json`, `list --json` and `activity` print.
+//!
+//! Folded from the journal alone. The keys are a contract with whoever scripts against them: one
+//! may be added, none may change its meaning.
+
+use crate::output::timestamp;
+use crate::report::{cause_word, verdict_word};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use stepback_core::event::{Event, Record};
+use stepback_core::manifest::{self, Manifest, Phase};
+use stepback_core::state::{IllegalEvent, RecordedCall, State, Status, StepState, StepStatus};
+use stepback_core::{Facts, OperationId, StepKey};
+
+/// One operation.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OperationView {
+    pub id: u64,
+    /// The operation's name in its manifest.
+    pub name: String,
+    /// The manifest's path as it was given.
+    pub manifest: String,
+    pub environment: String,
+    /// queued, refused, running, rolling-back, succeeded, rolled-back or rollback-failed.
+    pub status: String,
+    /// Why it rolled back: failed, cancelled, timeout or budget.
+    pub cause: Option<String>,
+    /// The cause in a sentence.
+    pub why: Option<String>,
+    /// restored, restored-except-declared or incomplete.
+    pub verdict: Option<String>,
+    /// RFC 3339, UTC.
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub downtime_ms: Option<u64>,
+    /// Who started it.
+    pub actor: String,
+    /// A secret is its reference.
+    pub inputs: BTreeMap<String, Value>,
+    pub outputs: BTreeMap<String, Value>,
+    /// The locks it holds now.
+    pub locks: Vec<String>,
+    /// Whether the commit point or an irreversible effect is behind it.
+    pub point_of_no_return_passed: bool,
+    /// What its steps wait for now.
+    pub current: Vec<CurrentView>,
+    /// Why it was refused.
+    pub refused: Vec<String>,
+    pub steps: Vec<StepView>,
+    pub not_restored: Vec<NotRestoredView>,
+    pub kept: Vec<KeptView>,
+    pub leftovers: Vec<LeftoverView>,
+}
+
+/// One step, or one instance of a `for_each` step.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StepView {
+    pub id: String,
+    pub uses: Option<String>,
+    /// live, downtime or cleanup.
+    pub phase: Option<String>,
+    pub status: String,
+    pub attempts: u32,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub error: Option<ErrorView>,
+    /// Why its undo did not work.
+    pub undo_error: Option<String>,
+    pub output: Option<Value>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorView {
+    pub class: String,
+    /// The provider's own code.
+    pub code: Option<String>,
+    pub message: String,
+}
+
+/// A host call in flight.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CurrentView {
+    pub step: String,
+    /// `interface.function` of the last call that began, if one is in flight.
+    pub call: Option<String>,
+    pub since: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct NotRestoredView {
+    pub resource: String,
+    /// The facts that count; null for absent.
+    pub before: Value,
+    /// Null for absent, `"unknown"` if it could not be read.
+    pub now: Value,
+    pub why: String,
+    /// What to paste.
+    pub hint: String,
+    /// Whether a declared irreversible effect explains it.
+    pub declared: bool,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KeptView {
+    pub step: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LeftoverView {
+    pub step: String,
+    pub error: Option<String>,
+}
+
+fn word(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+impl OperationView {
+    /// The view of these records.
+    pub fn of(id: OperationId, records: &[Record]) -> Result<Self, IllegalEvent> {
+        let state = State::fold(records)?;
+        let pinned = records.iter().find_map(|record| match &record.event {
+            Event::Created(pinned) => Some(pinned.as_ref().clone()),
+            _ => None,
+        });
+        let parsed = pinned
+            .as_ref()
+            .and_then(|pinned| manifest::parse(&pinned.manifest_name, &pinned.manifest).ok());
+        let name = parsed.as_ref().map(|parsed| parsed.operation.name.clone());
+        Ok(Self {
+            id: id.0,
+            name: name.unwrap_or_default(),
+            manifest: pinned.as_ref().map(|p| p.manifest_name.clone()).unwrap_or_default(),
+            environment: pinned.as_ref().map(|p| p.environment.to_string()).unwrap_or_default(),
+            status: word(state.status),
+            cause: state.cause.map(|cause| cause_word(cause).to_owned()),
+            why: state.why.clone(),
+            verdict: state.verdict.map(|verdict| verdict_word(verdict).to_owned()),
+            started_at: state.started_at.map(timestamp),
+            finished_at: state.finished_at.map(timestamp),
+            downtime_ms: state.downtime_ms,
+            actor: pinned.as_ref().map(|p| p.actor.clone()).unwrap_or_default(),
+            inputs: pinned.as_ref().map(|p| p.inputs.clone()).unwrap_or_default(),
+            outputs: state.outputs.clone(),
+            locks: locks(&state),
+            point_of_no_return_passed: state.committed || irreversible_ran(&state),
+            current: current(&state),
+            refused: state.refusals.clone(),
+            steps: steps(&state, parsed.as_ref()),
+            not_restored: not_restored(&state),
+            kept: kept(&state),
+            leftovers: leftovers(&state),
+        })
+    }
+}
+
+fn locks(state: &State) -> Vec<String> {
+    let held = match state.status {
+        Status::Running | Status::RollingBack | Status::RollbackFailed => true,
+        Status::Queued | Status::Refused | Status::Succeeded | Status::RolledBack => false,
+    };
+    let locks = state.pinned.as_ref().filter(|_| held).map(|pinned| &pinned.locks);
+    locks.into_iter().flatten().map(ToString::to_string).collect()
+}
+
+fn irreversible_ran(state: &State) -> bool {
+    use stepback_core::step::EffectOutcome;
+    state.steps.values().flat_map(|step| &step.effects).any(|effect| {
+        !matches!(effect.outcome, EffectOutcome::Refused(_))
+            && state.is_irreversible(&effect.call, &effect.changes)
+    })
+}
+
+fn current(state: &State) -> Vec<CurrentView> {
+    let view = |(key, step): (&StepKey, &StepState)| {
+        let open = step.open.as_ref()?;
+        let call = match open.calls.last() {
+            Some(RecordedCall::Effect { index, finished: false }) => {
+                step.effects.get(*index).map(|effect| effect.call.function().to_owned())
+            }
+            Some(RecordedCall::Effect { finished: true, .. } | RecordedCall::Answered { .. })
+            | None => None,
+        };
+        Some(CurrentView { step: key.to_string(), call, since: timestamp(open.started_at) })
+    };
+    state.steps.iter().filter_map(view).collect()
+}
+
+fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Live => "live",
+        Phase::Downtime => "downtime",
+        Phase::Cleanup => "cleanup",
+    }
+}
+
+/// The steps as the manifest has them, and then any that it no longer tells of.
+fn steps(state: &State, manifest: Option<&Manifest>) -> Vec<StepView> {
+    let mut views = vec![];
+    let mut seen = vec![];
+    for step in manifest.map_or(&[][..], |manifest| &manifest.steps) {
+        let (uses, phase) = (Some(step.uses.to_string()), Some(phase_word(step.phase).to_owned()));
+        let instances: Vec<_> = state.steps.iter().filter(|(key, _)| key.step == step.id).collect();
+        if instances.is_empty() {
+            views.push(pending(step.id.to_string(), uses, phase));
+            continue;
+        }
+        for (key, instance) in instances {
+            seen.push(key.clone());
+            views.push(started(key, instance, uses.clone(), phase.clone()));
+        }
+    }
+    let rest = state.steps.iter().filter(|(key, _)| !seen.contains(key));
+    views.extend(rest.map(|(key, step)| started(key, step, None, None)));
+    views
+}
+
+fn pending(id: String, uses: Option<String>, phase: Option<String>) -> StepView {
+    StepView {
+        id,
+        uses,
+        phase,
+        status: word(StepStatus::Pending),
+        attempts: 0,
+        started_at: None,
+        finished_at: None,
+        error: None,
+        undo_error: None,
+        output: None,
+    }
+}
+
+fn started(
+    key: &StepKey,
+    step: &StepState,
+    uses: Option<String>,
+    phase: Option<String>,
+) -> StepView {
+    let error = step.error.as_ref().map(|failure| ErrorView {
+        class: failure.class.to_string(),
+        code: failure.code.clone(),
+        message: failure.message.clone(),
+    });
+    StepView {
+        id: key.to_string(),
+        uses,
+        phase,
+        status: word(step.status),
+        attempts: step.attempts.0,
+        started_at: step.started_at.map(timestamp),
+        finished_at: step.finished_at.map(timestamp),
+        error,
+        undo_error: step.undo_error.clone(),
+        output: step.output.clone(),
+    }
+}
+
+fn facts(facts: &Facts) -> Value {
+    match facts {
+        Facts::Absent => Value::Null,
+        Facts::Present(map) => map.clone().into_iter().collect::<serde_json::Map<_, _>>().into(),
+    }
+}
+
+fn not_restored(state: &State) -> Vec<NotRestoredView> {
+    let view = |lost: &stepback_core::event::NotRestored| NotRestoredView {
+        resource: lost.resource.to_string(),
+        before: facts(&lost.before),
+        now: lost.now.as_ref().map_or_else(|| "unknown".into(), facts),
+        why: lost.why.clone(),
+        hint: lost.hint.clone(),
+        declared: lost.declared,
+    };
+    state.not_restored.iter().map(view).collect()
+}
+
+fn kept(state: &State) -> Vec<KeptView> {
+    let view = |kept: &stepback_core::event::Kept| KeptView {
+        step: kept.step.to_string(),
+        reason: kept.reason.clone(),
+    };
+    state.kept.iter().map(view).collect()
+}
+
+fn leftovers(state: &State) -> Vec<LeftoverView> {
+    let left = state.steps.iter().filter(|(_, step)| step.status == StepStatus::Leftover);
+    left.map(|(key, step)| LeftoverView {
+        step: key.to_string(),
+        error: step.error.as_ref().map(|error| error.message.clone()),
+    })
+    .collect()
+}
