@@ -1,7 +1,6 @@
 //! How things look: colour only on a terminal and never against `NO_COLOR`, times for people.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use std::io::{IsTerminal, Write};
 use stepback_core::UnixMs;
 
@@ -83,14 +82,6 @@ pub fn duration(ms: u64) -> String {
 pub fn timestamp(at: UnixMs) -> String {
     match Timestamp::from_millisecond(at.0 as i64) {
         Ok(at) => format!("{at:.3}"),
-        Err(_) => at.0.to_string(),
-    }
-}
-
-/// A time for a table: local, to the second.
-pub fn local_time(at: UnixMs) -> String {
-    match Timestamp::from_millisecond(at.0 as i64) {
-        Ok(at) => at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => at.0.to_string(),
     }
 }

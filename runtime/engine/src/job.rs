@@ -79,9 +79,8 @@ impl Job {
         let manifest = manifest::parse(&request.manifest_name, &request.manifest)
             .map_err(Refusal::Mistakes)?;
         let (runtime, source) = (&*deps.runtime, &*deps.plugins);
-        let (offers, plugins) = load(runtime, source, &manifest, &request.base_dir)
-            .await
-            .map_err(Refusal::Mistakes)?;
+        let (offers, plugins) =
+            load(runtime, source, &manifest, &request.base_dir).await.map_err(Refusal::Mistakes)?;
         let inputs = inputs::resolve(&manifest, &request.inputs);
         let plan = match (Plan::new(manifest, &offers), inputs) {
             (Ok(plan), Ok(inputs)) => (plan, inputs),

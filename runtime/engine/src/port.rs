@@ -10,7 +10,7 @@ use crate::door::Door;
 use crate::driver::{Message, Reply};
 use crate::tasks::Logs;
 use serde_json::Value;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_core::reverse::{Reversal, reverse};
@@ -305,36 +305,51 @@ fn from_json(planned: Value) -> Result<Reversal, Failure> {
         .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))
 }
 
-/// The port of a check outside any attempt: it may look, and nothing of it is kept.
+/// The port of a look outside any attempt: a check, or a run ahead of its time. Nothing of it is
+/// kept; in a run ahead, what would change or await something is denied and noted.
 pub(crate) struct LookPort {
-    pub(crate) door: Door,
-    pub(crate) clock: Clock,
+    door: Door,
+    clock: Clock,
+    may_wait: bool,
+    denied: AtomicBool,
+}
+
+impl LookPort {
+    pub(crate) fn new(door: Door, clock: Clock, may_wait: bool) -> Self {
+        Self { door, clock, may_wait, denied: AtomicBool::new(false) }
+    }
+
+    /// Whether something was asked for that is not looking.
+    pub(crate) fn was_denied(&self) -> bool {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    fn deny(&self, function: &str) -> Failure {
+        self.denied.store(true, Ordering::Relaxed);
+        let message = format!("{function} is not for looking only");
+        Failure::new(FailureClass::Denied, message)
+    }
 }
 
 #[async_trait::async_trait]
 impl HostPort for LookPort {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
-        match call.class() {
-            Class::Read => match &call {
-                Call::ClockNow {} => Ok(Value::from(self.clock.now().0)),
-                other => self.door.read(other).await,
-            },
-            Class::Wait => match &call {
-                Call::ClockSleep { duration_ms } => {
-                    tokio::time::sleep(Duration::from_millis(*duration_ms)).await;
-                    Ok(Value::Null)
-                }
-                other => self.door.wait(other).await,
-            },
-            Class::Effect | Class::Irreversible => {
-                let message = format!("{} changes the world, in a check", call.function());
-                Err(Failure::new(FailureClass::Denied, message))
+        match (call.class(), &call) {
+            (Class::Read, Call::ClockNow {}) => Ok(Value::from(self.clock.now().0)),
+            (Class::Read, other) => self.door.read(other).await,
+            (Class::Wait, Call::ClockSleep { duration_ms }) if self.may_wait => {
+                tokio::time::sleep(Duration::from_millis(*duration_ms)).await;
+                Ok(Value::Null)
+            }
+            (Class::Wait, other) if self.may_wait => self.door.wait(other).await,
+            (Class::Wait | Class::Effect | Class::Irreversible, other) => {
+                Err(self.deny(other.function()))
             }
         }
     }
 
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
-        Err(Failure::new(FailureClass::Denied, "a check has nothing to take back"))
+        Err(self.deny("effects.reverse"))
     }
 
     fn log(&self, _level: LogLevel, _text: String) {}

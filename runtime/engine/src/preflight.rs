@@ -5,14 +5,14 @@
 //! be checked can't be promised.
 
 use crate::clock::Clock;
-use crate::job::Job;
+use crate::job::{Job, Loaded};
 use crate::port::LookPort;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::expr::{self, Scope};
-use stepback_core::manifest::Step;
+use stepback_core::manifest::{Phase, Step};
 use stepback_core::plan::check_with;
 use stepback_core::step::CheckAnswer;
 use stepback_core::{StepKey, expr::ExprError};
@@ -68,22 +68,83 @@ pub(crate) fn reason(check: &StepCheck) -> Option<String> {
 }
 
 /// Check every step of the plan as far as its inputs are known; in the plan's order.
+///
+/// A step that only looks, and comes after none that changes anything, is run ahead for its
+/// output, so that what depends on it is known too. Nothing of that is kept: it runs again for
+/// real when its turn comes.
 pub(crate) async fn check_all(job: &Arc<Job>, clock: Clock) -> Vec<StepCheck> {
-    let scope = job.scope();
-    let mut settled = vec![];
-    let mut to_ask = vec![];
+    let mut scope = job.scope();
+    let mut checks = vec![];
     for step in job.plan.steps() {
-        match known_inputs(step, &scope) {
-            Known::Inputs(instances) => to_ask.extend(instances),
+        let instances = match known_inputs(step, &scope) {
+            Known::Inputs(instances) => instances,
             Known::Answer(answer) => {
-                settled.push(StepCheck { step: StepKey::plain(step.id.as_str()), answer });
+                if answer == StepCheckAnswer::Skipped {
+                    scope.steps.insert(step.id.clone(), Value::Null);
+                }
+                checks.push(StepCheck { step: StepKey::plain(step.id.as_str()), answer });
+                continue;
+            }
+        };
+        let with = instances.first().map(|(_, with)| with.clone());
+        let mut answers = check_each(job, clock, instances).await;
+        if let ([StepCheck { answer, .. }], Some(with)) = (&mut answers[..], with)
+            && *answer == StepCheckAnswer::Ok
+            && step.for_each.is_none()
+            && is_looked_for(job, step, &scope)
+        {
+            match look_ahead(job, clock, step, with).await {
+                LookedAhead::Output(output) => {
+                    scope.steps.insert(step.id.clone(), output);
+                }
+                LookedAhead::Fails(why) => *answer = StepCheckAnswer::Refused(why),
+                LookedAhead::Changes => {}
             }
         }
+        checks.extend(answers);
     }
-    settled.extend(check_each(job, clock, to_ask).await);
-    let order: Vec<_> = job.plan.steps().map(|step| &step.id).collect();
-    settled.sort_by_key(|check| order.iter().position(|id| **id == check.step.step));
-    settled
+    checks
+}
+
+/// Whether running the step ahead may tell something: nothing before it changes the world, and
+/// something after it needs outputs.
+fn is_looked_for(job: &Job, step: &Step, scope: &Scope) -> bool {
+    let plan = &job.plan;
+    let needs_outputs = |other: &Step| {
+        references(other).iter().any(|path| path.first().is_some_and(|first| first == "steps"))
+    };
+    step.phase == Phase::Live
+        && plan.dependencies(&step.id).iter().all(|id| scope.steps.contains_key(id))
+        && plan.steps().skip_while(|other| other.id != step.id).skip(1).any(needs_outputs)
+}
+
+enum LookedAhead {
+    Output(Value),
+    Fails(String),
+    /// It would have changed or awaited something.
+    Changes,
+}
+
+async fn look_ahead(job: &Job, clock: Clock, step: &Step, with: Value) -> LookedAhead {
+    let Ok(loaded) = job.loaded(&step.id) else { return LookedAhead::Changes };
+    let mode = Mode::Run { irreversible_allowed: true };
+    let invocation = invocation(step, loaded, with, mode);
+    let port = Arc::new(LookPort::new(job.door.clone(), clock, false));
+    let run = loaded.plugin.run(invocation, Arc::clone(&port) as _);
+    let limit = Duration::from_millis(job.door.limits.check_ms_max);
+    let ran = tokio::time::timeout(limit, run).await;
+    if port.was_denied() {
+        return LookedAhead::Changes;
+    }
+    match ran {
+        Ok(Ok(output)) => LookedAhead::Output(job.door.secrets.redact(output)),
+        Ok(Err(fault)) => match fault.to_failure() {
+            // What may pass has its retries when its turn comes.
+            failure if failure.is_retryable() => LookedAhead::Changes,
+            failure => LookedAhead::Fails(job.door.secrets.redact_text(failure.message)),
+        },
+        Err(_) => LookedAhead::Changes,
+    }
 }
 
 enum Known {
@@ -95,21 +156,29 @@ fn known_inputs(step: &Step, scope: &Scope) -> Known {
     match evaluate(step, scope) {
         Ok(Some(instances)) => Known::Inputs(instances),
         Ok(None) => Known::Answer(StepCheckAnswer::Skipped),
-        Err(_) if waits_for_steps(step) => Known::Answer(StepCheckAnswer::Unknown),
+        Err(_) if waits_for_steps(step, scope) => Known::Answer(StepCheckAnswer::Unknown),
         // No step can mend an expression that needs none.
         Err(error) => Known::Answer(StepCheckAnswer::Refused(error.to_string())),
     }
 }
 
-fn waits_for_steps(step: &Step) -> bool {
+/// What the step's expressions refer to.
+fn references(step: &Step) -> BTreeSet<Vec<String>> {
     let mut paths: BTreeSet<Vec<String>> = expr::references(&step.with).unwrap_or_default();
     for text in step.when.iter().chain(&step.for_each) {
         paths.extend(expr::expression_references(text).unwrap_or_default());
     }
+    paths
+}
+
+fn waits_for_steps(step: &Step, scope: &Scope) -> bool {
+    let paths = references(step);
     let late = |path: &Vec<String>| {
         let first = path.first().map(String::as_str);
         // The operation's id is not drawn before it starts.
-        first == Some("steps") || *path == ["operation", "id"]
+        let unknown =
+            || path.get(1).is_none_or(|id| !scope.steps.contains_key(&id.as_str().into()));
+        (first == Some("steps") && unknown()) || *path == ["operation", "id"]
     };
     paths.iter().any(late)
 }
@@ -151,6 +220,17 @@ async fn check_each(job: &Arc<Job>, clock: Clock, steps: Vec<(StepKey, Value)>) 
     keys.into_iter().zip(answers).map(check).collect()
 }
 
+fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocation {
+    Invocation {
+        step: step.uses.step().to_owned(),
+        input,
+        mode,
+        grants: loaded.grants.clone(),
+        seed: [0; 32],
+        stop: StopSignal::new(),
+    }
+}
+
 async fn check_one(job: &Job, clock: Clock, key: &StepKey, with: Value) -> StepCheckAnswer {
     if let Some(info) = job.plan.info(&key.step)
         && let Err(why) = check_with(info, &with)
@@ -160,15 +240,8 @@ async fn check_one(job: &Job, clock: Clock, key: &StepKey, with: Value) -> StepC
     let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {
         return StepCheckAnswer::Refused("it has no plugin".into());
     };
-    let invocation = Invocation {
-        step: step.uses.step().to_owned(),
-        input: with,
-        mode: Mode::Check,
-        grants: loaded.grants.clone(),
-        seed: [0; 32],
-        stop: StopSignal::new(),
-    };
-    let port = Arc::new(LookPort { door: job.door.clone(), clock });
+    let invocation = invocation(step, loaded, with, Mode::Check);
+    let port = Arc::new(LookPort::new(job.door.clone(), clock, true));
     let limit = Duration::from_millis(job.door.limits.check_ms_max);
     let redact = |why: String| job.door.secrets.redact_text(why);
     match tokio::time::timeout(limit, loaded.plugin.check(invocation, port)).await {
