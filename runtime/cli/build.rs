@@ -10,7 +10,9 @@ fn main() -> anyhow::Result<()> {
     for watched in ["plugins/sdk", "plugins/ec2", "plugins/ebs", "plugins/docker", "plugins/core"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
-    println!("cargo::rerun-if-changed={}", root.join("plugins/Cargo.lock").display());
+    for watched in ["plugins/Cargo.toml", "plugins/Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());
     let plugins = root.join("plugins");
     let built = stepback_plugin_build::build(&plugins, &plugins.join("target"))?;

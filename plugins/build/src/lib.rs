@@ -71,6 +71,9 @@ fn compile(manifest_dir: &Path, target_dir: &Path, route: Route) -> anyhow::Resu
         // No path of the machine that built it gets into a component.
         .env("RUSTFLAGS", remap(manifest_dir))
         .stderr(Stdio::inherit());
+    if manifest_dir.join("Cargo.lock").is_file() {
+        cargo.arg("--locked");
+    }
     if route == Route::BuildStd {
         cargo
             .arg("-Zbuild-std=std,panic_abort")

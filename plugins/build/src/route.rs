@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 pub(crate) const DEBIAN_LINKER: &str = "wasm-ld-19";
 /// rustup takes seconds when its server answers; behind a firewall it would try for minutes.
-const RUSTUP_TIME_MAX: Duration = Duration::from_secs(90);
+const RUSTUP_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A way to a `wasm32-unknown-unknown` build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

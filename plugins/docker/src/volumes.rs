@@ -68,6 +68,11 @@ impl Step for CreateVolume {
             let why = "a device needs `filesystem`: Docker hands it to mount(2)".to_owned();
             return Ok(Check::Refused(why));
         }
+        let is_ebs = input.volume.starts_with("vol-");
+        if input.filesystem.is_some() && input.device.is_none() && !is_ebs {
+            let why = format!("give `device`: `{}` is no EBS volume's id", input.volume);
+            return Ok(Check::Refused(why));
+        }
         let Some(old) = docker::inspect_volume(&input.host, &input.volume)? else {
             return Ok(Check::Ok);
         };

@@ -200,9 +200,13 @@ impl Step for AttachVolume {
                 volume.id, volume.zone, instance.id, instance.zone
             )));
         }
-        if !matches!(instance.state.as_str(), "running" | "stopped") {
-            let state = &instance.state;
-            return Ok(Check::NotYet(format!("instance {} is {state}", instance.id)));
+        match instance.state.as_str() {
+            "running" | "stopped" => {}
+            "terminated" | "shutting-down" => {
+                let why = format!("instance {} is {}", instance.id, instance.state);
+                return Ok(Check::Refused(why));
+            }
+            state => return Ok(Check::NotYet(format!("instance {} is {state}", instance.id))),
         }
         Ok(match volume.attachments.first() {
             None => Check::Ok,

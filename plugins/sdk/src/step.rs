@@ -54,20 +54,31 @@ pub trait Step {
 /// Reverse every effect of the step, newest first: each resource is put back to what that effect
 /// found.
 ///
-/// What cannot be reversed does not keep the others from being tried.
+/// What cannot be reversed keeps only older effects on the same resources from being tried.
 ///
 /// # Errors
 /// The first host call that fails.
 pub fn reverse_effects(past: &Past) -> Result<Undo, Failure> {
     let (mut reversed, mut kept, mut cannot) = (0, vec![], vec![]);
+    let mut stuck: Vec<&str> = vec![];
     // What an earlier attempt of this undo did is no effect to take back.
     let own = past.effects.iter().rev().filter(|effect| !effect.id.contains("/undo/"));
     for effect in own {
+        let touched = || effect.changes.iter().map(|change| change.resource.as_str());
+        // Under what could not be taken back, an older effect is not: it could do harm there.
+        if touched().any(|resource| stuck.contains(&resource)) {
+            stuck.extend(touched());
+            cannot.push(format!("{} was not tried after that", effect.function));
+            continue;
+        }
         match effects::reverse(&effect.id)? {
             Reversal::Reversed => reversed += 1,
             Reversal::NothingToDo => {}
             Reversal::Kept(why) => kept.push(why),
-            Reversal::Cannot(why) => cannot.push(why),
+            Reversal::Cannot(why) => {
+                stuck.extend(touched());
+                cannot.push(why);
+            }
         }
     }
     kept.dedup();

@@ -66,6 +66,7 @@ pub enum How {
     Allocate,
     Recurse,
     Output,
+    HugeOutput,
     Flood,
     Panic,
     Effect,
@@ -125,7 +126,9 @@ fn misbehave(input: &MisbehaveInput) -> Result<String, Failure> {
             Ok(format!("{} MiB", hoard.len()))
         }
         How::Recurse => Ok(format!("{}", recurse(std::hint::black_box(1)))),
+        // More than may be handed over, less than the guest's memory.
         How::Output => Ok("x".repeat(40 << 20)),
+        How::HugeOutput => Ok("x".repeat(100 << 20)),
         How::Flood => {
             for line in 0..200_000 {
                 log::info(&format!("line {line} of far too many"));

@@ -172,8 +172,7 @@ fn locks(state: &State) -> Vec<String> {
 fn irreversible_ran(state: &State) -> bool {
     use stepback_core::step::EffectOutcome;
     state.steps.values().flat_map(|step| &step.effects).any(|effect| {
-        !matches!(effect.outcome, EffectOutcome::Refused(_))
-            && state.is_irreversible(&effect.call, &effect.changes)
+        !matches!(effect.outcome, EffectOutcome::Refused(_)) && state.was_irreversible(effect)
     })
 }
 

@@ -62,9 +62,8 @@ pub fn resolve(
 
 /// The inputs as expressions and guests see them: a secret is a placeholder, not its reference.
 pub fn visible(manifest: &Manifest, inputs: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-    let is_secret = |name: &str| {
-        manifest.inputs.get(name).is_some_and(|spec| spec.kind == InputKind::Secret)
-    };
+    let is_secret =
+        |name: &str| manifest.inputs.get(name).is_some_and(|spec| spec.kind == InputKind::Secret);
     let show = |(name, value): (&String, &Value)| match is_secret(name) {
         true => (name.clone(), Value::String(secret_placeholder(name))),
         false => (name.clone(), value.clone()),

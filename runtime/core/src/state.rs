@@ -15,7 +15,7 @@ use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, Past, PastEffect};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an operation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +160,10 @@ pub struct State {
     pub committed: bool,
     pub downtime_started_at: Option<UnixMs>,
     pub downtime_ms: Option<u64>,
+    /// What this operation made and nobody has taken away since; a name may be used twice.
+    pub own: BTreeSet<Resource>,
+    /// The † effects that were made on nothing but what the operation owned at that moment.
+    pub own_effects: BTreeSet<CallId>,
     /// The first `before` of each resource, in the order in which they were first touched.
     pub baselines: Vec<(Resource, Facts)>,
     pub not_restored: Vec<NotRestored>,
@@ -195,6 +199,8 @@ impl Default for State {
             committed: false,
             downtime_started_at: None,
             downtime_ms: None,
+            own: BTreeSet::new(),
+            own_effects: BTreeSet::new(),
             baselines: vec![],
             not_restored: vec![],
             kept: vec![],
@@ -213,22 +219,48 @@ impl State {
         Ok(state)
     }
 
-    /// Whether this operation made the resource (its baseline is absent).
-    pub fn created(&self, resource: &Resource) -> bool {
-        if let Resource::FileSystem { volume, .. } = resource
-            && self.created(&Resource::Volume { id: volume.clone() })
-        {
-            return true;
+    /// Whether the resource, as it is there now, was made by this operation.
+    pub fn is_own(&self, resource: &Resource) -> bool {
+        match resource {
+            Resource::FileSystem { volume, .. } => {
+                self.own.contains(&Resource::Volume { id: volume.clone() })
+            }
+            named => self.own.contains(named),
         }
-        self.baselines.iter().any(|(known, facts)| known == resource && facts.is_absent())
     }
 
-    /// Whether a call has no inverse here: † on something the operation did not create itself.
+    /// Whether a call made now would have no inverse: † on something that is not the operation's.
     pub fn is_irreversible(&self, call: &Call, changes: &[Change]) -> bool {
         // What a run-once container did is unknown, whoever made the container.
         matches!(call, Call::DockerRunOnce { .. })
             || call.class() == Class::Irreversible
-                && !changes.iter().all(|change| self.created(&change.resource))
+                && !changes.iter().all(|change| self.is_own(&change.resource))
+    }
+
+    /// Whether an effect of the past has no inverse.
+    pub fn was_irreversible(&self, effect: &PastEffect) -> bool {
+        effect.call.class() == Class::Irreversible && !self.own_effects.contains(&effect.id)
+    }
+
+    pub(crate) fn note_owner(&mut self, call: &Call, changes: &[Change]) {
+        if let (Call::DockerRenameContainer { .. }, [from, to]) = (call, changes) {
+            if self.own.remove(&from.resource) {
+                self.own.insert(to.resource.clone());
+            }
+            return;
+        }
+        for change in changes {
+            match (&change.before, &change.after) {
+                (Facts::Absent, None | Some(Facts::Present(_))) => {
+                    self.own.insert(change.resource.clone());
+                }
+                (Facts::Present(_), Some(Facts::Absent)) => {
+                    self.own.remove(&change.resource);
+                }
+                (Facts::Absent, Some(Facts::Absent))
+                | (Facts::Present(_), None | Some(Facts::Present(_))) => {}
+            }
+        }
     }
 
     /// The effects whose answer is still outstanding, or `None` for a finished one.
@@ -250,7 +282,7 @@ impl State {
     }
 
     pub(crate) fn note_baseline(&mut self, resource: &Resource, before: &Facts) {
-        let made_here = matches!(resource, Resource::FileSystem { .. }) && self.created(resource);
+        let made_here = matches!(resource, Resource::FileSystem { .. }) && self.is_own(resource);
         let unnamed = matches!(resource, Resource::Created { .. });
         if unnamed || made_here || self.baselines.iter().any(|(known, _)| known == resource) {
             return;

@@ -3,6 +3,7 @@
 //! Two looks at each event: first whether the operation's status allows it ([`legal`]), then what
 //! it does to the step or operation it names. Neither has a catch-all.
 
+use crate::call::Class;
 use crate::event::{AttemptResult, Event, Record, UndoResult};
 use crate::ids::*;
 use crate::state::*;
@@ -126,6 +127,10 @@ impl State {
                 Ok(())
             }
             Event::CallStarted { id, call, token, changes } => {
+                let harmless = !self.is_irreversible(call, changes);
+                if call.class() == Class::Irreversible && harmless {
+                    self.own_effects.insert(id.clone());
+                }
                 let step = self.open_attempt(&id.of)?;
                 let index = step.effects.len();
                 let open = step.open.as_mut().ok_or("no attempt is open")?;
@@ -150,7 +155,9 @@ impl State {
                 let effect = effect.ok_or("the call was not started")?;
                 effect.outcome = outcome.clone();
                 effect.changes = changes.clone();
+                let call = effect.call.clone();
                 if !matches!(outcome, EffectOutcome::Refused(_)) {
+                    self.note_owner(&call, changes);
                     for change in changes {
                         self.note_baseline(&change.resource, &change.before);
                     }

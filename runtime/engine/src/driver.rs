@@ -341,8 +341,7 @@ impl Driver {
         let past = order.past.clone();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let own = effects.iter().filter(|effect| {
-            effect.call.class() == Class::Irreversible
-                && !state.is_irreversible(&effect.call, &effect.changes)
+            effect.call.class() == Class::Irreversible && !state.was_irreversible(effect)
         });
         AttemptPort {
             of: order.of.clone(),

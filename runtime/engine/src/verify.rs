@@ -9,7 +9,8 @@ use stepback_core::{Resource, Token};
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
 pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
     let mut observations = vec![];
-    for (resource, _) in &state.baselines {
+    // What was touched last stands in the way of what was touched before, so it comes first.
+    for (resource, _) in state.baselines.iter().rev() {
         let now = door.observe(resource).await.map_err(|failure| failure.message);
         observations.push(Observation { resource: resource.clone(), now });
     }

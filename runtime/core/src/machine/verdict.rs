@@ -71,7 +71,7 @@ impl Machine {
                 .iter()
                 .filter(|effect| effect.id.of.direction == Direction::Do)
                 .filter(|effect| !matches!(effect.outcome, EffectOutcome::Refused(_)))
-                .filter(|effect| self.state.is_irreversible(&effect.call, &effect.changes))
+                .filter(|effect| self.state.was_irreversible(effect))
                 .map(move |effect| (key, effect))
         })
     }
@@ -142,16 +142,39 @@ fn hint(resource: &Resource, before: &Facts, now: Option<&Facts>) -> String {
         (Resource::Container { host, name }, true, false) => {
             format!("on {host}: docker rm -f {name}")
         }
-        (Resource::Container { host, name }, false, false) => match before.get("running") {
-            Some(Value::Bool(true)) => format!("on {host}: docker start {name}"),
-            _ => format!("on {host}: docker inspect {name}"),
-        },
+        (Resource::Container { host, name }, false, false) => {
+            container_hint(host, name, before, now)
+        }
         (Resource::DockerVolume { host, name }, true, false) => {
             format!("on {host}: docker volume rm {name}")
         }
         (_, false, true) => format!("{resource} is gone: make it anew as it was ({before})"),
         _ => format!("look at {resource}; it was: {before}"),
     }
+}
+
+fn container_hint(host: &str, name: &str, before: &Facts, now: &Facts) -> String {
+    let differs = |fact: &str| before.get(fact) != now.get(fact);
+    let mut commands = vec![];
+    if let Some(Value::String(restart)) = before.get("restart")
+        && differs("restart")
+    {
+        commands.push(format!("docker update --restart {restart} {name}"));
+    }
+    match before.get("running") {
+        Some(Value::Bool(true)) if differs("running") => {
+            commands.push(format!("docker start {name}"));
+        }
+        Some(Value::Bool(false)) if differs("running") => {
+            commands.push(format!("docker stop {name}"));
+        }
+        _ => {}
+    }
+    let shape = ["image", "digest", "env", "mounts", "ports", "command"];
+    if commands.is_empty() || shape.into_iter().any(differs) {
+        commands.insert(0, format!("docker inspect {name}"));
+    }
+    format!("on {host}: {}", commands.join(" && "))
 }
 
 fn attachment_hint(volume: &str, before: &Facts, now: &Facts) -> String {
