@@ -127,7 +127,7 @@ fn misbehave(input: &MisbehaveInput) -> Result<String, Failure> {
         }
         How::Recurse => Ok(format!("{}", recurse(std::hint::black_box(1)))),
         // More than may be handed over, less than the guest's memory.
-        How::Output => Ok("x".repeat(40 << 20)),
+        How::Output => Ok("x".repeat(12 << 20)),
         How::HugeOutput => Ok("x".repeat(100 << 20)),
         How::Flood => {
             for line in 0..200_000 {

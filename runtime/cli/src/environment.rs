@@ -27,11 +27,20 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
     Ok(Arc::new(Sqlite::open(&config.state)?))
 }
 
-/// The sandbox, with its cache in the state directory.
+/// The sandbox, with its cache of compiled plugins.
 pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
-    let cache_dir = Some(config.state.join("cache"));
+    let cache_dir = Some(cache_dir(config));
     let runtime = Runtime::new(RuntimeConfig { cache_dir, ..RuntimeConfig::default() });
     runtime.map(Arc::new).map_err(|error| CliError::Internal(error.to_string()))
+}
+
+/// Where compiled plugins are kept: with the user's other caches, for all state directories.
+fn cache_dir(config: &Config) -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    from("STEPBACK_CACHE")
+        .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("stepback")))
+        .or_else(|| from("HOME").map(|home| home.join(".cache/stepback")))
+        .unwrap_or_else(|| config.state.join("cache"))
 }
 
 /// The environment's provider, with the faults asked for.

@@ -35,7 +35,9 @@ pub enum SettleMode {
 }
 
 macro_rules! calls {
-    ($($variant:ident $name:literal { $($(#[$attr:meta])* $field:ident : $type:ty),* $(,)? }),+ $(,)?) => {
+    ($($variant:ident $name:literal {
+        $($(#[$attr:meta])* $field:ident : $type:ty),* $(,)?
+    }),+ $(,)?) => {
         /// One host call with its arguments.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "function", content = "arguments")]
@@ -94,7 +96,9 @@ pub struct Mount {
 calls! {
     Ec2Describe "ec2.describe" { instance: InstanceId },
     Ec2Find "ec2.find" { tags: Tags },
-    Ec2RunInstance "ec2.run-instance" { image: String, instance_type: String, zone: String, tags: Tags },
+    Ec2RunInstance "ec2.run-instance" {
+        image: String, instance_type: String, zone: String, tags: Tags,
+    },
     Ec2Start "ec2.start" { instance: InstanceId },
     Ec2Stop "ec2.stop" { instance: InstanceId },
     Ec2Terminate "ec2.terminate" { instance: InstanceId },
@@ -104,7 +108,9 @@ calls! {
     Ec2Untag "ec2.untag" { instance: InstanceId, key: String },
     EbsDescribe "ebs.describe" { volume: VolumeId },
     EbsFind "ebs.find" { tags: Tags },
-    EbsCreateVolume "ebs.create-volume" { zone: String, size_gib: u32, volume_type: String, snapshot: Option<SnapshotId>, tags: Tags },
+    EbsCreateVolume "ebs.create-volume" {
+        zone: String, size_gib: u32, volume_type: String, snapshot: Option<SnapshotId>, tags: Tags,
+    },
     EbsDeleteVolume "ebs.delete-volume" { volume: VolumeId },
     EbsAttach "ebs.attach" { volume: VolumeId, instance: InstanceId, device: String },
     EbsDetach "ebs.detach" { volume: VolumeId, instance: InstanceId },
@@ -117,27 +123,45 @@ calls! {
     EbsWaitSnapshot "ebs.wait-snapshot" { snapshot: SnapshotId, timeout_ms: u64 },
     EbsTag "ebs.tag" { volume: VolumeId, key: String, value: String },
     EbsUntag "ebs.untag" { volume: VolumeId, key: String },
-    DockerInspectContainer "docker.inspect-container" { host: InstanceId, container: ContainerName },
+    DockerInspectContainer "docker.inspect-container" {
+        host: InstanceId, container: ContainerName,
+    },
     DockerListContainers "docker.list-containers" { host: InstanceId },
     DockerInspectImage "docker.inspect-image" { host: InstanceId, image: ImageRef },
     DockerInspectVolume "docker.inspect-volume" { host: InstanceId, volume: DockerVolumeName },
     DockerFileSystem "docker.filesystem" { host: InstanceId, volume: VolumeId },
     DockerPullImage "docker.pull-image" { host: InstanceId, image: ImageRef },
-    DockerCreateContainer "docker.create-container" { host: InstanceId, container: ContainerName, spec: ContainerSpec },
+    DockerCreateContainer "docker.create-container" {
+        host: InstanceId, container: ContainerName, spec: ContainerSpec,
+    },
     DockerStartContainer "docker.start-container" { host: InstanceId, container: ContainerName },
-    DockerStopContainer "docker.stop-container" { host: InstanceId, container: ContainerName, grace_ms: u64 },
-    DockerRenameContainer "docker.rename-container" { host: InstanceId, container: ContainerName, to: ContainerName },
-    DockerUpdateContainer "docker.update-container" { host: InstanceId, container: ContainerName, restart: String },
+    DockerStopContainer "docker.stop-container" {
+        host: InstanceId, container: ContainerName, grace_ms: u64,
+    },
+    DockerRenameContainer "docker.rename-container" {
+        host: InstanceId, container: ContainerName, to: ContainerName,
+    },
+    DockerUpdateContainer "docker.update-container" {
+        host: InstanceId, container: ContainerName, restart: String,
+    },
     DockerRemoveContainer "docker.remove-container" { host: InstanceId, container: ContainerName },
     DockerRemoveImage "docker.remove-image" { host: InstanceId, image: ImageRef },
-    DockerWaitHealthy "docker.wait-healthy" { host: InstanceId, container: ContainerName, timeout_ms: u64 },
+    DockerWaitHealthy "docker.wait-healthy" {
+        host: InstanceId, container: ContainerName, timeout_ms: u64,
+    },
     DockerWaitDevice "docker.wait-device" { host: InstanceId, volume: VolumeId, timeout_ms: u64 },
-    DockerWaitUnmounted "docker.wait-unmounted" { host: InstanceId, volume: VolumeId, timeout_ms: u64 },
+    DockerWaitUnmounted "docker.wait-unmounted" {
+        host: InstanceId, volume: VolumeId, timeout_ms: u64,
+    },
     DockerLogs "docker.logs" { host: InstanceId, container: ContainerName, tail_lines: u32 },
     DockerRunOnce "docker.run-once" { host: InstanceId, spec: ContainerSpec, timeout_ms: u64 },
-    DockerCreateVolume "docker.create-volume" { host: InstanceId, volume: DockerVolumeName, options: BTreeMap<String, String> },
+    DockerCreateVolume "docker.create-volume" {
+        host: InstanceId, volume: DockerVolumeName, options: BTreeMap<String, String>,
+    },
     DockerRemoveVolume "docker.remove-volume" { host: InstanceId, volume: DockerVolumeName },
-    DockerMakeFileSystem "docker.make-filesystem" { host: InstanceId, volume: VolumeId, filesystem_type: String },
+    DockerMakeFileSystem "docker.make-filesystem" {
+        host: InstanceId, volume: VolumeId, filesystem_type: String,
+    },
     DockerGrowFileSystem "docker.grow-filesystem" { host: InstanceId, volume: VolumeId },
     EffectsReverse "effects.reverse" { effect: String },
     ClockNow "clock.now" {},

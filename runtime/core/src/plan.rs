@@ -1,4 +1,5 @@
-//! The plan: a manifest that fits its plugins, with its graph, its window and its point of no return.
+//! The plan: a manifest that fits its plugins, with its graph, its window and its point of no
+//! return.
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
 use crate::expr;

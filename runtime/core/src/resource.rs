@@ -116,7 +116,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// The facts that count of one resource at one moment; a resource that is not there has one: absent.
+/// The facts that count of one resource at one moment; one that is not there is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Facts {

@@ -115,21 +115,19 @@ fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             }),
             None => unread(main, "type"),
         },
-        Call::Ec2Tag { instance, key, .. } | Call::Ec2Untag { instance, key } => {
-            match tag(&main.before, key) {
-                Some(value) => {
-                    one(Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value })
-                }
-                None => one(Call::Ec2Untag { instance: instance.clone(), key: key.clone() }),
-            }
+        Call::Ec2Tag { instance: id, key, .. } | Call::Ec2Untag { instance: id, key } => {
+            let (instance, key) = (id.clone(), key.clone());
+            one(match tag(&main.before, &key) {
+                Some(value) => Call::Ec2Tag { instance, key, value },
+                None => Call::Ec2Untag { instance, key },
+            })
         }
-        Call::EbsTag { volume, key, .. } | Call::EbsUntag { volume, key } => {
-            match tag(&main.before, key) {
-                Some(value) => {
-                    one(Call::EbsTag { volume: volume.clone(), key: key.clone(), value })
-                }
-                None => one(Call::EbsUntag { volume: volume.clone(), key: key.clone() }),
-            }
+        Call::EbsTag { volume: id, key, .. } | Call::EbsUntag { volume: id, key } => {
+            let (volume, key) = (id.clone(), key.clone());
+            one(match tag(&main.before, &key) {
+                Some(value) => Call::EbsTag { volume, key, value },
+                None => Call::EbsUntag { volume, key },
+            })
         }
         Call::EbsAttach { volume, instance, .. } => {
             one(Call::EbsDetach { volume: volume.clone(), instance: instance.clone() })

@@ -79,11 +79,10 @@ impl Job {
         let manifest = manifest::parse(&request.manifest_name, &request.manifest)
             .map_err(Refusal::Mistakes)?;
         let (runtime, source) = (&*deps.runtime, &*deps.plugins);
-        let (offers, plugins) =
-            load(runtime, source, &manifest, &request.base_dir).await.map_err(Refusal::Mistakes)?;
         let inputs = inputs::resolve(&manifest, &request.inputs);
-        let plan = match (Plan::new(manifest, &offers), inputs) {
-            (Ok(plan), Ok(inputs)) => (plan, inputs),
+        let planned = load(runtime, source, manifest, &request.base_dir).await;
+        let ((plan, plugins), inputs) = match (planned, inputs) {
+            (Ok(planned), Ok(inputs)) => (planned, inputs),
             (Err(mut mistakes), Err(more)) => {
                 mistakes.list.extend(more.list);
                 return Err(Refusal::Mistakes(mistakes));
@@ -92,7 +91,6 @@ impl Job {
                 return Err(Refusal::Mistakes(mistakes));
             }
         };
-        let (plan, inputs) = plan;
         Self::with_secrets(deps, plan, plugins, inputs, request.environment.clone())
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })
     }
@@ -226,37 +224,48 @@ pub async fn validate(
     base_dir: &Path,
 ) -> Result<Plan, Diagnostics> {
     let manifest = manifest::parse(name, text)?;
-    let (offers, _) = load(runtime, source, &manifest, base_dir).await?;
-    Plan::new(manifest, &offers)
+    load(runtime, source, manifest, base_dir).await.map(|(plan, _)| plan)
 }
 
+/// Load a manifest's plugins and hold it against them.
 async fn load(
     runtime: &Runtime,
     source: &dyn PluginSource,
-    manifest: &Manifest,
+    manifest: Manifest,
     base_dir: &Path,
-) -> Result<(Offers, BTreeMap<String, Loaded>), Diagnostics> {
+) -> Result<(Plan, BTreeMap<String, Loaded>), Diagnostics> {
     let mut found: Vec<Diagnostic> = vec![];
     let mut offers = Offers::new();
     let mut plugins: BTreeMap<String, Loaded> = BTreeMap::new();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut unusable = std::collections::BTreeSet::new();
     for step in &manifest.steps {
-        if !seen.insert(step.uses.plugin()) {
+        let name = step.uses.plugin();
+        if plugins.contains_key(name) || !unusable.insert(name) {
             continue;
         }
         match load_one(runtime, source, step, base_dir).await {
             Ok((infos, loaded)) => {
-                offers.insert(step.uses.plugin().to_owned(), infos);
-                plugins.insert(step.uses.plugin().to_owned(), loaded);
+                unusable.remove(name);
+                offers.insert(name.to_owned(), infos);
+                plugins.insert(name.to_owned(), loaded);
             }
             Err(mistake) => found.push(mistake),
         }
     }
-    if found.is_empty() {
-        return Ok((offers, plugins));
-    }
+    let spans = manifest.steps.iter().filter(|step| unusable.contains(step.uses.plugin()));
+    let told: Vec<_> = spans.map(|step| step.spans.uses.clone()).collect();
     let (name, text) = (manifest.name.clone(), manifest.text.clone());
-    Err(Diagnostics { name, text, list: found })
+    match Plan::new(manifest, &offers) {
+        Ok(plan) if found.is_empty() => Ok((plan, plugins)),
+        planned => {
+            // That a plugin is not there was told with its reason above.
+            let more = planned.err().map_or(vec![], |mistakes| mistakes.list);
+            let is_told = |one: &Diagnostic| one.span.as_ref().is_some_and(|at| told.contains(at));
+            found.extend(more.into_iter().filter(|one| !is_told(one)));
+            found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
+            Err(Diagnostics { name, text, list: found })
+        }
+    }
 }
 
 async fn load_one(

@@ -55,7 +55,10 @@ fn text(view: &OperationView, id: OperationId, state: &State) -> String {
     }
     let mut rows = table(&["step", "uses", "phase", "status", "attempts", "error"]);
     for step in &view.steps {
-        let error = step.error.as_ref().map(|error| error.message.clone());
+        let error = step.error.as_ref().map(|error| match &error.code {
+            Some(code) => format!("[{code}] {}", error.message),
+            None => error.message.clone(),
+        });
         rows.add_row([
             step.id.clone(),
             step.uses.clone().unwrap_or_default(),

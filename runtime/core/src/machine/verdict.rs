@@ -177,6 +177,23 @@ fn container_hint(host: &str, name: &str, before: &Facts, now: &Facts) -> String
     format!("on {host}: {}", commands.join(" && "))
 }
 
+fn tag_hints(id: &str, before: &Facts, now: &Facts) -> Vec<String> {
+    let tags = |facts: &Facts| match facts.get("tags") {
+        Some(Value::Object(tags)) => tags.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let (was, is) = (tags(before), tags(now));
+    let surplus = is.keys().filter(|key| !was.contains_key(*key));
+    let surplus =
+        surplus.map(|key| format!("aws ec2 delete-tags --resources {id} --tags 'Key={key}'"));
+    let lost = was.iter().filter(|(key, value)| is.get(*key) != Some(value));
+    let lost = lost.map(|(key, value)| {
+        let value = value.as_str().unwrap_or_default();
+        format!("aws ec2 create-tags --resources {id} --tags 'Key={key},Value={value}'")
+    });
+    surplus.chain(lost).collect()
+}
+
 fn attachment_hint(volume: &str, before: &Facts, now: &Facts) -> String {
     let attachments = |facts: &Facts| match facts.get("attachments") {
         Some(Value::Array(list)) => list.clone(),
@@ -196,7 +213,8 @@ fn attachment_hint(volume: &str, before: &Facts, now: &Facts) -> String {
             "aws ec2 attach-volume --volume-id {volume} --instance-id {instance} --device {device}"
         )
     });
-    let commands: Vec<String> = detach.chain(attach).collect();
+    let commands: Vec<String> =
+        detach.chain(attach).chain(tag_hints(volume, before, now)).collect();
     if commands.is_empty() {
         format!("aws ec2 describe-volumes --volume-ids {volume}")
     } else {

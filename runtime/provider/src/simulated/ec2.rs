@@ -6,6 +6,7 @@ use super::read::{
 };
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
 use serde_json::Value;
+use stepback_core::call::Tags;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, VolumeId};
 
 type Answer = Result<Value, Failure>;
@@ -27,19 +28,7 @@ fn volume_mut<'a>(world: &'a mut World, id: &VolumeId) -> Result<&'a mut Volume,
 pub(super) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -> Answer {
     match call {
         Call::Ec2RunInstance { instance_type, zone, tags, .. } => {
-            let id = world.new_id("i");
-            let made = Instance {
-                state: "running".into(),
-                instance_type: instance_type.clone(),
-                zone: zone.clone(),
-                private_ip: None,
-                tags: tags.clone(),
-                stamp: Some(token.0.clone()),
-            };
-            let answer = instance_json(&id, &made);
-            world.engines.entry(id.clone()).or_default();
-            world.instances.insert(id, made);
-            Ok(answer)
+            Ok(run_instance(world, instance_type, zone, tags, token))
         }
         Call::Ec2Start { instance } => set_state(world, instance, "running"),
         Call::Ec2Stop { instance } => set_state(world, instance, "stopped"),
@@ -98,6 +87,28 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
         Call::EbsDeleteSnapshot { snapshot } => delete_snapshot(world, snapshot),
         other => Err(misplaced(other)),
     }
+}
+
+fn run_instance(
+    world: &mut World,
+    instance_type: &str,
+    zone: &str,
+    tags: &Tags,
+    token: &Token,
+) -> Value {
+    let id = world.new_id("i");
+    let made = Instance {
+        state: "running".into(),
+        instance_type: instance_type.to_owned(),
+        zone: zone.to_owned(),
+        private_ip: None,
+        tags: tags.clone(),
+        stamp: Some(token.0.clone()),
+    };
+    let answer = instance_json(&id, &made);
+    world.engines.entry(id.clone()).or_default();
+    world.instances.insert(id, made);
+    answer
 }
 
 /// Start and stop; the wrong state is refused, the wanted one is already done

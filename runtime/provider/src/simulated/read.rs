@@ -142,8 +142,10 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
         }
         Call::DockerInspectVolume { host, volume: name } => {
             let found = engine(world, host.as_str())?.volumes.get(name.as_str());
-            let volume = |v: &super::world::DockerVolume| json!({ "name": name, "driver": "local", "options": v.options });
-            Ok(found.map_or(Value::Null, volume))
+            Ok(found.map_or(
+                Value::Null,
+                |volume| json!({ "name": name, "driver": "local", "options": volume.options }),
+            ))
         }
         Call::DockerFileSystem { host, volume } => file_system(world, host.as_str(), volume),
         Call::DockerLogs { host, container: name, .. } => {

@@ -1,0 +1,142 @@
+//! Input that can't be taken: exit 2, a place or a name, what to do, and nothing changed.
+
+use crate::harness::{Place, operation};
+
+/// A manifest with these steps.
+fn manifest(steps: &str) -> String {
+    format!("schema = 1\n\n[operation]\nname = \"bad\"\n\n{steps}")
+}
+
+const SLEEP: &str = "[[steps]]\nid = \"a\"\nuses = \"core/sleep\"\nwith = { duration = \"1ms\" }\n";
+
+fn step(id: &str, rest: &str) -> String {
+    format!("[[steps]]\nid = \"{id}\"\n{rest}\n")
+}
+
+#[track_caller]
+fn refused(place: &Place, text: impl AsRef<[u8]>, said: &[&str]) {
+    let before = place.untouched();
+    let path = place.write("bad.toml", text);
+    let mut ran = place.run(&["run", &path]).exits(2);
+    for piece in said {
+        ran = ran.says(piece);
+    }
+    assert_eq!(place.facts(), before);
+    assert!(place.world().effects.is_empty(), "an effect was made");
+}
+
+#[test]
+fn mistakes_of_a_manifest_are_shown_at_their_places() {
+    let place = Place::new();
+    let sleep = "uses = \"core/sleep\"\nwith = { duration = \"1ms\" }";
+    let window = format!(
+        "{}{}{}",
+        step("a", &format!("{sleep}\nphase = \"downtime\"")),
+        step("b", sleep),
+        step("c", &format!("{sleep}\nphase = \"downtime\"")),
+    );
+    let cycle = format!(
+        "{}{}",
+        step("a", &format!("{sleep}\nneeds = [\"b\"]")),
+        step("b", &format!("{sleep}\nneeds = [\"a\"]")),
+    );
+    let delete = "uses = \"ebs/delete-volume\"\nwith = { volume = \"vol-db-main\" }";
+    let later = "uses = \"core/assert\"\nwith = { condition = \"{{ 1 / 0 }}\", message = \"m\" }";
+    let table: Vec<(String, Vec<&str>)> = vec![
+        (step("a", "uses = \"core/slep\""), vec!["bad.toml:8", "did you mean `sleep`?"]),
+        (step("a", "uses = \"coer/sleep\""), vec!["bad.toml:8", "did you mean `core`?"]),
+        (format!("{SLEEP}needs = [\"x\"]\n"), vec!["bad.toml:10", "`x`"]),
+        (cycle, vec!["bad.toml:", "a", "b"]),
+        (window, vec!["bad.toml:", "downtime"]),
+        (step("a", delete), vec!["bad.toml:8", "irreversible = "]),
+        (step("a", "uses = \"core/sleep\"\nwith = { duration = [] }"), vec!["bad.toml:9", "fit"]),
+        (step("a", "uses = \"core/sleep\"\nwith = { for = \"1s\" }"), vec!["bad.toml:9", "`for`"]),
+        (step("a", later), vec!["step `a`", "the expression `1 / 0` fails"]),
+        (step("a", "uses = \"core/sleep\"\nwith = { duration = \"{{ \" }"), vec!["bad.toml:9"]),
+        (
+            step("a", "uses = \"core/sleep\"\nwith = { duration = \"{{ inputs.nope }}\" }"),
+            vec!["bad.toml:9", "nope"],
+        ),
+    ];
+    for (steps, said) in table {
+        let said: Vec<&str> = said.into_iter().map(|s| s.trim_start_matches("bad.toml")).collect();
+        refused(&place, manifest(&steps), &said);
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_shown_at_once() {
+    let place = Place::new();
+    let steps = format!("{}{}", step("a", "uses = \"core/slep\""), step("b", "uses = \"x/y\""));
+    refused(&place, manifest(&steps), &["did you mean `sleep`?", "there is no plugin `x`"]);
+}
+
+#[test]
+fn inputs_are_checked() {
+    let place = Place::new();
+    let before = place.untouched();
+    let flagship = operation("redeploy-database");
+    for (given, said) in [
+        ("databas=main", "did you mean `database`?"),
+        ("database=Main", "does not match the pattern"),
+        ("database", "is not NAME=VALUE"),
+    ] {
+        place.run(&["run", &flagship, "-i", given]).exits(2).says(said);
+    }
+    let resize = operation("resize-database-volume");
+    place.run(&["run", &resize, "-i", "size_gib=large"]).exits(2).says("must be an integer");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn secrets_must_be_given_as_references() {
+    let place = Place::new();
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"s\"\n[inputs]\n\
+         password = {{ type = \"secret\" }}\n{SLEEP}"
+    );
+    let path = place.write("s.toml", text);
+    place.run(&["run", &path]).exits(2).says("input `password` is missing").says("env:NAME");
+    let value = place.run(&["run", &path, "-i", "password=hunter2"]).exits(2);
+    assert!(!value.stderr.contains("hunter2"), "{}", value.stderr);
+    place.run(&["run", &path, "-i", "password=env:NO_SUCH"]).exits(2).says("NO_SUCH is not set");
+}
+
+#[test]
+fn files_that_are_no_manifests_are_told_so() {
+    let place = Place::new();
+    refused(&place, "this is not = = TOML", &["not TOML"]);
+    refused(&place, [0xff, 0xfe, 0x00], &["is not UTF-8"]);
+    refused(&place, vec![b'#'; 100 << 20], &["is larger than"]);
+    refused(&place, "", &["schema"]);
+    let dir = place.path("dir.toml");
+    std::fs::create_dir(&dir).expect("a directory");
+    place.run(&["run", &dir.display().to_string()]).exits(2).says("is a directory");
+    place.run(&["run", "nowhere.toml"]).exits(2).says("nowhere.toml can't be read");
+}
+
+#[test]
+fn the_configuration_is_checked_too() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    for (text, said) in [
+        ("[environments.prod]\nprovider = \"awz\"\n", "there is no provider `awz`"),
+        ("[environmints]\n", "unknown field"),
+        ("[plugins.\"./x.wasm\"]\ngrants = [\"ebz\"]\n", "did you mean `ebs`?"),
+        ("state = = 1", "stepback.toml"),
+    ] {
+        place.write("stepback.toml", text);
+        place.run(&["run", &backup]).exits(2).says(said);
+    }
+    place.write("stepback.toml", "[environments.staging]\nprovider = \"simulated\"\n");
+    place.run(&["run", &backup, "-e", "stagin"]).exits(2).says("did you mean `staging`?");
+    place.run(&["run", &backup, "-e", "staging"]).exits(0);
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_exit_2() {
+    let place = Place::new();
+    place.run(&["rum"]).exits(2).says("run");
+    place.run(&["run"]).exits(2).says("MANIFEST");
+    place.run(&["--help"]).exits(0).says("rolled back");
+}

@@ -1,0 +1,157 @@
+//! `--inject`: whatever call fails, everything is put back, and the last word is true.
+
+use crate::harness::{Place, component, operation};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+#[test]
+fn a_refused_attach_is_rolled_back_and_the_world_is_as_before() {
+    let place = Place::new();
+    let before = place.untouched();
+    let flagship = operation("redeploy-database");
+    let ran = place.run(&["run", &flagship, "--inject", "ebs.attach=refuse"]).exits(3);
+    ran.says("verdict: restored");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn a_lost_answer_is_settled_by_asking_the_world() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    place.run(&["run", &flagship, "--inject", "ebs.attach=lost"]).exits(0);
+    let world = place.world();
+    assert_eq!(world.volumes["vol-db-main"].attachments.len(), 1);
+    let attached = world.effects.values().filter(|made| made.function == "ebs.attach");
+    let times: Vec<u32> = attached.map(|made| made.times).collect();
+    assert_eq!(times, [1], "the volume was attached exactly once");
+}
+
+#[test]
+fn an_undo_that_fails_is_named_with_what_to_do_and_the_others_are_done() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let ran = place.run(&[
+        "run",
+        &flagship,
+        "--inject",
+        "docker.start-container=refuse",
+        "--inject",
+        "undo:ebs.attach=refuse",
+    ]);
+    let ran = ran.exits(5).says("verdict: incomplete").says("ebs:volume/vol-db-main");
+    ran.says("aws ec2 attach-volume --volume-id vol-db-main --instance-id i-db-1");
+    let shown = place.show(1);
+    let status = |id: &str| {
+        let steps = shown["steps"].as_array().expect("steps");
+        steps.iter().find(|step| step["id"] == id).map(|step| step["status"].clone())
+    };
+    assert_eq!(status("detach"), Some("undo-failed".into()));
+    for undone in ["attach", "create-new", "docker-volume"] {
+        assert_eq!(status(undone), Some("undone".into()), "{undone}");
+    }
+    assert_eq!(shown["locks"], serde_json::json!(["database/main"]), "the locks are kept");
+    let next = place.run(&["run", &flagship]).exits(2);
+    next.says("held by operation 1, whose rollback is incomplete");
+}
+
+#[test]
+fn an_undo_that_lies_is_found_out() {
+    let place = Place::new();
+    std::fs::copy(component("testing"), place.path("t.wasm")).expect("the build made it");
+    let manifest = place.write(
+        "lie.toml",
+        r#"
+schema = 1
+[operation]
+name = "lie"
+[[steps]]
+id = "tag"
+uses = "./t.wasm#lying-undo"
+with = { volume = "vol-db-main", key = "owner", value = "nobody" }
+[[steps]]
+id = "fail"
+uses = "./t.wasm#fail"
+with = { message = "on purpose" }
+"#,
+    );
+    let ran = place.run(&["run", &manifest, "--grant", "./t.wasm=ebs"]).exits(5);
+    ran.says("verdict: incomplete").says("not restored: ebs:volume/vol-db-main");
+    let lost = &place.show(1)["not_restored"][0];
+    assert_eq!(lost["resource"], "ebs:volume/vol-db-main");
+    assert_eq!(lost["before"]["tags"], serde_json::json!({ "database": "main" }));
+    assert_eq!(lost["now"]["tags"]["owner"], "nobody");
+    let command = "aws ec2 delete-tags --resources vol-db-main --tags 'Key=owner'";
+    assert_eq!(lost["hint"], command);
+}
+
+/// The effects that a run to success makes before its commit point, each with how many times.
+fn effects_of(operation_name: &str) -> BTreeMap<String, u32> {
+    let place = Place::new();
+    let ran = place.run(&["run", &operation(operation_name), "--json"]).exits(0);
+    let mut effects = BTreeMap::new();
+    for line in ran.json_lines() {
+        let record: &Value = &line["record"];
+        match record["event"].as_str() {
+            Some("committed") => break,
+            Some("call-started") => {
+                let function = record["call"]["function"].as_str().expect("a function");
+                *effects.entry(function.to_owned()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    effects
+}
+
+/// Every effect of the operation is refused once, and lost once.
+fn sweep(operation_name: &str) -> usize {
+    let mut cases = 0;
+    for (function, uses) in effects_of(operation_name) {
+        for nth in 1..=uses {
+            let place = Place::new();
+            let before = place.untouched();
+            let fault = format!("{function}#{nth}=refuse");
+            let ran = place.run(&["run", &operation(operation_name), "--inject", &fault]);
+            ran.exits(3).says("verdict: restored");
+            assert_eq!(place.facts(), before, "{operation_name} with {fault}");
+
+            let place = Place::new();
+            let fault = format!("{function}#{nth}=lost");
+            place.run(&["run", &operation(operation_name), "--inject", &fault]).exits(0);
+            let twice = place.world().effects.values().filter(|made| made.times != 1).count();
+            assert_eq!(twice, 0, "{operation_name} with {fault}: an effect took place twice");
+            cases += 2;
+        }
+    }
+    cases
+}
+
+#[test]
+fn every_effect_of_every_shipped_operation_may_be_refused_or_lost() {
+    let shipped = [
+        ("redeploy-database", 8),
+        ("resize-database-volume", 13),
+        ("restart-database", 4),
+        ("backup-database", 1),
+        ("provision-database", 6),
+        ("deprovision-database", 4),
+    ];
+    for (name, effects_min) in shipped {
+        let cases = sweep(name);
+        assert!(cases >= 2 * effects_min, "{name}: only {cases} cases");
+    }
+}
+
+#[test]
+fn faults_that_make_no_sense_are_told_so() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    for (fault, hint) in [
+        ("ebs.atach=refuse", "did you mean `ebs.attach`?"),
+        ("ebs.attach=explode", "there is no fault `explode`"),
+        ("ebs.attach", "is not CALL[#N]=FAULT"),
+        ("ebs.attach#0=refuse", "must be a number from 1"),
+    ] {
+        place.run(&["run", &backup, "--inject", fault]).exits(2).says(hint);
+    }
+}

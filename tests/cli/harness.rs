@@ -1,0 +1,189 @@
+//! Runs the program in a state directory of its own, and reads the simulated world behind it.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use stepback_provider::simulated::world::World;
+use tempfile::TempDir;
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A shipped operation.
+pub fn operation(name: &str) -> String {
+    root().join("operations").join(format!("{name}.toml")).display().to_string()
+}
+
+/// A component that the build made, by its plugin's name.
+pub fn component(name: &str) -> PathBuf {
+    root().join("plugins/target").join(format!("{name}.component.wasm"))
+}
+
+/// What a run of the program said.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Assert the exit code, and show everything if it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Assert that it said this, on either stream.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let said = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(said, "`{text}` is not in\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Stdout as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in\n{}\n{}", self.stdout, self.stderr))
+    }
+
+    /// Stdout as one JSON value a line.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line);
+        self.stdout.lines().map(|line| parse(line).expect("each line is JSON")).collect()
+    }
+}
+
+/// A state directory, and files beside it.
+pub struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { dir: TempDir::new().expect("a temporary directory") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Write a file in the place; gives its path.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).expect("a file in a temporary directory");
+        path.display().to_string()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stepback"));
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env("STEPBACK_STATE", self.path("state"))
+            // One for all tests, so that each plugin is compiled once.
+            .env("STEPBACK_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+            .env_remove("STEPBACK_CONFIG")
+            .env_remove("STEPBACK_ENVIRONMENT")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Run the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().expect("the program starts");
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Start the program; it says what it says into files of the place.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let file = |name| std::fs::File::create(self.path(name)).expect("a file");
+        let child = self
+            .command(arguments)
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .expect("the program starts");
+        Running { child, stdout: self.path("stdout"), stderr: self.path("stderr") }
+    }
+
+    /// The simulated world of `local`.
+    #[track_caller]
+    pub fn world(&self) -> World {
+        let path = self.path("state/worlds/local/world.json");
+        let text = std::fs::read_to_string(path).expect("there is a world");
+        serde_json::from_str(&text).expect("the world is a world")
+    }
+
+    /// The facts of the world that a rollback must bring back.
+    #[track_caller]
+    pub fn facts(&self) -> String {
+        self.world().restorable()
+    }
+
+    /// Make the world without changing anything, and give its facts.
+    #[track_caller]
+    pub fn untouched(&self) -> String {
+        self.run(&["plan", &operation("backup-database")]).exits(0);
+        self.facts()
+    }
+
+    /// `show ID --json`.
+    #[track_caller]
+    pub fn show(&self, id: u64) -> Value {
+        self.run(&["show", &id.to_string(), "--json"]).exits(0).json()
+    }
+}
+
+/// A program that runs.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Running {
+    /// Wait until it has said this on stderr.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        // Bounded by what a person would wait; no assertion rests on the time.
+        for _ in 0..600 {
+            let said = std::fs::read_to_string(&self.stderr).unwrap_or_default();
+            if said.contains(text) {
+                return;
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("it ended ({status}) before it said `{text}`:\n{said}");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        // A test that fails leaves nothing behind.
+        let _ = self.child.kill();
+        panic!("it never said `{text}`");
+    }
+
+    /// Send it a signal, `INT` or `TERM`.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(status.expect("kill can be run").success(), "the signal was not sent");
+    }
+
+    /// Wait for its end.
+    pub fn ends(mut self) -> Ran {
+        let status = self.child.wait().expect("it ends");
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        Ran { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
+    }
+}

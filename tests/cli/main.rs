@@ -1,0 +1,13 @@
+//! The program, run as a process: what a person at a terminal or a CI job sees.
+//!
+//! One file a subject. State is in a directory of its own for each test, the world is the
+//! shipped demo world, and what is asserted is exit codes, outputs and the world itself.
+
+mod bad_input;
+mod broken_plugins;
+mod faults;
+mod harness;
+mod interrupts;
+mod misbehaviour;
+mod run;
+mod story;

@@ -1,0 +1,172 @@
+//! Style is a test: the rooms' walls, the length of files, functions and lines, unused fixtures.
+//!
+//! Each rule is a function over a text, so that it can be shown to fail (see the last tests).
+
+use std::path::{Path, PathBuf};
+use syn::spanned::Spanned;
+use syn::visit::Visit;
+
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+const LINE_COLUMNS_MAX: usize = 100;
+
+/// What each room must not depend on (DESIGN 3); a crate's name or the beginning of one.
+const WALLS: [(&str, &[&str]); 5] = [
+    ("runtime/core", &["tokio", "wasmtime", "rusqlite", "jiff", "getrandom", "rand", "stepback-"]),
+    ("runtime/journal", &["wasmtime", "stepback-wasm", "stepback-provider", "stepback-engine"]),
+    (
+        "runtime/provider",
+        &["wasmtime", "rusqlite", "stepback-journal", "stepback-wasm", "stepback-engine"],
+    ),
+    ("runtime/wasm", &["rusqlite", "stepback-provider", "stepback-journal", "stepback-engine"]),
+    ("runtime/engine", &["wasmtime", "rusqlite", "clap", "miette", "comfy-table"]),
+];
+
+/// What `runtime/core` must not reach for in the standard library.
+const CORE_NEVER: [&str; 6] =
+    ["std::fs", "std::net", "std::time::", "std::thread", "std::process", "std::env"];
+
+/// The only concrete stores and providers, which the engine must not name.
+const ENGINE_NEVER: [&str; 3] = ["Sqlite", "Simulated", "println!"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn collect(dir: &Path, extension: &str, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a directory of the repository") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                collect(&path, extension, files);
+            }
+        } else if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+}
+
+fn files(dirs: &[&str], extension: &str) -> Vec<(String, String)> {
+    let mut found = vec![];
+    for dir in dirs {
+        collect(&root().join(dir), extension, &mut found);
+    }
+    assert!(!found.is_empty(), "nothing to look at");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("a text");
+        (path.display().to_string(), text)
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn sources() -> Vec<(String, String)> {
+    files(&["runtime", "plugins", "tests"], "rs")
+}
+
+fn long_files(name: &str, text: &str) -> Option<String> {
+    let lines = text.lines().count();
+    (lines > FILE_LINES_MAX).then(|| format!("{name} has {lines} lines"))
+}
+
+fn wide_lines(name: &str, text: &str) -> Vec<String> {
+    let wide = |(_, line): &(usize, &str)| line.chars().count() > LINE_COLUMNS_MAX;
+    let lines = text.lines().enumerate().filter(wide);
+    lines.map(|(index, _)| format!("{name}:{} is too wide", index + 1)).collect()
+}
+
+struct Functions<'a> {
+    file: &'a str,
+    long: Vec<String>,
+}
+
+impl Functions<'_> {
+    fn look(&mut self, name: &syn::Ident, block: proc_macro2::Span) {
+        let lines = block.end().line - block.start().line + 1;
+        if lines > FUNCTION_LINES_MAX {
+            self.long.push(format!("{}: `{name}` has {lines} lines", self.file));
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions<'_> {
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        self.look(&function.sig.ident, function.block.span());
+        syn::visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        self.look(&function.sig.ident, function.block.span());
+        syn::visit::visit_impl_item_fn(self, function);
+    }
+}
+
+fn long_functions(name: &str, text: &str) -> Vec<String> {
+    let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut functions = Functions { file: name, long: vec![] };
+    functions.visit_file(&parsed);
+    functions.long
+}
+
+/// The dependencies a room must not have.
+fn breaches(room: &str, manifest: &str, never: &[&str]) -> Vec<String> {
+    let manifest: toml::Table = toml::from_str(manifest).expect("a Cargo.toml");
+    let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+    let names = dependencies.into_iter().flat_map(|table| table.keys());
+    let bad = |name: &&String| never.iter().any(|wall| name.starts_with(wall));
+    names.filter(bad).map(|name| format!("{room} must not depend on {name}")).collect()
+}
+
+fn undocumented(name: &str, text: &str) -> Option<String> {
+    let begins = text.starts_with("//!") || name.ends_with("example/src/lib.rs");
+    (!begins).then(|| format!("{name} does not say what it is for"))
+}
+
+#[test]
+fn files_functions_and_lines_are_short() {
+    let mut found = vec![];
+    for (name, text) in sources() {
+        found.extend(long_files(&name, &text));
+        found.extend(wide_lines(&name, &text));
+        found.extend(long_functions(&name, &text));
+        found.extend(undocumented(&name, &text));
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_room_imports_what_it_must_not() {
+    let mut found = vec![];
+    for (room, never) in WALLS {
+        let manifest = std::fs::read_to_string(root().join(room).join("Cargo.toml"));
+        found.extend(breaches(room, &manifest.expect("a room has a Cargo.toml"), never));
+    }
+    for (room, never) in [("runtime/core", &CORE_NEVER[..]), ("runtime/engine", &ENGINE_NEVER)] {
+        for (name, text) in files(&[&format!("{room}/src")], "rs") {
+            for word in never.iter().filter(|word| text.contains(**word)) {
+                found.push(format!("{name} must not use {word}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_fixture_is_used() {
+    let tests: String = files(&["tests/cli"], "rs").into_iter().map(|(_, text)| text).collect();
+    for (name, _) in files(&["operations"], "toml") {
+        let stem = Path::new(&name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        assert!(stem == "demo-world" || tests.contains(stem), "no test runs {name}");
+    }
+}
+
+#[test]
+fn each_rule_can_fail() {
+    assert!(long_files("x", &"a\n".repeat(FILE_LINES_MAX + 1)).is_some());
+    assert!(!wide_lines("x", &"a".repeat(LINE_COLUMNS_MAX + 1)).is_empty());
+    let body = "let _ = 1;\n".repeat(FUNCTION_LINES_MAX);
+    assert!(!long_functions("x", &format!("fn f() {{\n{body}}}")).is_empty());
+    assert!(long_functions("x", "fn f() {\n}\n").is_empty());
+    let manifest = "[dependencies]\ntokio = \"1\"\n";
+    assert!(!breaches("runtime/core", manifest, WALLS[0].1).is_empty());
+    assert!(undocumented("x.rs", "fn f() {}").is_some());
+}
