@@ -1,0 +1,248 @@
+//! What is measured: guests, operations and the program, set up as the program sets them up.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use stepback_core::event::Record;
+use stepback_core::manifest::Uses;
+use stepback_core::{Call, Failure, OperationId, StepKey};
+use stepback_engine::{
+    Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, SecretSource,
+};
+use stepback_journal::{LogLine, Memory, RunnerId, Sqlite, Store as _};
+use stepback_provider::simulated::Simulated;
+use stepback_provider::simulated::faults::Faults;
+use stepback_wasm::{
+    Grants, HostPort, Invocation, LogLevel, Mode, Plugin, Reversed, Runtime, RuntimeConfig,
+    StopSignal,
+};
+use tempfile::TempDir;
+
+/// A component that the build made.
+pub fn component(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = root.join("plugins/target").join(format!("{name}.component.wasm"));
+    std::fs::read(path).expect("the build made it")
+}
+
+/// One plugin, and a port that answers at once.
+pub struct Guest {
+    plugin: Arc<Plugin>,
+}
+
+struct NoWait;
+
+#[async_trait]
+impl HostPort for NoWait {
+    async fn call(&self, _call: Call) -> Result<Value, Failure> {
+        Ok(Value::Null)
+    }
+
+    async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
+        Ok(Reversed::NothingToDo)
+    }
+
+    fn log(&self, _level: LogLevel, _text: String) {}
+
+    fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
+}
+
+impl Guest {
+    pub async fn new() -> Self {
+        let runtime = Runtime::new(RuntimeConfig::default()).expect("a sandbox");
+        let plugin = runtime.load("core", &component("core")).expect("a plugin");
+        Self { plugin }
+    }
+
+    pub async fn call(&self) {
+        let invocation = Invocation {
+            step: "sleep".to_owned(),
+            input: serde_json::json!({ "duration": 0 }),
+            mode: Mode::Run { irreversible_allowed: false },
+            grants: Grants::none(),
+            seed: [0; 32],
+            stop: StopSignal::new(),
+        };
+        self.plugin.run(invocation, Arc::new(NoWait)).await.expect("it sleeps");
+    }
+}
+
+struct Quiet;
+
+impl Reporter for Quiet {
+    fn on_record(&self, _: OperationId, _: &Record) {}
+
+    fn on_log(&self, _: OperationId, _: &LogLine) {}
+
+    fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}
+}
+
+struct Built;
+
+impl PluginSource for Built {
+    fn plugin(&self, uses: &Uses, _base_dir: &Path) -> Result<PluginBytes, Option<String>> {
+        Ok(PluginBytes { bytes: component(uses.plugin()).into(), grants: Grants::all() })
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![]
+    }
+}
+
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn resolve(&self, reference: &str) -> Result<String, String> {
+        Err(format!("there is no {reference}"))
+    }
+}
+
+/// Where the journal is.
+#[derive(Clone, Copy)]
+pub enum Store {
+    Disk,
+    Memory,
+}
+
+/// What a run took.
+pub struct Ran {
+    pub took: Duration,
+    pub commits: u64,
+}
+
+/// A store, a world and a sandbox.
+pub struct Load {
+    deps: Arc<Deps>,
+    sqlite: Arc<Sqlite>,
+    runs: AtomicU64,
+    _dir: TempDir,
+}
+
+impl Load {
+    pub fn new(store: Store) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let sqlite = match store {
+            Store::Disk => Sqlite::open(dir.path()),
+            Store::Memory => Memory::open(),
+        };
+        let sqlite = Arc::new(sqlite.expect("a store"));
+        let world = Simulated::open(&dir.path().join("world"), "", Faults::default());
+        let runtime = Runtime::new(RuntimeConfig::default()).expect("a sandbox");
+        let deps = Deps {
+            store: Arc::clone(&sqlite) as _,
+            provider: Arc::new(world.expect("a world")),
+            plugins: Arc::new(Built),
+            runtime: Arc::new(runtime),
+            reporter: Arc::new(Quiet),
+            secrets: Arc::new(NoSecrets),
+            runner: RunnerId("bench".into()),
+            limits: Limits::default(),
+        };
+        Self { deps: Arc::new(deps), sqlite, runs: AtomicU64::new(0), _dir: dir }
+    }
+
+    /// Run that many operations of that many steps side by side.
+    pub async fn run(&self, operations: u32, steps: u32) -> Ran {
+        let manifest: Arc<str> = manifest(steps).into();
+        let commits = self.sqlite.commits();
+        let started = Instant::now();
+        let tasks: Vec<_> = (0..operations)
+            .map(|_| {
+                self.runs.fetch_add(1, Ordering::Relaxed);
+                let (deps, text) = (Arc::clone(&self.deps), Arc::clone(&manifest));
+                tokio::spawn(async move {
+                    let request = request(&text);
+                    let ended = stepback_engine::run(&deps, &request, &Control::new()).await;
+                    ended.expect("it runs");
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        Ran { took: started.elapsed(), commits: self.sqlite.commits() - commits }
+    }
+
+    /// One commit of the same store, in microseconds.
+    pub async fn bare_commit(&self) -> f64 {
+        const ROUNDS: u32 = 200;
+        let id = OperationId(1);
+        let started = Instant::now();
+        for _ in 0..ROUNDS {
+            let line = LogLine {
+                at: stepback_core::UnixMs(0),
+                step: None,
+                level: "info".into(),
+                text: "x".into(),
+            };
+            self.sqlite.append_logs(id, vec![line]).await.expect("a commit");
+        }
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS)
+    }
+}
+
+fn manifest(steps: u32) -> String {
+    let mut text = String::from("schema = 1\n[operation]\nname = \"bench\"\n");
+    for step in 0..steps {
+        text.push_str(&format!(
+            "[[steps]]\nid = \"s{step}\"\nuses = \"core/assert\"\n\
+             with = {{ condition = true, message = \"never\" }}\n"
+        ));
+    }
+    text
+}
+
+fn request(manifest: &str) -> Request {
+    Request {
+        manifest_name: "bench.toml".into(),
+        manifest: manifest.to_owned(),
+        base_dir: PathBuf::from("."),
+        inputs: BTreeMap::new(),
+        environment: "local".into(),
+        actor: "bench".into(),
+        no_wait: true,
+    }
+}
+
+/// Run the program once, in the same state each time; its peak memory in KiB.
+pub fn program_once() -> u64 {
+    let dir = std::env::temp_dir().join(format!("stepback-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let path = dir.join("noop.toml");
+    std::fs::write(&path, manifest(1)).expect("a manifest");
+    let before = children_peak_kib();
+    let status = Command::new(env!("CARGO_BIN_EXE_stepback"))
+        .arg("run")
+        .arg(&path)
+        .arg("--state")
+        .arg(dir.join("state"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.expect("the program starts").success());
+    children_peak_kib().max(before)
+}
+
+/// The largest resident set of any child so far (getrusage(2), `RUSAGE_CHILDREN`).
+fn children_peak_kib() -> u64 {
+    // SAFETY: the structure is plain data, and the call fills it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage.ru_maxrss as u64
+    }
+}
+
+/// What starting any process takes.
+pub fn process_start_ms(rounds: u32) -> f64 {
+    let started = Instant::now();
+    for _ in 0..rounds {
+        assert!(Command::new("true").status().expect("true").success());
+    }
+    started.elapsed().as_secs_f64() * 1000.0 / f64::from(rounds)
+}

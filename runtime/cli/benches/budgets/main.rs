@@ -1,0 +1,113 @@
+//! The budgets of the design, measured as ratios within one run: `make bench`.
+//!
+//! Numbers of one machine at one moment say little, so each figure stands beside its floor (bare
+//! wasmtime, a bare commit of the same store) taken in the same run. Nothing here fails: a budget
+//! that is missed is printed as missed.
+
+mod floor;
+mod load;
+
+use load::{Load, Store};
+use std::time::{Duration, Instant};
+
+fn main() {
+    // `cargo bench` hands its own flags through.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    println!("{:<58} {:>12}   budget", "what", "measured");
+    runtime.block_on(async {
+        guest().await;
+        alone().await;
+        together().await;
+        in_memory().await;
+    });
+    whole_program();
+}
+
+fn line(what: &str, measured: String, budget: &str, met: bool) {
+    let verdict = if met { "" } else { "  MISSED" };
+    println!("{what:<58} {measured:>12}   {budget}{verdict}");
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// Instantiate and call one step, against bare wasmtime doing the same.
+async fn guest() {
+    const ROUNDS: u32 = 2000;
+    let bare = floor::Bare::new();
+    let ours = load::Guest::new().await;
+    // One round each to warm up, then turn and turn about, so that both see the same machine.
+    bare.call().await;
+    ours.call().await;
+    let (mut bare_time, mut our_time) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        bare.call().await;
+        bare_time += started.elapsed();
+        let started = Instant::now();
+        ours.call().await;
+        our_time += started.elapsed();
+    }
+    let (bare, ours) = (micros(bare_time) / f64::from(ROUNDS), micros(our_time) / f64::from(ROUNDS));
+    line("bare wasmtime: instantiate, call, one host call", format!("{bare:.1} µs"), "-", true);
+    let ratio = ours / bare;
+    line("a step, instantiated and called", format!("{ratio:.2} ×"), "≤ 2 × bare", ratio <= 2.0);
+}
+
+/// One operation of 100 steps without effects on a durable store.
+async fn alone() {
+    const STEPS: u32 = 100;
+    let load = Load::new(Store::Disk);
+    load.run(1, 1).await;
+    let commit = load.bare_commit().await;
+    line("a bare commit of the store", format!("{:.3} ms", commit / 1000.0), "-", true);
+    let ran = load.run(1, STEPS).await;
+    let commits = ran.commits as f64 / f64::from(STEPS);
+    line("commits a step, one operation alone", format!("{commits:.2}"), "≤ 1", commits <= 1.1);
+    let each_ms = ran.took.as_secs_f64() * 1000.0 / f64::from(STEPS);
+    let text = format!("{each_ms:.3} ms");
+    line("time a step, one operation alone", text, "≤ 0.5 ms", each_ms <= 0.5);
+    let ratio = each_ms * 1000.0 / commit;
+    line("  the same in bare commits", format!("{ratio:.2} ×"), "-", true);
+}
+
+/// Many operations at once on a durable store.
+async fn together() {
+    let load = Load::new(Store::Disk);
+    load.run(1, 1).await;
+    let ran = load.run(64, 50).await;
+    let packed = f64::from(64 * 50) / ran.commits as f64;
+    line("steps a commit, 64 operations at once", format!("{packed:.1}"), "≥ 8", packed >= 8.0);
+    let ran = load.run(16, 100).await;
+    let rate = 1600.0 / ran.took.as_secs_f64();
+    line("steps a second, 16 operations × 100", format!("{rate:.0}"), "≥ 8000", rate >= 8000.0);
+}
+
+/// One operation without a disk: all machinery, no waiting for durability.
+async fn in_memory() {
+    const STEPS: u32 = 500;
+    let load = Load::new(Store::Memory);
+    load.run(1, 1).await;
+    let ran = load.run(1, STEPS).await;
+    let each = micros(ran.took) / f64::from(STEPS);
+    // A node of steno, native and unsandboxed, takes 15–20 µs on a like machine.
+    line("a step in memory, all machinery on", format!("{each:.0} µs"), "≤ 60 µs", each <= 60.0);
+}
+
+/// The program from start to end with one step that does nothing.
+fn whole_program() {
+    const ROUNDS: u32 = 20;
+    let once = load::program_once;
+    once();
+    let started = Instant::now();
+    let peak_kib = (0..ROUNDS).map(|_| once()).max().unwrap_or_default();
+    let wall_ms = started.elapsed().as_secs_f64() * 1000.0 / f64::from(ROUNDS);
+    let process_ms = load::process_start_ms(ROUNDS);
+    line("starting a process that does nothing", format!("{process_ms:.1} ms"), "-", true);
+    let text = format!("{wall_ms:.1} ms");
+    line("the whole program, one no-op operation", text, "≤ 30 ms", wall_ms <= 30.0);
+    let mib = peak_kib as f64 / 1024.0;
+    line("  its peak memory", format!("{mib:.1} MiB"), "≤ 60 MiB", mib <= 60.0);
+}
