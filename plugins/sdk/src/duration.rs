@@ -34,6 +34,7 @@ impl Duration {
                 "s" => 1000,
                 "m" => 60_000,
                 "h" => 3_600_000,
+                "d" => 86_400_000,
                 _ => return None,
             };
             total_ms = total_ms.checked_add(number.checked_mul(unit_ms)?)?;
@@ -74,7 +75,7 @@ impl JsonSchema for Duration {
             "description": "\"30s\", \"2m\", \"1h30m\", or milliseconds",
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$" },
+                { "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" },
             ],
         })
     }
@@ -89,7 +90,7 @@ mod tests {
         for (text, ms) in [("30s", 30_000), ("250ms", 250), ("1h30m", 5_400_000), ("2m", 120_000)] {
             assert_eq!(Duration::parse(text), Some(Duration(ms)), "{text}");
         }
-        for text in ["", "30", "s", "3 s", "-1s", "1d", "99999999999999999999s"] {
+        for text in ["", "30", "s", "3 s", "-1s", "1w", "99999999999999999999s"] {
             assert_eq!(Duration::parse(text), None, "{text}");
         }
     }

@@ -106,6 +106,12 @@ impl std::error::Error for Diagnostics {}
 
 /// The known name nearest to `given`, if one is near enough to have been meant.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.into_iter().collect();
+    // An abbreviation is nearer than any letter count says.
+    let begins = |name: &&str| given.len() >= 3 && name.starts_with(given);
+    if let Some(whole) = known.iter().copied().find(begins) {
+        return Some(whole);
+    }
     known
         .into_iter()
         .map(|name| (distance(given, name), name))

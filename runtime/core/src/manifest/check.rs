@@ -45,7 +45,7 @@ fn needs(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
     known
 }
 
-/// Each step's ancestors; `None` if the graph has a cycle, which is then among `found`.
+/// Whether no step waits for itself; a cycle is then among `found`, with its steps named.
 fn acyclic(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
     let graph = manifest.dependencies();
     let mut left: BTreeSet<&StepId> = graph.keys().collect();

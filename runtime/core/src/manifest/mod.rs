@@ -230,6 +230,16 @@ impl Manifest {
     }
 }
 
+/// What is wrong with the TOML, in words.
+fn toml_mistake(kind: &toml_span::ErrorKind) -> String {
+    match kind {
+        toml_span::ErrorKind::Wanted { expected, found } => {
+            format!("expected {expected}, found {found}")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Parse and validate a manifest.
 ///
 /// # Errors
@@ -247,7 +257,7 @@ pub fn parse(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
     let value = toml_span::parse(text).map_err(|error| {
         let span = error.span.start..error.span.end;
         fail(vec![
-            Diagnostic::at(span, format!("this is not TOML: {}", error.kind))
+            Diagnostic::at(span, format!("this is not TOML: {}", toml_mistake(&error.kind)))
                 .help("see https://toml.io for how TOML is written"),
         ])
     })?;

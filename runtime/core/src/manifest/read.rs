@@ -72,6 +72,13 @@ impl<'a, 'b> Reader<'a, 'b> {
         key: &'static str,
         found: &mut Vec<Diagnostic>,
     ) -> Option<u64> {
+        if let Some(value) = self.table.get(key)
+            && value.as_str().is_none()
+        {
+            self.known.push(key);
+            found.push(wrong_type(value, key, "a string").help(DURATION_HELP));
+            return None;
+        }
         let (text, span) = self.string(key, found)?;
         match duration_ms(&text) {
             Some(ms) => Some(ms),
@@ -101,22 +108,28 @@ pub(super) fn wrong_type(value: &Toml<'_>, key: &str, wanted: &str) -> Diagnosti
     Diagnostic::at(span_of(value), format!("`{key}` must be {wanted}, not {is}"))
 }
 
-pub(super) const DURATION_HELP: &str = "write a number and a unit: `500ms`, `30s`, `10m`, `2h`";
+pub(super) const DURATION_HELP: &str = "write a number and a unit: `500ms`, `30s`, `10m`, `1h30m`";
 
-/// Milliseconds of `500ms`, `30s`, `10m`, `2h`; `None` for anything else, and for more than a year.
+/// Milliseconds of `500ms`, `30s`, `1h30m`; `None` for anything else, and for more than a year.
 pub fn duration_ms(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(unit_ms).filter(|ms| *ms <= 366 * 86_400_000)
+    let mut total_ms = 0u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let number: u64 = number.parse().ok()?;
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit_ms = match &tail[..end] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        total_ms = total_ms.checked_add(number.checked_mul(unit_ms)?)?;
+        rest = &tail[end..];
+    }
+    (!text.is_empty() && total_ms <= 366 * 86_400_000).then_some(total_ms)
 }
 
 /// A TOML value as JSON.
@@ -282,7 +295,10 @@ fn input(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<InputSpec> {
     if let Some((text, span)) = &pattern
         && let Err(error) = regex::Regex::new(text)
     {
-        let message = format!("this is not a regular expression: {error}");
+        // The error draws the pattern over several lines; the last one says what is wrong.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        let message = format!("this is not a regular expression: {why}");
         found.push(Diagnostic::at(span.clone(), message));
     }
     let pattern = pattern.map(|(text, _)| text);

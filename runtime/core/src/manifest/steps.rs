@@ -136,8 +136,11 @@ fn with(reader: &mut Reader<'_, '_>, spans: &mut StepSpans, found: &mut Vec<Diag
     spans.with = span_of(value);
     match value.as_table() {
         Some(table) => {
-            spans.with_keys =
-                table.iter().map(|(key, value)| (key.name.to_string(), span_of(value))).collect();
+            // From the key to the end of its value: either may be what is wrong.
+            let entry = |(key, value): (&toml_span::value::Key<'_>, &Toml<'_>)| {
+                (key.name.to_string(), key.span.start..value.span.end)
+            };
+            spans.with_keys = table.iter().map(entry).collect();
         }
         None => found.push(wrong_type(value, "with", "a table")),
     }

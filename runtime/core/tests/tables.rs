@@ -1,0 +1,229 @@
+//! Tables of the core's small functions: expressions, inputs, durations, reversal.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use stepback_core::diagnostic::nearest;
+use stepback_core::expr::{self, Scope};
+use stepback_core::inputs::{self, Given};
+use stepback_core::manifest::{self, duration_ms};
+use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::step::{Change, EffectOutcome, PastEffect};
+use stepback_core::*;
+
+fn scope() -> Scope {
+    Scope {
+        inputs: BTreeMap::from([
+            ("name".to_owned(), json!("main")),
+            ("size".to_owned(), json!(20)),
+            ("hosts".to_owned(), json!(["a", "b"])),
+        ]),
+        steps: BTreeMap::from([
+            ("find-volume".into(), json!({ "id": "vol-1", "zone": "us-east-1a", "device": null })),
+            ("skipped".into(), Value::Null),
+        ]),
+        each: Some(("k".into(), json!({ "port": 1 }))),
+        operation: json!({ "id": 7 }),
+        environment: json!({ "name": "local" }),
+    }
+}
+
+#[test]
+fn expressions_keep_their_types_and_nothing_undefined_passes() {
+    let table = [
+        (json!("plain"), json!("plain")),
+        (json!("{{ inputs.size }}"), json!(20)),
+        (json!("{{ inputs.size }} GiB"), json!("20 GiB")),
+        (json!("{{ inputs.size * 2 > 30 }}"), json!(true)),
+        (json!("{{ inputs.hosts }}"), json!(["a", "b"])),
+        (json!("{{ steps.find-volume.id }}"), json!("vol-1")),
+        (json!("{{ steps.find-volume.device }}"), Value::Null),
+        (json!("{{ steps.find-volume.id | replace('-', '') }}"), json!("vol1")),
+        (json!("{{ inputs.size - 5 }}"), json!(15)),
+        (json!({ "a": ["{{ each.key }}", "{{ each.value.port }}"] }), json!({ "a": ["k", 1] })),
+        (json!("{{ operation.id }}/{{ environment.name }}"), json!("7/local")),
+    ];
+    for (template, expected) in table {
+        assert_eq!(expr::evaluate_value(&template, &scope()), Ok(expected), "{template}");
+    }
+    for template in ["{{ inputs.nope }}", "{{ steps.find-volume.nope }}", "{{ 1 / 0 }}", "{{ x }}"]
+    {
+        let answer = expr::evaluate_value(&json!(template), &scope());
+        assert!(answer.is_err(), "{template} gave {answer:?}");
+    }
+}
+
+#[test]
+fn conditions_and_lists_are_what_they_say() {
+    assert_eq!(expr::evaluate_bool("inputs.size > 10", &scope()), Ok(true));
+    assert_eq!(expr::evaluate_bool("{{ inputs.size > 100 }}", &scope()), Ok(false));
+    assert!(expr::evaluate_bool("inputs.name", &scope()).is_err(), "a string is no condition");
+
+    let each = |text: &str| expr::evaluate_each(text, &scope());
+    let keys = |text: &str| -> Vec<String> {
+        each(text).expect("a list").into_iter().map(|(key, _)| key.0).collect()
+    };
+    assert_eq!(keys("inputs.hosts"), ["a", "b"]);
+    assert_eq!(keys("range(3)"), ["0", "1", "2"]);
+    assert_eq!(keys("{'x': 1, 'y': 2}"), ["x", "y"]);
+    assert_eq!(keys("product(inputs.hosts, [1, 2])").len(), 4);
+    assert!(each("['a', 'a']").is_err(), "two items of one key");
+    assert!(each("range(2000)").is_err(), "too many");
+    assert!(each("inputs.name").is_err(), "neither a list nor a map");
+}
+
+fn manifest_with_inputs() -> manifest::Manifest {
+    let text = r#"
+schema = 1
+[operation]
+name = "m"
+[inputs]
+name = { type = "string", pattern = "^[a-z]+$" }
+size = { type = "integer", default = 10 }
+flag = { type = "boolean", default = false }
+tags = { type = "map", default = {} }
+password = { type = "secret" }
+[[steps]]
+id = "a"
+uses = "p/s"
+"#;
+    manifest::parse("m.toml", text).expect("it is right")
+}
+
+fn given(pairs: &[(&str, &str)]) -> BTreeMap<String, Given> {
+    pairs.iter().map(|(name, text)| (name.to_string(), Given::Text(text.to_string()))).collect()
+}
+
+#[test]
+fn inputs_are_read_by_their_types() {
+    let manifest = manifest_with_inputs();
+    let all = given(&[
+        ("name", "main"),
+        ("size", "30"),
+        ("flag", "true"),
+        ("tags", r#"{"a":"b"}"#),
+        ("password", "env:PW"),
+    ]);
+    let resolved = inputs::resolve(&manifest, &all).expect("they fit");
+    assert_eq!(resolved["size"], 30);
+    assert_eq!(resolved["flag"], true);
+    assert_eq!(resolved["tags"], json!({ "a": "b" }));
+    assert_eq!(resolved["password"], "env:PW");
+    let seen = inputs::visible(&manifest, &resolved);
+    assert_eq!(seen["password"], expr::secret_placeholder("password"));
+}
+
+#[test]
+fn every_wrong_input_is_told_at_once() {
+    let manifest = manifest_with_inputs();
+    let wrong = given(&[("name", "MAIN"), ("size", "big"), ("nmae", "x"), ("password", "hunter2")]);
+    let mistakes = inputs::resolve(&manifest, &wrong).expect_err("they don't fit").to_string();
+    for said in ["`MAIN` does not match", "must be an integer", "did you mean `name`?", "reference"]
+    {
+        assert!(mistakes.contains(said), "`{said}` is not in\n{mistakes}");
+    }
+    assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    let missing = inputs::resolve(&manifest, &given(&[])).expect_err("two are missing").to_string();
+    assert!(missing.contains("`name` is missing") && missing.contains("`password` is missing"));
+}
+
+#[test]
+fn durations_and_names_are_read_leniently_but_not_loosely() {
+    let table = [
+        ("500ms", Some(500)),
+        ("30s", Some(30_000)),
+        ("1h30m", Some(5_400_000)),
+        ("2d", Some(172_800_000)),
+        ("", None),
+        ("30", None),
+        ("s", None),
+        ("-1s", None),
+        ("1.5h", None),
+        ("99999999999999999999s", None),
+        ("400d", None),
+    ];
+    for (text, ms) in table {
+        assert_eq!(duration_ms(text), ms, "{text}");
+    }
+    let known = ["integer", "list", "string"];
+    assert_eq!(nearest("int", known), Some("integer"));
+    assert_eq!(nearest("sting", known), Some("string"));
+    assert_eq!(nearest("quaternion", known), None);
+}
+
+fn facts(value: Value) -> Facts {
+    Facts::from_json(value)
+}
+
+fn effect(call: Call, resource: Resource, before: Facts, after: Option<Facts>) -> PastEffect {
+    let step = StepKey::plain("s");
+    let of = AttemptId { step, direction: Direction::Do, attempt: Attempt(1) };
+    PastEffect {
+        id: CallId { of, number: CallNumber(1) },
+        call,
+        token: "t".into(),
+        outcome: EffectOutcome::Done(Value::Null),
+        changes: vec![Change { resource, before, after }],
+    }
+}
+
+fn volume() -> Resource {
+    Resource::Volume { id: "vol-1".into() }
+}
+
+fn attached(instance: &str) -> Facts {
+    facts(json!({ "attachments": [{ "instance": instance, "device": "/dev/sdf" }], "tags": {} }))
+}
+
+fn free() -> Facts {
+    facts(json!({ "attachments": [], "tags": {} }))
+}
+
+#[test]
+fn an_effect_is_reversed_to_what_it_found_and_never_over_somebody_elses_change() {
+    let attach = Call::EbsAttach {
+        volume: "vol-1".into(),
+        instance: "i-2".into(),
+        device: "/dev/sdf".into(),
+    };
+    let attach = effect(attach, volume(), free(), Some(attached("i-2")));
+    let back = Call::EbsDetach { volume: "vol-1".into(), instance: "i-2".into() };
+    let now = |facts: Facts| vec![(volume(), facts)];
+    assert_eq!(reverse(&attach, &now(attached("i-2"))), Reversal::Calls(vec![back]));
+    assert_eq!(reverse(&attach, &now(free())), Reversal::NothingToDo);
+    assert!(matches!(reverse(&attach, &now(attached("i-9"))), Reversal::Cannot(_)));
+    assert!(matches!(reverse(&attach, &now(Facts::Absent)), Reversal::Cannot(_)));
+    assert!(matches!(reverse(&attach, &[]), Reversal::Cannot(_)));
+
+    // What others did to other facts of the volume stays, and does not stand in the way.
+    let mut tagged = attached("i-2");
+    if let Facts::Present(map) = &mut tagged {
+        map.insert("tags".into(), json!({ "owner": "ann" }));
+    }
+    assert!(matches!(reverse(&attach, &now(tagged)), Reversal::Calls(_)));
+
+    let detach = Call::EbsDetach { volume: "vol-1".into(), instance: "i-1".into() };
+    let detach = effect(detach, volume(), attached("i-1"), Some(free()));
+    let again = Call::EbsAttach {
+        volume: "vol-1".into(),
+        instance: "i-1".into(),
+        device: "/dev/sdf".into(),
+    };
+    assert_eq!(reverse(&detach, &now(free())), Reversal::Calls(vec![again]));
+}
+
+#[test]
+fn what_never_happened_or_has_no_inverse_is_told_apart() {
+    let call = Call::EbsDeleteVolume { volume: "vol-1".into() };
+    let mut deleted = effect(call, volume(), free(), Some(Facts::Absent));
+    let now = [(volume(), Facts::Absent)];
+    assert!(matches!(reverse(&deleted, &now), Reversal::Cannot(_)));
+    deleted.outcome =
+        EffectOutcome::Refused(Failure::new(FailureClass::Refused, "VolumeInUse: it is attached"));
+    assert_eq!(reverse(&deleted, &now), Reversal::NothingToDo);
+
+    let pull = Call::DockerPullImage { host: "i-1".into(), image: "a:1".into() };
+    let image = Resource::Image { host: "i-1".into(), image: "a:1".into() };
+    let there = facts(json!({ "digest": "sha256:1" }));
+    let pull = effect(pull, image.clone(), Facts::Absent, Some(there.clone()));
+    assert!(matches!(reverse(&pull, &[(image, there)]), Reversal::Kept(_)));
+}
