@@ -6,6 +6,7 @@
 mod bad_input;
 mod broken_plugins;
 mod faults;
+mod features;
 mod harness;
 mod interrupts;
 mod misbehaviour;

@@ -5,6 +5,7 @@
 //! this user, so one that others may write to is not used. A cache that fails in any way costs
 //! time, never a run.
 
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
@@ -13,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stepback_core::PluginDigest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+/// A file begins with the SHA-256 of the code that follows.
+const SEAL_BYTES: usize = 32;
 
 /// The directory of compiled components.
 pub(crate) struct Cache {
@@ -34,23 +38,29 @@ impl Cache {
         self.dir.join(format!("{digest}-{:016x}.cwasm", self.compatibility))
     }
 
-    /// The compiled component, if it is there and this engine takes it.
+    /// The compiled component, if it is there, whole, and this engine takes it.
+    ///
+    /// The file is read and not mapped: a mapped file that is cut short later would kill the
+    /// program.
     pub(crate) fn load(&self, engine: &Engine, digest: &PluginDigest) -> Option<Component> {
-        let path = self.path(digest);
-        path.exists().then_some(())?;
-        // SAFETY: the file was written by `store` of this program into a directory that only
-        // this user can write to, whole (renamed into place) and for this very configuration;
-        // wasmtime checks its own version and settings in the file's header.
-        unsafe { Component::deserialize_file(engine, path) }.ok()
+        let file = fs::read(self.path(digest)).ok()?;
+        let (seal, code) = file.split_at_checked(SEAL_BYTES)?;
+        (seal == Sha256::digest(code).as_slice()).then_some(())?;
+        // SAFETY: the code was written by `store` of this program into a directory that only
+        // this user can write to, for this very configuration, and is whole by its seal;
+        // wasmtime checks its own version and settings in the code's header.
+        unsafe { Component::deserialize(engine, code) }.ok()
     }
 
     /// Keeps a compiled component; the file appears whole or not at all.
     pub(crate) fn store(&self, digest: &PluginDigest, component: &Component) -> io::Result<()> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let code = component.serialize().map_err(io::Error::other)?;
+        let mut file = Sha256::digest(&code).to_vec();
+        file.extend_from_slice(&code);
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         let part = self.dir.join(format!("{digest}.{}-{unique}.part", std::process::id()));
-        let written = write_whole(&part, &code).and_then(|()| fs::rename(&part, self.path(digest)));
+        let written = write_whole(&part, &file).and_then(|()| fs::rename(&part, self.path(digest)));
         if written.is_err() {
             // What is left of a failed write is of no use to anyone.
             let _ = fs::remove_file(&part);

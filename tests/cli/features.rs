@@ -1,0 +1,204 @@
+//! What a manifest can say, and that it means it: `for_each`, `when`, `retry`, `timeout`, the
+//! downtime budget, `irreversible`, cleanup, branches side by side.
+
+use crate::harness::{Place, Ran};
+use serde_json::Value;
+
+fn run(place: &Place, body: &str, arguments: &[&str]) -> Ran {
+    let text = format!("schema = 1\n[operation]\nname = \"feature\"\n{body}");
+    let path = place.write("feature.toml", text);
+    place.run(&[&["run", &path], arguments].concat())
+}
+
+fn tag(id: &str, key: &str, rest: &str) -> String {
+    format!(
+        "[[steps]]\nid = \"{id}\"\nuses = \"ebs/tag-volume\"\n\
+         with = {{ volume = \"vol-db-main\", key = \"{key}\", value = \"1\" }}\n{rest}\n"
+    )
+}
+
+/// Known to fail only when its turn comes, because its input comes from an effect.
+const FAIL: &str = "[[steps]]\nid = \"fail\"\nuses = \"ebs/describe-volume\"\n\
+                    with = { volume = \"vol-{{ steps.made.id }}\" }\n";
+const MADE: &str = "[[steps]]\nid = \"made\"\nuses = \"ebs/create-volume\"\n\
+                    with = { zone = \"us-east-1a\", size_gib = 1 }\n";
+
+fn step<'a>(shown: &'a Value, id: &str) -> &'a Value {
+    let steps = shown["steps"].as_array().expect("steps");
+    steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no step {id}"))
+}
+
+#[test]
+fn for_each_runs_an_instance_a_key_and_undoes_each() {
+    let place = Place::new();
+    let before = place.untouched();
+    let each = "[[steps]]\nid = \"tags\"\nuses = \"ebs/tag-volume\"\n\
+                for_each = \"['a', 'b', 'c']\"\n\
+                with = { volume = \"vol-db-main\", key = \"{{ each.key }}\", value = \"1\" }\n";
+    run(&place, each, &[]).exits(0);
+    assert_eq!(place.world().volumes["vol-db-main"].tags.len(), 4);
+    assert_eq!(step(&place.show(1), "tags[b]")["status"], "done");
+
+    let place = Place::new();
+    let body = format!("{each}{MADE}{FAIL}");
+    run(&place, &body, &[]).exits(3).says("verdict: restored");
+    assert_eq!(place.facts(), before);
+    assert_eq!(step(&place.show(1), "tags[c]")["status"], "undone");
+}
+
+#[test]
+fn a_step_whose_when_is_false_is_skipped_and_what_follows_still_runs() {
+    let place = Place::new();
+    let body = format!("{}{}", tag("a", "a", "when = \"1 > 2\""), tag("b", "b", ""));
+    run(&place, &body, &[]).exits(0);
+    let shown = place.show(1);
+    assert_eq!(step(&shown, "a")["status"], "skipped");
+    assert_eq!(step(&shown, "b")["status"], "done");
+}
+
+#[test]
+fn a_retry_takes_the_failed_attempt_back_first() {
+    let place = Place::new();
+    let stop = "[[steps]]\nid = \"stop\"\nuses = \"docker/stop-container\"\n\
+                with = { host = \"i-db-1\", container = \"main\" }\n\
+                retry = { attempts = 3, backoff = \"1ms\" }\n";
+    let inject = ["--inject", "docker.stop-container#1=transient", "--json"];
+    let ran = run(&place, stop, &inject).exits(0);
+    let lines = ran.json_lines();
+    let names: Vec<&str> =
+        lines.iter().filter_map(|line| line["record"]["event"].as_str()).collect();
+    let at = |name| names.iter().position(|event| *event == name).expect(name);
+    assert!(at("undo-started") < at("undo-ended") && at("undo-ended") < at("retry-scheduled"));
+    assert_eq!(step(&place.show(1), "stop")["attempts"], 2);
+
+    let place = Place::new();
+    let before = place.untouched();
+    let inject = ["--inject", "docker.stop-container=transient"];
+    run(&place, stop, &inject).exits(3);
+    assert_eq!(step(&place.show(1), "stop")["attempts"], 3);
+    assert_eq!(place.facts(), before);
+
+    // What is not transient is not tried again.
+    let place = Place::new();
+    run(&place, stop, &["--inject", "docker.stop-container=refuse"]).exits(3);
+    assert_eq!(step(&place.show(1), "stop")["attempts"], 1);
+}
+
+#[test]
+fn timeouts_end_a_step_and_an_operation() {
+    let sleep = "[[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\n\
+                 with = { duration = \"20h\" }\n";
+    let place = Place::new();
+    let before = place.untouched();
+    let body = format!("{}{sleep}timeout = \"100ms\"\n", tag("a", "a", ""));
+    run(&place, &body, &[]).exits(3).says("took longer than its timeout");
+    let shown = place.show(1);
+    assert_eq!(step(&shown, "sleep")["error"]["class"], "deadline");
+    assert_eq!(shown["cause"], "failed");
+    assert_eq!(place.facts(), before);
+
+    let place = Place::new();
+    let body = format!("timeout = \"300ms\"\n{}{sleep}", tag("a", "a", ""));
+    run(&place, &body, &[]).exits(3);
+    assert_eq!(place.show(1)["cause"], "timeout");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn a_downtime_past_its_budget_is_rolled_back_or_only_told() {
+    let window = |overrun: &str, duration: &str| {
+        format!(
+            "[downtime]\nbudget = \"100ms\"\non_overrun = \"{overrun}\"\n{}\
+             [[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\nphase = \"downtime\"\n\
+             with = {{ duration = \"{duration}\" }}\n",
+            tag("a", "a", "phase = \"downtime\"")
+        )
+    };
+    let place = Place::new();
+    let before = place.untouched();
+    run(&place, &window("rollback", "20h"), &[]).exits(3).says("rolling back (budget)");
+    assert_eq!(place.show(1)["cause"], "budget");
+    assert_eq!(place.facts(), before);
+
+    let place = Place::new();
+    run(&place, &window("warn", "300ms"), &[]).exits(0);
+    assert!(place.show(1)["downtime_ms"].as_u64().is_some_and(|ms| ms >= 300));
+}
+
+#[test]
+fn what_was_declared_irreversible_is_exit_4() {
+    let place = Place::new();
+    let body = format!(
+        "{}[[steps]]\nid = \"grow\"\nuses = \"ebs/modify-volume\"\n\
+         irreversible = \"a volume only grows\"\n\
+         with = {{ volume = \"vol-db-main\", size_gib = 30 }}\n{MADE}{FAIL}",
+        tag("a", "a", "")
+    );
+    let ran = run(&place, &body, &[]).exits(4).says("verdict: restored-except-declared");
+    ran.says("(declared irreversible)");
+    let lost = &place.show(1)["not_restored"][0];
+    assert_eq!(lost["resource"], "ebs:volume/vol-db-main");
+    assert_eq!(lost["declared"], true);
+    let world = place.world();
+    assert_eq!(world.volumes["vol-db-main"].size_gib, 30);
+    assert_eq!(world.volumes["vol-db-main"].tags.len(), 1, "the rest is put back");
+    assert_eq!(world.volumes.len(), 1, "what was made is gone");
+}
+
+#[test]
+fn after_the_commit_point_nothing_rolls_back() {
+    let place = Place::new();
+    let body = format!(
+        "{}[[steps]]\nid = \"tidy\"\nuses = \"ebs/delete-snapshot\"\nphase = \"cleanup\"\n\
+         irreversible = \"it is old\"\nwith = {{ snapshot = \"snap-db-main-0\" }}\n",
+        tag("a", "a", "")
+    );
+    let ran = run(&place, &body, &["--inject", "ebs.delete-snapshot=refuse"]).exits(0);
+    ran.says("left over: tidy");
+    let shown = place.show(1);
+    assert_eq!(shown["leftovers"][0]["step"], "tidy");
+    assert!(place.world().volumes["vol-db-main"].tags.contains_key("a"));
+}
+
+#[test]
+fn branches_run_side_by_side_and_one_failure_ends_them_all() {
+    let place = Place::new();
+    let before = place.untouched();
+    let body = format!(
+        "{MADE}{}[[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\nneeds = [\"made\", \"a\"]\n\
+         with = {{ duration = \"20h\" }}\n{FAIL}needs = [\"made\"]\n",
+        tag("a", "a", "needs = []")
+    );
+    run(&place, &body, &[]).exits(3);
+    let shown = place.show(1);
+    assert_eq!(step(&shown, "sleep")["error"]["class"], "cancelled");
+    assert_eq!(step(&shown, "a")["status"], "undone");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn outputs_are_printed_and_kept() {
+    let place = Place::new();
+    let body = format!("[outputs]\nvolume = \"{{{{ steps.made.id }}}}\"\n{MADE}");
+    let ran = run(&place, &body, &[]).exits(0);
+    let shown = place.show(1);
+    let volume = shown["outputs"]["volume"].as_str().expect("a volume");
+    assert!(ran.stdout.contains(&format!("volume = \"{volume}\"")), "{}", ran.stdout);
+}
+
+#[test]
+fn a_lock_that_is_held_is_waited_for_or_not() {
+    let place = Place::new();
+    let held = "locks = [\"database/main\"]\n[[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\n\
+                with = { duration = \"20h\" }\n";
+    let path = place.write("held.toml", format!("schema = 1\n[operation]\nname = \"h\"\n{held}"));
+    let mut running = place.start(&["run", &path]);
+    running.wait_for("started");
+    let refused = place.run(&["run", &path, "--no-wait"]).exits(2);
+    refused.says("lock `database/main` is held by operation 1");
+    running.signal("INT");
+    running.ends().exits(3);
+    let free = "locks = [\"database/main\"]\n[[steps]]\nid = \"a\"\nuses = \"core/sleep\"\n\
+                with = { duration = \"1ms\" }\n";
+    run(&place, free, &["--no-wait"]).exits(0);
+}
