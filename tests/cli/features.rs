@@ -164,10 +164,17 @@ fn after_the_commit_point_nothing_rolls_back() {
 fn branches_run_side_by_side_and_one_failure_ends_them_all() {
     let place = Place::new();
     let before = place.untouched();
+    let sleep = |id: &str, needs: &str, duration: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nuses = \"core/sleep\"\nneeds = [{needs}]\n\
+             with = {{ duration = \"{duration}\" }}\n"
+        )
+    };
     let body = format!(
-        "{MADE}{}[[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\nneeds = [\"made\", \"a\"]\n\
-         with = {{ duration = \"20h\" }}\n{FAIL}needs = [\"made\"]\n",
-        tag("a", "a", "needs = []")
+        "{MADE}{}{}{}{FAIL}needs = [\"pause\", \"made\"]\n",
+        tag("a", "a", "needs = []"),
+        sleep("sleep", "", "20h"),
+        sleep("pause", "\"a\"", "300ms"),
     );
     run(&place, &body, &[]).exits(3);
     let shown = place.show(1);

@@ -8,6 +8,7 @@ use crate::ids::{EachKey, StepId};
 use minijinja::{Environment, UndefinedBehavior, value::Value as Jinja};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// What expressions can see.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,13 +39,14 @@ pub fn secret_placeholder(name: &str) -> String {
     format!("\u{1}secret:{name}\u{1}")
 }
 
-fn environment<'a>() -> Environment<'a> {
+/// One for all: making one costs more than evaluating most expressions.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_recursion_limit(50);
     environment.add_function("product", product);
     environment
-}
+});
 
 /// Every pair of two lists, as `{a, b}`.
 fn product(a: Vec<Jinja>, b: Vec<Jinja>) -> Result<Vec<Jinja>, minijinja::Error> {
@@ -106,6 +108,16 @@ pub fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
+/// Whether there is anything to evaluate in a value.
+pub fn holds_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_template(text),
+        Value::Array(list) => list.iter().any(holds_template),
+        Value::Object(map) => map.values().any(holds_template),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn jinja(value: impl serde::Serialize) -> Jinja {
     Jinja::from(minijinja::value::Serde(value))
 }
@@ -129,10 +141,9 @@ fn context(scope: &Scope) -> Jinja {
 }
 
 fn evaluate(expression: &str, context: &Jinja) -> Result<Value, ExprError> {
-    let environment = environment();
     let source = undash(expression);
     let compiled =
-        environment.compile_expression(&source).map_err(|why| explain(expression, &why))?;
+        ENVIRONMENT.compile_expression(&source).map_err(|why| explain(expression, &why))?;
     let value = compiled.eval(context.clone()).map_err(|why| explain(expression, &why))?;
     if value.is_undefined() {
         return Err(error(expression, "it refers to something that is not there"));
@@ -145,7 +156,7 @@ fn evaluate_in(template: &Value, context: &Jinja) -> Result<Value, ExprError> {
         Value::String(text) if !is_template(text) => Ok(template.clone()),
         Value::String(text) => match sole_expression(text) {
             Some(expression) => evaluate(expression, context),
-            None => environment()
+            None => ENVIRONMENT
                 .render_str(&undash(text), context.clone())
                 .map(Value::String)
                 .map_err(|why| explain(text, &why)),
@@ -169,6 +180,9 @@ fn evaluate_in(template: &Value, context: &Jinja) -> Result<Value, ExprError> {
 /// # Errors
 /// [`ExprError`] names the first expression that fails.
 pub fn evaluate_value(template: &Value, scope: &Scope) -> Result<Value, ExprError> {
+    if !holds_template(template) {
+        return Ok(template.clone());
+    }
     evaluate_in(template, &context(scope))
 }
 
@@ -235,10 +249,9 @@ fn paths(variables: std::collections::HashSet<String>) -> BTreeSet<Vec<String>> 
 /// # Errors
 /// [`ExprError`] if it does not compile.
 pub fn expression_references(text: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
-    let environment = environment();
     let inner = sole_expression(text).unwrap_or(text);
     let source = undash(inner);
-    let compiled = environment.compile_expression(&source).map_err(|why| explain(inner, &why))?;
+    let compiled = ENVIRONMENT.compile_expression(&source).map_err(|why| explain(inner, &why))?;
     Ok(paths(compiled.undeclared_variables(true)))
 }
 
@@ -252,10 +265,9 @@ pub fn references(template: &Value) -> Result<BTreeSet<Vec<String>>, ExprError> 
         Value::String(text) => match sole_expression(text) {
             Some(inner) => expression_references(inner),
             None => {
-                let environment = environment();
                 let source = undash(text);
                 let compiled =
-                    environment.template_from_str(&source).map_err(|why| explain(text, &why))?;
+                    ENVIRONMENT.template_from_str(&source).map_err(|why| explain(text, &why))?;
                 Ok(paths(compiled.undeclared_variables(true)))
             }
         },

@@ -6,8 +6,10 @@ use crate::expr;
 use crate::ids::StepId;
 use crate::manifest::{Manifest, Phase, Step};
 use crate::step::StepInfo;
+use jsonschema::Validator;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What a manifest's plugins offer: `plugin()` of each `uses` to its steps.
 pub type Offers = BTreeMap<String, Vec<StepInfo>>;
@@ -21,6 +23,11 @@ pub struct Plan {
     index: BTreeMap<StepId, usize>,
     dependencies: BTreeMap<StepId, Vec<StepId>>,
     infos: BTreeMap<StepId, StepInfo>,
+    validators: BTreeMap<StepId, Arc<Validator>>,
+    /// By place in the order: the places it depends on.
+    needs: Vec<Vec<usize>>,
+    /// By place in the order: the steps its expressions refer to.
+    references: Vec<BTreeSet<StepId>>,
 }
 
 impl Plan {
@@ -32,6 +39,7 @@ impl Plan {
     pub fn new(manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
         let mut found = vec![];
         let mut infos = BTreeMap::new();
+        let mut validators = BTreeMap::new();
         for step in &manifest.steps {
             let Some(offered) = offers.get(step.uses.plugin()) else {
                 let message = format!("there is no plugin `{}`", step.uses.plugin());
@@ -48,7 +56,9 @@ impl Plan {
                 continue;
             };
             declared(step, info, &mut found);
-            inputs(step, info, &mut found);
+            if let Some(validator) = inputs(step, info, &mut found) {
+                validators.insert(step.id.clone(), Arc::new(validator));
+            }
             infos.insert(step.id.clone(), info.clone());
         }
         if !found.is_empty() {
@@ -56,10 +66,14 @@ impl Plan {
             let (name, text) = (manifest.name.clone(), manifest.text.clone());
             return Err(Diagnostics { name, text, list: found });
         }
-        Ok(Self::assemble(manifest, infos))
+        Ok(Self::assemble(manifest, infos, validators))
     }
 
-    fn assemble(manifest: Manifest, infos: BTreeMap<StepId, StepInfo>) -> Plan {
+    fn assemble(
+        manifest: Manifest,
+        infos: BTreeMap<StepId, StepInfo>,
+        validators: BTreeMap<StepId, Arc<Validator>>,
+    ) -> Plan {
         let dependencies = manifest.dependencies();
         let index: BTreeMap<StepId, usize> =
             manifest.steps.iter().enumerate().map(|(i, step)| (step.id.clone(), i)).collect();
@@ -76,7 +90,58 @@ impl Plan {
             }
             assert!(order.len() > before, "a manifest's graph has no cycle");
         }
-        Plan { manifest, order, index, dependencies, infos }
+        let place = |id: &StepId| order.iter().position(|i| *i == index[id]);
+        let places = |i: &usize| {
+            let needs = &dependencies[&manifest.steps[*i].id];
+            needs.iter().filter_map(place).collect()
+        };
+        let needs = order.iter().map(places).collect();
+        let references = order.iter().map(|i| referenced(&manifest.steps[*i])).collect();
+        Plan { manifest, order, index, dependencies, infos, validators, needs, references }
+    }
+
+    /// Check an evaluated `with` against the plugin's schema.
+    ///
+    /// # Errors
+    /// What does not fit, as one sentence.
+    pub fn check_with(&self, id: &StepId, with: &Value) -> Result<(), String> {
+        let Some(validator) = self.validators.get(id) else { return Ok(()) };
+        if validator.is_valid(with) {
+            return Ok(());
+        }
+        let said = |error: jsonschema::ValidationError<'_>| match error.instance_path().to_string()
+        {
+            path if path.is_empty() => error.to_string(),
+            path => format!("{}: {error}", path.trim_start_matches('/')),
+        };
+        let errors: Vec<String> = validator.iter_errors(with).map(said).collect();
+        Err(errors.join("; "))
+    }
+
+    /// Every step in order, with its place.
+    pub(crate) fn at(&self, place: usize) -> &Step {
+        &self.manifest.steps[self.order[place]]
+    }
+
+    /// How many steps there are.
+    pub(crate) fn count(&self) -> usize {
+        self.order.len()
+    }
+
+    /// A step's place in the order.
+    pub(crate) fn place(&self, id: &StepId) -> Option<usize> {
+        let index = self.index.get(id)?;
+        self.order.iter().position(|i| i == index)
+    }
+
+    /// The places a place depends on.
+    pub(crate) fn needs(&self, place: usize) -> &[usize] {
+        &self.needs[place]
+    }
+
+    /// The steps that the expressions at a place refer to.
+    pub(crate) fn references(&self, place: usize) -> &BTreeSet<StepId> {
+        &self.references[place]
     }
 
     /// The manifest.
@@ -137,14 +202,28 @@ fn declared(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Check `with` against the plugin's schema as far as it is known without evaluating.
-fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
+/// The steps that a step's expressions refer to; the manifest's own checks found them to compile.
+fn referenced(step: &Step) -> BTreeSet<StepId> {
+    let mut paths = expr::references(&step.with).unwrap_or_default();
+    for text in step.when.iter().chain(&step.for_each) {
+        paths.extend(expr::expression_references(text).unwrap_or_default());
+    }
+    let of = |path: Vec<String>| match &path[..] {
+        [first, id, ..] if first == "steps" => Some(StepId(id.clone())),
+        _ => None,
+    };
+    paths.into_iter().filter_map(of).collect()
+}
+
+/// Check `with` against the plugin's schema as far as it is known without evaluating; gives the
+/// schema ready to check the evaluated `with` later.
+fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) -> Option<Validator> {
     let validator = match jsonschema::validator_for(&info.input_schema) {
         Ok(validator) => validator,
         Err(error) => {
             let message = format!("the plugin's schema of `{}` is broken: {error}", step.uses);
             found.push(Diagnostic::at(step.spans.uses.clone(), message));
-            return;
+            return None;
         }
     };
     let properties = info.input_schema.get("properties").and_then(Value::as_object);
@@ -169,25 +248,10 @@ fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
         let message = format!("`with` does not fit `{}`: {error}", step.uses);
         found.push(Diagnostic::at(span.clone(), message));
     }
+    Some(validator)
 }
 
 /// What an expression will make of a value can't be known before it is evaluated.
 fn holds_template(value: Option<&Value>) -> bool {
     matches!(value, Some(Value::String(text)) if expr::is_template(text))
-}
-
-/// Check an evaluated `with` against the plugin's schema.
-///
-/// # Errors
-/// What does not fit, as one sentence.
-pub fn check_with(info: &StepInfo, with: &Value) -> Result<(), String> {
-    let validator = jsonschema::validator_for(&info.input_schema).map_err(|e| e.to_string())?;
-    let errors: Vec<String> = validator
-        .iter_errors(with)
-        .map(|error| match error.instance_path().to_string() {
-            path if path.is_empty() => error.to_string(),
-            path => format!("{}: {error}", path.trim_start_matches('/')),
-        })
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
 }

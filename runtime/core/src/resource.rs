@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The name of a resource: `ebs:volume/vol-1`, `docker:i-1/container/db`.
@@ -147,20 +147,46 @@ impl Facts {
     }
 
     /// The names of the facts in which the two differ; `["exists"]` if only one is absent.
+    ///
+    /// A fact that is a map is compared key by key, and named `tags.owner`: two tags of one
+    /// resource are two facts.
     pub fn differing(&self, other: &Facts) -> Vec<String> {
         match (self, other) {
             (Facts::Absent, Facts::Absent) => vec![],
-            (Facts::Present(a), Facts::Present(b)) => {
-                let mut names: Vec<String> = a.keys().chain(b.keys()).cloned().collect();
-                names.sort();
-                names.dedup();
-                names.retain(|name| a.get(name) != b.get(name));
-                names
+            (Facts::Present(_), Facts::Present(_)) => {
+                let (a, b) = (self.flat(), other.flat());
+                let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                let differs = |name: &&&String| a.get(**name) != b.get(**name);
+                names.iter().filter(differs).map(|name| (*name).clone()).collect()
             }
             (Facts::Absent, Facts::Present(_)) | (Facts::Present(_), Facts::Absent) => {
                 vec!["exists".to_owned()]
             }
         }
+    }
+
+    /// One fact by the name that [`Facts::differing`] gives it.
+    pub fn flat_get(&self, name: &str) -> Option<&Value> {
+        self.get(name).or_else(|| {
+            let (fact, key) = name.split_once('.')?;
+            self.get(fact)?.as_object()?.get(key)
+        })
+    }
+
+    fn flat(&self) -> BTreeMap<String, &Value> {
+        let Facts::Present(map) = self else { return BTreeMap::new() };
+        let mut flat = BTreeMap::new();
+        for (name, value) in map {
+            match value {
+                Value::Object(object) => {
+                    flat.extend(object.iter().map(|(key, one)| (format!("{name}.{key}"), one)));
+                }
+                other => {
+                    flat.insert(name.clone(), other);
+                }
+            }
+        }
+        flat
     }
 }
 

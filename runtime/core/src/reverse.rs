@@ -41,7 +41,7 @@ pub fn reverse(effect: &PastEffect, now: &[(Resource, Facts)]) -> Reversal {
     let Some((_, now)) = found else {
         return Reversal::Cannot(format!("{} was not read", main.resource));
     };
-    match compare(main, now) {
+    match compare(effect, main, now) {
         Standing::AsBefore => Reversal::NothingToDo,
         Standing::Foreign(why) => Reversal::Cannot(why),
         Standing::AsAfter => match effect.call.class() {
@@ -59,13 +59,13 @@ enum Standing {
     Foreign(String),
 }
 
-fn compare(change: &Change, now: &Facts) -> Standing {
+fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     let Some(after) = &change.after else {
         // The outcome is unknown: what is not as before is taken for the effect's own doing.
         let same = *now == change.before;
         return if same { Standing::AsBefore } else { Standing::AsAfter };
     };
-    let changed = change.before.differing(after);
+    let mut changed = change.before.differing(after);
     if changed == ["exists"] {
         return match (change.before.is_absent(), now.is_absent()) {
             (true, true) | (false, false) => Standing::AsBefore,
@@ -75,23 +75,38 @@ fn compare(change: &Change, now: &Facts) -> Standing {
     if now.is_absent() {
         return Standing::Foreign(format!("{} is gone", change.resource));
     }
-    let equals = |facts: &Facts| changed.iter().all(|name| now.get(name) == facts.get(name));
-    if equals(&change.before) {
+    // What steps beside this one did to other tags meanwhile is not this effect's.
+    if let Some(own) = own_fact(&effect.call) {
+        changed.retain(|name| *name == own);
+    }
+    let is = |facts: &Facts, name: &String| now.flat_get(name) == facts.flat_get(name);
+    if changed.iter().all(|name| is(&change.before, name)) {
         return Standing::AsBefore;
     }
-    if equals(after) {
-        return Standing::AsAfter;
-    }
     let text = |facts: &Facts, name: &str| {
-        facts.get(name).map_or("nothing".to_owned(), ToString::to_string)
+        facts.flat_get(name).map_or("nothing".to_owned(), ToString::to_string)
     };
     let odd: Vec<String> = changed
         .iter()
-        .filter(|name| now.get(name) != after.get(name) && now.get(name) != change.before.get(name))
+        .filter(|name| !is(after, name) && !is(&change.before, name))
         .map(|name| format!("{name} was left {} and is {}", text(after, name), text(now, name)))
         .collect();
+    if odd.is_empty() {
+        return Standing::AsAfter;
+    }
     let resource = &change.resource;
     Standing::Foreign(format!("{resource} was changed by someone else: {}", odd.join(", ")))
+}
+
+/// The one fact that a call changes, where its arguments tell.
+fn own_fact(call: &Call) -> Option<String> {
+    match call {
+        Call::Ec2Tag { key, .. }
+        | Call::Ec2Untag { key, .. }
+        | Call::EbsTag { key, .. }
+        | Call::EbsUntag { key, .. } => Some(format!("tags.{key}")),
+        _ => None,
+    }
 }
 
 fn text<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::event::AttemptResult;
 use stepback_core::machine::AttemptOrder;
-use stepback_core::plan::check_with;
-use stepback_core::step::CheckAnswer;
 use stepback_core::{CallId, CallNumber, Direction, Failure, FailureClass, Token};
-use stepback_wasm::{HostPort, Invocation, Mode};
+use stepback_wasm::{HostPort, Invocation, Mode, Ran};
 
 /// Run the attempt to its result.
 pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: SharedPort) -> AttemptResult {
@@ -40,26 +38,20 @@ async fn run_do(
     port: &SharedPort,
 ) -> Result<AttemptResult, Failure> {
     let step_id = &order.of.step.step;
-    if let Some(info) = job.plan.info(step_id) {
-        check_with(info, &order.input)
-            .map_err(|why| Failure::new(FailureClass::InvalidInput, format!("`with`: {why}")))?;
-    }
+    job.plan
+        .check_with(step_id, &order.input)
+        .map_err(|why| Failure::new(FailureClass::InvalidInput, format!("`with`: {why}")))?;
     let loaded = job.loaded(step_id)?;
-    let as_port = || -> Arc<dyn HostPort> { Arc::clone(port) as _ };
-    let check = invocation(job, order, port, Mode::Check)?;
-    let answer = loaded.plugin.check(check, as_port()).await.map_err(|f| f.to_failure())?;
-    let precondition = |why: String| Failure::new(FailureClass::Precondition, why);
-    match answer {
-        CheckAnswer::Ok => {}
-        CheckAnswer::Refused(why) => return Err(precondition(why)),
-        CheckAnswer::NotYet(why) => {
-            return Err(precondition(format!("it still waits: {why}")));
-        }
-    }
     // Whether † calls may be made is decided by the driver, which knows what was created here.
-    let run = invocation(job, order, port, Mode::Run { irreversible_allowed: true })?;
-    let output = loaded.plugin.run(run, as_port()).await.map_err(|fault| fault.to_failure())?;
-    Ok(AttemptResult::Output(port.door.secrets.redact(output)))
+    let both = invocation(job, order, port, Mode::Run { irreversible_allowed: true })?;
+    let as_port = Arc::clone(port) as Arc<dyn HostPort>;
+    let ran = loaded.plugin.check_then_run(both, as_port).await.map_err(|f| f.to_failure())?;
+    let precondition = |why: String| Failure::new(FailureClass::Precondition, why);
+    match ran {
+        Ran::Output(output) => Ok(AttemptResult::Output(port.door.secrets.redact(output))),
+        Ran::Refused(why) => Err(precondition(why)),
+        Ran::NotYet(why) => Err(precondition(format!("it still waits: {why}"))),
+    }
 }
 
 async fn run_undo(

@@ -69,6 +69,10 @@ pub(crate) struct AttemptPort {
     pub(crate) past: Option<Past>,
     /// Effects without an inverse on what the operation itself created.
     pub(crate) own_effects: Vec<CallId>,
+    /// Effects without an inverse on anything else.
+    pub(crate) irreversible: Vec<CallId>,
+    /// Why the manifest says that is acceptable.
+    pub(crate) declared: Option<String>,
     pub(crate) recorded: Vec<Recorded>,
     pub(crate) calls_made: AtomicU32,
     pub(crate) last_at: AtomicU64,
@@ -209,6 +213,11 @@ impl AttemptPort {
         let undoing = effect.id.of.direction == Direction::Undo;
         if undoing || self.own_effects.contains(&effect.id) {
             return Ok(Reversal::NothingToDo);
+        }
+        if let Some(why) = &self.declared
+            && self.irreversible.contains(&effect.id)
+        {
+            return Ok(Reversal::Kept(format!("declared irreversible: {why}")));
         }
         let mut now = vec![];
         for change in &effect.changes {

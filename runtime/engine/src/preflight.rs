@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::expr::{self, Scope};
 use stepback_core::manifest::{Phase, Step};
-use stepback_core::plan::check_with;
 use stepback_core::step::CheckAnswer;
 use stepback_core::{StepKey, expr::ExprError};
 use stepback_wasm::{Invocation, Mode, StopSignal};
@@ -232,9 +231,7 @@ fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocat
 }
 
 async fn check_one(job: &Job, clock: Clock, key: &StepKey, with: Value) -> StepCheckAnswer {
-    if let Some(info) = job.plan.info(&key.step)
-        && let Err(why) = check_with(info, &with)
-    {
+    if let Err(why) = job.plan.check_with(&key.step, &with) {
         return StepCheckAnswer::Refused(format!("`with`: {why}"));
     }
     let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {

@@ -135,9 +135,9 @@ async fn carry_through(
                 let checks = preflight::check_all(&job, Clock::start()).await;
                 reasons.extend(checks.iter().filter_map(preflight::reason));
             }
-            driver.preflighted(reasons).await?;
+            driver.preflighted(reasons)?;
         } else {
-            driver.recover().await?;
+            driver.recover()?;
         }
         driver.drive().await
     };

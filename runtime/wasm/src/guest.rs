@@ -53,6 +53,15 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// Go on in another mode: its rules and its time count from here, the memory stays counted.
+    pub(crate) fn enter(&mut self, mode: Mode, limits: &Limits) {
+        self.mode = mode;
+        let Meter { memory_bytes, table_entries, .. } = self.meter;
+        self.meter = Meter { memory_bytes, table_entries, ..Meter::new(mode, limits) };
+    }
+}
+
 /// Counts a guest's memory and time.
 pub(crate) struct Meter {
     memory_bytes: usize,

@@ -24,6 +24,6 @@ mod wasi;
 pub use fault::{GuestFault, PluginError};
 pub use invocation::{Grants, Interface, Invocation, Mode, StopSignal};
 pub use limits::Limits;
-pub use plugin::Plugin;
+pub use plugin::{Plugin, Ran};
 pub use port::{HostPort, LogLevel, Reversed};
 pub use runtime::{Runtime, RuntimeConfig};

@@ -28,6 +28,16 @@ pub struct Plugin {
     described: OnceCell<Vec<StepInfo>>,
 }
 
+/// How a step that was checked first came out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ran {
+    /// The check said no.
+    Refused(String),
+    /// The check waits for something.
+    NotYet(String),
+    Output(Value),
+}
+
 /// A guest about to run.
 struct Session {
     store: Store<Guest>,
@@ -119,6 +129,37 @@ impl Plugin {
         })
     }
 
+    /// Checks the step, and runs it if the check lets it: one guest does both, which saves
+    /// making a second one for every step.
+    pub async fn check_then_run(
+        &self,
+        invocation: Invocation,
+        port: Arc<dyn HostPort>,
+    ) -> Result<Ran, GuestFault> {
+        let run_mode = invocation.mode;
+        let looking = Invocation { mode: Mode::Check, ..invocation };
+        let Session { mut store, in_host, stop, _permit } =
+            self.open_granted(&looking, port).await?;
+        let call = self.call_of(looking);
+        let both = async {
+            let guest = self.pre.instantiate_async(&mut store).await?;
+            let steps = guest.stepback_step_steps();
+            match steps.call_check(&mut store, &call).await? {
+                Ok(wit::CheckAnswer::Ok) => {}
+                Ok(wit::CheckAnswer::Refused(why)) => return Ok(Ok(Ran::Refused(short(why)))),
+                Ok(wit::CheckAnswer::NotYet(why)) => return Ok(Ok(Ran::NotYet(short(why)))),
+                Err(failure) => return Ok(Err(failure)),
+            }
+            store.data_mut().enter(run_mode, &self.shared.limits);
+            let output = steps.call_run(&mut store, &call).await?;
+            Ok(output.map(|output| Ran::Output(Value::String(output))))
+        };
+        match self.watch(both, in_host, stop).await?.map_err(own_failure)? {
+            Ran::Output(Value::String(output)) => output_of(&output).map(Ran::Output),
+            other => Ok(other),
+        }
+    }
+
     /// Runs the step to its output.
     pub async fn run(
         &self,
@@ -128,10 +169,7 @@ impl Plugin {
         let session = self.open_granted(&invocation, port).await?;
         let call = self.call_of(invocation);
         let output = enter!(self, session, call_run(&call))?.map_err(own_failure)?;
-        serde_json::from_str(&output).map_err(|error| {
-            let message = format!("the step's output is not JSON: {error}");
-            GuestFault::Failed(Failure::new(FailureClass::Internal, message))
-        })
+        output_of(&output)
     }
 
     /// Takes back what the step did, as `past` tells it.
@@ -269,6 +307,13 @@ fn effect_of(effect: &PastEffect) -> wit::PastEffect {
 /// Our own records as JSON. They are plain data with string keys, which JSON can always hold.
 fn json_of(record: &impl serde::Serialize) -> Value {
     serde_json::to_value(record).unwrap_or(Value::Null)
+}
+
+fn output_of(output: &str) -> Result<Value, GuestFault> {
+    serde_json::from_str(output).map_err(|error| {
+        let message = format!("the step's output is not JSON: {error}");
+        GuestFault::Failed(Failure::new(FailureClass::Internal, message))
+    })
 }
 
 fn own_failure(failure: wit::Failure) -> GuestFault {

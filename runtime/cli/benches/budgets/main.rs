@@ -50,7 +50,8 @@ async fn guest() {
         ours.call().await;
         our_time += started.elapsed();
     }
-    let (bare, ours) = (micros(bare_time) / f64::from(ROUNDS), micros(our_time) / f64::from(ROUNDS));
+    let (bare, ours) =
+        (micros(bare_time) / f64::from(ROUNDS), micros(our_time) / f64::from(ROUNDS));
     line("bare wasmtime: instantiate, call, one host call", format!("{bare:.1} µs"), "-", true);
     let ratio = ours / bare;
     line("a step, instantiated and called", format!("{ratio:.2} ×"), "≤ 2 × bare", ratio <= 2.0);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::expr;
-use crate::manifest::Step;
+use crate::manifest::{Phase, Step};
 
 /// Whether a pass over the plan changed anything.
 #[derive(PartialEq, Eq)]
@@ -16,8 +16,8 @@ impl Machine {
         loop {
             let plan = Arc::clone(&self.plan);
             let mut progress = Progress::None;
-            for step in plan.steps() {
-                if self.start_if_ready(step)? == Progress::Made {
+            for place in 0..plan.count() {
+                if self.is_next(place) && self.start_if_ready(place)? == Progress::Made {
                     progress = Progress::Made;
                 }
             }
@@ -53,6 +53,19 @@ impl Machine {
         Some(step.output.clone().unwrap_or(Value::Null))
     }
 
+    /// Whether every instance of the step is complete.
+    pub(super) fn is_step_complete(&self, id: &StepId) -> bool {
+        let complete = |key: StepKey| {
+            self.state.steps.get(&key).is_some_and(|step| self.is_complete(step.status))
+        };
+        match self.state.expanded.get(id) {
+            None => complete(StepKey { step: id.clone(), key: None }),
+            Some(instances) => instances
+                .iter()
+                .all(|(key, _)| complete(StepKey { step: id.clone(), key: Some(key.clone()) })),
+        }
+    }
+
     fn is_complete(&self, status: StepStatus) -> bool {
         match status {
             StepStatus::Done | StepStatus::Skipped | StepStatus::Leftover => true,
@@ -67,19 +80,22 @@ impl Machine {
         }
     }
 
-    fn has_begun(&self, id: &StepId) -> bool {
+    pub(super) fn has_begun(&self, id: &StepId) -> bool {
         self.state.expanded.contains_key(id)
             || self.state.steps.contains_key(&StepKey { step: id.clone(), key: None })
     }
 
-    fn start_if_ready(&mut self, step: &Step) -> Result<Progress, IllegalEvent> {
-        if self.has_begun(&step.id)
-            || (self.plan.is_cleanup(&step.id) && !self.state.committed)
-            || !self.plan.dependencies(&step.id).iter().all(|id| self.output_of(id).is_some())
-        {
-            return Ok(Progress::None);
-        }
-        let mut scope = self.scope();
+    /// Whether all that the step at a place waits for is complete, and it has not begun.
+    fn is_next(&self, place: usize) -> bool {
+        !self.begun[place]
+            && self.plan.needs(place).iter().all(|need| self.complete[*need])
+            && (self.state.committed || self.plan.at(place).phase != Phase::Cleanup)
+    }
+
+    fn start_if_ready(&mut self, place: usize) -> Result<Progress, IllegalEvent> {
+        let plan = Arc::clone(&self.plan);
+        let step = plan.at(place);
+        let mut scope = self.scope(place);
         match self.is_wanted(step, &scope) {
             Ok(true) => {}
             Ok(false) => {
@@ -171,7 +187,7 @@ impl Machine {
         let plan = Arc::clone(&self.plan);
         let window = || plan.steps().filter(|step| plan.is_window(&step.id));
         let before = window().flat_map(|step| plan.dependencies(&step.id).iter());
-        let ready = before.filter(|id| !plan.is_window(id)).all(|id| self.output_of(id).is_some());
+        let ready = before.filter(|id| !plan.is_window(id)).all(|id| self.is_step_complete(id));
         if !ready {
             return Ok(false);
         }
@@ -192,19 +208,22 @@ impl Machine {
 
     /// The steps from the window on whose inputs are known by now.
     fn checkable_from_window(&self) -> Vec<(StepKey, Value)> {
-        let scope = self.scope();
-        let later = self.plan.steps().filter(|step| {
-            !self.has_begun(&step.id)
-                && (self.plan.is_window(&step.id) || self.plan.is_cleanup(&step.id))
-        });
-        later
-            .filter(|step| step.for_each.is_none())
-            .filter(|step| !matches!(self.is_wanted(step, &scope), Ok(false) | Err(_)))
-            .filter_map(|step| {
-                let with = expr::evaluate_value(&step.with, &scope).ok()?;
-                Some((StepKey { step: step.id.clone(), key: None }, with))
-            })
-            .collect()
+        let mut checkable = vec![];
+        for place in 0..self.plan.count() {
+            let step = self.plan.at(place);
+            let later = matches!(step.phase, Phase::Downtime | Phase::Cleanup);
+            if self.begun[place] || !later || step.for_each.is_some() {
+                continue;
+            }
+            let scope = self.scope(place);
+            if matches!(self.is_wanted(step, &scope), Ok(false) | Err(_)) {
+                continue;
+            }
+            if let Ok(with) = expr::evaluate_value(&step.with, &scope) {
+                checkable.push((StepKey { step: step.id.clone(), key: None }, with));
+            }
+        }
+        checkable
     }
 
     fn start_due_retries(&mut self) -> Result<(), IllegalEvent> {
@@ -224,19 +243,22 @@ impl Machine {
 
     fn close_window(&mut self) -> Result<(), IllegalEvent> {
         let Some(started_at) = self.state.downtime_started_at else { return Ok(()) };
-        let plan = Arc::clone(&self.plan);
-        let mut window = plan.steps().filter(|step| plan.is_window(&step.id));
-        if self.state.downtime_ms.is_none() && window.all(|s| self.output_of(&s.id).is_some()) {
+        if self.state.downtime_ms.is_none()
+            && self.all_complete(|step| step.phase == Phase::Downtime)
+        {
             let downtime_ms = self.now.since_ms(started_at);
             self.emit(Event::DowntimeEnded { downtime_ms })?;
         }
         Ok(())
     }
 
+    fn all_complete(&self, among: impl Fn(&Step) -> bool) -> bool {
+        let mut places = 0..self.plan.count();
+        places.all(|place| self.complete[place] || !among(self.plan.at(place)))
+    }
+
     fn commit_if_complete(&mut self) -> Result<Progress, IllegalEvent> {
-        let plan = Arc::clone(&self.plan);
-        let mut body = plan.steps().filter(|step| !plan.is_cleanup(&step.id));
-        if self.state.committed || !body.all(|step| self.output_of(&step.id).is_some()) {
+        if self.state.committed || !self.all_complete(|step| step.phase != Phase::Cleanup) {
             return Ok(Progress::None);
         }
         self.emit(Event::Committed)?;
@@ -244,11 +266,11 @@ impl Machine {
     }
 
     fn finish_if_complete(&mut self) -> Result<(), IllegalEvent> {
-        let plan = Arc::clone(&self.plan);
-        if !self.state.committed || !plan.steps().all(|s| self.output_of(&s.id).is_some()) {
+        if !self.state.committed || !self.all_complete(|_| true) {
             return Ok(());
         }
-        let scope = self.scope();
+        let plan = Arc::clone(&self.plan);
+        let scope = self.whole_scope();
         let outputs = plan.manifest().outputs.iter().map(|(name, template)| {
             let template = Value::String(template.clone());
             (name.clone(), expr::evaluate_value(&template, &scope).unwrap_or(Value::Null))

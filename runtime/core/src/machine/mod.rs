@@ -132,6 +132,9 @@ pub struct Machine {
     stopping: Option<(Cause, String)>,
     interrupted: BTreeMap<AttemptId, Interrupt>,
     downstream: BTreeMap<StepId, BTreeSet<StepId>>,
+    /// By place in the plan, taken from the state: whether the step has begun, is complete.
+    begun: Vec<bool>,
+    complete: Vec<bool>,
     decision: Decision,
     now: UnixMs,
 }
@@ -140,7 +143,8 @@ impl Machine {
     /// A machine that goes on from `state`.
     pub fn new(plan: Arc<Plan>, state: State, operation: OperationId, epoch: Epoch) -> Self {
         let downstream = rollback::downstream(&plan);
-        Self {
+        let (begun, complete) = (vec![false; plan.count()], vec![false; plan.count()]);
+        let mut machine = Self {
             plan,
             state,
             operation,
@@ -150,8 +154,49 @@ impl Machine {
             stopping: None,
             interrupted: BTreeMap::new(),
             downstream,
+            begun,
+            complete,
             decision: Decision::default(),
             now: UnixMs(0),
+        };
+        for place in 0..machine.plan.count() {
+            machine.refresh(place);
+        }
+        machine
+    }
+
+    /// Take what is known of a step from the state anew.
+    fn refresh(&mut self, place: usize) {
+        let id = &self.plan.at(place).id;
+        self.begun[place] = self.has_begun(id);
+        self.complete[place] = self.is_step_complete(id);
+    }
+
+    fn refresh_after(&mut self, event: &Event) {
+        let step = match event {
+            Event::StepExpanded { step, .. } => step,
+            Event::StepSkipped { step }
+            | Event::StepStarted { step, .. }
+            | Event::RetryScheduled { step, .. }
+            | Event::UndoStarted { step, .. }
+            | Event::UndoEnded { step, .. } => &step.step,
+            Event::AttemptStarted { of } | Event::AttemptFinished { of, .. } => &of.step.step,
+            Event::Created(_)
+            | Event::Refused { .. }
+            | Event::Started
+            | Event::CancelRequested { .. }
+            | Event::CallAnswered { .. }
+            | Event::CallStarted { .. }
+            | Event::CallFinished { .. }
+            | Event::DowntimeStarted
+            | Event::DowntimeEnded { .. }
+            | Event::Committed
+            | Event::RollbackStarted { .. }
+            | Event::Verified { .. }
+            | Event::Finished { .. } => return,
+        };
+        if let Some(place) = self.plan.place(step) {
+            self.refresh(place);
         }
     }
 
@@ -249,6 +294,7 @@ impl Machine {
         let seq = Seq(self.state.last_seq.0 + 1);
         let record = Record { seq, at: self.now, epoch: self.epoch, event };
         self.state.apply(&record)?;
+        self.refresh_after(&record.event);
         self.decision.records.push(record);
         Ok(())
     }
@@ -389,8 +435,29 @@ impl Machine {
         Some(UnixMs(started_at.0 + budget_ms))
     }
 
-    /// What expressions can see now: inputs, and the outputs of the steps that are complete.
-    pub fn scope(&self) -> Scope {
+    /// What the expressions at a place can see now: the inputs, and the outputs they refer to.
+    fn scope(&self, place: usize) -> Scope {
+        let mut scope = self.bare_scope();
+        for id in self.plan.references(place) {
+            if let Some(output) = self.output_of(id) {
+                scope.steps.insert(id.clone(), output);
+            }
+        }
+        scope
+    }
+
+    /// What expressions can see when every step is complete.
+    fn whole_scope(&self) -> Scope {
+        let mut scope = self.bare_scope();
+        for step in self.plan.steps() {
+            if let Some(output) = self.output_of(&step.id) {
+                scope.steps.insert(step.id.clone(), output);
+            }
+        }
+        scope
+    }
+
+    fn bare_scope(&self) -> Scope {
         let mut scope = Scope::default();
         if let Some(pinned) = &self.state.pinned {
             scope.inputs = inputs::visible(self.plan.manifest(), &pinned.inputs);
@@ -398,11 +465,6 @@ impl Machine {
         }
         let name = &self.plan.manifest().operation.name;
         scope.operation = serde_json::json!({ "id": self.operation, "name": name });
-        for step in self.plan.steps() {
-            if let Some(output) = self.output_of(&step.id) {
-                scope.steps.insert(step.id.clone(), output);
-            }
-        }
         scope
     }
 }

@@ -51,7 +51,7 @@ impl Machine {
         if let Some(undo) = self.undo_error_of(resource) {
             why = format!("{why}; {undo}");
         }
-        let declared = now.is_some() && self.is_declared(resource);
+        let declared = now.as_ref().is_some_and(|now| self.is_declared(resource, &before, now));
         let hint = hint(resource, &before, now.as_ref());
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
     }
@@ -76,12 +76,25 @@ impl Machine {
         })
     }
 
-    fn is_declared(&self, resource: &Resource) -> bool {
-        self.irreversible_steps().any(|(key, effect)| {
+    /// Whether declared irreversible effects explain every fact that differs.
+    fn is_declared(&self, resource: &Resource, before: &Facts, now: &Facts) -> bool {
+        let mut left = before.differing(now);
+        for (key, effect) in self.irreversible_steps() {
             let declared =
                 self.plan.step(&key.step).is_some_and(|step| step.irreversible.is_some());
-            declared && effect.changes.iter().any(|change| change.resource == *resource)
-        })
+            for change in effect.changes.iter().filter(|change| change.resource == *resource) {
+                match &change.after {
+                    _ if !declared => {}
+                    Some(after) => {
+                        let changed = change.before.differing(after);
+                        left.retain(|name| !changed.contains(name));
+                    }
+                    // Nobody saw what it did, so it may have done all of it.
+                    None => left.clear(),
+                }
+            }
+        }
+        left.is_empty()
     }
 
     fn kept(&self) -> Vec<Kept> {
@@ -109,7 +122,7 @@ fn describe_difference(before: &Facts, now: &Facts) -> String {
                 .iter()
                 .map(|name| {
                     let text = |facts: &Facts| {
-                        facts.get(name).map_or("nothing".into(), ToString::to_string)
+                        facts.flat_get(name).map_or("nothing".into(), ToString::to_string)
                     };
                     format!("{name} was {} and is {}", text(before), text(now))
                 })

@@ -1,10 +1,14 @@
 //! The driver of one operation: one queue in, the machine decides, records are made durable,
 //! commands are carried out (R1).
 //!
-//! It is the only one that appends. Reads and waits pile up in `pending` and ride along with the
-//! next flush; everything else is flushed at once, and a command is carried out only after that.
-//! Effects run in tasks that no guest can drop; an attempt has not ended before its last effect
-//! has.
+//! It is the only one that appends, and it appends in order: one flush at a time takes all that is
+//! pending, while guests go on. What changes the world waits until its own intent is durable;
+//! whatever a crash cuts off before that has left no trace outside. Reads and waits alone don't
+//! cause a flush for a while. Effects run in tasks that no guest can drop; an attempt has not ended
+//! before its last effect has.
+
+mod effects;
+mod flush;
 
 use crate::attempt;
 use crate::clock::Clock;
@@ -16,17 +20,20 @@ use crate::port::{AttemptPort, Recorded, answer_of, cancelled, recorded_calls};
 use crate::preflight;
 use crate::tasks::Logs;
 use crate::verify;
+use effects::unfinished_effects;
+use flush::{Flush, written};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stepback_core::event::{AttemptResult, Event, Record};
 use stepback_core::machine::{AttemptOrder, Command, Decision, Input, Machine, Observation};
 use stepback_core::state::{OpenAttempt, RecordedCall, State};
-use stepback_core::step::{Change, EffectOutcome};
+use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
-use stepback_journal::{Lease, Request as Asked};
+use stepback_journal::{Lease, Request as Asked, StoreError};
 use stepback_provider::EffectContext;
 use stepback_wasm::StopSignal;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,7 +90,9 @@ pub(crate) enum Message {
     },
     Requested(Vec<Asked>),
     Tick,
-    Flush,
+    /// Reads and waits have been pending long enough.
+    FlushDue,
+    Flushed(Result<(), StoreError>),
     /// Stop here, for `resume`.
     Leave,
 }
@@ -107,7 +116,12 @@ pub(crate) struct Driver {
     next_request_look: Instant,
     pending: Vec<Record>,
     pending_since: Option<Instant>,
+    /// Whether more than reads and waits is pending.
+    pending_urgent: bool,
+    flush: Option<Flush>,
     durable: Seq,
+    /// Effects that may be made once their intent, up to the event named, is durable.
+    intents: VecDeque<(Seq, CallId, oneshot::Sender<Reply>)>,
     attempts: BTreeMap<AttemptId, StopSignal>,
     in_flight: BTreeMap<CallId, InFlight>,
     /// Attempts whose guest has ended and whose last effect has not.
@@ -140,7 +154,10 @@ impl Driver {
             next_request_look: Instant::now(),
             pending: vec![],
             pending_since: None,
+            pending_urgent: false,
+            flush: None,
             durable,
+            intents: VecDeque::new(),
             attempts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -149,26 +166,31 @@ impl Driver {
     }
 
     /// Tell the machine how preflight went.
-    pub(crate) async fn preflighted(&mut self, reasons: Vec<String>) -> Result<(), RunError> {
-        self.handle(Input::Preflighted { reasons }).await
+    pub(crate) fn preflighted(&mut self, reasons: Vec<String>) -> Result<(), RunError> {
+        self.handle(Input::Preflighted { reasons })
     }
 
     /// Take up an operation that another runner left (R4).
-    pub(crate) async fn recover(&mut self) -> Result<(), RunError> {
+    pub(crate) fn recover(&mut self) -> Result<(), RunError> {
         for id in unfinished_effects(self.machine.state()) {
             self.make_effect(id, true, None);
         }
         let decision = self.machine.recover(self.clock.now())?;
-        self.carry_out(decision).await
+        self.carry_out(decision);
+        Ok(())
     }
 
     /// Drive to the end, or until the operation is left.
     pub(crate) async fn drive(mut self) -> Result<State, RunError> {
         while !self.machine.state().status.is_final() {
+            self.start_flush();
             let message = self.next().await?;
-            self.on_message(message).await?;
+            if matches!(message, Message::Leave) {
+                self.settle_journal().await?;
+            }
+            self.on_message(message)?;
         }
-        self.flush().await?;
+        self.settle_journal().await?;
         Ok(self.machine.state().clone())
     }
 
@@ -191,11 +213,12 @@ impl Driver {
                         return Ok(Message::Requested(vec![Asked::Cancel { actor, reason }]));
                     }
                 }
+                written = written(&mut self.flush) => return Ok(Message::Flushed(written)),
                 Some(message) = self.inbox.recv() => return Ok(message),
                 Some(Err(panic)) = self.tasks.join_next() => {
                     return Err(self.left(format!("a task of the driver ended badly: {panic}")));
                 }
-                () = tokio::time::sleep_until(flush) => return Ok(Message::Flush),
+                () = tokio::time::sleep_until(flush) => return Ok(Message::FlushDue),
                 () = tokio::time::sleep_until(wake) => return Ok(Message::Tick),
                 () = tokio::time::sleep_until(self.next_request_look) => {
                     let now = Instant::now();
@@ -214,87 +237,70 @@ impl Driver {
         RunError::Left { id: self.lease.operation, why }
     }
 
-    async fn on_message(&mut self, message: Message) -> Result<(), RunError> {
+    fn on_message(&mut self, message: Message) -> Result<(), RunError> {
         match message {
             Message::Answered { id, call, result, at } => {
                 let decision = self.machine.handle(Input::Answered { id, call, result }, at)?;
-                self.carry_out(decision).await
+                self.carry_out(decision);
+                Ok(())
             }
             Message::EffectAsked { id, call, token, changes, reply } => {
-                self.on_effect_asked(id, call, token, changes, reply).await
+                self.on_effect_asked(id, call, token, changes, reply)
             }
             Message::EffectTakenUp { id, reply } => {
                 self.on_effect_taken_up(&id, reply);
                 Ok(())
             }
             Message::EffectEnded { id, outcome, changes } => {
-                self.on_effect_ended(id, outcome, changes).await
+                self.on_effect_ended(id, outcome, changes)
             }
             Message::AttemptEnded { of, result } => {
                 self.ending.insert(of.clone(), result);
-                self.end_attempt(&of).await
+                self.end_attempt(&of)
             }
-            Message::Gated { reasons } => self.handle(Input::Gated { reasons }).await,
-            Message::Observed { observations } => {
-                self.handle(Input::Observed { observations }).await
-            }
+            Message::Gated { reasons } => self.handle(Input::Gated { reasons }),
+            Message::Observed { observations } => self.handle(Input::Observed { observations }),
             Message::Requested(asked) => {
                 for Asked::Cancel { actor, reason } in asked {
-                    self.handle(Input::Cancel { actor, reason }).await?;
+                    self.handle(Input::Cancel { actor, reason })?;
                 }
                 Ok(())
             }
-            Message::Tick => self.handle(Input::Tick).await,
-            Message::Flush => self.flush().await,
-            Message::Leave => {
-                self.flush().await?;
-                Err(self.left("it was left on request".into()))
+            Message::Tick => self.handle(Input::Tick),
+            Message::FlushDue => {
+                self.pending_urgent = true;
+                Ok(())
             }
+            Message::Flushed(written) => self.on_flushed(written),
+            Message::Leave => Err(self.left("it was left on request".into())),
         }
     }
 
-    async fn handle(&mut self, input: Input) -> Result<(), RunError> {
+    fn handle(&mut self, input: Input) -> Result<(), RunError> {
         let decision = self.machine.handle(input, self.clock.now())?;
-        self.carry_out(decision).await
+        self.carry_out(decision);
+        Ok(())
     }
 
-    async fn carry_out(&mut self, decision: Decision) -> Result<(), RunError> {
+    fn carry_out(&mut self, decision: Decision) {
         let Decision { records, commands } = decision;
-        let rides_along = |record: &Record| matches!(record.event, Event::CallAnswered { .. });
-        let waits = commands.is_empty() && records.iter().all(rides_along);
         if !records.is_empty() {
+            let rides_along = |record: &Record| matches!(record.event, Event::CallAnswered { .. });
+            self.pending_urgent |= !records.iter().all(rides_along);
             self.pending.extend(records);
             self.pending_since.get_or_insert_with(Instant::now);
         }
-        if !waits {
-            self.flush().await?;
-        }
+        self.start_flush();
         for command in commands {
             self.perform(command);
         }
-        Ok(())
-    }
-
-    /// Make what is pending durable, then tell the reporter.
-    async fn flush(&mut self) -> Result<(), RunError> {
-        self.pending_since = None;
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let records = std::mem::take(&mut self.pending);
-        let appended = self.deps.store.append(&self.lease, self.durable, records.clone()).await;
-        appended.map_err(|error| self.left(error.to_string()))?;
-        for record in &records {
-            self.durable = record.seq;
-            self.deps.reporter.on_record(self.lease.operation, record);
-        }
-        Ok(())
     }
 
     fn perform(&mut self, command: Command) {
         match command {
             Command::StartAttempt(order) => self.start_attempt(*order),
-            Command::Perform { id } => self.make_effect(id, false, None),
+            // An effect waits for its intent: see `on_effect_asked`.
+            Command::Perform { .. } => {}
             Command::Interrupt { of } => self.interrupt(&of),
             Command::Gate { steps } => {
                 let (job, clock, outbox) = (Arc::clone(&self.job), self.clock, self.outbox.clone());
@@ -340,9 +346,14 @@ impl Driver {
         }
         let past = order.past.clone();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
-        let own = effects.iter().filter(|effect| {
-            effect.call.class() == Class::Irreversible && !state.was_irreversible(effect)
-        });
+        let without_inverse =
+            effects.iter().filter(|effect| effect.call.class() == Class::Irreversible);
+        let (irreversible, own): (Vec<_>, Vec<_>) =
+            without_inverse.partition(|effect| state.was_irreversible(effect));
+        let ids = |effects: Vec<&PastEffect>| effects.iter().map(|e| e.id.clone()).collect();
+        let (irreversible, own_effects) = (ids(irreversible), ids(own));
+        let declared = self.job.plan.step(&order.of.step.step);
+        let declared = declared.and_then(|step| step.irreversible.clone());
         AttemptPort {
             of: order.of.clone(),
             operation: self.lease.operation,
@@ -352,7 +363,9 @@ impl Driver {
             logs: self.logs.clone(),
             clock: self.clock,
             stop,
-            own_effects: own.map(|effect| effect.id.clone()).collect(),
+            own_effects,
+            irreversible,
+            declared,
             past,
             recorded,
             calls_made: AtomicU32::new(0),
@@ -371,126 +384,14 @@ impl Driver {
         }
     }
 
-    async fn on_effect_asked(
-        &mut self,
-        id: CallId,
-        call: Call,
-        token: Token,
-        changes: Vec<Change>,
-        reply: oneshot::Sender<Reply>,
-    ) -> Result<(), RunError> {
-        let stopped = self.attempts.get(&id.of).is_some_and(StopSignal::is_stopped);
-        let denied = match stopped {
-            true => Some(cancelled(call.function())),
-            false => self.denial(&id, &call, &changes),
-        };
-        if let Some(failure) = denied {
-            let result = Err(failure.clone());
-            self.handle(Input::Answered { id, call, result }).await?;
-            // The guest may be gone; then nobody waits for it.
-            let _ = reply.send(Err(failure));
-            return Ok(());
-        }
-        let input = Input::EffectAsked { id: id.clone(), call, token, changes };
-        let mut decision = self.machine.handle(input, self.clock.now())?;
-        decision.commands.retain(|command| !matches!(command, Command::Perform { .. }));
-        self.carry_out(decision).await?;
-        self.make_effect(id, false, Some(reply));
-        Ok(())
-    }
-
-    /// † is for steps that are declared irreversible, and for what this operation created.
-    fn denial(&self, id: &CallId, call: &Call, changes: &[Change]) -> Option<Failure> {
-        if !self.machine.state().is_irreversible(call, changes) {
-            return None;
-        }
-        let declared = self.job.plan.step(&id.of.step.step);
-        let declared = declared.is_some_and(|step| step.irreversible.is_some());
-        let message = match id.of.direction {
-            Direction::Do if declared => return None,
-            Direction::Do => format!(
-                "{} can't be undone; the step must declare `irreversible` for it",
-                call.function()
-            ),
-            Direction::Undo => format!(
-                "{} can't be undone, and an undo may do that only to what this operation created",
-                call.function()
-            ),
-        };
-        Some(Failure::new(FailureClass::Denied, message))
-    }
-
-    /// Start the task that makes an effect, or takes one up that was cut off.
-    fn make_effect(&mut self, id: CallId, cut_off: bool, reply: Option<oneshot::Sender<Reply>>) {
-        let Some(effect) = self.machine.state().effect(&id).cloned() else { return };
-        let cancel = CancellationToken::new();
-        let context = EffectContext {
-            operation: self.lease.operation,
-            token: effect.token,
-            epoch: self.lease.epoch,
-            undo: id.of.direction == Direction::Undo,
-            cancel: cancel.clone(),
-        };
-        let stop = self.attempts.get(&id.of).cloned().unwrap_or_default();
-        let undo = context.undo;
-        let goes_forward: GoesForward = Arc::new(move || undo || !stop.is_stopped());
-        self.in_flight.insert(id.clone(), InFlight { reply, cancel });
-        let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
-        // Not one of `tasks`: those are dropped when the operation is left, effects never are.
-        tokio::spawn(async move {
-            let made = door.make(&effect.call, &context, effect.changes, cut_off, &goes_forward);
-            let (outcome, changes) = made.await;
-            let _ = outbox.send(Message::EffectEnded { id, outcome, changes }).await;
-        });
-    }
-
-    fn on_effect_taken_up(&mut self, id: &CallId, reply: oneshot::Sender<Reply>) {
-        if let Some(effect) = self.in_flight.get_mut(id) {
-            effect.reply = Some(reply);
-        } else if let Some(effect) = self.machine.state().effect(id) {
-            let _ = reply.send(answer_of(&effect.call, &effect.outcome));
-        }
-    }
-
-    async fn on_effect_ended(
-        &mut self,
-        id: CallId,
-        outcome: EffectOutcome,
-        changes: Vec<Change>,
-    ) -> Result<(), RunError> {
-        let in_flight = self.in_flight.remove(&id);
-        let answer = match self.machine.state().effect(&id) {
-            Some(effect) => answer_of(&effect.call, &outcome),
-            None => Err(Failure::new(FailureClass::Internal, "an effect nobody asked for")),
-        };
-        let of = id.of.clone();
-        self.handle(Input::EffectFinished { id, outcome, changes }).await?;
-        if let Some(reply) = in_flight.and_then(|effect| effect.reply) {
-            let _ = reply.send(answer);
-        }
-        self.end_attempt(&of).await
-    }
-
     /// End an attempt whose guest has ended, unless an effect of it is still in flight.
-    async fn end_attempt(&mut self, of: &AttemptId) -> Result<(), RunError> {
-        if self.in_flight.keys().any(|id| id.of == *of) {
+    fn end_attempt(&mut self, of: &AttemptId) -> Result<(), RunError> {
+        let mut intents = self.intents.iter().map(|(_, id, _)| id);
+        if self.in_flight.keys().any(|id| id.of == *of) || intents.any(|id| id.of == *of) {
             return Ok(());
         }
         let Some(result) = self.ending.remove(of) else { return Ok(()) };
         self.attempts.remove(of);
-        self.handle(Input::AttemptEnded { of: of.clone(), result }).await
+        self.handle(Input::AttemptEnded { of: of.clone(), result })
     }
-}
-
-/// The effects that were in flight when the last runner ended.
-fn unfinished_effects(state: &State) -> Vec<CallId> {
-    let of_step = |open: &OpenAttempt| -> Vec<CallId> {
-        let calls = open.calls.iter().zip(1u32..);
-        let unfinished =
-            calls.filter(|(call, _)| matches!(call, RecordedCall::Effect { finished: false, .. }));
-        unfinished
-            .map(|(_, number)| CallId { of: open.id.clone(), number: CallNumber(number) })
-            .collect()
-    };
-    state.open_attempts().flat_map(of_step).collect()
 }

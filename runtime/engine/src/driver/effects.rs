@@ -1,0 +1,139 @@
+//! Effects: allowed or not, made in tasks that no guest can drop, settled before anyone hears.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn on_effect_asked(
+        &mut self,
+        id: CallId,
+        call: Call,
+        token: Token,
+        changes: Vec<Change>,
+        reply: oneshot::Sender<Reply>,
+    ) -> Result<(), RunError> {
+        let stopped = self.attempts.get(&id.of).is_some_and(StopSignal::is_stopped);
+        let denied = match stopped {
+            true => Some(cancelled(call.function())),
+            false => self.denial(&id, &call, &changes),
+        };
+        if let Some(failure) = denied {
+            let result = Err(failure.clone());
+            self.handle(Input::Answered { id, call, result })?;
+            // The guest may be gone; then nobody waits for it.
+            let _ = reply.send(Err(failure));
+            return Ok(());
+        }
+        self.handle(Input::EffectAsked { id: id.clone(), call, token, changes })?;
+        self.intents.push_back((self.machine.state().last_seq, id, reply));
+        Ok(())
+    }
+
+    /// † is for steps that are declared irreversible, and for what this operation created.
+    pub(super) fn denial(&self, id: &CallId, call: &Call, changes: &[Change]) -> Option<Failure> {
+        if !self.machine.state().is_irreversible(call, changes) {
+            return None;
+        }
+        let declared = self.job.plan.step(&id.of.step.step);
+        let declared = declared.is_some_and(|step| step.irreversible.is_some());
+        let message = match id.of.direction {
+            Direction::Do if declared => return None,
+            Direction::Do => format!(
+                "{} can't be undone; the step must declare `irreversible` for it",
+                call.function()
+            ),
+            Direction::Undo => format!(
+                "{} can't be undone, and an undo may do that only to what this operation created",
+                call.function()
+            ),
+        };
+        Some(Failure::new(FailureClass::Denied, message))
+    }
+
+    /// Start the task that makes an effect, or takes one up that was cut off.
+    pub(super) fn make_effect(
+        &mut self,
+        id: CallId,
+        cut_off: bool,
+        reply: Option<oneshot::Sender<Reply>>,
+    ) {
+        let Some(effect) = self.machine.state().effect(&id).cloned() else { return };
+        let cancel = CancellationToken::new();
+        let context = EffectContext {
+            operation: self.lease.operation,
+            token: effect.token,
+            epoch: self.lease.epoch,
+            undo: id.of.direction == Direction::Undo,
+            cancel: cancel.clone(),
+        };
+        let stop = self.attempts.get(&id.of).cloned().unwrap_or_default();
+        let undo = context.undo;
+        let goes_forward: GoesForward = Arc::new(move || undo || !stop.is_stopped());
+        self.in_flight.insert(id.clone(), InFlight { reply, cancel });
+        let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
+        // Not one of `tasks`: those are dropped when the operation is left, effects never are.
+        tokio::spawn(async move {
+            let made = door.make(&effect.call, &context, effect.changes, cut_off, &goes_forward);
+            let (outcome, changes) = made.await;
+            let _ = outbox.send(Message::EffectEnded { id, outcome, changes }).await;
+        });
+    }
+
+    pub(super) fn on_effect_taken_up(&mut self, id: &CallId, reply: oneshot::Sender<Reply>) {
+        if let Some(effect) = self.in_flight.get_mut(id) {
+            effect.reply = Some(reply);
+        } else if let Some(effect) = self.machine.state().effect(id) {
+            let _ = reply.send(answer_of(&effect.call, &effect.outcome));
+        }
+    }
+
+    pub(super) fn on_effect_ended(
+        &mut self,
+        id: CallId,
+        outcome: EffectOutcome,
+        changes: Vec<Change>,
+    ) -> Result<(), RunError> {
+        let in_flight = self.in_flight.remove(&id);
+        let answer = match self.machine.state().effect(&id) {
+            Some(effect) => answer_of(&effect.call, &outcome),
+            None => Err(Failure::new(FailureClass::Internal, "an effect nobody asked for")),
+        };
+        let of = id.of.clone();
+        self.handle(Input::EffectFinished { id, outcome, changes })?;
+        if let Some(reply) = in_flight.and_then(|effect| effect.reply) {
+            let _ = reply.send(answer);
+        }
+        self.end_attempt(&of)
+    }
+
+    /// Make an effect whose intent is durable, unless its attempt was told to end meanwhile.
+    pub(super) fn make_or_drop(
+        &mut self,
+        id: CallId,
+        reply: oneshot::Sender<Reply>,
+    ) -> Result<(), RunError> {
+        if !self.attempts.get(&id.of).is_some_and(StopSignal::is_stopped) {
+            self.make_effect(id, false, Some(reply));
+            return Ok(());
+        }
+        let Some(effect) = self.machine.state().effect(&id) else { return Ok(()) };
+        let failure = cancelled(effect.call.function());
+        let unchanged =
+            |change: &Change| Change { after: Some(change.before.clone()), ..change.clone() };
+        let changes = effect.changes.iter().map(unchanged).collect();
+        let _ = reply.send(Err(failure.clone()));
+        self.on_effect_ended(id, EffectOutcome::Refused(failure), changes)
+    }
+}
+
+/// The effects that were in flight when the last runner ended.
+pub(super) fn unfinished_effects(state: &State) -> Vec<CallId> {
+    let of_step = |open: &OpenAttempt| -> Vec<CallId> {
+        let calls = open.calls.iter().zip(1u32..);
+        let unfinished =
+            calls.filter(|(call, _)| matches!(call, RecordedCall::Effect { finished: false, .. }));
+        unfinished
+            .map(|(_, number)| CallId { of: open.id.clone(), number: CallNumber(number) })
+            .collect()
+    };
+    state.open_attempts().flat_map(of_step).collect()
+}

@@ -1,0 +1,63 @@
+//! Making what was decided durable: one flush at a time, in order, while the driver goes on.
+
+use super::*;
+
+/// Records on their way to the disk.
+pub(super) struct Flush {
+    pub(super) records: Vec<Record>,
+    pub(super) written: Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>,
+}
+
+impl Driver {
+    /// Begin to make what is pending durable, unless a flush is under way.
+    pub(super) fn start_flush(&mut self) {
+        if self.flush.is_some() || !self.pending_urgent || self.pending.is_empty() {
+            return;
+        }
+        let records = std::mem::take(&mut self.pending);
+        (self.pending_since, self.pending_urgent) = (None, false);
+        let (deps, lease, last) = (Arc::clone(&self.deps), self.lease.clone(), self.durable);
+        let to_write = records.clone();
+        let written = Box::pin(async move { deps.store.append(&lease, last, to_write).await });
+        self.flush = Some(Flush { records, written });
+    }
+
+    /// What was flushed is durable: tell the reporter, and make the effects that waited for it.
+    pub(super) fn on_flushed(&mut self, written: Result<(), StoreError>) -> Result<(), RunError> {
+        let Some(flush) = self.flush.take() else { return Ok(()) };
+        written.map_err(|error| self.left(error.to_string()))?;
+        for record in &flush.records {
+            self.durable = record.seq;
+            self.deps.reporter.on_record(self.lease.operation, record);
+        }
+        while let Some((seq, ..)) = self.intents.front()
+            && *seq <= self.durable
+            && let Some((_, id, reply)) = self.intents.pop_front()
+        {
+            self.make_or_drop(id, reply)?;
+        }
+        Ok(())
+    }
+
+    /// Wait until everything decided is durable.
+    pub(super) async fn settle_journal(&mut self) -> Result<(), RunError> {
+        self.pending_urgent = true;
+        loop {
+            self.start_flush();
+            if self.flush.is_none() {
+                return Ok(());
+            }
+            let written = written(&mut self.flush).await;
+            self.pending_urgent = true;
+            self.on_flushed(written)?;
+        }
+    }
+}
+
+/// Resolves when the flush that is under way, if there is one, has been written.
+pub(super) async fn written(flush: &mut Option<Flush>) -> Result<(), StoreError> {
+    match flush {
+        Some(flush) => (&mut flush.written).await,
+        None => std::future::pending().await,
+    }
+}
