@@ -62,21 +62,12 @@ impl Sqlite {
         Self::set_up(path.clone(), connect()?, connect()?)
     }
 
-    pub(crate) fn in_memory() -> Result<Self, StoreError> {
-        // A shared cache lets both connections see the one database; the random name keeps two
-        // stores of one process apart.
-        let name = format!("file:stepback-{}?mode=memory&cache=shared", random_name()?);
-        let connect = || Connection::open(&name);
-        Self::set_up(PathBuf::from(":memory:"), connect()?, connect()?)
-    }
-
     fn set_up(path: PathBuf, writer: Connection, reader: Connection) -> Result<Self, StoreError> {
         writer.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
         reader.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
         writer
             .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
             .map_err(|error| unusable(&path, &error.to_string()))?;
-        reader.pragma_update(None, "read_uncommitted", false)?;
         let id = migrate(&path, &writer)?;
         Ok(Self { id, reader: Mutex::new(reader), writer: Writer::start(writer) })
     }
@@ -95,7 +86,7 @@ fn unusable(path: &Path, why: &str) -> StoreError {
     StoreError::Unusable { path: path.to_owned(), why: why.to_owned() }
 }
 
-fn random_name() -> Result<String, StoreError> {
+pub(crate) fn random_name() -> Result<String, StoreError> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).map_err(|e| unusable(Path::new("random"), &e.to_string()))?;
     Ok(hex::encode(bytes))
@@ -327,6 +318,13 @@ impl Store for Sqlite {
     }
 
     async fn take_requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        // Mostly there is nothing to take, and a look costs no commit.
+        let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE operation = ?1)";
+        let asked: bool =
+            self.read().query_row(sql, [lease.operation.0 as i64], |row| row.get(0))?;
+        if !asked {
+            return Ok(vec![]);
+        }
         let lease = lease.clone();
         let write = move |connection: &Connection| {
             must_hold(connection, &lease)?;

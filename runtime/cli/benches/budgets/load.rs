@@ -14,7 +14,7 @@ use stepback_core::{Call, Failure, OperationId, StepKey};
 use stepback_engine::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, SecretSource,
 };
-use stepback_journal::{LogLine, Memory, RunnerId, Sqlite, Store as _};
+use stepback_journal::{LogLine, Memory, RunnerId, Sqlite};
 use stepback_provider::simulated::Simulated;
 use stepback_provider::simulated::faults::Faults;
 use stepback_wasm::{
@@ -118,7 +118,8 @@ pub struct Ran {
 /// A store, a world and a sandbox.
 pub struct Load {
     deps: Arc<Deps>,
-    sqlite: Arc<Sqlite>,
+    /// The store on disk, if it is one.
+    disk: Option<Arc<Sqlite>>,
     runs: AtomicU64,
     _dir: TempDir,
 }
@@ -126,15 +127,17 @@ pub struct Load {
 impl Load {
     pub fn new(store: Store) -> Self {
         let dir = TempDir::new().expect("a directory");
-        let sqlite = match store {
-            Store::Disk => Sqlite::open(dir.path()),
-            Store::Memory => Memory::open(),
+        let (disk, store): (_, Arc<dyn stepback_journal::Store>) = match store {
+            Store::Disk => {
+                let disk = Arc::new(Sqlite::open(dir.path()).expect("a store"));
+                (Some(Arc::clone(&disk)), disk)
+            }
+            Store::Memory => (None, Arc::new(Memory::open().expect("a store"))),
         };
-        let sqlite = Arc::new(sqlite.expect("a store"));
         let world = Simulated::open(&dir.path().join("world"), "", Faults::default());
         let runtime = Runtime::new(RuntimeConfig::default()).expect("a sandbox");
         let deps = Deps {
-            store: Arc::clone(&sqlite) as _,
+            store,
             provider: Arc::new(world.expect("a world")),
             plugins: Arc::new(Built),
             runtime: Arc::new(runtime),
@@ -143,13 +146,13 @@ impl Load {
             runner: RunnerId("bench".into()),
             limits: Limits::default(),
         };
-        Self { deps: Arc::new(deps), sqlite, runs: AtomicU64::new(0), _dir: dir }
+        Self { deps: Arc::new(deps), disk, runs: AtomicU64::new(0), _dir: dir }
     }
 
     /// Run that many operations of that many steps side by side.
     pub async fn run(&self, operations: u32, steps: u32) -> Ran {
         let manifest: Arc<str> = manifest(steps).into();
-        let commits = self.sqlite.commits();
+        let commits = self.commits();
         let started = Instant::now();
         let tasks: Vec<_> = (0..operations)
             .map(|_| {
@@ -165,7 +168,11 @@ impl Load {
         for task in tasks {
             task.await.expect("no panic");
         }
-        Ran { took: started.elapsed(), commits: self.sqlite.commits() - commits }
+        Ran { took: started.elapsed(), commits: self.commits() - commits }
+    }
+
+    fn commits(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.commits())
     }
 
     /// One commit of the same store, in microseconds.
@@ -180,7 +187,7 @@ impl Load {
                 level: "info".into(),
                 text: "x".into(),
             };
-            self.sqlite.append_logs(id, vec![line]).await.expect("a commit");
+            self.deps.store.append_logs(id, vec![line]).await.expect("a commit");
         }
         started.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS)
     }
