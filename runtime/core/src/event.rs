@@ -212,3 +212,31 @@ pub enum FinalStatus {
     RolledBack,
     RollbackFailed,
 }
+
+impl Event {
+    /// The step's instance whose status the event may change.
+    pub fn step(&self) -> Option<&StepKey> {
+        match self {
+            Event::StepSkipped { step }
+            | Event::StepStarted { step, .. }
+            | Event::RetryScheduled { step, .. }
+            | Event::UndoStarted { step, .. }
+            | Event::UndoEnded { step, .. } => Some(step),
+            Event::AttemptStarted { of } | Event::AttemptFinished { of, .. } => Some(&of.step),
+            Event::Created(_)
+            | Event::Refused { .. }
+            | Event::Started
+            | Event::CancelRequested { .. }
+            | Event::StepExpanded { .. }
+            | Event::CallAnswered { .. }
+            | Event::CallStarted { .. }
+            | Event::CallFinished { .. }
+            | Event::DowntimeStarted
+            | Event::DowntimeEnded { .. }
+            | Event::Committed
+            | Event::RollbackStarted { .. }
+            | Event::Verified { .. }
+            | Event::Finished { .. } => None,
+        }
+    }
+}

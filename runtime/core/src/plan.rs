@@ -139,6 +139,12 @@ impl Plan {
         &self.needs[place]
     }
 
+    /// The last step, in order, whose expressions refer to another step's output.
+    pub fn last_reader(&self) -> Option<&StepId> {
+        let place = self.references.iter().rposition(|steps| !steps.is_empty())?;
+        Some(&self.at(place).id)
+    }
+
     /// The steps that the expressions at a place refer to.
     pub(crate) fn references(&self, place: usize) -> &BTreeSet<StepId> {
         &self.references[place]

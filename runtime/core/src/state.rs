@@ -156,6 +156,8 @@ pub struct State {
     pub why: Option<String>,
     pub verdict: Option<Verdict>,
     pub steps: BTreeMap<StepKey, StepState>,
+    /// The steps that something may still have to be done about: neither pending nor settled.
+    pub active: BTreeSet<StepKey>,
     pub expanded: BTreeMap<StepId, Vec<(EachKey, Value)>>,
     pub committed: bool,
     pub downtime_started_at: Option<UnixMs>,
@@ -195,6 +197,7 @@ impl Default for State {
             why: None,
             verdict: None,
             steps: BTreeMap::new(),
+            active: BTreeSet::new(),
             expanded: BTreeMap::new(),
             committed: false,
             downtime_started_at: None,
@@ -270,7 +273,34 @@ impl State {
 
     /// Attempts that have started and not finished.
     pub fn open_attempts(&self) -> impl Iterator<Item = &OpenAttempt> {
-        self.steps.values().filter_map(|step| step.open.as_ref())
+        self.active_steps().filter_map(|(_, step)| step.open.as_ref())
+    }
+
+    /// The steps that run, wait, have failed or are being undone.
+    pub fn active_steps(&self) -> impl Iterator<Item = (&StepKey, &StepState)> {
+        self.active.iter().filter_map(|key| self.steps.get_key_value(key))
+    }
+
+    pub(crate) fn note_activity(&mut self, key: &StepKey) {
+        let Some(step) = self.steps.get(key) else { return };
+        let settled = match step.status {
+            StepStatus::Pending
+            | StepStatus::Skipped
+            | StepStatus::Done
+            | StepStatus::Undone
+            | StepStatus::Kept
+            | StepStatus::Leftover => true,
+            StepStatus::Running
+            | StepStatus::WaitingRetry
+            | StepStatus::Failed
+            | StepStatus::Undoing
+            | StepStatus::UndoFailed => false,
+        };
+        if settled && step.open.is_none() {
+            self.active.remove(key);
+        } else {
+            self.active.insert(key.clone());
+        }
     }
 
     pub(crate) fn open_attempt(&mut self, of: &AttemptId) -> Result<&mut StepState, String> {

@@ -23,7 +23,11 @@ impl State {
         }
         legal(self, &record.event).map_err(illegal)?;
         self.last_seq = record.seq;
-        self.take(record).map_err(illegal)
+        self.take(record).map_err(illegal)?;
+        if let Some(key) = record.event.step() {
+            self.note_activity(key);
+        }
+        Ok(())
     }
 
     fn take(&mut self, record: &Record) -> Result<(), String> {

@@ -74,7 +74,11 @@ pub(crate) fn reason(check: &StepCheck) -> Option<String> {
 pub(crate) async fn check_all(job: &Arc<Job>, clock: Clock) -> Vec<StepCheck> {
     let mut scope = job.scope();
     let mut checks = vec![];
+    // Outputs are worth having only while a later step reads one.
+    let last_reader = job.plan.last_reader().cloned();
+    let mut is_read_later = last_reader.is_some();
     for step in job.plan.steps() {
+        is_read_later &= last_reader.as_ref() != Some(&step.id);
         let instances = match known_inputs(step, &scope) {
             Known::Inputs(instances) => instances,
             Known::Answer(answer) => {
@@ -89,8 +93,9 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: Clock) -> Vec<StepCheck> {
         let mut answers = check_each(job, clock, instances).await;
         if let ([StepCheck { answer, .. }], Some(with)) = (&mut answers[..], with)
             && *answer == StepCheckAnswer::Ok
+            && is_read_later
             && step.for_each.is_none()
-            && is_looked_for(job, step, &scope)
+            && comes_first(job, step, &scope)
         {
             match look_ahead(job, clock, step, with).await {
                 LookedAhead::Output(output) => {
@@ -105,16 +110,10 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: Clock) -> Vec<StepCheck> {
     checks
 }
 
-/// Whether running the step ahead may tell something: nothing before it changes the world, and
-/// something after it needs outputs.
-fn is_looked_for(job: &Job, step: &Step, scope: &Scope) -> bool {
-    let plan = &job.plan;
-    let needs_outputs = |other: &Step| {
-        references(other).iter().any(|path| path.first().is_some_and(|first| first == "steps"))
-    };
+/// Whether nothing before the step changes the world, so that it can be run ahead.
+fn comes_first(job: &Job, step: &Step, scope: &Scope) -> bool {
     step.phase == Phase::Live
-        && plan.dependencies(&step.id).iter().all(|id| scope.steps.contains_key(id))
-        && plan.steps().skip_while(|other| other.id != step.id).skip(1).any(needs_outputs)
+        && job.plan.dependencies(&step.id).iter().all(|id| scope.steps.contains_key(id))
 }
 
 enum LookedAhead {

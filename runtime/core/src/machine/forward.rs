@@ -229,8 +229,7 @@ impl Machine {
     fn start_due_retries(&mut self) -> Result<(), IllegalEvent> {
         let due: Vec<(StepKey, Value)> = self
             .state
-            .steps
-            .iter()
+            .active_steps()
             .filter(|(_, step)| step.status == StepStatus::WaitingRetry)
             .filter(|(_, step)| step.not_before.is_none_or(|at| at <= self.now))
             .map(|(key, step)| (key.clone(), step.with.clone()))

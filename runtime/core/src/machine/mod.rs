@@ -175,25 +175,10 @@ impl Machine {
     fn refresh_after(&mut self, event: &Event) {
         let step = match event {
             Event::StepExpanded { step, .. } => step,
-            Event::StepSkipped { step }
-            | Event::StepStarted { step, .. }
-            | Event::RetryScheduled { step, .. }
-            | Event::UndoStarted { step, .. }
-            | Event::UndoEnded { step, .. } => &step.step,
-            Event::AttemptStarted { of } | Event::AttemptFinished { of, .. } => &of.step.step,
-            Event::Created(_)
-            | Event::Refused { .. }
-            | Event::Started
-            | Event::CancelRequested { .. }
-            | Event::CallAnswered { .. }
-            | Event::CallStarted { .. }
-            | Event::CallFinished { .. }
-            | Event::DowntimeStarted
-            | Event::DowntimeEnded { .. }
-            | Event::Committed
-            | Event::RollbackStarted { .. }
-            | Event::Verified { .. }
-            | Event::Finished { .. } => return,
+            other => match other.step() {
+                Some(key) => &key.step,
+                None => return,
+            },
         };
         if let Some(place) = self.plan.place(step) {
             self.refresh(place);
@@ -278,7 +263,7 @@ impl Machine {
         if self.state.status != Status::Running {
             return None;
         }
-        let retries = self.state.steps.values().filter_map(|step| step.not_before);
+        let retries = self.state.active_steps().filter_map(|(_, step)| step.not_before);
         let deadlines = self.state.open_attempts().filter_map(|open| {
             let deadline = self.attempt_deadline(&open.id, open.started_at)?;
             (!self.interrupted.contains_key(&open.id)).then_some(deadline)
@@ -378,7 +363,7 @@ impl Machine {
         if self.state.committed || self.stopping.is_some() {
             return;
         }
-        let failed = self.state.steps.iter().find_map(|(key, step)| match step.status {
+        let failed = self.state.active_steps().find_map(|(key, step)| match step.status {
             StepStatus::Failed | StepStatus::UndoFailed => {
                 let why = step.error.as_ref().map_or("", |error| error.message.as_str());
                 Some(format!("step `{key}` failed: {why}"))
