@@ -40,6 +40,8 @@ impl Plan {
         let mut found = vec![];
         let mut infos = BTreeMap::new();
         let mut validators = BTreeMap::new();
+        // One of each step of each plugin, however often it is used.
+        let mut compiled: BTreeMap<(&str, &str), Arc<Validator>> = BTreeMap::new();
         for step in &manifest.steps {
             let Some(offered) = offers.get(step.uses.plugin()) else {
                 let message = format!("there is no plugin `{}`", step.uses.plugin());
@@ -56,8 +58,15 @@ impl Plan {
                 continue;
             };
             declared(step, info, &mut found);
-            if let Some(validator) = inputs(step, info, &mut found) {
-                validators.insert(step.id.clone(), Arc::new(validator));
+            let name = (step.uses.plugin(), step.uses.step());
+            let validator = match compiled.get(&name) {
+                Some(validator) => Some(Arc::clone(validator)),
+                None => compile(step, info, &mut found),
+            };
+            if let Some(validator) = validator {
+                inputs(step, info, &validator, &mut found);
+                compiled.insert(name, Arc::clone(&validator));
+                validators.insert(step.id.clone(), validator);
             }
             infos.insert(step.id.clone(), info.clone());
         }
@@ -221,17 +230,20 @@ fn referenced(step: &Step) -> BTreeSet<StepId> {
     paths.into_iter().filter_map(of).collect()
 }
 
-/// Check `with` against the plugin's schema as far as it is known without evaluating; gives the
-/// schema ready to check the evaluated `with` later.
-fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) -> Option<Validator> {
-    let validator = match jsonschema::validator_for(&info.input_schema) {
-        Ok(validator) => validator,
+/// The schema of a step's inputs, ready to check them.
+fn compile(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) -> Option<Arc<Validator>> {
+    match jsonschema::validator_for(&info.input_schema) {
+        Ok(validator) => Some(Arc::new(validator)),
         Err(error) => {
             let message = format!("the plugin's schema of `{}` is broken: {error}", step.uses);
             found.push(Diagnostic::at(step.spans.uses.clone(), message));
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// Check `with` against the plugin's schema as far as it is known without evaluating.
+fn inputs(step: &Step, info: &StepInfo, validator: &Validator, found: &mut Vec<Diagnostic>) {
     let properties = info.input_schema.get("properties").and_then(Value::as_object);
     let names: Vec<&str> = properties.map_or(vec![], |p| p.keys().map(String::as_str).collect());
     for key in step.with.as_object().into_iter().flatten().map(|(key, _)| key) {
@@ -254,7 +266,6 @@ fn inputs(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) -> Option<V
         let message = format!("`with` does not fit `{}`: {error}", step.uses);
         found.push(Diagnostic::at(span.clone(), message));
     }
-    Some(validator)
 }
 
 /// What an expression will make of a value can't be known before it is evaluated.
