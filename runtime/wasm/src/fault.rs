@@ -39,13 +39,24 @@ pub enum GuestFault {
     Failed(Failure),
     #[error("the plugin crashed: {0}")]
     Trap(String),
-    #[error("the plugin asked for more memory than it may use ({limit_mib} MiB)")]
+    #[error(
+        "the plugin asked for more memory than it may use ({limit_mib} MiB): let the step hold \
+         less at once"
+    )]
     OutOfMemory { limit_mib: usize },
-    #[error("the plugin ran for {limit_ms} ms without coming to an end or a host call")]
+    #[error("the plugin asked for tables of more entries than it may use ({limit})")]
+    TableTooLarge { limit: usize },
+    #[error(
+        "the plugin computed for {limit_ms} ms, the most it may, without coming to an end: it \
+         loops, or does too much at once"
+    )]
     OutOfTime { limit_ms: u64 },
-    #[error("the plugin handed over more than {limit_mib} MiB at once")]
+    #[error(
+        "the plugin handed over more than {limit_mib} MiB at once, the most it may: let it answer \
+         with less, or in parts"
+    )]
     TooMuchOutput { limit_mib: usize },
-    #[error("the plugin recursed too deeply: its stack is full")]
+    #[error("the plugin called itself too deeply: its stack is full")]
     StackOverflow,
     #[error("the plugin was stopped")]
     Stopped,
@@ -60,6 +71,7 @@ impl GuestFault {
             Self::Failed(failure) => return failure.clone(),
             Self::Trap(_)
             | Self::OutOfMemory { .. }
+            | Self::TableTooLarge { .. }
             | Self::OutOfTime { .. }
             | Self::TooMuchOutput { .. }
             | Self::StackOverflow => FailureClass::Internal,

@@ -16,10 +16,12 @@ mod host;
 mod invocation;
 mod limits;
 mod load;
+mod log;
 mod plugin;
 mod port;
 mod runtime;
 mod wasi;
+mod watch;
 
 pub use fault::{GuestFault, PluginError};
 pub use invocation::{Grants, Interface, Invocation, Mode, StopSignal};

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Linear memory of all of the guest's modules together. A step handles a few records.
     pub memory_bytes_max: usize,
+    /// Entries of all of its tables together; each is a pointer of the host's. A language runtime
+    /// in a component has some ten thousand functions.
+    pub table_entries_max: usize,
     /// The Wasm stack; deep recursion in a step is a defect.
     pub stack_bytes_max: usize,
     /// Text and lists that pass from the guest to the host in one call or answer.
@@ -19,6 +22,9 @@ pub struct Limits {
     pub check_time_max: Duration,
     /// The guest's own time between two host calls of a `run` or `undo`.
     pub run_time_max: Duration,
+    /// Host calls of one attempt. Each is journaled and kept for a replay; a step that looks once
+    /// a second may go on for a day.
+    pub calls_max: u32,
     /// How long a guest may go on after its stop signal, host calls not counted.
     pub stop_grace: Duration,
     /// How many guests live at once; more wait in line.
@@ -29,12 +35,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes_max: 64 << 20,
+            table_entries_max: 100_000,
             stack_bytes_max: 512 << 10,
             output_bytes_max: 8 << 20,
             log_bytes_max: 1 << 20,
             log_line_bytes_max: 16 << 10,
             check_time_max: Duration::from_secs(2),
             run_time_max: Duration::from_secs(10),
+            calls_max: 100_000,
             stop_grace: Duration::from_secs(2),
             guests_max: 1000,
         }

@@ -3,8 +3,9 @@
 
 use crate::bindings::PluginPre;
 use crate::fault::PluginError;
-use crate::guest::{Guest, cut};
+use crate::guest::Guest;
 use crate::invocation::Interface;
+use crate::log::cut;
 use std::collections::BTreeSet;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -51,7 +52,7 @@ pub(crate) fn verify(
     if !exports.contains(&STEPS) {
         let hint = match exports.as_slice() {
             [] => String::new(),
-            exports => cut(format!(" (it exports {})", exports.join(", ")), WHY_BYTES_MAX),
+            exports => cut(&format!(" (it exports {})", exports.join(", ")), WHY_BYTES_MAX),
         };
         return Err(PluginError::NotAPlugin { name: name.to_owned(), wanted: STEPS.into(), hint });
     }
@@ -66,7 +67,7 @@ pub(crate) fn verify(
             (Some("types"), None) => {}
             (None, None) if import.starts_with("wasi:") => {}
             _ => {
-                let import = cut(import.to_owned(), WHY_BYTES_MAX);
+                let import = cut(import, WHY_BYTES_MAX);
                 return Err(PluginError::UnknownImport { name: name.to_owned(), import });
             }
         }
@@ -87,5 +88,5 @@ pub(crate) fn link(
 }
 
 fn why(error: &wasmtime::Error) -> String {
-    cut(format!("{error:#}"), WHY_BYTES_MAX)
+    cut(&format!("{error:#}"), WHY_BYTES_MAX)
 }

@@ -3,20 +3,21 @@
 use crate::bindings::PluginPre;
 use crate::bindings::exports::stepback::step::steps as wit;
 use crate::fault::{GuestFault, PluginError};
-use crate::guest::{EPOCH_TICK, Guest, cut};
+use crate::guest::Guest;
 use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
+use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
 use crate::runtime::Shared;
+use crate::watch::{EPOCH_TICK, Watch};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stepback_core::step::{CheckAnswer, Past, PastEffect, StepInfo, UndoAnswer};
 use stepback_core::{Call, Failure, FailureClass, PluginDigest};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 /// A component that offers steps, verified and ready to run.
 pub struct Plugin {
@@ -38,10 +39,11 @@ pub enum Ran {
     Output(Value),
 }
 
-/// A guest about to run.
+/// A guest about to run. Its store goes before its permit, so that the place is free when the
+/// next in line takes it.
 struct Session {
     store: Store<Guest>,
-    in_host: Arc<AtomicBool>,
+    watch: Arc<Watch>,
     stop: StopSignal,
     _permit: OwnedSemaphorePermit,
 }
@@ -50,12 +52,12 @@ struct Session {
 /// exports are methods of one generated type with arguments of their own.
 macro_rules! enter {
     ($plugin:expr, $session:expr, $export:ident($($argument:expr),*)) => {{
-        let Session { mut store, in_host, stop, _permit } = $session;
+        let Session { store, watch, stop, .. } = &mut $session;
         let answer = async {
-            let guest = $plugin.pre.instantiate_async(&mut store).await?;
-            guest.stepback_step_steps().$export(&mut store, $($argument),*).await
+            let guest = $plugin.pre.instantiate_async(&mut *store).await?;
+            guest.stepback_step_steps().$export(&mut *store, $($argument),*).await
         };
-        $plugin.watch(answer, in_host, stop).await
+        $plugin.attend(answer, watch, stop).await
     }};
 }
 
@@ -95,7 +97,7 @@ impl Plugin {
             seed: [0; 32],
             stop: StopSignal::new(),
         };
-        let session = self.open(&invocation, Arc::new(NoPort)).await.map_err(fail)?;
+        let mut session = self.open(&invocation, Arc::new(NoPort)).await.map_err(fail)?;
         let infos = enter!(self, session, call_describe()).map_err(fail)?;
         infos.into_iter().map(|info| self.step_info(info)).collect()
     }
@@ -119,13 +121,13 @@ impl Plugin {
         invocation: Invocation,
         port: Arc<dyn HostPort>,
     ) -> Result<CheckAnswer, GuestFault> {
-        let session = self.open_granted(&invocation, port).await?;
+        let mut session = self.open_granted(&invocation, port).await?;
         let call = self.call_of(invocation);
         let answer = enter!(self, session, call_check(&call))?.map_err(own_failure)?;
         Ok(match answer {
             wit::CheckAnswer::Ok => CheckAnswer::Ok,
-            wit::CheckAnswer::Refused(why) => CheckAnswer::Refused(short(why)),
-            wit::CheckAnswer::NotYet(why) => CheckAnswer::NotYet(short(why)),
+            wit::CheckAnswer::Refused(why) => CheckAnswer::Refused(short(&why)),
+            wit::CheckAnswer::NotYet(why) => CheckAnswer::NotYet(short(&why)),
         })
     }
 
@@ -138,23 +140,23 @@ impl Plugin {
     ) -> Result<Ran, GuestFault> {
         let run_mode = invocation.mode;
         let looking = Invocation { mode: Mode::Check, ..invocation };
-        let Session { mut store, in_host, stop, _permit } =
-            self.open_granted(&looking, port).await?;
+        let mut session = self.open_granted(&looking, port).await?;
         let call = self.call_of(looking);
+        let Session { store, watch, stop, .. } = &mut session;
         let both = async {
-            let guest = self.pre.instantiate_async(&mut store).await?;
+            let guest = self.pre.instantiate_async(&mut *store).await?;
             let steps = guest.stepback_step_steps();
-            match steps.call_check(&mut store, &call).await? {
+            match steps.call_check(&mut *store, &call).await? {
                 Ok(wit::CheckAnswer::Ok) => {}
-                Ok(wit::CheckAnswer::Refused(why)) => return Ok(Ok(Ran::Refused(short(why)))),
-                Ok(wit::CheckAnswer::NotYet(why)) => return Ok(Ok(Ran::NotYet(short(why)))),
+                Ok(wit::CheckAnswer::Refused(why)) => return Ok(Ok(Ran::Refused(short(&why)))),
+                Ok(wit::CheckAnswer::NotYet(why)) => return Ok(Ok(Ran::NotYet(short(&why)))),
                 Err(failure) => return Ok(Err(failure)),
             }
             store.data_mut().enter(run_mode, &self.shared.limits);
-            let output = steps.call_run(&mut store, &call).await?;
+            let output = steps.call_run(&mut *store, &call).await?;
             Ok(output.map(|output| Ran::Output(Value::String(output))))
         };
-        match self.watch(both, in_host, stop).await?.map_err(own_failure)? {
+        match self.attend(both, watch, stop).await?.map_err(own_failure)? {
             Ran::Output(Value::String(output)) => output_of(&output).map(Ran::Output),
             other => Ok(other),
         }
@@ -166,7 +168,7 @@ impl Plugin {
         invocation: Invocation,
         port: Arc<dyn HostPort>,
     ) -> Result<Value, GuestFault> {
-        let session = self.open_granted(&invocation, port).await?;
+        let mut session = self.open_granted(&invocation, port).await?;
         let call = self.call_of(invocation);
         let output = enter!(self, session, call_run(&call))?.map_err(own_failure)?;
         output_of(&output)
@@ -179,14 +181,14 @@ impl Plugin {
         past: &Past,
         port: Arc<dyn HostPort>,
     ) -> Result<UndoAnswer, GuestFault> {
-        let session = self.open_granted(&invocation, port).await?;
+        let mut session = self.open_granted(&invocation, port).await?;
         let (call, past) = (self.call_of(invocation), past_of(past));
         let answer = enter!(self, session, call_undo(&call, &past))?.map_err(own_failure)?;
         Ok(match answer {
             wit::UndoAnswer::Undone => UndoAnswer::Undone,
             wit::UndoAnswer::NothingToUndo => UndoAnswer::NothingToUndo,
-            wit::UndoAnswer::Kept(why) => UndoAnswer::Kept(short(why)),
-            wit::UndoAnswer::CannotUndo(why) => UndoAnswer::CannotUndo(short(why)),
+            wit::UndoAnswer::Kept(why) => UndoAnswer::Kept(short(&why)),
+            wit::UndoAnswer::CannotUndo(why) => UndoAnswer::CannotUndo(short(&why)),
         })
     }
 
@@ -219,26 +221,29 @@ impl Plugin {
         let Shared { engine, limits, .. } = &*self.shared;
         let Invocation { mode, grants, seed, .. } = invocation;
         let guest = Guest::new(port, *mode, grants.clone(), *seed, limits);
-        let in_host = guest.in_host.clone();
+        let watch = guest.watch.clone();
         let mut store = Store::new(engine, guest);
-        store.limiter(|guest| &mut guest.meter);
+        store.limiter(|guest| &mut guest.space);
         store.set_hostcall_fuel(limits.output_bytes_max);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| store.data_mut().meter.on_tick());
-        Ok(Session { store, in_host, stop, _permit: permit })
+        store.epoch_deadline_callback(|store| {
+            store.data().watch.on_tick().map_err(wasmtime::Error::new)?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        Ok(Session { store, watch, stop, _permit: permit })
     }
 
     /// Waits for a guest's answer, but after a stop only as long as the grace time.
-    async fn watch<T>(
+    async fn attend<T>(
         &self,
         answer: impl Future<Output = wasmtime::Result<T>>,
-        in_host: Arc<AtomicBool>,
-        stop: StopSignal,
+        watch: &Watch,
+        stop: &StopSignal,
     ) -> Result<T, GuestFault> {
         tokio::select! {
             biased;
             answer = answer => answer.map_err(|error| self.fault_of(&error)),
-            () = grace_over(stop, in_host, self.shared.limits.stop_grace) => {
+            () = grace_over(stop, watch, self.shared.limits.stop_grace) => {
                 Err(GuestFault::Stopped)
             }
         }
@@ -249,10 +254,8 @@ impl Plugin {
         if let Some(fault) = error.downcast_ref::<GuestFault>() {
             return fault.clone();
         }
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::StackOverflow) => return GuestFault::StackOverflow,
-            Some(trap) => return GuestFault::Trap(trap.to_string()),
-            None => {}
+        if let Some(trap) = error.downcast_ref::<Trap>() {
+            return fault_of_trap(*trap);
         }
         let cause = error.root_cause().to_string();
         // wasmtime keeps this error's type to itself; `tests/limits.rs` fails when its text moves.
@@ -260,7 +263,7 @@ impl Plugin {
             let limit_mib = self.shared.limits.output_bytes_max >> 20;
             return GuestFault::TooMuchOutput { limit_mib };
         }
-        GuestFault::Trap(short(cause))
+        GuestFault::Trap(short(&cause))
     }
 
     fn call_of(&self, invocation: Invocation) -> wit::Call {
@@ -268,13 +271,24 @@ impl Plugin {
     }
 }
 
+/// What a trap most often means in a compiled plugin is told with it.
+fn fault_of_trap(trap: Trap) -> GuestFault {
+    let hint = match trap {
+        Trap::StackOverflow => return GuestFault::StackOverflow,
+        Trap::UnreachableCodeReached => ": a panic, most often; the log tells it",
+        Trap::MemoryOutOfBounds => ": endless recursion, most often, or a bad pointer",
+        _ => "",
+    };
+    GuestFault::Trap(format!("{trap}{hint}"))
+}
+
 /// Returns when a stopped guest has used up its grace; time in host calls is not its own.
-async fn grace_over(stop: StopSignal, in_host: Arc<AtomicBool>, grace: Duration) {
+async fn grace_over(stop: &StopSignal, watch: &Watch, grace: Duration) {
     stop.stopped().await;
     let mut left = grace;
     while !left.is_zero() {
         tokio::time::sleep(EPOCH_TICK).await;
-        if !in_host.load(Ordering::Acquire) {
+        if !watch.is_in_host() {
             left = left.saturating_sub(EPOCH_TICK);
         }
     }
@@ -317,14 +331,13 @@ fn output_of(output: &str) -> Result<Value, GuestFault> {
 }
 
 fn own_failure(failure: wit::Failure) -> GuestFault {
-    let mut failure = Failure::from(failure);
-    failure.message = short(failure.message);
-    failure.code = failure.code.map(short);
-    GuestFault::Failed(failure)
+    let Failure { class, code, message } = failure.into();
+    let code = code.as_deref().map(short);
+    GuestFault::Failed(Failure { class, code, message: short(&message) })
 }
 
 /// A reason as it may stand in the journal.
-fn short(text: String) -> String {
+fn short(text: &str) -> String {
     const REASON_BYTES_MAX: usize = 4 << 10;
     cut(text, REASON_BYTES_MAX)
 }

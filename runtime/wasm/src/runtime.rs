@@ -3,11 +3,12 @@
 use crate::bindings;
 use crate::cache::Cache;
 use crate::fault::PluginError;
-use crate::guest::{EPOCH_TICK, Guest};
+use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::load;
 use crate::plugin::Plugin;
 use crate::wasi;
+use crate::watch::EPOCH_TICK;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! `effects`: taking back what was done; for undos only.
 
-use super::denied;
+use super::{denied, too_many_calls};
 use crate::bindings::stepback::step::effects::{Failure, Host, Reversal};
-use crate::guest::{Guest, InHost};
+use crate::guest::Guest;
 use crate::invocation::Mode;
 use crate::port::Reversed;
 
@@ -14,12 +14,8 @@ impl Host for Guest {
                 return Err(denied("effects.reverse is for undos only".to_owned()));
             }
         }
-        let answer = {
-            let _in_host = InHost::enter(&self.in_host);
-            self.port.reverse(&id).await
-        };
-        self.meter.on_answered();
-        Ok(match answer? {
+        let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
+        Ok(match self.port.reverse(&id).await? {
             Reversed::Reversed => Reversal::Reversed,
             Reversed::NothingToDo => Reversal::NothingToDo,
             Reversed::Kept(why) => Reversal::Kept(why),

@@ -12,10 +12,10 @@ impl Host for Guest {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        self.log.line(level, text);
+        self.log.say(level, &text);
     }
 
     async fn progress(&mut self, text: String, done: u64, total: Option<u64>) {
-        self.log.progress(text, done, total);
+        self.log.progress(&text, done, total);
     }
 }

@@ -11,7 +11,7 @@ mod effects;
 mod log;
 
 use crate::bindings::stepback::step::types::{self, Failure, FailureClass, Pair};
-use crate::guest::{Guest, InHost};
+use crate::guest::Guest;
 use crate::invocation::{Interface, Mode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -44,12 +44,8 @@ impl Guest {
 
     async fn perform(&mut self, call: Call) -> Result<Value, Failure> {
         self.permit(&call)?;
-        let answer = {
-            let _in_host = InHost::enter(&self.in_host);
-            self.port.call(call).await
-        };
-        self.meter.on_answered();
-        answer.map_err(Failure::from)
+        let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
+        self.port.call(call).await.map_err(Failure::from)
     }
 
     /// Denies what was not granted, and what the mode leaves no room for.
@@ -77,6 +73,14 @@ impl Guest {
 
 fn denied(message: String) -> Failure {
     Failure { class: FailureClass::Denied, code: None, message }
+}
+
+/// A guest out of calls is told so again and again, until it ends or is out of time: the answer
+/// comes from here, so it neither reaches the journal nor renews the guest's time.
+fn too_many_calls() -> Failure {
+    let message = "the step made more host calls than one attempt may: it looks again and again \
+                   where it should wait";
+    Failure { class: FailureClass::Internal, code: None, message: message.to_owned() }
 }
 
 /// Turns the maps among an answer's fields into lists of pairs, in the answer itself and in each

@@ -1,0 +1,114 @@
+//! A guest's way to the log: bounded per line and per attempt, and harmless on a terminal.
+
+use crate::limits::Limits;
+use crate::port::{HostPort, LogLevel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a line costs beside its text, so that short lines are bounded too.
+const LINE_OVERHEAD_BYTES: usize = 32;
+
+/// The log of one guest; all clones share its budget.
+#[derive(Clone)]
+pub(crate) struct GuestLog {
+    port: Arc<dyn HostPort>,
+    line_bytes_max: usize,
+    budget: Arc<Mutex<Budget>>,
+}
+
+struct Budget {
+    bytes_max: usize,
+    bytes_left: usize,
+    noticed: bool,
+}
+
+impl GuestLog {
+    pub(crate) fn new(port: Arc<dyn HostPort>, limits: &Limits) -> Self {
+        let bytes_max = limits.log_bytes_max;
+        let budget = Budget { bytes_max, bytes_left: bytes_max, noticed: false };
+        Self {
+            port,
+            line_bytes_max: limits.log_line_bytes_max,
+            budget: Arc::new(Mutex::new(budget)),
+        }
+    }
+
+    /// Passes on what the guest says, each line of it by itself.
+    pub(crate) fn say(&self, level: LogLevel, text: &str) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            match self.admit(line) {
+                Some(line) => self.port.log(level, line),
+                None => return,
+            }
+        }
+    }
+
+    /// Passes on how far something is.
+    pub(crate) fn progress(&self, text: &str, done: u64, total: Option<u64>) {
+        let line = text.lines().next().unwrap_or_default();
+        if let Some(line) = self.admit(line) {
+            self.port.progress(line, done, total);
+        }
+    }
+
+    /// The line as it may pass, if the budget lets it.
+    fn admit(&self, line: &str) -> Option<String> {
+        let line = cut(line, self.line_bytes_max);
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let cost = line.len() + LINE_OVERHEAD_BYTES;
+        if !budget.noticed && cost <= budget.bytes_left {
+            budget.bytes_left -= cost;
+            return Some(line);
+        }
+        if !std::mem::replace(&mut budget.noticed, true) {
+            let limit_kib = budget.bytes_max >> 10;
+            drop(budget);
+            let notice = format!(
+                "the plugin logs too much: what it says after {limit_kib} KiB is dropped until \
+                 this attempt ends"
+            );
+            self.port.log(LogLevel::Warn, notice);
+        }
+        None
+    }
+}
+
+/// A guest's text as it may be kept and shown: at most `bytes_max` bytes and an ellipsis, and no
+/// character that would move a terminal's cursor or change its colours.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
+    let kept = &text[..text.floor_char_boundary(bytes_max)];
+    let mut shown: String = kept.chars().map(harmless).collect();
+    if kept.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Control characters but the end of a line become a space or the mark of what can't be shown;
+/// so do the ones that turn the direction of writing, which make a text read as another.
+fn harmless(character: char) -> char {
+    match character {
+        '\n' => '\n',
+        '\t' | '\r' => ' ',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        control if control.is_control() => char::REPLACEMENT_CHARACTER,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_is_cut_between_characters_and_says_so() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc…");
+        assert_eq!(cut("aéé", 2), "a…");
+    }
+
+    #[test]
+    fn nothing_moves_the_terminals_cursor() {
+        let shown = cut("a\u{1b}[2Jb\rc\td\u{202e}e\nf\u{9b}g", 99);
+        assert_eq!(shown, "a\u{fffd}[2Jb c d\u{fffd}e\nf\u{fffd}g");
+    }
+}
