@@ -9,6 +9,7 @@ mod faults;
 mod features;
 mod harness;
 mod interrupts;
+mod kills;
 mod misbehaviour;
 mod run;
 mod story;

@@ -1,6 +1,7 @@
 //! Opens what an operation runs on: the store, the environment's provider, the sandbox.
 
 use crate::config::Config;
+use crate::crash::CrashingStore;
 use crate::error::CliError;
 use crate::plugins::Plugins;
 use crate::secrets::References;
@@ -47,15 +48,9 @@ fn cache_dir(config: &Config) -> PathBuf {
 pub fn provider(
     config: &Config,
     environment: &str,
-    inject: &[String],
+    faults: Faults,
 ) -> Result<Arc<dyn Provider>, CliError> {
     let world = config.world(environment)?;
-    let faults = Faults::parse(inject).map_err(|why| {
-        CliError::usage(
-            format!("`--inject`: {why}"),
-            "`[undo:]CALL[#N]=FAULT`, such as `ebs.attach=refuse`",
-        )
-    })?;
     let seed = match world {
         None => DEMO_WORLD.to_owned(),
         Some(path) => read_world(path)?,
@@ -66,6 +61,16 @@ pub fn provider(
         CliError::usage(failure.message, "mend the world file, or take another `--state`")
     })?;
     Ok(Arc::new(opened))
+}
+
+/// What `--inject` asks for.
+fn faults(inject: &[String]) -> Result<Faults, CliError> {
+    Faults::parse(inject).map_err(|why| {
+        CliError::usage(
+            format!("`--inject`: {why}"),
+            "`[undo:]CALL[#N]=FAULT`, such as `ebs.attach=refuse`",
+        )
+    })
 }
 
 /// Where a simulated environment's world is kept.
@@ -89,8 +94,9 @@ pub fn deps(
     inject: &[String],
     reporter: Arc<dyn Reporter>,
 ) -> Result<Arc<Deps>, CliError> {
-    let provider = provider(config, environment, inject)?;
-    let store = store(config, true)?;
+    let faults = faults(inject)?;
+    let provider = provider(config, environment, faults.clone())?;
+    let store = CrashingStore::around(store(config, true)?, &faults);
     Ok(Arc::new(Deps {
         store,
         provider,

@@ -7,6 +7,7 @@
 mod args;
 mod commands;
 mod config;
+mod crash;
 mod environment;
 mod error;
 mod output;

@@ -3,12 +3,13 @@
 //! `synchronous=FULL` makes a commit survive a power cut (SQLite docs, *PRAGMA synchronous*).
 //! Reads have a connection of their own and see what was committed last.
 
+use crate::alive::Alive;
 use crate::writer::Writer;
 use crate::*;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
 
@@ -48,6 +49,7 @@ pub struct Sqlite {
     id: StoreId,
     reader: Mutex<Connection>,
     writer: Writer,
+    alive: Arc<Alive>,
 }
 
 impl Sqlite {
@@ -59,17 +61,16 @@ impl Sqlite {
         let path = dir.join("journal.db");
         std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error.to_string()))?;
         let connect = || Connection::open(&path).map_err(|e| unusable(&path, &e.to_string()));
-        Self::set_up(path.clone(), connect()?, connect()?)
+        let (writer, reader) = (connect()?, connect()?);
+        let id = set_up(&path, &writer, &reader)?;
+        let alive = Arc::new(Alive::new(dir));
+        Ok(Self { id, reader: Mutex::new(reader), writer: Writer::start(writer), alive })
     }
 
-    fn set_up(path: PathBuf, writer: Connection, reader: Connection) -> Result<Self, StoreError> {
-        writer.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
-        reader.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
-        writer
-            .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
-            .map_err(|error| unusable(&path, &error.to_string()))?;
-        let id = migrate(&path, &writer)?;
-        Ok(Self { id, reader: Mutex::new(reader), writer: Writer::start(writer) })
+    /// Show that the runner lives, before it gets its first lease.
+    fn hold(&self, runner: &RunnerId) -> Result<(), StoreError> {
+        let unwritable = |error: std::io::Error| StoreError::ReadOnly(error.to_string());
+        self.alive.hold(&runner.0).map_err(unwritable)
     }
 
     /// How many commits this process made, for measuring.
@@ -80,6 +81,15 @@ impl Sqlite {
     fn read(&self) -> MutexGuard<'_, Connection> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn set_up(path: &Path, writer: &Connection, reader: &Connection) -> Result<StoreId, StoreError> {
+    writer.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    reader.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    writer
+        .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        .map_err(|error| unusable(path, &error.to_string()))?;
+    migrate(path, writer)
 }
 
 fn unusable(path: &Path, why: &str) -> StoreError {
@@ -209,6 +219,7 @@ impl Store for Sqlite {
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
+        self.hold(runner)?;
         let runner = runner.0.clone();
         let write = move |connection: &Connection| {
             connection.execute(
@@ -386,10 +397,12 @@ impl Store for Sqlite {
     }
 
     async fn take_lease(&self, id: OperationId, runner: &RunnerId) -> Result<Lease, StoreError> {
-        let runner = runner.0.clone();
+        self.hold(runner)?;
+        let (runner, alive) = (runner.0.clone(), Arc::clone(&self.alive));
         let write = move |connection: &Connection| {
             let (epoch, _, held) = head(connection, id)?;
-            if let Some(other) = held.filter(|other| *other != runner) {
+            let held = held.filter(|other| *other != runner && !alive.is_dead(other));
+            if let Some(other) = held {
                 return Err(StoreError::LeaseHeld { id, runner: other });
             }
             let epoch = Epoch(epoch.0 + 1);

@@ -28,6 +28,9 @@ const NAMES: &[(&str, Fault)] = &[
     ("crash-after", Fault::CrashAfter),
 ];
 
+/// The name under which the journal's commits can be picked, beside the host functions.
+const COMMIT: &str = "commit";
+
 #[derive(Clone, Debug)]
 struct Rule {
     function: String,
@@ -52,6 +55,18 @@ impl Faults {
     pub fn parse(texts: &[String]) -> Result<Self, String> {
         let rules = texts.iter().map(|text| parse_one(text)).collect::<Result<_, _>>()?;
         Ok(Self { rules, uses: BTreeMap::new() })
+    }
+
+    /// Whether a fault is asked for at a commit of the journal.
+    pub fn name_commits(&self) -> bool {
+        self.rules.iter().any(|rule| rule.function == COMMIT)
+    }
+
+    /// What goes wrong with this process's commit of that number, from 1.
+    pub fn of_commit(&self, number: u32) -> Option<Fault> {
+        let fits =
+            |rule: &&Rule| rule.function == COMMIT && rule.nth.is_none_or(|nth| nth == number);
+        self.rules.iter().find(fits).map(|rule| rule.fault)
     }
 
     /// Count one use of a function, and say what goes wrong with it.
@@ -81,13 +96,24 @@ fn parse_one(text: &str) -> Result<Rule, String> {
             _ => return Err(format!("`#{nth}` in `{text}` must be a number from 1")),
         },
     };
+    if function == COMMIT && !undo {
+        return match fault {
+            "crash-before" => Ok(rule(function, undo, nth, Fault::CrashBefore)),
+            "crash-after" => Ok(rule(function, undo, nth, Fault::CrashAfter)),
+            _ => Err(format!("a commit can only `crash-before` or `crash-after`, not `{fault}`")),
+        };
+    }
     if !Call::FUNCTIONS.contains(&function) {
         let help = suggest(function, Call::FUNCTIONS.iter().copied());
         return Err(format!("there is no host function `{function}`: {help}"));
     }
     let names = NAMES.iter().map(|(name, _)| *name);
     match NAMES.iter().find(|(name, _)| *name == fault) {
-        Some((_, fault)) => Ok(Rule { function: function.into(), undo, nth, fault: *fault }),
+        Some((_, fault)) => Ok(rule(function, undo, nth, *fault)),
         None => Err(format!("there is no fault `{fault}`: {}", suggest(fault, names))),
     }
+}
+
+fn rule(function: &str, undo: bool, nth: Option<u32>, fault: Fault) -> Rule {
+    Rule { function: function.to_owned(), undo, nth, fault }
 }

@@ -170,7 +170,7 @@ fn transient(call: &Call) -> Failure {
 }
 
 /// End this process as `kill -9` would: no destructor runs, nothing is flushed.
-fn die() -> ! {
+pub fn die() -> ! {
     // SAFETY: both calls take no pointers; a process may always signal itself.
     unsafe {
         libc::kill(libc::getpid(), libc::SIGKILL);

@@ -1,0 +1,92 @@
+//! Proof that a runner lives: a lock on a file of its own, which the system drops when it dies.
+//!
+//! A process that is killed can't give its leases back. Its lock goes with it, so whoever wants an
+//! operation of its can tell, at once and without a clock, that nobody runs it any more. This
+//! holds on one machine, which is where a SQLite store is.
+
+use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The runners of one store's directory.
+pub(crate) struct Alive {
+    dir: PathBuf,
+    /// The locks of this process's own runners, held until it ends.
+    held: Mutex<HashMap<String, File>>,
+}
+
+impl Alive {
+    pub(crate) fn new(store_dir: &Path) -> Self {
+        Self { dir: store_dir.join("runners"), held: Mutex::default() }
+    }
+
+    fn path(&self, runner: &str) -> PathBuf {
+        // A runner's name is its own choice; only a plain one is a file's name.
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        self.dir.join(format!("{}.lock", runner.chars().map(plain).collect::<String>()))
+    }
+
+    /// Show that this process's runner lives, from here on until the process ends.
+    pub(crate) fn hold(&self, runner: &str) -> io::Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains_key(runner) {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.dir)?;
+        let path = self.path(runner);
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        file.lock()?;
+        held.insert(runner.to_owned(), file);
+        Ok(())
+    }
+
+    /// Whether the runner is certainly gone.
+    pub(crate) fn is_dead(&self, runner: &str) -> bool {
+        let path = self.path(runner);
+        let file = match File::options().write(true).open(&path) {
+            Ok(file) => file,
+            // A runner's file is made before its first lease, and removed only by who saw it dead.
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        };
+        match file.try_lock() {
+            Ok(()) => {
+                // Nobody needs the file of a dead runner; if it stays, it is found dead again.
+                let _ = std::fs::remove_file(&path);
+                true
+            }
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
+        }
+    }
+}
+
+impl Drop for Alive {
+    /// A runner that ends well leaves no file behind.
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for runner in std::mem::take(held).into_keys() {
+            let _ = std::fs::remove_file(self.path(&runner));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_lives_until_its_lock_is_gone() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let (mine, theirs) = (Alive::new(dir.path()), Alive::new(dir.path()));
+        mine.hold("1-a").expect("it can be held");
+        mine.hold("1-a").expect("it is held already");
+        assert!(!theirs.is_dead("1-a"));
+        // What a killed process leaves: the file, and no lock on it.
+        std::fs::write(theirs.path("2-b"), "").expect("a file");
+        assert!(theirs.is_dead("2-b"));
+        assert!(theirs.is_dead("never-there"));
+        drop(mine);
+        assert!(theirs.is_dead("1-a"));
+    }
+}
