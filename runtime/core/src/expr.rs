@@ -39,11 +39,15 @@ pub fn secret_placeholder(name: &str) -> String {
     format!("\u{1}secret:{name}\u{1}")
 }
 
+/// Instructions one evaluation may take: far more than any manifest needs, milliseconds at most.
+const FUEL: u64 = 200_000;
+
 /// One for all: making one costs more than evaluating most expressions.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_recursion_limit(50);
+    environment.set_fuel(Some(FUEL));
     environment.add_function("product", product);
     environment
 });
@@ -69,21 +73,37 @@ fn explain(expression: &str, why: &minijinja::Error) -> ExprError {
     error(expression, detail)
 }
 
-/// Step ids have dashes, which minijinja would read as minus signs: `steps.find-volume.id`
-/// becomes `steps.find_volume.id`. Ids have no `_`, so nothing is confused by it.
-fn undash(source: &str) -> String {
+/// The code of a template with [`undash`] done to it; the text around it stays as it is.
+fn undash_template(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
+    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        let close = if rest[start..].starts_with("{{") { "}}" } else { "%}" };
+        let end = rest[start..].find(close).map_or(rest.len(), |at| start + at);
+        out.push_str(&rest[..start]);
+        out.push_str(&undash(&rest[start..end]));
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Step ids have dashes, which minijinja would read as minus signs: `steps.find-volume.id` and
+/// `steps['find-volume'].id` become `steps.find_volume.id`. Ids have no `_`, so nothing is
+/// confused by it.
+fn undash(code: &str) -> String {
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code;
     let mut quote: Option<char> = None;
     while let Some(c) = rest.chars().next() {
         let boundary = !out.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
-        if quote.is_none() && boundary && rest.starts_with("steps.") {
-            let id = &rest["steps.".len()..];
-            let end = id.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
-            let id = &id[..end.unwrap_or(id.len())];
+        if quote.is_none()
+            && boundary
+            && let Some((id, tail)) = step_at(rest)
+        {
             out.push_str("steps.");
             out.push_str(&id.replace('-', "_"));
-            rest = &rest["steps.".len() + id.len()..];
+            rest = tail;
             continue;
         }
         match quote {
@@ -95,6 +115,35 @@ fn undash(source: &str) -> String {
         rest = &rest[c.len_utf8()..];
     }
     out
+}
+
+/// The step's id at the beginning of the code, and what follows it.
+fn step_at(code: &str) -> Option<(&str, &str)> {
+    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if let Some(after) = code.strip_prefix("steps.") {
+        let end = after.find(|c| !is_id(c)).unwrap_or(after.len());
+        return Some(after.split_at(end));
+    }
+    for quote in ["'", "\""] {
+        let Some(after) = code.strip_prefix("steps[").and_then(|c| c.strip_prefix(quote)) else {
+            continue;
+        };
+        let (id, tail) = after.split_at(after.find(|c| !is_id(c))?);
+        return Some((id, tail.strip_prefix(quote)?.strip_prefix(']')?));
+    }
+    None
+}
+
+/// A template longer than this is a program; evaluating one must not take the host's stack.
+const TEMPLATE_BYTES_MAX: usize = 4 << 10;
+
+fn bounded(text: &str) -> Result<(), ExprError> {
+    if text.len() > TEMPLATE_BYTES_MAX {
+        let start: String = text.chars().take(40).collect();
+        let why = format!("it is longer than {TEMPLATE_BYTES_MAX} bytes");
+        return Err(error(&format!("{start}…"), why));
+    }
+    Ok(())
 }
 
 /// The inside of a string that is exactly one `{{ … }}`.
@@ -157,7 +206,7 @@ fn evaluate_in(template: &Value, context: &Jinja) -> Result<Value, ExprError> {
         Value::String(text) => match sole_expression(text) {
             Some(expression) => evaluate(expression, context),
             None => ENVIRONMENT
-                .render_str(&undash(text), context.clone())
+                .render_str(&undash_template(text), context.clone())
                 .map(Value::String)
                 .map_err(|why| explain(text, &why)),
         },
@@ -249,6 +298,7 @@ fn paths(variables: std::collections::HashSet<String>) -> BTreeSet<Vec<String>> 
 /// # Errors
 /// [`ExprError`] if it does not compile.
 pub fn expression_references(text: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
+    bounded(text)?;
     let inner = sole_expression(text).unwrap_or(text);
     let source = undash(inner);
     let compiled = ENVIRONMENT.compile_expression(&source).map_err(|why| explain(inner, &why))?;
@@ -265,7 +315,8 @@ pub fn references(template: &Value) -> Result<BTreeSet<Vec<String>>, ExprError> 
         Value::String(text) => match sole_expression(text) {
             Some(inner) => expression_references(inner),
             None => {
-                let source = undash(text);
+                bounded(text)?;
+                let source = undash_template(text);
                 let compiled =
                     ENVIRONMENT.template_from_str(&source).map_err(|why| explain(text, &why))?;
                 Ok(paths(compiled.undeclared_variables(true)))

@@ -38,6 +38,10 @@ fn expressions_keep_their_types_and_nothing_undefined_passes() {
         (json!("{{ steps.find-volume.id }}"), json!("vol-1")),
         (json!("{{ steps.find-volume.device }}"), Value::Null),
         (json!("{{ steps.find-volume.id | replace('-', '') }}"), json!("vol1")),
+        (json!("{{ steps['find-volume'].id }}"), json!("vol-1")),
+        (json!("it's steps.find-volume: {{ steps.find-volume.id }}"), {
+            json!("it's steps.find-volume: vol-1")
+        }),
         (json!("{{ inputs.size - 5 }}"), json!(15)),
         (json!({ "a": ["{{ each.key }}", "{{ each.value.port }}"] }), json!({ "a": ["k", 1] })),
         (json!("{{ operation.id }}/{{ environment.name }}"), json!("7/local")),
@@ -45,11 +49,20 @@ fn expressions_keep_their_types_and_nothing_undefined_passes() {
     for (template, expected) in table {
         assert_eq!(expr::evaluate_value(&template, &scope()), Ok(expected), "{template}");
     }
-    for template in ["{{ inputs.nope }}", "{{ steps.find-volume.nope }}", "{{ 1 / 0 }}", "{{ x }}"]
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+    for template in
+        [endless, "{{ inputs.nope }}", "{{ steps.find-volume.nope }}", "{{ 1 / 0 }}", "{{ x }}"]
     {
         let answer = expr::evaluate_value(&json!(template), &scope());
         assert!(answer.is_err(), "{template} gave {answer:?}");
     }
+}
+
+#[test]
+fn a_template_is_bounded_before_it_is_read() {
+    let long = format!("{{{{ {}1 }}}}", "not ".repeat(100_000));
+    let error = expr::references(&json!(long)).expect_err("it is too long").to_string();
+    assert!(error.contains("longer than 4096 bytes"), "{error}");
 }
 
 #[test]

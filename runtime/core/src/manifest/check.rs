@@ -224,11 +224,15 @@ impl Look<'_> {
                 Some(Diagnostic::new(format!("there is no input `{name}`")).help(help))
             }
             ("steps", Some(id)) => self.step(id),
+            ("steps", None) => Some(
+                Diagnostic::new("`steps` alone says not which step is waited for")
+                    .help("write `steps.<id>` with the step's own id"),
+            ),
             ("each", _) if !self.each => Some(
                 Diagnostic::new("`each` is only there in a step with `for_each`")
                     .help("add `for_each` to the step"),
             ),
-            ("inputs" | "each" | "operation" | "environment" | "steps", _) => None,
+            ("inputs" | "each" | "operation" | "environment", _) => None,
             (other, _) => {
                 let names = ["inputs", "steps", "each", "operation", "environment"];
                 let help = suggest(other, names);
