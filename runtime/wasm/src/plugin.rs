@@ -82,9 +82,21 @@ impl Plugin {
         &self.imports
     }
 
-    /// The steps it offers; asked once. It may look at nothing meanwhile.
+    /// The steps it offers; asked once, and kept in the cache. It may look at nothing meanwhile.
     pub async fn describe(&self) -> Result<Vec<StepInfo>, PluginError> {
-        self.described.get_or_try_init(|| self.ask_describe()).await.cloned()
+        self.described.get_or_try_init(|| self.look_up_steps()).await.cloned()
+    }
+
+    async fn look_up_steps(&self) -> Result<Vec<StepInfo>, PluginError> {
+        let cache = self.shared.cache.as_ref();
+        if let Some(steps) = cache.and_then(|cache| cache.steps(&self.digest)) {
+            return Ok(steps);
+        }
+        let steps = self.ask_describe().await?;
+        if let Some(cache) = cache {
+            cache.keep_steps(&self.digest, &steps);
+        }
+        Ok(steps)
     }
 
     async fn ask_describe(&self) -> Result<Vec<StepInfo>, PluginError> {
@@ -212,7 +224,9 @@ impl Plugin {
         port: Arc<dyn HostPort>,
     ) -> Result<Session, GuestFault> {
         let stop = invocation.stop.clone();
+        // A place that is free is taken even after a stop: a replay has calls to answer first.
         let permit = tokio::select! {
+            biased;
             permit = self.shared.permits.clone().acquire_owned() => permit,
             () = stop.stopped() => return Err(GuestFault::Stopped),
         };

@@ -12,6 +12,7 @@ use crate::watch::EPOCH_TICK;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use stepback_core::PluginDigest;
 use tokio::sync::Semaphore;
@@ -29,15 +30,16 @@ pub struct RuntimeConfig {
 /// Loads plugins; one per process.
 pub struct Runtime {
     linker: Linker<Guest>,
-    cache: Option<Cache>,
     shared: Arc<Shared>,
     loaded: Mutex<HashMap<PluginDigest, Arc<Plugin>>>,
+    compiled: AtomicU64,
 }
 
 /// What every plugin needs of its runtime.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) limits: Limits,
+    pub(crate) cache: Option<Cache>,
     /// One permit per guest that may live at once, as many as the pool has room for.
     pub(crate) permits: Arc<Semaphore>,
 }
@@ -54,11 +56,12 @@ impl Runtime {
             .map_err(fail)?;
         start_epochs(&engine).map_err(|error| PluginError::Engine(error.to_string()))?;
         let permits = Arc::new(Semaphore::new(limits.guests_max as usize));
+        let cache = cache_dir.and_then(|dir| Cache::open(&dir, &engine));
         Ok(Self {
             linker,
-            cache: cache_dir.and_then(|dir| Cache::open(&dir, &engine)),
-            shared: Arc::new(Shared { engine, limits, permits }),
+            shared: Arc::new(Shared { engine, limits, cache, permits }),
             loaded: Mutex::default(),
+            compiled: AtomicU64::new(0),
         })
     }
 
@@ -70,15 +73,15 @@ impl Runtime {
         if let Some(plugin) = self.loaded().get(&digest) {
             return Ok(plugin.clone());
         }
-        let engine = &self.shared.engine;
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &digest));
+        let Shared { engine, cache, .. } = &*self.shared;
+        let cached = cache.as_ref().and_then(|cache| cache.component(engine, &digest));
         let component = match cached {
             Some(component) => component,
             None => {
                 let component = load::compile(engine, name, bytes)?;
-                if let Some(cache) = &self.cache {
-                    // A full disk or a read-only home costs a compilation, not the run.
-                    let _ = cache.store(&digest, &component);
+                self.compiled.fetch_add(1, Ordering::Relaxed);
+                if let Some(cache) = cache {
+                    cache.keep_component(&digest, &component);
                 }
                 component
             }
@@ -88,6 +91,11 @@ impl Runtime {
         let shared = self.shared.clone();
         let plugin = Arc::new(Plugin::new(name, digest.clone(), imports, pre, shared));
         Ok(self.loaded().entry(digest).or_insert(plugin).clone())
+    }
+
+    /// How many plugins had to be compiled so far, because the cache did not have them.
+    pub fn compilations(&self) -> u64 {
+        self.compiled.load(Ordering::Relaxed)
     }
 
     fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<PluginDigest, Arc<Plugin>>> {

@@ -3,26 +3,29 @@
 mod support;
 
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
-use stepback_core::FailureClass;
 use stepback_core::step::{CheckAnswer, Past, UndoAnswer};
-use stepback_wasm::{GuestFault, Interface, Mode};
-use support::{Port, Text, invocation, runtime};
+use stepback_core::{Failure, FailureClass};
+use stepback_wasm::{GuestFault, Interface, Limits, Mode, PluginError};
+use support::{Port, RUN, Text, invocation, limits, runtime, runtime_within};
 
 const LOOP: &str = "(loop (br 0)) unreachable";
 const DEEP: &str = "(call $deep (i32.const 0))";
 const GROW: &str = "(loop (drop (memory.grow (i32.const 16))) (br 0)) unreachable";
 const TRAP: &str = "unreachable";
-const RUN: Mode = Mode::Run { irreversible_allowed: false };
 
 fn past() -> Past {
     Past { finished: true, output: None, effects: vec![] }
 }
 
 async fn run(body: &str) -> Result<Value, GuestFault> {
-    let text = Text { run: body.to_owned(), ..Text::default() };
-    let plugin = runtime(None).load("p", &text.component()).expect("it loads");
-    plugin.run(invocation(RUN), Port::new()).await
+    run_within(limits(), &Text::run(body), &Port::new()).await
+}
+
+async fn run_within(limits: Limits, text: &Text, port: &Arc<Port>) -> Result<Value, GuestFault> {
+    let plugin = runtime_within(limits).load("p", &text.component()).expect("it loads");
+    plugin.run(invocation(RUN), port.clone()).await
 }
 
 #[tokio::test]
@@ -51,7 +54,11 @@ async fn each_limit_has_its_own_fault() {
 
 #[tokio::test]
 async fn limits_hold_while_describing_checking_and_undoing() {
-    for body in [LOOP, DEEP, GROW, TRAP] {
+    for (body, fault) in [
+        (LOOP, GuestFault::OutOfTime { limit_ms: 200 }),
+        (DEEP, GuestFault::StackOverflow),
+        (GROW, GuestFault::OutOfMemory { limit_mib: 4 }),
+    ] {
         let text = Text {
             describe: body.to_owned(),
             check: body.to_owned(),
@@ -59,11 +66,101 @@ async fn limits_hold_while_describing_checking_and_undoing() {
             ..Text::default()
         };
         let plugin = runtime(None).load("p", &text.component()).expect("it loads");
-        assert!(plugin.describe().await.is_err(), "{body}");
-        assert!(plugin.check(invocation(Mode::Check), Port::new()).await.is_err(), "{body}");
+        let name = "p".to_owned();
+        let described = plugin.describe().await;
+        assert_eq!(described, Err(PluginError::Describe { name, fault: fault.clone() }));
+        let checked = plugin.check(invocation(Mode::Check), Port::new()).await;
+        assert_eq!(checked, Err(fault.clone()));
         let undone = plugin.undo(invocation(Mode::Undo), &past(), Port::new()).await;
-        assert!(undone.is_err(), "{body}");
+        assert_eq!(undone, Err(fault));
     }
+}
+
+#[tokio::test]
+async fn memory_counts_from_the_first_byte_and_tables_count_too() {
+    // 4 GiB, the most that a memory of 32 bits can be.
+    let text = Text { memory: r#"(memory (export "memory") 65536)"#.to_owned(), ..Text::default() };
+    let ran = run_within(limits(), &text, &Port::new()).await;
+    assert_eq!(ran, Err(GuestFault::OutOfMemory { limit_mib: 4 }));
+
+    let fields = "(table $t 10 funcref)".to_owned();
+    let body = "(loop (drop (table.grow $t (ref.null func) (i32.const 10))) (br 0)) unreachable";
+    let text = Text { fields, ..Text::run(body) };
+    let tight = Limits { table_entries_max: 1000, ..limits() };
+    let ran = run_within(tight, &text, &Port::new()).await;
+    assert_eq!(ran, Err(GuestFault::TableTooLarge { limit: 1000 }));
+}
+
+#[tokio::test]
+async fn a_guest_that_never_ends_starting_is_stopped() {
+    let fields = "(func $begin (loop (br 0))) (start $begin)".to_owned();
+    let text = Text { fields, ..Text::default() };
+    let ran = run_within(limits(), &text, &Port::new()).await;
+    assert_eq!(ran, Err(GuestFault::OutOfTime { limit_ms: 200 }));
+}
+
+#[tokio::test]
+async fn a_check_that_asks_for_ever_is_out_of_time_and_one_that_awaits_is_not() {
+    let check = "(loop (call $now (i32.const 800)) (br 0)) unreachable".to_owned();
+    let text = Text { check, ..Text::default() };
+    let plugin = runtime(None).load("p", &text.component()).expect("it loads");
+    let port = Port::answering(std::iter::repeat_n(Ok(Value::from(1)), 100_000));
+    let checked = plugin.check(invocation(Mode::Check), port).await;
+    assert_eq!(checked, Err(GuestFault::OutOfTime { limit_ms: 200 }));
+
+    let sleep = "(call $sleep (i64.const 1) (i32.const 800))";
+    let text = Text { check: format!("{sleep} {sleep} (i32.const 640)"), ..Text::default() };
+    let plugin = runtime(None).load("p", &text.component()).expect("it loads");
+    let port = Arc::new(Port { sleep: Some(Duration::from_millis(150)), ..Port::default() });
+    let checked = plugin.check(invocation(Mode::Check), port).await;
+    assert_eq!(checked, Ok(CheckAnswer::Ok), "300 ms in the host are not the guest's");
+}
+
+#[tokio::test]
+async fn a_run_has_its_time_anew_after_each_call_but_not_calls_without_end() {
+    // Some 50 ms of work between two calls, and more than 200 ms in all.
+    let work = r#"(local $i i32) (local $calls i32)
+        (loop $again
+            (local.set $i (i32.const 0))
+            (loop $work
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $work (i32.lt_u (local.get $i) (i32.const 20000000))))
+            (call $untag (i32.const 264) (i32.const 5) (i32.const 272) (i32.const 3)
+                (i32.const 800))
+            (local.set $calls (i32.add (local.get $calls) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $calls) (i32.const 40))))
+        (i32.const 512)"#;
+    let port = Port::new();
+    assert_eq!(run_within(limits(), &Text::run(work), &port).await, Ok(Value::Null));
+    assert_eq!(port.functions().len(), 40);
+
+    let few = Limits { calls_max: 5, ..limits() };
+    let until_denied = format!(
+        "(loop $again {UNTAG} (br_if $again (i32.eqz (i32.load8_u (i32.const 800))))) \
+         (i32.const 800)"
+    );
+    let port = Port::new();
+    let ran = run_within(few.clone(), &Text::run(&until_denied), &port).await;
+    let Err(GuestFault::Failed(Failure { class, message, .. })) = ran else {
+        panic!("{ran:?}");
+    };
+    assert_eq!(class, FailureClass::Internal);
+    assert!(message.contains("more host calls"), "{message}");
+    assert_eq!(port.functions().len(), 5);
+
+    // One that does not listen is out of time, for only answered calls renew it.
+    let deaf = format!("(loop {UNTAG} (global.set $free (i32.const 8192)) (br 0)) unreachable");
+    let ran = run_within(few, &Text::run(&deaf), &Port::new()).await;
+    assert_eq!(ran, Err(GuestFault::OutOfTime { limit_ms: 200 }));
+}
+
+#[tokio::test]
+async fn not_a_number_is_one_number() {
+    // Without care the hardware keeps the bits of the number that came in.
+    let body = "(if (i32.ne (i32.reinterpret_f32 (f32.add (f32.const nan:0x200001) \
+                (f32.load (i32.const 3000)))) (i32.const 0x7fc00000)) (then unreachable)) \
+                (i32.const 512)";
+    assert_eq!(run(body).await, Ok(Value::Null));
 }
 
 #[tokio::test]
@@ -85,11 +182,36 @@ async fn a_flood_of_lines_is_cut_with_one_notice_and_the_guest_goes_on() {
 }
 
 #[tokio::test]
-async fn an_output_that_is_too_large_or_no_json_is_told_so() {
-    // ok(string at 1024, 100 MiB)
-    let huge = "(i32.store (i32.const 516) (i32.const 1024)) \
-                (i32.store (i32.const 520) (i32.const 104857600)) (i32.const 512)";
-    assert!(run(huge).await.is_err());
+async fn what_is_handed_over_is_bounded_in_answers_and_in_arguments() {
+    let memory = r#"(memory (export "memory") 1700)"#;
+    let roomy = Limits { memory_bytes_max: 256 << 20, ..limits() };
+    let too_much = GuestFault::TooMuchOutput { limit_mib: 8 };
+    // ok(string at 1024, 100 MiB); a line of 100 MiB; a list of 30 million steps.
+    let answer = "(i32.store (i32.const 516) (i32.const 1024)) \
+                  (i32.store (i32.const 520) (i32.const 104857600)) (i32.const 512)";
+    let line = "(call $line (i32.const 1) (i32.const 1024) (i32.const 104857600)) (i32.const 512)";
+    for body in [answer, line] {
+        let text = Text { memory: memory.to_owned(), ..Text::run(body) };
+        let port = Port::new();
+        let ran = run_within(roomy.clone(), &text, &port).await;
+        assert_eq!(ran, Err(too_much.clone()), "{body}");
+        assert!(port.lines().is_empty());
+    }
+    let describe = "(i32.store (i32.const 700) (i32.const 1024)) \
+                    (i32.store (i32.const 704) (i32.const 3000000)) (i32.const 700)";
+    let text = Text { memory: memory.to_owned(), describe: describe.to_owned(), ..Text::default() };
+    let plugin = runtime_within(roomy).load("p", &text.component()).expect("it loads");
+    let name = "p".to_owned();
+    let described = plugin.describe().await;
+    assert_eq!(described, Err(PluginError::Describe { name, fault: too_much }));
+}
+
+#[tokio::test]
+async fn an_output_beyond_the_memory_or_no_json_is_told_so() {
+    let beyond = "(i32.store (i32.const 516) (i32.const 1024)) \
+                  (i32.store (i32.const 520) (i32.const 200000)) (i32.const 512)";
+    let ran = run(beyond).await;
+    assert!(matches!(ran, Err(GuestFault::Trap(_))), "{ran:?}");
     let not_json = "(i32.store (i32.const 516) (i32.const 264)) \
                     (i32.store (i32.const 520) (i32.const 5)) (i32.const 512)";
     let failure = run(not_json).await.expect_err("vol-1 is no JSON").to_failure();
@@ -97,27 +219,40 @@ async fn an_output_that_is_too_large_or_no_json_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_a_guest_that_waits_and_one_that_loops() {
-    for body in ["(call $sleep (i64.const 1000000) (i32.const 800)) (i32.const 512)", LOOP] {
-        let text = Text { run: body.to_owned(), ..Text::default() };
-        let mut limits = support::limits();
-        limits.run_time_max = Duration::from_secs(3600);
-        let config = stepback_wasm::RuntimeConfig { cache_dir: None, limits };
-        let runtime = stepback_wasm::Runtime::new(config).expect("a sandbox");
-        let plugin = runtime.load("p", &text.component()).expect("it loads");
+async fn a_stop_ends_a_guest_that_loops_but_only_the_port_ends_one_that_waits() {
+    let endless = Limits { run_time_max: Duration::from_secs(3600), ..limits() };
+    let runtime = runtime_within(endless);
+    let start = |body: &str| {
+        let plugin = runtime.load("p", &Text::run(body).component()).expect("it loads");
         let invocation = invocation(RUN);
         let stop = invocation.stop.clone();
         let running = tokio::spawn(async move { plugin.run(invocation, Port::new()).await });
-        stop.stop();
-        if body == LOOP {
-            assert_eq!(running.await.expect("no panic"), Err(GuestFault::Stopped));
-        } else {
-            // Time in a host call is not the guest's: it is the port that must answer.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            assert!(!running.is_finished());
-            running.abort();
-        }
-    }
+        (running, stop)
+    };
+    let (looping, stop) = start(LOOP);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!looping.is_finished());
+    stop.stop();
+    assert_eq!(looping.await.expect("no panic"), Err(GuestFault::Stopped));
+
+    // Time in a host call is not the guest's: it is the port that must answer.
+    let (waiting, stop) =
+        start("(call $sleep (i64.const 1000000) (i32.const 800)) (i32.const 512)");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stop.stop();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn a_stop_gives_the_guest_time_to_end_by_itself() {
+    let body = "(call $sleep (i64.const 1) (i32.const 800)) (i32.const 512)";
+    let plugin = runtime(None).load("p", &Text::run(body).component()).expect("it loads");
+    let invocation = invocation(RUN);
+    invocation.stop.stop();
+    let port = Arc::new(Port { sleep: Some(Duration::from_millis(100)), ..Port::default() });
+    assert_eq!(plugin.run(invocation, port).await, Ok(Value::Null));
 }
 
 const UNTAG: &str = "(call $untag (i32.const 264) (i32.const 5) (i32.const 272) (i32.const 3) \
@@ -152,14 +287,34 @@ async fn what_is_not_granted_or_does_not_fit_the_mode_never_reaches_the_port() {
     assert_eq!(call, expected);
 }
 
-#[tokio::test]
+/// Each guest leaves its place only when its memory is free again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn more_guests_than_there_is_room_for_wait_in_line() {
-    let plugin = runtime(None).load("p", &Text::default().component()).expect("it loads");
-    let runs = (0..40).map(|_| {
+    let few = Limits { guests_max: 2, ..limits() };
+    let plugin = runtime_within(few).load("p", &Text::default().component()).expect("it loads");
+    let runs = (0..2000).map(|_| {
         let plugin = plugin.clone();
         tokio::spawn(async move { plugin.run(invocation(RUN), Port::new()).await })
     });
     for run in runs.collect::<Vec<_>>() {
         assert_eq!(run.await.expect("no panic"), Ok(Value::Null));
     }
+}
+
+#[tokio::test]
+async fn a_guest_in_line_can_be_stopped() {
+    let one = Limits { guests_max: 1, ..limits() };
+    let waits = "(call $sleep (i64.const 1000000) (i32.const 800)) (i32.const 512)";
+    let plugin = runtime_within(one).load("p", &Text::run(waits).component()).expect("it loads");
+    let first = plugin.clone();
+    let port = Port::new();
+    let seen = port.clone();
+    let first = tokio::spawn(async move { first.run(invocation(RUN), port).await });
+    while seen.functions().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let second = invocation(RUN);
+    second.stop.stop();
+    assert_eq!(plugin.run(second, Port::new()).await, Err(GuestFault::Stopped));
+    first.abort();
 }

@@ -2,9 +2,11 @@
 
 mod support;
 
+use sha2::Digest;
 use std::fs;
+use std::path::{Path, PathBuf};
 use stepback_wasm::{Mode, PluginError};
-use support::{Port, Text, invocation, runtime};
+use support::{Port, RUN, Text, invocation, runtime};
 
 fn refused(bytes: &[u8]) -> PluginError {
     runtime(None).load("p", bytes).err().expect("it is no plugin")
@@ -32,35 +34,143 @@ fn each_way_of_not_being_a_plugin_has_its_own_error() {
     assert!(matches!(error, PluginError::UnknownImport { .. }), "{error}");
 }
 
+/// A component that says it exports steps, with a field before.
+fn other_world(import: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component {import} (instance $steps) (export "{}" (instance $steps)))"#,
+        "stepback:step/steps@0.1.0"
+    );
+    wat::parse_str(text).expect("a component")
+}
+
+#[test]
+fn what_does_not_fit_the_contract_is_told_with_the_piece_that_does_not() {
+    let told = |import: &str| match refused(&other_world(import)) {
+        PluginError::WrongInterface { why, .. } => why,
+        other => panic!("{other}"),
+    };
+    let why = told("");
+    assert!(why.contains("describe"), "{why}");
+    let why = told(r#"(import "wasi:http/types@0.2.0" (instance (export "f" (func))))"#);
+    assert!(why.contains("wasi:http/types"), "{why}");
+    let why = told(r#"(import "stepback:step/ebs@0.1.0" (instance (export "format" (func))))"#);
+    assert!(why.contains("format"), "{why}");
+    let later = r#"(import "stepback:step/ebs@0.2.0" (instance (export "f" (func))))"#;
+    assert!(matches!(refused(&other_world(later)), PluginError::UnknownImport { .. }));
+}
+
+#[test]
+fn threads_and_memories_of_64_bits_are_not_offered() {
+    for memory in ["(memory 1 1 shared)", "(memory i64 131072)"] {
+        let text = format!("(component (core module {memory}))");
+        let bytes = wat::parse_str(text).expect("a component");
+        let error = refused(&bytes);
+        assert!(matches!(error, PluginError::Invalid { .. }), "{error}");
+    }
+}
+
+/// What the cache holds of one plugin, by the ending of the file's name.
+fn kept(cache: &Path, ending: &str) -> PathBuf {
+    let entries = fs::read_dir(cache).expect("the cache is there");
+    let paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut found = paths.iter().filter(|path| path.extension().is_some_and(|end| end == ending));
+    match (found.next(), found.next()) {
+        (Some(only), None) => only.clone(),
+        _ => panic!("one .{ending}, not {paths:?}"),
+    }
+}
+
+/// Each way a file can be damaged.
+fn damaged(whole: &[u8]) -> [Vec<u8>; 4] {
+    let mut flipped = whole.to_vec();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    [
+        vec![],
+        b"not machine code, and long enough for a seal".to_vec(),
+        whole[..100].to_vec(),
+        flipped,
+    ]
+}
+
 #[tokio::test]
 async fn what_was_compiled_is_kept_and_a_damaged_file_is_made_anew() {
     let dir = tempfile::TempDir::new().expect("a directory");
     let cache = dir.path().join("cache");
     let bytes = Text::default().component();
-    runtime(Some(cache.clone())).load("p", &bytes).expect("it loads");
-    let files = || -> Vec<_> {
-        let entries = fs::read_dir(&cache).expect("the cache is there");
-        entries.map(|entry| entry.expect("an entry").path()).collect()
-    };
-    let [file] = &files()[..] else { panic!("one file, not {:?}", files()) };
-    let kept = fs::read(file).expect("a file");
+    let first = runtime(Some(cache.clone()));
+    first.load("p", &bytes).expect("it loads");
+    first.load("p", &bytes).expect("it is loaded");
+    assert_eq!(first.compilations(), 1);
+    let file = kept(&cache, "cwasm");
+    let whole = fs::read(&file).expect("a file");
 
-    // A second runtime takes it as it is: it writes nothing.
-    let modified = || fs::metadata(file).and_then(|meta| meta.modified()).expect("a time");
-    let before = modified();
-    let plugin = runtime(Some(cache.clone())).load("p", &bytes).expect("it loads");
-    assert_eq!(modified(), before);
+    let second = runtime(Some(cache.clone()));
+    let plugin = second.load("p", &bytes).expect("it loads");
+    assert_eq!(second.compilations(), 0);
     plugin.check(invocation(Mode::Check), Port::new()).await.expect("it runs");
 
-    let mut flipped = kept.clone();
-    let middle = flipped.len() / 2;
-    flipped[middle] ^= 1;
-    for damaged in [b"not machine code".to_vec(), kept[..100].to_vec(), flipped] {
-        fs::write(file, damaged).expect("it can be damaged");
-        let plugin = runtime(Some(cache.clone())).load("p", &bytes).expect("it loads anew");
+    for damaged in damaged(&whole) {
+        fs::write(&file, damaged).expect("it can be damaged");
+        let runtime = runtime(Some(cache.clone()));
+        let plugin = runtime.load("p", &bytes).expect("it loads anew");
+        assert_eq!(runtime.compilations(), 1);
         plugin.check(invocation(Mode::Check), Port::new()).await.expect("it runs");
-        assert_eq!(fs::read(file).expect("a file"), kept, "the cache is whole again");
+        assert_eq!(fs::read(&file).expect("a file"), whole, "the cache is whole again");
     }
+}
+
+#[tokio::test]
+async fn one_plugins_code_is_not_taken_for_anothers() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let cache = dir.path().join("cache");
+    let runtime = runtime(Some(cache.clone()));
+    runtime.load("p", &Text::default().component()).expect("it loads");
+    let other = Text::run("unreachable").component();
+    let plugin = runtime.load("p", &other).expect("it loads");
+    assert_eq!(runtime.compilations(), 2);
+    plugin.run(invocation(RUN), Port::new()).await.expect_err("it is the other one");
+}
+
+/// A plugin of one step, whose every text is `null`.
+fn describing() -> Text {
+    let mut describe = "(i32.store (i32.const 700) (i32.const 1024)) \
+                        (i32.store (i32.const 704) (i32.const 1))"
+        .to_owned();
+    for at in [1024, 1032, 1040, 1048] {
+        describe += &format!(
+            "(i32.store (i32.const {at}) (i32.const 256)) \
+             (i32.store offset=4 (i32.const {at}) (i32.const 4))"
+        );
+    }
+    Text { describe: describe + "(i32.const 700)", ..Text::default() }
+}
+
+#[tokio::test]
+async fn what_a_plugin_said_of_its_steps_is_kept_and_asked_anew_when_damaged() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let cache = dir.path().join("cache");
+    let bytes = describing().component();
+    let describe = async || {
+        let plugin = runtime(Some(cache.clone())).load("p", &bytes).expect("it loads");
+        plugin.describe().await.expect("it describes its step")
+    };
+    let steps = describe().await;
+    assert_eq!(steps.len(), 1);
+    assert_eq!((steps[0].name.as_str(), steps[0].reversible), ("null", false));
+
+    let file = kept(&cache, "steps");
+    let whole = fs::read(&file).expect("a file");
+    for damaged in damaged(&whole) {
+        fs::write(&file, damaged).expect("it can be damaged");
+        assert_eq!(describe().await, steps);
+        assert_eq!(fs::read(&file).expect("a file"), whole, "the cache is whole again");
+    }
+    // It is the file that is believed: a whole one with no steps is what a warm start sees.
+    let mut none = <[u8; 32]>::from(sha2::Sha256::digest("[]")).to_vec();
+    none.extend_from_slice(b"[]");
+    fs::write(&file, none).expect("it can be written");
+    assert_eq!(describe().await, []);
 }
 
 #[cfg(unix)]
