@@ -64,3 +64,33 @@ fn a_resume_may_roll_back_too() {
     assert_eq!(place.facts(), before);
     place.run(&["resume", "--all"]).exits(0);
 }
+
+#[test]
+fn a_cancel_from_another_terminal_rolls_back_and_says_who_and_why() {
+    let place = Place::new();
+    let before = place.untouched();
+    let flagship = operation("redeploy-database");
+    let mut running = place.start(&["run", &flagship, "--inject", "ebs.attach=hang"]);
+    running.wait_for("ebs.attach");
+    let locks = place.run(&["locks"]).exits(0);
+    locks.says("database/main");
+    place.run(&["cancel", "1", "--reason", "wrong night"]).exits(0).says("asked operation 1");
+    running.ends().exits(3).says("wrong night");
+    assert!(place.show(1)["why"].as_str().is_some_and(|why| why.contains("wrong night")));
+    assert_eq!(place.facts(), before);
+    assert_eq!(place.run(&["locks", "--json"]).exits(0).json(), serde_json::json!([]));
+    place.run(&["cancel", "1"]).exits(2).says("has ended already: rolled-back");
+}
+
+#[test]
+fn a_cancel_without_a_runner_waits_for_resume() {
+    let place = Place::new();
+    let before = place.untouched();
+    let flagship = operation("redeploy-database");
+    let killed = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-after"]);
+    assert_eq!(killed.code, None, "it was killed");
+    place.run(&["cancel", "1"]).exits(0).says("stepback resume 1");
+    place.run(&["resume", "1"]).exits(3).says("verdict: restored");
+    assert_eq!(place.show(1)["cause"], "cancelled");
+    assert_eq!(place.facts(), before);
+}

@@ -35,8 +35,12 @@ pub enum Verb {
     Plan(Plan),
     /// Check manifests offline; every mistake with its place
     Validate(Validate),
+    /// Ask whoever runs an operation to roll it back
+    Cancel(Cancel),
     /// Go on with what was left unfinished
     Resume(Resume),
+    /// List the locks that are held
+    Locks(Locks),
     /// List operations
     List(List),
     /// Show one operation
@@ -117,6 +121,20 @@ pub struct Resume {
     #[arg(long, value_name = "CALL=FAULT")]
     pub inject: Vec<String>,
     /// One event a line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Cancel {
+    pub id: u64,
+    /// Why, for whoever reads the journal later
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Locks {
     #[arg(long)]
     pub json: bool,
 }

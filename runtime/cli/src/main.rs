@@ -58,6 +58,8 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Plan(plan) => commands::plan::run(&global, plan).await,
         Verb::Validate(validate) => commands::validate::run(&global, validate).await,
         Verb::Resume(resume) => commands::resume::run(&global, resume).await,
+        Verb::Cancel(cancel) => commands::cancel::run(&global, cancel).await,
+        Verb::Locks(locks) => commands::locks::run(&global, locks).await,
         Verb::List(list) => commands::list::run(&global, list).await,
         Verb::Show(show) => commands::show::run(&global, show).await,
         Verb::Logs(logs) => commands::logs::run(&global, logs).await,

@@ -1,8 +1,10 @@
 //! One file a command; the name of the file is the name of the command.
 
 pub mod activity;
+pub mod cancel;
 pub mod completions;
 pub mod list;
+pub mod locks;
 pub mod logs;
 pub mod plan;
 pub mod plugin;

@@ -131,7 +131,8 @@ pub struct Machine {
     verify_asked: bool,
     stopping: Option<(Cause, String)>,
     interrupted: BTreeMap<AttemptId, Interrupt>,
-    downstream: BTreeMap<StepId, BTreeSet<StepId>>,
+    /// Worked out when the first rollback needs it.
+    downstream: Option<BTreeMap<StepId, BTreeSet<StepId>>>,
     /// By place in the plan, taken from the state: whether the step has begun, is complete.
     begun: Vec<bool>,
     complete: Vec<bool>,
@@ -142,7 +143,6 @@ pub struct Machine {
 impl Machine {
     /// A machine that goes on from `state`.
     pub fn new(plan: Arc<Plan>, state: State, operation: OperationId, epoch: Epoch) -> Self {
-        let downstream = rollback::downstream(&plan);
         let (begun, complete) = (vec![false; plan.count()], vec![false; plan.count()]);
         let mut machine = Self {
             plan,
@@ -153,7 +153,7 @@ impl Machine {
             verify_asked: false,
             stopping: None,
             interrupted: BTreeMap::new(),
-            downstream,
+            downstream: None,
             begun,
             complete,
             decision: Decision::default(),

@@ -54,6 +54,9 @@ fn is_settled(status: StepStatus) -> bool {
 
 impl Machine {
     pub(super) fn advance_rollback(&mut self) -> Result<(), IllegalEvent> {
+        if self.downstream.is_none() {
+            self.downstream = Some(downstream(&self.plan));
+        }
         loop {
             let waiting: Vec<StepKey> = self
                 .state
@@ -107,7 +110,7 @@ impl Machine {
     fn turn(&self, key: &StepKey) -> Turn {
         let Some(step) = self.state.steps.get(key) else { return Turn::Later };
         let touched: BTreeSet<&Resource> = step.touched().collect();
-        let after = self.downstream.get(&key.step);
+        let after = self.downstream.as_ref().and_then(|all| all.get(&key.step));
         let mut blocked = None;
         for (other_key, other) in &self.state.steps {
             if other_key == key || !other.needs_undo() {

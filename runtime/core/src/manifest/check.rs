@@ -1,5 +1,6 @@
 //! Holding a manifest's parts against each other: ids, the graph, the window, the expressions.
 
+use super::graph::{Graph, Steps};
 use super::*;
 use crate::diagnostic::suggest;
 use crate::expr;
@@ -8,9 +9,15 @@ use std::collections::BTreeSet;
 pub(super) fn all(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
     let unique = ids(manifest, found);
     let known = needs(manifest, found);
-    if unique && known && acyclic(manifest, found) {
-        phases(manifest, found);
-        references(manifest, found);
+    if !unique || !known {
+        return;
+    }
+    match Graph::of(manifest) {
+        Ok(graph) => {
+            phases(manifest, &graph, found);
+            references(manifest, &graph, found);
+        }
+        Err(circle) => found.push(goes_round(manifest, &circle)),
     }
 }
 
@@ -45,74 +52,27 @@ fn needs(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
     known
 }
 
-/// Whether no step waits for itself; a cycle is then among `found`, with its steps named.
-fn acyclic(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
-    let graph = manifest.dependencies();
-    let mut left: BTreeSet<&StepId> = graph.keys().collect();
-    loop {
-        let ready: Vec<&StepId> = left
-            .iter()
-            .filter(|id| graph[**id].iter().all(|need| !left.contains(need)))
-            .copied()
-            .collect();
-        if ready.is_empty() {
-            break;
-        }
-        for id in ready {
-            left.remove(id);
-        }
-    }
-    // What is only downstream of a cycle is not in it.
-    let mut cycle = left.clone();
-    loop {
-        let outside: Vec<&StepId> = cycle
-            .iter()
-            .filter(|id| !cycle.iter().any(|other| graph[*other].contains(id)))
-            .copied()
-            .collect();
-        if outside.is_empty() {
-            break;
-        }
-        for id in outside {
-            cycle.remove(id);
-        }
-    }
-    let Some(first) = manifest.steps.iter().find(|step| cycle.contains(&step.id)) else {
-        return true;
-    };
-    let names: Vec<String> = cycle.iter().map(|id| format!("`{id}`")).collect();
+fn goes_round(manifest: &Manifest, circle: &[usize]) -> Diagnostic {
+    let steps = || circle.iter().map(|place| &manifest.steps[*place]);
+    let names: Vec<String> = steps().map(|step| format!("`{}`", step.id)).collect();
     let message = format!("these steps need each other in a circle: {}", names.join(", "));
-    let span = first.spans.needs.first().cloned().unwrap_or(first.spans.id.clone());
-    found.push(Diagnostic::at(span, message).help("take one of their `needs` out"));
-    false
+    let needs = steps().find_map(|step| step.spans.needs.first());
+    let span = needs.or_else(|| steps().next().map(|step| &step.spans.id));
+    let diagnostic = Diagnostic::new(message).help("take one of their `needs` out");
+    Diagnostic { span: span.cloned(), ..diagnostic }
 }
 
-/// Every step that must be complete before each step starts.
-fn ancestors(manifest: &Manifest) -> BTreeMap<StepId, BTreeSet<StepId>> {
-    let graph = manifest.dependencies();
-    let mut all: BTreeMap<StepId, BTreeSet<StepId>> = BTreeMap::new();
-    while all.len() < graph.len() {
-        for (id, needs) in &graph {
-            if !all.contains_key(id) && needs.iter().all(|need| all.contains_key(need)) {
-                let mut above: BTreeSet<StepId> = needs.iter().cloned().collect();
-                for need in needs {
-                    above.extend(all[need].iter().cloned());
-                }
-                all.insert(id.clone(), above);
-            }
+fn phases(manifest: &Manifest, graph: &Graph, found: &mut Vec<Diagnostic>) {
+    let mut window = Steps::none(manifest.steps.len());
+    for (place, step) in manifest.steps.iter().enumerate() {
+        if step.phase == Phase::Downtime {
+            window.insert(place);
         }
     }
-    all
-}
-
-fn phases(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
-    let above = ancestors(manifest);
-    let phase_of: BTreeMap<&StepId, &Step> =
-        manifest.steps.iter().map(|step| (&step.id, step)).collect();
-    for step in &manifest.steps {
-        let before = || above[&step.id].iter().map(|id| phase_of[id]);
-        let after_cleanup = before().find(|other| other.phase == Phase::Cleanup);
-        if let Some(cleanup) = after_cleanup.filter(|_| step.phase != Phase::Cleanup) {
+    for (place, step) in manifest.steps.iter().enumerate() {
+        let before = || graph.above(place).iter().map(|other| (other, &manifest.steps[other]));
+        let after_cleanup = before().find(|(_, other)| other.phase == Phase::Cleanup);
+        if let Some((_, cleanup)) = after_cleanup.filter(|_| step.phase != Phase::Cleanup) {
             let message = format!(
                 "step `{}` comes after the cleanup step `{}`, and cleanup comes last",
                 step.id, cleanup.id
@@ -124,11 +84,10 @@ fn phases(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
             continue;
         }
         // A live step between two downtime steps tears the window in two.
-        let gap = before().find(|middle| {
-            middle.phase == Phase::Live
-                && above[&middle.id].iter().any(|id| phase_of[id].phase == Phase::Downtime)
+        let gap = before().find(|(other, middle)| {
+            middle.phase == Phase::Live && graph.above(*other).meets(&window)
         });
-        if let Some(middle) = gap {
+        if let Some((_, middle)) = gap {
             let message = format!(
                 "the downtime window is in two pieces: the live step `{}` stands between its \
                  steps, before `{}`",
@@ -143,40 +102,41 @@ fn phases(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn references(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
-    let above = ancestors(manifest);
-    let body: BTreeSet<StepId> = manifest
-        .steps
-        .iter()
-        .filter(|step| step.phase != Phase::Cleanup)
-        .map(|step| step.id.clone())
-        .collect();
-    for step in &manifest.steps {
-        let mut upstream = above[&step.id].clone();
-        if step.phase == Phase::Cleanup {
-            upstream.extend(body.iter().cloned());
+fn references(manifest: &Manifest, graph: &Graph, found: &mut Vec<Diagnostic>) {
+    let mut body = Steps::none(manifest.steps.len());
+    for (place, step) in manifest.steps.iter().enumerate() {
+        if step.phase != Phase::Cleanup {
+            body.insert(place);
         }
-        let look = Look { manifest, upstream: Some(&upstream), each: step.for_each.is_some() };
+    }
+    for (place, step) in manifest.steps.iter().enumerate() {
+        let mut upstream = graph.above(place).clone();
+        if step.phase == Phase::Cleanup {
+            upstream.extend(&body);
+        }
+        let each = step.for_each.is_some();
+        let look = Look { manifest, graph, upstream: Some(&upstream), each };
         if let Value::Object(with) = &step.with {
             for (key, value) in with {
                 let span = step.spans.with_keys.get(key).unwrap_or(&step.spans.with);
                 look.template(value, span, found);
             }
         }
+        // Both are evaluated before there is an `each`.
+        let look = Look { each: false, ..look };
         for (text, span) in [(&step.when, &step.spans.when), (&step.for_each, &step.spans.for_each)]
         {
             if let Some(text) = text {
-                let each = look.each && std::ptr::eq(span, &step.spans.when);
-                Look { each, ..look }.expression(text, span, found);
+                look.expression(text, span, found);
             }
         }
     }
-    let look = Look { manifest, upstream: None, each: false };
+    let look = Look { manifest, graph, upstream: None, each: false };
     for text in manifest.outputs.values() {
         look.template(&Value::String(text.clone()), &(0..0), found);
     }
-    let none = BTreeSet::new();
-    let look = Look { manifest, upstream: Some(&none), each: false };
+    let none = Steps::none(manifest.steps.len());
+    let look = Look { manifest, graph, upstream: Some(&none), each: false };
     for text in &manifest.operation.locks {
         look.template(&Value::String(text.clone()), &(0..0), found);
     }
@@ -186,8 +146,9 @@ fn references(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
 #[derive(Clone, Copy)]
 struct Look<'a> {
     manifest: &'a Manifest,
+    graph: &'a Graph,
     /// `None`: every step.
-    upstream: Option<&'a BTreeSet<StepId>>,
+    upstream: Option<&'a Steps>,
     each: bool,
 }
 
@@ -242,13 +203,13 @@ impl Look<'_> {
     }
 
     fn step(&self, id: &str) -> Option<Diagnostic> {
-        let ids = self.manifest.steps.iter().map(|step| step.id.as_str());
-        if !ids.clone().any(|known| known == id) {
+        let Some(place) = self.graph.place(&StepId::from(id)) else {
+            let ids = self.manifest.steps.iter().map(|step| step.id.as_str());
             let help = suggest(id, ids);
             return Some(Diagnostic::new(format!("there is no step `{id}`")).help(help));
-        }
+        };
         let upstream = self.upstream?;
-        (!upstream.contains(&StepId::from(id))).then(|| {
+        (!upstream.contains(place)).then(|| {
             Diagnostic::new(format!("step `{id}` does not come before this one"))
                 .help(format!("add `{id}` to `needs`, or move this step after it"))
         })

@@ -6,6 +6,7 @@
 //! Whether the plugins exist and take these inputs is the plan's to say.
 
 mod check;
+mod graph;
 mod read;
 mod steps;
 
