@@ -19,7 +19,10 @@ pub enum PluginError {
     Invalid { name: String, why: String },
     #[error("`{name}` exports no `{wanted}`: it is no Stepback plugin{hint}")]
     NotAPlugin { name: String, wanted: String, hint: String },
-    #[error("`{name}` imports `{import}`, which Stepback does not offer")]
+    #[error(
+        "`{name}` imports `{import}`, which Stepback does not offer: its own interfaces are in \
+         `wit/`, and of WASI 0.2 there is all but http"
+    )]
     UnknownImport { name: String, import: String },
     #[error("`{name}` does not fit the plugin contract: {why}")]
     WrongInterface { name: String, why: String },

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Linear memory of all of the guest's modules together. A step handles a few records.
     pub memory_bytes_max: usize,
-    /// Entries of all of its tables together; each is a pointer of the host's. A language runtime
-    /// in a component has some ten thousand functions.
+    /// Entries of all of its tables together, each a pointer of the host's; address space for
+    /// them is set aside for every guest. A language's runtime has some ten thousand functions.
     pub table_entries_max: usize,
     /// The Wasm stack; deep recursion in a step is a defect.
     pub stack_bytes_max: usize,
@@ -35,7 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes_max: 64 << 20,
-            table_entries_max: 100_000,
+            table_entries_max: 20_000,
             stack_bytes_max: 512 << 10,
             output_bytes_max: 8 << 20,
             log_bytes_max: 1 << 20,

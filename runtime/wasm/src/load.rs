@@ -21,6 +21,11 @@ const STEPS: &str = "stepback:step/steps@0.1.0";
 const OURS: &str = "stepback:step/";
 const VERSION: &str = "@0.1.0";
 
+/// What is there of WASI 0.2 (see `wasi/`), all of it with nothing granted.
+const WASI: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const WASI_VERSION: &str = "@0.2.";
+
 /// A compiler's complaint in a message; the whole of one can be pages.
 const WHY_BYTES_MAX: usize = 600;
 
@@ -63,9 +68,9 @@ pub(crate) fn verify(
             (_, Some(interface)) => {
                 imports.insert(interface);
             }
-            // Types alone reach nothing; what of WASI is not there shows when linking.
+            // Types alone reach nothing.
             (Some("types"), None) => {}
-            (None, None) if import.starts_with("wasi:") => {}
+            (None, None) if is_of_wasi(import) => {}
             _ => {
                 let import = cut(import, WHY_BYTES_MAX);
                 return Err(PluginError::UnknownImport { name: name.to_owned(), import });
@@ -73,6 +78,11 @@ pub(crate) fn verify(
         }
     }
     Ok(imports)
+}
+
+/// Whether an import is of a part of WASI that is there; what does not fit shows when linking.
+fn is_of_wasi(import: &str) -> bool {
+    WASI.iter().any(|part| import.starts_with(part)) && import.contains(WASI_VERSION)
 }
 
 /// Binds a component's imports and finds its exports, once for all of its runs.

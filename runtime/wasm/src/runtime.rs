@@ -49,7 +49,11 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Self, PluginError> {
         let fail = |error: wasmtime::Error| PluginError::Engine(format!("{error:#}"));
         let RuntimeConfig { cache_dir, limits } = config;
-        let engine = engine(&limits).map_err(fail)?;
+        // The pool reserves address space for every guest there may be. Where that can't be had (a
+        // limit of the shell's, a small processor), each guest gets its own when it comes.
+        let engine = engine(&limits, InstanceAllocationStrategy::Pooling(pool(&limits)))
+            .or_else(|_| engine(&limits, InstanceAllocationStrategy::OnDemand))
+            .map_err(fail)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker).map_err(fail)?;
         bindings::Plugin::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
@@ -103,7 +107,7 @@ impl Runtime {
     }
 }
 
-fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
+fn engine(limits: &Limits, places: InstanceAllocationStrategy) -> wasmtime::Result<Engine> {
     // Host functions run on the guest's stack, above what the guest itself may use.
     const HOST_STACK_BYTES: usize = 1 << 20;
     let mut config = Config::new();
@@ -113,27 +117,32 @@ fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
         // R4: what a guest sees is deterministic.
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
+        // No guest may have as much memory as these address.
+        .wasm_memory64(false)
         .max_wasm_stack(limits.stack_bytes_max)
         .async_stack_size(limits.stack_bytes_max + HOST_STACK_BYTES)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+        .allocation_strategy(places);
     Engine::new(&config)
 }
 
-/// Slots for every guest at once: a component is its own module, a few shims of the tooling, one
-/// or two memories.
+/// Slots for every guest at once: a component is its own module, the shims of the tooling, and
+/// for some languages a dozen libraries; one or two memories.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    const MODULES_PER_GUEST: u32 = 16;
+    const MODULES_PER_GUEST: u32 = 64;
     const MEMORIES_PER_GUEST: u32 = 2;
+    const TABLES_PER_GUEST: u32 = 4;
     let guests = limits.guests_max;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(guests)
         .total_stacks(guests)
         .total_memories(guests * MEMORIES_PER_GUEST)
-        .total_tables(guests * 4)
+        .total_tables(guests * TABLES_PER_GUEST)
         .total_core_instances(guests * MODULES_PER_GUEST)
         .max_core_instances_per_component(MODULES_PER_GUEST)
         .max_memories_per_component(MEMORIES_PER_GUEST)
-        .max_tables_per_component(4)
+        .max_tables_per_component(TABLES_PER_GUEST)
+        .max_tables_per_module(TABLES_PER_GUEST)
+        .table_elements(limits.table_entries_max)
         // The first pages stay mapped: resetting them is cheaper than faulting them in again.
         .linear_memory_keep_resident(64 << 10)
         .table_keep_resident(4 << 10);

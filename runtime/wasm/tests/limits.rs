@@ -87,6 +87,12 @@ async fn memory_counts_from_the_first_byte_and_tables_count_too() {
     let body = "(loop (drop (table.grow $t (ref.null func) (i32.const 10))) (br 0)) unreachable";
     let text = Text { fields, ..Text::run(body) };
     let tight = Limits { table_entries_max: 1000, ..limits() };
+    let ran = run_within(tight.clone(), &text, &Port::new()).await;
+    assert_eq!(ran, Err(GuestFault::TableTooLarge { limit: 1000 }));
+
+    // Each of these would do alone.
+    let fields = "(table 600 funcref) (table 600 funcref)".to_owned();
+    let text = Text { fields, ..Text::default() };
     let ran = run_within(tight, &text, &Port::new()).await;
     assert_eq!(ran, Err(GuestFault::TableTooLarge { limit: 1000 }));
 }
@@ -118,21 +124,21 @@ async fn a_check_that_asks_for_ever_is_out_of_time_and_one_that_awaits_is_not() 
 
 #[tokio::test]
 async fn a_run_has_its_time_anew_after_each_call_but_not_calls_without_end() {
-    // Some 50 ms of work between two calls, and more than 200 ms in all.
+    // Some milliseconds of work between two calls, and more than 200 in all.
     let work = r#"(local $i i32) (local $calls i32)
         (loop $again
             (local.set $i (i32.const 0))
             (loop $work
                 (local.set $i (i32.add (local.get $i) (i32.const 1)))
-                (br_if $work (i32.lt_u (local.get $i) (i32.const 20000000))))
+                (br_if $work (i32.lt_u (local.get $i) (i32.const 10000000))))
             (call $untag (i32.const 264) (i32.const 5) (i32.const 272) (i32.const 3)
                 (i32.const 800))
             (local.set $calls (i32.add (local.get $calls) (i32.const 1)))
-            (br_if $again (i32.lt_u (local.get $calls) (i32.const 40))))
+            (br_if $again (i32.lt_u (local.get $calls) (i32.const 80))))
         (i32.const 512)"#;
     let port = Port::new();
     assert_eq!(run_within(limits(), &Text::run(work), &port).await, Ok(Value::Null));
-    assert_eq!(port.functions().len(), 40);
+    assert_eq!(port.functions().len(), 80);
 
     let few = Limits { calls_max: 5, ..limits() };
     let until_denied = format!(
