@@ -50,6 +50,10 @@ fn mistakes_of_a_manifest_are_shown_at_their_places() {
         (window, vec!["bad.toml:", "downtime"]),
         (step("a", delete), vec!["bad.toml:8", "irreversible = "]),
         (step("a", "uses = \"core/sleep\"\nwith = { duration = [] }"), vec!["bad.toml:9", "fit"]),
+        (
+            step("a", "uses = \"core/sleep\"\nwith = { duration = \"soon\" }"),
+            vec!["bad.toml:9", "\"soon\" must be \"30s\", \"2m\""],
+        ),
         (step("a", "uses = \"core/sleep\"\nwith = { for = \"1s\" }"), vec!["bad.toml:9", "`for`"]),
         (step("a", later), vec!["step `a`", "the expression `1 / 0` fails"]),
         (step("a", "uses = \"core/sleep\"\nwith = { duration = \"{{ \" }"), vec!["bad.toml:9"]),

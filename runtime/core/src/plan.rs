@@ -118,10 +118,13 @@ impl Plan {
         if validator.is_valid(with) {
             return Ok(());
         }
-        let said = |error: jsonschema::ValidationError<'_>| match error.instance_path().to_string()
-        {
-            path if path.is_empty() => error.to_string(),
-            path => format!("{}: {error}", path.trim_start_matches('/')),
+        let schema = self.infos.get(id).map_or(&Value::Null, |info| &info.input_schema);
+        let said = |error: jsonschema::ValidationError<'_>| {
+            let text = misfit(&error, schema);
+            match error.instance_path().to_string() {
+                path if path.is_empty() => text,
+                path => format!("{}: {text}", path.trim_start_matches('/')),
+            }
         };
         let errors: Vec<String> = validator.iter_errors(with).map(said).collect();
         Err(errors.join("; "))
@@ -263,8 +266,25 @@ fn inputs(step: &Step, info: &StepInfo, validator: &Validator, found: &mut Vec<D
         let key = path.split('/').nth(1).unwrap_or_default();
         let span = step.spans.with_keys.get(key).unwrap_or(&step.spans.with);
         let span = if span.is_empty() { &step.spans.uses } else { span };
-        let message = format!("`with` does not fit `{}`: {error}", step.uses);
+        let text = misfit(&error, &info.input_schema);
+        let message = format!("`with` does not fit `{}`: {text}", step.uses);
         found.push(Diagnostic::at(span.clone(), message));
+    }
+}
+
+/// What does not fit, in words: where a value may be one of several kinds, the schema's own
+/// description of it says more than *none of them*.
+fn misfit(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
+    use jsonschema::error::ValidationErrorKind;
+    let path = error.instance_path().to_string();
+    let key = path.split('/').nth(1).unwrap_or_default();
+    let described = schema.pointer(&format!("/properties/{key}/description"));
+    match (error.kind(), described.and_then(Value::as_str)) {
+        (
+            ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. },
+            Some(description),
+        ) => format!("{} must be {description}", error.instance()),
+        _ => error.to_string(),
     }
 }
 
