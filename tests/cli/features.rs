@@ -203,6 +203,10 @@ fn a_lock_that_is_held_is_waited_for_or_not() {
     running.wait_for("started");
     let refused = place.run(&["run", &path, "--no-wait"]).exits(2);
     refused.says("lock `database/main` is held by operation 1");
+    let mut second = place.start_as("second", &["run", &path]);
+    second.wait_for("waits for lock `database/main` of operation 1");
+    second.signal("INT");
+    second.ends().exits(2).says("while it waited for a lock");
     running.signal("INT");
     running.ends().exits(3);
     let free = "locks = [\"database/main\"]\n[[steps]]\nid = \"a\"\nuses = \"core/sleep\"\n\

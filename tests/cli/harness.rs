@@ -107,14 +107,20 @@ impl Place {
 
     /// Start the program; it says what it says into files of the place.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let file = |name| std::fs::File::create(self.path(name)).expect("a file");
+        self.start_as("first", arguments)
+    }
+
+    /// The same, where several run at once: each has a name for its files.
+    pub fn start_as(&self, name: &str, arguments: &[&str]) -> Running {
+        let (out, err) = (format!("{name}.stdout"), format!("{name}.stderr"));
+        let file = |name: &str| std::fs::File::create(self.path(name)).expect("a file");
         let child = self
             .command(arguments)
-            .stdout(file("stdout"))
-            .stderr(file("stderr"))
+            .stdout(file(&out))
+            .stderr(file(&err))
             .spawn()
             .expect("the program starts");
-        Running { child, stdout: self.path("stdout"), stderr: self.path("stderr") }
+        Running { child, stdout: self.path(&out), stderr: self.path(&err) }
     }
 
     /// The simulated world of `local`.

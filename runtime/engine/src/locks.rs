@@ -6,7 +6,7 @@ use crate::error::RunError;
 use std::time::Duration;
 use stepback_core::event::Pinned;
 use stepback_core::{LockName, OperationId};
-use stepback_journal::{Ending, Lease, LockAnswer};
+use stepback_journal::{Ending, Lease, LockAnswer, LogLine};
 use tokio::sync::watch;
 
 /// How often a waiting operation asks again.
@@ -24,6 +24,7 @@ pub(crate) async fn acquire(
     clock: Clock,
     wishes: &mut watch::Receiver<Wish>,
 ) -> Result<Option<String>, RunError> {
+    let mut told = None;
     loop {
         let (environment, names) = (&pinned.environment, &pinned.locks);
         let answer = deps.store.acquire_locks(lease, environment, names, clock.now()).await?;
@@ -33,6 +34,10 @@ pub(crate) async fn acquire(
         }
         if no_wait {
             return Ok(Some(format!("lock `{name}` is held by operation {owner}")));
+        }
+        if told != Some(owner) {
+            told = Some(owner);
+            tell(deps, lease, clock, format!("waits for lock `{name}` of operation {owner}")).await;
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => {}
@@ -48,6 +53,14 @@ pub(crate) async fn acquire(
             }
         }
     }
+}
+
+/// A line for whoever watches, and for the operation's log.
+async fn tell(deps: &Deps, lease: &Lease, clock: Clock, text: String) {
+    let line = LogLine { at: clock.now(), step: None, level: "info".to_owned(), text };
+    deps.reporter.on_log(lease.operation, &line);
+    // A store that can't take a line will say so at the next event.
+    let _ = deps.store.append_logs(lease.operation, vec![line]).await;
 }
 
 async fn stands_still(deps: &Deps, owner: OperationId) -> Result<bool, RunError> {
