@@ -34,6 +34,12 @@ pub enum Event {
     },
     /// Preflight passed and the locks are held.
     Started,
+    /// Another runner goes on where the last one ended (R4).
+    TakenUp {
+        actor: String,
+        /// How long nobody ran it: steps' timeouts stood still meanwhile (R15).
+        dead_ms: u64,
+    },
     /// Who asked for the end, and why; the rollback it causes follows (R9).
     CancelRequested {
         actor: String,
@@ -117,6 +123,16 @@ pub enum Event {
     Finished {
         status: FinalStatus,
         outputs: BTreeMap<String, Value>,
+    },
+    /// An incomplete rollback is taken up again after a person's fix: what is not undone is tried
+    /// anew, and the world is verified again (R7).
+    RollbackResumed {
+        actor: String,
+    },
+    /// A person takes the world as an incomplete rollback left it; the locks are released (R7).
+    Accepted {
+        actor: String,
+        reason: String,
     },
 }
 
@@ -226,6 +242,7 @@ impl Event {
             Event::Created(_)
             | Event::Refused { .. }
             | Event::Started
+            | Event::TakenUp { .. }
             | Event::CancelRequested { .. }
             | Event::StepExpanded { .. }
             | Event::CallAnswered { .. }
@@ -236,7 +253,9 @@ impl Event {
             | Event::Committed
             | Event::RollbackStarted { .. }
             | Event::Verified { .. }
-            | Event::Finished { .. } => None,
+            | Event::Finished { .. }
+            | Event::RollbackResumed { .. }
+            | Event::Accepted { .. } => None,
         }
     }
 }

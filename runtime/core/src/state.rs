@@ -80,6 +80,8 @@ pub enum RecordedCall {
 pub struct OpenAttempt {
     pub id: AttemptId,
     pub started_at: UnixMs,
+    /// How much of the time since then no runner lived; its timeout stood still (R15).
+    pub paused_ms: u64,
     pub calls: Vec<RecordedCall>,
 }
 
@@ -90,6 +92,8 @@ pub struct StepState {
     pub with: Value,
     pub attempts: Attempt,
     pub undo_attempts: Attempt,
+    /// How many undo attempts there were before the current undo began.
+    pub undo_attempts_before: Attempt,
     pub open: Option<OpenAttempt>,
     pub effects: Vec<PastEffect>,
     pub output: Option<Value>,
@@ -114,6 +118,7 @@ impl StepState {
             with,
             attempts: Attempt(0),
             undo_attempts: Attempt(0),
+            undo_attempts_before: Attempt(0),
             open: None,
             effects: vec![],
             output: None,
@@ -172,6 +177,8 @@ pub struct State {
     pub not_restored: Vec<NotRestored>,
     pub kept: Vec<Kept>,
     pub outputs: BTreeMap<String, Value>,
+    /// Who took the world as an incomplete rollback left it, and why.
+    pub accepted: Option<(String, String)>,
 }
 
 /// An event that can't follow what came before it.
@@ -209,6 +216,7 @@ impl Default for State {
             not_restored: vec![],
             kept: vec![],
             outputs: BTreeMap::new(),
+            accepted: None,
         }
     }
 }
@@ -334,6 +342,7 @@ impl Event {
             Event::Created(_) => "created",
             Event::Refused { .. } => "refused",
             Event::Started => "started",
+            Event::TakenUp { .. } => "taken-up",
             Event::CancelRequested { .. } => "cancel-requested",
             Event::StepExpanded { .. } => "step-expanded",
             Event::StepSkipped { .. } => "step-skipped",
@@ -352,6 +361,8 @@ impl Event {
             Event::UndoEnded { .. } => "undo-ended",
             Event::Verified { .. } => "verified",
             Event::Finished { .. } => "finished",
+            Event::RollbackResumed { .. } => "rollback-resumed",
+            Event::Accepted { .. } => "accepted",
         }
     }
 }

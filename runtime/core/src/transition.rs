@@ -35,13 +35,16 @@ impl State {
             Event::Created(_)
             | Event::Refused { .. }
             | Event::Started
+            | Event::TakenUp { .. }
             | Event::CancelRequested { .. }
             | Event::DowntimeStarted
             | Event::DowntimeEnded { .. }
             | Event::Committed
             | Event::RollbackStarted { .. }
             | Event::Verified { .. }
-            | Event::Finished { .. } => {
+            | Event::Finished { .. }
+            | Event::RollbackResumed { .. }
+            | Event::Accepted { .. } => {
                 self.take_operation(record);
                 Ok(())
             }
@@ -94,6 +97,13 @@ impl State {
                 self.status = Status::Running;
                 self.started_at = Some(record.at);
             }
+            Event::TakenUp { actor: _, dead_ms } => {
+                for step in self.steps.values_mut() {
+                    if let Some(open) = &mut step.open {
+                        open.paused_ms += dead_ms;
+                    }
+                }
+            }
             Event::CancelRequested { actor, reason } => {
                 self.cancel = Some((actor.clone(), reason.clone()));
             }
@@ -115,8 +125,31 @@ impl State {
                 self.outputs = outputs.clone();
                 self.finished_at = Some(record.at);
             }
+            Event::RollbackResumed { .. } => self.reopen_rollback(),
+            Event::Accepted { actor, reason } => {
+                self.accepted = Some((actor.clone(), reason.clone()));
+            }
             other => unreachable!("`{}` is not about the operation", other.name()),
         }
+    }
+
+    /// Back to where the failed undos and the verification are still to come.
+    fn reopen_rollback(&mut self) {
+        self.status = Status::RollingBack;
+        self.finished_at = None;
+        self.verdict = None;
+        self.not_restored = vec![];
+        self.kept = vec![];
+        for step in self.steps.values_mut() {
+            if step.status == StepStatus::UndoFailed {
+                step.status = match step.output {
+                    Some(_) => StepStatus::Done,
+                    None => StepStatus::Failed,
+                };
+            }
+        }
+        let keys: Vec<StepKey> = self.steps.keys().cloned().collect();
+        keys.iter().for_each(|key| self.note_activity(key));
     }
 
     fn take_attempt(&mut self, record: &Record) -> Result<(), String> {
@@ -193,7 +226,8 @@ impl State {
             step.status = StepStatus::Running;
             step.not_before = None;
         }
-        step.open = Some(OpenAttempt { id: of.clone(), started_at: at, calls: vec![] });
+        step.open =
+            Some(OpenAttempt { id: of.clone(), started_at: at, paused_ms: 0, calls: vec![] });
         Ok(())
     }
 
@@ -257,6 +291,9 @@ impl State {
                     | StepStatus::UndoFailed
                         if step.open.is_none() =>
                     {
+                        if step.status != StepStatus::Undoing {
+                            step.undo_attempts_before = step.undo_attempts;
+                        }
                         step.status = StepStatus::Undoing;
                         step.past = Some(past.clone());
                         Ok(())
@@ -314,6 +351,7 @@ fn legal(state: &State, event: &Event) -> Result<(), String> {
         Event::Refused { .. } | Event::Started => {
             state.pinned.is_some() && status == Status::Queued
         }
+        Event::TakenUp { .. } => state.pinned.is_some() && !status.is_final(),
         Event::CancelRequested { .. } => {
             matches!(status, Status::Queued | Status::Running) && !state.committed
         }
@@ -352,6 +390,9 @@ fn legal(state: &State, event: &Event) -> Result<(), String> {
             | Status::RolledBack
             | Status::RollbackFailed => false,
         },
+        Event::RollbackResumed { .. } | Event::Accepted { .. } => {
+            status == Status::RollbackFailed && state.accepted.is_none()
+        }
     };
     if allowed {
         Ok(())

@@ -6,12 +6,12 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use stepback_core::event::{AttemptResult, Event, FinalStatus, Pinned, Record, Verdict};
-use stepback_core::machine::{Command, Decision, Input, Machine, Observation};
+use stepback_core::machine::{Command, Decision, Input, Machine, Observation, Recovery};
 use stepback_core::plan::Plan;
-use stepback_core::state::{State, Status};
+use stepback_core::state::{State, Status, StepStatus};
 use stepback_core::step::{Change, EffectOutcome, StepInfo, UndoAnswer};
 use stepback_core::*;
 
@@ -60,7 +60,11 @@ fn plan(scripts: &[Script]) -> Arc<Plan> {
             "[[steps]]\nid = \"s{i}\"\nuses = \"t/touch\"\nneeds = [{needs}]\n"
         ));
     }
-    let manifest = manifest::parse("random.toml", &text).expect("the generated manifest is valid");
+    plan_of(&text)
+}
+
+fn plan_of(text: &str) -> Arc<Plan> {
+    let manifest = manifest::parse("random.toml", text).expect("the generated manifest is valid");
     let info = StepInfo {
         name: "touch".into(),
         doc: String::new(),
@@ -258,8 +262,29 @@ impl Run {
             self.inputs.push_back(Input::Preflighted { reasons: vec![] });
             return;
         }
-        let decision = self.machine.recover(UnixMs(self.clock_ms)).expect("legal");
+        let decision =
+            self.machine.recover(Recovery::default(), UnixMs(self.clock_ms)).expect("legal");
         self.take(decision);
+    }
+
+    /// A person mends what the undos left, and asks for the rollback to be taken up again.
+    fn resume_rollback(&mut self) -> Vec<StepKey> {
+        let state = State::fold(&self.journal).expect("the journal folds");
+        let failed = state.steps.iter().filter(|(_, step)| step.status == StepStatus::UndoFailed);
+        let failed: Vec<StepKey> = failed.map(|(key, _)| key.clone()).collect();
+        for (i, script) in self.scripts.iter_mut().enumerate() {
+            if script.undo == UndoScript::Lies {
+                self.world.insert(format!("s{i}"), 0);
+            }
+            script.undo = UndoScript::Works;
+        }
+        self.undo_started.clear();
+        let plan = Arc::clone(&self.plan);
+        self.machine = Machine::new(plan, state, OperationId(1), Epoch(3));
+        let resumed = Input::ResumeRollback { actor: "ann".into() };
+        let decision = self.machine.handle(resumed, UnixMs(self.clock_ms)).expect("legal");
+        self.take(decision);
+        failed
     }
 
     fn check_end(&self) -> Result<(), TestCaseError> {
@@ -337,6 +362,106 @@ proptest! {
         run.check_end()?;
         run.check_undo_order()?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_incomplete_rollback_is_taken_up_again_where_it_stands(scripts in scripts()) {
+        let mut run = Run::new(scripts);
+        run.go(usize::MAX, &mut |_| 0);
+        if run.machine.state().status != Status::RollbackFailed {
+            return Ok(());
+        }
+        let failed = run.resume_rollback();
+        run.go(usize::MAX, &mut |_| 0);
+        prop_assert_eq!(run.machine.state().status, Status::RolledBack);
+        run.check_end()?;
+        let again: BTreeSet<&StepKey> = run.undo_started.iter().collect();
+        prop_assert_eq!(again, failed.iter().collect::<BTreeSet<_>>(), "only what was not undone");
+    }
+}
+
+/// An operation of one step with this line in its manifest, whose attempt has begun.
+fn one_step(line: &str) -> Run {
+    let mut run = Run::new(vec![Script {
+        needs: vec![],
+        run_fails: true,
+        answer_lost: false,
+        undo: UndoScript::Works,
+    }]);
+    let text = format!("{}{line}\n", run.plan.manifest().text);
+    run.plan = plan_of(&text);
+    let state = run.machine.state().clone();
+    run.machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(1));
+    run
+}
+
+#[test]
+fn a_steps_timeout_stands_still_while_no_runner_lives() {
+    let mut run = one_step("timeout = \"60s\"");
+    let start = Input::Preflighted { reasons: vec![] };
+    let decision = run.machine.handle(start, UnixMs(1_000)).expect("legal");
+    run.journal.extend(decision.records);
+    assert_eq!(run.machine.next_wake(), Some(UnixMs(61_000)));
+    // Nobody ran it from second 11 to second 3611.
+    let state = State::fold(&run.journal).expect("it folds");
+    let mut machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(2));
+    let recovery = Recovery { dead_ms: 3_600_000, ..Recovery::default() };
+    let decision = machine.recover(recovery, UnixMs(3_611_000)).expect("legal");
+    assert!(
+        !decision.commands.iter().any(|command| matches!(command, Command::Interrupt { .. })),
+        "dead time is not the step's"
+    );
+    assert_eq!(machine.next_wake(), Some(UnixMs(3_661_000)));
+    let late = machine.handle(Input::Tick, UnixMs(3_661_000)).expect("legal");
+    assert!(late.commands.iter().any(|command| matches!(command, Command::Interrupt { .. })));
+}
+
+#[test]
+fn a_retrys_pause_is_between_half_and_all_of_its_backoff() {
+    let mut run = one_step("retry = { attempts = 4, backoff = \"8s..8s\" }");
+    let start = Input::Preflighted { reasons: vec![] };
+    run.machine.handle(start, UnixMs(0)).expect("legal");
+    let mut pauses = vec![];
+    for attempt in 1..4 {
+        let of = AttemptId {
+            step: StepKey::plain("s0"),
+            direction: Direction::Do,
+            attempt: Attempt(attempt),
+        };
+        let failure = Failure::new(FailureClass::Transient, "try again");
+        let ended = Input::AttemptEnded { of, result: AttemptResult::Failed(failure) };
+        let now = UnixMs(u64::from(attempt) * 100_000);
+        run.machine.handle(ended, now).expect("legal");
+        let wake = run.machine.next_wake().expect("a retry is due");
+        pauses.push(wake.0 - now.0);
+        run.machine.handle(Input::Tick, wake).expect("legal");
+    }
+    assert!(pauses.iter().all(|pause| (4_000..=8_000).contains(pause)), "{pauses:?}");
+    assert!(pauses.windows(2).any(|two| two[0] != two[1]), "{pauses:?}: no jitter");
+}
+
+#[test]
+fn a_cancel_asked_while_nobody_ran_it_comes_before_anything_else() {
+    let mut run = Run::new(vec![
+        Script {
+            needs: vec![],
+            run_fails: false,
+            answer_lost: false,
+            undo: UndoScript::Works
+        };
+        2
+    ]);
+    run.go(3, &mut |_| 0);
+    let state = State::fold(&run.journal).expect("it folds");
+    let mut machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(2));
+    let cancel = Some(("ann".to_owned(), Some("wrong night".to_owned())));
+    let recovery = Recovery { cancel, ..Recovery::default() };
+    let decision = machine.recover(recovery, UnixMs(1)).expect("legal");
+    let names: Vec<_> = decision.records.iter().map(|record| record.event.name()).collect();
+    assert_eq!(&names[..2], ["taken-up", "cancel-requested"]);
 }
 
 #[test]

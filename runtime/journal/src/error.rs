@@ -12,8 +12,15 @@ pub enum StoreError {
     StaleEpoch { id: OperationId, held: Epoch, now: Epoch },
     #[error("operation {id} has event {last:?} already; another runner appended it")]
     WrongSequence { id: OperationId, last: Seq },
-    #[error("operation {id} is being run by {runner}")]
-    LeaseHeld { id: OperationId, runner: String },
+    #[error("operation {id} is being run by {runner}{}", left(.left_ms))]
+    LeaseHeld {
+        id: OperationId,
+        runner: String,
+        /// When its lease runs out, unless it is renewed.
+        left_ms: Option<u64>,
+    },
+    #[error("operation {0} was asked to roll back")]
+    Requested(OperationId),
     #[error("the store {path} was written by a newer Stepback (schema {found}, known {known})")]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("the store can't be opened or used ({path}): {why}")]
@@ -24,10 +31,19 @@ pub enum StoreError {
     Full(String),
     #[error("the store can't be written: {0}")]
     ReadOnly(String),
+    #[error("the store's file can't be read or written: {0}")]
+    Io(String),
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     #[error("the store's writer has ended")]
     Closed,
+}
+
+fn left(left_ms: &Option<u64>) -> String {
+    match left_ms {
+        Some(ms) => format!("; if that process is stuck, its lease runs out in {} s", ms / 1000 + 1),
+        None => String::new(),
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -38,6 +54,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(why),
             Some(ErrorCode::DiskFull) => StoreError::Full(why),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly(why),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => StoreError::Io(why),
             _ => StoreError::Corrupt(why),
         }
     }

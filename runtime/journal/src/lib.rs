@@ -5,12 +5,10 @@
 //! knows nothing of plans, plugins or providers; of an event it looks only at what ends an
 //! operation, because locks are released in that very transaction.
 
-mod alive;
 mod error;
 mod memory;
 mod sqlite;
 mod store;
-mod writer;
 
 pub use error::StoreError;
 pub use memory::Memory;

@@ -21,6 +21,8 @@ struct Inner {
     operations: BTreeMap<OperationId, Operation>,
     locks: BTreeMap<(String, String), (OperationId, UnixMs)>,
     blobs: HashMap<PluginDigest, Vec<u8>>,
+    /// Who waits for which locks, since when; first come first.
+    waiting: Vec<(OperationId, EnvironmentName, Vec<LockName>, UnixMs)>,
 }
 
 struct Operation {
@@ -29,6 +31,7 @@ struct Operation {
     created_at: UnixMs,
     epoch: Epoch,
     runner: Option<RunnerId>,
+    released_at: Option<UnixMs>,
     records: Vec<Record>,
     ending: Option<Ending>,
     requests: Vec<Request>,
@@ -38,6 +41,10 @@ struct Operation {
 impl Operation {
     fn last(&self) -> Seq {
         Seq(self.records.len() as u64)
+    }
+
+    fn has(&self, kind: impl Fn(&Event) -> bool) -> bool {
+        self.records.iter().any(|record| kind(&record.event))
     }
 }
 
@@ -53,11 +60,43 @@ impl Inner {
     fn held(&mut self, lease: &Lease) -> Result<&mut Operation, StoreError> {
         let id = lease.operation;
         let operation = self.operation_mut(id)?;
-        if operation.epoch != lease.epoch || operation.runner.is_none() {
+        if operation.epoch != lease.epoch || operation.runner.as_ref() != Some(&lease.runner) {
             let (held, now) = (lease.epoch, operation.epoch);
             return Err(StoreError::StaleEpoch { id, held, now });
         }
         Ok(operation)
+    }
+
+    /// Who stands before the asker, if anybody does.
+    fn busy(
+        &self,
+        asker: OperationId,
+        environment: &EnvironmentName,
+        names: &[LockName],
+    ) -> Option<Busy> {
+        for name in names {
+            let key = (environment.0.clone(), name.0.clone());
+            let Some((by, since)) = self.locks.get(&key).copied() else { continue };
+            if by != asker {
+                let ending = self.operations.get(&by).and_then(|owner| owner.ending);
+                let how = match ending {
+                    Some(Ending::RollbackFailed) => BusyHow::StandsStill,
+                    _ => BusyHow::Holds,
+                };
+                return Some(Busy { name: name.clone(), by, since, how });
+            }
+        }
+        let before = self.waiting.iter().take_while(|(id, ..)| *id != asker);
+        before.filter(|(id, ..)| self.lives(*id)).find_map(|(by, theirs, wanted, since)| {
+            let name = names.iter().find(|name| theirs == environment && wanted.contains(name))?;
+            let how = BusyHow::WaitsBefore;
+            Some(Busy { name: name.clone(), by: *by, since: *since, how })
+        })
+    }
+
+    fn lives(&self, id: OperationId) -> bool {
+        let operation = self.operations.get(&id);
+        operation.is_some_and(|one| one.ending.is_none() && one.runner.is_some())
     }
 }
 
@@ -98,13 +137,14 @@ impl Store for Memory {
             created_at: at,
             epoch: Epoch(1),
             runner: Some(runner.clone()),
+            released_at: None,
             records: vec![Record { seq: Seq(1), at, epoch: Epoch(1), event }],
             ending: None,
             requests: vec![],
             logs: vec![],
         };
         inner.operations.insert(id, operation);
-        Ok((id, Lease { operation: id, epoch: Epoch(1) }))
+        Ok((id, Lease { operation: id, epoch: Epoch(1), runner: runner.clone() }))
     }
 
     async fn append(
@@ -121,9 +161,27 @@ impl Store for Memory {
         if now != last || !follows {
             return Err(StoreError::WrongSequence { id, last: now });
         }
-        let ending = records.iter().find_map(|record| Ending::of(&record.event));
+        let commits = |record: &Record| matches!(record.event, Event::Committed);
+        if !operation.requests.is_empty() && records.iter().any(commits) {
+            return Err(StoreError::Requested(id));
+        }
+        let mut ending = operation.ending;
+        for record in &records {
+            match (&record.event, Ending::of(&record.event)) {
+                (Event::RollbackResumed { .. }, _) => ending = None,
+                (Event::CancelRequested { .. }, _) => operation.requests.clear(),
+                (_, Some(ended)) => {
+                    operation.requests.clear();
+                    ending = Some(ended);
+                }
+                (_, None) => {}
+            }
+        }
         operation.records.extend(records);
-        operation.ending = ending.or(operation.ending);
+        operation.ending = ending;
+        if ending.is_some() {
+            inner.waiting.retain(|(waiter, ..)| *waiter != id);
+        }
         if ending.is_some_and(Ending::releases_locks) {
             inner.locks.retain(|_, (owner, _)| *owner != id);
         }
@@ -142,6 +200,7 @@ impl Store for Memory {
             created_at: operation.created_at,
             last_seq: operation.last(),
             finished: operation.ending,
+            is_run: operation.runner.is_some(),
         };
         Ok(self.inner().operations.iter().map(summary).collect())
     }
@@ -152,41 +211,58 @@ impl Store for Memory {
         environment: &EnvironmentName,
         names: &[LockName],
         at: UnixMs,
+        wait: bool,
     ) -> Result<LockAnswer, StoreError> {
         let mut inner = self.inner();
         inner.held(lease)?;
-        let key = |name: &LockName| (environment.0.clone(), name.0.clone());
-        for name in names {
-            if let Some((owner, since)) = inner.locks.get(&key(name)).copied()
-                && owner != lease.operation
-            {
-                return Ok(LockAnswer::Busy { name: name.clone(), owner, since });
+        let asker = lease.operation;
+        if let Some(busy) = inner.busy(asker, environment, names) {
+            let is_new = !inner.waiting.iter().any(|(id, ..)| *id == asker);
+            if wait && is_new && busy.how != BusyHow::StandsStill {
+                inner.waiting.push((asker, environment.clone(), names.to_vec(), at));
             }
+            return Ok(LockAnswer::Busy(busy));
         }
         for name in names {
-            inner.locks.entry(key(name)).or_insert((lease.operation, at));
+            let key = (environment.0.clone(), name.0.clone());
+            inner.locks.entry(key).or_insert((asker, at));
         }
+        inner.waiting.retain(|(id, ..)| *id != asker);
         Ok(LockAnswer::Held)
     }
 
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError> {
         let inner = self.inner();
-        let rows = inner.locks.iter().map(|((environment, name), (owner, since))| LockRow {
-            environment: EnvironmentName(environment.clone()),
-            name: LockName(name.clone()),
-            owner: *owner,
-            since: *since,
+        let rows = inner.locks.iter().map(|((environment, name), (owner, since))| {
+            let (environment, name) = (EnvironmentName(environment.clone()), LockName(name.clone()));
+            let wants = |(_, theirs, wanted, _): &&(_, _, Vec<LockName>, _)| {
+                *theirs == environment && wanted.contains(&name)
+            };
+            let waiting = inner.waiting.iter().filter(wants).map(|(id, ..)| *id).collect();
+            LockRow { environment, name, owner: *owner, since: *since, waiting }
         });
         Ok(rows.collect())
     }
 
-    async fn request(&self, id: OperationId, request: Request) -> Result<(), StoreError> {
-        self.inner().operation_mut(id)?.requests.push(request);
-        Ok(())
+    async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError> {
+        let mut inner = self.inner();
+        let operation = inner.operation_mut(id)?;
+        let rolls_back = |event: &Event| {
+            matches!(event, Event::RollbackStarted { .. } | Event::RollbackResumed { .. })
+        };
+        if let Some(ending) = operation.ending {
+            return Ok(Requested::Ended(ending));
+        } else if operation.has(rolls_back) {
+            return Ok(Requested::RollingBack);
+        } else if operation.has(|event| matches!(event, Event::Committed)) {
+            return Ok(Requested::PastCommit);
+        }
+        operation.requests.push(request);
+        Ok(Requested::Kept { is_run: operation.runner.is_some() })
     }
 
-    async fn take_requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
-        Ok(std::mem::take(&mut self.inner().held(lease)?.requests))
+    async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        Ok(self.inner().operation(lease.operation)?.requests.clone())
     }
 
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
@@ -212,19 +288,34 @@ impl Store for Memory {
         Ok(inner.operation(id)?.logs.iter().skip(after).cloned().collect())
     }
 
-    async fn take_lease(&self, id: OperationId, runner: &RunnerId) -> Result<Lease, StoreError> {
+    async fn take_lease(
+        &self,
+        id: OperationId,
+        runner: &RunnerId,
+        _grace_ms: u64,
+    ) -> Result<Takeover, StoreError> {
         let mut inner = self.inner();
         let operation = inner.operation_mut(id)?;
         if let Some(other) = operation.runner.as_ref().filter(|other| *other != runner) {
-            return Err(StoreError::LeaseHeld { id, runner: other.0.clone() });
+            let runner = other.0.clone();
+            return Err(StoreError::LeaseHeld { id, runner, left_ms: None });
         }
         operation.epoch = Epoch(operation.epoch.0 + 1);
         operation.runner = Some(runner.clone());
-        Ok(Lease { operation: id, epoch: operation.epoch })
+        let lease = Lease { operation: id, epoch: operation.epoch, runner: runner.clone() };
+        Ok(Takeover { lease, last_alive: operation.released_at })
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.inner().held(lease)?.runner = None;
+    /// All who share this store share its process: a lease lasts until it is taken.
+    async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner().held(lease).map(|_| ())
+    }
+
+    async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError> {
+        let mut inner = self.inner();
+        let operation = inner.held(lease)?;
+        operation.runner = None;
+        operation.released_at = Some(at);
         Ok(())
     }
 }

@@ -11,11 +11,32 @@ use stepback_core::*;
 #[serde(transparent)]
 pub struct RunnerId(pub String);
 
-/// The right to append to one operation.
+/// The right to append to one operation, and to change the world for it (R13).
+///
+/// It lasts as long as its runner renews it, which the store does by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub operation: OperationId,
     pub epoch: Epoch,
+    pub runner: RunnerId,
+}
+
+/// A lease, and when the runner before was last known to live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    pub lease: Lease,
+    pub last_alive: Option<UnixMs>,
+}
+
+/// How long leases last, and how often they are renewed.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseTerms {
+    pub length_ms: u64,
+    /// `None`: nobody renews them.
+    pub renew_every_ms: Option<u64>,
+    /// Milliseconds of a clock that all runners of the store share and that goes on while the
+    /// machine sleeps.
+    pub now_ms: fn() -> u64,
 }
 
 /// One line of `list`.
@@ -27,6 +48,8 @@ pub struct Summary {
     pub created_at: UnixMs,
     pub last_seq: Seq,
     pub finished: Option<Ending>,
+    /// Whether a runner that lives holds its lease.
+    pub is_run: bool,
 }
 
 /// How an operation ended, as far as the store needs to know.
@@ -37,12 +60,15 @@ pub enum Ending {
     Succeeded,
     RolledBack,
     RollbackFailed,
+    /// A rollback that failed, taken as it is by a person.
+    Accepted,
 }
 
 impl Ending {
     /// How the event ends its operation, if it does.
     pub fn of(event: &Event) -> Option<Ending> {
         match event {
+            Event::Accepted { .. } => Some(Ending::Accepted),
             Event::Refused { .. } => Some(Ending::Refused),
             Event::Finished { status, .. } => Some(match status {
                 FinalStatus::Succeeded => Ending::Succeeded,
@@ -56,7 +82,7 @@ impl Ending {
     /// A rollback that failed keeps its locks (R7).
     pub fn releases_locks(self) -> bool {
         match self {
-            Ending::Refused | Ending::Succeeded | Ending::RolledBack => true,
+            Ending::Refused | Ending::Succeeded | Ending::RolledBack | Ending::Accepted => true,
             Ending::RollbackFailed => false,
         }
     }
@@ -66,16 +92,37 @@ impl Ending {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockAnswer {
     Held,
-    Busy { name: LockName, owner: OperationId, since: UnixMs },
+    Busy(Busy),
 }
 
-/// A lock that is held.
+/// Who stands before the asker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    pub name: LockName,
+    pub by: OperationId,
+    pub since: UnixMs,
+    pub how: BusyHow,
+}
+
+/// What the one before the asker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyHow {
+    /// It holds the lock, and gives it back when it ends.
+    Holds,
+    /// It waits for the lock too, and came first.
+    WaitsBefore,
+    /// Its rollback is incomplete, so it keeps the lock until a person acts (R7).
+    StandsStill,
+}
+
+/// A lock that is held, and who waits for it, first come first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockRow {
     pub environment: EnvironmentName,
     pub name: LockName,
     pub owner: OperationId,
     pub since: UnixMs,
+    pub waiting: Vec<OperationId>,
 }
 
 /// What somebody without the lease wants of an operation (R2).
@@ -83,6 +130,21 @@ pub struct LockRow {
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
     Cancel { actor: String, reason: Option<String> },
+}
+
+/// What became of a request; final, because the commit point reads the requests (R2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requested {
+    /// It is kept; whoever runs the operation, now or later, honours it.
+    Kept {
+        /// Whether somebody runs it now.
+        is_run: bool,
+    },
+    /// The operation is rolling back already.
+    RollingBack,
+    /// The operation is past its commit point.
+    PastCommit,
+    Ended(Ending),
 }
 
 /// One line of an operation's log.
@@ -111,7 +173,11 @@ pub trait Store: Send + Sync {
     /// Append records after `last`; they are durable when it returns.
     ///
     /// A record that ends the operation releases its locks in the same transaction, but for a
-    /// failed rollback's.
+    /// failed rollback's. A record that makes a cancel an event drops the requests for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Requested`] for a `Committed` while a request waits: it is to be honoured
+    /// first, and nothing is written.
     async fn append(
         &self,
         lease: &Lease,
@@ -126,22 +192,25 @@ pub trait Store: Send + Sync {
     async fn list(&self) -> Result<Vec<Summary>, StoreError>;
 
     /// All of the locks, or none.
+    ///
+    /// With `wait` the asker keeps its place in line; who is dead there is skipped.
     async fn acquire_locks(
         &self,
         lease: &Lease,
         environment: &EnvironmentName,
         names: &[LockName],
         at: UnixMs,
+        wait: bool,
     ) -> Result<LockAnswer, StoreError>;
 
     /// Every lock that is held.
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError>;
 
     /// Ask something of an operation that another process may be running.
-    async fn request(&self, id: OperationId, request: Request) -> Result<(), StoreError>;
+    async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError>;
 
-    /// Take what was asked; each request is handed out once.
-    async fn take_requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
+    /// What was asked for and is not an event yet, oldest first.
+    async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
 
     /// Keep a plugin's bytes under their digest (R14).
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError>;
@@ -157,10 +226,24 @@ pub trait Store: Send + Sync {
 
     /// Take an operation over from a runner that is gone: the next epoch.
     ///
+    /// A runner that is known dead is gone at once; one that has not renewed its leases is gone
+    /// `grace_ms` after they ran out, when what it asked of the world last has come to an end.
+    ///
     /// # Errors
-    /// [`StoreError::LeaseHeld`] while its runner has not released it and is not known dead.
-    async fn take_lease(&self, id: OperationId, runner: &RunnerId) -> Result<Lease, StoreError>;
+    /// [`StoreError::LeaseHeld`] while its runner has not released it and is not known to be gone.
+    async fn take_lease(
+        &self,
+        id: OperationId,
+        runner: &RunnerId,
+        grace_ms: u64,
+    ) -> Result<Takeover, StoreError>;
+
+    /// Whether the world may be changed under the lease now; costs nothing while it is fresh.
+    ///
+    /// # Errors
+    /// [`StoreError::StaleEpoch`] if it ran out and somebody else has taken the operation over.
+    async fn hold(&self, lease: &Lease) -> Result<(), StoreError>;
 
     /// Give the lease back; nothing more is appended under it.
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+    async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError>;
 }

@@ -49,48 +49,148 @@ async fn appends_are_in_sequence_and_under_a_lease(store: &dyn Store) {
     assert_eq!(records.len(), 2, "a refused append leaves nothing behind");
     assert_eq!(records[1], record(2, Event::Started));
 
-    let other = store.take_lease(id, &runner("b")).await;
+    store.hold(&lease).await.unwrap();
+    let other = store.take_lease(id, &runner("b"), 0).await;
     assert!(matches!(other, Err(StoreError::LeaseHeld { .. })));
-    store.release(&lease).await.unwrap();
-    let taken = store.take_lease(id, &runner("b")).await.unwrap();
-    assert_eq!(taken.epoch, Epoch(2));
+    assert!(summary(store, id).await.is_run);
+    store.release(&lease, UnixMs(9)).await.unwrap();
+    assert!(!summary(store, id).await.is_run);
+    let Takeover { lease: taken, last_alive } =
+        store.take_lease(id, &runner("b"), 0).await.unwrap();
+    assert_eq!((taken.epoch, last_alive), (Epoch(2), Some(UnixMs(9))));
+    let gone = store.hold(&lease).await;
+    assert!(matches!(gone, Err(StoreError::StaleEpoch { .. })), "{gone:?}");
+    assert!(store.release(&lease, UnixMs(10)).await.is_err());
     let stale = store.append(&lease, Seq(2), vec![record(3, Event::Committed)]).await;
     assert!(matches!(stale, Err(StoreError::StaleEpoch { .. })));
     store.append(&taken, Seq(2), vec![record(3, Event::Committed)]).await.unwrap();
     assert!(matches!(store.load(OperationId(999)).await, Err(StoreError::NotFound(_))));
 }
 
+async fn summary(store: &dyn Store, id: OperationId) -> Summary {
+    let all = store.list().await.unwrap();
+    all.into_iter().find(|summary| summary.id == id).unwrap()
+}
+
 async fn locks_are_all_or_none_and_end_with_the_operation(store: &dyn Store) {
     let (environment, at) = (EnvironmentName::from("local"), UnixMs(7));
     let ((one, first), (_, second)) = (created(store).await, created(store).await);
     let names = [LockName::from("db/a"), LockName::from("db/b")];
-    let held = store.acquire_locks(&first, &environment, &names[1..], at).await.unwrap();
+    let held = store.acquire_locks(&first, &environment, &names[1..], at, true).await.unwrap();
     assert_eq!(held, LockAnswer::Held);
-    let busy = store.acquire_locks(&second, &environment, &names, at).await.unwrap();
-    assert_eq!(busy, LockAnswer::Busy { name: names[1].clone(), owner: one, since: at });
+    let busy = store.acquire_locks(&second, &environment, &names, at, false).await.unwrap();
+    let holds = Busy { name: names[1].clone(), by: one, since: at, how: BusyHow::Holds };
+    assert_eq!(busy, LockAnswer::Busy(holds));
     let mine = store.locks().await.unwrap().into_iter().filter(|row| row.owner != one);
     assert_eq!(mine.count(), 0, "none was taken");
     let elsewhere = EnvironmentName::from("production");
-    let held = store.acquire_locks(&second, &elsewhere, &names, at).await.unwrap();
+    let held = store.acquire_locks(&second, &elsewhere, &names, at, true).await.unwrap();
     assert_eq!(held, LockAnswer::Held, "locks are keyed by environment");
 
     let failed = vec![record(2, finished(FinalStatus::RollbackFailed))];
     store.append(&first, Seq(1), failed).await.unwrap();
     assert!(store.locks().await.unwrap().iter().any(|row| row.owner == one));
+    let busy = store.acquire_locks(&second, &environment, &names, at, true).await.unwrap();
+    assert!(matches!(busy, LockAnswer::Busy(Busy { how: BusyHow::StandsStill, .. })), "{busy:?}");
     let restored = vec![record(3, finished(FinalStatus::RolledBack))];
     store.append(&first, Seq(2), restored).await.unwrap();
     assert!(!store.locks().await.unwrap().iter().any(|row| row.owner == one));
-    let listed = store.list().await.unwrap();
-    let summary = listed.iter().find(|summary| summary.id == one).unwrap();
+    let summary = summary(store, one).await;
     assert_eq!((summary.finished, summary.last_seq), (Some(Ending::RolledBack), Seq(3)));
 }
 
-async fn requests_logs_and_blobs_are_kept(store: &dyn Store) {
+/// First come, first served; who is dead is skipped, and who has ended is no longer in line.
+async fn locks_are_given_in_the_order_of_asking(store: &dyn Store) {
+    let (environment, at) = (EnvironmentName::from("line"), UnixMs(7));
+    let names = [LockName::from("x"), LockName::from("y")];
+    let mut all = vec![];
+    for _ in 0..4 {
+        all.push(created(store).await);
+    }
+    let ask = async |nth: usize, names: &[LockName]| {
+        let asked = store.acquire_locks(&all[nth].1, &environment, names, at, true).await;
+        match asked.unwrap() {
+            LockAnswer::Held => None,
+            LockAnswer::Busy(busy) => Some((busy.by, busy.how)),
+        }
+    };
+    assert_eq!(ask(0, &names).await, None);
+    assert_eq!(ask(1, &names).await, Some((all[0].0, BusyHow::Holds)));
+    assert_eq!(ask(2, &names).await, Some((all[0].0, BusyHow::Holds)));
+    assert_eq!(ask(3, &names[1..]).await, Some((all[0].0, BusyHow::Holds)));
+    let waiting: Vec<_> = all[1..].iter().map(|(id, _)| *id).collect();
+    let rows = store.locks().await.unwrap();
+    let row = |name: &LockName| rows.iter().find(|row| row.name == *name).unwrap();
+    assert_eq!(row(&names[0]).waiting, waiting[..2]);
+    assert_eq!(row(&names[1]).waiting, waiting);
+
+    let ended = vec![record(2, finished(FinalStatus::Succeeded))];
+    store.append(&all[0].1, Seq(1), ended).await.unwrap();
+    assert_eq!(ask(2, &names).await, Some((all[1].0, BusyHow::WaitsBefore)));
+    // The first in line goes away, so the next one is served.
+    store.release(&all[1].1, at).await.unwrap();
+    assert_eq!(ask(3, &names[1..]).await, Some((all[2].0, BusyHow::WaitsBefore)));
+    assert_eq!(ask(2, &names).await, None);
+    let refused = vec![record(2, Event::Refused { reasons: vec![] })];
+    store.append(&all[3].1, Seq(1), refused).await.unwrap();
+    let waiting: Vec<_> = store.locks().await.unwrap().into_iter().map(|row| row.waiting).collect();
+    assert!(waiting.iter().all(|line| !line.contains(&all[3].0)), "{waiting:?}");
+}
+
+async fn a_cancel_and_the_commit_point_know_of_each_other(store: &dyn Store) {
+    let cancel = || Request::Cancel { actor: "ann".into(), reason: Some("wrong night".into()) };
     let (id, lease) = created(store).await;
-    let cancel = Request::Cancel { actor: "ann".into(), reason: Some("wrong night".into()) };
-    store.request(id, cancel.clone()).await.unwrap();
-    assert_eq!(store.take_requests(&lease).await.unwrap(), vec![cancel]);
-    assert_eq!(store.take_requests(&lease).await.unwrap(), vec![]);
+    let asked = store.request(id, cancel()).await.unwrap();
+    assert_eq!(asked, Requested::Kept { is_run: true });
+    // It is kept until it is an event, however often it is read.
+    for _ in 0..2 {
+        assert_eq!(store.requests(&lease).await.unwrap(), vec![cancel()]);
+    }
+    let commit = vec![record(2, Event::Committed)];
+    let refused = store.append(&lease, Seq(1), commit).await;
+    assert!(matches!(refused, Err(StoreError::Requested(_))), "{refused:?}");
+    assert_eq!(store.load(id).await.unwrap().len(), 1, "nothing of it is written");
+    let event = Event::CancelRequested { actor: "ann".into(), reason: None };
+    store.append(&lease, Seq(1), vec![record(2, event)]).await.unwrap();
+    assert_eq!(store.requests(&lease).await.unwrap(), vec![]);
+    let why = String::new();
+    let event = Event::RollbackStarted { cause: stepback_core::event::Cause::Cancelled, why };
+    store.append(&lease, Seq(2), vec![record(3, event)]).await.unwrap();
+    assert_eq!(store.request(id, cancel()).await.unwrap(), Requested::RollingBack);
+    let ended = vec![record(4, finished(FinalStatus::RollbackFailed))];
+    store.append(&lease, Seq(3), ended).await.unwrap();
+    let ended = Requested::Ended(Ending::RollbackFailed);
+    assert_eq!(store.request(id, cancel()).await.unwrap(), ended);
+
+    let (id, lease) = created(store).await;
+    let commit = vec![record(2, Event::Committed)];
+    store.append(&lease, Seq(1), commit).await.unwrap();
+    assert_eq!(store.request(id, cancel()).await.unwrap(), Requested::PastCommit);
+    let nobody = store.request(OperationId(999), cancel()).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))));
+}
+
+async fn an_incomplete_rollback_can_be_taken_up_or_accepted(store: &dyn Store) {
+    let environment = EnvironmentName::from("again");
+    let (id, lease) = created(store).await;
+    let names = [LockName::from("db")];
+    let held = store.acquire_locks(&lease, &environment, &names, UnixMs(1), true).await;
+    assert_eq!(held.unwrap(), LockAnswer::Held);
+    let failed = || finished(FinalStatus::RollbackFailed);
+    store.append(&lease, Seq(1), vec![record(2, failed())]).await.unwrap();
+    let again = Event::RollbackResumed { actor: "ann".into() };
+    store.append(&lease, Seq(2), vec![record(3, again)]).await.unwrap();
+    assert_eq!(summary(store, id).await.finished, None, "it goes on");
+    store.append(&lease, Seq(3), vec![record(4, failed())]).await.unwrap();
+    assert!(store.locks().await.unwrap().iter().any(|row| row.owner == id));
+    let accepted = Event::Accepted { actor: "ann".into(), reason: "known".into() };
+    store.append(&lease, Seq(4), vec![record(5, accepted)]).await.unwrap();
+    assert_eq!(summary(store, id).await.finished, Some(Ending::Accepted));
+    assert!(!store.locks().await.unwrap().iter().any(|row| row.owner == id));
+}
+
+async fn logs_and_blobs_are_kept(store: &dyn Store) {
+    let (id, _) = created(store).await;
     let line = |text: &str| LogLine {
         at: UnixMs(1),
         step: Some(StepKey::plain("s")),
@@ -110,7 +210,10 @@ async fn requests_logs_and_blobs_are_kept(store: &dyn Store) {
 async fn all(store: &dyn Store) {
     appends_are_in_sequence_and_under_a_lease(store).await;
     locks_are_all_or_none_and_end_with_the_operation(store).await;
-    requests_logs_and_blobs_are_kept(store).await;
+    locks_are_given_in_the_order_of_asking(store).await;
+    a_cancel_and_the_commit_point_know_of_each_other(store).await;
+    an_incomplete_rollback_can_be_taken_up_or_accepted(store).await;
+    logs_and_blobs_are_kept(store).await;
 }
 
 #[tokio::test]
@@ -121,11 +224,13 @@ async fn memory_conforms() {
 #[tokio::test]
 async fn sqlite_conforms_and_is_there_again_when_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let (id, listed) = {
+    let (id, mut listed) = {
         let store = Sqlite::open(dir.path()).unwrap();
         all(&store).await;
         (store.id(), store.list().await.unwrap())
     };
+    // Its runners have ended with it.
+    listed.iter_mut().for_each(|summary| summary.is_run = false);
     let store = Sqlite::open(dir.path()).unwrap();
     assert_eq!((store.id(), store.list().await.unwrap()), (id, listed));
 }
@@ -158,5 +263,5 @@ fn a_newer_store_is_refused_and_left_alone() {
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
     let error = Sqlite::open(dir.path()).err().unwrap();
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
 }

@@ -302,11 +302,12 @@ impl Machine {
     }
 
     pub(super) fn schedule_retry(&mut self, key: &StepKey) -> Result<(), IllegalEvent> {
-        let attempts = self.state.steps.get(key).map_or(1, |step| step.attempts.0);
+        let attempt = self.state.steps.get(key).map_or(Attempt(1), |step| step.attempts);
+        let of = AttemptId { step: key.clone(), direction: Direction::Do, attempt };
         let delay_ms = match self.plan.step(&key.step).and_then(|step| step.retry.as_ref()) {
             Some(retry) => {
-                let doubled = retry.backoff_min_ms.saturating_mul(1 << (attempts - 1).min(20));
-                doubled.min(retry.backoff_max_ms)
+                let doubled = retry.backoff_min_ms.saturating_mul(1 << (attempt.0 - 1).min(20));
+                self.with_jitter(&of, doubled.min(retry.backoff_max_ms))
             }
             None => 0,
         };

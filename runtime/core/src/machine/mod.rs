@@ -20,9 +20,10 @@ use crate::failure::{Failure, FailureClass};
 use crate::ids::*;
 use crate::inputs;
 use crate::plan::Plan;
-use crate::state::{IllegalEvent, State, Status, StepStatus};
+use crate::state::{IllegalEvent, OpenAttempt, State, Status, StepStatus};
 use crate::step::{Change, EffectOutcome, Past};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ pub enum Input {
     Cancel {
         actor: String,
         reason: Option<String>,
+    },
+    /// An incomplete rollback is to be taken up again (R7).
+    ResumeRollback {
+        actor: String,
     },
     /// A read or a wait was answered.
     Answered {
@@ -99,6 +104,16 @@ pub struct AttemptOrder {
     pub past: Option<Past>,
     /// A failed undo is tried again only after this long.
     pub delay_ms: u64,
+}
+
+/// Who takes up a cut-off operation, and what happened meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    pub actor: String,
+    /// How long no runner lived.
+    pub dead_ms: u64,
+    /// Who asked for the end meanwhile, and why.
+    pub cancel: Option<(String, Option<String>)>,
 }
 
 /// The records of one decision, already applied to the state, and what to do when they are durable.
@@ -197,10 +212,17 @@ impl Machine {
 
     /// Take up a cut-off operation: the open attempts to run again, and whatever is due (R4).
     ///
+    /// What was asked for while nobody ran it counts before anything else goes on.
+    ///
     /// # Errors
     /// [`IllegalEvent`] if a decision does not fit the state, which is a defect.
-    pub fn recover(&mut self, now: UnixMs) -> Result<Decision, IllegalEvent> {
+    pub fn recover(&mut self, recovery: Recovery, now: UnixMs) -> Result<Decision, IllegalEvent> {
         self.now = now;
+        let Recovery { actor, dead_ms, cancel } = recovery;
+        self.emit(Event::TakenUp { actor, dead_ms })?;
+        if let Some((actor, reason)) = cancel {
+            self.handle_cancel(actor, reason)?;
+        }
         let orders: Vec<Command> = self
             .state
             .steps
@@ -234,6 +256,7 @@ impl Machine {
             Input::Preflighted { reasons } if reasons.is_empty() => self.emit(Event::Started)?,
             Input::Preflighted { reasons } => self.emit(Event::Refused { reasons })?,
             Input::Cancel { actor, reason } => self.handle_cancel(actor, reason)?,
+            Input::ResumeRollback { actor } => self.emit(Event::RollbackResumed { actor })?,
             Input::Answered { id, call, result } => {
                 self.emit(Event::CallAnswered { id, call, result })?;
             }
@@ -265,7 +288,7 @@ impl Machine {
         }
         let retries = self.state.active_steps().filter_map(|(_, step)| step.not_before);
         let deadlines = self.state.open_attempts().filter_map(|open| {
-            let deadline = self.attempt_deadline(&open.id, open.started_at)?;
+            let deadline = self.attempt_deadline(open)?;
             (!self.interrupted.contains_key(&open.id)).then_some(deadline)
         });
         let whole = match self.stopping {
@@ -386,9 +409,7 @@ impl Machine {
         let late: Vec<AttemptId> = self
             .state
             .open_attempts()
-            .filter(|open| {
-                self.attempt_deadline(&open.id, open.started_at).is_some_and(|at| at <= now)
-            })
+            .filter(|open| self.attempt_deadline(open).is_some_and(|at| at <= now))
             .map(|open| open.id.clone())
             .collect();
         for of in late {
@@ -402,9 +423,23 @@ impl Machine {
         }
     }
 
-    fn attempt_deadline(&self, of: &AttemptId, started_at: UnixMs) -> Option<UnixMs> {
-        let timeout_ms = self.plan.step(&of.step.step)?.timeout_ms?;
-        (of.direction == Direction::Do).then_some(UnixMs(started_at.0 + timeout_ms))
+    fn attempt_deadline(&self, open: &OpenAttempt) -> Option<UnixMs> {
+        let timeout_ms = self.plan.step(&open.id.step.step)?.timeout_ms?;
+        let at = open.started_at.0 + timeout_ms + open.paused_ms;
+        (open.id.direction == Direction::Do).then_some(UnixMs(at))
+    }
+
+    /// Between half of a pause and all of it, so that what failed together is not tried together.
+    ///
+    /// Worked out from what is tried, not drawn: the core has no random source.
+    fn with_jitter(&self, of: &AttemptId, pause_ms: u64) -> u64 {
+        let mut hasher = Sha256::new();
+        let store = self.state.pinned.as_ref().map_or("", |pinned| pinned.store.as_str());
+        let first = CallId { of: of.clone(), number: CallNumber(0) };
+        hasher.update(format!("{store} {} {first}", self.operation));
+        let digest = hasher.finalize();
+        let share = u64::from(digest[0]) + 1;
+        pause_ms / 2 + (pause_ms - pause_ms / 2) * share / 256
     }
 
     fn operation_deadline(&self) -> Option<UnixMs> {

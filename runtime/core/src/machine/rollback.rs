@@ -152,17 +152,20 @@ impl Machine {
         of: &AttemptId,
         result: &AttemptResult,
     ) -> Result<(), IllegalEvent> {
+        let before = self.state.steps.get(&of.step).map_or(0, |step| step.undo_attempts_before.0);
+        let tries = of.attempt.0.saturating_sub(before).max(1);
         let ended = match result {
             AttemptResult::Undo(UndoAnswer::Undone | UndoAnswer::NothingToUndo) => {
                 UndoResult::Undone
             }
             AttemptResult::Undo(UndoAnswer::Kept(why)) => UndoResult::Kept(why.clone()),
             AttemptResult::Undo(UndoAnswer::CannotUndo(why)) => UndoResult::Failed(why.clone()),
-            AttemptResult::Failed(failure) if of.attempt.0 >= UNDO_ATTEMPTS_MAX => {
+            AttemptResult::Failed(failure) if tries >= UNDO_ATTEMPTS_MAX => {
                 UndoResult::Failed(failure.message.clone())
             }
             AttemptResult::Failed(_) => {
-                let delay_ms = UNDO_BACKOFF_MS << (of.attempt.0 - 1).min(6);
+                let backoff_ms = UNDO_BACKOFF_MS << (tries - 1).min(6);
+                let delay_ms = self.with_jitter(of, backoff_ms);
                 return self.start_undo(&of.step, delay_ms);
             }
             AttemptResult::Output(_) => UndoResult::Failed("the undo answered like a run".into()),

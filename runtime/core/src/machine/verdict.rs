@@ -52,7 +52,10 @@ impl Machine {
             why = format!("{why}; {undo}");
         }
         let declared = now.as_ref().is_some_and(|now| self.is_declared(resource, &before, now));
-        let hint = hint(resource, &before, now.as_ref());
+        let hint = match &now {
+            Some(now) => hint(resource, &before, now),
+            None => format!("make it reachable, then run `stepback rollback {}`", self.operation),
+        };
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
     }
 
@@ -133,10 +136,7 @@ fn describe_difference(before: &Facts, now: &Facts) -> String {
 }
 
 /// What a person can paste to put the resource back.
-fn hint(resource: &Resource, before: &Facts, now: Option<&Facts>) -> String {
-    let Some(now) = now else {
-        return "make it reachable, then run `stepback rollback ID`".into();
-    };
+fn hint(resource: &Resource, before: &Facts, now: &Facts) -> String {
     match (resource, before.is_absent(), now.is_absent()) {
         (Resource::Volume { id }, true, false) => format!("aws ec2 delete-volume --volume-id {id}"),
         (Resource::Volume { id }, false, false) => attachment_hint(id, before, now),

@@ -3,53 +3,41 @@
 //! `synchronous=FULL` makes a commit survive a power cut (SQLite docs, *PRAGMA synchronous*).
 //! Reads have a connection of their own and see what was committed last.
 
-use crate::alive::Alive;
-use crate::writer::Writer;
+mod alive;
+mod leases;
+mod lines;
+mod schema;
+mod writer;
+
 use crate::*;
+use alive::Alive;
 use async_trait::async_trait;
+use leases::Leases;
+use lines::Wanted;
 use rusqlite::{Connection, OptionalExtension, params};
+use schema::{Stage, migrate, note_stage};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
+use writer::Writer;
 
-/// The version of the tables, kept in `user_version`.
-const SCHEMA: i64 = 1;
+/// How long a change waits for another process's commit: longer than a backup of the file takes,
+/// because what waits may be an operation in its downtime.
+const WRITER_BUSY_MS: u32 = 30_000;
+/// How long a read waits; in WAL mode it has nobody to wait for but at the very beginning.
+const READER_BUSY_MS: u32 = 5_000;
 
-/// How long a writer waits for another process's commit.
-const BUSY_TIMEOUT_MS: u32 = 5_000;
-
-const TABLES: &str = "
-CREATE TABLE store (id TEXT NOT NULL) STRICT;
-CREATE TABLE operations (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, manifest TEXT NOT NULL, environment TEXT NOT NULL,
-    created_at INTEGER NOT NULL, last_seq INTEGER NOT NULL, ending TEXT,
-    epoch INTEGER NOT NULL, runner TEXT
-) STRICT;
-CREATE TABLE events (
-    operation INTEGER NOT NULL REFERENCES operations(id), seq INTEGER NOT NULL,
-    record TEXT NOT NULL, PRIMARY KEY (operation, seq)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE locks (
-    environment TEXT NOT NULL, name TEXT NOT NULL, owner INTEGER NOT NULL,
-    since INTEGER NOT NULL, PRIMARY KEY (environment, name)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE requests (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, operation INTEGER NOT NULL, request TEXT NOT NULL
-) STRICT;
-CREATE TABLE blobs (digest TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE logs (
-    operation INTEGER NOT NULL, number INTEGER NOT NULL, line TEXT NOT NULL,
-    PRIMARY KEY (operation, number)
-) STRICT, WITHOUT ROWID;
-";
+/// How long a lease lasts, and how often it is renewed.
+const TERMS: LeaseTerms =
+    LeaseTerms { length_ms: 8_000, renew_every_ms: Some(2_000), now_ms: leases::boot_ms };
 
 /// A store in a SQLite file.
 pub struct Sqlite {
     id: StoreId,
     reader: Mutex<Connection>,
-    writer: Writer,
-    alive: Arc<Alive>,
+    writer: Arc<Writer>,
+    leases: Arc<Leases>,
 }
 
 impl Sqlite {
@@ -58,19 +46,29 @@ impl Sqlite {
     /// # Errors
     /// A directory or file that can't be used, or a store of a newer version.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, TERMS)
+    }
+
+    /// The same with other terms for leases.
+    ///
+    /// # Errors
+    /// Those of [`Sqlite::open`].
+    pub fn open_with(dir: &Path, terms: LeaseTerms) -> Result<Self, StoreError> {
         let path = dir.join("journal.db");
         std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error.to_string()))?;
         let connect = || Connection::open(&path).map_err(|e| unusable(&path, &e.to_string()));
         let (writer, reader) = (connect()?, connect()?);
         let id = set_up(&path, &writer, &reader)?;
-        let alive = Arc::new(Alive::new(dir));
-        Ok(Self { id, reader: Mutex::new(reader), writer: Writer::start(writer), alive })
+        let writer = Arc::new(Writer::start(writer));
+        let leases = Leases::new(terms, Alive::new(dir));
+        Leases::keep_renewing(&leases, &writer);
+        Ok(Self { id, reader: Mutex::new(reader), writer, leases })
     }
 
     /// Show that the runner lives, before it gets its first lease.
-    fn hold(&self, runner: &RunnerId) -> Result<(), StoreError> {
+    fn show_alive(&self, runner: &RunnerId) -> Result<(), StoreError> {
         let unwritable = |error: std::io::Error| StoreError::ReadOnly(error.to_string());
-        self.alive.hold(&runner.0).map_err(unwritable)
+        self.leases.alive.hold(&runner.0).map_err(unwritable)
     }
 
     /// How many commits this process made, for measuring.
@@ -84,12 +82,21 @@ impl Sqlite {
 }
 
 fn set_up(path: &Path, writer: &Connection, reader: &Connection) -> Result<StoreId, StoreError> {
-    writer.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
-    reader.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    writer.pragma_update(None, "busy_timeout", WRITER_BUSY_MS)?;
+    reader.pragma_update(None, "busy_timeout", READER_BUSY_MS)?;
     writer
         .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
-        .map_err(|error| unusable(path, &error.to_string()))?;
+        .map_err(|error| as_opening(path, error))?;
     migrate(path, writer)
+}
+
+/// An error of the first use of the file, with its place.
+fn as_opening(path: &Path, error: rusqlite::Error) -> StoreError {
+    match StoreError::from(error) {
+        StoreError::Io(why) | StoreError::ReadOnly(why) => unusable(path, &why),
+        StoreError::Corrupt(why) => StoreError::Corrupt(format!("{}: {why}", path.display())),
+        other => other,
+    }
 }
 
 fn unusable(path: &Path, why: &str) -> StoreError {
@@ -100,23 +107,6 @@ pub(crate) fn random_name() -> Result<String, StoreError> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).map_err(|e| unusable(Path::new("random"), &e.to_string()))?;
     Ok(hex::encode(bytes))
-}
-
-fn migrate(path: &Path, connection: &Connection) -> Result<StoreId, StoreError> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found > SCHEMA {
-        connection.execute_batch("ROLLBACK")?;
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA });
-    }
-    if found == 0 {
-        connection.execute_batch(TABLES)?;
-        connection.execute("INSERT INTO store (id) VALUES (?1)", [random_name()?])?;
-        connection.pragma_update(None, "user_version", SCHEMA)?;
-    }
-    connection.execute_batch("COMMIT")?;
-    let id: String = connection.query_row("SELECT id FROM store", [], |row| row.get(0))?;
-    Ok(StoreId(id))
 }
 
 /// The operation's epoch, last event and runner.
@@ -137,7 +127,7 @@ fn head(
 
 fn must_hold(connection: &Connection, lease: &Lease) -> Result<Seq, StoreError> {
     let (now, last, runner) = head(connection, lease.operation)?;
-    if now != lease.epoch || runner.is_none() {
+    if now != lease.epoch || runner.as_ref() != Some(&lease.runner.0) {
         return Err(StoreError::StaleEpoch { id: lease.operation, held: lease.epoch, now });
     }
     Ok(last)
@@ -158,15 +148,20 @@ fn insert(
         last = record.seq;
         let text = serde_json::to_string(record)?;
         statement.execute(params![id.0 as i64, last.0 as i64, text])?;
-        if let Some(ending) = Ending::of(&record.event) {
-            let text = serde_json::to_string(&ending)?;
-            connection.execute(
-                "UPDATE operations SET ending = ?2 WHERE id = ?1",
-                params![id.0 as i64, text],
-            )?;
-            if ending.releases_locks() {
-                connection.execute("DELETE FROM locks WHERE owner = ?1", [id.0 as i64])?;
+        note_stage(connection, id.0 as i64, &record.event)?;
+        match (&record.event, Ending::of(&record.event)) {
+            (Event::Committed, _) if has_requests(connection, id)? => {
+                return Err(StoreError::Requested(id));
             }
+            (Event::CancelRequested { .. }, _) => drop_requests(connection, id)?,
+            (_, Some(ending)) => {
+                drop_requests(connection, id)?;
+                connection.execute("DELETE FROM waiting WHERE operation = ?1", [id.0 as i64])?;
+                if ending.releases_locks() {
+                    connection.execute("DELETE FROM locks WHERE owner = ?1", [id.0 as i64])?;
+                }
+            }
+            (_, None) => {}
         }
     }
     connection.execute(
@@ -176,35 +171,45 @@ fn insert(
     Ok(())
 }
 
-fn lock_all(
+fn has_requests(connection: &Connection, id: OperationId) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE operation = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([id.0 as i64], |row| row.get(0))?)
+}
+
+fn drop_requests(connection: &Connection, id: OperationId) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM requests WHERE operation = ?1", [id.0 as i64])?;
+    Ok(())
+}
+
+/// How far the operation is, how it ended, and whether somebody runs it.
+fn progress(
     connection: &Connection,
-    owner: OperationId,
-    environment: &EnvironmentName,
-    names: &[LockName],
-    at: UnixMs,
-) -> Result<LockAnswer, StoreError> {
-    for name in names {
-        let held = connection
-            .query_row(
-                "SELECT owner, since FROM locks WHERE environment = ?1 AND name = ?2",
-                params![environment.as_str(), name.as_str()],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
-            )
-            .optional()?;
-        if let Some((other, since)) = held
-            && other as u64 != owner.0
-        {
-            let (name, since) = (name.clone(), UnixMs(since as u64));
-            return Ok(LockAnswer::Busy { name, owner: OperationId(other as u64), since });
-        }
+    leases: &Leases,
+    id: OperationId,
+) -> Result<(Stage, Option<Ending>, bool), StoreError> {
+    let row = connection
+        .query_row(
+            "SELECT stage, ending, runner FROM operations WHERE id = ?1",
+            [id.0 as i64],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get(2)?)),
+        )
+        .optional()?;
+    let (stage, ending, runner): (_, _, Option<String>) = row.ok_or(StoreError::NotFound(id))?;
+    let known = Stage::ALL.into_iter().find(|known| known.name() == stage);
+    let stage = known.ok_or_else(|| StoreError::Corrupt(format!("stage `{stage}`")))?;
+    let ending = ending.map(|text| serde_json::from_str(&text)).transpose()?;
+    Ok((stage, ending, is_run(connection, leases, runner.as_deref())?))
+}
+
+fn is_run(
+    connection: &Connection,
+    leases: &Leases,
+    runner: Option<&str>,
+) -> Result<bool, StoreError> {
+    match runner {
+        None => Ok(false),
+        Some(runner) => Ok(leases.left_ms(connection, runner, 0)? != Some(0)),
     }
-    for name in names {
-        connection.execute(
-            "INSERT OR IGNORE INTO locks (environment, name, owner, since) VALUES (?1, ?2, ?3, ?4)",
-            params![environment.as_str(), name.as_str(), owner.0 as i64, at.0 as i64],
-        )?;
-    }
-    Ok(LockAnswer::Held)
 }
 
 #[async_trait]
@@ -219,21 +224,24 @@ impl Store for Sqlite {
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
-        self.hold(runner)?;
-        let runner = runner.0.clone();
+        self.show_alive(runner)?;
+        let (name, leases) = (runner.clone(), Arc::clone(&self.leases));
         let write = move |connection: &Connection| {
             connection.execute(
                 "INSERT INTO operations (manifest, environment, created_at, last_seq, epoch, runner)
                  VALUES (?1, ?2, ?3, 0, 1, ?4)",
-                params![pinned.manifest_name, pinned.environment.as_str(), at.0 as i64, runner],
+                params![pinned.manifest_name, pinned.environment.as_str(), at.0 as i64, name.0],
             )?;
             let id = OperationId(connection.last_insert_rowid() as u64);
             let event = Event::Created(Box::new(pinned));
             let record = Record { seq: Seq(1), at, epoch: Epoch(1), event };
             insert(connection, id, Seq(0), &[record])?;
-            Ok((id, Lease { operation: id, epoch: Epoch(1) }))
+            let asked_ms = leases.write(connection, &name)?;
+            Ok((id, asked_ms, Lease { operation: id, epoch: Epoch(1), runner: name }))
         };
-        self.writer.write(write).await
+        let (id, asked_ms, lease) = self.writer.write(write).await?;
+        self.leases.written(runner, asked_ms, Some(id));
+        Ok((id, lease))
     }
 
     async fn append(
@@ -265,13 +273,13 @@ impl Store for Sqlite {
     async fn list(&self) -> Result<Vec<Summary>, StoreError> {
         let connection = self.read();
         let mut statement = connection.prepare_cached(
-            "SELECT id, manifest, environment, created_at, last_seq, ending
+            "SELECT id, manifest, environment, created_at, last_seq, ending, runner
              FROM operations ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
         let mut all = vec![];
         while let Some(row) = rows.next()? {
-            let ending: Option<String> = row.get(5)?;
+            let (ending, runner): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
             all.push(Summary {
                 id: OperationId(row.get::<_, i64>(0)? as u64),
                 manifest: row.get(1)?,
@@ -279,6 +287,7 @@ impl Store for Sqlite {
                 created_at: UnixMs(row.get::<_, i64>(3)? as u64),
                 last_seq: Seq(row.get::<_, i64>(4)? as u64),
                 finished: ending.map(|text| serde_json::from_str(&text)).transpose()?,
+                is_run: is_run(&connection, &self.leases, runner.as_deref())?,
             });
         }
         Ok(all)
@@ -290,67 +299,50 @@ impl Store for Sqlite {
         environment: &EnvironmentName,
         names: &[LockName],
         at: UnixMs,
+        wait: bool,
     ) -> Result<LockAnswer, StoreError> {
         let (lease, environment, names) = (lease.clone(), environment.clone(), names.to_vec());
+        let leases = Arc::clone(&self.leases);
         let write = move |connection: &Connection| {
             must_hold(connection, &lease)?;
-            lock_all(connection, lease.operation, &environment, &names, at)
+            let (asker, environment, names) = (lease.operation, &environment, &names[..]);
+            let wanted = Wanted { asker, environment, names, at, wait };
+            lines::lock_all(connection, &leases, &wanted)
         };
         self.writer.write(write).await
     }
 
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError> {
-        let connection = self.read();
-        let mut statement = connection.prepare_cached(
-            "SELECT environment, name, owner, since FROM locks ORDER BY environment, name",
-        )?;
-        let rows = statement.query_map([], |row| {
-            Ok(LockRow {
-                environment: EnvironmentName(row.get(0)?),
-                name: LockName(row.get(1)?),
-                owner: OperationId(row.get::<_, i64>(2)? as u64),
-                since: UnixMs(row.get::<_, i64>(3)? as u64),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        lines::all(&self.read())
     }
 
-    async fn request(&self, id: OperationId, request: Request) -> Result<(), StoreError> {
+    async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError> {
+        let leases = Arc::clone(&self.leases);
         let write = move |connection: &Connection| {
-            head(connection, id)?;
+            let (stage, ending, is_run) = progress(connection, &leases, id)?;
+            match (ending, stage) {
+                (Some(ending), _) => return Ok(Requested::Ended(ending)),
+                (None, Stage::RollingBack) => return Ok(Requested::RollingBack),
+                (None, Stage::Committed) => return Ok(Requested::PastCommit),
+                (None, Stage::Open) => {}
+            }
             let text = serde_json::to_string(&request)?;
             connection.execute(
                 "INSERT INTO requests (operation, request) VALUES (?1, ?2)",
                 params![id.0 as i64, text],
             )?;
-            Ok(())
+            Ok(Requested::Kept { is_run })
         };
         self.writer.write(write).await
     }
 
-    async fn take_requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
-        // Mostly there is nothing to take, and a look costs no commit.
-        let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE operation = ?1)";
-        let asked: bool =
-            self.read().query_row(sql, [lease.operation.0 as i64], |row| row.get(0))?;
-        if !asked {
-            return Ok(vec![]);
-        }
-        let lease = lease.clone();
-        let write = move |connection: &Connection| {
-            must_hold(connection, &lease)?;
-            let id = lease.operation.0 as i64;
-            let mut statement = connection.prepare_cached(
-                "SELECT request FROM requests WHERE operation = ?1 ORDER BY number",
-            )?;
-            let rows = statement.query_map([id], |row| row.get::<_, String>(0))?;
-            let all = rows
-                .map(|row| Ok(serde_json::from_str(&row?)?))
-                .collect::<Result<Vec<Request>, StoreError>>()?;
-            connection.execute("DELETE FROM requests WHERE operation = ?1", [id])?;
-            Ok(all)
-        };
-        self.writer.write(write).await
+    async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        let connection = self.read();
+        let mut statement = connection
+            .prepare_cached("SELECT request FROM requests WHERE operation = ?1 ORDER BY number")?;
+        let id = lease.operation.0 as i64;
+        let rows = statement.query_map([id], |row| row.get::<_, String>(0))?;
+        rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
     }
 
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
@@ -396,33 +388,82 @@ impl Store for Sqlite {
         rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
     }
 
-    async fn take_lease(&self, id: OperationId, runner: &RunnerId) -> Result<Lease, StoreError> {
-        self.hold(runner)?;
-        let (runner, alive) = (runner.0.clone(), Arc::clone(&self.alive));
+    async fn take_lease(
+        &self,
+        id: OperationId,
+        runner: &RunnerId,
+        grace_ms: u64,
+    ) -> Result<Takeover, StoreError> {
+        self.show_alive(runner)?;
+        let (name, leases) = (runner.clone(), Arc::clone(&self.leases));
         let write = move |connection: &Connection| {
             let (epoch, _, held) = head(connection, id)?;
-            let held = held.filter(|other| *other != runner && !alive.is_dead(other));
-            if let Some(other) = held {
-                return Err(StoreError::LeaseHeld { id, runner: other });
-            }
+            let other = held.filter(|other| *other != name.0);
+            let left_ms = match &other {
+                None => Some(0),
+                Some(other) => leases.left_ms(connection, other, grace_ms)?,
+            };
+            let last_alive = match &other {
+                Some(other) if left_ms == Some(0) => Leases::seen_at(connection, other)?,
+                Some(other) => {
+                    return Err(StoreError::LeaseHeld { id, runner: other.clone(), left_ms });
+                }
+                None => released_at(connection, id)?,
+            };
             let epoch = Epoch(epoch.0 + 1);
             connection.execute(
                 "UPDATE operations SET epoch = ?2, runner = ?3 WHERE id = ?1",
-                params![id.0 as i64, epoch.0 as i64, runner],
+                params![id.0 as i64, epoch.0 as i64, name.0],
             )?;
-            Ok(Lease { operation: id, epoch })
+            drop_unused_runners(connection)?;
+            let asked_ms = leases.write(connection, &name)?;
+            let lease = Lease { operation: id, epoch, runner: name };
+            Ok((asked_ms, Takeover { lease, last_alive }))
         };
-        self.writer.write(write).await
+        let (asked_ms, takeover) = self.writer.write(write).await?;
+        self.leases.written(runner, asked_ms, Some(id));
+        Ok(takeover)
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+    async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
+        if self.leases.is_fresh(lease) {
+            return Ok(());
+        }
+        let (asked, leases) = (lease.clone(), Arc::clone(&self.leases));
+        let write = move |connection: &Connection| {
+            must_hold(connection, &asked)?;
+            leases.write(connection, &asked.runner)
+        };
+        let asked_ms = self.writer.write(write).await?;
+        self.leases.written(&lease.runner, asked_ms, Some(lease.operation));
+        Ok(())
+    }
+
+    async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError> {
+        self.leases.drop_lease(lease);
         let lease = lease.clone();
         let write = move |connection: &Connection| {
             must_hold(connection, &lease)?;
-            let sql = "UPDATE operations SET runner = NULL WHERE id = ?1";
-            connection.execute(sql, [lease.operation.0 as i64])?;
+            let sql = "UPDATE operations SET runner = NULL, released_at = ?2 WHERE id = ?1";
+            connection.execute(sql, params![lease.operation.0 as i64, at.0 as i64])?;
             Ok(())
         };
         self.writer.write(write).await
     }
+}
+
+fn released_at(connection: &Connection, id: OperationId) -> Result<Option<UnixMs>, StoreError> {
+    let sql = "SELECT released_at FROM operations WHERE id = ?1";
+    let at: Option<i64> = connection.query_row(sql, [id.0 as i64], |row| row.get(0))?;
+    Ok(at.map(|at| UnixMs(at as u64)))
+}
+
+/// Forget runners that hold nothing; a runner that lives writes itself down again.
+fn drop_unused_runners(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute(
+        "DELETE FROM runners WHERE name NOT IN
+           (SELECT runner FROM operations WHERE runner IS NOT NULL)",
+        [],
+    )?;
+    Ok(())
 }

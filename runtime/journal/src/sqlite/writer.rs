@@ -6,9 +6,9 @@
 
 use crate::StoreError;
 use rusqlite::Connection;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// So many jobs go into one commit at most, so that nobody waits behind an endless queue.
@@ -47,21 +47,45 @@ impl Writer {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let (kept, answered) = self.send(work)?;
+        answered.await.map_err(|_| StoreError::Closed)??;
+        take(&kept)
+    }
+
+    /// The same from a thread that may block.
+    pub(crate) fn write_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (kept, answered) = self.send(work)?;
+        answered.blocking_recv().map_err(|_| StoreError::Closed)??;
+        take(&kept)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<(Kept<T>, oneshot::Receiver<Result<(), StoreError>>), StoreError> {
         let (answer, answered) = oneshot::channel();
-        let kept = Arc::new(std::sync::Mutex::new(None));
+        let kept = Kept::default();
         let keep = Arc::clone(&kept);
         let work: Work = Box::new(move |connection| {
             let value = work(connection)?;
-            *keep.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             Ok(())
         });
         // A caller that is gone does not hear; its change is committed all the same.
         let tell: Tell = Box::new(move |result| drop(answer.send(result)));
         self.jobs.send(Job { work, tell }).map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)??;
-        let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.take().ok_or(StoreError::Closed)
+        Ok((kept, answered))
     }
+}
+
+/// What the work gave, until the commit is done.
+type Kept<T> = Arc<Mutex<Option<T>>>;
+
+fn take<T>(kept: &Kept<T>) -> Result<T, StoreError> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StoreError::Closed)
 }
 
 fn write_all(connection: &Connection, queue: &mpsc::Receiver<Job>, commits: &AtomicU64) {

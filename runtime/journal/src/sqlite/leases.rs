@@ -1,0 +1,160 @@
+//! Leases: who may write, until when, and how they are renewed (R13).
+//!
+//! One row a runner holds the time until which all its leases last, so that ten thousand
+//! operations are renewed by one write. A runner that was stopped past that time must ask, lease
+//! by lease, whether it still holds it: somebody else may have taken the operation over.
+
+use super::alive::Alive;
+use super::writer::Writer;
+use crate::{Lease, LeaseTerms, RunnerId, StoreError};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use stepback_core::{OperationId, UnixMs};
+
+/// Milliseconds since this machine was started, sleep included.
+pub(super) fn boot_ms() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+pub(super) fn unix_now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    UnixMs(since.map_or(0, |since| since.as_millis() as u64))
+}
+
+/// What is known of one of this process's runners.
+#[derive(Default)]
+struct Held {
+    until_ms: u64,
+    /// Since when it was renewed without a gap.
+    since_ms: u64,
+    /// When each of its leases was last known to be its own.
+    leases: HashMap<OperationId, u64>,
+}
+
+/// The leases of this process's runners.
+pub(super) struct Leases {
+    terms: LeaseTerms,
+    pub(super) alive: Alive,
+    held: Mutex<HashMap<String, Held>>,
+}
+
+impl Leases {
+    pub(super) fn new(terms: LeaseTerms, alive: Alive) -> Arc<Self> {
+        Arc::new(Self { terms, alive, held: Mutex::default() })
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.terms.now_ms)()
+    }
+
+    /// Write down that the runner lives, in the transaction that is open.
+    pub(super) fn write(
+        &self,
+        connection: &Connection,
+        runner: &RunnerId,
+    ) -> Result<u64, StoreError> {
+        let asked_ms = self.now_ms();
+        let until_ms = (asked_ms + self.terms.length_ms) as i64;
+        connection.execute(
+            "INSERT INTO runners (name, until_ms, seen_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET until_ms = ?2, seen_at = ?3",
+            params![runner.0, until_ms, unix_now().0 as i64],
+        )?;
+        Ok(asked_ms)
+    }
+
+    /// Take note that what [`Leases::write`] wrote is durable, and that a lease was asked for.
+    pub(super) fn written(&self, runner: &RunnerId, asked_ms: u64, lease: Option<OperationId>) {
+        let mut held = self.held();
+        let held = held.entry(runner.0.clone()).or_default();
+        if held.until_ms <= asked_ms {
+            held.since_ms = asked_ms;
+        }
+        held.until_ms = held.until_ms.max(asked_ms + self.terms.length_ms);
+        if let Some(id) = lease {
+            held.leases.insert(id, asked_ms);
+        }
+    }
+
+    pub(super) fn drop_lease(&self, lease: &Lease) {
+        if let Some(held) = self.held().get_mut(&lease.runner.0) {
+            held.leases.remove(&lease.operation);
+        }
+    }
+
+    /// Whether the lease can't have been taken by anybody else.
+    pub(super) fn is_fresh(&self, lease: &Lease) -> bool {
+        let held = self.held();
+        let Some(held) = held.get(&lease.runner.0) else { return false };
+        let known = held.leases.get(&lease.operation);
+        self.now_ms() < held.until_ms && known.is_some_and(|at| *at >= held.since_ms)
+    }
+
+    /// How long, in milliseconds, the runner may still live; 0 if it is gone.
+    ///
+    /// `None` if nothing is known but that it has not ended.
+    pub(super) fn left_ms(
+        &self,
+        connection: &Connection,
+        runner: &str,
+        grace_ms: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        if self.alive.is_dead(runner) {
+            return Ok(Some(0));
+        }
+        let sql = "SELECT until_ms FROM runners WHERE name = ?1";
+        let until: Option<i64> =
+            connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
+        let until_ms = until.map(|until| until as u64 + grace_ms);
+        Ok(until_ms.map(|until| until.saturating_sub(self.now_ms())))
+    }
+
+    /// When the runner was last known to live.
+    pub(super) fn seen_at(
+        connection: &Connection,
+        runner: &str,
+    ) -> Result<Option<UnixMs>, StoreError> {
+        let sql = "SELECT seen_at FROM runners WHERE name = ?1";
+        let seen: Option<i64> = connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
+        Ok(seen.map(|at| UnixMs(at as u64)))
+    }
+
+    /// Renew in a thread of its own until the store is closed.
+    pub(super) fn keep_renewing(this: &Arc<Self>, writer: &Arc<Writer>) {
+        let Some(every_ms) = this.terms.renew_every_ms else { return };
+        let (leases, writer) = (Arc::downgrade(this), Arc::downgrade(writer));
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_millis(every_ms));
+                let (Some(leases), Some(writer)) = (Weak::upgrade(&leases), Weak::upgrade(&writer))
+                else {
+                    return;
+                };
+                Self::renew(&leases, &writer);
+            }
+        });
+    }
+
+    fn renew(this: &Arc<Self>, writer: &Writer) {
+        // A runner without a lease has nothing to renew, and costs no commit.
+        let held = this.held();
+        let busy = held.iter().filter(|(_, held)| !held.leases.is_empty());
+        let runners: Vec<RunnerId> = busy.map(|(name, _)| RunnerId(name.clone())).collect();
+        drop(held);
+        for runner in runners {
+            let (leases, name) = (Arc::clone(this), runner.clone());
+            let written = writer.write_blocking(move |connection| leases.write(connection, &name));
+            // What can't be renewed runs out, and is asked for before the next effect.
+            if let Ok(asked_ms) = written {
+                this.written(&runner, asked_ms, None);
+            }
+        }
+    }
+}

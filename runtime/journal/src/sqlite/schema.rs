@@ -1,0 +1,149 @@
+//! The tables, their versions, and how a store of an older version becomes one of this.
+
+use super::unusable;
+use crate::{Ending, StoreError};
+use rusqlite::Connection;
+use std::path::Path;
+use stepback_core::StoreId;
+use stepback_core::event::{Event, Record};
+
+/// The version of the tables, kept in `user_version`.
+pub(super) const SCHEMA: i64 = 2;
+
+/// Each version's change to the tables of the one before it; the first makes them.
+const CHANGES: [&str; SCHEMA as usize] = [VERSION_1, VERSION_2];
+
+const VERSION_1: &str = "
+CREATE TABLE store (id TEXT NOT NULL) STRICT;
+CREATE TABLE operations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, manifest TEXT NOT NULL, environment TEXT NOT NULL,
+    created_at INTEGER NOT NULL, last_seq INTEGER NOT NULL, ending TEXT,
+    epoch INTEGER NOT NULL, runner TEXT
+) STRICT;
+CREATE TABLE events (
+    operation INTEGER NOT NULL REFERENCES operations(id), seq INTEGER NOT NULL,
+    record TEXT NOT NULL, PRIMARY KEY (operation, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE locks (
+    environment TEXT NOT NULL, name TEXT NOT NULL, owner INTEGER NOT NULL,
+    since INTEGER NOT NULL, PRIMARY KEY (environment, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, operation INTEGER NOT NULL, request TEXT NOT NULL
+) STRICT;
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE logs (
+    operation INTEGER NOT NULL, number INTEGER NOT NULL, line TEXT NOT NULL,
+    PRIMARY KEY (operation, number)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Leases that run out, a line of who waits for locks, and how far an operation is.
+const VERSION_2: &str = "
+ALTER TABLE operations ADD COLUMN stage TEXT NOT NULL DEFAULT 'open';
+ALTER TABLE operations ADD COLUMN released_at INTEGER;
+CREATE INDEX operations_by_runner ON operations (runner) WHERE runner IS NOT NULL;
+CREATE TABLE runners (
+    name TEXT PRIMARY KEY, until_ms INTEGER NOT NULL, seen_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE waiting (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, operation INTEGER NOT NULL UNIQUE,
+    environment TEXT NOT NULL, names TEXT NOT NULL, since INTEGER NOT NULL
+) STRICT;
+";
+
+/// How far an operation is, as far as a request must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    RollingBack,
+    Committed,
+}
+
+impl Stage {
+    pub(super) const ALL: [Stage; 3] = [Stage::Open, Stage::RollingBack, Stage::Committed];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Stage::Open => "open",
+            Stage::RollingBack => "rolling-back",
+            Stage::Committed => "committed",
+        }
+    }
+
+    /// The stage that begins with the event.
+    pub(super) fn after(event: &Event) -> Option<Stage> {
+        match event {
+            Event::RollbackStarted { .. } | Event::RollbackResumed { .. } => {
+                Some(Stage::RollingBack)
+            }
+            Event::Committed => Some(Stage::Committed),
+            _ => None,
+        }
+    }
+}
+
+/// Bring the tables to this version, all or nothing.
+///
+/// # Errors
+/// [`StoreError::Newer`] for a store of a later version, which is left alone.
+pub(super) fn migrate(path: &Path, connection: &Connection) -> Result<StoreId, StoreError> {
+    let version = |connection: &Connection| -> Result<i64, StoreError> {
+        Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+    };
+    // Nearly always there is nothing to change, and then nobody has to wait for a writer.
+    if version(connection)? != SCHEMA {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let changed = version(connection).and_then(|found| change(path, connection, found));
+        connection.execute_batch(if changed.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        changed?;
+    }
+    let id: String = connection.query_row("SELECT id FROM store", [], |row| row.get(0))?;
+    Ok(StoreId(id))
+}
+
+fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreError> {
+    if found > SCHEMA {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA });
+    }
+    let done = usize::try_from(found).map_err(|_| unusable(path, "its version is negative"))?;
+    for change in &CHANGES[done..] {
+        connection.execute_batch(change)?;
+    }
+    if found == 0 {
+        connection.execute("INSERT INTO store (id) VALUES (?1)", [super::random_name()?])?;
+    } else if found < 2 {
+        fill_stages(connection)?;
+    }
+    connection.pragma_update(None, "user_version", SCHEMA)?;
+    Ok(())
+}
+
+/// What version 2 keeps beside the events, worked out from the events of version 1.
+fn fill_stages(connection: &Connection) -> Result<(), StoreError> {
+    let mut all = connection.prepare("SELECT operation, record FROM events ORDER BY 1, seq")?;
+    let mut rows = all.query([])?;
+    while let Some(row) = rows.next()? {
+        let record: Record = serde_json::from_str(&row.get::<_, String>(1)?)?;
+        note_stage(connection, row.get(0)?, &record.event)?;
+    }
+    Ok(())
+}
+
+/// Keep beside the events how far the operation is, for those who must not read them all.
+pub(super) fn note_stage(
+    connection: &Connection,
+    id: i64,
+    event: &Event,
+) -> Result<(), StoreError> {
+    if let Some(stage) = Stage::after(event) {
+        let sql = "UPDATE operations SET stage = ?2, ending = NULL WHERE id = ?1";
+        connection.execute(sql, rusqlite::params![id, stage.name()])?;
+    }
+    if let Some(ending) = Ending::of(event) {
+        let text = serde_json::to_string(&ending)?;
+        let sql = "UPDATE operations SET ending = ?2 WHERE id = ?1";
+        connection.execute(sql, rusqlite::params![id, text])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! The store's file over time: leases that run out, older versions, files that can't be used.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use stepback_core::event::{Event, Pinned, Record};
+use stepback_core::*;
+use stepback_journal::*;
+
+fn pinned() -> Pinned {
+    Pinned {
+        manifest_name: "m.toml".into(),
+        manifest: "schema = 1".into(),
+        inputs: BTreeMap::new(),
+        environment: "local".into(),
+        world: serde_json::Value::Null,
+        plugins: BTreeMap::new(),
+        locks: vec![],
+        actor: "test".into(),
+        store: StoreId("s".into()),
+        grants: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+    }
+}
+
+fn runner(name: &str) -> RunnerId {
+    RunnerId(name.into())
+}
+
+fn started(epoch: u64) -> Vec<Record> {
+    vec![Record { seq: Seq(2), at: UnixMs(2), epoch: Epoch(epoch), event: Event::Started }]
+}
+
+/// The lease clock of the one test that lets time pass.
+static NOW_MS: AtomicU64 = AtomicU64::new(1_000);
+
+const TERMS: LeaseTerms = LeaseTerms {
+    length_ms: 8_000,
+    renew_every_ms: None,
+    now_ms: || NOW_MS.load(Ordering::SeqCst),
+};
+
+#[tokio::test]
+async fn a_runner_that_does_not_renew_is_taken_over_and_fenced() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two processes' worth of store; both runners live, one of them is stuck.
+    let (stuck, other) =
+        (Sqlite::open_with(dir.path(), TERMS).unwrap(), Sqlite::open_with(dir.path(), TERMS).unwrap());
+    let (id, lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
+    let (kept, its_lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
+    NOW_MS.store(8_999, Ordering::SeqCst);
+    stuck.hold(&lease).await.unwrap();
+    let held = other.take_lease(id, &runner("other"), 500).await;
+    assert!(matches!(held, Err(StoreError::LeaseHeld { left_ms: Some(501), .. })), "{held:?}");
+    NOW_MS.store(9_200, Ordering::SeqCst);
+    // It ran out, but what was asked of the world last may still be on its way.
+    let held = other.take_lease(id, &runner("other"), 500).await;
+    assert!(matches!(held, Err(StoreError::LeaseHeld { left_ms: Some(300), .. })), "{held:?}");
+    NOW_MS.store(9_500, Ordering::SeqCst);
+    let taken = other.take_lease(id, &runner("other"), 500).await.unwrap();
+    assert!(taken.last_alive.is_some(), "it is known when it was last renewed");
+    assert_eq!(taken.lease.epoch, Epoch(2));
+
+    let gone = stuck.hold(&lease).await;
+    assert!(matches!(gone, Err(StoreError::StaleEpoch { .. })), "{gone:?}");
+    let gone = stuck.append(&lease, Seq(1), started(1)).await;
+    assert!(matches!(gone, Err(StoreError::StaleEpoch { .. })), "{gone:?}");
+    // What nobody took is still its own, and fresh again once it has asked.
+    stuck.hold(&its_lease).await.unwrap();
+    let held = other.take_lease(kept, &runner("other"), 0).await;
+    assert!(matches!(held, Err(StoreError::LeaseHeld { .. })), "{held:?}");
+    let gone = stuck.hold(&lease).await;
+    assert!(gone.is_err(), "asking for one lease does not bring back the other");
+    other.append(&taken.lease, Seq(1), started(2)).await.unwrap();
+}
+
+/// The tables of version 1, as its program left them.
+const VERSION_1: &str = "
+CREATE TABLE store (id TEXT NOT NULL) STRICT;
+CREATE TABLE operations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, manifest TEXT NOT NULL, environment TEXT NOT NULL,
+    created_at INTEGER NOT NULL, last_seq INTEGER NOT NULL, ending TEXT,
+    epoch INTEGER NOT NULL, runner TEXT
+) STRICT;
+CREATE TABLE events (
+    operation INTEGER NOT NULL REFERENCES operations(id), seq INTEGER NOT NULL,
+    record TEXT NOT NULL, PRIMARY KEY (operation, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE locks (
+    environment TEXT NOT NULL, name TEXT NOT NULL, owner INTEGER NOT NULL,
+    since INTEGER NOT NULL, PRIMARY KEY (environment, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, operation INTEGER NOT NULL, request TEXT NOT NULL
+) STRICT;
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE logs (
+    operation INTEGER NOT NULL, number INTEGER NOT NULL, line TEXT NOT NULL,
+    PRIMARY KEY (operation, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO store (id) VALUES ('old-store');
+PRAGMA user_version = 1;
+";
+
+fn write_version_1(dir: &Path) {
+    let raw = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
+    raw.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    raw.execute_batch(VERSION_1).unwrap();
+    let created = Event::Created(Box::new(pinned()));
+    for (id, second) in [(1, Event::Started), (2, Event::Committed)] {
+        raw.execute(
+            "INSERT INTO operations VALUES (?1, 'm.toml', 'local', 1, 2, NULL, 1, 'gone')",
+            [id],
+        )
+        .unwrap();
+        for (seq, event) in [(1, &created), (2, &second)] {
+            let record =
+                Record { seq: Seq(seq), at: UnixMs(seq), epoch: Epoch(1), event: event.clone() };
+            let text = serde_json::to_string(&record).unwrap();
+            let values = rusqlite::params![id, seq as i64, text];
+            raw.execute("INSERT INTO events VALUES (?1, ?2, ?3)", values).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_taken_over_with_all_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    write_version_1(dir.path());
+    for _ in 0..2 {
+        let store = Sqlite::open(dir.path()).unwrap();
+        assert_eq!(store.id(), StoreId("old-store".into()));
+        assert_eq!(store.list().await.unwrap().len(), 2);
+        let records = store.load(OperationId(1)).await.unwrap();
+        assert_eq!(records.len(), 2);
+    }
+    let store = Sqlite::open(dir.path()).unwrap();
+    let cancel = || Request::Cancel { actor: "ann".into(), reason: None };
+    let asked = store.request(OperationId(1), cancel()).await.unwrap();
+    assert_eq!(asked, Requested::Kept { is_run: false });
+    let asked = store.request(OperationId(2), cancel()).await.unwrap();
+    assert_eq!(asked, Requested::PastCommit, "worked out from the events");
+    store.take_lease(OperationId(1), &runner("new"), 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_can_t_be_taken_over_is_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    write_version_1(dir.path());
+    let path = dir.path().join("journal.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("UPDATE events SET record = '{' WHERE operation = 2 AND seq = 2", []).unwrap();
+    let error = Sqlite::open(dir.path()).err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    let version: i64 = raw.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 1);
+    assert!(raw.prepare("SELECT * FROM runners").is_err(), "nothing of version 2 is there");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_told_by_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("journal.db"), "this is a text, not a database".repeat(99))
+        .unwrap();
+    let error = Sqlite::open(dir.path()).err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Sqlite::open(&file).err().unwrap();
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
+}
