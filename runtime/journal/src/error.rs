@@ -41,7 +41,9 @@ pub enum StoreError {
 
 fn left(left_ms: &Option<u64>) -> String {
     match left_ms {
-        Some(ms) => format!("; if that process is stuck, its lease runs out in {} s", ms / 1000 + 1),
+        Some(ms) => {
+            format!("; if that process is stuck, its lease runs out in {} s", ms / 1000 + 1)
+        }
         None => String::new(),
     }
 }

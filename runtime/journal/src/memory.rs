@@ -78,10 +78,11 @@ impl Inner {
             let key = (environment.0.clone(), name.0.clone());
             let Some((by, since)) = self.locks.get(&key).copied() else { continue };
             if by != asker {
-                let ending = self.operations.get(&by).and_then(|owner| owner.ending);
-                let how = match ending {
+                let owner = self.operations.get(&by);
+                let how = match owner.and_then(|owner| owner.ending) {
                     Some(Ending::RollbackFailed) => BusyHow::StandsStill,
-                    _ => BusyHow::Holds,
+                    _ if owner.is_some_and(|owner| owner.runner.is_some()) => BusyHow::Holds,
+                    _ => BusyHow::LeftUnfinished,
                 };
                 return Some(Busy { name: name.clone(), by, since, how });
             }
@@ -234,7 +235,8 @@ impl Store for Memory {
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError> {
         let inner = self.inner();
         let rows = inner.locks.iter().map(|((environment, name), (owner, since))| {
-            let (environment, name) = (EnvironmentName(environment.clone()), LockName(name.clone()));
+            let (environment, name) =
+                (EnvironmentName(environment.clone()), LockName(name.clone()));
             let wants = |(_, theirs, wanted, _): &&(_, _, Vec<LockName>, _)| {
                 *theirs == environment && wanted.contains(&name)
             };

@@ -109,6 +109,8 @@ pub struct Busy {
 pub enum BusyHow {
     /// It holds the lock, and gives it back when it ends.
     Holds,
+    /// It holds the lock, and nobody runs it: it waits for `resume`.
+    LeftUnfinished,
     /// It waits for the lock too, and came first.
     WaitsBefore,
     /// Its rollback is incomplete, so it keeps the lock until a person acts (R7).

@@ -34,18 +34,17 @@ fn started(epoch: u64) -> Vec<Record> {
 /// The lease clock of the one test that lets time pass.
 static NOW_MS: AtomicU64 = AtomicU64::new(1_000);
 
-const TERMS: LeaseTerms = LeaseTerms {
-    length_ms: 8_000,
-    renew_every_ms: None,
-    now_ms: || NOW_MS.load(Ordering::SeqCst),
-};
+const TERMS: LeaseTerms =
+    LeaseTerms { length_ms: 8_000, renew_every_ms: None, now_ms: || NOW_MS.load(Ordering::SeqCst) };
 
 #[tokio::test]
 async fn a_runner_that_does_not_renew_is_taken_over_and_fenced() {
     let dir = tempfile::tempdir().unwrap();
     // Two processes' worth of store; both runners live, one of them is stuck.
-    let (stuck, other) =
-        (Sqlite::open_with(dir.path(), TERMS).unwrap(), Sqlite::open_with(dir.path(), TERMS).unwrap());
+    let (stuck, other) = (
+        Sqlite::open_with(dir.path(), TERMS).unwrap(),
+        Sqlite::open_with(dir.path(), TERMS).unwrap(),
+    );
     let (id, lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
     let (kept, its_lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
     NOW_MS.store(8_999, Ordering::SeqCst);

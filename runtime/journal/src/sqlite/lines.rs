@@ -20,7 +20,7 @@ pub(super) fn lock_all(
     leases: &Leases,
     wanted: &Wanted<'_>,
 ) -> Result<LockAnswer, StoreError> {
-    let busy = match held_by_other(connection, wanted)? {
+    let busy = match held_by_other(connection, leases, wanted)? {
         Some(busy) => Some(busy),
         None => waits_before(connection, leases, wanted)?,
     };
@@ -49,23 +49,25 @@ pub(super) fn lock_all(
 
 fn held_by_other(
     connection: &Connection,
+    leases: &Leases,
     wanted: &Wanted<'_>,
 ) -> Result<Option<Busy>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT owner, since, ending FROM locks JOIN operations ON operations.id = owner
+        "SELECT owner, since, ending, runner FROM locks JOIN operations ON operations.id = owner
          WHERE locks.environment = ?1 AND name = ?2 AND owner != ?3",
     )?;
     for name in wanted.names {
         let key = params![wanted.environment.as_str(), name.as_str(), wanted.asker.0 as i64];
-        let held = statement.query_row(key, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?))
+        type Held = (i64, i64, Option<String>, Option<String>);
+        let held = statement.query_row(key, |row| -> rusqlite::Result<Held> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         });
-        let Some((owner, since, ending)) = held.optional()? else { continue };
-        let ending: Option<Ending> =
-            ending.map(|text| serde_json::from_str(&text)).transpose()?;
+        let Some((owner, since, ending, runner)) = held.optional()? else { continue };
+        let ending: Option<Ending> = ending.map(|text| serde_json::from_str(&text)).transpose()?;
         let how = match ending {
             Some(Ending::RollbackFailed) => BusyHow::StandsStill,
-            _ => BusyHow::Holds,
+            _ if super::is_run(connection, leases, runner.as_deref())? => BusyHow::Holds,
+            _ => BusyHow::LeftUnfinished,
         };
         let (by, since) = (OperationId(owner as u64), UnixMs(since as u64));
         return Ok(Some(Busy { name: name.clone(), by, since, how }));
@@ -91,11 +93,7 @@ fn waits_before(
         let names: Vec<LockName> = serde_json::from_str(&row.get::<_, String>(1)?)?;
         let Some(name) = wanted.names.iter().find(|name| names.contains(name)) else { continue };
         let runner: Option<String> = row.get(3)?;
-        let lives = match runner {
-            None => false,
-            Some(runner) => leases.left_ms(connection, &runner, 0)? != Some(0),
-        };
-        if lives {
+        if super::is_run(connection, leases, runner.as_deref())? {
             return Ok(Some(Busy {
                 name: name.clone(),
                 by: OperationId(row.get::<_, i64>(0)? as u64),

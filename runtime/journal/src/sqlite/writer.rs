@@ -65,7 +65,7 @@ impl Writer {
     fn send<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<(Kept<T>, oneshot::Receiver<Result<(), StoreError>>), StoreError> {
+    ) -> Result<Sent<T>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let kept = Kept::default();
         let keep = Arc::clone(&kept);
@@ -80,6 +80,9 @@ impl Writer {
         Ok((kept, answered))
     }
 }
+
+/// A job that was sent: what it gives, and whether it was committed.
+type Sent<T> = (Kept<T>, oneshot::Receiver<Result<(), StoreError>>);
 
 /// What the work gave, until the commit is done.
 type Kept<T> = Arc<Mutex<Option<T>>>;
