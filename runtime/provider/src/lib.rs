@@ -55,6 +55,21 @@ pub trait Provider: Send + Sync {
     /// Find out what became of an effect whose answer was lost.
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled;
 
+    /// The effect's outcome is durable: what was kept only to settle it by may go.
+    ///
+    /// Called at least once, and again after a crash.
+    async fn forget(&self, _call: &Call, _context: &EffectContext) {}
+
+    /// Another runner goes on with the operation: refuse older epochs from here on, if it can.
+    async fn take_over(&self, _operation: OperationId, _epoch: Epoch) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// How long after it was sent, in milliseconds, a request can still take effect.
+    ///
+    /// 0 for a provider that refuses older epochs itself.
+    fn request_ms_max(&self) -> u64;
+
     /// The facts that count of a resource, transitional states waited out (bounded).
     ///
     /// [`Resource::Created`] is found by its stamp.

@@ -93,7 +93,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
     }
 }
 
-fn shown(world: &World, host: &InstanceId, name: &str) -> Answer {
+pub(super) fn shown(world: &World, host: &InstanceId, name: &str) -> Answer {
     let found = container(world, host.as_str(), name)?;
     Ok(container_json(world, name, found))
 }
@@ -204,11 +204,25 @@ fn run_once(world: &mut World, host: &InstanceId, spec: &ContainerSpec, token: &
     let name = run_once_name(token);
     create(world, host, &name, spec, token)?;
     let started = start(world, host, &name);
+    if let Err(failure) = started {
+        engine_mut(world, host)?.containers.remove(&name);
+        return Err(failure);
+    }
+    // The exited container stays until its outcome is durable: it is what a lost answer is
+    // settled by.
     let exit_code = world.registry.get(&spec.image).map_or(0, |image| image.exit_code);
-    engine_mut(world, host)?.containers.remove(&name);
-    started?;
+    let ran = container_mut(world, host, &name)?;
+    (ran.running, ran.exit_code) = (false, Some(exit_code));
+    Ok(run_once_answer(exit_code, spec))
+}
+
+pub(super) fn run_once_answer(exit_code: i32, spec: &ContainerSpec) -> Value {
     let output = format!("simulated: {}", spec.command.join(" "));
-    Ok(json!({ "exit_code": exit_code, "output": output }))
+    json!({ "exit_code": exit_code, "output": output })
+}
+
+pub(super) fn volume_answer(name: &str, options: &BTreeMap<String, String>) -> Value {
+    json!({ "name": name, "driver": "local", "options": options })
 }
 
 /// As Docker does, a name that exists keeps its old options; other ones are refused here,
@@ -233,7 +247,7 @@ fn create_volume(
             engine.volumes.insert(name.to_owned(), made);
         }
     }
-    Ok(json!({ "name": name, "driver": "local", "options": options }))
+    Ok(volume_answer(name, options))
 }
 
 fn remove_volume(world: &mut World, host: &InstanceId, name: &str) -> Answer {

@@ -78,6 +78,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
                 filesystem: source.filesystem,
                 tags: tags.clone(),
                 stamp: Some(token.0.clone()),
+                unseen_looks: world.describe_lag_looks,
             };
             let id = world.new_id("snap");
             let answer = snapshot_json(&id, &made);

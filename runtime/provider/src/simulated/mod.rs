@@ -9,6 +9,7 @@ mod docker;
 mod ec2;
 pub mod faults;
 mod read;
+mod settle;
 pub mod world;
 
 use crate::{EffectContext, Provider, Settled};
@@ -20,22 +21,31 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
+use stepback_core::call::{SettleMode, run_once_name};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
+use stepback_core::{Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, Token};
 use world::World;
 
 /// How long a poll of a wait sleeps; a simulated second is much shorter than a real one.
 const POLL_MS: u64 = 2;
 
+/// So many looks, [`POLL_MS`] apart, make sure that what is not found is not there.
+const LOOKS_MAX: u32 = 8;
+
 /// How long one real second lasts here, as a divisor.
 const TIME_DIVISOR: u64 = 100;
 
-/// A simulated world in a directory of its own.
+/// A simulated world, in a directory of its own or in memory.
 pub struct Simulated {
-    dir: PathBuf,
+    backing: Backing,
     faults: Mutex<Faults>,
     /// One mutation at a time in this process; the file lock is for others.
     gate: Mutex<()>,
+}
+
+enum Backing {
+    Disk(PathBuf),
+    Memory(Mutex<World>),
 }
 
 fn io_failure(what: &str, path: &Path, error: &std::io::Error) -> Failure {
@@ -49,34 +59,44 @@ impl Simulated {
     /// # Errors
     /// A seed that is not a world, or a directory that can't be written.
     pub fn open(dir: &Path, seed: &str, faults: Faults) -> Result<Self, Failure> {
-        let this = Self { dir: dir.to_owned(), faults: Mutex::new(faults), gate: Mutex::new(()) };
         std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
-        let _lock = this.lock()?;
-        if !this.file().exists() {
-            let world: World = toml::from_str(seed).map_err(|error| {
-                let message = format!("the world file is not a world: {error}");
-                Failure::new(FailureClass::InvalidInput, message)
-            })?;
-            this.store(&world)?;
+        let this = Self::with(Backing::Disk(dir.to_owned()), faults);
+        let lock = this.lock()?;
+        if !file(dir).exists() {
+            this.store(&parse(seed)?)?;
         }
-        drop(_lock);
+        drop(lock);
         this.load()?;
         Ok(this)
     }
 
-    fn file(&self) -> PathBuf {
-        self.dir.join("world.json")
+    /// A world that is gone with its process, for rehearsals and tests.
+    ///
+    /// # Errors
+    /// A seed that is not a world.
+    pub fn in_memory(seed: &str, faults: Faults) -> Result<Self, Failure> {
+        Ok(Self::with(Backing::Memory(Mutex::new(parse(seed)?)), faults))
     }
 
-    fn lock(&self) -> Result<File, Failure> {
-        let path = self.dir.join("world.lock");
+    fn with(backing: Backing, faults: Faults) -> Self {
+        Self { backing, faults: Mutex::new(faults), gate: Mutex::new(()) }
+    }
+
+    /// Other faults from here on, as a new process has its own.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = faults;
+    }
+
+    fn lock(&self) -> Result<Option<File>, Failure> {
+        let Backing::Disk(dir) = &self.backing else { return Ok(None) };
+        let path = dir.join("world.lock");
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
             .and_then(|file| file.lock().map(|()| file));
-        file.map_err(|error| io_failure("locked", &path, &error))
+        file.map(Some).map_err(|error| io_failure("locked", &path, &error))
     }
 
     /// The world as it is now.
@@ -84,7 +104,12 @@ impl Simulated {
     /// # Errors
     /// If the file can't be read or is not a world.
     pub fn load(&self) -> Result<World, Failure> {
-        let path = self.file();
+        let path = match &self.backing {
+            Backing::Disk(dir) => file(dir),
+            Backing::Memory(world) => {
+                return Ok(world.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone());
+            }
+        };
         let text = std::fs::read_to_string(&path).map_err(|e| io_failure("read", &path, &e))?;
         serde_json::from_str(&text).map_err(|error| {
             let message = format!("{} is not a world: {error}", path.display());
@@ -93,7 +118,13 @@ impl Simulated {
     }
 
     fn store(&self, world: &World) -> Result<(), Failure> {
-        let (path, part) = (self.file(), self.dir.join("world.json.part"));
+        let (path, part) = match &self.backing {
+            Backing::Disk(dir) => (file(dir), dir.join("world.json.part")),
+            Backing::Memory(kept) => {
+                *kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = world.clone();
+                return Ok(());
+            }
+        };
         let text = serde_json::to_string_pretty(world)
             .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
         let write = || {
@@ -122,7 +153,8 @@ impl Simulated {
         faults.next(call.function(), undo)
     }
 
-    /// Make the effect once for its token: the same token again gives the same answer.
+    /// Make the effect. Where the API knows tokens, the same token again gives the same answer;
+    /// everywhere else the same request again is another request, as it is in the real world.
     fn apply(&self, call: &Call, context: &EffectContext) -> Result<Value, Failure> {
         self.change(|world| {
             let seen = world.epochs.entry(context.operation.0).or_default();
@@ -131,7 +163,9 @@ impl Simulated {
                 return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
             }
             *seen = context.epoch.0;
-            if let Some(made) = world.effects.get(&context.token.0) {
+            if call.settle_mode() == Some(SettleMode::ReissueSameToken)
+                && let Some(made) = world.effects.get(&context.token.0)
+            {
                 return Ok(made.answer.clone());
             }
             let answer = match call.function().split('.').next() {
@@ -152,6 +186,17 @@ impl Simulated {
             Some(Fault::CrashBefore | Fault::CrashAfter) => die(),
         }
     }
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("world.json")
+}
+
+fn parse(seed: &str) -> Result<World, Failure> {
+    toml::from_str(seed).map_err(|error| {
+        let message = format!("the world file is not a world: {error}");
+        Failure::new(FailureClass::InvalidInput, message)
+    })
 }
 
 fn now_s() -> u64 {
@@ -238,15 +283,41 @@ impl Provider for Simulated {
     }
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
-        let world = match self.load() {
-            Ok(world) => world,
-            Err(failure) => return Settled::CantKnow(failure.message),
-        };
-        match world.effects.get(&context.token.0) {
-            Some(made) if made.function == call.function() => Settled::Done(made.answer.clone()),
-            Some(made) => Settled::CantKnow(format!("the token belongs to {}", made.function)),
-            None => Settled::NotHappened,
+        // What was just created may not be listed yet: absent counts only after a while.
+        for looks_left in (0..LOOKS_MAX).rev() {
+            match self.change(|world| Ok(settle::settle(world, call, &context.token))) {
+                Ok(Settled::NotHappened) if looks_left > 0 && settle::may_lag(call) => {
+                    tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+                }
+                Ok(settled) => return settled,
+                Err(failure) => return Settled::CantKnow(failure.message),
+            }
         }
+        Settled::NotHappened
+    }
+
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        if let Call::DockerRunOnce { host, .. } = call {
+            // If the world can't be written now, the container is found again at the next resume.
+            let _ = self.change(|world| {
+                if let Some(engine) = world.engines.get_mut(host.as_str()) {
+                    engine.containers.remove(&run_once_name(&context.token));
+                }
+                Ok(())
+            });
+        }
+    }
+
+    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
+        self.change(|world| {
+            let seen = world.epochs.entry(operation.0).or_default();
+            *seen = epoch.0.max(*seen);
+            Ok(())
+        })
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        0
     }
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {

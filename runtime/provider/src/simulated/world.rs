@@ -23,6 +23,9 @@ pub struct World {
     pub registry: BTreeMap<String, RegistryImage>,
     /// How long a modified volume can't be modified again, in seconds.
     pub modification_cooldown_s: u64,
+    /// How many looks do not find what was just created, as a describe of EC2 may lag
+    /// (Amazon EC2 API Reference, *Eventual consistency*).
+    pub describe_lag_looks: u32,
     /// Each effect by its token: how often it took place, and its answer.
     pub effects: BTreeMap<String, Made>,
     /// The highest lease epoch seen, by operation.
@@ -105,6 +108,13 @@ pub struct Snapshot {
     pub tags: Tags,
     #[serde(default)]
     pub stamp: Option<String>,
+    /// How many more looks do not find it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen_looks: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A Docker Engine.
