@@ -51,7 +51,7 @@ fn an_undo_that_fails_is_named_with_what_to_do_and_the_others_are_done() {
     }
     assert_eq!(shown["locks"], serde_json::json!(["database/main"]), "the locks are kept");
     let next = place.run(&["run", &flagship]).exits(2);
-    next.says("held by operation 1, whose rollback is incomplete");
+    next.says("held by operation 1 since").says("whose rollback is incomplete");
 }
 
 #[test]

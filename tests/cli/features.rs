@@ -204,7 +204,7 @@ fn a_lock_that_is_held_is_waited_for_or_not() {
     let refused = place.run(&["run", &path, "--no-wait"]).exits(2);
     refused.says("lock `database/main` is held by operation 1");
     let mut second = place.start_as("second", &["run", &path]);
-    second.wait_for("waits for lock `database/main` of operation 1");
+    second.wait_for("waits in line: lock `database/main` is held by operation 1 since");
     second.signal("INT");
     second.ends().exits(2).says("while it waited for a lock");
     running.signal("INT");

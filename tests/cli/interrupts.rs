@@ -94,3 +94,181 @@ fn a_cancel_without_a_runner_waits_for_resume() {
     assert_eq!(place.show(1)["cause"], "cancelled");
     assert_eq!(place.facts(), before);
 }
+
+/// Fail the flagship's last step and refuse to undo the attach: the rollback is incomplete.
+fn incomplete(place: &Place) {
+    let flagship = operation("redeploy-database");
+    let faults = ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
+    let mut arguments = vec!["run", flagship.as_str()];
+    arguments.extend(faults);
+    place.run(&arguments).exits(5).says("verdict: incomplete");
+}
+
+#[test]
+fn an_incomplete_rollback_is_taken_up_again_and_releases_the_locks() {
+    let place = Place::new();
+    let before = place.untouched();
+    incomplete(&place);
+    place.run(&["locks"]).exits(0).says("database/main");
+    let flagship = operation("redeploy-database");
+    place.run(&["run", &flagship]).exits(2).says("stepback rollback 1");
+
+    // What stood in the way is still there: the same end again, and the locks are kept.
+    let again = ["rollback", "1", "--inject", "undo:ebs.attach=refuse"];
+    place.run(&again).exits(5).says("the rollback is taken up again");
+    place.run(&["locks"]).exits(0).says("database/main");
+    let undone_before = undone_count(&place.show(1));
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+    assert_eq!(place.facts(), before);
+    assert!(undone_count(&place.show(1)) > undone_before);
+    assert_eq!(place.run(&["locks", "--json"]).exits(0).json(), serde_json::json!([]));
+    assert!(place.world().effects.values().all(|made| made.times == 1));
+    place.run(&["rollback", "1"]).exits(2).says("has ended already: rolled-back");
+    place.run(&["run", &flagship]).exits(0);
+    place.run(&["rollback", "3"]).exits(2).says("has ended already: succeeded");
+}
+
+fn undone_count(shown: &serde_json::Value) -> usize {
+    let steps = shown["steps"].as_array().expect("steps");
+    steps.iter().filter(|step| step["status"] == "undone").count()
+}
+
+#[test]
+fn a_rollback_that_is_killed_again_goes_on() {
+    let place = Place::new();
+    let before = place.untouched();
+    incomplete(&place);
+    let killed = place.run(&["rollback", "1", "--inject", "undo:ebs.attach=crash-after"]);
+    assert_eq!(killed.code, None, "it was killed");
+    place.run(&["rollback", "1"]).exits(2).says("has not ended").says("stepback resume 1");
+    place.run(&["resume", "1"]).exits(3).says("verdict: restored");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn an_incomplete_rollback_can_be_accepted_on_the_record() {
+    let place = Place::new();
+    place.untouched();
+    place.run(&["rollback", "1"]).exits(2);
+    incomplete(&place);
+    place.run(&["rollback", "1", "--accept", " "]).exits(2).says("needs a reason");
+    place.run(&["rollback", "1", "--accept", "the volume stays there"]).exits(0).says("accepted");
+    let shown = place.show(1);
+    assert_eq!(shown["status"], "rollback-failed");
+    assert_eq!(shown["verdict"], "incomplete");
+    assert_eq!(shown["accepted"]["reason"], "the volume stays there");
+    assert_eq!(place.run(&["locks", "--json"]).exits(0).json(), serde_json::json!([]));
+    for arguments in [vec!["rollback", "1"], vec!["rollback", "1", "--accept", "again"]] {
+        place.run(&arguments).exits(2).says("accepted by");
+    }
+}
+
+#[test]
+fn a_new_run_says_what_was_left_unfinished() {
+    let place = Place::new();
+    place.untouched();
+    let flagship = operation("redeploy-database");
+    let killed = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-before"]);
+    assert_eq!(killed.code, None, "it was killed");
+    let backup = operation("backup-database");
+    let refused = place.run(&["run", &backup, "--no-wait"]).exits(2);
+    refused.says("is unfinished: `stepback resume 1`").says("run by nobody");
+    place.run(&["resume", "--all"]).exits(0);
+    place.run(&["run", &backup]).exits(0);
+}
+
+#[test]
+fn a_cancel_after_the_commit_point_is_refused_and_one_during_the_rollback_changes_nothing() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let cleanup = "docker.remove-container=hang";
+    let mut running = place.start(&["run", &flagship, "--inject", cleanup]);
+    running.wait_for("committed");
+    place.run(&["cancel", "1"]).exits(2).says("past its commit point");
+    running.signal("KILL");
+    running.ends();
+    place.run(&["resume", "1"]).exits(0);
+
+    let place = Place::new();
+    let before = place.untouched();
+    let faults = ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=hang"];
+    let mut arguments = vec!["run", flagship.as_str()];
+    arguments.extend(faults);
+    let mut running = place.start(&arguments);
+    running.wait_for("undoing");
+    place.run(&["cancel", "1"]).exits(0).says("rolling back already");
+    running.signal("KILL");
+    running.ends();
+    place.run(&["resume", "1"]).exits(3);
+    assert_eq!(place.facts(), before);
+    assert_eq!(place.show(1)["cause"], "failed");
+}
+
+#[test]
+fn an_operation_that_waits_in_line_can_be_cancelled_from_another_terminal() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let mut first = place.start_as("first", &["run", &flagship, "--inject", "ebs.attach=hang"]);
+    first.wait_for("ebs.attach");
+    let mut second = place.start_as("second", &["run", &flagship]);
+    second.wait_for("waits in line: lock `database/main` is held by operation 1 since");
+    let locks = place.run(&["locks", "--json"]).exits(0).json();
+    assert_eq!(locks[0]["waiting"], serde_json::json!([2]));
+    place.run(&["cancel", "2", "--reason", "not tonight"]).exits(0);
+    second.ends().exits(2).says("not tonight");
+    first.signal("INT");
+    first.ends().exits(3);
+}
+
+#[test]
+fn of_two_runners_started_at_the_same_instant_one_works_and_the_other_says_so() {
+    let place = Place::new();
+    place.untouched();
+    let flagship = operation("redeploy-database");
+    let rounds = 100;
+    let killed = place.run(&["run", &flagship, "--inject", "docker.pull-image=crash-before"]);
+    assert_eq!(killed.code, None, "it was killed");
+    for round in 0..rounds {
+        // Each round leaves the operation where it was, for the next two.
+        let resume = ["resume", "1", "--inject", "docker.pull-image=crash-before"];
+        let (one, two) = (place.start_as("one", &resume), place.start_as("two", &resume));
+        let (one, two) = (one.ends(), two.ends());
+        let died = [&one, &two].iter().filter(|ran| ran.code.is_none()).count();
+        // The second may come after the first has died already; then it works too.
+        let told = [&one, &two].iter().filter(|ran| ran.code == Some(2)).count();
+        assert_eq!(died + told, 2, "round {round}: {one:?} {two:?}");
+        assert!(died >= 1, "round {round}: nobody worked");
+        for ran in [one, two] {
+            if ran.code.is_some() {
+                ran.says("is being run by");
+            }
+        }
+    }
+    place.run(&["resume", "1"]).exits(0);
+    assert!(place.world().effects.values().all(|made| made.times == 1));
+}
+
+#[test]
+fn a_stopped_runner_that_wakes_after_a_takeover_changes_nothing() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let mut stopped = place.start_as("stopped", &["run", &flagship, "--inject", "ebs.detach=hang"]);
+    stopped.wait_for("ebs.detach");
+    stopped.signal("STOP");
+    place.run(&["resume", "1"]).exits(2).says("its lease runs out in");
+    // Bounded by several times a lease's length; no assertion rests on the time.
+    let resumed = (0..60).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let resumed = place.run(&["resume", "1"]);
+        (resumed.code != Some(2)).then_some(resumed)
+    });
+    resumed.expect("the lease runs out").exits(0);
+    let (facts, events) = (place.facts(), place.run(&["show", "1", "--json"]).stdout);
+    stopped.signal("CONT");
+    // It learns of the takeover when it next wants to write or to act.
+    stopped.signal("INT");
+    stopped.ends().exits(6).says("was taken over");
+    assert_eq!(place.facts(), facts);
+    assert_eq!(place.run(&["show", "1", "--json"]).stdout, events);
+    assert!(place.world().effects.values().all(|made| made.times == 1));
+}

@@ -11,5 +11,7 @@ mod harness;
 mod interrupts;
 mod kills;
 mod misbehaviour;
+mod pinned;
 mod run;
+mod store;
 mod story;

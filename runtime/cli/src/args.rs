@@ -39,6 +39,8 @@ pub enum Verb {
     Cancel(Cancel),
     /// Go on with what was left unfinished
     Resume(Resume),
+    /// Take up an incomplete rollback after a fix, or accept the world as it is
+    Rollback(Rollback),
     /// List the locks that are held
     Locks(Locks),
     /// List operations
@@ -131,6 +133,20 @@ pub struct Cancel {
     /// Why, for whoever reads the journal later
     #[arg(long)]
     pub reason: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Rollback {
+    pub id: u64,
+    /// Take the world as it is, for this reason, and release the locks
+    #[arg(long, value_name = "REASON", conflicts_with = "inject")]
+    pub accept: Option<String>,
+    /// Make a call fail in a simulated environment
+    #[arg(long, value_name = "CALL=FAULT")]
+    pub inject: Vec<String>,
+    /// One event a line on stdout; with `--accept` the operation
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use stepback_core::event::{Pinned, Record};
 use stepback_core::{EnvironmentName, LockName, OperationId, PluginDigest, Seq, StoreId, UnixMs};
 use stepback_journal::{
-    Lease, LockAnswer, LockRow, LogLine, Request, RunnerId, Store, StoreError, Summary,
+    Lease, LockAnswer, LockRow, LogLine, Request, Requested, RunnerId, Store, StoreError, Summary,
+    Takeover,
 };
 use stepback_provider::simulated::faults::{Fault, Faults};
 
@@ -90,20 +91,21 @@ impl Store for CrashingStore {
         environment: &EnvironmentName,
         names: &[LockName],
         at: UnixMs,
+        wait: bool,
     ) -> Result<LockAnswer, StoreError> {
-        self.inner.acquire_locks(lease, environment, names, at).await
+        self.inner.acquire_locks(lease, environment, names, at, wait).await
     }
 
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError> {
         self.inner.locks().await
     }
 
-    async fn request(&self, id: OperationId, request: Request) -> Result<(), StoreError> {
+    async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError> {
         self.inner.request(id, request).await
     }
 
-    async fn take_requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
-        self.inner.take_requests(lease).await
+    async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        self.inner.requests(lease).await
     }
 
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
@@ -122,11 +124,20 @@ impl Store for CrashingStore {
         self.inner.logs(id, after).await
     }
 
-    async fn take_lease(&self, id: OperationId, runner: &RunnerId) -> Result<Lease, StoreError> {
-        self.inner.take_lease(id, runner).await
+    async fn take_lease(
+        &self,
+        id: OperationId,
+        runner: &RunnerId,
+        grace_ms: u64,
+    ) -> Result<Takeover, StoreError> {
+        self.inner.take_lease(id, runner, grace_ms).await
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.inner.release(lease).await
+    async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.hold(lease).await
+    }
+
+    async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError> {
+        self.inner.release(lease, at).await
     }
 }

@@ -105,12 +105,13 @@ pub fn deps(
         reporter,
         secrets: Arc::new(References),
         runner: runner()?,
+        actor: actor(),
         limits: Limits::default(),
     }))
 }
 
 /// This process, told from every other that ever ran.
-fn runner() -> Result<RunnerId, CliError> {
+pub fn runner() -> Result<RunnerId, CliError> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|error| CliError::Internal(error.to_string()))?;
     Ok(RunnerId(format!("{}-{}", std::process::id(), hex::encode(random))))

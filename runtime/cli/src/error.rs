@@ -44,6 +44,10 @@ pub enum CliError {
         id: OperationId,
         why: String,
     },
+    LeftByStore {
+        id: OperationId,
+        error: StoreError,
+    },
     Store(StoreError),
     Internal(String),
 }
@@ -60,8 +64,10 @@ impl CliError {
             CliError::Usage { .. } | CliError::Mistakes(_) | CliError::Refused { .. } => {
                 Exit::Refused
             }
-            CliError::Left { .. } => Exit::Unfinished,
-            CliError::Store(StoreError::NotFound(_)) => Exit::Refused,
+            CliError::Left { .. } | CliError::LeftByStore { .. } => Exit::Unfinished,
+            CliError::Store(StoreError::NotFound(_) | StoreError::LeaseHeld { .. }) => {
+                Exit::Refused
+            }
             CliError::Store(_) | CliError::Internal(_) => Exit::Internal,
         }
     }
@@ -93,6 +99,15 @@ impl CliError {
                 eprintln!("{error}: operation {id} is left unfinished: {why}");
                 eprintln!("  help: go on with `stepback resume {id}`");
             }
+            CliError::LeftByStore { id, error: store } => {
+                eprintln!("{error}: operation {id} is left unfinished: {store}");
+                if let Some(help) = store_help(store) {
+                    eprintln!("  help: {help}");
+                }
+                if !matches!(store, StoreError::StaleEpoch { .. }) {
+                    eprintln!("  help: then go on with `stepback resume {id}`");
+                }
+            }
             CliError::Store(store) => {
                 eprintln!("{error}: {store}");
                 if let Some(help) = store_help(store) {
@@ -111,16 +126,18 @@ fn store_help(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::NotFound(_) => Some("`stepback list` shows what there is"),
         StoreError::LeaseHeld { .. } => Some("it goes on by itself while its runner lives"),
-        StoreError::Full(_) => Some("make room, then `stepback resume --all`"),
+        StoreError::Full(_) => Some("make room on the disk of the state directory"),
+        StoreError::Io(_) => Some("look at the disk of the state directory, and mount or mend it"),
         StoreError::ReadOnly(_) | StoreError::Unusable { .. } => {
             Some("choose another place with `--state DIR`, or make this one writable")
         }
         StoreError::Newer { .. } => Some("use the Stepback that wrote it, or a newer one"),
         StoreError::Busy(_) => Some("another process holds it; try again"),
         StoreError::Corrupt(_) => Some("restore the directory from a backup; it was not changed"),
-        StoreError::StaleEpoch { .. } | StoreError::WrongSequence { .. } | StoreError::Closed => {
-            None
+        StoreError::StaleEpoch { .. } | StoreError::WrongSequence { .. } => {
+            Some("whoever took it over goes on with it; `stepback list` tells how it goes")
         }
+        StoreError::Requested(_) | StoreError::Closed => None,
     }
 }
 
@@ -138,6 +155,14 @@ impl From<RunError> for CliError {
         match error {
             RunError::Refused(refusal) => refusal.into(),
             RunError::Left { id, why } => CliError::Left { id, why },
+            RunError::LeftByStore { id, error } => CliError::LeftByStore { id, error },
+            RunError::Requested => CliError::Internal("a request was not honoured".into()),
+            RunError::Unfinished { id } => CliError::usage(
+                format!("operation {id} has not ended, so it has no rollback to take up again"),
+                format!(
+                    "`stepback cancel {id}` asks for its rollback; `stepback resume {id}` goes on if nobody runs it"
+                ),
+            ),
             RunError::Ended { id, status } => CliError::usage(
                 format!("operation {id} has ended already: {status}"),
                 format!("`stepback show {id}` tells how"),

@@ -58,6 +58,7 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Plan(plan) => commands::plan::run(&global, plan).await,
         Verb::Validate(validate) => commands::validate::run(&global, validate).await,
         Verb::Resume(resume) => commands::resume::run(&global, resume).await,
+        Verb::Rollback(rollback) => commands::rollback::run(&global, rollback).await,
         Verb::Cancel(cancel) => commands::cancel::run(&global, cancel).await,
         Verb::Locks(locks) => commands::locks::run(&global, locks).await,
         Verb::List(list) => commands::list::run(&global, list).await,

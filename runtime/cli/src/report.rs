@@ -50,6 +50,17 @@ impl Human {
                     eprintln!("  {}", style.dim(&format!("holds lock {lock}")));
                 }
             }
+            Event::TakenUp { actor, dead_ms } => {
+                let dead = duration(*dead_ms);
+                eprintln!("{} taken up by {actor} after {dead}", style.yellow("!"));
+            }
+            Event::RollbackResumed { actor } => {
+                let what = style.yellow("the rollback is taken up again");
+                eprintln!("{what} by {actor}");
+            }
+            Event::Accepted { actor, reason } => {
+                eprintln!("accepted as it is by {actor}: {reason}");
+            }
             Event::CancelRequested { actor, reason } => {
                 let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 eprintln!("{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));

@@ -52,6 +52,15 @@ pub struct OperationView {
     pub not_restored: Vec<NotRestoredView>,
     pub kept: Vec<KeptView>,
     pub leftovers: Vec<LeftoverView>,
+    /// Who took an incomplete rollback's world as it is, and why.
+    pub accepted: Option<AcceptedView>,
+}
+
+/// A person's word on an incomplete rollback.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AcceptedView {
+    pub actor: String,
+    pub reason: String,
 }
 
 /// One step, or one instance of a `for_each` step.
@@ -156,13 +165,15 @@ impl OperationView {
             not_restored: not_restored(&state),
             kept: kept(&state),
             leftovers: leftovers(&state),
+            accepted: state.accepted.clone().map(|(actor, reason)| AcceptedView { actor, reason }),
         })
     }
 }
 
 fn locks(state: &State) -> Vec<String> {
     let held = match state.status {
-        Status::Running | Status::RollingBack | Status::RollbackFailed => true,
+        Status::Running | Status::RollingBack => true,
+        Status::RollbackFailed => state.accepted.is_none(),
         Status::Queued | Status::Refused | Status::Succeeded | Status::RolledBack => false,
     };
     let locks = state.pinned.as_ref().filter(|_| held).map(|pinned| &pinned.locks);

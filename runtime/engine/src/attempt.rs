@@ -59,6 +59,10 @@ async fn run_undo(
     order: &AttemptOrder,
     port: &SharedPort,
 ) -> Result<AttemptResult, Failure> {
+    #[cfg(feature = "mutants")]
+    if port.door.limits.mutant == Some(crate::deps::Mutant::UndoSkipped) {
+        return Ok(AttemptResult::Undo(stepback_core::step::UndoAnswer::Undone));
+    }
     let loaded = job.loaded(&order.of.step.step)?;
     let Some(past) = &order.past else {
         return Err(Failure::new(FailureClass::Internal, "an undo without a past"));

@@ -20,6 +20,8 @@ pub struct Deps {
     pub secrets: Arc<dyn SecretSource>,
     /// This process among all that share the store.
     pub runner: RunnerId,
+    /// Who works it, for the journal: `user@host`.
+    pub actor: String,
     pub limits: Limits,
 }
 
@@ -35,6 +37,21 @@ pub struct Limits {
     pub reissues_max: u32,
     /// How often reading a resource is tried before it counts as unreadable.
     pub observations_max: u32,
+    /// What is done wrongly on purpose.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+/// A defect on purpose, to show that the tests find it.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A replay makes an effect again whose outcome is in the journal.
+    ReplayMakesEffects,
+    /// An undo answers `undone` and its code is never run.
+    UndoSkipped,
+    /// A resume issues an effect that was in flight again without settling it.
+    ReissuesUnsettled,
 }
 
 impl Default for Limits {
@@ -44,6 +61,8 @@ impl Default for Limits {
             check_ms_max: 30_000,
             reissues_max: 2,
             observations_max: 4,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind, Token};
+use stepback_journal::{Lease, Store, StoreError};
 use stepback_provider::{EffectContext, Provider, Settled};
 
 /// The pause between two tries of reading a resource; it doubles.
@@ -24,8 +25,13 @@ pub(crate) struct Door {
     pub(crate) limits: Limits,
 }
 
-/// Whether an effect that did not happen may be issued again.
-pub(crate) type GoesForward = Arc<dyn Fn() -> bool + Send + Sync>;
+/// What an effect may still be issued under.
+pub(crate) struct Way {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) lease: Lease,
+    /// Whether an effect that did not happen may be issued again.
+    pub(crate) goes_forward: Box<dyn Fn() -> bool + Send + Sync>,
+}
 
 impl Door {
     /// Answer a read.
@@ -78,16 +84,19 @@ impl Door {
 
     /// Make an effect, or with `cut_off` take up one whose runner is gone; then read what became
     /// of its resources.
+    ///
+    /// # Errors
+    /// The lease is lost: nothing more may be asked of the world or written down.
     pub(crate) async fn make(
         &self,
         call: &Call,
         context: &EffectContext,
         changes: Vec<Change>,
         cut_off: bool,
-        goes_forward: &GoesForward,
-    ) -> (EffectOutcome, Vec<Change>) {
+        way: &Way,
+    ) -> Result<(EffectOutcome, Vec<Change>), StoreError> {
         let outcome = match self.secrets.reveal(call) {
-            Ok(revealed) => self.settled(&revealed, context, cut_off, goes_forward).await,
+            Ok(revealed) => self.settled(&revealed, context, cut_off, way).await?,
             Err(failure) => EffectOutcome::Refused(failure),
         };
         let outcome = match outcome {
@@ -98,7 +107,7 @@ impl Door {
             EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
         };
         let changes = self.after(changes, &outcome, &context.token).await;
-        (outcome, changes)
+        Ok((outcome, changes))
     }
 
     /// Issue the call until its outcome is known or can't be known.
@@ -107,44 +116,57 @@ impl Door {
         call: &Call,
         context: &EffectContext,
         cut_off: bool,
-        goes_forward: &GoesForward,
-    ) -> EffectOutcome {
+        way: &Way,
+    ) -> Result<EffectOutcome, StoreError> {
+        #[cfg(feature = "mutants")]
+        let cut_off = cut_off && self.limits.mutant != Some(crate::deps::Mutant::ReissuesUnsettled);
         let mut outcome = match cut_off {
             true => EffectOutcome::Unknown("the runner ended before an answer came".into()),
-            false => self.issue(call, context).await,
+            false => self.issue(call, context, way).await?,
         };
         let mut reissues = 0;
         while let EffectOutcome::Unknown(why) = &outcome {
             match self.provider.settle(call, context).await {
-                Settled::Done(value) => return EffectOutcome::Done(value),
-                Settled::NotHappened if !goes_forward() => {
+                Settled::Done(value) => return Ok(EffectOutcome::Done(value)),
+                Settled::NotHappened if !(way.goes_forward)() => {
                     let message =
                         format!("{} did not happen, and its step is ending", call.function());
                     let failure = Failure::new(FailureClass::Cancelled, message);
-                    return EffectOutcome::Refused(failure);
+                    return Ok(EffectOutcome::Refused(failure));
                 }
                 Settled::NotHappened if reissues >= self.limits.reissues_max => {
                     let message =
                         format!("{} never happened: {why}, time and again", call.function());
                     let failure = Failure::new(FailureClass::Transient, message);
-                    return EffectOutcome::Refused(failure);
+                    return Ok(EffectOutcome::Refused(failure));
                 }
                 Settled::NotHappened => {
                     reissues += 1;
-                    outcome = self.issue(call, context).await;
+                    outcome = self.issue(call, context, way).await?;
                 }
-                Settled::CantKnow(more) => return EffectOutcome::Unknown(format!("{why}; {more}")),
+                Settled::CantKnow(more) => {
+                    return Ok(EffectOutcome::Unknown(format!("{why}; {more}")));
+                }
             }
         }
-        outcome
+        Ok(outcome)
     }
 
-    async fn issue(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+    /// Ask the world, once, if the lease is still this runner's (R13).
+    async fn issue(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        way: &Way,
+    ) -> Result<EffectOutcome, StoreError> {
+        way.store.hold(&way.lease).await?;
         let limit = Duration::from_millis(self.limits.effect_ms_max);
-        match tokio::time::timeout(limit, self.provider.perform(call, context)).await {
+        let outcome = match tokio::time::timeout(limit, self.provider.perform(call, context)).await
+        {
             Ok(outcome) => outcome,
             Err(_) => EffectOutcome::Unknown(format!("no answer came in {limit:?}")),
-        }
+        };
+        Ok(outcome)
     }
 
     /// The facts after the effect; what was created gets its own name.

@@ -24,9 +24,18 @@ pub enum RunError {
     /// The operation is unfinished and can be resumed.
     #[error("operation {id} is left unfinished: {why}")]
     Left { id: OperationId, why: String },
+    /// The operation is unfinished because of its store, and can be resumed.
+    #[error("operation {id} is left unfinished: {error}")]
+    LeftByStore { id: OperationId, error: StoreError },
+    /// A request came before the commit point; the driver goes on from the journal with it.
+    #[error("a request is to be honoured first")]
+    Requested,
     /// Nothing can be resumed: the operation has ended.
     #[error("operation {id} has ended already ({status})")]
     Ended { id: OperationId, status: String },
+    /// The operation has not ended yet, so there is no rollback to take up again.
+    #[error("operation {id} has not ended")]
+    Unfinished { id: OperationId },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A defect of Stepback.

@@ -24,8 +24,10 @@ mod tasks;
 mod verify;
 
 pub use clock::Clock;
+#[cfg(feature = "mutants")]
+pub use deps::Mutant;
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
 pub use error::{Refusal, RunError};
 pub use job::{Job, Request, validate};
 pub use preflight::{StepCheck, StepCheckAnswer};
-pub use run::{Ended, Preview, plan, resume, run};
+pub use run::{Ended, Preview, accept, plan, resume, resume_rollback, run};

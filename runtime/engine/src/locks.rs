@@ -4,9 +4,9 @@ use crate::clock::Clock;
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
 use std::time::Duration;
+use stepback_core::OperationId;
 use stepback_core::event::Pinned;
-use stepback_core::{LockName, OperationId};
-use stepback_journal::{Ending, Lease, LockAnswer, LogLine};
+use stepback_journal::{Busy, BusyHow, Lease, LockAnswer, LogLine, Request as Asked};
 use tokio::sync::watch;
 
 /// How often a waiting operation asks again.
@@ -24,33 +24,62 @@ pub(crate) async fn acquire(
     clock: Clock,
     wishes: &mut watch::Receiver<Wish>,
 ) -> Result<Option<String>, RunError> {
-    let mut told = None;
+    let mut told: Option<(OperationId, BusyHow)> = None;
     loop {
         let (environment, names) = (&pinned.environment, &pinned.locks);
-        let answer = deps.store.acquire_locks(lease, environment, names, clock.now()).await?;
-        let LockAnswer::Busy { name, owner, since: _ } = answer else { return Ok(None) };
-        if stands_still(deps, owner).await? {
-            return Ok(Some(held_for_good(&name, owner)));
+        let (now, wait) = (clock.now(), !no_wait);
+        let answer = deps.store.acquire_locks(lease, environment, names, now, wait).await?;
+        let LockAnswer::Busy(busy) = answer else { return Ok(None) };
+        if busy.how == BusyHow::StandsStill {
+            return Ok(Some(held_for_good(&busy)));
         }
         if no_wait {
-            return Ok(Some(format!("lock `{name}` is held by operation {owner}")));
+            return Ok(Some(said(&busy)));
         }
-        if told != Some(owner) {
-            told = Some(owner);
-            tell(deps, lease, clock, format!("waits for lock `{name}` of operation {owner}")).await;
+        if told != Some((busy.by, busy.how)) {
+            told = Some((busy.by, busy.how));
+            tell(deps, lease, clock, format!("waits in line: {}", said(&busy))).await;
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => {}
             _ = wishes.changed() => {
                 let wish = wishes.borrow().clone();
                 if wish.leave {
-                    let why = format!("it waits for lock `{name}` of operation {owner}");
+                    let why = format!("it waits in line: {}", said(&busy));
                     return Err(RunError::Left { id: lease.operation, why });
                 }
-                if let Some((actor, _)) = wish.cancel {
-                    return Ok(Some(format!("cancelled by {actor} while it waited for a lock")));
+                if let Some((actor, reason)) = wish.cancel {
+                    return Ok(Some(cancelled(&actor, reason)));
                 }
             }
+        }
+        if let Some(Asked::Cancel { actor, reason }) =
+            deps.store.requests(lease).await?.into_iter().next()
+        {
+            return Ok(Some(cancelled(&actor, reason)));
+        }
+    }
+}
+
+fn cancelled(actor: &str, reason: Option<String>) -> String {
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("cancelled by {actor} while it waited for a lock{reason}")
+}
+
+fn said(busy: &Busy) -> String {
+    let Busy { name, by, since, how } = busy;
+    let since = jiff::Timestamp::from_millisecond(since.0 as i64);
+    let since = since.map(|at| format!(" since {at:.0}")).unwrap_or_default();
+    match how {
+        BusyHow::Holds | BusyHow::StandsStill => {
+            format!("lock `{name}` is held by operation {by}{since}")
+        }
+        BusyHow::LeftUnfinished => format!(
+            "lock `{name}` is held by operation {by}{since}, which is unfinished and run by \
+             nobody: `stepback resume {by}`"
+        ),
+        BusyHow::WaitsBefore => {
+            format!("operation {by} waits for lock `{name}`{since}, and came first")
         }
     }
 }
@@ -63,15 +92,11 @@ async fn tell(deps: &Deps, lease: &Lease, clock: Clock, text: String) {
     let _ = deps.store.append_logs(lease.operation, vec![line]).await;
 }
 
-async fn stands_still(deps: &Deps, owner: OperationId) -> Result<bool, RunError> {
-    let all = deps.store.list().await?;
-    let owner = all.iter().find(|summary| summary.id == owner);
-    Ok(owner.is_some_and(|summary| summary.finished == Some(Ending::RollbackFailed)))
-}
-
-fn held_for_good(name: &LockName, owner: OperationId) -> String {
+fn held_for_good(busy: &Busy) -> String {
+    let by = busy.by;
     format!(
-        "lock `{name}` is held by operation {owner}, whose rollback is incomplete; \
-         see `stepback show {owner}` for what is left to do"
+        "{}, whose rollback is incomplete; `stepback show {by}` tells what is left to do, then \
+         `stepback rollback {by}` takes it up again",
+        said(busy)
     )
 }

@@ -191,13 +191,32 @@ impl AttemptPort {
             Recorded::Effect { effect, .. } if effect.call != call => {
                 Err(self.diverge(&id, &effect.call, &call))
             }
-            Recorded::Effect { effect, finished: true } => answer_of(&call, &effect.outcome),
+            Recorded::Effect { effect, finished: true } => {
+                #[cfg(feature = "mutants")]
+                self.make_again(&effect).await;
+                answer_of(&call, &effect.outcome)
+            }
             Recorded::Effect { finished: false, .. } => {
                 let (reply, answer) = oneshot::channel();
                 self.send(Message::EffectTakenUp { id, reply }).await?;
                 given(answer).await
             }
         }
+    }
+
+    #[cfg(feature = "mutants")]
+    async fn make_again(&self, effect: &PastEffect) {
+        if self.door.limits.mutant != Some(crate::deps::Mutant::ReplayMakesEffects) {
+            return;
+        }
+        let context = stepback_provider::EffectContext {
+            operation: self.operation,
+            token: effect.token.clone(),
+            epoch: Epoch(u64::MAX),
+            undo: self.of.direction == Direction::Undo,
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
+        let _ = self.door.provider.perform(&effect.call, &context).await;
     }
 
     /// Work out how an effect of the past is taken back, from the world as it is now.

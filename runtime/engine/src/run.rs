@@ -10,9 +10,13 @@ use crate::preflight::{self, StepCheck};
 use crate::tasks::Logs;
 use std::sync::Arc;
 use stepback_core::event::{Event, Record};
+use stepback_core::machine::Recovery;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_journal::Lease;
+use stepback_journal::{Lease, Request as Asked, RunnerId, Store, Takeover};
+
+/// A takeover waits this much longer than a request can take, because clocks are read at two ends.
+const TAKEOVER_MARGIN_MS: u64 = 1_000;
 
 /// An operation that has come to its end.
 #[derive(Clone, Debug)]
@@ -62,7 +66,8 @@ pub async fn run(
     let mut state = State::default();
     state.apply(&record)?;
     deps.reporter.on_record(id, &record);
-    let ended = carry_through(deps, job, state, &lease, request.no_wait, control).await;
+    let start = Start { no_wait: request.no_wait, dead_ms: 0 };
+    let ended = carry_through(deps, job, state, &lease, start, control).await;
     release(deps, &lease, ended).await
 }
 
@@ -75,24 +80,123 @@ pub async fn resume(
     id: OperationId,
     control: &Control,
 ) -> Result<Ended, RunError> {
-    let records = deps.store.load(id).await?;
-    let state = State::fold(&records)?;
+    let state = folded(deps, id).await?;
     if state.status.is_final() {
-        let status = serde_json::to_value(state.status).unwrap_or_default();
-        let status = status.as_str().unwrap_or("ended").to_owned();
-        return Err(RunError::Ended { id, status });
+        return Err(ended(id, &state));
     }
+    take_up(deps, id, &state, control, Going::On).await
+}
+
+/// Take up a rollback that ended incomplete, after a person's fix: what is not undone is tried
+/// anew, the world is verified again, and the locks are released when it is restored (R7).
+///
+/// # Errors
+/// [`RunError::Ended`] if it did not end with an incomplete rollback; [`RunError::Unfinished`] if
+/// it has not ended; [`RunError::Left`] if it can't go on now.
+pub async fn resume_rollback(
+    deps: &Arc<Deps>,
+    id: OperationId,
+    control: &Control,
+) -> Result<Ended, RunError> {
+    let state = folded(deps, id).await?;
+    must_be_incomplete(id, &state)?;
+    take_up(deps, id, &state, control, Going::Back).await
+}
+
+/// Take the world as an incomplete rollback left it, on the record, and release the locks (R7).
+///
+/// # Errors
+/// Those of [`resume_rollback`].
+pub async fn accept(
+    store: &dyn Store,
+    runner: &RunnerId,
+    id: OperationId,
+    actor: String,
+    reason: String,
+) -> Result<State, RunError> {
+    must_be_incomplete(id, &State::fold(&store.load(id).await?)?)?;
+    let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
+    let mut state = State::fold(&store.load(id).await?)?;
+    let at = Clock::start().now();
+    let accepted = async {
+        must_be_incomplete(id, &state)?;
+        let (seq, epoch) = (Seq(state.last_seq.0 + 1), lease.epoch);
+        let record = Record { seq, at, epoch, event: Event::Accepted { actor, reason } };
+        let last = state.last_seq;
+        state.apply(&record)?;
+        store.append(&lease, last, vec![record]).await?;
+        Ok(state)
+    };
+    let accepted: Result<State, RunError> = accepted.await;
+    store.release(&lease, at).await?;
+    accepted
+}
+
+/// Which way an operation is taken up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    On,
+    Back,
+}
+
+async fn folded(deps: &Deps, id: OperationId) -> Result<State, RunError> {
+    Ok(State::fold(&deps.store.load(id).await?)?)
+}
+
+fn ended(id: OperationId, state: &State) -> RunError {
+    let status = serde_json::to_value(state.status).unwrap_or_default();
+    let status = status.as_str().unwrap_or("ended").to_owned();
+    RunError::Ended { id, status }
+}
+
+fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
+    match (state.status, &state.accepted) {
+        (Status::RollbackFailed, None) => Ok(()),
+        (Status::RollbackFailed, Some((actor, reason))) => {
+            let status = format!("rollback-failed, and accepted by {actor}: {reason}");
+            Err(RunError::Ended { id, status })
+        }
+        (status, _) if status.is_final() => Err(ended(id, state)),
+        _ => Err(RunError::Unfinished { id }),
+    }
+}
+
+async fn take_up(
+    deps: &Arc<Deps>,
+    id: OperationId,
+    state: &State,
+    control: &Control,
+    going: Going,
+) -> Result<Ended, RunError> {
     let pinned = state.pinned.clone();
     let pinned = pinned.ok_or_else(|| RunError::Internal("it has no first event".into()))?;
     let job = Arc::new(Job::from_pinned(deps, id, &pinned).await?);
-    let lease = deps.store.take_lease(id, &deps.runner).await?;
-    // What the last runner appended between the look and the lease counts too.
-    let records = deps.store.load(id).await?;
-    for record in &records {
-        deps.reporter.on_record(id, record);
-    }
-    let state = State::fold(&records)?;
-    let ended = carry_through(deps, job, state, &lease, false, control).await;
+    let grace_ms = match deps.provider.request_ms_max() {
+        0 => 0,
+        request_ms => request_ms + TAKEOVER_MARGIN_MS,
+    };
+    let Takeover { lease, last_alive } = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
+    let going = async {
+        let left = |why: String| RunError::Left { id, why };
+        let fenced = deps.provider.take_over(id, lease.epoch).await;
+        fenced.map_err(|failure| left(failure.message))?;
+        // What the last runner appended between the look and the lease counts too.
+        let records = deps.store.load(id).await?;
+        let state = State::fold(&records)?;
+        match going {
+            Going::Back => must_be_incomplete(id, &state)?,
+            Going::On if state.status.is_final() => return Err(ended(id, &state)),
+            Going::On => {}
+        }
+        for record in &records {
+            deps.reporter.on_record(id, record);
+        }
+        let last_at = records.last().map_or(UnixMs(0), |record| record.at);
+        let alive_at = last_alive.map_or(last_at, |at| UnixMs(at.0.max(last_at.0)));
+        let dead_ms = Clock::start().now().since_ms(alive_at);
+        carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
+    };
+    let ended = going.await;
     release(deps, &lease, ended).await
 }
 
@@ -101,11 +205,19 @@ async fn release(
     lease: &Lease,
     ended: Result<Ended, RunError>,
 ) -> Result<Ended, RunError> {
-    let released = deps.store.release(lease).await;
+    let released = deps.store.release(lease, Clock::start().now()).await;
     // How the operation ended matters more than a lease nobody will renew.
     let ended = ended?;
     released?;
     Ok(ended)
+}
+
+/// How the driving of an operation begins.
+#[derive(Clone, Copy)]
+struct Start {
+    no_wait: bool,
+    /// How long nobody ran it.
+    dead_ms: u64,
 }
 
 async fn carry_through(
@@ -113,21 +225,55 @@ async fn carry_through(
     job: Arc<Job>,
     state: State,
     lease: &Lease,
-    no_wait: bool,
+    start: Start,
     control: &Control,
 ) -> Result<Ended, RunError> {
     let id = lease.operation;
     let (logs, keeper) = Logs::start(id, Arc::clone(&deps.reporter), Arc::clone(&deps.store));
-    let queued = state.status == Status::Queued;
-    let pinned = state.pinned.clone();
-    let mut driver =
-        Driver::new(Arc::clone(deps), Arc::clone(&job), state, lease.clone(), logs, control);
     let driven = async {
-        if queued {
+        let (mut state, mut start) = (state, start);
+        loop {
+            match drive(deps, &job, state, lease, &logs, start, control).await {
+                // The journal stands before the commit point, and a cancel came: nothing that
+                // was decided since was made durable or done, so go on from the journal.
+                Err(RunError::Requested) => {
+                    state = folded(deps, id).await?;
+                    start.dead_ms = 0;
+                }
+                driven => return driven,
+            }
+        }
+    };
+    let driven = driven.await;
+    drop(logs);
+    keeper.finish().await;
+    let state = driven?;
+    if state.status == Status::Refused {
+        return Err(Refusal::Reasons { id: Some(id), reasons: state.refusals }.into());
+    }
+    Ok(Ended { id, state })
+}
+
+async fn drive(
+    deps: &Arc<Deps>,
+    job: &Arc<Job>,
+    state: State,
+    lease: &Lease,
+    logs: &Logs,
+    start: Start,
+    control: &Control,
+) -> Result<State, RunError> {
+    let (status, pinned) = (state.status, state.pinned.clone());
+    let (deps, job) = (Arc::clone(deps), Arc::clone(job));
+    let mut driver =
+        Driver::new(Arc::clone(&deps), job.clone(), state, lease.clone(), logs.clone(), control);
+    match status {
+        Status::Queued => {
             let mut reasons = vec![];
             if let Some(pinned) = &pinned {
                 let mut wishes = control.subscribe();
                 let clock = Clock::start();
+                let (no_wait, deps) = (start.no_wait, &*deps);
                 let busy = locks::acquire(deps, lease, pinned, no_wait, clock, &mut wishes).await?;
                 reasons.extend(busy);
             }
@@ -136,16 +282,18 @@ async fn carry_through(
                 reasons.extend(checks.iter().filter_map(preflight::reason));
             }
             driver.preflighted(reasons)?;
-        } else {
-            driver.recover()?;
         }
-        driver.drive().await
-    };
-    let driven = driven.await;
-    keeper.finish().await;
-    let state = driven?;
-    if state.status == Status::Refused {
-        return Err(Refusal::Reasons { id: Some(id), reasons: state.refusals }.into());
+        Status::RollbackFailed => driver.resume_rollback(deps.actor.clone())?,
+        Status::Running
+        | Status::RollingBack
+        | Status::Refused
+        | Status::Succeeded
+        | Status::RolledBack => {
+            let asked = deps.store.requests(lease).await?.into_iter().next();
+            let cancel = asked.map(|Asked::Cancel { actor, reason }| (actor, reason));
+            let (actor, dead_ms) = (deps.actor.clone(), start.dead_ms);
+            driver.recover(Recovery { actor, dead_ms, cancel }).await?;
+        }
     }
-    Ok(Ended { id, state })
+    driver.drive().await
 }

@@ -64,6 +64,9 @@ fn write_summary(
     if let Some(downtime_ms) = state.downtime_ms {
         writeln!(text, "downtime: {}", duration(downtime_ms))?;
     }
+    if let Some((actor, reason)) = &state.accepted {
+        writeln!(text, "accepted as it is by {actor}: {reason}")?;
+    }
     for (name, value) in &state.outputs {
         writeln!(text, "{name} = {value}")?;
     }

@@ -1,4 +1,4 @@
-//! `stepback locks`: what is held, by which operation, since when.
+//! `stepback locks`: what is held, by which operation, since when, and who waits.
 
 use crate::args::{Global, Locks};
 use crate::config::Config;
@@ -16,16 +16,18 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
         let rows = held.iter().map(|lock| {
             json!({
                 "environment": lock.environment, "name": lock.name, "operation": lock.owner,
-                "since": timestamp(lock.since),
+                "since": timestamp(lock.since), "waiting": lock.waiting,
             })
         });
         print(&format!("{:#}\n", rows.collect::<Value>()));
         return Ok(Exit::Succeeded);
     }
-    let mut rows = table(&["environment", "lock", "operation", "since"]);
+    let mut rows = table(&["environment", "lock", "operation", "since", "waiting"]);
     for lock in held {
         let (environment, name) = (lock.environment.to_string(), lock.name.to_string());
-        rows.add_row([environment, name, lock.owner.to_string(), timestamp(lock.since)]);
+        let waiting: Vec<String> = lock.waiting.iter().map(ToString::to_string).collect();
+        let (owner, since) = (lock.owner.to_string(), timestamp(lock.since));
+        rows.add_row([environment, name, owner, since, waiting.join(", ")]);
     }
     print(&format!("{rows}\n"));
     Ok(Exit::Succeeded)

@@ -9,6 +9,7 @@ pub mod logs;
 pub mod plan;
 pub mod plugin;
 pub mod resume;
+pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod show;

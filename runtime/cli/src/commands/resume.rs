@@ -5,9 +5,10 @@ use crate::args::{Global, Resume};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
+use std::sync::Arc;
 use stepback_core::OperationId;
 use stepback_core::event::Event;
-use stepback_engine::Control;
+use stepback_engine::{Control, Deps};
 use stepback_journal::Store;
 
 pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
@@ -19,7 +20,8 @@ pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
         Some(id) => vec![OperationId(id)],
         None => {
             let all = store.list().await?;
-            all.iter().filter(|one| one.finished.is_none()).map(|one| one.id).collect()
+            let left = all.iter().filter(|one| one.finished.is_none() && !one.is_run);
+            left.map(|one| one.id).collect()
         }
     };
     let mut worst = Exit::Succeeded;
@@ -49,14 +51,24 @@ async fn one(
     resume: &Resume,
     control: &Control,
 ) -> Result<Exit, CliError> {
+    let deps = deps_of(config, store, id, &resume.inject, resume.json).await?;
+    let ended = stepback_engine::resume(&deps, id, control).await?;
+    Ok(ending::print_ended(&ended, resume.json))
+}
+
+/// What an operation on record runs on: its own environment.
+pub async fn deps_of(
+    config: &Config,
+    store: &dyn Store,
+    id: OperationId,
+    inject: &[String],
+    json: bool,
+) -> Result<Arc<Deps>, CliError> {
     let records = store.load(id).await?;
     let pinned = records.iter().find_map(|record| match &record.event {
         Event::Created(pinned) => Some(pinned),
         _ => None,
     });
     let pinned = pinned.ok_or_else(|| CliError::Internal(format!("{id} has no first event")))?;
-    let name = pinned.environment.as_str();
-    let deps = environment::deps(config, name, &resume.inject, reporter(resume.json))?;
-    let ended = stepback_engine::resume(&deps, id, control).await?;
-    Ok(ending::print_ended(&ended, resume.json))
+    environment::deps(config, pinned.environment.as_str(), inject, reporter(json))
 }

@@ -5,9 +5,11 @@ use crate::args::{Global, Run};
 use crate::config::{Config, add_grants};
 use crate::environment;
 use crate::error::{CliError, Exit};
+use crate::output::Style;
 use crate::report::{Human, JsonLines};
 use std::sync::Arc;
 use stepback_engine::{Control, Reporter};
+use stepback_journal::{Ending, Store};
 
 pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
@@ -16,10 +18,30 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let reporter = reporter(run.json);
     let (name, inject) = (&run.operation.environment, &run.operation.inject);
     let deps = environment::deps(&config, name, inject, reporter)?;
+    tell_unfinished(&*deps.store).await?;
     let control = Control::new();
     signals::listen(control.clone());
     let ended = stepback_engine::run(&deps, &request, &control).await?;
     Ok(ending::print_ended(&ended, run.json))
+}
+
+/// Say which operations nobody runs any more, and which rollbacks wait for a person.
+async fn tell_unfinished(store: &dyn Store) -> Result<(), CliError> {
+    let style = Style::of_stderr();
+    for one in store.list().await? {
+        let (id, manifest) = (one.id, &one.manifest);
+        let left = match one.finished {
+            None if !one.is_run => {
+                format!("operation {id} ({manifest}) is unfinished: `stepback resume {id}`")
+            }
+            Some(Ending::RollbackFailed) => format!(
+                "the rollback of operation {id} ({manifest}) is incomplete: `stepback show {id}`"
+            ),
+            _ => continue,
+        };
+        eprintln!("{} {left}", style.yellow("!"));
+    }
+    Ok(())
 }
 
 /// Who tells what happens.

@@ -57,25 +57,49 @@ impl Driver {
         reply: Option<oneshot::Sender<Reply>>,
     ) {
         let Some(effect) = self.machine.state().effect(&id).cloned() else { return };
-        let cancel = CancellationToken::new();
-        let context = EffectContext {
-            operation: self.lease.operation,
-            token: effect.token,
-            epoch: self.lease.epoch,
-            undo: id.of.direction == Direction::Undo,
-            cancel: cancel.clone(),
-        };
+        let context = self.context(&effect);
+        let cancel = context.cancel.clone();
         let stop = self.attempts.get(&id.of).cloned().unwrap_or_default();
         let undo = context.undo;
-        let goes_forward: GoesForward = Arc::new(move || undo || !stop.is_stopped());
+        let way = Way {
+            store: Arc::clone(&self.deps.store),
+            lease: self.lease.clone(),
+            goes_forward: Box::new(move || undo || !stop.is_stopped()),
+        };
         self.in_flight.insert(id.clone(), InFlight { reply, cancel });
         let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
         // Not one of `tasks`: those are dropped when the operation is left, effects never are.
         tokio::spawn(async move {
-            let made = door.make(&effect.call, &context, effect.changes, cut_off, &goes_forward);
-            let (outcome, changes) = made.await;
-            let _ = outbox.send(Message::EffectEnded { id, outcome, changes }).await;
+            let made = door.make(&effect.call, &context, effect.changes, cut_off, &way).await;
+            // Without a driver there is nobody to tell; whoever resumes settles it.
+            let _ = match made {
+                Ok((outcome, changes)) => {
+                    outbox.send(Message::EffectEnded { id, outcome, changes }).await
+                }
+                Err(error) => outbox.send(Message::LeaseLost(error)).await,
+            };
         });
+    }
+
+    fn context(&self, effect: &PastEffect) -> EffectContext {
+        EffectContext {
+            operation: self.lease.operation,
+            token: effect.token.clone(),
+            epoch: self.lease.epoch,
+            undo: effect.id.of.direction == Direction::Undo,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    /// What was kept only to settle this effect by may go: its outcome is durable.
+    pub(super) fn forget(&mut self, id: &CallId) {
+        let Some(effect) = self.machine.state().effect(id) else { return };
+        if !matches!(effect.call, Call::DockerRunOnce { .. }) {
+            return;
+        }
+        let (call, context) = (effect.call.clone(), self.context(effect));
+        let provider = Arc::clone(&self.job.door.provider);
+        self.tasks.spawn(async move { provider.forget(&call, &context).await });
     }
 
     pub(super) fn on_effect_taken_up(&mut self, id: &CallId, reply: oneshot::Sender<Reply>) {
@@ -136,4 +160,11 @@ pub(super) fn unfinished_effects(state: &State) -> Vec<CallId> {
             .collect()
     };
     state.open_attempts().flat_map(of_step).collect()
+}
+
+/// The effects whose outcome is durable.
+pub(super) fn finished_effects(state: &State) -> Vec<CallId> {
+    let unfinished = unfinished_effects(state);
+    let all = state.steps.values().flat_map(|step| &step.effects);
+    all.map(|effect| effect.id.clone()).filter(|id| !unfinished.contains(id)).collect()
 }

@@ -25,10 +25,17 @@ impl Driver {
     /// What was flushed is durable: tell the reporter, and make the effects that waited for it.
     pub(super) fn on_flushed(&mut self, written: Result<(), StoreError>) -> Result<(), RunError> {
         let Some(flush) = self.flush.take() else { return Ok(()) };
-        written.map_err(|error| self.left(error.to_string()))?;
+        match written {
+            Ok(()) => {}
+            Err(StoreError::Requested(_)) => return Err(RunError::Requested),
+            Err(error) => return Err(self.left_by(error)),
+        }
         for record in &flush.records {
             self.durable = record.seq;
             self.deps.reporter.on_record(self.lease.operation, record);
+            if let Event::CallFinished { id, .. } = &record.event {
+                self.forget(id);
+            }
         }
         while let Some((seq, ..)) = self.intents.front()
             && *seq <= self.durable

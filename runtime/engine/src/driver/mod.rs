@@ -13,14 +13,14 @@ mod flush;
 use crate::attempt;
 use crate::clock::Clock;
 use crate::deps::{Control, Deps, Wish};
-use crate::door::GoesForward;
+use crate::door::Way;
 use crate::error::RunError;
 use crate::job::Job;
 use crate::port::{AttemptPort, Recorded, answer_of, cancelled, recorded_calls};
 use crate::preflight;
 use crate::tasks::Logs;
 use crate::verify;
-use effects::unfinished_effects;
+use effects::{finished_effects, unfinished_effects};
 use flush::{Flush, written};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,7 +29,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stepback_core::event::{AttemptResult, Event, Record};
-use stepback_core::machine::{AttemptOrder, Command, Decision, Input, Machine, Observation};
+use stepback_core::machine::{
+    AttemptOrder, Command, Decision, Input, Machine, Observation, Recovery,
+};
 use stepback_core::state::{OpenAttempt, RecordedCall, State};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
@@ -89,6 +91,8 @@ pub(crate) enum Message {
         observations: Vec<Observation>,
     },
     Requested(Vec<Asked>),
+    /// The operation is no longer this runner's.
+    LeaseLost(StoreError),
     Tick,
     /// Reads and waits have been pending long enough.
     FlushDue,
@@ -171,13 +175,21 @@ impl Driver {
     }
 
     /// Take up an operation that another runner left (R4).
-    pub(crate) fn recover(&mut self) -> Result<(), RunError> {
+    pub(crate) async fn recover(&mut self, recovery: Recovery) -> Result<(), RunError> {
+        for id in finished_effects(self.machine.state()) {
+            self.forget(&id);
+        }
         for id in unfinished_effects(self.machine.state()) {
             self.make_effect(id, true, None);
         }
-        let decision = self.machine.recover(self.clock.now())?;
+        let decision = self.machine.recover(recovery, self.clock.now())?;
         self.carry_out(decision);
         Ok(())
+    }
+
+    /// Take up an incomplete rollback after a person's fix (R7).
+    pub(crate) fn resume_rollback(&mut self, actor: String) -> Result<(), RunError> {
+        self.handle(Input::ResumeRollback { actor })
     }
 
     /// Drive to the end, or until the operation is left.
@@ -223,8 +235,8 @@ impl Driver {
                 () = tokio::time::sleep_until(self.next_request_look) => {
                     let now = Instant::now();
                     self.next_request_look = now + Duration::from_millis(REQUESTS_EVERY_MS);
-                    let asked = self.deps.store.take_requests(&self.lease).await;
-                    let asked = asked.map_err(|error| self.left(error.to_string()))?;
+                    let asked = self.deps.store.requests(&self.lease).await;
+                    let asked = asked.map_err(|error| self.left_by(error))?;
                     if !asked.is_empty() {
                         return Ok(Message::Requested(asked));
                     }
@@ -235,6 +247,11 @@ impl Driver {
 
     fn left(&self, why: String) -> RunError {
         RunError::Left { id: self.lease.operation, why }
+    }
+
+    /// Why the store stops the operation here: before its next effect, with nothing lost.
+    fn left_by(&self, error: StoreError) -> RunError {
+        RunError::LeftByStore { id: self.lease.operation, error }
     }
 
     fn on_message(&mut self, message: Message) -> Result<(), RunError> {
@@ -266,6 +283,7 @@ impl Driver {
                 }
                 Ok(())
             }
+            Message::LeaseLost(error) => Err(self.left_by(error)),
             Message::Tick => self.handle(Input::Tick),
             Message::FlushDue => {
                 self.pending_urgent = true;

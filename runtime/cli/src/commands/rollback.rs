@@ -1,0 +1,47 @@
+//! `stepback rollback`: take up an incomplete rollback after a person's fix, or accept the world
+//! as it is (R7).
+
+use super::{ending, past, resume::deps_of, signals};
+use crate::args::{Global, Rollback};
+use crate::config::Config;
+use crate::environment::{self, actor};
+use crate::error::{CliError, Exit};
+use crate::output::{Style, print};
+use stepback_core::OperationId;
+use stepback_engine::Control;
+use stepback_journal::Store;
+
+pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
+    let config = Config::load(global)?;
+    let store = environment::store(&config, false)?;
+    let id = OperationId(args.id);
+    if let Some(reason) = args.accept {
+        return accept(&*store, id, reason, args.json).await;
+    }
+    let control = Control::new();
+    signals::listen(control.clone());
+    let deps = deps_of(&config, &*store, id, &args.inject, args.json).await?;
+    let ended = stepback_engine::resume_rollback(&deps, id, &control).await?;
+    Ok(ending::print_ended(&ended, args.json))
+}
+
+async fn accept(
+    store: &dyn Store,
+    id: OperationId,
+    reason: String,
+    json: bool,
+) -> Result<Exit, CliError> {
+    if reason.trim().is_empty() {
+        let help = "say why the world is right as it is: `--accept 'restored by hand, ticket 12'`";
+        return Err(CliError::usage("`--accept` needs a reason", help));
+    }
+    let runner = environment::runner()?;
+    let state = stepback_engine::accept(store, &runner, id, actor(), reason).await?;
+    if json {
+        let (_, view) = past::one(store, id).await?;
+        print(&format!("{}\n", past::json(&view)?));
+    } else {
+        print(&ending::summary(id, &state, &Style::of_stdout()));
+    }
+    Ok(Exit::Succeeded)
+}

@@ -1,0 +1,123 @@
+//! What becomes of an operation when its store can't be written: it stops before its next effect,
+//! says why, and goes on when the store is mended.
+
+use crate::harness::{Place, operation};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A small disk of its own for the state directory; gone with the value.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None` where this user may not mount anything.
+    fn mount(place: &Place) -> Option<Disk> {
+        let dir = place.path("state");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=16m", "stepback-test"], &dir);
+        if !mounted {
+            eprintln!("skipped: mounting a small disk takes root");
+        }
+        mounted.then_some(Disk(dir))
+    }
+
+    fn remount(&self, how: &str) {
+        assert!(mount(&["-o", &format!("remount,{how}")], &self.0), "remounted {how}");
+    }
+
+    /// Leave no room on it.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
+        let block = vec![1u8; 4096];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it is there");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn mount(arguments: &[&str], dir: &Path) -> bool {
+    let status = Command::new("mount").args(arguments).arg(dir).status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_full_disk_stops_the_operation_before_its_next_effect() {
+    let place = Place::new();
+    let Some(disk) = Disk::mount(&place) else { return };
+    let before = place.untouched();
+    let flagship = operation("redeploy-database");
+    let mut running = place.start(&["run", &flagship, "--inject", "ebs.attach=hang"]);
+    running.wait_for("ebs.attach");
+    disk.fill();
+    running.signal("INT");
+    running.ends().exits(6).says("no room is left for the store").says("stepback resume 1");
+    disk.make_room();
+    let effects = place.world().effects.len();
+    place.run(&["cancel", "1"]).exits(0);
+    place.run(&["resume", "1"]).exits(3).says("verdict: restored");
+    assert!(place.world().effects.len() > effects, "the undos were made after the mending");
+    assert_eq!(place.facts(), before);
+    assert!(place.world().effects.values().all(|made| made.times == 1));
+}
+
+#[test]
+fn a_read_only_store_is_told_and_nothing_goes_on() {
+    let place = Place::new();
+    let Some(disk) = Disk::mount(&place) else { return };
+    place.untouched();
+    let flagship = operation("redeploy-database");
+    let killed = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-before"]);
+    assert_eq!(killed.code, None, "it was killed");
+    disk.remount("ro");
+    let world = place.facts();
+    place.run(&["cancel", "1"]).exits(1).says("the store").says("make this one writable");
+    // The simulated world is on the same disk, and is met first.
+    place.run(&["resume", "1"]).exits(2).says("Read-only file system");
+    place.run(&["run", &flagship]).exits(2).says("Read-only file system");
+    assert_eq!(place.facts(), world);
+    disk.remount("rw");
+    place.run(&["resume", "1"]).exits(0);
+    assert!(place.world().effects.values().all(|made| made.times == 1));
+}
+
+#[test]
+fn a_store_that_another_program_holds_is_waited_for() {
+    let place = Place::new();
+    place.untouched();
+    let flagship = operation("redeploy-database");
+    let mut running = place.start(&["run", &flagship, "--inject", "ebs.attach=hang"]);
+    running.wait_for("ebs.attach");
+    let path = place.path("state/journal.db");
+    let other = rusqlite::Connection::open(path).expect("the store");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it can be held");
+    running.signal("INT");
+    running.wait_for("cancelling");
+    let told = place.run(&["show", "1", "--json"]).exits(0).json();
+    assert_eq!(told["status"], "running", "readers are not in anybody's way");
+    other.execute_batch("COMMIT").expect("it is let go");
+    running.ends().exits(3).says("verdict: restored");
+}
+
+#[test]
+fn a_damaged_store_is_told_and_left_alone() {
+    let place = Place::new();
+    place.run(&["run", &operation("backup-database")]).exits(0);
+    let path = place.path("state/journal.db");
+    let mut bytes = std::fs::read(&path).expect("the store");
+    let length = bytes.len();
+    bytes[4096..length].fill(0x5a);
+    std::fs::write(&path, &bytes).expect("it can be damaged");
+    for arguments in [vec!["show", "1"], vec!["resume", "--all"], vec!["locks"]] {
+        place.run(&arguments).exits(1).says("the store is damaged").says("backup");
+    }
+    let run = place.run(&["run", &operation("backup-database")]);
+    run.exits(1).says("the store is damaged");
+    assert_eq!(std::fs::read(&path).expect("the store"), bytes, "nothing is written to it");
+}
