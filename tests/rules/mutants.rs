@@ -1,0 +1,37 @@
+//! Each defect on purpose makes the sweeps red; a suite that stays green with one proves nothing.
+
+use crate::life::Acks;
+use crate::sweep::{SWEEPS, Sweep};
+use stepback_engine::Mutant;
+
+#[track_caller]
+fn is_found(defect: &str, with: impl Fn(Sweep) -> Sweep) {
+    let found = SWEEPS.iter().find_map(|sweep| with(Sweep::of(*sweep)).kill_everywhere().err());
+    match found {
+        Some(why) => println!("{defect}: found, {why}"),
+        None => panic!("{defect}: every sweep stayed green"),
+    }
+}
+
+#[test]
+fn a_replay_that_makes_an_effect_again_is_found() {
+    let mutant = Some(Mutant::ReplayMakesEffects);
+    is_found("replay makes effects", |sweep| Sweep { mutant, ..sweep });
+}
+
+#[test]
+fn an_undo_that_is_skipped_is_found() {
+    let mutant = Some(Mutant::UndoSkipped);
+    is_found("undo skipped", |sweep| Sweep { mutant, ..sweep });
+}
+
+#[test]
+fn an_effect_in_flight_that_is_not_settled_is_found() {
+    let mutant = Some(Mutant::ReissuesUnsettled);
+    is_found("reissues unsettled", |sweep| Sweep { mutant, ..sweep });
+}
+
+#[test]
+fn a_commit_acknowledged_before_it_is_durable_is_found() {
+    is_found("acknowledged early", |sweep| Sweep { acks: Acks::BeforeDurable, ..sweep });
+}

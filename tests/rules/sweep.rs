@@ -1,0 +1,169 @@
+//! The shipped operations, killed and cancelled at every instant there is.
+
+use crate::life::{Acks, Fate, Lived, Lives};
+use stepback_core::state::Status;
+use stepback_engine::{Limits, Mutant};
+
+/// What to sweep.
+#[derive(Clone, Copy)]
+pub struct Sweep {
+    pub operation: &'static str,
+    pub faults: &'static [&'static str],
+    /// How it must end, whatever befalls it.
+    pub ends: Status,
+    pub acks: Acks,
+    pub mutant: Option<Mutant>,
+}
+
+/// Each of the three operations, once through and once rolled back at its very end.
+pub const SWEEPS: &[(&str, &[&str], Status)] = &[
+    ("redeploy-database", &[], Status::Succeeded),
+    ("redeploy-database", &["docker.wait-healthy=refuse"], Status::RolledBack),
+    ("resize-database-volume", &[], Status::Succeeded),
+    ("resize-database-volume", &["docker.wait-healthy=refuse"], Status::RolledBack),
+    ("provision-database", &[], Status::Succeeded),
+    ("provision-database", &["docker.wait-healthy=refuse"], Status::RolledBack),
+];
+
+impl Sweep {
+    pub fn of((operation, faults, ends): (&'static str, &'static [&'static str], Status)) -> Self {
+        Self { operation, faults, ends, acks: Acks::default(), mutant: None }
+    }
+
+    fn lives(&self) -> Lives {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations");
+        let text = std::fs::read_to_string(root.join(format!("{}.toml", self.operation)));
+        let faults: Vec<String> = self.faults.iter().map(|&fault| fault.to_owned()).collect();
+        let mut lives = Lives::new(&text.expect("a shipped operation"), &faults);
+        lives.acks = self.acks;
+        lives.limits = Limits { mutant: self.mutant, ..Limits::default() };
+        lives
+    }
+
+    /// The instants of a life that nothing befalls.
+    pub fn instants(&self) -> Result<u32, String> {
+        let lives = self.lives();
+        let lived = lives.live(Fate::default());
+        self.ends_well(&lives, lived.ended).map(|()| lived.instants)
+    }
+
+    fn ends_well(
+        &self,
+        lives: &Lives,
+        ended: Option<Result<Status, String>>,
+    ) -> Result<(), String> {
+        let status = ended.ok_or("it was killed")??;
+        lives.check(status)?;
+        if status == self.ends {
+            return Ok(());
+        }
+        Err(format!("it ended {status:?}, not {:?}: {:?}", self.ends, lives.state().why))
+    }
+
+    /// Kill at these instants, one a life, then let it end.
+    fn killed(&self, kills: &[u32]) -> Result<Vec<Lived>, String> {
+        let lives = self.lives();
+        let mut all = vec![];
+        for kill_at in kills {
+            let fate = Fate { kill_at: Some(*kill_at), cancel_at: None };
+            let lived = lives.live(fate);
+            if lived.ended.is_some() {
+                self.ends_well(&lives, lived.ended.clone()).map_err(|why| {
+                    format!("{} with {:?} killed at {kills:?}: {why}", self.operation, self.faults)
+                })?;
+                all.push(lived);
+                return Ok(all);
+            }
+            all.push(lived);
+        }
+        let lived = lives.live(Fate::default());
+        self.ends_well(&lives, lived.ended.clone()).map_err(|why| {
+            format!("{} with {:?} killed at {kills:?}: {why}", self.operation, self.faults)
+        })?;
+        all.push(lived);
+        Ok(all)
+    }
+
+    /// Kill at every instant; gives how many there were.
+    pub fn kill_everywhere(&self) -> Result<u32, String> {
+        let instants = self.instants()?;
+        let mut covered = 0;
+        for kill_at in 1..=instants {
+            let lives = self.killed(&[kill_at])?;
+            covered += u32::from(lives[0].ended.is_none());
+        }
+        // Every instant of a quiet life is one at which a life can end.
+        if covered < instants {
+            return Err(format!("{}: {covered} kills of {instants}", self.operation));
+        }
+        Ok(covered)
+    }
+
+    /// Kill at every `stride`-th instant, and the resume at every `stride`-th of its own.
+    pub fn kill_twice(&self, stride: usize) -> Result<u32, String> {
+        let instants = self.instants()?;
+        let mut covered = 0;
+        for (nth, first) in (1..=instants).enumerate() {
+            let resumed = self.killed(&[first])?.last().map_or(0, |life| life.instants);
+            // Another offset for each first kill, so that together they meet every second one.
+            for second in (1..=resumed).skip(nth % stride).step_by(stride) {
+                let lives = self.killed(&[first, second])?;
+                covered += u32::from(lives.len() == 3);
+            }
+        }
+        Ok(covered)
+    }
+
+    /// Cancel at every instant; gives how many were honoured and how many came too late.
+    pub fn cancel_everywhere(&self) -> Result<(u32, u32), String> {
+        let instants = self.instants()?;
+        let (mut honoured, mut too_late) = (0, 0);
+        for cancel_at in 1..=instants {
+            let lives = self.lives();
+            let fate = Fate { kill_at: None, cancel_at: Some(cancel_at) };
+            let why = |why: String| format!("{} cancelled at {cancel_at}: {why}", self.operation);
+            let status = lives.live(fate).ended.ok_or("nobody killed it")?.map_err(why)?;
+            let state = lives.check(status).map_err(why)?;
+            match (status, state.cancel.is_some(), state.committed) {
+                (Status::RolledBack, true, false) => honoured += 1,
+                (Status::Refused, _, _) => honoured += 1,
+                (Status::Succeeded, false, true) => too_late += 1,
+                (Status::RolledBack, false, false) if self.ends == Status::RolledBack => {
+                    too_late += 1;
+                }
+                (status, cancelled, committed) => {
+                    let what = format!("{status:?}, cancelled {cancelled}, committed {committed}");
+                    return Err(why(what));
+                }
+            }
+        }
+        Ok((honoured, too_late))
+    }
+}
+
+#[test]
+fn an_operation_killed_at_any_instant_comes_to_the_same_end() {
+    for sweep in SWEEPS {
+        let covered = Sweep::of(*sweep).kill_everywhere().unwrap_or_else(|why| panic!("{why}"));
+        println!("{} {:?}: killed at {covered} instants", sweep.0, sweep.1);
+    }
+}
+
+#[test]
+fn an_operation_killed_twice_comes_to_the_same_end() {
+    for sweep in SWEEPS {
+        let covered = Sweep::of(*sweep).kill_twice(211).unwrap_or_else(|why| panic!("{why}"));
+        println!("{} {:?}: killed twice {covered} times", sweep.0, sweep.1);
+        assert!(covered > 0);
+    }
+}
+
+#[test]
+fn a_cancel_at_any_instant_is_honoured_until_the_commit_point() {
+    for sweep in SWEEPS {
+        let swept = Sweep::of(*sweep).cancel_everywhere().unwrap_or_else(|why| panic!("{why}"));
+        let (honoured, too_late) = swept;
+        println!("{} {:?}: {honoured} honoured, {too_late} too late", sweep.0, sweep.1);
+        assert!(honoured > 0 && too_late > 0);
+    }
+}
