@@ -98,14 +98,67 @@ async fn wrong_states_are_refused_with_the_providers_codes() {
 
 #[tokio::test]
 async fn a_repeated_token_takes_effect_once() {
+    let create = Call::EbsCreateVolume {
+        zone: "us-east-1a".into(),
+        size_gib: 4,
+        volume_type: "gp3".into(),
+        snapshot: None,
+        tags: BTreeMap::new(),
+    };
     let bench = Bench::new(&[]);
     let context = bench.context();
-    let first = bench.world.perform(&snapshot(), &context).await;
-    let second = bench.world.perform(&snapshot(), &context).await;
+    let first = bench.world.perform(&create, &context).await;
+    let second = bench.world.perform(&create, &context).await;
     assert_eq!(first, second);
     let world = bench.world.load().unwrap();
-    assert_eq!(world.snapshots.len(), 2, "the demo's own and one more");
+    assert_eq!(world.volumes.len(), 2, "the demo's own and one more");
     assert_eq!(world.effects[&context.token.0].times, 1);
+}
+
+/// *CreateSnapshot* takes no client token (Amazon EC2 API Reference), so the same again is one
+/// more: whoever lost an answer must look first.
+#[tokio::test]
+async fn where_the_api_knows_no_tokens_the_same_again_is_another() {
+    let bench = Bench::new(&[]);
+    let context = bench.context();
+    for _ in 0..2 {
+        bench.world.perform(&snapshot(), &context).await;
+    }
+    let world = bench.world.load().unwrap();
+    assert_eq!(world.snapshots.len(), 3, "the demo's own and two more");
+    assert_eq!(world.effects[&context.token.0].times, 2, "and it is counted");
+}
+
+#[tokio::test]
+async fn what_is_not_listed_yet_is_not_taken_for_absent() {
+    let lagging = format!("describe_lag_looks = 3\n{DEMO}");
+    let world = Simulated::in_memory(&lagging, Faults::default()).unwrap();
+    let context = Bench::new(&[]).context();
+    assert!(matches!(world.perform(&snapshot(), &context).await, EffectOutcome::Done(_)));
+    let settled = world.settle(&snapshot(), &context).await;
+    assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
+    let other = EffectContext { token: Token("never-used".into()), ..context };
+    assert_eq!(world.settle(&snapshot(), &other).await, Settled::NotHappened);
+}
+
+#[tokio::test]
+async fn a_run_once_is_found_until_its_outcome_is_durable() {
+    let spec = stepback_core::call::ContainerSpec {
+        image: "postgres:16".into(),
+        command: vec!["true".into()],
+        ..Default::default()
+    };
+    let run = Call::DockerRunOnce { host: "i-db-1".into(), spec, timeout_ms: 1_000 };
+    let bench = Bench::new(&["docker.run-once=lost"]);
+    let (before, context) = (bench.restorable(), bench.context());
+    let outcome = bench.world.perform(&run, &context).await;
+    assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{outcome:?}");
+    let settled = bench.world.settle(&run, &context).await;
+    assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
+    for _ in 0..2 {
+        bench.world.forget(&run, &context).await;
+        assert_eq!(bench.restorable(), before, "nothing of it is left");
+    }
 }
 
 #[tokio::test]
