@@ -1,6 +1,6 @@
 //! What an operation began with is what it goes on with, whatever becomes of the files (R14).
 
-use crate::harness::{Place, component};
+use crate::harness::{Place, component, operation};
 use std::process::Command;
 
 const MANIFEST: &str = r#"
@@ -90,4 +90,29 @@ fn a_secret_must_be_the_one_it_began_with() {
     }
     let resumed = with(place.command(&["resume", "1"]), Some("correct horse"));
     assert_eq!(resumed.status.code(), Some(0), "{}", String::from_utf8_lossy(&resumed.stderr));
+}
+
+#[test]
+fn a_replay_that_asks_for_something_else_is_found_and_rolled_back() {
+    let place = Place::new();
+    let before = place.untouched();
+    let flagship = operation("redeploy-database");
+    let killed = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-before"]);
+    assert_eq!(killed.code, None, "it was killed");
+    // Code never differs, it is pinned; so the journal is made to hold another call.
+    let journal = rusqlite::Connection::open(place.path("state/journal.db")).expect("the store");
+    let changed = journal.execute(
+        "UPDATE events SET record = replace(record, 'vol-db-main', 'vol-other')
+         WHERE json_extract(record, '$.event.event') = 'call-answered'
+           AND record LIKE '%ebs.describe%'
+           AND json_extract(record, '$.event.id.of.step.step') = 'attach'",
+        [],
+    );
+    assert_ne!(changed.expect("it can be changed"), 0, "an answered call was changed");
+    drop(journal);
+    place.run(&["resume", "1"]).exits(3).says("does not run the same way twice");
+    assert_eq!(place.facts(), before);
+    let steps = place.show(1)["steps"].clone();
+    let attach = steps.as_array().expect("steps").iter().find(|step| step["id"] == "attach");
+    assert_eq!(attach.expect("the step")["error"]["class"], "internal");
 }

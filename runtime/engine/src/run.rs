@@ -292,7 +292,7 @@ async fn drive(
             let asked = deps.store.requests(lease).await?.into_iter().next();
             let cancel = asked.map(|Asked::Cancel { actor, reason }| (actor, reason));
             let (actor, dead_ms) = (deps.actor.clone(), start.dead_ms);
-            driver.recover(Recovery { actor, dead_ms, cancel }).await?;
+            driver.recover(Recovery { actor, dead_ms, cancel })?;
         }
     }
     driver.drive().await

@@ -126,6 +126,11 @@ pub struct Load {
 
 impl Load {
     pub fn new(store: Store) -> Self {
+        Self::reporting(store, Arc::new(Quiet))
+    }
+
+    /// The same, told to a reporter.
+    pub fn reporting(store: Store, reporter: Arc<dyn Reporter>) -> Self {
         let dir = TempDir::new().expect("a directory");
         let (disk, store): (_, Arc<dyn stepback_journal::Store>) = match store {
             Store::Disk => {
@@ -141,12 +146,18 @@ impl Load {
             provider: Arc::new(world.expect("a world")),
             plugins: Arc::new(Built),
             runtime: Arc::new(runtime),
-            reporter: Arc::new(Quiet),
+            reporter,
             secrets: Arc::new(NoSecrets),
             runner: RunnerId("bench".into()),
+            actor: "bench".to_owned(),
             limits: Limits::default(),
         };
         Self { deps: Arc::new(deps), disk, runs: AtomicU64::new(0), _dir: dir }
+    }
+
+    /// What its operations run on.
+    pub fn deps(&self) -> Arc<Deps> {
+        Arc::clone(&self.deps)
     }
 
     /// Run that many operations of that many steps side by side.
@@ -193,7 +204,7 @@ impl Load {
     }
 }
 
-fn manifest(steps: u32) -> String {
+pub fn manifest(steps: u32) -> String {
     let mut text = String::from("schema = 1\n[operation]\nname = \"bench\"\n");
     for step in 0..steps {
         text.push_str(&format!(
@@ -204,7 +215,7 @@ fn manifest(steps: u32) -> String {
     text
 }
 
-fn request(manifest: &str) -> Request {
+pub fn request(manifest: &str) -> Request {
     Request {
         manifest_name: "bench.toml".into(),
         manifest: manifest.to_owned(),

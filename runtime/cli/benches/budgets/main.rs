@@ -6,6 +6,7 @@
 
 mod floor;
 mod load;
+mod recovery;
 
 use load::{Load, Store};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ fn main() {
         alone().await;
         together().await;
         in_memory().await;
+        recovery().await;
     });
 }
 
@@ -97,6 +99,27 @@ async fn in_memory() {
     let each = micros(ran.took) / f64::from(STEPS);
     // A node of steno, native and unsandboxed, takes 15–20 µs on a like machine.
     line("a step in memory, all machinery on", format!("{each:.0} µs"), "≤ 60 µs", each <= 60.0);
+}
+
+/// How soon what was left goes on, beside a bare commit of the same store.
+async fn recovery() {
+    let long = recovery::Waiting::new();
+    let events = long.start(1, 3_400).await.events;
+    let took_ms = long.resume_all().await.as_secs_f64() * 1000.0;
+    let what = format!("recovery of an operation with {events} events");
+    line(&what, format!("{took_ms:.0} ms"), "-", true);
+    // As many as guests may live at once; a waiting one still holds its guest.
+    const MANY: u64 = 1_000;
+    let many = recovery::Waiting::new();
+    let each_kib = many.start(MANY, 1).await.each_kib;
+    let text = format!("{each_kib:.0} KiB");
+    let what = format!("memory of one of {MANY} waiting operations");
+    line(&what, text, "≤ 100 KiB (10,000)", each_kib <= 100.0);
+    let took_ms = many.resume_all().await.as_secs_f64() * 1000.0;
+    let what = format!("{MANY} unfinished operations resumed at once");
+    line(&what, format!("{took_ms:.0} ms"), "-", true);
+    let text = format!("{:.2} ms", took_ms / MANY as f64);
+    line("  each of them", text, "-", true);
 }
 
 /// The program from start to end with one step that does nothing.

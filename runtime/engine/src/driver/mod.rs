@@ -175,7 +175,7 @@ impl Driver {
     }
 
     /// Take up an operation that another runner left (R4).
-    pub(crate) async fn recover(&mut self, recovery: Recovery) -> Result<(), RunError> {
+    pub(crate) fn recover(&mut self, recovery: Recovery) -> Result<(), RunError> {
         for id in finished_effects(self.machine.state()) {
             self.forget(&id);
         }
