@@ -221,8 +221,11 @@ impl MortalProvider {
 
     async fn must_be_durable(&self, call: &Call, context: &EffectContext) {
         let records = self.store.load(context.operation).await.unwrap_or_default();
-        let is_intent = |record: &Record| matches!(&record.event, Event::CallStarted { token, .. } if *token == context.token);
-        if !records.iter().any(is_intent) {
+        let mut intents = records.iter().filter_map(|record| match &record.event {
+            Event::CallStarted { token, .. } => Some(token),
+            _ => None,
+        });
+        if !intents.any(|token| *token == context.token) {
             self.too_early.lock().expect("no panic").push(call.function().to_owned());
         }
     }

@@ -160,7 +160,8 @@ impl From<RunError> for CliError {
             RunError::Unfinished { id } => CliError::usage(
                 format!("operation {id} has not ended, so it has no rollback to take up again"),
                 format!(
-                    "`stepback cancel {id}` asks for its rollback; `stepback resume {id}` goes on if nobody runs it"
+                    "`stepback cancel {id}` asks for its rollback; `stepback resume {id}` goes \
+                     on if nobody runs it"
                 ),
             ),
             RunError::Ended { id, status } => CliError::usage(
