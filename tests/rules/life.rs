@@ -320,6 +320,40 @@ impl SecretSource for NoSecrets {
     }
 }
 
+/// What an operation runs on here.
+pub fn deps(
+    store: Arc<dyn Store>,
+    provider: Arc<dyn Provider>,
+    runtime: Arc<Runtime>,
+    limits: Limits,
+) -> Arc<Deps> {
+    Arc::new(Deps {
+        store,
+        provider,
+        plugins: Arc::new(Built),
+        runtime,
+        reporter: Arc::new(Quiet),
+        secrets: Arc::new(NoSecrets),
+        // The same name for all: a store in memory can't see a runner die.
+        runner: RunnerId("mortal".into()),
+        actor: "test".into(),
+        limits,
+    })
+}
+
+/// A manifest to run, with nothing given.
+pub fn request(manifest: &str) -> Request {
+    Request {
+        manifest_name: "case.toml".into(),
+        manifest: manifest.to_owned(),
+        base_dir: ".".into(),
+        inputs: BTreeMap::new(),
+        environment: "local".into(),
+        actor: "test".into(),
+        no_wait: false,
+    }
+}
+
 /// An operation with all that outlives its runners.
 pub struct Lives {
     manifest: String,
@@ -392,39 +426,17 @@ impl Lives {
             reaper: Arc::clone(reaper),
             too_early: Arc::clone(&self.too_early),
         };
-        let deps = Arc::new(Deps {
-            store: Arc::new(store),
-            provider: Arc::new(provider),
-            plugins: Arc::new(Built),
-            runtime: Arc::clone(&RUNTIME),
-            reporter: Arc::new(Quiet),
-            secrets: Arc::new(NoSecrets),
-            // The same name for all: a store in memory can't see a runner die.
-            runner: RunnerId("mortal".into()),
-            actor: "test".into(),
-            limits: self.limits.clone(),
-        });
+        let (store, provider) = (Arc::new(store), Arc::new(provider));
+        let deps = deps(store, provider, Arc::clone(&RUNTIME), self.limits.clone());
         let control = Control::new();
         let ended = match self.store.load(OperationId(1)).await {
-            Err(_) => stepback_engine::run(&deps, &self.request(), &control).await,
+            Err(_) => stepback_engine::run(&deps, &request(&self.manifest), &control).await,
             Ok(_) => stepback_engine::resume(&deps, OperationId(1), &control).await,
         };
         match ended {
             Ok(ended) => Ok(ended.state.status),
             Err(RunError::Ended { .. } | RunError::Refused(_)) => Ok(self.state().status),
             Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn request(&self) -> Request {
-        Request {
-            manifest_name: "case.toml".into(),
-            manifest: self.manifest.clone(),
-            base_dir: ".".into(),
-            inputs: BTreeMap::new(),
-            environment: "local".into(),
-            actor: "test".into(),
-            no_wait: false,
         }
     }
 

@@ -6,5 +6,6 @@
 
 mod life;
 mod mutants;
+mod parking;
 mod random;
 mod sweep;

@@ -1,6 +1,6 @@
 //! Random manifests under random faults, kills and cancels, shrinking to a case to replay.
 //!
-//! The seed is printed; `STEPBACK_SEED=N` runs the same cases again.
+//! The seed is printed; `STEPBACK_SEED=N` tries other cases.
 
 use crate::life::{Fate, Lives};
 use proptest::prelude::*;
@@ -147,8 +147,12 @@ fn live_through(
     faults: &[String],
     kills: &[u32],
     cancel_at: Option<u32>,
+    parks: bool,
 ) -> Result<Status, String> {
-    let lives = Lives::new(&manifest(steps), faults);
+    let mut lives = Lives::new(&manifest(steps), faults);
+    if parks {
+        lives.limits.parked_after_ms = 0;
+    }
     let fates = kills.iter().map(|kill| Fate { kill_at: Some(*kill), cancel_at });
     for fate in fates.chain([Fate { kill_at: None, cancel_at }]) {
         if let Some(ended) = lives.live(fate).ended {
@@ -162,11 +166,7 @@ fn live_through(
 
 #[test]
 fn whatever_befalls_a_random_operation_it_ends_and_says_the_truth() {
-    let seed = std::env::var("STEPBACK_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(1, |now| now.as_nanos() as u64)
-    });
+    let seed = std::env::var("STEPBACK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("STEPBACK_SEED={seed}");
     let config = Config {
         cases: CASES,
@@ -180,19 +180,19 @@ fn whatever_befalls_a_random_operation_it_ends_and_says_the_truth() {
         prop::collection::vec(fault(), 0..5),
         prop::collection::vec(1u32..120, 0..KILLS_MAX),
         prop::option::weighted(0.3, 1u32..120),
+        any::<bool>(),
     );
     let mut endings = std::collections::BTreeMap::<String, u32>::new();
     let seen = std::cell::RefCell::new(&mut endings);
-    let tested =
-        TestRunner::new(config).run(&case, |(steps, faults, kills, cancel_at)| match live_through(
-            &steps, &faults, &kills, cancel_at,
-        ) {
+    let tested = TestRunner::new(config).run(&case, |(steps, faults, kills, cancel_at, parks)| {
+        match live_through(&steps, &faults, &kills, cancel_at, parks) {
             Ok(status) => {
                 *seen.borrow_mut().entry(format!("{status:?}")).or_default() += 1;
                 Ok(())
             }
             Err(why) => Err(TestCaseError::fail(format!("{why}\n{}", manifest(&steps)))),
-        });
+        }
+    });
     if let Err(failed) = tested {
         panic!("STEPBACK_SEED={seed}: {failed}");
     }

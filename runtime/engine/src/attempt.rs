@@ -4,7 +4,7 @@
 //! stop) comes back to the driver as one result.
 
 use crate::job::Job;
-use crate::port::SharedPort;
+use crate::port::AttemptPort;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::event::AttemptResult;
@@ -12,30 +12,54 @@ use stepback_core::machine::AttemptOrder;
 use stepback_core::{CallId, CallNumber, Direction, Failure, FailureClass, Token};
 use stepback_wasm::{HostPort, Invocation, Mode, Ran};
 
-/// Run the attempt to its result.
-pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: SharedPort) -> AttemptResult {
+/// Run the attempt to its result, with a new guest after every wait that lasts.
+pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: AttemptPort) -> AttemptResult {
     if order.delay_ms > 0 {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(order.delay_ms)) => {}
             () = port.stop.stopped() => {}
         }
     }
-    let result = match order.of.direction {
-        Direction::Do => run_do(&job, &order, &port).await,
-        Direction::Undo => run_undo(&job, &order, &port).await,
-    };
-    match (port.divergence(), result) {
-        (Some(failure), _) | (None, Err(failure)) => {
-            AttemptResult::Failed(port.door.secrets.redact_failure(failure))
+    let mut port = Arc::new(port);
+    loop {
+        let result = tokio::select! {
+            biased;
+            result = run_guest(&job, &order, &port) => Some(result),
+            () = port.parked() => None,
+        };
+        if let Some(result) = result {
+            return match (port.divergence(), result) {
+                (Some(failure), _) | (None, Err(failure)) => {
+                    AttemptResult::Failed(port.door.secrets.redact_failure(failure))
+                }
+                (None, Ok(result)) => result,
+            };
         }
-        (None, Ok(result)) => result,
+        let waited = match Arc::get_mut(&mut port) {
+            Some(port) => port.wait_parked().await,
+            None => Err(Failure::new(FailureClass::Internal, "a guest outlived its end")),
+        };
+        if let Err(failure) = waited {
+            return AttemptResult::Failed(failure);
+        }
+    }
+}
+
+async fn run_guest(
+    job: &Job,
+    order: &AttemptOrder,
+    port: &Arc<AttemptPort>,
+) -> Result<AttemptResult, Failure> {
+    match order.of.direction {
+        Direction::Do => run_do(job, order, port).await,
+        Direction::Undo => run_undo(job, order, port).await,
     }
 }
 
 async fn run_do(
     job: &Job,
     order: &AttemptOrder,
-    port: &SharedPort,
+    port: &Arc<AttemptPort>,
 ) -> Result<AttemptResult, Failure> {
     let step_id = &order.of.step.step;
     job.plan
@@ -57,7 +81,7 @@ async fn run_do(
 async fn run_undo(
     job: &Job,
     order: &AttemptOrder,
-    port: &SharedPort,
+    port: &Arc<AttemptPort>,
 ) -> Result<AttemptResult, Failure> {
     #[cfg(feature = "mutants")]
     if port.door.limits.mutant == Some(crate::deps::Mutant::UndoSkipped) {
@@ -76,7 +100,7 @@ async fn run_undo(
 fn invocation(
     job: &Job,
     order: &AttemptOrder,
-    port: &SharedPort,
+    port: &Arc<AttemptPort>,
     mode: Mode,
 ) -> Result<Invocation, Failure> {
     let step_id = &order.of.step.step;

@@ -35,6 +35,8 @@ pub struct Limits {
     pub check_ms_max: u64,
     /// How often an effect that provably did not happen is issued again.
     pub reissues_max: u32,
+    /// A guest that waits for longer is dropped, and replayed when the wait is over.
+    pub parked_after_ms: u64,
     /// How often reading a resource is tried before it counts as unreadable.
     pub observations_max: u32,
     /// What is done wrongly on purpose.
@@ -60,6 +62,7 @@ impl Default for Limits {
             effect_ms_max: 15 * 60_000,
             check_ms_max: 30_000,
             reissues_max: 2,
+            parked_after_ms: 1_000,
             observations_max: 4,
             #[cfg(feature = "mutants")]
             mutant: None,

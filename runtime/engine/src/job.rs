@@ -8,7 +8,6 @@ use crate::door::Door;
 use crate::error::{Refusal, RunError};
 use crate::secrets::Secrets;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +39,6 @@ pub struct Request {
 pub(crate) struct Loaded {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) grants: Grants,
-    pub(crate) bytes: Arc<[u8]>,
 }
 
 /// A validated manifest with everything it needs to run.
@@ -127,15 +125,20 @@ impl Job {
         let mut offers = Offers::new();
         let mut plugins = BTreeMap::new();
         for (name, digest) in &pinned.plugins {
-            let bytes = deps.store.get_blob(digest).await?;
-            let bytes =
-                bytes.ok_or_else(|| left(format!("plugin `{name}` is not in the store")))?;
-            let plugin = deps.runtime.load(name, &bytes).map_err(|e| left(e.to_string()))?;
+            let plugin = match deps.runtime.known(digest) {
+                Some(plugin) => plugin,
+                None => {
+                    let bytes = deps.store.get_blob(digest).await?;
+                    let bytes = bytes
+                        .ok_or_else(|| left(format!("plugin `{name}` is not in the store")))?;
+                    deps.runtime.load(name, &bytes).map_err(|e| left(e.to_string()))?
+                }
+            };
             let infos = plugin.describe().await.map_err(|error| left(error.to_string()))?;
             offers.insert(name.clone(), infos);
             let granted = pinned.grants.get(name).map_or(&[][..], Vec::as_slice);
             let grants = granted.iter().filter_map(|name| Interface::from_name(name)).collect();
-            plugins.insert(name.clone(), Loaded { plugin, grants, bytes: bytes.into() });
+            plugins.insert(name.clone(), Loaded { plugin, grants });
         }
         let plan = Plan::new(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
         let (inputs, environment) = (pinned.inputs.clone(), pinned.environment.clone());
@@ -162,9 +165,8 @@ impl Job {
         let world = deps.provider.identity().await.map_err(|failure| refuse(failure.message))?;
         let locks = self.locks().map_err(refuse)?;
         let manifest = self.plan.manifest();
-        let digests = |(name, loaded): (&String, &Loaded)| {
-            (name.clone(), PluginDigest(hex::encode(Sha256::digest(&loaded.bytes))))
-        };
+        let digests =
+            |(name, loaded): (&String, &Loaded)| (name.clone(), loaded.plugin.digest().clone());
         let grants = |(name, loaded): (&String, &Loaded)| {
             let granted = Interface::ALL.into_iter().filter(|one| loaded.grants.allow(*one));
             (name.clone(), granted.map(|one| one.name().to_owned()).collect())
@@ -294,7 +296,7 @@ async fn load_one(
         return Err(mistake(message).help(help));
     }
     let infos = plugin.describe().await.map_err(|error| mistake(error.to_string()))?;
-    Ok((infos, Loaded { plugin, grants: given.grants, bytes: given.bytes }))
+    Ok((infos, Loaded { plugin, grants: given.grants }))
 }
 
 fn unknown_plugin(

@@ -4,21 +4,26 @@
 //! it; the one in flight is taken up; from there on calls are live. Reads and waits are made right
 //! here, in the guest's own task, where dropping them loses nothing. Effects are asked of the
 //! driver, which makes them in tasks of its own.
+//!
+//! A guest whose wait lasts is *parked*: it is dropped, its wait goes on without it, and when the
+//! answer is in the journal the attempt runs again from its beginning, as after a crash. Thus
+//! thousands of operations can wait, and none of them holds a sandbox meanwhile.
 
 use crate::clock::Clock;
 use crate::door::Door;
 use crate::driver::{Message, Reply};
 use crate::tasks::Logs;
 use serde_json::Value;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::state::{OpenAttempt, RecordedCall, StepState};
 use stepback_core::step::{EffectOutcome, Past, PastEffect};
 use stepback_core::*;
 use stepback_wasm::{HostPort, LogLevel, Reversed, StopSignal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// A call the journal holds, with what it was answered.
 #[derive(Clone)]
@@ -56,6 +61,23 @@ pub(crate) fn cancelled(function: &str) -> Failure {
     Failure::new(FailureClass::Cancelled, format!("{function}: the step is being ended"))
 }
 
+/// A wait whose guest may be gone.
+type Waiting = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>;
+
+/// The wait that a guest was parked over.
+struct Parked {
+    id: CallId,
+    call: Call,
+    waiting: Waiting,
+}
+
+/// Where a guest leaves the wait that it is to be parked over.
+#[derive(Default)]
+pub(crate) struct Parking {
+    parked: Mutex<Option<Parked>>,
+    filled: Notify,
+}
+
 /// The port of one attempt.
 pub(crate) struct AttemptPort {
     pub(crate) of: AttemptId,
@@ -75,7 +97,9 @@ pub(crate) struct AttemptPort {
     pub(crate) declared: Option<String>,
     pub(crate) recorded: Vec<Recorded>,
     pub(crate) calls_made: AtomicU32,
+    pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
+    pub(crate) parking: Parking,
     /// Why the replay asked for something else than the journal holds.
     pub(crate) diverged: Mutex<Option<String>>,
 }
@@ -140,19 +164,55 @@ impl AttemptPort {
                 Call::ClockNow {} => Ok(Value::from(self.clock.now().0)),
                 other => self.unless_stopped(function, self.door.read(other)).await,
             },
-            Class::Wait => match &call {
-                Call::ClockSleep { duration_ms } => {
-                    let slept = tokio::time::sleep(Duration::from_millis(*duration_ms));
-                    self.unless_stopped(function, async {
-                        slept.await;
-                        Ok(Value::Null)
-                    })
-                    .await
-                }
-                other => self.unless_stopped(function, self.door.wait(other)).await,
-            },
+            Class::Wait => self.wait(&id, &call).await,
         };
         self.answered(id, call, result).await
+    }
+
+    /// Wait here for a while; if it lasts, elsewhere, without the guest.
+    async fn wait(&self, id: &CallId, call: &Call) -> Result<Value, Failure> {
+        let mut waiting = self.waiting(call.clone());
+        let lasts = Duration::from_millis(self.door.limits.parked_after_ms);
+        let answer = tokio::time::timeout(lasts, &mut waiting);
+        if let Ok(answer) = self.unless_stopped(call.function(), async { Ok(answer.await) }).await?
+        {
+            return answer;
+        }
+        let parked = Parked { id: id.clone(), call: call.clone(), waiting };
+        *self.parking.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
+        self.parking.filled.notify_one();
+        // The guest ends here: whoever runs the attempt drops it.
+        std::future::pending().await
+    }
+
+    fn waiting(&self, call: Call) -> Waiting {
+        let door = self.door.clone();
+        Box::pin(async move {
+            let Call::ClockSleep { duration_ms } = call else { return door.wait(&call).await };
+            tokio::time::sleep(Duration::from_millis(duration_ms)).await;
+            Ok(Value::Null)
+        })
+    }
+
+    /// Returns when the guest is to be parked.
+    pub(crate) async fn parked(&self) {
+        self.parking.filled.notified().await;
+    }
+
+    /// Wait on for the guest that was dropped, then get ready for the one that replays it.
+    pub(crate) async fn wait_parked(&mut self) -> Result<(), Failure> {
+        let parking = self.parking.parked.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(Parked { id, call, waiting }) = parking.take() else { return Ok(()) };
+        let result = self.unless_stopped(call.function(), waiting).await;
+        // What it was answered is what the replay is answered.
+        let _ = self.answered(id, call, result).await;
+        let (reply, recorded) = oneshot::channel();
+        self.send(Message::ReplayAsked { of: self.of.clone(), reply }).await?;
+        let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
+        self.recorded = recorded.await.map_err(gone)?;
+        self.calls_made = AtomicU32::new(0);
+        self.last_at = AtomicU64::new(self.started_at.0);
+        Ok(())
     }
 
     async fn unless_stopped<T>(
@@ -384,6 +444,3 @@ impl HostPort for LookPort {
 
     fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
 }
-
-/// Shared so that the guest's task and the attempt's end can look at the same divergence.
-pub(crate) type SharedPort = Arc<AttemptPort>;

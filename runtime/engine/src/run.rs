@@ -54,10 +54,8 @@ pub async fn run(
 ) -> Result<Ended, RunError> {
     let job = Arc::new(Job::prepare(deps, request).await?);
     let pinned = job.pin(deps, request).await?;
-    for (name, loaded) in &job.plugins {
-        if let Some(digest) = pinned.plugins.get(name) {
-            deps.store.put_blob(digest, &loaded.bytes).await?;
-        }
+    for loaded in job.plugins.values() {
+        deps.store.put_blob(loaded.plugin.digest(), loaded.plugin.bytes()).await?;
     }
     let at = Clock::start().now();
     let (id, lease) = deps.store.create(pinned.clone(), at, &deps.runner).await?;

@@ -3,6 +3,7 @@
 use crate::StoreError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 
@@ -158,6 +159,9 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// How long a request may go unnoticed by a runner that is not busy.
+pub const NOTICED_MS_MAX: u64 = 200;
+
 /// A store of journals, logs, locks, requests and plugins' bytes.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -213,6 +217,17 @@ pub trait Store: Send + Sync {
 
     /// What was asked for and is not an event yet, oldest first.
     async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
+
+    /// Returns what was asked for as soon as something is: within [`NOTICED_MS_MAX`].
+    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        loop {
+            let requests = self.requests(lease).await?;
+            if !requests.is_empty() {
+                return Ok(requests);
+            }
+            tokio::time::sleep(Duration::from_millis(NOTICED_MS_MAX)).await;
+        }
+    }
 
     /// Keep a plugin's bytes under their digest (R14).
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError>;

@@ -170,6 +170,27 @@ async fn a_cancel_and_the_commit_point_know_of_each_other(store: &dyn Store) {
     assert!(matches!(nobody, Err(StoreError::NotFound(_))));
 }
 
+async fn a_runner_hears_of_the_requests_for_its_operation(store: &dyn Store) {
+    let cancel = || Request::Cancel { actor: "ann".into(), reason: None };
+    let ((_, first), (id, second)) = (created(store).await, created(store).await);
+    let (mut others, mut own) = (store.until_requested(&first), store.until_requested(&second));
+    tokio::select! {
+        biased;
+        _ = &mut others => panic!("nothing was asked"),
+        _ = &mut own => panic!("nothing was asked"),
+        () = tokio::time::sleep(std::time::Duration::from_millis(1)) => {}
+    }
+    store.request(id, cancel()).await.unwrap();
+    let asked = tokio::select! {
+        biased;
+        _ = others => panic!("another operation is meant"),
+        asked = own => asked,
+    };
+    assert_eq!(asked.unwrap(), vec![cancel()]);
+    // It is kept until it is an event.
+    assert_eq!(store.until_requested(&second).await.unwrap(), vec![cancel()]);
+}
+
 async fn an_incomplete_rollback_can_be_taken_up_or_accepted(store: &dyn Store) {
     let environment = EnvironmentName::from("again");
     let (id, lease) = created(store).await;
@@ -212,6 +233,7 @@ async fn all(store: &dyn Store) {
     locks_are_all_or_none_and_end_with_the_operation(store).await;
     locks_are_given_in_the_order_of_asking(store).await;
     a_cancel_and_the_commit_point_know_of_each_other(store).await;
+    a_runner_hears_of_the_requests_for_its_operation(store).await;
     an_incomplete_rollback_can_be_taken_up_or_accepted(store).await;
     logs_and_blobs_are_kept(store).await;
 }

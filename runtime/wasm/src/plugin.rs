@@ -23,6 +23,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 pub struct Plugin {
     name: String,
     digest: PluginDigest,
+    bytes: Arc<[u8]>,
     imports: BTreeSet<Interface>,
     pre: PluginPre<Guest>,
     shared: Arc<Shared>,
@@ -61,20 +62,33 @@ macro_rules! enter {
     }};
 }
 
+/// What a plugin was loaded from.
+pub(crate) struct Source {
+    /// For messages.
+    pub(crate) name: String,
+    pub(crate) digest: PluginDigest,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
 impl Plugin {
     pub(crate) fn new(
-        name: &str,
-        digest: PluginDigest,
+        source: Source,
         imports: BTreeSet<Interface>,
         pre: PluginPre<Guest>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { name: name.to_owned(), digest, imports, pre, shared, described: OnceCell::new() }
+        let Source { name, digest, bytes } = source;
+        Self { name, digest, bytes, imports, pre, shared, described: OnceCell::new() }
     }
 
     /// The sha-256 of the component's bytes.
     pub fn digest(&self) -> &PluginDigest {
         &self.digest
+    }
+
+    /// The component's bytes, for whoever pins it.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
     }
 
     /// The interfaces it imports: the capabilities it asks for.

@@ -6,7 +6,7 @@ use crate::fault::PluginError;
 use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::load;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Source};
 use crate::wasi;
 use crate::watch::EPOCH_TICK;
 use sha2::{Digest, Sha256};
@@ -93,8 +93,14 @@ impl Runtime {
         let imports = load::verify(engine, name, &component)?;
         let pre = load::link(&self.linker, name, &component)?;
         let shared = self.shared.clone();
-        let plugin = Arc::new(Plugin::new(name, digest.clone(), imports, pre, shared));
+        let source = Source { name: name.to_owned(), digest: digest.clone(), bytes: bytes.into() };
+        let plugin = Arc::new(Plugin::new(source, imports, pre, shared));
         Ok(self.loaded().entry(digest).or_insert(plugin).clone())
+    }
+
+    /// The plugin with these bytes, if it was loaded before.
+    pub fn known(&self, digest: &PluginDigest) -> Option<Arc<Plugin>> {
+        self.loaded().get(digest).cloned()
     }
 
     /// How many plugins had to be compiled so far, because the cache did not have them.

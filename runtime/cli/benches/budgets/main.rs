@@ -108,13 +108,18 @@ async fn recovery() {
     let took_ms = long.resume_all().await.as_secs_f64() * 1000.0;
     let what = format!("recovery of an operation with {events} events");
     line(&what, format!("{took_ms:.0} ms"), "-", true);
-    // As many as guests may live at once; a waiting one still holds its guest.
+    const WAITING: u64 = 10_000;
+    let crowd = recovery::Waiting::new();
+    let waited = crowd.start(WAITING, 1).await;
+    let text = format!("{:.0} KiB", waited.each_kib);
+    let what = format!("memory of one of {WAITING} waiting operations");
+    line(&what, text, "≤ 100 KiB", waited.each_kib <= 100.0);
+    let text = format!("{:.0} % of a processor", waited.busy * 100.0);
+    line("  all of them while they wait", text, "-", true);
+    drop(crowd);
     const MANY: u64 = 1_000;
     let many = recovery::Waiting::new();
-    let each_kib = many.start(MANY, 1).await.each_kib;
-    let text = format!("{each_kib:.0} KiB");
-    let what = format!("memory of one of {MANY} waiting operations");
-    line(&what, text, "≤ 100 KiB (10,000)", each_kib <= 100.0);
+    many.start(MANY, 1).await;
     let took_ms = many.resume_all().await.as_secs_f64() * 1000.0;
     let what = format!("{MANY} unfinished operations resumed at once");
     line(&what, format!("{took_ms:.0} ms"), "-", true);

@@ -68,6 +68,8 @@ pub struct Waiting {
 pub struct Waited {
     pub events: u64,
     pub each_kib: f64,
+    /// The part of one processor that all of them take while they wait.
+    pub busy: f64,
 }
 
 impl Waiting {
@@ -93,14 +95,17 @@ impl Waiting {
             })
             .collect();
         self.watch.until(|watch| watch.waiting.load(Ordering::SeqCst), operations).await;
-        // What is on its way into the journal gets there.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // What is on its way into the journal gets there, and guests that wait are parked.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (cpu, idle) = (cpu_ms(), Duration::from_secs(1));
+        tokio::time::sleep(idle).await;
+        let busy = (cpu_ms() - cpu) / idle.as_millis() as f64;
         let each_kib = (resident_kib() - before_kib) / operations as f64;
         control.leave();
         for task in tasks {
             task.await.expect("no panic");
         }
-        Waited { events: self.watch.events.load(Ordering::SeqCst), each_kib }
+        Waited { events: self.watch.events.load(Ordering::SeqCst), each_kib, busy }
     }
 
     /// Resume all of them at once; how long until the last one goes on.
@@ -139,6 +144,15 @@ fn waiting_manifest(steps: u32) -> String {
         "[[steps]]\nid = \"wait\"\nuses = \"core/sleep\"\nwith = { duration = \"20h\" }\n",
     );
     text
+}
+
+/// What this process has computed so far, in milliseconds (proc(5), `stat`: 14 utime, 15 stime, in
+/// hundredths of a second).
+fn cpu_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }
 
 /// What this process has in memory (proc(5), `VmRSS`).

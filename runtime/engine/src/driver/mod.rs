@@ -16,7 +16,7 @@ use crate::deps::{Control, Deps, Wish};
 use crate::door::Way;
 use crate::error::RunError;
 use crate::job::Job;
-use crate::port::{AttemptPort, Recorded, answer_of, cancelled, recorded_calls};
+use crate::port::{AttemptPort, Parking, Recorded, answer_of, cancelled, recorded_calls};
 use crate::preflight;
 use crate::tasks::Logs;
 use crate::verify;
@@ -45,8 +45,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long answers of reads and waits may stay in memory only (R1).
 const PENDING_MS_MAX: u64 = 100;
-/// How often other processes' requests are looked for; a cancel is noticed in a quarter second.
-const REQUESTS_EVERY_MS: u64 = 200;
 /// More tasks than this wait with what they have to say until the driver has caught up (R15).
 const QUEUE_MAX: usize = 256;
 
@@ -75,6 +73,11 @@ pub(crate) enum Message {
         id: CallId,
         reply: oneshot::Sender<Reply>,
     },
+    /// A guest is about to run again from its attempt's beginning.
+    ReplayAsked {
+        of: AttemptId,
+        reply: oneshot::Sender<Vec<Recorded>>,
+    },
     EffectEnded {
         id: CallId,
         outcome: EffectOutcome,
@@ -101,6 +104,8 @@ pub(crate) enum Message {
     Leave,
 }
 
+type Requested = Pin<Box<dyn Future<Output = Result<Vec<Asked>, StoreError>> + Send>>;
+
 struct InFlight {
     reply: Option<oneshot::Sender<Reply>>,
     cancel: CancellationToken,
@@ -117,7 +122,8 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<Message>,
     outbox: mpsc::Sender<Message>,
     wishes: watch::Receiver<Wish>,
-    next_request_look: Instant,
+    /// The next request of another process; after one there is none that would matter.
+    requested: Requested,
     pending: Vec<Record>,
     pending_since: Option<Instant>,
     /// Whether more than reads and waits is pending.
@@ -145,6 +151,8 @@ impl Driver {
         let (outbox, inbox) = mpsc::channel(QUEUE_MAX);
         let durable = state.last_seq;
         let machine = Machine::new(Arc::clone(&job.plan), state, lease.operation, lease.epoch);
+        let (store, asked_of) = (Arc::clone(&deps.store), lease.clone());
+        let requested = Box::pin(async move { store.until_requested(&asked_of).await });
         Self {
             deps,
             job,
@@ -155,7 +163,7 @@ impl Driver {
             inbox,
             outbox,
             wishes: control.subscribe(),
-            next_request_look: Instant::now(),
+            requested,
             pending: vec![],
             pending_since: None,
             pending_urgent: false,
@@ -225,6 +233,10 @@ impl Driver {
                         return Ok(Message::Requested(vec![Asked::Cancel { actor, reason }]));
                     }
                 }
+                asked = &mut self.requested => {
+                    self.requested = Box::pin(std::future::pending());
+                    return asked.map(Message::Requested).map_err(|error| self.left_by(error));
+                }
                 written = written(&mut self.flush) => return Ok(Message::Flushed(written)),
                 Some(message) = self.inbox.recv() => return Ok(message),
                 Some(Err(panic)) = self.tasks.join_next() => {
@@ -232,15 +244,6 @@ impl Driver {
                 }
                 () = tokio::time::sleep_until(flush) => return Ok(Message::FlushDue),
                 () = tokio::time::sleep_until(wake) => return Ok(Message::Tick),
-                () = tokio::time::sleep_until(self.next_request_look) => {
-                    let now = Instant::now();
-                    self.next_request_look = now + Duration::from_millis(REQUESTS_EVERY_MS);
-                    let asked = self.deps.store.requests(&self.lease).await;
-                    let asked = asked.map_err(|error| self.left_by(error))?;
-                    if !asked.is_empty() {
-                        return Ok(Message::Requested(asked));
-                    }
-                }
             }
         }
     }
@@ -266,6 +269,12 @@ impl Driver {
             }
             Message::EffectTakenUp { id, reply } => {
                 self.on_effect_taken_up(&id, reply);
+                Ok(())
+            }
+            Message::ReplayAsked { of, reply } => {
+                let (recorded, _) = self.recorded_of(&of);
+                // The attempt's task is gone only with the driver.
+                let _ = reply.send(recorded);
                 Ok(())
             }
             Message::EffectEnded { id, outcome, changes } => {
@@ -342,7 +351,7 @@ impl Driver {
     fn start_attempt(&mut self, order: AttemptOrder) {
         let stop = StopSignal::new();
         self.attempts.insert(order.of.clone(), stop.clone());
-        let port = Arc::new(self.port(&order, stop));
+        let port = self.port(&order, stop);
         let (job, outbox) = (Arc::clone(&self.job), self.outbox.clone());
         self.tasks.spawn(async move {
             let of = order.of.clone();
@@ -353,15 +362,7 @@ impl Driver {
 
     fn port(&self, order: &AttemptOrder, stop: StopSignal) -> AttemptPort {
         let state = self.machine.state();
-        let (mut recorded, mut started_at): (Vec<Recorded>, _) = (vec![], self.clock.now());
-        let step = state.steps.get(&order.of.step);
-        let open = step.and_then(|step| step.open.as_ref());
-        if let (Some(step), Some(open)) = (step, open)
-            && open.id == order.of
-        {
-            recorded = recorded_calls(step, open);
-            started_at = open.started_at;
-        }
+        let (recorded, started_at) = self.recorded_of(&order.of);
         let past = order.past.clone();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let without_inverse =
@@ -387,8 +388,20 @@ impl Driver {
             past,
             recorded,
             calls_made: AtomicU32::new(0),
+            started_at,
+            parking: Parking::default(),
             last_at: AtomicU64::new(started_at.0),
             diverged: Mutex::new(None),
+        }
+    }
+
+    /// What is on record of an attempt that is open, and when it began.
+    fn recorded_of(&self, of: &AttemptId) -> (Vec<Recorded>, UnixMs) {
+        let step = self.machine.state().steps.get(&of.step);
+        let open = step.and_then(|step| Some((step, step.open.as_ref()?)));
+        match open {
+            Some((step, open)) if open.id == *of => (recorded_calls(step, open), open.started_at),
+            _ => (vec![], self.clock.now()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! Reads have a connection of their own and see what was committed last.
 
 mod alive;
+mod asked;
 mod leases;
 mod lines;
 mod schema;
@@ -11,6 +12,7 @@ mod writer;
 
 use crate::*;
 use alive::Alive;
+use asked::Asked;
 use async_trait::async_trait;
 use leases::Leases;
 use lines::Wanted;
@@ -35,9 +37,10 @@ const TERMS: LeaseTerms =
 /// A store in a SQLite file.
 pub struct Sqlite {
     id: StoreId,
-    reader: Mutex<Connection>,
+    reader: Arc<Mutex<Connection>>,
     writer: Arc<Writer>,
     leases: Arc<Leases>,
+    asked: Asked,
 }
 
 impl Sqlite {
@@ -62,7 +65,9 @@ impl Sqlite {
         let writer = Arc::new(Writer::start(writer));
         let leases = Leases::new(terms, Alive::new(dir));
         Leases::keep_renewing(&leases, &writer);
-        Ok(Self { id, reader: Mutex::new(reader), writer, leases })
+        let reader = Arc::new(Mutex::new(reader));
+        let asked = Asked::keep_looking(&reader);
+        Ok(Self { id, reader, writer, leases, asked })
     }
 
     /// Show that the runner lives, before it gets its first lease.
@@ -343,6 +348,19 @@ impl Store for Sqlite {
         let id = lease.operation.0 as i64;
         let rows = statement.query_map([id], |row| row.get::<_, String>(0))?;
         rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
+    }
+
+    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        let mut looks = self.asked.subscribe();
+        loop {
+            // The looking ends with the store, which is here.
+            let _ = looks.wait_for(|look| look.may_concern(lease.operation)).await;
+            let requests = self.requests(lease).await?;
+            if !requests.is_empty() {
+                return Ok(requests);
+            }
+            let _ = looks.changed().await;
+        }
     }
 
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
