@@ -4,6 +4,7 @@
 //! `local`, which is simulated. A mistake in the file is shown with its place.
 
 use crate::args::Global;
+use crate::environments::{self, Environment};
 use crate::error::CliError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,20 +14,15 @@ use stepback_wasm::{Grants, Interface};
 
 const FILE: &str = "stepback.toml";
 const STATE: &str = ".stepback";
+/// What `local` is where nobody says otherwise.
+const DEMO: Environment = Environment::Simulated { world: None };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Authored {
     state: Option<PathBuf>,
-    environments: BTreeMap<String, AuthoredEnvironment>,
+    environments: BTreeMap<String, environments::Authored>,
     plugins: BTreeMap<String, AuthoredPlugin>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AuthoredEnvironment {
-    provider: toml::Spanned<String>,
-    world: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,8 +44,7 @@ pub struct PluginConfig {
 #[derive(Debug)]
 pub struct Config {
     pub state: PathBuf,
-    /// The world file of each simulated environment; `None` is the demo world.
-    pub environments: BTreeMap<String, Option<PathBuf>>,
+    pub environments: BTreeMap<String, Environment>,
     pub plugins: BTreeMap<String, PluginConfig>,
 }
 
@@ -68,23 +63,19 @@ impl Config {
                 plugins: BTreeMap::new(),
             },
         };
-        config.environments.entry("local".to_owned()).or_insert(None);
+        config.environments.entry("local".to_owned()).or_insert(DEMO);
         if let Some(state) = &global.state {
             config.state = state.clone();
         }
         Ok(config)
     }
 
-    /// The world file of an environment.
-    pub fn world(&self, environment: &str) -> Result<Option<&Path>, CliError> {
-        match self.environments.get(environment) {
-            Some(world) => Ok(world.as_deref()),
-            None => {
-                let names = self.environments.keys().map(String::as_str);
-                let help = suggest(environment, names);
-                Err(CliError::usage(format!("there is no environment `{environment}`"), help))
-            }
-        }
+    /// The environment of this name.
+    pub fn environment(&self, name: &str) -> Result<&Environment, CliError> {
+        self.environments.get(name).ok_or_else(|| {
+            let help = suggest(name, self.environments.keys().map(String::as_str));
+            CliError::usage(format!("there is no environment `{name}`"), help)
+        })
     }
 }
 
@@ -112,32 +103,16 @@ fn read(path: &Path) -> Result<Config, CliError> {
     })?;
     let base = path.parent().unwrap_or(Path::new("."));
     let mut found = vec![];
-    let environments = environments(&authored, base, &mut found);
+    let checked = |(name, environment): (&String, &environments::Authored)| {
+        (name.clone(), environment.check(base, &mut found))
+    };
+    let environments = authored.environments.iter().map(checked).collect();
     let plugins = plugins(authored.plugins, base, &mut found);
     if !found.is_empty() {
         return Err(fail(found));
     }
     let state = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
     Ok(Config { state, environments, plugins })
-}
-
-fn environments(
-    authored: &Authored,
-    base: &Path,
-    found: &mut Vec<Diagnostic>,
-) -> BTreeMap<String, Option<PathBuf>> {
-    let mut environments = BTreeMap::new();
-    for (name, environment) in &authored.environments {
-        let provider = environment.provider.get_ref();
-        if provider != "simulated" {
-            let message = format!("there is no provider `{provider}`");
-            let help = suggest(provider, ["simulated"]);
-            found.push(Diagnostic::at(environment.provider.span(), message).help(help));
-        }
-        let world = environment.world.as_ref().map(|world| base.join(world));
-        environments.insert(name.clone(), world);
-    }
-    environments
 }
 
 fn plugins(

@@ -2,14 +2,20 @@
 
 use crate::config::Config;
 use crate::crash::CrashingStore;
+use crate::environments::{DockerConfig, Environment, Instance};
 use crate::error::CliError;
 use crate::plugins::Plugins;
 use crate::secrets::References;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use stepback_engine::{Deps, Limits, Reporter};
+use stepback_engine::{Deps, Limits, Reporter, SecretSource};
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
+use stepback_provider::docker::{Credentials, Docker, DockerSettings, Registry};
+use stepback_provider::faulty::Faulty;
+use stepback_provider::joined::Joined;
+use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
 use stepback_provider::simulated::Simulated;
 use stepback_provider::simulated::faults::Faults;
 use stepback_wasm::{Runtime, RuntimeConfig};
@@ -47,20 +53,79 @@ fn cache_dir(config: &Config) -> PathBuf {
 /// The environment's provider, with the faults asked for.
 pub fn provider(
     config: &Config,
-    environment: &str,
+    name: &str,
     faults: Faults,
 ) -> Result<Arc<dyn Provider>, CliError> {
-    let world = config.world(environment)?;
+    match config.environment(name)? {
+        Environment::Simulated { world } => simulated(config, name, world.as_deref(), faults),
+        Environment::Onebox { root, instances, docker } => {
+            let real = onebox(root, instances, docker)?;
+            Ok(Arc::new(Faulty::new(real, faults)))
+        }
+    }
+}
+
+fn simulated(
+    config: &Config,
+    name: &str,
+    world: Option<&Path>,
+    faults: Faults,
+) -> Result<Arc<dyn Provider>, CliError> {
     let seed = match world {
         None => DEMO_WORLD.to_owned(),
         Some(path) => read_world(path)?,
     };
-    let dir = world_dir(config, environment);
-    let opened = Simulated::open(&dir, &seed, faults);
+    let opened = Simulated::open(&world_dir(config, name), &seed, faults);
     let opened = opened.map_err(|failure| {
         CliError::usage(failure.message, "mend the world file, or take another `--state`")
     })?;
     Ok(Arc::new(opened))
+}
+
+fn onebox(
+    root: &Path,
+    instances: &BTreeMap<String, Instance>,
+    docker: &DockerConfig,
+) -> Result<Arc<dyn Provider>, CliError> {
+    let instance = |(id, instance): (&String, &Instance)| {
+        let Instance { docker, zone } = instance.clone();
+        (id.clone(), OneboxInstance { docker, zone })
+    };
+    let instances = instances.iter().map(instance).collect();
+    let config = OneboxConfig { root: root.to_owned(), instances };
+    let cloud = Onebox::open(&config).map_err(|failure| {
+        let help = "a onebox needs root's rights on Linux, and a `root` directory it can write";
+        CliError::usage(failure.message, help)
+    })?;
+    let hosts = Arc::new(OneboxHosts::new(config));
+    let docker = Docker::new(hosts, docker_settings(docker)?);
+    Ok(Arc::new(Joined::new(Arc::new(cloud), Arc::new(docker))))
+}
+
+fn docker_settings(config: &DockerConfig) -> Result<DockerSettings, CliError> {
+    let usual = DockerSettings::default();
+    let mut registries = BTreeMap::new();
+    for (name, registry) in &config.registries {
+        let credentials = match &registry.login {
+            None => None,
+            Some((username, reference)) => {
+                let password = References.resolve(reference).map_err(|why| {
+                    let message = format!("the password of the registry `{name}`: {why}");
+                    CliError::usage(message, "give it, and run this again")
+                })?;
+                Some(Credentials { username: username.clone(), password })
+            }
+        };
+        let mirrors = registry.mirrors.clone();
+        registries.insert(name.clone(), Registry { mirrors, credentials });
+    }
+    Ok(DockerSettings {
+        helper_image: config.helper_image.clone(),
+        stays_up_ms: config.stays_up_ms.unwrap_or(usual.stays_up_ms),
+        stall_ms: config.stall_ms.unwrap_or(usual.stall_ms),
+        registries,
+        ..usual
+    })
 }
 
 /// What `--inject` asks for.

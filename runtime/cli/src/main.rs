@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod crash;
 mod environment;
+mod environments;
 mod error;
 mod output;
 mod plugins;

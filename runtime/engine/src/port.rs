@@ -275,6 +275,7 @@ impl AttemptPort {
             epoch: Epoch(u64::MAX),
             undo: self.of.direction == Direction::Undo,
             cancel: tokio_util::sync::CancellationToken::new(),
+            notes: stepback_provider::Notes::default(),
         };
         let _ = self.door.provider.perform(&effect.call, &context).await;
     }

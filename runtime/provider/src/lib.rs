@@ -4,7 +4,15 @@
 //! guesses an outcome, and tells three things apart: done, refused (proof that nothing happened)
 //! and unknown. It knows nothing of journals, plans or guests.
 
+pub mod docker;
+pub mod faulty;
+pub mod joined;
+pub mod onebox;
 pub mod simulated;
+
+mod notes;
+
+pub use notes::{Note, Notes};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -24,6 +32,8 @@ pub struct EffectContext {
     pub undo: bool,
     /// Ends an interruptible effect (a pull) early; its outcome is then settled by looking.
     pub cancel: CancellationToken,
+    /// What it has to say meanwhile.
+    pub notes: Notes,
 }
 
 /// What asking the world told of an effect whose answer was lost (R3).

@@ -6,7 +6,7 @@ use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 use stepback_provider::simulated::{Simulated, faults::Faults};
-use stepback_provider::{EffectContext, Provider, Settled};
+use stepback_provider::{EffectContext, Notes, Provider, Settled};
 use tokio_util::sync::CancellationToken;
 
 const DEMO: &str = include_str!("../../../operations/demo-world.toml");
@@ -33,6 +33,7 @@ impl Bench {
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),
+            notes: Notes::default(),
         }
     }
 

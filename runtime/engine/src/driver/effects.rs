@@ -1,6 +1,7 @@
 //! Effects: allowed or not, made in tasks that no guest can drop, settled before anyone hears.
 
 use super::*;
+use stepback_provider::{Note, Notes};
 
 impl Driver {
     pub(super) fn on_effect_asked(
@@ -88,7 +89,21 @@ impl Driver {
             epoch: self.lease.epoch,
             undo: effect.id.of.direction == Direction::Undo,
             cancel: CancellationToken::new(),
+            notes: self.notes(&effect.id.of.step),
         }
+    }
+
+    /// What a provider says while it makes an effect, in the log of the effect's step.
+    fn notes(&self, step: &StepKey) -> Notes {
+        let (logs, clock, step) = (self.logs.clone(), self.clock, step.clone());
+        let secrets = Arc::clone(&self.job.door.secrets);
+        Notes::new(move |note| match note {
+            Note::Info(text) => logs.line(clock.now(), &step, "info", secrets.redact_text(text)),
+            Note::Warn(text) => logs.line(clock.now(), &step, "warn", secrets.redact_text(text)),
+            Note::Progress { text, done, total } => {
+                logs.progress(&step, &secrets.redact_text(text), done, total);
+            }
+        })
     }
 
     /// What was kept only to settle this effect by may go: its outcome is durable.

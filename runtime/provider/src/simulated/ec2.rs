@@ -11,7 +11,7 @@ use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, 
 
 type Answer = Result<Value, Failure>;
 
-pub(super) fn refused(code: &str, message: String) -> Failure {
+pub(crate) fn refused(code: &str, message: String) -> Failure {
     Failure::new(FailureClass::Refused, message).with_code(code)
 }
 
@@ -25,7 +25,7 @@ fn volume_mut<'a>(world: &'a mut World, id: &VolumeId) -> Result<&'a mut Volume,
     found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
 }
 
-pub(super) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -> Answer {
+pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -> Answer {
     match call {
         Call::Ec2RunInstance { instance_type, zone, tags, .. } => {
             Ok(run_instance(world, instance_type, zone, tags, token))

@@ -6,10 +6,10 @@
 //! all above it meets them as it would meet the real ones.
 
 mod docker;
-mod ec2;
+pub(crate) mod ec2;
 pub mod faults;
-mod read;
-mod settle;
+pub(crate) mod read;
+pub(crate) mod settle;
 pub mod world;
 
 use crate::{EffectContext, Provider, Settled};
@@ -136,7 +136,8 @@ impl Simulated {
         write().map_err(|error| io_failure("written", &path, &error))
     }
 
-    fn change<T>(
+    /// Change the world, or leave it as it is.
+    pub(crate) fn change<T>(
         &self,
         change: impl FnOnce(&mut World) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -199,17 +200,17 @@ fn parse(seed: &str) -> Result<World, Failure> {
     })
 }
 
-fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-fn refused(call: &Call) -> Failure {
+pub(crate) fn refused(call: &Call) -> Failure {
     let message = format!("{} was refused (injected fault)", call.function());
     Failure::new(FailureClass::Refused, message).with_code("InjectedRefusal")
 }
 
-fn transient(call: &Call) -> Failure {
+pub(crate) fn transient(call: &Call) -> Failure {
     let message = format!("{}: try again (injected fault)", call.function());
     Failure::new(FailureClass::Transient, message).with_code("RequestLimitExceeded")
 }

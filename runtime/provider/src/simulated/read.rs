@@ -11,7 +11,7 @@ pub(super) fn missing(code: &str, what: &str) -> Failure {
 }
 
 /// A call that this provider is asked for by mistake.
-pub(super) fn misplaced(call: &Call) -> Failure {
+pub(crate) fn misplaced(call: &Call) -> Failure {
     let message = format!("{} is not a call for the provider", call.function());
     Failure::new(FailureClass::Internal, message)
 }
@@ -96,7 +96,7 @@ fn carries(tags: &Tags, wanted: &Tags) -> bool {
     wanted.iter().all(|(key, value)| tags.get(key) == Some(value))
 }
 
-pub(super) fn answer(world: &World, call: &Call) -> Result<Value, Failure> {
+pub(crate) fn answer(world: &World, call: &Call) -> Result<Value, Failure> {
     match call {
         Call::Ec2Describe { instance: id } => {
             instance(world, id.as_str()).map(|found| instance_json(id.as_str(), found))
@@ -168,7 +168,7 @@ fn file_system(world: &World, host: &str, id: &VolumeId) -> Result<Value, Failur
 }
 
 /// How long a wait may take.
-pub(super) fn timeout_ms(call: &Call) -> u64 {
+pub(crate) fn timeout_ms(call: &Call) -> u64 {
     match call {
         Call::Ec2WaitState { timeout_ms, .. }
         | Call::EbsWaitVolume { timeout_ms, .. }
@@ -181,7 +181,7 @@ pub(super) fn timeout_ms(call: &Call) -> u64 {
 }
 
 /// The wait's answer, if what it waits for is so by now.
-pub(super) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
+pub(crate) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
     match call {
         Call::Ec2WaitState { instance: id, state, .. } => {
             let found = instance(world, id.as_str())?;

@@ -17,7 +17,7 @@ pub(super) fn may_lag(call: &Call) -> bool {
 }
 
 /// Tell what became of the call by its settle mode.
-pub(super) fn settle(world: &mut World, call: &Call, token: &Token) -> Settled {
+pub(crate) fn settle(world: &mut World, call: &Call, token: &Token) -> Settled {
     let answer = match call.settle_mode() {
         Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp) => created(world, call, token),
         Some(SettleMode::DesiredState) => desired(world, call),

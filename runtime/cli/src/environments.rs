@@ -1,0 +1,229 @@
+//! The environments of `stepback.toml`: what each is, with every mistake at its place.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use stepback_core::diagnostic::{Diagnostic, suggest};
+use stepback_core::manifest::duration_ms;
+use stepback_provider::docker::Endpoint;
+use toml::Spanned;
+
+/// The providers there are.
+const PROVIDERS: [&str; 2] = ["simulated", "onebox"];
+
+/// An environment as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authored {
+    provider: Spanned<String>,
+    world: Option<Spanned<PathBuf>>,
+    root: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    instances: BTreeMap<String, Spanned<AuthoredInstance>>,
+    docker: Option<Spanned<AuthoredDocker>>,
+    #[serde(default)]
+    registries: BTreeMap<String, Spanned<AuthoredRegistry>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthoredInstance {
+    docker: Spanned<String>,
+    zone: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuthoredDocker {
+    helper_image: Option<String>,
+    stays_up: Option<Spanned<String>>,
+    stall: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuthoredRegistry {
+    mirrors: Vec<Spanned<String>>,
+    username: Option<Spanned<String>>,
+    password: Option<Spanned<String>>,
+}
+
+/// An environment, checked.
+#[derive(Clone, Debug)]
+pub enum Environment {
+    /// The world file it begins as; `None` is the demo world.
+    Simulated {
+        world: Option<PathBuf>,
+    },
+    Onebox {
+        root: PathBuf,
+        instances: BTreeMap<String, Instance>,
+        docker: DockerConfig,
+    },
+}
+
+/// An instance of a onebox.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub docker: Endpoint,
+    pub zone: Option<String>,
+}
+
+/// How Docker Engines are used.
+#[derive(Clone, Debug, Default)]
+pub struct DockerConfig {
+    pub helper_image: Option<String>,
+    pub stays_up_ms: Option<u64>,
+    pub stall_ms: Option<u64>,
+    pub registries: BTreeMap<String, RegistryConfig>,
+}
+
+/// How a registry is used.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryConfig {
+    pub mirrors: Vec<String>,
+    /// A user name, and a reference to the password.
+    pub login: Option<(String, String)>,
+}
+
+impl Environment {
+    /// What it is called in `env list`.
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Simulated { .. } => "simulated",
+            Self::Onebox { .. } => "onebox",
+        }
+    }
+}
+
+impl Authored {
+    /// Check it; `base` is where relative paths start.
+    pub fn check(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
+        match self.provider.get_ref().as_str() {
+            "onebox" => self.onebox(base, found),
+            "simulated" => self.simulated(base, found),
+            other => {
+                let message = format!("there is no provider `{other}`");
+                let help = suggest(other, PROVIDERS);
+                found.push(Diagnostic::at(self.provider.span(), message).help(help));
+                self.simulated(base, &mut vec![])
+            }
+        }
+    }
+
+    fn simulated(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
+        let misplaced = [
+            self.root.as_ref().map(|root| ("root", root.span())),
+            self.docker.as_ref().map(|docker| ("docker", docker.span())),
+            self.instances.values().next().map(|one| ("instances", one.span())),
+            self.registries.values().next().map(|one| ("registries", one.span())),
+        ];
+        refuse(&misplaced, "simulated", "its engines and registries are in its world file", found);
+        let world = self.world.as_ref().map(|world| base.join(world.get_ref()));
+        Environment::Simulated { world }
+    }
+
+    fn onebox(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
+        let world = self.world.as_ref().map(|world| ("world", world.span()));
+        refuse(&[world], "onebox", "it has a `root` directory instead", found);
+        let at = self.provider.span();
+        let root = self.root.as_ref().map(|root| base.join(root.get_ref()));
+        if root.is_none() {
+            let help = "such as `root = \"/srv/stepback\"`: volumes and snapshots are kept there";
+            let message = "a onebox needs `root`";
+            found.push(Diagnostic::at(at.clone(), message).help(help));
+        }
+        if self.instances.is_empty() {
+            let help = "such as `instances.i-a = { docker = \"unix:///run/docker.sock\" }`";
+            let message = "a onebox needs `instances`: Docker Engines of this machine";
+            found.push(Diagnostic::at(at, message).help(help));
+        }
+        let mut instances = BTreeMap::new();
+        for (id, instance) in &self.instances {
+            let instance = instance.get_ref();
+            match Endpoint::parse(instance.docker.get_ref()) {
+                Ok(docker) => {
+                    let zone = instance.zone.clone();
+                    instances.insert(id.clone(), Instance { docker, zone });
+                }
+                Err(why) => found.push(Diagnostic::at(instance.docker.span(), why)),
+            }
+        }
+        let docker = self.docker_config(found);
+        Environment::Onebox { root: root.unwrap_or_default(), instances, docker }
+    }
+
+    fn docker_config(&self, found: &mut Vec<Diagnostic>) -> DockerConfig {
+        let nothing = AuthoredDocker::default();
+        let docker = self.docker.as_ref().map_or(&nothing, Spanned::get_ref);
+        let registries = &self.registries;
+        DockerConfig {
+            helper_image: docker.helper_image.clone(),
+            stays_up_ms: duration(docker.stays_up.as_ref(), found),
+            stall_ms: duration(docker.stall.as_ref(), found),
+            registries: registries
+                .iter()
+                .map(|(name, registry)| (name.clone(), registry.get_ref().check(found)))
+                .collect(),
+        }
+    }
+}
+
+impl AuthoredRegistry {
+    fn check(&self, found: &mut Vec<Diagnostic>) -> RegistryConfig {
+        for mirror in &self.mirrors {
+            if mirror.get_ref().contains("://") {
+                let message = format!("`{}` is not a registry's name", mirror.get_ref());
+                let help = "write it as in an image's name: `mirror.example.com:5000`";
+                found.push(Diagnostic::at(mirror.span(), message).help(help));
+            }
+        }
+        let login = match (&self.username, &self.password) {
+            (Some(username), Some(password)) => {
+                Some((username.get_ref().clone(), reference(password, found)))
+            }
+            (Some(alone), None) | (None, Some(alone)) => {
+                let message = "`username` and `password` go together";
+                found.push(Diagnostic::at(alone.span(), message));
+                None
+            }
+            (None, None) => None,
+        };
+        let mirrors = self.mirrors.iter().map(|mirror| mirror.get_ref().clone()).collect();
+        RegistryConfig { mirrors, login }
+    }
+}
+
+/// A secret in the file itself would be read by everybody who reads the file.
+fn reference(secret: &Spanned<String>, found: &mut Vec<Diagnostic>) -> String {
+    let text = secret.get_ref();
+    if !text.starts_with("env:") && !text.starts_with("file:") {
+        let message = "a password is given by reference";
+        let help = "write `env:NAME` or `file:PATH`";
+        found.push(Diagnostic::at(secret.span(), message).help(help));
+    }
+    text.clone()
+}
+
+fn duration(text: Option<&Spanned<String>>, found: &mut Vec<Diagnostic>) -> Option<u64> {
+    let text = text?;
+    let read = duration_ms(text.get_ref());
+    if read.is_none() {
+        let message = format!("`{}` is not a duration", text.get_ref());
+        found.push(Diagnostic::at(text.span(), message).help("such as `500ms`, `30s` or `5m`"));
+    }
+    read
+}
+
+fn refuse(
+    misplaced: &[Option<(&str, Range<usize>)>],
+    provider: &str,
+    help: &str,
+    found: &mut Vec<Diagnostic>,
+) {
+    for (name, span) in misplaced.iter().flatten() {
+        let message = format!("`{name}` is not for the provider `{provider}`");
+        found.push(Diagnostic::at(span.clone(), message).help(help));
+    }
+}

@@ -1,0 +1,189 @@
+//! Where an engine listens, and the connection to it.
+
+use super::errors::{Answer, told};
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
+use std::fmt;
+use std::path::PathBuf;
+use stepback_core::{Failure, FailureClass};
+
+/// How long an engine may take to answer, in seconds, where nothing else is said.
+const ANSWER_S_MAX: u64 = 120;
+/// Volume options of mounts as they are used here came with Docker 20.10 (Docker docs, *Engine API
+/// version history*).
+const API_OLDEST: (usize, usize) = (1, 41);
+
+/// Where an engine listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Unix(PathBuf),
+    /// `host:port`, with TLS where the settings have certificates.
+    Tcp(String),
+    /// `user@host[:port]`
+    Ssh(String),
+}
+
+impl Endpoint {
+    /// `unix:///path`, `tcp://host:port` or `ssh://user@host`, as in `DOCKER_HOST`.
+    ///
+    /// # Errors
+    /// Why it is none of these, as one sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        match scheme {
+            _ if rest.is_empty() => Err(format!("`{text}` names no place")),
+            "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
+            "unix" => Err(format!("`{text}`: the path of a socket starts with `/`")),
+            "tcp" if rest.contains(':') => Ok(Self::Tcp(rest.trim_end_matches('/').to_owned())),
+            "tcp" => Err(format!("`{text}` has no port; 2376 is usual with TLS")),
+            "ssh" => Ok(Self::Ssh(rest.trim_end_matches('/').to_owned())),
+            _ => Err(format!("`{text}` is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(at) => write!(f, "tcp://{at}"),
+            Self::Ssh(at) => write!(f, "ssh://{at}"),
+        }
+    }
+}
+
+/// The certificates for TLS with TCP endpoints (Docker docs, *Protect the Docker daemon socket*).
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// One engine, connected.
+#[derive(Clone)]
+pub(super) struct Engine {
+    /// The instance it runs on.
+    pub(super) host: String,
+    pub(super) endpoint: Endpoint,
+    /// Where the host shows devices.
+    pub(super) device_dir: String,
+    pub(super) client: Client,
+}
+
+impl Engine {
+    pub(super) async fn connect(
+        host: &str,
+        endpoint: Endpoint,
+        device_dir: String,
+        tls: Option<&Tls>,
+    ) -> Result<Self, Failure> {
+        let what = format!("the Docker Engine of {host} at {endpoint}");
+        let client = match (&endpoint, tls) {
+            (Endpoint::Unix(path), _) => {
+                let path = path.display().to_string();
+                Client::connect_with_unix(&path, ANSWER_S_MAX, API_DEFAULT_VERSION)
+            }
+            (Endpoint::Tcp(at), None) => {
+                Client::connect_with_http(at, ANSWER_S_MAX, API_DEFAULT_VERSION)
+            }
+            (Endpoint::Tcp(at), Some(Tls { ca, cert, key })) => {
+                let version = API_DEFAULT_VERSION;
+                Client::connect_with_ssl(at, key, cert, ca, ANSWER_S_MAX, version)
+            }
+            (Endpoint::Ssh(at), _) => {
+                let at = format!("ssh://{at}");
+                Client::connect_with_ssh(&at, ANSWER_S_MAX, API_DEFAULT_VERSION, None)
+            }
+        };
+        let client = client.map_err(|error| told(error, &what).failure)?;
+        let client =
+            client.negotiate_version().await.map_err(|error| told(error, &what).failure)?;
+        let ClientVersion { major_version, minor_version } = client.client_version();
+        if (major_version, minor_version) < API_OLDEST {
+            let message = format!(
+                "{what} speaks API {major_version}.{minor_version}; Stepback needs {}.{} (Docker \
+                 20.10) or newer: upgrade it",
+                API_OLDEST.0, API_OLDEST.1
+            );
+            return Err(Failure::new(FailureClass::Precondition, message).with_code("api-too-old"));
+        }
+        Ok(Self { host: host.to_owned(), endpoint, device_dir, client })
+    }
+
+    /// What it says of itself.
+    pub(super) async fn version(&self) -> Result<String, Failure> {
+        let what = format!("the Docker Engine of {} at {}", self.host, self.endpoint);
+        let said = self.client.version().await.map_err(|error| told(error, &what).failure)?;
+        let version = said.version.unwrap_or_default();
+        let api = said.api_version.unwrap_or_default();
+        Ok(format!("Docker {version}, API {api}"))
+    }
+
+    /// The engine's own id, which it keeps for its life.
+    pub(super) async fn id(&self) -> Option<String> {
+        self.client.info().await.ok()?.id
+    }
+
+    pub(super) fn name_of(&self, kind: &str, name: &str) -> String {
+        format!("{kind} `{name}` on {}", self.host)
+    }
+
+    /// An option as the host understands it: devices are named as EC2 names them.
+    pub(super) fn to_host(&self, device: &str) -> String {
+        self.swap_dir(device, super::DEVICE_DIR, &self.device_dir)
+    }
+
+    pub(super) fn from_host(&self, device: &str) -> String {
+        self.swap_dir(device, &self.device_dir, super::DEVICE_DIR)
+    }
+
+    fn swap_dir(&self, device: &str, from: &str, to: &str) -> String {
+        match device.strip_prefix(from).and_then(|rest| rest.strip_prefix('/')) {
+            Some(name) => format!("{to}/{name}"),
+            None => device.to_owned(),
+        }
+    }
+
+    /// Where the host shows an EBS volume that is attached to it (Amazon EBS User Guide, *Amazon
+    /// EBS volumes and NVMe*).
+    pub(super) fn device_of(&self, volume: &str) -> String {
+        let id = volume.replace('-', "");
+        format!("{}/nvme-Amazon_Elastic_Block_Store_{id}", self.device_dir)
+    }
+
+    pub(super) async fn asked<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Answer<T> {
+        answer.await.map_err(|error| told(error, what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_as_docker_host_is() {
+        let table = [
+            ("unix:///run/docker.sock", Ok(Endpoint::Unix("/run/docker.sock".into()))),
+            ("tcp://10.0.1.11:2376", Ok(Endpoint::Tcp("10.0.1.11:2376".into()))),
+            ("ssh://admin@10.0.1.11", Ok(Endpoint::Ssh("admin@10.0.1.11".into()))),
+            ("tcp://10.0.1.11", Err("has no port")),
+            ("unix://run/docker.sock", Err("starts with `/`")),
+            ("10.0.1.11", Err("is not unix:///PATH")),
+            ("ssh://", Err("names no place")),
+        ];
+        for (text, wanted) in table {
+            match (Endpoint::parse(text), wanted) {
+                (Ok(found), Ok(wanted)) => {
+                    assert_eq!(found, wanted);
+                    assert_eq!(found.to_string(), text);
+                }
+                (Err(why), Err(wanted)) => assert!(why.contains(wanted), "{text}: {why}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Effects on containers (Docker docs, *Docker Engine API*, *Container*).
+
+use super::connect::Engine;
+use super::errors::{Answer, Told};
+use super::shapes::{image_of, is_running, labels, restart_of, token_of};
+use super::{OPERATION_LABEL, TOKEN_LABEL};
+use crate::EffectContext;
+use bollard::container::LogOutput;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig,
+    Mount as DockerMount, MountType, MountVolumeOptions, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
+use stepback_core::FailureClass;
+use stepback_core::call::{ContainerSpec, Mount, run_once_name};
+
+/// What a stop may take beyond the grace its container is given.
+const STOP_EXTRA_S: u64 = 60;
+/// How often a container is looked at that is to come to its end.
+const LOOK_EVERY_MS: u64 = 100;
+/// What is kept of a run-once container's output, in lines.
+const OUTPUT_LINES: u32 = 200;
+
+impl Engine {
+    /// Create it, stamped; `model` is the container that it is to be like.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        spec: &ContainerSpec,
+        model: Option<ContainerInspectResponse>,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let body = self.body(spec, model, context).await?;
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let created = self.asked(&what, self.client.create_container(Some(options), body)).await;
+        if let Err(told) = created {
+            // The same request again, after its first answer was lost.
+            if !told.is_conflict() || !self.is_stamped(name, context).await? {
+                return Err(told);
+            }
+        }
+        self.shown_now(name).await
+    }
+
+    /// Whether the container of this name was created by the same call.
+    pub(super) async fn is_stamped(&self, name: &str, context: &EffectContext) -> Answer<bool> {
+        let found = self.find(name).await?;
+        let config = found.and_then(|found| found.config);
+        let labels = config.as_ref().and_then(|config| config.labels.as_ref());
+        Ok(token_of(labels) == Some(context.token.0.as_str()))
+    }
+
+    pub(super) async fn shown_now(&self, name: &str) -> Answer<Value> {
+        let found = self.inspect(name).await?;
+        self.shown(&found).await
+    }
+
+    async fn body(
+        &self,
+        spec: &ContainerSpec,
+        model: Option<ContainerInspectResponse>,
+        context: &EffectContext,
+    ) -> Answer<ContainerCreateBody> {
+        let mut body = model.map(like).unwrap_or_default();
+        if !spec.image.is_empty() {
+            body.image = Some(spec.image.clone());
+        }
+        if !spec.command.is_empty() {
+            body.cmd = Some(spec.command.clone());
+        }
+        let mut env = super::shapes::env_of(&body.env.take().unwrap_or_default());
+        env.extend(spec.env.clone());
+        body.env = Some(env.iter().map(|(key, value)| format!("{key}={value}")).collect());
+        body.labels.get_or_insert_default().extend(labels(context));
+        let mut host = body.host_config.take().unwrap_or_default();
+        if !spec.mounts.is_empty() {
+            host.mounts = Some(spec.mounts.iter().map(mount).collect());
+        }
+        self.set_mount_options(&mut host).await?;
+        if !spec.ports.is_empty() {
+            body.exposed_ports = None;
+            set_ports(&mut body, &mut host, &spec.ports)?;
+        }
+        if !spec.restart.is_empty() {
+            host.restart_policy = Some(policy(&spec.restart)?);
+        }
+        body.host_config = Some(host);
+        Ok(body)
+    }
+
+    /// What is in the image at the mount's place must not be copied to a device: Docker would
+    /// mount it for that at once, when it may not be attached yet. And a volume that is not there
+    /// is not made by the way: Docker would make an empty one on the host's own disk.
+    async fn set_mount_options(&self, host: &mut HostConfig) -> Answer<()> {
+        for mount in host.mounts.iter_mut().flatten() {
+            let (Some(MountType::VOLUME), Some(name)) = (mount.typ, &mount.source) else {
+                continue;
+            };
+            let Some(volume) = self.find_volume(name).await? else {
+                let message = format!("there is no {}", self.name_of("Docker volume", name));
+                return Err(Told::no(FailureClass::Precondition, "404", message));
+            };
+            if volume.options.contains_key("device") {
+                let options = mount.volume_options.get_or_insert_default();
+                options.no_copy = Some(true);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn start(&self, name: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        self.asked(&what, self.client.start_container(name, None)).await?;
+        self.shown_now(name).await
+    }
+
+    pub(super) async fn stop(&self, name: &str, grace_ms: u64) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let grace_s = grace_ms.div_ceil(1000);
+        let options = StopContainerOptionsBuilder::new()
+            .t(i32::try_from(grace_s).unwrap_or(i32::MAX))
+            .build();
+        let limit = Duration::from_secs(grace_s.saturating_add(STOP_EXTRA_S));
+        let patient = self.client.clone().with_timeout(limit);
+        self.asked(&what, patient.stop_container(name, Some(options))).await?;
+        self.shown_now(name).await
+    }
+
+    pub(super) async fn rename(&self, name: &str, to: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let options = RenameContainerOptionsBuilder::new().name(to).build();
+        self.asked(&what, self.client.rename_container(name, options)).await?;
+        Ok(Value::Null)
+    }
+
+    pub(super) async fn set_restart(&self, name: &str, restart: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let body =
+            ContainerUpdateBody { restart_policy: Some(policy(restart)?), ..Default::default() };
+        self.asked(&what, self.client.update_container(name, body)).await?;
+        Ok(Value::Null)
+    }
+
+    /// Remove a stopped container; its volumes stay.
+    pub(super) async fn remove(&self, name: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
+        self.asked(&what, self.client.remove_container(name, Some(options))).await?;
+        Ok(Value::Null)
+    }
+
+    /// Run a container to its end; it stays until its outcome is durable.
+    pub(super) async fn run_once(
+        &self,
+        spec: &ContainerSpec,
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let name = run_once_name(&context.token);
+        self.create(&name, spec, None, context).await?;
+        self.run_to_its_end(&name, timeout_ms).await
+    }
+
+    /// Start it, if it never ran, and wait until it has ended.
+    pub(super) async fn run_to_its_end(&self, name: &str, timeout_ms: u64) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let found = self.inspect(name).await?;
+        if !is_running(&found) && !has_run(&found) {
+            self.asked(&what, self.client.start_container(name, None)).await?;
+        }
+        let until = tokio::time::Instant::now() + Duration::from_millis(timeout_ms);
+        loop {
+            let found = self.inspect(name).await?;
+            if !is_running(&found) {
+                let code = found.state.and_then(|state| state.exit_code).unwrap_or_default();
+                let output = self.output(name, OUTPUT_LINES).await?.join("\n");
+                return Ok(json!({ "exit_code": code, "output": output }));
+            }
+            if tokio::time::Instant::now() >= until {
+                self.stop(name, 0).await?;
+                let message = format!("{what} was still running after {timeout_ms} ms");
+                return Err(Told::no(FailureClass::Deadline, "deadline", message));
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+        }
+    }
+
+    pub(super) async fn tail(&self, name: &str, lines: u32) -> Answer<Value> {
+        Ok(Value::from(self.output(name, lines).await?))
+    }
+
+    /// The last lines that a container printed.
+    pub(super) async fn output(&self, name: &str, lines: u32) -> Answer<Vec<String>> {
+        let what = self.name_of("container", name);
+        let options =
+            LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let mut chunks = Box::pin(self.client.logs(name, Some(options)));
+        let mut bytes: Vec<u8> = vec![];
+        while let Some(chunk) = chunks.next().await {
+            let chunk = self.asked(&what, async { chunk }).await?;
+            bytes.extend_from_slice(&LogOutput::into_bytes(chunk));
+        }
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+}
+
+/// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
+fn has_run(found: &ContainerInspectResponse) -> bool {
+    let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
+    started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
+}
+
+/// A new container with every option of another one, but for its stamp.
+fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
+    let (image, restart) = (image_of(&model), restart_of(&model));
+    let own_name = model.id.as_ref().map(|id| id.chars().take(12).collect::<String>());
+    let config = model.config.unwrap_or_default();
+    let mut labels = config.labels.unwrap_or_default();
+    labels.retain(|key, _| key != TOKEN_LABEL && key != OPERATION_LABEL);
+    let mut host = model.host_config.unwrap_or_default();
+    // Volumes are told as mounts only, because only these have options.
+    let is_bind = |bind: &String| bind.starts_with('/');
+    host.binds = host.binds.map(|binds| binds.into_iter().filter(is_bind).collect());
+    let mut mounts: Vec<DockerMount> = host.mounts.take().unwrap_or_default();
+    mounts.retain(|mount| mount.typ != Some(MountType::VOLUME));
+    let volumes = model.mounts.into_iter().flatten();
+    mounts.extend(volumes.filter(|at| at.typ.as_deref() == Some("volume")).map(|at| {
+        let read_only = !at.rw.unwrap_or(true);
+        let (volume, target) = (at.name.unwrap_or_default(), at.destination.unwrap_or_default());
+        mount(&Mount { volume, target, read_only })
+    }));
+    host.mounts = Some(mounts);
+    host.restart_policy = policy(&restart).ok();
+    ContainerCreateBody {
+        // By default it is the container's own id, which the new one has not.
+        hostname: config.hostname.filter(|name| Some(name) != own_name.as_ref()),
+        domainname: config.domainname,
+        user: config.user,
+        exposed_ports: config.exposed_ports,
+        tty: config.tty,
+        open_stdin: config.open_stdin,
+        env: config.env,
+        cmd: config.cmd,
+        healthcheck: config.healthcheck,
+        image: Some(image),
+        working_dir: config.working_dir,
+        entrypoint: config.entrypoint,
+        labels: Some(labels),
+        stop_signal: config.stop_signal,
+        stop_timeout: config.stop_timeout,
+        shell: config.shell,
+        host_config: Some(host),
+        ..Default::default()
+    }
+}
+
+fn mount(mount: &Mount) -> DockerMount {
+    DockerMount {
+        typ: Some(MountType::VOLUME),
+        source: Some(mount.volume.clone()),
+        target: Some(mount.target.clone()),
+        read_only: Some(mount.read_only),
+        volume_options: Some(MountVolumeOptions::default()),
+        ..Default::default()
+    }
+}
+
+fn policy(restart: &str) -> Answer<RestartPolicy> {
+    let name = match restart {
+        "no" => RestartPolicyNameEnum::NO,
+        "always" => RestartPolicyNameEnum::ALWAYS,
+        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
+        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
+        other => {
+            let message = format!("`{other}` is no restart policy");
+            return Err(Told::no(FailureClass::InvalidInput, "400", message));
+        }
+    };
+    Ok(RestartPolicy { name: Some(name), maximum_retry_count: None })
+}
+
+fn set_ports(
+    body: &mut ContainerCreateBody,
+    host: &mut HostConfig,
+    ports: &[String],
+) -> Answer<()> {
+    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in ports {
+        let Some((outside, inside)) = port.rsplit_once(':') else {
+            let message = format!("the port `{port}` is not HOST-PORT:CONTAINER-PORT");
+            return Err(Told::no(FailureClass::InvalidInput, "400", message));
+        };
+        let inside = match inside.contains('/') {
+            true => inside.to_owned(),
+            false => format!("{inside}/tcp"),
+        };
+        let (host_ip, host_port) = match outside.rsplit_once(':') {
+            Some((ip, port)) => (Some(ip.to_owned()), port),
+            None => (None, outside),
+        };
+        let binding = PortBinding { host_ip, host_port: Some(host_port.to_owned()) };
+        bindings.entry(inside.clone()).or_default().get_or_insert_default().push(binding);
+        body.exposed_ports.get_or_insert_default().push(inside);
+    }
+    host.port_bindings = Some(bindings);
+    Ok(())
+}

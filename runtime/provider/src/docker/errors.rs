@@ -1,0 +1,157 @@
+//! What an engine's errors mean, in one table.
+//!
+//! The status codes are those of the Docker Engine API reference, per endpoint: 400 bad parameter,
+//! 401/403 not allowed, 404 no such thing, 409 conflict with the state it is in, 500 server error.
+
+use bollard::errors::Error;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Failure, FailureClass};
+
+/// A failure, and whether the engine itself told it.
+///
+/// What an engine told is proof that the effect did not take place; a connection that broke is not.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) failure: Failure,
+    by_engine: bool,
+}
+
+pub(super) type Answer<T> = Result<T, Told>;
+
+impl Told {
+    /// The engine said no.
+    pub(super) fn no(class: FailureClass, code: &str, message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(class, message).with_code(code), by_engine: true }
+    }
+
+    /// Nobody knows what became of it.
+    pub(super) fn unknown(message: impl Into<String>) -> Self {
+        let failure = Failure::new(FailureClass::Transient, message).with_code("no-answer");
+        Self { failure, by_engine: false }
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.failure.code.as_deref() == Some("404")
+    }
+
+    pub(super) fn is_conflict(&self) -> bool {
+        self.failure.code.as_deref() == Some("409")
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        !self.by_engine
+    }
+
+    pub(super) fn outcome(self) -> EffectOutcome {
+        match self.by_engine {
+            true => EffectOutcome::Refused(self.failure),
+            false => EffectOutcome::Unknown(self.failure.message),
+        }
+    }
+}
+
+/// What failed before anything was sent.
+impl From<Failure> for Told {
+    fn from(failure: Failure) -> Self {
+        Self { failure, by_engine: true }
+    }
+}
+
+/// What `what` (`container `db` on i-1`) was asked for failed with.
+pub(super) fn told(error: Error, what: &str) -> Told {
+    match error {
+        Error::DockerResponseServerError { status_code, message } => {
+            let class = class_of(status_code, &message);
+            Told::no(class, &status_code.to_string(), format!("{what}: {message}"))
+        }
+        Error::DockerStreamError { error } => {
+            let class = match is_passing(&error) {
+                true => FailureClass::Transient,
+                false => FailureClass::Refused,
+            };
+            Told::no(class, "500", format!("{what}: {error}"))
+        }
+        Error::DockerContainerWaitError { error, code } => {
+            let message = format!("{what} ended with {code}: {error}");
+            Told::no(FailureClass::Refused, "500", message)
+        }
+        Error::SocketNotFoundError(path) => {
+            let message = format!("{what}: there is no socket {path}; is the Docker Engine up?");
+            Told::no(FailureClass::Transient, "ENOENT", message)
+        }
+        other => {
+            let connect = causes(&other).iter().any(|cause| cause.contains("onnection refused"));
+            let message = format!("{what}: {}", causes(&other).join(": "));
+            match connect {
+                true => Told::no(FailureClass::Transient, "ECONNREFUSED", message),
+                false => Told::unknown(message),
+            }
+        }
+    }
+}
+
+fn class_of(status: u16, message: &str) -> FailureClass {
+    match status {
+        400 => FailureClass::InvalidInput,
+        401 | 403 => FailureClass::Denied,
+        404 => FailureClass::Precondition,
+        // Of a registry behind the engine, mostly.
+        429 | 502..=504 => FailureClass::Transient,
+        500 if is_passing(message) => FailureClass::Transient,
+        _ => FailureClass::Refused,
+    }
+}
+
+/// Whether the engine tells of somebody else's trouble that may pass: a registry's, a resolver's.
+fn is_passing(message: &str) -> bool {
+    const PASSING: [&str; 8] = [
+        "connection refused",
+        "connection reset",
+        "i/o timeout",
+        "TLS handshake timeout",
+        "no such host",
+        "unexpected EOF",
+        "Client.Timeout exceeded",
+        "toomanyrequests",
+    ];
+    PASSING.iter().any(|passing| message.contains(passing))
+}
+
+/// The error and what caused it, each said once.
+pub(super) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut all: Vec<String> = vec![];
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !all.iter().any(|said| said.contains(&text)) {
+            all.push(text);
+        }
+        next = cause.source();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_has_its_class() {
+        let table = [
+            (400, "invalid restart policy", FailureClass::InvalidInput),
+            (404, "No such container: db", FailureClass::Precondition),
+            (409, "name is in use", FailureClass::Refused),
+            (500, "Get \"…\": dial tcp: connection refused", FailureClass::Transient),
+            (500, "error while mounting volume", FailureClass::Refused),
+            (503, "this node is not a swarm manager", FailureClass::Transient),
+        ];
+        for (status_code, message, class) in table {
+            let error =
+                Error::DockerResponseServerError { status_code, message: message.to_owned() };
+            let told = told(error, "container `db` on i-1");
+            assert_eq!(told.failure.class, class, "{status_code} {message}");
+            assert!(!told.is_unknown(), "the engine told it");
+        }
+        assert!(told(Error::RequestTimeoutError, "x").is_unknown());
+    }
+}

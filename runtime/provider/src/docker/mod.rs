@@ -1,0 +1,374 @@
+//! Docker Engines, one a host, over their API (Docker docs, *Docker Engine API*).
+//!
+//! A host is the instance an engine runs on; [`Hosts`] knows where its engine listens and where
+//! it shows the devices of attached volumes. What needs a tool on the host (looking at, making and
+//! growing file systems) runs in a short-lived helper container.
+//!
+//! An engine knows no idempotence tokens and no epochs. What is created carries the token as a
+//! label; everything else is settled by looking.
+
+mod connect;
+mod containers;
+mod errors;
+mod helper;
+mod pull;
+mod settle;
+mod shapes;
+mod volumes;
+mod waits;
+
+pub use connect::{Endpoint, Tls};
+pub use pull::{Credentials, Registry};
+
+use crate::{EffectContext, Provider, Settled};
+use async_trait::async_trait;
+use connect::Engine;
+use errors::Told;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use stepback_core::call::run_once_name;
+use stepback_core::step::EffectOutcome;
+use stepback_core::*;
+
+/// The label that holds the token of the call that created something.
+pub const TOKEN_LABEL: &str = "stepback.token";
+/// The label that holds the operation's id.
+pub const OPERATION_LABEL: &str = "stepback.operation";
+/// Where a Linux host shows devices by their names.
+pub const DEVICE_DIR: &str = "/dev/disk/by-id";
+
+/// A request that was sent to an engine is over by then, or nobody waits for it.
+const REQUEST_MS_MAX: u64 = 60_000;
+
+/// Where the engine of each instance is.
+#[async_trait]
+pub trait Hosts: Send + Sync {
+    /// Where the engine of this instance listens.
+    ///
+    /// # Errors
+    /// An instance that is not known, or has no address now.
+    async fn endpoint(&self, instance: &str) -> Result<Endpoint, Failure>;
+
+    /// The instances whose engines are known without asking anybody.
+    fn fixed(&self) -> Vec<String>;
+
+    /// The directory of the host in which the devices of attached volumes show up.
+    fn device_dir(&self, _instance: &str) -> String {
+        DEVICE_DIR.to_owned()
+    }
+}
+
+/// How engines are used.
+#[derive(Clone, Debug)]
+pub struct DockerSettings {
+    pub tls: Option<Tls>,
+    /// An image with `sh`, `blkid`, `mount`, `mkfs.*`, `resize2fs` and `xfs_growfs`.
+    pub helper_image: Option<String>,
+    /// A container without a health check is healthy when it has been up for this long.
+    pub stays_up_ms: u64,
+    /// A pull in which nothing arrives for this long goes on from the next mirror.
+    pub stall_ms: u64,
+    /// By the registry's name, `docker.io` being the one of short image names.
+    pub registries: BTreeMap<String, Registry>,
+}
+
+impl Default for DockerSettings {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            helper_image: None,
+            stays_up_ms: 3_000,
+            stall_ms: 30_000,
+            registries: BTreeMap::new(),
+        }
+    }
+}
+
+/// The Docker Engines of an environment.
+pub struct Docker {
+    hosts: Arc<dyn Hosts>,
+    settings: DockerSettings,
+    engines: Mutex<HashMap<String, Engine>>,
+}
+
+impl Docker {
+    /// Engines that are connected to when they are first asked.
+    pub fn new(hosts: Arc<dyn Hosts>, settings: DockerSettings) -> Self {
+        Self { hosts, settings, engines: Mutex::default() }
+    }
+
+    /// The engine of a host, connected.
+    async fn engine(&self, host: &str) -> Result<Engine, Failure> {
+        let endpoint = self.hosts.endpoint(host).await?;
+        let known = self.engines().get(host).filter(|known| known.endpoint == endpoint).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let dir = self.hosts.device_dir(host);
+        let engine = Engine::connect(host, endpoint, dir, self.settings.tls.as_ref()).await?;
+        self.engines().insert(host.to_owned(), engine.clone());
+        Ok(engine)
+    }
+
+    fn engines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Engine>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an engine says of itself: its version and API version.
+    ///
+    /// # Errors
+    /// An engine that can't be reached, with why and what to do.
+    pub async fn version(&self, host: &str) -> Result<String, Failure> {
+        self.engine(host).await?.version().await
+    }
+
+    async fn effect(&self, call: &Call, context: &EffectContext) -> Result<Value, Told> {
+        use Call::*;
+        let Some(host) = host_of(call) else { return Err(misplaced(call).into()) };
+        let engine = self.engine(host.as_str()).await?;
+        match call {
+            DockerPullImage { image, .. } => {
+                pull::pull(&engine, image.as_str(), &self.settings, context).await
+            }
+            DockerRemoveImage { image, .. } => engine.remove_image(image.as_str()).await,
+            DockerCreateContainer { container, spec, .. } => {
+                let model = match &spec.like {
+                    Some(like) => {
+                        let on = self.engine(&like.host).await?;
+                        Some(on.inspect(&like.container).await?)
+                    }
+                    None => None,
+                };
+                engine.create(container.as_str(), spec, model, context).await
+            }
+            DockerStartContainer { container, .. } => engine.start(container.as_str()).await,
+            DockerStopContainer { container, grace_ms, .. } => {
+                engine.stop(container.as_str(), *grace_ms).await
+            }
+            DockerRenameContainer { container, to, .. } => {
+                engine.rename(container.as_str(), to.as_str()).await
+            }
+            DockerUpdateContainer { container, restart, .. } => {
+                engine.set_restart(container.as_str(), restart).await
+            }
+            DockerRemoveContainer { container, .. } => engine.remove(container.as_str()).await,
+            DockerRunOnce { spec, timeout_ms, .. } => {
+                engine.run_once(spec, *timeout_ms, context).await
+            }
+            DockerCreateVolume { volume, options, .. } => {
+                engine.create_volume(volume.as_str(), options, context).await
+            }
+            DockerRemoveVolume { volume, .. } => engine.remove_volume(volume.as_str()).await,
+            DockerMakeFileSystem { volume, filesystem_type, .. } => {
+                let helper = self.helper(&engine)?;
+                helper.make(volume.as_str(), filesystem_type).await
+            }
+            DockerGrowFileSystem { volume, .. } => {
+                self.helper(&engine)?.grow(volume.as_str()).await
+            }
+            other => Err(misplaced(other).into()),
+        }
+    }
+
+    fn helper<'a>(&'a self, engine: &'a Engine) -> Result<helper::Helper<'a>, Failure> {
+        helper::Helper::on(engine, self.settings.helper_image.as_deref())
+    }
+
+    async fn facts(&self, resource: &Resource) -> Result<Value, Told> {
+        match resource {
+            Resource::Container { host, name } => {
+                self.engine(host).await?.container_facts(name).await
+            }
+            Resource::Image { host, image } => {
+                let found = self.engine(host).await?.image(image).await?;
+                Ok(found.map_or(Value::Null, |image| json!({ "digest": image["digest"] })))
+            }
+            Resource::DockerVolume { host, name } => {
+                let found = self.engine(host).await?.volume(name).await?;
+                Ok(found.map_or(
+                    Value::Null,
+                    |volume| json!({ "driver": volume["driver"], "options": volume["options"] }),
+                ))
+            }
+            Resource::FileSystem { host, volume } => {
+                let engine = self.engine(host).await?;
+                self.helper(&engine)?.facts(volume).await
+            }
+            Resource::Volume { .. }
+            | Resource::Snapshot { .. }
+            | Resource::Instance { .. }
+            | Resource::Created { .. } => {
+                let message = format!("{resource} is not on a Docker Engine");
+                Err(Failure::new(FailureClass::Internal, message).into())
+            }
+        }
+    }
+}
+
+/// The host of a `docker.*` call.
+pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
+    use Call::*;
+    match call {
+        DockerInspectContainer { host, .. }
+        | DockerListContainers { host }
+        | DockerInspectImage { host, .. }
+        | DockerInspectVolume { host, .. }
+        | DockerFileSystem { host, .. }
+        | DockerPullImage { host, .. }
+        | DockerCreateContainer { host, .. }
+        | DockerStartContainer { host, .. }
+        | DockerStopContainer { host, .. }
+        | DockerRenameContainer { host, .. }
+        | DockerUpdateContainer { host, .. }
+        | DockerRemoveContainer { host, .. }
+        | DockerRemoveImage { host, .. }
+        | DockerWaitHealthy { host, .. }
+        | DockerWaitDevice { host, .. }
+        | DockerWaitUnmounted { host, .. }
+        | DockerLogs { host, .. }
+        | DockerRunOnce { host, .. }
+        | DockerCreateVolume { host, .. }
+        | DockerRemoveVolume { host, .. }
+        | DockerMakeFileSystem { host, .. }
+        | DockerGrowFileSystem { host, .. } => Some(host),
+        Ec2Describe { .. }
+        | Ec2Find { .. }
+        | Ec2RunInstance { .. }
+        | Ec2Start { .. }
+        | Ec2Stop { .. }
+        | Ec2Terminate { .. }
+        | Ec2SetInstanceType { .. }
+        | Ec2WaitState { .. }
+        | Ec2Tag { .. }
+        | Ec2Untag { .. }
+        | EbsDescribe { .. }
+        | EbsFind { .. }
+        | EbsCreateVolume { .. }
+        | EbsDeleteVolume { .. }
+        | EbsAttach { .. }
+        | EbsDetach { .. }
+        | EbsModifyVolume { .. }
+        | EbsCreateSnapshot { .. }
+        | EbsDescribeSnapshot { .. }
+        | EbsFindSnapshots { .. }
+        | EbsDeleteSnapshot { .. }
+        | EbsWaitVolume { .. }
+        | EbsWaitSnapshot { .. }
+        | EbsTag { .. }
+        | EbsUntag { .. }
+        | EffectsReverse { .. }
+        | ClockNow {}
+        | ClockSleep { .. } => None,
+    }
+}
+
+pub(crate) fn misplaced(call: &Call) -> Failure {
+    let message = format!("{} is not a call for this provider", call.function());
+    Failure::new(FailureClass::Internal, message)
+}
+
+#[async_trait]
+impl Provider for Docker {
+    fn name(&self) -> &str {
+        "docker"
+    }
+
+    /// The id of each engine that is known without asking; `null` for one that does not answer.
+    async fn identity(&self) -> Result<Value, Failure> {
+        let mut engines = Map::new();
+        for host in self.hosts.fixed() {
+            let id = match self.engine(&host).await {
+                Ok(engine) => engine.id().await.map_or(Value::Null, Value::from),
+                Err(_) => Value::Null,
+            };
+            engines.insert(host, id);
+        }
+        Ok(json!({ "engines": engines }))
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        use Call::*;
+        let Some(host) = host_of(call) else { return Err(misplaced(call)) };
+        let engine = self.engine(host.as_str()).await?;
+        let answer = match call {
+            DockerInspectContainer { container, .. } => {
+                engine.container(container.as_str()).await.map(Option::unwrap_or_default)
+            }
+            DockerListContainers { .. } => engine.containers().await,
+            DockerInspectImage { image, .. } => {
+                engine.image(image.as_str()).await.map(Option::unwrap_or_default)
+            }
+            DockerInspectVolume { volume, .. } => {
+                engine.volume(volume.as_str()).await.map(Option::unwrap_or_default)
+            }
+            DockerFileSystem { volume, .. } => {
+                self.helper(&engine)?.kind(volume.as_str()).await.map(Value::from)
+            }
+            DockerLogs { container, tail_lines, .. } => {
+                engine.tail(container.as_str(), *tail_lines).await
+            }
+            other => return Err(misplaced(other)),
+        };
+        answer.map_err(|told| told.failure)
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        let Some(host) = host_of(call) else { return Err(misplaced(call)) };
+        let engine = self.engine(host.as_str()).await?;
+        waits::wait(self, &engine, call).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        match self.effect(call, context).await {
+            Ok(value) => EffectOutcome::Done(value),
+            Err(told) => told.outcome(),
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        match settle::settle(self, call, context).await {
+            Ok(Some(value)) => Settled::Done(value),
+            Ok(None) => Settled::NotHappened,
+            Err(told) => Settled::CantKnow(told.failure.message),
+        }
+    }
+
+    /// Remove the exited container of a run-once, by which its answer would have been settled.
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        if let Call::DockerRunOnce { host, .. } = call
+            && let Ok(engine) = self.engine(host.as_str()).await
+        {
+            // It is tried again at every recovery.
+            let _ = engine.remove(&run_once_name(&context.token)).await;
+        }
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        REQUEST_MS_MAX
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        match resource {
+            // What creates something on an engine names it.
+            Resource::Created { .. } => Ok(Facts::Absent),
+            named => {
+                let facts = self.facts(named).await;
+                facts.map(Facts::from_json).map_err(|told| told.failure)
+            }
+        }
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+        let mut hosts: Vec<String> = self.engines().keys().cloned().collect();
+        hosts.extend(self.hosts.fixed());
+        hosts.sort();
+        hosts.dedup();
+        let mut found = vec![];
+        for host in hosts {
+            let Ok(engine) = self.engine(&host).await else { continue };
+            found.extend(engine.stamped(tokens).await.map_err(|told| told.failure)?);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,274 @@
+//! Pulling an image from its registry, or from a mirror where the registry fails or stalls.
+//!
+//! Sources are tried in order: the registry, then its mirrors. What each says the image's digest
+//! is must be the same everywhere; a mirror that has something else is not pulled from.
+
+use super::DockerSettings;
+use super::connect::Engine;
+use super::errors::{Answer, Told, told};
+use super::shapes::digest_of;
+use crate::EffectContext;
+use bollard::auth::DockerCredentials;
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+use stepback_core::FailureClass;
+
+/// The registry of names that name none (Docker docs, *docker image tag*).
+const DEFAULT_REGISTRY: &str = "docker.io";
+/// How long a registry may take to tell a digest.
+const DIGEST_MS_MAX: u64 = 15_000;
+
+/// How a registry is used.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    /// Registries that hold the same images, tried in order.
+    pub mirrors: Vec<String>,
+    pub credentials: Option<Credentials>,
+}
+
+/// A user name and a password, which is never shown.
+#[derive(Clone)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// An image's name in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    registry: String,
+    path: String,
+    /// `:tag` or `@digest`.
+    version: String,
+}
+
+impl Name {
+    /// `[registry/]path[:tag|@digest]`; the first part is a registry if it looks like a host.
+    pub(super) fn parse(reference: &str) -> Self {
+        let (name, version) = match reference.split_once('@') {
+            Some((name, digest)) => (name, format!("@{digest}")),
+            None => match reference.rsplit_once(':') {
+                Some((name, tag)) if !tag.contains('/') => (name, format!(":{tag}")),
+                _ => (reference, ":latest".to_owned()),
+            },
+        };
+        let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
+        let (registry, path) = match name.split_once('/') {
+            Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
+            Some(_) => (DEFAULT_REGISTRY, name.to_owned()),
+            None => (DEFAULT_REGISTRY, format!("library/{name}")),
+        };
+        Self { registry: registry.to_owned(), path, version }
+    }
+
+    pub(super) fn same_repo(&self, other: &Name) -> bool {
+        self.registry == other.registry && self.path == other.path
+    }
+
+    fn at(&self, registry: &str) -> String {
+        format!("{registry}/{}{}", self.path, self.version)
+    }
+}
+
+/// Pull from the first source that delivers.
+pub(super) async fn pull(
+    engine: &Engine,
+    image: &str,
+    settings: &DockerSettings,
+    context: &EffectContext,
+) -> Answer<Value> {
+    let name = Name::parse(image);
+    let own = settings.registries.get(&name.registry).cloned().unwrap_or_default();
+    let sources: Vec<&str> = std::iter::once(name.registry.as_str())
+        .chain(own.mirrors.iter().map(String::as_str))
+        .collect();
+    // One source needs no comparing.
+    let digests = match sources.len() {
+        1 => HashMap::new(),
+        _ => digests(engine, &name, &sources, settings).await,
+    };
+    let wanted = sources.iter().find_map(|source| digests.get(*source)).cloned();
+    let mut last = None;
+    for (tried, source) in sources.iter().enumerate() {
+        let say = |text: String| context.notes.warn(format!("{image}: {text}"));
+        if let (Some(wanted), Some(other)) = (&wanted, digests.get(*source))
+            && wanted != other
+        {
+            say(format!("{source} has another image ({other}, not {wanted}); it is not used"));
+            let message = format!("{image}: {source} has {other}, not {wanted}");
+            last = Some(Told::no(FailureClass::Refused, "digest-mismatch", message));
+            continue;
+        }
+        match from_source(engine, image, &name, source, settings, context).await {
+            Ok(digest) => {
+                if tried > 0 {
+                    say(format!("pulled from the mirror {source}"));
+                }
+                return Ok(json!({ "reference": image, "digest": digest }));
+            }
+            Err(why) if context.cancel.is_cancelled() => return Err(why),
+            Err(why) => {
+                if tried + 1 < sources.len() {
+                    let next = sources[tried + 1];
+                    say(format!("{source} failed ({}); trying {next}", why.failure.message));
+                }
+                last = Some(why);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Told::unknown(format!("{image} has no source"))))
+}
+
+/// What each source says the digest is; one that does not say is left out.
+async fn digests(
+    engine: &Engine,
+    name: &Name,
+    sources: &[&str],
+    settings: &DockerSettings,
+) -> HashMap<String, String> {
+    let asked = sources.iter().map(|source| async move {
+        let reference = name.at(source);
+        let answer =
+            engine.client.inspect_registry_image(&reference, credentials(settings, source));
+        let answer = tokio::time::timeout(Duration::from_millis(DIGEST_MS_MAX), answer).await;
+        let digest = answer.ok()?.ok()?.descriptor.digest?;
+        Some(((*source).to_owned(), digest))
+    });
+    futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+fn credentials(settings: &DockerSettings, source: &str) -> Option<DockerCredentials> {
+    let own = settings.registries.get(source)?.credentials.as_ref()?;
+    Some(DockerCredentials {
+        username: Some(own.username.clone()),
+        password: Some(own.password.clone()),
+        serveraddress: Some(source.to_owned()),
+        ..Default::default()
+    })
+}
+
+/// Pull from one source, and give the image its own name; answers its digest.
+async fn from_source(
+    engine: &Engine,
+    image: &str,
+    name: &Name,
+    source: &str,
+    settings: &DockerSettings,
+    context: &EffectContext,
+) -> Answer<String> {
+    let reference = match source == name.registry {
+        true => image.to_owned(),
+        false => name.at(source),
+    };
+    let options = CreateImageOptionsBuilder::new().from_image(&reference).build();
+    let login = credentials(settings, source);
+    let mut steps = Box::pin(engine.client.create_image(Some(options), None, login));
+    let stall = Duration::from_millis(settings.stall_ms);
+    let what = format!("pulling {reference} on {}", engine.host);
+    let mut progress = Progress::default();
+    let mut moved_at = tokio::time::Instant::now();
+    loop {
+        let step = tokio::select! {
+            () = context.cancel.cancelled() => {
+                return Err(Told::unknown(format!("{what} was ended")));
+            }
+            step = tokio::time::timeout_at(moved_at + stall, steps.next()) => step,
+        };
+        match step {
+            Err(_) => {
+                let message = format!("{what} stalled: nothing arrived for {stall:?}");
+                return Err(Told::no(FailureClass::Transient, "stalled", message));
+            }
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(told(error, &what)),
+            Ok(Some(Ok(info))) => {
+                if progress.note(&info, context) {
+                    moved_at = tokio::time::Instant::now();
+                }
+            }
+        }
+    }
+    let found = engine.find_image(&reference).await?;
+    let Some(found) = found else {
+        return Err(Told::no(FailureClass::Refused, "404", format!("{what}: it is not there")));
+    };
+    if source != name.registry
+        && let Some(tag) = name.version.strip_prefix(':')
+    {
+        let repo = image.strip_suffix(&name.version).unwrap_or(image);
+        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
+        engine.asked(&what, engine.client.tag_image(&reference, Some(options))).await?;
+    }
+    Ok(digest_of(&found, &reference))
+}
+
+/// How far each layer is.
+#[derive(Default)]
+struct Progress {
+    layers: HashMap<String, (String, i64)>,
+}
+
+impl Progress {
+    /// Take note of what the engine says; whether anything moved.
+    fn note(&mut self, info: &CreateImageInfo, context: &EffectContext) -> bool {
+        let (id, status) = (info.id.clone().unwrap_or_default(), info.status.clone());
+        let status = status.unwrap_or_default();
+        let detail = info.progress_detail.as_ref();
+        let (current, total) = (detail.and_then(|d| d.current), detail.and_then(|d| d.total));
+        // The engine counts the seconds down until its next try; that is not progress.
+        if status.starts_with("Retrying") {
+            return false;
+        }
+        let now = (status.clone(), current.unwrap_or_default());
+        if self.layers.insert(id.clone(), now.clone()).as_ref() == Some(&now) {
+            return false;
+        }
+        let text = format!("{id} {status}").trim().to_owned();
+        match current {
+            Some(done) => {
+                let total = total.and_then(|total| u64::try_from(total).ok());
+                context.notes.progress(text, u64::try_from(done).unwrap_or_default(), total);
+            }
+            None => context.notes.info(text),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_images_name_has_its_registry() {
+        let table = [
+            ("postgres:16", "docker.io", "library/postgres", ":16"),
+            ("postgres", "docker.io", "library/postgres", ":latest"),
+            ("bitnami/redis:7", "docker.io", "bitnami/redis", ":7"),
+            ("127.0.0.1:5000/db", "127.0.0.1:5000", "db", ":latest"),
+            ("quay.io/a/b@sha256:00", "quay.io", "a/b", "@sha256:00"),
+        ];
+        for (text, registry, path, version) in table {
+            let found = Name::parse(text);
+            let parts = (found.registry.as_str(), found.path.as_str(), found.version.as_str());
+            assert_eq!(parts, (registry, path, version), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = Credentials { username: "ann".into(), password: "s3cret".into() };
+        assert!(!format!("{shown:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,75 @@
+//! What became of an effect whose answer was lost, told by looking (R3).
+
+use super::Docker;
+use super::errors::Answer;
+use super::shapes::{is_running, restart_of, token_of};
+use crate::EffectContext;
+use serde_json::Value;
+use stepback_core::Call;
+use stepback_core::call::run_once_name;
+
+/// The call's answer, if what it asked for is so; `None` if it is not.
+pub(super) async fn settle(
+    docker: &Docker,
+    call: &Call,
+    context: &EffectContext,
+) -> Answer<Option<Value>> {
+    use Call::*;
+    let Some(host) = super::host_of(call) else { return Err(super::misplaced(call).into()) };
+    let engine = docker.engine(host.as_str()).await?;
+    let done = |is_so: bool| Ok(is_so.then_some(Value::Null));
+    match call {
+        DockerPullImage { image, .. } => engine.image(image.as_str()).await,
+        DockerRemoveImage { image, .. } => done(engine.find_image(image.as_str()).await?.is_none()),
+        DockerCreateContainer { container, .. } => {
+            match engine.is_stamped(container.as_str(), context).await? {
+                true => engine.container(container.as_str()).await,
+                false => Ok(None),
+            }
+        }
+        DockerStartContainer { container, .. } | DockerStopContainer { container, .. } => {
+            let wanted = matches!(call, DockerStartContainer { .. });
+            let found = engine.find(container.as_str()).await?;
+            match found.filter(|found| is_running(found) == wanted) {
+                Some(found) => Ok(Some(engine.shown(&found).await?)),
+                None => Ok(None),
+            }
+        }
+        DockerRenameContainer { container, to, .. } => {
+            let old = engine.find(container.as_str()).await?;
+            done(old.is_none() && engine.find(to.as_str()).await?.is_some())
+        }
+        DockerUpdateContainer { container, restart, .. } => {
+            let found = engine.find(container.as_str()).await?;
+            done(found.is_some_and(|found| restart_of(&found) == *restart))
+        }
+        DockerRemoveContainer { container, .. } => {
+            done(engine.find(container.as_str()).await?.is_none())
+        }
+        DockerRunOnce { timeout_ms, .. } => {
+            let name = run_once_name(&context.token);
+            match engine.find(&name).await? {
+                Some(_) => engine.run_to_its_end(&name, *timeout_ms).await.map(Some),
+                None => Ok(None),
+            }
+        }
+        DockerCreateVolume { volume, options, .. } => {
+            let found = engine.find_volume(volume.as_str()).await?;
+            let ours = found.filter(|found| {
+                token_of(Some(&found.labels)) == Some(context.token.0.as_str())
+                    || engine.options_of(found) == *options
+            });
+            Ok(ours.map(|found| engine.volume_shown(&found)))
+        }
+        DockerRemoveVolume { volume, .. } => {
+            done(engine.find_volume(volume.as_str()).await?.is_none())
+        }
+        DockerMakeFileSystem { volume, filesystem_type, .. } => {
+            let kind = docker.helper(&engine)?.kind(volume.as_str()).await?;
+            done(kind == *filesystem_type)
+        }
+        // It takes nothing to ask for it again: what is grown is not grown again.
+        DockerGrowFileSystem { .. } => Ok(None),
+        other => Err(super::misplaced(other).into()),
+    }
+}

@@ -1,0 +1,239 @@
+//! What an engine shows, in the contract's shapes.
+
+use super::connect::Engine;
+use super::errors::Answer;
+use super::{OPERATION_LABEL, TOKEN_LABEL};
+use bollard::models::{ContainerInspectResponse, ImageInspect, MountPoint, PortMap, Volume};
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use stepback_core::{Resource, Token};
+
+impl Engine {
+    pub(super) async fn inspect(&self, name: &str) -> Answer<ContainerInspectResponse> {
+        let what = self.name_of("container", name);
+        self.asked(&what, self.client.inspect_container(name, None)).await
+    }
+
+    pub(super) async fn find(&self, name: &str) -> Answer<Option<ContainerInspectResponse>> {
+        match self.inspect(name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(told) if told.is_missing() => Ok(None),
+            Err(told) => Err(told),
+        }
+    }
+
+    pub(super) async fn container(&self, name: &str) -> Answer<Option<Value>> {
+        match self.find(name).await? {
+            Some(found) => Ok(Some(self.shown(&found).await?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn containers(&self) -> Answer<Value> {
+        let what = format!("the containers on {}", self.host);
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let all = self.asked(&what, self.client.list_containers(Some(options))).await?;
+        let mut shown = vec![];
+        for id in all.into_iter().filter_map(|container| container.id) {
+            // One may go away between the list and the look.
+            shown.extend(self.container(&id).await?);
+        }
+        shown.sort_by_key(|container| container["name"].as_str().map(str::to_owned));
+        Ok(Value::from(shown))
+    }
+
+    pub(super) async fn shown(&self, found: &ContainerInspectResponse) -> Answer<Value> {
+        let running = is_running(found);
+        let exited = found.state.as_ref().and_then(|state| state.exit_code);
+        Ok(json!({
+            "name": name_of(found), "image": image_of(found), "digest": self.digest(found).await?,
+            "running": running, "health": health_of(found),
+            "exit_code": if running { None } else { exited }, "restart": restart_of(found),
+            "mounts": mounts_of(found),
+        }))
+    }
+
+    pub(super) async fn container_facts(&self, name: &str) -> Answer<Value> {
+        let Some(found) = self.find(name).await? else { return Ok(Value::Null) };
+        let config = found.config.clone().unwrap_or_default();
+        Ok(json!({
+            "image": image_of(&found), "digest": self.digest(&found).await?,
+            "env": env_of(&config.env.unwrap_or_default()), "mounts": mounts_of(&found),
+            "ports": ports_of(&found), "command": config.cmd.unwrap_or_default(),
+            "restart": restart_of(&found), "running": is_running(&found),
+        }))
+    }
+
+    /// The digest of the image that a container was made from.
+    async fn digest(&self, found: &ContainerInspectResponse) -> Answer<String> {
+        let id = found.image.clone().unwrap_or_default();
+        match self.find_image(&id).await? {
+            Some(image) => Ok(digest_of(&image, &image_of(found))),
+            // An image can be gone from under its container.
+            None => Ok(id),
+        }
+    }
+
+    pub(super) async fn find_image(&self, reference: &str) -> Answer<Option<ImageInspect>> {
+        let what = self.name_of("image", reference);
+        match self.asked(&what, self.client.inspect_image(reference)).await {
+            Ok(image) => Ok(Some(image)),
+            Err(told) if told.is_missing() => Ok(None),
+            Err(told) => Err(told),
+        }
+    }
+
+    pub(super) async fn image(&self, reference: &str) -> Answer<Option<Value>> {
+        let found = self.find_image(reference).await?;
+        Ok(found
+            .map(|image| json!({ "reference": reference, "digest": digest_of(&image, reference) })))
+    }
+
+    pub(super) async fn find_volume(&self, name: &str) -> Answer<Option<Volume>> {
+        let what = self.name_of("Docker volume", name);
+        match self.asked(&what, self.client.inspect_volume(name)).await {
+            Ok(volume) => Ok(Some(volume)),
+            Err(told) if told.is_missing() => Ok(None),
+            Err(told) => Err(told),
+        }
+    }
+
+    pub(super) async fn volume(&self, name: &str) -> Answer<Option<Value>> {
+        Ok(self.find_volume(name).await?.map(|volume| self.volume_shown(&volume)))
+    }
+
+    pub(super) fn volume_shown(&self, volume: &Volume) -> Value {
+        json!({ "name": volume.name, "driver": volume.driver, "options": self.options_of(volume) })
+    }
+
+    pub(super) fn options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
+        let named = volume.options.iter().map(|(key, value)| match key.as_str() {
+            "device" => (key.clone(), self.from_host(value)),
+            _ => (key.clone(), value.clone()),
+        });
+        named.collect()
+    }
+
+    /// What carries one of these tokens on its label.
+    pub(super) async fn stamped(&self, tokens: &[Token]) -> Answer<Vec<(Token, Resource)>> {
+        let what = format!("what Stepback made on {}", self.host);
+        let filters = HashMap::from([("label", vec![OPERATION_LABEL])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let containers = self.asked(&what, self.client.list_containers(Some(options))).await?;
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let volumes = self.asked(&what, self.client.list_volumes(Some(options))).await?;
+        let mut found = vec![];
+        for container in containers {
+            let names = container.names.unwrap_or_default();
+            let name = names.first().map(|name| name.trim_start_matches('/').to_owned());
+            let labels = container.labels.unwrap_or_default();
+            if let (Some(token), Some(name)) = (wanted(&labels, tokens), name) {
+                found.push((token, Resource::Container { host: self.host.clone(), name }));
+            }
+        }
+        for volume in volumes.volumes.unwrap_or_default() {
+            if let Some(token) = wanted(&volume.labels, tokens) {
+                let (host, name) = (self.host.clone(), volume.name);
+                found.push((token, Resource::DockerVolume { host, name }));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn wanted(labels: &HashMap<String, String>, tokens: &[Token]) -> Option<Token> {
+    let token = labels.get(TOKEN_LABEL)?;
+    tokens.iter().find(|wanted| wanted.0 == *token).cloned()
+}
+
+fn name_of(found: &ContainerInspectResponse) -> String {
+    found.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned()
+}
+
+pub(super) fn image_of(found: &ContainerInspectResponse) -> String {
+    found.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default()
+}
+
+pub(super) fn is_running(found: &ContainerInspectResponse) -> bool {
+    found.state.as_ref().and_then(|state| state.running).unwrap_or_default()
+}
+
+/// What its health check says; `none` if it has none.
+pub(super) fn health_of(found: &ContainerInspectResponse) -> String {
+    let health = found.state.as_ref().and_then(|state| state.health.as_ref());
+    let status = health.and_then(|health| health.status).map(|status| status.to_string());
+    status.filter(|status| !status.is_empty()).unwrap_or_else(|| "none".to_owned())
+}
+
+pub(super) fn restart_of(found: &ContainerInspectResponse) -> String {
+    let host = found.host_config.as_ref();
+    let policy = host.and_then(|host| host.restart_policy.as_ref());
+    let name = policy.and_then(|policy| policy.name).map(|name| name.to_string());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "no".to_owned())
+}
+
+/// Its Docker volumes; directories of the host that are bound into it are not volumes.
+pub(super) fn mounts_of(found: &ContainerInspectResponse) -> Value {
+    let volumes = found.mounts.iter().flatten().filter(|mount| is_volume(mount));
+    let mut mounts: Vec<Value> = volumes
+        .map(|mount| {
+            json!({
+                "volume": mount.name, "target": mount.destination,
+                "read_only": !mount.rw.unwrap_or(true),
+            })
+        })
+        .collect();
+    mounts.sort_by_key(|mount| mount["target"].as_str().map(str::to_owned));
+    Value::from(mounts)
+}
+
+fn is_volume(mount: &MountPoint) -> bool {
+    mount.typ.as_deref() == Some("volume")
+}
+
+pub(super) fn env_of(env: &[String]) -> BTreeMap<String, String> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    env.iter().map(pair).collect()
+}
+
+/// `host-port:container-port[/protocol]`, tcp left out.
+fn ports_of(found: &ContainerInspectResponse) -> Vec<String> {
+    let host = found.host_config.as_ref();
+    let bindings: Option<&PortMap> = host.and_then(|host| host.port_bindings.as_ref());
+    let mut ports = vec![];
+    for (inside, outside) in bindings.into_iter().flatten() {
+        for binding in outside.iter().flatten() {
+            let port = binding.host_port.as_deref().unwrap_or_default();
+            ports.push(format!("{port}:{}", inside.trim_end_matches("/tcp")));
+        }
+    }
+    ports.sort();
+    ports
+}
+
+/// The digest by which registries know the image; without any, its own id.
+pub(super) fn digest_of(image: &ImageInspect, reference: &str) -> String {
+    let name = super::pull::Name::parse(reference);
+    let digests: Vec<(&str, &str)> =
+        image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@')).collect();
+    let own = digests.iter().find(|(repo, _)| super::pull::Name::parse(repo).same_repo(&name));
+    let known = own.or(digests.first()).map(|(_, digest)| (*digest).to_owned());
+    known.or_else(|| image.id.clone()).unwrap_or_default()
+}
+
+/// The labels of what an operation creates.
+pub(super) fn labels(context: &crate::EffectContext) -> HashMap<String, String> {
+    HashMap::from([
+        (TOKEN_LABEL.to_owned(), context.token.0.clone()),
+        (OPERATION_LABEL.to_owned(), context.operation.to_string()),
+    ])
+}
+
+/// The token on its label.
+pub(super) fn token_of(labels: Option<&HashMap<String, String>>) -> Option<&str> {
+    labels?.get(TOKEN_LABEL).map(String::as_str)
+}

@@ -1,0 +1,107 @@
+//! A provider whose effects can be made to fail, for trying out what happens then.
+//!
+//! What is asked for is put in at the provider's door, as in the simulated world: all above it
+//! meets the fault as it would meet the real one. `refuse` and `transient` never reach the real
+//! provider; with `lost` and `crash-after` the effect is made.
+
+use crate::simulated::faults::{Fault, Faults};
+use crate::{EffectContext, Provider, Settled, simulated};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, Token};
+
+/// A provider with faults.
+pub struct Faulty {
+    inner: Arc<dyn Provider>,
+    faults: Mutex<Faults>,
+}
+
+impl Faulty {
+    pub fn new(inner: Arc<dyn Provider>, faults: Faults) -> Self {
+        Self { inner, faults: Mutex::new(faults) }
+    }
+
+    fn next(&self, call: &Call, undo: bool) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.next(call.function(), undo)
+    }
+
+    async fn pass(&self, call: &Call) -> Result<(), Failure> {
+        match self.next(call, false) {
+            None => Ok(()),
+            Some(Fault::Refuse) => Err(simulated::refused(call)),
+            Some(Fault::Transient | Fault::Lost) => Err(simulated::transient(call)),
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::CrashBefore | Fault::CrashAfter) => simulated::die(),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Faulty {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        self.inner.identity().await
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.pass(call).await?;
+        self.inner.read(call).await
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.pass(call).await?;
+        self.inner.wait(call).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let fault = self.next(call, context.undo);
+        match fault {
+            Some(Fault::Refuse) => return EffectOutcome::Refused(simulated::refused(call)),
+            Some(Fault::Transient) => return EffectOutcome::Refused(simulated::transient(call)),
+            Some(Fault::Hang) => {
+                context.cancel.cancelled().await;
+                return EffectOutcome::Unknown("no answer came".into());
+            }
+            Some(Fault::CrashBefore) => simulated::die(),
+            Some(Fault::Lost | Fault::CrashAfter) | None => {}
+        }
+        let outcome = self.inner.perform(call, context).await;
+        match fault {
+            Some(Fault::CrashAfter) => simulated::die(),
+            Some(Fault::Lost) if matches!(outcome, EffectOutcome::Done(_)) => {
+                EffectOutcome::Unknown("the answer was lost (injected fault)".into())
+            }
+            _ => outcome,
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        self.inner.settle(call, context).await
+    }
+
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        self.inner.forget(call, context).await;
+    }
+
+    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
+        self.inner.take_over(operation, epoch).await
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        self.inner.request_ms_max()
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.inner.observe(resource).await
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+        self.inner.stamped(tokens).await
+    }
+}

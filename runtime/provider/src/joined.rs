@@ -1,0 +1,87 @@
+//! Two providers as one: instances and volumes here, the engines on the instances there.
+
+use crate::docker::host_of;
+use crate::{EffectContext, Provider, Settled};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, ResourceKind, Token};
+
+/// A cloud, and the Docker Engines on its instances.
+pub struct Joined {
+    cloud: Arc<dyn Provider>,
+    docker: Arc<dyn Provider>,
+}
+
+impl Joined {
+    pub fn new(cloud: Arc<dyn Provider>, docker: Arc<dyn Provider>) -> Self {
+        Self { cloud, docker }
+    }
+
+    fn of(&self, call: &Call) -> &dyn Provider {
+        match host_of(call) {
+            Some(_) => &*self.docker,
+            None => &*self.cloud,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Joined {
+    fn name(&self) -> &str {
+        self.cloud.name()
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        let (cloud, docker) = (self.cloud.identity().await?, self.docker.identity().await?);
+        Ok(json!({ self.cloud.name(): cloud, self.docker.name(): docker }))
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.of(call).read(call).await
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.of(call).wait(call).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        self.of(call).perform(call, context).await
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        self.of(call).settle(call, context).await
+    }
+
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        self.of(call).forget(call, context).await;
+    }
+
+    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
+        self.cloud.take_over(operation, epoch).await?;
+        self.docker.take_over(operation, epoch).await
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        self.cloud.request_ms_max().max(self.docker.request_ms_max())
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        match resource.kind() {
+            ResourceKind::Volume | ResourceKind::Snapshot | ResourceKind::Instance => {
+                self.cloud.observe(resource).await
+            }
+            ResourceKind::Container
+            | ResourceKind::Image
+            | ResourceKind::DockerVolume
+            | ResourceKind::FileSystem => self.docker.observe(resource).await,
+        }
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+        let mut found = self.cloud.stamped(tokens).await?;
+        found.extend(self.docker.stamped(tokens).await?);
+        Ok(found)
+    }
+}

@@ -1,0 +1,269 @@
+//! Real volumes with no cloud: image files on this machine, attached as loop devices.
+//!
+//! An instance is a Docker Engine of this machine. A volume is a file; attached, it is a loop
+//! device that only its instance's directory shows. What there is, and what may be done with it,
+//! is kept in a ledger with EC2's own rules: the simulated world's. The ledger changes in the same
+//! turn as the real thing, under one lock; what a crash left between the two is put right when the
+//! onebox is opened next.
+
+mod disk;
+
+use crate::docker::{Endpoint, Hosts};
+use crate::simulated::faults::Faults;
+use crate::simulated::world::{Instance, World};
+use crate::simulated::{Simulated, ec2, now_s, read, settle};
+use crate::{EffectContext, Provider, Settled};
+use async_trait::async_trait;
+use disk::Disk;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, Token};
+
+/// How often a wait looks.
+const POLL_MS: u64 = 50;
+/// The zone of instances that name none.
+const ZONE: &str = "onebox";
+
+/// What a onebox is made of.
+#[derive(Clone, Debug)]
+pub struct OneboxConfig {
+    /// Where volumes, snapshots and the ledger are.
+    pub root: PathBuf,
+    pub instances: BTreeMap<String, OneboxInstance>,
+}
+
+/// An instance: a Docker Engine of this machine.
+#[derive(Clone, Debug)]
+pub struct OneboxInstance {
+    pub docker: Endpoint,
+    pub zone: Option<String>,
+}
+
+/// Volumes and snapshots as files of this machine.
+pub struct Onebox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    disk: Disk,
+    ledger: Simulated,
+}
+
+/// Where the engines of a onebox are, and where each sees the devices attached to it.
+pub struct OneboxHosts {
+    config: OneboxConfig,
+}
+
+impl Onebox {
+    /// Open it, making what is not there, and put right what a crash or a reboot left: attached
+    /// volumes get their loop devices back, and loop devices of no attached volume are let go.
+    ///
+    /// # Errors
+    /// A directory that can't be used, or no right to make loop devices.
+    pub fn open(config: &OneboxConfig) -> Result<Self, Failure> {
+        let disk = Disk::open(&config.root)?;
+        let ledger = Simulated::open(&config.root, "", Faults::default())?;
+        let instances = config.instances.clone();
+        ledger.change(|world| {
+            set_instances(world, &instances)?;
+            disk.put_right(world)
+        })?;
+        Ok(Self { shared: Arc::new(Shared { disk, ledger }) })
+    }
+
+    async fn changed<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Shared) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let changed = tokio::task::spawn_blocking(move || change(&shared)).await;
+        let panicked = |error: tokio::task::JoinError| {
+            Err(Failure::new(FailureClass::Internal, error.to_string()))
+        };
+        changed.unwrap_or_else(panicked)
+    }
+}
+
+/// Instances are what the configuration says; their tags are kept.
+fn set_instances(
+    world: &mut World,
+    wanted: &BTreeMap<String, OneboxInstance>,
+) -> Result<(), Failure> {
+    for (id, instance) in wanted {
+        let zone = instance.zone.clone().unwrap_or_else(|| ZONE.to_owned());
+        let kept = world.instances.remove(id);
+        let now = Instance {
+            state: "running".to_owned(),
+            instance_type: "onebox".to_owned(),
+            zone,
+            private_ip: Some("127.0.0.1".to_owned()),
+            tags: kept.map(|kept| kept.tags).unwrap_or_default(),
+            stamp: None,
+        };
+        world.instances.insert(id.clone(), now);
+    }
+    let attached = world.volumes.iter().flat_map(|(id, volume)| {
+        volume.attachments.iter().map(move |at| (at.instance.as_str(), id.as_str()))
+    });
+    let lost = attached.into_iter().find(|(instance, _)| !wanted.contains_key(*instance));
+    if let Some((instance, volume)) = lost {
+        let message = format!(
+            "instance `{instance}` is gone from the environment, and volume `{volume}` is still \
+             attached to it: put it back, and detach the volume first"
+        );
+        return Err(Failure::new(FailureClass::Precondition, message));
+    }
+    world.instances.retain(|id, _| wanted.contains_key(id));
+    Ok(())
+}
+
+impl Shared {
+    /// The ledger says whether it may be done; then it is done; then the ledger is kept.
+    fn apply(&self, call: &Call, context: &EffectContext) -> Result<Value, Failure> {
+        let answer = self.ledger.change(|world| {
+            let seen = world.epochs.entry(context.operation.0).or_default();
+            if context.epoch.0 < *seen {
+                let message = "another runner has taken this operation over";
+                return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
+            }
+            *seen = context.epoch.0;
+            if let Some(made) = world.effects.get(&context.token.0) {
+                return Ok(made.answer.clone());
+            }
+            refuse_what_it_can_not(call)?;
+            let before = world.clone();
+            let answer = ec2::apply(world, call, &context.token, now_s())?;
+            self.disk.follow(call, &answer, &before)?;
+            world.made(&context.token, call.function(), &answer);
+            Ok(answer)
+        })?;
+        // Only what the ledger has forgotten is thrown away.
+        self.disk.throw_away(&self.ledger.load()?)?;
+        Ok(answer)
+    }
+}
+
+/// This machine is one instance or several, and none of them is made, stopped or resized by it.
+fn refuse_what_it_can_not(call: &Call) -> Result<(), Failure> {
+    match call {
+        Call::Ec2RunInstance { .. }
+        | Call::Ec2Start { .. }
+        | Call::Ec2Stop { .. }
+        | Call::Ec2Terminate { .. }
+        | Call::Ec2SetInstanceType { .. } => {
+            let message = format!(
+                "{}: the instances of a onebox are Docker Engines of this machine; they are \
+                 added to and taken from its environment in stepback.toml",
+                call.function()
+            );
+            Err(Failure::new(FailureClass::Refused, message).with_code("UnsupportedOperation"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Provider for Onebox {
+    fn name(&self) -> &str {
+        "onebox"
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        Ok(json!({ "provider": "onebox", "root": self.shared.disk.root() }))
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        read::answer(&self.shared.ledger.load()?, call)
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        let timeout_ms = read::timeout_ms(call);
+        let poll = async {
+            loop {
+                if let Some(answer) = read::wait_over(&self.shared.ledger.load()?, call)? {
+                    return Ok(answer);
+                }
+                tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+            }
+        };
+        let late = |_| {
+            let message = format!("{} waited {timeout_ms} ms in vain", call.function());
+            Err(Failure::new(FailureClass::Deadline, message))
+        };
+        let limit = Duration::from_millis(timeout_ms.max(POLL_MS));
+        tokio::time::timeout(limit, poll).await.unwrap_or_else(late)
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let (call, context) = (call.clone(), context.clone());
+        match self.changed(move |shared| shared.apply(&call, &context)).await {
+            Ok(answer) => EffectOutcome::Done(answer),
+            Err(failure) => EffectOutcome::Refused(failure),
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        let (call, token) = (call.clone(), context.token.clone());
+        let settled = self
+            .changed(move |shared| {
+                shared.ledger.change(|world| {
+                    // The real thing may be a step ahead of the ledger.
+                    shared.disk.put_right(world)?;
+                    Ok(settle::settle(world, &call, &token))
+                })
+            })
+            .await;
+        settled.unwrap_or_else(|failure| Settled::CantKnow(failure.message))
+    }
+
+    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
+        self.shared.ledger.take_over(operation, epoch).await
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        0
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        Ok(self.shared.ledger.load()?.facts(resource))
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+        self.shared.ledger.stamped(tokens).await
+    }
+}
+
+impl OneboxHosts {
+    pub fn new(config: OneboxConfig) -> Self {
+        Self { config }
+    }
+}
+
+/// Where the devices of an instance show up.
+fn device_dir(root: &Path, instance: &str) -> PathBuf {
+    root.join("instances").join(instance)
+}
+
+#[async_trait]
+impl Hosts for OneboxHosts {
+    async fn endpoint(&self, instance: &str) -> Result<Endpoint, Failure> {
+        let found = self.config.instances.get(instance).map(|found| found.docker.clone());
+        found.ok_or_else(|| {
+            let message = format!("there is no instance `{instance}`");
+            Failure::new(FailureClass::Precondition, message)
+                .with_code("InvalidInstanceID.NotFound")
+        })
+    }
+
+    fn fixed(&self) -> Vec<String> {
+        self.config.instances.keys().cloned().collect()
+    }
+
+    fn device_dir(&self, instance: &str) -> String {
+        device_dir(&self.config.root, instance).display().to_string()
+    }
+}
