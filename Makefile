@@ -16,6 +16,7 @@ demo: build
 	@tests/demo.sh $(STEPBACK) $(DEMO)
 
 test: setup
+	@tests/parts.sh
 	cargo test --workspace
 	cargo test --workspace --manifest-path plugins/Cargo.toml
 

@@ -128,6 +128,24 @@ fn the_configuration_is_checked_too() {
         ("[environmints]\n", "unknown field"),
         ("[plugins.\"./x.wasm\"]\ngrants = [\"ebz\"]\n", "did you mean `ebs`?"),
         ("state = = 1", "stepback.toml"),
+        ("[environments.box]\nprovider = \"onebox\"\n", "a onebox needs `root`"),
+        (
+            "[environments.box]\nprovider = \"onebox\"\nroot = \"x\"\n\
+             [environments.box.instances.i-a]\ndocker = \"tcp://10.0.0.1\"\n",
+            "has no port",
+        ),
+        ("[environments.s]\nprovider = \"simulated\"\nroot = \"x\"\n", "`root` is not for"),
+        (
+            "[environments.box]\nprovider = \"onebox\"\nroot = \"x\"\n\
+             [environments.box.registries.\"docker.io\"]\nusername = \"ann\"\n\
+             password = \"hunter2\"\n",
+            "a password is given by reference",
+        ),
+        (
+            "[environments.box]\nprovider = \"onebox\"\nroot = \"x\"\n\
+             docker = { stall = \"soon\" }\n",
+            "`soon` is not a duration",
+        ),
     ] {
         place.write("stepback.toml", text);
         place.run(&["run", &backup]).exits(2).says(said);
@@ -135,6 +153,9 @@ fn the_configuration_is_checked_too() {
     place.write("stepback.toml", "[environments.staging]\nprovider = \"simulated\"\n");
     place.run(&["run", &backup, "-e", "stagin"]).exits(2).says("did you mean `staging`?");
     place.run(&["run", &backup, "-e", "staging"]).exits(0);
+    place.run(&["env", "list"]).exits(0).says("staging").says("simulated");
+    place.run(&["env", "check", "staging"]).exits(0).says("✓ simulated");
+    place.run(&["env", "check", "stagin"]).exits(2).says("did you mean `staging`?");
 }
 
 #[test]

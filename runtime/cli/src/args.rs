@@ -51,6 +51,9 @@ pub enum Verb {
     Logs(Logs),
     /// Report on operations as a table, CSV or JSON
     Activity(Activity),
+    /// List environments, and check that what they name can be reached
+    #[command(subcommand)]
+    Env(Env),
     /// Look at plugins, and build them
     Plugin(Plugin),
     /// Print a JSON Schema
@@ -125,6 +128,23 @@ pub struct Resume {
     /// One event a line on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Env {
+    /// The environments of `stepback.toml`
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reach everything that an operation would need, and say what is missing
+    Check {
+        /// The environment of `stepback.toml`
+        #[arg(default_value = "local", env = "STEPBACK_ENVIRONMENT")]
+        environment: String,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

@@ -66,6 +66,7 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Show(show) => commands::show::run(&global, show).await,
         Verb::Logs(logs) => commands::logs::run(&global, logs).await,
         Verb::Activity(activity) => commands::activity::run(&global, activity).await,
+        Verb::Env(env) => commands::env::run(&global, env).await,
         Verb::Plugin(plugin) => commands::plugin::run(&global, plugin).await,
         Verb::Schema(schema) => commands::schema::run(&schema),
         Verb::Completions(completions) => commands::completions::run(&completions),

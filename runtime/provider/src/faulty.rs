@@ -5,7 +5,7 @@
 //! provider; with `lost` and `crash-after` the effect is made.
 
 use crate::simulated::faults::{Fault, Faults};
-use crate::{EffectContext, Provider, Settled, simulated};
+use crate::{Checked, EffectContext, Provider, Settled, simulated};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +47,10 @@ impl Provider for Faulty {
 
     async fn identity(&self) -> Result<Value, Failure> {
         self.inner.identity().await
+    }
+
+    async fn check(&self) -> Vec<Checked> {
+        self.inner.check().await
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {

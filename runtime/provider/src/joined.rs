@@ -1,7 +1,7 @@
 //! Two providers as one: instances and volumes here, the engines on the instances there.
 
 use crate::docker::host_of;
-use crate::{EffectContext, Provider, Settled};
+use crate::{Checked, EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -36,6 +36,12 @@ impl Provider for Joined {
     async fn identity(&self) -> Result<Value, Failure> {
         let (cloud, docker) = (self.cloud.identity().await?, self.docker.identity().await?);
         Ok(json!({ self.cloud.name(): cloud, self.docker.name(): docker }))
+    }
+
+    async fn check(&self) -> Vec<Checked> {
+        let mut all = self.cloud.check().await;
+        all.extend(self.docker.check().await);
+        all
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {

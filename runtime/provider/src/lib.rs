@@ -44,6 +44,15 @@ pub enum Settled {
     CantKnow(String),
 }
 
+/// One thing that an operation would need, looked at.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// `Docker Engine of i-db-1`, `helper image on i-db-1`.
+    pub what: String,
+    /// What it said of itself, or why it can't be used.
+    pub found: Result<String, Failure>,
+}
+
 /// A world that operations can change.
 #[async_trait]
 pub trait Provider: Send + Sync {
@@ -52,6 +61,12 @@ pub trait Provider: Send + Sync {
 
     /// Which world this is: account, region, engine ids (R14).
     async fn identity(&self) -> Result<Value, Failure>;
+
+    /// Look at everything that an operation would need, and change nothing.
+    async fn check(&self) -> Vec<Checked> {
+        let found = self.identity().await.map(|identity| identity.to_string());
+        vec![Checked { what: self.name().to_owned(), found }]
+    }
 
     /// Answer a call of class *read*.
     async fn read(&self, call: &Call) -> Result<Value, Failure>;

@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod cancel;
 pub mod completions;
+pub mod env;
 pub mod list;
 pub mod locks;
 pub mod logs;

@@ -129,11 +129,11 @@ impl Engine {
     }
 
     /// An option as the host understands it: devices are named as EC2 names them.
-    pub(super) fn to_host(&self, device: &str) -> String {
+    pub(super) fn on_host(&self, device: &str) -> String {
         self.swap_dir(device, super::DEVICE_DIR, &self.device_dir)
     }
 
-    pub(super) fn from_host(&self, device: &str) -> String {
+    pub(super) fn as_named(&self, device: &str) -> String {
         self.swap_dir(device, &self.device_dir, super::DEVICE_DIR)
     }
 

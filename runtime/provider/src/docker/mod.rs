@@ -7,6 +7,7 @@
 //! An engine knows no idempotence tokens and no epochs. What is created carries the token as a
 //! label; everything else is settled by looking.
 
+mod check;
 mod connect;
 mod containers;
 mod errors;
@@ -20,7 +21,7 @@ mod waits;
 pub use connect::{Endpoint, Tls};
 pub use pull::{Credentials, Registry};
 
-use crate::{EffectContext, Provider, Settled};
+use crate::{Checked, EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use connect::Engine;
 use errors::Told;
@@ -285,6 +286,10 @@ impl Provider for Docker {
             engines.insert(host, id);
         }
         Ok(json!({ "engines": engines }))
+    }
+
+    async fn check(&self) -> Vec<Checked> {
+        check::all(self).await
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {

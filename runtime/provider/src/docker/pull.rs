@@ -12,16 +12,21 @@ use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
+use futures_util::future::select_ok;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 use stepback_core::FailureClass;
 
 /// The registry of names that name none (Docker docs, *docker image tag*).
 const DEFAULT_REGISTRY: &str = "docker.io";
 /// How long a registry may take to tell a digest.
-const DIGEST_MS_MAX: u64 = 15_000;
+const DIGEST_MS_MAX: u64 = 10_000;
 
 /// How a registry is used.
 #[derive(Clone, Debug, Default)]
@@ -139,13 +144,53 @@ async fn digests(
 ) -> HashMap<String, String> {
     let asked = sources.iter().map(|source| async move {
         let reference = name.at(source);
-        let answer =
-            engine.client.inspect_registry_image(&reference, credentials(settings, source));
-        let answer = tokio::time::timeout(Duration::from_millis(DIGEST_MS_MAX), answer).await;
-        let digest = answer.ok()?.ok()?.descriptor.digest?;
+        let by_engine = Box::pin(digest_by_engine(engine, &reference, source, settings));
+        let from_here = Box::pin(digest_from_here(&reference, source, settings));
+        let either = select_ok([by_engine as Asking<'_>, from_here]);
+        let answer = tokio::time::timeout(Duration::from_millis(DIGEST_MS_MAX), either).await;
+        let (digest, _) = answer.ok()?.ok()?;
         Some(((*source).to_owned(), digest))
     });
     futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<String, ()>> + Send + 'a>>;
+
+/// The engine knows its registries, but asks for more than the digest: it needs the image's
+/// configuration too, which is a blob (*DistributionInspect*).
+async fn digest_by_engine(
+    engine: &Engine,
+    reference: &str,
+    source: &str,
+    settings: &DockerSettings,
+) -> Result<String, ()> {
+    let login = credentials(settings, source);
+    let told = engine.client.inspect_registry_image(reference, login).await.map_err(|_| ())?;
+    told.descriptor.digest.ok_or(())
+}
+
+/// From here a registry that serves manifests and no blobs answers too, if it can be reached
+/// (OCI Distribution Specification, *Checking if content exists in the registry*).
+async fn digest_from_here(
+    reference: &str,
+    source: &str,
+    settings: &DockerSettings,
+) -> Result<String, ()> {
+    // Another part of this process may have chosen its cryptography already; any does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let is_local = source.starts_with("127.") || source.starts_with("localhost");
+    let protocol = match is_local {
+        // As engines do it (Docker docs, *dockerd*, *Insecure registries*).
+        true => ClientProtocol::HttpsExcept(vec![source.to_owned()]),
+        false => ClientProtocol::Https,
+    };
+    let client = Client::new(ClientConfig { protocol, ..ClientConfig::default() });
+    let login = settings.registries.get(source).and_then(|own| own.credentials.as_ref());
+    let login = login.map_or(RegistryAuth::Anonymous, |own| {
+        RegistryAuth::Basic(own.username.clone(), own.password.clone())
+    });
+    let reference = reference.parse::<Reference>().map_err(|_| ())?;
+    client.fetch_manifest_digest(&reference, &login).await.map_err(|_| ())
 }
 
 fn credentials(settings: &DockerSettings, source: &str) -> Option<DockerCredentials> {

@@ -109,7 +109,7 @@ impl Engine {
 
     pub(super) fn options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
         let named = volume.options.iter().map(|(key, value)| match key.as_str() {
-            "device" => (key.clone(), self.from_host(value)),
+            "device" => (key.clone(), self.as_named(value)),
             _ => (key.clone(), value.clone()),
         });
         named.collect()

@@ -30,11 +30,11 @@ impl Engine {
                 }
             };
         }
-        let on_host = |(key, value): (&String, &String)| match key.as_str() {
-            "device" => (key.clone(), self.to_host(value)),
+        let option = |(key, value): (&String, &String)| match key.as_str() {
+            "device" => (key.clone(), self.on_host(value)),
             _ => (key.clone(), value.clone()),
         };
-        let options: HashMap<String, String> = options.iter().map(on_host).collect();
+        let options: HashMap<String, String> = options.iter().map(option).collect();
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
             driver: Some("local".to_owned()),

@@ -1,0 +1,59 @@
+//! What is wrong with an environment is told before anything is changed, with what to do.
+
+use crate::parts::{Parts, are_possible, free_port};
+use crate::place::operation;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+
+/// An engine that only speaks an old version of the API.
+fn old_engine(socket: &std::path::Path) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let body = "{\"Version\":\"1.9.1\",\"ApiVersion\":\"1.21\"}";
+            let length = body.len();
+            let _ = write!(
+                client,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_is_wrong_with_an_environment_is_told_before_anything_is_changed() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let old = parts.path("old.sock");
+    old_engine(&old);
+    let unreachable = format!("tcp://127.0.0.1:{}", free_port());
+    let path = operation("redeploy-database");
+    let table = [
+        ("unix:///nowhere/docker.sock".to_owned(), "there is no socket /nowhere/docker.sock"),
+        (unreachable, "onnection refused"),
+        (format!("unix://{}", old.display()), "API 1.21; Stepback needs 1.41"),
+    ];
+    for (docker, wanted) in table {
+        let more = format!("[environments.box.instances.i-c]\ndocker = \"{docker}\"\n");
+        parts.configure(&more);
+        parts.run(&["run", &path, "-i", "to_instance=i-c"]).exits(2).says(wanted);
+        let checked = parts.run(&["env", "check", "box"]).exits(2).says(wanted);
+        checked.says("✗ Docker Engine of i-c").says("✓ Docker Engine of i-a: Docker 2");
+        assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+    }
+    parts.configure("");
+    parts.run(&["env", "check"]).exits(0).says("✓ helper image on i-b: helper:1");
+    let unknown = parts.run(&["run", &path, "-i", "to_instance=i-none"]).exits(2);
+    unknown.says("there is no instance `i-none`");
+    let without = std::fs::read_to_string(parts.path("stepback.toml")).expect("a file");
+    let without = without.replace("helper_image = \"helper:1\"", "");
+    std::fs::write(parts.path("stepback.toml"), without).expect("a file");
+    parts.run(&["run", &path, "-i", "to_instance=i-b"]).exits(3).says("helper_image");
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+}

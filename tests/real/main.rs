@@ -1,0 +1,10 @@
+//! The program on real parts: Docker Engines, registries, loop devices, a real database.
+//!
+//! Where a machine has none (no root, no loop devices), each test says so in a line.
+
+mod bad_input;
+mod kills;
+mod onebox;
+mod parts;
+mod place;
+mod registries;

@@ -1,0 +1,122 @@
+//! A real database with real bytes on this machine: moved, grown, backed up, and put back.
+
+use crate::parts::{Parts, are_possible, loops_below};
+use crate::place::operation;
+use std::fs::File;
+
+/// The old database serves again, with its data, and the operation says so.
+#[track_caller]
+fn is_back_on_a(parts: &Parts) {
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+    assert!(parts.a.redis(&["incr", "writes"]).parse::<u32>().is_ok(), "it takes writes");
+    assert_eq!(parts.b.docker(&["ps", "--all", "--quiet"]), "", "a container is left on i-b");
+    assert_eq!(parts.b.docker(&["volume", "ls", "--quiet"]), "", "a volume is left on i-b");
+    assert_eq!(loops_below(&parts.path("")).len(), 1);
+    assert!(!parts.run(&["locks"]).exits(0).said.contains("database/main"), "a lock is left");
+}
+
+#[test]
+fn a_database_moves_between_two_engines_and_back_with_its_data() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let moved = parts.redeploy("i-b", &[]).exits(0).says("downtime: ");
+    println!("{}", moved.said.lines().find(|line| line.starts_with("downtime")).unwrap_or("?"));
+    assert_eq!(parts.b.redis(&["get", "row"]), "kept");
+    assert_eq!(parts.b.redis(&["set", "row", "changed"]), "OK");
+    assert_eq!(parts.a.docker(&["ps", "--all", "--quiet"]), "");
+    assert_eq!(parts.a.docker(&["volume", "ls", "--quiet"]), "");
+    // Again towards where it is: nothing happens.
+    parts.redeploy("i-b", &[]).exits(2).says("nothing to move");
+    parts.redeploy("i-a", &[]).exits(0);
+    assert_eq!(parts.a.redis(&["get", "row"]), "changed");
+}
+
+#[test]
+fn every_shipped_operation_runs_on_real_parts() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    parts.run(&["run", &operation("backup-database")]).exits(0).says("snapshot = \"snap-");
+    parts.run(&["run", &operation("restart-database")]).exits(0);
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+    let resize = operation("resize-database-volume");
+    parts.run(&["run", &resize, "-i", "size_gib=2", "-i", "delete_old=true"]).exits(0);
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+    let size = parts.a.docker(&["exec", "main", "busybox", "df", "-k", "/data"]);
+    let kib: u64 = size.split_whitespace().nth(8).and_then(|kib| kib.parse().ok()).expect("a size");
+    assert!(kib > 1_500_000, "the file system did not grow: {size}");
+    // With a failure at its end it is as it was, on the old volume.
+    let failing = ["run", &resize, "-i", "size_gib=3", "--inject", "docker.wait-healthy=refuse"];
+    parts.run(&failing).exits(3).says("verdict: restored");
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+    parts.run(&["run", &operation("deprovision-database")]).exits(0);
+    assert_eq!(loops_below(&parts.path("")), Vec::<String>::new(), "a loop device is left");
+    assert_eq!(parts.a.docker(&["ps", "--all", "--quiet"]), "");
+}
+
+#[test]
+fn when_a_real_part_breaks_the_old_database_serves_again() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    println!("the image is missing on the new instance, and the registry has it no more");
+    let gone = parts.path("registry/images/docker/registry/v2/repositories");
+    let away = parts.path("away");
+    std::fs::rename(&gone, &away).expect("it can be moved");
+    parts.redeploy("i-b", &[]).exits(3).says("verdict: restored").says("pull-image");
+    std::fs::rename(&away, &gone).expect("it can be moved back");
+    is_back_on_a(&parts);
+
+    println!("somebody has the volume's device open");
+    let device = loops_below(&parts.path("")).remove(0);
+    let open = File::open(&device).expect("it can be opened");
+    parts.redeploy("i-b", &[]).exits(3).says("has it open").says("verdict: restored");
+    drop(open);
+    is_back_on_a(&parts);
+
+    println!("the new instance takes it for another file system than it is");
+    let wrong = changed(&parts, "\"ext4\"", "\"xfs\"");
+    let ran = parts.run(&["run", &wrong, "-i", "to_instance=i-b"]);
+    ran.exits(3).says("start-new").says("verdict: restored");
+    is_back_on_a(&parts);
+
+    println!("the new instance's engine dies after the old container stopped, and comes back");
+    let path = changed(&parts, "timeout = \"2m\"", "timeout = \"1s\"");
+    let arguments = ["run", &path, "-i", "to_instance=i-b"];
+    let ran = parts.run_watched(&arguments, |line| match line {
+        line if line.contains("✓ stop-old") => parts.b.kill(),
+        line if line.starts_with("rolling back") => parts.b.start_again(),
+        _ => {}
+    });
+    ran.exits(3).says("verdict: restored");
+    is_back_on_a(&parts);
+
+    println!("it stays away: the old database serves, and what is left is taken up later");
+    let ran = parts.run_watched(&arguments, |line| {
+        if line.contains("✓ stop-old") {
+            parts.b.kill();
+        }
+    });
+    let left = ran.exits(5).says("docker:i-b/container/main");
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+    parts.b.start_again();
+    let id = left.said.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':');
+    parts.run(&["rollback", id]).exits(3).says("verdict: restored");
+    is_back_on_a(&parts);
+}
+
+/// The flagship's manifest with one thing changed.
+fn changed(parts: &Parts, from: &str, to: &str) -> String {
+    let text = std::fs::read_to_string(operation("redeploy-database")).expect("a manifest");
+    assert!(text.contains(from));
+    let path = parts.path("changed.toml");
+    std::fs::write(&path, text.replace(from, to)).expect("a file");
+    path.display().to_string()
+}

@@ -1,0 +1,339 @@
+//! Real parts, started for one test and stopped by their own pids: two Docker Engines, a
+//! registry, images made from this machine's programs.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// One set of parts at a time: loop devices and processors are shared.
+static TURN: Mutex<()> = Mutex::new(());
+/// A part that is not up by then never will be.
+const UP_MS_MAX: u64 = 60_000;
+
+/// What the tests need of this machine, with the package it comes in.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("dockerd", "docker.io"),
+    ("docker", "docker.io"),
+    ("docker-registry", "docker-registry"),
+    ("redis-server", "redis-server"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("losetup", "mount"),
+    ("busybox", "busybox-static"),
+];
+
+/// Whether parts can be started here; says why not.
+///
+/// A machine that can't is named in the output; with `STEPBACK_REAL=require` it is a failure.
+pub fn are_possible() -> bool {
+    let Err(why) = look() else { return true };
+    assert!(std::env::var_os("STEPBACK_REAL").is_none_or(|v| v != "require"), "{why}");
+    println!("SKIPPED: no real parts here: {why}");
+    false
+}
+
+fn look() -> Result<(), String> {
+    for (program, package) in PROGRAMS {
+        if find(program).is_none() {
+            return Err(format!("there is no {program}; `tests/parts.sh` installs {package}"));
+        }
+    }
+    let said = Command::new("losetup").arg("--find").output().map_err(|e| e.to_string())?;
+    if !said.status.success() {
+        return Err(format!("no loop device: {}", String::from_utf8_lossy(&said.stderr).trim()));
+    }
+    let mount = Command::new("unshare").args(["--mount", "true"]).status();
+    match mount.is_ok_and(|status| status.success()) {
+        true => Ok(()),
+        false => Err("this user may not mount".into()),
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
+    dirs.into_iter().map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+/// A process that ends with its test.
+pub struct Part {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Part {
+    fn start(program: &str, arguments: &[String], log: PathBuf) -> Self {
+        let file = std::fs::File::create(&log).expect("a log");
+        let program = find(program).expect("it was looked for");
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        command.stdout(file.try_clone().expect("a log")).stderr(file);
+        // What it starts itself is killed with it.
+        command.process_group(0);
+        Self { child: command.spawn().expect("it starts"), log }
+    }
+
+    /// End it as a crash would.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn stop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.kill();
+    }
+
+    fn until(&mut self, is_up: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
+        while !is_up() {
+            let ended = self.child.try_wait().expect("it can be asked");
+            let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", log());
+            assert!(Instant::now() < until, "it does not come up\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A Docker Engine of its own.
+pub struct Engine {
+    dir: PathBuf,
+    part: Mutex<Option<Part>>,
+}
+
+impl Engine {
+    fn start(dir: PathBuf) -> Self {
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let engine = Self { dir, part: Mutex::default() };
+        engine.start_again();
+        engine
+    }
+
+    /// Start it, where it was stopped or killed.
+    pub fn start_again(&self) {
+        let (dir, socket) = (self.dir.display(), self.host());
+        let _ = std::fs::remove_file(self.dir.join("pid"));
+        let arguments = [
+            format!("--data-root={dir}/data"),
+            format!("--exec-root={dir}/exec"),
+            format!("--pidfile={dir}/pid"),
+            format!("--host={socket}"),
+            "--bridge=none".to_owned(),
+            "--iptables=false".to_owned(),
+            "--insecure-registry=127.0.0.0/8".to_owned(),
+        ];
+        let mut part = Part::start("dockerd", &arguments, self.dir.join("log"));
+        part.until(|| self.try_docker(&["version"]).is_ok());
+        *self.part.lock().expect("no panic") = Some(part);
+    }
+
+    /// `unix://…`
+    pub fn host(&self) -> String {
+        format!("unix://{}/sock", self.dir.display())
+    }
+
+    /// End it, and the containerd that it started, as a crash would.
+    pub fn kill(&self) {
+        if let Some(part) = &mut *self.part.lock().expect("no panic") {
+            part.kill();
+        }
+        let pid = self.dir.join("exec/containerd/containerd.pid");
+        let Ok(text) = std::fs::read_to_string(&pid) else { return };
+        let _ = Command::new("kill").args(["-KILL", text.trim()]).stderr(Stdio::null()).status();
+        let stat = Path::new("/proc").join(text.trim()).join("stat");
+        // What is only still to be reaped is gone as well.
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        while lives() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_file(pid).expect("it can be removed");
+    }
+
+    fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
+        let said = Command::new("docker").args(["--host", &self.host()]).args(arguments).output();
+        let said = said.map_err(|error| error.to_string())?;
+        let out = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        match said.status.success() {
+            true => Ok(out),
+            false => Err(format!("{out}{}", String::from_utf8_lossy(&said.stderr))),
+        }
+    }
+
+    /// Containers outlive an engine that is killed.
+    fn remove_all(&self) {
+        if let Ok(all) = self.try_docker(&["ps", "--quiet", "--all"]) {
+            for container in all.lines() {
+                let _ = self.try_docker(&["rm", "--force", container]);
+            }
+        }
+    }
+
+    /// Docker's own client; what it printed.
+    #[track_caller]
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        self.try_docker(arguments).unwrap_or_else(|why| panic!("docker {arguments:?}: {why}"))
+    }
+
+    /// What the database answers, asked by its own client.
+    #[track_caller]
+    pub fn redis(&self, arguments: &[&str]) -> String {
+        self.docker(&[&["exec", "main", "redis-cli"], arguments].concat())
+    }
+}
+
+/// A registry of its own.
+pub struct Registry {
+    pub port: u16,
+    _part: Part,
+}
+
+impl Registry {
+    pub fn start(dir: &Path) -> Self {
+        std::fs::create_dir_all(dir).expect("a directory");
+        let port = free_port();
+        let config = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {0}/images}}, delete: \
+             {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+            dir.display()
+        );
+        let path = dir.join("config.yml");
+        std::fs::write(&path, config).expect("a file");
+        let arguments = ["serve".to_owned(), path.display().to_string()];
+        let mut part = Part::start("docker-registry", &arguments, dir.join("log"));
+        part.until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, _part: part }
+    }
+
+    pub fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}", self.port)
+    }
+}
+
+/// Two engines, a registry, and a database's image in it.
+pub struct Parts {
+    pub a: Engine,
+    pub b: Engine,
+    pub registry: Registry,
+    dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Parts {
+    pub fn start() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // A socket's path has 108 bytes at most (unix(7)).
+        let dir = TempDir::with_prefix_in("sb-", "/tmp").expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let (a, b) = (Engine::start(path("a")), Engine::start(path("b")));
+        let registry = Registry::start(&path("registry"));
+        let parts = Self { a, b, registry, dir, _turn: turn };
+        parts.make_images();
+        parts
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The database's image.
+    pub fn image(&self) -> String {
+        self.registry.image("redis:7")
+    }
+
+    fn make_images(&self) {
+        const TOOLS: [&str; 6] =
+            ["blkid", "mkfs.ext4", "e2fsck", "resize2fs", "dumpe2fs", "busybox"];
+        let helper = self.root_of("helper", &TOOLS);
+        for engine in [&self.a, &self.b] {
+            engine.docker(&["import", &helper, "helper:1"]);
+        }
+        let redis = self.root_of("redis", &["redis-server", "redis-cli", "busybox"]);
+        let command = "CMD [\"redis-server\",\"--dir\",\"/data\",\"--appendonly\",\"yes\",\
+                       \"--appendfsync\",\"always\",\"--bind\",\"127.0.0.1\"]";
+        let healthy = "HEALTHCHECK --interval=1s --retries=5 CMD redis-cli ping";
+        let image = self.image();
+        self.a.docker(&["import", "-c", command, "-c", healthy, &redis, &image]);
+        self.a.docker(&["push", &image]);
+        // A new instance has to pull it.
+        self.a.docker(&["rmi", &image]);
+    }
+
+    /// A root file system with these programs and their libraries, as a tar file.
+    fn root_of(&self, name: &str, programs: &[&str]) -> String {
+        let root = self.path(&format!("{name}.root"));
+        for dir in ["bin", "tmp", "proc", "sys", "dev", "etc", "data", "host"] {
+            std::fs::create_dir_all(root.join(dir)).expect("a directory");
+        }
+        for program in programs {
+            let path = find(program).unwrap_or_else(|| panic!("there is no {program}"));
+            std::fs::copy(&path, root.join("bin").join(program)).expect("a copy");
+            let said = Command::new("ldd").arg(&path).output().expect("ldd");
+            for library in String::from_utf8_lossy(&said.stdout).split_whitespace() {
+                if let Some(below) = library.strip_prefix('/') {
+                    let to = root.join(below);
+                    std::fs::create_dir_all(to.parent().expect("a parent")).expect("a directory");
+                    std::fs::copy(library, to).expect("a copy");
+                }
+            }
+        }
+        for applet in ["sh", "cat", "awk", "readlink", "mktemp", "mount", "umount", "sleep"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
+        }
+        let tar = self.path(&format!("{name}.tar")).display().to_string();
+        let arguments = ["-C", &root.display().to_string(), "-cf", &tar, "."];
+        assert!(Command::new("tar").args(arguments).status().expect("tar").success());
+        tar
+    }
+}
+
+impl Drop for Parts {
+    /// Loop devices outlive whoever made them.
+    fn drop(&mut self) {
+        self.a.remove_all();
+        self.b.remove_all();
+        for device in loops_below(self.dir.path()) {
+            let _ = Command::new("losetup").args(["--detach", &device]).status();
+        }
+    }
+}
+
+/// The loop devices whose files are in a directory.
+pub fn loops_below(dir: &Path) -> Vec<String> {
+    let said = Command::new("losetup").args(["-l", "-n", "-O", "NAME,BACK-FILE"]).output();
+    let said = said.expect("losetup").stdout;
+    let text = String::from_utf8_lossy(&said).into_owned();
+    let below = |line: &str| {
+        let (name, file) = line.split_once(char::is_whitespace)?;
+        Path::new(file.trim()).starts_with(dir).then(|| name.to_owned())
+    };
+    text.lines().filter_map(below).collect()
+}

@@ -1,0 +1,104 @@
+//! The program, run in an environment of real parts.
+
+use crate::parts::Parts;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a run of the program said.
+pub struct Ran {
+    pub code: Option<i32>,
+    /// Both streams.
+    pub said: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n{}", self.said);
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.said.contains(text), "`{text}` is not in\n{}", self.said);
+        self
+    }
+}
+
+/// A shipped operation.
+pub fn operation(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations");
+    root.join(format!("{name}.toml")).display().to_string()
+}
+
+impl Parts {
+    /// Write `stepback.toml`, with more in it than the engines.
+    pub fn configure(&self, more: &str) {
+        let text = format!(
+            "[environments.box]\nprovider = \"onebox\"\nroot = \"onebox\"\n\
+             [environments.box.instances.i-a]\ndocker = \"{}\"\n\
+             [environments.box.instances.i-b]\ndocker = \"{}\"\n\
+             [environments.box.docker]\nhelper_image = \"helper:1\"\n{more}",
+            self.a.host(),
+            self.b.host(),
+        );
+        std::fs::write(self.path("stepback.toml"), text).expect("a file");
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stepback"));
+        command
+            .args(arguments)
+            .current_dir(self.path(""))
+            .env("STEPBACK_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+            .env("STEPBACK_ENVIRONMENT", "box")
+            .env_remove("STEPBACK_CONFIG")
+            .env_remove("STEPBACK_STATE")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Run the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = format!("{}{}", text(&output.stderr), text(&output.stdout));
+        Ran { code: output.status.code(), said }
+    }
+
+    /// Run it, and see each line as it comes.
+    pub fn run_watched(&self, arguments: &[&str], mut see: impl FnMut(&str)) -> Ran {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut said = String::new();
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        for line in lines.map_while(Result::ok) {
+            see(&line);
+            said.push_str(&line);
+            said.push('\n');
+        }
+        let ended = child.wait_with_output().expect("it ends");
+        said.push_str(&String::from_utf8_lossy(&ended.stdout));
+        Ran { code: ended.status.code(), said }
+    }
+
+    /// Have a database on `i-a` with a row in it.
+    pub fn provision(&self) {
+        self.configure("");
+        let image = format!("image={}", self.image());
+        let more = ["instance=i-a", "data_dir=/data", "size_gib=1", "database=main", &image];
+        let path = operation("provision-database");
+        let mut arguments = vec!["run", &path];
+        arguments.extend(more.iter().flat_map(|input| ["-i", input]));
+        self.run(&arguments).exits(0);
+        assert_eq!(self.a.redis(&["set", "row", "kept"]), "OK");
+    }
+
+    /// Move the database.
+    pub fn redeploy(&self, to: &str, more: &[&str]) -> Ran {
+        let (path, to) = (operation("redeploy-database"), format!("to_instance={to}"));
+        self.run(&[&["run", &path, "-i", &to][..], more].concat())
+    }
+}
