@@ -23,15 +23,18 @@ pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
 
 fn list(config: &Config, json: bool) {
     if json {
-        let one = |(name, environment): (&String, &Environment)| json!({ "name": name, "provider": environment.provider() });
-        let all: Vec<Value> = config.environments.iter().map(one).collect();
-        return print(&format!("{}\n", Value::from(all)));
+        let all = config.environments.iter().map(listed);
+        return print(&format!("{}\n", all.collect::<Value>()));
     }
     let mut rows = table(&["environment", "provider"]);
     for (name, environment) in &config.environments {
         rows.add_row([name.as_str(), environment.provider()]);
     }
     print(&format!("{rows}\n"));
+}
+
+fn listed((name, environment): (&String, &Environment)) -> Value {
+    json!({ "name": name, "provider": environment.provider() })
 }
 
 /// Exit 0 if everything can be used, else 2.
