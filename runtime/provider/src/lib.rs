@@ -4,6 +4,7 @@
 //! guesses an outcome, and tells three things apart: done, refused (proof that nothing happened)
 //! and unknown. It knows nothing of journals, plans or guests.
 
+pub mod aws;
 pub mod docker;
 pub mod faulty;
 pub mod joined;

@@ -1,0 +1,293 @@
+//! Making an effect: one request, and then the look that shows it.
+//!
+//! A request goes out once. Only one that AWS throttled, which proves that nothing happened, goes
+//! out again, and only for so long that [`REQUEST_MS_MAX`] holds. Once AWS has accepted an effect,
+//! nothing that goes wrong after it can make it *refused*.
+
+use super::Aws;
+use super::errors::Trouble;
+use super::looking::misplaced;
+use super::settle::{Look, Mark};
+use super::shapes::{STAMP_OPERATION, STAMP_TOKEN, is_reserved};
+use super::waits::Backoff;
+use crate::EffectContext;
+use aws_sdk_ec2::types::{
+    AttributeValue, InstanceType, Placement, ResourceType, Tag, TagSpecification, VolumeType,
+};
+use std::time::{Duration, Instant};
+use stepback_core::call::Tags;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Failure, FailureClass};
+
+/// How long one request may take, from asking for credentials to the last byte of the answer.
+pub(super) const ATTEMPT_MS_MAX: u64 = 20_000;
+
+/// How long a throttled effect is asked for again.
+const THROTTLED_MS_MAX: u64 = 10_000;
+
+/// How long after an effect was begun a request of it can still be on its way.
+pub(super) const REQUEST_MS_MAX: u64 = THROTTLED_MS_MAX + ATTEMPT_MS_MAX;
+
+/// What AWS accepted.
+pub(super) enum Accepted {
+    /// A new thing with this id.
+    Created(String),
+    /// A change of what its arguments name.
+    Changed,
+}
+
+fn invalid(message: String) -> Trouble {
+    Trouble::NeverSent(Failure::new(FailureClass::InvalidInput, message))
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+/// The tags of what is created, the stamp among them: they are there from its first moment
+/// (Amazon EC2 User Guide, *Tag your Amazon EC2 resources*).
+fn stamped(kind: ResourceType, tags: &Tags, context: &EffectContext) -> TagSpecification {
+    let given = tags.iter().map(|(key, value)| tag(key, value));
+    let stamps = [
+        tag(STAMP_TOKEN, context.token.as_str()),
+        tag(STAMP_OPERATION, &context.operation.to_string()),
+    ];
+    let all = given.chain(stamps).collect();
+    TagSpecification::builder().resource_type(kind).set_tags(Some(all)).build()
+}
+
+/// GiB as the API takes them.
+fn size(size_gib: u32) -> Result<i32, Trouble> {
+    i32::try_from(size_gib).map_err(|_| invalid(format!("{size_gib} GiB is too large")))
+}
+
+fn created(id: Option<String>) -> Result<Accepted, Trouble> {
+    let nameless = || Trouble::NoAnswer("the answer of AWS names nothing".into());
+    id.map(Accepted::Created).ok_or_else(nameless)
+}
+
+/// Tags that stamp and tags that are AWS's own can't be written by a call.
+fn written_keys(call: &Call) -> Vec<&String> {
+    match call {
+        Call::Ec2RunInstance { tags, .. }
+        | Call::EbsCreateVolume { tags, .. }
+        | Call::EbsCreateSnapshot { tags, .. } => tags.keys().collect(),
+        Call::Ec2Tag { key, .. }
+        | Call::Ec2Untag { key, .. }
+        | Call::EbsTag { key, .. }
+        | Call::EbsUntag { key, .. } => vec![key],
+        _ => vec![],
+    }
+}
+
+impl Aws {
+    /// Make an effect, once.
+    pub(super) async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        if let Err(failure) = self.may_change(call).await {
+            return EffectOutcome::Refused(failure);
+        }
+        match self.send(call, context).await {
+            Ok(accepted) => self.confirm(call, &accepted).await,
+            Err(trouble) => self.turned_down(call, &trouble).await,
+        }
+    }
+
+    /// What keeps an effect from being asked for at all.
+    async fn may_change(&self, call: &Call) -> Result<(), Failure> {
+        if !call.is_effect() || super::iam::iam_actions(call.function()).is_empty() {
+            return Err(misplaced(call));
+        }
+        if let Some(key) = written_keys(call).into_iter().find(|key| is_reserved(key)) {
+            let message = format!("a tag named `{key}` can't be written: its prefix is reserved");
+            return Err(Failure::new(FailureClass::InvalidInput, message));
+        }
+        self.must_be_its_account().await
+    }
+
+    /// Send the request; again, for a while, as long as AWS throttles it.
+    async fn send(&self, call: &Call, context: &EffectContext) -> Result<Accepted, Trouble> {
+        let begun = Instant::now();
+        let mut backoff = Backoff::new(&self.pace);
+        loop {
+            let answer = self.send_once(call, context).await;
+            let left = begun.elapsed() < Duration::from_millis(THROTTLED_MS_MAX);
+            match answer {
+                Err(trouble)
+                    if trouble.is_throttled() && left && !context.cancel.is_cancelled() =>
+                {
+                    let limit = Duration::from_millis(THROTTLED_MS_MAX);
+                    // A pause longer than what is left ends the trying.
+                    let remaining = limit.saturating_sub(begun.elapsed());
+                    if tokio::time::timeout(remaining, backoff.pause()).await.is_err() {
+                        return Err(trouble);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn send_once(&self, call: &Call, context: &EffectContext) -> Result<Accepted, Trouble> {
+        match call {
+            Call::Ec2RunInstance { .. }
+            | Call::EbsCreateVolume { .. }
+            | Call::EbsCreateSnapshot { .. } => self.create(call, context).await,
+            Call::Ec2Start { .. }
+            | Call::Ec2Stop { .. }
+            | Call::Ec2Terminate { .. }
+            | Call::Ec2SetInstanceType { .. } => self.change_instance(call).await,
+            Call::EbsAttach { .. }
+            | Call::EbsDetach { .. }
+            | Call::EbsModifyVolume { .. }
+            | Call::EbsDeleteVolume { .. }
+            | Call::EbsDeleteSnapshot { .. } => self.change_storage(call).await,
+            Call::Ec2Tag { instance, key, value } => {
+                self.write_tag(instance.as_str(), key, value).await
+            }
+            Call::EbsTag { volume, key, value } => {
+                self.write_tag(volume.as_str(), key, value).await
+            }
+            Call::Ec2Untag { instance, key } => self.delete_tag(instance.as_str(), key).await,
+            Call::EbsUntag { volume, key } => self.delete_tag(volume.as_str(), key).await,
+            other => Err(Trouble::NeverSent(misplaced(other))),
+        }
+    }
+
+    /// *RunInstances* and *CreateVolume* take the token as their client token
+    /// (Amazon EC2 API Reference, *Ensuring idempotency in Amazon EC2 API requests*).
+    async fn create(&self, call: &Call, context: &EffectContext) -> Result<Accepted, Trouble> {
+        let token = context.token.as_str();
+        match call {
+            Call::Ec2RunInstance { image, instance_type, zone, tags } => {
+                let placement = Placement::builder().availability_zone(zone).build();
+                let request = self.effects.run_instances().image_id(image).client_token(token);
+                let request = request.min_count(1).max_count(1).placement(placement);
+                let request = request.instance_type(InstanceType::from(instance_type.as_str()));
+                let tags = stamped(ResourceType::Instance, tags, context);
+                let answer = request.tag_specifications(tags).send().await?;
+                let made = answer.instances.unwrap_or_default().into_iter().next();
+                created(made.and_then(|instance| instance.instance_id))
+            }
+            Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot, tags } => {
+                let request = self.effects.create_volume().client_token(token);
+                let request = request.availability_zone(zone).size(size(*size_gib)?);
+                let request = request.volume_type(VolumeType::from(volume_type.as_str()));
+                let snapshot = snapshot.as_ref().map(|snapshot| snapshot.0.clone());
+                let tags = stamped(ResourceType::Volume, tags, context);
+                let request = request.set_snapshot_id(snapshot).tag_specifications(tags);
+                created(request.send().await?.volume_id)
+            }
+            Call::EbsCreateSnapshot { volume, description, tags } => {
+                let tags = stamped(ResourceType::Snapshot, tags, context);
+                let request = self.effects.create_snapshot().volume_id(volume.as_str());
+                let request = request.description(description).tag_specifications(tags);
+                created(request.send().await?.snapshot_id)
+            }
+            other => Err(Trouble::NeverSent(misplaced(other))),
+        }
+    }
+
+    async fn change_instance(&self, call: &Call) -> Result<Accepted, Trouble> {
+        match call {
+            Call::Ec2Start { instance } => {
+                self.effects.start_instances().instance_ids(instance.as_str()).send().await?;
+            }
+            Call::Ec2Stop { instance } => {
+                self.effects.stop_instances().instance_ids(instance.as_str()).send().await?;
+            }
+            Call::Ec2Terminate { instance } => {
+                self.effects.terminate_instances().instance_ids(instance.as_str()).send().await?;
+            }
+            Call::Ec2SetInstanceType { instance, instance_type } => {
+                let request = self.effects.modify_instance_attribute();
+                let value = AttributeValue::builder().value(instance_type).build();
+                request.instance_id(instance.as_str()).instance_type(value).send().await?;
+            }
+            other => return Err(Trouble::NeverSent(misplaced(other))),
+        }
+        Ok(Accepted::Changed)
+    }
+
+    async fn change_storage(&self, call: &Call) -> Result<Accepted, Trouble> {
+        match call {
+            Call::EbsAttach { volume, instance, device } => {
+                let request = self.effects.attach_volume().volume_id(volume.as_str());
+                request.instance_id(instance.as_str()).device(device).send().await?;
+            }
+            Call::EbsDetach { volume, instance } => {
+                let request = self.effects.detach_volume().volume_id(volume.as_str());
+                request.instance_id(instance.as_str()).send().await?;
+            }
+            Call::EbsModifyVolume { volume, size_gib } => {
+                let request = self.effects.modify_volume().volume_id(volume.as_str());
+                request.size(size(*size_gib)?).send().await?;
+            }
+            Call::EbsDeleteVolume { volume } => {
+                self.effects.delete_volume().volume_id(volume.as_str()).send().await?;
+            }
+            Call::EbsDeleteSnapshot { snapshot } => {
+                self.effects.delete_snapshot().snapshot_id(snapshot.as_str()).send().await?;
+            }
+            other => return Err(Trouble::NeverSent(misplaced(other))),
+        }
+        Ok(Accepted::Changed)
+    }
+
+    async fn write_tag(&self, id: &str, key: &str, value: &str) -> Result<Accepted, Trouble> {
+        self.effects.create_tags().resources(id).tags(tag(key, value)).send().await?;
+        Ok(Accepted::Changed)
+    }
+
+    /// A key without a value deletes the tag whatever its value is
+    /// (Amazon EC2 API Reference, *DeleteTags*).
+    async fn delete_tag(&self, id: &str, key: &str) -> Result<Accepted, Trouble> {
+        let tag = Tag::builder().key(key).build();
+        self.effects.delete_tags().resources(id).tags(tag).send().await?;
+        Ok(Accepted::Changed)
+    }
+
+    /// Look until what AWS accepted is to be seen; the answer is what is seen then.
+    async fn confirm(&self, call: &Call, accepted: &Accepted) -> EffectOutcome {
+        let mark = match accepted {
+            Accepted::Created(id) => Mark::Id(id),
+            Accepted::Changed => Mark::Named,
+        };
+        let function = call.function();
+        let looking = async {
+            let mut backoff = Backoff::new(&self.pace);
+            loop {
+                match self.look(call, mark).await {
+                    Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
+                    Ok(Look::Broken(why)) => return EffectOutcome::Unknown(why),
+                    Ok(Look::Passing(_) | Look::Not) => {}
+                    Err(trouble) if trouble.may_pass(function) => {}
+                    Err(trouble) => {
+                        let message = trouble.failure(function).message;
+                        return EffectOutcome::Unknown(message);
+                    }
+                }
+                backoff.pause().await;
+            }
+        };
+        let limit = Duration::from_millis(self.pace.effect_ms_max);
+        tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| {
+            EffectOutcome::Unknown(format!(
+                "{function} was accepted, and did not show in {limit:?}"
+            ))
+        })
+    }
+
+    /// An attachment refused because the volume is on its target already is done: an earlier
+    /// request with a lost answer may have made it.
+    async fn turned_down(&self, call: &Call, trouble: &Trouble) -> EffectOutcome {
+        let attach = matches!(call, Call::EbsAttach { .. });
+        if attach && trouble.has_code(&["VolumeInUse"]) {
+            match self.look(call, Mark::Named).await {
+                Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
+                Ok(Look::Passing(_)) => return self.confirm(call, &Accepted::Changed).await,
+                Ok(Look::Not | Look::Broken(_)) | Err(_) => {}
+            }
+        }
+        trouble.outcome(call.function())
+    }
+}

@@ -1,0 +1,66 @@
+//! The IAM actions that each host function needs: policies are generated from this table.
+
+/// What every operation needs that changes anything: a rollback reads the world again, and
+/// searches it for the operation's stamps.
+pub const IAM_ALWAYS: [&str; 3] =
+    ["ec2:DescribeInstances", "ec2:DescribeSnapshots", "ec2:DescribeVolumes"];
+
+/// The actions of one host function, reads before and after it included; none for the functions
+/// of other providers (Service Authorization Reference, *Actions, resources, and condition keys
+/// for Amazon EC2*).
+///
+/// Tags given at creation need `ec2:CreateTags` too (Amazon EC2 User Guide, *Grant permission to
+/// tag Amazon EC2 resources during creation*). Who the credentials are of needs no permission
+/// (AWS STS API Reference, *GetCallerIdentity*).
+///
+/// ```
+/// use stepback_provider::aws::iam_actions;
+/// assert_eq!(iam_actions("ec2.describe"), ["ec2:DescribeInstances"]);
+/// ```
+pub fn iam_actions(function: &str) -> &'static [&'static str] {
+    match function {
+        "ec2.describe" | "ec2.find" | "ec2.wait-state" => &["ec2:DescribeInstances"],
+        "ec2.run-instance" => &["ec2:RunInstances", "ec2:CreateTags", "ec2:DescribeInstances"],
+        "ec2.start" => &["ec2:StartInstances", "ec2:DescribeInstances"],
+        "ec2.stop" => &["ec2:StopInstances", "ec2:DescribeInstances"],
+        "ec2.terminate" => &["ec2:TerminateInstances", "ec2:DescribeInstances"],
+        "ec2.set-instance-type" => &["ec2:ModifyInstanceAttribute", "ec2:DescribeInstances"],
+        "ec2.tag" => &["ec2:CreateTags", "ec2:DescribeInstances"],
+        "ec2.untag" => &["ec2:DeleteTags", "ec2:DescribeInstances"],
+        "ebs.describe" | "ebs.find" | "ebs.wait-volume" => &["ec2:DescribeVolumes"],
+        "ebs.create-volume" => &["ec2:CreateVolume", "ec2:CreateTags", "ec2:DescribeVolumes"],
+        "ebs.delete-volume" => &["ec2:DeleteVolume", "ec2:DescribeVolumes"],
+        "ebs.attach" => &["ec2:AttachVolume", "ec2:DescribeVolumes", "ec2:DescribeInstances"],
+        "ebs.detach" => &["ec2:DetachVolume", "ec2:DescribeVolumes", "ec2:DescribeInstances"],
+        "ebs.modify-volume" => {
+            &["ec2:ModifyVolume", "ec2:DescribeVolumesModifications", "ec2:DescribeVolumes"]
+        }
+        "ebs.create-snapshot" => &["ec2:CreateSnapshot", "ec2:CreateTags", "ec2:DescribeSnapshots"],
+        "ebs.describe-snapshot" | "ebs.find-snapshots" | "ebs.wait-snapshot" => {
+            &["ec2:DescribeSnapshots"]
+        }
+        "ebs.delete-snapshot" => &["ec2:DeleteSnapshot", "ec2:DescribeSnapshots"],
+        "ebs.tag" => &["ec2:CreateTags", "ec2:DescribeVolumes"],
+        "ebs.untag" => &["ec2:DeleteTags", "ec2:DescribeVolumes"],
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepback_core::Call;
+
+    fn is_ours(function: &str) -> bool {
+        function.starts_with("ec2.") || function.starts_with("ebs.")
+    }
+
+    #[test]
+    fn every_function_of_ec2_and_ebs_has_its_actions_and_no_other() {
+        for function in Call::FUNCTIONS {
+            let actions = iam_actions(function);
+            assert_eq!(!actions.is_empty(), is_ours(function), "{function}");
+            assert!(actions.iter().all(|action| action.starts_with("ec2:")), "{function}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Reading EC2: one thing by its id, all with these tags, what carries a stamp, and the facts
+//! that count.
+
+use super::Aws;
+use super::errors::Trouble;
+use super::shapes::{InstanceSeen, STAMP_TOKEN, SnapshotSeen, VolumeSeen};
+use super::waits::Backoff;
+use aws_sdk_ec2::types::{Filter, Reservation};
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+use stepback_core::call::Tags;
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
+
+/// At most so many values in one filter; EC2 takes 200
+/// (Amazon EC2 API Reference, *Error codes*: `FilterLimitExceeded`).
+const FILTER_VALUES_MAX: usize = 100;
+
+/// No such thing, with EC2's own code.
+pub(super) fn missing(code: &str, what: &str, id: impl fmt::Display) -> Failure {
+    Failure::new(FailureClass::Precondition, format!("there is no {what} `{id}`")).with_code(code)
+}
+
+/// A call that this provider is asked for by mistake.
+pub(super) fn misplaced(call: &Call) -> Failure {
+    let message = format!("{} is not a call for AWS", call.function());
+    Failure::new(FailureClass::Internal, message)
+}
+
+/// `*`, `?` and the backslash mean themselves only behind a backslash
+/// (Amazon EC2 User Guide, *Filter your resources*).
+fn literal(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '*' | '?' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+fn filters(tags: &Tags) -> Vec<Filter> {
+    let one = |(key, value): (&String, &String)| {
+        Filter::builder().name(format!("tag:{key}")).values(literal(value)).build()
+    };
+    tags.iter().map(one).collect()
+}
+
+fn stamp_filter(tokens: &[Token]) -> Filter {
+    let values = tokens.iter().map(|token| token.0.clone()).collect();
+    Filter::builder().name(format!("tag:{STAMP_TOKEN}")).set_values(Some(values)).build()
+}
+
+fn carries(tags: &Tags, wanted: &Tags) -> bool {
+    wanted.iter().all(|(key, value)| tags.get(key) == Some(value))
+}
+
+fn instances_of(reservations: Vec<Reservation>) -> Vec<InstanceSeen> {
+    let all = reservations.into_iter().flat_map(|one| one.instances.unwrap_or_default());
+    all.map(InstanceSeen::from).collect()
+}
+
+/// Nothing where EC2 says that there is no such thing.
+fn if_there<T>(found: Result<T, Trouble>, code: &str) -> Result<Option<T>, Trouble> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(trouble) if trouble.has_code(&[code]) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+impl Aws {
+    /// An instance as it is now (Amazon EC2 API Reference, *DescribeInstances*).
+    pub(super) async fn instance(&self, id: &str) -> Result<Option<InstanceSeen>, Trouble> {
+        let answer = self.reads.describe_instances().instance_ids(id).send().await;
+        let found = if_there(answer.map_err(Trouble::from), "InvalidInstanceID.NotFound")?;
+        let reservations = found.and_then(|found| found.reservations).unwrap_or_default();
+        Ok(instances_of(reservations).into_iter().next())
+    }
+
+    /// A volume as it is now (Amazon EC2 API Reference, *DescribeVolumes*).
+    pub(super) async fn volume(&self, id: &str) -> Result<Option<VolumeSeen>, Trouble> {
+        let answer = self.reads.describe_volumes().volume_ids(id).send().await;
+        let found = if_there(answer.map_err(Trouble::from), "InvalidVolume.NotFound")?;
+        let volumes = found.and_then(|found| found.volumes).unwrap_or_default();
+        Ok(volumes.into_iter().next().map(VolumeSeen::from))
+    }
+
+    /// A snapshot as it is now (Amazon EC2 API Reference, *DescribeSnapshots*).
+    pub(super) async fn snapshot(&self, id: &str) -> Result<Option<SnapshotSeen>, Trouble> {
+        let answer = self.reads.describe_snapshots().snapshot_ids(id).send().await;
+        let found = if_there(answer.map_err(Trouble::from), "InvalidSnapshot.NotFound")?;
+        let snapshots = found.and_then(|found| found.snapshots).unwrap_or_default();
+        Ok(snapshots.into_iter().next().map(SnapshotSeen::from))
+    }
+
+    /// Instances that pass the filters, terminated ones left out.
+    async fn instances(&self, filters: Vec<Filter>) -> Result<Vec<InstanceSeen>, Trouble> {
+        let asked = self.reads.describe_instances().set_filters(Some(filters));
+        let found = asked.into_paginator().items().send().try_collect().await?;
+        let mut found = instances_of(found);
+        found.retain(|instance| !instance.is_terminated());
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    /// Volumes that pass the filters, those on their way out left out.
+    async fn volumes(&self, filters: Vec<Filter>) -> Result<Vec<VolumeSeen>, Trouble> {
+        let asked = self.reads.describe_volumes().set_filters(Some(filters));
+        let found = asked.into_paginator().items().send().try_collect().await?;
+        let mut found: Vec<VolumeSeen> = found.into_iter().map(VolumeSeen::from).collect();
+        found.retain(|volume| !volume.is_gone());
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    /// The account's own snapshots that pass the filters, not everybody's public ones.
+    async fn snapshots(&self, filters: Vec<Filter>) -> Result<Vec<SnapshotSeen>, Trouble> {
+        let asked = self.reads.describe_snapshots().owner_ids("self").set_filters(Some(filters));
+        let found = asked.into_paginator().items().send().try_collect().await?;
+        let mut found: Vec<SnapshotSeen> = found.into_iter().map(SnapshotSeen::from).collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    /// The instances that a token's effect created.
+    pub(super) async fn instances_by(&self, token: &Token) -> Result<Vec<InstanceSeen>, Trouble> {
+        self.instances(vec![stamp_filter(std::slice::from_ref(token))]).await
+    }
+
+    /// The volumes that a token's effect created.
+    pub(super) async fn volumes_by(&self, token: &Token) -> Result<Vec<VolumeSeen>, Trouble> {
+        self.volumes(vec![stamp_filter(std::slice::from_ref(token))]).await
+    }
+
+    /// The snapshots that a token's effect created.
+    pub(super) async fn snapshots_by(&self, token: &Token) -> Result<Vec<SnapshotSeen>, Trouble> {
+        self.snapshots(vec![stamp_filter(std::slice::from_ref(token))]).await
+    }
+
+    /// Answer a call of class *read*.
+    pub(super) async fn answer(&self, call: &Call) -> Result<Value, Failure> {
+        let failed = |trouble: Trouble| trouble.failure(call.function());
+        match call {
+            Call::Ec2Describe { instance: id } => {
+                let found = self.instance(id.as_str()).await.map_err(failed)?;
+                let none = || missing("InvalidInstanceID.NotFound", "instance", id);
+                found.map(|found| found.json()).ok_or_else(none)
+            }
+            Call::EbsDescribe { volume: id } => {
+                let found = self.volume(id.as_str()).await.map_err(failed)?;
+                let none = || missing("InvalidVolume.NotFound", "volume", id);
+                found.filter(|v| !v.is_gone()).map(|found| found.json()).ok_or_else(none)
+            }
+            Call::EbsDescribeSnapshot { snapshot: id } => {
+                let found = self.snapshot(id.as_str()).await.map_err(failed)?;
+                let none = || missing("InvalidSnapshot.NotFound", "snapshot", id);
+                found.map(|found| found.json()).ok_or_else(none)
+            }
+            Call::Ec2Find { tags } => {
+                let found = self.instances(filters(tags)).await.map_err(failed)?;
+                Ok(found
+                    .iter()
+                    .filter(|i| carries(&i.tags, tags))
+                    .map(InstanceSeen::json)
+                    .collect())
+            }
+            Call::EbsFind { tags } => {
+                let found = self.volumes(filters(tags)).await.map_err(failed)?;
+                Ok(found.iter().filter(|v| carries(&v.tags, tags)).map(VolumeSeen::json).collect())
+            }
+            Call::EbsFindSnapshots { tags } => {
+                let found = self.snapshots(filters(tags)).await.map_err(failed)?;
+                Ok(found
+                    .iter()
+                    .filter(|s| carries(&s.tags, tags))
+                    .map(SnapshotSeen::json)
+                    .collect())
+            }
+            other => Err(misplaced(other)),
+        }
+    }
+
+    /// The facts that count, passing states waited out.
+    pub(super) async fn facts(&self, resource: &Resource) -> Result<Facts, Failure> {
+        let what = resource.to_string();
+        let mut named = resource.clone();
+        if let Resource::Created { kind, token, .. } = resource {
+            let token = Token(token.clone());
+            let found = self.carrying(&[token]).await.map_err(|t| t.failure(&what))?;
+            match found.into_iter().find(|(_, found)| found.kind() == *kind) {
+                Some((_, found)) => named = found,
+                None => return Ok(Facts::Absent),
+            }
+        }
+        let steady = async {
+            let mut backoff = Backoff::new(&self.pace);
+            loop {
+                if let Some(facts) = self.steady_facts(&named).await? {
+                    return Ok(facts);
+                }
+                backoff.pause().await;
+            }
+        };
+        let limit = Duration::from_millis(self.pace.steady_ms_max);
+        tokio::time::timeout(limit, steady).await.unwrap_or_else(|_| {
+            let message = format!("{what} was between two states for {limit:?}");
+            Err(Failure::new(FailureClass::Deadline, message))
+        })
+    }
+
+    /// The facts, unless the state only passes through.
+    async fn steady_facts(&self, resource: &Resource) -> Result<Option<Facts>, Failure> {
+        let failed = |trouble: Trouble| trouble.failure(&resource.to_string());
+        match resource {
+            Resource::Instance { id } => Ok(match self.instance(id).await.map_err(failed)? {
+                None => Some(Facts::Absent),
+                Some(found) => (!found.is_passing()).then(|| found.facts()),
+            }),
+            Resource::Volume { id } => Ok(match self.volume(id).await.map_err(failed)? {
+                None => Some(Facts::Absent),
+                Some(found) => (found.is_gone() || !found.is_passing()).then(|| found.facts()),
+            }),
+            Resource::Snapshot { id } => {
+                let found = self.snapshot(id).await.map_err(failed)?;
+                Ok(Some(found.map_or(Facts::Absent, |found| found.facts())))
+            }
+            Resource::Created { .. }
+            | Resource::Container { .. }
+            | Resource::Image { .. }
+            | Resource::DockerVolume { .. }
+            | Resource::FileSystem { .. } => {
+                let message = format!("{resource} is not a resource of AWS");
+                Err(Failure::new(FailureClass::Internal, message))
+            }
+        }
+    }
+
+    /// What carries one of these stamps.
+    pub(super) async fn carrying(
+        &self,
+        tokens: &[Token],
+    ) -> Result<Vec<(Token, Resource)>, Trouble> {
+        let mut all = vec![];
+        for some in tokens.chunks(FILTER_VALUES_MAX) {
+            let mut add = |tags: &Tags, resource: Resource| {
+                all.extend(tags.get(STAMP_TOKEN).map(|token| (Token(token.clone()), resource)));
+            };
+            for found in self.volumes(vec![stamp_filter(some)]).await? {
+                add(&found.tags, Resource::Volume { id: found.id.clone() });
+            }
+            for found in self.snapshots(vec![stamp_filter(some)]).await? {
+                add(&found.tags, Resource::Snapshot { id: found.id.clone() });
+            }
+            for found in self.instances(vec![stamp_filter(some)]).await? {
+                add(&found.tags, Resource::Instance { id: found.id.clone() });
+            }
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_in_tags_are_taken_literally() {
+        assert_eq!(literal(r"a*b?c\d"), r"a\*b\?c\\d");
+        assert_eq!(literal("plain"), "plain");
+    }
+}

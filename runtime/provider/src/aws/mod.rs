@@ -1,0 +1,276 @@
+//! The AWS provider: EC2 and EBS through the AWS SDK.
+//!
+//! It answers every `ec2.*` and `ebs.*` call in the simulator's shapes, and no other call. An
+//! effect is one request; the SDK's own retries are for reads only, because a request that is
+//! sent twice after a lost answer can take effect twice. What an effect creates carries its token
+//! as a tag from its first moment, and as client token where the API has one. No credential is in
+//! any error.
+
+mod effects;
+mod errors;
+mod iam;
+mod looking;
+mod settle;
+mod shapes;
+mod waits;
+
+pub use iam::{IAM_ALWAYS, iam_actions};
+pub use waits::Pace;
+
+use crate::{EffectContext, Provider, Settled};
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use effects::{ATTEMPT_MS_MAX, REQUEST_MS_MAX};
+use errors::Trouble;
+use serde_json::{Value, json};
+use std::time::Duration;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
+
+/// How long a connection may take to be made.
+const CONNECT_MS_MAX: u64 = 5_000;
+
+/// How often a read is asked for, its first time included.
+const READ_ATTEMPTS_MAX: u32 = 5;
+
+/// How long getting credentials may take: an instance's role answers in seconds, or never.
+const CREDENTIALS_MS_MAX: u64 = 30_000;
+
+/// How to reach one account in one region; what is not given comes from the environment and the
+/// profile, as with every AWS tool (AWS SDKs and Tools Reference Guide, *Credential provider
+/// chain*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsConfig {
+    pub region: Option<String>,
+    /// A profile of `~/.aws/config`.
+    pub profile: Option<String>,
+    /// Another address than AWS's own, `http://…` or `https://…`.
+    pub endpoint: Option<String>,
+    /// The only account that may be changed, 12 digits.
+    pub account: Option<String>,
+}
+
+/// One account in one region.
+pub struct Aws {
+    /// Retries what failed.
+    reads: aws_sdk_ec2::Client,
+    /// Never retries.
+    effects: aws_sdk_ec2::Client,
+    sts: aws_sdk_sts::Client,
+    region: String,
+    /// The only account that may be changed.
+    account: Option<String>,
+    /// The account that the credentials are of, once it was asked for and found right.
+    proven: tokio::sync::OnceCell<String>,
+    pace: Pace,
+}
+
+fn https() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https()
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+        .read_timeout(Duration::from_millis(ATTEMPT_MS_MAX))
+        .operation_attempt_timeout(Duration::from_millis(ATTEMPT_MS_MAX))
+        .build()
+}
+
+/// An `endpoint` that is AWS's own (a VPC's, a dual-stack one) is EC2's alone; any other stands in
+/// for all of AWS (AWS PrivateLink Guide, *Access AWS services through interface endpoints*).
+fn is_of_aws(endpoint: &str) -> bool {
+    let host = endpoint.split("://").nth(1).unwrap_or(endpoint);
+    let host = host.split(['/', ':', '?']).next().unwrap_or(host);
+    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| host.ends_with(end))
+}
+
+fn bad_setting(message: String) -> Failure {
+    Failure::new(FailureClass::InvalidInput, message)
+}
+
+impl Aws {
+    /// Find region and credentials, by the standard chain where `config` does not name them.
+    ///
+    /// # Errors
+    /// No region, no credentials, or an endpoint that is no address; nothing is asked of EC2 yet.
+    pub async fn connect(config: AwsConfig) -> Result<Self, Failure> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
+        if let Some(region) = &config.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &config.profile {
+            loader = loader.profile_name(profile);
+        }
+        Self::from_sdk(&loader.load().await, config).await
+    }
+
+    /// The same with region and credentials found elsewhere; `config` still names the endpoint
+    /// and the account.
+    ///
+    /// # Errors
+    /// As [`Aws::connect`].
+    pub async fn from_sdk(sdk: &SdkConfig, config: AwsConfig) -> Result<Self, Failure> {
+        let given = config.region.clone().filter(|region| !region.is_empty());
+        let region = given.or_else(|| sdk.region().map(ToString::to_string));
+        let Some(region) = region else {
+            let message = "there is no AWS region: set `region` in the environment, AWS_REGION, or \
+                 the profile's region";
+            return Err(bad_setting(message.into()));
+        };
+        if let Some(endpoint) = &config.endpoint
+            && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme))
+        {
+            return Err(bad_setting(format!(
+                "`endpoint` is not an address: `{endpoint}` does not begin with https:// or http://"
+            )));
+        }
+        must_have_credentials(sdk).await?;
+        let sdk = sdk.to_builder().region(Region::new(region.clone()));
+        let sdk = sdk.timeout_config(timeouts()).build();
+        let never = RetryConfig::disabled();
+        let some = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX);
+        let for_sts = config.endpoint.clone().filter(|endpoint| !is_of_aws(endpoint));
+        Ok(Self {
+            reads: ec2(&sdk, &config.endpoint, some.clone()),
+            effects: ec2(&sdk, &config.endpoint, never),
+            sts: sts(&sdk, for_sts, some),
+            region,
+            account: config.account,
+            proven: tokio::sync::OnceCell::new(),
+            pace: Pace::default(),
+        })
+    }
+
+    /// The same, as patient as this.
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// The account that the credentials are of (AWS STS API Reference, *GetCallerIdentity*).
+    async fn whose(&self) -> Result<String, Failure> {
+        let answer = self.sts.get_caller_identity().send().await.map_err(Trouble::from);
+        let answer = answer.map_err(|trouble| {
+            let failure = trouble.failure("asking AWS whose the credentials are");
+            let message = format!("{} (region {})", failure.message, self.region);
+            Failure { message, ..failure }
+        })?;
+        let Some(found) = answer.account else {
+            let message = "AWS did not tell whose the credentials are";
+            return Err(Failure::new(FailureClass::Transient, message));
+        };
+        match &self.account {
+            Some(wanted) if *wanted != found => {
+                let message = format!(
+                    "the AWS credentials are of account {found}, and the environment is of \
+                     {wanted}; use credentials of {wanted}, or correct `account`"
+                );
+                Err(Failure::new(FailureClass::Denied, message).with_code("WrongAccount"))
+            }
+            Some(_) | None => Ok(found),
+        }
+    }
+
+    /// Where the environment names an account, no other is ever changed.
+    async fn must_be_its_account(&self) -> Result<(), Failure> {
+        if self.account.is_some() {
+            self.proven.get_or_try_init(|| self.whose()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn ec2(sdk: &SdkConfig, endpoint: &Option<String>, retry: RetryConfig) -> aws_sdk_ec2::Client {
+    let mut config = aws_sdk_ec2::config::Builder::from(sdk).retry_config(retry);
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if sdk.http_client().is_none() {
+        config = config.http_client(https());
+    }
+    aws_sdk_ec2::Client::from_conf(config.build())
+}
+
+fn sts(sdk: &SdkConfig, endpoint: Option<String>, retry: RetryConfig) -> aws_sdk_sts::Client {
+    let mut config = aws_sdk_sts::config::Builder::from(sdk).retry_config(retry);
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if sdk.http_client().is_none() {
+        config = config.http_client(https());
+    }
+    aws_sdk_sts::Client::from_conf(config.build())
+}
+
+async fn must_have_credentials(sdk: &SdkConfig) -> Result<(), Failure> {
+    let none = aws_credential_types::provider::error::CredentialsError::not_loaded_no_source();
+    let Some(provider) = sdk.credentials_provider() else {
+        return Err(errors::no_credentials(&none));
+    };
+    let limit = Duration::from_millis(CREDENTIALS_MS_MAX);
+    match tokio::time::timeout(limit, provider.provide_credentials()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(errors::no_credentials(&error)),
+        Err(_) => Err(errors::no_credentials(&none)),
+    }
+}
+
+#[async_trait]
+impl Provider for Aws {
+    fn name(&self) -> &str {
+        "aws"
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        let account = self.whose().await?;
+        Ok(json!({ "provider": "aws", "account": account, "region": self.region }))
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.answer(call).await
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.wait_for(call).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        self.make(call, context).await
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        self.find_out(call, context).await
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        REQUEST_MS_MAX
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.facts(resource).await
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+        let found = self.carrying(tokens).await;
+        found.map_err(|trouble| trouble.failure("searching AWS for an operation's stamps"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_aws_is_not_asked_for_other_services() {
+        assert!(is_of_aws("https://vpce-1.ec2.us-east-1.vpce.amazonaws.com"));
+        assert!(is_of_aws("https://ec2.us-east-1.api.aws/"));
+        assert!(!is_of_aws("http://127.0.0.1:5000"));
+        assert!(!is_of_aws("http://localhost:5000/amazonaws.com"));
+    }
+}

@@ -1,0 +1,155 @@
+//! Waiting: how patient to be, pauses that grow, and the calls of class *wait*.
+//!
+//! A wait is only looks with pauses between them, so dropping its future ends it at once and
+//! leaves nothing behind. What may pass (throttling, a broken connection) does not end a wait.
+
+use super::Aws;
+use super::errors::Trouble;
+use super::looking::{misplaced, missing};
+use serde_json::Value;
+use std::time::Duration;
+use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, VolumeId};
+
+/// How patiently the world is looked at. The defaults are for AWS; a local stand-in is faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The first pause between two looks; each is half as long again as the one before it.
+    pub poll_ms: u64,
+    /// The longest pause between two looks.
+    pub poll_ms_max: u64,
+    /// How long an accepted effect may take to show.
+    pub effect_ms_max: u64,
+    /// How long a passing state is waited out, when facts are read or a lost answer is settled.
+    pub steady_ms_max: u64,
+    /// So many looks in a row make sure that what is not found is not there.
+    pub absent_looks: u32,
+}
+
+impl Default for Pace {
+    /// EC2 shows what was just changed with a delay, and asks for looks with growing pauses
+    /// (Amazon EC2 API Reference, *Eventual consistency in the Amazon EC2 API*): ten looks are
+    /// spread over more than a minute. An instance takes minutes to stop.
+    fn default() -> Self {
+        Self {
+            poll_ms: 1_000,
+            poll_ms_max: 15_000,
+            effect_ms_max: 10 * 60_000,
+            steady_ms_max: 5 * 60_000,
+            absent_looks: 10,
+        }
+    }
+}
+
+/// Pauses that grow.
+pub(super) struct Backoff {
+    next_ms: u64,
+    max_ms: u64,
+}
+
+impl Backoff {
+    pub(super) fn new(pace: &Pace) -> Self {
+        Self { next_ms: pace.poll_ms.max(1), max_ms: pace.poll_ms_max.max(1) }
+    }
+
+    pub(super) async fn pause(&mut self) {
+        tokio::time::sleep(Duration::from_millis(self.next_ms)).await;
+        self.next_ms = (self.next_ms + self.next_ms.div_ceil(2)).min(self.max_ms);
+    }
+}
+
+/// What one look of a wait told.
+enum Waited {
+    Over(Value),
+    NotYet,
+    /// It will never be so.
+    InVain(Failure),
+}
+
+fn never(message: String) -> Waited {
+    Waited::InVain(Failure::new(FailureClass::Precondition, message))
+}
+
+impl Aws {
+    /// Look until it is so, the time is over, or it can't become so any more.
+    pub(super) async fn wait_for(&self, call: &Call) -> Result<Value, Failure> {
+        let timeout_ms = timeout_ms(call).ok_or_else(|| misplaced(call))?;
+        let looking = async {
+            let mut backoff = Backoff::new(&self.pace);
+            loop {
+                match self.look_of_wait(call).await {
+                    Ok(Waited::Over(answer)) => return Ok(answer),
+                    Ok(Waited::InVain(failure)) => return Err(failure),
+                    Ok(Waited::NotYet) => {}
+                    Err(trouble) if trouble.may_pass(call.function()) => {}
+                    Err(trouble) => return Err(trouble.failure(call.function())),
+                }
+                backoff.pause().await;
+            }
+        };
+        let late = || {
+            let message = format!("{} waited {timeout_ms} ms in vain", call.function());
+            Failure::new(FailureClass::Deadline, message)
+        };
+        let limit = Duration::from_millis(timeout_ms);
+        tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn look_of_wait(&self, call: &Call) -> Result<Waited, Trouble> {
+        match call {
+            Call::Ec2WaitState { instance, state, .. } => self.instance_is(instance, state).await,
+            Call::EbsWaitVolume { volume, state, .. } => self.volume_is(volume, state).await,
+            Call::EbsWaitSnapshot { snapshot, .. } => self.snapshot_is_complete(snapshot).await,
+            other => Ok(Waited::InVain(misplaced(other))),
+        }
+    }
+
+    async fn instance_is(&self, id: &InstanceId, state: &str) -> Result<Waited, Trouble> {
+        let Some(found) = self.instance(id.as_str()).await? else {
+            return Ok(Waited::InVain(missing("InvalidInstanceID.NotFound", "instance", id)));
+        };
+        let dying = found.is_terminated() || found.state == "shutting-down";
+        Ok(match found.state == state {
+            true => Waited::Over(found.json()),
+            false if dying && state != "terminated" => {
+                let why = found.reason.as_deref().unwrap_or("no reason was given");
+                never(format!("instance `{id}` is {}: {why}", found.state))
+            }
+            false => Waited::NotYet,
+        })
+    }
+
+    async fn volume_is(&self, id: &VolumeId, state: &str) -> Result<Waited, Trouble> {
+        let Some(found) = self.volume(id.as_str()).await?.filter(|found| !found.is_gone()) else {
+            return Ok(Waited::InVain(missing("InvalidVolume.NotFound", "volume", id)));
+        };
+        Ok(match found.state.as_str() {
+            // `in-use` begins with the attaching.
+            now if now == state && !found.is_passing() => Waited::Over(found.json()),
+            "error" => never(format!("volume `{id}` is in state error")),
+            _ => Waited::NotYet,
+        })
+    }
+
+    async fn snapshot_is_complete(&self, id: &SnapshotId) -> Result<Waited, Trouble> {
+        let Some(found) = self.snapshot(id.as_str()).await? else {
+            return Ok(Waited::InVain(missing("InvalidSnapshot.NotFound", "snapshot", id)));
+        };
+        Ok(match found.state.as_str() {
+            "completed" => Waited::Over(found.json()),
+            "error" => {
+                let why = found.message.as_deref().unwrap_or("no reason was given");
+                never(format!("snapshot `{id}` failed: {why}"))
+            }
+            _ => Waited::NotYet,
+        })
+    }
+}
+
+fn timeout_ms(call: &Call) -> Option<u64> {
+    match call {
+        Call::Ec2WaitState { timeout_ms, .. }
+        | Call::EbsWaitVolume { timeout_ms, .. }
+        | Call::EbsWaitSnapshot { timeout_ms, .. } => Some(*timeout_ms),
+        _ => None,
+    }
+}
