@@ -17,6 +17,7 @@ demo: build
 
 test: setup
 	@tests/parts.sh
+	@tests/moto.sh
 	cargo test --workspace
 	cargo test --workspace --manifest-path plugins/Cargo.toml
 

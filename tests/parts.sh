@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real parts that `tests/real` starts for itself: Docker Engine, a registry, a
-# database, tools for file systems. Changes nothing that is there already, and starts nothing.
+# database, tools for file systems, and what moto's server is installed with. Changes nothing that
+# is there already, and starts nothing.
 #
 # Where they can't be installed, the tests on real parts say so in a line and are skipped;
 # `STEPBACK_REAL=require` makes that a failure.
@@ -15,6 +16,7 @@ missing=""
 for program in "${!package[@]}"; do
     command -v "$program" >/dev/null || missing="$missing ${package[$program]}"
 done
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0
 
 as_root=""

@@ -12,6 +12,7 @@ mod interrupts;
 mod kills;
 mod misbehaviour;
 mod pinned;
+mod policy;
 mod run;
 mod store;
 mod story;

@@ -2,6 +2,7 @@
 //!
 //! Where a machine has none (no root, no loop devices), each test says so in a line.
 
+mod aws;
 mod bad_input;
 mod kills;
 mod onebox;

@@ -66,9 +66,10 @@ pub struct Part {
 }
 
 impl Part {
-    fn start(program: &str, arguments: &[String], log: PathBuf) -> Self {
+    /// Start a program of this machine, by its name or its path.
+    pub fn start(program: &str, arguments: &[String], log: PathBuf) -> Self {
         let file = std::fs::File::create(&log).expect("a log");
-        let program = find(program).expect("it was looked for");
+        let program = find(program).unwrap_or_else(|| program.into());
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a log")).stderr(file);
@@ -100,7 +101,8 @@ impl Part {
         self.kill();
     }
 
-    fn until(&mut self, is_up: impl Fn() -> bool) {
+    /// Wait until it is up.
+    pub fn until(&mut self, is_up: impl Fn() -> bool) {
         let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
         while !is_up() {
             let ended = self.child.try_wait().expect("it can be asked");

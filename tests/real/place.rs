@@ -53,6 +53,8 @@ impl Parts {
             .current_dir(self.path(""))
             .env("STEPBACK_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
             .env("STEPBACK_ENVIRONMENT", "box")
+            .env("AWS_ACCESS_KEY_ID", "testing")
+            .env("AWS_SECRET_ACCESS_KEY", "testing")
             .env_remove("STEPBACK_CONFIG")
             .env_remove("STEPBACK_STATE")
             .stdin(Stdio::null());

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use stepback_engine::{Deps, Limits, Reporter, SecretSource};
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
-use stepback_provider::docker::{Credentials, Docker, DockerSettings, Registry};
+use stepback_provider::aws::{Aws, AwsConfig};
+use stepback_provider::docker::{
+    Credentials, Docker, DockerSettings, Registry, TemplatedHosts,
+};
 use stepback_provider::faulty::Faulty;
 use stepback_provider::joined::Joined;
 use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
@@ -51,7 +54,7 @@ fn cache_dir(config: &Config) -> PathBuf {
 }
 
 /// The environment's provider, with the faults asked for.
-pub fn provider(
+pub async fn provider(
     config: &Config,
     name: &str,
     faults: Faults,
@@ -62,7 +65,27 @@ pub fn provider(
             let real = onebox(root, instances, docker)?;
             Ok(Arc::new(Faulty::new(real, faults)))
         }
+        Environment::Aws { account, .. } if account.endpoint.is_none() && !faults.is_empty() => {
+            let message = format!("`--inject` is not for `{name}`, which is an account of AWS");
+            Err(CliError::usage(message, "try it in a simulated environment or a onebox"))
+        }
+        Environment::Aws { account, docker } => {
+            let real = aws(account, docker).await?;
+            Ok(Arc::new(Faulty::new(real, faults)))
+        }
     }
+}
+
+async fn aws(account: &AwsConfig, docker: &DockerConfig) -> Result<Arc<dyn Provider>, CliError> {
+    let cloud = Aws::connect(account.clone()).await.map_err(|failure| {
+        let help = "mend the environment in stepback.toml, or give what AWS's own tools need";
+        CliError::usage(failure.message, help)
+    })?;
+    let cloud: Arc<dyn Provider> = Arc::new(cloud);
+    let (named, template) = (docker.hosts.clone(), docker.endpoint.clone());
+    let hosts = Arc::new(TemplatedHosts::new(Arc::clone(&cloud), named, template));
+    let docker = Docker::new(hosts, docker_settings(docker)?);
+    Ok(Arc::new(Joined::new(cloud, Arc::new(docker))))
 }
 
 fn simulated(
@@ -124,7 +147,7 @@ fn docker_settings(config: &DockerConfig) -> Result<DockerSettings, CliError> {
         stays_up_ms: config.stays_up_ms.unwrap_or(usual.stays_up_ms),
         stall_ms: config.stall_ms.unwrap_or(usual.stall_ms),
         registries,
-        ..usual
+        tls: config.tls.clone(),
     })
 }
 
@@ -153,14 +176,14 @@ fn read_world(path: &Path) -> Result<String, CliError> {
 }
 
 /// Everything an operation runs on.
-pub fn deps(
+pub async fn deps(
     config: &Config,
     environment: &str,
     inject: &[String],
     reporter: Arc<dyn Reporter>,
 ) -> Result<Arc<Deps>, CliError> {
     let faults = faults(inject)?;
-    let provider = provider(config, environment, faults.clone())?;
+    let provider = provider(config, environment, faults.clone()).await?;
     let store = CrashingStore::around(store(config, true)?, &faults);
     Ok(Arc::new(Deps {
         store,

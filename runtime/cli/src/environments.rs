@@ -6,11 +6,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, suggest};
 use stepback_core::manifest::duration_ms;
-use stepback_provider::docker::Endpoint;
+use stepback_provider::aws::AwsConfig;
+use stepback_provider::docker::{Endpoint, Tls};
 use toml::Spanned;
 
 /// The providers there are.
-const PROVIDERS: [&str; 2] = ["simulated", "onebox"];
+const PROVIDERS: [&str; 3] = ["simulated", "onebox", "aws"];
 
 /// An environment as it is written.
 #[derive(Debug, Deserialize)]
@@ -19,6 +20,10 @@ pub struct Authored {
     provider: Spanned<String>,
     world: Option<Spanned<PathBuf>>,
     root: Option<Spanned<PathBuf>>,
+    region: Option<Spanned<String>>,
+    profile: Option<Spanned<String>>,
+    account: Option<Spanned<String>>,
+    endpoint: Option<Spanned<String>>,
     #[serde(default)]
     instances: BTreeMap<String, Spanned<AuthoredInstance>>,
     docker: Option<Spanned<AuthoredDocker>>,
@@ -36,9 +41,21 @@ struct AuthoredInstance {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AuthoredDocker {
+    endpoint: Option<Spanned<String>>,
+    hosts: BTreeMap<String, Spanned<String>>,
+    tls: Option<AuthoredTls>,
     helper_image: Option<String>,
     stays_up: Option<Spanned<String>>,
     stall: Option<Spanned<String>>,
+}
+
+/// Paths of PEM files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthoredTls {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +90,10 @@ pub struct Instance {
 /// How Docker Engines are used.
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfig {
+    /// A template over the instance.
+    pub endpoint: Option<String>,
+    pub hosts: BTreeMap<String, Endpoint>,
+    pub tls: Option<Tls>,
     pub helper_image: Option<String>,
     pub stays_up_ms: Option<u64>,
     pub stall_ms: Option<u64>,
@@ -93,6 +114,7 @@ impl Environment {
         match self {
             Self::Simulated { .. } => "simulated",
             Self::Onebox { .. } => "onebox",
+            Self::Aws { .. } => "aws",
         }
     }
 }
@@ -102,6 +124,7 @@ impl Authored {
     pub fn check(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
         match self.provider.get_ref().as_str() {
             "onebox" => self.onebox(base, found),
+            "aws" => self.aws(base, found),
             "simulated" => self.simulated(base, found),
             other => {
                 let message = format!("there is no provider `{other}`");
@@ -119,6 +142,7 @@ impl Authored {
             self.instances.values().next().map(|one| ("instances", one.span())),
             self.registries.values().next().map(|one| ("registries", one.span())),
         ];
+        self.refuse_aws_settings("simulated", found);
         refuse(&misplaced, "simulated", "its engines and registries are in its world file", found);
         let world = self.world.as_ref().map(|world| base.join(world.get_ref()));
         Environment::Simulated { world }
@@ -127,6 +151,8 @@ impl Authored {
     fn onebox(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
         let world = self.world.as_ref().map(|world| ("world", world.span()));
         refuse(&[world], "onebox", "it has a `root` directory instead", found);
+        self.refuse_aws_settings("onebox", found);
+        self.refuse_hosts(found);
         let at = self.provider.span();
         let root = self.root.as_ref().map(|root| base.join(root.get_ref()));
         if root.is_none() {
@@ -150,15 +176,77 @@ impl Authored {
                 Err(why) => found.push(Diagnostic::at(instance.docker.span(), why)),
             }
         }
-        let docker = self.docker_config(found);
+        let docker = self.docker_config(base, found);
         Environment::Onebox { root: root.unwrap_or_default(), instances, docker }
     }
 
-    fn docker_config(&self, found: &mut Vec<Diagnostic>) -> DockerConfig {
+    fn aws(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
+        let misplaced = [
+            self.world.as_ref().map(|world| ("world", world.span())),
+            self.root.as_ref().map(|root| ("root", root.span())),
+            self.instances.values().next().map(|one| ("instances", one.span())),
+        ];
+        refuse(&misplaced, "aws", "what there is, is in the account", found);
+        if let Some(account) = &self.account {
+            let text = account.get_ref();
+            if text.len() != 12 || !text.chars().all(|c| c.is_ascii_digit()) {
+                let message = format!("`{text}` is not an account's id");
+                found.push(Diagnostic::at(account.span(), message).help("it has 12 digits"));
+            }
+        }
+        let text = |one: &Option<Spanned<String>>| one.as_ref().map(|one| one.get_ref().clone());
+        let account = AwsConfig {
+            region: text(&self.region),
+            profile: text(&self.profile),
+            account: text(&self.account),
+            endpoint: text(&self.endpoint),
+        };
+        Environment::Aws { account, docker: self.docker_config(base, found) }
+    }
+
+    fn refuse_aws_settings(&self, provider: &str, found: &mut Vec<Diagnostic>) {
+        let of = |name, one: &Option<Spanned<String>>| one.as_ref().map(|one| (name, one.span()));
+        let misplaced = [
+            of("region", &self.region),
+            of("profile", &self.profile),
+            of("account", &self.account),
+            of("endpoint", &self.endpoint),
+        ];
+        refuse(&misplaced, provider, "it is for the provider `aws`", found);
+    }
+
+    /// A onebox names the engine of each instance with the instance.
+    fn refuse_hosts(&self, found: &mut Vec<Diagnostic>) {
+        let Some(docker) = self.docker.as_ref().map(Spanned::get_ref) else { return };
+        let misplaced = [
+            docker.endpoint.as_ref().map(|one| ("docker.endpoint", one.span())),
+            docker.hosts.values().next().map(|one| ("docker.hosts", one.span())),
+        ];
+        refuse(&misplaced, "onebox", "write `instances.ID = { docker = … }`", found);
+    }
+
+    fn docker_config(&self, base: &Path, found: &mut Vec<Diagnostic>) -> DockerConfig {
         let nothing = AuthoredDocker::default();
         let docker = self.docker.as_ref().map_or(&nothing, Spanned::get_ref);
         let registries = &self.registries;
+        let mut hosts = BTreeMap::new();
+        for (instance, endpoint) in &docker.hosts {
+            match Endpoint::parse(endpoint.get_ref()) {
+                Ok(at) => {
+                    hosts.insert(instance.clone(), at);
+                }
+                Err(why) => found.push(Diagnostic::at(endpoint.span(), why)),
+            }
+        }
+        let tls = docker.tls.as_ref().map(|AuthoredTls { ca, cert, key }| Tls {
+            ca: base.join(ca),
+            cert: base.join(cert),
+            key: base.join(key),
+        });
         DockerConfig {
+            endpoint: docker.endpoint.as_ref().map(|template| template.get_ref().clone()),
+            hosts,
+            tls,
             helper_image: docker.helper_image.clone(),
             stays_up_ms: duration(docker.stays_up.as_ref(), found),
             stall_ms: duration(docker.stall.as_ref(), found),

@@ -39,7 +39,7 @@ fn listed((name, environment): (&String, &Environment)) -> Value {
 
 /// Exit 0 if everything can be used, else 2.
 async fn check(config: &Config, name: &str, json: bool) -> Result<Exit, CliError> {
-    let provider = environment::provider(config, name, Faults::default())?;
+    let provider = environment::provider(config, name, Faults::default()).await?;
     let all = provider.check().await;
     let is_well = all.iter().all(|one| one.found.is_ok());
     match json {

@@ -17,7 +17,7 @@ pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     add_grants(&mut config, &args.operation.grants)?;
     let request = manifest::request(&args.operation, true)?;
     let (name, inject) = (&args.operation.environment, &args.operation.inject);
-    let deps = environment::deps(&config, name, inject, reporter(true))?;
+    let deps = environment::deps(&config, name, inject, reporter(true)).await?;
     let preview = stepback_engine::plan(&deps, &request).await?;
     let refused: Vec<&StepCheck> =
         preview.checks.iter().filter(|check| is_refusal(check)).collect();

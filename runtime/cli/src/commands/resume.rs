@@ -70,5 +70,5 @@ pub async fn deps_of(
         _ => None,
     });
     let pinned = pinned.ok_or_else(|| CliError::Internal(format!("{id} has no first event")))?;
-    environment::deps(config, pinned.environment.as_str(), inject, reporter(json))
+    environment::deps(config, pinned.environment.as_str(), inject, reporter(json)).await
 }

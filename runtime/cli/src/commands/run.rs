@@ -17,7 +17,7 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let request = manifest::request(&run.operation, run.no_wait)?;
     let reporter = reporter(run.json);
     let (name, inject) = (&run.operation.environment, &run.operation.inject);
-    let deps = environment::deps(&config, name, inject, reporter)?;
+    let deps = environment::deps(&config, name, inject, reporter).await?;
     tell_unfinished(&*deps.store).await?;
     let control = Control::new();
     signals::listen(control.clone());

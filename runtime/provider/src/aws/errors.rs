@@ -38,6 +38,9 @@ pub(super) enum Trouble {
     NoAnswer(String),
 }
 
+/// Stands for the code of an answer that names none.
+const UNNAMED: &str = "Unnamed";
+
 /// The longest text of AWS's that is passed on.
 const TEXT_CHARS_MAX: usize = 300;
 
@@ -49,11 +52,18 @@ const CLOCK: &str = "AWS does not accept the request's time; set this machine's 
 const NOT_ENABLED: &str = "the account can't use this service or region; enable the region, or \
      name another one in the environment";
 
-/// The table. Where no other page is named, a code is described by
-/// (Amazon EC2 API Reference, *Error codes for the Amazon EC2 API*).
+/// What a code says about the request: the table, then the pattern of its name, then the status.
+///
+/// The table is in two parts only because it is long. Where no other page is named, a code is
+/// described by (Amazon EC2 API Reference, *Error codes for the Amazon EC2 API*).
 fn meaning(code: &str, status: u16) -> Meaning {
-    use FailureClass::{Denied, InvalidInput, Precondition, Refused};
-    match code {
+    let listed = about_the_caller(code).or_else(|| about_the_world(code));
+    listed.unwrap_or_else(|| by_pattern(code, status))
+}
+
+/// The table's first part: who asks, how often, and how AWS fares.
+fn about_the_caller(code: &str) -> Option<Meaning> {
+    Some(match code {
         // (*Request throttling for the Amazon EC2 API*; *Common client error codes*.)
         "RequestLimitExceeded"
         | "Throttling"
@@ -65,7 +75,9 @@ fn meaning(code: &str, status: u16) -> Meaning {
         | "EC2ThrottledException"
         | "SnapshotCreationPerVolumeRateExceeded" => Meaning::Throttled,
         // (*Common client error codes*; AWS STS API Reference, *Common errors*.)
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => Meaning::Is(Denied),
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+            Meaning::Is(FailureClass::Denied)
+        }
         "AuthFailure"
         | "InvalidClientTokenId"
         | "IncompleteSignature"
@@ -73,33 +85,43 @@ fn meaning(code: &str, status: u16) -> Meaning {
         | "MissingAuthenticationTokenException"
         | "SignatureDoesNotMatch"
         | "InvalidSignatureException"
-        | "UnrecognizedClientException"
-        | "UnrecognizedClientIdException" => Meaning::Credentials(NEW_CREDENTIALS),
-        "ExpiredToken" | "ExpiredTokenException" | "ExpiredTokenIdException" => {
-            Meaning::Credentials(EXPIRED)
-        }
+        | "UnrecognizedClientException" => Meaning::Credentials(NEW_CREDENTIALS),
+        "ExpiredToken" | "ExpiredTokenException" => Meaning::Credentials(EXPIRED),
         "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
             Meaning::Credentials(CLOCK)
         }
         "OptInRequired" | "Blocked" | "PendingVerification" => Meaning::Credentials(NOT_ENABLED),
-        // The world is not as the call needs it (*AttachVolume*, *DetachVolume*, *DeleteVolume*,
-        // *StartInstances*, *StopInstances*, *ModifyInstanceAttribute*, *DeleteSnapshot*).
+        // The request was taken and something broke behind it (*Server error codes*): an effect
+        // may have taken place.
+        "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestTimeout" => Meaning::Broke,
+        _ => return None,
+    })
+}
+
+/// The table's second part: what is asked for, in the world as it is.
+fn about_the_world(code: &str) -> Option<Meaning> {
+    Some(Meaning::Is(match code {
+        // Not in this state (*AttachVolume*, *DetachVolume*, *DeleteVolume*, *StartInstances*,
+        // *StopInstances*, *TerminateInstances*, *ModifyInstanceAttribute*, *DeleteSnapshot*).
         "VolumeInUse"
         | "IncorrectState"
         | "IncorrectInstanceState"
         | "InvalidSnapshot.InUse"
         | "InvalidVolume.ZoneMismatch"
-        | "InvalidAttachment"
         | "AttachmentLimitExceeded"
         | "OperationNotPermitted"
         | "UnsupportedOperation"
-        | "UnsupportedInstanceAttribute"
         | "UnsupportedHostConfiguration"
-        | "Unsupported" => Meaning::Is(Refused),
-        // Growing a volume (*ModifyVolume*).
+        | "Unsupported" => FailureClass::Refused,
+        // Not now, not so large (*ModifyVolume*).
         "VolumeModificationRateExceeded"
         | "VolumeModificationSizeLimitExceeded"
-        | "IncorrectModificationState" => Meaning::Is(Refused),
+        | "IncorrectModificationState" => FailureClass::Refused,
         // Capacity and quotas (*RunInstances*, *StartInstances*, *CreateVolume*,
         // *CreateSnapshot*); some come with status 500 and are definite all the same
         // (*Server error codes*).
@@ -118,38 +140,40 @@ fn meaning(code: &str, status: u16) -> Meaning {
         | "PendingSnapshotLimitExceeded"
         | "ResourceLimitExceeded"
         | "TagLimitExceeded"
-        | "TagPolicyViolation" => Meaning::Is(Refused),
+        | "TagPolicyViolation" => FailureClass::Refused,
         // The same token with other parameters (*Ensuring idempotency in Amazon EC2 API
         // requests*).
-        "IdempotentParameterMismatch" | "IdempotentInstanceTerminated" => Meaning::Is(Refused),
+        "IdempotentParameterMismatch" | "IdempotentInstanceTerminated" => FailureClass::Refused,
         // A value that the simulator refuses under the same code (*CreateVolume*,
         // *ModifyVolume*, *AttachVolume*).
         "InvalidParameterValue" | "InvalidParameterCombination" | "InvalidParameterDependency" => {
-            Meaning::Is(Refused)
+            FailureClass::Refused
         }
         "InvalidParameter"
         | "MissingParameter"
         | "UnknownParameter"
+        | "ValidationError"
         | "ValidationException"
         | "InvalidInput"
         | "InvalidRequest"
-        | "InvalidAction" => Meaning::Is(InvalidInput),
-        // The request was made and something broke behind it (*Server error codes*): an effect
-        // may have taken place.
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "ServiceUnavailable"
-        | "Unavailable"
-        | "RequestTimeout" => Meaning::Broke,
-        // `InvalidInstanceID.NotFound`, `InvalidVolume.NotFound`, `InvalidAMIID.NotFound` …
+        | "InvalidAction" => FailureClass::InvalidInput,
+        _ => return None,
+    }))
+}
+
+fn by_pattern(code: &str, status: u16) -> Meaning {
+    match code {
+        // `InvalidInstanceID.NotFound`, `InvalidVolume.NotFound`, `InvalidAMIID.Unavailable` …
         other if other.ends_with(".NotFound") || other.ends_with(".Unavailable") => {
-            Meaning::Is(Precondition)
+            Meaning::Is(FailureClass::Precondition)
         }
         // `InvalidInstanceID.Malformed`, `InvalidVolumeID.Malformed` …
-        other if other.ends_with(".Malformed") => Meaning::Is(InvalidInput),
+        other if other.ends_with(".Malformed") => Meaning::Is(FailureClass::InvalidInput),
+        _ if matches!(status, 401 | 403) => Meaning::Credentials(NEW_CREDENTIALS),
+        // No named error of the API, so no proof either: something in between answered.
+        UNNAMED => Meaning::Broke,
         // Codes of the 4xx kind say that the request was rejected (*Common client error codes*).
-        _ if (400..500).contains(&status) => Meaning::Is(Refused),
+        _ if (400..500).contains(&status) => Meaning::Is(FailureClass::Refused),
         _ => Meaning::Broke,
     }
 }
@@ -173,7 +197,7 @@ where
                 Trouble::NoAnswer("the answer of AWS could not be read".into())
             }
             SdkError::ServiceError(answer) => Trouble::Answered {
-                code: error.code().unwrap_or("Unknown").to_owned(),
+                code: error.code().unwrap_or(UNNAMED).to_owned(),
                 message: error.message().unwrap_or_default().to_owned(),
                 status: answer.raw().status().as_u16(),
             },
@@ -322,7 +346,10 @@ mod tests {
             ("InvalidVolume.ZoneMismatch", 400, FailureClass::Refused),
             ("InsufficientInstanceCapacity", 500, FailureClass::Refused),
             ("NeverHeardOf", 400, FailureClass::Refused),
+            ("NeverHeardOf", 403, FailureClass::Denied),
             ("NeverHeardOf", 500, FailureClass::Transient),
+            (UNNAMED, 403, FailureClass::Denied),
+            (UNNAMED, 404, FailureClass::Transient),
         ];
         for (code, status, class) in table {
             let failure = answered(code, status).failure("x");
@@ -338,6 +365,7 @@ mod tests {
         assert!(refused(answered("InsufficientInstanceCapacity", 500)));
         assert!(refused(answered("NeverHeardOf", 400)));
         assert!(!refused(answered("NeverHeardOf", 500)));
+        assert!(!refused(answered(UNNAMED, 404)));
         assert!(!refused(answered("InternalError", 500)));
         assert!(!refused(answered("Unavailable", 503)));
         assert!(!refused(Trouble::NoAnswer("reset".into())));

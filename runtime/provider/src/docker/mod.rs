@@ -15,11 +15,13 @@ mod helper;
 mod pull;
 mod settle;
 mod shapes;
+mod templated;
 mod volumes;
 mod waits;
 
 pub use connect::{Endpoint, Tls};
 pub use pull::{Credentials, Registry};
+pub use templated::TemplatedHosts;
 
 use crate::{Checked, EffectContext, Provider, Settled};
 use async_trait::async_trait;

@@ -57,6 +57,11 @@ impl Faults {
         Ok(Self { rules, uses: BTreeMap::new() })
     }
 
+    /// Whether none is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Whether a fault is asked for at a commit of the journal.
     pub fn name_commits(&self) -> bool {
         self.rules.iter().any(|rule| rule.function == COMMIT)

@@ -1,12 +1,9 @@
 //! What can keep the AWS provider from its world: credentials, accounts, addresses, throttling,
-//! breakage, silence; and states that only pass through. moto has none of these, so the proxy
-//! answers in AWS's place.
+//! breakage, silence. moto has none of these, so the proxy answers in AWS's place.
 
-mod aws_bench;
-
-use aws_bench::moto::Moto;
-use aws_bench::proxy::{Fault, Proxy, ec2_error, sts_error};
-use aws_bench::*;
+use crate::bench::*;
+use crate::moto::Moto;
+use crate::proxy::{Fault, Proxy, ec2_error, sts_error};
 use std::process::{Command, Output};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -92,7 +89,8 @@ async fn keys_that_nobody_has_are_denied() {
     let EffectOutcome::Refused(failure) = outcome else { panic!("{outcome:?}") };
     assert_eq!(failure.class, FailureClass::Denied, "{failure}");
     assert_keeps_secrets(&failure);
-    assert_eq!(aws.identity().await.unwrap_err().class, FailureClass::Denied);
+    let failure = aws.identity().await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Denied, "{failure}");
 }
 
 #[tokio::test]
@@ -163,132 +161,13 @@ async fn a_request_that_nobody_answers_ends_and_is_unknown() {
     assert_eq!(bench.proxy.seen("CreateVolume").len(), 1);
 }
 
-fn volume_xml(volume: &VolumeId, size_gib: u32, state: &str, attachment: &str) -> Fault {
-    let item = format!(
-        "<item><volumeId>{volume}</volumeId><size>{size_gib}</size><snapshotId/>\
-         <availabilityZone>{ZONE}</availabilityZone><status>{state}</status>\
-         <volumeType>gp3</volumeType><attachmentSet>{attachment}</attachmentSet></item>"
-    );
-    let set = format!("<volumeSet>{item}</volumeSet>");
-    Fault::Answer(200, format!("<DescribeVolumesResponse>{set}</DescribeVolumesResponse>"))
-}
-
-fn attachment_xml(instance: &InstanceId, state: &str) -> String {
-    format!(
-        "<item><instanceId>{instance}</instanceId><device>/dev/sdf</device>\
-         <status>{state}</status></item>"
-    )
-}
-
-fn modification_xml(volume: &VolumeId, size_gib: u32, state: &str) -> Fault {
-    let item = format!(
-        "<item><volumeId>{volume}</volumeId><targetSize>{size_gib}</targetSize>\
-         <modificationState>{state}</modificationState></item>"
-    );
-    let set = format!("<volumeModificationSet>{item}</volumeModificationSet>");
-    let name = "DescribeVolumesModificationsResponse";
-    Fault::Answer(200, format!("<{name}>{set}</{name}>"))
-}
-
-#[tokio::test]
-async fn a_created_volume_is_answered_when_it_is_available() {
-    let bench = Bench::new().await;
-    let unnamed = VolumeId("vol-0".into());
-    bench.proxy.on("DescribeVolumes", 2, volume_xml(&unnamed, 4, "creating", ""));
-    let answer = bench.done(&create_volume()).await;
-    assert_eq!(answer["state"], "available");
-    assert_eq!(bench.proxy.seen("DescribeVolumes").len(), 3);
-    bench.proxy.on("DescribeVolumes", 1, volume_xml(&unnamed, 4, "error", ""));
-    let outcome = bench.aws.perform(&create_volume(), &context()).await;
-    assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn attaching_and_detaching_end_in_a_steady_state() {
-    let bench = Bench::new().await;
-    let (instance, volume) = (bench.instance().await, bench.volume().await);
-    let at = |state: &str| volume_xml(&volume, 4, "in-use", &attachment_xml(&instance, state));
-    bench.proxy.on("DescribeVolumes", 2, at("attaching"));
-    let answer = bench.done(&attach(&volume, &instance)).await;
-    assert_eq!(answer["attachments"][0]["device"], "/dev/sdf");
-    bench.proxy.on("DescribeVolumes", 1, at("detaching"));
-    bench.proxy.on("DescribeVolumes", 1, at("busy"));
-    let looks = bench.proxy.seen("DescribeVolumes").len();
-    let resource = Resource::Volume { id: volume.0.clone() };
-    let facts = bench.aws.observe(&resource).await.unwrap();
-    assert_eq!(bench.proxy.seen("DescribeVolumes").len(), looks + 3, "it is waited out");
-    assert_eq!(facts.get("attachments").unwrap().as_array().unwrap().len(), 1);
-    bench.proxy.on("DescribeVolumes", 1, at("detaching"));
-    let answer = bench.done(&detach(&volume, &instance)).await;
-    assert_eq!(answer["state"], "available");
-}
-
-/// Usable at `optimizing`: nobody waits for `completed`, and the size is the proof.
-#[tokio::test]
-async fn a_modification_is_settled_by_its_target_size() {
-    let bench = Bench::new().await;
-    let volume = bench.volume().await;
-    let grow = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 9 };
-    bench.proxy.on("DescribeVolumes", 2, volume_xml(&volume, 4, "available", ""));
-    let action = "DescribeVolumesModifications";
-    bench.proxy.on(action, 2, modification_xml(&volume, 9, "modifying"));
-    let answer = bench.done(&grow).await;
-    assert_eq!(answer["size_gib"], 9);
-    assert_eq!(bench.proxy.seen(action).len(), 2, "at the wanted size nothing is asked");
-    // One that failed, and one to another size, are not this one.
-    let other = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 20 };
-    let looks = PACE.absent_looks as usize;
-    bench.proxy.on(action, looks / 2, modification_xml(&volume, 20, "failed"));
-    bench.proxy.on(action, looks, modification_xml(&volume, 30, "optimizing"));
-    let settled = bench.aws.settle(&other, &context()).await;
-    assert_eq!(settled, stepback_provider::Settled::NotHappened);
-}
-
-#[tokio::test]
-async fn waits_end_when_it_is_so_when_it_can_not_be_and_when_time_is_over() {
-    let bench = Bench::new().await;
-    let (instance, volume) = (bench.instance().await, bench.volume().await);
-    let wait = |state: &str, timeout_ms| {
-        let (volume, state) = (volume.clone(), state.to_owned());
-        Call::EbsWaitVolume { volume, state, timeout_ms }
-    };
-    bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "creating", ""));
-    bench.proxy.on("DescribeVolumes", 1, ec2_error(503, "RequestLimitExceeded", "no"));
-    let answer = bench.aws.wait(&wait("available", 60_000)).await.unwrap();
-    assert_eq!(answer["state"], "available");
-    let failure = bench.aws.wait(&wait("in-use", 50)).await.unwrap_err();
-    assert_eq!(failure.class, FailureClass::Deadline);
-    bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "error", ""));
-    let failure = bench.aws.wait(&wait("available", 60_000)).await.unwrap_err();
-    assert_eq!(failure.class, FailureClass::Precondition);
-    bench.done(&Call::Ec2Terminate { instance: instance.clone() }).await;
-    let state = "running".to_owned();
-    let run = Call::Ec2WaitState { instance, state, timeout_ms: 60_000 };
-    let failure = bench.aws.wait(&run).await.unwrap_err();
-    assert_eq!(failure.class, FailureClass::Precondition, "{failure}");
-}
-
-#[tokio::test]
-async fn a_dropped_wait_asks_no_more() {
-    let bench = Bench::new().await;
-    let volume = bench.volume().await;
-    let wait = Call::EbsWaitVolume { volume, state: "in-use".into(), timeout_ms: 60_000 };
-    let mut looking = bench.aws.wait(&wait);
-    // Until it has looked a few times.
-    while bench.proxy.seen("DescribeVolumes").len() < 4 {
-        let pause = std::time::Duration::from_millis(5);
-        assert!(tokio::time::timeout(pause, &mut looking).await.is_err());
-    }
-    drop(looking);
-    let before = bench.proxy.count();
-    bench.aws.identity().await.unwrap();
-    assert!(bench.proxy.count() <= before + 2, "a look on its way and the one just asked for");
-}
+/// A variable of the environment and its value.
+type Setting<'a> = (&'a str, &'a str);
 
 /// Run one of the tests below in a process whose environment is only this.
-fn in_environment(test: &str, environment: &[(&str, &str)]) -> Output {
+fn in_environment(test: &str, environment: &[Setting]) -> Output {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", &format!("refusals::{test}"), "--ignored", "--nocapture"])
         .env_clear()
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("HOME", "/nonexistent")
@@ -316,7 +195,8 @@ async fn connects() {
 
 #[test]
 fn the_standard_chain_is_followed() {
-    let proxy = Proxy::to(Moto::shared().address);
+    let moto = Moto::shared();
+    let proxy = Proxy::to(moto.address);
     let endpoint = format!("http://{}", proxy.address);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config");
@@ -328,7 +208,7 @@ fn the_standard_chain_is_followed() {
     let config = ("AWS_CONFIG_FILE", file.to_str().unwrap());
     let keys = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
     let (at, region) = (("TEST_ENDPOINT", endpoint.as_str()), ("TEST_REGION", "us-west-2"));
-    let table: [(&[(&str, &str)], &[&str]); 7] = [
+    let table: [(&[Setting], &[&str]); 7] = [
         (&[at, region, keys[0], keys[1]], &["us-west-2", "123456789012"]),
         (&[at, ("AWS_REGION", "us-east-2"), keys[0], keys[1]], &["us-east-2"]),
         (&[at, config, ("TEST_PROFILE", "work")], &["eu-west-1", "123456789012"]),

@@ -1,14 +1,7 @@
 //! What every provider must do, held against the AWS provider on moto's server.
-//!
-//! moto speaks EC2's wire and keeps a world, but it is laxer than EC2: it ignores client tokens,
-//! lets an attached volume be attached again and a running instance change its type, knows no
-//! cool-down of modifications, and is never between two states. Where a case needs more, a proxy
-//! answers in AWS's place, or the case says what is left out.
 
-mod aws_bench;
-
-use aws_bench::proxy::{Fault, ec2_error};
-use aws_bench::*;
+use crate::bench::*;
+use crate::proxy::{Fault, ec2_error};
 use serde_json::Value;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::EffectOutcome;
@@ -171,7 +164,8 @@ async fn a_repeated_token_is_told_to_aws() {
 /// Left out, because moto allows it: attaching an attached volume (EC2: `VolumeInUse`) or one of
 /// another zone (`InvalidVolume.ZoneMismatch`), changing the type of a running instance
 /// (`IncorrectInstanceState`), growing again within six hours (`VolumeModificationRateExceeded`),
-/// shrinking (`InvalidParameterValue`), a volume in no zone (`InvalidZone.NotFound`). The table of codes is tested in `aws/errors.rs`.
+/// shrinking (`InvalidParameterValue`), a volume in no zone (`InvalidZone.NotFound`). The table of
+/// codes is tested beside it.
 #[tokio::test]
 async fn wrong_states_are_refused_with_codes_and_classes() {
     let bench = Bench::new().await;

@@ -1,10 +1,7 @@
 //! What every test against moto begins with.
 
-pub mod moto;
-pub mod proxy;
-
-use moto::Moto;
-use proxy::Proxy;
+use crate::moto::Moto;
+use crate::proxy::Proxy;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +48,7 @@ pub fn context() -> EffectContext {
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
+        notes: stepback_provider::Notes::default(),
     }
 }
 

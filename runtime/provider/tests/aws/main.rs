@@ -1,0 +1,13 @@
+//! The AWS provider on moto's server.
+//!
+//! moto speaks EC2's wire and keeps a world, but it is laxer than EC2: it ignores client tokens,
+//! lets an attached volume be attached again and a running instance change its type, knows no
+//! cool-down of modifications, and is never between two states. Where a case needs more, a proxy
+//! answers in AWS's place, or the case says what is left out.
+
+mod bench;
+mod conformance;
+mod moto;
+mod proxy;
+mod refusals;
+mod states;

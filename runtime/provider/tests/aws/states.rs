@@ -1,0 +1,130 @@
+//! States that only pass through, and waits. moto is never between two states, so the proxy
+//! answers in AWS's place.
+
+use crate::bench::*;
+use crate::proxy::{Fault, ec2_error};
+use stepback_core::step::EffectOutcome;
+use stepback_core::*;
+use stepback_provider::{Provider, Settled};
+
+fn volume_xml(volume: &VolumeId, size_gib: u32, state: &str, attachment: &str) -> Fault {
+    let item = format!(
+        "<item><volumeId>{volume}</volumeId><size>{size_gib}</size><snapshotId/>\
+         <availabilityZone>{ZONE}</availabilityZone><status>{state}</status>\
+         <volumeType>gp3</volumeType><attachmentSet>{attachment}</attachmentSet></item>"
+    );
+    let set = format!("<volumeSet>{item}</volumeSet>");
+    Fault::Answer(200, format!("<DescribeVolumesResponse>{set}</DescribeVolumesResponse>"))
+}
+
+fn attachment_xml(instance: &InstanceId, state: &str) -> String {
+    format!(
+        "<item><instanceId>{instance}</instanceId><device>/dev/sdf</device>\
+         <status>{state}</status></item>"
+    )
+}
+
+fn modification_xml(volume: &VolumeId, size_gib: u32, state: &str) -> Fault {
+    let item = format!(
+        "<item><volumeId>{volume}</volumeId><targetSize>{size_gib}</targetSize>\
+         <modificationState>{state}</modificationState></item>"
+    );
+    let set = format!("<volumeModificationSet>{item}</volumeModificationSet>");
+    let name = "DescribeVolumesModificationsResponse";
+    Fault::Answer(200, format!("<{name}>{set}</{name}>"))
+}
+
+#[tokio::test]
+async fn a_created_volume_is_answered_when_it_is_available() {
+    let bench = Bench::new().await;
+    let unnamed = VolumeId("vol-0".into());
+    bench.proxy.on("DescribeVolumes", 2, volume_xml(&unnamed, 4, "creating", ""));
+    let answer = bench.done(&create_volume()).await;
+    assert_eq!(answer["state"], "available");
+    assert_eq!(bench.proxy.seen("DescribeVolumes").len(), 3);
+    bench.proxy.on("DescribeVolumes", 1, volume_xml(&unnamed, 4, "error", ""));
+    let outcome = bench.aws.perform(&create_volume(), &context()).await;
+    assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn attaching_and_detaching_end_in_a_steady_state() {
+    let bench = Bench::new().await;
+    let (instance, volume) = (bench.instance().await, bench.volume().await);
+    let at = |state: &str| volume_xml(&volume, 4, "in-use", &attachment_xml(&instance, state));
+    bench.proxy.on("DescribeVolumes", 2, at("attaching"));
+    let answer = bench.done(&attach(&volume, &instance)).await;
+    assert_eq!(answer["attachments"][0]["device"], "/dev/sdf");
+    bench.proxy.on("DescribeVolumes", 1, at("detaching"));
+    bench.proxy.on("DescribeVolumes", 1, at("busy"));
+    let looks = bench.proxy.seen("DescribeVolumes").len();
+    let resource = Resource::Volume { id: volume.0.clone() };
+    let facts = bench.aws.observe(&resource).await.unwrap();
+    assert_eq!(bench.proxy.seen("DescribeVolumes").len(), looks + 3, "it is waited out");
+    assert_eq!(facts.get("attachments").unwrap().as_array().unwrap().len(), 1);
+    bench.proxy.on("DescribeVolumes", 1, at("detaching"));
+    let answer = bench.done(&detach(&volume, &instance)).await;
+    assert_eq!(answer["state"], "available");
+}
+
+/// Usable at `optimizing`: nobody waits for `completed`, and the size is the proof.
+#[tokio::test]
+async fn a_modification_is_settled_by_its_target_size() {
+    let bench = Bench::new().await;
+    let volume = bench.volume().await;
+    let grow = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 9 };
+    bench.proxy.on("DescribeVolumes", 2, volume_xml(&volume, 4, "available", ""));
+    let action = "DescribeVolumesModifications";
+    bench.proxy.on(action, 2, modification_xml(&volume, 9, "modifying"));
+    let answer = bench.done(&grow).await;
+    assert_eq!(answer["size_gib"], 9);
+    assert_eq!(bench.proxy.seen(action).len(), 2, "at the wanted size nothing is asked");
+    // One that failed, and one to another size, are not this one.
+    let other = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 20 };
+    let looks = PACE.absent_looks as usize;
+    bench.proxy.on(action, looks / 2, modification_xml(&volume, 20, "failed"));
+    bench.proxy.on(action, looks, modification_xml(&volume, 30, "optimizing"));
+    let settled = bench.aws.settle(&other, &context()).await;
+    assert_eq!(settled, Settled::NotHappened);
+}
+
+#[tokio::test]
+async fn waits_end_when_it_is_so_when_it_can_not_be_and_when_time_is_over() {
+    let bench = Bench::new().await;
+    let (instance, volume) = (bench.instance().await, bench.volume().await);
+    let wait = |state: &str, timeout_ms| {
+        let (volume, state) = (volume.clone(), state.to_owned());
+        Call::EbsWaitVolume { volume, state, timeout_ms }
+    };
+    bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "creating", ""));
+    bench.proxy.on("DescribeVolumes", 1, ec2_error(503, "RequestLimitExceeded", "no"));
+    let answer = bench.aws.wait(&wait("available", 60_000)).await.unwrap();
+    assert_eq!(answer["state"], "available");
+    let failure = bench.aws.wait(&wait("in-use", 50)).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Deadline);
+    bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "error", ""));
+    let failure = bench.aws.wait(&wait("available", 60_000)).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Precondition);
+    bench.done(&Call::Ec2Terminate { instance: instance.clone() }).await;
+    let state = "running".to_owned();
+    let run = Call::Ec2WaitState { instance, state, timeout_ms: 60_000 };
+    let failure = bench.aws.wait(&run).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Precondition, "{failure}");
+}
+
+#[tokio::test]
+async fn a_dropped_wait_asks_no_more() {
+    let bench = Bench::new().await;
+    let volume = bench.volume().await;
+    let wait = Call::EbsWaitVolume { volume, state: "in-use".into(), timeout_ms: 60_000 };
+    let mut looking = bench.aws.wait(&wait);
+    // Until it has looked a few times.
+    while bench.proxy.seen("DescribeVolumes").len() < 4 {
+        let pause = std::time::Duration::from_millis(5);
+        assert!(tokio::time::timeout(pause, &mut looking).await.is_err());
+    }
+    drop(looking);
+    let before = bench.proxy.count();
+    bench.aws.identity().await.unwrap();
+    assert!(bench.proxy.count() <= before + 2, "a look on its way and the one just asked for");
+}

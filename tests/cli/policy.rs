@@ -1,0 +1,79 @@
+//! The README's IAM policies are what the shipped operations ask of EC2, and no more.
+//!
+//! `STEPBACK_BLESS=1` writes them anew.
+
+use crate::harness::{Place, operation, root};
+use std::collections::BTreeSet;
+use stepback_core::event::Event;
+use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::state::State;
+use stepback_core::{OperationId, Resource};
+use stepback_journal::{Sqlite, Store};
+use stepback_provider::aws::{IAM_ALWAYS, iam_actions};
+
+const BEGIN: &str = "<!-- policies: begin -->\n";
+const END: &str = "<!-- policies: end -->";
+const OPERATIONS: [&str; 6] = [
+    "backup-database",
+    "deprovision-database",
+    "provision-database",
+    "redeploy-database",
+    "resize-database-volume",
+    "restart-database",
+];
+
+/// Every function that an operation calls, and those that take its effects back.
+async fn functions(name: &str) -> BTreeSet<&'static str> {
+    let place = Place::new();
+    place.run(&["run", &operation(name)]).exits(0);
+    let store = Sqlite::open(&place.path("state")).expect("a store");
+    let records = store.load(OperationId(1)).await.expect("its journal");
+    let mut functions = BTreeSet::new();
+    for record in &records {
+        if let Event::CallAnswered { call, .. } = &record.event {
+            functions.insert(call.function());
+        }
+    }
+    let state = State::fold(&records).expect("it folds");
+    for effect in state.steps.values().flat_map(|step| &step.effects) {
+        functions.insert(effect.call.function());
+        let after = |change: &stepback_core::step::Change| {
+            let after = change.after.clone().expect("it was read");
+            (change.resource.clone(), after)
+        };
+        let now: Vec<(Resource, _)> = effect.changes.iter().map(after).collect();
+        if let Reversal::Calls(calls) = reverse(effect, &now) {
+            functions.extend(calls.iter().map(stepback_core::Call::function));
+        }
+    }
+    functions
+}
+
+async fn policies() -> String {
+    let mut text = format!("{BEGIN}| operation | actions |\n| --- | --- |\n");
+    for name in OPERATIONS {
+        let mut actions: BTreeSet<&str> = IAM_ALWAYS.into();
+        for function in functions(name).await {
+            actions.extend(iam_actions(function));
+        }
+        let actions: Vec<String> = actions.iter().map(|action| format!("`{action}`")).collect();
+        text.push_str(&format!("| `{name}` | {} |\n", actions.join(", ")));
+    }
+    text.push_str(END);
+    text
+}
+
+#[tokio::test]
+async fn the_readme_tells_the_least_policy_of_each_operation() {
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).expect("a README");
+    let (begin, end) = (readme.find(BEGIN).expect("a mark"), readme.find(END).expect("a mark"));
+    let wanted = policies().await;
+    if std::env::var_os("STEPBACK_BLESS").is_some() {
+        let blessed = format!("{}{wanted}{}", &readme[..begin], &readme[end + END.len()..]);
+        std::fs::write(&path, blessed).expect("a README");
+        return;
+    }
+    let found = &readme[begin..end + END.len()];
+    assert_eq!(found, wanted, "run it with STEPBACK_BLESS=1");
+}

@@ -1,0 +1,135 @@
+"""EC2 as somebody else's client sees it, and the part of a hypervisor that moto does not have.
+
+ec2.py ENDPOINT instances N    run N instances; their ids, a line each
+ec2.py ENDPOINT state          volumes, snapshots and instances, as one JSON text
+ec2.py ENDPOINT hypervisor DIR give every attached volume a device, until killed
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import boto3
+
+DEVICES = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
+
+
+def tags(resource):
+    return {t["Key"]: t["Value"] for t in resource.get("Tags", []) if ":" not in t["Key"]}
+
+
+def instances(ec2, count):
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    for _ in range(int(count)):
+        made = ec2.run_instances(
+            ImageId=image, MinCount=1, MaxCount=1, Placement={"AvailabilityZone": "us-east-1a"}
+        )
+        print(made["Instances"][0]["InstanceId"])
+
+
+def state(ec2):
+    roots = set()
+    running = {}
+    for reservation in ec2.describe_instances()["Reservations"]:
+        for one in reservation["Instances"]:
+            running[one["InstanceId"]] = one["State"]["Name"]
+            roots |= {m["Ebs"]["VolumeId"] for m in one.get("BlockDeviceMappings", [])
+                      if m["DeviceName"] == one.get("RootDeviceName")}
+    volumes = {
+        one["VolumeId"]: {
+            "size": one["Size"],
+            "state": one["State"],
+            "tags": tags(one),
+            "attached": [[a["InstanceId"], a["Device"], a["State"]] for a in one["Attachments"]],
+        }
+        for one in ec2.describe_volumes()["Volumes"]
+        if one["VolumeId"] not in roots
+    }
+    snapshots = {
+        one["SnapshotId"]: {"volume": one["VolumeId"], "tags": tags(one)}
+        for one in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        if one["VolumeId"] not in roots and tags(one)
+    }
+    print(json.dumps({"volumes": volumes, "snapshots": snapshots, "instances": running}))
+
+
+def copy(source, target):
+    run("cp", "--sparse=always", source, target + ".part")
+    os.rename(target + ".part", target)
+
+
+def run(*arguments):
+    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Hypervisor:
+    """Each volume is a file; attached, a loop device under the name that EC2 gives it."""
+
+    def __init__(self, ec2, directory):
+        self.ec2, self.directory, self.loops = ec2, directory, {}
+
+    def file(self, name):
+        return os.path.join(self.directory, name + ".img")
+
+    def turn(self):
+        volumes = self.ec2.describe_volumes()["Volumes"]
+        sources = {s["SnapshotId"]: s["VolumeId"] for s in self.own_snapshots()}
+        for snapshot, volume in sources.items():
+            if not os.path.exists(self.file(snapshot)) and os.path.exists(self.file(volume)):
+                copy(self.file(volume), self.file(snapshot))
+        for volume in volumes:
+            self.volume(volume)
+        known = {volume["VolumeId"] for volume in volumes}
+        for gone in set(self.loops) - known:
+            self.detach(gone)
+
+    def own_snapshots(self):
+        return self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+
+    def volume(self, volume):
+        name, path = volume["VolumeId"], self.file(volume["VolumeId"])
+        if not os.path.exists(path):
+            source = self.file(volume.get("SnapshotId") or "none")
+            if os.path.exists(source):
+                copy(source, path)
+            run("truncate", "--size", str(volume["Size"]) + "G", path)
+        if volume["Attachments"] and name not in self.loops:
+            self.loops[name] = run("losetup", "--find", "--show", path)
+            os.makedirs(os.path.dirname(DEVICES), exist_ok=True)
+            os.symlink(self.loops[name], self.link(name))
+        if not volume["Attachments"] and name in self.loops:
+            self.detach(name)
+
+    def link(self, name):
+        return DEVICES + name.replace("-", "")
+
+    def detach(self, name):
+        os.unlink(self.link(name))
+        run("losetup", "--detach", self.loops.pop(name))
+
+
+def hypervisor(ec2, directory):
+    machine = Hypervisor(ec2, directory)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        while True:
+            machine.turn()
+            time.sleep(0.1)
+    finally:
+        for name in list(machine.loops):
+            machine.detach(name)
+
+
+if __name__ == "__main__":
+    endpoint, what, *rest = sys.argv[1:]
+    client = boto3.client(
+        "ec2",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    {"instances": instances, "state": state, "hypervisor": hypervisor}[what](client, *rest)
