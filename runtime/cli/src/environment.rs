@@ -13,9 +13,7 @@ use stepback_engine::{Deps, Limits, Reporter, SecretSource};
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
 use stepback_provider::aws::{Aws, AwsConfig};
-use stepback_provider::docker::{
-    Credentials, Docker, DockerSettings, Registry, TemplatedHosts,
-};
+use stepback_provider::docker::{Credentials, Docker, DockerSettings, Registry, TemplatedHosts};
 use stepback_provider::faulty::Faulty;
 use stepback_provider::joined::Joined;
 use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};

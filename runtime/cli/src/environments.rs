@@ -78,6 +78,10 @@ pub enum Environment {
         instances: BTreeMap<String, Instance>,
         docker: DockerConfig,
     },
+    Aws {
+        account: AwsConfig,
+        docker: DockerConfig,
+    },
 }
 
 /// An instance of a onebox.

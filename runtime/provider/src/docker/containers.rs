@@ -29,6 +29,19 @@ const LOOK_EVERY_MS: u64 = 100;
 /// What is kept of a run-once container's output, in lines.
 const OUTPUT_LINES: u32 = 200;
 
+/// How long a start waits for a device to show up, and how often it looks.
+const DEVICE_MS_MAX: u64 = 30_000;
+const DEVICE_EVERY_MS: u64 = 250;
+
+/// Whether a start failed because a volume's device is not there (yet): the engine said no, so
+/// nothing happened.
+fn misses_a_device(told: &Told) -> bool {
+    let message = &told.failure.message;
+    !told.is_unknown()
+        && message.contains("failed to mount local volume")
+        && ["no such file or directory", "no such device"].iter().any(|why| message.contains(why))
+}
+
 impl Engine {
     /// Create it, stamped; `model` is the container that it is to be like.
     pub(super) async fn create(
@@ -117,10 +130,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Start it. The device of a volume that was just attached shows up seconds later (Amazon EBS
+    /// User Guide, *Attach a volume*), so a start that misses it is tried again for a while.
     pub(super) async fn start(&self, name: &str) -> Answer<Value> {
         let what = self.name_of("container", name);
-        self.asked(&what, self.client.start_container(name, None)).await?;
-        self.shown_now(name).await
+        let until = tokio::time::Instant::now() + Duration::from_millis(DEVICE_MS_MAX);
+        loop {
+            match self.asked(&what, self.client.start_container(name, None)).await {
+                Ok(()) => return self.shown_now(name).await,
+                Err(told) if !misses_a_device(&told) => return Err(told),
+                Err(told) if tokio::time::Instant::now() >= until => return Err(told),
+                Err(_) => tokio::time::sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
+            }
+        }
     }
 
     pub(super) async fn stop(&self, name: &str, grace_ms: u64) -> Answer<Value> {

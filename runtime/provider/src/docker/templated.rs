@@ -3,7 +3,7 @@
 use super::{Endpoint, Hosts};
 use crate::Provider;
 use async_trait::async_trait;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, context, value::Serde};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl TemplatedHosts {
 pub(crate) fn render(template: &str, instance: &Value) -> Result<Endpoint, String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let rendered = environment.render_str(template, context! { instance });
+    let rendered = environment.render_str(template, context! { instance => Serde(instance) });
     let rendered = rendered.map_err(|error| format!("`{template}` fails: {error}"))?;
     // An instance without an address has null for it.
     match rendered.contains("none") {
