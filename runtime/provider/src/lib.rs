@@ -1,8 +1,8 @@
 //! What stands behind the host functions: one trait, and what implements it.
 //!
-//! A provider is asked for one [`Call`] at a time. It never retries an effect by itself, never
-//! guesses an outcome, and tells three things apart: done, refused (proof that nothing happened)
-//! and unknown. It knows nothing of journals, plans or guests.
+//! A provider is asked for one [`Call`] at a time. It never sends an effect again, unless the
+//! answer proves that nothing happened; it never guesses an outcome, and tells three things apart:
+//! done, refused (proof that nothing happened) and unknown. It knows nothing of journals, plans or guests.
 
 pub mod aws;
 pub mod docker;

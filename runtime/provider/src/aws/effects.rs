@@ -22,11 +22,12 @@ use stepback_core::{Call, Failure, FailureClass};
 /// How long one request may take, from asking for credentials to the last byte of the answer.
 pub(super) const ATTEMPT_MS_MAX: u64 = 20_000;
 
-/// How long a throttled effect is asked for again.
-const THROTTLED_MS_MAX: u64 = 10_000;
+/// How long after an effect was begun its request may be sent: the account is checked before it,
+/// and what AWS throttles is sent again.
+const SENDING_MS_MAX: u64 = 10_000;
 
 /// How long after an effect was begun a request of it can still be on its way.
-pub(super) const REQUEST_MS_MAX: u64 = THROTTLED_MS_MAX + ATTEMPT_MS_MAX;
+pub(super) const REQUEST_MS_MAX: u64 = SENDING_MS_MAX + ATTEMPT_MS_MAX;
 
 /// What AWS accepted.
 pub(super) enum Accepted {
@@ -83,10 +84,17 @@ fn written_keys(call: &Call) -> Vec<&String> {
 impl Aws {
     /// Make an effect, once.
     pub(super) async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
-        if let Err(failure) = self.may_change(call).await {
-            return EffectOutcome::Refused(failure);
+        let begun = Instant::now();
+        let limit = Duration::from_millis(SENDING_MS_MAX);
+        match tokio::time::timeout(limit, self.may_change(call)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => return EffectOutcome::Refused(failure),
+            Err(_) => {
+                let message = "AWS did not tell in time whose the credentials are";
+                return EffectOutcome::Refused(Failure::new(FailureClass::Transient, message));
+            }
         }
-        match self.send(call, context).await {
+        match self.send(call, context, begun).await {
             Ok(accepted) => self.confirm(call, &accepted).await,
             Err(trouble) => self.turned_down(call, &trouble).await,
         }
@@ -105,24 +113,23 @@ impl Aws {
     }
 
     /// Send the request; again, for a while, as long as AWS throttles it.
-    async fn send(&self, call: &Call, context: &EffectContext) -> Result<Accepted, Trouble> {
-        let begun = Instant::now();
+    async fn send(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        begun: Instant,
+    ) -> Result<Accepted, Trouble> {
         let mut backoff = Backoff::new(&self.pace);
         loop {
-            let answer = self.send_once(call, context).await;
-            let left = begun.elapsed() < Duration::from_millis(THROTTLED_MS_MAX);
-            match answer {
-                Err(trouble)
-                    if trouble.is_throttled() && left && !context.cancel.is_cancelled() =>
-                {
-                    let limit = Duration::from_millis(THROTTLED_MS_MAX);
-                    // A pause longer than what is left ends the trying.
-                    let remaining = limit.saturating_sub(begun.elapsed());
-                    if tokio::time::timeout(remaining, backoff.pause()).await.is_err() {
-                        return Err(trouble);
-                    }
-                }
+            let trouble = match self.send_once(call, context).await {
+                Err(trouble) if trouble.is_throttled() => trouble,
                 other => return other,
+            };
+            let left = Duration::from_millis(SENDING_MS_MAX).saturating_sub(begun.elapsed());
+            let paused = tokio::time::timeout(left, backoff.pause()).await.is_ok();
+            // A pause longer than what is left ends the trying.
+            if !paused || context.cancel.is_cancelled() {
+                return Err(trouble);
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::bench::*;
 use crate::proxy::{Fault, ec2_error};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
+use stepback_provider::aws::Pace;
 use stepback_provider::{Provider, Settled};
 
 fn volume_xml(volume: &VolumeId, size_gib: u32, state: &str, attachment: &str) -> Fault {
@@ -15,6 +16,17 @@ fn volume_xml(volume: &VolumeId, size_gib: u32, state: &str, attachment: &str) -
     );
     let set = format!("<volumeSet>{item}</volumeSet>");
     Fault::Answer(200, format!("<DescribeVolumesResponse>{set}</DescribeVolumesResponse>"))
+}
+
+fn instance_xml(instance: &InstanceId, state: &str) -> Fault {
+    let item = format!(
+        "<item><instanceId>{instance}</instanceId><instanceState><code>0</code>\
+         <name>{state}</name></instanceState><stateReason><code>Server</code>\
+         <message>no capacity</message></stateReason></item>"
+    );
+    let set = format!("<item><instancesSet>{item}</instancesSet></item>");
+    let all = format!("<reservationSet>{set}</reservationSet>");
+    Fault::Answer(200, format!("<DescribeInstancesResponse>{all}</DescribeInstancesResponse>"))
 }
 
 fn attachment_xml(instance: &InstanceId, state: &str) -> String {
@@ -79,12 +91,66 @@ async fn a_modification_is_settled_by_its_target_size() {
     let answer = bench.done(&grow).await;
     assert_eq!(answer["size_gib"], 9);
     assert_eq!(bench.proxy.seen(action).len(), 2, "at the wanted size nothing is asked");
-    // One that failed, and one to another size, are not this one.
+    // One that failed, and one to another size, are not this one: each look counts as absent.
     let other = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 20 };
-    let looks = PACE.absent_looks as usize;
+    let (looks, before) = (PACE.absent_looks as usize, bench.proxy.seen(action).len());
     bench.proxy.on(action, looks / 2, modification_xml(&volume, 20, "failed"));
     bench.proxy.on(action, looks, modification_xml(&volume, 30, "optimizing"));
-    let settled = bench.aws.settle(&other, &context()).await;
+    assert_eq!(bench.aws.settle(&other, &context()).await, Settled::NotHappened);
+    assert_eq!(bench.proxy.seen(action).len(), before + looks);
+}
+
+#[tokio::test]
+async fn an_instance_is_observed_when_it_has_come_to_rest() {
+    let bench = Bench::new().await;
+    let instance = bench.instance().await;
+    let passing = ["pending", "stopping", "shutting-down"];
+    for state in passing {
+        bench.proxy.on("DescribeInstances", 1, instance_xml(&instance, state));
+    }
+    let looks = bench.proxy.seen("DescribeInstances").len();
+    let resource = Resource::Instance { id: instance.0.clone() };
+    let facts = bench.aws.observe(&resource).await.unwrap();
+    assert_eq!(facts.get("state").unwrap(), "running");
+    assert_eq!(bench.proxy.seen("DescribeInstances").len(), looks + passing.len() + 1);
+    bench.proxy.on("DescribeInstances", 1, instance_xml(&instance, "terminated"));
+    assert!(bench.aws.observe(&resource).await.unwrap().is_absent());
+}
+
+/// A volume that is still mounted stays `busy`: that is neither done nor not happened.
+#[tokio::test]
+async fn what_never_comes_to_rest_is_not_known() {
+    let bench = Bench::new().await;
+    let (instance, volume) = (bench.instance().await, bench.volume().await);
+    bench.done(&attach(&volume, &instance)).await;
+    let at = |state: &str| volume_xml(&volume, 4, "in-use", &attachment_xml(&instance, state));
+    bench.proxy.on("DescribeVolumes", 1, at("detaching"));
+    bench.proxy.on("DescribeVolumes", usize::MAX, at("busy"));
+    let pace = Pace { effect_ms_max: 60, steady_ms_max: 60, ..PACE };
+    let aws = aws_at(&format!("http://{}", bench.proxy.address), None).await.with_pace(pace);
+    let call = detach(&volume, &instance);
+    let outcome = aws.perform(&call, &context()).await;
+    assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{outcome:?}");
+    let settled = aws.settle(&call, &context()).await;
+    assert!(matches!(&settled, Settled::CantKnow(why) if why.contains("mounted")), "{settled:?}");
+    let failure = aws.observe(&Resource::Volume { id: volume.0.clone() }).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Deadline);
+}
+
+/// An instance that dies while it starts, for want of capacity say, never becomes *done*.
+#[tokio::test]
+async fn an_instance_that_dies_while_it_starts_is_unknown_and_then_not_there() {
+    let bench = Bench::new().await;
+    let dead = InstanceId("i-0".into());
+    bench.proxy.on("DescribeInstances", 1, instance_xml(&dead, "pending"));
+    bench.proxy.on("DescribeInstances", 1, instance_xml(&dead, "terminated"));
+    let context = context();
+    let outcome = bench.aws.perform(&run_instance(), &context).await;
+    let EffectOutcome::Unknown(why) = &outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("no capacity"), "{why}");
+    let looks = PACE.absent_looks as usize;
+    bench.proxy.on("DescribeInstances", looks, instance_xml(&dead, "terminated"));
+    let settled = bench.aws.settle(&run_instance(), &context).await;
     assert_eq!(settled, Settled::NotHappened);
 }
 
