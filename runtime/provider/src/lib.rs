@@ -2,7 +2,8 @@
 //!
 //! A provider is asked for one [`Call`] at a time. It never sends an effect again, unless the
 //! answer proves that nothing happened; it never guesses an outcome, and tells three things apart:
-//! done, refused (proof that nothing happened) and unknown. It knows nothing of journals, plans or guests.
+//! done, refused (proof that nothing happened) and unknown. It knows nothing of journals, plans
+//! or guests.
 
 pub mod aws;
 pub mod docker;

@@ -35,8 +35,9 @@ use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
 /// How long a connection may take to be made.
 const CONNECT_MS_MAX: u64 = 5_000;
 
-/// How often a read is asked for, its first time included.
-const READ_ATTEMPTS_MAX: u32 = 5;
+/// How often a read is asked for, its first time included
+/// (AWS SDKs and Tools Reference Guide, *Retry behavior*).
+const READ_ATTEMPTS_MAX: u32 = 3;
 
 /// How long getting credentials may take: an instance's role answers in seconds, or never.
 const CREDENTIALS_MS_MAX: u64 = 30_000;

@@ -163,7 +163,8 @@ async fn waits_end_when_it_is_so_when_it_can_not_be_and_when_time_is_over() {
         Call::EbsWaitVolume { volume, state, timeout_ms }
     };
     bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "creating", ""));
-    bench.proxy.on("DescribeVolumes", 1, ec2_error(503, "RequestLimitExceeded", "no"));
+    // More often than the SDK tries again by itself.
+    bench.proxy.on("DescribeVolumes", 4, ec2_error(503, "RequestLimitExceeded", "no"));
     let answer = bench.aws.wait(&wait("available", 60_000)).await.unwrap();
     assert_eq!(answer["state"], "available");
     let failure = bench.aws.wait(&wait("in-use", 50)).await.unwrap_err();
