@@ -222,7 +222,7 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 fn undispatched(error: &(dyn Error + 'static)) -> Trouble {
     if cause::<ClientError>(error).is_some_and(ClientError::is_connect) {
         let message = "AWS can't be reached: no connection was made. Check the network, the \
-             region's name and the `endpoint` setting";
+             region's name, the `endpoint` setting and this machine's CA certificates";
         let failure = Failure::new(FailureClass::Transient, message).with_code("Unreachable");
         return Trouble::NeverSent(failure);
     }

@@ -75,6 +75,16 @@ fn https() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https()
 }
 
+/// An `http://` endpoint needs no CA certificates, which a bare machine does not have.
+fn client_for(endpoint: Option<&str>) -> SharedHttpClient {
+    match endpoint {
+        Some(endpoint) if endpoint.starts_with("http://") => {
+            aws_smithy_http_client::Builder::new().build_http()
+        }
+        Some(_) | None => https(),
+    }
+}
+
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
@@ -136,11 +146,11 @@ impl Aws {
         let sdk = sdk.timeout_config(timeouts()).build();
         let never = RetryConfig::disabled();
         let some = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX);
-        let for_sts = config.endpoint.clone().filter(|endpoint| !is_of_aws(endpoint));
+        let endpoint = config.endpoint.as_deref();
         Ok(Self {
-            reads: ec2(&sdk, &config.endpoint, some.clone()),
-            effects: ec2(&sdk, &config.endpoint, never),
-            sts: sts(&sdk, for_sts, some),
+            reads: ec2(&sdk, endpoint, some.clone()),
+            effects: ec2(&sdk, endpoint, never),
+            sts: sts(&sdk, endpoint.filter(|endpoint| !is_of_aws(endpoint)), some),
             region,
             account: config.account,
             proven: tokio::sync::OnceCell::new(),
@@ -187,26 +197,22 @@ impl Aws {
     }
 }
 
-fn ec2(sdk: &SdkConfig, endpoint: &Option<String>, retry: RetryConfig) -> aws_sdk_ec2::Client {
+fn ec2(sdk: &SdkConfig, endpoint: Option<&str>, retry: RetryConfig) -> aws_sdk_ec2::Client {
     let mut config = aws_sdk_ec2::config::Builder::from(sdk).retry_config(retry);
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
-    if sdk.http_client().is_none() {
-        config = config.http_client(https());
-    }
-    aws_sdk_ec2::Client::from_conf(config.build())
+    let client = client_for(endpoint.or(sdk.endpoint_url()));
+    aws_sdk_ec2::Client::from_conf(config.http_client(client).build())
 }
 
-fn sts(sdk: &SdkConfig, endpoint: Option<String>, retry: RetryConfig) -> aws_sdk_sts::Client {
+fn sts(sdk: &SdkConfig, endpoint: Option<&str>, retry: RetryConfig) -> aws_sdk_sts::Client {
     let mut config = aws_sdk_sts::config::Builder::from(sdk).retry_config(retry);
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
-    if sdk.http_client().is_none() {
-        config = config.http_client(https());
-    }
-    aws_sdk_sts::Client::from_conf(config.build())
+    let client = client_for(endpoint.or(sdk.endpoint_url()));
+    aws_sdk_sts::Client::from_conf(config.http_client(client).build())
 }
 
 async fn must_have_credentials(sdk: &SdkConfig) -> Result<(), Failure> {

@@ -35,7 +35,10 @@ async fn another_account_is_never_changed() {
 
 #[tokio::test]
 async fn an_endpoint_that_can_not_be_reached_changes_nothing() {
-    for endpoint in [NOBODY, "http://ec2.us-nowhere-1.invalid"] {
+    let moto = Moto::shared();
+    // It speaks no TLS.
+    let not_tls = format!("https://{}", moto.address);
+    for endpoint in [NOBODY, "http://ec2.us-nowhere-1.invalid", &not_tls] {
         let aws = aws_at(endpoint, None).await;
         let failure = aws.identity().await.unwrap_err();
         assert_eq!(failure.code.as_deref(), Some("Unreachable"), "{failure}");
