@@ -43,6 +43,12 @@ impl Logs {
         (Self { id, reporter, lines }, LogKeeper(keeper))
     }
 
+    /// For whoever may outlive the operation.
+    pub(crate) fn downgrade(&self) -> WeakLogs {
+        let (id, reporter) = (self.id, Arc::clone(&self.reporter));
+        WeakLogs { id, reporter, lines: self.lines.downgrade() }
+    }
+
     /// One line of a step.
     pub(crate) fn line(&self, at: UnixMs, step: &StepKey, level: &str, text: String) {
         let line = LogLine { at, step: Some(step.clone()), level: level.to_owned(), text };
@@ -54,6 +60,22 @@ impl Logs {
     /// How far something long is; shown, not kept.
     pub(crate) fn progress(&self, step: &StepKey, text: &str, done: u64, total: Option<u64>) {
         self.reporter.on_progress(self.id, step, text, done, total);
+    }
+}
+
+/// The same for a task that may outlive the operation: it keeps no log open.
+#[derive(Clone)]
+pub(crate) struct WeakLogs {
+    id: OperationId,
+    reporter: Arc<dyn Reporter>,
+    lines: mpsc::WeakUnboundedSender<LogLine>,
+}
+
+impl WeakLogs {
+    /// The log itself, as long as the operation is run here.
+    pub(crate) fn upgrade(&self) -> Option<Logs> {
+        let lines = self.lines.upgrade()?;
+        Some(Logs { id: self.id, reporter: Arc::clone(&self.reporter), lines })
     }
 }
 

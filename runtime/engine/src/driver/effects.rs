@@ -95,13 +95,20 @@ impl Driver {
 
     /// What a provider says while it makes an effect, in the log of the effect's step.
     fn notes(&self, step: &StepKey) -> Notes {
-        let (logs, clock, step) = (self.logs.clone(), self.clock, step.clone());
+        // An effect outlives an operation that is left here, and its log is closed then.
+        let (logs, clock, step) = (self.logs.downgrade(), self.clock, step.clone());
         let secrets = Arc::clone(&self.job.door.secrets);
-        Notes::new(move |note| match note {
-            Note::Info(text) => logs.line(clock.now(), &step, "info", secrets.redact_text(text)),
-            Note::Warn(text) => logs.line(clock.now(), &step, "warn", secrets.redact_text(text)),
-            Note::Progress { text, done, total } => {
-                logs.progress(&step, &secrets.redact_text(text), done, total);
+        Notes::new(move |note| {
+            let Some(logs) = logs.upgrade() else { return };
+            let line = |level, text| {
+                logs.line(clock.now(), &step, level, secrets.redact_text(text));
+            };
+            match note {
+                Note::Info(text) => line("info", text),
+                Note::Warn(text) => line("warn", text),
+                Note::Progress { text, done, total } => {
+                    logs.progress(&step, &secrets.redact_text(text), done, total);
+                }
             }
         })
     }

@@ -53,7 +53,7 @@ pub(crate) fn render(template: &str, instance: &Value) -> Result<Endpoint, Strin
     let rendered = environment.render_str(template, context! { instance => Serde(instance) });
     let rendered = rendered.map_err(|error| format!("`{template}` fails: {error}"))?;
     // An instance without an address has null for it.
-    match rendered.contains("none") {
+    match rendered.to_lowercase().contains("none") {
         true => Err(format!("`{template}` gives `{rendered}`")),
         false => Endpoint::parse(&rendered),
     }
@@ -94,7 +94,7 @@ mod tests {
         let table = [
             ("ssh://admin@{{ instance.private_ip }}", Ok("ssh://admin@10.0.1.11")),
             ("tcp://{{ instance.tags.Name }}.example.com:2376", Ok("tcp://db.example.com:2376")),
-            ("tcp://{{ instance.zone }}:2376", Err("gives `tcp://none:2376`")),
+            ("tcp://{{ instance.zone }}:2376", Err("gives `tcp://None:2376`")),
             ("tcp://{{ instance.adress }}:2376", Err("undefined")),
             ("{{ instance.private_ip }}", Err("is not unix:///PATH")),
         ];
