@@ -272,3 +272,54 @@ fn a_stopped_runner_that_wakes_after_a_takeover_changes_nothing() {
     assert_eq!(place.run(&["show", "1", "--json"]).stdout, events);
     assert!(place.world().effects.values().all(|made| made.times == 1));
 }
+
+/// What did not happen before a crash is not done when it was cancelled meanwhile.
+#[test]
+fn a_cancel_while_nobody_runs_it_is_heard_before_anything_is_done() {
+    for call in ["docker.stop-container", "ebs.create-snapshot"] {
+        let (place, crash) = (Place::new(), format!("{call}=crash-before"));
+        let before = place.untouched();
+        let name = if call.starts_with("ebs") { "backup-database" } else { "redeploy-database" };
+        let killed = place.run(&["run", &operation(name), "--inject", &crash]);
+        assert_eq!(killed.code, None, "{}", killed.stderr);
+        place.run(&["cancel", "1", "--reason", "not tonight"]).exits(0);
+        place.run(&["resume", "1"]).exits(3).says("not tonight");
+        let made = place.world().effects;
+        assert!(made.values().all(|made| made.function != call), "{call} was made: {made:?}");
+        assert_eq!(place.facts(), before);
+    }
+}
+
+/// The one that comes first waits for a lock of one that comes later.
+#[test]
+fn all_are_resumed_side_by_side() {
+    let place = Place::new();
+    let manifest = |pause: &str| {
+        format!(
+            "schema = 1\n[operation]\nname = \"slow\"\nlocks = [\"slow\"]\n[[steps]]\n\
+             id = \"sleep\"\nuses = \"core/sleep\"\nwith = {{ duration = \"{pause}\" }}\n"
+        )
+    };
+    let (short, long) = (place.write("a.toml", manifest("2s")), manifest("1h"));
+    let long = place.write("b.toml", long);
+    let mut first = place.start_as("first", &["run", &short]);
+    first.wait_for("sleep");
+    let mut second = place.start_as("second", &["run", &short]);
+    second.wait_for("waits in line");
+    let mut third = place.start_as("third", &["run", &long]);
+    third.wait_for("waits in line");
+    second.signal("KILL");
+    second.ends();
+    first.ends().exits(0);
+    // The dead one is skipped, and the third holds the lock when it is killed.
+    third.wait_for("sleep ");
+    third.signal("KILL");
+    third.ends();
+    let mut resuming = place.start_as("resuming", &["resume", "--all"]);
+    resuming.wait_for("[3] ");
+    place.run(&["cancel", "3"]).exits(0);
+    let ended = resuming.ends();
+    assert!(ended.stderr.contains("[2] "), "{}", ended.stderr);
+    assert_eq!(place.show(2)["status"], "succeeded");
+    assert_eq!(place.show(3)["status"], "rolled-back");
+}

@@ -16,11 +16,25 @@ use stepback_journal::LogLine;
 pub struct Human {
     style: Style,
     state: Mutex<State>,
+    /// What each line begins with.
+    prefix: String,
+}
+
+/// Write one line to stderr, after the reporter's prefix.
+macro_rules! say {
+    ($this:expr, $($said:tt)*) => {
+        eprintln!("{}{}", $this.prefix, format_args!($($said)*))
+    };
 }
 
 impl Human {
     pub fn new() -> Self {
-        Self { style: Style::of_stderr(), state: Mutex::new(State::default()) }
+        Self { style: Style::of_stderr(), state: Mutex::default(), prefix: String::new() }
+    }
+
+    /// Lines of one operation among others: each begins with its number.
+    pub fn among_others(id: OperationId) -> Self {
+        Self { prefix: format!("[{id}] "), ..Self::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -28,7 +42,7 @@ impl Human {
     }
 
     fn line(&self, mark: &str, step: &str, text: &str) {
-        eprintln!("{mark} {step:<24} {text}");
+        say!(self, "{mark} {step:<24} {text}");
     }
 
     fn step(&self, mark: &str, step: &StepKey, text: &str) {
@@ -40,30 +54,30 @@ impl Human {
         match &record.event {
             Event::Created(pinned) => {
                 let title = style.bold(&format!("operation {id}"));
-                eprintln!("{title}: {} in {}", pinned.manifest_name, pinned.environment);
+                say!(self, "{title}: {} in {}", pinned.manifest_name, pinned.environment);
             }
             // Told as the command's error, with its exit code.
             Event::Refused { .. } => {}
             Event::Started => {
                 let locks = state.pinned.as_ref().map_or(&[][..], |pinned| &pinned.locks);
                 for lock in locks {
-                    eprintln!("  {}", style.dim(&format!("holds lock {lock}")));
+                    say!(self, "  {}", style.dim(&format!("holds lock {lock}")));
                 }
             }
             Event::TakenUp { actor, dead_ms } => {
                 let dead = duration(*dead_ms);
-                eprintln!("{} taken up by {actor} after {dead}", style.yellow("!"));
+                say!(self, "{} taken up by {actor} after {dead}", style.yellow("!"));
             }
             Event::RollbackResumed { actor } => {
                 let what = style.yellow("the rollback is taken up again");
-                eprintln!("{what} by {actor}");
+                say!(self, "{what} by {actor}");
             }
             Event::Accepted { actor, reason } => {
-                eprintln!("accepted as it is by {actor}: {reason}");
+                say!(self, "accepted as it is by {actor}: {reason}");
             }
             Event::CancelRequested { actor, reason } => {
                 let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                eprintln!("{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));
+                say!(self, "{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));
             }
             Event::StepExpanded { step, instances } => {
                 self.line(" ", step.as_str(), &format!("{} instances", instances.len()));
@@ -81,20 +95,22 @@ impl Human {
                 let wait = duration(not_before.since_ms(record.at));
                 self.step(&style.yellow("~"), step, &format!("is tried again in {wait}"));
             }
-            Event::DowntimeStarted => eprintln!("{} downtime begins", style.yellow("▼")),
+            Event::DowntimeStarted => say!(self, "{} downtime begins", style.yellow("▼")),
             Event::DowntimeEnded { downtime_ms } => {
                 let took = duration(*downtime_ms);
-                eprintln!("{} downtime ends after {took}", style.yellow("▲"));
+                say!(self, "{} downtime ends after {took}", style.yellow("▲"));
             }
-            Event::Committed => eprintln!("{} committed: nothing rolls back now", style.green("●")),
+            Event::Committed => {
+                say!(self, "{} committed: nothing rolls back now", style.green("●"))
+            }
             Event::RollbackStarted { cause, why } => {
                 let what = style.red("rolling back");
-                eprintln!("{what} ({}): {why}", cause_word(*cause));
+                say!(self, "{what} ({}): {why}", cause_word(*cause));
             }
             Event::UndoStarted { .. } => {}
             Event::UndoEnded { step, result } => self.undo_ended(step, result),
             Event::Verified { verdict, .. } => {
-                eprintln!("verified against the world: {}", verdict_word(*verdict));
+                say!(self, "verified against the world: {}", verdict_word(*verdict));
             }
             Event::Finished { status, .. } => self.finished(*status, state),
         }
@@ -148,10 +164,10 @@ impl Human {
         let took = state.finished_at.map(|at| duration(at.since_ms(state.created_at)));
         let took = took.unwrap_or_default();
         match status {
-            FinalStatus::Succeeded => eprintln!("{} in {took}", style.green("succeeded")),
-            FinalStatus::RolledBack => eprintln!("{} in {took}", style.yellow("rolled back")),
+            FinalStatus::Succeeded => say!(self, "{} in {took}", style.green("succeeded")),
+            FinalStatus::RolledBack => say!(self, "{} in {took}", style.yellow("rolled back")),
             FinalStatus::RollbackFailed => {
-                eprintln!("{} after {took}", style.red("the rollback is incomplete"));
+                say!(self, "{} after {took}", style.red("the rollback is incomplete"));
             }
         }
     }

@@ -25,6 +25,23 @@ pub struct Deps {
     pub limits: Limits,
 }
 
+impl Deps {
+    /// The same, told to somebody else.
+    pub fn reporting_to(&self, reporter: Arc<dyn Reporter>) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            provider: Arc::clone(&self.provider),
+            plugins: Arc::clone(&self.plugins),
+            runtime: Arc::clone(&self.runtime),
+            reporter,
+            secrets: Arc::clone(&self.secrets),
+            runner: self.runner.clone(),
+            actor: self.actor.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
 /// The engine's own bounds (R15).
 #[derive(Clone, Debug)]
 pub struct Limits {

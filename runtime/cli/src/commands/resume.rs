@@ -5,55 +5,80 @@ use crate::args::{Global, Resume};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
+use crate::report::{Human, JsonLines};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use stepback_core::OperationId;
 use stepback_core::event::Event;
-use stepback_engine::{Control, Deps};
+use stepback_core::{EnvironmentName, OperationId};
+use stepback_engine::{Control, Deps, Reporter};
 use stepback_journal::Store;
+use tokio::task::JoinSet;
 
 pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
     let store = environment::store(&config, false)?;
     let control = Control::new();
     signals::listen(control.clone());
-    let ids = match resume.id {
-        Some(id) => vec![OperationId(id)],
-        None => {
-            let all = store.list().await?;
-            let left = all.iter().filter(|one| one.finished.is_none() && !one.is_run);
-            left.map(|one| one.id).collect()
-        }
+    let Some(id) = resume.id.map(OperationId) else {
+        return all(&config, &*store, &resume, &control).await;
     };
-    let mut worst = Exit::Succeeded;
-    let several = resume.id.is_none();
-    for id in ids {
-        match one(&config, &*store, id, &resume, &control).await {
-            Ok(exit) => worst = worse(worst, exit),
-            // One that can't go on keeps none of the others from it (R15).
-            Err(error) if several => {
-                error.print();
-                worst = worse(worst, error.exit());
+    let deps = deps_of(&config, &*store, id, &resume.inject, resume.json).await?;
+    let ended = stepback_engine::resume(&deps, id, &control).await?;
+    Ok(ending::print_ended(&ended, resume.json))
+}
+
+/// All that nobody runs, side by side: one that waits, or can't go on, keeps none of the others
+/// from it (R15).
+async fn all(
+    config: &Config,
+    store: &dyn Store,
+    resume: &Resume,
+    control: &Control,
+) -> Result<Exit, CliError> {
+    let all = store.list().await?;
+    let left = all.into_iter().filter(|one| one.finished.is_none() && !one.is_run);
+    let mut environments: BTreeMap<EnvironmentName, Arc<Deps>> = BTreeMap::new();
+    let (mut running, mut worst) = (JoinSet::new(), Exit::Succeeded);
+    for one in left {
+        let deps = match environments.get(&one.environment) {
+            Some(deps) => Ok(Arc::clone(deps)),
+            None => {
+                let name = one.environment.as_str();
+                environment::deps(config, name, &resume.inject, reporter(resume.json)).await
             }
-            Err(error) => return Err(error),
+        };
+        match deps {
+            Ok(deps) => {
+                environments.insert(one.environment, Arc::clone(&deps));
+                let reporter: Arc<dyn Reporter> = match resume.json {
+                    true => Arc::new(JsonLines),
+                    false => Arc::new(Human::among_others(one.id)),
+                };
+                let (deps, control) = (Arc::new(deps.reporting_to(reporter)), control.clone());
+                running
+                    .spawn(async move { stepback_engine::resume(&deps, one.id, &control).await });
+            }
+            Err(error) => worst = worse(worst, told(&error)),
         }
+    }
+    while let Some(ended) = running.join_next().await {
+        let exit = match ended {
+            Ok(Ok(ended)) => ending::print_ended(&ended, resume.json),
+            Ok(Err(error)) => told(&CliError::from(error)),
+            Err(panic) => told(&CliError::Internal(panic.to_string())),
+        };
+        worst = worse(worst, exit);
     }
     Ok(worst)
 }
 
-fn worse(a: Exit, b: Exit) -> Exit {
-    if b as u8 > a as u8 { b } else { a }
+fn told(error: &CliError) -> Exit {
+    error.print();
+    error.exit()
 }
 
-async fn one(
-    config: &Config,
-    store: &dyn Store,
-    id: OperationId,
-    resume: &Resume,
-    control: &Control,
-) -> Result<Exit, CliError> {
-    let deps = deps_of(config, store, id, &resume.inject, resume.json).await?;
-    let ended = stepback_engine::resume(&deps, id, control).await?;
-    Ok(ending::print_ended(&ended, resume.json))
+fn worse(a: Exit, b: Exit) -> Exit {
+    if b as u8 > a as u8 { b } else { a }
 }
 
 /// What an operation on record runs on: its own environment.

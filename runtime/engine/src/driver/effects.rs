@@ -62,6 +62,9 @@ impl Driver {
         let cancel = context.cancel.clone();
         let stop = self.attempts.get(&id.of).cloned().unwrap_or_default();
         let undo = context.undo;
+        if stop.is_stopped() {
+            cancel.cancel();
+        }
         let way = Way {
             store: Arc::clone(&self.deps.store),
             lease: self.lease.clone(),

@@ -187,11 +187,14 @@ impl Driver {
         for id in finished_effects(self.machine.state()) {
             self.forget(&id);
         }
-        for id in unfinished_effects(self.machine.state()) {
-            self.make_effect(id, true, None);
-        }
+        let unfinished = unfinished_effects(self.machine.state());
+        // What was asked for meanwhile, and deadlines that passed, are decided first: an effect that
+        // did not happen is not issued when its attempt is to end.
         let decision = self.machine.recover(recovery, self.clock.now())?;
         self.carry_out(decision);
+        for id in unfinished {
+            self.make_effect(id, true, None);
+        }
         Ok(())
     }
 
