@@ -323,3 +323,32 @@ fn all_are_resumed_side_by_side() {
     assert_eq!(place.show(2)["status"], "succeeded");
     assert_eq!(place.show(3)["status"], "rolled-back");
 }
+
+#[test]
+fn a_check_that_hangs_before_the_start_can_be_called_off() {
+    let place = Place::new();
+    let arguments =
+        ["run", &operation("redeploy-database"), "--inject", "docker.inspect-container=hang"];
+    let mut running = place.start(&arguments);
+    running.wait_for("operation 1");
+    place.run(&["cancel", "1", "--reason", "not tonight"]).exits(0);
+    running.ends().exits(2).says("before anything was changed: not tonight");
+    let mut running = place.start_as("left", &arguments);
+    running.wait_for("operation 2");
+    running.signal("TERM");
+    running.ends().exits(6).says("stepback resume 2");
+    place.run(&["resume", "2"]).exits(0);
+}
+
+#[test]
+fn what_is_still_down_after_a_rollback_is_not_said_to_be_up() {
+    let place = Place::new();
+    let faults = ["undo:ebs.attach=refuse", "docker.start-container=refuse"];
+    let flagship = operation("redeploy-database");
+    let incomplete =
+        place.run(&["run", &flagship, "--inject", faults[0], "--inject", faults[1]]).exits(5);
+    let incomplete = incomplete.says("and not over");
+    assert!(!incomplete.stderr.contains("downtime ends"), "{}", incomplete.stderr);
+    let restored = place.run(&["rollback", "1"]).exits(3).says("downtime ends");
+    assert!(!restored.stdout.contains("not over"), "{}", restored.stdout);
+}

@@ -98,7 +98,7 @@ fn a_store_that_another_program_holds_is_waited_for() {
     let other = rusqlite::Connection::open(path).expect("the store");
     other.execute_batch("BEGIN IMMEDIATE").expect("it can be held");
     running.signal("INT");
-    running.wait_for("cancelling");
+    running.wait_for("cancel asked for");
     let told = place.run(&["show", "1", "--json"]).exits(0).json();
     assert_eq!(told["status"], "running", "readers are not in anybody's way");
     other.execute_batch("COMMIT").expect("it is let go");

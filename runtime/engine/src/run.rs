@@ -252,6 +252,31 @@ async fn carry_through(
     Ok(Ended { id, state })
 }
 
+/// Returns who called an operation off before it changed anything, or that it is to be left.
+async fn called_off(deps: &Deps, lease: &Lease, control: &Control) -> Result<String, RunError> {
+    let mut wishes = control.subscribe();
+    loop {
+        let asked = tokio::select! {
+            asked = deps.store.until_requested(lease) => {
+                asked?.into_iter().next().map(|Asked::Cancel { actor, reason }| (actor, reason))
+            }
+            // The other end lives as long as the program wants the operation to.
+            _ = wishes.changed() => {
+                let wish = wishes.borrow_and_update().clone();
+                if wish.leave {
+                    let why = "it was left on request, before anything was changed".to_owned();
+                    return Err(RunError::Left { id: lease.operation, why });
+                }
+                wish.cancel
+            }
+        };
+        if let Some((actor, reason)) = asked {
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            return Ok(format!("cancelled by {actor} before anything was changed{reason}"));
+        }
+    }
+}
+
 async fn drive(
     deps: &Arc<Deps>,
     job: &Arc<Job>,
@@ -276,8 +301,12 @@ async fn drive(
                 reasons.extend(busy);
             }
             if reasons.is_empty() {
-                let checks = preflight::check_all(&job, Clock::start()).await;
-                reasons.extend(checks.iter().filter_map(preflight::reason));
+                reasons = tokio::select! {
+                    checks = preflight::check_all(&job, Clock::start()) => {
+                        checks.iter().filter_map(preflight::reason).collect()
+                    }
+                    cancelled = called_off(&deps, lease, control) => vec![cancelled?],
+                };
             }
             driver.preflighted(reasons)?;
         }

@@ -1,7 +1,7 @@
 //! The last word of an operation: on stdout, with everything that was not restored.
 
 use crate::error::Exit;
-use crate::output::{Style, duration, print};
+use crate::output::{Style, duration, print, timestamp};
 use crate::report::{cause_word, verdict_word};
 use std::fmt::Write;
 use stepback_core::OperationId;
@@ -61,8 +61,10 @@ fn write_summary(
     if let Some(why) = &state.why {
         writeln!(text, "cause: {why}")?;
     }
-    if let Some(downtime_ms) = state.downtime_ms {
-        writeln!(text, "downtime: {}", duration(downtime_ms))?;
+    match (state.downtime_ms, state.downtime_started_at) {
+        (Some(downtime_ms), _) => writeln!(text, "downtime: {}", duration(downtime_ms))?,
+        (None, Some(at)) => writeln!(text, "downtime: since {}, and not over", timestamp(at))?,
+        (None, None) => {}
     }
     if let Some((actor, reason)) = &state.accepted {
         writeln!(text, "accepted as it is by {actor}: {reason}")?;

@@ -21,10 +21,11 @@ pub fn listen(control: Control) {
             }
             match presses {
                 1 => {
-                    eprintln!("cancelling: what was done is being undone (Ctrl-C again: wait)");
+                    // That it is cancelled is told when it is durable, and whether it still can be.
+                    eprintln!("cancel asked for; a third Ctrl-C leaves it for `stepback resume`");
                     control.cancel(&actor(), Some("Ctrl-C"));
                 }
-                2 => eprintln!("still undoing; a third Ctrl-C leaves it for `stepback resume`"),
+                2 => eprintln!("once more leaves it as it is, for `stepback resume`"),
                 _ => control.leave(),
             }
         }

@@ -179,7 +179,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Rolling back, the downtime ends when the window's first step is undone (R11).
+    /// Rolling back, the downtime ends when the window's first step is undone (R11); as long as
+    /// that fails, what was stopped is down.
     fn close_window_undone(&mut self) -> Result<(), IllegalEvent> {
         let Some(started_at) = self.state.downtime_started_at else { return Ok(()) };
         let first = self
@@ -188,7 +189,8 @@ impl Machine {
             .iter()
             .filter(|(key, _)| self.plan.is_window(&key.step))
             .min_by_key(|(_, step)| step.order);
-        let over = first.is_none_or(|(_, step)| !step.needs_undo() || is_settled(step.status));
+        let is_back = |status| is_settled(status) && status != StepStatus::UndoFailed;
+        let over = first.is_none_or(|(_, step)| !step.needs_undo() || is_back(step.status));
         if over && self.state.downtime_ms.is_none() {
             let downtime_ms = self.now.since_ms(started_at);
             self.emit(Event::DowntimeEnded { downtime_ms })?;

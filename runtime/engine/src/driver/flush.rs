@@ -14,8 +14,18 @@ impl Driver {
         if self.flush.is_some() || !self.pending_urgent || self.pending.is_empty() {
             return;
         }
-        let records = std::mem::take(&mut self.pending);
+        let mut records = std::mem::take(&mut self.pending);
         (self.pending_since, self.pending_urgent) = (None, false);
+        // A commit point may be refused, with all that is written with it (R2). What is known by
+        // then must not be lost with it.
+        let commits = |record: &Record| matches!(record.event, Event::Committed);
+        let is_outcome = |record: &Record| matches!(record.event, Event::CallFinished { .. });
+        if let Some(at) = records.iter().position(commits)
+            && records[..at].iter().any(is_outcome)
+        {
+            self.pending = records.split_off(at);
+            (self.pending_since, self.pending_urgent) = (Some(Instant::now()), true);
+        }
         let (deps, lease, last) = (Arc::clone(&self.deps), self.lease.clone(), self.durable);
         let to_write = records.clone();
         let written = Box::pin(async move { deps.store.append(&lease, last, to_write).await });

@@ -188,8 +188,8 @@ impl Driver {
             self.forget(&id);
         }
         let unfinished = unfinished_effects(self.machine.state());
-        // What was asked for meanwhile, and deadlines that passed, are decided first: an effect that
-        // did not happen is not issued when its attempt is to end.
+        // What was asked for meanwhile, and deadlines that passed, are decided first: an effect
+        // that did not happen is not issued when its attempt is to end.
         let decision = self.machine.recover(recovery, self.clock.now())?;
         self.carry_out(decision);
         for id in unfinished {
