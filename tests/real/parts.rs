@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -29,7 +29,8 @@ const PROGRAMS: [(&str, &str); 7] = [
 ///
 /// A machine that can't is named in the output; with `STEPBACK_REAL=require` it is a failure.
 pub fn are_possible() -> bool {
-    let Err(why) = look() else { return true };
+    static LOOKED: OnceLock<Result<(), String>> = OnceLock::new();
+    let Err(why) = LOOKED.get_or_init(look) else { return true };
     assert!(std::env::var_os("STEPBACK_REAL").is_none_or(|v| v != "require"), "{why}");
     println!("SKIPPED: no real parts here: {why}");
     false
@@ -46,10 +47,12 @@ fn look() -> Result<(), String> {
         return Err(format!("no loop device: {}", String::from_utf8_lossy(&said.stderr).trim()));
     }
     let mount = Command::new("unshare").args(["--mount", "true"]).status();
-    match mount.is_ok_and(|status| status.success()) {
-        true => Ok(()),
-        false => Err("this user may not mount".into()),
+    if !mount.is_ok_and(|status| status.success()) {
+        return Err("this user may not mount".into());
     }
+    // Whether an engine starts at all depends on more of the machine than can be looked at.
+    let dir = TempDir::with_prefix_in("sb-", "/tmp").map_err(|error| error.to_string())?;
+    Engine::try_start(dir.path().to_owned()).map(|_| ())
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -102,15 +105,22 @@ impl Part {
     }
 
     /// Wait until it is up.
+    #[track_caller]
     pub fn until(&mut self, is_up: impl Fn() -> bool) {
+        self.try_until(is_up).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    fn try_until(&mut self, is_up: impl Fn() -> bool) -> Result<(), String> {
         let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
         while !is_up() {
             let ended = self.child.try_wait().expect("it can be asked");
-            let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
-            assert!(ended.is_none(), "it ended: {ended:?}\n{}", log());
-            assert!(Instant::now() < until, "it does not come up\n{}", log());
+            if ended.is_some() || Instant::now() >= until {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(format!("{} does not come up: {ended:?}\n{log}", self.log.display()));
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
+        Ok(())
     }
 }
 
@@ -134,14 +144,22 @@ pub struct Engine {
 
 impl Engine {
     fn start(dir: PathBuf) -> Self {
+        Self::try_start(dir).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn try_start(dir: PathBuf) -> Result<Self, String> {
         std::fs::create_dir_all(&dir).expect("a directory");
         let engine = Self { dir, part: Mutex::default() };
-        engine.start_again();
-        engine
+        engine.try_start_again()?;
+        Ok(engine)
     }
 
     /// Start it, where it was stopped or killed.
     pub fn start_again(&self) {
+        self.try_start_again().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    fn try_start_again(&self) -> Result<(), String> {
         let (dir, socket) = (self.dir.display(), self.host());
         let _ = std::fs::remove_file(self.dir.join("pid"));
         let arguments = [
@@ -154,8 +172,9 @@ impl Engine {
             "--insecure-registry=127.0.0.0/8".to_owned(),
         ];
         let mut part = Part::start("dockerd", &arguments, self.dir.join("log"));
-        part.until(|| self.try_docker(&["version"]).is_ok());
+        part.try_until(|| self.try_docker(&["version"]).is_ok())?;
         *self.part.lock().expect("no panic") = Some(part);
+        Ok(())
     }
 
     /// `unix://…`
