@@ -32,6 +32,23 @@ fn ctrl_c_ends_a_sleep_at_once() {
     assert_eq!(shown["steps"][0]["error"]["class"], "cancelled");
 }
 
+/// The step would be late if its sleep began anew: four seconds are over when the runner dies.
+#[test]
+fn a_wait_that_was_cut_off_goes_on_for_its_rest() {
+    let place = Place::new();
+    let manifest = place.write(
+        "sleep.toml",
+        "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\n\
+         with = { duration = \"10s\" }\ntimeout = \"12s\"\n",
+    );
+    let mut running = place.start(&["run", &manifest]);
+    running.wait_for("clock.sleep");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    running.signal("KILL");
+    running.ends();
+    place.run(&["resume", "1"]).exits(0);
+}
+
 #[test]
 fn what_is_left_is_resumed_to_its_end() {
     let place = Place::new();
@@ -140,7 +157,7 @@ fn a_rollback_that_is_killed_again_goes_on() {
     incomplete(&place);
     let killed = place.run(&["rollback", "1", "--inject", "undo:ebs.attach=crash-after"]);
     assert_eq!(killed.code, None, "it was killed");
-    place.run(&["rollback", "1"]).exits(2).says("has not ended").says("stepback resume 1");
+    place.run(&["rollback", "1"]).exits(2).says("it is rolling back").says("stepback resume 1");
     place.run(&["resume", "1"]).exits(3).says("verdict: restored");
     assert_eq!(place.facts(), before);
 }

@@ -157,7 +157,11 @@ impl From<RunError> for CliError {
             RunError::Left { id, why } => CliError::Left { id, why },
             RunError::LeftByStore { id, error } => CliError::LeftByStore { id, error },
             RunError::Requested => CliError::Internal("a request was not honoured".into()),
-            RunError::Unfinished { id } => CliError::usage(
+            RunError::Unfinished { id, rolling_back: true } => CliError::usage(
+                format!("operation {id} has not ended: it is rolling back"),
+                format!("`stepback resume {id}` goes on with the rollback if nobody runs it"),
+            ),
+            RunError::Unfinished { id, rolling_back: false } => CliError::usage(
                 format!("operation {id} has not ended, so it has no rollback to take up again"),
                 format!(
                     "`stepback cancel {id}` asks for its rollback; `stepback resume {id}` goes \

@@ -85,7 +85,7 @@ impl Human {
             Event::StepSkipped { step } => self.step(&style.dim("-"), step, "skipped"),
             Event::StepStarted { .. } | Event::CallAnswered { .. } => {}
             Event::AttemptStarted { of } => self.attempt_started(of),
-            Event::CallStarted { id, call, .. } => {
+            Event::CallStarted { id, call, .. } | Event::WaitBegun { id, call, .. } => {
                 let text = style.dim(&format!("{} …", call.function()));
                 self.step(" ", &id.of.step, &text);
             }

@@ -9,6 +9,9 @@ use crate::resource::{Resource, ResourceKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// How long a last look at the world may take, in milliseconds.
+const LAST_LOOK_MS: u64 = 5_000;
+
 /// What a host function may do to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -352,6 +355,69 @@ impl Call {
             | DockerWaitUnmounted { .. }
             | ClockSleep { .. } => None,
         }
+    }
+
+    /// The same call after so much of its waiting; what is no wait is as it was.
+    ///
+    /// What waits for the world has the time left for one more look at least.
+    pub fn after_waiting(mut self, waited_ms: u64) -> Call {
+        use Call::*;
+        match &mut self {
+            Ec2WaitState { timeout_ms, .. }
+            | EbsWaitVolume { timeout_ms, .. }
+            | EbsWaitSnapshot { timeout_ms, .. }
+            | DockerWaitHealthy { timeout_ms, .. }
+            | DockerWaitDevice { timeout_ms, .. }
+            | DockerWaitUnmounted { timeout_ms, .. } => {
+                let left_ms = timeout_ms.saturating_sub(waited_ms);
+                *timeout_ms = left_ms.max(LAST_LOOK_MS.min(*timeout_ms));
+            }
+            ClockSleep { duration_ms } => *duration_ms = duration_ms.saturating_sub(waited_ms),
+            Ec2Describe { .. }
+            | Ec2Find { .. }
+            | Ec2RunInstance { .. }
+            | Ec2Start { .. }
+            | Ec2Stop { .. }
+            | Ec2Terminate { .. }
+            | Ec2SetInstanceType { .. }
+            | Ec2Tag { .. }
+            | Ec2Untag { .. }
+            | EbsDescribe { .. }
+            | EbsFind { .. }
+            | EbsCreateVolume { .. }
+            | EbsDeleteVolume { .. }
+            | EbsAttach { .. }
+            | EbsDetach { .. }
+            | EbsModifyVolume { .. }
+            | EbsCreateSnapshot { .. }
+            | EbsDescribeSnapshot { .. }
+            | EbsFindSnapshots { .. }
+            | EbsDeleteSnapshot { .. }
+            | EbsTag { .. }
+            | EbsUntag { .. }
+            | DockerInspectContainer { .. }
+            | DockerListContainers { .. }
+            | DockerInspectImage { .. }
+            | DockerInspectVolume { .. }
+            | DockerFileSystem { .. }
+            | DockerPullImage { .. }
+            | DockerCreateContainer { .. }
+            | DockerStartContainer { .. }
+            | DockerStopContainer { .. }
+            | DockerRenameContainer { .. }
+            | DockerUpdateContainer { .. }
+            | DockerRemoveContainer { .. }
+            | DockerRemoveImage { .. }
+            | DockerLogs { .. }
+            | DockerRunOnce { .. }
+            | DockerCreateVolume { .. }
+            | DockerRemoveVolume { .. }
+            | DockerMakeFileSystem { .. }
+            | DockerGrowFileSystem { .. }
+            | EffectsReverse { .. }
+            | ClockNow {} => {}
+        }
+        self
     }
 
     /// Whether the call changes the world at all.

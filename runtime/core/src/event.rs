@@ -68,6 +68,12 @@ pub enum Event {
         call: Call,
         result: Result<Value, Failure>,
     },
+    /// A wait lasts: a runner that takes it up waits for the rest of it, not from the beginning.
+    WaitBegun {
+        id: CallId,
+        call: Call,
+        since: UnixMs,
+    },
     /// An effect is about to be made: durable before the provider is asked (R1).
     CallStarted {
         id: CallId,
@@ -246,6 +252,7 @@ impl Event {
             | Event::CancelRequested { .. }
             | Event::StepExpanded { .. }
             | Event::CallAnswered { .. }
+            | Event::WaitBegun { .. }
             | Event::CallStarted { .. }
             | Event::CallFinished { .. }
             | Event::DowntimeStarted

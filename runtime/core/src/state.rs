@@ -83,6 +83,32 @@ pub struct OpenAttempt {
     /// How much of the time since then no runner lived; its timeout stood still (R15).
     pub paused_ms: u64,
     pub calls: Vec<RecordedCall>,
+    /// The wait that it is in, if that lasts.
+    pub wait: Option<Box<BegunWait>>,
+}
+
+/// A wait that lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BegunWait {
+    pub call: Call,
+    pub since: UnixMs,
+    /// How much of the time since then no runner lived.
+    pub paused_ms: u64,
+}
+
+impl BegunWait {
+    /// The call that waits for the rest of it.
+    ///
+    /// A sleep is over when its time is. For what may come about the time counts in which somebody
+    /// looked, as it does for the step's timeout.
+    pub fn rest(&self, now: UnixMs) -> Call {
+        let gone_ms = now.since_ms(self.since);
+        let counted_ms = match self.call {
+            Call::ClockSleep { .. } => gone_ms,
+            _ => gone_ms.saturating_sub(self.paused_ms),
+        };
+        self.call.clone().after_waiting(counted_ms)
+    }
 }
 
 /// One step's instance.
@@ -349,6 +375,7 @@ impl Event {
             Event::StepStarted { .. } => "step-started",
             Event::AttemptStarted { .. } => "attempt-started",
             Event::CallAnswered { .. } => "call-answered",
+            Event::WaitBegun { .. } => "wait-begun",
             Event::CallStarted { .. } => "call-started",
             Event::CallFinished { .. } => "call-finished",
             Event::AttemptFinished { .. } => "attempt-finished",

@@ -66,6 +66,7 @@ impl State {
             }
             Event::AttemptStarted { .. }
             | Event::CallAnswered { .. }
+            | Event::WaitBegun { .. }
             | Event::CallStarted { .. }
             | Event::CallFinished { .. }
             | Event::AttemptFinished { .. } => self.take_attempt(record),
@@ -101,6 +102,9 @@ impl State {
                 for step in self.steps.values_mut() {
                     if let Some(open) = &mut step.open {
                         open.paused_ms += dead_ms;
+                        if let Some(wait) = &mut open.wait {
+                            wait.paused_ms += dead_ms;
+                        }
                     }
                 }
             }
@@ -161,6 +165,17 @@ impl State {
                 next_call(open, id)?;
                 let (call, result) = (call.clone(), result.clone());
                 open.calls.push(RecordedCall::Answered { call, at: record.at, result });
+                open.wait = None;
+                Ok(())
+            }
+            Event::WaitBegun { id, call, since } => {
+                let open = self.open_attempt(&id.of)?.open.as_mut().ok_or("no attempt is open")?;
+                next_call(open, id)?;
+                if call.class() != Class::Wait || open.wait.is_some() {
+                    return Err("no wait can begin here".into());
+                }
+                let wait = BegunWait { call: call.clone(), since: *since, paused_ms: 0 };
+                open.wait = Some(Box::new(wait));
                 Ok(())
             }
             Event::CallStarted { id, call, token, changes } => {
@@ -226,8 +241,9 @@ impl State {
             step.status = StepStatus::Running;
             step.not_before = None;
         }
+        let id = of.clone();
         step.open =
-            Some(OpenAttempt { id: of.clone(), started_at: at, paused_ms: 0, calls: vec![] });
+            Some(OpenAttempt { id, started_at: at, paused_ms: 0, calls: vec![], wait: None });
         Ok(())
     }
 
@@ -361,6 +377,7 @@ fn legal(state: &State, event: &Event) -> Result<(), String> {
         | Event::RetryScheduled { .. } => status == Status::Running,
         Event::AttemptStarted { .. }
         | Event::CallAnswered { .. }
+        | Event::WaitBegun { .. }
         | Event::CallStarted { .. }
         | Event::CallFinished { .. }
         | Event::AttemptFinished { .. } => {

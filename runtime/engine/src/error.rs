@@ -35,7 +35,7 @@ pub enum RunError {
     Ended { id: OperationId, status: String },
     /// The operation has not ended yet, so there is no rollback to take up again.
     #[error("operation {id} has not ended")]
-    Unfinished { id: OperationId },
+    Unfinished { id: OperationId, rolling_back: bool },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A defect of Stepback.

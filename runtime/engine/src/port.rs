@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_core::reverse::{Reversal, reverse};
-use stepback_core::state::{OpenAttempt, RecordedCall, StepState};
+use stepback_core::state::{BegunWait, OpenAttempt, RecordedCall, StepState};
 use stepback_core::step::{EffectOutcome, Past, PastEffect};
 use stepback_core::*;
 use stepback_wasm::{HostPort, LogLevel, Reversed, StopSignal};
@@ -96,6 +96,8 @@ pub(crate) struct AttemptPort {
     /// Why the manifest says that is acceptable.
     pub(crate) declared: Option<String>,
     pub(crate) recorded: Vec<Recorded>,
+    /// The wait behind what is recorded, if that lasts already.
+    pub(crate) begun: Option<BegunWait>,
     pub(crate) calls_made: AtomicU32,
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
@@ -149,10 +151,18 @@ impl AttemptPort {
         result: Result<Value, Failure>,
     ) -> Result<Value, Failure> {
         let at = self.clock.now();
-        self.last_at.store(at.0, Ordering::Relaxed);
+        self.pass_time(&call, at);
         let given = result.clone();
         self.send(Message::Answered { id, call, result, at }).await?;
         given
+    }
+
+    /// The guest's own clock stands where the last read or wait was answered.
+    fn pass_time(&self, call: &Call, at: UnixMs) {
+        // An effect's time is not on record, and a refused one's is not told either.
+        if !call.is_effect() {
+            self.last_at.store(at.0, Ordering::Relaxed);
+        }
     }
 
     async fn live(&self, id: CallId, call: Call) -> Result<Value, Failure> {
@@ -171,12 +181,24 @@ impl AttemptPort {
 
     /// Wait here for a while; if it lasts, elsewhere, without the guest.
     async fn wait(&self, id: &CallId, call: &Call) -> Result<Value, Failure> {
-        let mut waiting = self.waiting(call.clone());
+        let since = self.clock.now();
+        let begun = match &self.begun {
+            Some(begun) if id.number.0 as usize == self.recorded.len() + 1 => Some(begun),
+            _ => None,
+        };
+        if let Some(begun) = begun.filter(|begun| begun.call != *call) {
+            return Err(self.diverge(id, &begun.call, call));
+        }
+        let mut waiting = self.waiting(begun.map_or_else(|| call.clone(), |b| b.rest(since)));
         let lasts = Duration::from_millis(self.door.limits.parked_after_ms);
         let answer = tokio::time::timeout(lasts, &mut waiting);
         if let Ok(answer) = self.unless_stopped(call.function(), async { Ok(answer.await) }).await?
         {
             return answer;
+        }
+        if begun.is_none() {
+            let (id, call) = (id.clone(), call.clone());
+            self.send(Message::WaitBegun { id, call, since }).await?;
         }
         let parked = Parked { id: id.clone(), call: call.clone(), waiting };
         *self.parking.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
@@ -210,6 +232,7 @@ impl AttemptPort {
         self.send(Message::ReplayAsked { of: self.of.clone(), reply }).await?;
         let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
         self.recorded = recorded.await.map_err(gone)?;
+        self.begun = None;
         self.calls_made = AtomicU32::new(0);
         self.last_at = AtomicU64::new(self.started_at.0);
         Ok(())
@@ -245,7 +268,7 @@ impl AttemptPort {
                 Err(self.diverge(&id, &was, &call))
             }
             Recorded::Answered { at, result, .. } => {
-                self.last_at.store(at.0, Ordering::Relaxed);
+                self.pass_time(&call, at);
                 result
             }
             Recorded::Effect { effect, .. } if effect.call != call => {

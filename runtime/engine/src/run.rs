@@ -155,7 +155,9 @@ fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
             Err(RunError::Ended { id, status })
         }
         (status, _) if status.is_final() => Err(ended(id, state)),
-        _ => Err(RunError::Unfinished { id }),
+        (status, _) => {
+            Err(RunError::Unfinished { id, rolling_back: status == Status::RollingBack })
+        }
     }
 }
 

@@ -48,6 +48,12 @@ pub enum Input {
         call: Call,
         result: Result<Value, Failure>,
     },
+    /// A wait lasts since then.
+    WaitBegun {
+        id: CallId,
+        call: Call,
+        since: UnixMs,
+    },
     /// An effect is asked for, and what it touches was read just now.
     EffectAsked {
         id: CallId,
@@ -259,6 +265,9 @@ impl Machine {
             Input::ResumeRollback { actor } => self.emit(Event::RollbackResumed { actor })?,
             Input::Answered { id, call, result } => {
                 self.emit(Event::CallAnswered { id, call, result })?;
+            }
+            Input::WaitBegun { id, call, since } => {
+                self.emit(Event::WaitBegun { id, call, since })?;
             }
             Input::EffectAsked { id, call, token, changes } => {
                 let perform = Command::Perform { id: id.clone() };

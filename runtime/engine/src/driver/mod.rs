@@ -32,7 +32,7 @@ use stepback_core::event::{AttemptResult, Event, Record};
 use stepback_core::machine::{
     AttemptOrder, Command, Decision, Input, Machine, Observation, Recovery,
 };
-use stepback_core::state::{OpenAttempt, RecordedCall, State};
+use stepback_core::state::{OpenAttempt, RecordedCall, State, StepState};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 use stepback_journal::{Lease, Request as Asked, StoreError};
@@ -59,6 +59,12 @@ pub(crate) enum Message {
         call: Call,
         result: Result<Value, Failure>,
         at: UnixMs,
+    },
+    /// A wait lasts since then.
+    WaitBegun {
+        id: CallId,
+        call: Call,
+        since: UnixMs,
     },
     /// A guest asks for an effect, and what it touches was read just now.
     EffectAsked {
@@ -267,6 +273,9 @@ impl Driver {
                 self.carry_out(decision);
                 Ok(())
             }
+            Message::WaitBegun { id, call, since } => {
+                self.handle(Input::WaitBegun { id, call, since })
+            }
             Message::EffectAsked { id, call, token, changes, reply } => {
                 self.on_effect_asked(id, call, token, changes, reply)
             }
@@ -275,7 +284,8 @@ impl Driver {
                 Ok(())
             }
             Message::ReplayAsked { of, reply } => {
-                let (recorded, _) = self.recorded_of(&of);
+                let open = self.open_attempt(&of);
+                let recorded = open.map_or(vec![], |(step, open)| recorded_calls(step, open));
                 // The attempt's task is gone only with the driver.
                 let _ = reply.send(recorded);
                 Ok(())
@@ -315,7 +325,9 @@ impl Driver {
     fn carry_out(&mut self, decision: Decision) {
         let Decision { records, commands } = decision;
         if !records.is_empty() {
-            let rides_along = |record: &Record| matches!(record.event, Event::CallAnswered { .. });
+            let rides_along = |record: &Record| {
+                matches!(record.event, Event::CallAnswered { .. } | Event::WaitBegun { .. })
+            };
             self.pending_urgent |= !records.iter().all(rides_along);
             self.pending.extend(records);
             self.pending_since.get_or_insert_with(Instant::now);
@@ -365,7 +377,10 @@ impl Driver {
 
     fn port(&self, order: &AttemptOrder, stop: StopSignal) -> AttemptPort {
         let state = self.machine.state();
-        let (recorded, started_at) = self.recorded_of(&order.of);
+        let open = self.open_attempt(&order.of);
+        let recorded = open.map_or(vec![], |(step, open)| recorded_calls(step, open));
+        let started_at = open.map_or(self.clock.now(), |(_, open)| open.started_at);
+        let begun = open.and_then(|(_, open)| open.wait.as_deref().cloned());
         let past = order.past.clone();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let without_inverse =
@@ -390,6 +405,7 @@ impl Driver {
             declared,
             past,
             recorded,
+            begun,
             calls_made: AtomicU32::new(0),
             started_at,
             parking: Parking::default(),
@@ -398,14 +414,11 @@ impl Driver {
         }
     }
 
-    /// What is on record of an attempt that is open, and when it began.
-    fn recorded_of(&self, of: &AttemptId) -> (Vec<Recorded>, UnixMs) {
-        let step = self.machine.state().steps.get(&of.step);
-        let open = step.and_then(|step| Some((step, step.open.as_ref()?)));
-        match open {
-            Some((step, open)) if open.id == *of => (recorded_calls(step, open), open.started_at),
-            _ => (vec![], self.clock.now()),
-        }
+    /// An attempt that is open, with its step.
+    fn open_attempt(&self, of: &AttemptId) -> Option<(&StepState, &OpenAttempt)> {
+        let step = self.machine.state().steps.get(&of.step)?;
+        let open = step.open.as_ref()?;
+        (open.id == *of).then_some((step, open))
     }
 
     fn interrupt(&mut self, of: &AttemptId) {
