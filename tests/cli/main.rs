@@ -14,5 +14,6 @@ mod misbehaviour;
 mod pinned;
 mod policy;
 mod run;
+mod snapshot;
 mod store;
 mod story;

@@ -5,6 +5,7 @@
 
 use crate::parts::{Part, Parts, are_possible, free_port};
 use crate::place::operation;
+use crate::snapshot::copied;
 use serde_json::Value;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,15 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
     let (volume, on) = cloud.serving();
     assert_eq!(on, cloud.a);
 
+    println!("the same operation in a simulated copy, and EC2 as it was");
     let before = cloud.state();
+    let copy = copied(&parts);
+    assert_eq!(copy.volumes[&volume].attachments[0].instance, cloud.a);
+    assert_eq!(copy.volumes[&volume].tags["database"], "main");
+    assert!(!copy.volumes[&volume].tags.keys().any(|key| key.starts_with("stepback:")));
+    parts.redeploy(&cloud.b, &["-e", "copy"]).exits(0);
+    assert_eq!(cloud.state(), before);
+
     let failing = ["--inject", "docker.wait-healthy=refuse"];
     parts.redeploy(&cloud.b, &failing).exits(3).says("verdict: restored");
     assert_eq!(cloud.state(), before);

@@ -9,3 +9,4 @@ mod onebox;
 mod parts;
 mod place;
 mod registries;
+mod snapshot;

@@ -21,6 +21,7 @@ use stepback_journal::{
 };
 use stepback_provider::simulated::Simulated;
 use stepback_provider::simulated::faults::Faults;
+use stepback_provider::simulated::world::World;
 use stepback_provider::{EffectContext, Provider, Settled};
 use stepback_wasm::{Grants, Runtime, RuntimeConfig};
 use tokio::sync::Notify;
@@ -271,6 +272,10 @@ impl Provider for MortalProvider {
 
     async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
         self.inner.take_over(operation, epoch).await
+    }
+
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        self.inner.import(world).await
     }
 
     fn request_ms_max(&self) -> u64 {

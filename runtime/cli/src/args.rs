@@ -145,6 +145,24 @@ pub enum Env {
         #[arg(long)]
         json: bool,
     },
+    /// Write a living environment as a world file for the simulator; nothing is changed
+    Snapshot {
+        /// The environment of `stepback.toml`
+        #[arg(
+            short,
+            long,
+            value_name = "ENV",
+            default_value = "local",
+            env = "STEPBACK_ENVIRONMENT"
+        )]
+        environment: String,
+        /// The file to write; without it, the world goes to stdout
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Write over a file that is there
+        #[arg(long, requires = "output")]
+        force: bool,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

@@ -7,6 +7,7 @@ use stepback_core::expr::{self, Scope};
 use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{self, duration_ms};
 use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::state::BegunWait;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 
@@ -239,4 +240,29 @@ fn what_never_happened_or_has_no_inverse_is_told_apart() {
     let there = facts(json!({ "digest": "sha256:1" }));
     let pull = effect(pull, image.clone(), Facts::Absent, Some(there.clone()));
     assert!(matches!(reverse(&pull, &[(image, there)]), Reversal::Kept(_)));
+}
+
+/// A sleep is over when its time is; for all other waits only the time counts in which somebody
+/// looked, and there is time for one more look.
+#[test]
+fn a_wait_that_was_cut_off_has_its_rest_left() {
+    let sleep = |duration_ms| Call::ClockSleep { duration_ms };
+    let healthy = |timeout_ms| {
+        let (host, container) = ("i-1".into(), "main".into());
+        Call::DockerWaitHealthy { host, container, timeout_ms }
+    };
+    let table = [
+        (sleep(60_000), 0, 20_000, sleep(40_000)),
+        (sleep(60_000), 15_000, 20_000, sleep(40_000)),
+        (sleep(60_000), 0, 70_000, sleep(0)),
+        (healthy(60_000), 0, 20_000, healthy(40_000)),
+        (healthy(60_000), 15_000, 20_000, healthy(55_000)),
+        (healthy(60_000), 0, 70_000, healthy(5_000)),
+        (healthy(100), 0, 70_000, healthy(100)),
+        (Call::ClockNow {}, 0, 70_000, Call::ClockNow {}),
+    ];
+    for (call, paused_ms, gone_ms, rest) in table {
+        let wait = BegunWait { call, since: UnixMs(1_000), paused_ms };
+        assert_eq!(wait.rest(UnixMs(1_000 + gone_ms)), rest);
+    }
 }

@@ -5,6 +5,7 @@
 //! provider; with `lost` and `crash-after` the effect is made.
 
 use crate::simulated::faults::{Fault, Faults};
+use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled, simulated};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -95,6 +96,10 @@ impl Provider for Faulty {
 
     async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
         self.inner.take_over(operation, epoch).await
+    }
+
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        self.inner.import(world).await
     }
 
     fn request_ms_max(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Two providers as one: instances and volumes here, the engines on the instances there.
 
 use crate::docker::host_of;
+use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -67,6 +68,12 @@ impl Provider for Joined {
     async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
         self.cloud.take_over(operation, epoch).await?;
         self.docker.take_over(operation, epoch).await
+    }
+
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        let mut left_out = self.cloud.import(world).await?;
+        left_out.extend(self.docker.import(world).await?);
+        Ok(left_out)
     }
 
     fn request_ms_max(&self) -> u64 {

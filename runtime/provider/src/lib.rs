@@ -8,6 +8,7 @@
 pub mod aws;
 pub mod docker;
 pub mod faulty;
+pub mod import;
 pub mod joined;
 pub mod onebox;
 pub mod simulated;
@@ -18,6 +19,7 @@ pub use notes::{Note, Notes};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use simulated::world::World;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, Token};
 use tokio_util::sync::CancellationToken;
@@ -91,6 +93,13 @@ pub trait Provider: Send + Sync {
     async fn take_over(&self, _operation: OperationId, _epoch: Epoch) -> Result<(), Failure> {
         Ok(())
     }
+
+    /// Write what there is into a world of the simulator, and change nothing; gives a line for
+    /// each thing that is left out.
+    ///
+    /// Instances and volumes come first: engines are looked at on the running instances that
+    /// `world` has by then.
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure>;
 
     /// How long after it was sent, in milliseconds, a request can still take effect.
     ///

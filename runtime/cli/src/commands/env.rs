@@ -5,9 +5,14 @@ use crate::config::Config;
 use crate::environment;
 use crate::environments::Environment;
 use crate::error::{CliError, Exit};
-use crate::output::{print, table};
+use crate::output::{Style, print, table, timestamp};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use stepback_engine::Clock;
 use stepback_provider::Checked;
+use stepback_provider::import::import;
 use stepback_provider::simulated::faults::Faults;
 
 pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
@@ -18,6 +23,9 @@ pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
             Ok(Exit::Succeeded)
         }
         Env::Check { environment, json } => check(&config, &environment, json).await,
+        Env::Snapshot { environment, output, force } => {
+            snapshot(&config, &environment, output.as_deref(), force).await
+        }
     }
 }
 
@@ -61,4 +69,56 @@ fn as_json(one: &Checked) -> Value {
         Ok(said) => json!({ "what": one.what, "ok": true, "said": said }),
         Err(failure) => json!({ "what": one.what, "ok": false, "failure": failure }),
     }
+}
+
+/// Exit 0 also if something is left out: each such thing is a line on stderr.
+async fn snapshot(
+    config: &Config,
+    name: &str,
+    output: Option<&Path>,
+    force: bool,
+) -> Result<Exit, CliError> {
+    if let Some(path) = output.filter(|path| !force && path.exists()) {
+        let message = format!("{} is there already", path.display());
+        return Err(CliError::usage(message, "take another name, or `--force` to write over it"));
+    }
+    let provider = environment::provider(config, name, Faults::default()).await?;
+    let imported = import(&*provider).await.map_err(|failure| {
+        let message = format!("the environment `{name}` can't be read: {}", failure.message);
+        CliError::usage(message, format!("`stepback env check {name}` tells what is wrong"))
+    })?;
+    let world = toml::to_string_pretty(&imported.world)
+        .map_err(|error| CliError::Internal(format!("the world can't be written: {error}")))?;
+    let when = timestamp(Clock::start().now());
+    let text = format!(
+        "# The environment `{name}` as it was at {when}, for `provider = \"simulated\"`.\n\
+         # Values of environment variables are masked; commands and tags are as they were.\n\n\
+         {world}"
+    );
+    for left_out in &imported.left_out {
+        eprintln!("{} left out: {left_out}", Style::of_stderr().yellow("!"));
+    }
+    match output {
+        None => print(&text),
+        Some(path) => write_whole(path, &text).map_err(|error| {
+            let message = format!("{} can't be written: {error}", path.display());
+            CliError::usage(message, "choose another place with `-o FILE`")
+        })?,
+    }
+    Ok(Exit::Succeeded)
+}
+
+/// Write a file for its owner's eyes, all of it or nothing.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut part = path.to_owned().into_os_string();
+    part.push(format!(".{}.part", std::process::id()));
+    let mut options = std::fs::File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let done = written.and_then(|()| std::fs::rename(&part, path));
+    if done.is_err() {
+        // Why it could not be written is told; a part that stays is only untidy.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
 }

@@ -90,7 +90,10 @@ impl Aws {
     }
 
     /// Instances that pass the filters, terminated ones left out.
-    async fn instances(&self, filters: Vec<Filter>) -> Result<Vec<InstanceSeen>, Trouble> {
+    pub(super) async fn instances(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<InstanceSeen>, Trouble> {
         let asked = self.reads.describe_instances().set_filters(Some(filters));
         let found = asked.into_paginator().items().send().try_collect().await?;
         let mut found = instances_of(found);
@@ -100,7 +103,7 @@ impl Aws {
     }
 
     /// Volumes that pass the filters, those on their way out left out.
-    async fn volumes(&self, filters: Vec<Filter>) -> Result<Vec<VolumeSeen>, Trouble> {
+    pub(super) async fn volumes(&self, filters: Vec<Filter>) -> Result<Vec<VolumeSeen>, Trouble> {
         let asked = self.reads.describe_volumes().set_filters(Some(filters));
         let found = asked.into_paginator().items().send().try_collect().await?;
         let mut found: Vec<VolumeSeen> = found.into_iter().map(VolumeSeen::from).collect();
@@ -110,7 +113,10 @@ impl Aws {
     }
 
     /// The account's own snapshots that pass the filters, not everybody's public ones.
-    async fn snapshots(&self, filters: Vec<Filter>) -> Result<Vec<SnapshotSeen>, Trouble> {
+    pub(super) async fn snapshots(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<SnapshotSeen>, Trouble> {
         let asked = self.reads.describe_snapshots().owner_ids("self").set_filters(Some(filters));
         let found = asked.into_paginator().items().send().try_collect().await?;
         let mut found: Vec<SnapshotSeen> = found.into_iter().map(SnapshotSeen::from).collect();

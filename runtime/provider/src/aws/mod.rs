@@ -9,6 +9,7 @@
 mod effects;
 mod errors;
 mod iam;
+mod import;
 mod looking;
 mod settle;
 mod shapes;
@@ -17,6 +18,7 @@ mod waits;
 pub use iam::{IAM_ALWAYS, iam_actions};
 pub use waits::Pace;
 
+use crate::simulated::world::World;
 use crate::{EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
@@ -253,6 +255,10 @@ impl Provider for Aws {
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
         self.find_out(call, context).await
+    }
+
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        self.import_into(world).await
     }
 
     fn request_ms_max(&self) -> u64 {

@@ -74,7 +74,8 @@ fn tags_of(tags: Option<Vec<types::Tag>>) -> Tags {
     tags.unwrap_or_default().into_iter().filter_map(pair).collect()
 }
 
-fn shown(tags: &Tags) -> Tags {
+/// The tags that are facts.
+pub(super) fn shown(tags: &Tags) -> Tags {
     let kept = tags.iter().filter(|(key, _)| !is_reserved(key));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use stepback_core::{Failure, FailureClass};
 
 /// The label of helper containers.
-const HELPER_LABEL: &str = "stepback.helper";
+pub(super) const HELPER_LABEL: &str = "stepback.helper";
 /// Growing a large file system takes minutes.
 const HELPER_MS_MAX: u64 = 10 * 60_000;
 const LOOK_EVERY_MS: u64 = 50;

@@ -12,6 +12,7 @@ mod connect;
 mod containers;
 mod errors;
 mod helper;
+mod import;
 mod pull;
 mod settle;
 mod shapes;
@@ -23,6 +24,7 @@ pub use connect::{Endpoint, Tls};
 pub use pull::{Credentials, Registry};
 pub use templated::TemplatedHosts;
 
+use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use connect::Engine;
@@ -349,6 +351,10 @@ impl Provider for Docker {
             // It is tried again at every recovery.
             let _ = engine.remove(&run_once_name(&context.token)).await;
         }
+    }
+
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        Ok(import::all(self, world).await)
     }
 
     fn request_ms_max(&self) -> u64 {

@@ -225,6 +225,13 @@ pub(super) fn digest_of(image: &ImageInspect, reference: &str) -> String {
     known.or_else(|| image.id.clone()).unwrap_or_default()
 }
 
+/// Whether a registry knows the image by this name: it was pulled from there, or pushed.
+pub(super) fn is_pullable(image: &ImageInspect, reference: &str) -> bool {
+    let name = super::pull::Name::parse(reference);
+    let digests = image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@'));
+    digests.into_iter().any(|(repo, _)| super::pull::Name::parse(repo).same_repo(&name))
+}
+
 /// The labels of what an operation creates.
 pub(super) fn labels(context: &crate::EffectContext) -> HashMap<String, String> {
     HashMap::from([

@@ -317,6 +317,11 @@ impl Provider for Simulated {
         })
     }
 
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        *world = self.load()?.into_found();
+        Ok(vec![])
+    }
+
     fn request_ms_max(&self) -> u64 {
         0
     }

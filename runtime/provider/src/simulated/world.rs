@@ -22,14 +22,19 @@ pub struct World {
     /// What registries serve: image reference to image.
     pub registry: BTreeMap<String, RegistryImage>,
     /// How long a modified volume can't be modified again, in seconds.
+    #[serde(skip_serializing_if = "is_default")]
     pub modification_cooldown_s: u64,
     /// How many looks do not find what was just created, as a describe of EC2 may lag
     /// (Amazon EC2 API Reference, *Eventual consistency*).
+    #[serde(skip_serializing_if = "is_default")]
     pub describe_lag_looks: u32,
     /// Each effect by its token: how often it took place, and its answer.
+    #[serde(skip_serializing_if = "is_default")]
     pub effects: BTreeMap<String, Made>,
     /// The highest lease epoch seen, by operation.
+    #[serde(skip_serializing_if = "is_default")]
     pub epochs: BTreeMap<u64, u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub created: u64,
 }
 
@@ -109,12 +114,12 @@ pub struct Snapshot {
     #[serde(default)]
     pub stamp: Option<String>,
     /// How many more looks do not find it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unseen_looks: u32,
 }
 
-fn is_zero(count: &u32) -> bool {
-    *count == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A Docker Engine.
@@ -278,6 +283,22 @@ impl World {
             .collect();
         lines.sort();
         lines.join("\n")
+    }
+
+    /// The world as somebody finds it who comes now: without what the simulator keeps for itself,
+    /// and without instances that are gone.
+    pub(crate) fn into_found(mut self) -> Self {
+        self.instances.retain(|_, instance| instance.state != "terminated");
+        self.instances.values_mut().for_each(|instance| instance.stamp = None);
+        self.volumes.values_mut().for_each(|volume| volume.stamp = None);
+        for snapshot in self.snapshots.values_mut() {
+            (snapshot.stamp, snapshot.unseen_looks) = (None, 0);
+        }
+        for engine in self.engines.values_mut() {
+            engine.containers.values_mut().for_each(|container| container.stamp = None);
+            engine.volumes.values_mut().for_each(|volume| volume.stamp = None);
+        }
+        Self { effects: BTreeMap::new(), epochs: BTreeMap::new(), created: 0, ..self }
     }
 
     /// A new id that no world file would choose.

@@ -1,0 +1,61 @@
+//! An environment written as a world file: the same world again, and nothing changed.
+
+use crate::harness::{Place, operation};
+use stepback_provider::simulated::world::World;
+
+/// Write `stepback.toml` with one more environment, which begins as a world file says.
+fn with_copy(place: &Place) {
+    place.write(
+        "stepback.toml",
+        "[environments.local]\nprovider = \"simulated\"\n\
+         [environments.copy]\nprovider = \"simulated\"\nworld = \"world.toml\"\n",
+    );
+}
+
+/// The facts that a rollback must bring back, masked values left out.
+fn facts(mut world: World) -> String {
+    let engines = world.engines.values_mut();
+    for container in engines.flat_map(|engine| engine.containers.values_mut()) {
+        container.spec.env.values_mut().for_each(String::clear);
+    }
+    world.restorable()
+}
+
+#[test]
+fn an_environment_is_copied_into_the_simulator_and_tried_there() {
+    let place = Place::new();
+    with_copy(&place);
+    // Something of every kind that an operation makes is in it.
+    place.run(&["run", &operation("backup-database")]).exits(0);
+    let before = place.world();
+    place.run(&["env", "snapshot", "-o", "world.toml"]).exits(0);
+    assert_eq!(place.world(), before, "nothing is changed");
+
+    let text = std::fs::read_to_string(place.path("world.toml")).expect("a file");
+    assert!(!text.contains("/var/lib/postgresql/data/pg"), "a value is not masked:\n{text}");
+    assert!(!text.contains("stamp"), "the operation's own marks are in it:\n{text}");
+    let copy: World = toml::from_str(&text).expect("a world file");
+    assert_eq!(facts(copy.clone()), facts(before.clone()));
+    assert_eq!((copy.registry, copy.modification_cooldown_s), (before.registry.clone(), 21_600));
+
+    place.run(&["run", &operation("redeploy-database"), "-e", "copy"]).exits(0);
+    assert_eq!(place.world(), before, "the copy is another world");
+}
+
+#[test]
+fn a_world_file_is_not_written_over_by_accident() {
+    let place = Place::new();
+    with_copy(&place);
+    place.write("world.toml", "mine");
+    let snapshot = ["env", "snapshot", "-e", "local", "-o", "world.toml"];
+    place.run(&snapshot).exits(2).says("is there already").says("--force");
+    assert_eq!(std::fs::read_to_string(place.path("world.toml")).expect("a file"), "mine");
+    place.run(&[&snapshot[..], &["--force"]].concat()).exits(0);
+    place.run(&["plan", &operation("redeploy-database"), "-e", "copy"]).exits(0);
+    let said = place.run(&["env", "snapshot"]).exits(0);
+    let written = std::fs::read_to_string(place.path("world.toml")).expect("a file");
+    let world = |text: &str| toml::from_str::<World>(text).expect("a world");
+    assert_eq!(world(&said.stdout), world(&written), "without a file it goes to stdout");
+    place.run(&["env", "snapshot", "-o", "no/such/dir"]).exits(2).says("can't be written");
+    place.run(&["env", "snapshot", "-e", "none"]).exits(2).says("none");
+}
