@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod broken_plugins;
+mod commands;
 mod faults;
 mod features;
 mod harness;

@@ -4,6 +4,7 @@
 
 mod aws;
 mod bad_input;
+mod commands;
 mod kills;
 mod onebox;
 mod parts;

@@ -409,7 +409,7 @@ fn five_minutes() -> Duration {
 }
 
 #[derive(Serialize, JsonSchema)]
-pub struct RunOnceOutput {
+pub struct CommandOutput {
     pub exit_code: i32,
     pub output: String,
 }
@@ -418,7 +418,7 @@ pub struct RunOnce;
 
 impl Step for RunOnce {
     type Input = RunOnceInput;
-    type Output = RunOnceOutput;
+    type Output = CommandOutput;
     const NAME: &'static str = "run-once";
     const DOC: &'static str = "Run a command in a container of its own; it must exit with 0.";
     const REVERSIBLE: bool = false;
@@ -430,7 +430,7 @@ impl Step for RunOnce {
         })
     }
 
-    fn run(input: RunOnceInput) -> Result<RunOnceOutput, Failure> {
+    fn run(input: RunOnceInput) -> Result<CommandOutput, Failure> {
         let spec = docker::ContainerSpec {
             image: input.image,
             command: input.command,
@@ -440,14 +440,56 @@ impl Step for RunOnce {
             restart: "no".to_owned(),
             like: None,
         };
-        let result = docker::run_once(&input.host, &spec, input.timeout.ms())?;
-        let docker::RunOnceResult { exit_code, output } = result;
-        match exit_code {
-            0 => Ok(RunOnceOutput { exit_code, output }),
-            code => {
-                let message = format!("the command exited with {code}: {}", output.trim());
-                Err(failure(FailureClass::Precondition, message))
-            }
+        docker::run_once(&input.host, &spec, input.timeout.ms()).and_then(ended_well)
+    }
+}
+
+fn ended_well(result: docker::CommandResult) -> Result<CommandOutput, Failure> {
+    let docker::CommandResult { exit_code, output } = result;
+    match exit_code {
+        0 => Ok(CommandOutput { exit_code, output }),
+        code => {
+            let message = format!("the command exited with {code}: {}", output.trim());
+            Err(failure(FailureClass::Precondition, message))
         }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecInput {
+    host: String,
+    container: String,
+    command: Vec<String>,
+    #[serde(default = "five_minutes")]
+    timeout: Duration,
+}
+
+pub struct Exec;
+
+impl Step for Exec {
+    type Input = ExecInput;
+    type Output = CommandOutput;
+    const NAME: &'static str = "exec";
+    const DOC: &'static str = "Run a command in a running container; it must exit with 0.";
+    const REVERSIBLE: bool = false;
+
+    fn check(input: &ExecInput) -> Result<Check, Failure> {
+        if input.command.is_empty() {
+            return Ok(Check::Refused("`command` is empty".to_owned()));
+        }
+        Ok(match docker::inspect_container(&input.host, &input.container)? {
+            Some(found) if found.running => Check::Ok,
+            Some(_) => Check::NotYet(format!("{} does not run on {}", input.container, input.host)),
+            None => Check::NotYet(format!(
+                "there is no container {} on {}",
+                input.container, input.host
+            )),
+        })
+    }
+
+    fn run(input: ExecInput) -> Result<CommandOutput, Failure> {
+        let timeout_ms = input.timeout.ms();
+        docker::exec(&input.host, &input.container, &input.command, timeout_ms).and_then(ended_well)
     }
 }

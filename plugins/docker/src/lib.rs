@@ -6,7 +6,7 @@ mod containers;
 mod volumes;
 
 pub use containers::{
-    CreateContainer, InspectContainer, PullImage, RemoveContainer, RenameContainer, RunOnce,
+    CreateContainer, Exec, InspectContainer, PullImage, RemoveContainer, RenameContainer, RunOnce,
     SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
 };
 pub use volumes::{
@@ -24,6 +24,7 @@ stepback_sdk::export_steps!(
     RenameContainer,
     WaitHealthy,
     RunOnce,
+    Exec,
     CreateVolume,
     RemoveVolume,
     WaitDevice,

@@ -65,3 +65,21 @@ fn an_unhealthy_container_shows_its_log_and_a_cancel_does_not() {
     WaitHealthy::run(input::<WaitHealthy>(with)).map(drop).expect_err("it is cancelled");
     assert_eq!(World::functions(), ["docker.wait-healthy"]);
 }
+
+#[test]
+fn a_command_that_fails_fails_its_step() {
+    let with = json!({ "host": "i-1", "container": "db", "command": ["pg_isready"] });
+    for (exit_code, ends_well) in [(0, true), (2, false), (124, false)] {
+        World::reset();
+        World::answer("docker.exec", json!({ "exit_code": exit_code, "output": "no response" }));
+        let ran = Exec::run(input::<Exec>(with.clone()));
+        assert_eq!(ran.is_ok(), ends_well, "{exit_code}");
+        assert_eq!(World::calls()[0].arguments["command"], json!(["pg_isready"]));
+    }
+    for (running, wanted) in [(true, true), (false, false)] {
+        World::reset();
+        World::answer("docker.inspect-container", container(running, "no"));
+        let check = Exec::check(&input::<Exec>(with.clone())).expect("it answers");
+        assert_eq!(check == Check::Ok, wanted);
+    }
+}

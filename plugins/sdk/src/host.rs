@@ -116,7 +116,7 @@ pub mod ebs {
 pub mod docker {
     use crate::Pair;
     pub use crate::bindings::stepback::step::docker::{
-        Container, ContainerSpec, DockerVolume, Image, Like, Mount, RunOnceResult,
+        CommandResult, Container, ContainerSpec, DockerVolume, Image, Like, Mount,
     };
 
     functions! { docker "docker" {
@@ -144,7 +144,10 @@ pub mod docker {
         wait_unmounted "wait-unmounted" (host: &str, volume: &str, timeout_ms: u64) -> ();
         logs "logs" (host: &str, container: &str, tail_lines: u32) -> Vec<String>;
         /// An ephemeral container run to completion; then it is removed.
-        run_once "run-once" (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> RunOnceResult;
+        run_once "run-once" (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> CommandResult;
+        /// A command in a running container; what it did is not undone.
+        exec "exec"
+            (host: &str, container: &str, command: &[String], timeout_ms: u64) -> CommandResult;
         create_volume "create-volume"
             (host: &str, volume: &str, options: &[Pair]) -> DockerVolume;
         remove_volume "remove-volume" (host: &str, volume: &str) -> ();

@@ -158,6 +158,9 @@ calls! {
     },
     DockerLogs "docker.logs" { host: InstanceId, container: ContainerName, tail_lines: u32 },
     DockerRunOnce "docker.run-once" { host: InstanceId, spec: ContainerSpec, timeout_ms: u64 },
+    DockerExec "docker.exec" {
+        host: InstanceId, container: ContainerName, command: Vec<String>, timeout_ms: u64,
+    },
     DockerCreateVolume "docker.create-volume" {
         host: InstanceId, volume: DockerVolumeName, options: BTreeMap<String, String>,
     },
@@ -223,6 +226,7 @@ impl Call {
             | DockerRemoveContainer { .. }
             | DockerRemoveImage { .. }
             | DockerRunOnce { .. }
+            | DockerExec { .. }
             | DockerRemoveVolume { .. }
             | DockerMakeFileSystem { .. }
             | DockerGrowFileSystem { .. } => Class::Irreversible,
@@ -263,7 +267,8 @@ impl Call {
             | DockerStartContainer { host, container }
             | DockerStopContainer { host, container, .. }
             | DockerUpdateContainer { host, container, .. }
-            | DockerRemoveContainer { host, container } => vec![container_of(host, container)],
+            | DockerRemoveContainer { host, container }
+            | DockerExec { host, container, .. } => vec![container_of(host, container)],
             DockerRenameContainer { host, container, to } => {
                 vec![container_of(host, container), container_of(host, to)]
             }
@@ -310,6 +315,7 @@ impl Call {
             | DockerCreateContainer { .. }
             | DockerCreateVolume { .. }
             | DockerRunOnce { .. } => Some(SettleMode::FindByStamp),
+            DockerExec { .. } => Some(SettleMode::Unknowable),
             Ec2Start { .. }
             | Ec2Stop { .. }
             | Ec2Terminate { .. }
@@ -410,6 +416,7 @@ impl Call {
             | DockerRemoveImage { .. }
             | DockerLogs { .. }
             | DockerRunOnce { .. }
+            | DockerExec { .. }
             | DockerCreateVolume { .. }
             | DockerRemoveVolume { .. }
             | DockerMakeFileSystem { .. }

@@ -269,8 +269,8 @@ impl State {
 
     /// Whether a call made now would have no inverse: † on something that is not the operation's.
     pub fn is_irreversible(&self, call: &Call, changes: &[Change]) -> bool {
-        // What a run-once container did is unknown, whoever made the container.
-        matches!(call, Call::DockerRunOnce { .. })
+        // What a command did is unknown, whoever made the container it ran in.
+        matches!(call, Call::DockerRunOnce { .. } | Call::DockerExec { .. })
             || call.class() == Class::Irreversible
                 && !changes.iter().all(|change| self.is_own(&change.resource))
     }

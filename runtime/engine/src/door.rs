@@ -160,7 +160,7 @@ impl Door {
         way: &Way,
     ) -> Result<EffectOutcome, StoreError> {
         way.store.hold(&way.lease).await?;
-        let limit = Duration::from_millis(self.limits.effect_ms_max);
+        let limit = Duration::from_millis(self.limits.effect_ms_max + own_ms(call));
         let outcome = match tokio::time::timeout(limit, self.provider.perform(call, context)).await
         {
             Ok(outcome) => outcome,
@@ -219,5 +219,14 @@ impl Door {
         }
         let stamped = self.provider.stamped(std::slice::from_ref(token)).await.ok()?;
         stamped.into_iter().map(|(_, resource)| resource).find(|found| found.kind() == kind)
+    }
+}
+
+/// How long a call itself says that it may take.
+fn own_ms(call: &Call) -> u64 {
+    match call {
+        Call::DockerRunOnce { timeout_ms, .. } | Call::DockerExec { timeout_ms, .. } => *timeout_ms,
+        Call::DockerStopContainer { grace_ms, .. } => *grace_ms,
+        _ => 0,
     }
 }

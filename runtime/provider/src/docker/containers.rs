@@ -2,7 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::{image_of, is_running, labels, restart_of, token_of};
+use super::shapes::{image_of, labels, restart_of, token_of};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use crate::EffectContext;
 use bollard::container::LogOutput;
@@ -16,18 +16,14 @@ use bollard::query_parameters::{
     RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 use stepback_core::FailureClass;
-use stepback_core::call::{ContainerSpec, Mount, run_once_name};
+use stepback_core::call::{ContainerSpec, Mount};
 
 /// What a stop may take beyond the grace its container is given.
 const STOP_EXTRA_S: u64 = 60;
-/// How often a container is looked at that is to come to its end.
-const LOOK_EVERY_MS: u64 = 100;
-/// What is kept of a run-once container's output, in lines.
-const OUTPUT_LINES: u32 = 200;
 
 /// How long a start waits for a device to show up, and how often it looks.
 const DEVICE_MS_MAX: u64 = 30_000;
@@ -180,42 +176,6 @@ impl Engine {
         Ok(Value::Null)
     }
 
-    /// Run a container to its end; it stays until its outcome is durable.
-    pub(super) async fn run_once(
-        &self,
-        spec: &ContainerSpec,
-        timeout_ms: u64,
-        context: &EffectContext,
-    ) -> Answer<Value> {
-        let name = run_once_name(&context.token);
-        self.create(&name, spec, None, context).await?;
-        self.run_to_its_end(&name, timeout_ms).await
-    }
-
-    /// Start it, if it never ran, and wait until it has ended.
-    pub(super) async fn run_to_its_end(&self, name: &str, timeout_ms: u64) -> Answer<Value> {
-        let what = self.name_of("container", name);
-        let found = self.inspect(name).await?;
-        if !is_running(&found) && !has_run(&found) {
-            self.asked(&what, self.client.start_container(name, None)).await?;
-        }
-        let until = tokio::time::Instant::now() + Duration::from_millis(timeout_ms);
-        loop {
-            let found = self.inspect(name).await?;
-            if !is_running(&found) {
-                let code = found.state.and_then(|state| state.exit_code).unwrap_or_default();
-                let output = self.output(name, OUTPUT_LINES).await?.join("\n");
-                return Ok(json!({ "exit_code": code, "output": output }));
-            }
-            if tokio::time::Instant::now() >= until {
-                self.stop(name, 0).await?;
-                let message = format!("{what} was still running after {timeout_ms} ms");
-                return Err(Told::no(FailureClass::Deadline, "deadline", message));
-            }
-            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
-        }
-    }
-
     pub(super) async fn tail(&self, name: &str, lines: u32) -> Answer<Value> {
         Ok(Value::from(self.output(name, lines).await?))
     }
@@ -233,12 +193,6 @@ impl Engine {
         }
         Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
     }
-}
-
-/// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
-fn has_run(found: &ContainerInspectResponse) -> bool {
-    let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
-    started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
 }
 
 /// A new container with every option of another one, but for its stamp.

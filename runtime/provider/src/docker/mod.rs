@@ -8,6 +8,7 @@
 //! label; everything else is settled by looking.
 
 mod check;
+mod commands;
 mod connect;
 mod containers;
 mod errors;
@@ -161,6 +162,9 @@ impl Docker {
             DockerRunOnce { spec, timeout_ms, .. } => {
                 engine.run_once(spec, *timeout_ms, context).await
             }
+            DockerExec { container, command, timeout_ms, .. } => {
+                engine.exec(container.as_str(), command, *timeout_ms, context).await
+            }
             DockerCreateVolume { volume, options, .. } => {
                 engine.create_volume(volume.as_str(), options, context).await
             }
@@ -233,6 +237,7 @@ pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
         | DockerWaitUnmounted { host, .. }
         | DockerLogs { host, .. }
         | DockerRunOnce { host, .. }
+        | DockerExec { host, .. }
         | DockerCreateVolume { host, .. }
         | DockerRemoveVolume { host, .. }
         | DockerMakeFileSystem { host, .. }

@@ -1,7 +1,8 @@
 //! What became of an effect whose answer was lost, told by looking (R3).
 
 use super::Docker;
-use super::errors::Answer;
+use super::commands::has_run;
+use super::errors::{Answer, Told};
 use super::shapes::{is_running, restart_of, token_of};
 use crate::EffectContext;
 use serde_json::Value;
@@ -49,7 +50,9 @@ pub(super) async fn settle(
         DockerRunOnce { timeout_ms, .. } => {
             let name = run_once_name(&context.token);
             match engine.find(&name).await? {
-                Some(_) => engine.run_to_its_end(&name, *timeout_ms).await.map(Some),
+                // It is there and never ran: nobody wants it to any more.
+                Some(found) if context.cancel.is_cancelled() && !has_run(&found) => Ok(None),
+                Some(_) => engine.run_to_its_end(&name, *timeout_ms, context).await.map(Some),
                 None => Ok(None),
             }
         }
@@ -68,6 +71,7 @@ pub(super) async fn settle(
             let kind = docker.helper(&engine)?.kind(volume.as_str()).await?;
             done(kind == *filesystem_type)
         }
+        DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),
         // It takes nothing to ask for it again: what is grown is not grown again.
         DockerGrowFileSystem { .. } => Ok(None),
         other => Err(super::misplaced(other).into()),

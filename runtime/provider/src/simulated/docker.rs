@@ -77,6 +77,9 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             Ok(Value::Null)
         }
         Call::DockerRunOnce { host, spec, .. } => run_once(world, host, spec, token),
+        Call::DockerExec { host, container, command, .. } => {
+            exec(world, host, container.as_str(), command)
+        }
         Call::DockerCreateVolume { host, volume, options } => {
             create_volume(world, host, volume.as_str(), options, token)
         }
@@ -213,12 +216,22 @@ fn run_once(world: &mut World, host: &InstanceId, spec: &ContainerSpec, token: &
     let exit_code = world.registry.get(&spec.image).map_or(0, |image| image.exit_code);
     let ran = container_mut(world, host, &name)?;
     (ran.running, ran.exit_code) = (false, Some(exit_code));
-    Ok(run_once_answer(exit_code, spec))
+    Ok(command_answer(exit_code, &spec.command))
 }
 
-pub(super) fn run_once_answer(exit_code: i32, spec: &ContainerSpec) -> Value {
-    let output = format!("simulated: {}", spec.command.join(" "));
-    json!({ "exit_code": exit_code, "output": output })
+/// A command in a container that runs; one that does not is a conflict (Docker docs, *Docker
+/// Engine API*, *ContainerExec*).
+fn exec(world: &mut World, host: &InstanceId, name: &str, command: &[String]) -> Answer {
+    let found = container(world, host.as_str(), name)?;
+    if !found.running {
+        return Err(refused("409", format!("container `{name}` on {host} is not running")));
+    }
+    let image = world.registry.values().find(|image| image.digest == found.digest);
+    Ok(command_answer(image.map_or(0, |image| image.exit_code), command))
+}
+
+pub(super) fn command_answer(exit_code: i32, command: &[String]) -> Value {
+    json!({ "exit_code": exit_code, "output": format!("simulated: {}", command.join(" ")) })
 }
 
 pub(super) fn volume_answer(name: &str, options: &BTreeMap<String, String>) -> Value {

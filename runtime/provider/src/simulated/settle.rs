@@ -3,7 +3,7 @@
 //! The simulator remembers every effect it made, but it does not look there: whoever asks a real
 //! world has only the world to look at.
 
-use super::docker::{run_once_answer, shown, volume_answer};
+use super::docker::{command_answer, shown, volume_answer};
 use super::read::{container, engine, instance_json, snapshot_json, volume_json};
 use super::world::World;
 use crate::Settled;
@@ -42,7 +42,7 @@ fn created(world: &mut World, call: &Call, token: &Token) -> Option<Value> {
         }
         Call::DockerRunOnce { host, spec, .. } => {
             let found = container(world, host.as_str(), &run_once_name(token)).ok()?;
-            found.exit_code.map(|exit_code| run_once_answer(exit_code, spec))
+            found.exit_code.map(|exit_code| command_answer(exit_code, &spec.command))
         }
         _ => {
             let found = world.by_stamp(&token.0).into_iter().next()?;

@@ -164,7 +164,7 @@ pub struct RegistryImage {
     /// Whether its containers ever become healthy.
     #[serde(default = "yes")]
     pub healthy: bool,
-    /// How a run-once of it exits.
+    /// How a command in its containers exits.
     #[serde(default)]
     pub exit_code: i32,
 }

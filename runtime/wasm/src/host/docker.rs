@@ -2,7 +2,7 @@
 
 use super::map_of;
 use crate::bindings::stepback::step::docker::{
-    Container, ContainerSpec, DockerVolume, Failure, Host, Image, Like, Mount, Pair, RunOnceResult,
+    CommandResult, Container, ContainerSpec, DockerVolume, Failure, Host, Image, Like, Mount, Pair,
 };
 use crate::guest::Guest;
 use stepback_core::Call;
@@ -173,8 +173,19 @@ impl Host for Guest {
         host: String,
         spec: ContainerSpec,
         timeout_ms: u64,
-    ) -> Result<RunOnceResult, Failure> {
+    ) -> Result<CommandResult, Failure> {
         self.ask(Call::DockerRunOnce { host: host.into(), spec: spec_of(spec)?, timeout_ms }).await
+    }
+
+    async fn exec(
+        &mut self,
+        host: String,
+        container: String,
+        command: Vec<String>,
+        timeout_ms: u64,
+    ) -> Result<CommandResult, Failure> {
+        let (host, container) = (host.into(), container.into());
+        self.ask(Call::DockerExec { host, container, command, timeout_ms }).await
     }
 
     async fn create_volume(

@@ -1,0 +1,261 @@
+//! Commands in containers: what they print goes to the step's log as it comes.
+
+use super::connect::Engine;
+use super::errors::{Answer, Told};
+use super::shapes::is_running;
+use crate::{EffectContext, Notes};
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::time::Duration;
+use stepback_core::call::{ContainerSpec, run_once_name};
+use tokio::time::Instant;
+
+/// How often a command is looked at that is to come to its end.
+const LOOK_EVERY_MS: u64 = 100;
+/// What is kept of a command's output: its last lines, each cut where it is longer.
+const LINES_KEPT: usize = 200;
+const LINE_BYTES_MAX: usize = 4 * 1024;
+/// So much of it goes to the log, as much as a guest may log.
+const LOGGED_BYTES_MAX: usize = 1024 * 1024;
+/// How long a command that is stopped may take to end by itself.
+const STOP_GRACE_MS: u64 = 10_000;
+
+/// How commands exit that were not let come to their end (timeout(1); a shell's SIGINT).
+const TIMED_OUT: i64 = 124;
+const CUT_OFF: i64 = 130;
+
+/// Why a command was not let come to its end.
+enum Cut {
+    Late,
+    Cancelled,
+}
+
+/// What a command prints.
+struct Output {
+    notes: Notes,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    last: VecDeque<String>,
+    logged_bytes: usize,
+}
+
+impl Output {
+    fn new(notes: &Notes) -> Self {
+        Self { notes: notes.clone(), line: vec![], last: VecDeque::new(), logged_bytes: 0 }
+    }
+
+    fn take(&mut self, chunk: LogOutput) {
+        for byte in LogOutput::into_bytes(chunk) {
+            match byte {
+                b'\n' => self.end_line(),
+                _ if self.line.len() < LINE_BYTES_MAX => self.line.push(byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+        let before = self.logged_bytes;
+        self.logged_bytes += text.len() + 1;
+        if self.logged_bytes <= LOGGED_BYTES_MAX {
+            self.notes.info(text.clone());
+        } else if before <= LOGGED_BYTES_MAX {
+            self.notes.warn("what else it prints is not in the log".to_owned());
+        }
+        self.last.push_back(text);
+        if self.last.len() > LINES_KEPT {
+            self.last.pop_front();
+        }
+    }
+
+    fn end(mut self) -> String {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        Vec::from(self.last).join("\n")
+    }
+}
+
+impl Engine {
+    /// Run a container to its end; it stays until its outcome is durable.
+    pub(super) async fn run_once(
+        &self,
+        spec: &ContainerSpec,
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let name = run_once_name(&context.token);
+        self.create(&name, spec, None, context).await?;
+        self.run_to_its_end(&name, timeout_ms, context).await
+    }
+
+    /// Start it, if it never ran, and wait until it has ended.
+    ///
+    /// One that takes too long, or that nobody wants any more, is stopped, and has run all the
+    /// same.
+    pub(super) async fn run_to_its_end(
+        &self,
+        name: &str,
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let found = self.inspect(name).await?;
+        if !is_running(&found) && !has_run(&found) {
+            self.asked(&what, self.client.start_container(name, None)).await?;
+        }
+        let until = Instant::now() + Duration::from_millis(timeout_ms);
+        let mut output = Output::new(&context.notes);
+        let ended = async {
+            self.follow(name, &mut output).await;
+            loop {
+                let found = self.inspect(name).await?;
+                if !is_running(&found) {
+                    let code = found.state.and_then(|state| state.exit_code);
+                    return Ok(code.unwrap_or_default());
+                }
+                tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            }
+        };
+        let code = match unless_cut(ended, until, context).await {
+            Ok(ended) => ended?,
+            Err(cut) => {
+                self.stop(name, STOP_GRACE_MS).await?;
+                code_of(&cut)
+            }
+        };
+        Ok(json!({ "exit_code": code, "output": output.end() }))
+    }
+
+    /// Hear what it prints until it ends. Whoever can't hear still learns how it ends.
+    async fn follow(&self, name: &str, output: &mut Output) {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).build();
+        let mut chunks = Box::pin(self.client.logs(name, Some(options)));
+        while let Some(Ok(chunk)) = chunks.next().await {
+            output.take(chunk);
+        }
+    }
+
+    /// Run a command in a running container (*ContainerExec*, *ExecStart*, *ExecInspect*).
+    ///
+    /// An engine can't end a command: one that takes too long goes on, and what becomes of it is
+    /// not known.
+    pub(super) async fn exec(
+        &self,
+        name: &str,
+        command: &[String],
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let config = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..Default::default()
+        };
+        // Nothing has run by then, whatever became of the answer.
+        let created = self.asked(&what, self.client.create_exec(name, config)).await;
+        let id = created.map_err(|told| Told::from(told.failure))?.id;
+        let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
+        let started = self.asked(&what, self.client.start_exec(&id, Some(options))).await?;
+        let until = Instant::now() + Duration::from_millis(timeout_ms);
+        let mut output = Output::new(&context.notes);
+        let ended = async {
+            if let StartExecResults::Attached { output: mut chunks, .. } = started {
+                while let Some(Ok(chunk)) = chunks.next().await {
+                    output.take(chunk);
+                }
+            }
+            loop {
+                let found = self.asked(&what, self.client.inspect_exec(&id)).await;
+                // It was started, so no answer proves that it did not run.
+                let found = found.map_err(|told| Told::unknown(told.failure.message))?;
+                if let (Some(false), Some(code)) = (found.running, found.exit_code) {
+                    return Ok(code);
+                }
+                tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            }
+        };
+        match unless_cut(ended, until, context).await {
+            Ok(ended) => ended.map(|code| json!({ "exit_code": code, "output": output.end() })),
+            Err(Cut::Late) => {
+                let message = format!("the command in {what} still ran after {timeout_ms} ms");
+                Err(Told::unknown(message))
+            }
+            Err(Cut::Cancelled) => {
+                Err(Told::unknown(format!("the command in {what} still ran at the cancel")))
+            }
+        }
+    }
+}
+
+async fn unless_cut<T>(
+    ended: impl Future<Output = Answer<T>>,
+    until: Instant,
+    context: &EffectContext,
+) -> Result<Answer<T>, Cut> {
+    tokio::select! {
+        ended = ended => Ok(ended),
+        () = tokio::time::sleep_until(until) => Err(Cut::Late),
+        () = context.cancel.cancelled() => Err(Cut::Cancelled),
+    }
+}
+
+fn code_of(cut: &Cut) -> i64 {
+    match cut {
+        Cut::Late => TIMED_OUT,
+        Cut::Cancelled => CUT_OFF,
+    }
+}
+
+/// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
+pub(super) fn has_run(found: &ContainerInspectResponse) -> bool {
+    let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
+    started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(text: &str) -> String {
+        let mut output = Output::new(&Notes::default());
+        for part in text.as_bytes().chunks(7) {
+            output.take(LogOutput::StdOut { message: part.to_vec().into() });
+        }
+        output.end()
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_long_ones_cut() {
+        assert_eq!(printed(""), "");
+        assert_eq!(printed("one\r\ntwo"), "one\ntwo");
+        let many: String = (0..LINES_KEPT + 3).map(|number| format!("{number}\n")).collect();
+        assert!(printed(&many).starts_with("3\n4\n"));
+        assert_eq!(printed(&"x".repeat(3 * LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_floods_the_log_is_cut_off_once() {
+        let lines = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+        let to = std::sync::Arc::clone(&lines);
+        let notes = Notes::new(move |note| to.lock().expect("no panic").push(note));
+        let mut output = Output::new(&notes);
+        let line = "x".repeat(1023) + "\n";
+        for _ in 0..2 * LOGGED_BYTES_MAX / line.len() {
+            output.take(LogOutput::StdOut { message: line.clone().into() });
+        }
+        output.end();
+        let told = lines.lock().expect("no panic");
+        assert_eq!(told.len(), LOGGED_BYTES_MAX / line.len() + 1);
+        assert!(matches!(told.last(), Some(crate::Note::Warn(_))));
+    }
+}
