@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, ebs, pairs, precondition, tag_map};
+use stepback_sdk::{Check, Duration, Failure, Step, ebs, may, pairs, precondition, tag_map};
 
 /// A first snapshot copies the whole volume, which takes hours for a large one.
 const SNAPSHOT_WAIT: Duration = Duration::seconds(4 * 3600);
@@ -49,7 +49,9 @@ impl Step for CreateSnapshot {
     const DOC: &'static str = "Take a snapshot of a volume and wait until it is complete.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
-        ebs::describe(&input.volume).map(|_| Check::Ok)
+        ebs::describe(&input.volume)?;
+        may(|| ebs::create_snapshot(&input.volume, &input.description, &pairs(&input.tags)))?;
+        Ok(Check::Ok)
     }
 
     fn run(input: CreateInput) -> Result<Snapshot, Failure> {
@@ -75,7 +77,9 @@ impl Step for DeleteSnapshot {
     const REVERSIBLE: bool = false;
 
     fn check(input: &DeleteInput) -> Result<Check, Failure> {
-        ebs::describe_snapshot(&input.snapshot).map(|_| Check::Ok)
+        ebs::describe_snapshot(&input.snapshot)?;
+        may(|| ebs::delete_snapshot(&input.snapshot))?;
+        Ok(Check::Ok)
     }
 
     fn run(input: DeleteInput) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::{Value, json};
 use stepback_sdk::testing::{World, input};
-use stepback_sdk::{Check, Past, PastEffect, Step, Undo};
+use stepback_sdk::{Check, FailureClass, Past, PastEffect, Step, Undo, failure};
 
 fn volume(zone: &str, attachments: Value) -> Value {
     json!({
@@ -35,6 +35,21 @@ fn attaching_is_refused_across_zones_and_waits_while_the_volume_is_elsewhere() {
     assert!(matches!(waits, Check::NotYet(_)), "{waits:?}");
     let refused = check_attach(volume("a", elsewhere), instance("b"));
     assert!(matches!(refused, Check::Refused(_)), "{refused:?}");
+}
+
+/// What its undo needs is asked for as well.
+#[test]
+fn a_check_says_what_is_not_permitted() {
+    let with = json!({ "volume": "vol-1", "instance": "i-2" });
+    assert_eq!(check_attach(volume("a", json!([])), instance("a")), Check::Ok);
+    assert_eq!(World::asked(), ["ebs.attach", "ebs.detach"]);
+    assert_eq!(World::functions(), ["ebs.describe", "ec2.describe"], "nothing is made");
+    World::reset();
+    World::answer("ebs.describe", volume("a", json!([])));
+    World::answer("ec2.describe", instance("a"));
+    World::fail("ebs.detach", failure(FailureClass::Denied, "ec2:DetachVolume"));
+    let denied = AttachVolume::check(&input::<AttachVolume>(with)).expect_err("it is denied");
+    assert_eq!(denied.message, "ec2:DetachVolume");
 }
 
 #[test]

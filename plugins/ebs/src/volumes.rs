@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, ebs, ec2, pairs, precondition, tag_map};
+use stepback_sdk::{Check, Duration, Failure, Step, ebs, ec2, may, pairs, precondition, tag_map};
 
 /// How long a volume may take to become available or attached; EC2 mostly needs seconds.
 const VOLUME_WAIT: Duration = Duration::seconds(300);
@@ -115,6 +115,14 @@ pub struct CreateInput {
     tags: BTreeMap<String, String>,
 }
 
+impl CreateInput {
+    fn spec(&self) -> ebs::VolumeSpec {
+        let Self { zone, size_gib, volume_type, snapshot, tags } = self;
+        let (zone, volume_type, snapshot) = (zone.clone(), volume_type.clone(), snapshot.clone());
+        ebs::VolumeSpec { zone, size_gib: *size_gib, volume_type, snapshot, tags: pairs(tags) }
+    }
+}
+
 fn gp3() -> String {
     "gp3".to_owned()
 }
@@ -128,6 +136,7 @@ impl Step for CreateVolume {
     const DOC: &'static str = "Create a volume and wait until it is available.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
+        may(|| ebs::create_volume(&input.spec()))?;
         let Some(snapshot) = &input.snapshot else { return Ok(Check::Ok) };
         let found = ebs::describe_snapshot(snapshot)?;
         Ok(match input.size_gib < found.size_gib {
@@ -140,10 +149,7 @@ impl Step for CreateVolume {
     }
 
     fn run(input: CreateInput) -> Result<Volume, Failure> {
-        let CreateInput { zone, size_gib, volume_type, snapshot, tags } = input;
-        let tags = pairs(&tags);
-        let spec = ebs::VolumeSpec { zone, size_gib, volume_type, snapshot, tags };
-        let made = ebs::create_volume(&spec)?;
+        let made = ebs::create_volume(&input.spec())?;
         ebs::wait_volume(&made.id, "available", VOLUME_WAIT.ms()).map(Volume::from)
     }
 }
@@ -159,6 +165,7 @@ impl Step for DeleteVolume {
 
     fn check(input: &VolumeInput) -> Result<Check, Failure> {
         let found = ebs::describe(&input.volume)?;
+        may(|| ebs::delete_volume(&input.volume))?;
         Ok(match found.attachments.first() {
             None => Check::Ok,
             Some(at) => Check::NotYet(format!("{} is attached to {}", found.id, at.instance)),
@@ -208,6 +215,8 @@ impl Step for AttachVolume {
             }
             state => return Ok(Check::NotYet(format!("instance {} is {state}", instance.id))),
         }
+        may(|| ebs::attach(&input.volume, &input.instance, &input.device))?;
+        may(|| ebs::detach(&input.volume, &input.instance))?;
         Ok(match volume.attachments.first() {
             None => Check::Ok,
             Some(at) => Check::NotYet(format!("{} is attached to {}", volume.id, at.instance)),
@@ -237,11 +246,14 @@ impl Step for DetachVolume {
 
     fn check(input: &DetachInput) -> Result<Check, Failure> {
         let volume = ebs::describe(&input.volume)?;
-        let here = volume.attachments.iter().any(|at| at.instance == input.instance);
-        Ok(match here {
-            true => Check::Ok,
-            false => Check::NotYet(format!("{} is not attached to {}", volume.id, input.instance)),
-        })
+        let here = volume.attachments.iter().find(|at| at.instance == input.instance);
+        let Some(at) = here else {
+            let why = format!("{} is not attached to {}", volume.id, input.instance);
+            return Ok(Check::NotYet(why));
+        };
+        may(|| ebs::detach(&input.volume, &input.instance))?;
+        may(|| ebs::attach(&input.volume, &input.instance, &at.device))?;
+        Ok(Check::Ok)
     }
 
     fn run(input: DetachInput) -> Result<Volume, Failure> {
@@ -269,6 +281,7 @@ impl Step for ModifyVolume {
 
     fn check(input: &ModifyInput) -> Result<Check, Failure> {
         let volume = ebs::describe(&input.volume)?;
+        may(|| ebs::modify_volume(&input.volume, input.size_gib))?;
         Ok(match input.size_gib > volume.size_gib {
             true => Check::Ok,
             false => Check::Refused(format!(
@@ -300,7 +313,12 @@ impl Step for TagVolume {
     const DOC: &'static str = "Put a tag on a volume; one of this key is replaced.";
 
     fn check(input: &TagInput) -> Result<Check, Failure> {
-        ebs::describe(&input.volume).map(|_| Check::Ok)
+        let found = ebs::describe(&input.volume)?;
+        may(|| ebs::tag(&input.volume, &input.key, &input.value))?;
+        if !found.tags.iter().any(|tag| tag.key == input.key) {
+            may(|| ebs::untag(&input.volume, &input.key))?;
+        }
+        Ok(Check::Ok)
     }
 
     fn run(input: TagInput) -> Result<(), Failure> {
@@ -324,7 +342,12 @@ impl Step for UntagVolume {
     const DOC: &'static str = "Take a tag off a volume.";
 
     fn check(input: &UntagInput) -> Result<Check, Failure> {
-        ebs::describe(&input.volume).map(|_| Check::Ok)
+        let found = ebs::describe(&input.volume)?;
+        may(|| ebs::untag(&input.volume, &input.key))?;
+        if let Some(tag) = found.tags.iter().find(|tag| tag.key == input.key) {
+            may(|| ebs::tag(&input.volume, &input.key, &tag.value))?;
+        }
+        Ok(Check::Ok)
     }
 
     fn run(input: UntagInput) -> Result<(), Failure> {

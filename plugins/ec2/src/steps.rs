@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, ec2, pairs, precondition, tag_map};
+use stepback_sdk::{Check, Duration, Failure, Step, ec2, may, pairs, precondition, tag_map};
 
 /// How long an instance may take to change its state; EC2 mostly needs a minute.
 const STATE_WAIT: Duration = Duration::seconds(600);
@@ -98,6 +98,14 @@ pub struct RunInput {
     tags: BTreeMap<String, String>,
 }
 
+impl RunInput {
+    fn spec(&self) -> ec2::RunSpec {
+        let Self { image, instance_type, zone, tags } = self;
+        let (image, instance_type) = (image.clone(), instance_type.clone());
+        ec2::RunSpec { image, instance_type, zone: zone.clone(), tags: pairs(tags) }
+    }
+}
+
 pub struct RunInstance;
 
 impl Step for RunInstance {
@@ -106,10 +114,13 @@ impl Step for RunInstance {
     const NAME: &'static str = "run-instance";
     const DOC: &'static str = "Run a new instance and wait until it runs.";
 
+    fn check(input: &RunInput) -> Result<Check, Failure> {
+        may(|| ec2::run_instance(&input.spec()))?;
+        Ok(Check::Ok)
+    }
+
     fn run(input: RunInput) -> Result<Instance, Failure> {
-        let RunInput { image, instance_type, zone, tags } = input;
-        let spec = ec2::RunSpec { image, instance_type, zone, tags: pairs(&tags) };
-        let made = ec2::run_instance(&spec)?;
+        let made = ec2::run_instance(&input.spec())?;
         ec2::wait_state(&made.id, "running", STATE_WAIT.ms()).map(Instance::from)
     }
 }
@@ -123,6 +134,8 @@ impl Step for StartInstance {
     const DOC: &'static str = "Start a stopped instance and wait until it runs.";
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        may(|| ec2::start(&input.instance))?;
+        may(|| ec2::stop(&input.instance))?;
         check_state(&input.instance, &["stopped", "running", "pending"])
     }
 
@@ -141,6 +154,8 @@ impl Step for StopInstance {
     const DOC: &'static str = "Stop an instance and wait until it is stopped.";
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        may(|| ec2::stop(&input.instance))?;
+        may(|| ec2::start(&input.instance))?;
         check_state(&input.instance, &["running", "stopped", "stopping"])
     }
 
@@ -160,6 +175,7 @@ impl Step for TerminateInstance {
     const REVERSIBLE: bool = false;
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        may(|| ec2::terminate(&input.instance))?;
         check_state(&input.instance, &["running", "stopped", "stopping", "pending"])
     }
 
@@ -185,6 +201,7 @@ impl Step for SetInstanceType {
     const DOC: &'static str = "Change the type of a stopped instance.";
 
     fn check(input: &SetTypeInput) -> Result<Check, Failure> {
+        may(|| ec2::set_instance_type(&input.instance, &input.instance_type))?;
         check_state(&input.instance, &["stopped"])
     }
 

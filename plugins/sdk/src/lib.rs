@@ -55,4 +55,4 @@ pub use bindings::exports::stepback::step::steps::{Change, Past, PastEffect};
 pub use bindings::stepback::step::types::{Failure, FailureClass, Pair};
 pub use duration::Duration;
 pub use host::{clock, docker, ebs, ec2, effects, log};
-pub use step::{Check, Step, Undo, failure, pairs, precondition, reverse_effects, tag_map};
+pub use step::{Check, Step, Undo, failure, may, pairs, precondition, reverse_effects, tag_map};

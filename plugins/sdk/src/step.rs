@@ -109,3 +109,29 @@ pub fn pairs(map: &BTreeMap<String, String>) -> Vec<Pair> {
 pub fn tag_map(pairs: &[Pair]) -> BTreeMap<String, String> {
     pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
 }
+
+/// The code of a `denied` that only says that nothing speaks against an effect.
+const ONLY_ASKED: &str = "only-asked";
+
+/// In a check: ask whether the provider would let these effects be made. Nothing is made.
+///
+/// ```no_run
+/// # use stepback_sdk::{Check, Failure, ebs, may};
+/// # fn check(volume: &str) -> Result<Check, Failure> {
+/// may(|| ebs::tag(volume, "label", "blue"))?;
+/// # Ok(Check::Ok) }
+/// ```
+///
+/// What is asked is permission, not whether the world is ready; providers that can't be asked
+/// let everything pass. Ask for what an undo needs as well.
+///
+/// # Errors
+/// What speaks against it.
+pub fn may<T>(effect: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failure> {
+    #[cfg(not(target_arch = "wasm32"))]
+    let effect = || crate::testing::asking(effect);
+    match effect() {
+        Err(answer) if answer.code.as_deref() != Some(ONLY_ASKED) => Err(answer),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

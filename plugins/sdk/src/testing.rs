@@ -29,6 +29,9 @@ pub struct World {
     answers: BTreeMap<String, VecDeque<Result<Value, Failure>>>,
     calls: Vec<Made>,
     log: Vec<String>,
+    /// Whether effects are questions now.
+    asks: bool,
+    asked: Vec<String>,
 }
 
 impl World {
@@ -67,6 +70,11 @@ impl World {
         Self::calls().into_iter().map(|made| made.function).collect()
     }
 
+    /// What was asked for with [`crate::may`] since the reset.
+    pub fn asked() -> Vec<String> {
+        WORLD.with_borrow(|world| world.asked.clone())
+    }
+
     /// The lines logged since the reset.
     pub fn log() -> Vec<String> {
         WORLD.with_borrow(|world| world.log.clone())
@@ -83,6 +91,12 @@ pub fn input<S: Step>(with: Value) -> S::Input {
 
 pub(crate) fn answer<T: DeserializeOwned>(function: &str, arguments: Value) -> Result<T, Failure> {
     let answer = WORLD.with_borrow_mut(|world| {
+        if world.asks {
+            world.asked.push(function.to_owned());
+            let refused =
+                world.answers.get(function).and_then(|answers| answers.front()?.clone().err());
+            return Err(refused.unwrap_or_else(only_asked));
+        }
         world.calls.push(Made { function: function.to_owned(), arguments });
         let answers = world.answers.get_mut(function);
         let answers = answers.unwrap_or_else(|| panic!("no answer is scripted for {function}"));
@@ -93,6 +107,19 @@ pub(crate) fn answer<T: DeserializeOwned>(function: &str, arguments: Value) -> R
     })?;
     Ok(serde_json::from_value(answer)
         .unwrap_or_else(|error| panic!("the answer scripted for {function}: {error}")))
+}
+
+fn only_asked() -> Failure {
+    let (class, code) = (crate::FailureClass::Denied, Some("only-asked".to_owned()));
+    Failure { class, code, message: "it was only asked".to_owned() }
+}
+
+/// Effects in here are questions: a scripted failure is the answer, else nothing speaks against it.
+pub(crate) fn asking<T>(effect: impl FnOnce() -> T) -> T {
+    WORLD.with_borrow_mut(|world| world.asks = true);
+    let answer = effect();
+    WORLD.with_borrow_mut(|world| world.asks = false);
+    answer
 }
 
 pub(crate) fn logged(level: Level, text: &str) {

@@ -27,6 +27,9 @@ pub enum FailureClass {
     Internal,
 }
 
+/// The code of a `denied` that only says so much: it was a question, and nothing speaks against it.
+pub const ONLY_ASKED: &str = "only-asked";
+
 /// A failure of a host call or of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]

@@ -69,6 +69,13 @@ impl Door {
         }
     }
 
+    /// Whether the provider would let an effect be made.
+    pub(crate) async fn may(&self, call: &Call) -> Result<(), Failure> {
+        let revealed = self.secrets.reveal(call)?;
+        let answer = self.provider.may(&revealed).await;
+        answer.map_err(|failure| self.secrets.redact_failure(failure))
+    }
+
     /// What a call touches, as it is now; what it creates is absent.
     pub(crate) async fn before(&self, call: &Call, token: &Token) -> Result<Vec<Change>, Failure> {
         let mut changes = vec![];

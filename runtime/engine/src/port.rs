@@ -352,6 +352,12 @@ impl HostPort for AttemptPort {
         }
     }
 
+    /// It was asked before the operation began. What is answered here depends on nothing, so that
+    /// a replay goes the same way.
+    async fn may(&self, _call: Call) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// One numbered call holds the planned calls; each of these is a call of its own (R4).
     async fn reverse(&self, effect_id: &str) -> Result<Reversed, Failure> {
         if let Some(failure) = self.divergence() {
@@ -458,6 +464,10 @@ impl HostPort for LookPort {
                 Err(self.deny(other.function()))
             }
         }
+    }
+
+    async fn may(&self, call: Call) -> Result<(), Failure> {
+        self.door.may(&call).await
     }
 
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {

@@ -59,6 +59,10 @@ impl Provider for Faulty {
         self.inner.read(call).await
     }
 
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.inner.may(call).await
+    }
+
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
         self.pass(call).await?;
         self.inner.wait(call).await

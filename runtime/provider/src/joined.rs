@@ -49,6 +49,10 @@ impl Provider for Joined {
         self.of(call).read(call).await
     }
 
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.of(call).may(call).await
+    }
+
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
         self.of(call).wait(call).await
     }

@@ -75,6 +75,15 @@ pub trait Provider: Send + Sync {
     /// Answer a call of class *read*.
     async fn read(&self, call: &Call) -> Result<Value, Failure>;
 
+    /// Whether an effect would be let be made, as far as can be asked without making it: whether
+    /// it is permitted, not whether the world is ready for it.
+    ///
+    /// # Errors
+    /// What speaks against it. Where nobody can be asked, nothing does.
+    async fn may(&self, _call: &Call) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Answer a call of class *wait*; dropping the future ends the wait.
     async fn wait(&self, call: &Call) -> Result<Value, Failure>;
 

@@ -380,6 +380,10 @@ impl HostPort for NoPort {
         Err(Failure::new(FailureClass::Denied, message))
     }
 
+    async fn may(&self, call: Call) -> Result<(), Failure> {
+        self.call(call).await.map(drop)
+    }
+
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
         Err(Failure::new(FailureClass::Denied, "nothing to reverse while describing"))
     }

@@ -15,6 +15,12 @@ pub trait HostPort: Send + Sync {
     /// The future is dropped when the guest is stopped, so an effect must not live in it (R9).
     async fn call(&self, call: Call) -> Result<Value, Failure>;
 
+    /// Whether the provider would let this effect be made; asked in a check, and nothing is made.
+    ///
+    /// # Errors
+    /// What the provider says against it.
+    async fn may(&self, call: Call) -> Result<(), Failure>;
+
     /// Takes back the past effect of this id; asked for in an undo only.
     async fn reverse(&self, effect_id: &str) -> Result<Reversed, Failure>;
 

@@ -43,6 +43,10 @@ impl HostPort for NoWait {
         Ok(Value::Null)
     }
 
+    async fn may(&self, _call: Call) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
         Ok(Reversed::NothingToDo)
     }

@@ -101,7 +101,7 @@ impl Aws {
     }
 
     /// What keeps an effect from being asked for at all.
-    async fn may_change(&self, call: &Call) -> Result<(), Failure> {
+    pub(super) async fn may_change(&self, call: &Call) -> Result<(), Failure> {
         if !call.is_effect() || super::iam::iam_actions(call.function()).is_empty() {
             return Err(misplaced(call));
         }
@@ -121,7 +121,7 @@ impl Aws {
     ) -> Result<Accepted, Trouble> {
         let mut backoff = Backoff::new(&self.pace);
         loop {
-            let trouble = match self.send_once(call, context).await {
+            let trouble = match self.send_once(call, context, None).await {
                 Err(trouble) if trouble.is_throttled() => trouble,
                 other => return other,
             };
@@ -134,40 +134,56 @@ impl Aws {
         }
     }
 
-    async fn send_once(&self, call: &Call, context: &EffectContext) -> Result<Accepted, Trouble> {
+    /// With `dry_run`, AWS says whether the caller has the permission, and does nothing (Amazon EC2
+    /// API Reference, the parameter *DryRun* of each action).
+    pub(super) async fn send_once(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
         match call {
             Call::Ec2RunInstance { .. }
             | Call::EbsCreateVolume { .. }
-            | Call::EbsCreateSnapshot { .. } => self.create(call, context).await,
+            | Call::EbsCreateSnapshot { .. } => self.create(call, context, dry_run).await,
             Call::Ec2Start { .. }
             | Call::Ec2Stop { .. }
             | Call::Ec2Terminate { .. }
-            | Call::Ec2SetInstanceType { .. } => self.change_instance(call).await,
+            | Call::Ec2SetInstanceType { .. } => self.change_instance(call, dry_run).await,
             Call::EbsAttach { .. }
             | Call::EbsDetach { .. }
             | Call::EbsModifyVolume { .. }
             | Call::EbsDeleteVolume { .. }
-            | Call::EbsDeleteSnapshot { .. } => self.change_storage(call).await,
+            | Call::EbsDeleteSnapshot { .. } => self.change_storage(call, dry_run).await,
             Call::Ec2Tag { instance, key, value } => {
-                self.write_tag(instance.as_str(), key, value).await
+                self.write_tag(instance.as_str(), key, value, dry_run).await
             }
             Call::EbsTag { volume, key, value } => {
-                self.write_tag(volume.as_str(), key, value).await
+                self.write_tag(volume.as_str(), key, value, dry_run).await
             }
-            Call::Ec2Untag { instance, key } => self.delete_tag(instance.as_str(), key).await,
-            Call::EbsUntag { volume, key } => self.delete_tag(volume.as_str(), key).await,
+            Call::Ec2Untag { instance, key } => {
+                self.delete_tag(instance.as_str(), key, dry_run).await
+            }
+            Call::EbsUntag { volume, key } => self.delete_tag(volume.as_str(), key, dry_run).await,
             other => Err(Trouble::NeverSent(misplaced(other))),
         }
     }
 
     /// *RunInstances* and *CreateVolume* take the token as their client token
     /// (Amazon EC2 API Reference, *Ensuring idempotency in Amazon EC2 API requests*).
-    async fn create(&self, call: &Call, context: &EffectContext) -> Result<Accepted, Trouble> {
-        let token = context.token.as_str();
+    async fn create(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        // A question uses no token of ours up; the SDK makes up one of its own.
+        let token = dry_run.is_none().then(|| context.token.0.clone());
         match call {
             Call::Ec2RunInstance { image, instance_type, zone, tags } => {
                 let placement = Placement::builder().availability_zone(zone).build();
-                let request = self.effects.run_instances().image_id(image).client_token(token);
+                let request = self.effects.run_instances().image_id(image).set_client_token(token);
+                let request = request.set_dry_run(dry_run);
                 let request = request.min_count(1).max_count(1).placement(placement);
                 let request = request.instance_type(InstanceType::from(instance_type.as_str()));
                 let tags = stamped(ResourceType::Instance, tags, context);
@@ -176,7 +192,8 @@ impl Aws {
                 created(made.and_then(|instance| instance.instance_id))
             }
             Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot, tags } => {
-                let request = self.effects.create_volume().client_token(token);
+                let request = self.effects.create_volume().set_client_token(token);
+                let request = request.set_dry_run(dry_run);
                 let request = request.availability_zone(zone).size(size(*size_gib)?);
                 let request = request.volume_type(VolumeType::from(volume_type.as_str()));
                 let snapshot = snapshot.as_ref().map(|snapshot| snapshot.0.clone());
@@ -187,6 +204,7 @@ impl Aws {
             Call::EbsCreateSnapshot { volume, description, tags } => {
                 let tags = stamped(ResourceType::Snapshot, tags, context);
                 let request = self.effects.create_snapshot().volume_id(volume.as_str());
+                let request = request.set_dry_run(dry_run);
                 let request = request.description(description).tag_specifications(tags);
                 created(request.send().await?.snapshot_id)
             }
@@ -194,19 +212,26 @@ impl Aws {
         }
     }
 
-    async fn change_instance(&self, call: &Call) -> Result<Accepted, Trouble> {
+    async fn change_instance(
+        &self,
+        call: &Call,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
         match call {
             Call::Ec2Start { instance } => {
-                self.effects.start_instances().instance_ids(instance.as_str()).send().await?;
+                let request = self.effects.start_instances().instance_ids(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
             }
             Call::Ec2Stop { instance } => {
-                self.effects.stop_instances().instance_ids(instance.as_str()).send().await?;
+                let request = self.effects.stop_instances().instance_ids(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
             }
             Call::Ec2Terminate { instance } => {
-                self.effects.terminate_instances().instance_ids(instance.as_str()).send().await?;
+                let request = self.effects.terminate_instances().instance_ids(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
             }
             Call::Ec2SetInstanceType { instance, instance_type } => {
-                let request = self.effects.modify_instance_attribute();
+                let request = self.effects.modify_instance_attribute().set_dry_run(dry_run);
                 let value = AttributeValue::builder().value(instance_type).build();
                 request.instance_id(instance.as_str()).instance_type(value).send().await?;
             }
@@ -215,41 +240,62 @@ impl Aws {
         Ok(Accepted::Changed)
     }
 
-    async fn change_storage(&self, call: &Call) -> Result<Accepted, Trouble> {
+    async fn change_storage(
+        &self,
+        call: &Call,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
         match call {
             Call::EbsAttach { volume, instance, device } => {
                 let request = self.effects.attach_volume().volume_id(volume.as_str());
-                request.instance_id(instance.as_str()).device(device).send().await?;
+                let request = request.instance_id(instance.as_str()).device(device);
+                request.set_dry_run(dry_run).send().await?;
             }
             Call::EbsDetach { volume, instance } => {
                 let request = self.effects.detach_volume().volume_id(volume.as_str());
-                request.instance_id(instance.as_str()).send().await?;
+                let request = request.instance_id(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
             }
             Call::EbsModifyVolume { volume, size_gib } => {
                 let request = self.effects.modify_volume().volume_id(volume.as_str());
-                request.size(size(*size_gib)?).send().await?;
+                request.size(size(*size_gib)?).set_dry_run(dry_run).send().await?;
             }
             Call::EbsDeleteVolume { volume } => {
-                self.effects.delete_volume().volume_id(volume.as_str()).send().await?;
+                let request = self.effects.delete_volume().volume_id(volume.as_str());
+                request.set_dry_run(dry_run).send().await?;
             }
             Call::EbsDeleteSnapshot { snapshot } => {
-                self.effects.delete_snapshot().snapshot_id(snapshot.as_str()).send().await?;
+                let request = self.effects.delete_snapshot().snapshot_id(snapshot.as_str());
+                request.set_dry_run(dry_run).send().await?;
             }
             other => return Err(Trouble::NeverSent(misplaced(other))),
         }
         Ok(Accepted::Changed)
     }
 
-    async fn write_tag(&self, id: &str, key: &str, value: &str) -> Result<Accepted, Trouble> {
-        self.effects.create_tags().resources(id).tags(tag(key, value)).send().await?;
+    async fn write_tag(
+        &self,
+        id: &str,
+        key: &str,
+        value: &str,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        let request = self.effects.create_tags().resources(id).tags(tag(key, value));
+        request.set_dry_run(dry_run).send().await?;
         Ok(Accepted::Changed)
     }
 
     /// A key without a value deletes the tag whatever its value is
     /// (Amazon EC2 API Reference, *DeleteTags*).
-    async fn delete_tag(&self, id: &str, key: &str) -> Result<Accepted, Trouble> {
+    async fn delete_tag(
+        &self,
+        id: &str,
+        key: &str,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
         let tag = Tag::builder().key(key).build();
-        self.effects.delete_tags().resources(id).tags(tag).send().await?;
+        let request = self.effects.delete_tags().resources(id).tags(tag);
+        request.set_dry_run(dry_run).send().await?;
         Ok(Accepted::Changed)
     }
 

@@ -11,6 +11,7 @@ mod errors;
 mod iam;
 mod import;
 mod looking;
+mod permitted;
 mod settle;
 mod shapes;
 mod waits;
@@ -243,6 +244,10 @@ impl Provider for Aws {
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         self.answer(call).await
+    }
+
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.would_permit(call).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {

@@ -94,7 +94,15 @@ impl Bench {
     }
 
     pub async fn of_account(account: Option<&str>) -> Self {
-        let moto = Moto::shared();
+        Self::before(Moto::shared(), account).await
+    }
+
+    /// With a world that no other test changes.
+    pub async fn alone() -> Self {
+        Self::before(Arc::new(Moto::start(&[])), None).await
+    }
+
+    async fn before(moto: Arc<Moto>, account: Option<&str>) -> Self {
         let proxy = Proxy::to(moto.address);
         let aws = aws_at(&format!("http://{}", proxy.address), account).await;
         Self { aws, proxy, _moto: moto }

@@ -256,7 +256,7 @@ async fn tags_are_found_literally() {
 }
 
 /// One of each effect, with what it needs made first.
-async fn each_effect(bench: &Bench) -> Vec<(Call, &'static str)> {
+pub async fn each_effect(bench: &Bench) -> Vec<(Call, &'static str)> {
     let mut calls = vec![
         (run_instance(), "RunInstances"),
         (create_volume(), "CreateVolume"),

@@ -8,6 +8,7 @@
 mod bench;
 mod conformance;
 mod moto;
+mod permitted;
 mod proxy;
 mod refusals;
 mod states;

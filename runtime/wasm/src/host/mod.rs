@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use stepback_core as core;
+use stepback_core::failure::ONLY_ASKED;
 use stepback_core::{Call, Class};
 
 /// The fields of answers that are maps on the host's side and lists of pairs in the contract.
@@ -45,6 +46,12 @@ impl Guest {
     async fn perform(&mut self, call: Call) -> Result<Value, Failure> {
         self.permit(&call)?;
         let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
+        if self.mode == Mode::Check && call.is_effect() {
+            let function = call.function();
+            self.port.may(call).await?;
+            let message = format!("{function} changes the world, and a check may only look");
+            return Err(Failure { code: Some(ONLY_ASKED.to_owned()), ..denied(message) });
+        }
         self.port.call(call).await.map_err(Failure::from)
     }
 
@@ -57,13 +64,12 @@ impl Guest {
             _ => return Err(denied(format!("{function}: the plugin was not granted `{name}`"))),
         }
         match (self.mode, call.class()) {
-            (_, Class::Read | Class::Wait)
+            // An effect in a check is a question.
+            (Mode::Check, _)
+            | (_, Class::Read | Class::Wait)
             | (Mode::Run { .. }, Class::Effect)
             | (Mode::Run { irreversible_allowed: true }, Class::Irreversible)
             | (Mode::Undo, Class::Effect | Class::Irreversible) => Ok(()),
-            (Mode::Check, Class::Effect | Class::Irreversible) => {
-                Err(denied(format!("{function} changes the world, and a check may only look")))
-            }
             (Mode::Run { irreversible_allowed: false }, Class::Irreversible) => Err(denied(
                 format!("{function} can't be undone, and the step is not declared irreversible"),
             )),

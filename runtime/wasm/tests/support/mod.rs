@@ -149,6 +149,8 @@ pub fn invocation(mode: Mode) -> Invocation {
 #[derive(Default)]
 pub struct Port {
     pub calls: Mutex<Vec<Call>>,
+    /// What checks asked for.
+    pub asked: Mutex<Vec<&'static str>>,
     pub lines: Mutex<Vec<String>>,
     pub progress: Mutex<Vec<(String, u64, Option<u64>)>>,
     pub answers: Mutex<VecDeque<Result<Value, Failure>>>,
@@ -201,6 +203,11 @@ impl HostPort for Port {
             _ => {}
         }
         lock(&self.answers).pop_front().unwrap_or(Ok(Value::Null))
+    }
+
+    async fn may(&self, call: Call) -> Result<(), Failure> {
+        lock(&self.asked).push(call.function());
+        Ok(())
     }
 
     async fn reverse(&self, effect_id: &str) -> Result<Reversed, Failure> {

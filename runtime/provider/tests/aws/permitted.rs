@@ -1,0 +1,67 @@
+//! Whether an effect would be permitted is asked without making it.
+
+use crate::bench::*;
+use crate::conformance::each_effect;
+use crate::proxy::ec2_error;
+use serde_json::Value;
+use stepback_core::{Call, FailureClass};
+use stepback_provider::Provider;
+
+async fn everything(bench: &Bench) -> Vec<Value> {
+    let tags = Tags::new();
+    let all = [
+        Call::Ec2Find { tags: tags.clone() },
+        Call::EbsFind { tags: tags.clone() },
+        Call::EbsFindSnapshots { tags },
+    ];
+    let mut found = vec![];
+    for call in &all {
+        found.push(bench.aws.read(call).await.expect("an answer"));
+    }
+    found
+}
+
+/// A server that ignored the question would make the effect: none may.
+#[tokio::test]
+async fn asking_makes_nothing() {
+    let bench = Bench::alone().await;
+    for (call, action) in each_effect(&bench).await {
+        let (before, seen) = (everything(&bench).await, bench.proxy.seen(action).len());
+        bench.aws.may(&call).await.unwrap_or_else(|failure| panic!("{action}: {failure}"));
+        let asked = bench.proxy.seen(action);
+        assert_eq!(asked.len(), seen + 1, "{action} was not asked for");
+        let last = asked.last().expect("a request");
+        assert!(last.contains("DryRun=true"), "{last}");
+        assert_eq!(everything(&bench).await, before, "{action} was made");
+        // Where the next one needs this one's effect.
+        bench.done(&call).await;
+    }
+}
+
+#[tokio::test]
+async fn only_a_missing_permission_speaks_against_an_effect() {
+    let bench = Bench::new().await;
+    let (volume, instance) = (bench.volume().await, bench.instance().await);
+    let call = attach(&volume, &instance);
+    let table = [
+        ("UnauthorizedOperation", 403, true),
+        ("ExpiredToken", 400, true),
+        ("DryRunOperation", 412, false),
+        ("VolumeInUse", 400, false),
+        ("InvalidVolume.NotFound", 400, false),
+        ("RequestLimitExceeded", 503, false),
+        ("InternalError", 500, false),
+    ];
+    for (code, status, is_denied) in table {
+        bench.proxy.on("AttachVolume", 1, ec2_error(status, code, "so it is"));
+        match (bench.aws.may(&call).await, is_denied) {
+            (Ok(()), false) => {}
+            (Err(failure), true) => {
+                assert_eq!(failure.class, FailureClass::Denied, "{code}");
+                assert!(failure.message.contains("needs ec2:AttachVolume"), "{failure}");
+                assert_keeps_secrets(&failure);
+            }
+            (answer, _) => panic!("{code}: {answer:?}"),
+        }
+    }
+}
