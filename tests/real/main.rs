@@ -11,3 +11,5 @@ mod parts;
 mod place;
 mod registries;
 mod snapshot;
+mod ssh;
+mod tls;

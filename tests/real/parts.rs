@@ -1,6 +1,7 @@
 //! Real parts, started for one test and stopped by their own pids: two Docker Engines, a
 //! registry, images made from this machine's programs.
 
+use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ static TURN: Mutex<()> = Mutex::new(());
 const UP_MS_MAX: u64 = 60_000;
 
 /// What the tests need of this machine, with the package it comes in.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("docker-registry", "docker-registry"),
@@ -23,6 +24,9 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("losetup", "mount"),
     ("busybox", "busybox-static"),
+    ("openssl", "openssl"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
 ];
 
 /// Whether parts can be started here; says why not.
@@ -139,6 +143,8 @@ pub fn free_port() -> u16 {
 /// A Docker Engine of its own.
 pub struct Engine {
     dir: PathBuf,
+    /// What it is started with beside what every engine is.
+    more: Mutex<Vec<String>>,
     part: Mutex<Option<Part>>,
 }
 
@@ -149,7 +155,7 @@ impl Engine {
 
     fn try_start(dir: PathBuf) -> Result<Self, String> {
         std::fs::create_dir_all(&dir).expect("a directory");
-        let engine = Self { dir, part: Mutex::default() };
+        let engine = Self { dir, more: Mutex::default(), part: Mutex::default() };
         engine.try_start_again()?;
         Ok(engine)
     }
@@ -157,6 +163,13 @@ impl Engine {
     /// Start it, where it was stopped or killed.
     pub fn start_again(&self) {
         self.try_start_again().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Stop it, and start it with these further arguments.
+    pub fn restart_with(&self, more: &[String]) {
+        self.part.lock().expect("no panic").take();
+        *self.more.lock().expect("no panic") = more.to_owned();
+        self.start_again();
     }
 
     fn try_start_again(&self) -> Result<(), String> {
@@ -171,6 +184,8 @@ impl Engine {
             "--iptables=false".to_owned(),
             "--insecure-registry=127.0.0.0/8".to_owned(),
         ];
+        let more = self.more.lock().expect("no panic").clone();
+        let arguments = [&arguments[..], &more].concat();
         let mut part = Part::start("dockerd", &arguments, self.dir.join("log"));
         part.try_until(|| self.try_docker(&["version"]).is_ok())?;
         *self.part.lock().expect("no panic") = Some(part);
@@ -265,6 +280,8 @@ pub struct Parts {
     pub b: Engine,
     pub registry: Registry,
     dir: TempDir,
+    /// What the program's environment has beside the usual.
+    variables: Mutex<BTreeMap<String, String>>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -276,13 +293,24 @@ impl Parts {
         let path = |name: &str| dir.path().join(name);
         let (a, b) = (Engine::start(path("a")), Engine::start(path("b")));
         let registry = Registry::start(&path("registry"));
-        let parts = Self { a, b, registry, dir, _turn: turn };
+        let variables = Mutex::default();
+        let parts = Self { a, b, registry, dir, variables, _turn: turn };
         parts.make_images();
         parts
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Set a variable for the runs of the program that follow.
+    pub fn set(&self, name: &str, value: &str) {
+        let mut variables = self.variables.lock().expect("no panic");
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        self.variables.lock().expect("no panic").clone()
     }
 
     /// The database's image.

@@ -13,6 +13,11 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// The operation's number, which is the first thing it says.
+    pub fn id(&self) -> &str {
+        self.said.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':')
+    }
+
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "\n{}", self.said);
@@ -35,13 +40,18 @@ pub fn operation(name: &str) -> String {
 impl Parts {
     /// Write `stepback.toml`, with more in it than the engines.
     pub fn configure(&self, more: &str) {
+        self.configure_with(&self.b.host(), more);
+    }
+
+    /// The same, with the engine of `i-b` at another endpoint than its socket.
+    pub fn configure_with(&self, b: &str, more: &str) {
         let text = format!(
             "[environments.box]\nprovider = \"onebox\"\nroot = \"onebox\"\n\
              [environments.box.instances.i-a]\ndocker = \"{}\"\n\
              [environments.box.instances.i-b]\ndocker = \"{}\"\n\
              [environments.box.docker]\nhelper_image = \"helper:1\"\n{more}",
             self.a.host(),
-            self.b.host(),
+            b,
         );
         std::fs::write(self.path("stepback.toml"), text).expect("a file");
     }
@@ -57,6 +67,7 @@ impl Parts {
             .env("AWS_SECRET_ACCESS_KEY", "testing")
             .env_remove("STEPBACK_CONFIG")
             .env_remove("STEPBACK_STATE")
+            .envs(self.variables())
             .stdin(Stdio::null());
         command
     }

@@ -1,13 +1,19 @@
 //! Where an engine listens, and the connection to it.
 
 use super::errors::{Answer, told};
+use super::ssh::{self, Destination};
+use super::tls::{self, Tls};
+use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 use stepback_core::{Failure, FailureClass};
 
 /// How long an engine may take to answer, in seconds, where nothing else is said.
 const ANSWER_S_MAX: u64 = 120;
+/// How long a first answer may take, which is less than a check may.
+const CONNECT_MS_MAX: u64 = 25_000;
 /// Volume options of mounts as they are used here came with Docker 20.10 (Docker docs, *Engine API
 /// version history*).
 const API_OLDEST: (usize, usize) = (1, 41);
@@ -18,8 +24,7 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `host:port`, with TLS where the settings have certificates.
     Tcp(String),
-    /// `user@host[:port]`
-    Ssh(String),
+    Ssh(Destination),
 }
 
 impl Endpoint {
@@ -35,7 +40,7 @@ impl Endpoint {
             "unix" => Err(format!("`{text}`: the path of a socket starts with `/`")),
             "tcp" if rest.contains(':') => Ok(Self::Tcp(rest.trim_end_matches('/').to_owned())),
             "tcp" => Err(format!("`{text}` has no port; 2376 is usual with TLS")),
-            "ssh" => Ok(Self::Ssh(rest.trim_end_matches('/').to_owned())),
+            "ssh" => Destination::parse(rest.trim_end_matches('/')).map(Self::Ssh),
             _ => Err(format!("`{text}` is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")),
         }
     }
@@ -49,14 +54,6 @@ impl fmt::Display for Endpoint {
             Self::Ssh(at) => write!(f, "ssh://{at}"),
         }
     }
-}
-
-/// The certificates for TLS with TCP endpoints (Docker docs, *Protect the Docker daemon socket*).
-#[derive(Clone, Debug)]
-pub struct Tls {
-    pub ca: PathBuf,
-    pub cert: PathBuf,
-    pub key: PathBuf,
 }
 
 /// One engine, connected.
@@ -78,26 +75,19 @@ impl Engine {
         tls: Option<&Tls>,
     ) -> Result<Self, Failure> {
         let what = format!("the Docker Engine of {host} at {endpoint}");
-        let client = match (&endpoint, tls) {
-            (Endpoint::Unix(path), _) => {
-                let path = path.display().to_string();
-                Client::connect_with_unix(&path, ANSWER_S_MAX, API_DEFAULT_VERSION)
-            }
-            (Endpoint::Tcp(at), None) => {
-                Client::connect_with_http(at, ANSWER_S_MAX, API_DEFAULT_VERSION)
-            }
-            (Endpoint::Tcp(at), Some(Tls { ca, cert, key })) => {
-                let version = API_DEFAULT_VERSION;
-                Client::connect_with_ssl(at, key, cert, ca, ANSWER_S_MAX, version)
-            }
-            (Endpoint::Ssh(at), _) => {
-                let at = format!("ssh://{at}");
-                Client::connect_with_ssh(&at, ANSWER_S_MAX, API_DEFAULT_VERSION, None)
+        let client = client(&endpoint, tls)?.map_err(|error| told(error, &what).failure)?;
+        let limit = Duration::from_millis(CONNECT_MS_MAX);
+        let client = match tokio::time::timeout(limit, client.negotiate_version()).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return Err(refused(error, &what, &endpoint, tls)),
+            Err(_) => {
+                let message = format!(
+                    "{what} does not answer in {limit:?}: check its address, the network and its \
+                     firewall"
+                );
+                return Err(Failure::new(FailureClass::Transient, message).with_code("no-answer"));
             }
         };
-        let client = client.map_err(|error| told(error, &what).failure)?;
-        let client =
-            client.negotiate_version().await.map_err(|error| told(error, &what).failure)?;
         let ClientVersion { major_version, minor_version } = client.client_version();
         if (major_version, minor_version) < API_OLDEST {
             let message = format!(
@@ -160,20 +150,56 @@ impl Engine {
     }
 }
 
+/// A client for an endpoint, not connected yet; the outer error is that of the configuration.
+fn client(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Result<Client, Error>, Failure> {
+    let (answer_s, version) = (ANSWER_S_MAX, API_DEFAULT_VERSION);
+    Ok(match (endpoint, tls) {
+        (Endpoint::Unix(path), _) => {
+            Client::connect_with_unix(&path.display().to_string(), answer_s, version)
+        }
+        (Endpoint::Tcp(at), None) => Client::connect_with_http(at, answer_s, version),
+        (Endpoint::Tcp(at), Some(tls)) => {
+            tls::choose_cryptography();
+            tls.check()?;
+            Client::connect_with_ssl(at, &tls.key, &tls.cert, &tls.ca, answer_s, version)
+        }
+        (Endpoint::Ssh(to), _) => ssh::client(to.clone(), answer_s, version),
+    })
+}
+
+/// Why the first request failed, with what to do where the endpoint tells more than the error.
+fn refused(error: Error, what: &str, endpoint: &Endpoint, tls: Option<&Tls>) -> Failure {
+    // A server with TLS that is talked to without answers so in plain HTTP (Go, *net/http*).
+    let is_bad_request = matches!(error, Error::DockerResponseServerError { status_code: 400, .. });
+    let mut failure = told(error, what).failure;
+    if is_bad_request && matches!(endpoint, Endpoint::Tcp(_)) && tls.is_none() {
+        let message = failure.message.trim_end().trim_end_matches('.');
+        failure.message = format!("{message}: give it `tls` in the environment's `docker` table");
+    }
+    failure
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn endpoints_are_read_as_docker_host_is() {
+        let ssh = |text| Endpoint::Ssh(Destination::parse(text).unwrap());
         let table = [
             ("unix:///run/docker.sock", Ok(Endpoint::Unix("/run/docker.sock".into()))),
             ("tcp://10.0.1.11:2376", Ok(Endpoint::Tcp("10.0.1.11:2376".into()))),
-            ("ssh://admin@10.0.1.11", Ok(Endpoint::Ssh("admin@10.0.1.11".into()))),
+            ("ssh://admin@10.0.1.11", Ok(ssh("admin@10.0.1.11"))),
+            ("ssh://db-1:2222", Ok(ssh("db-1:2222"))),
+            ("ssh://admin@[fd00::1]:22", Ok(ssh("admin@[fd00::1]:22"))),
             ("tcp://10.0.1.11", Err("has no port")),
             ("unix://run/docker.sock", Err("starts with `/`")),
             ("10.0.1.11", Err("is not unix:///PATH")),
             ("ssh://", Err("names no place")),
+            ("ssh://admin@", Err("is not ssh://USER@HOST")),
+            ("ssh://admin:secret@db-1", Err("a password has no place")),
+            ("ssh://db-1:many", Err("`many` is not a port")),
+            ("ssh://db-1/run/docker.sock", Err("a path has no place here")),
         ];
         for (text, wanted) in table {
             match (Endpoint::parse(text), wanted) {

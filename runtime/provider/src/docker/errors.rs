@@ -3,7 +3,10 @@
 //! The status codes are those of the Docker Engine API reference, per endpoint: 400 bad parameter,
 //! 401/403 not allowed, 404 no such thing, 409 conflict with the state it is in, 500 server error.
 
+use super::ssh::NoConnection;
+use super::tls;
 use bollard::errors::Error;
+use std::error::Error as StdError;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Failure, FailureClass};
 
@@ -79,15 +82,45 @@ pub(super) fn told(error: Error, what: &str) -> Told {
             let message = format!("{what}: there is no socket {path}; is the Docker Engine up?");
             Told::no(FailureClass::Transient, "ENOENT", message)
         }
-        other => {
-            let connect = causes(&other).iter().any(|cause| cause.contains("onnection refused"));
-            let message = format!("{what}: {}", causes(&other).join(": "));
-            match connect {
-                true => Told::no(FailureClass::Transient, "ECONNREFUSED", message),
-                false => Told::unknown(message),
-            }
-        }
+        other => unanswered(&other, what),
     }
+}
+
+/// A request without an answer: did it go out at all?
+fn unanswered(error: &Error, what: &str) -> Told {
+    let never_sent = matches!(error, Error::HyperLegacyError { err } if err.is_connect());
+    if let Some(error) = cause::<NoConnection>(error) {
+        return Told::no(FailureClass::Transient, "ssh", format!("{what}: {error}"));
+    }
+    if let Some(error) = cause::<rustls::Error>(error) {
+        let message = format!("{what}: {error}; {}", tls::advice(error));
+        return match never_sent {
+            true => Told::no(FailureClass::Denied, "tls", message),
+            false => Told::unknown(message),
+        };
+    }
+    let message = format!("{what}: {}", causes(error).join(": "));
+    match never_sent {
+        true => Told::no(FailureClass::Transient, "ECONNREFUSED", message),
+        false => Told::unknown(message),
+    }
+}
+
+/// The first error of this type among the causes, those inside of I/O errors included.
+fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(one) = next {
+        if let Some(found) = one.downcast_ref::<T>() {
+            return Some(found);
+        }
+        // An I/O error's source is not what it holds, but the source of that.
+        let held = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match held {
+            Some(held) => Some(held as &(dyn StdError + 'static)),
+            None => one.source(),
+        };
+    }
+    None
 }
 
 fn class_of(status: u16, message: &str) -> FailureClass {

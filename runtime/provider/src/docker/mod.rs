@@ -17,13 +17,17 @@ mod import;
 mod pull;
 mod settle;
 mod shapes;
+mod ssh;
 mod templated;
+mod tls;
 mod volumes;
 mod waits;
 
-pub use connect::{Endpoint, Tls};
+pub use connect::Endpoint;
 pub use pull::{Credentials, Registry};
+pub use ssh::Destination;
 pub use templated::TemplatedHosts;
+pub use tls::Tls;
 
 use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled};

@@ -176,8 +176,7 @@ async fn digest_from_here(
     source: &str,
     settings: &DockerSettings,
 ) -> Result<String, ()> {
-    // Another part of this process may have chosen its cryptography already; any does.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    super::tls::choose_cryptography();
     let is_local = source.starts_with("127.") || source.starts_with("localhost");
     let protocol = match is_local {
         // As engines do it (Docker docs, *dockerd*, *Insecure registries*).

@@ -1,0 +1,251 @@
+//! An engine behind SSH: each connection is an `ssh` of this machine that runs `docker system
+//! dial-stdio` there, as Docker's own client does (Docker docs, *Protect the Docker daemon
+//! socket*, *Use SSH to protect the Docker daemon socket*).
+//!
+//! The user's own configuration counts (names, ports, keys, known hosts, jump hosts), and nobody
+//! is ever asked anything. A connection counts as made when the engine has answered a ping over
+//! it: whatever fails before is proof that no request was sent.
+
+use bollard::{BollardRequest, ClientVersion, Docker as Client};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+/// How long a connection may take to be made.
+const CONNECT_S_MAX: u64 = 20;
+/// A connection that is silent for so long is asked whether it lives, three times.
+const ALIVE_S: u64 = 15;
+/// What `ssh` says of a failure, at most.
+const STDERR_BYTES_MAX: u64 = 4096;
+const ANSWER_BYTES_MAX: usize = 8192;
+/// Answered with a head and no body (Docker docs, *Engine API*, *SystemPingHead*).
+const PING: &[u8] = b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
+
+/// Where `ssh` goes: what of `user@host:port` is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    user: Option<String>,
+    host: String,
+    port: Option<u16>,
+}
+
+impl Destination {
+    /// `[user@]host[:port]`, an IPv6 address in brackets.
+    ///
+    /// # Errors
+    /// Why it is none, as one sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (user, place) = match text.rsplit_once('@') {
+            Some((user, place)) => (Some(user.to_owned()), place),
+            None => (None, text),
+        };
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (place, None),
+        };
+        let port = port.map(|port| {
+            port.parse().map_err(|_| format!("`ssh://{text}`: `{port}` is not a port"))
+        });
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if user.as_ref().is_some_and(|user| user.contains(':')) {
+            return Err("a password has no place in an endpoint; ssh takes a key".to_owned());
+        }
+        if text.contains('/') {
+            return Err(format!(
+                "`ssh://{text}`: a path has no place here; what `docker` there talks to counts"
+            ));
+        }
+        if host.is_empty() || user.as_ref().is_some_and(String::is_empty) {
+            return Err(format!("`ssh://{text}` is not ssh://USER@HOST[:PORT]"));
+        }
+        Ok(Self { user, host: host.to_owned(), port: port.transpose()? })
+    }
+
+    /// The command that a person would type to see what is wrong.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![];
+        if let Some(user) = &self.user {
+            arguments.extend(["-l".to_owned(), user.clone()]);
+        }
+        if let Some(port) = self.port {
+            arguments.extend(["-p".to_owned(), port.to_string()]);
+        }
+        // What follows is no option, whatever it looks like.
+        arguments.extend(["--".to_owned(), self.host.clone()]);
+        arguments
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => write!(f, "{}", self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// Why there is no connection: what `ssh` said, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}; `ssh {tried} docker version` must work with no question asked: mend what it tells")]
+pub(super) struct NoConnection {
+    why: String,
+    tried: String,
+}
+
+/// A client whose connections go through `ssh`; nothing is connected yet.
+pub(super) fn client(
+    to: Destination,
+    answer_s_max: u64,
+    version: &ClientVersion,
+) -> Result<Client, bollard::errors::Error> {
+    let connector = Connector { to };
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let transport = move |request: BollardRequest| {
+        let asked = client.request(request);
+        async move { asked.await.map_err(bollard::errors::Error::from) }
+    };
+    // The name is only for the head of a request: the other end is the engine itself.
+    Client::connect_with_custom_transport(transport, Some("http://docker"), answer_s_max, version)
+}
+
+#[derive(Clone)]
+struct Connector {
+    to: Destination,
+}
+
+impl tower_service::Service<http::Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = NoConnection;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        let to = self.to.clone();
+        Box::pin(async move {
+            let connected = connect(&to).await;
+            let tried = to.arguments().join(" ");
+            connected.map(TokioIo::new).map_err(|why| NoConnection { why, tried })
+        })
+    }
+}
+
+async fn connect(to: &Destination) -> Result<Stream, String> {
+    let mut command = Command::new("ssh");
+    command
+        .args(["-T", "-o", "BatchMode=yes"])
+        .args(["-o", &format!("ConnectTimeout={CONNECT_S_MAX}")])
+        .args(["-o", &format!("ServerAliveInterval={ALIVE_S}")])
+        .args(to.arguments())
+        .args(["docker", "system", "dial-stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A Ctrl-C at the terminal is for the program alone, which has things to take back.
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| format!("`ssh` can't be run: {error}"))?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(stdin), Some(stdout), Some(mut stderr)) = (stdin, stdout, stderr) else {
+        return Err("`ssh` has no streams".to_owned());
+    };
+    let mut stream = Stream { io: tokio::io::join(stdout, stdin), _child: child };
+    let limit = Duration::from_secs(CONNECT_S_MAX);
+    match tokio::time::timeout(limit, ping(&mut stream.io)).await {
+        Ok(Ok(())) => {
+            // What `ssh` has to say later is nobody's; full, the pipe would stop it.
+            tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(last_words(&mut stderr, &error).await),
+        Err(_) => Err(format!("no answer in {limit:?}")),
+    }
+}
+
+async fn ping(io: &mut Join<ChildStdout, ChildStdin>) -> io::Result<()> {
+    io.write_all(PING).await?;
+    io.flush().await?;
+    let mut answer = vec![];
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() >= ANSWER_BYTES_MAX {
+            return Err(io::Error::other("what answers is no Docker Engine"));
+        }
+        answer.push(io.read_u8().await?);
+    }
+    match answer.starts_with(b"HTTP/1.") {
+        true => Ok(()),
+        false => Err(io::Error::other("what answers is no Docker Engine")),
+    }
+}
+
+/// What `ssh`, or `docker` at the other end, wrote before it ended.
+async fn last_words(stderr: &mut ChildStderr, error: &io::Error) -> String {
+    let mut said = vec![];
+    let read = stderr.take(STDERR_BYTES_MAX);
+    // One that does not end has said what it has to say.
+    let _ = tokio::time::timeout(Duration::from_secs(2), { read }.read_to_end(&mut said)).await;
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('@'))
+        .collect();
+    match lines.is_empty() {
+        true => format!("`ssh` ended: {error}"),
+        false => lines.join(" "),
+    }
+}
+
+/// The engine's end of the pipe; dropped, its `ssh` is killed.
+struct Stream {
+    io: Join<ChildStdout, ChildStdin>,
+    _child: Child,
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
