@@ -51,9 +51,20 @@ fn what_is_wrong_with_an_environment_is_told_before_anything_is_changed() {
     parts.run(&["env", "check"]).exits(0).says("✓ helper image on i-b: helper:1");
     let unknown = parts.run(&["run", &path, "-i", "to_instance=i-none"]).exits(2);
     unknown.says("there is no instance `i-none`");
-    let without = std::fs::read_to_string(parts.path("stepback.toml")).expect("a file");
-    let without = without.replace("helper_image = \"helper:1\"", "");
-    std::fs::write(parts.path("stepback.toml"), without).expect("a file");
-    parts.run(&["run", &path, "-i", "to_instance=i-b"]).exits(3).says("helper_image");
+    let provision = operation("provision-database");
+    let needing = [
+        vec!["run", &path, "-i", "to_instance=i-b"],
+        vec!["run", &provision, "-i", "instance=i-b", "-i", "database=other"],
+    ];
+    let config = std::fs::read_to_string(parts.path("stepback.toml")).expect("a file");
+    let nobodys = "helper_image = \"nobodys:1\"";
+    for (helper_image, wanted) in [("", "name an image"), (nobodys, "nobodys:1 is not on i-")] {
+        let other = config.replace("helper_image = \"helper:1\"", helper_image);
+        std::fs::write(parts.path("stepback.toml"), other).expect("a file");
+        for arguments in &needing {
+            parts.run(arguments).exits(2).says(wanted);
+        }
+    }
+    parts.run(&["run", &operation("restart-database")]).exits(0);
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
 }

@@ -5,6 +5,7 @@
 mod aws;
 mod bad_input;
 mod commands;
+mod credentials;
 mod kills;
 mod onebox;
 mod parts;

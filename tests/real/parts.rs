@@ -254,11 +254,16 @@ pub struct Registry {
 
 impl Registry {
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "")
+    }
+
+    /// Start it with a line more in its configuration.
+    pub fn start_with(dir: &Path, more: &str) -> Self {
         std::fs::create_dir_all(dir).expect("a directory");
         let port = free_port();
         let config = format!(
             "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {0}/images}}, delete: \
-             {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+             {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n{more}\n",
             dir.display()
         );
         let path = dir.join("config.yml");

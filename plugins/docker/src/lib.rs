@@ -10,7 +10,8 @@ pub use containers::{
     SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
 };
 pub use volumes::{
-    CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice, WaitUnmounted,
+    CheckHelper, CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice,
+    WaitUnmounted,
 };
 
 stepback_sdk::export_steps!(
@@ -25,6 +26,7 @@ stepback_sdk::export_steps!(
     WaitHealthy,
     RunOnce,
     Exec,
+    CheckHelper,
     CreateVolume,
     RemoveVolume,
     WaitDevice,

@@ -39,6 +39,30 @@ fn creating_waits_for_its_image() {
 }
 
 #[test]
+fn what_looks_into_volumes_needs_the_hosts_helper() {
+    let with = json!({ "host": "i-1", "volume": "vol-0a1" });
+    let checked = || {
+        let checks = [
+            WaitDevice::check(&input::<WaitDevice>(with.clone())),
+            WaitUnmounted::check(&input::<WaitUnmounted>(with.clone())),
+            MakeFilesystem::check(&input::<MakeFilesystem>(with.clone())),
+            GrowFilesystem::check(&input::<GrowFilesystem>(with.clone())),
+            CheckHelper::check(&input::<CheckHelper>(json!({ "host": "i-1" }))),
+        ];
+        checks.map(|check| check.map_err(|why| why.message))
+    };
+    World::reset();
+    World::answer("docker.check-helper", ());
+    assert_eq!(checked(), [(); 5].map(|()| Ok(Check::Ok)));
+    World::reset();
+    World::fail("docker.check-helper", failure(FailureClass::Transient, "it is down"));
+    assert_eq!(checked(), [(); 5].map(|()| Ok(Check::NotYet("it is down".to_owned()))));
+    World::reset();
+    World::fail("docker.check-helper", failure(FailureClass::Precondition, "there is none"));
+    assert_eq!(checked(), [(); 5].map(|()| Err("there is none".to_owned())));
+}
+
+#[test]
 fn a_device_volume_names_the_nitro_device() {
     World::reset();
     let made = json!({ "name": "vol-0a1", "driver": "local", "options": [] });

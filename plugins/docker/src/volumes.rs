@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, docker, pairs, precondition};
+use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker, pairs, precondition};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -132,6 +132,39 @@ fn two_minutes() -> Duration {
     Duration::seconds(120)
 }
 
+/// Whether the host's helper is there; a host that does not answer may do so later.
+fn has_helper(host: &str) -> Result<Check, Failure> {
+    match docker::check_helper(host) {
+        Ok(()) => Ok(Check::Ok),
+        Err(why) if why.class == FailureClass::Transient => Ok(Check::NotYet(why.message)),
+        Err(why) => Err(why),
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostInput {
+    host: String,
+}
+
+pub struct CheckHelper;
+
+impl Step for CheckHelper {
+    type Input = HostInput;
+    type Output = ();
+    const NAME: &'static str = "check-helper";
+    const DOC: &'static str =
+        "See that a host has what looks into volumes; for the start of what will need it.";
+
+    fn check(input: &HostInput) -> Result<Check, Failure> {
+        has_helper(&input.host)
+    }
+
+    fn run(input: HostInput) -> Result<(), Failure> {
+        docker::check_helper(&input.host)
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 pub struct Device {
     /// The file system on it, `none` if it is blank.
@@ -146,6 +179,10 @@ impl Step for WaitDevice {
     const NAME: &'static str = "wait-device";
     const DOC: &'static str = "Wait until an attached volume's device is there.";
 
+    fn check(input: &WaitInput) -> Result<Check, Failure> {
+        has_helper(&input.host)
+    }
+
     fn run(input: WaitInput) -> Result<Device, Failure> {
         let filesystem = docker::wait_device(&input.host, &input.volume, input.timeout.ms())?;
         Ok(Device { filesystem })
@@ -159,6 +196,10 @@ impl Step for WaitUnmounted {
     type Output = ();
     const NAME: &'static str = "wait-unmounted";
     const DOC: &'static str = "Wait until nothing on the host has a volume mounted.";
+
+    fn check(input: &WaitInput) -> Result<Check, Failure> {
+        has_helper(&input.host)
+    }
 
     fn run(input: WaitInput) -> Result<(), Failure> {
         docker::wait_unmounted(&input.host, &input.volume, input.timeout.ms())
@@ -187,6 +228,10 @@ impl Step for MakeFilesystem {
     const NAME: &'static str = "make-filesystem";
     const DOC: &'static str = "Make a file system on a blank volume this operation created.";
 
+    fn check(input: &MakeInput) -> Result<Check, Failure> {
+        has_helper(&input.host)
+    }
+
     fn run(input: MakeInput) -> Result<(), Failure> {
         let found = docker::filesystem(&input.host, &input.volume)?;
         if found != "none" {
@@ -204,6 +249,10 @@ impl Step for GrowFilesystem {
     const NAME: &'static str = "grow-filesystem";
     const DOC: &'static str =
         "Grow the file system of a volume this operation created to its size.";
+
+    fn check(input: &VolumeInput) -> Result<Check, Failure> {
+        has_helper(&input.host)
+    }
 
     fn run(input: VolumeInput) -> Result<(), Failure> {
         docker::grow_filesystem(&input.host, &input.volume)

@@ -133,6 +133,8 @@ calls! {
     DockerInspectImage "docker.inspect-image" { host: InstanceId, image: ImageRef },
     DockerInspectVolume "docker.inspect-volume" { host: InstanceId, volume: DockerVolumeName },
     DockerFileSystem "docker.filesystem" { host: InstanceId, volume: VolumeId },
+    DockerCheckHelper "docker.check-helper" { host: InstanceId },
+    DockerCheckPull "docker.check-pull" { host: InstanceId, image: ImageRef },
     DockerPullImage "docker.pull-image" { host: InstanceId, image: ImageRef },
     DockerCreateContainer "docker.create-container" {
         host: InstanceId, container: ContainerName, spec: ContainerSpec,
@@ -190,6 +192,8 @@ impl Call {
             | DockerInspectImage { .. }
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
+            | DockerCheckHelper { .. }
+            | DockerCheckPull { .. }
             | DockerLogs { .. }
             | EffectsReverse { .. }
             | ClockNow {} => Class::Read,
@@ -293,6 +297,8 @@ impl Call {
             | DockerInspectImage { .. }
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
+            | DockerCheckHelper { .. }
+            | DockerCheckPull { .. }
             | DockerLogs { .. }
             | EffectsReverse { .. }
             | ClockNow {}
@@ -350,6 +356,8 @@ impl Call {
             | DockerInspectImage { .. }
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
+            | DockerCheckHelper { .. }
+            | DockerCheckPull { .. }
             | DockerLogs { .. }
             | EffectsReverse { .. }
             | ClockNow {}
@@ -406,6 +414,8 @@ impl Call {
             | DockerInspectImage { .. }
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
+            | DockerCheckHelper { .. }
+            | DockerCheckPull { .. }
             | DockerPullImage { .. }
             | DockerCreateContainer { .. }
             | DockerStartContainer { .. }

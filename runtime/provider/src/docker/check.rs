@@ -1,6 +1,8 @@
 //! Whether engines, their helper image and registries can be used, told one by one.
 
-use super::Docker;
+use super::connect::Engine;
+use super::pull::Credentials;
+use super::{Docker, pull};
 use crate::Checked;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,31 +20,39 @@ pub(super) async fn all(docker: &Docker) -> Vec<Checked> {
         all.push(Checked { what: format!("Docker Engine of {host}"), found });
         if let (true, Some(image)) = (answers, &docker.settings.helper_image) {
             let what = format!("helper image on {host}");
-            all.push(Checked { what, found: helper(docker, &host, image).await });
+            let found = match docker.engine(&host).await {
+                Ok(engine) => helper(&engine, image).await,
+                Err(failure) => Err(failure),
+            };
+            all.push(Checked { what, found });
         }
     }
     let registries = &docker.settings.registries;
     let mirrors = registries.values().flat_map(|registry| &registry.mirrors);
     for name in registries.keys().chain(mirrors).collect::<BTreeSet<_>>() {
-        all.push(Checked { what: format!("registry {name}"), found: registry(name).await });
+        let login = registries.get(name).and_then(|own| own.credentials.as_ref());
+        all.push(Checked { what: format!("registry {name}"), found: registry(name, login).await });
     }
     all
 }
 
-async fn helper(docker: &Docker, host: &str, image: &str) -> Result<String, Failure> {
-    let engine = docker.engine(host).await?;
+/// Whether a host has the helper image; answers its name.
+pub(super) async fn helper(engine: &Engine, image: &str) -> Result<String, Failure> {
     match engine.image(image).await {
         Ok(Some(_)) => Ok(image.to_owned()),
         Ok(None) => {
-            let message = format!("{image} is not on {host}: `docker pull` it, or load it there");
+            let host = &engine.host;
+            let message = format!(
+                "the helper image {image} is not on {host}: `docker pull` it, or load it there"
+            );
             Err(Failure::new(FailureClass::Precondition, message).with_code("404"))
         }
         Err(told) => Err(told.failure),
     }
 }
 
-/// Whether somebody listens where the registry is, as seen from here.
-async fn registry(name: &str) -> Result<String, Failure> {
+/// Whether somebody listens where the registry is, and takes the credentials, as seen from here.
+async fn registry(name: &str, login: Option<&Credentials>) -> Result<String, Failure> {
     // Docker's own registry has its API at another name (Docker docs, *docker image pull*).
     let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
     let at = if host.contains(':') { host.to_owned() } else { format!("{host}:443") };
@@ -51,9 +61,18 @@ async fn registry(name: &str) -> Result<String, Failure> {
         let message = format!("{at} can't be reached from here: {why}");
         Failure::new(FailureClass::Transient, message)
     };
-    match tokio::time::timeout(limit, tokio::net::TcpStream::connect(&at)).await {
-        Ok(Ok(_)) => Ok(format!("{at} can be reached from here")),
-        Ok(Err(error)) => Err(fail(error.to_string())),
-        Err(_) => Err(fail(format!("no answer in {limit:?}"))),
+    let late = || fail(format!("no answer in {limit:?}"));
+    let connected = tokio::time::timeout(limit, tokio::net::TcpStream::connect(&at)).await;
+    connected.map_err(|_| late())?.map_err(|error| fail(error.to_string()))?;
+    let Some(login) = login else { return Ok(format!("{at} can be reached from here")) };
+    match tokio::time::timeout(limit, pull::takes(name, login)).await.map_err(|_| late())? {
+        Ok(true) => Ok(format!("{at} takes the credentials of {}", login.username)),
+        Ok(false) => {
+            let advice = pull::login_advice(name, true);
+            let message =
+                format!("{at} does not take the credentials of {}; {advice}", login.username);
+            Err(Failure::new(FailureClass::Denied, message).with_code("401"))
+        }
+        Err(why) => Err(fail(why)),
     }
 }

@@ -68,10 +68,7 @@ pub(super) fn told(error: Error, what: &str) -> Told {
             Told::no(class, &status_code.to_string(), format!("{what}: {message}"))
         }
         Error::DockerStreamError { error } => {
-            let class = match is_passing(&error) {
-                true => FailureClass::Transient,
-                false => FailureClass::Refused,
-            };
+            let class = class_of(500, &error);
             Told::no(class, "500", format!("{what}: {error}"))
         }
         Error::DockerContainerWaitError { error, code } => {
@@ -131,6 +128,7 @@ fn class_of(status: u16, message: &str) -> FailureClass {
         // Of a registry behind the engine, mostly.
         429 | 502..=504 => FailureClass::Transient,
         500 if is_passing(message) => FailureClass::Transient,
+        500 if is_denied(message) => FailureClass::Denied,
         _ => FailureClass::Refused,
     }
 }
@@ -148,6 +146,17 @@ fn is_passing(message: &str) -> bool {
         "toomanyrequests",
     ];
     PASSING.iter().any(|passing| message.contains(passing))
+}
+
+/// Whether the engine tells that a registry does not let it in (Distribution documentation, *HTTP
+/// API V2*, *Errors*); the first is its own, before it has asked with credentials.
+fn is_denied(message: &str) -> bool {
+    const DENIED: [&str; 3] = [
+        "no basic auth credentials",
+        "unauthorized: authentication required",
+        "denied: requested access to the resource is denied",
+    ];
+    DENIED.iter().any(|denied| message.contains(denied))
 }
 
 /// The error and what caused it, each said once.
@@ -176,6 +185,7 @@ mod tests {
             (409, "name is in use", FailureClass::Refused),
             (500, "Get \"…\": dial tcp: connection refused", FailureClass::Transient),
             (500, "error while mounting volume", FailureClass::Refused),
+            (500, "Head \"…\": no basic auth credentials", FailureClass::Denied),
             (503, "this node is not a swarm manager", FailureClass::Transient),
         ];
         for (status_code, message, class) in table {

@@ -58,6 +58,10 @@ impl<'a> Helper<'a> {
         Ok(Self { engine, image })
     }
 
+    pub(super) fn image(&self) -> &'a str {
+        self.image
+    }
+
     /// The file system on a volume, `none` if it is blank.
     pub(super) async fn kind(&self, volume: &str) -> Answer<String> {
         let ran = self.run(volume, "kind", "").await?;

@@ -228,6 +228,8 @@ pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
         | DockerInspectImage { host, .. }
         | DockerInspectVolume { host, .. }
         | DockerFileSystem { host, .. }
+        | DockerCheckHelper { host }
+        | DockerCheckPull { host, .. }
         | DockerPullImage { host, .. }
         | DockerCreateContainer { host, .. }
         | DockerStartContainer { host, .. }
@@ -322,6 +324,15 @@ impl Provider for Docker {
             }
             DockerFileSystem { volume, .. } => {
                 self.helper(&engine)?.kind(volume.as_str()).await.map(Value::from)
+            }
+            DockerCheckHelper { .. } => {
+                let image = self.helper(&engine)?.image();
+                check::helper(&engine, image).await?;
+                Ok(Value::Null)
+            }
+            DockerCheckPull { image, .. } => {
+                pull::check(&engine, image.as_str(), &self.settings).await?;
+                Ok(Value::Null)
             }
             DockerLogs { container, tail_lines, .. } => {
                 engine.tail(container.as_str(), *tail_lines).await

@@ -14,19 +14,23 @@ use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilde
 use futures_util::StreamExt;
 use futures_util::future::select_ok;
 use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
+use oci_client::{Client, Reference, RegistryOperation};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
-use stepback_core::FailureClass;
+use stepback_core::{Failure, FailureClass};
 
 /// The registry of names that name none (Docker docs, *docker image tag*).
 const DEFAULT_REGISTRY: &str = "docker.io";
 /// How long a registry may take to tell a digest.
 const DIGEST_MS_MAX: u64 = 10_000;
+/// How long a registry may take to say before an operation that it would not let its host pull;
+/// one that takes longer may still do so.
+const CHECK_MS_MAX: u64 = 5_000;
 
 /// How a registry is used.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,12 @@ pub struct Registry {
 pub struct Credentials {
     pub username: String,
     pub password: String,
+}
+
+impl Credentials {
+    fn as_auth(&self) -> RegistryAuth {
+        RegistryAuth::Basic(self.username.clone(), self.password.clone())
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -81,8 +91,54 @@ impl Name {
         self.registry == other.registry && self.path == other.path
     }
 
+    /// The registry, then its mirrors.
+    fn sources<'a>(&'a self, settings: &'a DockerSettings) -> Vec<&'a str> {
+        let own = settings.registries.get(&self.registry);
+        let mirrors = own.into_iter().flat_map(|own| &own.mirrors).map(String::as_str);
+        std::iter::once(self.registry.as_str()).chain(mirrors).collect()
+    }
+
     fn at(&self, registry: &str) -> String {
         format!("{registry}/{}{}", self.path, self.version)
+    }
+}
+
+/// Whether every source of an image says that this host may not pull it. One that can't be asked
+/// now may let it later, so only a definite no counts.
+///
+/// # Errors
+/// `denied`, with what the last source said.
+pub(super) async fn check(
+    engine: &Engine,
+    image: &str,
+    settings: &DockerSettings,
+) -> Result<(), Failure> {
+    let name = Name::parse(image);
+    let mut last = None;
+    for source in name.sources(settings) {
+        let reference = name.at(source);
+        let login = credentials(settings, source);
+        let is_given = login.is_some();
+        let asked = engine.client.inspect_registry_image(&reference, login);
+        let limit = Duration::from_millis(CHECK_MS_MAX);
+        let Ok(Err(error)) = tokio::time::timeout(limit, asked).await else { return Ok(()) };
+        let mut failure = told(error, &format!("pulling {reference} on {}", engine.host)).failure;
+        if failure.class != FailureClass::Denied {
+            return Ok(());
+        }
+        let advice = login_advice(source, is_given);
+        failure.message = format!("{}; {advice}", failure.message.trim_end());
+        last = Some(failure);
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// What to do about a registry that lets nobody in, or not this one.
+pub(super) fn login_advice(registry: &str, is_given: bool) -> String {
+    let table = format!("the environment's table `registries.\"{registry}\"`");
+    match is_given {
+        true => format!("check `username` and `password` in {table}"),
+        false => format!("give `username` and `password` (`env:NAME`, `file:PATH`) in {table}"),
     }
 }
 
@@ -94,10 +150,7 @@ pub(super) async fn pull(
     context: &EffectContext,
 ) -> Answer<Value> {
     let name = Name::parse(image);
-    let own = settings.registries.get(&name.registry).cloned().unwrap_or_default();
-    let sources: Vec<&str> = std::iter::once(name.registry.as_str())
-        .chain(own.mirrors.iter().map(String::as_str))
-        .collect();
+    let sources = name.sources(settings);
     // One source needs no comparing.
     let digests = match sources.len() {
         1 => HashMap::new(),
@@ -176,20 +229,43 @@ async fn digest_from_here(
     source: &str,
     settings: &DockerSettings,
 ) -> Result<String, ()> {
+    let reference = reference.parse::<Reference>().map_err(|_| ())?;
+    let login = settings.registries.get(source).and_then(|own| own.credentials.as_ref());
+    let login = login.map_or(RegistryAuth::Anonymous, Credentials::as_auth);
+    client_for(source).fetch_manifest_digest(&reference, &login).await.map_err(|_| ())
+}
+
+/// A client of this machine for one registry.
+fn client_for(registry: &str) -> Client {
     super::tls::choose_cryptography();
-    let is_local = source.starts_with("127.") || source.starts_with("localhost");
+    let is_local = registry.starts_with("127.") || registry.starts_with("localhost");
     let protocol = match is_local {
         // As engines do it (Docker docs, *dockerd*, *Insecure registries*).
-        true => ClientProtocol::HttpsExcept(vec![source.to_owned()]),
+        true => ClientProtocol::HttpsExcept(vec![registry.to_owned()]),
         false => ClientProtocol::Https,
     };
-    let client = Client::new(ClientConfig { protocol, ..ClientConfig::default() });
-    let login = settings.registries.get(source).and_then(|own| own.credentials.as_ref());
-    let login = login.map_or(RegistryAuth::Anonymous, |own| {
-        RegistryAuth::Basic(own.username.clone(), own.password.clone())
-    });
-    let reference = reference.parse::<Reference>().map_err(|_| ())?;
-    client.fetch_manifest_digest(&reference, &login).await.map_err(|_| ())
+    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
+}
+
+/// Whether a registry takes these credentials, as seen from here. With tokens that is told when
+/// one is asked for; without, by any request, such as one for an image that is not there
+/// (Distribution documentation, *Token Authentication Specification*; RFC 7617).
+pub(super) async fn takes(registry: &str, login: &Credentials) -> Result<bool, String> {
+    let (client, login) = (client_for(registry), login.as_auth());
+    let nothing = format!("{registry}/stepback/none:none");
+    let nothing = nothing.parse::<Reference>().map_err(|error| error.to_string())?;
+    let is_no = |error: &OciDistributionError| {
+        use OciDistributionError::{AuthenticationFailure, UnauthorizedError};
+        matches!(error, AuthenticationFailure(_) | UnauthorizedError { .. })
+    };
+    match client.auth(&nothing, &login, RegistryOperation::Pull).await {
+        Ok(Some(_)) => return Ok(true),
+        Ok(None) => {}
+        Err(error) if is_no(&error) => return Ok(false),
+        Err(error) => return Err(super::errors::causes(&error).join(": ")),
+    }
+    let asked = client.fetch_manifest_digest(&nothing, &login).await;
+    Ok(!asked.is_err_and(|error| is_no(&error)))
 }
 
 fn credentials(settings: &DockerSettings, source: &str) -> Option<DockerCredentials> {

@@ -42,6 +42,14 @@ impl Host for Guest {
         self.ask(Call::DockerFileSystem { host: host.into(), volume: volume.into() }).await
     }
 
+    async fn check_helper(&mut self, host: String) -> Result<(), Failure> {
+        self.tell(Call::DockerCheckHelper { host: host.into() }).await
+    }
+
+    async fn check_pull(&mut self, host: String, image: String) -> Result<(), Failure> {
+        self.tell(Call::DockerCheckPull { host: host.into(), image: image.into() }).await
+    }
+
     async fn pull_image(&mut self, host: String, image: String) -> Result<Image, Failure> {
         self.ask(Call::DockerPullImage { host: host.into(), image: image.into() }).await
     }
