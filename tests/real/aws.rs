@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// moto's server with two instances, whose engines are those of the parts.
-struct Cloud {
-    endpoint: String,
-    a: String,
-    b: String,
+pub struct Cloud {
+    pub endpoint: String,
+    pub a: String,
+    pub b: String,
     _hypervisor: Part,
     _server: Part,
 }
@@ -32,7 +32,7 @@ fn script() -> String {
 }
 
 impl Cloud {
-    fn start(parts: &Parts) -> Self {
+    pub fn start(parts: &Parts) -> Self {
         let (home, port) = (home_of_moto(), free_port());
         let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned);
         let server = home.join("moto_server").display().to_string();
@@ -51,12 +51,16 @@ impl Cloud {
         Self { endpoint, a, b, _hypervisor: hypervisor, _server: server }
     }
 
-    fn configure(&self, parts: &Parts) {
+    pub fn configure(&self, parts: &Parts) {
+        self.configure_with(parts, "us-east-1", &format!("endpoint = \"{}\"\n", self.endpoint));
+    }
+
+    /// The same in another region, and with other settings of the provider's.
+    pub fn configure_with(&self, parts: &Parts, region: &str, more: &str) {
         let text = format!(
-            "[environments.box]\nprovider = \"aws\"\nregion = \"us-east-1\"\nendpoint = \"{}\"\n\
+            "[environments.box]\nprovider = \"aws\"\nregion = \"{region}\"\n{more}\
              [environments.box.docker]\nhelper_image = \"helper:1\"\n\
              [environments.box.docker.hosts]\n{} = \"{}\"\n{} = \"{}\"\n",
-            self.endpoint,
             self.a,
             parts.a.host(),
             self.b,
@@ -66,7 +70,7 @@ impl Cloud {
     }
 
     /// What EC2 says there is.
-    fn state(&self) -> Value {
+    pub fn state(&self) -> Value {
         serde_json::from_str(&ask(&self.endpoint, &["state"])).expect("JSON")
     }
 
@@ -127,8 +131,12 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
     parts.redeploy(&cloud.b, &["-e", "copy"]).exits(0);
     assert_eq!(cloud.state(), before);
 
+    println!("a device that shows up seconds after its attachment, on the way there and back");
+    let late = parts.path("disks/late");
+    std::fs::write(&late, "2").expect("a file");
     let failing = ["--inject", "docker.wait-healthy=refuse"];
     parts.redeploy(&cloud.b, &failing).exits(3).says("verdict: restored");
+    std::fs::remove_file(&late).expect("it can be removed");
     assert_eq!(cloud.state(), before);
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
     parts.redeploy(&cloud.b, &[]).exits(0).says("downtime: ");

@@ -25,7 +25,7 @@ fn private_registry(parts: &Parts) -> Registry {
 }
 
 /// Every file below a directory that holds one of these texts.
-fn holding(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
+pub fn holding(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
         let (path, kind) = (entry.path(), entry.file_type().expect("a type"));
         if kind.is_dir() {

@@ -2,7 +2,8 @@
 
 ec2.py ENDPOINT instances N    run N instances; their ids, a line each
 ec2.py ENDPOINT state          volumes, snapshots and instances, as one JSON text
-ec2.py ENDPOINT hypervisor DIR give every attached volume a device, until killed
+ec2.py ENDPOINT hypervisor DIR give every attached volume a device, until killed; with a file
+                               DIR/late only so many seconds after it was attached
 """
 
 import json
@@ -69,7 +70,7 @@ class Hypervisor:
     """Each volume is a file; attached, a loop device under the name that EC2 gives it."""
 
     def __init__(self, ec2, directory):
-        self.ec2, self.directory, self.loops = ec2, directory, {}
+        self.ec2, self.directory, self.loops, self.places = ec2, directory, {}, {}
 
     def file(self, name):
         return os.path.join(self.directory, name + ".img")
@@ -96,12 +97,20 @@ class Hypervisor:
             if os.path.exists(source):
                 copy(source, path)
             run("truncate", "--size", str(volume["Size"]) + "G", path)
-        if volume["Attachments"] and name not in self.loops:
+        place = [attachment["InstanceId"] for attachment in volume["Attachments"]]
+        if self.places.get(name, ([], 0))[0] != place:
+            self.places[name] = place, time.monotonic()
+            if name in self.loops:
+                self.detach(name)
+        if place and name not in self.loops and self.is_time(name):
             self.loops[name] = run("losetup", "--find", "--show", path)
             os.makedirs(os.path.dirname(DEVICES), exist_ok=True)
             os.symlink(self.loops[name], self.link(name))
-        if not volume["Attachments"] and name in self.loops:
-            self.detach(name)
+
+    def is_time(self, name):
+        late = os.path.join(self.directory, "late")
+        seconds = float(open(late).read()) if os.path.exists(late) else 0
+        return time.monotonic() - self.places[name][1] >= seconds
 
     def link(self, name):
         return DEVICES + name.replace("-", "")

@@ -3,6 +3,7 @@
 //! Where a machine has none (no root, no loop devices), each test says so in a line.
 
 mod aws;
+mod aws_refused;
 mod bad_input;
 mod commands;
 mod credentials;
@@ -10,6 +11,7 @@ mod kills;
 mod onebox;
 mod parts;
 mod place;
+mod reboot;
 mod registries;
 mod snapshot;
 mod ssh;

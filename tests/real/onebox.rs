@@ -112,6 +112,62 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     is_back_on_a(&parts);
 }
 
+/// Between the stop and the start that takes it back the device goes away; it is back only when
+/// the start has begun.
+const LATE: &str = r#"
+schema = 1
+[operation]
+name = "late"
+[downtime]
+[[steps]]
+id = "stop"
+uses = "docker/stop-container"
+phase = "downtime"
+with = { host = "i-a", container = "main" }
+[[steps]]
+id = "pause"
+uses = "core/sleep"
+phase = "downtime"
+with = { duration = "2s" }
+[[steps]]
+id = "fail"
+uses = "core/assert"
+phase = "downtime"
+with = { condition = "{{ steps.stop.running }}", message = "on purpose" }
+"#;
+
+#[test]
+fn a_start_that_takes_a_stop_back_waits_for_its_device() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let path = parts.path("late.toml");
+    std::fs::write(&path, LATE).expect("a file");
+    let devices = parts.path("onebox/instances/i-a");
+    let away = parts.path("away");
+    let (mut is_away, mut back) = (false, None);
+    let ran = parts.run_watched(&["run", &path.display().to_string()], |line| {
+        if line.contains("✓ stop") {
+            std::fs::rename(&devices, &away).expect("it can be moved");
+            is_away = true;
+        }
+        if is_away && line.contains("docker.start-container …") {
+            is_away = false;
+            let (devices, away) = (devices.clone(), away.clone());
+            back = Some(std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_secs(3));
+                std::fs::rename(&away, &devices).expect("it can be moved back");
+            }));
+        }
+    });
+    let back = back.expect("it was started on the way back");
+    back.join().expect("no panic");
+    ran.exits(3).says("on purpose").says("verdict: restored");
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+}
+
 /// The flagship's manifest with one thing changed.
 fn changed(parts: &Parts, from: &str, to: &str) -> String {
     let text = std::fs::read_to_string(operation("redeploy-database")).expect("a manifest");

@@ -214,6 +214,27 @@ impl Engine {
         std::fs::remove_file(pid).expect("it can be removed");
     }
 
+    /// The processes of its containers, and those that hold them: they outlive an engine that is
+    /// killed.
+    pub fn processes(&self) -> Vec<u32> {
+        let running = self.docker(&["ps", "--quiet"]);
+        let mut all = vec![];
+        for container in running.lines() {
+            let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
+            let pid: u32 = pid.parse().expect("a number");
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+            let (_, rest) = stat.rsplit_once(") ").expect("its name ends so");
+            let parent = rest.split(' ').nth(1).and_then(|ppid| ppid.parse().ok());
+            all.extend([parent.expect("it has a parent"), pid]);
+        }
+        all
+    }
+
+    /// Remove what a reboot removes of its files: what is in `/run` elsewhere.
+    pub fn forget_run(&self) {
+        std::fs::remove_dir_all(self.dir.join("exec")).expect("it can be removed");
+    }
+
     fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
         let said = Command::new("docker").args(["--host", &self.host()]).args(arguments).output();
         let said = said.map_err(|error| error.to_string())?;
@@ -237,6 +258,16 @@ impl Engine {
     #[track_caller]
     pub fn docker(&self, arguments: &[&str]) -> String {
         self.try_docker(arguments).unwrap_or_else(|why| panic!("docker {arguments:?}: {why}"))
+    }
+
+    /// Wait until a container is healthy that the engine starts by itself.
+    #[track_caller]
+    pub fn until_healthy(&self, container: &str) {
+        let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
+        while self.docker(&["inspect", "-f", "{{.State.Health.Status}}", container]) != "healthy" {
+            assert!(Instant::now() < until, "{}", self.docker(&["ps", "--all"]));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What the database answers, asked by its own client.

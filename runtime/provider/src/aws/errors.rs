@@ -48,6 +48,8 @@ const NEW_CREDENTIALS: &str = "AWS does not accept the credentials, at least not
      resource; check the profile, the AWS_… variables or the instance's role";
 const EXPIRED: &str = "the AWS credentials have expired; sign in again (`aws sso login`) or renew \
      the session, then run `stepback resume`";
+const EXPIRED_OR_CLOCK: &str = "AWS says that the request has expired: temporary credentials have, \
+     so sign in again (`aws sso login`) or renew the session; if not, set this machine's clock";
 const CLOCK: &str = "AWS does not accept the request's time; set this machine's clock";
 const NOT_ENABLED: &str = "the account can't use this service or region; enable the region, or \
      name another one in the environment";
@@ -87,9 +89,9 @@ fn about_the_caller(code: &str) -> Option<Meaning> {
         | "InvalidSignatureException"
         | "UnrecognizedClientException" => Meaning::Credentials(NEW_CREDENTIALS),
         "ExpiredToken" | "ExpiredTokenException" => Meaning::Credentials(EXPIRED),
-        "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
-            Meaning::Credentials(CLOCK)
-        }
+        // Of temporary credentials it is said too, when they have expired.
+        "RequestExpired" => Meaning::Credentials(EXPIRED_OR_CLOCK),
+        "RequestTimeTooSkewed" | "RequestInTheFuture" => Meaning::Credentials(CLOCK),
         "OptInRequired" | "Blocked" | "PendingVerification" => Meaning::Credentials(NOT_ENABLED),
         // The request was taken and something broke behind it (*Server error codes*): an effect
         // may have taken place.

@@ -137,6 +137,7 @@ impl Aws {
                  the profile's region";
             return Err(bad_setting(message.into()));
         };
+        must_be_a_region(&region)?;
         if let Some(endpoint) = &config.endpoint
             && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme))
         {
@@ -218,6 +219,21 @@ fn sts(sdk: &SdkConfig, endpoint: Option<&str>, retry: RetryConfig) -> aws_sdk_s
     aws_sdk_sts::Client::from_conf(config.http_client(client).build())
 }
 
+/// A name such as `eu-west-1` (AWS Regions and Availability Zones User Guide, *Regions*); a zone's
+/// has a letter more.
+fn must_be_a_region(name: &str) -> Result<(), Failure> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || !name.chars().all(is_plain) {
+        let message = format!("`{name}` is not the name of an AWS region, such as `eu-west-1`");
+        return Err(bad_setting(message));
+    }
+    let region = name.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    match region.len() + 1 == name.len() && region.ends_with(|c: char| c.is_ascii_digit()) {
+        true => Err(bad_setting(format!("`{name}` is a zone; its region is `{region}`"))),
+        false => Ok(()),
+    }
+}
+
 async fn must_have_credentials(sdk: &SdkConfig) -> Result<(), Failure> {
     let none = aws_credential_types::provider::error::CredentialsError::not_loaded_no_source();
     let Some(provider) = sdk.credentials_provider() else {
@@ -283,6 +299,24 @@ impl Provider for Aws {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_told_from_a_zone() {
+        let table = [
+            ("eu-west-1", None),
+            ("us-gov-east-1", None),
+            ("eu-west-1a", Some("its region is `eu-west-1`")),
+            ("EU West", Some("is not the name of an AWS region")),
+            ("", Some("is not the name of an AWS region")),
+        ];
+        for (name, wanted) in table {
+            match (must_be_a_region(name), wanted) {
+                (Ok(()), None) => {}
+                (Err(failure), Some(wanted)) => assert!(failure.message.contains(wanted), "{name}"),
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+        }
+    }
 
     #[test]
     fn an_endpoint_of_aws_is_not_asked_for_other_services() {

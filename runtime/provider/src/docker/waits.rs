@@ -75,7 +75,8 @@ async fn look(
             Ok(match mounts.first() {
                 None => Look::Over(Value::Null),
                 Some(at) => Look::NotYet(format!(
-                    "volume `{volume}` is still mounted on {}, at {at}",
+                    "volume `{volume}` is still mounted on {}, at {at}; where no container that \
+                     runs uses it, restart the Docker Engine",
                     engine.host
                 )),
             })
