@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, docker, failure, log, pairs, precondition,
+    Check, Duration, Failure, FailureClass, Step, docker, failure, log, may, pairs, precondition,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -101,7 +101,10 @@ impl Step for PullImage {
 
     fn check(input: &PullInput) -> Result<Check, Failure> {
         // The engine must answer, and no registry may say no; one that is down may come back.
-        docker::check_pull(&input.host, &input.image).map(|()| Check::Ok)
+        if docker::inspect_image(&input.host, &input.image)?.is_none() {
+            may(|| docker::pull_image(&input.host, &input.image))?;
+        }
+        Ok(Check::Ok)
     }
 
     fn run(input: PullInput) -> Result<Image, Failure> {

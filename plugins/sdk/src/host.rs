@@ -128,8 +128,6 @@ pub mod docker {
         filesystem "filesystem" (host: &str, volume: &str) -> String;
         /// Fails where what looks into volumes is missing on the host.
         check_helper "check-helper" (host: &str) -> ();
-        /// Fails with `denied` where neither the registry nor a mirror would let the host pull.
-        check_pull "check-pull" (host: &str, image: &str) -> ();
         pull_image "pull-image" (host: &str, image: &str) -> Image;
         create_container "create-container"
             (host: &str, container: &str, spec: &ContainerSpec) -> Container;

@@ -134,7 +134,6 @@ calls! {
     DockerInspectVolume "docker.inspect-volume" { host: InstanceId, volume: DockerVolumeName },
     DockerFileSystem "docker.filesystem" { host: InstanceId, volume: VolumeId },
     DockerCheckHelper "docker.check-helper" { host: InstanceId },
-    DockerCheckPull "docker.check-pull" { host: InstanceId, image: ImageRef },
     DockerPullImage "docker.pull-image" { host: InstanceId, image: ImageRef },
     DockerCreateContainer "docker.create-container" {
         host: InstanceId, container: ContainerName, spec: ContainerSpec,
@@ -193,7 +192,6 @@ impl Call {
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
             | DockerCheckHelper { .. }
-            | DockerCheckPull { .. }
             | DockerLogs { .. }
             | EffectsReverse { .. }
             | ClockNow {} => Class::Read,
@@ -298,7 +296,6 @@ impl Call {
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
             | DockerCheckHelper { .. }
-            | DockerCheckPull { .. }
             | DockerLogs { .. }
             | EffectsReverse { .. }
             | ClockNow {}
@@ -357,7 +354,6 @@ impl Call {
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
             | DockerCheckHelper { .. }
-            | DockerCheckPull { .. }
             | DockerLogs { .. }
             | EffectsReverse { .. }
             | ClockNow {}
@@ -415,7 +411,6 @@ impl Call {
             | DockerInspectVolume { .. }
             | DockerFileSystem { .. }
             | DockerCheckHelper { .. }
-            | DockerCheckPull { .. }
             | DockerPullImage { .. }
             | DockerCreateContainer { .. }
             | DockerStartContainer { .. }

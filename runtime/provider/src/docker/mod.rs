@@ -229,7 +229,6 @@ pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
         | DockerInspectVolume { host, .. }
         | DockerFileSystem { host, .. }
         | DockerCheckHelper { host }
-        | DockerCheckPull { host, .. }
         | DockerPullImage { host, .. }
         | DockerCreateContainer { host, .. }
         | DockerStartContainer { host, .. }
@@ -330,16 +329,29 @@ impl Provider for Docker {
                 check::helper(&engine, image).await?;
                 Ok(Value::Null)
             }
-            DockerCheckPull { image, .. } => {
-                pull::check(&engine, image.as_str(), &self.settings).await?;
-                Ok(Value::Null)
-            }
             DockerLogs { container, tail_lines, .. } => {
                 engine.tail(container.as_str(), *tail_lines).await
             }
             other => return Err(misplaced(other)),
         };
         answer.map_err(|told| told.failure)
+    }
+
+    /// Whether a registry would let an image be pulled, and whether the helper is there. An engine
+    /// knows no permissions of its own.
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        let Some(host) = host_of(call) else { return Err(misplaced(call)) };
+        let engine = self.engine(host.as_str()).await?;
+        match call {
+            Call::DockerPullImage { image, .. } => {
+                pull::check(&engine, image.as_str(), &self.settings).await
+            }
+            Call::DockerMakeFileSystem { .. } | Call::DockerGrowFileSystem { .. } => {
+                let image = self.helper(&engine)?.image();
+                check::helper(&engine, image).await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {

@@ -149,9 +149,7 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
         }
         Call::DockerFileSystem { host, volume } => file_system(world, host.as_str(), volume),
         // A simulated host has its tools, and a simulated registry is open to everybody.
-        Call::DockerCheckHelper { host } | Call::DockerCheckPull { host, .. } => {
-            engine(world, host.as_str()).map(|_| Value::Null)
-        }
+        Call::DockerCheckHelper { host } => engine(world, host.as_str()).map(|_| Value::Null),
         Call::DockerLogs { host, container: name, .. } => {
             let found = container(world, host.as_str(), name.as_str())?;
             let state = if found.running { "running" } else { "stopped" };

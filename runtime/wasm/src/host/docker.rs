@@ -46,10 +46,6 @@ impl Host for Guest {
         self.tell(Call::DockerCheckHelper { host: host.into() }).await
     }
 
-    async fn check_pull(&mut self, host: String, image: String) -> Result<(), Failure> {
-        self.tell(Call::DockerCheckPull { host: host.into(), image: image.into() }).await
-    }
-
     async fn pull_image(&mut self, host: String, image: String) -> Result<Image, Failure> {
         self.ask(Call::DockerPullImage { host: host.into(), image: image.into() }).await
     }
