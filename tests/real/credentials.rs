@@ -33,7 +33,7 @@ pub fn holding(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
         } else if kind.is_file() {
             let bytes = std::fs::read(&path).unwrap_or_default();
             let has = |text: &&str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-            if texts.iter().any(|text| has(text)) {
+            if texts.iter().any(has) {
                 found.push(path.display().to_string());
             }
         }
