@@ -16,7 +16,9 @@ pub struct Cloud {
     pub endpoint: String,
     pub a: String,
     pub b: String,
-    _hypervisor: Part,
+    /// Where it is asked by who may do everything.
+    asked_at: String,
+    hypervisor: Part,
     _server: Part,
 }
 
@@ -41,14 +43,26 @@ impl Cloud {
         let endpoint = format!("http://127.0.0.1:{port}");
         let made = ask(&endpoint, &["instances", "2"]);
         let [a, b] = made.lines().collect::<Vec<_>>()[..] else { panic!("{made}") };
-        let disks = parts.path("disks");
-        std::fs::create_dir_all(&disks).expect("a directory");
-        let arguments =
-            [script(), endpoint.clone(), "hypervisor".into(), disks.display().to_string()];
-        let python = home.join("python").display().to_string();
-        let hypervisor = Part::start(&python, &arguments, parts.path("hypervisor.log"));
         let (a, b) = (a.to_owned(), b.to_owned());
-        Self { endpoint, a, b, _hypervisor: hypervisor, _server: server }
+        let hypervisor = hypervisor(parts, &endpoint);
+        let asked_at = endpoint.clone();
+        Self { endpoint, asked_at, a, b, hypervisor, _server: server }
+    }
+
+    /// From now on everybody may do only what their policy says; those who are there already may
+    /// do everything.
+    pub fn guard(&mut self, parts: &Parts) {
+        self.asked_at = self.user("admin", &["*"]).2;
+        self.hypervisor = hypervisor(parts, &self.asked_at);
+        ask(&self.endpoint, &["guard"]);
+    }
+
+    /// A new user who may do this: the access key, the secret key, and where to ask as this user.
+    pub fn user(&self, name: &str, actions: &[&str]) -> (String, String, String) {
+        let said = ask(&self.asked_at, &[&["user", name], actions].concat());
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let [access_key, secret_key, endpoint] = words[..] else { panic!("{said}") };
+        (access_key.to_owned(), secret_key.to_owned(), endpoint.to_owned())
     }
 
     pub fn configure(&self, parts: &Parts) {
@@ -71,7 +85,7 @@ impl Cloud {
 
     /// What EC2 says there is.
     pub fn state(&self) -> Value {
-        serde_json::from_str(&ask(&self.endpoint, &["state"])).expect("JSON")
+        serde_json::from_str(&ask(&self.asked_at, &["state"])).expect("JSON")
     }
 
     /// The one volume that serves the database, and the instance it is attached to.
@@ -87,6 +101,15 @@ impl Cloud {
         assert_eq!(attached.len(), 1, "{state}");
         (id.clone(), attached[0][0].as_str().unwrap_or_default().to_owned())
     }
+}
+
+fn hypervisor(parts: &Parts, endpoint: &str) -> Part {
+    let disks = parts.path("disks");
+    std::fs::create_dir_all(&disks).expect("a directory");
+    let arguments =
+        [script(), endpoint.to_owned(), "hypervisor".into(), disks.display().to_string()];
+    let python = home_of_moto().join("python").display().to_string();
+    Part::start(&python, &arguments, parts.path("hypervisor.log"))
 }
 
 fn ask(endpoint: &str, arguments: &[&str]) -> String {

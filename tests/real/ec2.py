@@ -4,6 +4,10 @@ ec2.py ENDPOINT instances N    run N instances; their ids, a line each
 ec2.py ENDPOINT state          volumes, snapshots and instances, as one JSON text
 ec2.py ENDPOINT hypervisor DIR give every attached volume a device, until killed; with a file
                                DIR/late only so many seconds after it was attached
+ec2.py ENDPOINT user NAME ACTION…
+                               make a user who may do this and no more; the access key, the secret
+                               key, and an ENDPOINT that asks as this user
+ec2.py ENDPOINT guard          from now on, let everybody do only what they may
 """
 
 import json
@@ -12,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 
 import boto3
 
@@ -132,13 +138,47 @@ def hypervisor(ec2, directory):
             machine.detach(name)
 
 
+class Asked:
+    """An endpoint, and whose keys it is asked with: `http://KEY:SECRET@HOST:PORT`."""
+
+    def __init__(self, endpoint):
+        parts = urllib.parse.urlsplit(endpoint)
+        self.place = parts.netloc.rpartition("@")[2]
+        self.keys = [urllib.parse.unquote(parts.username or "testing"),
+                     urllib.parse.unquote(parts.password or "testing")]
+
+    def client(self, service):
+        return boto3.client(
+            service,
+            endpoint_url="http://" + self.place,
+            region_name="us-east-1",
+            aws_access_key_id=self.keys[0],
+            aws_secret_access_key=self.keys[1],
+        )
+
+    def user(self, name, *actions):
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        allow = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=policy)
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        keys = [made["AccessKeyId"], made["SecretAccessKey"]]
+        quoted = [urllib.parse.quote(key, safe="") for key in keys]
+        print(*keys, "http://" + ":".join(quoted) + "@" + self.place)
+
+    def guard(self):
+        # moto counts how many calls it lets everybody make (moto docs, *IAM-like access control*).
+        url = "http://" + self.place + "/moto-api/reset-auth"
+        text = {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(url, data=b"0", headers=text)).close()
+
+
 if __name__ == "__main__":
     endpoint, what, *rest = sys.argv[1:]
-    client = boto3.client(
-        "ec2",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
-    {"instances": instances, "state": state, "hypervisor": hypervisor}[what](client, *rest)
+    asked = Asked(endpoint)
+    if what in ("user", "guard"):
+        getattr(asked, what)(*rest)
+    else:
+        functions = {"instances": instances, "state": state, "hypervisor": hypervisor}
+        functions[what](asked.client("ec2"), *rest)

@@ -11,6 +11,7 @@ mod kills;
 mod onebox;
 mod parts;
 mod place;
+mod policies;
 mod reboot;
 mod registries;
 mod snapshot;

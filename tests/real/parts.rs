@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -318,6 +319,7 @@ pub struct Parts {
     dir: TempDir,
     /// What the program's environment has beside the usual.
     variables: Mutex<BTreeMap<String, String>>,
+    given: AtomicU32,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -329,8 +331,8 @@ impl Parts {
         let path = |name: &str| dir.path().join(name);
         let (a, b) = (Engine::start(path("a")), Engine::start(path("b")));
         let registry = Registry::start(&path("registry"));
-        let variables = Mutex::default();
-        let parts = Self { a, b, registry, dir, variables, _turn: turn };
+        let (variables, given) = (Mutex::default(), AtomicU32::default());
+        let parts = Self { a, b, registry, dir, variables, given, _turn: turn };
         parts.make_images();
         parts
     }
@@ -343,6 +345,11 @@ impl Parts {
     pub fn set(&self, name: &str, value: &str) {
         let mut variables = self.variables.lock().expect("no panic");
         variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// A number that was not given before.
+    pub fn fresh(&self) -> u32 {
+        self.given.fetch_add(1, Ordering::SeqCst)
     }
 
     pub fn variables(&self) -> BTreeMap<String, String> {
