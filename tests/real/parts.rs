@@ -361,6 +361,17 @@ impl Parts {
         self.registry.image("redis:7")
     }
 
+    /// What is mounted below the parts, the deepest first.
+    pub fn mounts(&self) -> Vec<String> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let dir = self.path("").display().to_string();
+        let at = |line: &str| line.split(' ').nth(4).map(str::to_owned);
+        let mut below: Vec<String> =
+            table.lines().filter_map(at).filter(|at| at.starts_with(&dir)).collect();
+        below.sort_by_key(|at| std::cmp::Reverse(at.len()));
+        below
+    }
+
     fn make_images(&self) {
         const TOOLS: [&str; 6] =
             ["blkid", "mkfs.ext4", "e2fsck", "resize2fs", "dumpe2fs", "busybox"];
@@ -408,10 +419,15 @@ impl Parts {
 }
 
 impl Drop for Parts {
-    /// Loop devices outlive whoever made them.
+    /// Loop devices outlive whoever made them, and so do the mounts of an engine that was killed.
     fn drop(&mut self) {
-        self.a.remove_all();
-        self.b.remove_all();
+        for engine in [&self.a, &self.b] {
+            engine.remove_all();
+            engine.part.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        for mount in self.mounts() {
+            let _ = Command::new("umount").args(["--lazy", &mount]).status();
+        }
         for device in loops_below(self.dir.path()) {
             let _ = Command::new("losetup").args(["--detach", &device]).status();
         }

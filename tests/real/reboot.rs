@@ -45,17 +45,6 @@ impl Parts {
         self.start_engines();
     }
 
-    /// What is mounted below the parts, the deepest first.
-    fn mounts(&self) -> Vec<String> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let dir = self.path("").display().to_string();
-        let at = |line: &str| line.split(' ').nth(4).map(str::to_owned);
-        let mut below: Vec<String> =
-            table.lines().filter_map(at).filter(|at| at.starts_with(&dir)).collect();
-        below.sort_by_key(|at| std::cmp::Reverse(at.len()));
-        below
-    }
-
     /// Mounts of volumes; an engine's own for its containers are its own business.
     fn mounts_of_volumes(&self) -> Vec<String> {
         self.mounts().into_iter().filter(|at| at.contains("/data/volumes/")).collect()
