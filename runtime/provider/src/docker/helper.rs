@@ -1,5 +1,5 @@
 //! What needs a tool on the host: a short-lived container that sees its devices, and nothing of
-//! its network. Only growing what is mounted takes capabilities.
+//! its network. Only growing what is mounted, and making xfs, takes capabilities.
 //!
 //! Each look or change is one container, named at random, removed when it has ended. One that a
 //! crash left behind carries the label [`HELPER_LABEL`] and is removed by the next one.
@@ -134,7 +134,13 @@ impl<'a> Helper<'a> {
         let engine = self.engine;
         let what = format!("the helper {} on {}", self.image, engine.host);
         let text = |text: &str| text.to_owned();
-        let mounts = what_to_do == GROW_MOUNTED;
+        // mkfs.xfs sets the device's block size, which takes SYS_ADMIN (ioctl BLKBSZSET).
+        let capabilities: &[&str] = match (what_to_do, kind) {
+            (GROW_MOUNTED, _) => &GROW_CAPABILITIES,
+            ("make", "xfs") => &GROW_CAPABILITIES[..1],
+            _ => &[],
+        };
+        let is_capable = !capabilities.is_empty();
         let body = ContainerCreateBody {
             image: Some(text(self.image)),
             entrypoint: Some(vec![text("sh"), text("-c")]),
@@ -147,8 +153,8 @@ impl<'a> Helper<'a> {
             labels: Some(HashMap::from([(text(HELPER_LABEL), text("yes"))])),
             host_config: Some(HostConfig {
                 device_cgroup_rules: Some(vec![text("b *:* rwm")]),
-                cap_add: mounts.then(|| GROW_CAPABILITIES.map(text).to_vec()),
-                security_opt: mounts.then(|| vec![text("apparmor=unconfined")]),
+                cap_add: Some(capabilities.iter().map(|one| text(one)).collect()),
+                security_opt: is_capable.then(|| vec![text("apparmor=unconfined")]),
                 pid_mode: Some(text("host")),
                 network_mode: Some(text("none")),
                 binds: Some(vec![text("/dev:/dev"), text("/:/host:ro")]),
