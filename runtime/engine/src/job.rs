@@ -149,7 +149,7 @@ impl Job {
             return Err(left(why.into()));
         }
         let world = deps.provider.identity().await.map_err(|failure| left(failure.message))?;
-        if world != pinned.world {
+        if !is_same(&pinned.world, &world) {
             let why = format!("it began in another world: {} then, {world} now", pinned.world);
             return Err(left(why));
         }
@@ -211,6 +211,19 @@ impl Job {
             environment: serde_json::json!({ "name": self.environment }),
             ..Scope::default()
         }
+    }
+}
+
+/// Whether the world is the one it was, as far as it tells: what did not answer is `null`, and
+/// keeps nothing else from being put right.
+fn is_same(then: &Value, now: &Value) -> bool {
+    match (then, now) {
+        (Value::Null, _) | (_, Value::Null) => true,
+        (Value::Object(then), Value::Object(now)) => {
+            then.len() == now.len()
+                && then.iter().all(|(key, then)| now.get(key).is_some_and(|now| is_same(then, now)))
+        }
+        (then, now) => then == now,
     }
 }
 
@@ -307,4 +320,21 @@ fn unknown_plugin(
     let names = source.names();
     let help = suggest(uses.plugin(), names.iter().map(String::as_str));
     mistake(format!("there is no plugin `{}`", uses.plugin())).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_world_is_the_same_as_far_as_it_told() {
+        let then = json!({ "account": "1", "engines": { "i-a": "A", "i-b": null } });
+        let now = |b: &str| json!({ "account": "1", "engines": { "i-a": "A", "i-b": b } });
+        assert!(is_same(&then, &now("B")), "it did not answer then");
+        assert!(!is_same(&now("B"), &now("C")), "another engine");
+        assert!(is_same(&now("B"), &then), "it can't be asked now");
+        assert!(!is_same(&then, &json!({ "account": "2", "engines": then["engines"] })));
+        assert!(!is_same(&then, &json!({ "account": "1", "engines": { "i-a": "A" } })));
+    }
 }

@@ -1,8 +1,10 @@
-//! A proxy between the provider and moto that loses requests, loses answers, or answers in AWS's
-//! place; it also notes what was asked.
+//! A proxy between a provider and what it asks (moto, a Docker Engine) that loses requests, loses
+//! answers, or answers in its place; it also notes what was asked.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +21,20 @@ pub enum Fault {
     Answer(u16, String),
 }
 
-/// A fault for the next `times` requests of one action.
+/// Where requests go on to.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Upstream {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// A fault for the next `times` requests of one kind.
 struct Rule {
     action: String,
     fault: Fault,
@@ -40,7 +55,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn to(upstream: SocketAddr) -> Self {
+    pub fn to(upstream: impl Into<Upstream>) -> Self {
+        let upstream = upstream.into();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -51,14 +67,16 @@ impl Proxy {
                     return;
                 }
                 let (Ok(client), shared) = (client, Arc::clone(&of_thread)) else { continue };
+                let upstream = upstream.clone();
                 // A client that goes away ends its own connection only.
-                std::thread::spawn(move || drop(serve(client, upstream, &shared)));
+                std::thread::spawn(move || drop(serve(client, &upstream, &shared)));
             }
         });
         Self { address, shared }
     }
 
-    /// Let this happen to the next `times` requests of an action (`CreateVolume`).
+    /// Let this happen to the next `times` requests of an action of AWS (`CreateVolume`), or of a
+    /// method and path (`POST /containers/*/start`).
     pub fn on(&self, action: &str, times: usize, fault: Fault) {
         let rule = Rule { action: action.to_owned(), fault, times };
         self.shared.rules.lock().unwrap().push(rule);
@@ -67,7 +85,7 @@ impl Proxy {
     /// The bodies of the requests of an action, those that were lost included.
     pub fn seen(&self, action: &str) -> Vec<String> {
         let all = self.shared.seen.lock().unwrap();
-        all.iter().filter(|body| is_action(body, action)).cloned().collect()
+        all.iter().filter(|text| is(text, action)).map(|text| body_of(text).to_owned()).collect()
     }
 
     /// How many requests came, whatever they were.
@@ -97,25 +115,45 @@ pub fn sts_error(status: u16, code: &str, message: &str) -> Fault {
     Fault::Answer(status, format!("<ErrorResponse>{error}</ErrorResponse>"))
 }
 
-fn is_action(body: &str, action: &str) -> bool {
-    body.split('&').any(|pair| pair.strip_prefix("Action=") == Some(action))
+fn body_of(request: &str) -> &str {
+    request.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+/// Whether a request is one of this action, or of this method and path.
+fn is(request: &str, wanted: &str) -> bool {
+    let Some((method, pattern)) = wanted.split_once(' ') else {
+        return body_of(request)
+            .split('&')
+            .any(|pair| pair.strip_prefix("Action=") == Some(wanted));
+    };
+    let mut words = request.split(' ');
+    let (asked, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = path.split('?').next().unwrap_or_default();
+    // A path begins with the version of the API.
+    let segments: Vec<&str> = path.split('/').filter(|part| !part.starts_with("v1.")).collect();
+    let wanted: Vec<&str> = pattern.split('/').collect();
+    let fits = |(part, wanted): (&&str, &&str)| *wanted == "*" || part == wanted;
+    // The last name in a path may have slashes in it.
+    let is_long = segments.len() > wanted.len() && wanted.last() == Some(&"*");
+    let is_whole = segments.len() == wanted.len() || is_long;
+    asked == method && is_whole && segments.iter().zip(&wanted).all(fits)
 }
 
 impl Shared {
-    fn fault_for(&self, body: &str) -> Option<Fault> {
+    fn fault_for(&self, request: &str) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|r| r.times > 0 && is_action(body, &r.action))?;
+        let rule = rules.iter_mut().find(|r| r.times > 0 && is(request, &r.action))?;
         rule.times -= 1;
         Some(rule.fault.clone())
     }
 }
 
-fn serve(mut client: TcpStream, upstream: SocketAddr, shared: &Shared) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, upstream: &Upstream, shared: &Shared) -> std::io::Result<()> {
     let Some(request) = read_request(&mut client)? else { return Ok(()) };
-    let text = String::from_utf8_lossy(&request);
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-    shared.seen.lock().unwrap().push(body.clone());
-    match shared.fault_for(&body) {
+    let text = String::from_utf8_lossy(&request).into_owned();
+    let fault = shared.fault_for(&text);
+    shared.seen.lock().unwrap().push(text);
+    match fault {
         Some(Fault::LoseRequest) => Ok(()),
         Some(Fault::Hang) => {
             shared.hung.lock().unwrap().push(client);
@@ -126,18 +164,49 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, shared: &Shared) -> std::i
             let length = format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len());
             client.write_all(format!("{head}{length}{body}").as_bytes())
         }
-        Some(Fault::LoseAnswer) => forward(&request, upstream).map(|_| ()),
-        None => client.write_all(&forward(&request, upstream)?),
+        Some(Fault::LoseAnswer) => forward(&request, upstream, &mut std::io::sink()),
+        None => forward(&request, upstream, &mut client),
     }
 }
 
-/// moto closes each connection behind its answer.
-fn forward(request: &[u8], upstream: SocketAddr) -> std::io::Result<Vec<u8>> {
-    let mut server = TcpStream::connect(upstream)?;
+/// One request, one connection: the other side closes it behind its answer.
+fn forward(request: &[u8], upstream: &Upstream, to: &mut dyn Write) -> std::io::Result<()> {
+    let request = closing(request);
+    match upstream {
+        Upstream::Tcp(address) => pass(TcpStream::connect(address)?, &request, to),
+        Upstream::Unix(path) => pass(UnixStream::connect(path)?, &request, to),
+    }
+}
+
+fn pass(mut server: impl Read + Write, request: &[u8], to: &mut dyn Write) -> std::io::Result<()> {
     server.write_all(request)?;
-    let mut answer = vec![];
-    server.read_to_end(&mut answer)?;
-    Ok(answer)
+    let mut part = [0; 8192];
+    loop {
+        let got = server.read(&mut part)?;
+        if got == 0 {
+            return Ok(());
+        }
+        to.write_all(&part[..got])?;
+        to.flush()?;
+    }
+}
+
+/// The request with its connection ended behind the answer; one that becomes a stream of its own
+/// (Docker docs, *Engine API*, *ExecStart*) is as it is.
+fn closing(request: &[u8]) -> Vec<u8> {
+    let end = request.windows(4).position(|part| part == b"\r\n\r\n").unwrap_or(request.len());
+    let (head, rest) = request.split_at(end);
+    let head = String::from_utf8_lossy(head);
+    let is_connection = |line: &&str| line.to_ascii_lowercase().starts_with("connection:");
+    if head
+        .lines()
+        .any(|line| is_connection(&line) && line.to_ascii_lowercase().contains("upgrade"))
+    {
+        return request.to_vec();
+    }
+    let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !is_connection(line)).collect();
+    lines.push("Connection: close");
+    [lines.join("\r\n").as_bytes(), rest].concat()
 }
 
 fn read_request(client: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {

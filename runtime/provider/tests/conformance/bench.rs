@@ -1,0 +1,224 @@
+//! A world under test: a provider, what there is to name in its world, and how answers get lost.
+
+use crate::proxy::{Fault, Proxy};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use stepback_core::step::{Change, EffectOutcome, PastEffect};
+use stepback_core::*;
+use stepback_provider::{EffectContext, Notes, Provider};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    Simulated,
+    /// On moto's server.
+    Aws,
+    /// One engine, and nothing else.
+    Docker,
+    /// With two engines.
+    Onebox,
+}
+
+pub struct Bench {
+    pub world: World,
+    pub provider: Arc<dyn Provider>,
+    /// Opens the same world once more.
+    pub again: Box<dyn Fn() -> Arc<dyn Provider>>,
+    /// Two instances, and one in another zone; where the world makes instances itself, none.
+    pub instances: Vec<InstanceId>,
+    pub zone: String,
+    /// An image that can be pulled, whose containers keep running.
+    pub image: String,
+    /// Between the provider and AWS.
+    pub to_aws: Option<Proxy>,
+    /// Between the provider and the first instance's engine.
+    pub to_engine: Option<Proxy>,
+    pub called: RefCell<BTreeSet<&'static str>>,
+}
+
+pub type Tags = BTreeMap<String, String>;
+
+pub fn tags(pairs: &[(&str, &str)]) -> Tags {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A number never given before.
+pub fn fresh() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::SeqCst)
+}
+
+pub fn context() -> EffectContext {
+    let of = AttemptId { step: StepKey::plain("s"), direction: Direction::Do, attempt: Attempt(1) };
+    let id = CallId { of, number: CallNumber(1) };
+    let store = StoreId(format!("store-{}", std::process::id()));
+    EffectContext {
+        operation: OperationId(7),
+        token: Token::derive(&store, OperationId(fresh()), &id),
+        epoch: Epoch(1),
+        undo: false,
+        cancel: CancellationToken::new(),
+        notes: Notes::default(),
+    }
+}
+
+pub fn id_of(answer: &Value) -> String {
+    answer["id"].as_str().expect("an answer with an id").to_owned()
+}
+
+impl Bench {
+    /// Whether the world has this function at all.
+    pub fn serves(&self, function: &str) -> bool {
+        const OF_DEVICES: [&str; 5] = [
+            "docker.filesystem",
+            "docker.make-filesystem",
+            "docker.grow-filesystem",
+            "docker.wait-device",
+            "docker.wait-unmounted",
+        ];
+        const OF_INSTANCES: [&str; 5] =
+            ["ec2.run-instance", "ec2.start", "ec2.stop", "ec2.terminate", "ec2.set-instance-type"];
+        let is_docker = function.starts_with("docker.");
+        let is_cloud = function.starts_with("ec2.") || function.starts_with("ebs.");
+        match self.world {
+            World::Simulated => is_cloud || is_docker,
+            World::Aws => is_cloud,
+            World::Docker => is_docker && !OF_DEVICES.contains(&function),
+            World::Onebox => is_docker || is_cloud && !OF_INSTANCES.contains(&function),
+        }
+    }
+
+    pub fn called(&self) -> BTreeSet<&'static str> {
+        self.called.borrow().clone()
+    }
+
+    fn note(&self, call: &Call) {
+        self.called.borrow_mut().insert(call.function());
+    }
+
+    pub async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        self.note(call);
+        self.provider.perform(call, context).await
+    }
+
+    #[track_caller]
+    pub fn done(&self, call: &Call) -> impl Future<Output = Value> {
+        let at = std::panic::Location::caller();
+        async move {
+            match self.perform(call, &context()).await {
+                EffectOutcome::Done(answer) => answer,
+                other => panic!("{at}: {}: {other:?}", call.function()),
+            }
+        }
+    }
+
+    /// What a call of any class answers.
+    pub async fn answer(&self, call: &Call) -> Result<Value, Failure> {
+        self.note(call);
+        match call.class() {
+            Class::Read => self.provider.read(call).await,
+            Class::Wait => self.provider.wait(call).await,
+            Class::Effect | Class::Irreversible => Ok(self.done(call).await),
+        }
+    }
+
+    pub async fn refused(&self, call: &Call) -> Failure {
+        self.note(call);
+        match self.provider.perform(call, &context()).await {
+            EffectOutcome::Refused(failure) => failure,
+            other => panic!("{:?}: {} was not refused: {other:?}", self.world, call.function()),
+        }
+    }
+
+    /// Refused with this class, and where the wire has codes, with this one.
+    pub async fn refuses(&self, call: &Call, class: FailureClass, code: &str) {
+        let failure = self.refused(call).await;
+        let found = (failure.class, failure.code.as_deref());
+        assert_eq!(found, (class, Some(code)), "{:?}: {}: {failure}", self.world, call.function());
+    }
+
+    pub async fn observe(&self, resource: &Resource) -> Facts {
+        let facts = self.provider.observe(resource).await;
+        facts.unwrap_or_else(|failure| panic!("{:?}: {resource}: {failure}", self.world))
+    }
+
+    /// Issue the call so that its request never arrives.
+    pub async fn with_request_lost(&self, effect: &Effect, to: &EffectContext) -> EffectOutcome {
+        match (effect.wire, self.wire(&effect.call)) {
+            (Some(wire), Some(proxy)) => {
+                proxy.on(wire, 1, Fault::LoseRequest);
+                self.perform(&effect.call, to).await
+            }
+            // Nothing lies between the provider and its world that a request could get lost on.
+            _ => EffectOutcome::Unknown("it was not sent".to_owned()),
+        }
+    }
+
+    /// Issue it so that it takes effect, and its answer never arrives.
+    pub async fn with_answer_lost(&self, effect: &Effect, to: &EffectContext) -> EffectOutcome {
+        match (effect.wire, self.wire(&effect.call)) {
+            (Some(wire), Some(proxy)) => {
+                proxy.on(wire, 1, Fault::LoseAnswer);
+                self.perform(&effect.call, to).await
+            }
+            _ => match self.perform(&effect.call, to).await {
+                EffectOutcome::Done(_) => EffectOutcome::Unknown("nobody heard".to_owned()),
+                other => other,
+            },
+        }
+    }
+
+    fn wire(&self, call: &Call) -> Option<&Proxy> {
+        match call.function().starts_with("docker.") {
+            true => self.to_engine.as_ref(),
+            false => self.to_aws.as_ref(),
+        }
+    }
+}
+
+/// One effect, with how its request looks on the wire to a real world.
+pub struct Effect {
+    pub call: Call,
+    pub wire: Option<&'static str>,
+}
+
+pub fn effect(call: Call, wire: &'static str) -> Effect {
+    Effect { call, wire: Some(wire) }
+}
+
+pub async fn facts_now(bench: &Bench, effect: &PastEffect) -> Vec<(Resource, Facts)> {
+    let mut now = vec![];
+    for change in &effect.changes {
+        now.push((change.resource.clone(), bench.observe(&change.resource).await));
+    }
+    now
+}
+
+/// Make an effect as the engine does: the facts before, the effect, its name, the facts after.
+pub async fn observed(bench: &Bench, call: &Call) -> PastEffect {
+    let context = context();
+    let mut changes = vec![];
+    for resource in call.resources(&context.token) {
+        let before = match &resource {
+            Resource::Created { .. } => Facts::Absent,
+            named => bench.observe(named).await,
+        };
+        changes.push(Change { resource, before, after: None });
+    }
+    let outcome = bench.perform(call, &context).await;
+    let is_done = matches!(outcome, EffectOutcome::Done(_));
+    assert!(is_done, "{:?}: {}: {outcome:?}", bench.world, call.function());
+    for change in &mut changes {
+        if let Resource::Created { token, .. } = &change.resource {
+            let found = bench.provider.stamped(&[Token(token.clone())]).await.expect("an answer");
+            change.resource = found[0].1.clone();
+        }
+        change.after = Some(bench.observe(&change.resource).await);
+    }
+    let of = AttemptId { step: StepKey::plain("s"), direction: Direction::Do, attempt: Attempt(1) };
+    let id = CallId { of, number: CallNumber(1) };
+    PastEffect { id, call: call.clone(), token: context.token, outcome, changes }
+}

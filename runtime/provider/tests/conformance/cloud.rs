@@ -1,0 +1,325 @@
+//! EC2 and EBS, or what stands in for them.
+
+use crate::bench::*;
+use serde_json::Value;
+use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::step::EffectOutcome;
+use stepback_core::*;
+
+fn run_instance(bench: &Bench) -> Call {
+    Call::Ec2RunInstance {
+        image: "ami-12345678".into(),
+        instance_type: "t3.micro".into(),
+        zone: bench.zone.clone(),
+        tags: tags(&[("Name", "made")]),
+    }
+}
+
+fn create_volume(bench: &Bench) -> Call {
+    Call::EbsCreateVolume {
+        zone: bench.zone.clone(),
+        size_gib: 1,
+        volume_type: "gp3".into(),
+        snapshot: None,
+        tags: tags(&[("database", "main")]),
+    }
+}
+
+fn snapshot_of(volume: &VolumeId, own: &str) -> Call {
+    let tags = tags(&[("own", own)]);
+    Call::EbsCreateSnapshot { volume: volume.clone(), description: "d".into(), tags }
+}
+
+pub fn attach(volume: &VolumeId, instance: &InstanceId, device: &str) -> Call {
+    let (volume, instance) = (volume.clone(), instance.clone());
+    Call::EbsAttach { volume, instance, device: device.into() }
+}
+
+pub fn detach(volume: &VolumeId, instance: &InstanceId) -> Call {
+    Call::EbsDetach { volume: volume.clone(), instance: instance.clone() }
+}
+
+fn grow(volume: &VolumeId, size_gib: u32) -> Call {
+    Call::EbsModifyVolume { volume: volume.clone(), size_gib }
+}
+
+pub fn tag_of(_bench: &Bench, volume: &VolumeId) -> Call {
+    let value = fresh().to_string();
+    Call::EbsTag { volume: volume.clone(), key: "k".into(), value }
+}
+
+/// The `n`-th instance of the world; one that makes instances has a new one.
+pub async fn instance(bench: &Bench, n: usize) -> InstanceId {
+    match bench.instances.get(n) {
+        Some(instance) => instance.clone(),
+        None => InstanceId(id_of(&bench.done(&run_instance(bench)).await)),
+    }
+}
+
+/// A new volume.
+pub async fn volume(bench: &Bench) -> VolumeId {
+    VolumeId(id_of(&bench.done(&create_volume(bench)).await))
+}
+
+/// A device name that nothing is attached as.
+pub fn device() -> String {
+    let (number, letter) = (fresh(), |number| char::from(b'b' + (number % 24) as u8));
+    format!("/dev/xvd{}{}", letter(number / 24), letter(number))
+}
+
+fn has_cloud(bench: &Bench) -> bool {
+    bench.world != World::Docker
+}
+
+/// Effects on instances, by those who make them.
+async fn effects_on_instances(bench: &Bench) -> Vec<Effect> {
+    let instance = InstanceId(id_of(&bench.done(&run_instance(bench)).await));
+    let of = || instance.clone();
+    let set = Call::Ec2SetInstanceType { instance: of(), instance_type: "t3.large".into() };
+    vec![
+        effect(run_instance(bench), "RunInstances"),
+        effect(Call::Ec2Stop { instance: of() }, "StopInstances"),
+        effect(set, "ModifyInstanceAttribute"),
+        effect(Call::Ec2Start { instance: of() }, "StartInstances"),
+        effect(Call::Ec2Terminate { instance: of() }, "TerminateInstances"),
+    ]
+}
+
+/// One of each effect, with what it needs made first.
+pub async fn effects(bench: &Bench) -> Vec<Effect> {
+    if !has_cloud(bench) {
+        return vec![];
+    }
+    let mut all = vec![];
+    if bench.serves("ec2.run-instance") {
+        all = effects_on_instances(bench).await;
+    }
+    let (instance, made) = (instance(bench, 0).await, volume(bench).await);
+    let snapshot = id_of(&bench.done(&snapshot_of(&volume(bench).await, "own")).await);
+    let (key, value) = (format!("k{}", fresh()), "v".to_owned());
+    let of_instance = Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value };
+    let of_volume = Call::EbsTag { volume: made.clone(), key: key.clone(), value: "v".to_owned() };
+    all.extend([
+        effect(of_instance, "CreateTags"),
+        effect(Call::Ec2Untag { instance: instance.clone(), key: key.clone() }, "DeleteTags"),
+        effect(create_volume(bench), "CreateVolume"),
+        effect(snapshot_of(&made, "own"), "CreateSnapshot"),
+        effect(attach(&made, &instance, &device()), "AttachVolume"),
+        effect(detach(&made, &instance), "DetachVolume"),
+        effect(grow(&made, 2), "ModifyVolume"),
+        effect(of_volume, "CreateTags"),
+        effect(Call::EbsUntag { volume: made.clone(), key }, "DeleteTags"),
+        effect(Call::EbsDeleteSnapshot { snapshot: SnapshotId(snapshot) }, "DeleteSnapshot"),
+        effect(Call::EbsDeleteVolume { volume: made }, "DeleteVolume"),
+    ]);
+    all
+}
+
+/// Every look, each with its answer, and the effects they look at.
+pub async fn story(bench: &Bench) -> Vec<(&'static str, Value)> {
+    if !has_cloud(bench) {
+        return vec![];
+    }
+    let mut told = vec![];
+    for Effect { call, .. } in effects(bench).await {
+        told.push((call.function(), bench.done(&call).await));
+    }
+    let (instance, volume) = (instance(bench, 0).await, volume(bench).await);
+    let own = format!("own-{}", fresh());
+    let snapshot = SnapshotId(id_of(&bench.done(&snapshot_of(&volume, &own)).await));
+    let of = || volume.clone();
+    let wait =
+        |state: &str| Call::EbsWaitVolume { volume: of(), state: state.into(), timeout_ms: 60_000 };
+    let tag = |key: &str| Call::EbsTag { volume: of(), key: key.into(), value: own.clone() };
+    let calls = [
+        Call::Ec2Describe { instance: instance.clone() },
+        Call::Ec2Tag { instance: instance.clone(), key: "own".into(), value: own.clone() },
+        Call::Ec2Find { tags: tags(&[("own", &own)]) },
+        Call::Ec2WaitState {
+            instance: instance.clone(),
+            state: "running".into(),
+            timeout_ms: 60_000,
+        },
+        tag("own"),
+        Call::EbsFind { tags: tags(&[("own", &own)]) },
+        Call::EbsFind { tags: tags(&[("own", "nobody's")]) },
+        attach(&volume, &instance, &device()),
+        wait("in-use"),
+        Call::EbsDescribe { volume: of() },
+        detach(&volume, &instance),
+        wait("available"),
+        Call::EbsWaitSnapshot { snapshot: snapshot.clone(), timeout_ms: 60_000 },
+        Call::EbsDescribeSnapshot { snapshot: snapshot.clone() },
+        Call::EbsFindSnapshots { tags: tags(&[("own", &own)]) },
+        Call::EbsDeleteSnapshot { snapshot },
+        Call::EbsDeleteVolume { volume: of() },
+    ];
+    for call in calls {
+        let answer = bench.answer(&call).await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{}: {failure:?}", call.function()));
+        told.push((call.function(), answer));
+    }
+    told
+}
+
+/// One of each kind, with the token that made it.
+pub async fn resources(bench: &Bench) -> Vec<(Resource, Option<Token>)> {
+    if !has_cloud(bench) {
+        return vec![];
+    }
+    let of = volume(bench).await;
+    let mut made = vec![];
+    let mut calls = vec![create_volume(bench), snapshot_of(&of, "own")];
+    if bench.serves("ec2.run-instance") {
+        calls.push(run_instance(bench));
+    }
+    for call in calls {
+        let context = context();
+        let EffectOutcome::Done(answer) = bench.perform(&call, &context).await else {
+            panic!("{:?}: {}", bench.world, call.function())
+        };
+        let id = id_of(&answer);
+        let resource = match call {
+            Call::EbsCreateVolume { .. } => Resource::Volume { id },
+            Call::EbsCreateSnapshot { .. } => Resource::Snapshot { id },
+            _ => Resource::Instance { id },
+        };
+        made.push((resource, Some(context.token)));
+    }
+    if let Some(instance) = bench.instances.first() {
+        made.push((Resource::Instance { id: instance.0.clone() }, None));
+    }
+    made
+}
+
+fn no_instance() -> InstanceId {
+    "i-0123456789abcdef0".into()
+}
+
+fn no_volume() -> VolumeId {
+    "vol-0123456789abcdef0".into()
+}
+
+pub fn of_nothing(bench: &Bench) -> Vec<Call> {
+    if !has_cloud(bench) {
+        return vec![];
+    }
+    let snapshot = || SnapshotId("snap-0123456789abcdef0".to_owned());
+    let (key, value) = ("k".to_owned(), "v".to_owned());
+    let mut tags = vec![
+        Call::Ec2Tag { instance: no_instance(), key: key.clone(), value: value.clone() },
+        Call::EbsTag { volume: no_volume(), key: key.clone(), value },
+        Call::EbsUntag { volume: no_volume(), key },
+    ];
+    if bench.world == World::Aws {
+        println!("Aws: tags of nothing are left out: moto takes them; EC2 says NotFound");
+        tags.clear();
+    }
+    let mut all = vec![
+        Call::Ec2Describe { instance: no_instance() },
+        Call::EbsDescribe { volume: no_volume() },
+        Call::EbsDescribeSnapshot { snapshot: snapshot() },
+        snapshot_of(&no_volume(), "own"),
+        attach(&no_volume(), &no_instance(), "/dev/sdf"),
+        detach(&no_volume(), &no_instance()),
+        grow(&no_volume(), 9),
+        Call::EbsDeleteVolume { volume: no_volume() },
+        Call::EbsDeleteSnapshot { snapshot: snapshot() },
+    ];
+    all.extend(tags);
+    all
+}
+
+pub fn nothing(bench: &Bench) -> Vec<Resource> {
+    if !has_cloud(bench) {
+        return vec![];
+    }
+    vec![
+        Resource::Instance { id: no_instance().0 },
+        Resource::Volume { id: no_volume().0 },
+        Resource::Snapshot { id: "snap-0123456789abcdef0".to_owned() },
+    ]
+}
+
+pub async fn a_repeated_token_takes_effect_once(bench: &Bench) {
+    let context = context();
+    let first = bench.perform(&create_volume(bench), &context).await;
+    let second = bench.perform(&create_volume(bench), &context).await;
+    assert!(matches!(first, EffectOutcome::Done(_)), "{first:?}");
+    assert_eq!(first, second);
+    let made = bench.provider.stamped(std::slice::from_ref(&context.token)).await;
+    assert_eq!(made.expect("an answer").len(), 1);
+}
+
+/// *CreateSnapshot* takes no client token (Amazon EC2 API Reference), so the same again is one
+/// more: whoever lost an answer must look first.
+pub async fn where_the_api_knows_no_token_the_same_again_is_another(bench: &Bench) {
+    let (volume, context) = (volume(bench).await, context());
+    for _ in 0..2 {
+        let outcome = bench.perform(&snapshot_of(&volume, "own"), &context).await;
+        assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
+    }
+    let made = bench.provider.stamped(std::slice::from_ref(&context.token)).await;
+    assert_eq!(made.expect("an answer").len(), 2, "{:?}", bench.world);
+}
+
+pub async fn an_attached_volume_is_not_attached_elsewhere(bench: &Bench) {
+    let (one, other) = (instance(bench, 0).await, instance(bench, 1).await);
+    let volume = volume(bench).await;
+    bench.done(&attach(&volume, &one, &device())).await;
+    let elsewhere = attach(&volume, &other, &device());
+    bench.refuses(&elsewhere, FailureClass::Refused, "VolumeInUse").await;
+    bench
+        .refuses(
+            &Call::EbsDeleteVolume { volume: volume.clone() },
+            FailureClass::Refused,
+            "VolumeInUse",
+        )
+        .await;
+    bench.done(&detach(&volume, &one)).await;
+}
+
+pub async fn a_detached_volume_is_not_detached(bench: &Bench) {
+    let (instance, volume) = (instance(bench, 0).await, volume(bench).await);
+    bench.done(&attach(&volume, &instance, &device())).await;
+    bench.done(&detach(&volume, &instance)).await;
+    let failure = bench.refused(&detach(&volume, &instance)).await;
+    // EC2 says `IncorrectState`; moto has a code of its own.
+    let code = match bench.world {
+        World::Aws => "InvalidAttachment.NotFound",
+        _ => "IncorrectState",
+    };
+    assert_eq!(failure.code.as_deref(), Some(code), "{:?}: {failure}", bench.world);
+}
+
+pub async fn a_volume_only_grows(bench: &Bench) {
+    let volume = volume(bench).await;
+    bench.done(&grow(&volume, 3)).await;
+    let (class, code) = (FailureClass::Refused, "InvalidParameterValue");
+    bench.refuses(&grow(&volume, 2), class, code).await;
+}
+
+pub async fn a_volume_that_was_just_grown_is_not_grown_again(bench: &Bench) {
+    let volume = volume(bench).await;
+    bench.done(&grow(&volume, 2)).await;
+    let (class, code) = (FailureClass::Refused, "VolumeModificationRateExceeded");
+    bench.refuses(&grow(&volume, 3), class, code).await;
+}
+
+pub async fn zones_are_kept_apart(bench: &Bench) {
+    let volume = volume(bench).await;
+    let far = attach(&volume, &bench.instances[2], &device());
+    bench.refuses(&far, FailureClass::Refused, "InvalidVolume.ZoneMismatch").await;
+}
+
+pub async fn what_someone_else_changed_is_not_touched(bench: &Bench) {
+    let (one, other) = (instance(bench, 0).await, instance(bench, 1).await);
+    let volume = volume(bench).await;
+    bench.done(&attach(&volume, &one, &device())).await;
+    let effect = observed(bench, &detach(&volume, &one)).await;
+    bench.done(&attach(&volume, &other, &device())).await;
+    let reversal = reverse(&effect, &facts_now(bench, &effect).await);
+    let says = |why: &str| why.contains(other.as_str());
+    assert!(matches!(&reversal, Reversal::Cannot(why) if says(why)), "{reversal:?}");
+    bench.done(&detach(&volume, &other)).await;
+}

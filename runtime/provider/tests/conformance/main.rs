@@ -1,0 +1,154 @@
+//! One suite for every provider: what an operation may rely on, whatever the world is.
+//!
+//! A case is written once and runs against every world that the table below does not except it
+//! from, with the reason. Where a stand-in is laxer than what it stands for, the reason says so.
+
+mod bench;
+mod cloud;
+mod engine;
+mod every;
+#[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
+#[path = "../aws/moto.rs"]
+mod moto;
+#[allow(dead_code, reason = "they are the program's tests' own, who use more of them")]
+#[path = "../../../../tests/real/parts.rs"]
+mod parts;
+#[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
+#[path = "../aws/proxy.rs"]
+mod proxy;
+mod worlds;
+
+use bench::{Bench, World};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+struct Case {
+    name: &'static str,
+    run: for<'a> fn(&'a Bench) -> Running<'a>,
+    /// The worlds it does not run against, and why.
+    but: &'static [(World, &'static str)],
+}
+
+macro_rules! case {
+    ($module:ident :: $name:ident $(, $world:ident: $why:expr)* $(,)?) => {
+        Case {
+            name: stringify!($name),
+            run: |bench| Box::pin($module::$name(bench)),
+            but: &[$((World::$world, $why)),*],
+        }
+    };
+}
+
+const NO_CLOUD: &str = "a Docker Engine has no instances or volumes of its own";
+const NO_ENGINE: &str = "EC2 has no Docker Engine of its own; one is joined to it";
+const NO_DEVICES: &str = "its host's devices are another provider's";
+
+const CASES: &[Case] = &[
+    case!(every::answers_have_the_simulators_shape),
+    case!(every::a_lost_request_or_answer_is_settled_by_looking),
+    case!(every::every_reversible_effect_goes_back_to_what_it_was),
+    case!(every::facts_are_those_that_count),
+    case!(every::what_is_not_there_is_a_precondition),
+    case!(every::the_world_is_the_same_when_it_is_opened_again),
+    case!(
+        every::an_older_epoch_is_refused,
+        Aws: "EC2 knows no epochs: a takeover waits until requests are over",
+        Docker: "an engine knows no epochs: a takeover waits until requests are over",
+    ),
+    case!(
+        cloud::a_repeated_token_takes_effect_once,
+        Aws: "moto ignores client tokens; that they are told is shown in the provider's own tests",
+        Docker: NO_CLOUD,
+    ),
+    case!(cloud::where_the_api_knows_no_token_the_same_again_is_another,
+        Docker: NO_CLOUD,
+        Onebox: "it keeps a ledger, in which a token is found for every call",
+    ),
+    case!(
+        cloud::an_attached_volume_is_not_attached_elsewhere,
+        Aws: "moto attaches it twice; EC2 says VolumeInUse",
+        Docker: NO_CLOUD,
+    ),
+    case!(cloud::a_detached_volume_is_not_detached, Docker: NO_CLOUD),
+    case!(cloud::a_volume_only_grows,
+        Aws: "moto shrinks it; EC2 says InvalidParameterValue",
+        Docker: NO_CLOUD,
+    ),
+    case!(
+        cloud::a_volume_that_was_just_grown_is_not_grown_again,
+        Aws: "moto knows no cool-down; EC2 says VolumeModificationRateExceeded",
+        Docker: NO_CLOUD,
+        Onebox: "a file grows as often as it is told to",
+    ),
+    case!(
+        cloud::zones_are_kept_apart,
+        Aws: "moto attaches across zones; EC2 says InvalidVolume.ZoneMismatch",
+        Docker: NO_CLOUD,
+    ),
+    case!(cloud::what_someone_else_changed_is_not_touched, Docker: NO_CLOUD),
+    case!(engine::names_are_used_once, Aws: NO_ENGINE),
+    case!(engine::what_runs_or_is_in_use_is_not_removed, Aws: NO_ENGINE),
+    case!(engine::a_container_needs_its_image_and_its_volumes, Aws: NO_ENGINE),
+    case!(engine::a_command_needs_a_container_that_runs, Aws: NO_ENGINE),
+    case!(engine::a_volume_keeps_its_options, Aws: NO_ENGINE),
+    case!(
+        engine::a_container_starts_only_on_its_device,
+        Aws: NO_ENGINE,
+        Docker: NO_DEVICES,
+    ),
+    case!(
+        engine::only_what_is_blank_gets_a_file_system,
+        Aws: NO_ENGINE,
+        Docker: NO_DEVICES,
+    ),
+];
+
+/// Run every case against a world, and see that no call that it serves was left out.
+async fn suite(bench: &Bench) {
+    for case in CASES {
+        match case.but.iter().find(|(world, _)| *world == bench.world) {
+            Some((_, why)) => println!("{:?}: {} is left out: {why}", bench.world, case.name),
+            None => {
+                println!("{:?}: {}", bench.world, case.name);
+                (case.run)(bench).await;
+            }
+        }
+    }
+    let called = bench.called();
+    let served = stepback_core::Call::FUNCTIONS.iter().filter(|name| bench.serves(name));
+    let forgotten: Vec<_> = served.filter(|name| !called.contains(*name)).collect();
+    assert!(forgotten.is_empty(), "never called in {:?}: {forgotten:?}", bench.world);
+}
+
+#[test]
+fn each_exception_is_one_world_with_a_reason() {
+    for case in CASES {
+        let worlds: BTreeSet<String> = case.but.iter().map(|(w, _)| format!("{w:?}")).collect();
+        assert_eq!(worlds.len(), case.but.len(), "{}: a world twice", case.name);
+        assert!(!worlds.contains("Simulated"), "{}: the simulator is never laxer", case.name);
+        assert!(case.but.iter().all(|(_, why)| why.len() > 10), "{}: no reason", case.name);
+    }
+}
+
+#[tokio::test]
+async fn simulated() {
+    suite(&worlds::simulated()).await;
+}
+
+#[tokio::test]
+async fn aws_on_moto() {
+    suite(&worlds::aws().await).await;
+}
+
+/// Both in one test: they share two engines and a registry.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_and_onebox_on_real_engines() {
+    if !parts::are_possible() {
+        return;
+    }
+    let parts = parts::Parts::start();
+    suite(&worlds::docker(&parts)).await;
+    suite(&worlds::onebox(&parts)).await;
+}

@@ -1,0 +1,186 @@
+//! The worlds that the suite runs against.
+
+use crate::bench::{Bench, World};
+use crate::moto::Moto;
+use crate::parts::Parts;
+use crate::proxy::{Proxy, Upstream};
+use async_trait::async_trait;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use stepback_core::{Failure, FailureClass, InstanceId};
+use stepback_provider::Provider;
+use stepback_provider::aws::{Aws, AwsConfig, Pace};
+use stepback_provider::docker::{Docker, DockerSettings, Endpoint, Hosts};
+use stepback_provider::joined::Joined;
+use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
+use stepback_provider::simulated::{Simulated, faults::Faults};
+
+const SIMULATED: &str = r#"
+modification_cooldown_s = 21600
+[instances.i-a]
+state = "running"
+type = "t3.micro"
+zone = "us-east-1a"
+private_ip = "10.0.1.1"
+[instances.i-b]
+state = "running"
+type = "t3.micro"
+zone = "us-east-1a"
+[instances.i-far]
+state = "running"
+type = "t3.micro"
+zone = "us-east-1b"
+[engines.i-a]
+[engines.i-b]
+[engines.i-far]
+[registry."database:1"]
+digest = "sha256:1600000000000000000000000000000000000000000000000000000000000000"
+"#;
+
+/// moto changes at once what takes AWS minutes.
+const PACE: Pace = Pace {
+    poll_ms: 2,
+    poll_ms_max: 20,
+    effect_ms_max: 20_000,
+    steady_ms_max: 20_000,
+    absent_looks: 4,
+};
+
+fn instances(names: &[&str]) -> Vec<InstanceId> {
+    names.iter().map(|name| (*name).into()).collect()
+}
+
+pub fn simulated() -> Bench {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let open = move || -> Arc<dyn Provider> {
+        Arc::new(Simulated::open(dir.path(), SIMULATED, Faults::default()).unwrap())
+    };
+    Bench {
+        world: World::Simulated,
+        provider: open(),
+        again: Box::new(open),
+        instances: instances(&["i-a", "i-b", "i-far"]),
+        zone: "us-east-1a".to_owned(),
+        image: "database:1".to_owned(),
+        to_aws: None,
+        to_engine: None,
+        called: RefCell::new(BTreeSet::new()),
+    }
+}
+
+fn sdk() -> aws_config::SdkConfig {
+    let keys = aws_credential_types::Credentials::new("testing", "testing", None, None, "test");
+    aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new("us-east-1"))
+        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(keys))
+        .build()
+}
+
+pub async fn aws() -> Bench {
+    let moto = Moto::shared();
+    let proxy = Proxy::to(moto.address);
+    let config =
+        AwsConfig { endpoint: Some(format!("http://{}", proxy.address)), ..AwsConfig::default() };
+    let open = move || -> Arc<dyn Provider> {
+        // The server lives as long as somebody may open it.
+        let _moto = &moto;
+        let config = config.clone();
+        let opened = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(Aws::from_sdk(&sdk(), config)).unwrap()
+        });
+        Arc::new(opened.join().unwrap().with_pace(PACE))
+    };
+    Bench {
+        world: World::Aws,
+        provider: open(),
+        again: Box::new(open),
+        instances: vec![],
+        zone: "us-east-1a".to_owned(),
+        image: String::new(),
+        to_aws: Some(proxy),
+        to_engine: None,
+        called: RefCell::new(BTreeSet::new()),
+    }
+}
+
+/// One host, with its engine behind a proxy.
+struct OneHost(Endpoint);
+
+#[async_trait]
+impl Hosts for OneHost {
+    async fn endpoint(&self, instance: &str) -> Result<Endpoint, Failure> {
+        match instance {
+            "i-a" => Ok(self.0.clone()),
+            other => Err(Failure::new(FailureClass::Precondition, format!("no `{other}`"))),
+        }
+    }
+
+    fn fixed(&self) -> Vec<String> {
+        vec!["i-a".to_owned()]
+    }
+}
+
+fn settings() -> DockerSettings {
+    let helper_image = Some("helper:1".to_owned());
+    DockerSettings { helper_image, ..DockerSettings::default() }
+}
+
+fn to_engine(parts: &Parts) -> (Proxy, Endpoint) {
+    let proxy = Proxy::to(Upstream::Unix(parts.path("a/sock")));
+    let endpoint = Endpoint::parse(&format!("tcp://{}", proxy.address)).unwrap();
+    (proxy, endpoint)
+}
+
+pub fn docker(parts: &Parts) -> Bench {
+    let (proxy, endpoint) = to_engine(parts);
+    let open = move || -> Arc<dyn Provider> {
+        Arc::new(Docker::new(Arc::new(OneHost(endpoint.clone())), settings()))
+    };
+    Bench {
+        world: World::Docker,
+        provider: open(),
+        again: Box::new(open),
+        instances: instances(&["i-a"]),
+        zone: String::new(),
+        image: parts.image(),
+        to_aws: None,
+        to_engine: Some(proxy),
+        called: RefCell::new(BTreeSet::new()),
+    }
+}
+
+pub fn onebox(parts: &Parts) -> Bench {
+    let (proxy, endpoint) = to_engine(parts);
+    let other = Endpoint::parse(&parts.b.host()).unwrap();
+    let instance = |docker: &Endpoint, zone: Option<&str>| OneboxInstance {
+        docker: docker.clone(),
+        zone: zone.map(str::to_owned),
+    };
+    let config = OneboxConfig {
+        root: parts.path("onebox"),
+        instances: BTreeMap::from([
+            ("i-a".to_owned(), instance(&endpoint, None)),
+            ("i-b".to_owned(), instance(&other, None)),
+            ("i-far".to_owned(), instance(&other, Some("elsewhere"))),
+        ]),
+    };
+    let open = move || -> Arc<dyn Provider> {
+        let cloud = Arc::new(Onebox::open(&config).unwrap());
+        let hosts = Arc::new(OneboxHosts::new(config.clone()));
+        Arc::new(Joined::new(cloud, Arc::new(Docker::new(hosts, settings()))))
+    };
+    Bench {
+        world: World::Onebox,
+        provider: open(),
+        again: Box::new(open),
+        instances: instances(&["i-a", "i-b", "i-far"]),
+        zone: "onebox".to_owned(),
+        image: parts.image(),
+        to_aws: None,
+        to_engine: Some(proxy),
+        called: RefCell::new(BTreeSet::new()),
+    }
+}
