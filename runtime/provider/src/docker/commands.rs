@@ -108,18 +108,24 @@ impl Engine {
     ) -> Answer<Value> {
         let what = self.name_of("container", name);
         let found = self.inspect(name).await?;
+        let id = self.id_of(name).await?;
         if !is_running(&found) && !has_run(&found) {
-            self.asked(&what, self.client.start_container(name, None)).await?;
+            self.asked(&what, self.client.start_container(&id, None)).await?;
         }
         let until = Instant::now() + Duration::from_millis(timeout_ms);
         let mut output = Output::new(&context.notes);
         let ended = async {
-            self.follow(name, &mut output).await;
+            self.follow(&id, &mut output).await;
             loop {
-                let found = self.inspect(name).await?;
-                if !is_running(&found) {
-                    let code = found.state.and_then(|state| state.exit_code);
-                    return Ok(code.unwrap_or_default());
+                match self.inspect(&id).await {
+                    Ok(found) if !is_running(&found) => {
+                        let code = found.state.and_then(|state| state.exit_code);
+                        return Ok(code.unwrap_or_default());
+                    }
+                    Ok(_) => {}
+                    // An engine that is restarted tells later.
+                    Err(told) if told.is_unknown() || told.failure.is_retryable() => {}
+                    Err(told) => return Err(told.after_accepted()),
                 }
                 tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             }
@@ -127,7 +133,7 @@ impl Engine {
         let code = match unless_cut(ended, until, context).await {
             Ok(ended) => ended?,
             Err(cut) => {
-                self.stop(name, STOP_GRACE_MS).await?;
+                self.stop(&id, STOP_GRACE_MS).await.map_err(Told::after_accepted)?;
                 code_of(&cut)
             }
         };
@@ -161,8 +167,9 @@ impl Engine {
             cmd: Some(command.to_vec()),
             ..Default::default()
         };
+        let container = self.id_of(name).await?;
         // Nothing has run by then, whatever became of the answer.
-        let created = self.asked(&what, self.client.create_exec(name, config)).await;
+        let created = self.asked(&what, self.client.create_exec(&container, config)).await;
         let id = created.map_err(|told| Told::from(told.failure))?.id;
         let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
         let started = self.asked(&what, self.client.start_exec(&id, Some(options))).await?;

@@ -7,9 +7,9 @@ use super::{OPERATION_LABEL, TOKEN_LABEL};
 use crate::EffectContext;
 use bollard::container::LogOutput;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig,
-    Mount as DockerMount, MountType, MountVolumeOptions, PortBinding, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointSettings,
+    HostConfig, Mount as DockerMount, MountType, MountVolumeOptions, NetworkingConfig, PortBinding,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -57,7 +57,7 @@ impl Engine {
                 return Err(told);
             }
         }
-        self.shown_now(name).await
+        self.shown_after(name).await
     }
 
     /// Whether the container of this name was created by the same call.
@@ -68,9 +68,13 @@ impl Engine {
         Ok(token_of(labels) == Some(context.token.0.as_str()))
     }
 
-    pub(super) async fn shown_now(&self, name: &str) -> Answer<Value> {
-        let found = self.inspect(name).await?;
-        self.shown(&found).await
+    /// What an effect that the engine accepted has made of a container.
+    async fn shown_after(&self, name: &str) -> Answer<Value> {
+        let shown = async {
+            let found = self.inspect(name).await?;
+            self.shown(&found).await
+        };
+        shown.await.map_err(Told::after_accepted)
     }
 
     async fn body(
@@ -79,7 +83,13 @@ impl Engine {
         model: Option<ContainerInspectResponse>,
         context: &EffectContext,
     ) -> Answer<ContainerCreateBody> {
-        let mut body = model.map(like).unwrap_or_default();
+        let mut body = match model {
+            Some(model) => {
+                self.must_be_on_one_network(&model)?;
+                like(model)
+            }
+            None => ContainerCreateBody::default(),
+        };
         if !spec.image.is_empty() {
             body.image = Some(spec.image.clone());
         }
@@ -106,6 +116,25 @@ impl Engine {
         Ok(body)
     }
 
+    /// An engine puts a new container on one network (Docker docs, *Engine API*, *ContainerCreate*).
+    fn must_be_on_one_network(&self, model: &ContainerInspectResponse) -> Answer<()> {
+        let networks = model.network_settings.as_ref().and_then(|set| set.networks.as_ref());
+        let mut names: Vec<&str> =
+            networks.into_iter().flatten().map(|(n, _)| n.as_str()).collect();
+        if names.len() < 2 {
+            return Ok(());
+        }
+        names.sort_unstable();
+        let message = format!(
+            "container `{}` is on {} networks ({}), and a new one like it would be on one: take it \
+             off all but one, or create the new one otherwise",
+            super::shapes::name_of(model),
+            names.len(),
+            names.join(", ")
+        );
+        Err(Told::no(FailureClass::Precondition, "networks", message))
+    }
+
     /// What is in the image at the mount's place must not be copied to a device: Docker would
     /// mount it for that at once, when it may not be attached yet. And a volume that is not there
     /// is not made by the way: Docker would make an empty one on the host's own disk.
@@ -130,10 +159,11 @@ impl Engine {
     /// User Guide, *Attach a volume*), so a start that misses it is tried again for a while.
     pub(super) async fn start(&self, name: &str) -> Answer<Value> {
         let what = self.name_of("container", name);
+        let id = self.id_of(name).await?;
         let until = tokio::time::Instant::now() + Duration::from_millis(DEVICE_MS_MAX);
         loop {
-            match self.asked(&what, self.client.start_container(name, None)).await {
-                Ok(()) => return self.shown_now(name).await,
+            match self.asked(&what, self.client.start_container(&id, None)).await {
+                Ok(()) => return self.shown_after(&id).await,
                 Err(told) if !misses_a_device(&told) => return Err(told),
                 Err(told) if tokio::time::Instant::now() >= until => return Err(told),
                 Err(_) => tokio::time::sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
@@ -149,14 +179,16 @@ impl Engine {
             .build();
         let limit = Duration::from_secs(grace_s.saturating_add(STOP_EXTRA_S));
         let patient = self.client.clone().with_timeout(limit);
-        self.asked(&what, patient.stop_container(name, Some(options))).await?;
-        self.shown_now(name).await
+        let id = self.id_of(name).await?;
+        self.asked(&what, patient.stop_container(&id, Some(options))).await?;
+        self.shown_after(&id).await
     }
 
     pub(super) async fn rename(&self, name: &str, to: &str) -> Answer<Value> {
         let what = self.name_of("container", name);
         let options = RenameContainerOptionsBuilder::new().name(to).build();
-        self.asked(&what, self.client.rename_container(name, options)).await?;
+        let id = self.id_of(name).await?;
+        self.asked(&what, self.client.rename_container(&id, options)).await?;
         Ok(Value::Null)
     }
 
@@ -164,7 +196,8 @@ impl Engine {
         let what = self.name_of("container", name);
         let body =
             ContainerUpdateBody { restart_policy: Some(policy(restart)?), ..Default::default() };
-        self.asked(&what, self.client.update_container(name, body)).await?;
+        let id = self.id_of(name).await?;
+        self.asked(&what, self.client.update_container(&id, body)).await?;
         Ok(Value::Null)
     }
 
@@ -172,12 +205,14 @@ impl Engine {
     pub(super) async fn remove(&self, name: &str) -> Answer<Value> {
         let what = self.name_of("container", name);
         let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
-        self.asked(&what, self.client.remove_container(name, Some(options))).await?;
+        let id = self.id_of(name).await?;
+        self.asked(&what, self.client.remove_container(&id, Some(options))).await?;
         Ok(Value::Null)
     }
 
     pub(super) async fn tail(&self, name: &str, lines: u32) -> Answer<Value> {
-        Ok(Value::from(self.output(name, lines).await?))
+        let id = self.id_of(name).await?;
+        Ok(Value::from(self.output(&id, lines).await?))
     }
 
     /// The last lines that a container printed.
@@ -199,6 +234,7 @@ impl Engine {
 fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
     let (image, restart) = (image_of(&model), restart_of(&model));
     let own_name = model.id.as_ref().map(|id| id.chars().take(12).collect::<String>());
+    let networks = model.network_settings.and_then(|settings| settings.networks);
     let config = model.config.unwrap_or_default();
     let mut labels = config.labels.unwrap_or_default();
     labels.retain(|key, _| key != TOKEN_LABEL && key != OPERATION_LABEL);
@@ -234,9 +270,27 @@ fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
         shell: config.shell,
+        networking_config: networks.and_then(|all| named(all, own_name.as_deref())),
         host_config: Some(host),
         ..Default::default()
     }
+}
+
+/// The names that a container has on the network that people made for it; the engine's own
+/// networks know no names.
+fn named(
+    networks: HashMap<String, EndpointSettings>,
+    own_name: Option<&str>,
+) -> Option<NetworkingConfig> {
+    let is_own = |name: &str| ["bridge", "host", "none"].contains(&name);
+    let kept = networks.into_iter().filter(|(name, _)| !is_own(name)).map(|(name, endpoint)| {
+        let mut aliases = endpoint.aliases.unwrap_or_default();
+        // An engine adds the container's own id, which the new one has not.
+        aliases.retain(|alias| Some(alias.as_str()) != own_name);
+        (name, EndpointSettings { aliases: Some(aliases), ..Default::default() })
+    });
+    let kept: HashMap<_, _> = kept.collect();
+    (!kept.is_empty()).then(|| NetworkingConfig { endpoints_config: Some(kept) })
 }
 
 fn mount(mount: &Mount) -> DockerMount {
@@ -250,8 +304,16 @@ fn mount(mount: &Mount) -> DockerMount {
     }
 }
 
+/// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N` (Docker docs, *docker container
+/// run*, *--restart*).
 fn policy(restart: &str) -> Answer<RestartPolicy> {
-    let name = match restart {
+    let (word, count) = match restart.split_once(':') {
+        Some(("on-failure", count)) if count.parse::<u32>().is_ok() => {
+            ("on-failure", count.parse().ok())
+        }
+        _ => (restart, None),
+    };
+    let name = match word {
         "no" => RestartPolicyNameEnum::NO,
         "always" => RestartPolicyNameEnum::ALWAYS,
         "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
@@ -261,7 +323,7 @@ fn policy(restart: &str) -> Answer<RestartPolicy> {
             return Err(Told::no(FailureClass::InvalidInput, "400", message));
         }
     };
-    Ok(RestartPolicy { name: Some(name), maximum_retry_count: None })
+    Ok(RestartPolicy { name: Some(name), maximum_retry_count: count })
 }
 
 fn set_ports(

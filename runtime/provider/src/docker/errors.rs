@@ -33,6 +33,12 @@ impl Told {
         Self { failure, by_engine: false }
     }
 
+    /// What went wrong after the engine had accepted an effect: it may have taken place, whatever
+    /// this says.
+    pub(super) fn after_accepted(self) -> Self {
+        Self { by_engine: false, ..self }
+    }
+
     pub(super) fn is_missing(&self) -> bool {
         self.failure.code.as_deref() == Some("404")
     }

@@ -4,6 +4,7 @@
 //! Each look or change is one container, named at random, removed when it has ended. One that a
 //! crash left behind carries the label [`HELPER_LABEL`] and is removed by the next one.
 
+use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -15,11 +16,14 @@ use stepback_core::{Failure, FailureClass};
 
 /// The label of helper containers.
 pub(super) const HELPER_LABEL: &str = "stepback.helper";
-/// Growing a large file system takes minutes.
-const HELPER_MS_MAX: u64 = 10 * 60_000;
+/// How long a look may take. What writes is never cut off: a file system would be left half made.
+const LOOK_MS_MAX: u64 = 10 * 60_000;
 const LOOK_EVERY_MS: u64 = 50;
 /// Helpers of other runs may still be at work; older ones were left behind.
 const LEFT_BEHIND_S: i64 = 3600;
+
+/// The label that holds the volume that a helper writes to.
+const WRITES_LABEL: &str = "stepback.helper.writes";
 
 /// What the script exits with when the device is not there.
 const NO_DEVICE: i64 = 44;
@@ -83,12 +87,14 @@ impl<'a> Helper<'a> {
     }
 
     pub(super) async fn make(&self, volume: &str, kind: &str) -> Answer<Value> {
+        self.until_idle(volume).await?;
         let ran = self.run(volume, "make", kind).await?;
         self.ended_well(volume, ran)?;
         Ok(Value::Null)
     }
 
     pub(super) async fn grow(&self, volume: &str) -> Answer<Value> {
+        self.until_idle(volume).await?;
         let mut ran = self.run(volume, "grow", "").await?;
         if ran.code == MUST_BE_MOUNTED {
             ran = self.run(volume, GROW_MOUNTED, "").await?;
@@ -97,12 +103,25 @@ impl<'a> Helper<'a> {
         Ok(Value::Null)
     }
 
-    /// Where the host has the volume mounted.
+    /// Where the host has the volume mounted; one whose device can't be seen may be mounted.
     pub(super) async fn mounts(&self, volume: &str) -> Answer<Vec<String>> {
         let ran = self.run(volume, "mounts", "").await?;
-        match ran.code {
-            NO_DEVICE => Ok(vec![]),
-            _ => self.ended_well(volume, ran),
+        self.ended_well(volume, ran)
+    }
+
+    /// Wait until no helper writes to a volume: one whose runner was killed goes on without it.
+    pub(super) async fn until_idle(&self, volume: &str) -> Answer<()> {
+        let engine = self.engine;
+        let what = format!("the containers on {}", engine.host);
+        let label = format!("{WRITES_LABEL}={volume}");
+        let filters = HashMap::from([("label", vec![label.as_str()]), ("status", vec!["running"])]);
+        loop {
+            let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+            let writing = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
+            if writing.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
         }
     }
 
@@ -141,6 +160,11 @@ impl<'a> Helper<'a> {
             _ => &[],
         };
         let is_capable = !capabilities.is_empty();
+        let writes = ["make", "grow", GROW_MOUNTED].contains(&what_to_do);
+        let mut labels = HashMap::from([(text(HELPER_LABEL), text("yes"))]);
+        if writes {
+            labels.insert(text(WRITES_LABEL), text(volume));
+        }
         let body = ContainerCreateBody {
             image: Some(text(self.image)),
             entrypoint: Some(vec![text("sh"), text("-c")]),
@@ -150,7 +174,7 @@ impl<'a> Helper<'a> {
                 format!("DO={what_to_do}"),
                 format!("TYPE={kind}"),
             ]),
-            labels: Some(HashMap::from([(text(HELPER_LABEL), text("yes"))])),
+            labels: Some(labels),
             host_config: Some(HostConfig {
                 device_cgroup_rules: Some(vec![text("b *:* rwm")]),
                 cap_add: Some(capabilities.iter().map(|one| text(one)).collect()),
@@ -163,29 +187,51 @@ impl<'a> Helper<'a> {
             ..Default::default()
         };
         let created = engine.asked(&what, engine.client.create_container(None, body)).await?;
-        let ran = self.to_its_end(&what, &created.id).await;
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let ran = self.to_its_end(&what, &created.id, writes).await;
+        // What writes is removed by force only when it has ended.
+        let options =
+            RemoveContainerOptionsBuilder::new().force(!writes || ran.is_ok()).v(true).build();
         // One that stays is cleared away by a later helper.
         let _ = engine.client.remove_container(&created.id, Some(options)).await;
         ran
     }
 
-    async fn to_its_end(&self, what: &str, id: &str) -> Answer<Ran> {
+    async fn to_its_end(&self, what: &str, id: &str, writes: bool) -> Answer<Ran> {
         let engine = self.engine;
-        engine.asked(what, engine.client.start_container(id, None)).await?;
+        let started = engine.asked(what, engine.client.start_container(id, None)).await;
+        if let Err(told) = started
+            && !(writes && told.is_unknown() && self.has_started(id).await)
+        {
+            return Err(told);
+        }
         let mut waited_ms = 0;
         loop {
-            let found = engine.inspect(id).await?;
-            if !super::shapes::is_running(&found) {
-                let code = found.state.and_then(|state| state.exit_code).unwrap_or_default();
-                return Ok(Ran { code, lines: engine.output(id, 50).await? });
+            match engine.inspect(id).await {
+                Ok(found) if !super::shapes::is_running(&found) => {
+                    let code = found.state.and_then(|state| state.exit_code).unwrap_or_default();
+                    return Ok(Ran {
+                        code,
+                        lines: engine.output(id, 50).await.unwrap_or_default(),
+                    });
+                }
+                Ok(_) => {}
+                // An engine that is restarted tells later.
+                Err(told) if writes && (told.is_unknown() || told.failure.is_retryable()) => {}
+                Err(told) if writes => return Err(told.after_accepted()),
+                Err(told) => return Err(told),
             }
-            if waited_ms >= HELPER_MS_MAX {
+            if !writes && waited_ms >= LOOK_MS_MAX {
                 return Err(Told::unknown(format!("{what} did not end in {waited_ms} ms")));
             }
             tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             waited_ms += LOOK_EVERY_MS;
         }
+    }
+
+    /// Whether a helper runs or ran, whose start nobody answered.
+    async fn has_started(&self, id: &str) -> bool {
+        let found = self.engine.inspect(id).await;
+        found.is_ok_and(|found| super::shapes::is_running(&found) || has_run(&found))
     }
 
     /// Remove helpers that were left behind.
@@ -198,8 +244,11 @@ impl<'a> Helper<'a> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now_s = now.map_or(0, |now| now.as_secs() as i64);
         for helper in all {
+            let runs = helper.state.is_some_and(|state| state.to_string() == "running");
+            let writes = helper.labels.is_some_and(|labels| labels.contains_key(WRITES_LABEL));
             if let (Some(id), Some(created)) = (helper.id, helper.created)
                 && created < now_s - LEFT_BEHIND_S
+                && !(runs && writes)
             {
                 let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
                 // The next one tries again.

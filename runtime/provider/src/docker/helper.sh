@@ -6,11 +6,14 @@ D=$(readlink -f "/host$DEVICE")
 D=/dev/${D##*/dev/}
 [ -b "$D" ] || exit 44
 
+# What is on it: nothing, a file system, or something else (a partition table).
 kind() {
-    blkid -p -o value -s TYPE "$D"
+    T=$(blkid -p -o value -s TYPE "$D")
     r=$?
     # 2 means that nothing was found (blkid(8)).
-    [ $r = 2 ] || return $r
+    [ $r = 2 ] && return 0
+    [ $r = 0 ] || return $r
+    echo "${T:-unknown}"
 }
 
 # A file system's blocks times their size, from what its own tool prints.
@@ -38,9 +41,11 @@ facts)
     [ -z "$T" ] || { echo "$T"; bytes "$T"; }
     ;;
 make)
-    [ -z "$(kind)" ] || exit 45
+    # Only where nothing at all was found; whatever else is said, there may be data.
+    blkid -p "$D" >/dev/null 2>&1
+    [ $? = 2 ] || exit 45
     case $TYPE in
-    ext4) mkfs.ext4 -q -F "$D" ;;
+    ext4) mkfs.ext4 -q "$D" </dev/null ;;
     xfs) mkfs.xfs -q "$D" ;;
     *) echo "there is no file system $TYPE"; exit 1 ;;
     esac

@@ -34,9 +34,11 @@ use crate::{Checked, EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use connect::Engine;
 use errors::Told;
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use stepback_core::call::run_once_name;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -50,6 +52,9 @@ pub const DEVICE_DIR: &str = "/dev/disk/by-id";
 
 /// A request that was sent to an engine is over by then, or nobody waits for it.
 const REQUEST_MS_MAX: u64 = 60_000;
+
+/// An engine that does not tell its id by then is one that does not answer.
+const IDENTITY_MS_MAX: u64 = 5_000;
 
 /// Where the engine of each instance is.
 #[async_trait]
@@ -291,14 +296,13 @@ impl Provider for Docker {
 
     /// The id of each engine that is known without asking; `null` for one that does not answer.
     async fn identity(&self) -> Result<Value, Failure> {
-        let mut engines = Map::new();
-        for host in self.hosts.fixed() {
-            let id = match self.engine(&host).await {
-                Ok(engine) => engine.id().await.map_or(Value::Null, Value::from),
-                Err(_) => Value::Null,
-            };
-            engines.insert(host, id);
-        }
+        let limit = Duration::from_millis(IDENTITY_MS_MAX);
+        let asked = self.hosts.fixed().into_iter().map(|host| async move {
+            let id = async { self.engine(&host).await.ok()?.id().await };
+            let id = tokio::time::timeout(limit, id).await.ok().flatten();
+            (host, id.map_or(Value::Null, Value::from))
+        });
+        let engines: Map<String, Value> = join_all(asked).await.into_iter().collect();
         Ok(json!({ "engines": engines }))
     }
 

@@ -189,6 +189,18 @@ pub(super) async fn pull(
 }
 
 /// What each source says the digest is; one that does not say is left out.
+/// The digest that the image has where it is pulled from, if anybody can be asked.
+pub(super) async fn digest(
+    engine: &Engine,
+    image: &str,
+    settings: &DockerSettings,
+) -> Option<String> {
+    let name = Name::parse(image);
+    let sources = name.sources(settings);
+    let digests = digests(engine, &name, &sources, settings).await;
+    sources.iter().find_map(|source| digests.get(*source)).cloned()
+}
+
 async fn digests(
     engine: &Engine,
     name: &Name,

@@ -20,7 +20,12 @@ pub(super) async fn settle(
     let engine = docker.engine(host.as_str()).await?;
     let done = |is_so: bool| Ok(is_so.then_some(Value::Null));
     match call {
-        DockerPullImage { image, .. } => engine.image(image.as_str()).await,
+        // An older one may be there by that name, and to pull again changes nothing more.
+        DockerPullImage { image, .. } => {
+            let found = engine.image(image.as_str()).await?;
+            let wanted = super::pull::digest(&engine, image.as_str(), &docker.settings).await;
+            Ok(found.filter(|found| wanted.is_none_or(|wanted| found["digest"] == wanted)))
+        }
         DockerRemoveImage { image, .. } => done(engine.find_image(image.as_str()).await?.is_none()),
         DockerCreateContainer { container, .. } => {
             match engine.is_stamped(container.as_str(), context).await? {
@@ -68,8 +73,9 @@ pub(super) async fn settle(
             done(engine.find_volume(volume.as_str()).await?.is_none())
         }
         DockerMakeFileSystem { volume, filesystem_type, .. } => {
-            let kind = docker.helper(&engine)?.kind(volume.as_str()).await?;
-            done(kind == *filesystem_type)
+            let helper = docker.helper(&engine)?;
+            helper.until_idle(volume.as_str()).await?;
+            done(helper.kind(volume.as_str()).await? == *filesystem_type)
         }
         DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),
         // It takes nothing to ask for it again: what is grown is not grown again.

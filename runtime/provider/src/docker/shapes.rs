@@ -1,18 +1,31 @@
 //! What an engine shows, in the contract's shapes.
 
 use super::connect::Engine;
-use super::errors::Answer;
+use super::errors::{Answer, Told};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::models::{ContainerInspectResponse, ImageInspect, MountPoint, PortMap, Volume};
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use stepback_core::{Resource, Token};
+use stepback_core::{FailureClass, Resource, Token};
 
 impl Engine {
+    /// The container of this name, or with this whole id. An engine also takes the beginning of
+    /// an id for a name (Docker docs, *Container identification*): that is another container.
     pub(super) async fn inspect(&self, name: &str) -> Answer<ContainerInspectResponse> {
         let what = self.name_of("container", name);
-        self.asked(&what, self.client.inspect_container(name, None)).await
+        let found = self.asked(&what, self.client.inspect_container(name, None)).await?;
+        if name_of(&found) == name || found.id.as_deref() == Some(name) {
+            return Ok(found);
+        }
+        Err(Told::no(FailureClass::Precondition, "404", format!("there is no {what}")))
+    }
+
+    /// The whole id of the container of this name, by which no other is ever meant.
+    pub(super) async fn id_of(&self, name: &str) -> Answer<String> {
+        let found = self.inspect(name).await?;
+        let nameless = || Told::unknown(format!("{} has no id", self.name_of("container", name)));
+        found.id.ok_or_else(nameless)
     }
 
     pub(super) async fn find(&self, name: &str) -> Answer<Option<ContainerInspectResponse>> {
@@ -147,7 +160,7 @@ fn wanted(labels: &HashMap<String, String>, tokens: &[Token]) -> Option<Token> {
     tokens.iter().find(|wanted| wanted.0 == *token).cloned()
 }
 
-fn name_of(found: &ContainerInspectResponse) -> String {
+pub(super) fn name_of(found: &ContainerInspectResponse) -> String {
     found.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned()
 }
 
@@ -169,8 +182,13 @@ pub(super) fn health_of(found: &ContainerInspectResponse) -> String {
 pub(super) fn restart_of(found: &ContainerInspectResponse) -> String {
     let host = found.host_config.as_ref();
     let policy = host.and_then(|host| host.restart_policy.as_ref());
-    let name = policy.and_then(|policy| policy.name).map(|name| name.to_string());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "no".to_owned())
+    let Some(policy) = policy else { return "no".to_owned() };
+    let name = policy.name.map(|name| name.to_string()).unwrap_or_default();
+    match (name.as_str(), policy.maximum_retry_count) {
+        ("", _) => "no".to_owned(),
+        ("on-failure", Some(count)) if count > 0 => format!("on-failure:{count}"),
+        _ => name,
+    }
 }
 
 /// Its Docker volumes; directories of the host that are bound into it are not volumes.

@@ -71,7 +71,13 @@ async fn look(
             }
         }
         Call::DockerWaitUnmounted { volume, .. } => {
-            let mounts = docker.helper(engine)?.mounts(volume.as_str()).await?;
+            let mounts = match docker.helper(engine)?.mounts(volume.as_str()).await {
+                Ok(mounts) => mounts,
+                Err(told) if told.failure.code.as_deref() == Some("ENOENT") => {
+                    return Ok(Look::NotYet(told.failure.message));
+                }
+                Err(told) => return Err(told),
+            };
             Ok(match mounts.first() {
                 None => Look::Over(Value::Null),
                 Some(at) => Look::NotYet(format!(

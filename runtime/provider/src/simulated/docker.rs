@@ -7,7 +7,7 @@ use super::world::{Container, DockerVolume, Engine, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_core::call::{ContainerSpec, run_once_name};
-use stepback_core::{Call, Failure, InstanceId, Token};
+use stepback_core::{Call, Failure, FailureClass, InstanceId, Token};
 
 type Answer = Result<Value, Failure>;
 
@@ -37,7 +37,13 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             Ok(json!({ "reference": image, "digest": digest }))
         }
         Call::DockerRemoveImage { host, image } => {
-            match engine_mut(world, host)?.images.remove(image.as_str()) {
+            let engine = engine_mut(world, host)?;
+            let uses = |container: &Container| container.spec.image == image.0;
+            if let Some((user, _)) = engine.containers.iter().find(|(_, one)| uses(one)) {
+                let message = format!("image `{image}` is in use by container `{user}`");
+                return Err(refused("409", message));
+            }
+            match engine.images.remove(image.as_str()) {
                 Some(_) => Ok(Value::Null),
                 None => Err(missing("404", &format!("image `{image}` on {host}"))),
             }
@@ -105,7 +111,13 @@ fn attached(world: &World, host: &InstanceId, volume: &str) -> Result<(), Failur
     engine(world, host.as_str())?;
     let found = world.volumes.get(volume);
     let here = found.is_some_and(|v| v.attachments.iter().any(|a| a.instance == host.0));
-    if here { Ok(()) } else { Err(refused("500", format!("{volume} is not attached to {host}"))) }
+    match here {
+        true => Ok(()),
+        false => {
+            let message = format!("volume `{volume}` does not show up on {host}: is it attached?");
+            Err(Failure::new(FailureClass::Precondition, message).with_code("ENOENT"))
+        }
+    }
 }
 
 /// Fill what was not given from the container it is like.
@@ -147,24 +159,34 @@ fn create(
     token: &Token,
 ) -> Answer {
     let spec = complete(world, spec)?;
+    if !is_name(name) {
+        let message = format!("invalid container name ({name})");
+        return Err(Failure::new(FailureClass::InvalidInput, message).with_code("400"));
+    }
     let engine = engine_mut(world, host)?;
     if engine.containers.contains_key(name) {
         return Err(refused("409", format!("the name `{name}` is in use on {host}")));
     }
     let digest = engine.images.get(&spec.image).cloned();
     let digest =
-        digest.ok_or_else(|| refused("404", format!("no such image on {host}: {}", spec.image)))?;
-    // As Docker does: a named volume that is not there is made, empty and without options.
-    for mount in &spec.mounts {
-        engine
-            .volumes
-            .entry(mount.volume.clone())
-            .or_insert_with(|| DockerVolume { options: BTreeMap::new(), stamp: None });
+        digest.ok_or_else(|| missing("404", &format!("image {} on {host}", spec.image)))?;
+    // Docker would make an empty one by the way; the provider for Docker refuses that too.
+    if let Some(mount) = spec.mounts.iter().find(|one| !engine.volumes.contains_key(&one.volume)) {
+        return Err(missing("404", &format!("Docker volume `{}` on {host}", mount.volume)));
     }
     let stamp = Some(token.0.clone());
     let made = Container { spec, digest, running: false, exit_code: None, stamp };
     engine.containers.insert(name.to_owned(), made);
     shown(world, host, name)
+}
+
+/// Two characters at least, the first a letter or digit (Docker docs, *Engine API*,
+/// *ContainerCreate*).
+fn is_name(name: &str) -> bool {
+    let mut all = name.chars();
+    let begins = all.next().is_some_and(|first| first.is_ascii_alphanumeric());
+    let fits = |one: char| one.is_ascii_alphanumeric() || "_.-".contains(one);
+    begins && name.len() > 1 && all.all(fits)
 }
 
 /// A start mounts the container's volumes, so each device must be there and used by nobody else.

@@ -72,7 +72,7 @@ fn exec(name: &str, command: &[&str]) -> Call {
 fn run_once(bench: &Bench) -> Call {
     let spec = ContainerSpec {
         image: bench.image.clone(),
-        command: vec!["true".to_owned()],
+        command: vec!["sleep".to_owned(), "0".to_owned()],
         ..ContainerSpec::default()
     };
     Call::DockerRunOnce { host: host(), spec, timeout_ms: 20_000 }
@@ -116,16 +116,16 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
     let volume = format!("v{}", fresh());
     let restart = "unless-stopped".to_owned();
     let update =
-        Call::DockerUpdateContainer { host: host(), container: name.as_str().into(), restart };
+        Call::DockerUpdateContainer { host: host(), container: to.as_str().into(), restart };
     let remove_image = Call::DockerRemoveImage { host: host(), image: image(bench) };
     vec![
         effect(pull(bench), "POST /images/create"),
         effect(create_volume(&volume, &[]), "POST /volumes/create"),
         effect(create(bench, &name, &volume), "POST /containers/create"),
-        effect(start(&name), "POST /containers/*/start"),
-        effect(update, "POST /containers/*/update"),
         effect(rename(&name, &to), "POST /containers/*/rename"),
-        effect(exec(&to, &["true"]), "POST /exec/*/start"),
+        effect(start(&to), "POST /containers/*/start"),
+        effect(update, "POST /containers/*/update"),
+        effect(exec(&to, &["sleep", "0"]), "POST /exec/*/start"),
         effect(stop(&to), "POST /containers/*/stop"),
         effect(remove(&to), "DELETE /containers/*"),
         effect(run_once(bench), "POST /containers/create"),
@@ -254,7 +254,7 @@ pub fn of_nothing(bench: &Bench) -> Vec<Call> {
         stop("none"),
         remove("none"),
         rename("none", "other"),
-        exec("none", &["true"]),
+        exec("none", &["sleep", "0"]),
         remove_volume("none"),
         Call::DockerRemoveImage { host: host(), image: ImageRef("none:1".to_owned()) },
     ]
@@ -278,6 +278,10 @@ pub async fn names_are_used_once(bench: &Bench) {
     bench.done(&create(bench, &other, &volume)).await;
     bench.refuses(&create(bench, &one, &volume), FailureClass::Refused, "409").await;
     bench.refuses(&rename(&one, &other), FailureClass::Refused, "409").await;
+    for name in ["c", "-c", "a/b"] {
+        let invalid = create(bench, name, &volume);
+        bench.refuses(&invalid, FailureClass::InvalidInput, "400").await;
+    }
     clean(bench).await;
 }
 
@@ -302,10 +306,10 @@ pub async fn a_container_needs_its_image_and_its_volumes(bench: &Bench) {
     clean(bench).await;
     let volume = format!("v{}", fresh());
     bench.done(&create_volume(&volume, &[])).await;
-    let make = create(bench, "c", &volume);
+    let make = create(bench, "made", &volume);
     bench.refuses(&make, FailureClass::Precondition, "404").await;
     bench.done(&pull(bench)).await;
-    let without = create(bench, "c", "none");
+    let without = create(bench, "made", "none");
     bench.refuses(&without, FailureClass::Precondition, "404").await;
     let none = Resource::DockerVolume { host: host().0, name: "none".to_owned() };
     assert!(bench.observe(&none).await.is_absent(), "{:?}: it was made", bench.world);
@@ -315,9 +319,9 @@ pub async fn a_container_needs_its_image_and_its_volumes(bench: &Bench) {
 
 pub async fn a_command_needs_a_container_that_runs(bench: &Bench) {
     let (name, _) = container(bench).await;
-    bench.refuses(&exec(&name, &["true"]), FailureClass::Refused, "409").await;
+    bench.refuses(&exec(&name, &["sleep", "0"]), FailureClass::Refused, "409").await;
     bench.done(&start(&name)).await;
-    let answer = bench.done(&exec(&name, &["true"])).await;
+    let answer = bench.done(&exec(&name, &["sleep", "0"])).await;
     assert_eq!(answer["exit_code"], 0, "{:?}", bench.world);
     clean(bench).await;
 }
