@@ -40,7 +40,7 @@ fn expire(proxy: &Proxy) {
 
 fn proxy_to(cloud: &Cloud) -> Proxy {
     let address = cloud.endpoint.trim_start_matches("http://");
-    Proxy::to(address.parse().expect("an address"))
+    Proxy::to(address.parse::<std::net::SocketAddr>().expect("an address"))
 }
 
 fn at(proxy: &Proxy) -> String {

@@ -7,6 +7,7 @@ mod aws_refused;
 mod bad_input;
 mod commands;
 mod credentials;
+mod hazards;
 mod kills;
 mod onebox;
 mod parts;

@@ -285,7 +285,11 @@ impl Step for SetRestartPolicy {
     const DOC: &'static str = "Tell Docker when to start a container by itself.";
 
     fn check(input: &RestartInput) -> Result<Check, Failure> {
-        if !matches!(input.restart.as_str(), "no" | "always" | "unless-stopped" | "on-failure") {
+        let word = match input.restart.split_once(':') {
+            Some(("on-failure", count)) if count.parse::<u32>().is_ok() => "on-failure",
+            _ => input.restart.as_str(),
+        };
+        if !matches!(word, "no" | "always" | "unless-stopped" | "on-failure") {
             return Ok(Check::Refused(format!("`{}` is no restart policy", input.restart)));
         }
         check_exists(&input.host, &input.container)

@@ -124,7 +124,7 @@ impl Driver {
         }
         let (call, context) = (effect.call.clone(), self.context(effect));
         let provider = Arc::clone(&self.job.door.provider);
-        self.tasks.spawn(async move { provider.forget(&call, &context).await });
+        self.forgetting.spawn(async move { provider.forget(&call, &context).await });
     }
 
     pub(super) fn on_effect_taken_up(&mut self, id: &CallId, reply: oneshot::Sender<Reply>) {

@@ -48,6 +48,9 @@ const PENDING_MS_MAX: u64 = 100;
 /// More tasks than this wait with what they have to say until the driver has caught up (R15).
 const QUEUE_MAX: usize = 256;
 
+/// How long the end of an operation waits for what is cleared away behind it.
+const FORGET_MS_MAX: u64 = 10_000;
+
 /// What an effect's asker is told.
 pub(crate) type Reply = Result<Value, Failure>;
 
@@ -143,6 +146,8 @@ pub(crate) struct Driver {
     /// Attempts whose guest has ended and whose last effect has not.
     ending: BTreeMap<AttemptId, AttemptResult>,
     tasks: JoinSet<()>,
+    /// What is being cleared away behind effects that are over.
+    forgetting: JoinSet<()>,
 }
 
 impl Driver {
@@ -180,6 +185,7 @@ impl Driver {
             in_flight: BTreeMap::new(),
             ending: BTreeMap::new(),
             tasks: JoinSet::new(),
+            forgetting: JoinSet::new(),
         }
     }
 
@@ -220,6 +226,9 @@ impl Driver {
             self.on_message(message)?;
         }
         self.settle_journal().await?;
+        let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
+        // What is not cleared away by then stays, and is harmless.
+        let _ = tokio::time::timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
         Ok(self.machine.state().clone())
     }
 

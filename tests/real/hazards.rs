@@ -1,0 +1,93 @@
+//! What could cost somebody their data.
+
+use crate::parts::{Parts, are_possible, loops_below};
+use crate::place::{Ran, operation};
+use std::process::Command;
+
+/// Run one step, declared irreversible.
+fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"step\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
+         irreversible = \"it is a test\"\nwith = {{ host = \"i-a\", {with} }}\n"
+    );
+    let path = parts.path("step.toml");
+    std::fs::write(&path, text).expect("a file");
+    parts.run(&["run", &path.display().to_string()])
+}
+
+/// An engine takes the beginning of an id for a name.
+#[test]
+fn a_name_is_not_the_beginning_of_another_containers_id() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let id = parts.a.docker(&["inspect", "-f", "{{.Id}}", "main"]);
+    let prefix = &id[..4];
+    assert_eq!(parts.a.docker(&["inspect", "-f", "{{.Name}}", prefix]), "/main");
+    let with = format!("container = \"{prefix}\"");
+    for uses in ["docker/stop-container", "docker/remove-container", "docker/start-container"] {
+        let ran = step(&parts, uses, &with);
+        assert_ne!(ran.code, Some(0), "{uses}: {}", ran.said);
+        assert_eq!(parts.a.redis(&["ping"]), "PONG", "{uses}");
+    }
+    let exec = format!("{with}, command = [\"redis-cli\", \"shutdown\"]");
+    assert_ne!(step(&parts, "docker/exec", &exec).code, Some(0));
+    assert_eq!(parts.a.redis(&["ping"]), "PONG");
+}
+
+#[test]
+fn a_disk_with_a_partition_table_is_not_blank() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
+                uses = \"ebs/create-volume\"\n\
+                with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\
+                [[steps]]\nid = \"attached\"\nuses = \"ebs/attach-volume\"\n\
+                with = { volume = \"{{ steps.made.id }}\", instance = \"i-a\" }\n\
+                [outputs]\nvolume = \"{{ steps.made.id }}\"\n";
+    std::fs::write(parts.path("disk.toml"), text).expect("a file");
+    let made = parts.run(&["run", "disk.toml"]).exits(0);
+    let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let volume = volume.expect("its id");
+    // One partition, in the first sector (a DOS partition table).
+    let device = loops_below(&parts.path("")).remove(0);
+    let script = format!(
+        "printf '\\000\\040\\041\\000\\203\\376\\377\\377\\000\\010\\000\\000\\000\\370\\037\\000' | \
+         dd of={device} bs=1 seek=446 conv=notrunc && printf '\\125\\252' | \
+         dd of={device} bs=1 seek=510 conv=notrunc && sync"
+    );
+    let written = Command::new("sh").args(["-c", &script]).output().expect("sh");
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let with = format!("volume = \"{volume}\"");
+    let refused = step(&parts, "docker/make-filesystem", &with);
+    assert_ne!(refused.code, Some(0), "{}", refused.said);
+    let found = Command::new("blkid").args(["-p", "-o", "value", "-s", "PTTYPE", &device]).output();
+    assert_eq!(String::from_utf8_lossy(&found.expect("blkid").stdout).trim(), "dos");
+}
+
+/// What an undo gives back is all that was there.
+#[test]
+fn a_restart_policy_keeps_its_count() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    parts.a.docker(&["update", "--restart", "on-failure:5", "main"]);
+    let policy =
+        || parts.a.docker(&["inspect", "-f", "{{json .HostConfig.RestartPolicy}}", "main"]);
+    let before = policy();
+    assert!(before.contains('5'), "{before}");
+    let restart = operation("restart-database");
+    let failing = ["run", &restart, "--inject", "docker.wait-healthy=refuse"];
+    parts.run(&failing).exits(3).says("verdict: restored");
+    assert_eq!(policy(), before);
+    parts.redeploy("i-b", &[]).exits(0);
+    let moved = parts.b.docker(&["inspect", "-f", "{{json .HostConfig.RestartPolicy}}", "main"]);
+    assert_eq!(moved, before);
+}
