@@ -91,3 +91,35 @@ fn a_restart_policy_keeps_its_count() {
     let moved = parts.b.docker(&["inspect", "-f", "{{json .HostConfig.RestartPolicy}}", "main"]);
     assert_eq!(moved, before);
 }
+
+/// A command that has begun has begun, whatever becomes of the engine; it is not run again.
+#[test]
+fn a_command_whose_engine_dies_is_not_run_twice() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    parts.a.docker(&["pull", &parts.image()]);
+    parts.a.docker(&["volume", "create", "log"]);
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"once\"\n[[steps]]\nid = \"once\"\n\
+         uses = \"docker/run-once\"\nirreversible = \"it ran\"\n\
+         retry = {{ attempts = 3, backoff = \"1s..1s\" }}\n[steps.with]\nhost = \"i-a\"\n\
+         image = \"{}\"\nmounts = [{{ volume = \"log\", target = \"/data\" }}]\n\
+         command = [\"sh\", \"-c\", \"echo ran >> /data/log; echo begun; sleep 30\"]\n",
+        parts.image()
+    );
+    std::fs::write(parts.path("once.toml"), text).expect("a file");
+    let ran = parts.run_watched(&["run", "once.toml"], |line| {
+        if line.contains("info: begun") {
+            parts.a.kill();
+            parts.a.start_again();
+        }
+    });
+    assert!(matches!(ran.code, Some(0 | 4)), "{}", ran.said);
+    let mount = ["run", "--rm", "--volume", "log:/data", "--entrypoint", "cat"];
+    let log = parts.a.docker(&[&mount[..], &[&parts.image(), "/data/log"]].concat());
+    assert_eq!(log, "ran", "{}", ran.said);
+    assert_eq!(parts.a.docker(&["ps", "--all", "--quiet"]), "", "it is left");
+}
