@@ -27,6 +27,11 @@ pub(super) async fn all(docker: &Docker) -> Vec<Checked> {
             all.push(Checked { what, found });
         }
     }
+    if let Some(template) = docker.hosts.template() {
+        let what = "Docker Engines of other instances".to_owned();
+        let said = format!("not asked; {template} is, when an operation needs one");
+        all.push(Checked { what, found: Ok(said) });
+    }
     let registries = &docker.settings.registries;
     let mirrors = registries.values().flat_map(|registry| &registry.mirrors);
     for name in registries.keys().chain(mirrors).collect::<BTreeSet<_>>() {

@@ -68,6 +68,11 @@ pub trait Hosts: Send + Sync {
     /// The instances whose engines are known without asking anybody.
     fn fixed(&self) -> Vec<String>;
 
+    /// How the engine of any other instance is found, for people.
+    fn template(&self) -> Option<&str> {
+        None
+    }
+
     /// The directory of the host in which the devices of attached volumes show up.
     fn device_dir(&self, _instance: &str) -> String {
         DEVICE_DIR.to_owned()

@@ -3,9 +3,10 @@
 use super::Docker;
 use super::commands::has_run;
 use super::errors::{Answer, Told};
-use super::shapes::{is_running, restart_of, token_of};
+use super::shapes::{is_running, restart_of, shown_option, token_of};
 use crate::EffectContext;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use stepback_core::Call;
 use stepback_core::call::run_once_name;
 
@@ -65,7 +66,7 @@ pub(super) async fn settle(
             let found = engine.find_volume(volume.as_str()).await?;
             let ours = found.filter(|found| {
                 token_of(Some(&found.labels)) == Some(context.token.0.as_str())
-                    || engine.options_of(found) == *options
+                    || engine.options_of(found) == shown(options)
             });
             Ok(ours.map(|found| engine.volume_shown(&found)))
         }
@@ -82,4 +83,8 @@ pub(super) async fn settle(
         DockerGrowFileSystem { .. } => Ok(None),
         other => Err(super::misplaced(other).into()),
     }
+}
+
+fn shown(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    options.iter().map(|(key, value)| (key.clone(), shown_option(key, value))).collect()
 }

@@ -123,7 +123,7 @@ impl Engine {
     pub(super) fn options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
         let named = volume.options.iter().map(|(key, value)| match key.as_str() {
             "device" => (key.clone(), self.as_named(value)),
-            _ => (key.clone(), value.clone()),
+            _ => (key.clone(), shown_option(key, value)),
         });
         named.collect()
     }
@@ -153,6 +153,19 @@ impl Engine {
         }
         Ok(found)
     }
+}
+
+/// A volume's option as it may be shown: mount options can hold the password of a share
+/// (mount.cifs(8)).
+pub(super) fn shown_option(key: &str, value: &str) -> String {
+    if key != "o" {
+        return value.to_owned();
+    }
+    let shown = value.split(',').map(|one| match one.split_once('=') {
+        Some((name, _)) if name.starts_with("pass") => format!("{name}=***"),
+        _ => one.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 fn wanted(labels: &HashMap<String, String>, tokens: &[Token]) -> Option<Token> {
@@ -261,4 +274,17 @@ pub(super) fn labels(context: &crate::EffectContext) -> HashMap<String, String> 
 /// The token on its label.
 pub(super) fn token_of(labels: Option<&HashMap<String, String>>) -> Option<&str> {
     labels?.get(TOKEN_LABEL).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_share_is_not_shown() {
+        let shown = shown_option("o", "addr=nas,username=u,password=hunter2,vers=3.0");
+        assert_eq!(shown, "addr=nas,username=u,password=***,vers=3.0");
+        assert_eq!(shown_option("device", "//nas/password=x"), "//nas/password=x");
+        assert_eq!(shown_option("o", "bind"), "bind");
+    }
 }

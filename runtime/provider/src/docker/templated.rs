@@ -79,6 +79,10 @@ impl Hosts for TemplatedHosts {
     fn fixed(&self) -> Vec<String> {
         self.named.keys().cloned().collect()
     }
+
+    fn template(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
 }
 
 #[cfg(test)]

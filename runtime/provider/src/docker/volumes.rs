@@ -2,7 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::labels;
+use super::shapes::{labels, shown_option};
 use crate::EffectContext;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
@@ -22,7 +22,8 @@ impl Engine {
     ) -> Answer<Value> {
         let what = self.name_of("Docker volume", name);
         if let Some(old) = self.find_volume(name).await? {
-            return match self.options_of(&old) == *options {
+            let asked = options.iter().map(|(key, value)| (key.clone(), shown_option(key, value)));
+            return match self.options_of(&old) == asked.collect::<BTreeMap<_, _>>() {
                 true => Ok(self.volume_shown(&old)),
                 false => {
                     let message = format!("{what} has other options");
