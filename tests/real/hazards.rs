@@ -57,8 +57,9 @@ fn a_disk_with_a_partition_table_is_not_blank() {
     // One partition, in the first sector (a DOS partition table).
     let device = loops_below(&parts.path("")).remove(0);
     let script = format!(
-        "printf '\\000\\040\\041\\000\\203\\376\\377\\377\\000\\010\\000\\000\\000\\370\\037\\000' | \
-         dd of={device} bs=1 seek=446 conv=notrunc && printf '\\125\\252' | \
+        "printf '\\000\\040\\041\\000\\203\\376\\377\\377\\000\\010\\000\\000' | \
+         dd of={device} bs=1 seek=446 conv=notrunc && printf '\\000\\370\\037\\000' | \
+         dd of={device} bs=1 seek=458 conv=notrunc && printf '\\125\\252' | \
          dd of={device} bs=1 seek=510 conv=notrunc && sync"
     );
     let written = Command::new("sh").args(["-c", &script]).output().expect("sh");

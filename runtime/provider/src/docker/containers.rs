@@ -116,7 +116,8 @@ impl Engine {
         Ok(body)
     }
 
-    /// An engine puts a new container on one network (Docker docs, *Engine API*, *ContainerCreate*).
+    /// An engine puts a new container on one network (Docker docs, *Engine API*,
+    /// *ContainerCreate*).
     fn must_be_on_one_network(&self, model: &ContainerInspectResponse) -> Answer<()> {
         let networks = model.network_settings.as_ref().and_then(|set| set.networks.as_ref());
         let mut names: Vec<&str> =
@@ -290,7 +291,7 @@ fn named(
         (name, EndpointSettings { aliases: Some(aliases), ..Default::default() })
     });
     let kept: HashMap<_, _> = kept.collect();
-    (!kept.is_empty()).then(|| NetworkingConfig { endpoints_config: Some(kept) })
+    (!kept.is_empty()).then_some(NetworkingConfig { endpoints_config: Some(kept) })
 }
 
 fn mount(mount: &Mount) -> DockerMount {

@@ -36,18 +36,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             engine_mut(world, host)?.images.insert(image.0.clone(), digest.clone());
             Ok(json!({ "reference": image, "digest": digest }))
         }
-        Call::DockerRemoveImage { host, image } => {
-            let engine = engine_mut(world, host)?;
-            let uses = |container: &Container| container.spec.image == image.0;
-            if let Some((user, _)) = engine.containers.iter().find(|(_, one)| uses(one)) {
-                let message = format!("image `{image}` is in use by container `{user}`");
-                return Err(refused("409", message));
-            }
-            match engine.images.remove(image.as_str()) {
-                Some(_) => Ok(Value::Null),
-                None => Err(missing("404", &format!("image `{image}` on {host}"))),
-            }
-        }
+        Call::DockerRemoveImage { host, image } => remove_image(world, host, image.as_str()),
         Call::DockerCreateContainer { host, container, spec } => {
             create(world, host, container.as_str(), spec, token)
         }
@@ -99,6 +88,19 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             grow(world, volume)
         }
         other => Err(misplaced(other)),
+    }
+}
+
+fn remove_image(world: &mut World, host: &InstanceId, image: &str) -> Answer {
+    let engine = engine_mut(world, host)?;
+    let uses = |container: &Container| container.spec.image == image;
+    if let Some((user, _)) = engine.containers.iter().find(|(_, one)| uses(one)) {
+        let message = format!("image `{image}` is in use by container `{user}`");
+        return Err(refused("409", message));
+    }
+    match engine.images.remove(image) {
+        Some(_) => Ok(Value::Null),
+        None => Err(missing("404", &format!("image `{image}` on {host}"))),
     }
 }
 
