@@ -9,6 +9,7 @@ mod commands;
 mod faults;
 mod features;
 mod harness;
+mod hazards;
 mod interrupts;
 mod kills;
 mod misbehaviour;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, docker, failure, log, may, pairs, precondition,
+    Check, Duration, Failure, FailureClass, Step, docker, log, may, pairs, precondition, tag_map,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -116,9 +116,20 @@ impl Step for PullImage {
 
 pub struct InspectContainer;
 
+#[derive(Serialize, JsonSchema)]
+pub struct Inspected {
+    #[serde(flatten)]
+    pub container: Container,
+    /// The device of each mount's Docker volume, in the order of `mounts`; empty for a volume that
+    /// is a directory of the host.
+    pub devices: Vec<String>,
+    /// What is on each of these devices: ext4, xfs.
+    pub filesystems: Vec<String>,
+}
+
 impl Step for InspectContainer {
     type Input = ContainerInput;
-    type Output = Container;
+    type Output = Inspected;
     const NAME: &'static str = "inspect-container";
     const DOC: &'static str = "Look at a container: its image, digest, health and mounts.";
 
@@ -126,8 +137,17 @@ impl Step for InspectContainer {
         check_exists(&input.host, &input.container)
     }
 
-    fn run(input: ContainerInput) -> Result<Container, Failure> {
-        existing(&input.host, &input.container).map(Container::from)
+    fn run(input: ContainerInput) -> Result<Inspected, Failure> {
+        let container = Container::from(existing(&input.host, &input.container)?);
+        let (mut devices, mut filesystems) = (vec![], vec![]);
+        for mount in &container.mounts {
+            let volume = docker::inspect_volume(&input.host, &mount.volume)?;
+            let options = volume.map(|volume| tag_map(&volume.options)).unwrap_or_default();
+            let option = |name: &str| options.get(name).cloned().unwrap_or_default();
+            devices.push(option("device"));
+            filesystems.push(option("type"));
+        }
+        Ok(Inspected { container, devices, filesystems })
     }
 }
 
@@ -393,110 +413,5 @@ fn show_log(host: &str, container: &str) {
         for line in lines {
             log::line(log::Level::Warn, &format!("{container}: {line}"));
         }
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunOnceInput {
-    host: String,
-    image: String,
-    #[serde(default)]
-    command: Vec<String>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    #[serde(default)]
-    mounts: Vec<Mount>,
-    #[serde(default = "five_minutes")]
-    timeout: Duration,
-}
-
-fn five_minutes() -> Duration {
-    Duration::seconds(300)
-}
-
-#[derive(Serialize, JsonSchema)]
-pub struct CommandOutput {
-    pub exit_code: i32,
-    pub output: String,
-}
-
-pub struct RunOnce;
-
-impl Step for RunOnce {
-    type Input = RunOnceInput;
-    type Output = CommandOutput;
-    const NAME: &'static str = "run-once";
-    const DOC: &'static str = "Run a command in a container of its own; it must exit with 0.";
-    const REVERSIBLE: bool = false;
-
-    fn check(input: &RunOnceInput) -> Result<Check, Failure> {
-        Ok(match docker::inspect_image(&input.host, &input.image)? {
-            Some(_) => Check::Ok,
-            None => Check::NotYet(format!("image {} is not on {}", input.image, input.host)),
-        })
-    }
-
-    fn run(input: RunOnceInput) -> Result<CommandOutput, Failure> {
-        let spec = docker::ContainerSpec {
-            image: input.image,
-            command: input.command,
-            env: pairs(&input.env),
-            mounts: input.mounts.into_iter().map(docker::Mount::from).collect(),
-            ports: vec![],
-            restart: "no".to_owned(),
-            like: None,
-        };
-        docker::run_once(&input.host, &spec, input.timeout.ms()).and_then(ended_well)
-    }
-}
-
-fn ended_well(result: docker::CommandResult) -> Result<CommandOutput, Failure> {
-    let docker::CommandResult { exit_code, output } = result;
-    match exit_code {
-        0 => Ok(CommandOutput { exit_code, output }),
-        code => {
-            let message = format!("the command exited with {code}: {}", output.trim());
-            Err(failure(FailureClass::Precondition, message))
-        }
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExecInput {
-    host: String,
-    container: String,
-    command: Vec<String>,
-    #[serde(default = "five_minutes")]
-    timeout: Duration,
-}
-
-pub struct Exec;
-
-impl Step for Exec {
-    type Input = ExecInput;
-    type Output = CommandOutput;
-    const NAME: &'static str = "exec";
-    const DOC: &'static str = "Run a command in a running container; it must exit with 0.";
-    const REVERSIBLE: bool = false;
-
-    fn check(input: &ExecInput) -> Result<Check, Failure> {
-        if input.command.is_empty() {
-            return Ok(Check::Refused("`command` is empty".to_owned()));
-        }
-        Ok(match docker::inspect_container(&input.host, &input.container)? {
-            Some(found) if found.running => Check::Ok,
-            Some(_) => Check::NotYet(format!("{} does not run on {}", input.container, input.host)),
-            None => Check::NotYet(format!(
-                "there is no container {} on {}",
-                input.container, input.host
-            )),
-        })
-    }
-
-    fn run(input: ExecInput) -> Result<CommandOutput, Failure> {
-        let timeout_ms = input.timeout.ms();
-        docker::exec(&input.host, &input.container, &input.command, timeout_ms).and_then(ended_well)
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! `host` is always the instance whose engine is meant.
 
+mod commands;
 mod containers;
 mod volumes;
 
+pub use commands::{Exec, RunOnce};
 pub use containers::{
-    CreateContainer, Exec, InspectContainer, PullImage, RemoveContainer, RenameContainer, RunOnce,
+    CreateContainer, InspectContainer, PullImage, RemoveContainer, RenameContainer,
     SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
 };
 pub use volumes::{

@@ -96,16 +96,40 @@ impl Step for CreateVolume {
 
 pub struct RemoveVolume;
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveInput {
+    host: String,
+    volume: String,
+    /// Remove a volume without a device, too: its bytes are gone with it.
+    #[serde(default)]
+    plain: bool,
+}
+
+impl RemoveInput {
+    /// Why the volume is not to be removed.
+    fn refusal(&self, found: &docker::DockerVolume) -> Option<String> {
+        let has_device = found.options.iter().any(|option| option.key == "device");
+        (!has_device && !self.plain).then(|| {
+            format!(
+                "Docker volume `{}` on {} is no device: its bytes would be gone with it; say \
+                 `plain = true` if they are to go",
+                self.volume, self.host
+            )
+        })
+    }
+}
+
 impl Step for RemoveVolume {
-    type Input = VolumeInput;
+    type Input = RemoveInput;
     type Output = ();
     const NAME: &'static str = "remove-volume";
     const DOC: &'static str = "Remove a Docker volume for good; a device's bytes stay.";
     const REVERSIBLE: bool = false;
 
-    fn check(input: &VolumeInput) -> Result<Check, Failure> {
+    fn check(input: &RemoveInput) -> Result<Check, Failure> {
         Ok(match docker::inspect_volume(&input.host, &input.volume)? {
-            Some(_) => Check::Ok,
+            Some(found) => input.refusal(&found).map_or(Check::Ok, Check::Refused),
             None => Check::NotYet(format!(
                 "there is no Docker volume `{}` on {}",
                 input.volume, input.host
@@ -113,7 +137,7 @@ impl Step for RemoveVolume {
         })
     }
 
-    fn run(input: VolumeInput) -> Result<(), Failure> {
+    fn run(input: RemoveInput) -> Result<(), Failure> {
         docker::remove_volume(&input.host, &input.volume)
     }
 }
