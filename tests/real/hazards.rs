@@ -2,6 +2,7 @@
 
 use crate::parts::{Parts, are_possible, loops_below};
 use crate::place::{Ran, operation};
+use std::path::Path;
 use std::process::Command;
 
 /// Run one step, declared irreversible.
@@ -13,6 +14,18 @@ fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
     let path = parts.path("step.toml");
     std::fs::write(&path, text).expect("a file");
     parts.run(&["run", &path.display().to_string()])
+}
+
+/// A manifest that makes a volume and attaches it.
+fn made_and_attached(parts: &Parts) -> String {
+    let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
+                uses = \"ebs/create-volume\"\n\
+                with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\
+                [[steps]]\nid = \"attached\"\nuses = \"ebs/attach-volume\"\n\
+                with = { volume = \"{{ steps.made.id }}\", instance = \"i-a\" }\n\
+                [outputs]\nvolume = \"{{ steps.made.id }}\"\n";
+    std::fs::write(parts.path("disk.toml"), text).expect("a file");
+    "disk.toml".to_owned()
 }
 
 /// An engine takes the beginning of an id for a name.
@@ -44,14 +57,7 @@ fn a_disk_with_a_partition_table_is_not_blank() {
     }
     let parts = Parts::start();
     parts.configure("");
-    let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
-                uses = \"ebs/create-volume\"\n\
-                with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\
-                [[steps]]\nid = \"attached\"\nuses = \"ebs/attach-volume\"\n\
-                with = { volume = \"{{ steps.made.id }}\", instance = \"i-a\" }\n\
-                [outputs]\nvolume = \"{{ steps.made.id }}\"\n";
-    std::fs::write(parts.path("disk.toml"), text).expect("a file");
-    let made = parts.run(&["run", "disk.toml"]).exits(0);
+    let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
     let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
     let volume = volume.expect("its id");
     // One partition, in the first sector (a DOS partition table).
@@ -123,4 +129,66 @@ fn a_command_whose_engine_dies_is_not_run_twice() {
     let log = parts.a.docker(&[&mount[..], &[&parts.image(), "/data/log"]].concat());
     assert_eq!(log, "ran", "{}", ran.said);
     assert_eq!(parts.a.docker(&["ps", "--all", "--quiet"]), "", "it is left");
+}
+
+/// The helper's containers are elsewhere than the program: a relative path means nothing to them.
+#[test]
+fn relative_paths_are_those_of_the_configuration() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let (path, to) = (operation("redeploy-database"), "to_instance=i-b");
+    parts.run(&["--config", "stepback.toml", "run", &path, "-i", to]).exits(0);
+    assert_eq!(parts.b.redis(&["get", "row"]), "kept");
+}
+
+/// A file system of so many MiB, for one test.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(at: &'a Path, mib: u32) -> Self {
+        std::fs::create_dir_all(at).expect("a directory");
+        let size = format!("size={mib}m");
+        let mount = ["-t", "tmpfs", "-o", &size, "tmpfs", &at.display().to_string()];
+        assert!(Command::new("mount").args(mount).status().expect("mount").success());
+        Self(at)
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        for device in loops_below(self.0) {
+            let _ = Command::new("losetup").args(["--detach", &device]).status();
+        }
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+/// What has been done can be written down, even then.
+#[test]
+fn on_a_full_disk_what_was_done_is_still_told() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let root = parts.path("onebox");
+    let _small = Small::mount(&root, 32);
+    let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
+    let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let volume = volume.expect("its id").to_owned();
+    let mut rest = std::fs::File::create(root.join("rest")).expect("a file");
+    while std::io::Write::write_all(&mut rest, &[b'x'; 4096]).is_ok() {}
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"detach\"\n[[steps]]\nid = \"detached\"\n\
+         uses = \"ebs/detach-volume\"\nwith = {{ volume = \"{volume}\", instance = \"i-a\" }}\n"
+    );
+    std::fs::write(parts.path("detach.toml"), text).expect("a file");
+    parts.run(&["run", "detach.toml"]).exits(0);
+    assert_eq!(loops_below(&root), Vec::<String>::new());
+    std::fs::remove_file(root.join("rest")).expect("it can be removed");
+    parts.run(&["env", "check"]).exits(0);
+    assert!(root.join("ballast").exists(), "there is room for the next time");
 }

@@ -101,7 +101,9 @@ fn read(path: &Path) -> Result<Config, CliError> {
             None => Diagnostic::new(message),
         }])
     })?;
-    let base = path.parent().unwrap_or(Path::new("."));
+    // Paths go to other programs, too, which are elsewhere.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let base = whole.parent().unwrap_or(Path::new("/"));
     let mut found = vec![];
     let checked = |(name, environment): (&String, &environments::Authored)| {
         (name.clone(), environment.check(base, &mut found))

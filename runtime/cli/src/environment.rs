@@ -12,7 +12,7 @@ use std::sync::Arc;
 use stepback_engine::{Deps, Limits, Reporter, SecretSource};
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
-use stepback_provider::aws::{Aws, AwsConfig};
+use stepback_provider::aws::{Aws, AwsConfig, is_of_aws};
 use stepback_provider::docker::{Credentials, Docker, DockerSettings, Registry, TemplatedHosts};
 use stepback_provider::faulty::Faulty;
 use stepback_provider::joined::Joined;
@@ -63,7 +63,9 @@ pub async fn provider(
             let real = onebox(root, instances, docker)?;
             Ok(Arc::new(Faulty::new(real, faults)))
         }
-        Environment::Aws { account, .. } if account.endpoint.is_none() && !faults.is_empty() => {
+        Environment::Aws { account, .. }
+            if account.endpoint.as_deref().is_none_or(is_of_aws) && !faults.is_empty() =>
+        {
             let message = format!("`--inject` is not for `{name}`, which is an account of AWS");
             Err(CliError::usage(message, "try it in a simulated environment or a onebox"))
         }

@@ -96,9 +96,9 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// An `endpoint` that is AWS's own (a VPC's, a dual-stack one) is EC2's alone; any other stands in
+/// Whether an endpoint is an account's. An `endpoint` that is AWS's own (a VPC's, a dual-stack one) is EC2's alone; any other stands in
 /// for all of AWS (AWS PrivateLink Guide, *Access AWS services through interface endpoints*).
-fn is_of_aws(endpoint: &str) -> bool {
+pub fn is_of_aws(endpoint: &str) -> bool {
     let host = endpoint.split("://").nth(1).unwrap_or(endpoint);
     let host = host.split(['/', ':', '?']).next().unwrap_or(host);
     [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| host.ends_with(end))

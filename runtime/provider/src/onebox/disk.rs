@@ -5,12 +5,14 @@
 //! a ledger that does not know of it finishes what was begun.
 
 use super::device_dir;
+use crate::simulated::BALLAST;
 use crate::simulated::ec2::refused;
 use crate::simulated::world::{World, device_path};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +24,9 @@ const LET_GO_MS_MAX: u64 = 5_000;
 pub(super) struct Disk {
     root: PathBuf,
 }
+
+/// More than a ledger ever takes.
+const BALLAST_BYTES: usize = 1024 * 1024;
 
 /// A loop device of one of our volumes.
 struct Loop {
@@ -36,7 +41,14 @@ fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {
 
 /// Run a tool to its end; what it printed.
 fn tool(name: &str, arguments: &[&str]) -> Result<String, Failure> {
-    let said = Command::new(name).args(arguments).output().map_err(|error| {
+    let what = format!("{name} {}", arguments.join(" "));
+    run(&what, Command::new(name).args(arguments))
+}
+
+fn run(what: &str, command: &mut Command) -> Result<String, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    // A Ctrl-C at the terminal is for the program alone, which has things to take back.
+    let said = command.process_group(0).output().map_err(|error| {
         let message = format!("`{name}` can't be run: {error}; onebox needs util-linux");
         Failure::new(FailureClass::Precondition, message)
     })?;
@@ -44,7 +56,7 @@ fn tool(name: &str, arguments: &[&str]) -> Result<String, Failure> {
         return Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned());
     }
     let why = String::from_utf8_lossy(&said.stderr).trim().to_owned();
-    Err(refused("io", format!("{name} {}: {why}", arguments.join(" "))))
+    Err(refused("io", format!("{what}: {why}")))
 }
 
 impl Disk {
@@ -65,6 +77,15 @@ impl Disk {
             return Err(Failure::new(FailureClass::Precondition, message));
         }
         Ok(Self { root })
+    }
+
+    /// Room for the ledger on a disk that is full: see [`Simulated`](crate::simulated::Simulated).
+    pub(super) fn keep_ballast(&self) {
+        let path = self.root.join(BALLAST);
+        if !path.exists() && fs::write(&path, vec![b'.'; BALLAST_BYTES]).is_err() {
+            // A full disk has no room for it now; half of one is none.
+            let _ = fs::remove_file(&path);
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -323,24 +344,37 @@ fn resize(path: &Path, size_gib: u32) -> Result<(), Failure> {
     grown.map_err(|error| io("made that large", path, &error))
 }
 
-/// A copy that shares its blocks with the original where the file system can.
+/// A copy that shares its blocks with the original where the file system can, on the disk when it
+/// is done.
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     let arguments = ["--reflink=auto", "--sparse=always", &text(from), &text(to)];
-    tool("cp", &arguments).map(|_| ())
+    tool("cp", &arguments)?;
+    tool("sync", &[&text(to)]).map(|_| ())
 }
 
 /// A copy of what is mounted: at once where blocks can be shared, else with the file system
-/// frozen. The shell thaws it, even if this process is killed meanwhile.
+/// frozen. The shell thaws what it froze, also when it is told to end and when this process is
+/// killed meanwhile; whoever copies the same file next waits for it.
 fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> {
-    const SCRIPT: &str = "cp --reflink=always \"$1\" \"$2\" 2>/dev/null && exit 0\n\
-                          trap 'fsfreeze --unfreeze \"$3\"' EXIT\n\
-                          fsfreeze --freeze \"$3\" && cp --sparse=always \"$1\" \"$2\"";
-    tool("sh", &["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at]).map(|_| ())
+    const SCRIPT: &str = "exec 9<\"$1\"; flock 9\n\
+                          cp --reflink=always \"$1\" \"$2\" 2>/dev/null && exec sync \"$2\"\n\
+                          at=$3; frozen=\n\
+                          thaw() { [ -z \"$frozen\" ] || fsfreeze --unfreeze \"$at\"; }\n\
+                          trap thaw EXIT; trap 'exit 1' INT TERM HUP\n\
+                          frozen=1; fsfreeze --freeze \"$at\" || { frozen=; exit 1; }\n\
+                          cp --sparse=always \"$1\" \"$2\" && thaw && frozen= && sync \"$2\"";
+    let what = format!("copying {} with {mounted_at} frozen", from.display());
+    let mut command = Command::new("sh");
+    let arguments = ["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at];
+    run(&what, command.args(arguments)).map(|_| ())
 }
 
-/// What was made has its name from here on.
+/// What was made has its name from here on, whatever becomes of this machine.
 fn finish(part: &Path) -> Result<(), Failure> {
-    fs::rename(part, part.with_extension("")).map_err(|error| io("named", part, &error))
+    let named = fs::rename(part, part.with_extension(""));
+    let dir = part.parent().unwrap_or(Path::new("/"));
+    let kept = named.and_then(|()| fs::File::open(dir)?.sync_all());
+    kept.map_err(|error| io("named", part, &error))
 }
 
 fn begin_to_delete(path: &Path) -> Result<(), Failure> {

@@ -72,6 +72,7 @@ impl Onebox {
             set_instances(world, &instances)?;
             disk.put_right(world)
         })?;
+        disk.keep_ballast();
         Ok(Self { shared: Arc::new(Shared { disk, ledger }) })
     }
 
@@ -123,7 +124,21 @@ fn set_instances(
 
 impl Shared {
     /// The ledger says whether it may be done; then it is done; then the ledger is kept.
-    fn apply(&self, call: &Call, context: &EffectContext) -> Result<Value, Failure> {
+    fn apply(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let mut is_done = false;
+        match self.try_apply(call, context, &mut is_done) {
+            Ok(answer) => EffectOutcome::Done(answer),
+            Err(failure) if is_done => EffectOutcome::Unknown(failure.message),
+            Err(failure) => EffectOutcome::Refused(failure),
+        }
+    }
+
+    fn try_apply(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        is_done: &mut bool,
+    ) -> Result<Value, Failure> {
         let answer = self.ledger.change(|world| {
             let seen = world.epochs.entry(context.operation.0).or_default();
             if context.epoch.0 < *seen {
@@ -138,6 +153,7 @@ impl Shared {
             let before = world.clone();
             let answer = ec2::apply(world, call, &context.token, now_s())?;
             self.disk.follow(call, &answer, &before)?;
+            *is_done = true;
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
         })?;
@@ -200,10 +216,9 @@ impl Provider for Onebox {
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         let (call, context) = (call.clone(), context.clone());
-        match self.changed(move |shared| shared.apply(&call, &context)).await {
-            Ok(answer) => EffectOutcome::Done(answer),
-            Err(failure) => EffectOutcome::Refused(failure),
-        }
+        let applied = self.changed(move |shared| Ok(shared.apply(&call, &context))).await;
+        // It may have gone as far as it likes before it panicked.
+        applied.unwrap_or_else(|failure| EffectOutcome::Unknown(failure.message))
     }
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {

@@ -32,6 +32,9 @@ const POLL_MS: u64 = 2;
 /// So many looks, [`POLL_MS`] apart, make sure that what is not found is not there.
 const LOOKS_MAX: u32 = 8;
 
+/// A file that is given up when the disk is full and the world must be written.
+pub(crate) const BALLAST: &str = "ballast";
+
 /// How long one real second lasts here, as a divisor.
 const TIME_DIVISOR: u64 = 100;
 
@@ -49,7 +52,7 @@ enum Backing {
 }
 
 fn io_failure(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("the simulated world can't be {what} ({}): {error}", path.display());
+    let message = format!("{} can't be {what}: {error}", path.display());
     Failure::new(FailureClass::Internal, message)
 }
 
@@ -133,7 +136,12 @@ impl Simulated {
             file.sync_data()?;
             std::fs::rename(&part, &path)
         };
-        write().map_err(|error| io_failure("written", &path, &error))
+        let ballast = path.with_file_name(BALLAST);
+        let written = write().or_else(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull if std::fs::remove_file(ballast).is_ok() => write(),
+            _ => Err(error),
+        });
+        written.map_err(|error| io_failure("written", &path, &error))
     }
 
     /// Change the world, or leave it as it is.
