@@ -49,6 +49,11 @@ struct Ran {
     lines: Vec<String>,
 }
 
+/// A file system is a little smaller than its device, whose size is in whole GiB.
+fn gib(bytes: &str) -> u64 {
+    bytes.parse::<u64>().unwrap_or_default().div_ceil(1 << 30)
+}
+
 impl<'a> Helper<'a> {
     pub(super) fn on(engine: &'a Engine, image: Option<&'a str>) -> Result<Self, Failure> {
         let Some(image) = image else {
@@ -81,9 +86,15 @@ impl<'a> Helper<'a> {
         }
         let lines = self.ended_well(volume, ran)?;
         let [kind, bytes, ..] = &lines[..] else { return Ok(Value::Null) };
-        // A file system is a little smaller than its device.
-        let size_gib = bytes.parse::<u64>().unwrap_or_default().div_ceil(1 << 30);
-        Ok(json!({ "type": kind, "size_gib": size_gib }))
+        Ok(json!({ "type": kind, "size_gib": gib(bytes) }))
+    }
+
+    /// Whether the file system is as large as its device.
+    pub(super) async fn is_grown(&self, volume: &str) -> Answer<bool> {
+        let ran = self.run(volume, "facts", "").await?;
+        let lines = self.ended_well(volume, ran)?;
+        let [_, bytes, device_bytes, ..] = &lines[..] else { return Ok(false) };
+        Ok(gib(bytes) == gib(device_bytes))
     }
 
     pub(super) async fn make(&self, volume: &str, kind: &str) -> Answer<Value> {

@@ -26,6 +26,11 @@ bytes() {
     esac
 }
 
+# The kernel counts in sectors of 512 bytes, whatever the device's own are.
+device_bytes() {
+    echo $(($(cat "/sys/class/block/${D#/dev/}/size") * 512))
+}
+
 # Where the host has it mounted.
 mounts() {
     N=$(cat "/sys/class/block/${D#/dev/}/dev")
@@ -38,7 +43,7 @@ kind)
     ;;
 facts)
     T=$(kind)
-    [ -z "$T" ] || { echo "$T"; bytes "$T"; }
+    [ -z "$T" ] || { echo "$T"; bytes "$T"; device_bytes; }
     ;;
 make)
     # Only where nothing at all was found; whatever else is said, there may be data.

@@ -404,8 +404,13 @@ impl Provider for Docker {
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         match resource {
-            // What creates something on an engine names it.
-            Resource::Created { .. } => Ok(Facts::Absent),
+            Resource::Created { kind, token, .. } => {
+                let all = self.stamped(&[Token(token.clone())]).await?;
+                match all.into_iter().find(|(_, found)| found.kind() == *kind) {
+                    Some((_, named)) => self.observe(&named).await,
+                    None => Ok(Facts::Absent),
+                }
+            }
             named => {
                 let facts = self.facts(named).await;
                 facts.map(Facts::from_json).map_err(|told| told.failure)

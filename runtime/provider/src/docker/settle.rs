@@ -3,6 +3,7 @@
 use super::Docker;
 use super::commands::has_run;
 use super::errors::{Answer, Told};
+use super::helper::Helper;
 use super::shapes::{is_running, restart_of, shown_option, token_of};
 use crate::EffectContext;
 use serde_json::Value;
@@ -73,14 +74,23 @@ pub(super) async fn settle(
         DockerRemoveVolume { volume, .. } => {
             done(engine.find_volume(volume.as_str()).await?.is_none())
         }
-        DockerMakeFileSystem { volume, filesystem_type, .. } => {
+        DockerMakeFileSystem { volume, .. } | DockerGrowFileSystem { volume, .. } => {
             let helper = docker.helper(&engine)?;
             helper.until_idle(volume.as_str()).await?;
-            done(helper.kind(volume.as_str()).await? == *filesystem_type)
+            done(is_written(&helper, call).await?)
         }
         DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),
-        // It takes nothing to ask for it again: what is grown is not grown again.
-        DockerGrowFileSystem { .. } => Ok(None),
+        other => Err(super::misplaced(other).into()),
+    }
+}
+
+/// Whether a file system is as the call wants it.
+async fn is_written(helper: &Helper<'_>, call: &Call) -> Answer<bool> {
+    match call {
+        Call::DockerMakeFileSystem { volume, filesystem_type, .. } => {
+            Ok(helper.kind(volume.as_str()).await? == *filesystem_type)
+        }
+        Call::DockerGrowFileSystem { volume, .. } => helper.is_grown(volume.as_str()).await,
         other => Err(super::misplaced(other).into()),
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
+use stepback_provider::faulty::Faulty;
+use stepback_provider::simulated::faults::Faults;
 use stepback_provider::{EffectContext, Notes, Provider};
 use tokio_util::sync::CancellationToken;
 
@@ -152,8 +154,11 @@ impl Bench {
                 proxy.on(wire, 1, Fault::LoseRequest);
                 self.perform(&effect.call, to).await
             }
-            // Nothing lies between the provider and its world that a request could get lost on.
-            _ => EffectOutcome::Unknown("it was not sent".to_owned()),
+            // Where nothing lies between, it gets lost at the provider's door.
+            _ => {
+                to.cancel.cancel();
+                self.at_the_door("hang", effect, to).await
+            }
         }
     }
 
@@ -164,11 +169,33 @@ impl Bench {
                 proxy.on(wire, 1, Fault::LoseAnswer);
                 self.perform(&effect.call, to).await
             }
-            _ => match self.perform(&effect.call, to).await {
-                EffectOutcome::Done(_) => EffectOutcome::Unknown("nobody heard".to_owned()),
-                other => other,
-            },
+            _ => {
+                let cancel = CancellationToken::new();
+                let to = EffectContext { cancel, ..to.clone() };
+                self.at_the_door("lost", effect, &to).await
+            }
         }
+    }
+
+    /// Through the same provider, with one of the simulator's faults.
+    async fn at_the_door(&self, fault: &str, effect: &Effect, to: &EffectContext) -> EffectOutcome {
+        self.note(&effect.call);
+        let faults = Faults::parse(&[format!("{}={fault}", effect.call.function())]);
+        let faulty = Faulty::new(Arc::clone(&self.provider), faults.expect("a fault"));
+        faulty.perform(&effect.call, to).await
+    }
+
+    /// How often the request of such an effect was sent, where somebody counts.
+    pub fn sent(&self, effect: &Effect) -> Option<usize> {
+        let proxy = self.wire(&effect.call)?;
+        // Looks run in helpers, too: those that write say what.
+        let writes = match effect.call {
+            Call::DockerMakeFileSystem { .. } => "DO=make",
+            Call::DockerGrowFileSystem { .. } => "DO=grow",
+            _ => return Some(proxy.seen(effect.wire?).len()),
+        };
+        let helpers = proxy.seen("POST /containers/create");
+        Some(helpers.iter().filter(|body| body.contains(writes)).count())
     }
 
     fn wire(&self, call: &Call) -> Option<&Proxy> {

@@ -91,6 +91,7 @@ pub async fn a_lost_request_or_answer_is_settled_by_looking(bench: &Bench) {
     for effect in effects(bench).await {
         let (call, context) = (&effect.call, context());
         let function = format!("{:?}: {}", bench.world, call.function());
+        let sent = bench.sent(&effect);
         let outcome = bench.with_request_lost(&effect, &context).await;
         assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{function}: {outcome:?}");
         let is_unknowable = call.settle_mode() == Some(SettleMode::Unknowable);
@@ -100,16 +101,67 @@ pub async fn a_lost_request_or_answer_is_settled_by_looking(bench: &Bench) {
             settled => panic!("{function}: its request was lost: {settled:?}"),
         }
         match bench.with_answer_lost(&effect, &context).await {
-            // Whoever can look on by itself needs no settling.
-            EffectOutcome::Done(_) => {}
-            EffectOutcome::Unknown(_) => match bench.provider.settle(call, &context).await {
-                Settled::Done(answer) => is_there_once(bench, call, &context, &answer).await,
-                Settled::CantKnow(_) if is_unknowable => {}
-                settled => panic!("{function}: its answer was lost: {settled:?}"),
-            },
+            // Whoever can look on by itself needs no settling; a runner that dies now does.
+            EffectOutcome::Done(_) | EffectOutcome::Unknown(_) => {}
             EffectOutcome::Refused(failure) => panic!("{function}: {failure:?}"),
         }
+        match bench.provider.settle(call, &context).await {
+            Settled::Done(answer) => {
+                is_there_once(bench, call, &context, &answer).await;
+                shows_the_same(bench, call, &answer).await;
+            }
+            Settled::CantKnow(_) if is_unknowable => {}
+            settled => panic!("{function}: its answer was lost: {settled:?}"),
+        }
+        assert_eq!(bench.sent(&effect), sent.map(|sent| sent + 2), "{function} was sent again");
         bench.provider.forget(call, &context).await;
+    }
+}
+
+/// What looks at the same thing as an effect's answer shows.
+fn look_at(call: &Call, answer: &Value) -> Option<Call> {
+    use Call::*;
+    let id = || answer["id"].as_str().unwrap_or_default();
+    Some(match call {
+        Ec2RunInstance { .. } | Ec2Start { .. } | Ec2Stop { .. } => {
+            Ec2Describe { instance: id().into() }
+        }
+        EbsCreateVolume { .. } | EbsAttach { .. } | EbsDetach { .. } | EbsModifyVolume { .. } => {
+            EbsDescribe { volume: id().into() }
+        }
+        EbsCreateSnapshot { .. } => EbsDescribeSnapshot { snapshot: id().into() },
+        DockerCreateContainer { host, container, .. }
+        | DockerStartContainer { host, container }
+        | DockerStopContainer { host, container, .. } => {
+            DockerInspectContainer { host: host.clone(), container: container.clone() }
+        }
+        DockerCreateVolume { host, volume, .. } => {
+            DockerInspectVolume { host: host.clone(), volume: volume.clone() }
+        }
+        DockerPullImage { host, image } => {
+            DockerInspectImage { host: host.clone(), image: image.clone() }
+        }
+        _ => return None,
+    })
+}
+
+/// The settled answer is the one that was lost: it shows the world as it is.
+async fn shows_the_same(bench: &Bench, call: &Call, answer: &Value) {
+    // A container becomes healthy meanwhile.
+    let steady = |answer: &Value| match answer {
+        Value::Object(map) => map.clone().into_iter().filter(|(key, _)| key != "health").collect(),
+        other => other.clone(),
+    };
+    let function = format!("{:?}: {}", bench.world, call.function());
+    match look_at(call, answer) {
+        Some(look) => {
+            let shown = bench.answer(&look).await.expect("an answer");
+            assert_eq!(steady(answer), steady(&shown), "{function}");
+        }
+        None if matches!(call, Call::DockerRunOnce { .. }) => {
+            assert_eq!(answer["exit_code"], 0, "{function}: {answer}");
+        }
+        None => assert!(answer.is_null(), "{function}: {answer}"),
     }
 }
 
@@ -132,11 +184,24 @@ fn before(effect: &PastEffect) -> Vec<(Resource, Facts)> {
     effect.changes.iter().map(|c| (c.resource.clone(), c.before.clone())).collect()
 }
 
+/// What can't be taken back is told so, and no call pretends to.
+async fn has_no_inverse(bench: &Bench, effect: &PastEffect) {
+    let now = facts_now(bench, effect).await;
+    let reversal = reverse(effect, &now);
+    let function = format!("{:?}: {}", bench.world, effect.call.function());
+    match now == before(effect) {
+        // A command leaves no fact behind.
+        true => assert_eq!(reversal, Reversal::NothingToDo, "{function}"),
+        false => assert!(matches!(reversal, Reversal::Cannot(_)), "{function}: {reversal:?}"),
+    }
+}
+
 pub async fn every_reversible_effect_goes_back_to_what_it_was(bench: &Bench) {
     for Effect { call, .. } in effects(bench).await {
         let function = format!("{:?}: {}", bench.world, call.function());
         let effect = observed(bench, &call).await;
         if call.class() == Class::Irreversible {
+            has_no_inverse(bench, &effect).await;
             let context = EffectContext { token: effect.token.clone(), ..context() };
             bench.provider.forget(&call, &context).await;
             continue;
@@ -175,15 +240,9 @@ pub async fn facts_are_those_that_count(bench: &Bench) {
         let Some(token) = token else { continue };
         let stamped = bench.provider.stamped(std::slice::from_ref(&token)).await;
         assert_eq!(stamped, Ok(vec![(token.clone(), resource.clone())]), "{world:?}");
-        let is_cloud = matches!(
-            resource.kind(),
-            ResourceKind::Instance | ResourceKind::Volume | ResourceKind::Snapshot
-        );
-        if is_cloud {
-            let (kind, token) = (resource.kind(), token.0);
-            let by_stamp = Resource::Created { kind, host: None, token };
-            assert_eq!(bench.observe(&by_stamp).await, Facts::Present(facts), "{world:?}");
-        }
+        let (kind, token) = (resource.kind(), token.0);
+        let by_stamp = Resource::Created { kind, host: None, token };
+        assert_eq!(bench.observe(&by_stamp).await, Facts::Present(facts), "{world:?}");
     }
     assert_eq!(bench.provider.stamped(&[]).await, Ok(vec![]));
     engine::clean(bench).await;
