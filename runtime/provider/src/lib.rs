@@ -14,6 +14,7 @@ pub mod onebox;
 pub mod simulated;
 
 mod notes;
+mod tags;
 
 pub use notes::{Note, Notes};
 

@@ -8,7 +8,7 @@ use super::Aws;
 use super::errors::Trouble;
 use super::looking::misplaced;
 use super::settle::{Look, Mark};
-use super::shapes::{STAMP_OPERATION, STAMP_TOKEN, is_reserved};
+use super::shapes::{STAMP_OPERATION, STAMP_TOKEN};
 use super::waits::Backoff;
 use crate::EffectContext;
 use aws_sdk_ec2::types::{
@@ -67,20 +67,6 @@ fn created(id: Option<String>) -> Result<Accepted, Trouble> {
     id.map(Accepted::Created).ok_or_else(nameless)
 }
 
-/// Tags that stamp and tags that are AWS's own can't be written by a call.
-fn written_keys(call: &Call) -> Vec<&String> {
-    match call {
-        Call::Ec2RunInstance { tags, .. }
-        | Call::EbsCreateVolume { tags, .. }
-        | Call::EbsCreateSnapshot { tags, .. } => tags.keys().collect(),
-        Call::Ec2Tag { key, .. }
-        | Call::Ec2Untag { key, .. }
-        | Call::EbsTag { key, .. }
-        | Call::EbsUntag { key, .. } => vec![key],
-        _ => vec![],
-    }
-}
-
 impl Aws {
     /// Make an effect, once.
     pub(super) async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
@@ -105,10 +91,7 @@ impl Aws {
         if !call.is_effect() || super::iam::iam_actions(call.function()).is_empty() {
             return Err(misplaced(call));
         }
-        if let Some(key) = written_keys(call).into_iter().find(|key| is_reserved(key)) {
-            let message = format!("a tag named `{key}` can't be written: its prefix is reserved");
-            return Err(Failure::new(FailureClass::InvalidInput, message));
-        }
+        crate::tags::must_be_free(call)?;
         self.must_be_its_account().await
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Both shapes are the simulator's, key for key. Stamps and tags of AWS's own are in neither.
 
+use crate::tags::is_reserved;
 use aws_sdk_ec2::types;
 use serde_json::{Value, json};
 use stepback_core::Facts;
@@ -13,15 +14,6 @@ pub(super) const STAMP_TOKEN: &str = "stepback:token";
 
 /// The tag that holds the id of the operation that created a resource.
 pub(super) const STAMP_OPERATION: &str = "stepback:operation";
-
-/// Tags that are no facts: Stepback's stamps, and AWS's own, which nobody else can write
-/// (Amazon EC2 User Guide, *Tag restrictions*).
-const RESERVED: [&str; 2] = ["stepback:", "aws:"];
-
-/// Whether a tag's key is one that calls can't write.
-pub(super) fn is_reserved(key: &str) -> bool {
-    RESERVED.iter().any(|prefix| key.starts_with(prefix))
-}
 
 /// An instance as *DescribeInstances* shows it.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What an engine shows, in the contract's shapes.
 
+use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
@@ -58,11 +59,13 @@ impl Engine {
 
     pub(super) async fn shown(&self, found: &ContainerInspectResponse) -> Answer<Value> {
         let running = is_running(found);
+        // One that never ran has 0 there (*ContainerInspect*).
         let exited = found.state.as_ref().and_then(|state| state.exit_code);
+        let exited = exited.filter(|_| !running && has_run(found));
         Ok(json!({
             "name": name_of(found), "image": image_of(found), "digest": self.digest(found).await?,
             "running": running, "health": health_of(found),
-            "exit_code": if running { None } else { exited }, "restart": restart_of(found),
+            "exit_code": exited, "restart": restart_of(found),
             "mounts": mounts_of(found),
         }))
     }

@@ -150,6 +150,7 @@ impl Shared {
                 return Ok(made.answer.clone());
             }
             refuse_what_it_can_not(call)?;
+            crate::tags::must_be_free(call)?;
             let before = world.clone();
             let answer = ec2::apply(world, call, &context.token, now_s())?;
             self.disk.follow(call, &answer, &before)?;

@@ -27,12 +27,12 @@ fn container_mut<'a>(
 }
 
 pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
+    super::rules::must_make_sense(call)?;
     match call {
         Call::DockerPullImage { host, image } => {
             let digest = world.registry.get(image.as_str()).map(|image| image.digest.clone());
-            let digest = digest.ok_or_else(|| {
-                refused("404", format!("manifest for `{image}` not found: manifest unknown"))
-            })?;
+            let digest =
+                digest.ok_or_else(|| missing("404", &format!("manifest for `{image}`")))?;
             engine_mut(world, host)?.images.insert(image.0.clone(), digest.clone());
             Ok(json!({ "reference": image, "digest": digest }))
         }
@@ -166,8 +166,12 @@ fn create(
         return Err(Failure::new(FailureClass::InvalidInput, message).with_code("400"));
     }
     let engine = engine_mut(world, host)?;
-    if engine.containers.contains_key(name) {
-        return Err(refused("409", format!("the name `{name}` is in use on {host}")));
+    if let Some(other) = engine.containers.get(name) {
+        // The same request again, after its first answer was lost.
+        return match other.stamp.as_ref() == Some(&token.0) {
+            true => shown(world, host, name),
+            false => Err(refused("409", format!("the name `{name}` is in use on {host}"))),
+        };
     }
     let digest = engine.images.get(&spec.image).cloned();
     let digest =
@@ -230,6 +234,10 @@ fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
 fn run_once(world: &mut World, host: &InstanceId, spec: &ContainerSpec, token: &Token) -> Answer {
     let name = run_once_name(token);
     create(world, host, &name, spec, token)?;
+    // One that ran under the same token does not run again.
+    if let Some(exit_code) = container(world, host.as_str(), &name)?.exit_code {
+        return Ok(command_answer(exit_code, &spec.command));
+    }
     let started = start(world, host, &name);
     if let Err(failure) = started {
         engine_mut(world, host)?.containers.remove(&name);

@@ -154,10 +154,14 @@ fn terminate(world: &mut World, id: &InstanceId) -> Answer {
     Ok(Value::Null)
 }
 
-/// *AttachVolume*: same zone, not attached elsewhere, the device name free.
+/// *AttachVolume*: same zone, not attached elsewhere, the device name free. Where it is as it is
+/// wanted already, that is done, as the provider for AWS tells it.
 fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> Answer {
     let target = instance(world, to.as_str())?.clone();
     let found = volume(world, id)?.clone();
+    if found.attachments.iter().any(|at| at.instance == to.0 && at.device == device) {
+        return Ok(volume_json(id.as_str(), &found));
+    }
     if let Some(at) = found.attachments.first() {
         let message = format!("volume `{id}` is already attached to {}", at.instance);
         return Err(refused("VolumeInUse", message));
@@ -273,11 +277,14 @@ pub(super) fn grow(world: &mut World, id: &VolumeId) -> Answer {
     }
 }
 
-/// Make a file system; what is not blank is refused.
+/// Make a file system of a kind that the helper can make; what is not blank is refused.
 pub(super) fn make(world: &mut World, id: &VolumeId, kind: &str) -> Answer {
     let found = volume_mut(world, id)?;
     if let Some(fs) = &found.filesystem {
-        return Err(refused("500", format!("volume `{id}` has a file system: {}", fs.kind)));
+        return Err(refused("EEXIST", format!("volume `{id}` has a file system: {}", fs.kind)));
+    }
+    if !["ext4", "xfs"].contains(&kind) {
+        return Err(refused("500", format!("there is no file system {kind}")));
     }
     found.filesystem = Some(FileSystem { kind: kind.to_owned(), size_gib: found.size_gib });
     Ok(Value::Null)

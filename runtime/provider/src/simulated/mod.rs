@@ -9,6 +9,7 @@ mod docker;
 pub(crate) mod ec2;
 pub mod faults;
 pub(crate) mod read;
+mod rules;
 pub(crate) mod settle;
 pub mod world;
 
@@ -172,6 +173,7 @@ impl Simulated {
                 return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
             }
             *seen = context.epoch.0;
+            crate::tags::must_be_free(call)?;
             if call.settle_mode() == Some(SettleMode::ReissueSameToken)
                 && let Some(made) = world.effects.get(&context.token.0)
             {

@@ -58,6 +58,17 @@ pub(super) fn container_json(world: &World, name: &str, container: &Container) -
     })
 }
 
+/// What a host does not show: nothing on it knows of volumes that are attached elsewhere.
+fn no_device(host: &str, id: &VolumeId) -> Failure {
+    let message = format!("volume `{id}` does not show up on {host}: is it attached?");
+    Failure::new(FailureClass::Precondition, message).with_code("ENOENT")
+}
+
+fn shows(world: &World, host: &str, id: &VolumeId) -> bool {
+    let found = world.volumes.get(id.as_str());
+    found.is_some_and(|volume| volume.attachments.iter().any(|at| at.instance == host))
+}
+
 /// A container is healthy when it runs and its image's containers ever are.
 fn health(world: &World, container: &Container) -> &'static str {
     let image = world.registry.values().find(|image| image.digest == container.digest);
@@ -160,12 +171,11 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
 }
 
 fn file_system(world: &World, host: &str, id: &VolumeId) -> Result<Value, Failure> {
-    let found = volume(world, id)?;
     engine(world, host)?;
-    if !found.attachments.iter().any(|attachment| attachment.instance == host) {
-        let message = format!("volume `{id}` is not attached to {host}");
-        return Err(Failure::new(FailureClass::Precondition, message).with_code("ENOENT"));
+    if !shows(world, host, id) {
+        return Err(no_device(host, id));
     }
+    let found = volume(world, id)?;
     Ok(json!(found.filesystem.as_ref().map_or("none", |fs| fs.kind.as_str())))
 }
 
@@ -203,18 +213,25 @@ pub(crate) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Fai
                 "healthy" => Ok(Some(container_json(world, name.as_str(), found))),
                 "none" => {
                     let message = format!("container `{name}` on {host} is not running");
-                    Err(Failure::new(FailureClass::Precondition, message))
+                    Err(Failure::new(FailureClass::Precondition, message).with_code("not-running"))
                 }
-                _ => Ok(None),
+                _ => {
+                    let message = format!("container `{name}` on {host} is unhealthy");
+                    Err(Failure::new(FailureClass::Precondition, message).with_code("unhealthy"))
+                }
             }
         }
         Call::DockerWaitDevice { host, volume: id, .. } => {
-            let attached = volume(world, id)?.attachments.iter().any(|a| a.instance == host.0);
-            attached.then(|| file_system(world, host.as_str(), id)).transpose()
+            engine(world, host.as_str())?;
+            let is_there = shows(world, host.as_str(), id);
+            is_there.then(|| file_system(world, host.as_str(), id)).transpose()
         }
         Call::DockerWaitUnmounted { host, volume: id, .. } => {
             engine(world, host.as_str())?;
-            Ok(world.mounted_by(host.as_str(), id.as_str()).is_empty().then_some(Value::Null))
+            // Of a device that does not show up nothing can be told.
+            let is_over = shows(world, host.as_str(), id)
+                && world.mounted_by(host.as_str(), id.as_str()).is_empty();
+            Ok(is_over.then_some(Value::Null))
         }
         other => Err(misplaced(other)),
     }

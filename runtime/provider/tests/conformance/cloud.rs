@@ -25,7 +25,7 @@ fn create_volume(bench: &Bench) -> Call {
     }
 }
 
-fn snapshot_of(volume: &VolumeId, own: &str) -> Call {
+pub fn snapshot_of(volume: &VolumeId, own: &str) -> Call {
     let tags = tags(&[("own", own)]);
     Call::EbsCreateSnapshot { volume: volume.clone(), description: "d".into(), tags }
 }
@@ -52,8 +52,12 @@ pub fn tag_of(_bench: &Bench, volume: &VolumeId) -> Call {
 pub async fn instance(bench: &Bench, n: usize) -> InstanceId {
     match bench.instances.get(n) {
         Some(instance) => instance.clone(),
-        None => InstanceId(id_of(&bench.done(&run_instance(bench)).await)),
+        None => new_instance(bench).await,
     }
+}
+
+pub async fn new_instance(bench: &Bench) -> InstanceId {
+    InstanceId(id_of(&bench.done(&run_instance(bench)).await))
 }
 
 /// A new volume.

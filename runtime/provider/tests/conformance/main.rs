@@ -16,6 +16,7 @@ mod parts;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
 #[path = "../aws/proxy.rs"]
 mod proxy;
+mod strict;
 mod worlds;
 
 use bench::{Bench, World};
@@ -43,6 +44,7 @@ macro_rules! case {
 
 const NO_CLOUD: &str = "a Docker Engine has no instances or volumes of its own";
 const NO_ENGINE: &str = "EC2 has no Docker Engine of its own; one is joined to it";
+const FIXED: &str = "its instances are engines of this machine, which it does not change";
 const NO_DEVICES: &str = "its host's devices are another provider's";
 
 const CASES: &[Case] = &[
@@ -103,6 +105,42 @@ const CASES: &[Case] = &[
         Aws: NO_ENGINE,
         Docker: NO_DEVICES,
     ),
+    case!(strict::what_makes_no_sense_is_invalid_input, Aws: NO_ENGINE),
+    case!(strict::an_image_that_no_registry_has_is_not_pulled, Aws: NO_ENGINE),
+    case!(strict::a_repeated_token_makes_one_container, Aws: NO_ENGINE),
+    case!(strict::what_never_ran_has_no_exit_code, Aws: NO_ENGINE),
+    case!(
+        strict::what_is_not_attached_does_not_show_up,
+        Aws: NO_ENGINE,
+        Docker: NO_DEVICES,
+    ),
+    case!(
+        strict::a_file_system_is_one_that_can_be_made,
+        Aws: NO_ENGINE,
+        Docker: NO_DEVICES,
+    ),
+    case!(strict::reserved_tags_are_not_written, Docker: NO_CLOUD),
+    case!(strict::attaching_where_it_is_attached_is_done, Docker: NO_CLOUD),
+    case!(
+        strict::an_instance_that_runs_keeps_its_type,
+        Aws: "moto changes it while it runs; EC2 says IncorrectInstanceState",
+        Docker: NO_CLOUD,
+        Onebox: FIXED,
+    ),
+    case!(
+        strict::a_terminated_instance_stays_so,
+        Aws: "moto brings it back to life; EC2 says IncorrectInstanceState",
+        Docker: NO_CLOUD,
+        Onebox: FIXED,
+    ),
+    case!(strict::a_volume_comes_from_a_snapshot_that_is_there, Docker: NO_CLOUD),
+    case!(
+        strict::a_volume_holds_its_snapshot,
+        Aws: "moto makes a smaller one; EC2 says InvalidParameterValue",
+        Docker: NO_CLOUD,
+    ),
+    case!(strict::a_call_that_is_nobodys_is_a_defect),
+    case!(strict::a_takeover_waits_out_what_is_not_refused),
 ];
 
 /// Run every case against a world, and see that no call that it serves was left out.

@@ -1,0 +1,36 @@
+//! Tags that no call can write: Stepback's own stamps, and AWS's.
+
+use stepback_core::{Call, Failure, FailureClass};
+
+/// Stepback's stamps, and AWS's own, which nobody else can write (Amazon EC2 User Guide, *Tag
+/// restrictions*).
+const RESERVED: [&str; 2] = ["stepback:", "aws:"];
+
+/// Whether a tag's key is one that calls can't write.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    RESERVED.iter().any(|prefix| key.starts_with(prefix))
+}
+
+fn written_keys(call: &Call) -> Vec<&String> {
+    match call {
+        Call::Ec2RunInstance { tags, .. }
+        | Call::EbsCreateVolume { tags, .. }
+        | Call::EbsCreateSnapshot { tags, .. } => tags.keys().collect(),
+        Call::Ec2Tag { key, .. }
+        | Call::Ec2Untag { key, .. }
+        | Call::EbsTag { key, .. }
+        | Call::EbsUntag { key, .. } => vec![key],
+        _ => vec![],
+    }
+}
+
+/// Whether the call writes no tag that is reserved.
+pub(crate) fn must_be_free(call: &Call) -> Result<(), Failure> {
+    match written_keys(call).into_iter().find(|key| is_reserved(key)) {
+        Some(key) => {
+            let message = format!("a tag named `{key}` can't be written: its prefix is reserved");
+            Err(Failure::new(FailureClass::InvalidInput, message))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,254 @@
+//! What a real world refuses whatever state it is in, and what it tells of things that are not
+//! there: the simulator is as strict, with the same class and the same code.
+
+use crate::bench::*;
+use crate::{cloud, engine};
+use stepback_core::call::ContainerSpec;
+use stepback_core::step::EffectOutcome;
+use stepback_core::*;
+
+fn host() -> InstanceId {
+    "i-a".into()
+}
+
+fn image(bench: &Bench) -> ImageRef {
+    ImageRef(bench.image.clone())
+}
+
+fn spec(bench: &Bench) -> ContainerSpec {
+    ContainerSpec { image: bench.image.clone(), ..ContainerSpec::default() }
+}
+
+fn create(name: &str, spec: ContainerSpec) -> Call {
+    Call::DockerCreateContainer { host: host(), container: name.into(), spec }
+}
+
+fn rename(name: &str, to: &str) -> Call {
+    Call::DockerRenameContainer { host: host(), container: name.into(), to: to.into() }
+}
+
+fn remove(name: &str) -> Call {
+    Call::DockerRemoveContainer { host: host(), container: name.into() }
+}
+
+fn docker_volume(name: &str, options: &[(&str, &str)]) -> Call {
+    Call::DockerCreateVolume { host: host(), volume: name.into(), options: tags(options) }
+}
+
+async fn pull(bench: &Bench) {
+    bench.done(&Call::DockerPullImage { host: host(), image: image(bench) }).await;
+}
+
+async fn told(bench: &Bench, call: &Call, class: FailureClass, code: Option<&str>) {
+    let answer = bench.answer(call).await;
+    let failure = answer.expect_err(call.function());
+    let found = (failure.class, failure.code.as_deref());
+    assert_eq!(found, (class, code), "{:?}: {}: {failure}", bench.world, call.function());
+}
+
+/// Docker docs, *Docker Engine API*: 400, *Bad parameter*.
+pub async fn what_makes_no_sense_is_invalid_input(bench: &Bench) {
+    engine::clean(bench).await;
+    pull(bench).await;
+    let name = format!("c{}", fresh());
+    bench.done(&create(&name, spec(bench))).await;
+    let restart = || "sometimes".to_owned();
+    let port = |text: &str| ContainerSpec { ports: vec![text.to_owned()], ..spec(bench) };
+    let other = ContainerSpec { restart: restart(), ..spec(bench) };
+    let of = || ContainerName(name.clone());
+    let odd = [
+        create("c", spec(bench)),
+        create("c/d", spec(bench)),
+        create("other", other.clone()),
+        create("other", port("80")),
+        create("other", port("x:y")),
+        Call::DockerRunOnce { host: host(), spec: other, timeout_ms: 1_000 },
+        Call::DockerUpdateContainer { host: host(), container: of(), restart: restart() },
+        rename(&name, "c"),
+        rename(&name, &name),
+        docker_volume("v", &[]),
+        docker_volume("v/w", &[]),
+        docker_volume("volume", &[("nonsense", "x")]),
+        Call::DockerPullImage { host: host(), image: ImageRef("Not A Name".to_owned()) },
+    ];
+    for call in &odd {
+        bench.refuses(call, FailureClass::InvalidInput, "400").await;
+    }
+    for name in ["other", "c"] {
+        let none = Resource::Container { host: host().0, name: name.to_owned() };
+        assert!(bench.observe(&none).await.is_absent(), "{:?}: {name} was made", bench.world);
+    }
+    engine::clean(bench).await;
+}
+
+pub async fn an_image_that_no_registry_has_is_not_pulled(bench: &Bench) {
+    let image = ImageRef(format!("{}-none", bench.image));
+    let call = Call::DockerPullImage { host: host(), image };
+    bench.refuses(&call, FailureClass::Precondition, "404").await;
+}
+
+/// An engine knows no tokens, but what it has carries them: the same again is the same.
+pub async fn a_repeated_token_makes_one_container(bench: &Bench) {
+    engine::clean(bench).await;
+    pull(bench).await;
+    let (name, volume) = (format!("c{}", fresh()), format!("v{}", fresh()));
+    let command = ["sh", "-c", "exit 3"].map(str::to_owned).to_vec();
+    let once = ContainerSpec { command, ..spec(bench) };
+    let once = Call::DockerRunOnce { host: host(), spec: once, timeout_ms: 20_000 };
+    for call in [create(&name, spec(bench)), docker_volume(&volume, &[]), once] {
+        let context = context();
+        let first = bench.perform(&call, &context).await;
+        assert!(matches!(first, EffectOutcome::Done(_)), "{:?}: {first:?}", bench.world);
+        let second = bench.perform(&call, &context).await;
+        assert_eq!(first, second, "{:?}: {}", bench.world, call.function());
+        let made = bench.provider.stamped(std::slice::from_ref(&context.token)).await;
+        assert_eq!(made.expect("an answer").len(), 1, "{:?}: {}", bench.world, call.function());
+        bench.provider.forget(&call, &context).await;
+    }
+    bench.done(&remove(&name)).await;
+    bench.done(&Call::DockerRemoveVolume { host: host(), volume: volume.as_str().into() }).await;
+    engine::clean(bench).await;
+}
+
+/// A container that was only made has not ended either.
+pub async fn what_never_ran_has_no_exit_code(bench: &Bench) {
+    pull(bench).await;
+    let name = format!("c{}", fresh());
+    let made = bench.done(&create(&name, spec(bench))).await;
+    assert!(made["exit_code"].is_null(), "{:?}: {made}", bench.world);
+    let healthy =
+        Call::DockerWaitHealthy { host: host(), container: name.as_str().into(), timeout_ms: 500 };
+    told(bench, &healthy, FailureClass::Precondition, Some("not-running")).await;
+    bench.done(&remove(&name)).await;
+    told(bench, &healthy, FailureClass::Precondition, Some("404")).await;
+    engine::clean(bench).await;
+}
+
+/// A host knows of nothing but the devices that it shows.
+pub async fn what_is_not_attached_does_not_show_up(bench: &Bench) {
+    let timeout_ms = 100;
+    for volume in [cloud::volume(bench).await, VolumeId("vol-0123456789abcdef0".to_owned())] {
+        let of = || (host(), volume.clone());
+        let (host, volume) = of();
+        let look = Call::DockerFileSystem { host, volume };
+        told(bench, &look, FailureClass::Precondition, Some("ENOENT")).await;
+        let (host, volume) = of();
+        let grow = Call::DockerGrowFileSystem { host, volume };
+        bench.refuses(&grow, FailureClass::Precondition, "ENOENT").await;
+        let (host, volume) = of();
+        let wait = Call::DockerWaitDevice { host, volume, timeout_ms };
+        told(bench, &wait, FailureClass::Deadline, None).await;
+        let (host, volume) = of();
+        let wait = Call::DockerWaitUnmounted { host, volume, timeout_ms };
+        told(bench, &wait, FailureClass::Deadline, None).await;
+    }
+}
+
+pub async fn a_file_system_is_one_that_can_be_made(bench: &Bench) {
+    let volume = cloud::volume(bench).await;
+    bench.done(&cloud::attach(&volume, &host(), &cloud::device())).await;
+    let wait = Call::DockerWaitDevice { host: host(), volume: volume.clone(), timeout_ms: 20_000 };
+    assert_eq!(bench.answer(&wait).await, Ok("none".into()), "{:?}", bench.world);
+    let make = |kind: &str| {
+        let (volume, filesystem_type) = (volume.clone(), kind.to_owned());
+        Call::DockerMakeFileSystem { host: host(), volume, filesystem_type }
+    };
+    let grow = Call::DockerGrowFileSystem { host: host(), volume: volume.clone() };
+    bench.refuses(&grow, FailureClass::Refused, "500").await;
+    bench.refuses(&make("zfs"), FailureClass::Refused, "500").await;
+    bench.done(&make("ext4")).await;
+    bench.refuses(&make("ext4"), FailureClass::Refused, "EEXIST").await;
+    bench.done(&cloud::detach(&volume, &host())).await;
+}
+
+/// Amazon EC2 User Guide, *Tag restrictions*: `aws:` is AWS's own; `stepback:` is ours.
+pub async fn reserved_tags_are_not_written(bench: &Bench) {
+    let (instance, volume) = (cloud::instance(bench, 0).await, cloud::volume(bench).await);
+    for key in ["stepback:token", "aws:x"] {
+        let (key, value) = (key.to_owned(), "v".to_owned());
+        let create = Call::EbsCreateVolume {
+            zone: bench.zone.clone(),
+            size_gib: 1,
+            volume_type: "gp3".into(),
+            snapshot: None,
+            tags: tags(&[(&key, "v")]),
+        };
+        let calls = [
+            Call::EbsTag { volume: volume.clone(), key: key.clone(), value: value.clone() },
+            Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value },
+            Call::EbsUntag { volume: volume.clone(), key },
+            create,
+        ];
+        for call in calls {
+            told_of(bench, &call, FailureClass::InvalidInput).await;
+        }
+    }
+}
+
+async fn told_of(bench: &Bench, call: &Call, class: FailureClass) {
+    let failure = bench.refused(call).await;
+    assert_eq!(failure.class, class, "{:?}: {}: {failure}", bench.world, call.function());
+}
+
+/// An attachment to its own target is what an earlier request with a lost answer made (DESIGN 7).
+pub async fn attaching_where_it_is_attached_is_done(bench: &Bench) {
+    let (instance, volume) = (cloud::instance(bench, 0).await, cloud::volume(bench).await);
+    let attach = cloud::attach(&volume, &instance, &cloud::device());
+    let first = bench.done(&attach).await;
+    assert_eq!(bench.done(&attach).await, first, "{:?}", bench.world);
+    bench.done(&cloud::detach(&volume, &instance)).await;
+}
+
+/// Amazon EC2 API Reference, *ModifyInstanceAttribute*.
+pub async fn an_instance_that_runs_keeps_its_type(bench: &Bench) {
+    let instance = cloud::new_instance(bench).await;
+    let set = Call::Ec2SetInstanceType { instance, instance_type: "t3.large".into() };
+    bench.refuses(&set, FailureClass::Refused, "IncorrectInstanceState").await;
+}
+
+/// Amazon EC2 API Reference, *StartInstances*, *StopInstances*.
+pub async fn a_terminated_instance_stays_so(bench: &Bench) {
+    let instance = cloud::new_instance(bench).await;
+    let of = || instance.clone();
+    let (class, code) = (FailureClass::Refused, "IncorrectInstanceState");
+    bench.done(&Call::Ec2Terminate { instance: of() }).await;
+    bench.refuses(&Call::Ec2Start { instance: of() }, class, code).await;
+    bench.refuses(&Call::Ec2Stop { instance: of() }, class, code).await;
+}
+
+fn volume_from(bench: &Bench, snapshot: SnapshotId) -> Call {
+    Call::EbsCreateVolume {
+        zone: bench.zone.clone(),
+        size_gib: 1,
+        volume_type: "gp3".into(),
+        snapshot: Some(snapshot),
+        tags: tags(&[]),
+    }
+}
+
+pub async fn a_volume_comes_from_a_snapshot_that_is_there(bench: &Bench) {
+    let none = volume_from(bench, SnapshotId("snap-0123456789abcdef0".to_owned()));
+    bench.refuses(&none, FailureClass::Precondition, "InvalidSnapshot.NotFound").await;
+}
+
+/// Amazon EC2 API Reference, *CreateVolume*.
+pub async fn a_volume_holds_its_snapshot(bench: &Bench) {
+    let volume = cloud::volume(bench).await;
+    bench.done(&Call::EbsModifyVolume { volume: volume.clone(), size_gib: 2 }).await;
+    let snapshot = SnapshotId(id_of(&bench.done(&cloud::snapshot_of(&volume, "own")).await));
+    let small = volume_from(bench, snapshot);
+    bench.refuses(&small, FailureClass::Refused, "InvalidParameterValue").await;
+}
+
+pub async fn a_call_that_is_nobodys_is_a_defect(bench: &Bench) {
+    for call in [Call::ClockNow {}, Call::EffectsReverse { effect: "x".to_owned() }] {
+        let failure = bench.provider.read(&call).await.expect_err(call.function());
+        assert_eq!(failure.class, FailureClass::Internal, "{:?}: {failure}", bench.world);
+    }
+}
+
+/// Whoever does not refuse an older runner's requests says how long they can still take effect.
+pub async fn a_takeover_waits_out_what_is_not_refused(bench: &Bench) {
+    let refuses_all = bench.world == World::Simulated;
+    assert_eq!(bench.provider.request_ms_max() == 0, refuses_all, "{:?}", bench.world);
+}
