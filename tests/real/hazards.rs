@@ -2,8 +2,10 @@
 
 use crate::parts::{Parts, are_possible, loops_below};
 use crate::place::{Ran, operation};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Run one step, declared irreversible.
 fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
@@ -191,4 +193,35 @@ fn on_a_full_disk_what_was_done_is_still_told() {
     std::fs::remove_file(root.join("rest")).expect("it can be removed");
     parts.run(&["env", "check"]).exits(0);
     assert!(root.join("ballast").exists(), "there is room for the next time");
+}
+
+/// The tools that freeze a file system are in the terminal's reach, too, and must thaw it.
+#[test]
+fn a_ctrl_c_at_the_terminal_leaves_no_file_system_frozen() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let fill = ["exec", "main", "busybox", "dd", "if=/dev/urandom", "of=/data/rest", "bs=1M"];
+    parts.a.docker(&[&fill[..], &["count=400"]].concat());
+    let backup = operation("backup-database");
+    for signal in ["INT", "KILL"] {
+        let mut command = parts.command(&["run", &backup]);
+        let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().expect("it starts");
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let begun = |line: &str| line.contains("ebs.create-snapshot");
+        assert!(lines.map_while(Result::ok).any(|line| begun(&line)), "it takes a snapshot");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        // To all in the terminal's foreground, as Ctrl-C is.
+        let group = format!("-{}", child.id());
+        let _ = Command::new("kill").args(["-s", signal, "--", &group]).status();
+        child.wait().expect("it ends");
+        let said = parts.run(&["resume", "--all"]);
+        assert!(matches!(said.code, Some(0 | 3)), "{}", said.said);
+        let host = parts.a.host();
+        let mut writes = Command::new("timeout");
+        writes.args(["20", "docker", "--host", &host, "exec", "main", "redis-cli", "incr", "n"]);
+        assert!(writes.output().expect("docker").status.success(), "it is frozen after {signal}");
+    }
 }
