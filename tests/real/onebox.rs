@@ -82,7 +82,7 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     is_back_on_a(&parts);
 
     println!("the new instance takes it for another file system than it is");
-    let wrong = changed(&parts, "\"ext4\"", "\"xfs\"");
+    let wrong = changed(&parts, "{{ steps.running.filesystems[0] }}", "xfs");
     let ran = parts.run(&["run", &wrong, "-i", "to_instance=i-b"]);
     ran.exits(3).says("start-new").says("verdict: restored");
     is_back_on_a(&parts);
