@@ -96,8 +96,10 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Whether an endpoint is an account's. An `endpoint` that is AWS's own (a VPC's, a dual-stack one) is EC2's alone; any other stands in
-/// for all of AWS (AWS PrivateLink Guide, *Access AWS services through interface endpoints*).
+/// Whether an endpoint is an account's.
+///
+/// One that is AWS's own (a VPC's, a dual-stack one) is EC2's alone; any other stands in for all
+/// of AWS (AWS PrivateLink Guide, *Access AWS services through interface endpoints*).
 pub fn is_of_aws(endpoint: &str) -> bool {
     let host = endpoint.split("://").nth(1).unwrap_or(endpoint);
     let host = host.split(['/', ':', '?']).next().unwrap_or(host);
