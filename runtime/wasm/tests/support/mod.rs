@@ -154,6 +154,8 @@ pub struct Port {
     pub lines: Mutex<Vec<String>>,
     pub progress: Mutex<Vec<(String, u64, Option<u64>)>>,
     pub answers: Mutex<VecDeque<Result<Value, Failure>>>,
+    /// What it answers when these are used up.
+    pub then: Value,
     pub reversed: Mutex<VecDeque<Reversed>>,
     /// How long a sleep takes; without it, for ever.
     pub sleep: Option<Duration>,
@@ -202,7 +204,7 @@ impl HostPort for Port {
             None if sleeps => std::future::pending::<()>().await,
             _ => {}
         }
-        lock(&self.answers).pop_front().unwrap_or(Ok(Value::Null))
+        lock(&self.answers).pop_front().unwrap_or_else(|| Ok(self.then.clone()))
     }
 
     async fn may(&self, call: Call) -> Result<(), Failure> {
