@@ -42,7 +42,8 @@ impl Reporter for Watch {
                     ids.push(id);
                 }
             }
-            Event::AttemptStarted { of } if of.step.step.as_str() == "wait" => {
+            // Its guest is gone, and its wait is on record.
+            Event::WaitBegun { .. } => {
                 self.waiting.fetch_add(1, Ordering::SeqCst);
             }
             Event::TakenUp { .. } => {
