@@ -84,7 +84,7 @@ pub(crate) struct AttemptPort {
     pub(crate) operation: OperationId,
     pub(crate) store: StoreId,
     pub(crate) door: Door,
-    pub(crate) driver: mpsc::Sender<Message>,
+    pub(crate) driver: mpsc::Sender<Box<Message>>,
     pub(crate) logs: Logs,
     pub(crate) clock: Clock,
     pub(crate) stop: StopSignal,
@@ -97,7 +97,7 @@ pub(crate) struct AttemptPort {
     pub(crate) declared: Option<String>,
     pub(crate) recorded: Vec<Recorded>,
     /// The wait behind what is recorded, if that lasts already.
-    pub(crate) begun: Option<BegunWait>,
+    pub(crate) begun: Option<Box<BegunWait>>,
     pub(crate) calls_made: AtomicU32,
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
@@ -140,7 +140,7 @@ impl AttemptPort {
 
     async fn send(&self, message: Message) -> Result<(), Failure> {
         let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
-        self.driver.send(message).await.map_err(gone)
+        self.driver.send(Box::new(message)).await.map_err(gone)
     }
 
     /// Journal an answer that changed nothing; it need not be durable to be given.

@@ -78,9 +78,9 @@ impl Driver {
             // Without a driver there is nobody to tell; whoever resumes settles it.
             let _ = match made {
                 Ok((outcome, changes)) => {
-                    outbox.send(Message::EffectEnded { id, outcome, changes }).await
+                    outbox.send(Box::new(Message::EffectEnded { id, outcome, changes })).await
                 }
-                Err(error) => outbox.send(Message::LeaseLost(error)).await,
+                Err(error) => outbox.send(Box::new(Message::LeaseLost(error))).await,
             };
         });
     }

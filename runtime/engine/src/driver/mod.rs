@@ -128,8 +128,9 @@ pub(crate) struct Driver {
     lease: Lease,
     clock: Clock,
     logs: Logs,
-    inbox: mpsc::Receiver<Message>,
-    outbox: mpsc::Sender<Message>,
+    /// Boxed, because a queue has room for many messages also while it is empty.
+    inbox: mpsc::Receiver<Box<Message>>,
+    outbox: mpsc::Sender<Box<Message>>,
     wishes: watch::Receiver<Wish>,
     /// The next request of another process; after one there is none that would matter.
     requested: Requested,
@@ -256,7 +257,7 @@ impl Driver {
                     return asked.map(Message::Requested).map_err(|error| self.left_by(error));
                 }
                 written = written(&mut self.flush) => return Ok(Message::Flushed(written)),
-                Some(message) = self.inbox.recv() => return Ok(message),
+                Some(message) = self.inbox.recv() => return Ok(*message),
                 Some(Err(panic)) = self.tasks.join_next() => {
                     return Err(self.left(format!("a task of the driver ended badly: {panic}")));
                 }
@@ -358,7 +359,7 @@ impl Driver {
                 self.tasks.spawn(async move {
                     let reasons = preflight::refusals(&job, clock, steps).await;
                     // Without a driver there is nobody to tell.
-                    let _ = outbox.send(Message::Gated { reasons }).await;
+                    let _ = outbox.send(Box::new(Message::Gated { reasons })).await;
                 });
             }
             Command::Verify => {
@@ -366,7 +367,7 @@ impl Driver {
                 let state = self.machine.state().clone();
                 self.tasks.spawn(async move {
                     let observations = verify::observe(&door, &state).await;
-                    let _ = outbox.send(Message::Observed { observations }).await;
+                    let _ = outbox.send(Box::new(Message::Observed { observations })).await;
                 });
             }
         }
@@ -380,7 +381,7 @@ impl Driver {
         self.tasks.spawn(async move {
             let of = order.of.clone();
             let result = attempt::run(job, order, port).await;
-            let _ = outbox.send(Message::AttemptEnded { of, result }).await;
+            let _ = outbox.send(Box::new(Message::AttemptEnded { of, result })).await;
         });
     }
 
@@ -389,7 +390,7 @@ impl Driver {
         let open = self.open_attempt(&order.of);
         let recorded = open.map_or(vec![], |(step, open)| recorded_calls(step, open));
         let started_at = open.map_or(self.clock.now(), |(_, open)| open.started_at);
-        let begun = open.and_then(|(_, open)| open.wait.as_deref().cloned());
+        let begun = open.and_then(|(_, open)| open.wait.clone());
         let past = order.past.clone();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let without_inverse =
