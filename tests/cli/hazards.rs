@@ -31,6 +31,24 @@ fn a_database_that_is_not_on_its_volume_is_left_alone() {
     }
 }
 
+/// An attachment that fails in the downtime is too late.
+#[test]
+fn a_device_name_that_is_in_use_is_told_before_the_database_stops() {
+    let place = elsewhere(DEVICE);
+    let world = std::fs::read_to_string(place.path("world.toml")).expect("a file");
+    let other = "[volumes.vol-other]\nsize_gib = 1\ntype = \"gp2\"\nzone = \"us-east-1a\"\n\
+                 attachments = [{ instance = \"i-db-2\", device = \"/dev/sdf\" }]\n";
+    place.write("world.toml", format!("{world}\n{other}"));
+    let before = place.untouched();
+    let redeploy = operation("redeploy-database");
+    let refused = place.run(&["run", &redeploy]);
+    refused.exits(2).says("/dev/sdf of i-db-2 is in use").says("vol-other").says("-i device=");
+    let provision = ["run", &operation("provision-database"), "-i", "device=/dev/sdf"];
+    place.run(&provision).exits(2).says("/dev/sdf of i-db-2 is in use");
+    assert_eq!(place.facts(), before);
+    place.run(&["run", &redeploy, "-i", "device=/dev/sdh"]).exits(0);
+}
+
 /// What is in a plain Docker volume is gone with it.
 #[test]
 fn a_plain_volume_is_removed_only_when_that_is_said() {

@@ -132,7 +132,8 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
         let (path, image) = (operation("provision-database"), format!("image={}", parts.image()));
         let instance = format!("instance={}", cloud.a);
         let mut arguments = vec!["run", &path];
-        for input in [&instance, "data_dir=/data", "size_gib=1", "database=main", &image] {
+        let own = [&instance, "data_dir=/data", "size_gib=1", "database=main", &image];
+        for input in own.into_iter().chain(["iops=4000", "throughput_mibps=250"]) {
             arguments.extend(["-i", input]);
         }
         parts.run(&[&arguments[..], more].concat())
@@ -169,7 +170,16 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
     parts.run(&["run", &operation("backup-database")]).exits(0);
     let snapshots = cloud.state()["snapshots"].as_object().map(serde_json::Map::len);
     assert_eq!(snapshots, Some(1));
+    resizes(&parts, &cloud, &volume);
+    parts.run(&["run", &operation("deprovision-database")]).exits(0);
+    assert_eq!(cloud.state()["volumes"], serde_json::json!({}));
+}
+
+/// The database's volume is grown on the second instance, after a rollback.
+fn resizes(parts: &Parts, cloud: &Cloud, volume: &str) {
+    ask(&cloud.asked_at, &["tag", volume, "backup", "daily"]);
     let before = cloud.state();
+    let failing = ["--inject", "docker.wait-healthy=refuse"];
     let resize = operation("resize-database-volume");
     let resize = ["run", &resize, "-i", "size_gib=2", "-i", "delete_old=true"];
     let failed = parts.run(&[&resize[..], &failing].concat());
@@ -179,10 +189,12 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
     let (grown, on) = cloud.serving();
     assert_ne!(grown, volume);
     assert_eq!(on, cloud.b);
-    assert_eq!(cloud.state()["volumes"][&grown]["size"], 2);
-    assert_eq!(cloud.state()["volumes"][&volume], Value::Null, "the old one is deleted");
+    let shown = cloud.state()["volumes"][&grown].clone();
+    assert_eq!(shown["size"], 2);
+    // What was paid for, what is required and what backups go by, it has as well.
+    assert_eq!(shown["speed"], serde_json::json!([4000, 250]));
+    assert_eq!(shown["encrypted"], true);
+    assert_eq!(shown["tags"], serde_json::json!({ "backup": "daily", "database": "main" }));
+    assert_eq!(cloud.state()["volumes"][volume], Value::Null, "the old one is deleted");
     assert_eq!(parts.b.redis(&["get", "row"]), "kept");
-
-    parts.run(&["run", &operation("deprovision-database")]).exits(0);
-    assert_eq!(cloud.state()["volumes"], serde_json::json!({}));
 }

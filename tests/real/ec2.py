@@ -1,6 +1,8 @@
 """EC2 as somebody else's client sees it, and the part of a hypervisor that moto does not have.
 
 ec2.py ENDPOINT instances N    run N instances; their ids, a line each
+ec2.py ENDPOINT tag ID KEY VALUE
+                               put a tag on anything
 ec2.py ENDPOINT state          volumes, snapshots and instances, as one JSON text
 ec2.py ENDPOINT hypervisor DIR give every attached volume a device, until killed; with a file
                                DIR/late only so many seconds after it was attached
@@ -37,6 +39,10 @@ def instances(ec2, count):
         print(made["Instances"][0]["InstanceId"])
 
 
+def tag(ec2, resource, key, value):
+    ec2.create_tags(Resources=[resource], Tags=[{"Key": key, "Value": value}])
+
+
 def state(ec2):
     roots = set()
     running = {}
@@ -48,6 +54,8 @@ def state(ec2):
     volumes = {
         one["VolumeId"]: {
             "size": one["Size"],
+            "speed": [one.get("Iops"), one.get("Throughput")],
+            "encrypted": one["Encrypted"],
             "state": one["State"],
             "tags": tags(one),
             "attached": [[a["InstanceId"], a["Device"], a["State"]] for a in one["Attachments"]],
@@ -180,5 +188,5 @@ if __name__ == "__main__":
     if what in ("user", "guard"):
         getattr(asked, what)(*rest)
     else:
-        functions = {"instances": instances, "state": state, "hypervisor": hypervisor}
+        functions = {"instances": instances, "state": state, "tag": tag, "hypervisor": hypervisor}
         functions[what](asked.client("ec2"), *rest)

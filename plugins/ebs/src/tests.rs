@@ -7,7 +7,8 @@ use stepback_sdk::{Check, FailureClass, Past, PastEffect, Step, Undo, failure};
 
 fn volume(zone: &str, attachments: Value) -> Value {
     json!({
-        "id": "vol-1", "state": "in-use", "size_gib": 20, "volume_type": "gp3", "zone": zone,
+        "id": "vol-1", "state": "in-use", "size_gib": 20, "volume_type": "gp3", "iops": 6000,
+        "throughput_mibps": 250, "encrypted": true, "zone": zone,
         "attachments": attachments, "snapshot": null, "tags": [],
     })
 }
@@ -16,6 +17,7 @@ fn instance(zone: &str) -> Value {
     json!({
         "id": "i-2", "state": "running", "instance_type": "r6i.large", "zone": zone,
         "private_ip": null, "tags": [],
+        "devices": [{ "device": "/dev/sdg", "volume": "vol-9" }],
     })
 }
 
@@ -35,6 +37,17 @@ fn attaching_is_refused_across_zones_and_waits_while_the_volume_is_elsewhere() {
     assert!(matches!(waits, Check::NotYet(_)), "{waits:?}");
     let refused = check_attach(volume("a", elsewhere), instance("b"));
     assert!(matches!(refused, Check::Refused(_)), "{refused:?}");
+}
+
+#[test]
+fn attaching_waits_while_another_volume_has_the_device_name() {
+    World::reset();
+    World::answer("ebs.describe", volume("a", json!([])));
+    World::answer("ec2.describe", instance("a"));
+    let with = json!({ "volume": "vol-1", "instance": "i-2", "device": "/dev/sdg" });
+    let waits = AttachVolume::check(&input::<AttachVolume>(with)).expect("it answers");
+    let Check::NotYet(why) = waits else { panic!("{waits:?}") };
+    assert_eq!(why, "/dev/sdg of i-2 is vol-9; give another `device`, or detach that one");
 }
 
 /// What its undo needs is asked for as well.
@@ -61,6 +74,56 @@ fn detaching_waits_until_the_volume_is_available() {
     DetachVolume::run(input::<DetachVolume>(with)).map(drop).expect("it detaches");
     assert_eq!(World::functions(), ["ebs.detach", "ebs.wait-volume"]);
     assert_eq!(World::calls()[1].arguments["state"], "available");
+}
+
+fn created(with: Value, model: Value) -> Value {
+    World::reset();
+    World::answer("ebs.describe", model);
+    World::answer("ebs.create-volume", volume("a", json!([])));
+    World::answer("ebs.wait-volume", volume("a", json!([])));
+    CreateVolume::run(input::<CreateVolume>(with)).map(drop).expect("it is created");
+    let mut calls = World::calls().into_iter();
+    let made = calls.find(|made| made.function == "ebs.create-volume").expect("it is asked for");
+    made.arguments["spec"].clone()
+}
+
+/// Whoever grows a database's disk keeps the speed that was paid for, the encryption, and the tags
+/// that backups go by.
+#[test]
+fn a_volume_like_another_has_its_options_and_what_is_given_goes_before() {
+    let mut model = volume("a", json!([]));
+    model["tags"] = json!([
+        { "key": "backup", "value": "daily" }, { "key": "database", "value": "main" },
+    ]);
+    let like = json!({ "volume": "vol-1", "without_tags": ["database"] });
+    let made = created(json!({ "size_gib": 40, "like": like }), model.clone());
+    assert_eq!(made["zone"], "a");
+    assert_eq!((&made["iops"], &made["throughput_mibps"]), (&json!(6000), &json!(250)));
+    assert_eq!(made["encrypted"], true);
+    assert_eq!(made["tags"], json!([{ "key": "backup", "value": "daily" }]));
+    let with = json!({
+        "size_gib": 40, "volume_type": "io2", "iops": 9000, "tags": { "backup": "no" },
+        "like": { "volume": "vol-1" },
+    });
+    let made = created(with, model.clone());
+    assert_eq!((&made["iops"], &made["throughput_mibps"]), (&json!(9000), &Value::Null));
+    let tags = json!([
+        { "key": "backup", "value": "no" }, { "key": "database", "value": "main" },
+    ]);
+    assert_eq!(made["tags"], tags);
+    // What EC2 shows of a gp2 is no choice.
+    model["volume_type"] = json!("gp2");
+    let made = created(json!({ "size_gib": 40, "like": like }), model);
+    assert_eq!((&made["iops"], &made["throughput_mibps"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_new_volume_is_of_some_zone() {
+    World::reset();
+    let with = input::<CreateVolume>(json!({ "size_gib": 40 }));
+    let failure = CreateVolume::check(&with).expect_err("it has no zone");
+    assert_eq!(failure.class, FailureClass::InvalidInput);
+    assert!(failure.message.contains("`zone`"), "{failure:?}");
 }
 
 fn effect(id: &str) -> PastEffect {

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, ebs, ec2, may, pairs, precondition, tag_map};
+use stepback_sdk::{
+    Check, Duration, Failure, FailureClass, Step, ebs, ec2, failure, may, pairs, precondition,
+    tag_map,
+};
 
 /// How long a volume may take to become available or attached; EC2 mostly needs seconds.
 const VOLUME_WAIT: Duration = Duration::seconds(300);
@@ -21,6 +24,11 @@ pub struct Volume {
     pub state: String,
     pub size_gib: u32,
     pub volume_type: String,
+    /// I/O operations a second, as far as the type tells any.
+    pub iops: Option<u32>,
+    /// MiB a second, of `gp3`.
+    pub throughput_mibps: Option<u32>,
+    pub encrypted: bool,
     pub zone: String,
     /// The instance it is attached to, if any.
     pub instance: Option<String>,
@@ -39,6 +47,9 @@ impl From<ebs::Volume> for Volume {
             state: volume.state,
             size_gib: volume.size_gib,
             volume_type: volume.volume_type,
+            iops: volume.iops,
+            throughput_mibps: volume.throughput_mibps,
+            encrypted: volume.encrypted,
             zone: volume.zone,
             instance,
             device,
@@ -103,28 +114,75 @@ fn too_many(found: &[ebs::Volume], tags: &BTreeMap<String, String>) -> String {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInput {
-    /// The availability zone.
-    zone: String,
+    /// The availability zone; the other volume's with `like`.
+    #[serde(default)]
+    zone: Option<String>,
     size_gib: u32,
-    #[serde(default = "gp3")]
-    volume_type: String,
+    /// `gp3` if nothing tells.
+    #[serde(default)]
+    volume_type: Option<String>,
+    /// I/O operations a second, of `gp3`, `io1` and `io2`.
+    #[serde(default)]
+    iops: Option<u32>,
+    /// MiB a second, of `gp3`.
+    #[serde(default)]
+    throughput_mibps: Option<u32>,
+    /// One made from an encrypted snapshot is encrypted either way.
+    #[serde(default)]
+    encrypted: bool,
     /// The snapshot it begins as; blank without.
     #[serde(default)]
     snapshot: Option<String>,
+    /// Tags of its own; with `like`, before the other volume's.
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    /// Take every option not given here from this volume, its tags too.
+    #[serde(default)]
+    like: Option<LikeInput>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LikeInput {
+    volume: String,
+    /// Keys of tags to leave out.
+    #[serde(default)]
+    without_tags: Vec<String>,
 }
 
 impl CreateInput {
-    fn spec(&self) -> ebs::VolumeSpec {
-        let Self { zone, size_gib, volume_type, snapshot, tags } = self;
-        let (zone, volume_type, snapshot) = (zone.clone(), volume_type.clone(), snapshot.clone());
-        ebs::VolumeSpec { zone, size_gib: *size_gib, volume_type, snapshot, tags: pairs(tags) }
+    fn spec(&self) -> Result<ebs::VolumeSpec, Failure> {
+        let model = self.like.as_ref().map(|like| ebs::describe(&like.volume)).transpose()?;
+        let zone = self.zone.clone().or_else(|| model.as_ref().map(|model| model.zone.clone()));
+        let zone = zone.ok_or_else(|| {
+            failure(FailureClass::InvalidInput, "give its `zone`, or a volume to be `like`")
+        })?;
+        let own_type = self.volume_type.clone();
+        let volume_type =
+            own_type.or_else(|| model.as_ref().map(|model| model.volume_type.clone()));
+        let volume_type = volume_type.unwrap_or_else(|| "gp3".to_owned());
+        // What EC2 shows of another type follows from its size, and can't be asked for
+        // (Amazon EC2 API Reference, *CreateVolume*).
+        let same = model.as_ref().filter(|model| model.volume_type == volume_type);
+        let takes_iops = matches!(volume_type.as_str(), "gp3" | "io1" | "io2");
+        let iops = same.and_then(|model| model.iops).filter(|_| takes_iops);
+        let mibps = same.and_then(|model| model.throughput_mibps);
+        let mibps = mibps.filter(|_| volume_type == "gp3");
+        let mut tags = model.as_ref().map(|model| tag_map(&model.tags)).unwrap_or_default();
+        let left_out = self.like.iter().flat_map(|like| &like.without_tags);
+        left_out.for_each(|key| drop(tags.remove(key)));
+        tags.extend(self.tags.clone());
+        Ok(ebs::VolumeSpec {
+            zone,
+            size_gib: self.size_gib,
+            iops: self.iops.or(iops),
+            throughput_mibps: self.throughput_mibps.or(mibps),
+            encrypted: self.encrypted || model.is_some_and(|model| model.encrypted),
+            volume_type,
+            snapshot: self.snapshot.clone(),
+            tags: pairs(&tags),
+        })
     }
-}
-
-fn gp3() -> String {
-    "gp3".to_owned()
 }
 
 pub struct CreateVolume;
@@ -136,7 +194,8 @@ impl Step for CreateVolume {
     const DOC: &'static str = "Create a volume and wait until it is available.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
-        may(|| ebs::create_volume(&input.spec()))?;
+        let spec = input.spec()?;
+        may(|| ebs::create_volume(&spec))?;
         let Some(snapshot) = &input.snapshot else { return Ok(Check::Ok) };
         let found = ebs::describe_snapshot(snapshot)?;
         Ok(match input.size_gib < found.size_gib {
@@ -149,7 +208,7 @@ impl Step for CreateVolume {
     }
 
     fn run(input: CreateInput) -> Result<Volume, Failure> {
-        let made = ebs::create_volume(&input.spec())?;
+        let made = ebs::create_volume(&input.spec()?)?;
         ebs::wait_volume(&made.id, "available", VOLUME_WAIT.ms()).map(Volume::from)
     }
 }
@@ -217,6 +276,13 @@ impl Step for AttachVolume {
         }
         may(|| ebs::attach(&input.volume, &input.instance, &input.device))?;
         may(|| ebs::detach(&input.volume, &input.instance))?;
+        let taken = instance.devices.iter().find(|one| one.device == input.device);
+        if let Some(other) = taken.filter(|one| one.volume != volume.id) {
+            return Ok(Check::NotYet(format!(
+                "{} of {} is {}; give another `device`, or detach that one",
+                input.device, instance.id, other.volume
+            )));
+        }
         Ok(match volume.attachments.first() {
             None => Check::Ok,
             Some(at) => Check::NotYet(format!("{} is attached to {}", volume.id, at.instance)),

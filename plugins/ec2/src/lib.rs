@@ -29,6 +29,7 @@ mod tests {
         json!({
             "id": "i-1", "state": state, "instance_type": "r6i.large", "zone": "us-east-1a",
             "private_ip": null, "tags": [{ "key": "Name", "value": "db" }],
+            "devices": [],
         })
     }
 

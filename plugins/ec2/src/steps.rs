@@ -23,12 +23,15 @@ pub struct Instance {
     pub zone: String,
     pub private_ip: Option<String>,
     pub tags: BTreeMap<String, String>,
+    /// The device names in use, with the volume that is attached as each.
+    pub devices: BTreeMap<String, String>,
 }
 
 impl From<ec2::Instance> for Instance {
     fn from(instance: ec2::Instance) -> Self {
-        let ec2::Instance { id, state, instance_type, zone, private_ip, tags } = instance;
-        Self { id, state, instance_type, zone, private_ip, tags: tag_map(&tags) }
+        let ec2::Instance { id, state, instance_type, zone, private_ip, tags, devices } = instance;
+        let devices = devices.into_iter().map(|one| (one.device, one.volume)).collect();
+        Self { id, state, instance_type, zone, private_ip, tags: tag_map(&tags), devices }
     }
 }
 

@@ -63,6 +63,29 @@ macro_rules! calls {
 /// Tags of EC2 resources.
 pub type Tags = BTreeMap<String, String>;
 
+/// What a volume was provisioned with, where its type takes that
+/// (Amazon EC2 API Reference, *CreateVolume*).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Performance {
+    /// I/O operations a second, of `gp3`, `io1` and `io2`.
+    pub iops: Option<u32>,
+    /// MiB a second, of `gp3`.
+    pub throughput_mibps: Option<u32>,
+}
+
+impl Performance {
+    /// What of it can be asked for with a type; of other types EC2 shows what follows from the
+    /// size.
+    pub fn provisioned(self, volume_type: &str) -> Self {
+        let takes_iops = matches!(volume_type, "gp3" | "io1" | "io2");
+        Self {
+            iops: self.iops.filter(|_| takes_iops),
+            throughput_mibps: self.throughput_mibps.filter(|_| volume_type == "gp3"),
+        }
+    }
+}
+
 /// What a container is made of; every field counts when it is compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -113,6 +136,8 @@ calls! {
     EbsFind "ebs.find" { tags: Tags },
     EbsCreateVolume "ebs.create-volume" {
         zone: String, size_gib: u32, volume_type: String, snapshot: Option<SnapshotId>, tags: Tags,
+        #[serde(default)] performance: Performance,
+        #[serde(default)] encrypted: bool,
     },
     EbsDeleteVolume "ebs.delete-volume" { volume: VolumeId },
     EbsAttach "ebs.attach" { volume: VolumeId, instance: InstanceId, device: String },

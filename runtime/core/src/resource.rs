@@ -66,14 +66,23 @@ impl ResourceKind {
     /// Left out on purpose: addresses, pids, times, and states that only pass through.
     pub fn counted(self) -> &'static [&'static str] {
         match self {
-            ResourceKind::Volume => {
-                &["size_gib", "type", "zone", "attachments", "tags", "snapshot"]
-            }
+            ResourceKind::Volume => &[
+                "size_gib",
+                "type",
+                "iops",
+                "throughput_mibps",
+                "encrypted",
+                "zone",
+                "attachments",
+                "tags",
+                "snapshot",
+            ],
             ResourceKind::Snapshot => &["volume", "size_gib", "tags"],
             ResourceKind::Instance => &["state", "type", "zone", "tags"],
-            ResourceKind::Container => {
-                &["image", "digest", "env", "mounts", "ports", "command", "restart", "running"]
-            }
+            ResourceKind::Container => &[
+                "image", "digest", "env", "mounts", "ports", "command", "restart", "running",
+                "networks", "config",
+            ],
             ResourceKind::Image => &["digest"],
             ResourceKind::DockerVolume => &["driver", "options"],
             ResourceKind::FileSystem => &["type", "size_gib"],

@@ -108,11 +108,13 @@ impl Secrets {
         failure
     }
 
-    /// Facts as the journal may hold them: a container's environment sealed.
+    /// Facts as the journal may hold them: a container's environment sealed, and its other
+    /// options too, since labels, log options and health checks hold passwords as well.
     pub(crate) fn seal(&self, facts: Facts) -> Facts {
         let Facts::Present(mut map) = facts else { return facts };
-        if let Some(Value::Object(env)) = map.get_mut("env") {
-            for value in env.values_mut() {
+        for name in ["env", "config"] {
+            let Some(Value::Object(values)) = map.get_mut(name) else { continue };
+            for value in values.values_mut() {
                 *value = Value::String(format!("sealed:{}", self.digest(&value.to_string())));
             }
         }

@@ -2,6 +2,7 @@
 //! token, refusals in wrong states with their codes, lost answers settled, effects reversed.
 
 use std::collections::BTreeMap;
+use stepback_core::call::Performance;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
@@ -105,6 +106,8 @@ async fn a_repeated_token_takes_effect_once() {
         volume_type: "gp3".into(),
         snapshot: None,
         tags: BTreeMap::new(),
+        performance: Performance::default(),
+        encrypted: false,
     };
     let bench = Bench::new(&[]);
     let context = bench.context();

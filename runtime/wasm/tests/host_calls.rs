@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::sync::Arc;
-use stepback_core::call::{ContainerSpec, Like, Mount};
+use stepback_core::call::{ContainerSpec, Like, Mount, Performance};
 use stepback_core::step::{Change, EffectOutcome, Past, PastEffect, UndoAnswer};
 use stepback_core::*;
 use stepback_wasm::{GuestFault, Mode, Reversed};
@@ -41,7 +41,8 @@ fn say(addresses: &[u32]) -> String {
 #[tokio::test]
 async fn an_ebs_volume_with_every_option() {
     let mut fields = r#"(import "stepback:step/ebs@0.1.0" "create-volume"
-        (func $create (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#
+        (func $create (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32
+                             i32 i32 i32 i32 i32)))"#
         .to_owned();
     // One pair of strings at 2000: the tag.
     fields += &string(1100, "team", 2000);
@@ -51,23 +52,32 @@ async fn an_ebs_volume_with_every_option() {
                (i32.const 264) (i32.const 5)     ;; zone: "vol-1"
                (i32.const 21)
                (i32.const 272) (i32.const 3)     ;; type: "key"
+               (i32.const 1) (i32.const 4000)    ;; iops: some
+               (i32.const 0) (i32.const 0)       ;; throughput: none
+               (i32.const 1)                     ;; encrypted
                (i32.const 1) (i32.const 264) (i32.const 3)  ;; snapshot: some("vol")
                (i32.const 2000) (i32.const 1) (i32.const 800))
            {}
            ;; the first attachment's instance and device, the snapshot, the second tag
-           (call $say (i32.load (i32.const 840)))
-           (call $say (i32.add (i32.load (i32.const 840)) (i32.const 8)))
-           (call $say (i32.const 852))
-           (call $say (i32.add (i32.load (i32.const 860)) (i32.const 16)))
-           (call $say (i32.add (i32.load (i32.const 860)) (i32.const 24)))
+           (call $say (i32.load (i32.const 860)))
+           (call $say (i32.add (i32.load (i32.const 860)) (i32.const 8)))
+           (call $say (i32.const 872))
+           (call $say (i32.add (i32.load (i32.const 880)) (i32.const 16)))
+           (call $say (i32.add (i32.load (i32.const 880)) (i32.const 24)))
            (if (i32.ne (i32.load (i32.const 820)) (i32.const 4000000000)) (then unreachable))
-           (if (i32.ne (i32.load (i32.const 844)) (i32.const 1)) (then unreachable))
+           ;; iops: none; throughput: some; encrypted
+           (if (i32.load8_u (i32.const 832)) (then unreachable))
+           (if (i32.ne (i32.load8_u (i32.const 840)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 844)) (i32.const 250)) (then unreachable))
            (if (i32.ne (i32.load8_u (i32.const 848)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 864)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load8_u (i32.const 868)) (i32.const 1)) (then unreachable))
            (i32.const 512)"#,
-        say(&[804, 812, 824, 832])
+        say(&[804, 812, 824, 852])
     );
     let port = Port::answering([Ok(json!({
         "id": "vol-9", "state": "in-use", "size_gib": 4_000_000_000_u32, "volume_type": "gp3",
+        "iops": null, "throughput_mibps": 250, "encrypted": true,
         "zone": "us-east-1a", "attachments": [{ "instance": "i-1", "device": "/dev/sdf" }],
         "snapshot": "snap-1", "tags": { "a": "1", "b": "2" },
     }))]);
@@ -78,6 +88,8 @@ async fn an_ebs_volume_with_every_option() {
         volume_type: "key".to_owned(),
         snapshot: Some("vol".into()),
         tags: [("team".to_owned(), "data".to_owned())].into(),
+        performance: Performance { iops: Some(4000), throughput_mibps: None },
+        encrypted: true,
     };
     assert_eq!(port.calls(), [asked]);
     let told = ["vol-9", "in-use", "gp3", "us-east-1a", "i-1", "/dev/sdf", "snap-1", "b", "2"];
@@ -90,7 +102,8 @@ async fn ec2_instances_with_and_without_an_address() {
         r#"(import "stepback:step/ec2@0.1.0" "find" (func $find (param i32 i32 i32)))"#.to_owned();
     fields += &string(1100, "role", 2000);
     fields += &string(1110, "db", 2008);
-    // Two instances of 52 bytes each; an option's mark lies at 32, its string at 36.
+    // Two instances of 60 bytes each; an option's mark lies at 32, its string at 36,
+    // the list of devices at 52.
     let body = r#"
         (local $first i32)
         (call $find (i32.const 2000) (i32.const 1) (i32.const 800))
@@ -98,19 +111,23 @@ async fn ec2_instances_with_and_without_an_address() {
         (local.set $first (i32.load (i32.const 804)))
         (call $say (local.get $first))
         (call $say (i32.add (local.get $first) (i32.const 36)))
-        (call $say (i32.add (local.get $first) (i32.const 52)))
-        (if (i32.load8_u offset=84 (local.get $first)) (then unreachable))
+        (call $say (i32.load offset=52 (local.get $first)))
+        (call $say (i32.add (i32.load offset=52 (local.get $first)) (i32.const 8)))
+        (call $say (i32.add (local.get $first) (i32.const 60)))
+        (if (i32.load8_u offset=92 (local.get $first)) (then unreachable))
+        (if (i32.load offset=116 (local.get $first)) (then unreachable))
         (i32.const 512)"#;
-    let instance = |id: &str, ip: Option<&str>| {
+    let instance = |id: &str, ip: Option<&str>, devices: Value| {
         json!({ "id": id, "state": "running", "instance_type": "t3.small", "zone": "z",
-                "private_ip": ip, "tags": {} })
+                "private_ip": ip, "tags": {}, "devices": devices })
     };
-    let port =
-        Port::answering([Ok(json!([instance("i-1", Some("10.0.0.1")), instance("i-2", None)]))]);
+    let devices = json!([{ "device": "/dev/sdf", "volume": "vol-1" }]);
+    let first = instance("i-1", Some("10.0.0.1"), devices);
+    let port = Port::answering([Ok(json!([first, instance("i-2", None, json!([]))]))]);
     assert_eq!(run(fields, body, &port).await, Ok(Value::Null));
     let tags = [("role".to_owned(), "db".to_owned())].into();
     assert_eq!(port.calls(), [Call::Ec2Find { tags }]);
-    assert_eq!(port.lines(), ["i-1", "10.0.0.1", "i-2"]);
+    assert_eq!(port.lines(), ["i-1", "10.0.0.1", "/dev/sdf", "vol-1", "i-2"]);
 }
 
 /// The arguments of `create-container` as they lie in memory, being too many to be passed.

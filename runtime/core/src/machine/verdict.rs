@@ -183,7 +183,7 @@ fn container_hint(host: &str, name: &str, before: &Facts, now: &Facts) -> String
         }
         _ => {}
     }
-    let shape = ["image", "digest", "env", "mounts", "ports", "command"];
+    let shape = ["image", "digest", "env", "mounts", "ports", "command", "networks", "config"];
     if commands.is_empty() || shape.into_iter().any(differs) {
         commands.insert(0, format!("docker inspect {name}"));
     }

@@ -58,6 +58,10 @@ fn stamped(kind: ResourceType, tags: &Tags, context: &EffectContext) -> TagSpeci
 }
 
 /// GiB as the API takes them.
+fn number(value: u32) -> Result<i32, Trouble> {
+    i32::try_from(value).map_err(|_| invalid(format!("{value} is too large")))
+}
+
 fn size(size_gib: u32) -> Result<i32, Trouble> {
     i32::try_from(size_gib).map_err(|_| invalid(format!("{size_gib} GiB is too large")))
 }
@@ -174,11 +178,24 @@ impl Aws {
                 let made = answer.instances.unwrap_or_default().into_iter().next();
                 created(made.and_then(|instance| instance.instance_id))
             }
-            Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot, tags } => {
+            Call::EbsCreateVolume {
+                zone,
+                size_gib,
+                volume_type,
+                snapshot,
+                tags,
+                performance,
+                encrypted,
+            } => {
                 let request = self.effects.create_volume().set_client_token(token);
                 let request = request.set_dry_run(dry_run);
                 let request = request.availability_zone(zone).size(size(*size_gib)?);
                 let request = request.volume_type(VolumeType::from(volume_type.as_str()));
+                let request = request.set_iops(performance.iops.map(number).transpose()?);
+                let throughput = performance.throughput_mibps.map(number).transpose()?;
+                // Left out, it is as the account and the snapshot have it.
+                let request =
+                    request.set_throughput(throughput).set_encrypted(encrypted.then_some(true));
                 let snapshot = snapshot.as_ref().map(|snapshot| snapshot.0.clone());
                 let tags = stamped(ResourceType::Volume, tags, context);
                 let request = request.set_snapshot_id(snapshot).tag_specifications(tags);

@@ -68,8 +68,12 @@ fn volume_of(found: VolumeSeen) -> Result<Volume, String> {
         return Err(found.state);
     }
     let attachments = found.attachments.into_iter().filter(|one| one.state != "detaching");
+    let performance = found.performance.provisioned(&found.volume_type);
     Ok(Volume {
         size_gib: found.size_gib,
+        iops: performance.iops,
+        throughput_mibps: performance.throughput_mibps,
+        encrypted: found.encrypted,
         volume_type: found.volume_type,
         zone: found.zone,
         attachments: attachments
@@ -91,6 +95,7 @@ fn snapshot_of(found: SnapshotSeen) -> Result<Snapshot, String> {
     Ok(Snapshot {
         volume: found.volume,
         size_gib: found.size_gib,
+        encrypted: found.encrypted,
         filesystem: None,
         tags: shown(&found.tags),
         stamp: None,

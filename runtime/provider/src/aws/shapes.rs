@@ -6,8 +6,9 @@
 use crate::tags::is_reserved;
 use aws_sdk_ec2::types;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use stepback_core::Facts;
-use stepback_core::call::Tags;
+use stepback_core::call::{Performance, Tags};
 
 /// The tag that holds the token of the effect that created a resource.
 pub(super) const STAMP_TOKEN: &str = "stepback:token";
@@ -23,6 +24,8 @@ pub(super) struct InstanceSeen {
     pub(super) instance_type: String,
     pub(super) zone: String,
     pub(super) private_ip: Option<String>,
+    /// Device names with the volumes attached as these.
+    pub(super) devices: BTreeMap<String, String>,
     pub(super) tags: Tags,
     /// Why it came into this state, in EC2's words.
     pub(super) reason: Option<String>,
@@ -43,6 +46,8 @@ pub(super) struct VolumeSeen {
     pub(super) state: String,
     pub(super) size_gib: u32,
     pub(super) volume_type: String,
+    pub(super) performance: Performance,
+    pub(super) encrypted: bool,
     pub(super) zone: String,
     pub(super) attachments: Vec<AttachmentSeen>,
     pub(super) snapshot: Option<String>,
@@ -56,6 +61,7 @@ pub(super) struct SnapshotSeen {
     pub(super) volume: String,
     pub(super) state: String,
     pub(super) size_gib: u32,
+    pub(super) encrypted: bool,
     pub(super) tags: Tags,
     /// What EC2 says of a snapshot that failed.
     pub(super) message: Option<String>,
@@ -73,7 +79,11 @@ pub(super) fn shown(tags: &Tags) -> Tags {
 }
 
 fn gib(size: Option<i32>) -> u32 {
-    size.and_then(|size| u32::try_from(size).ok()).unwrap_or_default()
+    number(size).unwrap_or_default()
+}
+
+fn number(value: Option<i32>) -> Option<u32> {
+    value.and_then(|value| u32::try_from(value).ok())
 }
 
 fn not_empty(text: Option<String>) -> Option<String> {
@@ -84,12 +94,17 @@ impl From<types::Instance> for InstanceSeen {
     fn from(found: types::Instance) -> Self {
         let state = found.state.and_then(|state| state.name);
         let reason = found.state_reason.and_then(|reason| reason.message);
+        let devices = found.block_device_mappings.unwrap_or_default();
+        let device = |mapping: types::InstanceBlockDeviceMapping| {
+            Some((mapping.device_name?, mapping.ebs?.volume_id?))
+        };
         Self {
             id: found.instance_id.unwrap_or_default(),
             state: state.map(|name| name.as_str().to_owned()).unwrap_or_default(),
             instance_type: found.instance_type.map(|t| t.as_str().to_owned()).unwrap_or_default(),
             zone: found.placement.and_then(|p| p.availability_zone).unwrap_or_default(),
             private_ip: not_empty(found.private_ip_address),
+            devices: devices.into_iter().filter_map(device).collect(),
             tags: tags_of(found.tags),
             reason: not_empty(reason),
         }
@@ -119,6 +134,11 @@ impl From<types::Volume> for VolumeSeen {
             state: found.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
             size_gib: gib(found.size),
             volume_type: found.volume_type.map(|t| t.as_str().to_owned()).unwrap_or_default(),
+            performance: Performance {
+                iops: number(found.iops),
+                throughput_mibps: number(found.throughput),
+            },
+            encrypted: found.encrypted.unwrap_or_default(),
             zone: found.availability_zone.unwrap_or_default(),
             attachments,
             snapshot: not_empty(found.snapshot_id),
@@ -134,6 +154,7 @@ impl From<types::Snapshot> for SnapshotSeen {
             volume: found.volume_id.unwrap_or_default(),
             state: found.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
             size_gib: gib(found.volume_size),
+            encrypted: found.encrypted.unwrap_or_default(),
             tags: tags_of(found.tags),
             message: not_empty(found.state_message),
         }
@@ -154,9 +175,11 @@ impl InstanceSeen {
     }
 
     pub(super) fn json(&self) -> Value {
+        let device = |(device, volume)| json!({ "device": device, "volume": volume });
         json!({
             "id": self.id, "state": self.state, "instance_type": self.instance_type,
             "zone": self.zone, "private_ip": self.private_ip, "tags": shown(&self.tags),
+            "devices": self.devices.iter().map(device).collect::<Vec<_>>(),
         })
     }
 
@@ -187,7 +210,9 @@ impl VolumeSeen {
     pub(super) fn json(&self) -> Value {
         json!({
             "id": self.id, "state": self.state, "size_gib": self.size_gib,
-            "volume_type": self.volume_type, "zone": self.zone,
+            "volume_type": self.volume_type, "iops": self.performance.iops,
+            "throughput_mibps": self.performance.throughput_mibps, "encrypted": self.encrypted,
+            "zone": self.zone,
             "attachments": self.attachments_json(), "snapshot": self.snapshot,
             "tags": shown(&self.tags),
         })
@@ -198,7 +223,9 @@ impl VolumeSeen {
             return Facts::Absent;
         }
         Facts::from_json(json!({
-            "size_gib": self.size_gib, "type": self.volume_type, "zone": self.zone,
+            "size_gib": self.size_gib, "type": self.volume_type,
+            "iops": self.performance.iops, "throughput_mibps": self.performance.throughput_mibps,
+            "encrypted": self.encrypted, "zone": self.zone,
             "attachments": self.attachments_json(), "tags": shown(&self.tags),
             "snapshot": self.snapshot,
         }))

@@ -2,7 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::{image_of, labels, restart_of, token_of};
+use super::shapes::{image_of, labels, own_name_of, restart_of, token_of};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use crate::EffectContext;
 use bollard::container::LogOutput;
@@ -234,7 +234,7 @@ impl Engine {
 /// A new container with every option of another one, but for its stamp.
 fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
     let (image, restart) = (image_of(&model), restart_of(&model));
-    let own_name = model.id.as_ref().map(|id| id.chars().take(12).collect::<String>());
+    let own_name = own_name_of(&model);
     let networks = model.network_settings.and_then(|settings| settings.networks);
     let config = model.config.unwrap_or_default();
     let mut labels = config.labels.unwrap_or_default();
@@ -343,7 +343,7 @@ fn set_ports(
             false => format!("{inside}/tcp"),
         };
         let (host_ip, host_port) = match outside.rsplit_once(':') {
-            Some((ip, port)) => (Some(ip.to_owned()), port),
+            Some((ip, port)) => (Some(ip.trim_matches(['[', ']']).to_owned()), port),
             None => (None, outside),
         };
         let binding = PortBinding { host_ip, host_port: Some(host_port.to_owned()) };

@@ -4,11 +4,21 @@ use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
-use bollard::models::{ContainerInspectResponse, ImageInspect, MountPoint, PortMap, Volume};
+use bollard::models::{
+    ContainerInspectResponse, EndpointSettings, ImageInspect, MountPoint, PortMap, Volume,
+};
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use stepback_core::{FailureClass, Resource, Token};
+
+/// The options of a container that count, but for those that are facts of their own.
+const OPTIONS: &str = "AutoRemove Binds CapAdd CapDrop CgroupParent CpuPeriod CpuQuota CpuShares \
+    CpusetCpus CpusetMems DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint \
+    ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels Links LogConfig Memory \
+    MemoryReservation MemorySwap Mounts NanoCpus NetworkMode OpenStdin PidMode PidsLimit \
+    Privileged ReadonlyRootfs Runtime SecurityOpt ShmSize StopSignal StopTimeout Sysctls Tmpfs \
+    Tty UTSMode Ulimits User UsernsMode VolumesFrom WorkingDir";
 
 impl Engine {
     /// The container of this name, or with this whole id. An engine also takes the beginning of
@@ -78,6 +88,7 @@ impl Engine {
             "env": env_of(&config.env.unwrap_or_default()), "mounts": mounts_of(&found),
             "ports": ports_of(&found), "command": config.cmd.unwrap_or_default(),
             "restart": restart_of(&found), "running": is_running(&found),
+            "networks": networks_of(&found), "config": config_of(&found),
         }))
     }
 
@@ -242,11 +253,67 @@ fn ports_of(found: &ContainerInspectResponse) -> Vec<String> {
     for (inside, outside) in bindings.into_iter().flatten() {
         for binding in outside.iter().flatten() {
             let port = binding.host_port.as_deref().unwrap_or_default();
-            ports.push(format!("{port}:{}", inside.trim_end_matches("/tcp")));
+            let at = match binding.host_ip.as_deref().unwrap_or_default() {
+                "" => String::new(),
+                ip if ip.contains(':') => format!("[{ip}]:"),
+                ip => format!("{ip}:"),
+            };
+            ports.push(format!("{at}{port}:{}", inside.trim_end_matches("/tcp")));
         }
     }
     ports.sort();
     ports
+}
+
+/// The networks it is on, each with the names and the addresses that people gave it there; not
+/// those that the engine gives it anew at each start.
+fn networks_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
+    let own_name = own_name_of(found);
+    let networks = found.network_settings.as_ref().and_then(|set| set.networks.as_ref());
+    let one = |(name, endpoint): (&String, &EndpointSettings)| {
+        let mut aliases = endpoint.aliases.clone().unwrap_or_default();
+        aliases.retain(|alias| Some(alias) != own_name.as_ref());
+        aliases.sort();
+        let address = serde_json::to_value(&endpoint.ipam_config).unwrap_or_default();
+        (name.clone(), json!({ "aliases": aliases, "address": spoken(address) }))
+    };
+    networks.into_iter().flatten().map(one).collect()
+}
+
+/// By default a container's name for itself is the beginning of its id, and so is an alias.
+pub(super) fn own_name_of(found: &ContainerInspectResponse) -> Option<String> {
+    found.id.as_ref().map(|id| id.chars().take(12).collect())
+}
+
+/// The other options that it was created with and that make a difference, by the engine's own
+/// names (Docker docs, *Docker Engine API*, *ContainerInspect*). What an engine works out anew at a
+/// start is none, nor what is blank: another version of the engine knows other options.
+fn config_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
+    let whole = [serde_json::to_value(&found.config), serde_json::to_value(&found.host_config)];
+    let options = whole.into_iter().flatten().filter_map(|value| match value {
+        Value::Object(map) => Some(map),
+        _ => None,
+    });
+    let counts = |name: &str| OPTIONS.split(' ').any(|option| option == name);
+    let counted = options.flatten().filter(|(name, _)| counts(name));
+    let counted = counted.map(|(name, value)| (name, spoken(value)));
+    counted.filter(|(_, value)| !value.is_null()).collect()
+}
+
+/// A value without what says nothing; null if nothing is left.
+fn spoken(value: Value) -> Value {
+    match value {
+        Value::Bool(false) => Value::Null,
+        Value::String(text) if text.is_empty() => Value::Null,
+        Value::Number(number) if number.as_f64() == Some(0.0) => Value::Null,
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::Object(map) => {
+            let kept = map.into_iter().map(|(name, value)| (name, spoken(value)));
+            let kept: serde_json::Map<_, _> = kept.filter(|(_, value)| !value.is_null()).collect();
+            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
+        }
+        other => other,
+    }
 }
 
 /// The digest by which registries know the image; without any, its own id.

@@ -6,7 +6,7 @@ use super::read::{
 };
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
 use serde_json::Value;
-use stepback_core::call::Tags;
+use stepback_core::call::{Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, VolumeId};
 
 type Answer = Result<Value, Failure>;
@@ -75,6 +75,7 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
             let made = Snapshot {
                 volume: id.0.clone(),
                 size_gib: source.size_gib,
+                encrypted: source.encrypted,
                 filesystem: source.filesystem,
                 tags: tags.clone(),
                 stamp: Some(token.0.clone()),
@@ -106,7 +107,7 @@ fn run_instance(
         tags: tags.clone(),
         stamp: Some(token.0.clone()),
     };
-    let answer = instance_json(&id, &made);
+    let answer = instance_json(world, &id, &made);
     world.engines.entry(id.clone()).or_default();
     world.instances.insert(id, made);
     answer
@@ -122,10 +123,10 @@ fn set_state(world: &mut World, id: &InstanceId, state: &str) -> Answer {
     }
     let changed = found.state != state;
     found.state = state.into();
-    let answer = instance_json(id.as_str(), found);
     if changed {
         reboot_containers(world, id.as_str(), state);
     }
+    let answer = instance_json(world, id.as_str(), instance(world, id.as_str())?);
     Ok(answer)
 }
 
@@ -203,9 +204,19 @@ fn detach(world: &mut World, id: &VolumeId, from: &InstanceId) -> Answer {
 }
 
 fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
-    let Call::EbsCreateVolume { zone, size_gib, volume_type, snapshot, tags } = call else {
+    let Call::EbsCreateVolume {
+        zone,
+        size_gib,
+        volume_type,
+        snapshot,
+        tags,
+        performance,
+        encrypted,
+    } = call
+    else {
         return Err(misplaced(call));
     };
+    must_fit(*performance, volume_type)?;
     let source =
         match snapshot {
             None => None,
@@ -227,6 +238,9 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
     let made = Volume {
         size_gib: *size_gib,
         volume_type: volume_type.clone(),
+        iops: performance.iops,
+        throughput_mibps: performance.throughput_mibps,
+        encrypted: *encrypted || source.as_ref().is_some_and(|source| source.encrypted),
         zone: zone.clone(),
         attachments: vec![],
         snapshot: snapshot.as_ref().map(|id| id.0.clone()),
@@ -239,6 +253,23 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
     let answer = volume_json(&id, &made);
     world.volumes.insert(id, made);
     Ok(answer)
+}
+
+/// *CreateVolume*, *Iops* and *Throughput*.
+fn must_fit(performance: Performance, volume_type: &str) -> Result<(), Failure> {
+    let why = match (performance, performance.provisioned(volume_type)) {
+        (Performance { iops: None, .. }, _) if matches!(volume_type, "io1" | "io2") => {
+            format!("the parameter iops must be specified for {volume_type} volumes")
+        }
+        (asked, taken) if asked.iops != taken.iops => {
+            format!("the parameter iops is not supported for {volume_type} volumes")
+        }
+        (asked, taken) if asked.throughput_mibps != taken.throughput_mibps => {
+            format!("the parameter throughput is not supported for {volume_type} volumes")
+        }
+        _ => return Ok(()),
+    };
+    Err(refused("InvalidParameterCombination", why))
 }
 
 /// *ModifyVolume*: growth only, and not again before the cool-down is over.

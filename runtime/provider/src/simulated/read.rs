@@ -2,7 +2,7 @@
 
 use super::world::{Container, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
-use stepback_core::call::Tags;
+use stepback_core::call::{Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, VolumeId};
 
 /// No such thing: EC2's and Docker's own codes.
@@ -26,17 +26,26 @@ pub(super) fn volume<'a>(world: &'a World, id: &VolumeId) -> Result<&'a Volume, 
     found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
 }
 
-pub(super) fn instance_json(id: &str, instance: &Instance) -> Value {
+pub(super) fn instance_json(world: &World, id: &str, instance: &Instance) -> Value {
+    let attached = world.volumes.iter().flat_map(|(volume, found)| {
+        let here = found.attachments.iter().filter(|at| at.instance == id);
+        here.map(move |at| json!({ "device": at.device, "volume": volume }))
+    });
+    let mut devices: Vec<Value> = attached.collect();
+    devices.sort_by_key(|one| one["device"].as_str().map(str::to_owned));
     json!({
         "id": id, "state": instance.state, "instance_type": instance.instance_type,
         "zone": instance.zone, "private_ip": instance.private_ip, "tags": instance.tags,
+        "devices": devices,
     })
 }
 
 pub(super) fn volume_json(id: &str, volume: &Volume) -> Value {
     let state = if volume.attachments.is_empty() { "available" } else { "in-use" };
+    let Performance { iops, throughput_mibps } = volume.performance();
     json!({
         "id": id, "state": state, "size_gib": volume.size_gib, "volume_type": volume.volume_type,
+        "iops": iops, "throughput_mibps": throughput_mibps, "encrypted": volume.encrypted,
         "zone": volume.zone, "attachments": volume.attachments, "snapshot": volume.snapshot,
         "tags": volume.tags,
     })
@@ -110,12 +119,12 @@ fn carries(tags: &Tags, wanted: &Tags) -> bool {
 pub(crate) fn answer(world: &World, call: &Call) -> Result<Value, Failure> {
     match call {
         Call::Ec2Describe { instance: id } => {
-            instance(world, id.as_str()).map(|found| instance_json(id.as_str(), found))
+            instance(world, id.as_str()).map(|found| instance_json(world, id.as_str(), found))
         }
         Call::Ec2Find { tags } => {
             let alive = world.instances.iter().filter(|(_, i)| i.state != "terminated");
             let found = alive.filter(|(_, i)| carries(&i.tags, tags));
-            Ok(found.map(|(id, i)| instance_json(id, i)).collect())
+            Ok(found.map(|(id, i)| instance_json(world, id, i)).collect())
         }
         Call::EbsDescribe { volume: id } => {
             volume(world, id).map(|found| volume_json(id.as_str(), found))
@@ -197,7 +206,7 @@ pub(crate) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Fai
     match call {
         Call::Ec2WaitState { instance: id, state, .. } => {
             let found = instance(world, id.as_str())?;
-            Ok((found.state == *state).then(|| instance_json(id.as_str(), found)))
+            Ok((found.state == *state).then(|| instance_json(world, id.as_str(), found)))
         }
         Call::EbsWaitVolume { volume: id, state, .. } => {
             let found = volume_json(id.as_str(), volume(world, id)?);

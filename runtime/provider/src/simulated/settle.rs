@@ -47,7 +47,9 @@ fn created(world: &mut World, call: &Call, token: &Token) -> Option<Value> {
         _ => {
             let found = world.by_stamp(&token.0).into_iter().next()?;
             match &found {
-                Resource::Instance { id } => Some(instance_json(id, world.instances.get(id)?)),
+                Resource::Instance { id } => {
+                    Some(instance_json(world, id, world.instances.get(id)?))
+                }
                 Resource::Volume { id } => Some(volume_json(id, world.volumes.get(id)?)),
                 Resource::Snapshot { id } => {
                     let snapshot = world.snapshots.get_mut(id)?;
@@ -73,7 +75,7 @@ fn desired(world: &World, call: &Call) -> Option<Value> {
         Ec2Start { instance: id } | Ec2Stop { instance: id } => {
             let wanted = if matches!(call, Ec2Start { .. }) { "running" } else { "stopped" };
             let found = instance(id).filter(|found| found.state == wanted)?;
-            Some(instance_json(id.as_str(), found))
+            Some(instance_json(world, id.as_str(), found))
         }
         Ec2Terminate { instance: id } => {
             done(instance(id).is_none_or(|found| found.state == "terminated"))

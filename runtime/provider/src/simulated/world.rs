@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stepback_core::call::{ContainerSpec, Tags};
+use stepback_core::call::{ContainerSpec, Performance, Tags};
 use stepback_core::{Facts, Resource, ResourceKind, Token};
 
 /// Everything there is.
@@ -37,6 +37,11 @@ pub struct World {
     #[serde(skip_serializing_if = "is_default")]
     pub created: u64,
 }
+
+/// A `gp3` volume's baseline; and the least and the most that a `gp2` volume has.
+const GP3_IOPS: u32 = 3_000;
+const GP3_MIBPS: u32 = 125;
+const GP2_IOPS: (u32, u32) = (100, 16_000);
 
 /// An effect that took place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +74,13 @@ pub struct Volume {
     pub size_gib: u32,
     #[serde(rename = "type")]
     pub volume_type: String,
+    /// As it was provisioned; what was left out is the type's baseline.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub iops: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub throughput_mibps: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encrypted: bool,
     pub zone: String,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
@@ -107,6 +119,8 @@ pub struct FileSystem {
 pub struct Snapshot {
     pub volume: String,
     pub size_gib: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encrypted: bool,
     #[serde(default)]
     pub filesystem: Option<FileSystem>,
     #[serde(default)]
@@ -177,6 +191,21 @@ fn yes() -> bool {
 /// (Amazon EBS User Guide, *Amazon EBS volumes and NVMe*).
 pub fn device_path(volume: &str) -> String {
     format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{}", volume.replace('-', ""))
+}
+
+impl Volume {
+    /// What EC2 shows of it: what was provisioned, else what the type begins with or what follows
+    /// from the size (Amazon EBS User Guide, *Amazon EBS volume types*).
+    pub fn performance(&self) -> Performance {
+        let kind = self.volume_type.as_str();
+        let baseline = match kind {
+            "gp3" => Some(GP3_IOPS),
+            "gp2" => Some((3 * self.size_gib).clamp(GP2_IOPS.0, GP2_IOPS.1)),
+            _ => None,
+        };
+        let throughput_mibps = self.throughput_mibps.or((kind == "gp3").then_some(GP3_MIBPS));
+        Performance { iops: self.iops.or(baseline), throughput_mibps }
+    }
 }
 
 impl World {
@@ -326,10 +355,13 @@ fn counted(kind: ResourceKind, all: Value) -> Value {
 }
 
 fn volume_facts(volume: &Volume) -> Value {
+    let Performance { iops, throughput_mibps } = volume.performance();
     counted(
         ResourceKind::Volume,
         json!({
-            "size_gib": volume.size_gib, "type": volume.volume_type, "zone": volume.zone,
+            "size_gib": volume.size_gib, "type": volume.volume_type, "iops": iops,
+            "throughput_mibps": throughput_mibps, "encrypted": volume.encrypted,
+            "zone": volume.zone,
             "attachments": volume.attachments, "tags": volume.tags, "snapshot": volume.snapshot,
         }),
     )
@@ -360,6 +392,7 @@ fn container_facts(container: &Container) -> Value {
             "image": spec.image, "digest": container.digest, "env": spec.env,
             "mounts": spec.mounts, "ports": spec.ports, "command": spec.command,
             "restart": spec.restart, "running": container.running,
+            "networks": {}, "config": {},
         }),
     )
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use stepback_core::call::Performance;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 use stepback_provider::aws::{Aws, AwsConfig, Pace};
@@ -158,6 +159,8 @@ pub fn create_volume() -> Call {
         volume_type: "gp3".into(),
         snapshot: None,
         tags: tags(&[("database", "main")]),
+        performance: Performance::default(),
+        encrypted: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bench::*;
 use serde_json::Value;
+use stepback_core::call::Performance;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -15,13 +16,15 @@ fn run_instance(bench: &Bench) -> Call {
     }
 }
 
-fn create_volume(bench: &Bench) -> Call {
+pub fn create_volume(bench: &Bench) -> Call {
     Call::EbsCreateVolume {
         zone: bench.zone.clone(),
         size_gib: 1,
         volume_type: "gp3".into(),
         snapshot: None,
         tags: tags(&[("database", "main")]),
+        performance: Performance::default(),
+        encrypted: false,
     }
 }
 
@@ -294,6 +297,30 @@ pub async fn a_detached_volume_is_not_detached(bench: &Bench) {
         _ => "IncorrectState",
     };
     assert_eq!(failure.code.as_deref(), Some(code), "{:?}: {failure}", bench.world);
+}
+
+/// Its snapshots are encrypted as it is, and so is what is made from them
+/// (Amazon EBS User Guide, *How Amazon EBS encryption works*).
+pub async fn a_volume_is_provisioned_as_it_was_asked_for(bench: &Bench) {
+    let mut call = create_volume(bench);
+    if let Call::EbsCreateVolume { performance, encrypted, .. } = &mut call {
+        *performance = Performance { iops: Some(4_000), throughput_mibps: Some(250) };
+        *encrypted = true;
+    }
+    let made = bench.done(&call).await;
+    let volume = VolumeId(id_of(&made));
+    let facts = bench.observe(&Resource::Volume { id: volume.0.clone() }).await;
+    for (name, value) in [("iops", 4_000.into()), ("throughput_mibps", 250.into())] {
+        assert_eq!((&made[name], facts.get(name)), (&value, Some(&value)), "{:?}", bench.world);
+    }
+    let of_it = bench.done(&snapshot_of(&volume, "own")).await;
+    let mut again = create_volume(bench);
+    if let Call::EbsCreateVolume { snapshot, .. } = &mut again {
+        *snapshot = Some(SnapshotId(id_of(&of_it)));
+    }
+    let copy = bench.done(&again).await;
+    assert_eq!((&made["encrypted"], &copy["encrypted"]), (&true.into(), &true.into()));
+    assert_eq!(facts.get("encrypted"), Some(&true.into()), "{:?}", bench.world);
 }
 
 pub async fn a_volume_only_grows(bench: &Bench) {

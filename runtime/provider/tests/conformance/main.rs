@@ -74,6 +74,7 @@ const CASES: &[Case] = &[
         Docker: NO_CLOUD,
     ),
     case!(cloud::a_detached_volume_is_not_detached, Docker: NO_CLOUD),
+    case!(cloud::a_volume_is_provisioned_as_it_was_asked_for, Docker: NO_CLOUD),
     case!(cloud::a_volume_only_grows,
         Aws: "moto shrinks it; EC2 says InvalidParameterValue",
         Docker: NO_CLOUD,
@@ -139,6 +140,7 @@ const CASES: &[Case] = &[
         Aws: "moto makes a smaller one; EC2 says InvalidParameterValue",
         Docker: NO_CLOUD,
     ),
+    case!(strict::a_type_takes_what_it_can_be_provisioned_with, Docker: NO_CLOUD),
     case!(strict::a_call_that_is_nobodys_is_a_defect),
     case!(strict::a_takeover_waits_out_what_is_not_refused),
 ];

@@ -3,7 +3,7 @@
 
 use crate::bench::*;
 use crate::{cloud, engine};
-use stepback_core::call::ContainerSpec;
+use stepback_core::call::{ContainerSpec, Performance};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 
@@ -172,6 +172,8 @@ pub async fn reserved_tags_are_not_written(bench: &Bench) {
             volume_type: "gp3".into(),
             snapshot: None,
             tags: tags(&[(&key, "v")]),
+            performance: Performance::default(),
+            encrypted: false,
         };
         let calls = [
             Call::EbsTag { volume: volume.clone(), key: key.clone(), value: value.clone() },
@@ -223,6 +225,8 @@ fn volume_from(bench: &Bench, snapshot: SnapshotId) -> Call {
         volume_type: "gp3".into(),
         snapshot: Some(snapshot),
         tags: tags(&[]),
+        performance: Performance::default(),
+        encrypted: false,
     }
 }
 
@@ -238,6 +242,21 @@ pub async fn a_volume_holds_its_snapshot(bench: &Bench) {
     let snapshot = SnapshotId(id_of(&bench.done(&cloud::snapshot_of(&volume, "own")).await));
     let small = volume_from(bench, snapshot);
     bench.refuses(&small, FailureClass::Refused, "InvalidParameterValue").await;
+}
+
+/// Amazon EC2 API Reference, *CreateVolume*, *Iops* and *Throughput*.
+pub async fn a_type_takes_what_it_can_be_provisioned_with(bench: &Bench) {
+    let cases = [("io2", None, None), ("gp2", Some(4_000), None), ("io1", Some(400), Some(250))];
+    for (kind, iops, throughput_mibps) in cases {
+        let mut call = cloud::create_volume(bench);
+        let Call::EbsCreateVolume { volume_type, performance, .. } = &mut call else {
+            unreachable!()
+        };
+        (*volume_type, *performance) = (kind.into(), Performance { iops, throughput_mibps });
+        let failure = bench.refused(&call).await;
+        // EC2's code is InvalidParameterCombination; moto says InvalidParameterDependency.
+        assert_eq!(failure.class, FailureClass::Refused, "{:?}: {failure}", bench.world);
+    }
 }
 
 pub async fn a_call_that_is_nobodys_is_a_defect(bench: &Bench) {

@@ -4,6 +4,7 @@ use super::map_of;
 use crate::bindings::stepback::step::ebs::{Failure, Host, Pair, Snapshot, Volume, VolumeSpec};
 use crate::guest::Guest;
 use stepback_core::Call;
+use stepback_core::call::Performance;
 
 impl Host for Guest {
     async fn describe(&mut self, volume: String) -> Result<Volume, Failure> {
@@ -15,13 +16,16 @@ impl Host for Guest {
     }
 
     async fn create_volume(&mut self, spec: VolumeSpec) -> Result<Volume, Failure> {
-        let VolumeSpec { zone, size_gib, volume_type, snapshot, tags } = spec;
+        let VolumeSpec { zone, size_gib, volume_type, encrypted, snapshot, tags, .. } = spec;
+        let VolumeSpec { iops, throughput_mibps, .. } = spec;
         self.ask(Call::EbsCreateVolume {
             zone,
             size_gib,
             volume_type,
             snapshot: snapshot.map(Into::into),
             tags: map_of("tags", tags)?,
+            performance: Performance { iops, throughput_mibps },
+            encrypted,
         })
         .await
     }
