@@ -31,6 +31,20 @@ fn a_database_that_is_not_on_its_volume_is_left_alone() {
     }
 }
 
+/// A container that is made anew from a name that means another image by now is another database.
+#[test]
+fn a_name_that_means_another_image_by_now_is_told_before_the_database_stops() {
+    let place = elsewhere(DEVICE);
+    let world = std::fs::read_to_string(place.path("world.toml")).expect("a file");
+    let (runs, means) = ("\"postgres:16\" = \"sha256:16", "\"postgres:16\" = \"sha256:17");
+    assert!(world.contains(runs));
+    place.write("world.toml", world.replace(runs, means));
+    let before = place.untouched();
+    let refused = place.run(&["run", &operation("resize-database-volume")]);
+    refused.exits(2).says("another engine version is another operation");
+    assert_eq!(place.facts(), before);
+}
+
 /// An attachment that fails in the downtime is too late.
 #[test]
 fn a_device_name_that_is_in_use_is_told_before_the_database_stops() {

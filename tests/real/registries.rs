@@ -67,6 +67,51 @@ fn push(parts: &Parts, from: &str, to: &str) {
     parts.a.docker(&["push", to]);
 }
 
+/// A name that a registry moved on, and a container that nobody made anew since: the next one by
+/// that name is to be what it was.
+#[test]
+fn a_pull_that_moves_a_name_is_taken_back() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let moved = parts.registry.image("moved:1");
+    let id = |engine: &crate::parts::Engine| engine.docker(&["inspect", "-f", "{{.Id}}", &moved]);
+    push(&parts, &parts.image(), &moved);
+    parts.b.docker(&["pull", &moved]);
+    let old = id(&parts.b);
+    parts.a.docker(&["import", &parts.path("helper.tar").display().to_string(), &moved]);
+    parts.a.docker(&["push", &moved]);
+    let pull = pulling(&parts, &moved);
+    let fail = ["--inject", "docker.create-volume=refuse"];
+    let failed = parts.run(&[&["run", &pull][..], &fail].concat());
+    failed.exits(3).says("verdict: restored");
+    assert_eq!(id(&parts.b), old);
+    parts.run(&["run", &pull]).exits(0);
+    assert_eq!(id(&parts.b), id(&parts.a));
+
+    println!("where it can't be, nobody says that all is as it was");
+    parts.b.docker(&["tag", &old, &moved]);
+    parts.b.docker(&["volume", "rm", "pull"]);
+    let stays = [&fail[..], &["--inject", "undo:docker.tag-image=refuse"]].concat();
+    parts.run(&[&["run", &pull][..], &stays].concat()).exits(5).says(&moved);
+}
+
+/// A manifest that pulls an image on the second engine and then fails where it is told to.
+fn pulling(parts: &Parts, image: &str) -> String {
+    let manifest = format!(
+        "schema = 1\n[operation]\nname = \"pull\"\n\
+         [[steps]]\nid = \"pull\"\nuses = \"docker/pull-image\"\n\
+         with = {{ host = \"i-b\", image = \"{image}\" }}\n\
+         [[steps]]\nid = \"volume\"\nuses = \"docker/create-volume\"\nneeds = [\"pull\"]\n\
+         with = {{ host = \"i-b\", volume = \"pull\" }}\n"
+    );
+    let path = parts.path("pull.toml");
+    std::fs::write(&path, manifest).expect("a file");
+    path.display().to_string()
+}
+
 #[test]
 fn a_pull_that_stalls_goes_on_from_a_mirror_with_the_same_image() {
     if !are_possible() {

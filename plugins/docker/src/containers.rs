@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, docker, log, may, pairs, precondition, tag_map,
+    Check, Duration, Failure, FailureClass, Step, docker, log, pairs, precondition, tag_map,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -76,42 +76,6 @@ fn check_exists(host: &str, container: &str) -> Result<Check, Failure> {
         Some(_) => Check::Ok,
         None => Check::NotYet(format!("there is no container `{container}` on {host}")),
     })
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PullInput {
-    host: String,
-    image: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub struct Image {
-    pub reference: String,
-    pub digest: String,
-}
-
-pub struct PullImage;
-
-impl Step for PullImage {
-    type Input = PullInput;
-    type Output = Image;
-    const NAME: &'static str = "pull-image";
-    const DOC: &'static str = "Pull an image onto a host; there already, it is left as it is.";
-
-    fn check(input: &PullInput) -> Result<Check, Failure> {
-        // The engine must answer, and no registry may say no; one that is down may come back.
-        if docker::inspect_image(&input.host, &input.image)?.is_none() {
-            may(|| docker::pull_image(&input.host, &input.image))?;
-        }
-        Ok(Check::Ok)
-    }
-
-    fn run(input: PullInput) -> Result<Image, Failure> {
-        let docker::Image { reference, digest } = docker::pull_image(&input.host, &input.image)?;
-        log::info(&format!("{reference} is {digest} on {}", input.host));
-        Ok(Image { reference, digest })
-    }
 }
 
 pub struct InspectContainer;

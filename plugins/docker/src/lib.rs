@@ -4,13 +4,15 @@
 
 mod commands;
 mod containers;
+mod images;
 mod volumes;
 
 pub use commands::{Exec, RunOnce};
 pub use containers::{
-    CreateContainer, InspectContainer, PullImage, RemoveContainer, RenameContainer,
-    SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
+    CreateContainer, InspectContainer, RemoveContainer, RenameContainer, SetRestartPolicy,
+    StartContainer, StopContainer, WaitHealthy,
 };
+pub use images::{InspectImage, PullImage};
 pub use volumes::{
     CheckHelper, CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice,
     WaitUnmounted,
@@ -18,6 +20,7 @@ pub use volumes::{
 
 stepback_sdk::export_steps!(
     PullImage,
+    InspectImage,
     InspectContainer,
     CreateContainer,
     StartContainer,

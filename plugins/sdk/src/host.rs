@@ -129,6 +129,8 @@ pub mod docker {
         /// Fails where what looks into volumes is missing on the host.
         check_helper "check-helper" (host: &str) -> ();
         pull_image "pull-image" (host: &str, image: &str) -> Image;
+        /// Make a name mean the image of this digest, which the host has already.
+        tag_image "tag-image" (host: &str, image: &str, digest: &str) -> ();
         create_container "create-container"
             (host: &str, container: &str, spec: &ContainerSpec) -> Container;
         start_container "start-container" (host: &str, container: &str) -> Container;

@@ -174,6 +174,7 @@ calls! {
         host: InstanceId, container: ContainerName, restart: String,
     },
     DockerRemoveContainer "docker.remove-container" { host: InstanceId, container: ContainerName },
+    DockerTagImage "docker.tag-image" { host: InstanceId, image: ImageRef, digest: String },
     DockerRemoveImage "docker.remove-image" { host: InstanceId, image: ImageRef },
     DockerWaitHealthy "docker.wait-healthy" {
         host: InstanceId, container: ContainerName, timeout_ms: u64,
@@ -240,6 +241,7 @@ impl Call {
             | EbsTag { .. }
             | EbsUntag { .. }
             | DockerPullImage { .. }
+            | DockerTagImage { .. }
             | DockerCreateContainer { .. }
             | DockerStartContainer { .. }
             | DockerStopContainer { .. }
@@ -287,7 +289,9 @@ impl Call {
             EbsDeleteSnapshot { snapshot } => {
                 vec![Resource::Snapshot { id: snapshot.0.clone() }]
             }
-            DockerPullImage { host, image } | DockerRemoveImage { host, image } => {
+            DockerPullImage { host, image }
+            | DockerTagImage { host, image, .. }
+            | DockerRemoveImage { host, image } => {
                 vec![Resource::Image { host: host.0.clone(), image: image.0.clone() }]
             }
             DockerCreateContainer { host, container, .. }
@@ -358,6 +362,7 @@ impl Call {
             | EbsTag { .. }
             | EbsUntag { .. }
             | DockerPullImage { .. }
+            | DockerTagImage { .. }
             | DockerStartContainer { .. }
             | DockerStopContainer { .. }
             | DockerRenameContainer { .. }
@@ -437,6 +442,7 @@ impl Call {
             | DockerFileSystem { .. }
             | DockerCheckHelper { .. }
             | DockerPullImage { .. }
+            | DockerTagImage { .. }
             | DockerCreateContainer { .. }
             | DockerStartContainer { .. }
             | DockerStopContainer { .. }

@@ -153,8 +153,16 @@ fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             }
             None => unread(main, "attachments"),
         },
-        Call::DockerPullImage { .. } => {
-            Reversal::Kept("an image in a host's cache changes nothing".into())
+        // Whoever starts a container by that name would start another image.
+        Call::DockerPullImage { host, image } | Call::DockerTagImage { host, image, .. } => {
+            match text(&main.before, "digest") {
+                Some(digest) => one(Call::DockerTagImage {
+                    host: host.clone(),
+                    image: image.clone(),
+                    digest: digest.to_owned(),
+                }),
+                None => Reversal::Kept("an image in a host's cache changes nothing".into()),
+            }
         }
         Call::DockerStartContainer { host, container } => one(Call::DockerStopContainer {
             host: host.clone(),

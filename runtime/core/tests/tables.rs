@@ -242,6 +242,27 @@ fn what_never_happened_or_has_no_inverse_is_told_apart() {
     assert!(matches!(reverse(&pull, &[(image, there)]), Reversal::Kept(_)));
 }
 
+/// What a name meant before a pull it means again, as long as nobody else moved it since.
+#[test]
+fn a_name_that_a_pull_moved_is_moved_back() {
+    let pull = Call::DockerPullImage { host: "i-1".into(), image: "a:1".into() };
+    let image = Resource::Image { host: "i-1".into(), image: "a:1".into() };
+    let means = |digest: &str| facts(json!({ "digest": digest }));
+    let moved = effect(pull, image.clone(), means("sha256:1"), Some(means("sha256:2")));
+    let back = Call::DockerTagImage {
+        host: "i-1".into(),
+        image: "a:1".into(),
+        digest: "sha256:1".to_owned(),
+    };
+    let now = |digest: &str| [(image.clone(), means(digest))];
+    assert_eq!(reverse(&moved, &now("sha256:2")), Reversal::Calls(vec![back.clone()]));
+    assert_eq!(reverse(&moved, &now("sha256:1")), Reversal::NothingToDo);
+    assert!(matches!(reverse(&moved, &now("sha256:3")), Reversal::Cannot(_)));
+    let tagged = effect(back, image.clone(), means("sha256:2"), Some(means("sha256:1")));
+    let again = reverse(&tagged, &now("sha256:1"));
+    assert!(matches!(again, Reversal::Calls(calls) if calls.len() == 1));
+}
+
 /// A sleep is over when its time is; for all other waits only the time counts in which somebody
 /// looked, and there is time for one more look.
 #[test]

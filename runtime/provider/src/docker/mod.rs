@@ -151,6 +151,7 @@ impl Docker {
             DockerPullImage { image, .. } => {
                 pull::pull(&engine, image.as_str(), &self.settings, context).await
             }
+            DockerTagImage { image, digest, .. } => engine.tag(image.as_str(), digest).await,
             DockerRemoveImage { image, .. } => engine.remove_image(image.as_str()).await,
             DockerCreateContainer { container, spec, .. } => {
                 let model = match &spec.like {
@@ -240,6 +241,7 @@ pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
         | DockerFileSystem { host, .. }
         | DockerCheckHelper { host }
         | DockerPullImage { host, .. }
+        | DockerTagImage { host, .. }
         | DockerCreateContainer { host, .. }
         | DockerStartContainer { host, .. }
         | DockerStopContainer { host, .. }

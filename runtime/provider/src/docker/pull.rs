@@ -9,8 +9,10 @@ use super::errors::{Answer, Told, told};
 use super::shapes::digest_of;
 use crate::EffectContext;
 use bollard::auth::DockerCredentials;
-use bollard::models::CreateImageInfo;
-use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::models::{CreateImageInfo, ImageSummary};
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ListImagesOptions, TagImageOptionsBuilder,
+};
 use futures_util::StreamExt;
 use futures_util::future::select_ok;
 use oci_client::client::{ClientConfig, ClientProtocol};
@@ -188,7 +190,6 @@ pub(super) async fn pull(
     Err(last.unwrap_or_else(|| Told::unknown(format!("{image} has no source"))))
 }
 
-/// What each source says the digest is; one that does not say is left out.
 /// The digest that the image has where it is pulled from, if anybody can be asked.
 pub(super) async fn digest(
     engine: &Engine,
@@ -201,6 +202,7 @@ pub(super) async fn digest(
     sources.iter().find_map(|source| digests.get(*source)).cloned()
 }
 
+/// What each source says the digest is; one that does not say is left out.
 async fn digests(
     engine: &Engine,
     name: &Name,
@@ -290,6 +292,35 @@ fn credentials(settings: &DockerSettings, source: &str) -> Option<DockerCredenti
     })
 }
 
+impl Engine {
+    /// Make a name mean the image of this digest that the engine has. One that lost its name is
+    /// kept, with its digest, until it is pruned (Docker docs, *docker image prune*).
+    pub(super) async fn tag(&self, image: &str, digest: &str) -> Answer<Value> {
+        let what = self.name_of("image", image);
+        let all = self.client.list_images(None::<ListImagesOptions>);
+        let has = |found: &ImageSummary| {
+            let digests = found.repo_digests.iter().filter_map(|one| one.split_once('@'));
+            found.id == digest || digests.into_iter().any(|(_, one)| one == digest)
+        };
+        let found = self.asked(&what, all).await?.into_iter().find(has);
+        let Some(found) = found else {
+            let message = format!("{} has no image {digest}, which {what} is to be", self.host);
+            return Err(Told::no(FailureClass::Precondition, "404", message));
+        };
+        self.name_it(&found.id, image).await?;
+        Ok(Value::Null)
+    }
+
+    async fn name_it(&self, known_as: &str, image: &str) -> Answer<()> {
+        let what = self.name_of("image", image);
+        let version = Name::parse(image).version;
+        let Some(tag) = version.strip_prefix(':') else { return Ok(()) };
+        let repo = image.strip_suffix(&version).unwrap_or(image);
+        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
+        self.asked(&what, self.client.tag_image(known_as, Some(options))).await
+    }
+}
+
 /// Pull from one source, and give the image its own name; answers its digest.
 async fn from_source(
     engine: &Engine,
@@ -335,12 +366,8 @@ async fn from_source(
     let Some(found) = found else {
         return Err(Told::no(FailureClass::Refused, "404", format!("{what}: it is not there")));
     };
-    if source != name.registry
-        && let Some(tag) = name.version.strip_prefix(':')
-    {
-        let repo = image.strip_suffix(&name.version).unwrap_or(image);
-        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
-        engine.asked(&what, engine.client.tag_image(&reference, Some(options))).await?;
+    if source != name.registry {
+        engine.name_it(&reference, image).await?;
     }
     Ok(digest_of(&found, &reference))
 }

@@ -28,6 +28,10 @@ pub(super) async fn settle(
             let wanted = super::pull::digest(&engine, image.as_str(), &docker.settings).await;
             Ok(found.filter(|found| wanted.is_none_or(|wanted| found["digest"] == wanted)))
         }
+        DockerTagImage { image, digest, .. } => {
+            let found = engine.image(image.as_str()).await?;
+            done(found.is_some_and(|found| found["digest"] == *digest))
+        }
         DockerRemoveImage { image, .. } => done(engine.find_image(image.as_str()).await?.is_none()),
         DockerCreateContainer { container, .. } => {
             match engine.is_stamped(container.as_str(), context).await? {

@@ -33,8 +33,16 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             let digest = world.registry.get(image.as_str()).map(|image| image.digest.clone());
             let digest =
                 digest.ok_or_else(|| missing("404", &format!("manifest for `{image}`")))?;
-            engine_mut(world, host)?.images.insert(image.0.clone(), digest.clone());
+            set_image(engine_mut(world, host)?, image.as_str(), &digest);
             Ok(json!({ "reference": image, "digest": digest }))
+        }
+        Call::DockerTagImage { host, image, digest } => {
+            let engine = engine_mut(world, host)?;
+            if !engine.images.values().any(|known| known == digest) {
+                return Err(missing("404", &format!("image {digest} on {host}")));
+            }
+            set_image(engine, image.as_str(), digest);
+            Ok(Value::Null)
         }
         Call::DockerRemoveImage { host, image } => remove_image(world, host, image.as_str()),
         Call::DockerCreateContainer { host, container, spec } => {
@@ -88,6 +96,20 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             grow(world, volume)
         }
         other => Err(misplaced(other)),
+    }
+}
+
+/// Make a name mean an image; the one that it meant before is still known by its digest.
+fn set_image(engine: &mut Engine, image: &str, digest: &str) {
+    let name = match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => image,
+    };
+    if let Some(old) = engine.images.insert(image.to_owned(), digest.to_owned())
+        && old != digest
+    {
+        engine.images.insert(format!("{name}@{old}"), old);
+        engine.images.remove(&format!("{name}@{digest}"));
     }
 }
 

@@ -124,6 +124,10 @@ fn desired_on_engine(world: &World, call: &Call) -> Option<Value> {
             let digest = engine(world, host.as_str()).ok()?.images.get(image.as_str())?;
             Some(json!({ "reference": image, "digest": digest }))
         }
+        DockerTagImage { host, image, digest } => {
+            let known = engine(world, host.as_str()).ok()?.images.get(image.as_str());
+            done(known == Some(digest))
+        }
         DockerRemoveImage { host, image } => {
             done(!engine(world, host.as_str()).ok()?.images.contains_key(image.as_str()))
         }

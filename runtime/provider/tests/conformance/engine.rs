@@ -78,7 +78,17 @@ fn run_once(bench: &Bench) -> Call {
     Call::DockerRunOnce { host: host(), spec, timeout_ms: 20_000 }
 }
 
-/// Take everything away that cases left, the image last.
+/// Another name of the image that is pulled.
+fn other_name() -> ImageRef {
+    ImageRef("conformance/other:1".to_owned())
+}
+
+async fn is_here(bench: &Bench, image: ImageRef) -> bool {
+    let here = Call::DockerInspectImage { host: host(), image };
+    !bench.answer(&here).await.expect("an answer").is_null()
+}
+
+/// Take everything away that cases left, the images last.
 pub async fn clean(bench: &Bench) {
     if !has_engine(bench) {
         return;
@@ -91,9 +101,10 @@ pub async fn clean(bench: &Bench) {
         }
         bench.done(&remove(name)).await;
     }
-    let here = Call::DockerInspectImage { host: host(), image: image(bench) };
-    if !bench.answer(&here).await.expect("an answer").is_null() {
-        bench.done(&Call::DockerRemoveImage { host: host(), image: image(bench) }).await;
+    for image in [other_name(), image(bench)] {
+        if is_here(bench, image.clone()).await {
+            bench.done(&Call::DockerRemoveImage { host: host(), image }).await;
+        }
     }
 }
 
@@ -111,6 +122,8 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
     if !has_engine(bench) {
         return vec![];
     }
+    let digest = bench.done(&pull(bench)).await["digest"].as_str().unwrap_or_default().to_owned();
+    let tag = Call::DockerTagImage { host: host(), image: other_name(), digest };
     clean(bench).await;
     let (name, to) = (format!("c{}", fresh()), format!("d{}", fresh()));
     let volume = format!("v{}", fresh());
@@ -120,6 +133,7 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
     let remove_image = Call::DockerRemoveImage { host: host(), image: image(bench) };
     vec![
         effect(pull(bench), "POST /images/create"),
+        effect(tag, "POST /images/*/tag"),
         effect(create_volume(&volume, &[]), "POST /volumes/create"),
         effect(create(bench, &name, &volume), "POST /containers/create"),
         effect(rename(&name, &to), "POST /containers/*/rename"),
@@ -257,6 +271,7 @@ pub fn of_nothing(bench: &Bench) -> Vec<Call> {
         exec("none", &["sleep", "0"]),
         remove_volume("none"),
         Call::DockerRemoveImage { host: host(), image: ImageRef("none:1".to_owned()) },
+        Call::DockerTagImage { host: host(), image: other_name(), digest: "sha256:00".to_owned() },
     ]
 }
 

@@ -120,6 +120,15 @@ impl Host for Guest {
             .await
     }
 
+    async fn tag_image(
+        &mut self,
+        host: String,
+        image: String,
+        digest: String,
+    ) -> Result<(), Failure> {
+        self.tell(Call::DockerTagImage { host: host.into(), image: image.into(), digest }).await
+    }
+
     async fn remove_image(&mut self, host: String, image: String) -> Result<(), Failure> {
         self.tell(Call::DockerRemoveImage { host: host.into(), image: image.into() }).await
     }
