@@ -286,9 +286,7 @@ impl Call {
             | EbsModifyVolume { volume, .. }
             | EbsTag { volume, .. }
             | EbsUntag { volume, .. } => vec![Resource::Volume { id: volume.0.clone() }],
-            EbsDeleteSnapshot { snapshot } => {
-                vec![Resource::Snapshot { id: snapshot.0.clone() }]
-            }
+            EbsDeleteSnapshot { snapshot: id } => vec![Resource::Snapshot { id: id.0.clone() }],
             DockerPullImage { host, image }
             | DockerTagImage { host, image, .. }
             | DockerRemoveImage { host, image } => {

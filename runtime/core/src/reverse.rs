@@ -153,16 +153,8 @@ fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             }
             None => unread(main, "attachments"),
         },
-        // Whoever starts a container by that name would start another image.
         Call::DockerPullImage { host, image } | Call::DockerTagImage { host, image, .. } => {
-            match text(&main.before, "digest") {
-                Some(digest) => one(Call::DockerTagImage {
-                    host: host.clone(),
-                    image: image.clone(),
-                    digest: digest.to_owned(),
-                }),
-                None => Reversal::Kept("an image in a host's cache changes nothing".into()),
-            }
+            name_again(host, image, main)
         }
         Call::DockerStartContainer { host, container } => one(Call::DockerStopContainer {
             host: host.clone(),
@@ -189,6 +181,15 @@ fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
         }
         other => Reversal::Cannot(format!("{} has no inverse", other.function())),
     }
+}
+
+/// What the name meant before: whoever starts a container by it would start another image.
+fn name_again(host: &InstanceId, image: &ImageRef, main: &Change) -> Reversal {
+    let Some(digest) = text(&main.before, "digest") else {
+        return Reversal::Kept("an image in a host's cache changes nothing".into());
+    };
+    let (host, image, digest) = (host.clone(), image.clone(), digest.to_owned());
+    Reversal::Calls(vec![Call::DockerTagImage { host, image, digest }])
 }
 
 fn unread(change: &Change, fact: &str) -> Reversal {

@@ -2,6 +2,7 @@
 
 use super::Docker;
 use super::commands::has_run;
+use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::helper::Helper;
 use super::shapes::{is_running, restart_of, shown_option, token_of};
@@ -22,17 +23,9 @@ pub(super) async fn settle(
     let engine = docker.engine(host.as_str()).await?;
     let done = |is_so: bool| Ok(is_so.then_some(Value::Null));
     match call {
-        // An older one may be there by that name, and to pull again changes nothing more.
-        DockerPullImage { image, .. } => {
-            let found = engine.image(image.as_str()).await?;
-            let wanted = super::pull::digest(&engine, image.as_str(), &docker.settings).await;
-            Ok(found.filter(|found| wanted.is_none_or(|wanted| found["digest"] == wanted)))
+        DockerPullImage { .. } | DockerTagImage { .. } | DockerRemoveImage { .. } => {
+            settle_image(docker, &engine, call).await
         }
-        DockerTagImage { image, digest, .. } => {
-            let found = engine.image(image.as_str()).await?;
-            done(found.is_some_and(|found| found["digest"] == *digest))
-        }
-        DockerRemoveImage { image, .. } => done(engine.find_image(image.as_str()).await?.is_none()),
         DockerCreateContainer { container, .. } => {
             match engine.is_stamped(container.as_str(), context).await? {
                 true => engine.container(container.as_str()).await,
@@ -84,6 +77,26 @@ pub(super) async fn settle(
             done(is_written(&helper, call).await?)
         }
         DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),
+        other => Err(super::misplaced(other).into()),
+    }
+}
+
+async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<Option<Value>> {
+    match call {
+        // An older one may be there by that name, and to pull again changes nothing more.
+        Call::DockerPullImage { image, .. } => {
+            let found = engine.image(image.as_str()).await?;
+            let wanted = super::pull::digest(engine, image.as_str(), &docker.settings).await;
+            Ok(found.filter(|found| wanted.is_none_or(|wanted| found["digest"] == wanted)))
+        }
+        Call::DockerTagImage { image, digest, .. } => {
+            let found = engine.image(image.as_str()).await?;
+            Ok(found.filter(|found| found["digest"] == *digest).map(|_| Value::Null))
+        }
+        Call::DockerRemoveImage { image, .. } => {
+            let is_gone = engine.find_image(image.as_str()).await?.is_none();
+            Ok(is_gone.then_some(Value::Null))
+        }
         other => Err(super::misplaced(other).into()),
     }
 }

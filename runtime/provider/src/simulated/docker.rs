@@ -37,12 +37,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             Ok(json!({ "reference": image, "digest": digest }))
         }
         Call::DockerTagImage { host, image, digest } => {
-            let engine = engine_mut(world, host)?;
-            if !engine.images.values().any(|known| known == digest) {
-                return Err(missing("404", &format!("image {digest} on {host}")));
-            }
-            set_image(engine, image.as_str(), digest);
-            Ok(Value::Null)
+            tag_image(world, host, image.as_str(), digest)
         }
         Call::DockerRemoveImage { host, image } => remove_image(world, host, image.as_str()),
         Call::DockerCreateContainer { host, container, spec } => {
@@ -97,6 +92,15 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
         }
         other => Err(misplaced(other)),
     }
+}
+
+fn tag_image(world: &mut World, host: &InstanceId, image: &str, digest: &str) -> Answer {
+    let engine = engine_mut(world, host)?;
+    if !engine.images.values().any(|known| known == digest) {
+        return Err(missing("404", &format!("image {digest} on {host}")));
+    }
+    set_image(engine, image, digest);
+    Ok(Value::Null)
 }
 
 /// Make a name mean an image; the one that it meant before is still known by its digest.
