@@ -193,6 +193,22 @@ fn outputs_are_printed_and_kept() {
     assert!(ran.stdout.contains(&format!("volume = \"{volume}\"")), "{}", ran.stdout);
 }
 
+/// Whoever reads the outputs is told why one is null.
+#[test]
+fn an_output_that_can_not_be_worked_out_says_why() {
+    let place = Place::new();
+    let body = format!(
+        "[outputs]\nzone = \"{{{{ steps.made.zone | int }}}}\"\n\
+         volume = \"{{{{ steps.made.id }}}}\"\n{MADE}"
+    );
+    let ran = run(&place, &body, &[]).exits(0);
+    ran.says("zone is not known: the expression `steps.made.zone | int` fails");
+    let shown = place.show(1);
+    assert_eq!(shown["outputs"]["zone"], serde_json::Value::Null);
+    assert!(shown["unknown_outputs"]["zone"].as_str().is_some_and(|why| why.contains("int")));
+    assert_eq!(shown["unknown_outputs"].as_object().map(serde_json::Map::len), Some(1));
+}
+
 #[test]
 fn a_lock_that_is_held_is_waited_for_or_not() {
     let place = Place::new();

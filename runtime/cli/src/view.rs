@@ -40,6 +40,8 @@ pub struct OperationView {
     /// A secret is its reference.
     pub inputs: BTreeMap<String, Value>,
     pub outputs: BTreeMap<String, Value>,
+    /// Outputs that could not be worked out, which are null, and why.
+    pub unknown_outputs: BTreeMap<String, String>,
     /// The locks it holds now.
     pub locks: Vec<String>,
     /// Whether the commit point or an irreversible effect is behind it.
@@ -157,6 +159,7 @@ impl OperationView {
             actor: pinned.as_ref().map(|p| p.actor.clone()).unwrap_or_default(),
             inputs: pinned.as_ref().map(|p| p.inputs.clone()).unwrap_or_default(),
             outputs: state.outputs.clone(),
+            unknown_outputs: state.unknown_outputs.clone(),
             locks: locks(&state),
             point_of_no_return_passed: state.committed || irreversible_ran(&state),
             current: current(&state),

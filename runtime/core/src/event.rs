@@ -129,6 +129,9 @@ pub enum Event {
     Finished {
         status: FinalStatus,
         outputs: BTreeMap<String, Value>,
+        /// Outputs that could not be worked out, which are null, and why.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        unknown_outputs: BTreeMap<String, String>,
     },
     /// An incomplete rollback is taken up again after a person's fix: what is not undone is tried
     /// anew, and the world is verified again (R7).

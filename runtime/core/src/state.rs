@@ -203,6 +203,8 @@ pub struct State {
     pub not_restored: Vec<NotRestored>,
     pub kept: Vec<Kept>,
     pub outputs: BTreeMap<String, Value>,
+    /// Those of them that could not be worked out, and why.
+    pub unknown_outputs: BTreeMap<String, String>,
     /// Who took the world as an incomplete rollback left it, and why.
     pub accepted: Option<(String, String)>,
 }
@@ -242,6 +244,7 @@ impl Default for State {
             not_restored: vec![],
             kept: vec![],
             outputs: BTreeMap::new(),
+            unknown_outputs: BTreeMap::new(),
             accepted: None,
         }
     }

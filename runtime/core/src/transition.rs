@@ -124,9 +124,10 @@ impl State {
                 self.not_restored = not_restored.clone();
                 self.kept = kept.clone();
             }
-            Event::Finished { status, outputs } => {
+            Event::Finished { status, outputs, unknown_outputs } => {
                 self.status = final_status(*status);
                 self.outputs = outputs.clone();
+                self.unknown_outputs = unknown_outputs.clone();
                 self.finished_at = Some(record.at);
             }
             Event::RollbackResumed { .. } => self.reopen_rollback(),

@@ -31,7 +31,7 @@ fn record(seq: u64, event: Event) -> Record {
 }
 
 fn finished(status: FinalStatus) -> Event {
-    Event::Finished { status, outputs: BTreeMap::new() }
+    Event::Finished { status, outputs: BTreeMap::new(), unknown_outputs: BTreeMap::new() }
 }
 
 async fn created(store: &dyn Store) -> (OperationId, Lease) {

@@ -70,7 +70,10 @@ fn write_summary(
         writeln!(text, "accepted as it is by {actor}: {reason}")?;
     }
     for (name, value) in &state.outputs {
-        writeln!(text, "{name} = {value}")?;
+        match state.unknown_outputs.get(name) {
+            None => writeln!(text, "{name} = {value}")?,
+            Some(why) => writeln!(text, "{name} is not known: {why}")?,
+        }
     }
     for lost in &state.not_restored {
         let declared = if lost.declared { " (declared irreversible)" } else { "" };

@@ -270,12 +270,17 @@ impl Machine {
         }
         let plan = Arc::clone(&self.plan);
         let scope = self.whole_scope();
-        let outputs = plan.manifest().outputs.iter().map(|(name, template)| {
-            let template = Value::String(template.clone());
-            (name.clone(), expr::evaluate_value(&template, &scope).unwrap_or(Value::Null))
-        });
-        let outputs = outputs.collect();
-        self.emit(Event::Finished { status: crate::event::FinalStatus::Succeeded, outputs })
+        let (mut outputs, mut unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
+        for (name, template) in &plan.manifest().outputs {
+            let value = expr::evaluate_value(&Value::String(template.clone()), &scope);
+            let value = value.unwrap_or_else(|why| {
+                unknown_outputs.insert(name.clone(), why.to_string());
+                Value::Null
+            });
+            outputs.insert(name.clone(), value);
+        }
+        let status = crate::event::FinalStatus::Succeeded;
+        self.emit(Event::Finished { status, outputs, unknown_outputs })
     }
 
     /// After a run's attempt: done, tried again, or failed for good (R5).

@@ -8,6 +8,7 @@
 //! runner's own tasks and is rebuilt by asking again.
 
 mod forward;
+mod hint;
 mod rollback;
 mod verdict;
 

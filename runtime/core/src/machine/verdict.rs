@@ -3,6 +3,7 @@
 //! No undo's word counts here. Equal facts make `restored`; a difference is excused only by an
 //! irreversible effect that was declared and may have run; what could not be read is a difference.
 
+use super::hint;
 use super::*;
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
@@ -36,7 +37,8 @@ impl Machine {
             Verdict::Restored | Verdict::RestoredExceptDeclared => FinalStatus::RolledBack,
             Verdict::Incomplete => FinalStatus::RollbackFailed,
         };
-        self.emit(Event::Finished { status, outputs: BTreeMap::new() })
+        let (outputs, unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
+        self.emit(Event::Finished { status, outputs, unknown_outputs })
     }
 
     fn difference(&self, observation: &Observation) -> Option<NotRestored> {
@@ -53,10 +55,18 @@ impl Machine {
         }
         let declared = now.as_ref().is_some_and(|now| self.is_declared(resource, &before, now));
         let hint = match &now {
-            Some(now) => hint(resource, &before, now),
+            Some(now) => hint::hint(self.cloud(), resource, &before, now),
             None => format!("make it reachable, then run `stepback rollback {}`", self.operation),
         };
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
+    }
+
+    fn cloud(&self) -> hint::Cloud {
+        let world = self.state.pinned.as_ref().map(|pinned| &pinned.world);
+        match world.and_then(|world| world.get("onebox")) {
+            Some(_) => hint::Cloud::Onebox,
+            None => hint::Cloud::Ec2,
+        }
     }
 
     /// What the last step that touched the resource said when its undo failed.
@@ -132,105 +142,5 @@ fn describe_difference(before: &Facts, now: &Facts) -> String {
                 .collect();
             facts.join(", ")
         }
-    }
-}
-
-/// What a person can paste to put the resource back.
-fn hint(resource: &Resource, before: &Facts, now: &Facts) -> String {
-    match (resource, before.is_absent(), now.is_absent()) {
-        (Resource::Volume { id }, true, false) => format!("aws ec2 delete-volume --volume-id {id}"),
-        (Resource::Volume { id }, false, false) => attachment_hint(id, before, now),
-        (Resource::Snapshot { id }, true, false) => {
-            format!("aws ec2 delete-snapshot --snapshot-id {id}")
-        }
-        (Resource::Instance { id }, true, false) => {
-            format!("aws ec2 terminate-instances --instance-ids {id}")
-        }
-        (Resource::Instance { id }, false, false) => match before.get("state") {
-            Some(Value::String(state)) if state == "running" => {
-                format!("aws ec2 start-instances --instance-ids {id}")
-            }
-            _ => format!("aws ec2 describe-instances --instance-ids {id}"),
-        },
-        (Resource::Container { host, name }, true, false) => {
-            format!("on {host}: docker rm -f {name}")
-        }
-        (Resource::Container { host, name }, false, false) => {
-            container_hint(host, name, before, now)
-        }
-        (Resource::DockerVolume { host, name }, true, false) => {
-            format!("on {host}: docker volume rm {name}")
-        }
-        (_, false, true) => format!("{resource} is gone: make it anew as it was ({before})"),
-        _ => format!("look at {resource}; it was: {before}"),
-    }
-}
-
-fn container_hint(host: &str, name: &str, before: &Facts, now: &Facts) -> String {
-    let differs = |fact: &str| before.get(fact) != now.get(fact);
-    let mut commands = vec![];
-    if let Some(Value::String(restart)) = before.get("restart")
-        && differs("restart")
-    {
-        commands.push(format!("docker update --restart {restart} {name}"));
-    }
-    match before.get("running") {
-        Some(Value::Bool(true)) if differs("running") => {
-            commands.push(format!("docker start {name}"));
-        }
-        Some(Value::Bool(false)) if differs("running") => {
-            commands.push(format!("docker stop {name}"));
-        }
-        _ => {}
-    }
-    let shape = ["image", "digest", "env", "mounts", "ports", "command", "networks", "config"];
-    if commands.is_empty() || shape.into_iter().any(differs) {
-        commands.insert(0, format!("docker inspect {name}"));
-    }
-    format!("on {host}: {}", commands.join(" && "))
-}
-
-fn tag_hints(id: &str, before: &Facts, now: &Facts) -> Vec<String> {
-    let tags = |facts: &Facts| match facts.get("tags") {
-        Some(Value::Object(tags)) => tags.clone(),
-        _ => serde_json::Map::new(),
-    };
-    let (was, is) = (tags(before), tags(now));
-    let surplus = is.keys().filter(|key| !was.contains_key(*key));
-    let surplus =
-        surplus.map(|key| format!("aws ec2 delete-tags --resources {id} --tags 'Key={key}'"));
-    let lost = was.iter().filter(|(key, value)| is.get(*key) != Some(value));
-    let lost = lost.map(|(key, value)| {
-        let value = value.as_str().unwrap_or_default();
-        format!("aws ec2 create-tags --resources {id} --tags 'Key={key},Value={value}'")
-    });
-    surplus.chain(lost).collect()
-}
-
-fn attachment_hint(volume: &str, before: &Facts, now: &Facts) -> String {
-    let attachments = |facts: &Facts| match facts.get("attachments") {
-        Some(Value::Array(list)) => list.clone(),
-        _ => vec![],
-    };
-    let text = |attachment: &Value, name: &str| {
-        attachment.get(name).and_then(Value::as_str).unwrap_or("?").to_owned()
-    };
-    let (was, is) = (attachments(before), attachments(now));
-    let detach = is.iter().filter(|a| !was.contains(a)).map(|a| {
-        let instance = text(a, "instance");
-        format!("aws ec2 detach-volume --volume-id {volume} --instance-id {instance}")
-    });
-    let attach = was.iter().filter(|a| !is.contains(a)).map(|a| {
-        let (instance, device) = (text(a, "instance"), text(a, "device"));
-        format!(
-            "aws ec2 attach-volume --volume-id {volume} --instance-id {instance} --device {device}"
-        )
-    });
-    let commands: Vec<String> =
-        detach.chain(attach).chain(tag_hints(volume, before, now)).collect();
-    if commands.is_empty() {
-        format!("aws ec2 describe-volumes --volume-ids {volume}")
-    } else {
-        commands.join(" && ")
     }
 }

@@ -415,7 +415,8 @@ fn an_event_out_of_place_is_illegal() {
         undo: UndoScript::Works,
     }]);
     let mut state = run.machine.state().clone();
-    let event = Event::Finished { status: FinalStatus::Succeeded, outputs: BTreeMap::new() };
+    let (outputs, unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
+    let event = Event::Finished { status: FinalStatus::Succeeded, outputs, unknown_outputs };
     let record = Record { seq: Seq(2), at: UnixMs(1), epoch: Epoch(1), event };
     assert!(state.apply(&record).is_err());
     let record = Record { seq: Seq(3), at: UnixMs(1), epoch: Epoch(1), event: Event::Started };

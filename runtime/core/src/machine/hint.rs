@@ -1,0 +1,208 @@
+//! What a person can paste to put a resource back.
+
+use crate::resource::{Facts, Resource};
+use serde_json::Value;
+
+/// Who keeps the instances and volumes, and so, what can be pasted.
+#[derive(Clone, Copy)]
+pub(super) enum Cloud {
+    /// EC2's own command line.
+    Ec2,
+    /// A onebox has none but Stepback's steps.
+    Onebox,
+}
+
+impl Cloud {
+    /// The command, or the step that does the same with these inputs.
+    fn way(self, command: &str, step: &str, with: &[(&str, &str)]) -> String {
+        match self {
+            Cloud::Ec2 => format!("aws ec2 {command}"),
+            Cloud::Onebox => {
+                let with = with.iter().map(|(name, value)| format!("{name} = {value:?}"));
+                let with: Vec<String> = with.collect();
+                format!("uses = \"{step}\", with = {{ {} }}", with.join(", "))
+            }
+        }
+    }
+
+    fn all(self, ways: &[String]) -> String {
+        match self {
+            Cloud::Ec2 => ways.join(" && "),
+            Cloud::Onebox => format!("run a manifest with the step {}", ways.join(", then ")),
+        }
+    }
+
+    fn one(self, command: &str, step: &str, with: &[(&str, &str)]) -> String {
+        self.all(&[self.way(command, step, with)])
+    }
+}
+
+pub(super) fn hint(cloud: Cloud, resource: &Resource, before: &Facts, now: &Facts) -> String {
+    match (resource, before.is_absent(), now.is_absent()) {
+        (Resource::Volume { id }, true, false) => cloud.one(
+            &format!("delete-volume --volume-id {id}"),
+            "ebs/delete-volume",
+            &[("volume", id)],
+        ),
+        (Resource::Volume { id }, false, false) => volume_hint(cloud, id, before, now),
+        (Resource::Snapshot { id }, true, false) => cloud.one(
+            &format!("delete-snapshot --snapshot-id {id}"),
+            "ebs/delete-snapshot",
+            &[("snapshot", id)],
+        ),
+        (Resource::Instance { id }, true, false) => cloud.one(
+            &format!("terminate-instances --instance-ids {id}"),
+            "ec2/terminate-instance",
+            &[("instance", id)],
+        ),
+        (Resource::Instance { id }, false, false) => {
+            let with = [("instance", id.as_str())];
+            match before.get("state").and_then(Value::as_str) {
+                Some("running") => {
+                    let command = format!("start-instances --instance-ids {id}");
+                    cloud.one(&command, "ec2/start-instance", &with)
+                }
+                _ => {
+                    let command = format!("describe-instances --instance-ids {id}");
+                    cloud.one(&command, "ec2/describe-instance", &with)
+                }
+            }
+        }
+        (Resource::Container { host, name }, true, false) => {
+            format!("on {host}: docker rm -f {name}")
+        }
+        (Resource::Container { host, name }, false, false) => {
+            container_hint(host, name, before, now)
+        }
+        (Resource::DockerVolume { host, name }, true, false) => {
+            format!("on {host}: docker volume rm {name}")
+        }
+        (_, false, true) => format!("{resource} is gone: make it anew as it was ({before})"),
+        _ => format!("look at {resource}; it was: {before}"),
+    }
+}
+
+fn container_hint(host: &str, name: &str, before: &Facts, now: &Facts) -> String {
+    let differs = |fact: &str| before.get(fact) != now.get(fact);
+    let mut commands = vec![];
+    if let Some(Value::String(restart)) = before.get("restart")
+        && differs("restart")
+    {
+        commands.push(format!("docker update --restart {restart} {name}"));
+    }
+    match before.get("running") {
+        Some(Value::Bool(true)) if differs("running") => {
+            commands.push(format!("docker start {name}"));
+        }
+        Some(Value::Bool(false)) if differs("running") => {
+            commands.push(format!("docker stop {name}"));
+        }
+        _ => {}
+    }
+    let shape = ["image", "digest", "env", "mounts", "ports", "command", "networks", "config"];
+    if commands.is_empty() || shape.into_iter().any(differs) {
+        commands.insert(0, format!("docker inspect {name}"));
+    }
+    format!("on {host}: {}", commands.join(" && "))
+}
+
+fn volume_hint(cloud: Cloud, volume: &str, before: &Facts, now: &Facts) -> String {
+    let mut ways = attachment_ways(cloud, volume, before, now);
+    ways.extend(tag_ways(cloud, volume, before, now));
+    match ways.is_empty() {
+        false => cloud.all(&ways),
+        true => cloud.one(
+            &format!("describe-volumes --volume-ids {volume}"),
+            "ebs/describe-volume",
+            &[("volume", volume)],
+        ),
+    }
+}
+
+fn attachment_ways(cloud: Cloud, volume: &str, before: &Facts, now: &Facts) -> Vec<String> {
+    let attachments = |facts: &Facts| match facts.get("attachments") {
+        Some(Value::Array(list)) => list.clone(),
+        _ => vec![],
+    };
+    let text = |attachment: &Value, name: &str| {
+        attachment.get(name).and_then(Value::as_str).unwrap_or("?").to_owned()
+    };
+    let (was, is) = (attachments(before), attachments(now));
+    let detach = is.iter().filter(|a| !was.contains(a)).map(|a| {
+        let instance = text(a, "instance");
+        cloud.way(
+            &format!("detach-volume --volume-id {volume} --instance-id {instance}"),
+            "ebs/detach-volume",
+            &[("volume", volume), ("instance", &instance)],
+        )
+    });
+    let attach = was.iter().filter(|a| !is.contains(a)).map(|a| {
+        let (instance, device) = (text(a, "instance"), text(a, "device"));
+        cloud.way(
+            &format!(
+                "attach-volume --volume-id {volume} --instance-id {instance} --device {device}"
+            ),
+            "ebs/attach-volume",
+            &[("volume", volume), ("instance", &instance), ("device", &device)],
+        )
+    });
+    detach.chain(attach).collect()
+}
+
+fn tag_ways(cloud: Cloud, id: &str, before: &Facts, now: &Facts) -> Vec<String> {
+    let tags = |facts: &Facts| match facts.get("tags") {
+        Some(Value::Object(tags)) => tags.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let (was, is) = (tags(before), tags(now));
+    let surplus = is.keys().filter(|key| !was.contains_key(*key)).map(|key| {
+        cloud.way(
+            &format!("delete-tags --resources {id} --tags {}", quoted(&format!("Key={key}"))),
+            "ebs/untag-volume",
+            &[("volume", id), ("key", key)],
+        )
+    });
+    let lost = was.iter().filter(|(key, value)| is.get(*key) != Some(value));
+    let lost = lost.map(|(key, value)| {
+        let value = value.as_str().unwrap_or_default();
+        let tag = quoted(&format!("Key={key},Value={value}"));
+        cloud.way(
+            &format!("create-tags --resources {id} --tags {tag}"),
+            "ebs/tag-volume",
+            &[("volume", id), ("key", key), ("value", value)],
+        )
+    });
+    surplus.chain(lost).collect()
+}
+
+/// One word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_to_do_is_said_in_words_that_reach_the_world_it_is_about() {
+        let volume = Resource::Volume { id: "vol-1".to_owned() };
+        let at = |instance: &str, tags: Value| {
+            let attachments = json!([{ "instance": instance, "device": "/dev/sdf" }]);
+            Facts::from_json(json!({ "attachments": attachments, "tags": tags }))
+        };
+        let (before, now) = (at("i-a", json!({ "who": "Ann's" })), at("i-b", json!({})));
+        let on_ec2 = hint(Cloud::Ec2, &volume, &before, &now);
+        let commands: Vec<&str> = on_ec2.split(" && ").collect();
+        let expected = [
+            "aws ec2 detach-volume --volume-id vol-1 --instance-id i-b",
+            "aws ec2 attach-volume --volume-id vol-1 --instance-id i-a --device /dev/sdf",
+            r"aws ec2 create-tags --resources vol-1 --tags 'Key=who,Value=Ann'\''s'",
+        ];
+        assert_eq!(commands, expected);
+        let on_a_onebox = hint(Cloud::Onebox, &volume, &before, &now);
+        let step = r#"uses = "ebs/attach-volume", with = { volume = "vol-1", instance = "i-a", "#;
+        assert!(on_a_onebox.contains(step) && !on_a_onebox.contains("aws"), "{on_a_onebox}");
+    }
+}
