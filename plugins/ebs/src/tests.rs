@@ -45,9 +45,20 @@ fn attaching_waits_while_another_volume_has_the_device_name() {
     World::answer("ebs.describe", volume("a", json!([])));
     World::answer("ec2.describe", instance("a"));
     let with = json!({ "volume": "vol-1", "instance": "i-2", "device": "/dev/sdg" });
-    let waits = AttachVolume::check(&input::<AttachVolume>(with)).expect("it answers");
+    World::answer(
+        "ebs.describe",
+        volume("a", json!([{ "instance": "i-2", "device": "/dev/sdg" }])),
+    );
+    let waits = AttachVolume::check(&input::<AttachVolume>(with.clone())).expect("it answers");
     let Check::NotYet(why) = waits else { panic!("{waits:?}") };
     assert_eq!(why, "/dev/sdg of i-2 is vol-9; give another `device`, or detach that one");
+    // Just detached, and the instance still shows it.
+    World::reset();
+    World::answer("ebs.describe", volume("a", json!([])));
+    World::answer("ec2.describe", instance("a"));
+    World::answer("ebs.describe", volume("a", json!([])));
+    let free = AttachVolume::check(&input::<AttachVolume>(with)).expect("it answers");
+    assert_eq!(free, Check::Ok);
 }
 
 /// What its undo needs is asked for as well.
@@ -115,6 +126,22 @@ fn a_volume_like_another_has_its_options_and_what_is_given_goes_before() {
     model["volume_type"] = json!("gp2");
     let made = created(json!({ "size_gib": 40, "like": like }), model);
     assert_eq!((&made["iops"], &made["throughput_mibps"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn what_a_type_can_not_be_provisioned_with_is_refused() {
+    let refused = [
+        json!({ "volume_type": "io2" }),
+        json!({ "volume_type": "gp2", "iops": 4000 }),
+        json!({ "volume_type": "io1", "iops": 400, "throughput_mibps": 250 }),
+    ];
+    for mut with in refused {
+        World::reset();
+        with["zone"] = json!("a");
+        with["size_gib"] = json!(4);
+        let checked = CreateVolume::check(&input::<CreateVolume>(with.clone()));
+        assert!(matches!(checked, Ok(Check::Refused(_))), "{with}: {checked:?}");
+    }
 }
 
 #[test]

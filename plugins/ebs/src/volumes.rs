@@ -136,7 +136,8 @@ pub struct CreateInput {
     /// Tags of its own; with `like`, before the other volume's.
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    /// Take every option not given here from this volume, its tags too.
+    /// Take what is not given here from this volume: zone, type, speed, whether it is encrypted,
+    /// and tags. An encryption key comes with the snapshot alone.
     #[serde(default)]
     like: Option<LikeInput>,
 }
@@ -185,6 +186,22 @@ impl CreateInput {
     }
 }
 
+/// Why a type can't be provisioned so (Amazon EC2 API Reference, *CreateVolume*).
+fn unfit(spec: &ebs::VolumeSpec) -> Option<String> {
+    let kind = spec.volume_type.as_str();
+    let is_provisioned = matches!(kind, "io1" | "io2");
+    match (spec.iops, spec.throughput_mibps) {
+        (None, _) if is_provisioned => Some(format!("a volume of type {kind} needs its `iops`")),
+        (Some(_), _) if kind != "gp3" && !is_provisioned => {
+            Some(format!("a volume of type {kind} takes no `iops`"))
+        }
+        (_, Some(_)) if kind != "gp3" => {
+            Some(format!("a volume of type {kind} takes no `throughput_mibps`"))
+        }
+        _ => None,
+    }
+}
+
 pub struct CreateVolume;
 
 impl Step for CreateVolume {
@@ -195,6 +212,9 @@ impl Step for CreateVolume {
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
         let spec = input.spec()?;
+        if let Some(why) = unfit(&spec) {
+            return Ok(Check::Refused(why));
+        }
         may(|| ebs::create_volume(&spec))?;
         let Some(snapshot) = &input.snapshot else { return Ok(Check::Ok) };
         let found = ebs::describe_snapshot(snapshot)?;
@@ -249,6 +269,16 @@ fn sdf() -> String {
     "/dev/sdf".to_owned()
 }
 
+/// What an instance shows of its devices can be older than what its volumes show
+/// (Amazon EC2 Developer Guide, *Eventual consistency*).
+fn is_attached(volume: &str, instance: &str) -> Result<bool, Failure> {
+    match ebs::describe(volume) {
+        Ok(found) => Ok(found.attachments.iter().any(|at| at.instance == instance)),
+        Err(failure) if failure.class == FailureClass::Precondition => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
 pub struct AttachVolume;
 
 impl Step for AttachVolume {
@@ -277,7 +307,9 @@ impl Step for AttachVolume {
         may(|| ebs::attach(&input.volume, &input.instance, &input.device))?;
         may(|| ebs::detach(&input.volume, &input.instance))?;
         let taken = instance.devices.iter().find(|one| one.device == input.device);
-        if let Some(other) = taken.filter(|one| one.volume != volume.id) {
+        if let Some(other) = taken.filter(|one| one.volume != volume.id)
+            && is_attached(&other.volume, &instance.id)?
+        {
             return Ok(Check::NotYet(format!(
                 "{} of {} is {}; give another `device`, or detach that one",
                 input.device, instance.id, other.volume

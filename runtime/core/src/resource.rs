@@ -155,15 +155,21 @@ impl Facts {
         matches!(self, Facts::Absent)
     }
 
+    /// Whether nothing differs.
+    pub fn is_as(&self, other: &Facts) -> bool {
+        self.differing(other).is_empty()
+    }
+
     /// The names of the facts in which the two differ; `["exists"]` if only one is absent.
     ///
+    /// A fact that only one of them has is none of these: an older Stepback did not look at it.
     /// A fact that is a map is compared key by key, and named `tags.owner`: two tags of one
     /// resource are two facts.
     pub fn differing(&self, other: &Facts) -> Vec<String> {
         match (self, other) {
             (Facts::Absent, Facts::Absent) => vec![],
-            (Facts::Present(_), Facts::Present(_)) => {
-                let (a, b) = (self.flat(), other.flat());
+            (Facts::Present(own), Facts::Present(others)) => {
+                let (a, b) = (self.flat(others), other.flat(own));
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
                 let differs = |name: &&&String| a.get(**name) != b.get(**name);
                 names.iter().filter(differs).map(|name| (*name).clone()).collect()
@@ -182,10 +188,11 @@ impl Facts {
         })
     }
 
-    fn flat(&self) -> BTreeMap<String, &Value> {
+    /// The facts that `among` has too, those that are maps key by key.
+    fn flat(&self, among: &BTreeMap<String, Value>) -> BTreeMap<String, &Value> {
         let Facts::Present(map) = self else { return BTreeMap::new() };
         let mut flat = BTreeMap::new();
-        for (name, value) in map {
+        for (name, value) in map.iter().filter(|(name, _)| among.contains_key(*name)) {
             match value {
                 Value::Object(object) => {
                     flat.extend(object.iter().map(|(key, one)| (format!("{name}.{key}"), one)));

@@ -62,8 +62,7 @@ enum Standing {
 fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     let Some(after) = &change.after else {
         // The outcome is unknown: what is not as before is taken for the effect's own doing.
-        let same = *now == change.before;
-        return if same { Standing::AsBefore } else { Standing::AsAfter };
+        return if now.is_as(&change.before) { Standing::AsBefore } else { Standing::AsAfter };
     };
     let mut changed = change.before.differing(after);
     if changed == ["exists"] {

@@ -242,6 +242,17 @@ fn what_never_happened_or_has_no_inverse_is_told_apart() {
     assert!(matches!(reverse(&pull, &[(image, there)]), Reversal::Kept(_)));
 }
 
+/// An operation that an older Stepback began is verified by what that one looked at.
+#[test]
+fn a_fact_that_nobody_looked_at_before_is_no_difference() {
+    let before = facts(json!({ "size_gib": 4, "tags": { "a": "1" } }));
+    let same = json!({ "size_gib": 4, "tags": { "a": "1" }, "iops": 3000, "encrypted": false });
+    assert!(facts(same).is_as(&before));
+    let grown = facts(json!({ "size_gib": 5, "tags": { "a": "1", "b": "2" }, "iops": 3000 }));
+    assert_eq!(grown.differing(&before), ["size_gib", "tags.b"]);
+    assert!(!Facts::Absent.is_as(&before));
+}
+
 /// What a name meant before a pull it means again, as long as nobody else moved it since.
 #[test]
 fn a_name_that_a_pull_moved_is_moved_back() {

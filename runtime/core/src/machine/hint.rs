@@ -20,7 +20,9 @@ impl Cloud {
             Cloud::Onebox => {
                 let with = with.iter().map(|(name, value)| format!("{name} = {value:?}"));
                 let with: Vec<String> = with.collect();
-                format!("uses = \"{step}\", with = {{ {} }}", with.join(", "))
+                let is_final = ["ebs/delete-volume", "ebs/delete-snapshot"].contains(&step);
+                let declared = if is_final { ", irreversible = \"it was not there\"" } else { "" };
+                format!("uses = \"{step}\", with = {{ {} }}{declared}", with.join(", "))
             }
         }
     }

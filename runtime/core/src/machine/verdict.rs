@@ -46,7 +46,7 @@ impl Machine {
         let baseline = self.state.baselines.iter().find(|(known, _)| known == resource);
         let before = baseline.map_or(Facts::Absent, |(_, facts)| facts.clone());
         let (now, mut why) = match &observation.now {
-            Ok(now) if *now == before || is_harmless(resource, &before) => return None,
+            Ok(now) if now.is_as(&before) || is_harmless(resource, &before) => return None,
             Ok(now) => (Some(now.clone()), describe_difference(&before, now)),
             Err(error) => (None, format!("it could not be read: {error}")),
         };

@@ -57,7 +57,7 @@ fn stamped(kind: ResourceType, tags: &Tags, context: &EffectContext) -> TagSpeci
     TagSpecification::builder().resource_type(kind).set_tags(Some(all)).build()
 }
 
-/// GiB as the API takes them.
+/// Numbers as the API takes them.
 fn number(value: u32) -> Result<i32, Trouble> {
     i32::try_from(value).map_err(|_| invalid(format!("{value} is too large")))
 }

@@ -176,5 +176,6 @@ fn container_of(shown: &Value, facts: Value) -> Container {
     };
     let exit_code = shown["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
     let running = facts["running"].as_bool().unwrap_or_default();
-    Container { spec, digest: text("digest"), running, exit_code, stamp: None }
+    let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
+    Container { spec, digest, running, exit_code, stamp: None }
 }

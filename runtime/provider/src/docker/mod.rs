@@ -205,8 +205,8 @@ impl Docker {
                 self.engine(host).await?.container_facts(name).await
             }
             Resource::Image { host, image } => {
-                let found = self.engine(host).await?.image(image).await?;
-                Ok(found.map_or(Value::Null, |image| json!({ "digest": image["digest"] })))
+                let found = self.engine(host).await?.find_image(image).await?;
+                Ok(found.map_or(Value::Null, |image| json!({ "digest": image.id })))
             }
             Resource::DockerVolume { host, name } => {
                 let found = self.engine(host).await?.volume(name).await?;

@@ -11,7 +11,7 @@ use crate::EffectContext;
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ListImagesOptions, TagImageOptionsBuilder,
+    CreateImageOptionsBuilder, ListImagesOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt;
 use futures_util::future::select_ok;
@@ -293,11 +293,12 @@ fn credentials(settings: &DockerSettings, source: &str) -> Option<DockerCredenti
 }
 
 impl Engine {
-    /// Make a name mean the image of this digest that the engine has. One that lost its name is
-    /// kept, with its digest, until it is pruned (Docker docs, *docker image prune*).
+    /// Make a name mean the image of this digest, or id, that the engine has. Most engines keep one
+    /// that lost its name until it is pruned (Docker docs, *docker image prune*).
     pub(super) async fn tag(&self, image: &str, digest: &str) -> Answer<Value> {
         let what = self.name_of("image", image);
-        let all = self.client.list_images(None::<ListImagesOptions>);
+        let options = ListImagesOptionsBuilder::new().all(true).build();
+        let all = self.client.list_images(Some(options));
         let has = |found: &ImageSummary| {
             let digests = found.repo_digests.iter().filter_map(|one| one.split_once('@'));
             found.id == digest || digests.into_iter().any(|(_, one)| one == digest)

@@ -7,6 +7,7 @@ use super::errors::{Answer, Told};
 use super::helper::Helper;
 use super::shapes::{is_running, restart_of, shown_option, token_of};
 use crate::EffectContext;
+use bollard::models::ImageInspect;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::Call;
@@ -90,8 +91,13 @@ async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<O
             Ok(found.filter(|found| wanted.is_none_or(|wanted| found["digest"] == wanted)))
         }
         Call::DockerTagImage { image, digest, .. } => {
-            let found = engine.image(image.as_str()).await?;
-            Ok(found.filter(|found| found["digest"] == *digest).map(|_| Value::Null))
+            let found = engine.find_image(image.as_str()).await?;
+            let is_it = |found: &ImageInspect| {
+                let known = found.repo_digests.iter().flatten();
+                let mut known = known.filter_map(|one| one.split_once('@'));
+                found.id.as_ref() == Some(digest) || known.any(|(_, one)| one == digest)
+            };
+            Ok(found.filter(is_it).map(|_| Value::Null))
         }
         Call::DockerRemoveImage { image, .. } => {
             let is_gone = engine.find_image(image.as_str()).await?.is_none();

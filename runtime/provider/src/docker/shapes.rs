@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use stepback_core::{FailureClass, Resource, Token};
 
-/// The options of a container that count, but for those that are facts of their own.
+/// The options of a container that count, but for those that are facts of their own. Links and
+/// ulimits are left out: an engine tells them in any order, and with its own defaults among them.
 const OPTIONS: &str = "AutoRemove Binds CapAdd CapDrop CgroupParent CpuPeriod CpuQuota CpuShares \
     CpusetCpus CpusetMems DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint \
-    ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels Links LogConfig Memory \
+    ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels LogConfig Memory \
     MemoryReservation MemorySwap Mounts NanoCpus NetworkMode OpenStdin PidMode PidsLimit \
     Privileged ReadonlyRootfs Runtime SecurityOpt ShmSize StopSignal StopTimeout Sysctls Tmpfs \
-    Tty UTSMode Ulimits User UsernsMode VolumesFrom WorkingDir";
+    Tty UTSMode User UsernsMode VolumesFrom WorkingDir";
 
 impl Engine {
     /// The container of this name, or with this whole id. An engine also takes the beginning of
@@ -80,11 +81,13 @@ impl Engine {
         }))
     }
 
+    /// The digest is the image's own id, which stays; a registry's can become another when the same
+    /// image is pulled under one more.
     pub(super) async fn container_facts(&self, name: &str) -> Answer<Value> {
         let Some(found) = self.find(name).await? else { return Ok(Value::Null) };
         let config = found.config.clone().unwrap_or_default();
         Ok(json!({
-            "image": image_of(&found), "digest": self.digest(&found).await?,
+            "image": image_of(&found), "digest": found.image,
             "env": env_of(&config.env.unwrap_or_default()), "mounts": mounts_of(&found),
             "ports": ports_of(&found), "command": config.cmd.unwrap_or_default(),
             "restart": restart_of(&found), "running": is_running(&found),
@@ -265,17 +268,17 @@ fn ports_of(found: &ContainerInspectResponse) -> Vec<String> {
     ports
 }
 
-/// The networks it is on, each with the names and the addresses that people gave it there; not
-/// those that the engine gives it anew at each start.
+/// The networks it is on, each with the names that people gave it there; not those that the engine
+/// adds at a start, nor addresses, which can be the engine's choice too.
 fn networks_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
-    let own_name = own_name_of(found);
+    let host_name = found.config.as_ref().and_then(|config| config.hostname.clone());
+    let own = [own_name_of(found), host_name];
     let networks = found.network_settings.as_ref().and_then(|set| set.networks.as_ref());
     let one = |(name, endpoint): (&String, &EndpointSettings)| {
         let mut aliases = endpoint.aliases.clone().unwrap_or_default();
-        aliases.retain(|alias| Some(alias) != own_name.as_ref());
+        aliases.retain(|alias| !own.iter().flatten().any(|own| own == alias));
         aliases.sort();
-        let address = serde_json::to_value(&endpoint.ipam_config).unwrap_or_default();
-        (name.clone(), json!({ "aliases": aliases, "address": spoken(address) }))
+        (name.clone(), json!({ "aliases": aliases }))
     };
     networks.into_iter().flatten().map(one).collect()
 }

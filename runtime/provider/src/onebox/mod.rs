@@ -216,7 +216,12 @@ impl Provider for Onebox {
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
-        let (call, context) = (call.clone(), context.clone());
+        let (mut call, context) = (call.clone(), context.clone());
+        if let Call::EbsCreateVolume { encrypted: encrypted @ true, .. } = &mut call {
+            // Nobody is told of an encryption that is not there.
+            *encrypted = false;
+            context.notes.warn("a onebox does not encrypt: a volume is a plain file".to_owned());
+        }
         let applied = self.changed(move |shared| Ok(shared.apply(&call, &context))).await;
         // It may have gone as far as it likes before it panicked.
         applied.unwrap_or_else(|failure| EffectOutcome::Unknown(failure.message))
