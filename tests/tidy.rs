@@ -11,7 +11,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 
 /// What each room must not depend on (DESIGN 3); a crate's name or the beginning of one.
-const WALLS: [(&str, &[&str]); 5] = [
+const WALLS: [(&str, &[&str]); 6] = [
+    ("runtime/clock", &["stepback-j", "stepback-p", "stepback-w", "stepback-e", "jiff"]),
     ("runtime/core", &["tokio", "wasmtime", "rusqlite", "jiff", "getrandom", "rand", "stepback-"]),
     ("runtime/journal", &["wasmtime", "stepback-wasm", "stepback-provider", "stepback-engine"]),
     (
@@ -25,6 +26,17 @@ const WALLS: [(&str, &[&str]); 5] = [
 /// What `runtime/core` must not reach for in the standard library.
 const CORE_NEVER: [&str; 6] =
     ["std::fs", "std::net", "std::time::", "std::thread", "std::process", "std::env"];
+
+/// Every way to tell the time or to wait for it but the one clock (R15), which is `runtime/clock`.
+const CLOCKS: [&str; 7] = [
+    "Instant::now",
+    "SystemTime",
+    "tokio::time",
+    "thread::sleep",
+    "clock_gettime",
+    "Timestamp::now",
+    "Zoned::now",
+];
 
 /// The only concrete stores and providers, which the engine must not name.
 const ENGINE_NEVER: [&str; 3] = ["Sqlite", "Simulated", "println!"];
@@ -116,6 +128,13 @@ fn breaches(room: &str, manifest: &str, never: &[&str]) -> Vec<String> {
     names.filter(bad).map(|name| format!("{room} must not depend on {name}")).collect()
 }
 
+/// Where a text reads a clock of its own.
+fn clocks(name: &str, text: &str) -> Vec<String> {
+    let reads = |(_, line): &(usize, &str)| CLOCKS.iter().any(|clock| line.contains(clock));
+    let lines = text.lines().enumerate().filter(reads);
+    lines.map(|(index, _)| format!("{name}:{} reads another clock", index + 1)).collect()
+}
+
 fn undocumented(name: &str, text: &str) -> Option<String> {
     let begins = text.starts_with("//!") || name.ends_with("example/src/lib.rs");
     (!begins).then(|| format!("{name} does not say what it is for"))
@@ -151,6 +170,15 @@ fn no_room_imports_what_it_must_not() {
 }
 
 #[test]
+fn there_is_one_clock() {
+    let rooms = files(&["runtime"], "rs").into_iter();
+    let rooms =
+        rooms.filter(|(name, _)| name.contains("/src/") && !name.contains("runtime/clock/"));
+    let found: Vec<String> = rooms.flat_map(|(name, text)| clocks(&name, &text)).collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
 fn every_fixture_is_used() {
     let tests: String = files(&["tests/cli"], "rs").into_iter().map(|(_, text)| text).collect();
     for (name, _) in files(&["operations"], "toml") {
@@ -167,6 +195,7 @@ fn each_rule_can_fail() {
     assert!(!long_functions("x", &format!("fn f() {{\n{body}}}")).is_empty());
     assert!(long_functions("x", "fn f() {\n}\n").is_empty());
     let manifest = "[dependencies]\ntokio = \"1\"\n";
-    assert!(!breaches("runtime/core", manifest, WALLS[0].1).is_empty());
+    assert!(!breaches("runtime/core", manifest, WALLS[1].1).is_empty());
     assert!(undocumented("x.rs", "fn f() {}").is_some());
+    assert_eq!(clocks("x", "let now = std::time::Instant::now();\nclock.now();").len(), 1);
 }

@@ -4,6 +4,7 @@
 
 use crate::harness::{Place, operation, root};
 use std::collections::BTreeSet;
+use stepback_clock::Clock;
 use stepback_core::event::Event;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::state::State;
@@ -26,7 +27,7 @@ const OPERATIONS: [&str; 6] = [
 async fn functions(name: &str) -> BTreeSet<&'static str> {
     let place = Place::new();
     place.run(&["run", &operation(name)]).exits(0);
-    let store = Sqlite::open(&place.path("state")).expect("a store");
+    let store = Sqlite::open(&place.path("state"), Clock::real()).expect("a store");
     let records = store.load(OperationId(1)).await.expect("its journal");
     let mut functions = BTreeSet::new();
     for record in &records {

@@ -5,6 +5,7 @@
 //! runtime where it stands; only the store and the world are left, as after `kill -9`.
 
 mod life;
+mod mortal;
 mod mutants;
 mod parking;
 mod random;

@@ -1,6 +1,6 @@
 //! Each defect on purpose makes the sweeps red; a suite that stays green with one proves nothing.
 
-use crate::life::Acks;
+use crate::mortal::Acks;
 use crate::sweep::{SWEEPS, Sweep};
 use stepback_engine::Mutant;
 

@@ -1,6 +1,7 @@
 //! The shipped operations, killed and cancelled at every instant there is.
 
-use crate::life::{Acks, Fate, Lived, Lives};
+use crate::life::{Fate, Lived, Lives};
+use crate::mortal::Acks;
 use stepback_core::state::Status;
 use stepback_engine::{Limits, Mutant};
 

@@ -108,6 +108,10 @@ impl Store for CrashingStore {
         self.inner.requests(lease).await
     }
 
+    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        self.inner.until_requested(lease).await
+    }
+
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.put_blob(digest, bytes).await
     }

@@ -9,6 +9,7 @@ use crate::secrets::References;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use stepback_clock::Clock;
 use stepback_engine::{Deps, Limits, Reporter, SecretSource};
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
@@ -32,7 +33,7 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
             "`stepback run MANIFEST` begins one; `--state DIR` looks elsewhere",
         ));
     }
-    Ok(Arc::new(Sqlite::open(&config.state)?))
+    Ok(Arc::new(Sqlite::open(&config.state, Clock::real())?))
 }
 
 /// The sandbox, with its cache of compiled plugins.
@@ -77,14 +78,14 @@ pub async fn provider(
 }
 
 async fn aws(account: &AwsConfig, docker: &DockerConfig) -> Result<Arc<dyn Provider>, CliError> {
-    let cloud = Aws::connect(account.clone()).await.map_err(|failure| {
+    let cloud = Aws::connect(account.clone(), Clock::real()).await.map_err(|failure| {
         let help = "mend the environment in stepback.toml, or give what AWS's own tools need";
         CliError::usage(failure.message, help)
     })?;
     let cloud: Arc<dyn Provider> = Arc::new(cloud);
     let (named, template) = (docker.hosts.clone(), docker.endpoint.clone());
     let hosts = Arc::new(TemplatedHosts::new(Arc::clone(&cloud), named, template));
-    let docker = Docker::new(hosts, docker_settings(docker)?);
+    let docker = Docker::new(hosts, docker_settings(docker)?, Clock::real());
     Ok(Arc::new(Joined::new(cloud, Arc::new(docker))))
 }
 
@@ -98,7 +99,7 @@ fn simulated(
         None => DEMO_WORLD.to_owned(),
         Some(path) => read_world(path)?,
     };
-    let opened = Simulated::open(&world_dir(config, name), &seed, faults);
+    let opened = Simulated::open(&world_dir(config, name), &seed, faults, Clock::real());
     let opened = opened.map_err(|failure| {
         CliError::usage(failure.message, "mend the world file, or take another `--state`")
     })?;
@@ -116,12 +117,12 @@ fn onebox(
     };
     let instances = instances.iter().map(instance).collect();
     let config = OneboxConfig { root: root.to_owned(), instances };
-    let cloud = Onebox::open(&config).map_err(|failure| {
+    let cloud = Onebox::open(&config, Clock::real()).map_err(|failure| {
         let help = "a onebox needs root's rights on Linux, and a `root` directory it can write";
         CliError::usage(failure.message, help)
     })?;
     let hosts = Arc::new(OneboxHosts::new(config));
-    let docker = Docker::new(hosts, docker_settings(docker)?);
+    let docker = Docker::new(hosts, docker_settings(docker)?, Clock::real());
     Ok(Arc::new(Joined::new(Arc::new(cloud), Arc::new(docker))))
 }
 
@@ -195,6 +196,7 @@ pub async fn deps(
         runner: runner()?,
         actor: actor(),
         limits: Limits::default(),
+        clock: Clock::real(),
     }))
 }
 

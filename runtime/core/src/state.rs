@@ -182,6 +182,8 @@ pub struct State {
     pub started_at: Option<UnixMs>,
     pub finished_at: Option<UnixMs>,
     pub last_seq: Seq,
+    /// When the last event was; the operation's time goes on from there.
+    pub last_at: UnixMs,
     pub refusals: Vec<String>,
     pub cancel: Option<(String, Option<String>)>,
     pub cause: Option<Cause>,
@@ -227,6 +229,7 @@ impl Default for State {
             started_at: None,
             finished_at: None,
             last_seq: Seq(0),
+            last_at: UnixMs(0),
             refusals: vec![],
             cancel: None,
             cause: None,

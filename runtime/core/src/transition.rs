@@ -23,6 +23,7 @@ impl State {
         }
         legal(self, &record.event).map_err(illegal)?;
         self.last_seq = record.seq;
+        self.last_at = self.last_at.max(record.at);
         self.take(record).map_err(illegal)?;
         if let Some(key) = record.event.step() {
             self.note_activity(key);

@@ -16,7 +16,7 @@ use stepback_wasm::{HostPort, Invocation, Mode, Ran};
 pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: AttemptPort) -> AttemptResult {
     if order.delay_ms > 0 {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(order.delay_ms)) => {}
+            () = port.clock.sleep(Duration::from_millis(order.delay_ms)) => {}
             () = port.stop.stopped() => {}
         }
     }

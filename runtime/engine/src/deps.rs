@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use stepback_clock::Clock;
 use stepback_core::event::Record;
 use stepback_core::manifest::Uses;
 use stepback_core::{OperationId, StepKey};
@@ -23,6 +24,8 @@ pub struct Deps {
     /// Who works it, for the journal: `user@host`.
     pub actor: String,
     pub limits: Limits,
+    /// The one clock: the provider's and the store's too (R15).
+    pub clock: Clock,
 }
 
 impl Deps {
@@ -38,6 +41,7 @@ impl Deps {
             runner: self.runner.clone(),
             actor: self.actor.clone(),
             limits: self.limits.clone(),
+            clock: self.clock.clone(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::secrets::Secrets;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind, Token};
 use stepback_journal::{Lease, Store, StoreError};
@@ -23,6 +24,7 @@ pub(crate) struct Door {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
 }
 
 /// What an effect may still be issued under.
@@ -62,7 +64,7 @@ impl Door {
                 Ok(facts) => return Ok(self.secrets.seal(facts)),
                 Err(failure) if failure.is_retryable() && tried < self.limits.observations_max => {
                     let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
-                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    self.clock.sleep(Duration::from_millis(pause_ms)).await;
                 }
                 Err(failure) => return Err(self.secrets.redact_failure(failure)),
             }
@@ -168,8 +170,8 @@ impl Door {
     ) -> Result<EffectOutcome, StoreError> {
         way.store.hold(&way.lease).await?;
         let limit = Duration::from_millis(self.limits.effect_ms_max + own_ms(call));
-        let outcome = match tokio::time::timeout(limit, self.provider.perform(call, context)).await
-        {
+        let asked = self.provider.perform(call, context);
+        let outcome = match self.clock.timeout(limit, asked).await {
             Ok(outcome) => outcome,
             Err(_) => EffectOutcome::Unknown(format!("no answer came in {limit:?}")),
         };

@@ -106,6 +106,7 @@ impl Job {
             provider: Arc::clone(&deps.provider),
             secrets: Arc::new(secrets),
             limits: deps.limits.clone(),
+            clock: deps.clock.clone(),
         };
         Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
     }

@@ -9,7 +9,6 @@
 //! `runtime/cli` and come in as [`Deps`].
 
 mod attempt;
-mod clock;
 mod deps;
 mod door;
 mod driver;
@@ -23,7 +22,6 @@ mod secrets;
 mod tasks;
 mod verify;
 
-pub use clock::Clock;
 #[cfg(feature = "mutants")]
 pub use deps::Mutant;
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};

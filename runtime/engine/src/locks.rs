@@ -1,6 +1,5 @@
 //! Locks: all of an operation's at once, waiting in line or not (R13).
 
-use crate::clock::Clock;
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
 use std::time::Duration;
@@ -21,13 +20,12 @@ pub(crate) async fn acquire(
     lease: &Lease,
     pinned: &Pinned,
     no_wait: bool,
-    clock: Clock,
     wishes: &mut watch::Receiver<Wish>,
 ) -> Result<Option<String>, RunError> {
     let mut told: Option<(OperationId, BusyHow)> = None;
     loop {
         let (environment, names) = (&pinned.environment, &pinned.locks);
-        let (now, wait) = (clock.now(), !no_wait);
+        let (now, wait) = (deps.clock.unix(), !no_wait);
         let answer = deps.store.acquire_locks(lease, environment, names, now, wait).await?;
         let LockAnswer::Busy(busy) = answer else { return Ok(None) };
         if busy.how == BusyHow::StandsStill {
@@ -38,10 +36,10 @@ pub(crate) async fn acquire(
         }
         if told != Some((busy.by, busy.how)) {
             told = Some((busy.by, busy.how));
-            tell(deps, lease, clock, format!("waits in line: {}", said(&busy))).await;
+            tell(deps, lease, format!("waits in line: {}", said(&busy))).await;
         }
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => {}
+            () = deps.clock.sleep(Duration::from_millis(RETRY_MS)) => {}
             _ = wishes.changed() => {
                 let wish = wishes.borrow().clone();
                 if wish.leave {
@@ -85,8 +83,8 @@ fn said(busy: &Busy) -> String {
 }
 
 /// A line for whoever watches, and for the operation's log.
-async fn tell(deps: &Deps, lease: &Lease, clock: Clock, text: String) {
-    let line = LogLine { at: clock.now(), step: None, level: "info".to_owned(), text };
+async fn tell(deps: &Deps, lease: &Lease, text: String) {
+    let line = LogLine { at: deps.clock.unix(), step: None, level: "info".to_owned(), text };
     deps.reporter.on_log(lease.operation, &line);
     // A store that can't take a line will say so at the next event.
     let _ = deps.store.append_logs(lease.operation, vec![line]).await;

@@ -9,7 +9,6 @@
 //! answer is in the journal the attempt runs again from its beginning, as after a crash. Thus
 //! thousands of operations can wait, and none of them holds a sandbox meanwhile.
 
-use crate::clock::Clock;
 use crate::door::Door;
 use crate::driver::{Message, Reply};
 use crate::tasks::Logs;
@@ -18,6 +17,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::state::{BegunWait, OpenAttempt, RecordedCall, StepState};
 use stepback_core::step::{EffectOutcome, Past, PastEffect};
@@ -150,7 +150,7 @@ impl AttemptPort {
         call: Call,
         result: Result<Value, Failure>,
     ) -> Result<Value, Failure> {
-        let at = self.clock.now();
+        let at = self.clock.unix();
         self.pass_time(&call, at);
         let given = result.clone();
         self.send(Message::Answered { id, call, result, at }).await?;
@@ -171,7 +171,7 @@ impl AttemptPort {
             _ if self.stop.is_stopped() => Err(cancelled(function)),
             Class::Effect | Class::Irreversible => return self.effect(id, call).await,
             Class::Read => match &call {
-                Call::ClockNow {} => Ok(Value::from(self.clock.now().0)),
+                Call::ClockNow {} => Ok(Value::from(self.clock.unix().0)),
                 other => self.unless_stopped(function, self.door.read(other)).await,
             },
             Class::Wait => self.wait(&id, &call).await,
@@ -181,7 +181,7 @@ impl AttemptPort {
 
     /// Wait here for a while; if it lasts, elsewhere, without the guest.
     async fn wait(&self, id: &CallId, call: &Call) -> Result<Value, Failure> {
-        let since = self.clock.now();
+        let since = self.clock.unix();
         let begun = match &self.begun {
             Some(begun) if id.number.0 as usize == self.recorded.len() + 1 => Some(begun),
             _ => None,
@@ -191,7 +191,7 @@ impl AttemptPort {
         }
         let mut waiting = self.waiting(begun.map_or_else(|| call.clone(), |b| b.rest(since)));
         let lasts = Duration::from_millis(self.door.limits.parked_after_ms);
-        let answer = tokio::time::timeout(lasts, &mut waiting);
+        let answer = self.clock.timeout(lasts, &mut waiting);
         if let Ok(answer) = self.unless_stopped(call.function(), async { Ok(answer.await) }).await?
         {
             return answer;
@@ -211,7 +211,7 @@ impl AttemptPort {
         let door = self.door.clone();
         Box::pin(async move {
             let Call::ClockSleep { duration_ms } = call else { return door.wait(&call).await };
-            tokio::time::sleep(Duration::from_millis(duration_ms)).await;
+            door.clock.sleep(Duration::from_millis(duration_ms)).await;
             Ok(Value::Null)
         })
     }
@@ -399,7 +399,7 @@ impl HostPort for AttemptPort {
                 LogLevel::Error => "error",
             };
             let text = self.door.secrets.redact_text(text);
-            self.logs.line(self.clock.now(), &self.of.step, level, text);
+            self.logs.line(self.clock.unix(), &self.of.step, level, text);
         }
     }
 
@@ -453,10 +453,10 @@ impl LookPort {
 impl HostPort for LookPort {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
         match (call.class(), &call) {
-            (Class::Read, Call::ClockNow {}) => Ok(Value::from(self.clock.now().0)),
+            (Class::Read, Call::ClockNow {}) => Ok(Value::from(self.clock.unix().0)),
             (Class::Read, other) => self.door.read(other).await,
             (Class::Wait, Call::ClockSleep { duration_ms }) if self.may_wait => {
-                tokio::time::sleep(Duration::from_millis(*duration_ms)).await;
+                self.clock.sleep(Duration::from_millis(*duration_ms)).await;
                 Ok(Value::Null)
             }
             (Class::Wait, other) if self.may_wait => self.door.wait(other).await,

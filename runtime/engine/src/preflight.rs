@@ -4,13 +4,13 @@
 //! check that fails (a trap, a limit, a world that can't be asked) counts as a refusal: what can't
 //! be checked can't be promised.
 
-use crate::clock::Clock;
 use crate::job::{Job, Loaded};
 use crate::port::LookPort;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::expr::{self, Scope};
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::step::CheckAnswer;
@@ -54,7 +54,7 @@ impl StepCheckAnswer {
 /// The reasons against going on, of these steps.
 pub(crate) async fn refusals(
     job: &Arc<Job>,
-    clock: Clock,
+    clock: &Clock,
     steps: Vec<(StepKey, Value)>,
 ) -> Vec<String> {
     let checks = check_each(job, clock, steps).await;
@@ -71,7 +71,7 @@ pub(crate) fn reason(check: &StepCheck) -> Option<String> {
 /// A step that only looks, and comes after none that changes anything, is run ahead for its
 /// output, so that what depends on it is known too. Nothing of that is kept: it runs again for
 /// real when its turn comes.
-pub(crate) async fn check_all(job: &Arc<Job>, clock: Clock) -> Vec<StepCheck> {
+pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
     let mut scope = job.scope();
     let mut checks = vec![];
     // Outputs are worth having only while a later step reads one.
@@ -123,14 +123,14 @@ enum LookedAhead {
     Changes,
 }
 
-async fn look_ahead(job: &Job, clock: Clock, step: &Step, with: Value) -> LookedAhead {
+async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> LookedAhead {
     let Ok(loaded) = job.loaded(&step.id) else { return LookedAhead::Changes };
     let mode = Mode::Run { irreversible_allowed: true };
     let invocation = invocation(step, loaded, with, mode);
-    let port = Arc::new(LookPort::new(job.door.clone(), clock, false));
+    let port = Arc::new(LookPort::new(job.door.clone(), clock.clone(), false));
     let run = loaded.plugin.run(invocation, Arc::clone(&port) as _);
     let limit = Duration::from_millis(job.door.limits.check_ms_max);
-    let ran = tokio::time::timeout(limit, run).await;
+    let ran = clock.timeout(limit, run).await;
     if port.was_denied() {
         return LookedAhead::Changes;
     }
@@ -200,12 +200,12 @@ fn evaluate(step: &Step, scope: &Scope) -> Result<Option<Vec<(StepKey, Value)>>,
     Ok(Some(instances))
 }
 
-async fn check_each(job: &Arc<Job>, clock: Clock, steps: Vec<(StepKey, Value)>) -> Vec<StepCheck> {
+async fn check_each(job: &Arc<Job>, clock: &Clock, steps: Vec<(StepKey, Value)>) -> Vec<StepCheck> {
     let mut tasks = JoinSet::new();
     let keys: Vec<StepKey> = steps.iter().map(|(key, _)| key.clone()).collect();
     for (index, (key, with)) in steps.into_iter().enumerate() {
-        let job = Arc::clone(job);
-        tasks.spawn(async move { (index, check_one(&job, clock, &key, with).await) });
+        let (job, clock) = (Arc::clone(job), clock.clone());
+        tasks.spawn(async move { (index, check_one(&job, &clock, &key, with).await) });
     }
     let failed = "the check ended without an answer".to_owned();
     let mut answers = vec![StepCheckAnswer::Refused(failed); keys.len()];
@@ -229,7 +229,7 @@ fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocat
     }
 }
 
-async fn check_one(job: &Job, clock: Clock, key: &StepKey, with: Value) -> StepCheckAnswer {
+async fn check_one(job: &Job, clock: &Clock, key: &StepKey, with: Value) -> StepCheckAnswer {
     if let Err(why) = job.plan.check_with(&key.step, &with) {
         return StepCheckAnswer::Refused(format!("`with`: {why}"));
     }
@@ -237,10 +237,10 @@ async fn check_one(job: &Job, clock: Clock, key: &StepKey, with: Value) -> StepC
         return StepCheckAnswer::Refused("it has no plugin".into());
     };
     let invocation = invocation(step, loaded, with, Mode::Check);
-    let port = Arc::new(LookPort::new(job.door.clone(), clock, true));
+    let port = Arc::new(LookPort::new(job.door.clone(), clock.clone(), true));
     let limit = Duration::from_millis(job.door.limits.check_ms_max);
     let redact = |why: String| job.door.secrets.redact_text(why);
-    match tokio::time::timeout(limit, loaded.plugin.check(invocation, port)).await {
+    match clock.timeout(limit, loaded.plugin.check(invocation, port)).await {
         Ok(Ok(CheckAnswer::Ok)) => StepCheckAnswer::Ok,
         Ok(Ok(CheckAnswer::Refused(why))) => StepCheckAnswer::Refused(redact(why)),
         Ok(Ok(CheckAnswer::NotYet(why))) => StepCheckAnswer::NotYet(redact(why)),

@@ -1,6 +1,5 @@
 //! Running an operation from its manifest, taking one up again, and looking at what would happen.
 
-use crate::clock::Clock;
 use crate::deps::{Control, Deps};
 use crate::driver::Driver;
 use crate::error::{Refusal, RunError};
@@ -9,6 +8,7 @@ use crate::locks;
 use crate::preflight::{self, StepCheck};
 use crate::tasks::Logs;
 use std::sync::Arc;
+use stepback_clock::Clock;
 use stepback_core::event::{Event, Record};
 use stepback_core::machine::Recovery;
 use stepback_core::state::{State, Status};
@@ -39,7 +39,7 @@ pub struct Preview {
 /// All mistakes of the manifest, its plugins and its inputs.
 pub async fn plan(deps: &Deps, request: &Request) -> Result<Preview, Refusal> {
     let job = Arc::new(Job::prepare(deps, request).await?);
-    let checks = preflight::check_all(&job, Clock::start()).await;
+    let checks = preflight::check_all(&job, &deps.clock).await;
     Ok(Preview { job, checks })
 }
 
@@ -57,7 +57,7 @@ pub async fn run(
     for loaded in job.plugins.values() {
         deps.store.put_blob(loaded.plugin.digest(), loaded.plugin.bytes()).await?;
     }
-    let at = Clock::start().now();
+    let at = deps.clock.unix();
     let (id, lease) = deps.store.create(pinned.clone(), at, &deps.runner).await?;
     let epoch = lease.epoch;
     let record = Record { seq: Seq(1), at, epoch, event: Event::Created(Box::new(pinned)) };
@@ -109,13 +109,14 @@ pub async fn accept(
     store: &dyn Store,
     runner: &RunnerId,
     id: OperationId,
+    clock: &Clock,
     actor: String,
     reason: String,
 ) -> Result<State, RunError> {
     must_be_incomplete(id, &State::fold(&store.load(id).await?)?)?;
     let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
     let mut state = State::fold(&store.load(id).await?)?;
-    let at = Clock::start().now();
+    let at = clock.never_before(state.last_at).unix();
     let accepted = async {
         must_be_incomplete(id, &state)?;
         let (seq, epoch) = (Seq(state.last_seq.0 + 1), lease.epoch);
@@ -193,7 +194,7 @@ async fn take_up(
         }
         let last_at = records.last().map_or(UnixMs(0), |record| record.at);
         let alive_at = last_alive.map_or(last_at, |at| UnixMs(at.0.max(last_at.0)));
-        let dead_ms = Clock::start().now().since_ms(alive_at);
+        let dead_ms = deps.clock.never_before(last_at).unix().since_ms(alive_at);
         carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
     };
     let ended = going.await;
@@ -205,7 +206,7 @@ async fn release(
     lease: &Lease,
     ended: Result<Ended, RunError>,
 ) -> Result<Ended, RunError> {
-    let released = deps.store.release(lease, Clock::start().now()).await;
+    let released = deps.store.release(lease, deps.clock.unix()).await;
     // How the operation ended matters more than a lease nobody will renew.
     let ended = ended?;
     released?;
@@ -297,14 +298,12 @@ async fn drive(
             let mut reasons = vec![];
             if let Some(pinned) = &pinned {
                 let mut wishes = control.subscribe();
-                let clock = Clock::start();
                 let (no_wait, deps) = (start.no_wait, &*deps);
-                let busy = locks::acquire(deps, lease, pinned, no_wait, clock, &mut wishes).await?;
-                reasons.extend(busy);
+                reasons.extend(locks::acquire(deps, lease, pinned, no_wait, &mut wishes).await?);
             }
             if reasons.is_empty() {
                 reasons = tokio::select! {
-                    checks = preflight::check_all(&job, Clock::start()) => {
+                    checks = preflight::check_all(&job, &deps.clock) => {
                         checks.iter().filter_map(preflight::reason).collect()
                     }
                     cancelled = called_off(&deps, lease, control) => vec![cancelled?],

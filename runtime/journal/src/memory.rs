@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
+use tokio::sync::Notify;
 
 /// A store that is gone with its process.
 pub struct Memory {
     id: StoreId,
     inner: Mutex<Inner>,
+    /// Told of every request.
+    requested: Notify,
 }
 
 #[derive(Default)]
@@ -108,7 +111,7 @@ impl Memory {
     /// If there are no random numbers to make its identity of.
     pub fn open() -> Result<Self, StoreError> {
         let id = StoreId(crate::sqlite::random_name()?);
-        Ok(Self { id, inner: Mutex::default() })
+        Ok(Self { id, inner: Mutex::default(), requested: Notify::new() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -260,11 +263,26 @@ impl Store for Memory {
             return Ok(Requested::PastCommit);
         }
         operation.requests.push(request);
-        Ok(Requested::Kept { is_run: operation.runner.is_some() })
+        let is_run = operation.runner.is_some();
+        self.requested.notify_waiters();
+        Ok(Requested::Kept { is_run })
     }
 
     async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
         Ok(self.inner().operation(lease.operation)?.requests.clone())
+    }
+
+    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
+        loop {
+            let mut told = std::pin::pin!(self.requested.notified());
+            // From here on none is missed, also between the look and the wait.
+            told.as_mut().enable();
+            let requests = self.requests(lease).await?;
+            if !requests.is_empty() {
+                return Ok(requests);
+            }
+            told.await;
+        }
     }
 
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {

@@ -3,7 +3,6 @@
 use crate::StoreError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 
@@ -35,9 +34,6 @@ pub struct LeaseTerms {
     pub length_ms: u64,
     /// `None`: nobody renews them.
     pub renew_every_ms: Option<u64>,
-    /// Milliseconds of a clock that all runners of the store share and that goes on while the
-    /// machine sleeps.
-    pub now_ms: fn() -> u64,
 }
 
 /// One line of `list`.
@@ -219,15 +215,7 @@ pub trait Store: Send + Sync {
     async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
 
     /// Returns what was asked for as soon as something is: within [`NOTICED_MS_MAX`].
-    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
-        loop {
-            let requests = self.requests(lease).await?;
-            if !requests.is_empty() {
-                return Ok(requests);
-            }
-            tokio::time::sleep(Duration::from_millis(NOTICED_MS_MAX)).await;
-        }
-    }
+    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
 
     /// Keep a plugin's bytes under their digest (R14).
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError>;

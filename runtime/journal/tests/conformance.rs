@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stepback_clock::Clock;
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 use stepback_journal::*;
@@ -178,7 +179,7 @@ async fn a_runner_hears_of_the_requests_for_its_operation(store: &dyn Store) {
         biased;
         _ = &mut others => panic!("nothing was asked"),
         _ = &mut own => panic!("nothing was asked"),
-        () = tokio::time::sleep(std::time::Duration::from_millis(1)) => {}
+        () = Clock::real().sleep(std::time::Duration::from_millis(1)) => {}
     }
     store.request(id, cancel()).await.unwrap();
     let asked = tokio::select! {
@@ -247,20 +248,20 @@ async fn memory_conforms() {
 async fn sqlite_conforms_and_is_there_again_when_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (id, mut listed) = {
-        let store = Sqlite::open(dir.path()).unwrap();
+        let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
         all(&store).await;
         (store.id(), store.list().await.unwrap())
     };
     // Its runners have ended with it.
     listed.iter_mut().for_each(|summary| summary.is_run = false);
-    let store = Sqlite::open(dir.path()).unwrap();
+    let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
     assert_eq!((store.id(), store.list().await.unwrap()), (id, listed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_refused_append_fails_nobody_elses() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(Sqlite::open(dir.path()).unwrap());
+    let store = Arc::new(Sqlite::open(dir.path(), Clock::real()).unwrap());
     let mut tasks = vec![];
     for i in 0..64u64 {
         let (_, lease) = created(&*store).await;
@@ -280,10 +281,10 @@ async fn one_refused_append_fails_nobody_elses() {
 #[test]
 fn a_newer_store_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Sqlite::open(dir.path()).unwrap());
+    drop(Sqlite::open(dir.path(), Clock::real()).unwrap());
     let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
-    let error = Sqlite::open(dir.path()).err().unwrap();
+    let error = Sqlite::open(dir.path(), Clock::real()).err().unwrap();
     assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use stepback_clock::{Clock, Virtual};
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
 use stepback_journal::*;
@@ -31,31 +32,29 @@ fn started(epoch: u64) -> Vec<Record> {
     vec![Record { seq: Seq(2), at: UnixMs(2), epoch: Epoch(epoch), event: Event::Started }]
 }
 
-/// The lease clock of the one test that lets time pass.
-static NOW_MS: AtomicU64 = AtomicU64::new(1_000);
-
-const TERMS: LeaseTerms =
-    LeaseTerms { length_ms: 8_000, renew_every_ms: None, now_ms: || NOW_MS.load(Ordering::SeqCst) };
+const TERMS: LeaseTerms = LeaseTerms { length_ms: 8_000, renew_every_ms: None };
 
 #[tokio::test]
 async fn a_runner_that_does_not_renew_is_taken_over_and_fenced() {
     let dir = tempfile::tempdir().unwrap();
+    let time = Virtual::new(UnixMs(1));
+    let pass = |ms| time.advance(Duration::from_millis(ms));
     // Two processes' worth of store; both runners live, one of them is stuck.
     let (stuck, other) = (
-        Sqlite::open_with(dir.path(), TERMS).unwrap(),
-        Sqlite::open_with(dir.path(), TERMS).unwrap(),
+        Sqlite::open_with(dir.path(), TERMS, time.clock()).unwrap(),
+        Sqlite::open_with(dir.path(), TERMS, time.clock()).unwrap(),
     );
     let (id, lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
     let (kept, its_lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
-    NOW_MS.store(8_999, Ordering::SeqCst);
+    pass(7_999);
     stuck.hold(&lease).await.unwrap();
     let held = other.take_lease(id, &runner("other"), 500).await;
     assert!(matches!(held, Err(StoreError::LeaseHeld { left_ms: Some(501), .. })), "{held:?}");
-    NOW_MS.store(9_200, Ordering::SeqCst);
+    pass(201);
     // It ran out, but what was asked of the world last may still be on its way.
     let held = other.take_lease(id, &runner("other"), 500).await;
     assert!(matches!(held, Err(StoreError::LeaseHeld { left_ms: Some(300), .. })), "{held:?}");
-    NOW_MS.store(9_500, Ordering::SeqCst);
+    pass(300);
     let taken = other.take_lease(id, &runner("other"), 500).await.unwrap();
     assert!(taken.last_alive.is_some(), "it is known when it was last renewed");
     assert_eq!(taken.lease.epoch, Epoch(2));
@@ -127,13 +126,13 @@ async fn a_store_of_version_1_is_taken_over_with_all_it_holds() {
     let dir = tempfile::tempdir().unwrap();
     write_version_1(dir.path());
     for _ in 0..2 {
-        let store = Sqlite::open(dir.path()).unwrap();
+        let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
         assert_eq!(store.id(), StoreId("old-store".into()));
         assert_eq!(store.list().await.unwrap().len(), 2);
         let records = store.load(OperationId(1)).await.unwrap();
         assert_eq!(records.len(), 2);
     }
-    let store = Sqlite::open(dir.path()).unwrap();
+    let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
     let cancel = || Request::Cancel { actor: "ann".into(), reason: None };
     let asked = store.request(OperationId(1), cancel()).await.unwrap();
     assert_eq!(asked, Requested::Kept { is_run: false });
@@ -149,7 +148,7 @@ async fn a_version_that_can_t_be_taken_over_is_left_as_it_was() {
     let path = dir.path().join("journal.db");
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute("UPDATE events SET record = '{' WHERE operation = 2 AND seq = 2", []).unwrap();
-    let error = Sqlite::open(dir.path()).err().unwrap();
+    let error = Sqlite::open(dir.path(), Clock::real()).err().unwrap();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
     let version: i64 = raw.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 1);
@@ -161,10 +160,10 @@ fn a_file_that_is_no_store_is_told_by_kind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("journal.db"), "this is a text, not a database".repeat(99))
         .unwrap();
-    let error = Sqlite::open(dir.path()).err().unwrap();
+    let error = Sqlite::open(dir.path(), Clock::real()).err().unwrap();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = Sqlite::open(&file).err().unwrap();
+    let error = Sqlite::open(&file, Clock::real()).err().unwrap();
     assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
 }

@@ -2,6 +2,7 @@
 //! token, refusals in wrong states with their codes, lost answers settled, effects reversed.
 
 use std::collections::BTreeMap;
+use stepback_clock::Clock;
 use stepback_core::call::Performance;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
@@ -22,7 +23,9 @@ impl Bench {
     fn new(faults: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let faults: Vec<String> = faults.iter().map(|text| (*text).to_owned()).collect();
-        let world = Simulated::open(dir.path(), DEMO, Faults::parse(&faults).unwrap()).unwrap();
+        let world =
+            Simulated::open(dir.path(), DEMO, Faults::parse(&faults).unwrap(), Clock::real())
+                .unwrap();
         Self { world, calls: std::cell::Cell::new(0), _dir: dir }
     }
 
@@ -136,7 +139,7 @@ async fn where_the_api_knows_no_tokens_the_same_again_is_another() {
 #[tokio::test]
 async fn what_is_not_listed_yet_is_not_taken_for_absent() {
     let lagging = format!("describe_lag_looks = 3\n{DEMO}");
-    let world = Simulated::in_memory(&lagging, Faults::default()).unwrap();
+    let world = Simulated::in_memory(&lagging, Faults::default(), Clock::real()).unwrap();
     let context = Bench::new(&[]).context();
     assert!(matches!(world.perform(&snapshot(), &context).await, EffectOutcome::Done(_)));
     let settled = world.settle(&snapshot(), &context).await;

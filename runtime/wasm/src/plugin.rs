@@ -8,12 +8,11 @@ use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
 use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
 use crate::runtime::Shared;
-use crate::watch::{EPOCH_TICK, Watch};
+use crate::watch::Watch;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 use stepback_core::step::{CheckAnswer, Past, PastEffect, StepInfo, UndoAnswer};
 use stepback_core::{Call, Failure, FailureClass, PluginDigest};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
@@ -261,20 +260,23 @@ impl Plugin {
         Ok(Session { store, watch, stop, _permit: permit })
     }
 
-    /// Waits for a guest's answer, but after a stop only as long as the grace time.
+    /// Waits for a guest's answer; after a stop it has its grace time to give one.
     async fn attend<T>(
         &self,
         answer: impl Future<Output = wasmtime::Result<T>>,
         watch: &Watch,
         stop: &StopSignal,
     ) -> Result<T, GuestFault> {
-        tokio::select! {
+        let mut answer = std::pin::pin!(answer);
+        let answered = tokio::select! {
             biased;
-            answer = answer => answer.map_err(|error| self.fault_of(&error)),
-            () = grace_over(stop, watch, self.shared.limits.stop_grace) => {
-                Err(GuestFault::Stopped)
+            answered = &mut answer => answered,
+            () = stop.stopped() => {
+                watch.end_within(self.shared.limits.stop_grace);
+                answer.await
             }
-        }
+        };
+        answered.map_err(|error| self.fault_of(&error))
     }
 
     /// What a guest's end means; limits and traps are known by their types.
@@ -308,18 +310,6 @@ fn fault_of_trap(trap: Trap) -> GuestFault {
         _ => "",
     };
     GuestFault::Trap(format!("{trap}{hint}"))
-}
-
-/// Returns when a stopped guest has used up its grace; time in host calls is not its own.
-async fn grace_over(stop: &StopSignal, watch: &Watch, grace: Duration) {
-    stop.stopped().await;
-    let mut left = grace;
-    while !left.is_zero() {
-        tokio::time::sleep(EPOCH_TICK).await;
-        if !watch.is_in_host() {
-            left = left.saturating_sub(EPOCH_TICK);
-        }
-    }
 }
 
 fn past_of(past: &Past) -> wit::Past {

@@ -158,12 +158,7 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
 /// Advances the engine's epoch until the engine is gone.
 fn start_epochs(engine: &Engine) -> std::io::Result<()> {
     let engine = engine.weak();
-    std::thread::Builder::new().name("stepback-epoch".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(EPOCH_TICK);
-        }
-    })?;
-    Ok(())
+    stepback_clock::beat("stepback-epoch", EPOCH_TICK, move || {
+        engine.upgrade().inspect(Engine::increment_epoch).is_some()
+    })
 }

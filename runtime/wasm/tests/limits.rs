@@ -5,6 +5,7 @@ mod support;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::step::{CheckAnswer, Past, UndoAnswer};
 use stepback_core::{Failure, FailureClass};
 use stepback_wasm::{GuestFault, Interface, Limits, Mode, PluginError};
@@ -238,7 +239,7 @@ async fn a_stop_ends_a_guest_that_loops_but_only_the_port_ends_one_that_waits() 
         (running, stop)
     };
     let (looping, stop) = start(LOOP);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    Clock::real().sleep(Duration::from_millis(50)).await;
     assert!(!looping.is_finished());
     stop.stop();
     assert_eq!(looping.await.expect("no panic"), Err(GuestFault::Stopped));
@@ -246,9 +247,9 @@ async fn a_stop_ends_a_guest_that_loops_but_only_the_port_ends_one_that_waits() 
     // Time in a host call is not the guest's: it is the port that must answer.
     let (waiting, stop) =
         start("(call $sleep (i64.const 1000000) (i32.const 800)) (i32.const 512)");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    Clock::real().sleep(Duration::from_millis(50)).await;
     stop.stop();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    Clock::real().sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     waiting.abort();
 }
@@ -319,7 +320,7 @@ async fn a_guest_in_line_can_be_stopped() {
     let seen = port.clone();
     let first = tokio::spawn(async move { first.run(invocation(RUN), port).await });
     while seen.functions().is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        Clock::real().sleep(Duration::from_millis(1)).await;
     }
     let second = invocation(RUN);
     second.stop.stop();

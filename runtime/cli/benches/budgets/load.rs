@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use stepback_clock::Clock;
 use stepback_core::event::Record;
 use stepback_core::manifest::Uses;
 use stepback_core::{Call, Failure, OperationId, StepKey};
@@ -138,12 +139,13 @@ impl Load {
         let dir = TempDir::new().expect("a directory");
         let (disk, store): (_, Arc<dyn stepback_journal::Store>) = match store {
             Store::Disk => {
-                let disk = Arc::new(Sqlite::open(dir.path()).expect("a store"));
+                let disk = Arc::new(Sqlite::open(dir.path(), Clock::real()).expect("a store"));
                 (Some(Arc::clone(&disk)), disk)
             }
             Store::Memory => (None, Arc::new(Memory::open().expect("a store"))),
         };
-        let world = Simulated::open(&dir.path().join("world"), "", Faults::default());
+        let world =
+            Simulated::open(&dir.path().join("world"), "", Faults::default(), Clock::real());
         let runtime = Runtime::new(RuntimeConfig::default()).expect("a sandbox");
         let deps = Deps {
             store,
@@ -155,6 +157,7 @@ impl Load {
             runner: RunnerId("bench".into()),
             actor: "bench".to_owned(),
             limits: Limits::default(),
+            clock: Clock::real(),
         };
         Self { deps: Arc::new(deps), disk, runs: AtomicU64::new(0), _dir: dir }
     }

@@ -9,6 +9,7 @@ use crate::output::print;
 use crate::view::OperationView;
 use jiff::Timestamp;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::diagnostic::suggest;
 use stepback_core::manifest::duration_ms;
 
@@ -48,7 +49,9 @@ fn since(text: &str) -> Result<Timestamp, CliError> {
         Some(days) => days.checked_mul(86_400_000),
         None => duration_ms(text),
     };
-    let at = ms.and_then(|ms| Timestamp::now().checked_sub(Duration::from_millis(ms)).ok());
+    let now = i64::try_from(Clock::real().unix().0).ok();
+    let now = now.and_then(|now| Timestamp::from_millisecond(now).ok());
+    let at = ms.zip(now).and_then(|(ms, now)| now.checked_sub(Duration::from_millis(ms)).ok());
     at.ok_or_else(|| {
         CliError::usage(format!("`--since {text}` is no duration"), "such as `90m`, `24h` or `7d`")
     })

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use stepback_engine::Clock;
+use stepback_clock::Clock;
 use stepback_provider::Checked;
 use stepback_provider::import::import;
 use stepback_provider::simulated::faults::Faults;
@@ -89,7 +89,7 @@ async fn snapshot(
     })?;
     let world = toml::to_string_pretty(&imported.world)
         .map_err(|error| CliError::Internal(format!("the world can't be written: {error}")))?;
-    let when = timestamp(Clock::start().now());
+    let when = timestamp(Clock::real().unix());
     let text = format!(
         "# The environment `{name}` as it was at {when}, for `provider = \"simulated\"`.\n\
          # Values of environment variables are masked; commands and tags are as they were.\n\n\

@@ -6,6 +6,7 @@ use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{print, timestamp};
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_journal::{LogLine, Store};
 
@@ -30,7 +31,7 @@ pub async fn run(global: &Global, args: Logs) -> Result<Exit, CliError> {
         if !args.follow || ended {
             return Ok(Exit::Succeeded);
         }
-        tokio::time::sleep(FOLLOW_EVERY).await;
+        Clock::real().sleep(FOLLOW_EVERY).await;
     }
 }
 

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::environment::{self, actor};
 use crate::error::{CliError, Exit};
 use crate::output::{Style, print};
+use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_engine::Control;
 use stepback_journal::Store;
@@ -36,7 +37,8 @@ async fn accept(
         return Err(CliError::usage("`--accept` needs a reason", help));
     }
     let runner = environment::runner()?;
-    let state = stepback_engine::accept(store, &runner, id, actor(), reason).await?;
+    let state =
+        stepback_engine::accept(store, &runner, id, &Clock::real(), actor(), reason).await?;
     if json {
         let (_, view) = past::one(store, id).await?;
         print(&format!("{}\n", past::json(&view)?));

@@ -99,12 +99,12 @@ impl Driver {
     /// What a provider says while it makes an effect, in the log of the effect's step.
     fn notes(&self, step: &StepKey) -> Notes {
         // An effect outlives an operation that is left here, and its log is closed then.
-        let (logs, clock, step) = (self.logs.downgrade(), self.clock, step.clone());
+        let (logs, clock, step) = (self.logs.downgrade(), self.clock.clone(), step.clone());
         let secrets = Arc::clone(&self.job.door.secrets);
         Notes::new(move |note| {
             let Some(logs) = logs.upgrade() else { return };
             let line = |level, text| {
-                logs.line(clock.now(), &step, level, secrets.redact_text(text));
+                logs.line(clock.unix(), &step, level, secrets.redact_text(text));
             };
             match note {
                 Note::Info(text) => line("info", text),

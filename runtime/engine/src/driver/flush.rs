@@ -24,7 +24,7 @@ impl Driver {
             && records[..at].iter().any(is_outcome)
         {
             self.pending = records.split_off(at);
-            (self.pending_since, self.pending_urgent) = (Some(Instant::now()), true);
+            (self.pending_since, self.pending_urgent) = (Some(self.clock.now()), true);
         }
         let (deps, lease, last) = (Arc::clone(&self.deps), self.lease.clone(), self.durable);
         let to_write = records.clone();

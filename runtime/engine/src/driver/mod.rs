@@ -11,7 +11,6 @@ mod effects;
 mod flush;
 
 use crate::attempt;
-use crate::clock::Clock;
 use crate::deps::{Control, Deps, Wish};
 use crate::door::Way;
 use crate::error::RunError;
@@ -28,6 +27,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stepback_clock::{Clock, Moment};
 use stepback_core::event::{AttemptResult, Event, Record};
 use stepback_core::machine::{
     AttemptOrder, Command, Decision, Input, Machine, Observation, Recovery,
@@ -40,7 +40,6 @@ use stepback_provider::EffectContext;
 use stepback_wasm::StopSignal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long answers of reads and waits may stay in memory only (R1).
@@ -135,7 +134,7 @@ pub(crate) struct Driver {
     /// The next request of another process; after one there is none that would matter.
     requested: Requested,
     pending: Vec<Record>,
-    pending_since: Option<Instant>,
+    pending_since: Option<Moment>,
     /// Whether more than reads and waits is pending.
     pending_urgent: bool,
     flush: Option<Flush>,
@@ -162,6 +161,7 @@ impl Driver {
     ) -> Self {
         let (outbox, inbox) = mpsc::channel(QUEUE_MAX);
         let durable = state.last_seq;
+        let clock = deps.clock.never_before(state.last_at);
         let machine = Machine::new(Arc::clone(&job.plan), state, lease.operation, lease.epoch);
         let (store, asked_of) = (Arc::clone(&deps.store), lease.clone());
         let requested = Box::pin(async move { store.until_requested(&asked_of).await });
@@ -170,7 +170,7 @@ impl Driver {
             job,
             machine,
             lease,
-            clock: Clock::start(),
+            clock,
             logs,
             inbox,
             outbox,
@@ -203,7 +203,7 @@ impl Driver {
         let unfinished = unfinished_effects(self.machine.state());
         // What was asked for meanwhile, and deadlines that passed, are decided first: an effect
         // that did not happen is not issued when its attempt is to end.
-        let decision = self.machine.recover(recovery, self.clock.now())?;
+        let decision = self.machine.recover(recovery, self.clock.unix())?;
         self.carry_out(decision);
         for id in unfinished {
             self.make_effect(id, true, None);
@@ -229,17 +229,17 @@ impl Driver {
         self.settle_journal().await?;
         let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
         // What is not cleared away by then stays, and is harmless.
-        let _ = tokio::time::timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
+        let _ = self.clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
         Ok(self.machine.state().clone())
     }
 
     async fn next(&mut self) -> Result<Message, RunError> {
         loop {
-            let far = Instant::now() + Duration::from_secs(3600);
-            let wake = self.machine.next_wake().map_or(far, |at| self.clock.instant_of(at));
+            let far = self.clock.now().after(Duration::from_secs(3600));
+            let wake = self.machine.next_wake().map_or(far, |at| self.clock.moment_of(at));
             let flush = self
                 .pending_since
-                .map_or(far, |since| since + Duration::from_millis(PENDING_MS_MAX));
+                .map_or(far, |since| since.after(Duration::from_millis(PENDING_MS_MAX)));
             tokio::select! {
                 biased;
                 changed = self.wishes.changed() => {
@@ -261,8 +261,8 @@ impl Driver {
                 Some(Err(panic)) = self.tasks.join_next() => {
                     return Err(self.left(format!("a task of the driver ended badly: {panic}")));
                 }
-                () = tokio::time::sleep_until(flush) => return Ok(Message::FlushDue),
-                () = tokio::time::sleep_until(wake) => return Ok(Message::Tick),
+                () = self.clock.sleep_until(flush) => return Ok(Message::FlushDue),
+                () = self.clock.sleep_until(wake) => return Ok(Message::Tick),
             }
         }
     }
@@ -327,7 +327,7 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input) -> Result<(), RunError> {
-        let decision = self.machine.handle(input, self.clock.now())?;
+        let decision = self.machine.handle(input, self.clock.unix())?;
         self.carry_out(decision);
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Driver {
             };
             self.pending_urgent |= !records.iter().all(rides_along);
             self.pending.extend(records);
-            self.pending_since.get_or_insert_with(Instant::now);
+            self.pending_since.get_or_insert_with(|| self.clock.now());
         }
         self.start_flush();
         for command in commands {
@@ -355,9 +355,10 @@ impl Driver {
             Command::Perform { .. } => {}
             Command::Interrupt { of } => self.interrupt(&of),
             Command::Gate { steps } => {
-                let (job, clock, outbox) = (Arc::clone(&self.job), self.clock, self.outbox.clone());
+                let (job, clock, outbox) =
+                    (Arc::clone(&self.job), self.clock.clone(), self.outbox.clone());
                 self.tasks.spawn(async move {
-                    let reasons = preflight::refusals(&job, clock, steps).await;
+                    let reasons = preflight::refusals(&job, &clock, steps).await;
                     // Without a driver there is nobody to tell.
                     let _ = outbox.send(Box::new(Message::Gated { reasons })).await;
                 });
@@ -389,7 +390,7 @@ impl Driver {
         let state = self.machine.state();
         let open = self.open_attempt(&order.of);
         let recorded = open.map_or(vec![], |(step, open)| recorded_calls(step, open));
-        let started_at = open.map_or(self.clock.now(), |(_, open)| open.started_at);
+        let started_at = open.map_or(self.clock.unix(), |(_, open)| open.started_at);
         let begun = open.and_then(|(_, open)| open.wait.clone());
         let past = order.past.clone();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
@@ -408,7 +409,7 @@ impl Driver {
             door: self.job.door.clone(),
             driver: self.outbox.clone(),
             logs: self.logs.clone(),
-            clock: self.clock,
+            clock: self.clock.clone(),
             stop,
             own_effects,
             irreversible,

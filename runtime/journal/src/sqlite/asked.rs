@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::OperationId;
 use tokio::sync::watch;
 
@@ -32,7 +33,7 @@ pub(super) struct Asked(Arc<watch::Sender<Look>>);
 
 impl Asked {
     /// Look twice within the time allowed, in a thread of its own.
-    pub(super) fn keep_looking(reader: &Arc<Mutex<Connection>>) -> Self {
+    pub(super) fn keep_looking(reader: &Arc<Mutex<Connection>>, clock: Clock) -> Self {
         let looks = Arc::new(watch::Sender::new(Look::default()));
         let (reader, told) = (Arc::downgrade(reader), Arc::downgrade(&looks));
         std::thread::spawn(move || {
@@ -42,7 +43,7 @@ impl Asked {
                     told.send_if_modified(|last| std::mem::replace(last, look.clone()) != look);
                 }
                 drop((reader, told));
-                std::thread::sleep(Duration::from_millis(NOTICED_MS_MAX / 2));
+                clock.rest(Duration::from_millis(NOTICED_MS_MAX / 2));
             }
         });
         Self(looks)

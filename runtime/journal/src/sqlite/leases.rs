@@ -10,19 +10,9 @@ use crate::{Lease, LeaseTerms, RunnerId, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{OperationId, UnixMs};
-
-/// Milliseconds since this machine was started, sleep included.
-pub(super) fn boot_ms() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
-}
-
-pub(super) fn unix_now() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    UnixMs(since.map_or(0, |since| since.as_millis() as u64))
-}
 
 /// What is known of one of this process's runners.
 #[derive(Default)]
@@ -38,12 +28,13 @@ struct Held {
 pub(super) struct Leases {
     terms: LeaseTerms,
     pub(super) alive: Alive,
+    clock: Clock,
     held: Mutex<HashMap<String, Held>>,
 }
 
 impl Leases {
-    pub(super) fn new(terms: LeaseTerms, alive: Alive) -> Arc<Self> {
-        Arc::new(Self { terms, alive, held: Mutex::default() })
+    pub(super) fn new(terms: LeaseTerms, alive: Alive, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { terms, alive, clock, held: Mutex::default() })
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
@@ -51,7 +42,7 @@ impl Leases {
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        (self.terms.now_ms)()
+        self.clock.now().as_ms()
     }
 
     /// Write down that the runner lives, in the transaction that is open.
@@ -65,7 +56,7 @@ impl Leases {
         connection.execute(
             "INSERT INTO runners (name, until_ms, seen_at) VALUES (?1, ?2, ?3)
              ON CONFLICT (name) DO UPDATE SET until_ms = ?2, seen_at = ?3",
-            params![runner.0, until_ms, unix_now().0 as i64],
+            params![runner.0, until_ms, self.clock.unix().0 as i64],
         )?;
         Ok(asked_ms)
     }
@@ -130,9 +121,10 @@ impl Leases {
     pub(super) fn keep_renewing(this: &Arc<Self>, writer: &Arc<Writer>) {
         let Some(every_ms) = this.terms.renew_every_ms else { return };
         let (leases, writer) = (Arc::downgrade(this), Arc::downgrade(writer));
+        let clock = this.clock.clone();
         std::thread::spawn(move || {
             loop {
-                std::thread::sleep(Duration::from_millis(every_ms));
+                clock.rest(Duration::from_millis(every_ms));
                 let (Some(leases), Some(writer)) = (Weak::upgrade(&leases), Weak::upgrade(&writer))
                 else {
                     return;

@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
 use writer::Writer;
@@ -31,8 +32,7 @@ const WRITER_BUSY_MS: u32 = 30_000;
 const READER_BUSY_MS: u32 = 5_000;
 
 /// How long a lease lasts, and how often it is renewed.
-const TERMS: LeaseTerms =
-    LeaseTerms { length_ms: 8_000, renew_every_ms: Some(2_000), now_ms: leases::boot_ms };
+const TERMS: LeaseTerms = LeaseTerms { length_ms: 8_000, renew_every_ms: Some(2_000) };
 
 /// A store in a SQLite file.
 pub struct Sqlite {
@@ -48,25 +48,25 @@ impl Sqlite {
     ///
     /// # Errors
     /// A directory or file that can't be used, or a store of a newer version.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, TERMS)
+    pub fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_with(dir, TERMS, clock)
     }
 
     /// The same with other terms for leases.
     ///
     /// # Errors
     /// Those of [`Sqlite::open`].
-    pub fn open_with(dir: &Path, terms: LeaseTerms) -> Result<Self, StoreError> {
+    pub fn open_with(dir: &Path, terms: LeaseTerms, clock: Clock) -> Result<Self, StoreError> {
         let path = dir.join("journal.db");
         std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error.to_string()))?;
         let connect = || Connection::open(&path).map_err(|e| unusable(&path, &e.to_string()));
         let (writer, reader) = (connect()?, connect()?);
         let id = set_up(&path, &writer, &reader)?;
         let writer = Arc::new(Writer::start(writer));
-        let leases = Leases::new(terms, Alive::new(dir));
+        let leases = Leases::new(terms, Alive::new(dir), clock.clone());
         Leases::keep_renewing(&leases, &writer);
         let reader = Arc::new(Mutex::new(reader));
-        let asked = Asked::keep_looking(&reader);
+        let asked = Asked::keep_looking(&reader, clock);
         Ok(Self { id, reader, writer, leases, asked })
     }
 

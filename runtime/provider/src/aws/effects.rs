@@ -14,7 +14,8 @@ use crate::EffectContext;
 use aws_sdk_ec2::types::{
     AttributeValue, InstanceType, Placement, ResourceType, Tag, TagSpecification, VolumeType,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use stepback_clock::Moment;
 use stepback_core::call::Tags;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Failure, FailureClass};
@@ -74,9 +75,9 @@ fn created(id: Option<String>) -> Result<Accepted, Trouble> {
 impl Aws {
     /// Make an effect, once.
     pub(super) async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
-        let begun = Instant::now();
+        let begun = self.clock.now();
         let limit = Duration::from_millis(SENDING_MS_MAX);
-        match tokio::time::timeout(limit, self.may_change(call)).await {
+        match self.clock.timeout(limit, self.may_change(call)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => return EffectOutcome::Refused(failure),
             Err(_) => {
@@ -104,16 +105,16 @@ impl Aws {
         &self,
         call: &Call,
         context: &EffectContext,
-        begun: Instant,
+        begun: Moment,
     ) -> Result<Accepted, Trouble> {
-        let mut backoff = Backoff::new(&self.pace);
+        let mut backoff = Backoff::new(&self.pace, &self.clock);
         loop {
             let trouble = match self.send_once(call, context, None).await {
                 Err(trouble) if trouble.is_throttled() => trouble,
                 other => return other,
             };
-            let left = Duration::from_millis(SENDING_MS_MAX).saturating_sub(begun.elapsed());
-            let paused = tokio::time::timeout(left, backoff.pause()).await.is_ok();
+            let until = begun.after(Duration::from_millis(SENDING_MS_MAX));
+            let paused = self.clock.timeout_at(until, backoff.pause()).await.is_ok();
             // A pause longer than what is left ends the trying.
             if !paused || context.cancel.is_cancelled() {
                 return Err(trouble);
@@ -307,7 +308,7 @@ impl Aws {
         };
         let function = call.function();
         let looking = async {
-            let mut backoff = Backoff::new(&self.pace);
+            let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
                 match self.look(call, mark).await {
                     Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
@@ -323,7 +324,7 @@ impl Aws {
             }
         };
         let limit = Duration::from_millis(self.pace.effect_ms_max);
-        tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| {
+        self.clock.timeout(limit, looking).await.unwrap_or_else(|_| {
             EffectOutcome::Unknown(format!(
                 "{function} was accepted, and did not show in {limit:?}"
             ))

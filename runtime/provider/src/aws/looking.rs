@@ -195,7 +195,7 @@ impl Aws {
             }
         }
         let steady = async {
-            let mut backoff = Backoff::new(&self.pace);
+            let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
                 if let Some(facts) = self.steady_facts(&named).await? {
                     return Ok(facts);
@@ -204,7 +204,7 @@ impl Aws {
             }
         };
         let limit = Duration::from_millis(self.pace.steady_ms_max);
-        tokio::time::timeout(limit, steady).await.unwrap_or_else(|_| {
+        self.clock.timeout(limit, steady).await.unwrap_or_else(|_| {
             let message = format!("{what} was between two states for {limit:?}");
             Err(Failure::new(FailureClass::Deadline, message))
         })

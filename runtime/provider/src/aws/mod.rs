@@ -32,6 +32,7 @@ use effects::{ATTEMPT_MS_MAX, REQUEST_MS_MAX};
 use errors::Trouble;
 use serde_json::{Value, json};
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
 
@@ -72,6 +73,7 @@ pub struct Aws {
     /// The account that the credentials are of, once it was asked for and found right.
     proven: tokio::sync::OnceCell<String>,
     pace: Pace,
+    clock: Clock,
 }
 
 fn https() -> SharedHttpClient {
@@ -115,7 +117,7 @@ impl Aws {
     ///
     /// # Errors
     /// No region, no credentials, or an endpoint that is no address; nothing is asked of EC2 yet.
-    pub async fn connect(config: AwsConfig) -> Result<Self, Failure> {
+    pub async fn connect(config: AwsConfig, clock: Clock) -> Result<Self, Failure> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
@@ -123,7 +125,7 @@ impl Aws {
         if let Some(profile) = &config.profile {
             loader = loader.profile_name(profile);
         }
-        Self::from_sdk(&loader.load().await, config).await
+        Self::from_sdk(&loader.load().await, config, clock).await
     }
 
     /// The same with region and credentials found elsewhere; `config` still names the endpoint
@@ -131,7 +133,11 @@ impl Aws {
     ///
     /// # Errors
     /// As [`Aws::connect`].
-    pub async fn from_sdk(sdk: &SdkConfig, config: AwsConfig) -> Result<Self, Failure> {
+    pub async fn from_sdk(
+        sdk: &SdkConfig,
+        config: AwsConfig,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
         let given = config.region.clone().filter(|region| !region.is_empty());
         let region = given.or_else(|| sdk.region().map(ToString::to_string));
         let Some(region) = region else {
@@ -147,7 +153,7 @@ impl Aws {
                 "`endpoint` is not an address: `{endpoint}` does not begin with https:// or http://"
             )));
         }
-        must_have_credentials(sdk).await?;
+        must_have_credentials(sdk, &clock).await?;
         let sdk = sdk.to_builder().region(Region::new(region.clone()));
         let sdk = sdk.timeout_config(timeouts()).build();
         let never = RetryConfig::disabled();
@@ -161,6 +167,7 @@ impl Aws {
             account: config.account,
             proven: tokio::sync::OnceCell::new(),
             pace: Pace::default(),
+            clock,
         })
     }
 
@@ -236,13 +243,13 @@ fn must_be_a_region(name: &str) -> Result<(), Failure> {
     }
 }
 
-async fn must_have_credentials(sdk: &SdkConfig) -> Result<(), Failure> {
+async fn must_have_credentials(sdk: &SdkConfig, clock: &Clock) -> Result<(), Failure> {
     let none = aws_credential_types::provider::error::CredentialsError::not_loaded_no_source();
     let Some(provider) = sdk.credentials_provider() else {
         return Err(errors::no_credentials(&none));
     };
     let limit = Duration::from_millis(CREDENTIALS_MS_MAX);
-    match tokio::time::timeout(limit, provider.provide_credentials()).await {
+    match clock.timeout(limit, provider.provide_credentials()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(errors::no_credentials(&error)),
         Err(_) => Err(errors::no_credentials(&none)),

@@ -238,7 +238,7 @@ impl Aws {
         let mut last = "nothing was seen".to_owned();
         let limit = Duration::from_millis(self.pace.steady_ms_max);
         let looking = self.look_until_sure(call, mark, &mut last);
-        match tokio::time::timeout(limit, looking).await {
+        match self.clock.timeout(limit, looking).await {
             Ok(settled) => settled,
             Err(_) => Settled::CantKnow(format!("after {limit:?}: {last}")),
         }
@@ -247,7 +247,7 @@ impl Aws {
     /// *Absent* counts only after several looks, because a describe may lag; looks that failed
     /// are none.
     async fn look_until_sure(&self, call: &Call, mark: Mark<'_>, last: &mut String) -> Settled {
-        let mut backoff = Backoff::new(&self.pace);
+        let mut backoff = Backoff::new(&self.pace, &self.clock);
         let mut absent = 0;
         loop {
             match self.look(call, mark).await {

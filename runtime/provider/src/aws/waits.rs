@@ -8,6 +8,7 @@ use super::errors::Trouble;
 use super::looking::{misplaced, missing};
 use serde_json::Value;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, VolumeId};
 
 /// How patiently the world is looked at. The defaults are for AWS; a local stand-in is faster.
@@ -44,16 +45,18 @@ impl Default for Pace {
 pub(super) struct Backoff {
     next_ms: u64,
     max_ms: u64,
+    clock: Clock,
 }
 
 impl Backoff {
-    pub(super) fn new(pace: &Pace) -> Self {
-        Self { next_ms: pace.poll_ms.max(1), max_ms: pace.poll_ms_max.max(1) }
+    pub(super) fn new(pace: &Pace, clock: &Clock) -> Self {
+        let (next_ms, max_ms) = (pace.poll_ms.max(1), pace.poll_ms_max.max(1));
+        Self { next_ms, max_ms, clock: clock.clone() }
     }
 
     pub(super) async fn pause(&mut self) {
-        tokio::time::sleep(Duration::from_millis(self.next_ms)).await;
-        self.next_ms = (self.next_ms + self.next_ms.div_ceil(2)).min(self.max_ms);
+        self.clock.sleep(Duration::from_millis(self.next_ms)).await;
+        self.next_ms = self.next_ms.saturating_add(self.next_ms.div_ceil(2)).min(self.max_ms);
     }
 }
 
@@ -74,7 +77,7 @@ impl Aws {
     pub(super) async fn wait_for(&self, call: &Call) -> Result<Value, Failure> {
         let timeout_ms = timeout_ms(call).ok_or_else(|| misplaced(call))?;
         let looking = async {
-            let mut backoff = Backoff::new(&self.pace);
+            let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
                 match self.look_of_wait(call).await {
                     Ok(Waited::Over(answer)) => return Ok(answer),
@@ -91,7 +94,7 @@ impl Aws {
             Failure::new(FailureClass::Deadline, message)
         };
         let limit = Duration::from_millis(timeout_ms);
-        tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| Err(late()))
+        self.clock.timeout(limit, looking).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn look_of_wait(&self, call: &Call) -> Result<Waited, Trouble> {

@@ -6,6 +6,7 @@ use super::{Docker, pull};
 use crate::Checked;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
 
 /// A registry that does not answer by then can't be used.
@@ -36,7 +37,8 @@ pub(super) async fn all(docker: &Docker) -> Vec<Checked> {
     let mirrors = registries.values().flat_map(|registry| &registry.mirrors);
     for name in registries.keys().chain(mirrors).collect::<BTreeSet<_>>() {
         let login = registries.get(name).and_then(|own| own.credentials.as_ref());
-        all.push(Checked { what: format!("registry {name}"), found: registry(name, login).await });
+        let found = registry(name, login, &docker.clock).await;
+        all.push(Checked { what: format!("registry {name}"), found });
     }
     all
 }
@@ -57,7 +59,11 @@ pub(super) async fn helper(engine: &Engine, image: &str) -> Result<String, Failu
 }
 
 /// Whether somebody listens where the registry is, and takes the credentials, as seen from here.
-async fn registry(name: &str, login: Option<&Credentials>) -> Result<String, Failure> {
+async fn registry(
+    name: &str,
+    login: Option<&Credentials>,
+    clock: &Clock,
+) -> Result<String, Failure> {
     // Docker's own registry has its API at another name (Docker docs, *docker image pull*).
     let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
     let at = if host.contains(':') { host.to_owned() } else { format!("{host}:443") };
@@ -67,10 +73,10 @@ async fn registry(name: &str, login: Option<&Credentials>) -> Result<String, Fai
         Failure::new(FailureClass::Transient, message)
     };
     let late = || fail(format!("no answer in {limit:?}"));
-    let connected = tokio::time::timeout(limit, tokio::net::TcpStream::connect(&at)).await;
+    let connected = clock.timeout(limit, tokio::net::TcpStream::connect(&at)).await;
     connected.map_err(|_| late())?.map_err(|error| fail(error.to_string()))?;
     let Some(login) = login else { return Ok(format!("{at} can be reached from here")) };
-    match tokio::time::timeout(limit, pull::takes(name, login)).await.map_err(|_| late())? {
+    match clock.timeout(limit, pull::takes(name, login)).await.map_err(|_| late())? {
         Ok(true) => Ok(format!("{at} takes the credentials of {}", login.username)),
         Ok(false) => {
             let advice = pull::login_advice(name, true);

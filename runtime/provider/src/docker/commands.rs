@@ -12,8 +12,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
+use stepback_clock::Moment;
 use stepback_core::call::{ContainerSpec, run_once_name};
-use tokio::time::Instant;
 
 /// How often a command is looked at that is to come to its end.
 const LOOK_EVERY_MS: u64 = 100;
@@ -112,7 +112,7 @@ impl Engine {
         if !is_running(&found) && !has_run(&found) {
             self.asked(&what, self.client.start_container(&id, None)).await?;
         }
-        let until = Instant::now() + Duration::from_millis(timeout_ms);
+        let until = self.clock.now().after(Duration::from_millis(timeout_ms));
         let mut output = Output::new(&context.notes);
         let ended = async {
             self.follow(&id, &mut output).await;
@@ -127,10 +127,10 @@ impl Engine {
                     Err(told) if told.is_unknown() || told.failure.is_retryable() => {}
                     Err(told) => return Err(told.after_accepted()),
                 }
-                tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+                self.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             }
         };
-        let code = match unless_cut(ended, until, context).await {
+        let code = match self.unless_cut(ended, until, context).await {
             Ok(ended) => ended?,
             Err(cut) => {
                 self.stop(&id, STOP_GRACE_MS).await.map_err(Told::after_accepted)?;
@@ -138,6 +138,19 @@ impl Engine {
             }
         };
         Ok(json!({ "exit_code": code, "output": output.end() }))
+    }
+
+    async fn unless_cut<T>(
+        &self,
+        ended: impl Future<Output = Answer<T>>,
+        until: Moment,
+        context: &EffectContext,
+    ) -> Result<Answer<T>, Cut> {
+        tokio::select! {
+            ended = ended => Ok(ended),
+            () = self.clock.sleep_until(until) => Err(Cut::Late),
+            () = context.cancel.cancelled() => Err(Cut::Cancelled),
+        }
     }
 
     /// Hear what it prints until it ends. Whoever can't hear still learns how it ends.
@@ -173,7 +186,7 @@ impl Engine {
         let id = created.map_err(|told| Told::from(told.failure))?.id;
         let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
         let started = self.asked(&what, self.client.start_exec(&id, Some(options))).await?;
-        let until = Instant::now() + Duration::from_millis(timeout_ms);
+        let until = self.clock.now().after(Duration::from_millis(timeout_ms));
         let mut output = Output::new(&context.notes);
         let ended = async {
             if let StartExecResults::Attached { output: mut chunks, .. } = started {
@@ -188,10 +201,10 @@ impl Engine {
                 if let (Some(false), Some(code)) = (found.running, found.exit_code) {
                     return Ok(code);
                 }
-                tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+                self.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             }
         };
-        match unless_cut(ended, until, context).await {
+        match self.unless_cut(ended, until, context).await {
             Ok(ended) => ended.map(|code| json!({ "exit_code": code, "output": output.end() })),
             Err(Cut::Late) => {
                 let message = format!("the command in {what} still ran after {timeout_ms} ms");
@@ -201,18 +214,6 @@ impl Engine {
                 Err(Told::unknown(format!("the command in {what} still ran at the cancel")))
             }
         }
-    }
-}
-
-async fn unless_cut<T>(
-    ended: impl Future<Output = Answer<T>>,
-    until: Instant,
-    context: &EffectContext,
-) -> Result<Answer<T>, Cut> {
-    tokio::select! {
-        ended = ended => Ok(ended),
-        () = tokio::time::sleep_until(until) => Err(Cut::Late),
-        () = context.cancel.cancelled() => Err(Cut::Cancelled),
     }
 }
 

@@ -8,6 +8,7 @@ use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
 
 /// How long an engine may take to answer, in seconds, where nothing else is said.
@@ -65,6 +66,7 @@ pub(super) struct Engine {
     /// Where the host shows devices.
     pub(super) device_dir: String,
     pub(super) client: Client,
+    pub(super) clock: Clock,
 }
 
 impl Engine {
@@ -73,11 +75,12 @@ impl Engine {
         endpoint: Endpoint,
         device_dir: String,
         tls: Option<&Tls>,
+        clock: &Clock,
     ) -> Result<Self, Failure> {
         let what = format!("the Docker Engine of {host} at {endpoint}");
-        let client = client(&endpoint, tls)?.map_err(|error| told(error, &what).failure)?;
+        let client = client(&endpoint, tls, clock)?.map_err(|error| told(error, &what).failure)?;
         let limit = Duration::from_millis(CONNECT_MS_MAX);
-        let client = match tokio::time::timeout(limit, client.negotiate_version()).await {
+        let client = match clock.timeout(limit, client.negotiate_version()).await {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => return Err(refused(error, &what, &endpoint, tls)),
             Err(_) => {
@@ -97,7 +100,7 @@ impl Engine {
             );
             return Err(Failure::new(FailureClass::Precondition, message).with_code("api-too-old"));
         }
-        Ok(Self { host: host.to_owned(), endpoint, device_dir, client })
+        Ok(Self { host: host.to_owned(), endpoint, device_dir, client, clock: clock.clone() })
     }
 
     /// What it says of itself.
@@ -151,7 +154,11 @@ impl Engine {
 }
 
 /// A client for an endpoint, not connected yet; the outer error is that of the configuration.
-fn client(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Result<Client, Error>, Failure> {
+fn client(
+    endpoint: &Endpoint,
+    tls: Option<&Tls>,
+    clock: &Clock,
+) -> Result<Result<Client, Error>, Failure> {
     let (answer_s, version) = (ANSWER_S_MAX, API_DEFAULT_VERSION);
     Ok(match (endpoint, tls) {
         (Endpoint::Unix(path), _) => {
@@ -163,7 +170,7 @@ fn client(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Result<Client, Error
             tls.check()?;
             Client::connect_with_ssl(at, &tls.key, &tls.cert, &tls.ca, answer_s, version)
         }
-        (Endpoint::Ssh(to), _) => ssh::client(to.clone(), answer_s, version),
+        (Endpoint::Ssh(to), _) => ssh::client(to.clone(), clock.clone(), answer_s, version),
     })
 }
 

@@ -161,13 +161,13 @@ impl Engine {
     pub(super) async fn start(&self, name: &str) -> Answer<Value> {
         let what = self.name_of("container", name);
         let id = self.id_of(name).await?;
-        let until = tokio::time::Instant::now() + Duration::from_millis(DEVICE_MS_MAX);
+        let until = self.clock.now().after(Duration::from_millis(DEVICE_MS_MAX));
         loop {
             match self.asked(&what, self.client.start_container(&id, None)).await {
                 Ok(()) => return self.shown_after(&id).await,
                 Err(told) if !misses_a_device(&told) => return Err(told),
-                Err(told) if tokio::time::Instant::now() >= until => return Err(told),
-                Err(_) => tokio::time::sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
+                Err(told) if self.clock.now() >= until => return Err(told),
+                Err(_) => self.clock.sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
             }
         }
     }

@@ -132,7 +132,7 @@ impl<'a> Helper<'a> {
             if writing.is_empty() {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
         }
     }
 
@@ -234,7 +234,7 @@ impl<'a> Helper<'a> {
             if !writes && waited_ms >= LOOK_MS_MAX {
                 return Err(Told::unknown(format!("{what} did not end in {waited_ms} ms")));
             }
-            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             waited_ms += LOOK_EVERY_MS;
         }
     }
@@ -252,8 +252,7 @@ impl<'a> Helper<'a> {
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let what = format!("the containers on {}", engine.host);
         let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now_s = now.map_or(0, |now| now.as_secs() as i64);
+        let now_s = i64::try_from(engine.clock.unix().0 / 1000).unwrap_or(i64::MAX);
         for helper in all {
             let runs = helper.state.is_some_and(|state| state.to_string() == "running");
             let writes = helper.labels.is_some_and(|labels| labels.contains_key(WRITES_LABEL));

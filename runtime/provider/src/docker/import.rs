@@ -49,7 +49,7 @@ pub(super) async fn all(docker: &Docker, world: &mut World) -> Vec<String> {
             let limit = Duration::from_millis(ENGINE_MS_MAX);
             let late = |_| Err(format!("the Docker Engine of {host} did not answer in {limit:?}"));
             let look = look(docker, host, &volumes);
-            tokio::time::timeout(limit, look).await.unwrap_or_else(late)
+            docker.clock.timeout(limit, look).await.unwrap_or_else(late)
         }
     });
     let seen: Vec<Result<Seen, String>> = join_all(looks).await;

@@ -39,6 +39,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::call::run_once_name;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -109,13 +110,14 @@ impl Default for DockerSettings {
 pub struct Docker {
     hosts: Arc<dyn Hosts>,
     settings: DockerSettings,
+    clock: Clock,
     engines: Mutex<HashMap<String, Engine>>,
 }
 
 impl Docker {
     /// Engines that are connected to when they are first asked.
-    pub fn new(hosts: Arc<dyn Hosts>, settings: DockerSettings) -> Self {
-        Self { hosts, settings, engines: Mutex::default() }
+    pub fn new(hosts: Arc<dyn Hosts>, settings: DockerSettings, clock: Clock) -> Self {
+        Self { hosts, settings, clock, engines: Mutex::default() }
     }
 
     /// The engine of a host, connected.
@@ -126,7 +128,8 @@ impl Docker {
             return Ok(known);
         }
         let dir = self.hosts.device_dir(host);
-        let engine = Engine::connect(host, endpoint, dir, self.settings.tls.as_ref()).await?;
+        let tls = self.settings.tls.as_ref();
+        let engine = Engine::connect(host, endpoint, dir, tls, &self.clock).await?;
         self.engines().insert(host.to_owned(), engine.clone());
         Ok(engine)
     }
@@ -306,7 +309,7 @@ impl Provider for Docker {
         let limit = Duration::from_millis(IDENTITY_MS_MAX);
         let asked = self.hosts.fixed().into_iter().map(|host| async move {
             let id = async { self.engine(&host).await.ok()?.id().await };
-            let id = tokio::time::timeout(limit, id).await.ok().flatten();
+            let id = self.clock.timeout(limit, id).await.ok().flatten();
             (host, id.map_or(Value::Null, Value::from))
         });
         let engines: Map<String, Value> = join_all(asked).await.into_iter().collect();

@@ -123,7 +123,7 @@ pub(super) async fn check(
         let is_given = login.is_some();
         let asked = engine.client.inspect_registry_image(&reference, login);
         let limit = Duration::from_millis(CHECK_MS_MAX);
-        let Ok(Err(error)) = tokio::time::timeout(limit, asked).await else { return Ok(()) };
+        let Ok(Err(error)) = engine.clock.timeout(limit, asked).await else { return Ok(()) };
         let mut failure = told(error, &format!("pulling {reference} on {}", engine.host)).failure;
         if failure.class != FailureClass::Denied {
             return Ok(());
@@ -214,7 +214,8 @@ async fn digests(
         let by_engine = Box::pin(digest_by_engine(engine, &reference, source, settings));
         let from_here = Box::pin(digest_from_here(&reference, source, settings));
         let either = select_ok([by_engine as Asking<'_>, from_here]);
-        let answer = tokio::time::timeout(Duration::from_millis(DIGEST_MS_MAX), either).await;
+        let limit = Duration::from_millis(DIGEST_MS_MAX);
+        let answer = engine.clock.timeout(limit, either).await;
         let (digest, _) = answer.ok()?.ok()?;
         Some(((*source).to_owned(), digest))
     });
@@ -341,13 +342,13 @@ async fn from_source(
     let stall = Duration::from_millis(settings.stall_ms);
     let what = format!("pulling {reference} on {}", engine.host);
     let mut progress = Progress::default();
-    let mut moved_at = tokio::time::Instant::now();
+    let mut moved_at = engine.clock.now();
     loop {
         let step = tokio::select! {
             () = context.cancel.cancelled() => {
                 return Err(Told::unknown(format!("{what} was ended")));
             }
-            step = tokio::time::timeout_at(moved_at + stall, steps.next()) => step,
+            step = engine.clock.timeout_at(moved_at.after(stall), steps.next()) => step,
         };
         match step {
             Err(_) => {
@@ -358,7 +359,7 @@ async fn from_source(
             Ok(Some(Err(error))) => return Err(told(error, &what)),
             Ok(Some(Ok(info))) => {
                 if progress.note(&info, context) {
-                    moved_at = tokio::time::Instant::now();
+                    moved_at = engine.clock.now();
                 }
             }
         }

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use stepback_clock::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
@@ -107,10 +108,11 @@ pub(super) struct NoConnection {
 /// A client whose connections go through `ssh`; nothing is connected yet.
 pub(super) fn client(
     to: Destination,
+    clock: Clock,
     answer_s_max: u64,
     version: &ClientVersion,
 ) -> Result<Client, bollard::errors::Error> {
-    let connector = Connector { to };
+    let connector = Connector { to, clock };
     let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
     let transport = move |request: BollardRequest| {
         let asked = client.request(request);
@@ -123,6 +125,7 @@ pub(super) fn client(
 #[derive(Clone)]
 struct Connector {
     to: Destination,
+    clock: Clock,
 }
 
 impl tower_service::Service<http::Uri> for Connector {
@@ -135,16 +138,16 @@ impl tower_service::Service<http::Uri> for Connector {
     }
 
     fn call(&mut self, _: http::Uri) -> Self::Future {
-        let to = self.to.clone();
+        let (to, clock) = (self.to.clone(), self.clock.clone());
         Box::pin(async move {
-            let connected = connect(&to).await;
+            let connected = connect(&to, &clock).await;
             let tried = to.arguments().join(" ");
             connected.map(TokioIo::new).map_err(|why| NoConnection { why, tried })
         })
     }
 }
 
-async fn connect(to: &Destination) -> Result<Stream, String> {
+async fn connect(to: &Destination, clock: &Clock) -> Result<Stream, String> {
     let mut command = Command::new("ssh");
     command
         .args(["-T", "-o", "BatchMode=yes"])
@@ -165,13 +168,13 @@ async fn connect(to: &Destination) -> Result<Stream, String> {
     };
     let mut stream = Stream { io: tokio::io::join(stdout, stdin), _child: child };
     let limit = Duration::from_secs(CONNECT_S_MAX);
-    match tokio::time::timeout(limit, ping(&mut stream.io)).await {
+    match clock.timeout(limit, ping(&mut stream.io)).await {
         Ok(Ok(())) => {
             // What `ssh` has to say later is nobody's; full, the pipe would stop it.
             tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
             Ok(stream)
         }
-        Ok(Err(error)) => Err(last_words(&mut stderr, &error).await),
+        Ok(Err(error)) => Err(last_words(&mut stderr, &error, clock).await),
         Err(_) => Err(format!("no answer in {limit:?}")),
     }
 }
@@ -193,11 +196,11 @@ async fn ping(io: &mut Join<ChildStdout, ChildStdin>) -> io::Result<()> {
 }
 
 /// What `ssh`, or `docker` at the other end, wrote before it ended.
-async fn last_words(stderr: &mut ChildStderr, error: &io::Error) -> String {
+async fn last_words(stderr: &mut ChildStderr, error: &io::Error, clock: &Clock) -> String {
     let mut said = vec![];
     let read = stderr.take(STDERR_BYTES_MAX);
     // One that does not end has said what it has to say.
-    let _ = tokio::time::timeout(Duration::from_secs(2), { read }.read_to_end(&mut said)).await;
+    let _ = clock.timeout(Duration::from_secs(2), { read }.read_to_end(&mut said)).await;
     let said = String::from_utf8_lossy(&said);
     let lines: Vec<&str> = said
         .lines()

@@ -6,8 +6,8 @@ use super::errors::Answer;
 use super::shapes::{health_of, is_running};
 use serde_json::Value;
 use std::time::Duration;
+use stepback_clock::Moment;
 use stepback_core::{Call, Failure, FailureClass};
-use tokio::time::Instant;
 
 /// The pause between two looks begins so short and doubles.
 const PAUSE_MS_MIN: u64 = 50;
@@ -27,7 +27,7 @@ pub(super) async fn wait(docker: &Docker, engine: &Engine, call: &Call) -> Resul
         | Call::DockerWaitUnmounted { timeout_ms, .. } => *timeout_ms,
         other => return Err(super::misplaced(other)),
     };
-    let until = Instant::now() + Duration::from_millis(timeout_ms);
+    let until = engine.clock.now().after(Duration::from_millis(timeout_ms));
     let mut up_since = None;
     let mut pause_ms = PAUSE_MS_MIN;
     loop {
@@ -37,13 +37,13 @@ pub(super) async fn wait(docker: &Docker, engine: &Engine, call: &Call) -> Resul
             Err(told) if told.is_unknown() || told.failure.is_retryable() => told.failure.message,
             Err(told) => return Err(told.failure),
         };
-        let now = Instant::now();
+        let now = engine.clock.now();
         if now >= until {
             let message = format!("{waits_for}, after {timeout_ms} ms");
             return Err(Failure::new(FailureClass::Deadline, message));
         }
-        let pause = Duration::from_millis(pause_ms).min(until - now);
-        tokio::time::sleep(pause).await;
+        let pause = Duration::from_millis(pause_ms).min(until.since(now));
+        engine.clock.sleep(pause).await;
         pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
         if up_since.is_some() {
             pause_ms = pause_ms.min(docker.settings.stays_up_ms / 4 + 1);
@@ -55,7 +55,7 @@ async fn look(
     docker: &Docker,
     engine: &Engine,
     call: &Call,
-    up_since: &mut Option<Instant>,
+    up_since: &mut Option<Moment>,
 ) -> Answer<Look> {
     match call {
         Call::DockerWaitHealthy { container, .. } => {
@@ -96,7 +96,7 @@ async fn healthy(
     engine: &Engine,
     name: &str,
     stays_up_ms: u64,
-    up_since: &mut Option<Instant>,
+    up_since: &mut Option<Moment>,
 ) -> Answer<Look> {
     let found = engine.inspect(name).await?;
     let what = engine.name_of("container", name);
@@ -114,8 +114,8 @@ async fn healthy(
         "unhealthy" => return refuse("unhealthy", format!("{what} is unhealthy")),
         "starting" => false,
         _ => {
-            let since = up_since.get_or_insert_with(Instant::now);
-            since.elapsed() >= Duration::from_millis(stays_up_ms)
+            let now = engine.clock.now();
+            now.since(*up_since.get_or_insert(now)) >= Duration::from_millis(stays_up_ms)
         }
     };
     match is_over {

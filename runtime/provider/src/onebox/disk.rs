@@ -15,7 +15,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{Call, Failure, FailureClass};
 
 /// A loop device that is let go is gone by then.
@@ -23,6 +24,7 @@ const LET_GO_MS_MAX: u64 = 5_000;
 
 pub(super) struct Disk {
     root: PathBuf,
+    clock: Clock,
 }
 
 /// More than a ledger ever takes.
@@ -60,7 +62,7 @@ fn run(what: &str, command: &mut Command) -> Result<String, Failure> {
 }
 
 impl Disk {
-    pub(super) fn open(root: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(root: &Path, clock: Clock) -> Result<Self, Failure> {
         for name in ["volumes", "snapshots", "instances"] {
             let dir = root.join(name);
             fs::create_dir_all(&dir).map_err(|error| io("made", &dir, &error))?;
@@ -76,7 +78,7 @@ impl Disk {
             );
             return Err(Failure::new(FailureClass::Precondition, message));
         }
-        Ok(Self { root })
+        Ok(Self { root, clock })
     }
 
     /// Room for the ledger on a disk that is full: see [`Simulated`](crate::simulated::Simulated).
@@ -249,13 +251,13 @@ impl Disk {
     /// it until its last user is through (losetup(8), *--detach*).
     fn let_go(&self, found: &Loop) -> Result<(), Failure> {
         tool("losetup", &["--detach", &text(&found.device)])?;
-        let until = Instant::now() + Duration::from_millis(LET_GO_MS_MAX);
+        let until = self.clock.now().after(Duration::from_millis(LET_GO_MS_MAX));
         while self.device(&found.volume)?.is_some() {
-            if Instant::now() >= until {
+            if self.clock.now() >= until {
                 let message = format!("volume `{}` is in use", found.volume);
                 return Err(refused("IncorrectState", message));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            self.clock.rest(Duration::from_millis(20));
         }
         Ok(())
     }

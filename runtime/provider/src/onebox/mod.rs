@@ -11,7 +11,7 @@ mod disk;
 use crate::docker::{Endpoint, Hosts};
 use crate::simulated::faults::Faults;
 use crate::simulated::world::{Instance, World};
-use crate::simulated::{Simulated, ec2, now_s, read, settle};
+use crate::simulated::{Simulated, ec2, read, settle};
 use crate::{EffectContext, Provider, Settled};
 use async_trait::async_trait;
 use disk::Disk;
@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, Token};
 
@@ -46,6 +47,7 @@ pub struct OneboxInstance {
 /// Volumes and snapshots as files of this machine.
 pub struct Onebox {
     shared: Arc<Shared>,
+    clock: Clock,
 }
 
 struct Shared {
@@ -64,16 +66,16 @@ impl Onebox {
     ///
     /// # Errors
     /// A directory that can't be used, or no right to make loop devices.
-    pub fn open(config: &OneboxConfig) -> Result<Self, Failure> {
-        let disk = Disk::open(&config.root)?;
-        let ledger = Simulated::open(&config.root, "", Faults::default())?;
+    pub fn open(config: &OneboxConfig, clock: Clock) -> Result<Self, Failure> {
+        let disk = Disk::open(&config.root, clock.clone())?;
+        let ledger = Simulated::open(&config.root, "", Faults::default(), clock.clone())?;
         let instances = config.instances.clone();
         ledger.change(|world| {
             set_instances(world, &instances)?;
             disk.put_right(world)
         })?;
         disk.keep_ballast();
-        Ok(Self { shared: Arc::new(Shared { disk, ledger }) })
+        Ok(Self { shared: Arc::new(Shared { disk, ledger }), clock })
     }
 
     async fn changed<T: Send + 'static>(
@@ -152,7 +154,7 @@ impl Shared {
             refuse_what_it_can_not(call)?;
             crate::tags::must_be_free(call)?;
             let before = world.clone();
-            let answer = ec2::apply(world, call, &context.token, now_s())?;
+            let answer = ec2::apply(world, call, &context.token, self.ledger.now_s())?;
             self.disk.follow(call, &answer, &before)?;
             *is_done = true;
             world.made(&context.token, call.function(), &answer);
@@ -204,7 +206,7 @@ impl Provider for Onebox {
                 if let Some(answer) = read::wait_over(&self.shared.ledger.load()?, call)? {
                     return Ok(answer);
                 }
-                tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+                self.clock.sleep(Duration::from_millis(POLL_MS)).await;
             }
         };
         let late = |_| {
@@ -212,7 +214,7 @@ impl Provider for Onebox {
             Err(Failure::new(FailureClass::Deadline, message))
         };
         let limit = Duration::from_millis(timeout_ms.max(POLL_MS));
-        tokio::time::timeout(limit, poll).await.unwrap_or_else(late)
+        self.clock.timeout(limit, poll).await.unwrap_or_else(late)
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {

@@ -22,6 +22,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::call::{SettleMode, run_once_name};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, Token};
@@ -45,6 +46,7 @@ pub struct Simulated {
     faults: Mutex<Faults>,
     /// One mutation at a time in this process; the file lock is for others.
     gate: Mutex<()>,
+    clock: Clock,
 }
 
 enum Backing {
@@ -62,9 +64,9 @@ impl Simulated {
     ///
     /// # Errors
     /// A seed that is not a world, or a directory that can't be written.
-    pub fn open(dir: &Path, seed: &str, faults: Faults) -> Result<Self, Failure> {
+    pub fn open(dir: &Path, seed: &str, faults: Faults, clock: Clock) -> Result<Self, Failure> {
         std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
-        let this = Self::with(Backing::Disk(dir.to_owned()), faults);
+        let this = Self::with(Backing::Disk(dir.to_owned()), faults, clock);
         let lock = this.lock()?;
         if !file(dir).exists() {
             this.store(&parse(seed)?)?;
@@ -78,12 +80,12 @@ impl Simulated {
     ///
     /// # Errors
     /// A seed that is not a world.
-    pub fn in_memory(seed: &str, faults: Faults) -> Result<Self, Failure> {
-        Ok(Self::with(Backing::Memory(Mutex::new(parse(seed)?)), faults))
+    pub fn in_memory(seed: &str, faults: Faults, clock: Clock) -> Result<Self, Failure> {
+        Ok(Self::with(Backing::Memory(Mutex::new(parse(seed)?)), faults, clock))
     }
 
-    fn with(backing: Backing, faults: Faults) -> Self {
-        Self { backing, faults: Mutex::new(faults), gate: Mutex::new(()) }
+    fn with(backing: Backing, faults: Faults, clock: Clock) -> Self {
+        Self { backing, faults: Mutex::new(faults), gate: Mutex::new(()), clock }
     }
 
     /// Other faults from here on, as a new process has its own.
@@ -158,6 +160,10 @@ impl Simulated {
         Ok(answer)
     }
 
+    pub(crate) fn now_s(&self) -> u64 {
+        self.clock.unix().0 / 1000
+    }
+
     fn fault(&self, call: &Call, undo: bool) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         faults.next(call.function(), undo)
@@ -181,7 +187,7 @@ impl Simulated {
             }
             let answer = match call.function().split('.').next() {
                 Some("docker") => docker::apply(world, call, &context.token)?,
-                _ => ec2::apply(world, call, &context.token, now_s())?,
+                _ => ec2::apply(world, call, &context.token, self.now_s())?,
             };
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
@@ -208,11 +214,6 @@ fn parse(seed: &str) -> Result<World, Failure> {
         let message = format!("the world file is not a world: {error}");
         Failure::new(FailureClass::InvalidInput, message)
     })
-}
-
-pub(crate) fn now_s() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 pub(crate) fn refused(call: &Call) -> Failure {
@@ -257,7 +258,7 @@ impl Provider for Simulated {
                 if let Some(answer) = read::wait_over(&self.load()?, call)? {
                     return Ok(answer);
                 }
-                tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+                self.clock.sleep(Duration::from_millis(POLL_MS)).await;
             }
         };
         let late = || {
@@ -265,9 +266,8 @@ impl Provider for Simulated {
                 format!("{} waited {} ms in vain", call.function(), read::timeout_ms(call));
             Failure::new(FailureClass::Deadline, message)
         };
-        tokio::time::timeout(Duration::from_millis(timeout_ms.max(POLL_MS)), poll)
-            .await
-            .unwrap_or_else(|_| Err(late()))
+        let limit = Duration::from_millis(timeout_ms.max(POLL_MS));
+        self.clock.timeout(limit, poll).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
@@ -298,7 +298,7 @@ impl Provider for Simulated {
         for looks_left in (0..LOOKS_MAX).rev() {
             match self.change(|world| Ok(settle::settle(world, call, &context.token))) {
                 Ok(Settled::NotHappened) if looks_left > 0 && settle::may_lag(call) => {
-                    tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+                    self.clock.sleep(Duration::from_millis(POLL_MS)).await;
                 }
                 Ok(settled) => return settled,
                 Err(failure) => return Settled::CantKnow(failure.message),

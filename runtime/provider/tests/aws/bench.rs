@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use stepback_clock::Clock;
 use stepback_core::call::Performance;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
@@ -79,7 +80,7 @@ pub async fn aws_at(endpoint: &str, account: Option<&str>) -> Aws {
         account: account.map(str::to_owned),
         ..AwsConfig::default()
     };
-    Aws::from_sdk(&sdk("us-east-1"), config).await.unwrap().with_pace(PACE)
+    Aws::from_sdk(&sdk("us-east-1"), config, Clock::real()).await.unwrap().with_pace(PACE)
 }
 
 /// The provider, with a proxy between it and moto.

@@ -3,6 +3,7 @@
 use crate::bench::*;
 use crate::proxy::{Fault, ec2_error};
 use serde_json::Value;
+use stepback_clock::Clock;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -103,7 +104,7 @@ fn shape(answer: &Value) -> Value {
 #[tokio::test]
 async fn every_call_answers_as_the_simulated_world_does() {
     let bench = Bench::new().await;
-    let simulated = Simulated::in_memory("", Faults::default()).unwrap();
+    let simulated = Simulated::in_memory("", Faults::default(), Clock::real()).unwrap();
     let own = token().0;
     let (here, there) = (story(&bench.aws, &own).await, story(&simulated, &own).await);
     for ((function, answer), (_, simulated)) in here.iter().zip(&there) {

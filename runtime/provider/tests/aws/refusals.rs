@@ -5,6 +5,7 @@ use crate::bench::*;
 use crate::moto::Moto;
 use crate::proxy::{Fault, Proxy, ec2_error, sts_error};
 use std::process::{Command, Output};
+use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::Provider;
@@ -48,7 +49,7 @@ async fn an_endpoint_that_can_not_be_reached_changes_nothing() {
         assert!(failure.message.contains("endpoint"), "{failure}");
     }
     let config = AwsConfig { endpoint: Some("ec2.example".into()), ..AwsConfig::default() };
-    let failure = Aws::from_sdk(&sdk("us-east-1"), config).await.err().unwrap();
+    let failure = Aws::from_sdk(&sdk("us-east-1"), config, Clock::real()).await.err().unwrap();
     assert_eq!(failure.class, FailureClass::InvalidInput);
 }
 
@@ -190,7 +191,7 @@ async fn connects() {
         endpoint: setting("TEST_ENDPOINT"),
         account: None,
     };
-    match Aws::connect(config).await {
+    match Aws::connect(config, Clock::real()).await {
         Ok(aws) => println!("ANSWER {:?}", aws.identity().await),
         Err(failure) => println!("ANSWER {failure:?}"),
     }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, InstanceId};
 use stepback_provider::Provider;
 use stepback_provider::aws::{Aws, AwsConfig, Pace};
@@ -54,7 +55,7 @@ fn instances(names: &[&str]) -> Vec<InstanceId> {
 pub fn simulated() -> Bench {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let open = move || -> Arc<dyn Provider> {
-        Arc::new(Simulated::open(dir.path(), SIMULATED, Faults::default()).unwrap())
+        Arc::new(Simulated::open(dir.path(), SIMULATED, Faults::default(), Clock::real()).unwrap())
     };
     Bench {
         world: World::Simulated,
@@ -89,7 +90,7 @@ pub async fn aws() -> Bench {
         let config = config.clone();
         let opened = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(Aws::from_sdk(&sdk(), config)).unwrap()
+            runtime.unwrap().block_on(Aws::from_sdk(&sdk(), config, Clock::real())).unwrap()
         });
         Arc::new(opened.join().unwrap().with_pace(PACE))
     };
@@ -137,7 +138,7 @@ fn to_engine(parts: &Parts) -> (Proxy, Endpoint) {
 pub fn docker(parts: &Parts) -> Bench {
     let (proxy, endpoint) = to_engine(parts);
     let open = move || -> Arc<dyn Provider> {
-        Arc::new(Docker::new(Arc::new(OneHost(endpoint.clone())), settings()))
+        Arc::new(Docker::new(Arc::new(OneHost(endpoint.clone())), settings(), Clock::real()))
     };
     Bench {
         world: World::Docker,
@@ -168,9 +169,9 @@ pub fn onebox(parts: &Parts) -> Bench {
         ]),
     };
     let open = move || -> Arc<dyn Provider> {
-        let cloud = Arc::new(Onebox::open(&config).unwrap());
+        let cloud = Arc::new(Onebox::open(&config, Clock::real()).unwrap());
         let hosts = Arc::new(OneboxHosts::new(config.clone()));
-        Arc::new(Joined::new(cloud, Arc::new(Docker::new(hosts, settings()))))
+        Arc::new(Joined::new(cloud, Arc::new(Docker::new(hosts, settings(), Clock::real()))))
     };
     Bench {
         world: World::Onebox,

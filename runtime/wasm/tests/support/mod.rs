@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{Call, Failure};
 use stepback_wasm::{
     Grants, HostPort, Invocation, Limits, LogLevel, Mode, Reversed, Runtime, RuntimeConfig,
@@ -200,7 +201,7 @@ impl HostPort for Port {
         let sleeps = matches!(call, Call::ClockSleep { .. });
         lock(&self.calls).push(call);
         match self.sleep {
-            Some(duration) if sleeps => tokio::time::sleep(duration).await,
+            Some(duration) if sleeps => Clock::real().sleep(duration).await,
             None if sleeps => std::future::pending::<()>().await,
             _ => {}
         }
