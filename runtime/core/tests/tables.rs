@@ -1,7 +1,7 @@
 //! Tables of the core's small functions: expressions, inputs, durations, reversal.
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::diagnostic::nearest;
 use stepback_core::expr::{self, Scope};
 use stepback_core::inputs::{self, Given};
@@ -64,6 +64,10 @@ fn a_template_is_bounded_before_it_is_read() {
     let long = format!("{{{{ {}1 }}}}", "not ".repeat(100_000));
     let error = expr::references(&json!(long)).expect_err("it is too long").to_string();
     assert!(error.contains("longer than 4096 bytes"), "{error}");
+    // What is no template may be as long as it likes.
+    let script = json!("echo; ".repeat(10_000));
+    assert_eq!(expr::references(&script), Ok(BTreeSet::new()));
+    assert!(expr::is_simple(&script));
 }
 
 #[test]

@@ -3,8 +3,18 @@
 //! A string that is one `{{ … }}` keeps its type; any other is text. What is not defined is an
 //! error, never an empty string. Evaluation sees only the [`Scope`]: no time, no files, no
 //! random source, so that the same journal evaluates to the same inputs.
+//!
+//! What can be told without evaluating is told from minijinja's tokens ([`code`]) and its syntax
+//! tree ([`tree`]): no other file looks into a template.
+
+mod code;
+mod tree;
+
+pub(crate) use code::Reading;
+pub(crate) use tree::{Kind, Mention, Outline, Part};
 
 use crate::ids::{EachKey, StepId};
+use code::Code;
 use minijinja::{Environment, UndefinedBehavior, value::Value as Jinja};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +49,12 @@ pub fn secret_placeholder(name: &str) -> String {
     format!("\u{1}secret:{name}\u{1}")
 }
 
-/// Instructions one evaluation may take: far more than any manifest needs, milliseconds at most.
+/// Instructions one evaluation may take: far more than any manifest needs.
+///
+/// It pays for instructions and for the data they make, which is milliseconds at most. It does not
+/// bound what one instruction looks at: comparing nested lists or long strings may take much
+/// longer, which is why an evaluation that is not [simple](is_simple) has to be one that can be
+/// given up.
 const FUEL: u64 = 200_000;
 
 /// One for all: making one costs more than evaluating most expressions.
@@ -64,74 +79,23 @@ fn product(a: Vec<Jinja>, b: Vec<Jinja>) -> Result<Vec<Jinja>, minijinja::Error>
     Ok(a.iter().flat_map(|x| b.iter().map(move |y| pair(x, y))).collect())
 }
 
-fn error(expression: &str, why: impl ToString) -> ExprError {
-    ExprError { expression: expression.trim().to_owned(), why: why.to_string() }
+/// An error that shows the expression as it was written, without the braces around it.
+fn error(text: &str, why: impl ToString) -> ExprError {
+    let text = text.trim();
+    let inside = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+    let shown = match inside {
+        Some(inside) if !inside.contains("}}") => {
+            let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
+            inside.strip_suffix(['-', '+']).unwrap_or(inside)
+        }
+        _ => text,
+    };
+    ExprError { expression: shown.trim().to_owned(), why: why.to_string() }
 }
 
-fn explain(expression: &str, why: &minijinja::Error) -> ExprError {
+fn explain(text: &str, why: &minijinja::Error) -> ExprError {
     let detail = why.detail().map_or_else(|| why.kind().to_string(), str::to_owned);
-    error(expression, detail)
-}
-
-/// The code of a template with [`undash`] done to it; the text around it stays as it is.
-fn undash_template(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
-        let close = if rest[start..].starts_with("{{") { "}}" } else { "%}" };
-        let end = rest[start..].find(close).map_or(rest.len(), |at| start + at);
-        out.push_str(&rest[..start]);
-        out.push_str(&undash(&rest[start..end]));
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Step ids have dashes, which minijinja would read as minus signs: `steps.find-volume.id` and
-/// `steps['find-volume'].id` become `steps.find_volume.id`. Ids have no `_`, so nothing is
-/// confused by it.
-fn undash(code: &str) -> String {
-    let mut out = String::with_capacity(code.len());
-    let mut rest = code;
-    let mut quote: Option<char> = None;
-    while let Some(c) = rest.chars().next() {
-        let boundary = !out.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
-        if quote.is_none()
-            && boundary
-            && let Some((id, tail)) = step_at(rest)
-        {
-            out.push_str("steps.");
-            out.push_str(&id.replace('-', "_"));
-            rest = tail;
-            continue;
-        }
-        match quote {
-            Some(open) if c == open => quote = None,
-            None if c == '"' || c == '\'' => quote = Some(c),
-            _ => {}
-        }
-        out.push(c);
-        rest = &rest[c.len_utf8()..];
-    }
-    out
-}
-
-/// The step's id at the beginning of the code, and what follows it.
-fn step_at(code: &str) -> Option<(&str, &str)> {
-    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if let Some(after) = code.strip_prefix("steps.") {
-        let end = after.find(|c| !is_id(c)).unwrap_or(after.len());
-        return Some(after.split_at(end));
-    }
-    for quote in ["'", "\""] {
-        let Some(after) = code.strip_prefix("steps[").and_then(|c| c.strip_prefix(quote)) else {
-            continue;
-        };
-        let (id, tail) = after.split_at(after.find(|c| !is_id(c))?);
-        return Some((id, tail.strip_prefix(quote)?.strip_prefix(']')?));
-    }
-    None
+    error(text, detail)
 }
 
 /// A template longer than this is a program; evaluating one must not take the host's stack.
@@ -144,12 +108,6 @@ fn bounded(text: &str) -> Result<(), ExprError> {
         return Err(error(&format!("{start}…"), why));
     }
     Ok(())
-}
-
-/// The inside of a string that is exactly one `{{ … }}`.
-fn sole_expression(text: &str) -> Option<&str> {
-    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    (!inner.contains("{{") && !inner.contains("}}")).then_some(inner)
 }
 
 /// Whether a string is a template at all.
@@ -172,44 +130,51 @@ fn jinja(value: impl serde::Serialize) -> Jinja {
 }
 
 fn context(scope: &Scope) -> Jinja {
-    let steps: BTreeMap<String, &Value> =
-        scope.steps.iter().map(|(id, output)| (id.0.replace('-', "_"), output)).collect();
-    let each = scope.each.as_ref().map(|(key, value)| {
-        BTreeMap::from([("key", Value::String(key.0.clone())), ("value", value.clone())])
-    });
+    let mut steps: BTreeMap<String, Jinja> = BTreeMap::new();
+    for (id, output) in &scope.steps {
+        let output = jinja(output);
+        // As [`step_id`] has it.
+        if id.0.contains('-') {
+            steps.insert(id.0.replace('-', "_"), output.clone());
+        }
+        steps.insert(id.0.clone(), output);
+    }
     let mut all: BTreeMap<&str, Jinja> = BTreeMap::from([
         ("inputs", jinja(&scope.inputs)),
-        ("steps", jinja(&steps)),
+        ("steps", Jinja::from(steps)),
         ("operation", jinja(&scope.operation)),
         ("environment", jinja(&scope.environment)),
     ]);
-    if let Some(each) = each {
-        all.insert("each", jinja(&each));
+    if let Some((key, value)) = &scope.each {
+        let each = BTreeMap::from([("key", Jinja::from(key.0.as_str())), ("value", jinja(value))]);
+        all.insert("each", Jinja::from(each));
     }
-    jinja(&all)
+    Jinja::from(all)
 }
 
-fn evaluate(expression: &str, context: &Jinja) -> Result<Value, ExprError> {
-    let source = undash(expression);
-    let compiled =
-        ENVIRONMENT.compile_expression(&source).map_err(|why| explain(expression, &why))?;
-    let value = compiled.eval(context.clone()).map_err(|why| explain(expression, &why))?;
-    if value.is_undefined() {
-        return Err(error(expression, "it refers to something that is not there"));
+fn evaluate_text(text: &str, reading: Reading, context: &Jinja) -> Result<Value, ExprError> {
+    match Code::of(text, reading) {
+        Code::Template(code) => ENVIRONMENT
+            .render_str(&code, context.clone())
+            .map(Value::String)
+            .map_err(|why| explain(text, &why)),
+        Code::Expression(code) => {
+            let value = ENVIRONMENT
+                .compile_expression(&code)
+                .and_then(|compiled| compiled.eval(context.clone()))
+                .map_err(|why| explain(text, &why))?;
+            if value.is_undefined() {
+                return Err(error(text, "it refers to something that is not there"));
+            }
+            serde_json::to_value(&value).map_err(|why| error(text, why))
+        }
     }
-    serde_json::to_value(&value).map_err(|why| error(expression, why))
 }
 
 fn evaluate_in(template: &Value, context: &Jinja) -> Result<Value, ExprError> {
     match template {
         Value::String(text) if !is_template(text) => Ok(template.clone()),
-        Value::String(text) => match sole_expression(text) {
-            Some(expression) => evaluate(expression, context),
-            None => ENVIRONMENT
-                .render_str(&undash_template(text), context.clone())
-                .map(Value::String)
-                .map_err(|why| explain(text, &why)),
-        },
+        Value::String(text) => evaluate_text(text, Reading::Template, context),
         Value::Array(list) => list
             .iter()
             .map(|item| evaluate_in(item, context))
@@ -240,7 +205,7 @@ pub fn evaluate_value(template: &Value, scope: &Scope) -> Result<Value, ExprErro
 /// # Errors
 /// [`ExprError`] if it fails or is anything else.
 pub fn evaluate_bool(text: &str, scope: &Scope) -> Result<bool, ExprError> {
-    match evaluate(sole_expression(text).unwrap_or(text), &context(scope))? {
+    match evaluate_text(text, Reading::Expression, &context(scope))? {
         Value::Bool(flag) => Ok(flag),
         other => Err(error(text, format!("it must be true or false, not {other}"))),
     }
@@ -251,7 +216,7 @@ pub fn evaluate_bool(text: &str, scope: &Scope) -> Result<bool, ExprError> {
 /// # Errors
 /// [`ExprError`] if it fails, is neither, repeats a key or has more than [`INSTANCES_MAX`] items.
 pub fn evaluate_each(text: &str, scope: &Scope) -> Result<Vec<(EachKey, Value)>, ExprError> {
-    let value = evaluate(sole_expression(text).unwrap_or(text), &context(scope))?;
+    let value = evaluate_text(text, Reading::Expression, &context(scope))?;
     let instances: Vec<(EachKey, Value)> = match value {
         Value::Array(list) => list
             .into_iter()
@@ -278,19 +243,33 @@ pub fn evaluate_each(text: &str, scope: &Scope) -> Result<Vec<(EachKey, Value)>,
     Ok(instances)
 }
 
-fn paths(variables: std::collections::HashSet<String>) -> BTreeSet<Vec<String>> {
-    let functions = ["range", "dict", "product", "namespace", "debug", "loop"];
-    variables
-        .into_iter()
-        .map(|path| {
-            let mut parts: Vec<String> = path.split('.').map(str::to_owned).collect();
-            if parts[0] == "steps" && parts.len() > 1 {
-                parts[1] = parts[1].replace('_', "-");
-            }
-            parts
-        })
-        .filter(|parts| !functions.contains(&parts[0].as_str()))
-        .collect()
+/// What a string of a manifest is made of.
+fn outline(text: &str, reading: Reading) -> Result<Outline, ExprError> {
+    if reading == Reading::Template && !is_template(text) {
+        return Ok(Outline { simple: true, kind: Kind::Text, ..Outline::default() });
+    }
+    bounded(text)?;
+    tree::outline(&Code::of(text, reading)).map_err(|why| explain(text, &why))
+}
+
+/// The step that `steps.…` names. Ids have no `_`, so that a dash may be written as one.
+pub(crate) fn step_id(part: &Part) -> StepId {
+    StepId(part.to_string().replace('_', "-"))
+}
+
+fn paths(outline: &Outline) -> BTreeSet<Vec<String>> {
+    let names = |mention: &Mention| {
+        let names = mention.path.iter().map_while(|part| match part {
+            Part::Name(name) => Some(name.clone()),
+            Part::Index(_) => None,
+        });
+        let mut path: Vec<String> = names.collect();
+        if path.len() > 1 && path[0] == "steps" {
+            path[1] = step_id(&mention.path[1]).0;
+        }
+        path
+    };
+    outline.mentions.iter().map(names).collect()
 }
 
 /// What an expression refers to: `["inputs", "database"]`, `["steps", "find-volume", "id"]`.
@@ -298,11 +277,7 @@ fn paths(variables: std::collections::HashSet<String>) -> BTreeSet<Vec<String>> 
 /// # Errors
 /// [`ExprError`] if it does not compile.
 pub fn expression_references(text: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
-    bounded(text)?;
-    let inner = sole_expression(text).unwrap_or(text);
-    let source = undash(inner);
-    let compiled = ENVIRONMENT.compile_expression(&source).map_err(|why| explain(inner, &why))?;
-    Ok(paths(compiled.undeclared_variables(true)))
+    Ok(paths(&outline(text, Reading::Expression)?))
 }
 
 /// What a value's templates refer to.
@@ -310,28 +285,36 @@ pub fn expression_references(text: &str) -> Result<BTreeSet<Vec<String>>, ExprEr
 /// # Errors
 /// [`ExprError`] names the first template that does not compile.
 pub fn references(template: &Value) -> Result<BTreeSet<Vec<String>>, ExprError> {
-    match template {
-        Value::String(text) if !is_template(text) => Ok(BTreeSet::new()),
-        Value::String(text) => match sole_expression(text) {
-            Some(inner) => expression_references(inner),
-            None => {
-                bounded(text)?;
-                let source = undash_template(text);
-                let compiled =
-                    ENVIRONMENT.template_from_str(&source).map_err(|why| explain(text, &why))?;
-                Ok(paths(compiled.undeclared_variables(true)))
-            }
-        },
-        Value::Array(list) => union(list.iter()),
-        Value::Object(map) => union(map.values()),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(BTreeSet::new()),
+    let mut all = BTreeSet::new();
+    for text in strings(template) {
+        all.extend(paths(&outline(text, Reading::Template)?));
+    }
+    Ok(all)
+}
+
+/// Every string in a value that may be a template; the keys of maps are not.
+fn strings(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().flat_map(strings).collect(),
+        Value::Object(map) => map.values().flat_map(strings).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => vec![],
     }
 }
 
-fn union<'a>(values: impl Iterator<Item = &'a Value>) -> Result<BTreeSet<Vec<String>>, ExprError> {
-    let mut all = BTreeSet::new();
-    for value in values {
-        all.extend(references(value)?);
-    }
-    Ok(all)
+/// Whether evaluating a value only walks the data that its templates name, and puts text together:
+/// there is nothing in them but literals, paths, `~` and text. A value without templates is simple.
+///
+/// The data is walked once, and [fuel](FUEL) pays for the rest, so that it takes milliseconds at
+/// most and can be done in place. Any other may look at far more than it makes, as a comparison
+/// does, and belongs where it can be given up. What does not compile is not simple: nothing is
+/// known of it.
+pub fn is_simple(template: &Value) -> bool {
+    let is_simple = |text: &&str| outline(text, Reading::Template).is_ok_and(|all| all.simple);
+    strings(template).iter().all(is_simple)
+}
+
+/// [`is_simple`] for a `when` or a `for_each`, with or without its braces.
+pub fn is_simple_expression(text: &str) -> bool {
+    outline(text, Reading::Expression).is_ok_and(|all| all.simple)
 }
