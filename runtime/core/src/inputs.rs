@@ -128,7 +128,7 @@ fn is_reference(text: &str) -> Result<(), String> {
     }
 }
 
-fn article(kind: InputKind) -> String {
+pub(crate) fn article(kind: InputKind) -> String {
     match kind {
         InputKind::Integer => "an integer".into(),
         _ => format!("a {}", kind.name()),

@@ -3,31 +3,76 @@
 //! `BLESS=1 cargo test -p stepback-core --test bad_manifests` writes the `.err` files anew; read
 //! the difference before you keep it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stepback_core::manifest;
 use stepback_core::plan::{Offers, Plan};
 use stepback_core::step::StepInfo;
 
+fn struct_of(properties: Value, required: &[&str]) -> Value {
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+/// What looking at a volume gives, as a plugin's derived schema has it.
+fn described() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string" },
+            "state": { "type": "string", "enum": ["available", "in-use"] },
+            "size_gib": { "type": "integer" },
+            "tags": { "type": "object", "additionalProperties": { "type": "string" } },
+            "mounts": { "type": "array", "items": { "$ref": "#/$defs/Mount" } },
+            "owner": { "anyOf": [{ "$ref": "#/$defs/Owner" }, { "type": "null" }] },
+            "source": {
+                "oneOf": [
+                    { "type": "object", "properties": { "snapshot": { "type": "string" } } },
+                    { "type": "object", "properties": { "size_gib": { "type": "integer" } } },
+                ],
+            },
+        },
+        "$defs": {
+            "Owner": { "type": "object", "properties": { "name": { "type": "string" } } },
+            "Mount": {
+                "type": "object",
+                "properties": { "volume": { "type": "string" }, "path": { "type": "string" } },
+            },
+        },
+    })
+}
+
 /// A plugin with one step of each kind.
 fn offers() -> Offers {
-    let info = |name: &str, reversible| StepInfo {
+    let info = |name: &str, input_schema, output_schema| StepInfo {
         name: name.to_owned(),
         doc: String::new(),
-        input_schema: json!({
-            "type": "object",
-            "properties": {
-                "volume": { "type": "string" },
-                "size_gib": { "type": "integer", "minimum": 1 },
-            },
-            "required": ["volume"],
-            "additionalProperties": false,
-        }),
-        output_schema: json!({}),
-        reversible,
+        input_schema,
+        output_schema,
+        reversible: name != "delete",
     };
-    let steps = vec![info("attach", true), info("detach", true), info("delete", false)];
+    let volume = || json!({ "type": "string" });
+    let sized = || {
+        let size = json!({ "type": "integer", "minimum": 1 });
+        struct_of(json!({ "volume": volume(), "size_gib": size }), &["volume"])
+    };
+    let tags = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    let tagged = struct_of(json!({ "volume": volume(), "tags": tags }), &["volume"]);
+    let mount = struct_of(json!({ "volume": volume(), "target": volume() }), &[]);
+    let mounts = struct_of(json!({ "mounts": { "type": "array", "items": mount } }), &[]);
+    let steps = vec![
+        info("attach", sized(), json!({})),
+        info("detach", sized(), json!({})),
+        info("delete", sized(), json!({})),
+        info("describe", struct_of(json!({ "volume": volume() }), &["volume"]), described()),
+        info("tag", tagged, json!({ "type": "null" })),
+        info("mount", mounts, json!({ "type": "null" })),
+    ];
     BTreeMap::from([("disk".to_owned(), steps)])
 }
 

@@ -244,7 +244,10 @@ pub fn evaluate_each(text: &str, scope: &Scope) -> Result<Vec<(EachKey, Value)>,
 }
 
 /// What a string of a manifest is made of.
-fn outline(text: &str, reading: Reading) -> Result<Outline, ExprError> {
+///
+/// # Errors
+/// [`ExprError`] if it does not compile.
+pub(crate) fn outline(text: &str, reading: Reading) -> Result<Outline, ExprError> {
     if reading == Reading::Template && !is_template(text) {
         return Ok(Outline { simple: true, kind: Kind::Text, ..Outline::default() });
     }

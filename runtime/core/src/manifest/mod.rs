@@ -1,16 +1,20 @@
 //! Manifests: TOML in, a validated [`Manifest`] out, or every mistake at its place.
 //!
-//! Three stages: the text becomes TOML with spans, the TOML becomes a manifest's parts
-//! ([`read`], [`steps`]), and the parts are held against each other ([`check`]). What is invalid
-//! has no type: a `Manifest` in hand has unique step ids, an acyclic graph and one window.
-//! Whether the plugins exist and take these inputs is the plan's to say.
+//! Four stages: the text becomes TOML with spans, the TOML becomes a manifest's parts ([`read`],
+//! [`steps`]), the parts are held against each other ([`check`]), and their expressions are read
+//! ([`expressions`]). What is invalid has no type: a `Manifest` in hand has unique step ids, an
+//! acyclic graph and one window. Whether the plugins exist and take these inputs is the plan's to
+//! say.
 
 mod check;
+mod expressions;
 mod graph;
 mod read;
 mod steps;
+mod texts;
 
 pub use read::duration_ms;
+pub(crate) use texts::{Place, Text};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ids::StepId;
@@ -39,6 +43,8 @@ pub struct Manifest {
     /// In the order written.
     pub steps: Vec<Step>,
     pub outputs: BTreeMap<String, String>,
+    /// Where each output's value is.
+    pub output_spans: BTreeMap<String, Range<usize>>,
 }
 
 /// The `[operation]` table.
@@ -48,13 +54,17 @@ pub struct Operation {
     pub title: Option<String>,
     /// Templates; evaluated before anything starts.
     pub locks: Vec<String>,
+    /// Where each lock is.
+    pub lock_spans: Vec<Range<usize>>,
     pub timeout_ms: Option<u64>,
+    pub timeout_span: Range<usize>,
 }
 
 /// The `[downtime]` table.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Downtime {
     pub budget_ms: Option<u64>,
+    pub budget_span: Range<usize>,
     pub on_overrun: OnOverrun,
 }
 
@@ -207,10 +217,33 @@ pub struct StepSpans {
     pub with: Range<usize>,
     /// Each key of `with`.
     pub with_keys: BTreeMap<String, Range<usize>>,
+    /// Everything in `with`, by its JSON pointer: `/mounts/0/volume`.
+    pub with_values: BTreeMap<String, Range<usize>>,
     pub needs: Vec<Range<usize>>,
     pub phase: Range<usize>,
     pub when: Range<usize>,
     pub for_each: Range<usize>,
+    pub timeout: Range<usize>,
+}
+
+impl StepSpans {
+    /// The place of what a JSON pointer into `with` leads to, or of what it would be in.
+    pub fn in_with(&self, pointer: &str) -> Range<usize> {
+        let mut pointer = pointer;
+        loop {
+            match (self.with_values.get(pointer), pointer.rsplit_once('/')) {
+                (Some(span), _) => return span.clone(),
+                (None, Some((around, _))) => pointer = around,
+                (None, None) if self.with.is_empty() => return self.uses.clone(),
+                (None, None) => return self.with.clone(),
+            }
+        }
+    }
+}
+
+/// A JSON pointer one key further in.
+pub(crate) fn pointer(around: &str, key: &str) -> String {
+    format!("{around}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 impl Manifest {
@@ -265,7 +298,9 @@ pub fn parse(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
     let mut found = vec![];
     let manifest = read::manifest(name, text, &value, &mut found);
     if let Some(manifest) = &manifest {
-        check::all(manifest, &mut found);
+        if let Some(graph) = check::all(manifest, &mut found) {
+            expressions::all(manifest, &graph, &mut found);
+        }
     }
     match manifest {
         Some(manifest) if found.is_empty() => Ok(manifest),

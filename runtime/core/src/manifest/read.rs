@@ -71,7 +71,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         &mut self,
         key: &'static str,
         found: &mut Vec<Diagnostic>,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Range<usize>)> {
         if let Some(value) = self.table.get(key)
             && value.as_str().is_none()
         {
@@ -81,7 +81,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         }
         let (text, span) = self.string(key, found)?;
         match duration_ms(&text) {
-            Some(ms) => Some(ms),
+            Some(ms) => Some((ms, span)),
             None => {
                 let message = format!("`{text}` is not a duration");
                 found.push(Diagnostic::at(span, message).help(DURATION_HELP));
@@ -176,7 +176,8 @@ pub(super) fn manifest(
     };
     let inputs = top.get("inputs").map(|value| inputs(value, found)).unwrap_or_default();
     let downtime = top.get("downtime").map(|value| downtime(value, found)).unwrap_or_default();
-    let outputs = top.get("outputs").map(|value| outputs(value, found)).unwrap_or_default();
+    let written = top.get("outputs").map(|value| outputs(value, found)).unwrap_or_default();
+    let (outputs, output_spans) = written;
     let steps = match top.get("steps") {
         Some(value) => steps::all(value, found),
         None => {
@@ -190,22 +191,26 @@ pub(super) fn manifest(
     top.finish(found);
     let operation = operation?;
     let (name, text) = (name.to_owned(), text.to_owned());
-    Some(Manifest { name, text, operation, inputs, downtime, steps, outputs })
+    Some(Manifest { name, text, operation, inputs, downtime, steps, outputs, output_spans })
 }
 
 fn operation(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Operation> {
     let mut reader = Reader::new(value, "`[operation]`", found)?;
     let name = reader.required("name", found);
     let title = reader.string("title", found).map(|(title, _)| title);
-    let timeout_ms = reader.duration("timeout", found);
-    let mut locks = vec![];
+    let (timeout_ms, timeout_span) = reader.duration("timeout", found).unzip();
+    let timeout_span = timeout_span.unwrap_or_default();
+    let (mut locks, mut lock_spans) = (vec![], vec![]);
     if let Some(value) = reader.get("locks") {
         match value.as_array() {
             None => found.push(wrong_type(value, "locks", "a list of strings")),
             Some(list) => {
                 for lock in list {
                     match lock.as_str() {
-                        Some(text) => locks.push(text.to_owned()),
+                        Some(text) => {
+                            locks.push(text.to_owned());
+                            lock_spans.push(span_of(lock));
+                        }
                         None => found.push(wrong_type(lock, "locks", "a list of strings")),
                     }
                 }
@@ -218,14 +223,15 @@ fn operation(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Operation>
         let message = format!("`{name}` can't be an operation's name");
         found.push(Diagnostic::at(span, message).help("use letters, digits, `-`, `_` and `.`"));
     }
-    Some(Operation { name, title, locks, timeout_ms })
+    Some(Operation { name, title, locks, lock_spans, timeout_ms, timeout_span })
 }
 
 fn downtime(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Downtime {
     let Some(mut reader) = Reader::new(value, "`[downtime]`", found) else {
         return Downtime::default();
     };
-    let budget_ms = reader.duration("budget", found);
+    let (budget_ms, budget_span) = reader.duration("budget", found).unzip();
+    let budget_span = budget_span.unwrap_or_default();
     let mut on_overrun = OnOverrun::Rollback;
     if let Some((text, span)) = reader.string("on_overrun", found) {
         match text.as_str() {
@@ -238,24 +244,27 @@ fn downtime(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Downtime {
         }
     }
     reader.finish(found);
-    Downtime { budget_ms, on_overrun }
+    Downtime { budget_ms, budget_span, on_overrun }
 }
 
-fn outputs(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
+type Outputs = (BTreeMap<String, String>, BTreeMap<String, Range<usize>>);
+
+fn outputs(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Outputs {
+    let (mut all, mut spans) = (BTreeMap::new(), BTreeMap::new());
     let Some(table) = value.as_table() else {
         found.push(wrong_type(value, "outputs", "a table of expressions"));
-        return BTreeMap::new();
+        return (all, spans);
     };
-    let mut all = BTreeMap::new();
     for (key, value) in table {
         match value.as_str() {
             Some(text) => {
                 all.insert(key.name.to_string(), text.to_owned());
+                spans.insert(key.name.to_string(), span_of(value));
             }
             None => found.push(wrong_type(value, &key.name, "a string with an expression")),
         }
     }
-    all
+    (all, spans)
 }
 
 fn inputs(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> BTreeMap<String, InputSpec> {

@@ -2,6 +2,7 @@
 
 use super::read::{DURATION_HELP, Reader, duration_ms, span_of, to_json, wrong_type};
 use super::*;
+use toml_span::value::ValueInner;
 
 type Toml<'a> = toml_span::Value<'a>;
 
@@ -31,7 +32,8 @@ fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
     };
     let when = expression("when", &mut spans.when, found);
     let for_each = expression("for_each", &mut spans.for_each, found);
-    let timeout_ms = reader.duration("timeout", found);
+    let (timeout_ms, timeout_span) = reader.duration("timeout", found).unzip();
+    spans.timeout = timeout_span.unwrap_or_default();
     let irreversible = reader.string("irreversible", found).map(|(text, _)| text);
     let retry = reader.get("retry").and_then(|value| retry(value, found));
     let with = with(&mut reader, &mut spans, found);
@@ -136,15 +138,43 @@ fn with(reader: &mut Reader<'_, '_>, spans: &mut StepSpans, found: &mut Vec<Diag
     spans.with = span_of(value);
     match value.as_table() {
         Some(table) => {
-            // From the key to the end of its value: either may be what is wrong.
-            let entry = |(key, value): (&toml_span::value::Key<'_>, &Toml<'_>)| {
-                (key.name.to_string(), key.span.start..value.span.end)
-            };
-            spans.with_keys = table.iter().map(entry).collect();
+            spans.with_keys =
+                table.iter().map(|entry| (entry.0.name.to_string(), entry_span(entry))).collect();
+            values(value, "", &mut spans.with_values);
         }
         None => found.push(wrong_type(value, "with", "a table")),
     }
     to_json(value)
+}
+
+/// From the key to the end of its value: either may be what is wrong.
+fn entry_span((key, value): (&toml_span::value::Key<'_>, &Toml<'_>)) -> Range<usize> {
+    // A table's place is its header, which may be before or after the key's.
+    key.span.start..value.span.end.max(key.span.end)
+}
+
+/// The place of everything in a value, by JSON pointer.
+fn values(value: &Toml<'_>, around: &str, spans: &mut BTreeMap<String, Range<usize>>) {
+    match value.as_ref() {
+        ValueInner::Table(table) => {
+            for entry in table {
+                let at = pointer(around, &entry.0.name);
+                values(entry.1, &at, spans);
+                spans.insert(at, entry_span(entry));
+            }
+        }
+        ValueInner::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                let at = pointer(around, &index.to_string());
+                values(item, &at, spans);
+                spans.insert(at, span_of(item));
+            }
+        }
+        ValueInner::String(_)
+        | ValueInner::Integer(_)
+        | ValueInner::Float(_)
+        | ValueInner::Boolean(_) => {}
+    }
 }
 
 fn retry(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Retry> {
