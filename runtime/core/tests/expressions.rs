@@ -211,3 +211,40 @@ fn the_longest_template_is_read_without_taking_the_stack() {
         expr::is_simple(&json!(text));
     }
 }
+
+/// What a manifest is refused for must be what would have failed: see `bad/`.
+#[test]
+fn what_is_refused_would_have_failed() {
+    for template in [
+        "{{ inputs.name | uper }}",
+        "{{ [1] | map('uper') | list }}",
+        "{{ [1] | select('od') | list }}",
+        "{{ [{}] | selectattr('a', 'od') | list }}",
+        "{{ inputs.name is defind }}",
+        "{{ rnage(3) }}",
+        "{{ length(inputs.name) }}",
+        "{{ range(1, 2, 3, 4) }}",
+        "{{ inputs.tags.items() }}",
+        "{{ inputs.tags.get('a') }}",
+        "{{ inputs.name.upper() }}",
+        "{{ steps.a-b.tags.items() }}",
+        "{{ inputs['name']() }}",
+        "{% include 'x' %}",
+        "{% extends 'x' %}",
+        "{% import 'x' as y %}",
+        "{% from 'x' import y %}",
+        "{% macro x() %}{% endmacro %}",
+        "{{ loop.index }}",
+        "{{ self.x() }}",
+        "{{ super() }}",
+        "{{ inputs.name.id }}",
+        "{{ inputs.size[0] }}",
+        "{{ inputs.tags.0 }}",
+        "{{ operation.nmae }}",
+        "{{ environment.region }}",
+        "{{ steps.a-b.list.y }}",
+    ] {
+        let answer = expr::evaluate_value(&json!(template), &scope());
+        assert!(answer.is_err(), "{template} gave {answer:?}");
+    }
+}

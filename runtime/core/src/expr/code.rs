@@ -5,6 +5,7 @@
 //! type. Both are told from tokens and never from text, because a string literal, a comment or a
 //! raw block may hold anything that looks like code.
 
+use super::is_template;
 use minijinja::machinery::{Span, Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use std::borrow::Cow;
@@ -118,4 +119,66 @@ fn id_length(code: &str) -> usize {
     let (id, rest) = code.split_at(length);
     let trims = id.ends_with('-') && (rest.starts_with("}}") || rest.starts_with("%}"));
     length - usize::from(trims)
+}
+
+/// The keywords of a text's `{% … %}` blocks.
+pub(super) fn statements(text: &str) -> Vec<String> {
+    let mut keywords = vec![];
+    let mut begins = false;
+    for token in tokens(&quote_ids(text, false), false) {
+        let Ok((token, _)) = token else { break };
+        if let (Token::Ident(keyword), true) = (&token, begins) {
+            keywords.push((*keyword).to_owned());
+        }
+        begins = matches!(token, Token::BlockStart);
+    }
+    keywords
+}
+
+/// What to do about a text that is no template, if it looks as if it was not meant to be one.
+pub(super) fn hint(text: &str, reading: Reading) -> Option<&'static str> {
+    if let Some(hint) = foreign(text) {
+        return Some(hint);
+    }
+    if text.rfind("{#").is_some_and(|at| !text[at..].contains("#}")) {
+        return Some(
+            "`{#` begins a comment; if it is for another program, keep it from being read here: \
+             `{% raw %}${#list[@]}{% endraw %}`",
+        );
+    }
+    (reading == Reading::Expression && is_template(text)).then_some(
+        "it is one expression: write it without braces, or with one pair around all of it",
+    )
+}
+
+/// What to do about braces that look as if another program should read them.
+pub(crate) fn foreign(text: &str) -> Option<&'static str> {
+    is_of_go(text).then_some(
+        "if these braces are for another program, as in `docker ps --format`, keep them from \
+         being read here: `{% raw %}{{.Names}}{% endraw %}`",
+    )
+}
+
+/// Whether a text has braces as Go's templates have them: `{{.Names}}`, `{{json .}}`,
+/// `{{range .Items}}`, `{{$x}}`.
+fn is_of_go(text: &str) -> bool {
+    const KEYWORDS: [&str; 8] =
+        ["range", "end", "if", "else", "with", "define", "template", "block"];
+    let mut opened = None;
+    let mut end = 0;
+    for token in tokens(text, false) {
+        let Ok((token, span)) = token else {
+            return opened.is_some_and(|at: usize| text[at..].trim_start().starts_with('$'));
+        };
+        let span = bytes(span);
+        match token {
+            Token::Ident(word) if opened.is_some() && KEYWORDS.contains(&word) => return true,
+            // An attribute's dot follows its value at once.
+            Token::Dot if opened.is_some() || span.start > end => return true,
+            _ => {}
+        }
+        opened = matches!(token, Token::VariableStart).then_some(span.end);
+        end = span.end;
+    }
+    false
 }

@@ -8,9 +8,11 @@
 //! tree ([`tree`]): no other file looks into a template.
 
 mod code;
+mod names;
 mod tree;
 
-pub(crate) use code::Reading;
+pub(crate) use code::{Reading, foreign};
+pub(crate) use names::{is_function, read, unknown_names};
 pub(crate) use tree::{Kind, Mention, Outline, Part};
 
 use crate::ids::{EachKey, StepId};
@@ -244,10 +246,7 @@ pub fn evaluate_each(text: &str, scope: &Scope) -> Result<Vec<(EachKey, Value)>,
 }
 
 /// What a string of a manifest is made of.
-///
-/// # Errors
-/// [`ExprError`] if it does not compile.
-pub(crate) fn outline(text: &str, reading: Reading) -> Result<Outline, ExprError> {
+fn outline(text: &str, reading: Reading) -> Result<Outline, ExprError> {
     if reading == Reading::Template && !is_template(text) {
         return Ok(Outline { simple: true, kind: Kind::Text, ..Outline::default() });
     }

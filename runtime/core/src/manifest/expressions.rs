@@ -10,9 +10,9 @@ use crate::inputs;
 pub(super) fn all(manifest: &Manifest, graph: &Graph, found: &mut Vec<Diagnostic>) {
     let look = Look { manifest, graph, body: body(manifest) };
     for text in manifest.texts() {
-        let mistakes = match expr::outline(text.text, text.reading()) {
+        let mistakes = match expr::read(text.text, text.reading()) {
             Ok(outline) => look.at(&text, &outline),
-            Err(error) => vec![Diagnostic::new(error.to_string())],
+            Err(mistakes) => mistakes,
         };
         text.found(mistakes, found);
     }
@@ -37,9 +37,8 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn at(&self, text: &Text<'_>, outline: &Outline) -> Vec<Diagnostic> {
-        let mentions = outline.mentions.iter();
-        let mut all: Vec<Diagnostic> =
-            mentions.filter_map(|mention| self.mention(mention, text)).collect();
+        let mut all = expr::unknown_names(outline);
+        all.extend(outline.mentions.iter().filter_map(|mention| self.mention(mention, text)));
         if all.is_empty() {
             all.extend(self.kind(text, outline));
         }
@@ -66,10 +65,17 @@ impl Look<'_> {
                 Diagnostic::new("`loop` is only there in a `{% for %}`")
                     .help("a step with `for_each` has `each.key` and `each.value`"),
             ),
+            name if expr::is_function(name) => Some(
+                Diagnostic::new(format!("`{name}` is a function and is not called"))
+                    .help(format!("write `{name}(…)`")),
+            ),
             other => {
                 let names = ["inputs", "steps", "each", "operation", "environment"];
-                let help = suggest(other, names);
-                Some(Diagnostic::new(format!("`{other}` is not known here")).help(help))
+                let mistake = Diagnostic::new(format!("`{other}` is not known here"));
+                Some(match expr::foreign(text.text) {
+                    Some(hint) => mistake.help(hint),
+                    None => mistake.help(suggest(other, names)),
+                })
             }
         }
     }
