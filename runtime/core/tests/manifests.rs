@@ -1,7 +1,21 @@
-//! Manifests that are taken: the shipped ones, and where their parts are.
+//! Manifests that are taken: the shipped ones, secrets put in whole, and what works.
 
 use std::path::Path;
-use stepback_core::manifest;
+use stepback_core::manifest::{self, Manifest};
+
+fn parse(rest: &str) -> Result<Manifest, String> {
+    let text = format!("schema = 1\n[operation]\nname = \"m\"\n{rest}");
+    manifest::parse("m.toml", &text).map_err(|mistakes| mistakes.to_string())
+}
+
+fn with(value: &str) -> String {
+    format!(
+        "[inputs]\npassword = {{ type = \"secret\" }}\nother = {{ type = \"secret\" }}\n\
+         name = {{ type = \"string\" }}\nnames = {{ type = \"list\" }}\n\
+         [[steps]]\nid = \"a-b\"\nuses = \"p/s\"\n\
+         [[steps]]\nid = \"b\"\nuses = \"p/s\"\nwith = {{ x = '''{value}''' }}\n"
+    )
+}
 
 #[test]
 fn the_shipped_manifests_have_no_mistakes() {
@@ -20,6 +34,86 @@ fn the_shipped_manifests_have_no_mistakes() {
         count += 1;
     }
     assert!(count >= 6, "only {count} manifests");
+}
+
+#[test]
+fn a_secret_that_is_put_in_whole_is_taken() {
+    for value in [
+        "{{ inputs.password }}",
+        "{{inputs.password}}",
+        "{{- inputs.password -}}",
+        "{{ inputs['password'] }}",
+        "{{ inputs . password }}",
+        "PASSWORD={{ inputs.password }} run",
+        "{{ inputs.name | upper }}:{{ inputs.password }}",
+        "{{ inputs.password }}{% if inputs.name %}x{% endif %}",
+        "{{ inputs.name ~ ':' ~ inputs.password ~ '@' ~ steps.a-b.host[0].name }}",
+        "{{ 'x' ~ (inputs.password ~ inputs.other) ~ 5 }}",
+        "text {{ '=' ~ inputs.password -}} text",
+        "{# {{ inputs.password | upper }} #}{{ inputs.password }}",
+        "{% raw %}{{ inputs.password | upper }}{% endraw %}",
+        "{{ 'inputs.password | upper' }}",
+        // A variable of the block's own.
+        "{% for inputs in [1] %}{{ inputs.password | upper }}{% endfor %}",
+    ] {
+        if let Err(mistakes) = parse(&with(value)) {
+            panic!("{mistakes}");
+        }
+    }
+    for value in [
+        "{{ inputs.password ~ [1] }}",
+        "{{ inputs.password ~ inputs.names[inputs.name] }}",
+        "{{ (inputs.password) | e }}",
+        "{{ not inputs.password }}",
+        "{{ -inputs.password }}",
+        "{{ inputs.password if true }}",
+        "{{ (inputs.password, 1) }}",
+        "{{ inputs.names | select('eq', inputs.password) }}",
+        "{{ dict(a=inputs.password) }}",
+        "{{ inputs.password.upper() }}",
+        "{{ inputs.password() }}",
+        "{{ inputs.get('password') }}",
+        "{{ inputs | items }}",
+        "{{ inputs }}",
+        "{{ inputs[1:] }}",
+        "{{ debug() }}",
+        "{% do debug(inputs.password) %}",
+        "{% autoescape 'html' %}{{ inputs.password }}{% endautoescape %}",
+    ] {
+        let mistakes = parse(&with(value)).expect_err(value);
+        assert!(mistakes.contains("secret"), "{value}:\n{mistakes}");
+        assert!(mistakes.contains("`password`"), "{value}:\n{mistakes}");
+    }
+    // Where nothing is secret, the inputs are there as a whole.
+    parse("[[steps]]\nid = \"a\"\nuses = \"p/s\"\nwith = { x = \"{{ inputs }}{{ debug() }}\" }\n")
+        .expect("nothing is secret");
+}
+
+#[test]
+fn what_works_is_taken() {
+    for value in [
+        "{% for x in inputs.names %}{{ loop.cycle('a', x) }}{{ loop.index }}{% endfor %}",
+        "{% for x in inputs.names %}{% set all = loop %}{{ all.changed(x) }}{% endfor %}",
+        "{% for x in inputs.names recursive %}{{ loop(x) }}{% else %}x{% endfor %}",
+        "{% set all = namespace(count=0) %}{% set all.count = 1 %}{{ all.count }}",
+        "{% with x = 1 %}{% do debug(x) %}{% endwith %}{% filter upper %}x{% endfilter %}",
+        "{{ inputs.names | map(attribute='x') | select('==', 1) | first | default(none) }}",
+        "{{ range(3) | list ~ range(0, 3, 1) | list ~ dict(a=1) }}",
+        "{{ product(*inputs.names) }}{{ inputs.names[0] }}{{ inputs.name[0] }}",
+        "{{ environment.name }}{{ operation.name }}{{ operation['id'] }}",
+        "{{ steps.a-b }}{{ steps['a-b'].x[inputs.name].y }}",
+        "{{ 'a' if inputs.name is not none and inputs.name in inputs.names else 'b' }}",
+        "docker ps --format '{% raw %}{{.Names}}{% endraw %}'",
+        "echo ${#list[@]} {",
+    ] {
+        if let Err(mistakes) = parse(&with(value)) {
+            panic!("{mistakes}");
+        }
+    }
+    // A cleanup step comes after everything else, and sees all of it.
+    let cleanup = "[[steps]]\nid = \"z\"\nuses = \"p/s\"\nphase = \"cleanup\"\nneeds = []\n\
+                   with = { x = \"{{ steps.a-b }}\" }\n[outputs]\nx = \"{{ steps.z }}\"\n";
+    parse(&(with("x") + cleanup)).expect("it comes after them");
 }
 
 #[test]

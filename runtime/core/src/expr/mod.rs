@@ -13,7 +13,7 @@ mod tree;
 
 pub(crate) use code::{Reading, foreign};
 pub(crate) use names::{is_function, read, unknown_names};
-pub(crate) use tree::{Kind, Mention, Outline, Part};
+pub(crate) use tree::{Kind, Mention, Outline, Part, Use};
 
 use crate::ids::{EachKey, StepId};
 use code::Code;

@@ -38,6 +38,7 @@ struct Look<'a> {
 impl Look<'_> {
     fn at(&self, text: &Text<'_>, outline: &Outline) -> Vec<Diagnostic> {
         let mut all = expr::unknown_names(outline);
+        all.extend(secrets::mistakes(self.manifest, outline, text.place));
         all.extend(outline.mentions.iter().filter_map(|mention| self.mention(mention, text)));
         if all.is_empty() {
             all.extend(self.kind(text, outline));

@@ -10,6 +10,7 @@ mod check;
 mod expressions;
 mod graph;
 mod read;
+mod secrets;
 mod steps;
 mod texts;
 
