@@ -1,6 +1,10 @@
 //! The plan: a manifest that fits its plugins, with its graph, its window and its point of no
 //! return.
 
+mod outputs;
+mod schema;
+mod with;
+
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
 use crate::expr;
 use crate::ids::StepId;
@@ -34,8 +38,8 @@ impl Plan {
     /// Hold the manifest against its plugins.
     ///
     /// # Errors
-    /// Every step that a plugin does not offer, whose inputs break its schema, or that is
-    /// irreversible without saying so.
+    /// Every step that a plugin does not offer, whose inputs break its schema, that refers to an
+    /// output which there is not, or that is irreversible without saying so.
     pub fn new(manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
         let mut found = vec![];
         let mut infos = BTreeMap::new();
@@ -43,33 +47,30 @@ impl Plan {
         // One of each step of each plugin, however often it is used.
         let mut compiled: BTreeMap<(&str, &str), Arc<Validator>> = BTreeMap::new();
         for step in &manifest.steps {
-            let Some(offered) = offers.get(step.uses.plugin()) else {
-                let message = format!("there is no plugin `{}`", step.uses.plugin());
-                let help = suggest(step.uses.plugin(), offers.keys().map(String::as_str));
-                found.push(Diagnostic::at(step.spans.uses.clone(), message).help(help));
-                continue;
+            let info = match offered(step, offers) {
+                Ok(info) => info,
+                Err(mistake) => {
+                    found.push(mistake);
+                    continue;
+                }
             };
-            let Some(info) = offered.iter().find(|info| info.name == step.uses.step()) else {
-                let plugin = step.uses.plugin();
-                let message = format!("plugin `{plugin}` has no step `{}`", step.uses.step());
-                let names: Vec<&str> = offered.iter().map(|info| info.name.as_str()).collect();
-                let help = suggest(step.uses.step(), names);
-                found.push(Diagnostic::at(step.spans.uses.clone(), message).help(help));
-                continue;
-            };
-            declared(step, info, &mut found);
+            infos.insert(step.id.clone(), info.clone());
             let name = (step.uses.plugin(), step.uses.step());
             let validator = match compiled.get(&name) {
-                Some(validator) => Some(Arc::clone(validator)),
-                None => compile(step, info, &mut found),
+                Some(validator) => Ok(Arc::clone(validator)),
+                None => with::compile(step, info).map(Arc::new),
             };
-            if let Some(validator) = validator {
-                inputs(step, info, &validator, &mut found);
-                compiled.insert(name, Arc::clone(&validator));
-                validators.insert(step.id.clone(), validator);
+            declared(step, info, &mut found);
+            match validator {
+                Ok(validator) => {
+                    with::check(step, info, &validator, &mut found);
+                    compiled.insert(name, Arc::clone(&validator));
+                    validators.insert(step.id.clone(), validator);
+                }
+                Err(mistake) => found.push(mistake),
             }
-            infos.insert(step.id.clone(), info.clone());
         }
+        outputs::check(&manifest, &infos, &mut found);
         if !found.is_empty() {
             found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
             let (name, text) = (manifest.name.clone(), manifest.text.clone());
@@ -120,7 +121,7 @@ impl Plan {
         }
         let schema = self.infos.get(id).map_or(&Value::Null, |info| &info.input_schema);
         let said = |error: jsonschema::ValidationError<'_>| {
-            let text = misfit(&error, schema);
+            let text = with::in_words(&error, schema);
             match error.instance_path().to_string() {
                 path if path.is_empty() => text,
                 path => format!("{}: {text}", path.trim_start_matches('/')),
@@ -212,6 +213,22 @@ impl Plan {
     }
 }
 
+/// What the plugin says of a step.
+fn offered<'a>(step: &Step, offers: &'a Offers) -> Result<&'a StepInfo, Diagnostic> {
+    let Some(offered) = offers.get(step.uses.plugin()) else {
+        let message = format!("there is no plugin `{}`", step.uses.plugin());
+        let help = suggest(step.uses.plugin(), offers.keys().map(String::as_str));
+        return Err(Diagnostic::at(step.spans.uses.clone(), message).help(help));
+    };
+    offered.iter().find(|info| info.name == step.uses.step()).ok_or_else(|| {
+        let plugin = step.uses.plugin();
+        let message = format!("plugin `{plugin}` has no step `{}`", step.uses.step());
+        let names: Vec<&str> = offered.iter().map(|info| info.name.as_str()).collect();
+        let help = suggest(step.uses.step(), names);
+        Diagnostic::at(step.spans.uses.clone(), message).help(help)
+    })
+}
+
 fn declared(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) {
     if !info.reversible && step.irreversible.is_none() {
         let message = format!("`{}` can't be undone, and the step does not say so", step.uses);
@@ -231,64 +248,4 @@ fn referenced(step: &Step) -> BTreeSet<StepId> {
         _ => None,
     };
     paths.into_iter().filter_map(of).collect()
-}
-
-/// The schema of a step's inputs, ready to check them.
-fn compile(step: &Step, info: &StepInfo, found: &mut Vec<Diagnostic>) -> Option<Arc<Validator>> {
-    match jsonschema::validator_for(&info.input_schema) {
-        Ok(validator) => Some(Arc::new(validator)),
-        Err(error) => {
-            let message = format!("the plugin's schema of `{}` is broken: {error}", step.uses);
-            found.push(Diagnostic::at(step.spans.uses.clone(), message));
-            None
-        }
-    }
-}
-
-/// Check `with` against the plugin's schema as far as it is known without evaluating.
-fn inputs(step: &Step, info: &StepInfo, validator: &Validator, found: &mut Vec<Diagnostic>) {
-    let properties = info.input_schema.get("properties").and_then(Value::as_object);
-    let names: Vec<&str> = properties.map_or(vec![], |p| p.keys().map(String::as_str).collect());
-    for key in step.with.as_object().into_iter().flatten().map(|(key, _)| key) {
-        if properties.is_some() && !names.contains(&key.as_str()) {
-            let span = step.spans.with_keys.get(key).unwrap_or(&step.spans.with).clone();
-            let message = format!("`{}` takes no input `{key}`", step.uses);
-            found.push(Diagnostic::at(span, message).help(suggest(key, names.clone())));
-        }
-    }
-    for error in validator.iter_errors(&step.with) {
-        let path = error.instance_path().to_string();
-        if holds_template(step.with.pointer(&path))
-            || error.to_string().contains("dditional propert")
-        {
-            continue;
-        }
-        let key = path.split('/').nth(1).unwrap_or_default();
-        let span = step.spans.with_keys.get(key).unwrap_or(&step.spans.with);
-        let span = if span.is_empty() { &step.spans.uses } else { span };
-        let text = misfit(&error, &info.input_schema);
-        let message = format!("`with` does not fit `{}`: {text}", step.uses);
-        found.push(Diagnostic::at(span.clone(), message));
-    }
-}
-
-/// What does not fit, in words: where a value may be one of several kinds, the schema's own
-/// description of it says more than *none of them*.
-fn misfit(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
-    use jsonschema::error::ValidationErrorKind;
-    let path = error.instance_path().to_string();
-    let key = path.split('/').nth(1).unwrap_or_default();
-    let described = schema.pointer(&format!("/properties/{key}/description"));
-    match (error.kind(), described.and_then(Value::as_str)) {
-        (
-            ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. },
-            Some(description),
-        ) => format!("{} must be {description}", error.instance()),
-        _ => error.to_string(),
-    }
-}
-
-/// What an expression will make of a value can't be known before it is evaluated.
-fn holds_template(value: Option<&Value>) -> bool {
-    matches!(value, Some(Value::String(text)) if expr::is_template(text))
 }
