@@ -41,6 +41,27 @@ impl Plan {
     /// Every step that a plugin does not offer, whose inputs break its schema, that refers to an
     /// output which there is not, or that is irreversible without saying so.
     pub fn new(manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
+        Self::hold(manifest, offers, Strictness::Whole)
+    }
+
+    /// The plan of a manifest that was accepted when its operation began.
+    ///
+    /// As with [`parse_pinned`](crate::manifest::parse_pinned), what a later version checks more
+    /// strictly must not keep an operation from being resumed or rolled back. A step's `with` is
+    /// held against its schema when it is evaluated.
+    ///
+    /// # Errors
+    /// Every step that a plugin does not offer.
+    pub fn pinned(manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
+        Self::hold(manifest, offers, Strictness::Pinned)
+    }
+
+    fn hold(
+        manifest: Manifest,
+        offers: &Offers,
+        strictness: Strictness,
+    ) -> Result<Plan, Diagnostics> {
+        let whole = strictness == Strictness::Whole;
         let mut found = vec![];
         let mut infos = BTreeMap::new();
         let mut validators = BTreeMap::new();
@@ -60,17 +81,23 @@ impl Plan {
                 Some(validator) => Ok(Arc::clone(validator)),
                 None => with::compile(step, info).map(Arc::new),
             };
-            declared(step, info, &mut found);
+            if whole {
+                declared(step, info, &mut found);
+            }
             match validator {
                 Ok(validator) => {
-                    with::check(step, info, &validator, &mut found);
+                    if whole {
+                        with::check(step, info, &validator, &mut found);
+                    }
                     compiled.insert(name, Arc::clone(&validator));
                     validators.insert(step.id.clone(), validator);
                 }
-                Err(mistake) => found.push(mistake),
+                Err(mistake) => found.extend(whole.then_some(mistake)),
             }
         }
-        outputs::check(&manifest, &infos, &mut found);
+        if whole {
+            outputs::check(&manifest, &infos, &mut found);
+        }
         if !found.is_empty() {
             found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
             let (name, text) = (manifest.name.clone(), manifest.text.clone());
@@ -211,6 +238,13 @@ impl Plan {
         let at = body.iter().position(|step| step.irreversible.is_some())?;
         (at + 1 < body.len()).then(|| &body[at].id)
     }
+}
+
+/// How much of a plan is checked ahead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    Whole,
+    Pinned,
 }
 
 /// What the plugin says of a step.

@@ -1,7 +1,11 @@
-//! Manifests that are taken: the shipped ones, secrets put in whole, and what works.
+//! Manifests that are taken: the shipped ones, secrets put in whole, and what was accepted once.
 
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use stepback_core::manifest::{self, Manifest};
+use stepback_core::plan::{Offers, Plan};
+use stepback_core::step::StepInfo;
 
 fn parse(rest: &str) -> Result<Manifest, String> {
     let text = format!("schema = 1\n[operation]\nname = \"m\"\n{rest}");
@@ -114,6 +118,79 @@ fn what_works_is_taken() {
     let cleanup = "[[steps]]\nid = \"z\"\nuses = \"p/s\"\nphase = \"cleanup\"\nneeds = []\n\
                    with = { x = \"{{ steps.a-b }}\" }\n[outputs]\nx = \"{{ steps.z }}\"\n";
     parse(&(with("x") + cleanup)).expect("it comes after them");
+}
+
+fn offers() -> Offers {
+    let info = StepInfo {
+        name: "s".into(),
+        doc: String::new(),
+        input_schema: json!({
+            "type": "object",
+            "properties": { "x": { "type": "integer" } },
+            "additionalProperties": false,
+        }),
+        output_schema: json!({ "type": "null" }),
+        reversible: false,
+    };
+    BTreeMap::from([("p".to_owned(), vec![info])])
+}
+
+/// What a version without these checks took, and what is done with it now.
+const TAKEN_ONCE: &str = r#"
+locks = ["{{ inputs.password }}", "{{ operation.id }}"]
+[inputs]
+password = { type = "secret" }
+size = { type = "integer", pattern = "x" }
+[[steps]]
+id = "a-b"
+uses = "p/s"
+with = { x = "{{ inputs.password | uper }}", y = "{{ now() }}", "{{ z }}" = 1 }
+when = "inputs.size"
+for_each = "{{ inputs }}"
+[[steps]]
+id = "b"
+uses = "p/s"
+with = { x = "not a number", y = "{{ steps.a-b.nope }}{% include 'x' %}" }
+[outputs]
+x = "{{ steps.b.nope }}"
+y = "{{ inputs.nope ~ unknown }}"
+"#;
+
+#[test]
+fn what_was_accepted_once_is_taken_for_a_resume() {
+    let text = format!("schema = 1\n[operation]\nname = \"m\"{TAKEN_ONCE}");
+    assert!(manifest::parse("m.toml", &text).is_err());
+    let manifest = match manifest::parse_pinned("m.toml", &text) {
+        Ok(manifest) => manifest,
+        Err(mistakes) => panic!("{mistakes}"),
+    };
+    assert!(Plan::new(manifest.clone(), &offers()).is_err());
+    let plan = match Plan::pinned(manifest.clone(), &offers()) {
+        Ok(plan) => plan,
+        Err(mistakes) => panic!("{mistakes}"),
+    };
+    // A `with` is still held against its schema when it is evaluated.
+    assert!(plan.check_with(&"b".into(), &json!({ "x": 1 })).is_ok());
+    assert!(plan.check_with(&"b".into(), &json!({ "x": "text" })).is_err());
+    assert!(Plan::pinned(manifest, &Offers::new()).is_err(), "without its plugin there is no plan");
+}
+
+#[test]
+fn a_pinned_manifest_is_still_a_manifest() {
+    let step = |id: &str, needs: &str| {
+        format!("[[steps]]\nid = \"{id}\"\nuses = \"p/s\"\nneeds = [{needs}]\n")
+    };
+    for (rest, said) in [
+        (step("a", "") + &step("a", ""), "called `a` already"),
+        (step("a", "\"b\""), "there is no step `b`"),
+        (step("a", "\"b\"") + &step("b", "\"a\""), "in a circle"),
+        ("steps = 1\n".to_owned(), "`steps` must be"),
+    ] {
+        let text = format!("schema = 1\n[operation]\nname = \"m\"\n{rest}");
+        let text = if rest.starts_with("steps") { rest.clone() + "schema = 1\n" } else { text };
+        let mistakes = manifest::parse_pinned("m.toml", &text).expect_err("it is none").to_string();
+        assert!(mistakes.contains(said), "{mistakes}");
+    }
 }
 
 #[test]

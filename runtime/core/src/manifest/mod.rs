@@ -1,10 +1,13 @@
 //! Manifests: TOML in, a validated [`Manifest`] out, or every mistake at its place.
 //!
 //! Four stages: the text becomes TOML with spans, the TOML becomes a manifest's parts ([`read`],
-//! [`steps`]), the parts are held against each other ([`check`]), and their expressions are read
-//! ([`expressions`]). What is invalid has no type: a `Manifest` in hand has unique step ids, an
-//! acyclic graph and one window. Whether the plugins exist and take these inputs is the plan's to
-//! say.
+//! [`steps`]), the parts are held against each other ([`check`]), and what they say is checked for
+//! what can't work ([`expressions`]). What is invalid has no type: a `Manifest` in hand
+//! has unique step ids, an acyclic graph and one window. Whether the plugins exist and take these
+//! inputs is the plan's to say.
+//!
+//! The last stage grows with every version, so a manifest that is pinned to an operation is taken
+//! without it: what was accepted once can be resumed and rolled back.
 
 mod check;
 mod expressions;
@@ -280,6 +283,27 @@ fn toml_mistake(kind: &toml_span::ErrorKind) -> String {
 /// # Errors
 /// Every mistake of the file, each with its place and what to write instead.
 pub fn parse(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
+    parse_as(name, text, Strictness::Whole)
+}
+
+/// Parse a manifest that was accepted when its operation began.
+///
+/// It is held only to what a [`Manifest`] is: checks that a later version added must not keep an
+/// operation from being resumed or rolled back. What can't work fails when it is evaluated.
+///
+/// # Errors
+/// Every mistake that leaves no manifest at all.
+pub fn parse_pinned(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
+    parse_as(name, text, Strictness::Pinned)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    Whole,
+    Pinned,
+}
+
+fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, Diagnostics> {
     let fail = |list| Diagnostics { name: name.to_owned(), text: text.to_owned(), list };
     if text.len() > MANIFEST_BYTES_MAX {
         let message = format!(
@@ -299,8 +323,11 @@ pub fn parse(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
     let mut found = vec![];
     let manifest = read::manifest(name, text, &value, &mut found);
     if let Some(manifest) = &manifest {
-        if let Some(graph) = check::all(manifest, &mut found) {
-            expressions::all(manifest, &graph, &mut found);
+        let graph = check::all(manifest, &mut found);
+        if strictness == Strictness::Whole {
+            if let Some(graph) = &graph {
+                expressions::all(manifest, graph, &mut found);
+            }
         }
     }
     match manifest {
