@@ -2,13 +2,14 @@
 //!
 //! Four stages: the text becomes TOML with spans, the TOML becomes a manifest's parts ([`read`],
 //! [`steps`]), the parts are held against each other ([`check`]), and what they say is checked for
-//! what can't work ([`expressions`]). What is invalid has no type: a `Manifest` in hand
+//! what can't work ([`advice`], [`expressions`]). What is invalid has no type: a `Manifest` in hand
 //! has unique step ids, an acyclic graph and one window. Whether the plugins exist and take these
 //! inputs is the plan's to say.
 //!
 //! The last stage grows with every version, so a manifest that is pinned to an operation is taken
 //! without it: what was accepted once can be resumed and rolled back.
 
+mod advice;
 mod check;
 mod expressions;
 mod graph;
@@ -325,6 +326,7 @@ fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, 
     if let Some(manifest) = &manifest {
         let graph = check::all(manifest, &mut found);
         if strictness == Strictness::Whole {
+            advice::all(manifest, &mut found);
             if let Some(graph) = &graph {
                 expressions::all(manifest, graph, &mut found);
             }
