@@ -11,10 +11,12 @@
 //! come from manifests and plugins.
 
 mod beat;
+mod outside;
 mod real;
 mod virtual_time;
 
 pub use beat::beat;
+pub use outside::GivenUp;
 pub use virtual_time::Virtual;
 
 use std::fmt;

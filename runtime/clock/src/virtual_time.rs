@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use stepback_core::UnixMs;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 
 /// Virtual time, and the hand on it.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Virtual(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     moved: Condvar,
+    /// Told when no thread is busy any more: a runtime that could not let time pass tries again.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -34,6 +37,8 @@ struct State {
     sleepers_ever: u64,
     /// Work of other threads that everybody waits for.
     busy: usize,
+    /// How much of the time passed while the machine slept.
+    slept: Duration,
 }
 
 impl State {
@@ -66,14 +71,25 @@ impl Virtual {
     /// Time that stands at `unix`.
     pub fn new(unix: UnixMs) -> Self {
         let state = State { base_ms: i128::from(unix.0), ..State::default() };
-        Self(Arc::new(Shared { state: Mutex::new(state), moved: Condvar::new() }))
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            moved: Condvar::new(),
+            freed: Notify::new(),
+        }))
     }
 
     /// The clock that shows it to one process: a Unix time that is set afterwards is seen only by
     /// those that begin later.
     pub fn clock(&self) -> Clock {
         let base_ms = self.0.state().base_ms;
-        Clock::of(Arc::new(Face { shared: Arc::clone(&self.0), base_ms }))
+        Clock::of(Arc::new(Face { shared: Arc::clone(&self.0), base_ms, sleeps: false }))
+    }
+
+    /// A clock that stands still while the machine sleeps, as a monotonic one does: for tests that
+    /// show what comes of it.
+    pub fn clock_without_sleep(&self) -> Clock {
+        let base_ms = self.0.state().base_ms;
+        Clock::of(Arc::new(Face { shared: Arc::clone(&self.0), base_ms, sleeps: true }))
     }
 
     /// A runtime of one thread whose waits are this time's.
@@ -86,7 +102,14 @@ impl Virtual {
         let pass = move || {
             this.pass();
         };
-        Builder::new_current_thread().enable_all().on_thread_park(pass).build()
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(pass).build()?;
+        let shared = Arc::clone(&self.0);
+        runtime.spawn(async move {
+            loop {
+                shared.freed.notified().await;
+            }
+        });
+        Ok(runtime)
     }
 
     /// Go on to the next moment that somebody waits for; `false` if nobody does, or if another
@@ -102,7 +125,11 @@ impl Virtual {
 
     /// Let time pass at one go, as it does for a machine that sleeps.
     pub fn advance(&self, duration: Duration) {
-        let at = self.0.state().now.after(duration);
+        let at = {
+            let mut state = self.0.state();
+            state.slept = state.slept.saturating_add(duration);
+            state.now.after(duration)
+        };
         self.0.move_to(at);
     }
 
@@ -118,7 +145,14 @@ pub(crate) struct Held(Arc<Shared>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.state().busy -= 1;
+        let is_free = {
+            let mut state = self.0.state();
+            state.busy -= 1;
+            state.busy == 0
+        };
+        if is_free {
+            self.0.freed.notify_one();
+        }
     }
 }
 
@@ -165,6 +199,8 @@ impl Drop for VirtualSleep {
 struct Face {
     shared: Arc<Shared>,
     base_ms: i128,
+    /// Whether it stands still while the machine sleeps.
+    sleeps: bool,
 }
 
 impl Source for Face {
@@ -173,7 +209,11 @@ impl Source for Face {
     }
 
     fn unix(&self) -> UnixMs {
-        let unix_ms = self.base_ms + i128::from(self.now().as_ms());
+        let slept_ms = match self.sleeps {
+            true => i128::try_from(self.shared.state().slept.as_millis()).unwrap_or(0),
+            false => 0,
+        };
+        let unix_ms = self.base_ms + i128::from(self.now().as_ms()) - slept_ms;
         UnixMs(u64::try_from(unix_ms.max(0)).unwrap_or(u64::MAX))
     }
 
@@ -258,6 +298,23 @@ mod tests {
             clock.timeout(Duration::from_millis(1), worked).await
         });
         assert!(worked.is_ok());
+    }
+
+    #[test]
+    fn time_goes_on_when_the_thread_is_done() {
+        let time = Virtual::new(UnixMs(0));
+        let (runtime, clock) = (time.runtime().expect("a runtime"), time.clock());
+        runtime.block_on(async {
+            let busy = clock.busy();
+            // It says nothing else: only its end lets anybody go on.
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                drop(busy);
+            });
+            clock.sleep(Duration::from_secs(3600)).await;
+            thread.join().expect("no panic");
+        });
+        assert_eq!(clock.unix(), UnixMs(3_600_000));
     }
 
     #[test]

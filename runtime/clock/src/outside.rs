@@ -1,0 +1,72 @@
+//! Work that can't be interrupted, done where it can be given up.
+
+use crate::Clock;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What recurses within its own bounds must not meet the stack's.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It took longer than it may; its thread goes on, and nobody listens to it.
+    Late,
+    Panicked,
+    /// There is no thread for it.
+    NoThread(String),
+}
+
+impl Clock {
+    /// Do the work in a thread of its own, for so much real time at most, whatever the clock says:
+    /// what it bounds is a processor's work. Virtual time does not pass meanwhile.
+    ///
+    /// # Errors
+    /// [`GivenUp`] if there is no answer.
+    pub async fn in_thread<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, GivenUp> {
+        let (done, answer) = oneshot::channel();
+        // Until whoever waits has the answer: between the two, nobody would know of it.
+        let _busy = self.busy();
+        let work = move || {
+            // Nobody waits any more for one that is late.
+            drop(done.send(catch_unwind(AssertUnwindSafe(work))));
+        };
+        let thread = std::thread::Builder::new().name("stepback-work".to_owned());
+        let thread = thread.stack_size(STACK_BYTES).spawn(work);
+        thread.map_err(|error| GivenUp::NoThread(error.to_string()))?;
+        match Clock::real().timeout(limit, answer).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(_)) | Err(_)) => Err(GivenUp::Panicked),
+            Err(_) => Err(GivenUp::Late),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Virtual;
+    use std::sync::mpsc;
+    use stepback_core::UnixMs;
+
+    #[test]
+    fn work_is_given_up_when_it_takes_too_long() {
+        let time = Virtual::new(UnixMs(0));
+        let (clock, runtime) = (time.clock(), time.runtime().expect("a runtime"));
+        let (end, never) = mpsc::channel::<()>();
+        let late =
+            runtime.block_on(clock.in_thread(Duration::from_millis(10), move || never.recv()));
+        assert_eq!(late.map(drop), Err(GivenUp::Late));
+        drop(end);
+        let long = Duration::from_secs(600);
+        assert_eq!(runtime.block_on(clock.in_thread(long, || 6 * 7)), Ok(42));
+        let panicked = runtime.block_on(clock.in_thread(long, || panic!("on purpose")));
+        assert_eq!(panicked, Err::<(), _>(GivenUp::Panicked));
+        assert_eq!(clock.unix(), UnixMs(0));
+    }
+}
