@@ -7,6 +7,7 @@
 
 pub mod call;
 pub mod diagnostic;
+pub mod evaluate;
 pub mod event;
 pub mod expr;
 pub mod failure;
@@ -19,7 +20,7 @@ pub mod resource;
 pub mod reverse;
 pub mod state;
 pub mod step;
-mod transition;
+pub mod texts;
 
 pub use call::{Call, Class, SettleMode};
 pub use event::Event;

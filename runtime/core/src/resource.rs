@@ -39,6 +39,10 @@ pub enum Resource {
         host: String,
         volume: String,
     },
+    /// All containers of a host, where its engine could not be asked which they are.
+    Containers {
+        host: String,
+    },
     /// What a call is about to create: it has no name until the result, or the stamp, tells one.
     Created {
         kind: ResourceKind,
@@ -58,7 +62,12 @@ pub enum ResourceKind {
     Image,
     DockerVolume,
     FileSystem,
+    Containers,
 }
+
+/// The fact that tells one thing from another that has the same name since; it is not compared
+/// with what was before, because what was made anew just as it was is restored.
+pub const IDENTITY: &str = "id";
 
 impl ResourceKind {
     /// The facts that count of this kind: a rollback is `restored` only when each is as it was.
@@ -86,11 +95,39 @@ impl ResourceKind {
             ResourceKind::Image => &["digest"],
             ResourceKind::DockerVolume => &["driver", "options"],
             ResourceKind::FileSystem => &["type", "size_gib"],
+            ResourceKind::Containers => &[],
+        }
+    }
+
+    /// Whether a name of this kind can come to mean another thing; [`IDENTITY`] then tells them
+    /// apart. What EC2 makes has a name of its own for ever, and an image is what it holds.
+    pub fn has_identity(self) -> bool {
+        match self {
+            ResourceKind::Container | ResourceKind::DockerVolume => true,
+            ResourceKind::Volume
+            | ResourceKind::Snapshot
+            | ResourceKind::Instance
+            | ResourceKind::Image
+            | ResourceKind::FileSystem
+            | ResourceKind::Containers => false,
         }
     }
 }
 
 impl Resource {
+    /// The host it is on, if it is a Docker Engine's.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Resource::Container { host, .. }
+            | Resource::Image { host, .. }
+            | Resource::DockerVolume { host, .. }
+            | Resource::FileSystem { host, .. }
+            | Resource::Containers { host } => Some(host),
+            Resource::Created { host, .. } => host.as_deref(),
+            Resource::Volume { .. } | Resource::Snapshot { .. } | Resource::Instance { .. } => None,
+        }
+    }
+
     /// The kind, which tells the facts that count.
     pub fn kind(&self) -> ResourceKind {
         match self {
@@ -101,6 +138,7 @@ impl Resource {
             Resource::Image { .. } => ResourceKind::Image,
             Resource::DockerVolume { .. } => ResourceKind::DockerVolume,
             Resource::FileSystem { .. } => ResourceKind::FileSystem,
+            Resource::Containers { .. } => ResourceKind::Containers,
             Resource::Created { kind, .. } => *kind,
         }
     }
@@ -118,6 +156,7 @@ impl fmt::Display for Resource {
             Resource::FileSystem { host, volume } => {
                 write!(f, "docker:{host}/filesystem/{volume}")
             }
+            Resource::Containers { host } => write!(f, "docker:{host}/containers"),
             Resource::Created { kind, token, .. } => {
                 write!(f, "new:{kind:?}/{}", &token[..token.len().min(12)])
             }
@@ -131,6 +170,8 @@ impl fmt::Display for Resource {
 pub enum Facts {
     Absent,
     Present(BTreeMap<String, Value>),
+    /// They could not be read, and why, so that nothing can be compared with them.
+    Unknown(String),
 }
 
 impl Facts {
@@ -145,9 +186,19 @@ impl Facts {
     /// One fact, if the resource is there and has it.
     pub fn get(&self, name: &str) -> Option<&Value> {
         match self {
-            Facts::Absent => None,
+            Facts::Absent | Facts::Unknown(_) => None,
             Facts::Present(map) => map.get(name),
         }
+    }
+
+    /// Whose facts they are, where the name alone does not tell.
+    pub fn identity(&self) -> Option<&str> {
+        self.get(IDENTITY).and_then(Value::as_str)
+    }
+
+    /// Whether both are there and not one and the same, as far as is known.
+    pub fn is_another(&self, other: &Facts) -> bool {
+        matches!((self.identity(), other.identity()), (Some(one), Some(two)) if one != two)
     }
 
     /// Whether the resource is not there.
@@ -155,12 +206,22 @@ impl Facts {
         matches!(self, Facts::Absent)
     }
 
+    /// Of an instance: whether nothing on it can be asked, because it does not run or is not there.
+    pub fn is_down(&self) -> bool {
+        match self {
+            Facts::Absent => true,
+            Facts::Present(map) => map.get("state").is_some_and(|state| state != "running"),
+            Facts::Unknown(_) => false,
+        }
+    }
+
     /// Whether nothing differs.
     pub fn is_as(&self, other: &Facts) -> bool {
         self.differing(other).is_empty()
     }
 
-    /// The names of the facts in which the two differ; `["exists"]` if only one is absent.
+    /// The names of the facts in which the two differ; `["exists"]` if only one is absent,
+    /// `["known"]` if one could not be read.
     ///
     /// A fact that only one of them has is none of these: an older Stepback did not look at it.
     /// A fact that is a map is compared key by key, and named `tags.owner`: two tags of one
@@ -168,6 +229,7 @@ impl Facts {
     pub fn differing(&self, other: &Facts) -> Vec<String> {
         match (self, other) {
             (Facts::Absent, Facts::Absent) => vec![],
+            (Facts::Unknown(_), _) | (_, Facts::Unknown(_)) => vec!["known".to_owned()],
             (Facts::Present(own), Facts::Present(others)) => {
                 let (a, b) = (self.flat(others), other.flat(own));
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -192,7 +254,8 @@ impl Facts {
     fn flat(&self, among: &BTreeMap<String, Value>) -> BTreeMap<String, &Value> {
         let Facts::Present(map) = self else { return BTreeMap::new() };
         let mut flat = BTreeMap::new();
-        for (name, value) in map.iter().filter(|(name, _)| among.contains_key(*name)) {
+        let counts = |name: &String| among.contains_key(name) && name != IDENTITY;
+        for (name, value) in map.iter().filter(|(name, _)| counts(name)) {
             match value {
                 Value::Object(object) => {
                     flat.extend(object.iter().map(|(key, one)| (format!("{name}.{key}"), one)));
@@ -210,8 +273,10 @@ impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Facts::Absent => f.write_str("absent"),
+            Facts::Unknown(why) => write!(f, "not known: {why}"),
             Facts::Present(map) => {
-                let facts: Vec<String> = map.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                let counts = map.iter().filter(|(name, _)| *name != IDENTITY);
+                let facts: Vec<String> = counts.map(|(k, v)| format!("{k}={v}")).collect();
                 f.write_str(&facts.join(" "))
             }
         }

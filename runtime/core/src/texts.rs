@@ -1,0 +1,172 @@
+//! Changing every text that is data, and none that is a name of ours.
+//!
+//! Secrets are put into calls and taken out of answers by text. In JSON the two kinds of text look
+//! alike, so a secret that happens to be `image` would break every call that has an `image`. Typed
+//! values know which of their texts came from outside.
+
+use crate::call::{ContainerSpec, Like, Mount, Performance};
+use crate::ids::*;
+use crate::resource::{Facts, Resource};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What to make of a text.
+pub type Change<'a> = &'a dyn Fn(&str) -> String;
+
+/// Something that holds texts from outside.
+pub trait MapTexts: Sized {
+    /// The same with each of its texts changed, keys of maps included.
+    fn map_texts(&self, change: Change<'_>) -> Self;
+}
+
+impl MapTexts for String {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        change(self)
+    }
+}
+
+macro_rules! of_ids {
+    ($($id:ident),+) => {$(
+        impl MapTexts for $id {
+            fn map_texts(&self, change: Change<'_>) -> Self {
+                Self(change(&self.0))
+            }
+        }
+    )+};
+}
+
+of_ids!(InstanceId, VolumeId, SnapshotId, ContainerName, ImageRef, DockerVolumeName);
+
+macro_rules! without_texts {
+    ($($plain:ty),+) => {$(
+        impl MapTexts for $plain {
+            fn map_texts(&self, _: Change<'_>) -> Self {
+                *self
+            }
+        }
+    )+};
+}
+
+without_texts!(bool, u32, u64, Performance);
+
+impl<T: MapTexts> MapTexts for Vec<T> {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        self.iter().map(|one| one.map_texts(change)).collect()
+    }
+}
+
+impl<T: MapTexts> MapTexts for Option<T> {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        self.as_ref().map(|one| one.map_texts(change))
+    }
+}
+
+impl<T: MapTexts> MapTexts for BTreeMap<String, T> {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        self.iter().map(|(key, value)| (change(key), value.map_texts(change))).collect()
+    }
+}
+
+impl MapTexts for Mount {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        let (volume, target) = (change(&self.volume), change(&self.target));
+        Self { volume, target, read_only: self.read_only }
+    }
+}
+
+impl MapTexts for Like {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        Self { host: change(&self.host), container: change(&self.container) }
+    }
+}
+
+impl MapTexts for ContainerSpec {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        let Self { image, command, env, mounts, ports, restart, like } = self;
+        Self {
+            image: change(image),
+            command: command.map_texts(change),
+            env: env.map_texts(change),
+            mounts: mounts.map_texts(change),
+            ports: ports.map_texts(change),
+            restart: change(restart),
+            like: like.map_texts(change),
+        }
+    }
+}
+
+impl MapTexts for Resource {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        match self {
+            Resource::Volume { id } => Resource::Volume { id: change(id) },
+            Resource::Snapshot { id } => Resource::Snapshot { id: change(id) },
+            Resource::Instance { id } => Resource::Instance { id: change(id) },
+            Resource::Container { host, name } => {
+                Resource::Container { host: change(host), name: change(name) }
+            }
+            Resource::Image { host, image } => {
+                Resource::Image { host: change(host), image: change(image) }
+            }
+            Resource::DockerVolume { host, name } => {
+                Resource::DockerVolume { host: change(host), name: change(name) }
+            }
+            Resource::FileSystem { host, volume } => {
+                Resource::FileSystem { host: change(host), volume: change(volume) }
+            }
+            Resource::Containers { host } => Resource::Containers { host: change(host) },
+            // A token is a hash, and must stay what it is.
+            Resource::Created { kind, host, token } => Resource::Created {
+                kind: *kind,
+                host: host.map_texts(change),
+                token: token.clone(),
+            },
+        }
+    }
+}
+
+impl MapTexts for Facts {
+    /// The names of facts are ours, and stay.
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        match self {
+            Facts::Absent => Facts::Absent,
+            Facts::Unknown(why) => Facts::Unknown(change(why)),
+            Facts::Present(map) => {
+                let mapped =
+                    |(name, value): (&String, &Value)| (name.clone(), value.map_texts(change));
+                Facts::Present(map.iter().map(mapped).collect())
+            }
+        }
+    }
+}
+
+/// Every text of it, keys included: nothing tells which are names of ours.
+impl MapTexts for Value {
+    fn map_texts(&self, change: Change<'_>) -> Self {
+        match self {
+            Value::String(text) => Value::String(change(text)),
+            Value::Array(list) => list.iter().map(|item| item.map_texts(change)).collect(),
+            Value::Object(object) => {
+                let mapped = object.iter().map(|(key, item)| (change(key), item.map_texts(change)));
+                Value::Object(mapped.collect())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => self.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Call;
+
+    #[test]
+    fn names_of_ours_are_left_alone() {
+        let image = |text: &str| text.replace("image", "X");
+        let call = Call::DockerPullImage { host: "i-1".into(), image: "my-image".into() };
+        let mapped = call.map_texts(&image);
+        assert_eq!(mapped, Call::DockerPullImage { host: "i-1".into(), image: "my-X".into() });
+        let facts = serde_json::json!({ "image": "image:1", "tags": { "image": "image" } });
+        let wanted = serde_json::json!({ "image": "X:1", "tags": { "X": "X" } });
+        assert_eq!(Facts::from_json(facts).map_texts(&image), Facts::from_json(wanted));
+    }
+}
