@@ -3,10 +3,12 @@
 //! Pure: the effect as the journal has it and the facts as they are now go in, calls come out.
 //! Only the facts that the effect changed are compared, so that what others did to the same
 //! resource meanwhile stays. Where such a fact is neither as the effect left it nor as it was
-//! before, somebody else changed it, and it is not touched.
+//! before, somebody else changed it, and it is not touched. Neither is what only has the name of
+//! what the effect left: it must be the same thing.
 
-use crate::call::{Call, Class};
-use crate::ids::*;
+mod inverse;
+
+use crate::call::{Area, Call, Class};
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde::{Deserialize, Serialize};
@@ -25,11 +27,17 @@ pub enum Reversal {
     Cannot(String),
 }
 
-/// How long a container gets to stop by itself when an undo stops it.
-const UNDO_GRACE_MS: u64 = 30_000;
+/// One of an effect's resources as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub resource: Resource,
+    pub facts: Facts,
+    /// Whether it carries the effect's stamp, where that was asked for.
+    pub is_stamped: Option<bool>,
+}
 
-/// Work out the reversal; `now` holds the facts of each of the effect's resources.
-pub fn reverse(effect: &PastEffect, now: &[(Resource, Facts)]) -> Reversal {
+/// Work out the reversal; `now` holds each of the effect's resources as it is.
+pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
     if matches!(effect.outcome, EffectOutcome::Refused(_)) {
         return Reversal::NothingToDo;
     }
@@ -37,20 +45,36 @@ pub fn reverse(effect: &PastEffect, now: &[(Resource, Facts)]) -> Reversal {
     let Some(main) = effect.changes.first() else {
         return Reversal::Cannot(format!("{} has no inverse", effect.call.function()));
     };
-    let found = now.iter().find(|(resource, _)| *resource == main.resource);
-    let Some((_, now)) = found else {
+    let Some(seen) = seen_of(now, &main.resource) else {
         return Reversal::Cannot(format!("{} was not read", main.resource));
     };
-    match compare(effect, main, now) {
+    if let Facts::Unknown(why) = &seen.facts {
+        return Reversal::Cannot(format!("{} could not be read: {why}", main.resource));
+    }
+    let standing = compare(effect, main, &seen.facts);
+    if let (Call::Ec2Stop { instance }, Standing::AsBefore | Standing::AsAfter) =
+        (&effect.call, &standing)
+    {
+        let is_down = matches!(standing, Standing::AsAfter);
+        return inverse::start_again(instance, is_down, effect, now);
+    }
+    match standing {
         Standing::AsBefore => Reversal::NothingToDo,
         Standing::Foreign(why) => Reversal::Cannot(why),
-        Standing::AsAfter => match effect.call.class() {
-            Class::Irreversible => {
+        Standing::AsAfter => match (effect.call.class(), stranger(effect, now)) {
+            (Class::Irreversible, _) => {
                 Reversal::Cannot(format!("{} has no inverse", effect.call.function()))
             }
-            Class::Effect | Class::Read | Class::Wait => inverse(&effect.call, main, now),
+            (Class::Effect | Class::Read | Class::Wait, Some(why)) => Reversal::Cannot(why),
+            (Class::Effect | Class::Read | Class::Wait, None) => {
+                inverse::inverse(&effect.call, main, &seen.facts)
+            }
         },
     }
+}
+
+fn seen_of<'a>(now: &'a [Seen], resource: &Resource) -> Option<&'a Seen> {
+    now.iter().find(|seen| seen.resource == *resource)
 }
 
 enum Standing {
@@ -59,32 +83,82 @@ enum Standing {
     Foreign(String),
 }
 
+/// Why the fact that a call sets is not what the call found or would leave: somebody else set it,
+/// or has another thing by that name.
+///
+/// Whether the call was made can't be told then by looking.
+pub fn set_by_someone_else(call: &Call, change: &Change, now: &Facts) -> Option<String> {
+    if change.before.is_another(now) {
+        return Some(format!("{} is another one by now: somebody else made it", change.resource));
+    }
+    let (fact, left) = call.leaves()?;
+    if change.before.is_absent() || now.is_absent() {
+        return None;
+    }
+    let is = now.flat_get(&fact);
+    if is == left.as_ref() || is == change.before.flat_get(&fact) {
+        return None;
+    }
+    let resource = &change.resource;
+    Some(format!("{resource} was changed by someone else: {fact} is {}", text_of(is)))
+}
+
+/// Whether the fact that a call sets is as it leaves it, though the look after it saw another one:
+/// it came too early, or somebody else was there in between.
+fn was_seen_wrongly(call: &Call, change: &Change, after: &Facts, now: &Facts) -> bool {
+    let Some((fact, left)) = call.leaves() else { return false };
+    let is_left = |facts: &Facts| facts.flat_get(&fact) == left.as_ref();
+    is_left(now) && !is_left(after) && !is_left(&change.before)
+}
+
+fn text_of(value: Option<&Value>) -> String {
+    value.map_or("nothing".to_owned(), ToString::to_string)
+}
+
 fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
+    let resource = &change.resource;
+    // Whatever was seen after it: somebody else may have come before that look.
+    let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);
+    if is_main && let Some(why) = set_by_someone_else(&effect.call, change, now) {
+        return Standing::Foreign(why);
+    }
+    let taken = || Standing::Foreign(format!("the name of {resource} is another one's by now"));
     let Some(after) = &change.after else {
         // The outcome is unknown: what is not as before is taken for the effect's own doing.
-        return if now.is_as(&change.before) { Standing::AsBefore } else { Standing::AsAfter };
+        return match now.is_as(&change.before) {
+            true if now.is_another(&change.before) => taken(),
+            true => Standing::AsBefore,
+            false => Standing::AsAfter,
+        };
     };
     let mut changed = change.before.differing(after);
     if changed == ["exists"] {
         return match (change.before.is_absent(), now.is_absent()) {
-            (true, true) | (false, false) => Standing::AsBefore,
+            (true, true) => Standing::AsBefore,
+            (false, false) if now.is_another(&change.before) => taken(),
+            (false, false) => Standing::AsBefore,
             (true, false) | (false, true) => Standing::AsAfter,
         };
     }
     if now.is_absent() {
-        return Standing::Foreign(format!("{} is gone", change.resource));
+        // Gone as soon as it was made: there is nothing to take back.
+        return match change.before.is_absent() {
+            true => Standing::AsBefore,
+            false => Standing::Foreign(format!("{resource} is gone")),
+        };
     }
-    // What steps beside this one did to other tags meanwhile is not this effect's.
-    if let Some(own) = own_fact(&effect.call) {
-        changed.retain(|name| *name == own);
+    if is_main && was_seen_wrongly(&effect.call, change, after, now) {
+        return Standing::AsAfter;
+    }
+    // What steps beside this one did to other facts meanwhile is not this effect's.
+    if let Some(own) = own_facts(effect, resource) {
+        changed.retain(|name| own.contains(name));
     }
     let is = |facts: &Facts, name: &String| now.flat_get(name) == facts.flat_get(name);
     if changed.iter().all(|name| is(&change.before, name)) {
         return Standing::AsBefore;
     }
-    let text = |facts: &Facts, name: &str| {
-        facts.flat_get(name).map_or("nothing".to_owned(), ToString::to_string)
-    };
+    let text = |facts: &Facts, name: &str| text_of(facts.flat_get(name));
     let odd: Vec<String> = changed
         .iter()
         .filter(|name| !is(after, name) && !is(&change.before, name))
@@ -93,145 +167,63 @@ fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     if odd.is_empty() {
         return Standing::AsAfter;
     }
-    let resource = &change.resource;
     Standing::Foreign(format!("{resource} was changed by someone else: {}", odd.join(", ")))
 }
 
-/// The one fact that a call changes, where its arguments tell.
-fn own_fact(call: &Call) -> Option<String> {
-    match call {
-        Call::Ec2Tag { key, .. }
-        | Call::Ec2Untag { key, .. }
-        | Call::EbsTag { key, .. }
-        | Call::EbsUntag { key, .. } => Some(format!("tags.{key}")),
-        _ => None,
-    }
-}
-
-fn text<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {
-    facts.get(name).and_then(Value::as_str)
-}
-
-fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
-    let one = |call| Reversal::Calls(vec![call]);
-    match call {
-        Call::Ec2RunInstance { .. }
-        | Call::EbsCreateVolume { .. }
-        | Call::EbsCreateSnapshot { .. }
-        | Call::DockerCreateContainer { .. }
-        | Call::DockerCreateVolume { .. } => remove(&main.resource, now),
-        Call::Ec2Start { instance } => one(Call::Ec2Stop { instance: instance.clone() }),
-        Call::Ec2Stop { instance } => one(Call::Ec2Start { instance: instance.clone() }),
-        Call::Ec2SetInstanceType { instance, .. } => match text(&main.before, "type") {
-            Some(before) => one(Call::Ec2SetInstanceType {
-                instance: instance.clone(),
-                instance_type: before.to_owned(),
-            }),
-            None => unread(main, "type"),
-        },
-        Call::Ec2Tag { instance: id, key, .. } | Call::Ec2Untag { instance: id, key } => {
-            let (instance, key) = (id.clone(), key.clone());
-            one(match tag(&main.before, &key) {
-                Some(value) => Call::Ec2Tag { instance, key, value },
-                None => Call::Ec2Untag { instance, key },
-            })
-        }
-        Call::EbsTag { volume: id, key, .. } | Call::EbsUntag { volume: id, key } => {
-            let (volume, key) = (id.clone(), key.clone());
-            one(match tag(&main.before, &key) {
-                Some(value) => Call::EbsTag { volume, key, value },
-                None => Call::EbsUntag { volume, key },
-            })
-        }
-        Call::EbsAttach { volume, instance, .. } => {
-            one(Call::EbsDetach { volume: volume.clone(), instance: instance.clone() })
-        }
-        Call::EbsDetach { volume, instance } => match device(&main.before, instance) {
-            Some(device) => {
-                one(Call::EbsAttach { volume: volume.clone(), instance: instance.clone(), device })
-            }
-            None => unread(main, "attachments"),
-        },
-        Call::DockerPullImage { host, image } | Call::DockerTagImage { host, image, .. } => {
-            name_again(host, image, main)
-        }
-        Call::DockerStartContainer { host, container } => one(Call::DockerStopContainer {
-            host: host.clone(),
-            container: container.clone(),
-            grace_ms: UNDO_GRACE_MS,
-        }),
-        Call::DockerStopContainer { host, container, .. } => {
-            one(Call::DockerStartContainer { host: host.clone(), container: container.clone() })
-        }
-        Call::DockerRenameContainer { host, container, to } => one(Call::DockerRenameContainer {
-            host: host.clone(),
-            container: to.clone(),
-            to: container.clone(),
-        }),
-        Call::DockerUpdateContainer { host, container, .. } => {
-            match text(&main.before, "restart") {
-                Some(restart) => one(Call::DockerUpdateContainer {
-                    host: host.clone(),
-                    container: container.clone(),
-                    restart: restart.to_owned(),
-                }),
-                None => unread(main, "restart"),
-            }
-        }
-        other => Reversal::Cannot(format!("{} has no inverse", other.function())),
-    }
-}
-
-/// What the name meant before: whoever starts a container by it would start another image.
-fn name_again(host: &InstanceId, image: &ImageRef, main: &Change) -> Reversal {
-    let Some(digest) = text(&main.before, "digest") else {
-        return Reversal::Kept("an image in a host's cache changes nothing".into());
+/// The facts that a call changes of a resource, where it does not change the whole of it.
+pub(crate) fn own_facts(effect: &PastEffect, resource: &Resource) -> Option<Vec<String>> {
+    let of = |area: Area| match area {
+        Area::Fact(on, fact) => (on == *resource).then_some(fact),
+        Area::Host(_) => Some("state".to_owned()),
+        Area::Resource(_) => None,
     };
-    let (host, image, digest) = (host.clone(), image.clone(), digest.to_owned());
-    Reversal::Calls(vec![Call::DockerTagImage { host, image, digest }])
+    let facts: Vec<String> = effect.call.areas(&effect.token).into_iter().filter_map(of).collect();
+    (!facts.is_empty()).then_some(facts)
 }
 
-fn unread(change: &Change, fact: &str) -> Reversal {
-    Reversal::Cannot(format!("what `{fact}` of {} was before is not known", change.resource))
-}
-
-fn tag(before: &Facts, key: &str) -> Option<String> {
-    before.get("tags")?.get(key)?.as_str().map(str::to_owned)
-}
-
-fn device(before: &Facts, instance: &InstanceId) -> Option<String> {
-    let attachments = before.get("attachments")?.as_array()?;
-    let on = |a: &&Value| a.get("instance").and_then(Value::as_str) == Some(instance.as_str());
-    attachments.iter().find(on)?.get("device")?.as_str().map(str::to_owned)
-}
-
-/// Take away what the effect created.
-fn remove(resource: &Resource, now: &Facts) -> Reversal {
-    let calls = match resource {
-        Resource::Instance { id } => vec![Call::Ec2Terminate { instance: id.as_str().into() }],
-        Resource::Volume { id } => vec![Call::EbsDeleteVolume { volume: id.as_str().into() }],
-        Resource::Snapshot { id } => {
-            vec![Call::EbsDeleteSnapshot { snapshot: id.as_str().into() }]
+/// Why what has the name of something that the effect left is not that thing.
+///
+/// What carries the effect's stamp was made by it. Anything else is known by its identity: the
+/// one that it had after the effect or, if nobody saw that, before it.
+fn stranger(effect: &PastEffect, now: &[Seen]) -> Option<String> {
+    effect.changes.iter().find_map(|change| {
+        let resource = &change.resource;
+        let seen = seen_of(now, resource)?;
+        if !resource.kind().has_identity() || seen.is_stamped == Some(true) {
+            return None;
         }
-        Resource::Container { host, name } => {
-            let (host, container) =
-                (InstanceId::from(host.as_str()), ContainerName::from(name.as_str()));
-            let stop = Call::DockerStopContainer {
-                host: host.clone(),
-                container: container.clone(),
-                grace_ms: UNDO_GRACE_MS,
-            };
-            let running = now.get("running") == Some(&Value::Bool(true));
-            let remove = Call::DockerRemoveContainer { host, container };
-            if running { vec![stop, remove] } else { vec![remove] }
+        let renamed = match effect.call {
+            Call::DockerRenameContainer { .. } => effect.changes.first().map(|from| &from.before),
+            _ => None,
+        };
+        let left = match (&change.after, &effect.call) {
+            // What was renamed is what had the old name.
+            (Some(Facts::Present(_)), _) if let Some(renamed) = renamed => renamed,
+            // No effect makes another thing of it: who came before that look took its name.
+            (Some(after), _) if change.before.is_another(after) => &change.before,
+            (Some(after), _) => after,
+            (None, _) => renamed.unwrap_or(&change.before),
+        };
+        match (left, &seen.facts) {
+            // The name that a rename took away from it.
+            (Facts::Absent, Facts::Absent) => None,
+            (Facts::Present(_), Facts::Absent) => {
+                let why = "nothing has that name any more: somebody else renamed or removed it";
+                Some(format!("{resource}: {why}"))
+            }
+            // Whatever was seen after it: somebody else may have come before that look.
+            (_, Facts::Present(_))
+                if effect.call.leaves_a_stamp() && seen.is_stamped == Some(false) =>
+            {
+                let why = "it does not carry this operation's mark: somebody else made it";
+                Some(format!("{resource}: {why}"))
+            }
+            (left, found) if left.identity().is_some() && found.identity().is_some() => {
+                let why = "that is another one by now: somebody else made it";
+                left.is_another(found).then(|| format!("{resource}: {why}"))
+            }
+            // Nobody looked at identities when this was written down.
+            _ => None,
         }
-        Resource::DockerVolume { host, name } => vec![Call::DockerRemoveVolume {
-            host: host.as_str().into(),
-            volume: name.as_str().into(),
-        }],
-        Resource::Created { .. } | Resource::Image { .. } | Resource::FileSystem { .. } => {
-            return Reversal::Cannot(format!("what {resource} became is not known"));
-        }
-    };
-    Reversal::Calls(calls)
+    })
 }

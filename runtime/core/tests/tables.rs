@@ -6,7 +6,7 @@ use stepback_core::diagnostic::nearest;
 use stepback_core::expr::{self, Scope};
 use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{self, duration_ms};
-use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::reverse::{Reversal, Seen, reverse};
 use stepback_core::state::BegunWait;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
@@ -184,6 +184,10 @@ fn effect(call: Call, resource: Resource, before: Facts, after: Option<Facts>) -
     }
 }
 
+fn seen(resource: Resource, facts: Facts) -> Seen {
+    Seen { resource, facts, is_stamped: None }
+}
+
 fn volume() -> Resource {
     Resource::Volume { id: "vol-1".into() }
 }
@@ -205,7 +209,7 @@ fn an_effect_is_reversed_to_what_it_found_and_never_over_somebody_elses_change()
     };
     let attach = effect(attach, volume(), free(), Some(attached("i-2")));
     let back = Call::EbsDetach { volume: "vol-1".into(), instance: "i-2".into() };
-    let now = |facts: Facts| vec![(volume(), facts)];
+    let now = |facts: Facts| vec![seen(volume(), facts)];
     assert_eq!(reverse(&attach, &now(attached("i-2"))), Reversal::Calls(vec![back]));
     assert_eq!(reverse(&attach, &now(free())), Reversal::NothingToDo);
     assert!(matches!(reverse(&attach, &now(attached("i-9"))), Reversal::Cannot(_)));
@@ -229,11 +233,57 @@ fn an_effect_is_reversed_to_what_it_found_and_never_over_somebody_elses_change()
     assert_eq!(reverse(&detach, &now(free())), Reversal::Calls(vec![again]));
 }
 
+/// What was seen after an effect is not all its doing: the look may come late, or too early.
+#[test]
+fn a_call_that_tells_what_it_leaves_is_held_to_that() {
+    let owner = |owner: &str| facts(json!({ "tags": { "owner": owner } }));
+    let none = || facts(json!({ "tags": {} }));
+    let tag = Call::EbsTag { volume: "vol-1".into(), key: "owner".into(), value: "ours".into() };
+    let now = |facts: Facts| vec![seen(volume(), facts)];
+
+    let late = effect(tag.clone(), volume(), none(), Some(owner("theirs")));
+    assert!(matches!(reverse(&late, &now(owner("theirs"))), Reversal::Cannot(_)));
+    assert!(matches!(reverse(&late, &now(owner("ours"))), Reversal::Calls(_)));
+    assert_eq!(reverse(&late, &now(none())), Reversal::NothingToDo);
+
+    let early = effect(tag, volume(), owner("before"), Some(owner("before")));
+    assert_eq!(reverse(&early, &now(owner("before"))), Reversal::NothingToDo);
+    assert!(matches!(reverse(&early, &now(owner("theirs"))), Reversal::Cannot(_)));
+    assert!(matches!(reverse(&early, &now(owner("ours"))), Reversal::Calls(_)));
+}
+
+/// Somebody else may take a name between an effect and the look after it.
+#[test]
+fn what_took_a_name_before_anybody_looked_is_left_alone() {
+    let data = Resource::DockerVolume { host: "i-1".into(), name: "data".into() };
+    let call = Call::DockerCreateVolume {
+        host: "i-1".into(),
+        volume: "data".into(),
+        options: BTreeMap::new(),
+    };
+    let theirs = facts(json!({ "id": "theirs", "driver": "local" }));
+    let made = effect(call, data.clone(), Facts::Absent, Some(theirs.clone()));
+    let now = |is_stamped| {
+        vec![Seen { resource: data.clone(), facts: theirs.clone(), is_stamped: Some(is_stamped) }]
+    };
+    assert!(matches!(reverse(&made, &now(false)), Reversal::Cannot(_)));
+    assert!(matches!(reverse(&made, &now(true)), Reversal::Calls(_)));
+
+    let main = Resource::Container { host: "i-1".into(), name: "main".into() };
+    let stop =
+        Call::DockerStopContainer { host: "i-1".into(), container: "main".into(), grace_ms: 1_000 };
+    let of = |id: &str, running| facts(json!({ "id": id, "running": running }));
+    let stopped = effect(stop, main.clone(), of("ours", true), Some(of("theirs", false)));
+    let theirs = [seen(main.clone(), of("theirs", false))];
+    assert!(matches!(reverse(&stopped, &theirs), Reversal::Cannot(_)));
+    assert!(matches!(reverse(&stopped, &[seen(main, of("ours", false))]), Reversal::Calls(_)));
+}
+
 #[test]
 fn what_never_happened_or_has_no_inverse_is_told_apart() {
     let call = Call::EbsDeleteVolume { volume: "vol-1".into() };
     let mut deleted = effect(call, volume(), free(), Some(Facts::Absent));
-    let now = [(volume(), Facts::Absent)];
+    let now = [seen(volume(), Facts::Absent)];
     assert!(matches!(reverse(&deleted, &now), Reversal::Cannot(_)));
     deleted.outcome =
         EffectOutcome::Refused(Failure::new(FailureClass::Refused, "VolumeInUse: it is attached"));
@@ -243,7 +293,7 @@ fn what_never_happened_or_has_no_inverse_is_told_apart() {
     let image = Resource::Image { host: "i-1".into(), image: "a:1".into() };
     let there = facts(json!({ "digest": "sha256:1" }));
     let pull = effect(pull, image.clone(), Facts::Absent, Some(there.clone()));
-    assert!(matches!(reverse(&pull, &[(image, there)]), Reversal::Kept(_)));
+    assert!(matches!(reverse(&pull, &[seen(image, there)]), Reversal::Kept(_)));
 }
 
 /// An operation that an older Stepback began is verified by what that one looked at.
@@ -269,7 +319,7 @@ fn a_name_that_a_pull_moved_is_moved_back() {
         image: "a:1".into(),
         digest: "sha256:1".to_owned(),
     };
-    let now = |digest: &str| [(image.clone(), means(digest))];
+    let now = |digest: &str| [seen(image.clone(), means(digest))];
     assert_eq!(reverse(&moved, &now("sha256:2")), Reversal::Calls(vec![back.clone()]));
     assert_eq!(reverse(&moved, &now("sha256:1")), Reversal::NothingToDo);
     assert!(matches!(reverse(&moved, &now("sha256:3")), Reversal::Cannot(_)));
