@@ -112,13 +112,23 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     if let Some(whole) = known.iter().copied().find(begins) {
         return Some(whole);
     }
+    let is_short = |name: &&str| name.len() <= NAME_BYTES_MAX;
+    if !is_short(&given) {
+        return None;
+    }
     known
         .into_iter()
+        .filter(is_short)
         .map(|name| (distance(given, name), name))
         .filter(|(distance, name)| *distance <= 1 + name.len().max(given.len()) / 4)
         .min()
         .map(|(_, name)| name)
 }
+
+/// A longer name is not guessed at.
+const NAME_BYTES_MAX: usize = 200;
+/// More names than this are not listed.
+const NAMES_MAX: usize = 100;
 
 /// "did you mean …?" or the list of what there is.
 pub fn suggest<'a>(given: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
@@ -126,10 +136,13 @@ pub fn suggest<'a>(given: &str, known: impl IntoIterator<Item = &'a str> + Clone
         Some(name) => format!("did you mean `{name}`?"),
         None => {
             let names: Vec<&str> = known.into_iter().collect();
-            if names.is_empty() {
-                "there are none".to_owned()
-            } else {
-                format!("there are: {}", names.join(", "))
+            match names.len() {
+                0 => "there are none".to_owned(),
+                count @ ..=NAMES_MAX => format!("there are: {}", names[..count].join(", ")),
+                count => {
+                    let more = count - NAMES_MAX;
+                    format!("there are: {} and {more} more", names[..NAMES_MAX].join(", "))
+                }
             }
         }
     }

@@ -1,15 +1,18 @@
 //! The plan: a manifest that fits its plugins, with its graph, its window and its point of no
 //! return.
 
+mod graph;
 mod outputs;
 mod schema;
 mod with;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
+use crate::evaluate;
 use crate::expr;
 use crate::ids::StepId;
 use crate::manifest::{Manifest, Phase, Step};
 use crate::step::StepInfo;
+use graph::Graph;
 use jsonschema::Validator;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,16 +25,14 @@ pub type Offers = BTreeMap<String, Vec<StepInfo>>;
 #[derive(Clone, Debug)]
 pub struct Plan {
     manifest: Manifest,
-    /// Indexes into the manifest's steps, each after all it depends on.
-    order: Vec<usize>,
-    index: BTreeMap<StepId, usize>,
-    dependencies: BTreeMap<StepId, Vec<StepId>>,
+    graph: Graph,
     infos: BTreeMap<StepId, StepInfo>,
     validators: BTreeMap<StepId, Arc<Validator>>,
-    /// By place in the order: the places it depends on.
-    needs: Vec<Vec<usize>>,
-    /// By place in the order: the steps its expressions refer to.
+    /// By place: the steps its expressions refer to.
     references: Vec<BTreeSet<StepId>>,
+    /// By place: whether its expressions cost no more than walking their data once.
+    simple: Vec<bool>,
+    outputs_simple: bool,
 }
 
 impl Plan {
@@ -111,30 +112,12 @@ impl Plan {
         infos: BTreeMap<StepId, StepInfo>,
         validators: BTreeMap<StepId, Arc<Validator>>,
     ) -> Plan {
-        let dependencies = manifest.dependencies();
-        let index: BTreeMap<StepId, usize> =
-            manifest.steps.iter().enumerate().map(|(i, step)| (step.id.clone(), i)).collect();
-        let mut order: Vec<usize> = vec![];
-        let mut placed = vec![false; manifest.steps.len()];
-        while order.len() < manifest.steps.len() {
-            let before = order.len();
-            for (i, step) in manifest.steps.iter().enumerate() {
-                let ready = dependencies[&step.id].iter().all(|need| placed[index[need]]);
-                if !placed[i] && ready {
-                    placed[i] = true;
-                    order.push(i);
-                }
-            }
-            assert!(order.len() > before, "a manifest's graph has no cycle");
-        }
-        let place = |id: &StepId| order.iter().position(|i| *i == index[id]);
-        let places = |i: &usize| {
-            let needs = &dependencies[&manifest.steps[*i].id];
-            needs.iter().filter_map(place).collect()
-        };
-        let needs = order.iter().map(places).collect();
-        let references = order.iter().map(|i| referenced(&manifest.steps[*i])).collect();
-        Plan { manifest, order, index, dependencies, infos, validators, needs, references }
+        let graph = Graph::of(&manifest);
+        let steps = || graph.order.iter().map(|i| &manifest.steps[*i]);
+        let references = steps().map(referenced).collect();
+        let simple = steps().map(evaluate::is_simple).collect();
+        let outputs_simple = evaluate::outputs_are_simple(&manifest);
+        Plan { manifest, graph, infos, validators, references, simple, outputs_simple }
     }
 
     /// Check an evaluated `with` against the plugin's schema.
@@ -158,25 +141,44 @@ impl Plan {
         Err(errors.join("; "))
     }
 
-    /// Every step in order, with its place.
+    /// The step at a place.
     pub(crate) fn at(&self, place: usize) -> &Step {
-        &self.manifest.steps[self.order[place]]
+        &self.manifest.steps[self.graph.order[place]]
     }
 
     /// How many steps there are.
     pub(crate) fn count(&self) -> usize {
-        self.order.len()
+        self.graph.order.len()
     }
 
     /// A step's place in the order.
-    pub(crate) fn place(&self, id: &StepId) -> Option<usize> {
-        let index = self.index.get(id)?;
-        self.order.iter().position(|i| i == index)
+    pub fn place(&self, id: &StepId) -> Option<usize> {
+        self.graph.place(id)
     }
 
-    /// The places a place depends on.
+    /// The places a place needs.
     pub(crate) fn needs(&self, place: usize) -> &[usize] {
-        &self.needs[place]
+        self.graph.needs(place)
+    }
+
+    /// The places that need a place.
+    pub(crate) fn dependents(&self, place: usize) -> &[usize] {
+        self.graph.dependents(place)
+    }
+
+    /// Whether the expressions at a place can be evaluated in place.
+    pub(crate) fn is_simple(&self, place: usize) -> bool {
+        self.simple[place]
+    }
+
+    /// The same of a step.
+    pub fn evaluates_in_place(&self, id: &StepId) -> bool {
+        self.place(id).is_some_and(|place| self.is_simple(place))
+    }
+
+    /// Whether the operation's outputs can be evaluated in place.
+    pub(crate) fn outputs_are_simple(&self) -> bool {
+        self.outputs_simple
     }
 
     /// The last step, in order, whose expressions refer to another step's output.
@@ -186,7 +188,7 @@ impl Plan {
     }
 
     /// The steps that the expressions at a place refer to.
-    pub(crate) fn references(&self, place: usize) -> &BTreeSet<StepId> {
+    pub fn references(&self, place: usize) -> &BTreeSet<StepId> {
         &self.references[place]
     }
 
@@ -197,12 +199,12 @@ impl Plan {
 
     /// Every step, each after all it depends on.
     pub fn steps(&self) -> impl Iterator<Item = &Step> + Clone {
-        self.order.iter().map(|i| &self.manifest.steps[*i])
+        self.graph.order.iter().map(|i| &self.manifest.steps[*i])
     }
 
     /// One step.
     pub fn step(&self, id: &StepId) -> Option<&Step> {
-        self.index.get(id).map(|i| &self.manifest.steps[*i])
+        self.graph.place(id).map(|place| self.at(place))
     }
 
     /// What the plugin says of a step.
@@ -211,15 +213,9 @@ impl Plan {
     }
 
     /// The steps that must be complete before this one starts.
-    pub fn dependencies(&self, id: &StepId) -> &[StepId] {
-        self.dependencies.get(id).map_or(&[], Vec::as_slice)
-    }
-
-    /// The steps that wait for this one directly.
-    pub fn dependents(&self, id: &StepId) -> Vec<StepId> {
-        let waits =
-            |(other, needs): (&StepId, &Vec<StepId>)| needs.contains(id).then(|| other.clone());
-        self.dependencies.iter().filter_map(waits).collect()
+    pub fn dependencies(&self, id: &StepId) -> impl Iterator<Item = &StepId> {
+        let needs = self.place(id).map_or(&[][..], |place| self.needs(place));
+        needs.iter().map(|place| &self.at(*place).id)
     }
 
     /// Whether the step is in the downtime window.

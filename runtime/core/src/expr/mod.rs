@@ -66,6 +66,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_recursion_limit(50);
     environment.set_fuel(Some(FUEL));
     environment.add_function("product", product);
+    // What holds itself, or is nested without end, overflows the stack of whoever prints it.
+    environment.remove_global("namespace");
     environment
 });
 
@@ -96,18 +98,33 @@ fn error(text: &str, why: impl ToString) -> ExprError {
 }
 
 fn explain(text: &str, why: &minijinja::Error) -> ExprError {
+    if why.kind() == minijinja::ErrorKind::OutOfFuel {
+        let why = "it does more than an expression may: let it look at less, or let a step of \
+                   your own work it out";
+        return error(text, why);
+    }
     let detail = why.detail().map_or_else(|| why.kind().to_string(), str::to_owned);
     error(text, detail)
 }
 
 /// A template longer than this is a program; evaluating one must not take the host's stack.
 const TEMPLATE_BYTES_MAX: usize = 4 << 10;
+/// More minus signs in a row mean nothing.
+const SIGNS_MAX: usize = 100;
 
 fn bounded(text: &str) -> Result<(), ExprError> {
     if text.len() > TEMPLATE_BYTES_MAX {
         let start: String = text.chars().take(40).collect();
         let why = format!("it is longer than {TEMPLATE_BYTES_MAX} bytes");
         return Err(error(&format!("{start}…"), why));
+    }
+    // Each takes some of the stack of whoever reads it.
+    let mut signs = 0;
+    for c in text.chars().filter(|c| !c.is_whitespace()) {
+        signs = if c == '-' { signs + 1 } else { 0 };
+        if signs > SIGNS_MAX {
+            return Err(error(text, format!("it has more than {SIGNS_MAX} minus signs in a row")));
+        }
     }
     Ok(())
 }

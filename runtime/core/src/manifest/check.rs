@@ -41,20 +41,27 @@ fn ids(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
     unique
 }
 
+/// So many mistakes get a guess at what was meant.
+const SUGGESTIONS_MAX: usize = 20;
+
 fn needs(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
-    let ids: Vec<&str> = manifest.steps.iter().map(|step| step.id.as_str()).collect();
-    let mut known = true;
+    let ids: BTreeSet<&str> = manifest.steps.iter().map(|step| step.id.as_str()).collect();
+    let mut unknown = 0;
     for step in &manifest.steps {
         for (need, span) in step.needs.iter().flatten().zip(&step.spans.needs) {
-            if !ids.contains(&need.as_str()) {
-                known = false;
-                let message = format!("there is no step `{need}`");
-                let help = suggest(need.as_str(), ids.iter().copied());
-                found.push(Diagnostic::at(span.clone(), message).help(help));
+            if ids.contains(need.as_str()) {
+                continue;
             }
+            unknown += 1;
+            let mistake = Diagnostic::at(span.clone(), format!("there is no step `{need}`"));
+            // To look for what was meant takes a while with many names.
+            found.push(match unknown {
+                ..=SUGGESTIONS_MAX => mistake.help(suggest(need.as_str(), ids.iter().copied())),
+                _ => mistake,
+            });
         }
     }
-    known
+    unknown == 0
 }
 
 fn goes_round(manifest: &Manifest, circle: &[usize]) -> Diagnostic {

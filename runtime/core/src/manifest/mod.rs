@@ -18,7 +18,7 @@ mod secrets;
 mod steps;
 mod texts;
 
-pub use read::duration_ms;
+pub use read::{duration_ms, duration_text};
 pub(crate) use texts::{Place, Text};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};

@@ -132,6 +132,19 @@ pub fn duration_ms(text: &str) -> Option<u64> {
     (!text.is_empty() && total_ms <= 366 * 86_400_000).then_some(total_ms)
 }
 
+/// Milliseconds as a manifest writes them: `500ms`, `30s`, `1h30m`.
+pub fn duration_text(ms: u64) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let (mut rest_ms, mut text) = (ms, String::new());
+    for (unit, unit_ms) in units {
+        if rest_ms >= unit_ms {
+            text.push_str(&format!("{}{unit}", rest_ms / unit_ms));
+            rest_ms %= unit_ms;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// A TOML value as JSON.
 pub(super) fn to_json(value: &Toml<'_>) -> Value {
     match value.as_ref() {
