@@ -74,6 +74,12 @@ pub enum Event {
         call: Call,
         since: UnixMs,
     },
+    /// An effect is not made before these other steps are done, which changed the same facts (R6).
+    EffectWaits {
+        id: CallId,
+        call: Call,
+        behind: Vec<StepKey>,
+    },
     /// An effect is about to be made: durable before the provider is asked (R1).
     CallStarted {
         id: CallId,
@@ -97,8 +103,11 @@ pub enum Event {
         not_before: UnixMs,
     },
 
+    /// The service may be down from here on. It happens again when a rollback takes back what a
+    /// window did that is over (R11).
     DowntimeStarted,
     DowntimeEnded {
+        /// How long this window was open.
         downtime_ms: u64,
     },
     /// The commit point (R12): from here on nothing rolls back.
@@ -143,6 +152,23 @@ pub enum Event {
         actor: String,
         reason: String,
     },
+    /// A person gives the operation up where it stands; nothing goes on, the locks are released
+    /// (R7).
+    Abandoned {
+        actor: String,
+        reason: String,
+        /// The effects of which nobody knows whether they happened.
+        unknown: Vec<UnknownEffect>,
+    },
+}
+
+/// An effect that may have happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownEffect {
+    pub id: CallId,
+    /// `interface.function`.
+    pub function: String,
+    pub resources: Vec<Resource>,
 }
 
 /// What an operation is pinned to, kept from its first event on (R14).
@@ -161,6 +187,7 @@ pub struct Pinned {
     pub plugins: BTreeMap<String, PluginDigest>,
     pub locks: Vec<LockName>,
     pub actor: String,
+    /// The store's identity and, behind it, the random name of who began the operation.
     pub store: StoreId,
     /// The interfaces each plugin may use, by the name it has in the manifest.
     #[serde(default)]
@@ -256,6 +283,7 @@ impl Event {
             | Event::StepExpanded { .. }
             | Event::CallAnswered { .. }
             | Event::WaitBegun { .. }
+            | Event::EffectWaits { .. }
             | Event::CallStarted { .. }
             | Event::CallFinished { .. }
             | Event::DowntimeStarted
@@ -265,7 +293,8 @@ impl Event {
             | Event::Verified { .. }
             | Event::Finished { .. }
             | Event::RollbackResumed { .. }
-            | Event::Accepted { .. } => None,
+            | Event::Accepted { .. }
+            | Event::Abandoned { .. } => None,
         }
     }
 }

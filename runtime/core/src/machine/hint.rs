@@ -1,6 +1,7 @@
 //! What a person can paste to put a resource back.
 
 use crate::resource::{Facts, Resource};
+use crate::texts::MapTexts;
 use serde_json::Value;
 
 /// Who keeps the instances and volumes, and so, what can be pasted.
@@ -40,6 +41,8 @@ impl Cloud {
 }
 
 pub(super) fn hint(cloud: Cloud, resource: &Resource, before: &Facts, now: &Facts) -> String {
+    // What a name says is no command.
+    let resource = &resource.map_texts(&|name| word(name));
     match (resource, before.is_absent(), now.is_absent()) {
         (Resource::Volume { id }, true, false) => cloud.one(
             &format!("delete-volume --volume-id {id}"),
@@ -131,7 +134,7 @@ fn attachment_ways(cloud: Cloud, volume: &str, before: &Facts, now: &Facts) -> V
     };
     let (was, is) = (attachments(before), attachments(now));
     let detach = is.iter().filter(|a| !was.contains(a)).map(|a| {
-        let instance = text(a, "instance");
+        let instance = word(&text(a, "instance"));
         cloud.way(
             &format!("detach-volume --volume-id {volume} --instance-id {instance}"),
             "ebs/detach-volume",
@@ -139,7 +142,7 @@ fn attachment_ways(cloud: Cloud, volume: &str, before: &Facts, now: &Facts) -> V
         )
     });
     let attach = was.iter().filter(|a| !is.contains(a)).map(|a| {
-        let (instance, device) = (text(a, "instance"), text(a, "device"));
+        let (instance, device) = (word(&text(a, "instance")), word(&text(a, "device")));
         cloud.way(
             &format!(
                 "attach-volume --volume-id {volume} --instance-id {instance} --device {device}"
@@ -175,6 +178,15 @@ fn tag_ways(cloud: Cloud, id: &str, before: &Facts, now: &Facts) -> Vec<String> 
         )
     });
     surplus.chain(lost).collect()
+}
+
+/// A name as a word of a shell; one that is plain as it is.
+fn word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+    match !name.is_empty() && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
 }
 
 /// One word of a shell, whatever is in it.

@@ -7,128 +7,39 @@
 //! state (which attempts were told to stop, whether the gate was asked) is only about this
 //! runner's own tasks and is rebuilt by asking again.
 
+mod claims;
 mod forward;
 mod hint;
+mod holds;
+mod index;
+mod messages;
 mod rollback;
+mod undo_order;
 mod verdict;
+mod window;
 
+pub use messages::{AttemptOrder, Command, Decision, Input, Recovery};
 pub use verdict::Observation;
 
 use crate::call::Call;
-use crate::event::{AttemptResult, Cause, Event, Record};
+use crate::event::{AttemptResult, Cause, Event, Record, UndoResult};
 use crate::expr::Scope;
 use crate::failure::{Failure, FailureClass};
 use crate::ids::*;
 use crate::inputs;
+use crate::manifest;
 use crate::plan::Plan;
-use crate::state::{IllegalEvent, OpenAttempt, State, Status, StepStatus};
-use crate::step::{Change, EffectOutcome, Past};
+use crate::state::{IllegalEvent, State, Status, StepStatus};
+use crate::step::{Change, EffectOutcome};
+use claims::Claims;
+use forward::Progress;
+use holds::Wanted;
+use index::Index;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// What can come to the machine.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Preflight's answer; no reasons means it passed.
-    Preflighted {
-        reasons: Vec<String>,
-    },
-    Cancel {
-        actor: String,
-        reason: Option<String>,
-    },
-    /// An incomplete rollback is to be taken up again (R7).
-    ResumeRollback {
-        actor: String,
-    },
-    /// A read or a wait was answered.
-    Answered {
-        id: CallId,
-        call: Call,
-        result: Result<Value, Failure>,
-    },
-    /// A wait lasts since then.
-    WaitBegun {
-        id: CallId,
-        call: Call,
-        since: UnixMs,
-    },
-    /// An effect is asked for, and what it touches was read just now.
-    EffectAsked {
-        id: CallId,
-        call: Call,
-        token: Token,
-        changes: Vec<Change>,
-    },
-    EffectFinished {
-        id: CallId,
-        outcome: EffectOutcome,
-        changes: Vec<Change>,
-    },
-    AttemptEnded {
-        of: AttemptId,
-        result: AttemptResult,
-    },
-    /// The gate's answer; no reasons means it passed (R10).
-    Gated {
-        reasons: Vec<String>,
-    },
-    /// What verification saw (R8).
-    Observed {
-        observations: Vec<Observation>,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What the driver is to do, once the records that came with it are durable.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// Check every one of these steps now.
-    Gate {
-        steps: Vec<(StepKey, Value)>,
-    },
-    StartAttempt(Box<AttemptOrder>),
-    /// Make the effect that was journaled under this id.
-    Perform {
-        id: CallId,
-    },
-    /// End the attempt's waits, answer its further calls `cancelled`, stop it after a grace time.
-    Interrupt {
-        of: AttemptId,
-    },
-    /// Read every resource with a baseline again, and search for stamps.
-    Verify,
-}
-
-/// An attempt to start, or to take up again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AttemptOrder {
-    pub of: AttemptId,
-    pub input: Value,
-    pub past: Option<Past>,
-    /// A failed undo is tried again only after this long.
-    pub delay_ms: u64,
-}
-
-/// Who takes up a cut-off operation, and what happened meanwhile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    pub actor: String,
-    /// How long no runner lived.
-    pub dead_ms: u64,
-    /// Who asked for the end meanwhile, and why.
-    pub cancel: Option<(String, Option<String>)>,
-}
-
-/// The records of one decision, already applied to the state, and what to do when they are durable.
-#[derive(Debug, Default)]
-pub struct Decision {
-    pub records: Vec<Record>,
-    pub commands: Vec<Command>,
-}
+use undo_order::UndoOrder;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
@@ -143,6 +54,18 @@ enum Interrupt {
     Deadline,
 }
 
+/// A defect on purpose, to show that the tests find it.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The undos of steps that changed the same have no order but the graph's.
+    UndoIgnoresFacts,
+    /// The downtime is over as soon as the rollback begins.
+    WindowClosesEarly,
+    /// An undo that takes the service down again opens no window.
+    WindowStaysShut,
+}
+
 /// One operation, being decided.
 pub struct Machine {
     plan: Arc<Plan>,
@@ -151,60 +74,56 @@ pub struct Machine {
     epoch: Epoch,
     gate: Gate,
     verify_asked: bool,
+    outputs_asked: bool,
     stopping: Option<(Cause, String)>,
+    /// Whether every open attempt was told that the operation is being stopped.
+    stopping_told: bool,
     interrupted: BTreeMap<AttemptId, Interrupt>,
-    /// Worked out when the first rollback needs it.
-    downstream: Option<BTreeMap<StepId, BTreeSet<StepId>>>,
-    /// By place in the plan, taken from the state: whether the step has begun, is complete.
-    begun: Vec<bool>,
-    complete: Vec<bool>,
+    /// Worked out when the rollback needs it.
+    undo_order: Option<UndoOrder>,
+    index: Index,
+    claims: Claims,
+    /// Effects that wait for other steps, first come first.
+    wanted: Vec<Wanted>,
+    /// Whether a claim was released since the waiting effects were looked at.
+    regrant: bool,
     decision: Decision,
     now: UnixMs,
+    #[cfg(feature = "mutants")]
+    mutant: Option<Mutant>,
 }
 
 impl Machine {
     /// A machine that goes on from `state`.
     pub fn new(plan: Arc<Plan>, state: State, operation: OperationId, epoch: Epoch) -> Self {
-        let (begun, complete) = (vec![false; plan.count()], vec![false; plan.count()]);
-        let mut machine = Self {
+        let (index, claims) = (Index::of(&plan, &state), holds::claims_of(&state));
+        Self {
             plan,
             state,
             operation,
             epoch,
             gate: Gate::NotAsked,
             verify_asked: false,
+            outputs_asked: false,
             stopping: None,
+            stopping_told: false,
             interrupted: BTreeMap::new(),
-            downstream: None,
-            begun,
-            complete,
+            undo_order: None,
+            index,
+            claims,
+            wanted: vec![],
+            regrant: false,
             decision: Decision::default(),
             now: UnixMs(0),
-        };
-        for place in 0..machine.plan.count() {
-            machine.refresh(place);
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
-        machine
     }
 
-    /// Take what is known of a step from the state anew.
-    fn refresh(&mut self, place: usize) {
-        let id = &self.plan.at(place).id;
-        self.begun[place] = self.has_begun(id);
-        self.complete[place] = self.is_step_complete(id);
-    }
-
-    fn refresh_after(&mut self, event: &Event) {
-        let step = match event {
-            Event::StepExpanded { step, .. } => step,
-            other => match other.step() {
-                Some(key) => &key.step,
-                None => return,
-            },
-        };
-        if let Some(place) = self.plan.place(step) {
-            self.refresh(place);
-        }
+    /// Do this wrong from here on.
+    #[cfg(feature = "mutants")]
+    pub fn misbehave(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
     }
 
     /// The fold of every record decided or taken so far.
@@ -253,6 +172,11 @@ impl Machine {
         Ok(std::mem::take(&mut self.decision))
     }
 
+    /// Whether the operation only goes back from here on.
+    pub fn goes_back(&self) -> bool {
+        self.state.status == Status::RollingBack || self.stopping.is_some()
+    }
+
     /// Decide on one input.
     ///
     /// # Errors
@@ -263,17 +187,21 @@ impl Machine {
             Input::Preflighted { reasons } if reasons.is_empty() => self.emit(Event::Started)?,
             Input::Preflighted { reasons } => self.emit(Event::Refused { reasons })?,
             Input::Cancel { actor, reason } => self.handle_cancel(actor, reason)?,
-            Input::ResumeRollback { actor } => self.emit(Event::RollbackResumed { actor })?,
+            Input::ResumeRollback { actor } => {
+                (self.undo_order, self.verify_asked) = (None, false);
+                self.emit(Event::RollbackResumed { actor })?;
+            }
+            Input::Evaluated { step, evaluated } => self.handle_evaluated(&step, evaluated)?,
+            Input::OutputsEvaluated(outputs) => self.finish(outputs)?,
             Input::Answered { id, call, result } => {
                 self.emit(Event::CallAnswered { id, call, result })?;
             }
             Input::WaitBegun { id, call, since } => {
                 self.emit(Event::WaitBegun { id, call, since })?;
             }
+            Input::EffectWanted { id, call, token } => self.handle_wanted(id, call, &token)?,
             Input::EffectAsked { id, call, token, changes } => {
-                let perform = Command::Perform { id: id.clone() };
                 self.emit(Event::CallStarted { id, call, token, changes })?;
-                self.decision.commands.push(perform);
             }
             Input::EffectFinished { id, outcome, changes } => {
                 self.emit(Event::CallFinished { id, outcome, changes })?;
@@ -296,23 +224,33 @@ impl Machine {
         if self.state.status != Status::Running {
             return None;
         }
-        let retries = self.state.active_steps().filter_map(|(_, step)| step.not_before);
-        let deadlines = self.state.open_attempts().filter_map(|open| {
-            let deadline = self.attempt_deadline(open)?;
-            (!self.interrupted.contains_key(&open.id)).then_some(deadline)
-        });
-        let whole = match self.stopping {
-            None => [self.operation_deadline(), self.downtime_deadline()],
-            Some(_) => [None, None],
+        let is_heard = |(_, of): &&(UnixMs, AttemptId)| !self.interrupted.contains_key(of);
+        let deadline = self.index.deadlines().find(is_heard).map(|(at, _)| *at);
+        // An operation that is being stopped starts no retry, and is late for nothing.
+        let others = match self.stopping {
+            Some(_) => [None, None, None],
+            None => [
+                self.index.next_retry().map(|(at, _)| *at),
+                self.operation_deadline(),
+                self.downtime_deadline(),
+            ],
         };
-        retries.chain(deadlines).chain(whole.into_iter().flatten()).min()
+        others.into_iter().flatten().chain(deadline).min()
     }
 
     fn emit(&mut self, event: Event) -> Result<(), IllegalEvent> {
         let seq = Seq(self.state.last_seq.0 + 1);
         let record = Record { seq, at: self.now, epoch: self.epoch, event };
         self.state.apply(&record)?;
-        self.refresh_after(&record.event);
+        self.index.note(&self.plan, &self.state, &record.event);
+        if self.state.status == Status::Running {
+            self.release_claims(&record.event);
+        }
+        if let (Event::UndoEnded { step, result }, Some(order)) =
+            (&record.event, &mut self.undo_order)
+        {
+            order.settle(&self.plan, step, !matches!(result, UndoResult::Failed(_)));
+        }
         self.decision.records.push(record);
         Ok(())
     }
@@ -336,13 +274,10 @@ impl Machine {
         of: AttemptId,
         result: AttemptResult,
     ) -> Result<(), IllegalEvent> {
-        let interrupted = self.interrupted.remove(&of);
-        let result = match (result, interrupted) {
-            (AttemptResult::Failed(failure), Some(Interrupt::Deadline))
-                if failure.class == FailureClass::Cancelled =>
-            {
-                let message = format!("step `{}` took longer than its timeout", of.step);
-                AttemptResult::Failed(Failure::new(FailureClass::Deadline, message))
+        let result = match (result, self.interrupted.remove(&of)) {
+            // Whatever it said when it was cut off, it was late.
+            (AttemptResult::Failed(failure), Some(Interrupt::Deadline)) => {
+                AttemptResult::Failed(self.late(&of, &failure))
             }
             (result, _) => result,
         };
@@ -353,9 +288,26 @@ impl Machine {
         }
     }
 
+    fn late(&self, of: &AttemptId, failure: &Failure) -> Failure {
+        let timeout_ms = self.plan.step(&of.step.step).and_then(|step| step.timeout_ms);
+        let timeout = manifest::duration_text(timeout_ms.unwrap_or_default());
+        let mut message = format!("step `{}` took longer than its timeout ({timeout})", of.step);
+        // That it was cut off says nothing more; anything else may.
+        if failure.class != FailureClass::Cancelled {
+            message = format!("{message}: {}", failure.message);
+        }
+        // Tried again, what may have happened would happen twice.
+        let class = match failure.class {
+            FailureClass::UnknownOutcome => FailureClass::UnknownOutcome,
+            _ => FailureClass::Deadline,
+        };
+        Failure::new(class, message)
+    }
+
     /// Do all that is due: one step after another until nothing more changes.
     fn advance(&mut self) -> Result<(), IllegalEvent> {
         self.notice_deadlines();
+        self.grant_wanted();
         match self.state.status {
             Status::Running => self.advance_running(),
             Status::RollingBack => self.advance_rollback(),
@@ -363,7 +315,8 @@ impl Machine {
             | Status::Refused
             | Status::Succeeded
             | Status::RolledBack
-            | Status::RollbackFailed => Ok(()),
+            | Status::RollbackFailed
+            | Status::Abandoned => Ok(()),
         }
     }
 
@@ -372,15 +325,15 @@ impl Machine {
         let Some((cause, why)) = self.stopping.clone() else {
             return self.advance_forward();
         };
-        let open: Vec<AttemptId> = self.state.open_attempts().map(|open| open.id.clone()).collect();
-        if open.is_empty() {
+        if self.index.open().is_empty() {
             self.emit(Event::RollbackStarted { cause, why })?;
             return self.advance_rollback();
         }
-        for of in open {
-            if of.direction == Direction::Do {
-                self.interrupt(of, Interrupt::Stopping);
-            }
+        // What was open when the stopping began is told once; nothing opens after that.
+        if !std::mem::replace(&mut self.stopping_told, true) {
+            let runs = self.index.open().iter().filter(|of| of.direction == Direction::Do);
+            let runs: Vec<AttemptId> = runs.cloned().collect();
+            runs.into_iter().for_each(|of| self.interrupt(of, Interrupt::Stopping));
         }
         Ok(())
     }
@@ -396,17 +349,13 @@ impl Machine {
         if self.state.committed || self.stopping.is_some() {
             return;
         }
-        let failed = self.state.active_steps().find_map(|(key, step)| match step.status {
-            StepStatus::Failed | StepStatus::UndoFailed => {
-                let why = step.error.as_ref().map_or("", |error| error.message.as_str());
-                Some(format!("step `{key}` failed: {why}"))
-            }
-            _ => None,
-        });
         if let Some((actor, reason)) = self.state.cancel.clone() {
             let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
             self.stop(Cause::Cancelled, format!("cancelled by {actor}{reason}"));
-        } else if let Some(why) = failed {
+        } else if let Some(key) = self.index.failed() {
+            let error = self.state.steps.get(key).and_then(|step| step.error.as_ref());
+            let why = error.map_or("", |error| error.message.as_str());
+            let why = format!("step `{key}` failed: {why}");
             self.stop(Cause::Failed, why);
         }
     }
@@ -416,12 +365,8 @@ impl Machine {
             return;
         }
         let now = self.now;
-        let late: Vec<AttemptId> = self
-            .state
-            .open_attempts()
-            .filter(|open| self.attempt_deadline(open).is_some_and(|at| at <= now))
-            .map(|open| open.id.clone())
-            .collect();
+        let due = self.index.deadlines().take_while(|(at, _)| *at <= now);
+        let late: Vec<AttemptId> = due.map(|(_, of)| of.clone()).collect();
         for of in late {
             self.interrupt(of, Interrupt::Deadline);
         }
@@ -431,12 +376,6 @@ impl Machine {
         if self.downtime_deadline().is_some_and(|at| at <= now) {
             self.stop(Cause::Budget, "the downtime grew past its budget".into());
         }
-    }
-
-    fn attempt_deadline(&self, open: &OpenAttempt) -> Option<UnixMs> {
-        let timeout_ms = self.plan.step(&open.id.step.step)?.timeout_ms?;
-        let at = open.started_at.0 + timeout_ms + open.paused_ms;
-        (open.id.direction == Direction::Do).then_some(UnixMs(at))
     }
 
     /// Between half of a pause and all of it, so that what failed together is not tried together.
@@ -449,20 +388,20 @@ impl Machine {
         hasher.update(format!("{store} {} {first}", self.operation));
         let digest = hasher.finalize();
         let share = u64::from(digest[0]) + 1;
-        pause_ms / 2 + (pause_ms - pause_ms / 2) * share / 256
+        let half_ms = pause_ms / 2;
+        half_ms + ((u128::from(pause_ms - half_ms) * u128::from(share)) / 256) as u64
     }
 
     fn operation_deadline(&self) -> Option<UnixMs> {
         let timeout_ms = self.plan.manifest().operation.timeout_ms?;
         let started_at = self.state.started_at?;
-        (!self.state.committed).then_some(UnixMs(started_at.0 + timeout_ms))
+        (!self.state.committed).then_some(UnixMs(started_at.0.saturating_add(timeout_ms)))
     }
 
     fn downtime_deadline(&self) -> Option<UnixMs> {
         let budget_ms = self.plan.manifest().downtime.rollback_after_ms()?;
-        let open = self.state.downtime_ms.is_none();
-        let started_at = self.state.downtime_started_at.filter(|_| open)?;
-        Some(UnixMs(started_at.0 + budget_ms))
+        let since = self.state.downtime.since?;
+        Some(UnixMs(since.0.saturating_add(budget_ms)))
     }
 
     /// What the expressions at a place can see now: the inputs, and the outputs they refer to.

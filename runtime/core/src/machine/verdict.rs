@@ -7,6 +7,7 @@ use super::hint;
 use super::*;
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
+use crate::reverse::own_facts;
 
 /// What verification read of one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,15 +38,33 @@ impl Machine {
             Verdict::Restored | Verdict::RestoredExceptDeclared => FinalStatus::RolledBack,
             Verdict::Incomplete => FinalStatus::RollbackFailed,
         };
+        // An undo may have failed because somebody else did its work, or over something else.
+        let is_back = verdict == Verdict::Restored || self.is_service_up(&observations);
+        if let (true, Some(since)) = (is_back, self.state.downtime.since) {
+            let downtime_ms = self.now.since_ms(since);
+            self.emit(Event::DowntimeEnded { downtime_ms })?;
+        }
         let (outputs, unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
         self.emit(Event::Finished { status, outputs, unknown_outputs })
     }
 
+    /// Whether everything runs that ran before a step of the window touched it.
+    fn is_service_up(&self, observations: &[Observation]) -> bool {
+        let window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
+        let touched: BTreeSet<&Resource> = window.flat_map(|(_, step)| step.touched()).collect();
+        let ran = |resource: &Resource| self.state.baselines.of(resource).is_some_and(runs);
+        let of_service = |one: &&Observation| touched.contains(&one.resource) && ran(&one.resource);
+        let mut all = observations.iter().filter(of_service).peekable();
+        all.peek().is_some() && all.all(|one| one.now.as_ref().is_ok_and(runs))
+    }
+
     fn difference(&self, observation: &Observation) -> Option<NotRestored> {
         let resource = &observation.resource;
-        let baseline = self.state.baselines.iter().find(|(known, _)| known == resource);
-        let before = baseline.map_or(Facts::Absent, |(_, facts)| facts.clone());
+        let before = self.state.baselines.of(resource).cloned().unwrap_or(Facts::Absent);
         let (now, mut why) = match &observation.now {
+            _ if let Facts::Unknown(why) = &before => {
+                (None, format!("it can't be compared, because it could not be read before: {why}"))
+            }
             Ok(now) if now.is_as(&before) || is_harmless(resource, &before) => return None,
             Ok(now) => (Some(now.clone()), describe_difference(&before, now)),
             Err(error) => (None, format!("it could not be read: {error}")),
@@ -54,11 +73,51 @@ impl Machine {
             why = format!("{why}; {undo}");
         }
         let declared = now.as_ref().is_some_and(|now| self.is_declared(resource, &before, now));
+        let is_made_here = |now: &Facts| {
+            !before.is_absent() || now.is_absent() || self.state.is_own(resource, now)
+        };
         let hint = match &now {
+            Some(now) if !is_made_here(now) => format!(
+                "it is not this operation's: leave it to whoever made it; then `stepback rollback \
+                 {} --accept REASON`",
+                self.operation
+            ),
+            Some(now) if let Some(names) = self.set_by_others(resource, &before, now) => format!(
+                "{names} is not as this operation left it: ask whoever changed it; then `stepback \
+                 rollback {0}` once it is as it was, or `stepback rollback {0} --accept REASON`",
+                self.operation
+            ),
             Some(now) => hint::hint(self.cloud(), resource, &before, now),
+            None if matches!(before, Facts::Unknown(_)) => format!(
+                "look at it yourself; then `stepback rollback {} --accept REASON`",
+                self.operation
+            ),
             None => format!("make it reachable, then run `stepback rollback {}`", self.operation),
         };
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
+    }
+
+    /// The facts that are neither as they were nor as the operation left them.
+    fn set_by_others(&self, resource: &Resource, before: &Facts, now: &Facts) -> Option<String> {
+        if before.is_absent() || now.is_absent() {
+            return None;
+        }
+        let effects = self.state.steps.values().flat_map(|step| {
+            step.effect_seqs.iter().zip(&step.effects).filter_map(move |(seq, effect)| {
+                let is_it = |change: &&Change| change.resource == *resource;
+                Some((*seq, effect, effect.changes.iter().find(is_it)?))
+            })
+        });
+        let (_, effect, last) = effects.max_by_key(|(seq, ..)| *seq)?;
+        let after = last.after.as_ref()?;
+        let leaves = effect.call.leaves();
+        let left = |name: &String| match &leaves {
+            Some((fact, left)) if fact == name => left.as_ref(),
+            _ => after.flat_get(name),
+        };
+        let mut names = before.differing(now);
+        names.retain(|name| left(name) != now.flat_get(name));
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     fn cloud(&self) -> hint::Cloud {
@@ -89,22 +148,33 @@ impl Machine {
         })
     }
 
-    /// Whether declared irreversible effects explain every fact that differs.
+    /// Whether declared irreversible effects explain every fact that differs: each is as one of
+    /// them left it. What came to differ beside them, or after them, they do not excuse.
     fn is_declared(&self, resource: &Resource, before: &Facts, now: &Facts) -> bool {
         let mut left = before.differing(now);
         for (key, effect) in self.irreversible_steps() {
             let declared =
                 self.plan.step(&key.step).is_some_and(|step| step.irreversible.is_some());
+            if !declared {
+                continue;
+            }
+            let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);
+            let own = own_facts(effect, resource).filter(|_| is_main);
+            let may_change = |name: &String| {
+                name == "exists" || own.as_ref().is_none_or(|own| own.contains(name))
+            };
             for change in effect.changes.iter().filter(|change| change.resource == *resource) {
-                match &change.after {
-                    _ if !declared => {}
-                    Some(after) => {
-                        let changed = change.before.differing(after);
-                        left.retain(|name| !changed.contains(name));
+                let changed = change.after.as_ref().map(|after| change.before.differing(after));
+                let did = |name: &String| match (&changed, &change.after) {
+                    (Some(changed), Some(after)) => {
+                        changed.contains(name)
+                            && after.is_absent() == now.is_absent()
+                            && after.flat_get(name) == now.flat_get(name)
                     }
-                    // Nobody saw what it did, so it may have done all of it.
-                    None => left.clear(),
-                }
+                    // Nobody saw what it did, so it may have done all that it can do.
+                    _ => true,
+                };
+                left.retain(|name| !(may_change(name) && did(name)));
             }
         }
         left.is_empty()
@@ -119,6 +189,11 @@ impl Machine {
     }
 }
 
+/// Whether these are the facts of a container or an instance that runs.
+fn runs(facts: &Facts) -> bool {
+    facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into())
+}
+
 /// An image in a host's cache changes nothing (R8).
 fn is_harmless(resource: &Resource, before: &Facts) -> bool {
     resource.kind() == ResourceKind::Image && before.is_absent()
@@ -129,6 +204,7 @@ fn describe_difference(before: &Facts, now: &Facts) -> String {
         (Facts::Absent, Facts::Present(_)) => "it was not there before".into(),
         (Facts::Present(_), Facts::Absent) => "it is gone".into(),
         (Facts::Absent, Facts::Absent) => "nothing differs".into(),
+        (Facts::Unknown(why), _) | (_, Facts::Unknown(why)) => format!("not known: {why}"),
         (Facts::Present(_), Facts::Present(_)) => {
             let names = before.differing(now);
             let facts: Vec<String> = names

@@ -153,8 +153,12 @@ impl Run {
                 let i = pick(self.inputs.len());
                 self.inputs.remove(i).expect("an index within the queue")
             };
+            let asked = input.clone();
             let decision = self.machine.handle(input, UnixMs(self.clock_ms)).expect("legal");
+            let wake = self.machine.next_wake();
+            assert!(wake.is_none_or(|at| at.0 > self.clock_ms), "it wakes again at once");
             self.take(decision);
+            self.perform_asked(&asked);
         }
     }
 
@@ -163,8 +167,12 @@ impl Run {
         for command in decision.commands {
             match command {
                 Command::StartAttempt(order) => self.start(order.of),
-                Command::Perform { id } => self.perform(id),
-                Command::Interrupt { .. } | Command::Gate { .. } => {}
+                Command::Interrupt { .. }
+                | Command::Gate { .. }
+                | Command::Grant { .. }
+                | Command::Deny { .. }
+                | Command::Evaluate { .. }
+                | Command::EvaluateOutputs { .. } => {}
                 Command::Verify => {
                     let state = self.machine.state();
                     let observations = state.baselines.iter().map(|(resource, _)| {
@@ -218,6 +226,13 @@ impl Run {
         let id = CallId { of, number: CallNumber(1) };
         let token = Token::derive(&"store".into(), OperationId(1), &id);
         self.inputs.push_back(Input::EffectAsked { id, call, token, changes });
+    }
+
+    /// An effect whose intent is journaled is made.
+    fn perform_asked(&mut self, input: &Input) {
+        if let Input::EffectAsked { id, .. } = input {
+            self.perform(id.clone());
+        }
     }
 
     fn refuse(&self) -> AttemptResult {

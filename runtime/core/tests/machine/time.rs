@@ -87,3 +87,42 @@ fn a_retrys_pause_is_between_half_and_all_of_its_backoff() {
     assert!(pauses.iter().all(|pause| (4_000..=8_000).contains(pause)), "{pauses:?}");
     assert!(pauses.windows(2).any(|two| two[0] != two[1]), "{pauses:?}: no jitter");
 }
+
+/// Whatever is due by time alone is begun when its time has come, and never woken for again.
+#[test]
+fn nothing_is_woken_for_again_and_again() {
+    for is_cancelled in [false, true] {
+        let script =
+            Script { needs: vec![], run_fails: true, answer_lost: false, undo: UndoScript::Works };
+        let mut run = Run::new(vec![script.clone(), script]);
+        let retry = "retry = { attempts = 3, backoff = \"1s..1s\" }\n";
+        run.plan = plan_of(&format!("{}{retry}", run.plan.manifest().text));
+        let state = run.machine.state().clone();
+        run.machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(1));
+        let start = Input::Preflighted { reasons: vec![] };
+        let decision = run.machine.handle(start, UnixMs(0)).expect("legal");
+        run.take(decision);
+        // The first step's effect is under way all the time.
+        let asks = |input: &Input| match input {
+            Input::EffectAsked { id, .. } => index(&id.of.step) == 0,
+            _ => false,
+        };
+        let asked = run.inputs.iter().position(asks).and_then(|at| run.inputs.remove(at));
+        run.machine.handle(asked.expect("it asks"), UnixMs(1)).expect("legal");
+        let of =
+            AttemptId { step: StepKey::plain("s1"), direction: Direction::Do, attempt: Attempt(1) };
+        let failure = Failure::new(FailureClass::Transient, "try again");
+        let ended = Input::AttemptEnded { of, result: AttemptResult::Failed(failure) };
+        run.machine.handle(ended, UnixMs(2)).expect("legal");
+        let wake = run.machine.next_wake().expect("a retry is due");
+        if is_cancelled {
+            let cancel = Input::Cancel { actor: "ann".into(), reason: None };
+            run.machine.handle(cancel, UnixMs(3)).expect("legal");
+        }
+        for now in [wake, UnixMs(wake.0 + 1), UnixMs(wake.0 + 60_000)] {
+            run.machine.handle(Input::Tick, now).expect("legal");
+            let next = run.machine.next_wake();
+            assert!(next.is_none_or(|next| next > now), "woken at {next:?} for ever, at {now:?}");
+        }
+    }
+}

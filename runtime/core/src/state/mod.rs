@@ -4,15 +4,20 @@
 //! [`IllegalEvent`]; it is never skipped. The fold does not know the plan, so that a journal can
 //! be read long after its manifest's plugins are gone; what the plan means is `decide`'s.
 
+mod attempts;
+mod step;
+mod transition;
+
+pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, StepStatus};
+
 use crate::call::{Call, Class};
 use crate::event::{
     AttemptResult, Cause, Event, FinalStatus, Kept, NotRestored, Pinned, Record, UndoResult,
-    Verdict,
+    UnknownEffect, Verdict,
 };
-use crate::failure::Failure;
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
-use crate::step::{Change, EffectOutcome, Past, PastEffect};
+use crate::step::{Change, EffectOutcome, PastEffect};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,148 +33,33 @@ pub enum Status {
     Succeeded,
     RolledBack,
     RollbackFailed,
+    /// A person gave it up where it stood, because nothing else could end it (R7).
+    Abandoned,
 }
 
 impl Status {
+    /// Every status, in the order in which operations come to them.
+    pub const ALL: [Status; 8] = [
+        Status::Queued,
+        Status::Refused,
+        Status::Running,
+        Status::RollingBack,
+        Status::Succeeded,
+        Status::RolledBack,
+        Status::RollbackFailed,
+        Status::Abandoned,
+    ];
+
     /// Whether nothing more will happen by itself.
     pub fn is_final(self) -> bool {
         match self {
             Status::Queued | Status::Running | Status::RollingBack => false,
-            Status::Refused | Status::Succeeded | Status::RolledBack | Status::RollbackFailed => {
-                true
-            }
+            Status::Refused
+            | Status::Succeeded
+            | Status::RolledBack
+            | Status::RollbackFailed
+            | Status::Abandoned => true,
         }
-    }
-}
-
-/// Where a step stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepStatus {
-    Pending,
-    Skipped,
-    Running,
-    WaitingRetry,
-    Done,
-    Failed,
-    Undoing,
-    Undone,
-    Kept,
-    UndoFailed,
-    Leftover,
-}
-
-/// One host call as the journal has it, for replay.
-#[expect(clippy::large_enum_variant, reason = "most calls are answered ones, so boxing saves none")]
-#[derive(Clone, Debug, PartialEq)]
-pub enum RecordedCall {
-    Answered {
-        call: Call,
-        at: UnixMs,
-        result: Result<Value, Failure>,
-    },
-    /// An index into [`StepState::effects`], and whether its outcome is journaled.
-    Effect {
-        index: usize,
-        finished: bool,
-    },
-}
-
-/// The attempt that has started and not finished.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OpenAttempt {
-    pub id: AttemptId,
-    pub started_at: UnixMs,
-    /// How much of the time since then no runner lived; its timeout stood still (R15).
-    pub paused_ms: u64,
-    pub calls: Vec<RecordedCall>,
-    /// The wait that it is in, if that lasts.
-    pub wait: Option<Box<BegunWait>>,
-}
-
-/// A wait that lasts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BegunWait {
-    pub call: Call,
-    pub since: UnixMs,
-    /// How much of the time since then no runner lived.
-    pub paused_ms: u64,
-}
-
-impl BegunWait {
-    /// The call that waits for the rest of it.
-    ///
-    /// A sleep is over when its time is. For what may come about the time counts in which somebody
-    /// looked, as it does for the step's timeout.
-    pub fn rest(&self, now: UnixMs) -> Call {
-        let gone_ms = now.since_ms(self.since);
-        let counted_ms = match self.call {
-            Call::ClockSleep { .. } => gone_ms,
-            _ => gone_ms.saturating_sub(self.paused_ms),
-        };
-        self.call.clone().after_waiting(counted_ms)
-    }
-}
-
-/// One step's instance.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepState {
-    pub status: StepStatus,
-    pub with: Value,
-    pub attempts: Attempt,
-    pub undo_attempts: Attempt,
-    /// How many undo attempts there were before the current undo began.
-    pub undo_attempts_before: Attempt,
-    pub open: Option<OpenAttempt>,
-    pub effects: Vec<PastEffect>,
-    pub output: Option<Value>,
-    pub error: Option<Failure>,
-    /// Why the last undo attempt did not work.
-    pub undo_error: Option<String>,
-    /// Why what its undo left is harmless.
-    pub kept: Option<String>,
-    /// What the current undo was told.
-    pub past: Option<Past>,
-    pub not_before: Option<UnixMs>,
-    pub started_at: Option<UnixMs>,
-    pub finished_at: Option<UnixMs>,
-    /// The place in the order in which steps started.
-    pub order: usize,
-}
-
-impl StepState {
-    fn new(status: StepStatus, with: Value, order: usize, at: UnixMs) -> Self {
-        Self {
-            status,
-            with,
-            attempts: Attempt(0),
-            undo_attempts: Attempt(0),
-            undo_attempts_before: Attempt(0),
-            open: None,
-            effects: vec![],
-            output: None,
-            error: None,
-            undo_error: None,
-            kept: None,
-            past: None,
-            not_before: None,
-            started_at: Some(at),
-            finished_at: None,
-            order,
-        }
-    }
-
-    /// Whether the step has an effect that is not known to have been refused (R6).
-    pub fn needs_undo(&self) -> bool {
-        self.effects.iter().any(|effect| {
-            effect.id.of.direction == Direction::Do
-                && !matches!(effect.outcome, EffectOutcome::Refused(_))
-        })
-    }
-
-    /// Every resource the step's effects touched.
-    pub fn touched(&self) -> impl Iterator<Item = &Resource> {
-        self.effects.iter().flat_map(|effect| effect.changes.iter().map(|c| &c.resource))
     }
 }
 
@@ -194,14 +84,15 @@ pub struct State {
     pub active: BTreeSet<StepKey>,
     pub expanded: BTreeMap<StepId, Vec<(EachKey, Value)>>,
     pub committed: bool,
-    pub downtime_started_at: Option<UnixMs>,
-    pub downtime_ms: Option<u64>,
+    pub downtime: Downtime,
     /// What this operation made and nobody has taken away since; a name may be used twice.
-    pub own: BTreeSet<Resource>,
+    ///
+    /// With the identity of each, where its kind has one and somebody looked.
+    pub own: BTreeMap<Resource, Option<String>>,
     /// The † effects that were made on nothing but what the operation owned at that moment.
     pub own_effects: BTreeSet<CallId>,
     /// The first `before` of each resource, in the order in which they were first touched.
-    pub baselines: Vec<(Resource, Facts)>,
+    pub baselines: Baselines,
     pub not_restored: Vec<NotRestored>,
     pub kept: Vec<Kept>,
     pub outputs: BTreeMap<String, Value>,
@@ -209,6 +100,65 @@ pub struct State {
     pub unknown_outputs: BTreeMap<String, String>,
     /// Who took the world as an incomplete rollback left it, and why.
     pub accepted: Option<(String, String)>,
+    pub abandoned: Option<Abandoned>,
+}
+
+/// How long the service was down, and since when it is.
+///
+/// The window can open twice: going forward, and again when a rollback takes back what it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Downtime {
+    /// Since when it is open.
+    pub since: Option<UnixMs>,
+    /// How long those were together that are closed.
+    pub closed_ms: Option<u64>,
+}
+
+impl Downtime {
+    /// Whether the service ever was down.
+    pub fn has_begun(self) -> bool {
+        self.since.is_some() || self.closed_ms.is_some()
+    }
+
+    /// How long the service was down in all; `None` if it never was, or still is.
+    pub fn total_ms(self) -> Option<u64> {
+        self.closed_ms.filter(|_| self.since.is_none())
+    }
+}
+
+/// Who gave the operation up, why, and what may have happened without anybody knowing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Abandoned {
+    pub actor: String,
+    pub reason: String,
+    pub unknown: Vec<UnknownEffect>,
+}
+
+/// What each resource was like before the operation first touched it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Baselines {
+    in_order: Vec<(Resource, Facts)>,
+    places: BTreeMap<Resource, usize>,
+}
+
+impl Baselines {
+    /// All of them, in the order in which they were first touched.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Resource, &Facts)> {
+        self.in_order.iter().map(|(resource, facts)| (resource, facts))
+    }
+
+    /// The one of a resource, if it was touched.
+    pub fn of(&self, resource: &Resource) -> Option<&Facts> {
+        self.places.get(resource).map(|place| &self.in_order[*place].1)
+    }
+
+    fn note(&mut self, resource: &Resource, before: &Facts) {
+        if self.places.contains_key(resource) {
+            return;
+        }
+        self.places.insert(resource.clone(), self.in_order.len());
+        self.in_order.push((resource.clone(), before.clone()));
+    }
 }
 
 /// An event that can't follow what came before it.
@@ -239,16 +189,16 @@ impl Default for State {
             active: BTreeSet::new(),
             expanded: BTreeMap::new(),
             committed: false,
-            downtime_started_at: None,
-            downtime_ms: None,
-            own: BTreeSet::new(),
+            downtime: Downtime::default(),
+            own: BTreeMap::new(),
             own_effects: BTreeSet::new(),
-            baselines: vec![],
+            baselines: Baselines::default(),
             not_restored: vec![],
             kept: vec![],
             outputs: BTreeMap::new(),
             unknown_outputs: BTreeMap::new(),
             accepted: None,
+            abandoned: None,
         }
     }
 }
@@ -263,13 +213,17 @@ impl State {
         Ok(state)
     }
 
-    /// Whether the resource, as it is there now, was made by this operation.
-    pub fn is_own(&self, resource: &Resource) -> bool {
-        match resource {
-            Resource::FileSystem { volume, .. } => {
-                self.own.contains(&Resource::Volume { id: volume.clone() })
-            }
-            named => self.own.contains(named),
+    /// Whether the resource, as it is there now, was made by this operation: what only has the name
+    /// of something that was is somebody else's.
+    pub fn is_own(&self, resource: &Resource, now: &Facts) -> bool {
+        let named = match resource {
+            Resource::FileSystem { volume, .. } => &Resource::Volume { id: volume.clone() },
+            named => named,
+        };
+        let Some(made) = self.own.get(named) else { return false };
+        match (made, now.identity()) {
+            (Some(made), Some(found)) => made == found,
+            (None, _) | (_, None) => true,
         }
     }
 
@@ -278,7 +232,7 @@ impl State {
         // What a command did is unknown, whoever made the container it ran in.
         matches!(call, Call::DockerRunOnce { .. } | Call::DockerExec { .. })
             || call.class() == Class::Irreversible
-                && !changes.iter().all(|change| self.is_own(&change.resource))
+                && !changes.iter().all(|change| self.is_own(&change.resource, &change.before))
     }
 
     /// Whether an effect of the past has no inverse.
@@ -288,21 +242,23 @@ impl State {
 
     pub(crate) fn note_owner(&mut self, call: &Call, changes: &[Change]) {
         if let (Call::DockerRenameContainer { .. }, [from, to]) = (call, changes) {
-            if self.own.remove(&from.resource) {
-                self.own.insert(to.resource.clone());
+            if let Some(made) = self.own.remove(&from.resource) {
+                self.own.insert(to.resource.clone(), made);
             }
             return;
         }
         for change in changes {
             match (&change.before, &change.after) {
                 (Facts::Absent, None | Some(Facts::Present(_))) => {
-                    self.own.insert(change.resource.clone());
+                    let made = change.after.as_ref().and_then(Facts::identity);
+                    self.own.insert(change.resource.clone(), made.map(str::to_owned));
                 }
                 (Facts::Present(_), Some(Facts::Absent)) => {
                     self.own.remove(&change.resource);
                 }
-                (Facts::Absent, Some(Facts::Absent))
-                | (Facts::Present(_), None | Some(Facts::Present(_))) => {}
+                (Facts::Absent, Some(Facts::Absent | Facts::Unknown(_)))
+                | (Facts::Present(_), None | Some(Facts::Present(_) | Facts::Unknown(_)))
+                | (Facts::Unknown(_), _) => {}
             }
         }
     }
@@ -352,13 +308,55 @@ impl State {
         }
     }
 
-    pub(crate) fn note_baseline(&mut self, resource: &Resource, before: &Facts) {
-        let made_here = matches!(resource, Resource::FileSystem { .. }) && self.is_own(resource);
+    pub(crate) fn note_baseline(
+        &mut self,
+        resource: &Resource,
+        before: &Facts,
+        direction: Direction,
+    ) {
+        let made_here =
+            matches!(resource, Resource::FileSystem { .. }) && self.is_own(resource, before);
         let unnamed = matches!(resource, Resource::Created { .. });
-        if unnamed || made_here || self.baselines.iter().any(|(known, _)| known == resource) {
-            return;
+        // What an undo takes down with an instance that did not run before was never as it is now.
+        // Whatever an engine does not start by itself, somebody started there meanwhile.
+        let is_started = before.get("running") == Some(&true.into())
+            && before.get("restart") == Some(&"no".into());
+        let comes_by_itself =
+            direction == Direction::Undo && self.was_down(resource) && !is_started;
+        if !unnamed && !made_here && !comes_by_itself {
+            self.baselines.note(resource, before);
         }
-        self.baselines.push((resource.clone(), before.clone()));
+    }
+
+    /// Whether a resource is on an instance that did not run when the operation came.
+    fn was_down(&self, resource: &Resource) -> bool {
+        let on = resource.host().map(|host| Resource::Instance { id: host.to_owned() });
+        let instance = on.and_then(|instance| self.baselines.of(&instance));
+        instance.is_some_and(Facts::is_down)
+    }
+
+    /// How the operation left a resource when it was last read, if that is on an instance that did
+    /// not run when the operation came: when it is stopped again, nobody can say any more.
+    pub fn left_on_a_host_that_was_down(&self, resource: &Resource) -> Option<&Facts> {
+        let steps = self.steps.values().filter(|_| self.was_down(resource));
+        let effects = steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
+        let left = effects.flat_map(|(seq, effect)| {
+            let of = effect.changes.iter().filter(|change| change.resource == *resource);
+            of.filter_map(move |change| Some((*seq, change.after.as_ref()?)))
+        });
+        left.max_by_key(|(seq, _)| *seq).map(|(_, facts)| facts)
+    }
+
+    /// The effects whose outcome nobody knows.
+    pub fn unknown_effects(&self) -> Vec<UnknownEffect> {
+        let all = self.steps.values().flat_map(|step| &step.effects);
+        let unknown = all.filter(|effect| matches!(effect.outcome, EffectOutcome::Unknown(_)));
+        let told = |effect: &PastEffect| UnknownEffect {
+            id: effect.id.clone(),
+            function: effect.call.function().to_owned(),
+            resources: effect.changes.iter().map(|change| change.resource.clone()).collect(),
+        };
+        unknown.map(told).collect()
     }
 
     pub(crate) fn new_step(&mut self, key: &StepKey, status: StepStatus, with: Value, at: UnixMs) {
@@ -396,6 +394,8 @@ impl Event {
             Event::Finished { .. } => "finished",
             Event::RollbackResumed { .. } => "rollback-resumed",
             Event::Accepted { .. } => "accepted",
+            Event::EffectWaits { .. } => "effect-waits",
+            Event::Abandoned { .. } => "abandoned",
         }
     }
 }

@@ -3,11 +3,10 @@
 //! Two looks at each event: first whether the operation's status allows it ([`legal`]), then what
 //! it does to the step or operation it names. Neither has a catch-all.
 
-use crate::call::Class;
-use crate::event::{AttemptResult, Event, Record, UndoResult};
+use super::*;
+use crate::event::{Event, Record, UndoResult};
 use crate::ids::*;
-use crate::state::*;
-use crate::step::{EffectOutcome, PastEffect};
+use crate::state::step::*;
 
 impl State {
     /// Take one record into the state.
@@ -45,7 +44,8 @@ impl State {
             | Event::Verified { .. }
             | Event::Finished { .. }
             | Event::RollbackResumed { .. }
-            | Event::Accepted { .. } => {
+            | Event::Accepted { .. }
+            | Event::Abandoned { .. } => {
                 self.take_operation(record);
                 Ok(())
             }
@@ -68,6 +68,7 @@ impl State {
             Event::AttemptStarted { .. }
             | Event::CallAnswered { .. }
             | Event::WaitBegun { .. }
+            | Event::EffectWaits { .. }
             | Event::CallStarted { .. }
             | Event::CallFinished { .. }
             | Event::AttemptFinished { .. } => self.take_attempt(record),
@@ -101,10 +102,11 @@ impl State {
             }
             Event::TakenUp { actor: _, dead_ms } => {
                 for step in self.steps.values_mut() {
-                    if let Some(open) = &mut step.open {
-                        open.paused_ms += dead_ms;
+                    // While an effect waits for other steps, its step's time stands still anyway.
+                    if let Some(open) = step.open.as_mut().filter(|open| open.held.is_none()) {
+                        open.paused_ms = open.paused_ms.saturating_add(*dead_ms);
                         if let Some(wait) = &mut open.wait {
-                            wait.paused_ms += dead_ms;
+                            wait.paused_ms = wait.paused_ms.saturating_add(*dead_ms);
                         }
                     }
                 }
@@ -112,13 +114,18 @@ impl State {
             Event::CancelRequested { actor, reason } => {
                 self.cancel = Some((actor.clone(), reason.clone()));
             }
-            Event::DowntimeStarted => self.downtime_started_at = Some(record.at),
-            Event::DowntimeEnded { downtime_ms } => self.downtime_ms = Some(*downtime_ms),
+            Event::DowntimeStarted => self.downtime.since = Some(record.at),
+            Event::DowntimeEnded { downtime_ms } => {
+                let closed_ms = self.downtime.closed_ms.unwrap_or_default();
+                self.downtime.closed_ms = Some(closed_ms.saturating_add(*downtime_ms));
+                self.downtime.since = None;
+            }
             Event::Committed => self.committed = true,
             Event::RollbackStarted { cause, why } => {
                 self.status = Status::RollingBack;
                 self.cause = Some(*cause);
                 self.why = Some(why.clone());
+                self.give_up_retries();
             }
             Event::Verified { verdict, not_restored, kept } => {
                 self.verdict = Some(*verdict);
@@ -135,7 +142,57 @@ impl State {
             Event::Accepted { actor, reason } => {
                 self.accepted = Some((actor.clone(), reason.clone()));
             }
+            Event::Abandoned { actor, reason, unknown } => {
+                let (actor, reason, unknown) = (actor.clone(), reason.clone(), unknown.clone());
+                self.abandoned = Some(Abandoned { actor, reason, unknown });
+                self.abandon(record.at);
+            }
             other => unreachable!("`{}` is not about the operation", other.name()),
+        }
+    }
+
+    /// What waits to be tried again, and has left nothing to take back, is not tried any more.
+    fn give_up_retries(&mut self) {
+        let waits = |step: &StepState| step.status == StepStatus::WaitingRetry;
+        let idle = self.active_steps().filter(|(_, step)| waits(step) && !step.needs_undo());
+        let idle: Vec<StepKey> = idle.map(|(key, _)| key.clone()).collect();
+        for key in idle {
+            if let Some(step) = self.steps.get_mut(&key) {
+                (step.status, step.not_before) = (StepStatus::Failed, None);
+            }
+        }
+    }
+
+    /// Nothing goes on: what was under way is over, unfinished.
+    fn abandon(&mut self, at: UnixMs) {
+        let committed = self.committed;
+        for step in self.steps.values_mut() {
+            (step.open, step.not_before) = (None, None);
+            step.status = match step.status {
+                StepStatus::Running | StepStatus::WaitingRetry | StepStatus::Failed
+                    if committed =>
+                {
+                    StepStatus::Leftover
+                }
+                StepStatus::Running | StepStatus::WaitingRetry => StepStatus::Failed,
+                StepStatus::Undoing => StepStatus::UndoFailed,
+                settled @ (StepStatus::Pending
+                | StepStatus::Skipped
+                | StepStatus::Done
+                | StepStatus::Failed
+                | StepStatus::Undone
+                | StepStatus::Kept
+                | StepStatus::UndoFailed
+                | StepStatus::Leftover) => settled,
+            };
+        }
+        self.active.clear();
+        self.finished_at = Some(at);
+        if committed {
+            self.status = Status::Succeeded;
+        } else {
+            self.status = Status::Abandoned;
+            self.verdict = Some(Verdict::Incomplete);
         }
     }
 
@@ -156,131 +213,6 @@ impl State {
         }
         let keys: Vec<StepKey> = self.steps.keys().cloned().collect();
         keys.iter().for_each(|key| self.note_activity(key));
-    }
-
-    fn take_attempt(&mut self, record: &Record) -> Result<(), String> {
-        match &record.event {
-            Event::AttemptStarted { of } => self.start_attempt(of, record.at),
-            Event::CallAnswered { id, call, result } => {
-                let step = self.open_attempt(&id.of)?;
-                let open = step.open.as_mut().ok_or("no attempt is open")?;
-                next_call(open, id)?;
-                let (call, result) = (call.clone(), result.clone());
-                open.calls.push(RecordedCall::Answered { call, at: record.at, result });
-                open.wait = None;
-                Ok(())
-            }
-            Event::WaitBegun { id, call, since } => {
-                let open = self.open_attempt(&id.of)?.open.as_mut().ok_or("no attempt is open")?;
-                next_call(open, id)?;
-                if call.class() != Class::Wait || open.wait.is_some() {
-                    return Err("no wait can begin here".into());
-                }
-                let wait = BegunWait { call: call.clone(), since: *since, paused_ms: 0 };
-                open.wait = Some(Box::new(wait));
-                Ok(())
-            }
-            Event::CallStarted { id, call, token, changes } => {
-                let harmless = !self.is_irreversible(call, changes);
-                if call.class() == Class::Irreversible && harmless {
-                    self.own_effects.insert(id.clone());
-                }
-                let step = self.open_attempt(&id.of)?;
-                let index = step.effects.len();
-                let open = step.open.as_mut().ok_or("no attempt is open")?;
-                next_call(open, id)?;
-                open.calls.push(RecordedCall::Effect { index, finished: false });
-                step.effects.push(PastEffect {
-                    id: id.clone(),
-                    call: call.clone(),
-                    token: token.clone(),
-                    outcome: EffectOutcome::Unknown("no answer yet".into()),
-                    changes: changes.clone(),
-                });
-                for change in changes {
-                    self.note_baseline(&change.resource, &change.before);
-                }
-                Ok(())
-            }
-            Event::CallFinished { id, outcome, changes } => {
-                let step = self.open_attempt(&id.of)?;
-                finish_call(step, id)?;
-                let effect = step.effects.iter_mut().find(|effect| effect.id == *id);
-                let effect = effect.ok_or("the call was not started")?;
-                effect.outcome = outcome.clone();
-                effect.changes = changes.clone();
-                let call = effect.call.clone();
-                if !matches!(outcome, EffectOutcome::Refused(_)) {
-                    self.note_owner(&call, changes);
-                    for change in changes {
-                        self.note_baseline(&change.resource, &change.before);
-                    }
-                }
-                Ok(())
-            }
-            Event::AttemptFinished { of, result } => self.finish_attempt(of, result, record.at),
-            other => unreachable!("`{}` is not about an attempt", other.name()),
-        }
-    }
-
-    fn start_attempt(&mut self, of: &AttemptId, at: UnixMs) -> Result<(), String> {
-        let step = self.steps.get_mut(&of.step).ok_or("the step has not started")?;
-        if step.open.is_some() {
-            return Err("another attempt is open".into());
-        }
-        let (last, allowed) = match of.direction {
-            Direction::Do => (
-                &mut step.attempts,
-                matches!(step.status, StepStatus::Running | StepStatus::WaitingRetry),
-            ),
-            Direction::Undo => (&mut step.undo_attempts, step.status == StepStatus::Undoing),
-        };
-        if !allowed || of.attempt.0 != last.0 + 1 {
-            return Err(format!("step `{}` is {:?} at attempt {}", of.step, step.status, last.0));
-        }
-        *last = of.attempt;
-        if of.direction == Direction::Do {
-            step.status = StepStatus::Running;
-            step.not_before = None;
-        }
-        let id = of.clone();
-        step.open =
-            Some(OpenAttempt { id, started_at: at, paused_ms: 0, calls: vec![], wait: None });
-        Ok(())
-    }
-
-    fn finish_attempt(
-        &mut self,
-        of: &AttemptId,
-        result: &AttemptResult,
-        at: UnixMs,
-    ) -> Result<(), String> {
-        let committed = self.committed;
-        let step = self.open_attempt(of)?;
-        if (of.direction == Direction::Do) != is_output(result)
-            && !matches!(result, AttemptResult::Failed(_))
-        {
-            return Err("the result does not fit the attempt's direction".into());
-        }
-        step.open = None;
-        step.finished_at = Some(at);
-        match (result, of.direction) {
-            (AttemptResult::Output(output), _) => {
-                step.status = StepStatus::Done;
-                step.output = Some(output.clone());
-                step.error = None;
-            }
-            (AttemptResult::Failed(failure), Direction::Do) => {
-                let left = if committed { StepStatus::Leftover } else { StepStatus::Failed };
-                step.status = left;
-                step.error = Some(failure.clone());
-            }
-            (AttemptResult::Failed(failure), Direction::Undo) => {
-                step.undo_error = Some(failure.message.clone());
-            }
-            (AttemptResult::Undo(_), _) => {}
-        }
-        Ok(())
     }
 
     fn take_step(&mut self, record: &Record) -> Result<(), String> {
@@ -326,6 +258,9 @@ impl State {
                     return Err("an attempt is open".into());
                 }
                 step.status = undo_status(result);
+                if !matches!(result, UndoResult::Failed(_)) {
+                    step.settled_effects = step.effects.len();
+                }
                 match result {
                     UndoResult::Undone => step.undo_error = None,
                     UndoResult::Kept(why) => step.kept = Some(why.clone()),
@@ -339,31 +274,10 @@ impl State {
     }
 }
 
-/// Note that the effect's outcome is known; an effect has one outcome only.
-fn finish_call(step: &mut StepState, id: &CallId) -> Result<(), String> {
-    let open = step.open.as_mut().ok_or("no attempt is open")?;
-    let index = (id.number.0 as usize).checked_sub(1).ok_or("calls count from 1")?;
-    match open.calls.get_mut(index) {
-        Some(RecordedCall::Effect { finished, .. }) if !*finished => {
-            *finished = true;
-            Ok(())
-        }
-        _ => Err(format!("call {} is not an effect in flight", id.number.0)),
-    }
-}
-
-fn next_call(open: &OpenAttempt, id: &CallId) -> Result<(), String> {
-    let expected = open.calls.len() as u32 + 1;
-    if id.number.0 == expected {
-        Ok(())
-    } else {
-        Err(format!("call {} came where {expected} was due", id.number.0))
-    }
-}
-
 /// Whether the operation's status allows the event.
 fn legal(state: &State, event: &Event) -> Result<(), String> {
     let status = state.status;
+    let is_under_way = matches!(status, Status::Running | Status::RollingBack);
     let allowed = match event {
         Event::Created(_) => state.pinned.is_none(),
         Event::Refused { .. } | Event::Started => {
@@ -380,25 +294,28 @@ fn legal(state: &State, event: &Event) -> Result<(), String> {
         Event::AttemptStarted { .. }
         | Event::CallAnswered { .. }
         | Event::WaitBegun { .. }
+        | Event::EffectWaits { .. }
         | Event::CallStarted { .. }
         | Event::CallFinished { .. }
-        | Event::AttemptFinished { .. } => {
-            matches!(status, Status::Running | Status::RollingBack)
-        }
-        Event::DowntimeStarted => status == Status::Running && state.downtime_started_at.is_none(),
-        Event::DowntimeEnded { .. } => {
-            matches!(status, Status::Running | Status::RollingBack)
-                && state.downtime_started_at.is_some()
-                && state.downtime_ms.is_none()
-        }
+        | Event::AttemptFinished { .. } => is_under_way,
+        Event::DowntimeStarted => match status {
+            Status::Running => !state.downtime.has_begun(),
+            // Undoing what a window did that is over takes the service down once more.
+            Status::RollingBack => state.downtime.total_ms().is_some(),
+            Status::Queued
+            | Status::Refused
+            | Status::Succeeded
+            | Status::RolledBack
+            | Status::RollbackFailed
+            | Status::Abandoned => false,
+        },
+        Event::DowntimeEnded { .. } => is_under_way && state.downtime.since.is_some(),
         Event::Committed => status == Status::Running && !state.committed,
         Event::RollbackStarted { .. } => {
             status == Status::Running && !state.committed && state.open_attempts().next().is_none()
         }
         // While still running, an undo takes back one failed attempt before its retry (R5).
-        Event::UndoStarted { .. } | Event::UndoEnded { .. } => {
-            matches!(status, Status::Running | Status::RollingBack) && !state.committed
-        }
+        Event::UndoStarted { .. } | Event::UndoEnded { .. } => is_under_way && !state.committed,
         Event::Verified { .. } => status == Status::RollingBack && state.verdict.is_none(),
         Event::Finished { .. } => match status {
             Status::Running => state.committed,
@@ -407,8 +324,13 @@ fn legal(state: &State, event: &Event) -> Result<(), String> {
             | Status::Refused
             | Status::Succeeded
             | Status::RolledBack
-            | Status::RollbackFailed => false,
+            | Status::RollbackFailed
+            | Status::Abandoned => false,
         },
+        Event::Abandoned { .. } => {
+            let stands_still = status == Status::RollbackFailed && state.accepted.is_none();
+            state.pinned.is_some() && (!status.is_final() || stands_still)
+        }
         Event::RollbackResumed { .. } | Event::Accepted { .. } => {
             status == Status::RollbackFailed && state.accepted.is_none()
         }
