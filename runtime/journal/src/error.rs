@@ -33,6 +33,9 @@ pub enum StoreError {
     ReadOnly(String),
     #[error("the store's file can't be read or written: {0}")]
     Io(String),
+    /// One record of one operation; all others are what they were.
+    #[error("event {} of operation {id} can't be read: {why}", .seq.0)]
+    Unreadable { id: OperationId, seq: Seq, why: String },
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     #[error("the store's writer has ended")]

@@ -323,7 +323,7 @@ impl Store for Memory {
         operation.epoch = Epoch(operation.epoch.0 + 1);
         operation.runner = Some(runner.clone());
         let lease = Lease { operation: id, epoch: operation.epoch, runner: runner.clone() };
-        Ok(Takeover { lease, last_alive: operation.released_at })
+        Ok(Takeover { lease, last_alive: operation.released_at, dead_ms: 0 })
     }
 
     /// All who share this store share its process: a lease lasts until it is taken.

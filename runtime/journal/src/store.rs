@@ -26,6 +26,8 @@ pub struct Lease {
 pub struct Takeover {
     pub lease: Lease,
     pub last_alive: Option<UnixMs>,
+    /// At least so long ago that was, by a clock that nobody can set.
+    pub dead_ms: u64,
 }
 
 /// How long leases last, and how often they are renewed.
@@ -59,6 +61,8 @@ pub enum Ending {
     RollbackFailed,
     /// A rollback that failed, taken as it is by a person.
     Accepted,
+    /// Given up by a person where it stood.
+    Abandoned,
 }
 
 impl Ending {
@@ -66,6 +70,7 @@ impl Ending {
     pub fn of(event: &Event) -> Option<Ending> {
         match event {
             Event::Accepted { .. } => Some(Ending::Accepted),
+            Event::Abandoned { .. } => Some(Ending::Abandoned),
             Event::Refused { .. } => Some(Ending::Refused),
             Event::Finished { status, .. } => Some(match status {
                 FinalStatus::Succeeded => Ending::Succeeded,
@@ -79,7 +84,11 @@ impl Ending {
     /// A rollback that failed keeps its locks (R7).
     pub fn releases_locks(self) -> bool {
         match self {
-            Ending::Refused | Ending::Succeeded | Ending::RolledBack | Ending::Accepted => true,
+            Ending::Refused
+            | Ending::Succeeded
+            | Ending::RolledBack
+            | Ending::Accepted
+            | Ending::Abandoned => true,
             Ending::RollbackFailed => false,
         }
     }

@@ -56,7 +56,7 @@ async fn appends_are_in_sequence_and_under_a_lease(store: &dyn Store) {
     assert!(summary(store, id).await.is_run);
     store.release(&lease, UnixMs(9)).await.unwrap();
     assert!(!summary(store, id).await.is_run);
-    let Takeover { lease: taken, last_alive } =
+    let Takeover { lease: taken, last_alive, .. } =
         store.take_lease(id, &runner("b"), 0).await.unwrap();
     assert_eq!((taken.epoch, last_alive), (Epoch(2), Some(UnixMs(9))));
     let gone = store.hold(&lease).await;

@@ -57,6 +57,7 @@ async fn a_runner_that_does_not_renew_is_taken_over_and_fenced() {
     pass(300);
     let taken = other.take_lease(id, &runner("other"), 500).await.unwrap();
     assert!(taken.last_alive.is_some(), "it is known when it was last renewed");
+    assert_eq!(taken.dead_ms, 8_500, "whatever the system's clock says by now");
     assert_eq!(taken.lease.epoch, Epoch(2));
 
     let gone = stuck.hold(&lease).await;
@@ -145,14 +146,33 @@ async fn a_store_of_version_1_is_taken_over_with_all_it_holds() {
 async fn a_version_that_can_t_be_taken_over_is_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     write_version_1(dir.path());
-    let path = dir.path().join("journal.db");
-    let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.execute("UPDATE events SET record = '{' WHERE operation = 2 AND seq = 2", []).unwrap();
+    let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    raw.execute("ALTER TABLE events RENAME COLUMN record TO text", []).unwrap();
     let error = Sqlite::open(dir.path(), Clock::real()).err().unwrap();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
     let version: i64 = raw.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 1);
     assert!(raw.prepare("SELECT * FROM runners").is_err(), "nothing of version 2 is there");
+}
+
+#[tokio::test]
+async fn a_record_that_can_t_be_read_is_in_nobody_else_s_way() {
+    for broken in ["'{'", "'[42]'", "''"] {
+        let dir = tempfile::tempdir().unwrap();
+        write_version_1(dir.path());
+        let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        let set = format!("UPDATE events SET record = {broken} WHERE operation = 2 AND seq = 2");
+        raw.execute(&set, []).unwrap();
+        let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
+        assert_eq!(store.list().await.unwrap().len(), 2, "{broken}");
+        assert_eq!(store.load(OperationId(1)).await.unwrap().len(), 2, "{broken}");
+        let error = store.load(OperationId(2)).await.err().unwrap();
+        let (id, seq) = match error {
+            StoreError::Unreadable { id, seq, .. } => (id, seq),
+            other => panic!("{broken}: {other}"),
+        };
+        assert_eq!((id, seq), (OperationId(2), Seq(2)), "{broken}");
+    }
 }
 
 #[test]

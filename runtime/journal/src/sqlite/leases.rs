@@ -107,6 +107,16 @@ impl Leases {
         Ok(until_ms.map(|until| until.saturating_sub(self.now_ms())))
     }
 
+    /// How long ago the runner wrote down last that it lives: the time since the machine was
+    /// started can't be set. After another start of the machine it may be longer ago than that.
+    pub(super) fn dead_ms(&self, connection: &Connection, runner: &str) -> Result<u64, StoreError> {
+        let sql = "SELECT until_ms FROM runners WHERE name = ?1";
+        let until: Option<i64> =
+            connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
+        let wrote_ms = until.map(|until| (until as u64).saturating_sub(self.terms.length_ms));
+        Ok(wrote_ms.map_or(0, |wrote| self.now_ms().saturating_sub(wrote)))
+    }
+
     /// When the runner was last known to live.
     pub(super) fn seen_at(
         connection: &Connection,

@@ -59,6 +59,7 @@ impl Sqlite {
     pub fn open_with(dir: &Path, terms: LeaseTerms, clock: Clock) -> Result<Self, StoreError> {
         let path = dir.join("journal.db");
         std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error.to_string()))?;
+        schema::must_not_be_emptied(&path)?;
         let connect = || Connection::open(&path).map_err(|e| unusable(&path, &e.to_string()));
         let (writer, reader) = (connect()?, connect()?);
         let id = set_up(&path, &writer, &reader)?;
@@ -270,9 +271,18 @@ impl Store for Sqlite {
         let connection = self.read();
         head(&connection, id)?;
         let mut statement = connection
-            .prepare_cached("SELECT record FROM events WHERE operation = ?1 ORDER BY seq")?;
-        let rows = statement.query_map([id.0 as i64], |row| row.get::<_, String>(0))?;
-        rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
+            .prepare_cached("SELECT seq, record FROM events WHERE operation = ?1 ORDER BY seq")?;
+        let mut rows = statement.query([id.0 as i64])?;
+        let mut records = vec![];
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            let record = row.get::<_, String>(1).map_err(|error| error.to_string());
+            let record = record
+                .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+            let unreadable = |why| StoreError::Unreadable { id, seq: Seq(seq as u64), why };
+            records.push(record.map_err(unreadable)?);
+        }
+        Ok(records)
     }
 
     async fn list(&self) -> Result<Vec<Summary>, StoreError> {
@@ -291,7 +301,8 @@ impl Store for Sqlite {
                 environment: EnvironmentName(row.get(2)?),
                 created_at: UnixMs(row.get::<_, i64>(3)? as u64),
                 last_seq: Seq(row.get::<_, i64>(4)? as u64),
-                finished: ending.map(|text| serde_json::from_str(&text)).transpose()?,
+                // One that can't be read has not ended, as far as is known; who opens it is told.
+                finished: ending.and_then(|text| serde_json::from_str(&text).ok()),
                 is_run: is_run(&connection, &self.leases, runner.as_deref())?,
             });
         }
@@ -421,6 +432,7 @@ impl Store for Sqlite {
                 None => Some(0),
                 Some(other) => leases.left_ms(connection, other, grace_ms)?,
             };
+            let dead_ms = other.iter().try_fold(0, |_, other| leases.dead_ms(connection, other))?;
             let last_alive = match &other {
                 Some(other) if left_ms == Some(0) => Leases::seen_at(connection, other)?,
                 Some(other) => {
@@ -436,7 +448,7 @@ impl Store for Sqlite {
             drop_unused_runners(connection)?;
             let asked_ms = leases.write(connection, &name)?;
             let lease = Lease { operation: id, epoch, runner: name };
-            Ok((asked_ms, Takeover { lease, last_alive }))
+            Ok((asked_ms, Takeover { lease, last_alive, dead_ms }))
         };
         let (asked_ms, takeover) = self.writer.write(write).await?;
         self.leases.written(runner, asked_ms, Some(id));

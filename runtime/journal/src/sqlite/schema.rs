@@ -124,8 +124,11 @@ fn fill_stages(connection: &Connection) -> Result<(), StoreError> {
     let mut all = connection.prepare("SELECT operation, record FROM events ORDER BY 1, seq")?;
     let mut rows = all.query([])?;
     while let Some(row) = rows.next()? {
-        let record: Record = serde_json::from_str(&row.get::<_, String>(1)?)?;
-        note_stage(connection, row.get(0)?, &record.event)?;
+        // What can't be read is told when its operation is; it is in nobody else's way.
+        let text = row.get::<_, String>(1).unwrap_or_default();
+        if let Ok(record) = serde_json::from_str::<Record>(&text) {
+            note_stage(connection, row.get(0)?, &record.event)?;
+        }
     }
     Ok(())
 }
@@ -146,4 +149,19 @@ pub(super) fn note_stage(
         connection.execute(sql, rusqlite::params![id, text])?;
     }
     Ok(())
+}
+
+/// An empty journal beside what was written to it last is none that is new.
+pub(super) fn must_not_be_emptied(path: &Path) -> Result<(), StoreError> {
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    let log = path.with_extension("db-wal");
+    if bytes(path) > 0 || bytes(&log) == 0 {
+        return Ok(());
+    }
+    let why = format!(
+        "it is empty, and {} beside it is not: operations were kept here; take the whole state \
+         directory from a backup, or move it away to begin a new one",
+        log.display()
+    );
+    Err(unusable(path, &why))
 }
