@@ -341,11 +341,30 @@ fn json_of(record: &impl serde::Serialize) -> Value {
     serde_json::to_value(record).unwrap_or(Value::Null)
 }
 
+/// An output that is nested deeper than this could not be read back from the journal, where it
+/// stands within other records; serde_json reads 128 levels.
+const OUTPUT_DEPTH_MAX: usize = 64;
+
 fn output_of(output: &str) -> Result<Value, GuestFault> {
-    serde_json::from_str(output).map_err(|error| {
-        let message = format!("the step's output is not JSON: {error}");
+    let broken = |message: String| {
+        let message = format!("the step's output {message}");
         GuestFault::Failed(Failure::new(FailureClass::Internal, message))
-    })
+    };
+    let value =
+        serde_json::from_str(output).map_err(|error| broken(format!("is not JSON: {error}")))?;
+    match is_deeper_than(OUTPUT_DEPTH_MAX, &value) {
+        false => Ok(value),
+        true => Err(broken(format!("is nested deeper than {OUTPUT_DEPTH_MAX} levels"))),
+    }
+}
+
+fn is_deeper_than(levels: usize, value: &Value) -> bool {
+    let deeper = |item: &Value| levels == 0 || is_deeper_than(levels - 1, item);
+    match value {
+        Value::Array(list) => list.iter().any(deeper),
+        Value::Object(map) => map.values().any(deeper),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn own_failure(failure: wit::Failure) -> GuestFault {
@@ -381,4 +400,18 @@ impl HostPort for NoPort {
     fn log(&self, _level: LogLevel, _text: String) {}
 
     fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_as_deep_as_the_journal_reads_it() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(output_of(&nested(OUTPUT_DEPTH_MAX)).is_ok());
+        for levels in [OUTPUT_DEPTH_MAX + 1, 126, 100_000] {
+            assert!(output_of(&nested(levels)).is_err(), "{levels}");
+        }
+    }
 }

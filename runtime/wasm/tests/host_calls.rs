@@ -199,6 +199,21 @@ async fn nothing_found_is_none() {
 }
 
 #[tokio::test]
+async fn an_engine_that_is_waited_for() {
+    let fields = r#"(import "stepback:step/docker@0.1.0" "wait-engine"
+        (func $wait (param i32 i32 i64 i32)))"#
+        .to_owned();
+    let body = r#"
+        (call $wait (i32.const 264) (i32.const 5) (i64.const -1) (i32.const 800))
+        (if (i32.load8_u (i32.const 800)) (then unreachable))
+        (i32.const 512)"#;
+    let port = Port::new();
+    assert_eq!(run(fields, body, &port).await, Ok(Value::Null));
+    let asked = Call::DockerWaitEngine { host: "vol-1".into(), timeout_ms: u64::MAX };
+    assert_eq!(port.calls(), [asked]);
+}
+
+#[tokio::test]
 async fn the_time_and_progress() {
     let fields = r#"(import "stepback:step/log@0.1.0" "progress"
         (func $progress (param i32 i32 i64 i32 i64)))"#

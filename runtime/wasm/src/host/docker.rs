@@ -133,6 +133,10 @@ impl Host for Guest {
         self.tell(Call::DockerRemoveImage { host: host.into(), image: image.into() }).await
     }
 
+    async fn wait_engine(&mut self, host: String, timeout_ms: u64) -> Result<(), Failure> {
+        self.tell(Call::DockerWaitEngine { host: host.into(), timeout_ms }).await
+    }
+
     async fn wait_healthy(
         &mut self,
         host: String,
