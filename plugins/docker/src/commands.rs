@@ -57,19 +57,33 @@ impl Step for RunOnce {
             restart: "no".to_owned(),
             like: None,
         };
-        docker::run_once(&input.host, &spec, input.timeout.ms()).and_then(ended_well)
+        let ran = docker::run_once(&input.host, &spec, input.timeout.ms())?;
+        ended_well(ran, input.timeout)
     }
 }
 
-fn ended_well(result: docker::CommandResult) -> Result<CommandOutput, Failure> {
+/// How a command ends that took longer than it may, and one that a cancel cut off (the contract's
+/// *command-result*).
+const TIMED_OUT: i32 = 124;
+const CUT_OFF: i32 = 130;
+
+/// The last line of what a command printed that a cancel cut off; a command may exit with
+/// [`CUT_OFF`] by itself.
+const STOPPED_BY_CANCEL: &str = "stopped: its step is being ended";
+
+fn ended_well(result: docker::CommandResult, timeout: Duration) -> Result<CommandOutput, Failure> {
     let docker::CommandResult { exit_code, output } = result;
-    match exit_code {
-        0 => Ok(CommandOutput { exit_code, output }),
-        code => {
-            let message = format!("the command exited with {code}: {}", output.trim());
-            Err(failure(FailureClass::Precondition, message))
+    let printed = output.trim();
+    let (class, why) = match exit_code {
+        0 => return Ok(CommandOutput { exit_code, output }),
+        TIMED_OUT => (FailureClass::Deadline, format!("took longer than its timeout, {timeout}")),
+        CUT_OFF if printed.lines().last() == Some(STOPPED_BY_CANCEL) => {
+            let why = "did not end by itself: it was stopped with its step";
+            (FailureClass::Precondition, why.to_owned())
         }
-    }
+        code => (FailureClass::Precondition, format!("exited with {code}")),
+    };
+    Err(failure(class, format!("the command {why}: {printed}")))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -106,7 +120,8 @@ impl Step for Exec {
     }
 
     fn run(input: ExecInput) -> Result<CommandOutput, Failure> {
-        let timeout_ms = input.timeout.ms();
-        docker::exec(&input.host, &input.container, &input.command, timeout_ms).and_then(ended_well)
+        let ExecInput { host, container, command, timeout } = input;
+        let ran = docker::exec(&host, &container, &command, timeout.ms())?;
+        ended_well(ran, timeout)
     }
 }

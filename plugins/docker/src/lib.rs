@@ -4,6 +4,7 @@
 
 mod commands;
 mod containers;
+mod engines;
 mod images;
 mod volumes;
 
@@ -12,6 +13,7 @@ pub use containers::{
     CreateContainer, InspectContainer, RemoveContainer, RenameContainer, SetRestartPolicy,
     StartContainer, StopContainer, WaitHealthy,
 };
+pub use engines::WaitEngine;
 pub use images::{InspectImage, PullImage};
 pub use volumes::{
     CheckHelper, CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice,
@@ -29,6 +31,7 @@ stepback_sdk::export_steps!(
     RemoveContainer,
     RenameContainer,
     WaitHealthy,
+    WaitEngine,
     RunOnce,
     Exec,
     CheckHelper,

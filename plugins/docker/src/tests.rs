@@ -29,6 +29,22 @@ fn a_stopped_container_stays_down() {
 }
 
 #[test]
+fn an_engine_is_waited_for_that_may_still_come_up() {
+    let with = json!({ "host": "i-1" });
+    World::reset();
+    World::answer("docker.wait-engine", ());
+    WaitEngine::run(input::<WaitEngine>(with.clone())).expect("it answers");
+    assert_eq!(World::calls()[0].arguments, json!({ "host": "i-1", "timeout_ms": 300_000 }));
+    let checked = |class| {
+        World::reset();
+        World::fail("docker.list-containers", failure(class, "why"));
+        WaitEngine::check(&input::<WaitEngine>(with.clone())).map_err(|why| why.message)
+    };
+    assert_eq!(checked(FailureClass::Transient), Ok(Check::Ok));
+    assert_eq!(checked(FailureClass::Precondition), Err("why".to_owned()));
+}
+
+#[test]
 fn creating_waits_for_its_image() {
     World::reset();
     World::answer("docker.inspect-container", Value::Null);
@@ -106,4 +122,32 @@ fn a_command_that_fails_fails_its_step() {
         let check = Exec::check(&input::<Exec>(with.clone())).expect("it answers");
         assert_eq!(check == Check::Ok, wanted);
     }
+}
+
+#[test]
+fn a_command_that_did_not_end_by_itself_is_told_apart() {
+    let with = json!({ "host": "i-1", "container": "db", "command": ["pg_isready"] });
+    let (ended, timeout) = ("no response\nstopped: its step is being ended", "1m30s");
+    let with_timeout = json!({ "host": "i-1", "image": "tools:1", "timeout": timeout });
+    let ran = |exit_code: i32, output: &str| {
+        World::reset();
+        let answer = json!({ "exit_code": exit_code, "output": output });
+        World::answer("docker.run-once", answer.clone());
+        World::answer("docker.exec", answer);
+        let mut exec = with.clone();
+        exec["timeout"] = json!(timeout);
+        let once = RunOnce::run(input::<RunOnce>(with_timeout.clone())).map(drop);
+        let exec = Exec::run(input::<Exec>(exec)).map(drop);
+        assert_eq!(once, exec);
+        let why = once.expect_err("it failed");
+        (why.class, why.message)
+    };
+    let (class, why) = ran(124, "no response");
+    assert_eq!(class, FailureClass::Deadline, "a manifest's retry covers it");
+    assert_eq!(why, "the command took longer than its timeout, 1m30s: no response");
+    let (class, why) = ran(130, "no response");
+    assert_eq!(class, FailureClass::Precondition);
+    assert_eq!(why, "the command exited with 130: no response");
+    let (_, why) = ran(130, ended);
+    assert!(!why.contains("130") && why.contains("it was stopped with its step"), "{why}");
 }

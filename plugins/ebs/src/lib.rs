@@ -3,6 +3,7 @@
 //! Each step waits until the volume or snapshot is what it was asked to become; checks tell apart
 //! what an earlier step may still bring about (*not yet*) from what none could (*refused*).
 
+mod kinds;
 mod snapshots;
 mod volumes;
 

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, ebs, may, pairs, precondition, tag_map};
+use stepback_sdk::{
+    Check, Duration, Failure, Step, ebs, may, pairs, precondition, tag_map, unfit_tags,
+};
 
 /// A first snapshot copies the whole volume, which takes hours for a large one.
 const SNAPSHOT_WAIT: Duration = Duration::seconds(4 * 3600);
@@ -50,6 +52,9 @@ impl Step for CreateSnapshot {
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
         ebs::describe(&input.volume)?;
+        if let Some(why) = unfit_tags(&input.tags) {
+            return Ok(Check::Refused(why));
+        }
         may(|| ebs::create_snapshot(&input.volume, &input.description, &pairs(&input.tags)))?;
         Ok(Check::Ok)
     }

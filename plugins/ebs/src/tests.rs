@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use stepback_sdk::testing::{World, input};
 use stepback_sdk::{Check, FailureClass, Past, PastEffect, Step, Undo, failure};
 
@@ -129,18 +130,69 @@ fn a_volume_like_another_has_its_options_and_what_is_given_goes_before() {
 }
 
 #[test]
-fn what_a_type_can_not_be_provisioned_with_is_refused() {
+fn what_ec2_has_no_volume_for_is_refused_before_anything_is_made() {
+    let checked = |mut with: Value| {
+        World::reset();
+        with["zone"] = json!("a");
+        with.as_object_mut().expect("a map").entry("size_gib").or_insert(json!(8));
+        let checked = CreateVolume::check(&input::<CreateVolume>(with.clone()));
+        assert_eq!(World::functions(), [""; 0], "{with}: nothing is looked at");
+        checked.expect("it answers")
+    };
+    let many_tags: BTreeMap<_, _> = (0..49).map(|n| (format!("k{n}"), "v")).collect();
     let refused = [
         json!({ "volume_type": "io2" }),
         json!({ "volume_type": "gp2", "iops": 4000 }),
         json!({ "volume_type": "io1", "iops": 400, "throughput_mibps": 250 }),
+        json!({ "volume_type": "gp4" }),
+        json!({ "volume_type": "gp2", "size_gib": 2_000_000_000 }),
+        json!({ "size_gib": 4_294_967_295_u32 }),
+        json!({ "size_gib": 0 }),
+        json!({ "iops": 4_001 }),
+        json!({ "throughput_mibps": 751 }),
+        json!({ "volume_type": "io1", "iops": 401 }),
+        json!({ "tags": { "k": "v".repeat(257) } }),
+        json!({ "tags": many_tags }),
     ];
-    for mut with in refused {
+    for with in refused {
+        let checked = checked(with.clone());
+        assert!(matches!(checked, Check::Refused(_)), "{with}: {checked:?}");
+    }
+    let taken = [
+        json!({ "iops": 4_000, "throughput_mibps": 1_000 }),
+        json!({ "size_gib": 1, "iops": 3_000 }),
+        json!({ "volume_type": "io2", "iops": 8_000 }),
+        json!({ "volume_type": "standard" }),
+    ];
+    for with in taken {
+        assert_eq!(checked(with.clone()), Check::Ok, "{with}");
+    }
+}
+
+#[test]
+fn what_can_not_grow_or_be_tagged_so_is_refused() {
+    let grown = |size_gib: u32| {
         World::reset();
-        with["zone"] = json!("a");
-        with["size_gib"] = json!(4);
-        let checked = CreateVolume::check(&input::<CreateVolume>(with.clone()));
-        assert!(matches!(checked, Ok(Check::Refused(_))), "{with}: {checked:?}");
+        World::answer("ebs.describe", volume("a", json!([])));
+        let with = json!({ "volume": "vol-1", "size_gib": size_gib });
+        ModifyVolume::check(&input::<ModifyVolume>(with)).expect("it answers")
+    };
+    assert_eq!(grown(65_536), Check::Ok);
+    for size_gib in [65_537, u32::MAX] {
+        assert!(matches!(grown(size_gib), Check::Refused(_)), "{size_gib}");
+    }
+    let mut full = volume("a", json!([]));
+    let tag = |n: usize| json!({ "key": format!("k{n}"), "value": "v" });
+    full["tags"] = (0..50).map(tag).collect();
+    let tagged = |key: &str, value: &str| {
+        World::reset();
+        World::answer("ebs.describe", full.clone());
+        let with = json!({ "volume": "vol-1", "key": key, "value": value });
+        TagVolume::check(&input::<TagVolume>(with)).expect("it answers")
+    };
+    assert_eq!(tagged("k0", "other"), Check::Ok);
+    for (key, value) in [("one-more", "v"), ("", "v"), ("k0", &"v".repeat(257))] {
+        assert!(matches!(tagged(key, value), Check::Refused(_)), "{key}");
     }
 }
 
@@ -163,16 +215,19 @@ fn effect(id: &str) -> PastEffect {
     }
 }
 
+/// An id is only to be handed back: this one is of a `for_each` step with the key `a/undo/b`.
 #[test]
-fn the_default_undo_reverses_newest_first_and_leaves_undos_alone() {
+fn the_default_undo_reverses_everything_newest_first() {
     World::reset();
+    World::answer("effects.reverse", json!("NothingToDo"));
     World::answer("effects.reverse", json!("Reversed"));
     World::answer("effects.reverse", json!({ "Cannot": "somebody changed it" }));
-    let effects = vec![effect("s/do/1/1"), effect("s/do/1/2"), effect("s/undo/1/1")];
+    let ids = ["s[a/undo/b]/do/1/1", "s[a/undo/b]/do/1/2", "s[a/undo/b]/undo/1/1"];
+    let effects = ids.map(effect).to_vec();
     let past = Past { finished: true, output: None, effects };
     let with = json!({ "volume": "vol-1", "instance": "i-1" });
     let answer = DetachVolume::undo(&input::<DetachVolume>(with), &past).expect("it answers");
     assert_eq!(answer, Undo::CannotUndo("somebody changed it".to_owned()));
-    let ids: Vec<Value> = World::calls().iter().map(|made| made.arguments["id"].clone()).collect();
-    assert_eq!(ids, ["s/do/1/2", "s/do/1/1"]);
+    let made: Vec<Value> = World::calls().iter().map(|made| made.arguments["id"].clone()).collect();
+    assert_eq!(made, [ids[2], ids[1], ids[0]]);
 }

@@ -1,11 +1,12 @@
 //! Steps on volumes.
 
+use crate::kinds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, ebs, ec2, failure, may, pairs, precondition,
-    tag_map,
+    Check, Duration, Failure, FailureClass, Step, ebs, ec2, failure, may, no_room_for, pairs,
+    precondition, tag_map, unfit_tag, unfit_tags,
 };
 
 /// How long a volume may take to become available or attached; EC2 mostly needs seconds.
@@ -186,20 +187,11 @@ impl CreateInput {
     }
 }
 
-/// Why a type can't be provisioned so (Amazon EC2 API Reference, *CreateVolume*).
+/// Why there can't be such a volume.
 fn unfit(spec: &ebs::VolumeSpec) -> Option<String> {
-    let kind = spec.volume_type.as_str();
-    let is_provisioned = matches!(kind, "io1" | "io2");
-    match (spec.iops, spec.throughput_mibps) {
-        (None, _) if is_provisioned => Some(format!("a volume of type {kind} needs its `iops`")),
-        (Some(_), _) if kind != "gp3" && !is_provisioned => {
-            Some(format!("a volume of type {kind} takes no `iops`"))
-        }
-        (_, Some(_)) if kind != "gp3" => {
-            Some(format!("a volume of type {kind} takes no `throughput_mibps`"))
-        }
-        _ => None,
-    }
+    let ebs::VolumeSpec { volume_type, size_gib, iops, throughput_mibps, .. } = spec;
+    let kind = kinds::unfit(volume_type, *size_gib, *iops, *throughput_mibps);
+    kind.or_else(|| unfit_tags(&tag_map(&spec.tags)))
 }
 
 pub struct CreateVolume;
@@ -379,6 +371,9 @@ impl Step for ModifyVolume {
 
     fn check(input: &ModifyInput) -> Result<Check, Failure> {
         let volume = ebs::describe(&input.volume)?;
+        if let Some(why) = kinds::unfit_size(&volume.volume_type, input.size_gib) {
+            return Ok(Check::Refused(why));
+        }
         may(|| ebs::modify_volume(&input.volume, input.size_gib))?;
         Ok(match input.size_gib > volume.size_gib {
             true => Check::Ok,
@@ -412,6 +407,10 @@ impl Step for TagVolume {
 
     fn check(input: &TagInput) -> Result<Check, Failure> {
         let found = ebs::describe(&input.volume)?;
+        let unfit = unfit_tag(&input.key, &input.value);
+        if let Some(why) = unfit.or_else(|| no_room_for(&input.key, &tag_map(&found.tags))) {
+            return Ok(Check::Refused(why));
+        }
         may(|| ebs::tag(&input.volume, &input.key, &input.value))?;
         if !found.tags.iter().any(|tag| tag.key == input.key) {
             may(|| ebs::untag(&input.volume, &input.key))?;

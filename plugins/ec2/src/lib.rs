@@ -22,6 +22,7 @@ stepback_sdk::export_steps!(
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::collections::BTreeMap;
     use stepback_sdk::testing::{World, input};
     use stepback_sdk::{Check, FailureClass, Step};
 
@@ -52,6 +53,19 @@ mod tests {
             FindInstance::run(input::<FindInstance>(with)).err().expect("two is too many");
         assert_eq!(failure.class, FailureClass::Precondition);
         assert!(failure.message.contains("i-1"), "{}", failure.message);
+    }
+
+    #[test]
+    fn an_instance_with_more_tags_than_ec2_takes_is_refused() {
+        let checked = |count: usize| {
+            World::reset();
+            let tags: BTreeMap<_, _> = (0..count).map(|n| (format!("k{n}"), "v")).collect();
+            let with = json!({ "image": "ami-1", "instance_type": "t3.micro", "zone": "a",
+                               "tags": tags });
+            RunInstance::check(&input::<RunInstance>(with)).expect("it answers")
+        };
+        assert_eq!(checked(48), Check::Ok);
+        assert!(matches!(checked(49), Check::Refused(_)));
     }
 
     #[test]

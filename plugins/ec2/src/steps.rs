@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, Step, ec2, may, pairs, precondition, tag_map};
+use stepback_sdk::{
+    Check, Duration, Failure, Step, ec2, may, pairs, precondition, tag_map, unfit_tags,
+};
 
 /// How long an instance may take to change its state; EC2 mostly needs a minute.
 const STATE_WAIT: Duration = Duration::seconds(600);
@@ -118,6 +120,9 @@ impl Step for RunInstance {
     const DOC: &'static str = "Run a new instance and wait until it runs.";
 
     fn check(input: &RunInput) -> Result<Check, Failure> {
+        if let Some(why) = unfit_tags(&input.tags) {
+            return Ok(Check::Refused(why));
+        }
         may(|| ec2::run_instance(&input.spec()))?;
         Ok(Check::Ok)
     }

@@ -141,6 +141,8 @@ pub mod docker {
         update_container "update-container" (host: &str, container: &str, restart: &str) -> ();
         remove_container "remove-container" (host: &str, container: &str) -> ();
         remove_image "remove-image" (host: &str, image: &str) -> ();
+        /// Wait until the host's engine answers.
+        wait_engine "wait-engine" (host: &str, timeout_ms: u64) -> ();
         wait_healthy "wait-healthy"
             (host: &str, container: &str, timeout_ms: u64) -> Container;
         /// Wait for an attached volume's device node; returns its file system.

@@ -34,6 +34,7 @@
 mod duration;
 pub mod host;
 mod step;
+mod tags;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -56,3 +57,4 @@ pub use bindings::stepback::step::types::{Failure, FailureClass, Pair};
 pub use duration::Duration;
 pub use host::{clock, docker, ebs, ec2, effects, log};
 pub use step::{Check, Step, Undo, failure, may, pairs, precondition, reverse_effects, tag_map};
+pub use tags::{no_room_for, unfit_tag, unfit_tags};

@@ -61,9 +61,9 @@ pub trait Step {
 pub fn reverse_effects(past: &Past) -> Result<Undo, Failure> {
     let (mut reversed, mut kept, mut cannot) = (0, vec![], vec![]);
     let mut stuck: Vec<&str> = vec![];
-    // What an earlier attempt of this undo did is no effect to take back.
-    let own = past.effects.iter().rev().filter(|effect| !effect.id.contains("/undo/"));
-    for effect in own {
+    // What an earlier attempt of this undo did is among them: the host knows that there is nothing
+    // to take back of it.
+    for effect in past.effects.iter().rev() {
         let touched = || effect.changes.iter().map(|change| change.resource.as_str());
         // Under what could not be taken back, an older effect is not: it could do harm there.
         if touched().any(|resource| stuck.contains(&resource)) {
