@@ -6,12 +6,12 @@
 
 use crate::simulated::faults::{Fault, Faults};
 use crate::simulated::world::World;
-use crate::{Checked, EffectContext, Provider, Settled, simulated};
+use crate::{Checked, EffectContext, Provider, Settled, Stamped, simulated};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, Token};
+use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, StoreId, Token};
 
 /// A provider with faults.
 pub struct Faulty {
@@ -98,8 +98,13 @@ impl Provider for Faulty {
         self.inner.forget(call, context).await;
     }
 
-    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
-        self.inner.take_over(operation, epoch).await
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.inner.take_over(store, operation, epoch).await
     }
 
     async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
@@ -110,11 +115,15 @@ impl Provider for Faulty {
         self.inner.request_ms_max()
     }
 
+    fn visible_after_ms(&self) -> u64 {
+        self.inner.visible_after_ms()
+    }
+
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.inner.observe(resource).await
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
         self.inner.stamped(tokens).await
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::docker::host_of;
 use crate::simulated::world::World;
-use crate::{Checked, EffectContext, Provider, Settled};
+use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, ResourceKind, Token};
+use stepback_core::{
+    Call, Epoch, Facts, Failure, OperationId, Resource, ResourceKind, StoreId, Token,
+};
 
 /// A cloud, and the Docker Engines on its instances.
 pub struct Joined {
@@ -69,9 +71,14 @@ impl Provider for Joined {
         self.of(call).forget(call, context).await;
     }
 
-    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
-        self.cloud.take_over(operation, epoch).await?;
-        self.docker.take_over(operation, epoch).await
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.cloud.take_over(store, operation, epoch).await?;
+        self.docker.take_over(store, operation, epoch).await
     }
 
     async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
@@ -84,6 +91,10 @@ impl Provider for Joined {
         self.cloud.request_ms_max().max(self.docker.request_ms_max())
     }
 
+    fn visible_after_ms(&self) -> u64 {
+        self.cloud.visible_after_ms().max(self.docker.visible_after_ms())
+    }
+
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         match resource.kind() {
             ResourceKind::Volume | ResourceKind::Snapshot | ResourceKind::Instance => {
@@ -92,13 +103,20 @@ impl Provider for Joined {
             ResourceKind::Container
             | ResourceKind::Image
             | ResourceKind::DockerVolume
-            | ResourceKind::FileSystem => self.docker.observe(resource).await,
+            | ResourceKind::FileSystem
+            | ResourceKind::Containers => self.docker.observe(resource).await,
         }
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
-        let mut found = self.cloud.stamped(tokens).await?;
-        found.extend(self.docker.stamped(tokens).await?);
-        Ok(found)
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        // What an engine has can be told without the cloud.
+        let mut told = self.cloud.stamped(tokens).await.unwrap_or_else(|failure| Stamped {
+            cloud_not_asked: Some(failure.message),
+            ..Stamped::default()
+        });
+        let on_engines = self.docker.stamped(tokens).await?;
+        told.found.extend(on_engines.found);
+        told.not_asked.extend(on_engines.not_asked);
+        Ok(told)
     }
 }

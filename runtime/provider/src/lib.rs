@@ -14,6 +14,7 @@ pub mod onebox;
 pub mod simulated;
 
 mod notes;
+mod restart;
 mod tags;
 
 pub use notes::{Note, Notes};
@@ -22,12 +23,16 @@ use async_trait::async_trait;
 use serde_json::Value;
 use simulated::world::World;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, Token};
+use stepback_core::{
+    Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, ResourceKind, StoreId, Token,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What an effect is made under.
 #[derive(Clone, Debug)]
 pub struct EffectContext {
+    /// The store that the operation is kept in: numbers of operations are its own.
+    pub store: StoreId,
     pub operation: OperationId,
     /// The idempotence token, stamped on what is created.
     pub token: Token,
@@ -47,6 +52,40 @@ pub enum Settled {
     Done(Value),
     NotHappened,
     CantKnow(String),
+}
+
+/// What a search for stamps told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stamped {
+    /// What carries one, with the stamp that it carries.
+    pub found: Vec<(Token, Resource)>,
+    /// The hosts whose engines could not be asked, each with why: what is on them may carry one.
+    pub not_asked: Vec<(String, String)>,
+    /// Why the cloud could not be asked, if it could not: what is there may carry one.
+    pub cloud_not_asked: Option<String>,
+}
+
+impl Stamped {
+    /// What of one kind was found, if anything was.
+    ///
+    /// # Errors
+    /// Nothing was, and it may be on a host that could not be asked.
+    pub fn only(self, kind: ResourceKind) -> Result<Option<Resource>, Failure> {
+        let mut found = self.found.into_iter().map(|(_, resource)| resource);
+        let found = found.find(|found| found.kind() == kind);
+        let is_on_engine = matches!(kind, ResourceKind::Container | ResourceKind::DockerVolume);
+        let not_asked = match is_on_engine {
+            true => self.not_asked.first().map(|(host, why)| (host.as_str(), why)),
+            false => self.cloud_not_asked.as_ref().map(|why| ("the cloud", why)),
+        };
+        match (found, not_asked) {
+            (None, Some((whom, why))) => {
+                let message = format!("{whom} could not be asked what carries the stamp: {why}");
+                Err(Failure::new(FailureClass::Transient, message).with_code("not-asked"))
+            }
+            (found, _) => Ok(found),
+        }
+    }
 }
 
 /// One thing that an operation would need, looked at.
@@ -99,8 +138,14 @@ pub trait Provider: Send + Sync {
     /// Called at least once, and again after a crash.
     async fn forget(&self, _call: &Call, _context: &EffectContext) {}
 
-    /// Another runner goes on with the operation: refuse older epochs from here on, if it can.
-    async fn take_over(&self, _operation: OperationId, _epoch: Epoch) -> Result<(), Failure> {
+    /// Another runner goes on with a store's operation: refuse older epochs from here on, if it
+    /// can.
+    async fn take_over(
+        &self,
+        _store: &StoreId,
+        _operation: OperationId,
+        _epoch: Epoch,
+    ) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -121,6 +166,19 @@ pub trait Provider: Send + Sync {
     /// [`Resource::Created`] is found by its stamp.
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure>;
 
-    /// What carries one of these stamps, with the stamp it carries.
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure>;
+    /// How long, in milliseconds of its clock, what was just created may not be found by its stamp:
+    /// whoever looks once and sooner has not seen that it is not there.
+    fn visible_after_ms(&self) -> u64 {
+        0
+    }
+
+    /// What carries one of these stamps.
+    ///
+    /// Of a host that could not be asked nothing is told, and that is told: *nothing carries it*
+    /// is true only of the others. Whoever made nothing on such a host need not mind. Each
+    /// question is bounded.
+    ///
+    /// # Errors
+    /// A cloud that can't be searched.
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure>;
 }

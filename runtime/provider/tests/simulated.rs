@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use stepback_clock::Clock;
 use stepback_core::call::Performance;
-use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::reverse::{Reversal, Seen, reverse};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
+use stepback_provider::import::import;
 use stepback_provider::simulated::{Simulated, faults::Faults};
 use stepback_provider::{EffectContext, Notes, Provider, Settled};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ const DEMO: &str = include_str!("../../../operations/demo-world.toml");
 struct Bench {
     world: Simulated,
     calls: std::cell::Cell<u32>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Bench {
@@ -26,12 +27,13 @@ impl Bench {
         let world =
             Simulated::open(dir.path(), DEMO, Faults::parse(&faults).unwrap(), Clock::real())
                 .unwrap();
-        Self { world, calls: std::cell::Cell::new(0), _dir: dir }
+        Self { world, calls: std::cell::Cell::new(0), dir }
     }
 
     fn context(&self) -> EffectContext {
         self.calls.set(self.calls.get() + 1);
         EffectContext {
+            store: StoreId("store".to_owned()),
             operation: OperationId(1),
             token: Token(format!("token-{}", self.calls.get())),
             epoch: Epoch(1),
@@ -176,7 +178,7 @@ async fn a_lost_answer_is_settled_by_asking() {
     assert!(matches!(outcome, EffectOutcome::Unknown(_)));
     let settled = bench.world.settle(&snapshot(), &context).await;
     assert!(matches!(settled, Settled::Done(_)));
-    let found = bench.world.stamped(std::slice::from_ref(&context.token)).await.unwrap();
+    let found = bench.world.stamped(std::slice::from_ref(&context.token)).await.unwrap().found;
     assert_eq!(found.len(), 1);
     bench.done(&stop()).await;
     let context = bench.context();
@@ -221,7 +223,7 @@ async fn every_reversible_effect_goes_back_to_what_it_was() {
         let context = bench.context();
         let effect = observed(&bench, &call, &context).await;
         assert_ne!(bench.restorable(), was, "{} changed nothing", call.function());
-        let now = facts_now(&bench, &effect).await;
+        let now = seen_now(&bench, &effect).await;
         let Reversal::Calls(inverse) = reverse(&effect, &now) else {
             panic!("{} has no inverse", call.function())
         };
@@ -229,7 +231,7 @@ async fn every_reversible_effect_goes_back_to_what_it_was() {
             bench.done(call).await;
         }
         assert_eq!(bench.restorable(), was, "{} was not taken back", call.function());
-        let now = facts_now(&bench, &effect).await;
+        let now = seen_now(&bench, &effect).await;
         assert_eq!(reverse(&effect, &now), Reversal::NothingToDo, "safe to repeat");
     }
 }
@@ -240,16 +242,17 @@ async fn what_someone_else_changed_is_not_touched() {
     bench.done(&stop()).await;
     let effect = observed(&bench, &detach(), &bench.context()).await;
     bench.done(&attach("i-db-2")).await;
-    let now = facts_now(&bench, &effect).await;
+    let now = seen_now(&bench, &effect).await;
     let reversal = reverse(&effect, &now);
     assert!(matches!(&reversal, Reversal::Cannot(why) if why.contains("i-db-2")), "{reversal:?}");
 }
 
-async fn facts_now(bench: &Bench, effect: &PastEffect) -> Vec<(Resource, Facts)> {
+async fn seen_now(bench: &Bench, effect: &PastEffect) -> Vec<Seen> {
     let mut now = vec![];
     for change in &effect.changes {
-        let facts = bench.world.observe(&change.resource).await.unwrap();
-        now.push((change.resource.clone(), facts));
+        let resource = change.resource.clone();
+        let facts = bench.world.observe(&resource).await.unwrap();
+        now.push(Seen { resource, facts, is_stamped: None });
     }
     now
 }
@@ -265,7 +268,7 @@ async fn observed(bench: &Bench, call: &Call, context: &EffectContext) -> PastEf
     assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
     for change in &mut changes {
         if let Resource::Created { token, .. } = &change.resource {
-            let found = bench.world.stamped(&[Token(token.clone())]).await.unwrap();
+            let found = bench.world.stamped(&[Token(token.clone())]).await.unwrap().found;
             change.resource = found[0].1.clone();
         }
         change.after = Some(bench.world.observe(&change.resource).await.unwrap());
@@ -273,6 +276,86 @@ async fn observed(bench: &Bench, call: &Call, context: &EffectContext) -> PastEf
     let of = AttemptId { step: StepKey::plain("s"), direction: Direction::Do, attempt: Attempt(1) };
     let id = CallId { of, number: CallNumber(1) };
     PastEffect { id, call: call.clone(), token: context.token.clone(), outcome, changes }
+}
+
+/// What a world file says is not checked, and no number in it ends the program.
+#[tokio::test]
+async fn numbers_of_a_world_file_saturate() {
+    let seed = DEMO
+        .replacen("size_gib = 20\ntype = \"gp3\"", "size_gib = 4_000_000_000\ntype = \"gp2\"", 1)
+        .replacen(
+            "modification_cooldown_s = 21600",
+            "modification_cooldown_s = 9_223_372_036_854_775_807",
+            1,
+        );
+    let world = Simulated::in_memory(&seed, Faults::default(), Clock::real()).unwrap();
+    let volume = Resource::Volume { id: "vol-db-main".into() };
+    assert_eq!(world.observe(&volume).await.unwrap().get("iops"), Some(&16_000.into()));
+    let outcome = world.perform(&snapshot(), &Bench::new(&[]).context()).await;
+    assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
+}
+
+fn container(name: &str) -> Resource {
+    Resource::Container { host: "i-db-1".into(), name: name.into() }
+}
+
+/// Of a world file, and of one that an older Stepback left on disk, nothing says which is which.
+#[tokio::test]
+async fn what_was_written_without_an_id_has_the_same_one_at_every_look() {
+    let (one, other) = (Bench::new(&[]), Bench::new(&[]));
+    for resource in [
+        container("main"),
+        Resource::DockerVolume { host: "i-db-1".into(), name: "vol-db-main".into() },
+    ] {
+        let first = one.world.observe(&resource).await.unwrap();
+        assert!(first.identity().is_some(), "{first}");
+        assert_eq!(other.world.observe(&resource).await.unwrap(), first);
+    }
+    let file = one.dir.path().join("world.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut written: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let containers = &mut written["engines"]["i-db-1"]["containers"];
+    containers["main"].as_object_mut().unwrap().remove("id").expect("it is kept on disk");
+    std::fs::write(&file, written.to_string()).unwrap();
+    let before = one.world.observe(&container("main")).await.unwrap();
+    assert_eq!(one.world.observe(&container("main")).await.unwrap(), before);
+    let (host, to) = ("i-db-1".into(), "old".into());
+    one.done(&Call::DockerRenameContainer { host, container: "main".into(), to }).await;
+    let renamed = one.world.observe(&container("old")).await.unwrap();
+    assert_eq!(renamed.identity(), before.identity());
+}
+
+/// Comparing worlds, and copies of them, go by what there is, not by which it is.
+#[tokio::test]
+async fn a_world_is_the_same_whatever_the_ids_in_it_are() {
+    let bench = Bench::new(&[]);
+    let remove = Call::DockerRemoveVolume { host: "i-db-1".into(), volume: "data".into() };
+    let (host, volume, options) = ("i-db-1".into(), "data".into(), BTreeMap::new());
+    let create = Call::DockerCreateVolume { host, volume, options };
+    let mut seen = vec![];
+    for _ in 0..2 {
+        bench.done(&create).await;
+        let copy = toml::to_string(&import(&bench.world).await.unwrap().world).unwrap();
+        let made = Resource::DockerVolume { host: "i-db-1".into(), name: "data".into() };
+        let facts = bench.world.observe(&made).await.unwrap();
+        seen.push((bench.restorable(), copy, facts));
+        bench.done(&remove).await;
+    }
+    assert_eq!((&seen[0].0, &seen[0].1), (&seen[1].0, &seen[1].1));
+    assert!(seen[0].2.is_another(&seen[1].2));
+}
+
+/// What is made in a copy of a world is none of what was made in the original.
+#[tokio::test]
+async fn new_ids_are_new_in_a_copy_as_well() {
+    let bench = Bench::new(&[]);
+    bench.done(&snapshot()).await;
+    let copy = import(&bench.world).await.unwrap().world;
+    let text = toml::to_string(&copy).unwrap();
+    let world = Simulated::in_memory(&text, Faults::default(), Clock::real()).unwrap();
+    let outcome = world.perform(&snapshot(), &bench.context()).await;
+    assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
+    assert_eq!(world.load().unwrap().snapshots.len(), copy.snapshots.len() + 1);
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn instance_of(found: InstanceSeen) -> Result<Instance, String> {
         private_ip: found.private_ip,
         tags: shown(&found.tags),
         stamp: None,
+        listed_from_ms: 0,
     })
 }
 
@@ -84,6 +85,7 @@ fn volume_of(found: VolumeSeen) -> Result<Volume, String> {
         tags: shown(&found.tags),
         modified_at_s: None,
         stamp: None,
+        listed_from_ms: 0,
     })
 }
 
@@ -99,6 +101,6 @@ fn snapshot_of(found: SnapshotSeen) -> Result<Snapshot, String> {
         filesystem: None,
         tags: shown(&found.tags),
         stamp: None,
-        unseen_looks: 0,
+        listed_from_ms: 0,
     })
 }

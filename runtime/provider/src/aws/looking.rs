@@ -230,7 +230,8 @@ impl Aws {
             | Resource::Container { .. }
             | Resource::Image { .. }
             | Resource::DockerVolume { .. }
-            | Resource::FileSystem { .. } => {
+            | Resource::FileSystem { .. }
+            | Resource::Containers { .. } => {
                 let message = format!("{resource} is not a resource of AWS");
                 Err(Failure::new(FailureClass::Internal, message))
             }

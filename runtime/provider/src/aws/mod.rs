@@ -20,7 +20,7 @@ pub use iam::{IAM_ALWAYS, iam_actions};
 pub use waits::Pace;
 
 use crate::simulated::world::World;
-use crate::{EffectContext, Provider, Settled};
+use crate::{EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -45,6 +45,9 @@ const READ_ATTEMPTS_MAX: u32 = 3;
 
 /// How long getting credentials may take: an instance's role answers in seconds, or never.
 const CREDENTIALS_MS_MAX: u64 = 30_000;
+
+/// How long a search for stamps may take: pages of what there is, each asked for a few times.
+const STAMPED_MS_MAX: u64 = 180_000;
 
 /// How to reach one account in one region; what is not given comes from the environment and the
 /// profile, as with every AWS tool (AWS SDKs and Tools Reference Guide, *Credential provider
@@ -295,13 +298,27 @@ impl Provider for Aws {
         REQUEST_MS_MAX
     }
 
+    /// As long as a lost answer is looked for (Amazon EC2 API Reference, *Eventual consistency in
+    /// the Amazon EC2 API*).
+    fn visible_after_ms(&self) -> u64 {
+        self.pace.absent_ms()
+    }
+
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.facts(resource).await
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
-        let found = self.carrying(tokens).await;
-        found.map_err(|trouble| trouble.failure("searching AWS for an operation's stamps"))
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        let what = "searching AWS for an operation's stamps";
+        let limit = Duration::from_millis(STAMPED_MS_MAX);
+        match self.clock.timeout(limit, self.carrying(tokens)).await {
+            Ok(Ok(found)) => Ok(Stamped { found, ..Stamped::default() }),
+            Ok(Err(trouble)) => Err(trouble.failure(what)),
+            Err(_) => {
+                let message = format!("{what} took longer than {limit:?}");
+                Err(Failure::new(FailureClass::Deadline, message))
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Aws;
 use super::iam::iam_actions;
 use crate::{EffectContext, Notes};
-use stepback_core::{Call, Epoch, Failure, FailureClass, OperationId, Token};
+use stepback_core::{Call, Epoch, Failure, FailureClass, OperationId, StoreId, Token};
 use tokio_util::sync::CancellationToken;
 
 impl Aws {
@@ -13,6 +13,7 @@ impl Aws {
     pub(super) async fn would_permit(&self, call: &Call) -> Result<(), Failure> {
         self.may_change(call).await?;
         let context = EffectContext {
+            store: StoreId(String::new()),
             operation: OperationId(0),
             token: Token("dry-run".to_owned()),
             epoch: Epoch(0),

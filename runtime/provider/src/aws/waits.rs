@@ -41,22 +41,46 @@ impl Default for Pace {
     }
 }
 
-/// Pauses that grow.
-pub(super) struct Backoff {
+impl Pace {
+    /// How long it takes to be sure that what is not found is not there.
+    pub(super) fn absent_ms(&self) -> u64 {
+        let mut pauses = Pauses::of(self);
+        // Before the first look there is none.
+        (1..self.absent_looks).fold(0_u64, |all, _| all.saturating_add(pauses.next_ms()))
+    }
+}
+
+/// Pauses that grow, in milliseconds: each is half as long again as the one before it.
+struct Pauses {
     next_ms: u64,
     max_ms: u64,
+}
+
+impl Pauses {
+    fn of(pace: &Pace) -> Self {
+        Self { next_ms: pace.poll_ms.max(1), max_ms: pace.poll_ms_max.max(1) }
+    }
+
+    fn next_ms(&mut self) -> u64 {
+        let now_ms = self.next_ms;
+        self.next_ms = now_ms.saturating_add(now_ms.div_ceil(2)).min(self.max_ms);
+        now_ms
+    }
+}
+
+/// Pauses that grow.
+pub(super) struct Backoff {
+    pauses: Pauses,
     clock: Clock,
 }
 
 impl Backoff {
     pub(super) fn new(pace: &Pace, clock: &Clock) -> Self {
-        let (next_ms, max_ms) = (pace.poll_ms.max(1), pace.poll_ms_max.max(1));
-        Self { next_ms, max_ms, clock: clock.clone() }
+        Self { pauses: Pauses::of(pace), clock: clock.clone() }
     }
 
     pub(super) async fn pause(&mut self) {
-        self.clock.sleep(Duration::from_millis(self.next_ms)).await;
-        self.next_ms = self.next_ms.saturating_add(self.next_ms.div_ceil(2)).min(self.max_ms);
+        self.clock.sleep(Duration::from_millis(self.pauses.next_ms())).await;
     }
 }
 
@@ -154,5 +178,20 @@ fn timeout_ms(call: &Call) -> Option<u64> {
         | Call::EbsWaitVolume { timeout_ms, .. }
         | Call::EbsWaitSnapshot { timeout_ms, .. } => Some(*timeout_ms),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_looks_at_ec2_take_more_than_a_minute() {
+        assert_eq!(Pace::default().absent_ms(), 62_176);
+        let pace =
+            |absent_looks| Pace { poll_ms: 2, poll_ms_max: 4, absent_looks, ..Pace::default() };
+        assert_eq!([1, 2, 3, 4].map(|looks| pace(looks).absent_ms()), [0, 2, 5, 9]);
+        let never = Pace { poll_ms: u64::MAX, poll_ms_max: u64::MAX, ..Pace::default() };
+        assert_eq!(never.absent_ms(), u64::MAX);
     }
 }

@@ -27,7 +27,10 @@ const STOP_GRACE_MS: u64 = 10_000;
 
 /// How commands exit that were not let come to their end (timeout(1); a shell's SIGINT).
 const TIMED_OUT: i64 = 124;
-const CUT_OFF: i64 = 130;
+pub(crate) const CUT_OFF: i64 = 130;
+
+/// What the output of a command ends with that a cancel cut off: it did not exit by itself.
+pub(crate) const STOPPED_BY_CANCEL: &str = "stopped: its step is being ended";
 
 /// Why a command was not let come to its end.
 enum Cut {
@@ -63,7 +66,7 @@ impl Output {
         let line = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
         let before = self.logged_bytes;
-        self.logged_bytes += text.len() + 1;
+        self.logged_bytes = self.logged_bytes.saturating_add(text.len()).saturating_add(1);
         if self.logged_bytes <= LOGGED_BYTES_MAX {
             self.notes.info(text.clone());
         } else if before <= LOGGED_BYTES_MAX {
@@ -75,8 +78,13 @@ impl Output {
         }
     }
 
-    fn end(mut self) -> String {
+    /// All of it, with a last line that says why it ends here, if the command did not end it.
+    fn end(mut self, cut: Option<&str>) -> String {
         if !self.line.is_empty() {
+            self.end_line();
+        }
+        if let Some(why) = cut {
+            self.line = why.as_bytes().to_vec();
             self.end_line();
         }
         Vec::from(self.last).join("\n")
@@ -93,7 +101,12 @@ impl Engine {
     ) -> Answer<Value> {
         let name = run_once_name(&context.token);
         self.create(&name, spec, None, context).await?;
-        self.run_to_its_end(&name, timeout_ms, context).await
+        let ran = self.run_to_its_end(&name, timeout_ms, context).await;
+        if ran.as_ref().is_err_and(|told| !told.is_unknown()) {
+            // It never ran, and nobody is going to look for it.
+            let _ = self.remove(&name).await;
+        }
+        ran
     }
 
     /// Start it, if it never ran, and wait until it has ended.
@@ -117,27 +130,39 @@ impl Engine {
         let ended = async {
             self.follow(&id, &mut output).await;
             loop {
-                match self.inspect(&id).await {
-                    Ok(found) if !is_running(&found) => {
-                        let code = found.state.and_then(|state| state.exit_code);
-                        return Ok(code.unwrap_or_default());
-                    }
-                    Ok(_) => {}
-                    // An engine that is restarted tells later.
-                    Err(told) if told.is_unknown() || told.failure.is_retryable() => {}
-                    Err(told) => return Err(told.after_accepted()),
+                if let Some(code) = self.ended_with(&id).await? {
+                    return Ok(code);
                 }
                 self.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             }
         };
-        let code = match self.unless_cut(ended, until, context).await {
-            Ok(ended) => ended?,
-            Err(cut) => {
-                self.stop(&id, STOP_GRACE_MS).await.map_err(Told::after_accepted)?;
-                code_of(&cut)
-            }
+        let cut = match self.unless_cut(ended, until, context).await {
+            Ok(ended) => return ended.map(|code| result(code, output.end(None))),
+            Err(cut) => cut,
         };
-        Ok(json!({ "exit_code": code, "output": output.end() }))
+        // One that has ended by itself was not cut off, however late anybody hears of it.
+        if let Some(code) = self.ended_with(&id).await? {
+            // What was heard of it so far is in the log.
+            let mut output = Output::new(&Notes::default());
+            self.follow(&id, &mut output).await;
+            return Ok(result(code, output.end(None)));
+        }
+        self.stop(&id, STOP_GRACE_MS).await.map_err(Told::after_accepted)?;
+        Ok(result(cut.code(), output.end(Some(&cut.why(timeout_ms)))))
+    }
+
+    /// How a container ended that was started; nothing while it runs, or while nobody tells.
+    async fn ended_with(&self, id: &str) -> Answer<Option<i64>> {
+        match self.inspect(id).await {
+            Ok(found) if !is_running(&found) => {
+                let code = found.state.and_then(|state| state.exit_code);
+                Ok(Some(code.unwrap_or_default()))
+            }
+            Ok(_) => Ok(None),
+            // An engine that is restarted tells later.
+            Err(told) if told.is_unknown() || told.failure.is_retryable() => Ok(None),
+            Err(told) => Err(told.after_accepted()),
+        }
     }
 
     async fn unless_cut<T>(
@@ -205,7 +230,7 @@ impl Engine {
             }
         };
         match self.unless_cut(ended, until, context).await {
-            Ok(ended) => ended.map(|code| json!({ "exit_code": code, "output": output.end() })),
+            Ok(ended) => ended.map(|code| result(code, output.end(None))),
             Err(Cut::Late) => {
                 let message = format!("the command in {what} still ran after {timeout_ms} ms");
                 Err(Told::unknown(message))
@@ -217,11 +242,26 @@ impl Engine {
     }
 }
 
-fn code_of(cut: &Cut) -> i64 {
-    match cut {
-        Cut::Late => TIMED_OUT,
-        Cut::Cancelled => CUT_OFF,
+impl Cut {
+    fn code(&self) -> i64 {
+        match self {
+            Cut::Late => TIMED_OUT,
+            Cut::Cancelled => CUT_OFF,
+        }
     }
+
+    /// The last line of the command's output.
+    fn why(&self, timeout_ms: u64) -> String {
+        match self {
+            Cut::Late => format!("stopped: it took longer than its {timeout_ms} ms"),
+            Cut::Cancelled => STOPPED_BY_CANCEL.to_owned(),
+        }
+    }
+}
+
+/// The contract's *command-result*.
+pub(crate) fn result(exit_code: i64, output: String) -> Value {
+    json!({ "exit_code": exit_code, "output": output })
 }
 
 /// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
@@ -239,7 +279,7 @@ mod tests {
         for part in text.as_bytes().chunks(7) {
             output.take(LogOutput::StdOut { message: part.to_vec().into() });
         }
-        output.end()
+        output.end(None)
     }
 
     #[test]
@@ -252,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_off_says_so_last() {
+        let mut output = Output::new(&Notes::default());
+        output.take(LogOutput::StdOut { message: "one\nhalf a li".into() });
+        assert_eq!(output.end(Some("stopped")), "one\nhalf a li\nstopped");
+        assert_eq!(Output::new(&Notes::default()).end(Some("stopped")), "stopped");
+    }
+
+    #[test]
     fn what_floods_the_log_is_cut_off_once() {
         let lines = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
         let to = std::sync::Arc::clone(&lines);
@@ -261,7 +309,7 @@ mod tests {
         for _ in 0..2 * LOGGED_BYTES_MAX / line.len() {
             output.take(LogOutput::StdOut { message: line.clone().into() });
         }
-        output.end();
+        output.end(None);
         let told = lines.lock().expect("no panic");
         assert_eq!(told.len(), LOGGED_BYTES_MAX / line.len() + 1);
         assert!(matches!(told.last(), Some(crate::Note::Warn(_))));

@@ -2,9 +2,9 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::{image_of, labels, own_name_of, restart_of, token_of};
-use super::{OPERATION_LABEL, TOKEN_LABEL};
+use super::shapes::{image_of, is_stamp, labels, own_name_of, restart_of, token_of};
 use crate::EffectContext;
+use crate::restart::Policy;
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointSettings,
@@ -238,7 +238,7 @@ fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
     let networks = model.network_settings.and_then(|settings| settings.networks);
     let config = model.config.unwrap_or_default();
     let mut labels = config.labels.unwrap_or_default();
-    labels.retain(|key, _| key != TOKEN_LABEL && key != OPERATION_LABEL);
+    labels.retain(|key, _| !is_stamp(key));
     let mut host = model.host_config.unwrap_or_default();
     // Volumes are told as mounts only, because only these have options.
     let is_bind = |bind: &String| bind.starts_with('/');
@@ -305,26 +305,18 @@ fn mount(mount: &Mount) -> DockerMount {
     }
 }
 
-/// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N` (Docker docs, *docker container
-/// run*, *--restart*).
 fn policy(restart: &str) -> Answer<RestartPolicy> {
-    let (word, count) = match restart.split_once(':') {
-        Some(("on-failure", count)) if count.parse::<u32>().is_ok() => {
-            ("on-failure", count.parse().ok())
-        }
-        _ => (restart, None),
-    };
-    let name = match word {
-        "no" => RestartPolicyNameEnum::NO,
-        "always" => RestartPolicyNameEnum::ALWAYS,
-        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
-        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
-        other => {
-            let message = format!("`{other}` is no restart policy");
+    let (name, count) = match Policy::parse(restart) {
+        Some(Policy::No) => (RestartPolicyNameEnum::NO, None),
+        Some(Policy::Always) => (RestartPolicyNameEnum::ALWAYS, None),
+        Some(Policy::UnlessStopped) => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+        Some(Policy::OnFailure(count)) => (RestartPolicyNameEnum::ON_FAILURE, Some(count)),
+        None => {
+            let message = format!("`{restart}` is no restart policy");
             return Err(Told::no(FailureClass::InvalidInput, "400", message));
         }
     };
-    Ok(RestartPolicy { name: Some(name), maximum_retry_count: count })
+    Ok(RestartPolicy { name: Some(name), maximum_retry_count: count.map(i64::from) })
 }
 
 fn set_ports(

@@ -235,7 +235,7 @@ impl<'a> Helper<'a> {
                 return Err(Told::unknown(format!("{what} did not end in {waited_ms} ms")));
             }
             engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
-            waited_ms += LOOK_EVERY_MS;
+            waited_ms = waited_ms.saturating_add(LOOK_EVERY_MS);
         }
     }
 
@@ -257,7 +257,7 @@ impl<'a> Helper<'a> {
             let runs = helper.state.is_some_and(|state| state.to_string() == "running");
             let writes = helper.labels.is_some_and(|labels| labels.contains_key(WRITES_LABEL));
             if let (Some(id), Some(created)) = (helper.id, helper.created)
-                && created < now_s - LEFT_BEHIND_S
+                && created < now_s.saturating_sub(LEFT_BEHIND_S)
                 && !(runs && writes)
             {
                 let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();

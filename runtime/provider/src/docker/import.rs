@@ -6,7 +6,7 @@ use super::errors::Answer;
 use super::helper::HELPER_LABEL;
 use super::shapes::is_pullable;
 use crate::simulated::world::{
-    Container, DockerVolume, Engine as EngineSeen, FileSystem, RegistryImage, World,
+    Container, DockerVolume, Engine as EngineSeen, FileSystem, Instance, RegistryImage, World,
 };
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptions, ListVolumesOptions,
@@ -37,8 +37,12 @@ struct Seen {
 
 /// Look at the engine of every instance that runs.
 pub(super) async fn all(docker: &Docker, world: &mut World) -> Vec<String> {
-    let running = world.instances.iter().filter(|(_, instance)| instance.state == "running");
+    let is_up = |instance: &Instance| instance.state == "running";
+    let running = world.instances.iter().filter(|(_, instance)| is_up(instance));
     let hosts: Vec<String> = running.map(|(id, _)| id.clone()).collect();
+    let down = world.instances.iter().filter(|(_, instance)| !is_up(instance));
+    let mut left_out: Vec<String> =
+        down.map(|(id, instance)| super::down(id, &instance.state).message).collect();
     let at_once = Semaphore::new(AT_ONCE_MAX);
     let looks = hosts.iter().map(|host| {
         let volumes = attached_to(world, host);
@@ -53,7 +57,6 @@ pub(super) async fn all(docker: &Docker, world: &mut World) -> Vec<String> {
         }
     });
     let seen: Vec<Result<Seen, String>> = join_all(looks).await;
-    let mut left_out = vec![];
     for (host, seen) in hosts.into_iter().zip(seen) {
         match seen {
             Ok(seen) => left_out.extend(put(world, host, seen)),
@@ -155,7 +158,8 @@ async fn seen_on(engine: &Engine) -> Answer<Seen> {
             continue;
         }
         let options = engine.options_of(&volume);
-        seen.engine.volumes.insert(volume.name, DockerVolume { options, stamp: None });
+        let found = DockerVolume { id: String::new(), options, stamp: None };
+        seen.engine.volumes.insert(volume.name, found);
     }
     Ok(seen)
 }
@@ -177,5 +181,6 @@ fn container_of(shown: &Value, facts: Value) -> Container {
     let exit_code = shown["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
     let running = facts["running"].as_bool().unwrap_or_default();
     let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
-    Container { spec, digest, running, exit_code, stamp: None }
+    let (id, went_down) = (String::new(), false);
+    Container { id, spec, digest, running, exit_code, went_down, stamp: None }
 }

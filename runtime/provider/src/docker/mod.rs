@@ -8,12 +8,13 @@
 //! label; everything else is settled by looking.
 
 mod check;
-mod commands;
+pub(crate) mod commands;
 mod connect;
 mod containers;
 mod errors;
 mod helper;
 mod import;
+mod looking;
 mod pull;
 mod settle;
 mod shapes;
@@ -30,14 +31,14 @@ pub use templated::TemplatedHosts;
 pub use tls::Tls;
 
 use crate::simulated::world::World;
-use crate::{Checked, EffectContext, Provider, Settled};
+use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use connect::Engine;
 use errors::Told;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::call::run_once_name;
@@ -50,6 +51,29 @@ pub const TOKEN_LABEL: &str = "stepback.token";
 pub const OPERATION_LABEL: &str = "stepback.operation";
 /// Where a Linux host shows devices by their names.
 pub const DEVICE_DIR: &str = "/dev/disk/by-id";
+
+/// The code of an engine whose instance was terminated: it never answers again.
+const GONE: &str = "instance-terminated";
+
+/// What the containers of a host are, which are no facts of one thing.
+pub(crate) const ONE_BY_ONE: &str = "a host's containers are read one by one";
+
+/// The engine of an instance that was terminated.
+pub(crate) fn gone(instance: &str) -> Failure {
+    let message = format!("the Docker Engine of {instance} is gone: the instance was terminated");
+    Failure::new(FailureClass::Precondition, message).with_code(GONE)
+}
+
+/// The engine of an instance that does not run.
+pub(crate) fn down(instance: &str, state: &str) -> Failure {
+    let message = format!("the Docker Engine of {instance} does not answer: it is {state}");
+    Failure::new(FailureClass::Transient, message).with_code("ECONNREFUSED")
+}
+
+/// Whether a failure is that of an engine that is gone for good, and everything on it.
+pub(crate) fn is_gone(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some(GONE)
+}
 
 /// A request that was sent to an engine is over by then, or nobody waits for it.
 const REQUEST_MS_MAX: u64 = 60_000;
@@ -112,16 +136,20 @@ pub struct Docker {
     settings: DockerSettings,
     clock: Clock,
     engines: Mutex<HashMap<String, Engine>>,
+    /// The hosts whose engines anybody asked for, whether they answered or not.
+    asked_for: Mutex<BTreeSet<String>>,
 }
 
 impl Docker {
     /// Engines that are connected to when they are first asked.
     pub fn new(hosts: Arc<dyn Hosts>, settings: DockerSettings, clock: Clock) -> Self {
-        Self { hosts, settings, clock, engines: Mutex::default() }
+        let (engines, asked_for) = (Mutex::default(), Mutex::default());
+        Self { hosts, settings, clock, engines, asked_for }
     }
 
     /// The engine of a host, connected.
     async fn engine(&self, host: &str) -> Result<Engine, Failure> {
+        self.asked_for().insert(host.to_owned());
         let endpoint = self.hosts.endpoint(host).await?;
         let known = self.engines().get(host).filter(|known| known.endpoint == endpoint).cloned();
         if let Some(known) = known {
@@ -134,8 +162,12 @@ impl Docker {
         Ok(engine)
     }
 
-    fn engines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Engine>> {
+    fn engines(&self) -> MutexGuard<'_, HashMap<String, Engine>> {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked_for(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.asked_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What an engine says of itself: its version and API version.
@@ -201,36 +233,6 @@ impl Docker {
     fn helper<'a>(&'a self, engine: &'a Engine) -> Result<helper::Helper<'a>, Failure> {
         helper::Helper::on(engine, self.settings.helper_image.as_deref())
     }
-
-    async fn facts(&self, resource: &Resource) -> Result<Value, Told> {
-        match resource {
-            Resource::Container { host, name } => {
-                self.engine(host).await?.container_facts(name).await
-            }
-            Resource::Image { host, image } => {
-                let found = self.engine(host).await?.find_image(image).await?;
-                Ok(found.map_or(Value::Null, |image| json!({ "digest": image.id })))
-            }
-            Resource::DockerVolume { host, name } => {
-                let found = self.engine(host).await?.volume(name).await?;
-                Ok(found.map_or(
-                    Value::Null,
-                    |volume| json!({ "driver": volume["driver"], "options": volume["options"] }),
-                ))
-            }
-            Resource::FileSystem { host, volume } => {
-                let engine = self.engine(host).await?;
-                self.helper(&engine)?.facts(volume).await
-            }
-            Resource::Volume { .. }
-            | Resource::Snapshot { .. }
-            | Resource::Instance { .. }
-            | Resource::Created { .. } => {
-                let message = format!("{resource} is not on a Docker Engine");
-                Err(Failure::new(FailureClass::Internal, message).into())
-            }
-        }
-    }
 }
 
 /// The host of a `docker.*` call.
@@ -253,6 +255,7 @@ pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
         | DockerRemoveContainer { host, .. }
         | DockerRemoveImage { host, .. }
         | DockerWaitHealthy { host, .. }
+        | DockerWaitEngine { host, .. }
         | DockerWaitDevice { host, .. }
         | DockerWaitUnmounted { host, .. }
         | DockerLogs { host, .. }
@@ -370,8 +373,7 @@ impl Provider for Docker {
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
         let Some(host) = host_of(call) else { return Err(misplaced(call)) };
-        let engine = self.engine(host.as_str()).await?;
-        waits::wait(self, &engine, call).await
+        waits::wait(self, host, call).await
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
@@ -407,32 +409,16 @@ impl Provider for Docker {
         REQUEST_MS_MAX
     }
 
-    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        match resource {
-            Resource::Created { kind, token, .. } => {
-                let all = self.stamped(&[Token(token.clone())]).await?;
-                match all.into_iter().find(|(_, found)| found.kind() == *kind) {
-                    Some((_, named)) => self.observe(&named).await,
-                    None => Ok(Facts::Absent),
-                }
-            }
-            named => {
-                let facts = self.facts(named).await;
-                facts.map(Facts::from_json).map_err(|told| told.failure)
-            }
-        }
+    /// An engine lists what it made from the moment it made it.
+    fn visible_after_ms(&self) -> u64 {
+        0
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
-        let mut hosts: Vec<String> = self.engines().keys().cloned().collect();
-        hosts.extend(self.hosts.fixed());
-        hosts.sort();
-        hosts.dedup();
-        let mut found = vec![];
-        for host in hosts {
-            let Ok(engine) = self.engine(&host).await else { continue };
-            found.extend(engine.stamped(tokens).await.map_err(|told| told.failure)?);
-        }
-        Ok(found)
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.observed(resource).await
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        Ok(self.carrying(self.known(), tokens).await)
     }
 }

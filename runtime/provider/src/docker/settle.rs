@@ -7,6 +7,7 @@ use super::errors::{Answer, Told};
 use super::helper::Helper;
 use super::shapes::{is_running, restart_of, shown_option, token_of};
 use crate::EffectContext;
+use crate::restart::Policy;
 use bollard::models::ImageInspect;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ pub(super) async fn settle(
         }
         DockerUpdateContainer { container, restart, .. } => {
             let found = engine.find(container.as_str()).await?;
-            done(found.is_some_and(|found| restart_of(&found) == *restart))
+            done(found.is_some_and(|found| Policy::are_same(&restart_of(&found), restart)))
         }
         DockerRemoveContainer { container, .. } => {
             done(engine.find(container.as_str()).await?.is_none())
@@ -84,11 +85,12 @@ pub(super) async fn settle(
 
 async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<Option<Value>> {
     match call {
-        // An older one may be there by that name, and to pull again changes nothing more.
+        // An older one may be there by that name, and to pull again changes nothing more; so it
+        // counts as pulled only if the registry says so.
         Call::DockerPullImage { image, .. } => {
             let found = engine.image(image.as_str()).await?;
             let wanted = super::pull::digest(engine, image.as_str(), &docker.settings).await;
-            Ok(found.filter(|found| wanted.is_none_or(|wanted| found["digest"] == wanted)))
+            Ok(found.filter(|found| wanted.is_some_and(|wanted| found["digest"] == wanted)))
         }
         Call::DockerTagImage { image, digest, .. } => {
             let found = engine.find_image(image.as_str()).await?;

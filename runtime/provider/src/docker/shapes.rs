@@ -4,12 +4,14 @@ use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
+use bollard::ClientVersion;
 use bollard::models::{
     ContainerInspectResponse, EndpointSettings, ImageInspect, MountPoint, PortMap, Volume,
 };
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
 
 /// The options of a container that count, but for those that are facts of their own. Links and
@@ -87,7 +89,7 @@ impl Engine {
         let Some(found) = self.find(name).await? else { return Ok(Value::Null) };
         let config = found.config.clone().unwrap_or_default();
         Ok(json!({
-            "image": image_of(&found), "digest": found.image,
+            "id": found.id, "image": image_of(&found), "digest": found.image,
             "env": env_of(&config.env.unwrap_or_default()), "mounts": mounts_of(&found),
             "ports": ports_of(&found), "command": config.cmd.unwrap_or_default(),
             "restart": restart_of(&found), "running": is_running(&found),
@@ -137,6 +139,15 @@ impl Engine {
         json!({ "name": volume.name, "driver": volume.driver, "options": self.options_of(volume) })
     }
 
+    pub(super) async fn volume_facts(&self, name: &str) -> Answer<Value> {
+        let Some(found) = self.find_volume(name).await? else { return Ok(Value::Null) };
+        let mut facts = json!({ "driver": found.driver, "options": self.options_of(&found) });
+        if let Some(id) = identity_of(&found, self.client.client_version()) {
+            facts[IDENTITY] = id.into();
+        }
+        Ok(facts)
+    }
+
     pub(super) fn options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
         let named = volume.options.iter().map(|(key, value)| match key.as_str() {
             "device" => (key.clone(), self.as_named(value)),
@@ -170,6 +181,19 @@ impl Engine {
         }
         Ok(found)
     }
+}
+
+/// What tells a Docker volume from another of its name: an engine gives it no id.
+///
+/// The token of the call that made it is on no other. One that somebody else made has the time of
+/// that; engines before 23.0, which speaks API 1.42, tell when something was last put into its root
+/// instead, as any container does, so theirs can't be told apart (moby/moby, pull request 44719,
+/// *Fix volume CreatedAt being altered on initialization*).
+fn identity_of(volume: &Volume, version: ClientVersion) -> Option<String> {
+    const TELLS_WHEN: (usize, usize) = (1, 42);
+    let token = token_of(Some(&volume.labels)).map(str::to_owned);
+    let tells_when = (version.major_version, version.minor_version) >= TELLS_WHEN;
+    token.or_else(|| volume.created_at.clone().filter(|_| tells_when))
 }
 
 /// A volume's option as it may be shown: mount options can hold the password of a share
@@ -290,9 +314,14 @@ pub(super) fn own_name_of(found: &ContainerInspectResponse) -> Option<String> {
 
 /// The other options that it was created with and that make a difference, by the engine's own
 /// names (Docker docs, *Docker Engine API*, *ContainerInspect*). What an engine works out anew at a
-/// start is none, nor what is blank: another version of the engine knows other options.
+/// start is none, nor what is blank: another version of the engine knows other options. Nor are
+/// Stepback's stamps, which tell who made it.
 fn config_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
-    let whole = [serde_json::to_value(&found.config), serde_json::to_value(&found.host_config)];
+    let mut config = found.config.clone();
+    if let Some(labels) = config.as_mut().and_then(|config| config.labels.as_mut()) {
+        labels.retain(|name, _| !is_stamp(name));
+    }
+    let whole = [serde_json::to_value(&config), serde_json::to_value(&found.host_config)];
     let options = whole.into_iter().flatten().filter_map(|value| match value {
         Value::Object(map) => Some(map),
         _ => None,
@@ -344,6 +373,11 @@ pub(super) fn labels(context: &crate::EffectContext) -> HashMap<String, String> 
     ])
 }
 
+/// Whether a label is one of [`labels`].
+pub(super) fn is_stamp(label: &str) -> bool {
+    [TOKEN_LABEL, OPERATION_LABEL].contains(&label)
+}
+
 /// The token on its label.
 pub(super) fn token_of(labels: Option<&HashMap<String, String>>) -> Option<&str> {
     labels?.get(TOKEN_LABEL).map(String::as_str)
@@ -352,6 +386,25 @@ pub(super) fn token_of(labels: Option<&HashMap<String, String>>) -> Option<&str>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_docker_volume_is_known_by_who_made_it_or_when() {
+        let volume = |token: Option<&str>, at: &str| Volume {
+            labels: token
+                .map(|token| (TOKEN_LABEL.to_owned(), token.to_owned()))
+                .into_iter()
+                .collect(),
+            created_at: Some(at.to_owned()),
+            ..Volume::default()
+        };
+        let version = |minor_version| ClientVersion { major_version: 1, minor_version };
+        let (first, later) = ("2026-11-26T02:26:49Z", "2026-11-26T02:26:52Z");
+        let of = |token, at, minor| identity_of(&volume(token, at), version(minor));
+        assert_ne!(of(None, first, 42), of(None, later, 42), "made anew");
+        assert_eq!(of(None, first, 41), None, "it changes while the volume is the same");
+        assert_eq!(of(Some("one"), first, 41), of(Some("one"), later, 41));
+        assert_ne!(of(Some("one"), first, 41), of(Some("other"), first, 41));
+    }
 
     #[test]
     fn the_password_of_a_share_is_not_shown() {

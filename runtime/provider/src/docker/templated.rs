@@ -29,12 +29,10 @@ impl TemplatedHosts {
 
     async fn rendered(&self, template: &str, instance: &str) -> Result<Endpoint, Failure> {
         let told = self.cloud.read(&Call::Ec2Describe { instance: instance.into() }).await?;
-        if told["state"] != "running" {
-            let message = format!(
-                "the Docker Engine of {instance} does not answer: it is {}",
-                told["state"].as_str().unwrap_or("unknown")
-            );
-            return Err(Failure::new(FailureClass::Transient, message).with_code("ECONNREFUSED"));
+        match told["state"].as_str().unwrap_or("unknown") {
+            "running" => {}
+            "terminated" => return Err(super::gone(instance)),
+            state => return Err(super::down(instance, state)),
         }
         render(template, &told).map_err(|why| {
             let message = format!("the Docker endpoint of {instance}: {why}");

@@ -1,4 +1,8 @@
-//! Waiting for a container to be healthy and for a volume's device to come and go.
+//! Waiting for an engine to answer, for a container to be healthy, and for a volume's device to
+//! come and go.
+//!
+//! An engine that does not answer may do so later, so that ends no wait before its time is over;
+//! and one that hangs is not asked for longer than the wait may take.
 
 use super::Docker;
 use super::connect::Engine;
@@ -7,11 +11,13 @@ use super::shapes::{health_of, is_running};
 use serde_json::Value;
 use std::time::Duration;
 use stepback_clock::Moment;
-use stepback_core::{Call, Failure, FailureClass};
+use stepback_core::{Call, Failure, FailureClass, InstanceId};
 
 /// The pause between two looks begins so short and doubles.
 const PAUSE_MS_MIN: u64 = 50;
 const PAUSE_MS_MAX: u64 = 2_000;
+/// A look that was begun in time may take so long, whatever is left of it: a helper has to start.
+const LOOK_MS_MIN: u64 = 15_000;
 
 enum Look {
     Over(Value),
@@ -19,31 +25,48 @@ enum Look {
     NotYet(String),
 }
 
-/// Wait until what the call waits for is so.
-pub(super) async fn wait(docker: &Docker, engine: &Engine, call: &Call) -> Result<Value, Failure> {
-    let timeout_ms = match call {
-        Call::DockerWaitHealthy { timeout_ms, .. }
+fn timeout_ms(call: &Call) -> Option<u64> {
+    match call {
+        Call::DockerWaitEngine { timeout_ms, .. }
+        | Call::DockerWaitHealthy { timeout_ms, .. }
         | Call::DockerWaitDevice { timeout_ms, .. }
-        | Call::DockerWaitUnmounted { timeout_ms, .. } => *timeout_ms,
-        other => return Err(super::misplaced(other)),
-    };
-    let until = engine.clock.now().after(Duration::from_millis(timeout_ms));
-    let mut up_since = None;
+        | Call::DockerWaitUnmounted { timeout_ms, .. } => Some(*timeout_ms),
+        _ => None,
+    }
+}
+
+/// Wait until what the call waits for is so.
+pub(super) async fn wait(
+    docker: &Docker,
+    host: &InstanceId,
+    call: &Call,
+) -> Result<Value, Failure> {
+    let timeout_ms = timeout_ms(call).ok_or_else(|| super::misplaced(call))?;
+    let clock = &docker.clock;
+    let until = clock.now().after(Duration::from_millis(timeout_ms));
+    let (mut engine, mut up_since) = (None, None);
     let mut pause_ms = PAUSE_MS_MIN;
     loop {
-        let waits_for = match look(docker, engine, call, &mut up_since).await {
-            Ok(Look::Over(answer)) => return Ok(answer),
-            Ok(Look::NotYet(why)) => why,
-            Err(told) if told.is_unknown() || told.failure.is_retryable() => told.failure.message,
-            Err(told) => return Err(told.failure),
+        let left = until.since(clock.now()).max(Duration::from_millis(LOOK_MS_MIN));
+        let looking = look(docker, host, &mut engine, call, &mut up_since);
+        let waits_for = match clock.timeout(left, looking).await {
+            Ok(Ok(Look::Over(answer))) => return Ok(answer),
+            Ok(Ok(Look::NotYet(why))) => why,
+            Ok(Err(told)) if told.is_unknown() || told.failure.is_retryable() => {
+                // It may listen elsewhere when it comes back, and what ran there was down.
+                (engine, up_since) = (None, None);
+                told.failure.message
+            }
+            Ok(Err(told)) => return Err(told.failure),
+            Err(_) => format!("the Docker Engine of {host} does not answer"),
         };
-        let now = engine.clock.now();
+        let now = clock.now();
         if now >= until {
             let message = format!("{waits_for}, after {timeout_ms} ms");
             return Err(Failure::new(FailureClass::Deadline, message));
         }
         let pause = Duration::from_millis(pause_ms).min(until.since(now));
-        engine.clock.sleep(pause).await;
+        clock.sleep(pause).await;
         pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
         if up_since.is_some() {
             pause_ms = pause_ms.min(docker.settings.stays_up_ms / 4 + 1);
@@ -53,41 +76,50 @@ pub(super) async fn wait(docker: &Docker, engine: &Engine, call: &Call) -> Resul
 
 async fn look(
     docker: &Docker,
-    engine: &Engine,
+    host: &InstanceId,
+    engine: &mut Option<Engine>,
     call: &Call,
     up_since: &mut Option<Moment>,
 ) -> Answer<Look> {
+    let engine = match engine {
+        Some(engine) => engine,
+        None => engine.insert(docker.engine(host.as_str()).await?),
+    };
     match call {
+        // It may have been connected to before it went down.
+        Call::DockerWaitEngine { .. } => {
+            let what = format!("the Docker Engine of {host}");
+            engine.asked(&what, engine.client.ping()).await?;
+            Ok(Look::Over(Value::Null))
+        }
         Call::DockerWaitHealthy { container, .. } => {
             healthy(engine, container.as_str(), docker.settings.stays_up_ms, up_since).await
         }
         Call::DockerWaitDevice { volume, .. } => {
-            match docker.helper(engine)?.kind(volume.as_str()).await {
-                Ok(kind) => Ok(Look::Over(Value::from(kind))),
-                Err(told) if told.failure.code.as_deref() == Some("ENOENT") => {
-                    Ok(Look::NotYet(told.failure.message))
-                }
-                Err(told) => Err(told),
-            }
+            let kind = docker.helper(engine)?.kind(volume.as_str()).await;
+            shows_up(kind.map(|kind| Look::Over(Value::from(kind))))
         }
         Call::DockerWaitUnmounted { volume, .. } => {
-            let mounts = match docker.helper(engine)?.mounts(volume.as_str()).await {
-                Ok(mounts) => mounts,
-                Err(told) if told.failure.code.as_deref() == Some("ENOENT") => {
-                    return Ok(Look::NotYet(told.failure.message));
-                }
-                Err(told) => return Err(told),
-            };
-            Ok(match mounts.first() {
+            let mounts = docker.helper(engine)?.mounts(volume.as_str()).await;
+            shows_up(mounts.map(|mounts| match mounts.first() {
                 None => Look::Over(Value::Null),
                 Some(at) => Look::NotYet(format!(
-                    "volume `{volume}` is still mounted on {}, at {at}; where no container that \
-                     runs uses it, restart the Docker Engine",
-                    engine.host
+                    "volume `{volume}` is still mounted on {host}, at {at}; where no container \
+                     that runs uses it, restart the Docker Engine"
                 )),
-            })
+            }))
         }
         other => Err(super::misplaced(other).into()),
+    }
+}
+
+/// What a device tells that may show up later.
+fn shows_up(told: Answer<Look>) -> Answer<Look> {
+    match told {
+        Err(told) if told.failure.code.as_deref() == Some("ENOENT") => {
+            Ok(Look::NotYet(told.failure.message))
+        }
+        told => told,
     }
 }
 

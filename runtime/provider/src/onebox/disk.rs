@@ -27,6 +27,8 @@ pub(super) struct Disk {
     clock: Clock,
 }
 
+const GIB: u64 = 1024 * 1024 * 1024;
+
 /// More than a ledger ever takes.
 const BALLAST_BYTES: usize = 1024 * 1024;
 
@@ -340,7 +342,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn resize(path: &Path, size_gib: u32) -> Result<(), Failure> {
     let file = fs::File::options().create(true).truncate(false).write(true).open(path);
     let grown = file.and_then(|file| {
-        file.set_len(u64::from(size_gib) << 30)?;
+        file.set_len(u64::from(size_gib).saturating_mul(GIB))?;
         file.sync_all()
     });
     grown.map_err(|error| io("made that large", path, &error))

@@ -12,7 +12,7 @@ use crate::docker::{Endpoint, Hosts};
 use crate::simulated::faults::Faults;
 use crate::simulated::world::{Instance, World};
 use crate::simulated::{Simulated, ec2, read, settle};
-use crate::{EffectContext, Provider, Settled};
+use crate::{EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use disk::Disk;
 use serde_json::{Value, json};
@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, Token};
+use stepback_core::{
+    Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, StoreId, Token,
+};
 
 /// How often a wait looks.
 const POLL_MS: u64 = 50;
@@ -89,6 +91,15 @@ impl Onebox {
         };
         changed.unwrap_or_else(panicked)
     }
+
+    async fn applied(
+        &self,
+        apply: impl FnOnce(&Shared) -> EffectOutcome + Send + 'static,
+    ) -> EffectOutcome {
+        let applied = self.changed(move |shared| Ok(apply(shared))).await;
+        // It may have gone as far as it likes before it panicked.
+        applied.unwrap_or_else(|failure| EffectOutcome::Unknown(failure.message))
+    }
 }
 
 /// Instances are what the configuration says; their tags are kept.
@@ -106,6 +117,7 @@ fn set_instances(
             private_ip: Some("127.0.0.1".to_owned()),
             tags: kept.map(|kept| kept.tags).unwrap_or_default(),
             stamp: None,
+            listed_from_ms: 0,
         };
         world.instances.insert(id.clone(), now);
     }
@@ -142,19 +154,14 @@ impl Shared {
         is_done: &mut bool,
     ) -> Result<Value, Failure> {
         let answer = self.ledger.change(|world| {
-            let seen = world.epochs.entry(context.operation.0).or_default();
-            if context.epoch.0 < *seen {
-                let message = "another runner has taken this operation over";
-                return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
-            }
-            *seen = context.epoch.0;
+            world.fence(context)?;
             if let Some(made) = world.effects.get(&context.token.0) {
                 return Ok(made.answer.clone());
             }
             refuse_what_it_can_not(call)?;
             crate::tags::must_be_free(call)?;
             let before = world.clone();
-            let answer = ec2::apply(world, call, &context.token, self.ledger.now_s())?;
+            let answer = ec2::apply(world, call, &context.token, self.ledger.now())?;
             self.disk.follow(call, &answer, &before)?;
             *is_done = true;
             world.made(&context.token, call.function(), &answer);
@@ -196,7 +203,12 @@ impl Provider for Onebox {
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        read::answer(&self.shared.ledger.load()?, call)
+        let ledger = &self.shared.ledger;
+        read::answer(&ledger.load()?, call, ledger.now())
+    }
+
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.shared.ledger.may(call).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
@@ -224,9 +236,7 @@ impl Provider for Onebox {
             *encrypted = false;
             context.notes.warn("a onebox does not encrypt: a volume is a plain file".to_owned());
         }
-        let applied = self.changed(move |shared| Ok(shared.apply(&call, &context))).await;
-        // It may have gone as far as it likes before it panicked.
-        applied.unwrap_or_else(|failure| EffectOutcome::Unknown(failure.message))
+        self.applied(move |shared| shared.apply(&call, &context)).await
     }
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
@@ -236,31 +246,45 @@ impl Provider for Onebox {
                 shared.ledger.change(|world| {
                     // The real thing may be a step ahead of the ledger.
                     shared.disk.put_right(world)?;
-                    Ok(settle::settle(world, &call, &token))
+                    Ok(settle::settle(world, &call, &token, shared.ledger.now()))
                 })
             })
             .await;
         settled.unwrap_or_else(|failure| Settled::CantKnow(failure.message))
     }
 
-    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
-        self.shared.ledger.take_over(operation, epoch).await
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.shared.ledger.take_over(store, operation, epoch).await
     }
 
     async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
-        *world = self.shared.ledger.load()?.into_found();
-        Ok(vec![])
+        self.shared.ledger.import(world).await
     }
 
     fn request_ms_max(&self) -> u64 {
         0
     }
 
-    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        Ok(self.shared.ledger.load()?.facts(resource))
+    /// What it made is in its ledger before anybody is told of it.
+    fn visible_after_ms(&self) -> u64 {
+        0
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        if let Some(host) = resource.host() {
+            let message =
+                format!("{resource} is on the Docker Engine of {host}, not in the ledger");
+            return Err(Failure::new(FailureClass::Internal, message));
+        }
+        self.shared.ledger.observe(resource).await
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
         self.shared.ledger.stamped(tokens).await
     }
 }
@@ -293,5 +317,49 @@ impl Hosts for OneboxHosts {
 
     fn device_dir(&self, instance: &str) -> String {
         device_dir(&self.config.root, instance).display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Notes;
+    use tokio_util::sync::CancellationToken;
+
+    fn context() -> EffectContext {
+        EffectContext {
+            store: StoreId("store".to_owned()),
+            operation: OperationId(1),
+            token: Token("token".to_owned()),
+            epoch: Epoch(1),
+            undo: false,
+            cancel: CancellationToken::new(),
+            notes: Notes::default(),
+        }
+    }
+
+    /// Nobody knows how far it had gone, and whoever comes next is let in.
+    #[tokio::test]
+    async fn what_panics_is_unknown_and_blocks_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = OneboxConfig { root: dir.path().to_owned(), instances: BTreeMap::new() };
+        let onebox = match Onebox::open(&config, Clock::real()) {
+            Ok(onebox) => onebox,
+            Err(failure) => return println!("SKIPPED: no onebox here: {failure}"),
+        };
+        let applied = onebox.applied(|shared| {
+            let changed = shared.ledger.change(|_| -> Result<(), Failure> { panic!("on purpose") });
+            panic!("it went on: {changed:?}")
+        });
+        let applied = applied.await;
+        let EffectOutcome::Unknown(why) = applied else { panic!("{applied:?}") };
+        assert!(why.contains("on purpose"), "{why}");
+        let (key, value) = ("k".to_owned(), "v".to_owned());
+        let tag = Call::EbsTag { volume: "vol-none".into(), key, value };
+        let EffectOutcome::Refused(failure) = onebox.perform(&tag, &context()).await else {
+            panic!("there is no such volume")
+        };
+        assert_eq!(failure.code.as_deref(), Some("InvalidVolume.NotFound"));
+        assert_eq!(onebox.settle(&tag, &context()).await, Settled::NotHappened);
     }
 }

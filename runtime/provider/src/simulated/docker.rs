@@ -2,19 +2,27 @@
 //! (Docker docs, *Docker Engine API*).
 
 use super::ec2::{grow, make, refused};
-use super::read::{container, container_json, engine, misplaced, missing};
+use super::read::{container, container_json, engine, misplaced, missing, no_device, shows};
 use super::world::{Container, DockerVolume, Engine, World};
+use crate::docker::commands;
+use crate::restart::Policy;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_core::call::{ContainerSpec, run_once_name};
-use stepback_core::{Call, Failure, FailureClass, InstanceId, Token};
+use stepback_core::{Call, Failure, FailureClass, InstanceId, Token, VolumeId};
 
 type Answer = Result<Value, Failure>;
 
-fn engine_mut<'a>(world: &'a mut World, host: &InstanceId) -> Result<&'a mut Engine, Failure> {
+/// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
+/// status*).
+const KILLED: i32 = 137;
+
+pub(super) fn engine_mut<'a>(
+    world: &'a mut World,
+    host: &InstanceId,
+) -> Result<&'a mut Engine, Failure> {
     engine(world, host.as_str())?;
-    let found = world.engines.get_mut(host.as_str());
-    found.ok_or_else(|| missing("ECONNREFUSED", &format!("Docker Engine on {host}")))
+    Ok(world.engines.entry(host.0.clone()).or_default())
 }
 
 fn container_mut<'a>(
@@ -26,7 +34,11 @@ fn container_mut<'a>(
     found.ok_or_else(|| missing("404", &format!("container `{name}` on {host}")))
 }
 
-pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
+/// Make the effect; `is_cut_off` says that nobody waits for a command any more.
+pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: bool) -> Answer {
+    let host = crate::docker::host_of(call).ok_or_else(|| misplaced(call))?;
+    // Whatever is asked for, the engine has to answer first.
+    engine(world, host.as_str())?;
     super::rules::must_make_sense(call)?;
     match call {
         Call::DockerPullImage { host, image } => {
@@ -47,8 +59,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
         Call::DockerStopContainer { host, container, .. } => {
             let found = container_mut(world, host, container.as_str())?;
             if found.running {
-                found.running = false;
-                found.exit_code = Some(0);
+                (found.running, found.exit_code) = (false, Some(0));
             }
             shown(world, host, container.as_str())
         }
@@ -64,7 +75,8 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             Ok(Value::Null)
         }
         Call::DockerUpdateContainer { host, container, restart } => {
-            container_mut(world, host, container.as_str())?.spec.restart = restart.clone();
+            let found = container_mut(world, host, container.as_str())?;
+            found.spec.restart = as_shown(restart);
             Ok(Value::Null)
         }
         Call::DockerRemoveContainer { host, container } => {
@@ -74,7 +86,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
             engine_mut(world, host)?.containers.remove(container.as_str());
             Ok(Value::Null)
         }
-        Call::DockerRunOnce { host, spec, .. } => run_once(world, host, spec, token),
+        Call::DockerRunOnce { host, spec, .. } => run_once(world, host, spec, token, is_cut_off),
         Call::DockerExec { host, container, command, .. } => {
             exec(world, host, container.as_str(), command)
         }
@@ -83,11 +95,11 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token) -> Answer {
         }
         Call::DockerRemoveVolume { host, volume } => remove_volume(world, host, volume.as_str()),
         Call::DockerMakeFileSystem { host, volume, filesystem_type } => {
-            attached(world, host, volume.as_str())?;
+            attached(world, host, volume)?;
             make(world, volume, filesystem_type)
         }
         Call::DockerGrowFileSystem { host, volume } => {
-            attached(world, host, volume.as_str())?;
+            attached(world, host, volume)?;
             grow(world, volume)
         }
         other => Err(misplaced(other)),
@@ -135,17 +147,18 @@ pub(super) fn shown(world: &World, host: &InstanceId, name: &str) -> Answer {
     Ok(container_json(world, name, found))
 }
 
-fn attached(world: &World, host: &InstanceId, volume: &str) -> Result<(), Failure> {
+/// A host's tools see only the devices that it shows.
+pub(super) fn attached(world: &World, host: &InstanceId, volume: &VolumeId) -> Result<(), Failure> {
     engine(world, host.as_str())?;
-    let found = world.volumes.get(volume);
-    let here = found.is_some_and(|v| v.attachments.iter().any(|a| a.instance == host.0));
-    match here {
+    match shows(world, host.as_str(), volume) {
         true => Ok(()),
-        false => {
-            let message = format!("volume `{volume}` does not show up on {host}: is it attached?");
-            Err(Failure::new(FailureClass::Precondition, message).with_code("ENOENT"))
-        }
+        false => Err(no_device(host.as_str(), volume)),
     }
+}
+
+/// A restart policy as an engine shows it.
+fn as_shown(restart: &str) -> String {
+    Policy::parse(restart).map_or_else(|| restart.to_owned(), |policy| policy.to_string())
 }
 
 /// Fill what was not given from the container it is like.
@@ -186,11 +199,13 @@ fn create(
     spec: &ContainerSpec,
     token: &Token,
 ) -> Answer {
-    let spec = complete(world, spec)?;
+    let mut spec = complete(world, spec)?;
+    spec.restart = as_shown(&spec.restart);
     if !is_name(name) {
         let message = format!("invalid container name ({name})");
         return Err(Failure::new(FailureClass::InvalidInput, message).with_code("400"));
     }
+    let id = world.new_id("container");
     let engine = engine_mut(world, host)?;
     if let Some(other) = engine.containers.get(name) {
         // The same request again, after its first answer was lost.
@@ -207,7 +222,8 @@ fn create(
         return Err(missing("404", &format!("Docker volume `{}` on {host}", mount.volume)));
     }
     let stamp = Some(token.0.clone());
-    let made = Container { spec, digest, running: false, exit_code: None, stamp };
+    let made =
+        Container { id, spec, digest, running: false, exit_code: None, went_down: false, stamp };
     engine.containers.insert(name.to_owned(), made);
     shown(world, host, name)
 }
@@ -222,7 +238,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// A start mounts the container's volumes, so each device must be there and used by nobody else.
-fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
+pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
     let found = container(world, host.as_str(), name)?;
     if found.running {
         return shown(world, host, name);
@@ -252,12 +268,17 @@ fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
         }
     }
     let found = container_mut(world, host, name)?;
-    found.running = true;
-    found.exit_code = None;
+    (found.running, found.exit_code, found.went_down) = (true, None, false);
     shown(world, host, name)
 }
 
-fn run_once(world: &mut World, host: &InstanceId, spec: &ContainerSpec, token: &Token) -> Answer {
+fn run_once(
+    world: &mut World,
+    host: &InstanceId,
+    spec: &ContainerSpec,
+    token: &Token,
+    is_cut_off: bool,
+) -> Answer {
     let name = run_once_name(token);
     create(world, host, &name, spec, token)?;
     // One that ran under the same token does not run again.
@@ -271,10 +292,16 @@ fn run_once(world: &mut World, host: &InstanceId, spec: &ContainerSpec, token: &
     }
     // The exited container stays until its outcome is durable: it is what a lost answer is
     // settled by.
-    let exit_code = world.registry.get(&spec.image).map_or(0, |image| image.exit_code);
+    let exit_code = match is_cut_off {
+        true => KILLED,
+        false => world.registry.get(&spec.image).map_or(0, |image| image.exit_code),
+    };
     let ran = container_mut(world, host, &name)?;
-    (ran.running, ran.exit_code) = (false, Some(exit_code));
-    Ok(command_answer(exit_code, &spec.command))
+    (ran.running, ran.exit_code, ran.went_down) = (false, Some(exit_code), true);
+    match is_cut_off {
+        true => Ok(commands::result(commands::CUT_OFF, commands::STOPPED_BY_CANCEL.to_owned())),
+        false => Ok(command_answer(exit_code, &spec.command)),
+    }
 }
 
 /// A command in a container that runs; one that does not is a conflict (Docker docs, *Docker
@@ -305,6 +332,7 @@ fn create_volume(
     options: &BTreeMap<String, String>,
     token: &Token,
 ) -> Answer {
+    let id = world.new_id("volume");
     let engine = engine_mut(world, host)?;
     match engine.volumes.get(name) {
         Some(old) if old.options != *options => {
@@ -314,7 +342,7 @@ fn create_volume(
         Some(_) => {}
         None => {
             let stamp = Some(token.0.clone());
-            let made = DockerVolume { options: options.clone(), stamp };
+            let made = DockerVolume { id, options: options.clone(), stamp };
             engine.volumes.insert(name.to_owned(), made);
         }
     }

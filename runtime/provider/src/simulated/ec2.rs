@@ -1,13 +1,12 @@
-//! Effects on instances, volumes and snapshots, with EC2's own error codes
+//! Effects on volumes, snapshots, tags and types, with EC2's own error codes
 //! (Amazon EC2 API Reference, *Error codes for the Amazon EC2 API*).
 
-use super::read::{
-    instance, instance_json, misplaced, missing, snapshot_json, volume, volume_json,
-};
+use super::read::{instance, misplaced, missing, snapshot_json, volume, volume_json};
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
+use super::{instances, limits};
 use serde_json::Value;
-use stepback_core::call::{Performance, Tags};
-use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, VolumeId};
+use stepback_core::call::Tags;
+use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, UnixMs, VolumeId};
 
 type Answer = Result<Value, Failure>;
 
@@ -15,7 +14,10 @@ pub(crate) fn refused(code: &str, message: String) -> Failure {
     Failure::new(FailureClass::Refused, message).with_code(code)
 }
 
-fn instance_mut<'a>(world: &'a mut World, id: &InstanceId) -> Result<&'a mut Instance, Failure> {
+pub(super) fn instance_mut<'a>(
+    world: &'a mut World,
+    id: &InstanceId,
+) -> Result<&'a mut Instance, Failure> {
     let found = world.instances.get_mut(id.as_str());
     found.ok_or_else(|| missing("InvalidInstanceID.NotFound", &format!("instance `{id}`")))
 }
@@ -25,14 +27,15 @@ fn volume_mut<'a>(world: &'a mut World, id: &VolumeId) -> Result<&'a mut Volume,
     found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
 }
 
-pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -> Answer {
+pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answer {
     match call {
         Call::Ec2RunInstance { instance_type, zone, tags, .. } => {
-            Ok(run_instance(world, instance_type, zone, tags, token))
+            limits::must_be_tags(tags, true)?;
+            Ok(instances::run(world, instance_type, zone, tags, token, now))
         }
-        Call::Ec2Start { instance } => set_state(world, instance, "running"),
-        Call::Ec2Stop { instance } => set_state(world, instance, "stopped"),
-        Call::Ec2Terminate { instance } => terminate(world, instance),
+        Call::Ec2Start { instance } => instances::start(world, instance),
+        Call::Ec2Stop { instance } => instances::stop(world, instance),
+        Call::Ec2Terminate { instance } => instances::terminate(world, instance),
         Call::Ec2SetInstanceType { instance, instance_type } => {
             let found = instance_mut(world, instance)?;
             if found.state != "stopped" {
@@ -43,16 +46,16 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
             Ok(Value::Null)
         }
         Call::Ec2Tag { instance, key, value } => {
-            instance_mut(world, instance)?.tags.insert(key.clone(), value.clone());
-            Ok(Value::Null)
+            let found = instance_mut(world, instance)?;
+            tag(&mut found.tags, found.stamp.is_some(), key, value)
         }
         Call::Ec2Untag { instance, key } => {
             instance_mut(world, instance)?.tags.remove(key);
             Ok(Value::Null)
         }
         Call::EbsTag { volume, key, value } => {
-            volume_mut(world, volume)?.tags.insert(key.clone(), value.clone());
-            Ok(Value::Null)
+            let found = volume_mut(world, volume)?;
+            tag(&mut found.tags, found.stamp.is_some(), key, value)
         }
         Call::EbsUntag { volume, key } => {
             volume_mut(world, volume)?.tags.remove(key);
@@ -60,7 +63,7 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
         }
         Call::EbsAttach { volume, instance, device } => attach(world, volume, instance, device),
         Call::EbsDetach { volume, instance } => detach(world, volume, instance),
-        Call::EbsCreateVolume { .. } => create_volume(world, call, token),
+        Call::EbsCreateVolume { .. } => create_volume(world, call, token, now),
         Call::EbsDeleteVolume { volume: id } => {
             if let Some(at) = volume(world, id)?.attachments.first() {
                 let message = format!("volume `{id}` is attached to {}", at.instance);
@@ -69,9 +72,10 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
             world.volumes.remove(id.as_str());
             Ok(Value::Null)
         }
-        Call::EbsModifyVolume { volume, size_gib } => modify(world, volume, *size_gib, now_s),
+        Call::EbsModifyVolume { volume, size_gib } => modify(world, volume, *size_gib, now),
         Call::EbsCreateSnapshot { volume: id, tags, .. } => {
             let source = volume(world, id)?.clone();
+            limits::must_be_tags(tags, true)?;
             let made = Snapshot {
                 volume: id.0.clone(),
                 size_gib: source.size_gib,
@@ -79,7 +83,7 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
                 filesystem: source.filesystem,
                 tags: tags.clone(),
                 stamp: Some(token.0.clone()),
-                unseen_looks: world.describe_lag_looks,
+                listed_from_ms: world.listed_from_ms(now),
             };
             let id = world.new_id("snap");
             let answer = snapshot_json(&id, &made);
@@ -91,67 +95,12 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now_s: u64) -
     }
 }
 
-fn run_instance(
-    world: &mut World,
-    instance_type: &str,
-    zone: &str,
-    tags: &Tags,
-    token: &Token,
-) -> Value {
-    let id = world.new_id("i");
-    let made = Instance {
-        state: "running".into(),
-        instance_type: instance_type.to_owned(),
-        zone: zone.to_owned(),
-        private_ip: None,
-        tags: tags.clone(),
-        stamp: Some(token.0.clone()),
-    };
-    let answer = instance_json(world, &id, &made);
-    world.engines.entry(id.clone()).or_default();
-    world.instances.insert(id, made);
-    answer
-}
-
-/// Start and stop; the wrong state is refused, the wanted one is already done
-/// (Amazon EC2 API Reference, *StartInstances*, *StopInstances*).
-fn set_state(world: &mut World, id: &InstanceId, state: &str) -> Answer {
-    let found = instance_mut(world, id)?;
-    if found.state == "terminated" {
-        let message = format!("instance `{id}` is terminated");
-        return Err(refused("IncorrectInstanceState", message));
-    }
-    let changed = found.state != state;
-    found.state = state.into();
-    if changed {
-        reboot_containers(world, id.as_str(), state);
-    }
-    let answer = instance_json(world, id.as_str(), instance(world, id.as_str())?);
-    Ok(answer)
-}
-
-/// Containers stop with their host; what comes back with it is told by the restart policy
-/// (Docker docs, *Start containers automatically*).
-fn reboot_containers(world: &mut World, host: &str, state: &str) {
-    let Some(engine) = world.engines.get_mut(host) else { return };
-    for container in engine.containers.values_mut() {
-        match (state, container.spec.restart.as_str()) {
-            ("running", "always") => container.running = true,
-            ("running", "unless-stopped") if container.exit_code.is_none() => {
-                container.running = true;
-            }
-            ("running", _) => {}
-            _ => container.running = false,
-        }
-    }
-}
-
-fn terminate(world: &mut World, id: &InstanceId) -> Answer {
-    instance_mut(world, id)?.state = "terminated".into();
-    for volume in world.volumes.values_mut() {
-        volume.attachments.retain(|attachment| attachment.instance != id.0);
-    }
-    world.engines.remove(id.as_str());
+/// *CreateTags*: one of this key is replaced.
+fn tag(tags: &mut Tags, is_stamped: bool, key: &str, value: &str) -> Answer {
+    let mut tagged = tags.clone();
+    tagged.insert(key.to_owned(), value.to_owned());
+    limits::must_be_tags(&tagged, is_stamped)?;
+    *tags = tagged;
     Ok(Value::Null)
 }
 
@@ -203,7 +152,7 @@ fn detach(world: &mut World, id: &VolumeId, from: &InstanceId) -> Answer {
     Ok(volume_json(id.as_str(), found))
 }
 
-fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
+fn create_volume(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answer {
     let Call::EbsCreateVolume {
         zone,
         size_gib,
@@ -216,7 +165,8 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
     else {
         return Err(misplaced(call));
     };
-    must_fit(*performance, volume_type)?;
+    limits::must_be_a_volume(volume_type, *size_gib, *performance)?;
+    limits::must_be_tags(tags, true)?;
     let source =
         match snapshot {
             None => None,
@@ -232,9 +182,6 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
         let message = format!("{size_gib} GiB is less than the snapshot's {} GiB", source.size_gib);
         return Err(refused("InvalidParameterValue", message));
     }
-    if *size_gib == 0 {
-        return Err(refused("InvalidParameterValue", "a volume has at least 1 GiB".into()));
-    }
     let made = Volume {
         size_gib: *size_gib,
         volume_type: volume_type.clone(),
@@ -248,6 +195,7 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
         tags: tags.clone(),
         modified_at_s: None,
         stamp: Some(token.0.clone()),
+        listed_from_ms: world.listed_from_ms(now),
     };
     let id = world.new_id("vol");
     let answer = volume_json(&id, &made);
@@ -255,32 +203,17 @@ fn create_volume(world: &mut World, call: &Call, token: &Token) -> Answer {
     Ok(answer)
 }
 
-/// *CreateVolume*, *Iops* and *Throughput*.
-fn must_fit(performance: Performance, volume_type: &str) -> Result<(), Failure> {
-    let why = match (performance, performance.provisioned(volume_type)) {
-        (Performance { iops: None, .. }, _) if matches!(volume_type, "io1" | "io2") => {
-            format!("the parameter iops must be specified for {volume_type} volumes")
-        }
-        (asked, taken) if asked.iops != taken.iops => {
-            format!("the parameter iops is not supported for {volume_type} volumes")
-        }
-        (asked, taken) if asked.throughput_mibps != taken.throughput_mibps => {
-            format!("the parameter throughput is not supported for {volume_type} volumes")
-        }
-        _ => return Ok(()),
-    };
-    Err(refused("InvalidParameterCombination", why))
-}
-
 /// *ModifyVolume*: growth only, and not again before the cool-down is over.
-fn modify(world: &mut World, id: &VolumeId, size_gib: u32, now_s: u64) -> Answer {
+fn modify(world: &mut World, id: &VolumeId, size_gib: u32, now: UnixMs) -> Answer {
+    let now_s = now.0 / 1000;
     let cooldown_s = world.modification_cooldown_s;
     let found = volume_mut(world, id)?;
     if size_gib < found.size_gib {
         let message = format!("volume `{id}` has {} GiB and can't shrink", found.size_gib);
         return Err(refused("InvalidParameterValue", message));
     }
-    if found.modified_at_s.is_some_and(|at| now_s < at + cooldown_s) {
+    limits::must_be_a_size(&found.volume_type, size_gib)?;
+    if found.modified_at_s.is_some_and(|at| now_s < at.saturating_add(cooldown_s)) {
         let message = format!("volume `{id}` was modified less than {cooldown_s} s ago");
         return Err(refused("VolumeModificationRateExceeded", message));
     }

@@ -77,7 +77,7 @@ impl Faults {
     /// Count one use of a function, and say what goes wrong with it.
     pub fn next(&mut self, function: &str, undo: bool) -> Option<Fault> {
         let uses = self.uses.entry((function.to_owned(), undo)).or_default();
-        *uses += 1;
+        *uses = uses.saturating_add(1);
         let uses = *uses;
         let fits = |rule: &&Rule| {
             rule.function == function && rule.undo == undo && rule.nth.is_none_or(|n| n == uses)

@@ -7,13 +7,16 @@
 
 mod docker;
 pub(crate) mod ec2;
+mod facts;
 pub mod faults;
+mod instances;
+mod limits;
 pub(crate) mod read;
 mod rules;
 pub(crate) mod settle;
 pub mod world;
 
-use crate::{EffectContext, Provider, Settled};
+use crate::{EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use faults::{Fault, Faults};
 use serde_json::{Value, json};
@@ -25,14 +28,10 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::call::{SettleMode, run_once_name};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, Token};
-use world::World;
-
-/// How long a poll of a wait sleeps; a simulated second is much shorter than a real one.
-const POLL_MS: u64 = 2;
-
-/// So many looks, [`POLL_MS`] apart, make sure that what is not found is not there.
-const LOOKS_MAX: u32 = 8;
+use stepback_core::{
+    Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, StoreId, Token, UnixMs,
+};
+use world::{LOOK_MS, World};
 
 /// A file that is given up when the disk is full and the world must be written.
 pub(crate) const BALLAST: &str = "ballast";
@@ -47,6 +46,8 @@ pub struct Simulated {
     /// One mutation at a time in this process; the file lock is for others.
     gate: Mutex<()>,
     clock: Clock,
+    /// How long what was just created is not listed.
+    lag_ms: u64,
 }
 
 enum Backing {
@@ -66,13 +67,13 @@ impl Simulated {
     /// A seed that is not a world, or a directory that can't be written.
     pub fn open(dir: &Path, seed: &str, faults: Faults, clock: Clock) -> Result<Self, Failure> {
         std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
-        let this = Self::with(Backing::Disk(dir.to_owned()), faults, clock);
+        let mut this = Self::with(Backing::Disk(dir.to_owned()), faults, clock);
         let lock = this.lock()?;
         if !file(dir).exists() {
             this.store(&parse(seed)?)?;
         }
         drop(lock);
-        this.load()?;
+        this.lag_ms = this.load()?.lag_ms();
         Ok(this)
     }
 
@@ -81,11 +82,14 @@ impl Simulated {
     /// # Errors
     /// A seed that is not a world.
     pub fn in_memory(seed: &str, faults: Faults, clock: Clock) -> Result<Self, Failure> {
-        Ok(Self::with(Backing::Memory(Mutex::new(parse(seed)?)), faults, clock))
+        let world = parse(seed)?;
+        let lag_ms = world.lag_ms();
+        Ok(Self { lag_ms, ..Self::with(Backing::Memory(Mutex::new(world)), faults, clock) })
     }
 
     fn with(backing: Backing, faults: Faults, clock: Clock) -> Self {
-        Self { backing, faults: Mutex::new(faults), gate: Mutex::new(()), clock }
+        let (faults, gate) = (Mutex::new(faults), Mutex::new(()));
+        Self { backing, faults, gate, clock, lag_ms: 0 }
     }
 
     /// Other faults from here on, as a new process has its own.
@@ -117,10 +121,11 @@ impl Simulated {
             }
         };
         let text = std::fs::read_to_string(&path).map_err(|e| io_failure("read", &path, &e))?;
-        serde_json::from_str(&text).map_err(|error| {
+        let written = serde_json::from_str(&text).map_err(|error| {
             let message = format!("{} is not a world: {error}", path.display());
             Failure::new(FailureClass::Internal, message)
-        })
+        });
+        written.map(World::put_right)
     }
 
     fn store(&self, world: &World) -> Result<(), Failure> {
@@ -147,8 +152,11 @@ impl Simulated {
         written.map_err(|error| io_failure("written", &path, &error))
     }
 
-    /// Change the world, or leave it as it is.
-    pub(crate) fn change<T>(
+    /// Change the world, or leave it as it is; a change from outside is somebody else's doing.
+    ///
+    /// # Errors
+    /// What `change` says, or a world that can't be read or written.
+    pub fn change<T>(
         &self,
         change: impl FnOnce(&mut World) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -160,8 +168,8 @@ impl Simulated {
         Ok(answer)
     }
 
-    pub(crate) fn now_s(&self) -> u64 {
-        self.clock.unix().0 / 1000
+    pub(crate) fn now(&self) -> UnixMs {
+        self.clock.unix()
     }
 
     fn fault(&self, call: &Call, undo: bool) -> Option<Fault> {
@@ -173,12 +181,7 @@ impl Simulated {
     /// everywhere else the same request again is another request, as it is in the real world.
     fn apply(&self, call: &Call, context: &EffectContext) -> Result<Value, Failure> {
         self.change(|world| {
-            let seen = world.epochs.entry(context.operation.0).or_default();
-            if context.epoch.0 < *seen {
-                let message = "another runner has taken this operation over";
-                return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
-            }
-            *seen = context.epoch.0;
+            world.fence(context)?;
             crate::tags::must_be_free(call)?;
             if call.settle_mode() == Some(SettleMode::ReissueSameToken)
                 && let Some(made) = world.effects.get(&context.token.0)
@@ -186,8 +189,10 @@ impl Simulated {
                 return Ok(made.answer.clone());
             }
             let answer = match call.function().split('.').next() {
-                Some("docker") => docker::apply(world, call, &context.token)?,
-                _ => ec2::apply(world, call, &context.token, self.now_s())?,
+                Some("docker") => {
+                    docker::apply(world, call, &context.token, context.cancel.is_cancelled())?
+                }
+                _ => ec2::apply(world, call, &context.token, self.now())?,
             };
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
@@ -210,10 +215,11 @@ fn file(dir: &Path) -> PathBuf {
 }
 
 fn parse(seed: &str) -> Result<World, Failure> {
-    toml::from_str(seed).map_err(|error| {
+    let written = toml::from_str(seed).map_err(|error| {
         let message = format!("the world file is not a world: {error}");
         Failure::new(FailureClass::InvalidInput, message)
-    })
+    });
+    written.map(World::put_right)
 }
 
 pub(crate) fn refused(call: &Call) -> Failure {
@@ -247,27 +253,39 @@ impl Provider for Simulated {
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         self.pass_faults(call).await?;
-        read::answer(&self.load()?, call)
+        read::answer(&self.load()?, call, self.now())
+    }
+
+    /// Everything is permitted but what nobody can write.
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        crate::tags::must_be_free(call)
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
         self.pass_faults(call).await?;
-        let timeout_ms = read::timeout_ms(call) / TIME_DIVISOR;
+        let timeout_ms = read::timeout_ms(call);
+        let in_vain = || format!("{} waited in vain", call.function());
+        let mut waits_for = in_vain();
         let poll = async {
             loop {
-                if let Some(answer) = read::wait_over(&self.load()?, call)? {
-                    return Ok(answer);
+                match read::wait_over(&self.load()?, call) {
+                    Ok(Some(answer)) => return Ok(answer),
+                    Ok(None) => waits_for = in_vain(),
+                    // An engine that does not answer may do so later.
+                    Err(failure) if failure.is_retryable() => waits_for = failure.message,
+                    Err(failure) => return Err(failure),
                 }
-                self.clock.sleep(Duration::from_millis(POLL_MS)).await;
+                self.clock.sleep(Duration::from_millis(LOOK_MS)).await;
             }
         };
-        let late = || {
-            let message =
-                format!("{} waited {} ms in vain", call.function(), read::timeout_ms(call));
-            Failure::new(FailureClass::Deadline, message)
-        };
-        let limit = Duration::from_millis(timeout_ms.max(POLL_MS));
-        self.clock.timeout(limit, poll).await.unwrap_or_else(|_| Err(late()))
+        let limit = Duration::from_millis((timeout_ms / TIME_DIVISOR).max(LOOK_MS));
+        match self.clock.timeout(limit, poll).await {
+            Ok(told) => told,
+            Err(_) => {
+                let message = format!("{waits_for}, after {timeout_ms} ms");
+                Err(Failure::new(FailureClass::Deadline, message))
+            }
+        }
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
@@ -295,57 +313,101 @@ impl Provider for Simulated {
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
         // What was just created may not be listed yet: absent counts only after a while.
-        for looks_left in (0..LOOKS_MAX).rev() {
-            match self.change(|world| Ok(settle::settle(world, call, &context.token))) {
-                Ok(Settled::NotHappened) if looks_left > 0 && settle::may_lag(call) => {
-                    self.clock.sleep(Duration::from_millis(POLL_MS)).await;
-                }
-                Ok(settled) => return settled,
+        let until = self.clock.now().after(Duration::from_millis(self.lag_ms));
+        loop {
+            // What is looked at after that is all there is.
+            let is_last = !settle::may_lag(call) || self.clock.now() >= until;
+            let world = match self.load() {
+                Ok(world) => world,
                 Err(failure) => return Settled::CantKnow(failure.message),
+            };
+            match settle::settle(&world, call, &context.token, self.now()) {
+                Settled::NotHappened if !is_last => {
+                    self.clock.sleep(Duration::from_millis(LOOK_MS)).await;
+                }
+                settled => return settled,
             }
         }
-        Settled::NotHappened
     }
 
     async fn forget(&self, call: &Call, context: &EffectContext) {
         if let Call::DockerRunOnce { host, .. } = call {
-            // If the world can't be written now, the container is found again at the next resume.
+            // Where that fails now, the container is found again at the next resume.
             let _ = self.change(|world| {
-                if let Some(engine) = world.engines.get_mut(host.as_str()) {
-                    engine.containers.remove(&run_once_name(&context.token));
-                }
+                let name = run_once_name(&context.token);
+                docker::engine_mut(world, host)?.containers.remove(&name);
                 Ok(())
             });
         }
     }
 
-    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
         self.change(|world| {
-            let seen = world.epochs.entry(operation.0).or_default();
-            *seen = epoch.0.max(*seen);
+            world.take_over(store, operation, epoch);
             Ok(())
         })
     }
 
     async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
-        *world = self.load()?.into_found();
-        Ok(vec![])
+        let (found, left_out) = self.load()?.into_found();
+        *world = found;
+        Ok(left_out)
     }
 
     fn request_ms_max(&self) -> u64 {
         0
     }
 
-    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        Ok(self.load()?.facts(resource))
+    /// The lag of its describes; engines show at once what they made.
+    fn visible_after_ms(&self) -> u64 {
+        self.lag_ms
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
-        let world = self.load()?;
-        let of = |token: &Token| {
-            let token = token.clone();
-            world.by_stamp(&token.0).into_iter().map(move |resource| (token.clone(), resource))
-        };
-        Ok(tokens.iter().flat_map(of).collect())
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.load()?.seen(resource, self.now())
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        Ok(self.load()?.carrying(tokens, None, self.now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const SEED: &str = "[instances.i-1]\nstate = \"running\"\ntype = \"t\"\nzone = \"a\"\n";
+
+    /// The world is as it was, and whoever comes next is let in.
+    #[test]
+    fn what_panics_changes_nothing_and_blocks_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let (faults, clock) = (Faults::default, Clock::real);
+        for world in [
+            Simulated::open(dir.path(), SEED, faults(), clock()).unwrap(),
+            Simulated::in_memory(SEED, faults(), clock()).unwrap(),
+        ] {
+            let before = world.load().unwrap();
+            let died = catch_unwind(AssertUnwindSafe(|| {
+                world.change(|world| -> Result<(), Failure> {
+                    world.instances.clear();
+                    panic!("on purpose")
+                })
+            }));
+            assert!(died.is_err());
+            assert_eq!(world.load().unwrap(), before);
+            let clear = |world: &mut World| {
+                world.instances.clear();
+                Ok(())
+            };
+            world.change(clear).unwrap();
+            assert!(world.load().unwrap().instances.is_empty());
+        }
     }
 }

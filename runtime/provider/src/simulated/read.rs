@@ -3,7 +3,7 @@
 use super::world::{Container, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use stepback_core::call::{Performance, Tags};
-use stepback_core::{Call, Failure, FailureClass, VolumeId};
+use stepback_core::{Call, Failure, FailureClass, SnapshotId, UnixMs, VolumeId};
 
 /// No such thing: EC2's and Docker's own codes.
 pub(super) fn missing(code: &str, what: &str) -> Failure {
@@ -24,6 +24,11 @@ pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, F
 pub(super) fn volume<'a>(world: &'a World, id: &VolumeId) -> Result<&'a Volume, Failure> {
     let found = world.volumes.get(id.as_str());
     found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
+}
+
+fn snapshot(world: &World, id: &SnapshotId) -> Result<Value, Failure> {
+    let found = world.snapshots.get(id.as_str()).map(|s| snapshot_json(id.as_str(), s));
+    found.ok_or_else(|| missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`")))
 }
 
 pub(super) fn instance_json(world: &World, id: &str, instance: &Instance) -> Value {
@@ -68,12 +73,12 @@ pub(super) fn container_json(world: &World, name: &str, container: &Container) -
 }
 
 /// What a host does not show: nothing on it knows of volumes that are attached elsewhere.
-fn no_device(host: &str, id: &VolumeId) -> Failure {
+pub(super) fn no_device(host: &str, id: &VolumeId) -> Failure {
     let message = format!("volume `{id}` does not show up on {host}: is it attached?");
     Failure::new(FailureClass::Precondition, message).with_code("ENOENT")
 }
 
-fn shows(world: &World, host: &str, id: &VolumeId) -> bool {
+pub(super) fn shows(world: &World, host: &str, id: &VolumeId) -> bool {
     let found = world.volumes.get(id.as_str());
     found.is_some_and(|volume| volume.attachments.iter().any(|at| at.instance == host))
 }
@@ -103,42 +108,45 @@ pub(super) fn engine<'a>(
     host: &str,
 ) -> Result<&'a super::world::Engine, Failure> {
     let instance = instance(world, host)?;
-    if instance.state != "running" {
-        let message =
-            format!("the Docker Engine of {host} does not answer: it is {}", instance.state);
-        return Err(Failure::new(FailureClass::Transient, message).with_code("ECONNREFUSED"));
+    match instance.state.as_str() {
+        "running" => {}
+        "terminated" => return Err(crate::docker::gone(host)),
+        state => return Err(crate::docker::down(host, state)),
     }
     let found = world.engines.get(host);
-    found.ok_or_else(|| missing("ECONNREFUSED", &format!("Docker Engine on {host}")))
+    // Nobody can tell it from one that is not up yet.
+    found.ok_or_else(|| crate::docker::down(host, "running without one"))
 }
 
 fn carries(tags: &Tags, wanted: &Tags) -> bool {
     wanted.iter().all(|(key, value)| tags.get(key) == Some(value))
 }
 
-pub(crate) fn answer(world: &World, call: &Call) -> Result<Value, Failure> {
+/// Answer a read; what was created after `now` less the lag of lists is found by its id only.
+pub(crate) fn answer(world: &World, call: &Call, now: UnixMs) -> Result<Value, Failure> {
+    let is_listed = |from_ms: u64| from_ms <= now.0;
     match call {
         Call::Ec2Describe { instance: id } => {
             instance(world, id.as_str()).map(|found| instance_json(world, id.as_str(), found))
         }
         Call::Ec2Find { tags } => {
             let alive = world.instances.iter().filter(|(_, i)| i.state != "terminated");
-            let found = alive.filter(|(_, i)| carries(&i.tags, tags));
+            let found =
+                alive.filter(|(_, i)| is_listed(i.listed_from_ms) && carries(&i.tags, tags));
             Ok(found.map(|(id, i)| instance_json(world, id, i)).collect())
         }
         Call::EbsDescribe { volume: id } => {
             volume(world, id).map(|found| volume_json(id.as_str(), found))
         }
         Call::EbsFind { tags } => {
-            let found = world.volumes.iter().filter(|(_, v)| carries(&v.tags, tags));
+            let listed = world.volumes.iter().filter(|(_, v)| is_listed(v.listed_from_ms));
+            let found = listed.filter(|(_, v)| carries(&v.tags, tags));
             Ok(found.map(|(id, v)| volume_json(id, v)).collect())
         }
-        Call::EbsDescribeSnapshot { snapshot: id } => {
-            let found = world.snapshots.get(id.as_str()).map(|s| snapshot_json(id.as_str(), s));
-            found.ok_or_else(|| missing("InvalidSnapshot.NotFound", &format!("snapshot `{id}`")))
-        }
+        Call::EbsDescribeSnapshot { snapshot: id } => snapshot(world, id),
         Call::EbsFindSnapshots { tags } => {
-            let found = world.snapshots.iter().filter(|(_, s)| carries(&s.tags, tags));
+            let listed = world.snapshots.iter().filter(|(_, s)| is_listed(s.listed_from_ms));
+            let found = listed.filter(|(_, s)| carries(&s.tags, tags));
             Ok(found.map(|(id, s)| snapshot_json(id, s)).collect())
         }
         _ => docker(world, call),
@@ -180,10 +188,7 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
 }
 
 fn file_system(world: &World, host: &str, id: &VolumeId) -> Result<Value, Failure> {
-    engine(world, host)?;
-    if !shows(world, host, id) {
-        return Err(no_device(host, id));
-    }
+    super::docker::attached(world, &host.into(), id)?;
     let found = volume(world, id)?;
     Ok(json!(found.filesystem.as_ref().map_or("none", |fs| fs.kind.as_str())))
 }
@@ -195,6 +200,7 @@ pub(crate) fn timeout_ms(call: &Call) -> u64 {
         | Call::EbsWaitVolume { timeout_ms, .. }
         | Call::EbsWaitSnapshot { timeout_ms, .. }
         | Call::DockerWaitHealthy { timeout_ms, .. }
+        | Call::DockerWaitEngine { timeout_ms, .. }
         | Call::DockerWaitDevice { timeout_ms, .. }
         | Call::DockerWaitUnmounted { timeout_ms, .. } => *timeout_ms,
         _ => 0,
@@ -202,19 +208,26 @@ pub(crate) fn timeout_ms(call: &Call) -> u64 {
 }
 
 /// The wait's answer, if what it waits for is so by now.
+///
+/// # Errors
+/// What can't become so any more, unless it is transient: an engine may answer later.
 pub(crate) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
     match call {
         Call::Ec2WaitState { instance: id, state, .. } => {
             let found = instance(world, id.as_str())?;
+            if found.state == "terminated" && state != "terminated" {
+                let message = format!("instance `{id}` is terminated");
+                return Err(Failure::new(FailureClass::Precondition, message));
+            }
             Ok((found.state == *state).then(|| instance_json(world, id.as_str(), found)))
         }
         Call::EbsWaitVolume { volume: id, state, .. } => {
             let found = volume_json(id.as_str(), volume(world, id)?);
             Ok((found["state"] == state.as_str()).then_some(found))
         }
-        Call::EbsWaitSnapshot { snapshot, .. } => {
-            let describe = Call::EbsDescribeSnapshot { snapshot: snapshot.clone() };
-            answer(world, &describe).map(Some)
+        Call::EbsWaitSnapshot { snapshot: id, .. } => snapshot(world, id).map(Some),
+        Call::DockerWaitEngine { host, .. } => {
+            engine(world, host.as_str()).map(|_| Some(Value::Null))
         }
         Call::DockerWaitHealthy { host, container: name, .. } => {
             let found = container(world, host.as_str(), name.as_str())?;

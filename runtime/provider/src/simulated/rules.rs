@@ -3,6 +3,7 @@
 //! All of it is answered with 400 (Docker docs, *Docker Engine API*, *Bad parameter*), and the
 //! provider for Docker tells it as invalid input.
 
+use crate::restart::Policy;
 use stepback_core::call::ContainerSpec;
 use stepback_core::{Call, Failure, FailureClass};
 
@@ -53,19 +54,18 @@ fn name(name: &str) -> Result<(), Failure> {
     }
 }
 
-/// An empty one is the usual one.
 fn policy(restart: &str) -> Result<(), Failure> {
-    let is_count = |count: &str| count.parse::<u32>().is_ok();
-    let is_known = matches!(restart, "" | "no" | "always" | "unless-stopped" | "on-failure")
-        || restart.strip_prefix("on-failure:").is_some_and(is_count);
-    match is_known {
-        true => Ok(()),
-        false => Err(bad(format!("`{restart}` is no restart policy"))),
+    match Policy::parse(restart) {
+        Some(_) => Ok(()),
+        None => Err(bad(format!("`{restart}` is no restart policy"))),
     }
 }
 
 fn specified(spec: &ContainerSpec) -> Result<(), Failure> {
-    policy(&spec.restart)?;
+    // An empty one is the usual one.
+    if !spec.restart.is_empty() {
+        policy(&spec.restart)?;
+    }
     match spec.ports.iter().find(|port| !is_port(port)) {
         Some(odd) => Err(bad(format!("the port `{odd}` is not HOST-PORT:CONTAINER-PORT"))),
         None => Ok(()),
@@ -119,7 +119,7 @@ mod tests {
         for odd in ["", "Not A Name", "Postgres:16", "postgres:1 6"] {
             assert!(reference(odd).is_err(), "{odd}");
         }
-        for odd in ["sometimes", "on-failure:x", "No"] {
+        for odd in ["", "sometimes", "on-failure:x", "No"] {
             assert!(policy(odd).is_err(), "{odd}");
         }
     }

@@ -4,11 +4,13 @@
 //! between runs, as an outside world is. What the simulator adds for itself (stamps, counters)
 //! has defaults, so that a world file need not have it.
 
+use super::limits::{GP3_IOPS, GP3_MIBPS};
+use crate::EffectContext;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::call::{ContainerSpec, Performance, Tags};
-use stepback_core::{Facts, Resource, ResourceKind, Token};
+use stepback_core::{Epoch, Failure, FailureClass, OperationId, StoreId, Token, UnixMs};
 
 /// Everything there is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,23 +26,28 @@ pub struct World {
     /// How long a modified volume can't be modified again, in seconds.
     #[serde(skip_serializing_if = "is_default")]
     pub modification_cooldown_s: u64,
-    /// How many looks do not find what was just created, as a describe of EC2 may lag
-    /// (Amazon EC2 API Reference, *Eventual consistency*).
+    /// How many looks, 2 ms apart, do not list what was just created, as a describe of EC2 may lag
+    /// (Amazon EC2 API Reference, *Eventual consistency*). By its id it is found at once: whoever
+    /// was told that has seen it.
     #[serde(skip_serializing_if = "is_default")]
     pub describe_lag_looks: u32,
     /// Each effect by its token: how often it took place, and its answer.
     #[serde(skip_serializing_if = "is_default")]
     pub effects: BTreeMap<String, Made>,
-    /// The highest lease epoch seen, by operation.
+    /// The highest lease epoch seen, by the store and number of the operation: every store numbers
+    /// its operations from 1.
     #[serde(skip_serializing_if = "is_default")]
-    pub epochs: BTreeMap<u64, u64>,
+    pub epochs: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "is_default")]
     pub created: u64,
 }
 
-/// A `gp3` volume's baseline; and the least and the most that a `gp2` volume has.
-const GP3_IOPS: u32 = 3_000;
-const GP3_MIBPS: u32 = 125;
+/// How far apart looks are; a simulated second is much shorter than a real one.
+pub(super) const LOOK_MS: u64 = 2;
+/// Nothing is listed later than this, whatever a world file says.
+const LAG_MS_MAX: u64 = 60_000;
+
+/// The least and the most that a `gp2` volume has.
 const GP2_IOPS: (u32, u32) = (100, 16_000);
 
 /// An effect that took place.
@@ -65,6 +72,9 @@ pub struct Instance {
     pub tags: Tags,
     #[serde(default)]
     pub stamp: Option<String>,
+    /// Unix time from which it is listed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listed_from_ms: u64,
 }
 
 /// An EBS volume with what is on it.
@@ -94,6 +104,8 @@ pub struct Volume {
     pub modified_at_s: Option<u64>,
     #[serde(default)]
     pub stamp: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listed_from_ms: u64,
 }
 
 /// Where a volume is attached.
@@ -127,9 +139,8 @@ pub struct Snapshot {
     pub tags: Tags,
     #[serde(default)]
     pub stamp: Option<String>,
-    /// How many more looks do not find it.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub unseen_looks: u32,
+    #[serde(default, skip_serializing_if = "is_default", alias = "unseen_looks")]
+    pub listed_from_ms: u64,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -150,12 +161,19 @@ pub struct Engine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
+    /// Tells it from another of the same name; given to one of a world file when that is read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub id: String,
     pub spec: ContainerSpec,
     pub digest: String,
     #[serde(default)]
     pub running: bool,
+    /// How it ended when it ran last.
     #[serde(default)]
     pub exit_code: Option<i32>,
+    /// Whether it ended with its host, or by itself, and was not stopped by hand.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub went_down: bool,
     #[serde(default)]
     pub stamp: Option<String>,
 }
@@ -164,6 +182,9 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DockerVolume {
+    /// As a container's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub id: String,
     #[serde(default)]
     pub options: BTreeMap<String, String>,
     #[serde(default)]
@@ -200,11 +221,20 @@ impl Volume {
         let kind = self.volume_type.as_str();
         let baseline = match kind {
             "gp3" => Some(GP3_IOPS),
-            "gp2" => Some((3 * self.size_gib).clamp(GP2_IOPS.0, GP2_IOPS.1)),
+            "gp2" => Some(self.size_gib.saturating_mul(3).clamp(GP2_IOPS.0, GP2_IOPS.1)),
             _ => None,
         };
         let throughput_mibps = self.throughput_mibps.or((kind == "gp3").then_some(GP3_MIBPS));
         Performance { iops: self.iops.or(baseline), throughput_mibps }
+    }
+}
+
+impl Container {
+    /// End it, if it runs, as its host does that goes down.
+    pub(super) fn go_down(&mut self) {
+        if self.running {
+            (self.running, self.went_down, self.exit_code) = (false, true, Some(0));
+        }
     }
 }
 
@@ -230,110 +260,116 @@ impl World {
         running.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The facts that count of a resource.
-    pub fn facts(&self, resource: &Resource) -> Facts {
-        let all = match resource {
-            Resource::Volume { id } => self.volumes.get(id).map(volume_facts),
-            Resource::Snapshot { id } => self.snapshots.get(id).map(snapshot_facts),
-            Resource::Instance { id } => self
-                .instances
-                .get(id)
-                .filter(|instance| instance.state != "terminated")
-                .map(instance_facts),
-            Resource::Container { host, name } => {
-                self.engines.get(host).and_then(|e| e.containers.get(name)).map(container_facts)
-            }
-            Resource::Image { host, image } => {
-                let engine = self.engines.get(host);
-                engine.and_then(|e| e.images.get(image)).map(|digest| json!({ "digest": digest }))
-            }
-            Resource::DockerVolume { host, name } => {
-                let volume = self.engines.get(host).and_then(|e| e.volumes.get(name));
-                volume.map(|v| json!({ "driver": "local", "options": v.options }))
-            }
-            Resource::FileSystem { volume, .. } => {
-                let on = self.volumes.get(volume).and_then(|v| v.filesystem.as_ref());
-                on.map(|fs| json!({ "type": fs.kind, "size_gib": fs.size_gib }))
-            }
-            Resource::Created { kind, token, .. } => {
-                let named = self.by_stamp(token).into_iter().find(|r| r.kind() == *kind);
-                return named.map_or(Facts::Absent, |resource| self.facts(&resource));
-            }
-        };
-        Facts::from_json(all.unwrap_or(Value::Null))
-    }
-
-    /// What carries this stamp.
-    pub fn by_stamp(&self, token: &str) -> Vec<Resource> {
-        let is = |stamp: &Option<String>| stamp.as_deref() == Some(token);
-        let mut found: Vec<Resource> = vec![];
-        for (id, _) in self.volumes.iter().filter(|(_, v)| is(&v.stamp)) {
-            found.push(Resource::Volume { id: id.clone() });
-        }
-        for (id, _) in self.snapshots.iter().filter(|(_, s)| is(&s.stamp)) {
-            found.push(Resource::Snapshot { id: id.clone() });
-        }
-        let alive = |i: &Instance| i.state != "terminated";
-        for (id, _) in self.instances.iter().filter(|(_, i)| is(&i.stamp) && alive(i)) {
-            found.push(Resource::Instance { id: id.clone() });
-        }
-        for (host, engine) in &self.engines {
-            for (name, _) in engine.containers.iter().filter(|(_, c)| is(&c.stamp)) {
-                found.push(Resource::Container { host: host.clone(), name: name.clone() });
-            }
-            for (name, _) in engine.volumes.iter().filter(|(_, v)| is(&v.stamp)) {
-                found.push(Resource::DockerVolume { host: host.clone(), name: name.clone() });
-            }
-        }
-        found
-    }
-
-    /// Every resource with the facts that count, images in caches left out: two worlds with the
-    /// same text are the same to a rollback.
-    pub fn restorable(&self) -> String {
-        let mut all: Vec<Resource> = vec![];
-        all.extend(self.volumes.keys().map(|id| Resource::Volume { id: id.clone() }));
-        all.extend(self.snapshots.keys().map(|id| Resource::Snapshot { id: id.clone() }));
-        all.extend(self.instances.keys().map(|id| Resource::Instance { id: id.clone() }));
-        for (host, engine) in &self.engines {
-            let (h, c) = (host.clone(), engine.containers.keys());
-            all.extend(c.map(|name| Resource::Container { host: h.clone(), name: name.clone() }));
-            let v = engine.volumes.keys();
-            all.extend(v.map(|n| Resource::DockerVolume { host: h.clone(), name: n.clone() }));
-        }
-        for id in self.volumes.keys() {
-            all.push(Resource::FileSystem { host: String::new(), volume: id.clone() });
-        }
-        let mut lines: Vec<String> = all
-            .iter()
-            .map(|resource| (resource, self.facts(resource)))
-            .filter(|(_, facts)| !facts.is_absent())
-            .map(|(resource, facts)| format!("{resource} {facts}"))
-            .collect();
-        lines.sort();
-        lines.join("\n")
-    }
-
     /// The world as somebody finds it who comes now: without what the simulator keeps for itself,
-    /// and without instances that are gone.
-    pub(crate) fn into_found(mut self) -> Self {
+    /// without instances that are gone, and without engines that do not answer, which are named.
+    pub(crate) fn into_found(mut self) -> (Self, Vec<String>) {
         self.instances.retain(|_, instance| instance.state != "terminated");
-        self.instances.values_mut().for_each(|instance| instance.stamp = None);
-        self.volumes.values_mut().for_each(|volume| volume.stamp = None);
+        let hosts: Vec<String> = self.engines.keys().cloned().collect();
+        let mut left_out = vec![];
+        for host in hosts {
+            if let Err(failure) = super::read::engine(&self, &host) {
+                self.engines.remove(&host);
+                left_out.push(failure.message);
+            }
+        }
+        for instance in self.instances.values_mut() {
+            (instance.stamp, instance.listed_from_ms) = (None, 0);
+        }
+        for volume in self.volumes.values_mut() {
+            (volume.stamp, volume.listed_from_ms) = (None, 0);
+        }
         for snapshot in self.snapshots.values_mut() {
-            (snapshot.stamp, snapshot.unseen_looks) = (None, 0);
+            (snapshot.stamp, snapshot.listed_from_ms) = (None, 0);
         }
         for engine in self.engines.values_mut() {
-            engine.containers.values_mut().for_each(|container| container.stamp = None);
-            engine.volumes.values_mut().for_each(|volume| volume.stamp = None);
+            for container in engine.containers.values_mut() {
+                (container.id, container.stamp) = (String::new(), None);
+            }
+            for volume in engine.volumes.values_mut() {
+                (volume.id, volume.stamp) = (String::new(), None);
+            }
         }
-        Self { effects: BTreeMap::new(), epochs: BTreeMap::new(), created: 0, ..self }
+        let found = Self { effects: BTreeMap::new(), epochs: BTreeMap::new(), created: 0, ..self };
+        (found, left_out)
     }
 
-    /// A new id that no world file would choose.
+    /// Refuse an effect of a runner whose operation another one has taken over.
+    pub(crate) fn fence(&mut self, context: &EffectContext) -> Result<(), Failure> {
+        let seen = self.epochs.entry(epoch_of(&context.store, context.operation)).or_default();
+        if context.epoch.0 < *seen {
+            let message = "another runner has taken this operation over";
+            return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
+        }
+        *seen = context.epoch.0;
+        Ok(())
+    }
+
+    /// From here on older epochs of a store's operation are refused.
+    pub(crate) fn take_over(&mut self, store: &StoreId, operation: OperationId, epoch: Epoch) {
+        let seen = self.epochs.entry(epoch_of(store, operation)).or_default();
+        *seen = epoch.0.max(*seen);
+    }
+
+    /// How long what was just created is not listed.
+    pub(crate) fn lag_ms(&self) -> u64 {
+        u64::from(self.describe_lag_looks).saturating_mul(LOOK_MS).min(LAG_MS_MAX)
+    }
+
+    /// From when on something is listed that is created now.
+    pub(super) fn listed_from_ms(&self, now: UnixMs) -> u64 {
+        match self.lag_ms() {
+            0 => 0,
+            lag_ms => now.0.saturating_add(lag_ms),
+        }
+    }
+
+    /// A new id that nothing has.
     pub fn new_id(&mut self, prefix: &str) -> String {
-        self.created += 1;
-        format!("{prefix}-{:017x}", 0x0a00_0000_u64 + self.created)
+        loop {
+            self.created = self.created.wrapping_add(1);
+            let id = format!("{prefix}-{:017x}", 0x0a00_0000_u64.wrapping_add(self.created));
+            // A world that was found elsewhere begins to count anew.
+            if !self.knows(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        let on = |engine: &Engine| {
+            engine.containers.values().any(|container| container.id == id)
+                || engine.volumes.values().any(|volume| volume.id == id)
+        };
+        self.volumes.contains_key(id)
+            || self.snapshots.contains_key(id)
+            || self.instances.contains_key(id)
+            || self.engines.values().any(on)
+    }
+
+    /// The world as it was written, and as it can be: with an id for everything that an engine has
+    /// one for, and with nothing that runs where its instance does not.
+    ///
+    /// What was written without an id, by people or by an older Stepback, has the same one
+    /// whenever it is read, until it is written down with it.
+    pub(crate) fn put_right(mut self) -> Self {
+        let given = |id: &mut String, what: &str, host: &str, name: &str| {
+            if id.is_empty() {
+                *id = format!("{what}:{host}/{name}");
+            }
+        };
+        for (host, engine) in &mut self.engines {
+            let is_down = self.instances.get(host).is_some_and(|found| found.state != "running");
+            for (name, container) in &mut engine.containers {
+                given(&mut container.id, "container", host, name);
+                if is_down {
+                    container.go_down();
+                }
+            }
+            for (name, volume) in &mut engine.volumes {
+                given(&mut volume.id, "volume", host, name);
+            }
+        }
+        self
     }
 
     /// Note that an effect took place.
@@ -343,56 +379,10 @@ impl World {
             times: 0,
             answer: answer.clone(),
         });
-        entry.times += 1;
+        entry.times = entry.times.saturating_add(1);
     }
 }
 
-fn counted(kind: ResourceKind, all: Value) -> Value {
-    debug_assert!(
-        all.as_object().is_some_and(|map| map.keys().all(|k| kind.counted().contains(&k.as_str())))
-    );
-    all
-}
-
-fn volume_facts(volume: &Volume) -> Value {
-    let Performance { iops, throughput_mibps } = volume.performance();
-    counted(
-        ResourceKind::Volume,
-        json!({
-            "size_gib": volume.size_gib, "type": volume.volume_type, "iops": iops,
-            "throughput_mibps": throughput_mibps, "encrypted": volume.encrypted,
-            "zone": volume.zone,
-            "attachments": volume.attachments, "tags": volume.tags, "snapshot": volume.snapshot,
-        }),
-    )
-}
-
-fn snapshot_facts(snapshot: &Snapshot) -> Value {
-    counted(
-        ResourceKind::Snapshot,
-        json!({ "volume": snapshot.volume, "size_gib": snapshot.size_gib, "tags": snapshot.tags }),
-    )
-}
-
-fn instance_facts(instance: &Instance) -> Value {
-    counted(
-        ResourceKind::Instance,
-        json!({
-            "state": instance.state, "type": instance.instance_type, "zone": instance.zone,
-            "tags": instance.tags,
-        }),
-    )
-}
-
-fn container_facts(container: &Container) -> Value {
-    let spec = &container.spec;
-    counted(
-        ResourceKind::Container,
-        json!({
-            "image": spec.image, "digest": container.digest, "env": spec.env,
-            "mounts": spec.mounts, "ports": spec.ports, "command": spec.command,
-            "restart": spec.restart, "running": container.running,
-            "networks": {}, "config": {},
-        }),
-    )
+fn epoch_of(store: &StoreId, operation: OperationId) -> String {
+    format!("{store}/{operation}")
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stepback_clock::Clock;
 use stepback_core::call::Performance;
+use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 use stepback_provider::aws::{Aws, AwsConfig, Pace};
@@ -45,6 +46,7 @@ pub fn token() -> Token {
 
 pub fn context() -> EffectContext {
     EffectContext {
+        store: StoreId("store".to_owned()),
         operation: OperationId(7),
         token: token(),
         epoch: Epoch(1),
@@ -179,13 +181,18 @@ pub fn detach(volume: &VolumeId, instance: &InstanceId) -> Call {
     Call::EbsDetach { volume: volume.clone(), instance: instance.clone() }
 }
 
-pub async fn facts_now(world: &dyn Provider, effect: &PastEffect) -> Vec<(Resource, Facts)> {
+pub async fn seen_now(world: &dyn Provider, effect: &PastEffect) -> Vec<Seen> {
     let mut now = vec![];
     for change in &effect.changes {
-        let facts = world.observe(&change.resource).await.unwrap();
-        now.push((change.resource.clone(), facts));
+        let resource = change.resource.clone();
+        let facts = world.observe(&resource).await.unwrap();
+        now.push(Seen { resource, facts, is_stamped: None });
     }
     now
+}
+
+pub fn facts_of(seen: &[Seen]) -> Vec<(Resource, Facts)> {
+    seen.iter().map(|one| (one.resource.clone(), one.facts.clone())).collect()
 }
 
 /// Make an effect as the engine does: the facts before, the effect, its name, the facts after.
@@ -199,7 +206,7 @@ pub async fn observed(world: &dyn Provider, call: &Call, context: &EffectContext
     assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
     for change in &mut changes {
         if let Resource::Created { token, .. } = &change.resource {
-            let found = world.stamped(&[Token(token.clone())]).await.unwrap();
+            let found = world.stamped(&[Token(token.clone())]).await.unwrap().found;
             change.resource = found[0].1.clone();
         }
         change.after = Some(world.observe(&change.resource).await.unwrap());

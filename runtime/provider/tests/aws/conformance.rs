@@ -125,7 +125,7 @@ async fn facts_are_those_that_count_and_stamps_are_none() {
     bench.aws.perform(&create_volume(), &context).await;
     let volume = bench.volume().await;
     bench.aws.perform(&snapshot_of(&volume), &context).await;
-    let found = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap();
+    let found = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap().found;
     assert_eq!(found.len(), 3, "{found:?}");
     for (token, resource) in found {
         assert_eq!(token, context.token);
@@ -142,7 +142,7 @@ async fn facts_are_those_that_count_and_stamps_are_none() {
     }
     let none = Resource::Volume { id: "vol-0123456789abcdef0".into() };
     assert!(bench.aws.observe(&none).await.unwrap().is_absent());
-    assert_eq!(bench.aws.stamped(&[]).await.unwrap(), []);
+    assert_eq!(bench.aws.stamped(&[]).await.unwrap().found, []);
 }
 
 /// EC2 makes one thing of two requests with the same client token (Amazon EC2 API Reference,
@@ -323,7 +323,7 @@ async fn a_lost_request_is_unknown_then_not_happened_and_a_lost_answer_done() {
 
 /// What a call created is there once, and the settled answer names it.
 async fn exactly_one(bench: &Bench, call: &Call, context: &EffectContext, answer: &Value) {
-    let found = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap();
+    let found = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap().found;
     match call.settle_mode() {
         Some(call::SettleMode::DesiredState) => assert_eq!(found, []),
         _ => {
@@ -371,16 +371,16 @@ async fn every_reversible_effect_goes_back_to_what_it_was() {
         let before = |effect: &step::PastEffect| -> Vec<(Resource, Facts)> {
             effect.changes.iter().map(|c| (c.resource.clone(), c.before.clone())).collect()
         };
-        let now = facts_now(&bench.aws, &effect).await;
-        assert_ne!(now, before(&effect), "{} changed nothing", call.function());
+        let now = seen_now(&bench.aws, &effect).await;
+        assert_ne!(facts_of(&now), before(&effect), "{} changed nothing", call.function());
         let Reversal::Calls(inverse) = reverse(&effect, &now) else {
             panic!("{} has no inverse", call.function())
         };
         for call in &inverse {
             bench.done(call).await;
         }
-        let now = facts_now(&bench.aws, &effect).await;
-        assert_eq!(now, before(&effect), "{} was not taken back", call.function());
+        let now = seen_now(&bench.aws, &effect).await;
+        assert_eq!(facts_of(&now), before(&effect), "{} was not taken back", call.function());
         assert_eq!(reverse(&effect, &now), Reversal::NothingToDo, "safe to repeat");
         // The next one builds on this one's effect; what this one created is gone.
         if call.settle_mode() == Some(call::SettleMode::DesiredState) {

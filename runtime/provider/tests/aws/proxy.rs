@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
@@ -51,28 +52,50 @@ struct Shared {
 
 pub struct Proxy {
     pub address: SocketAddr,
+    upstream: Upstream,
     shared: Arc<Shared>,
+    listening: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Proxy {
     pub fn to(upstream: impl Into<Upstream>) -> Self {
-        let upstream = upstream.into();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
-        std::thread::spawn(move || {
+        let (address, upstream) = (listener.local_addr().unwrap(), upstream.into());
+        let proxy = Self { address, upstream, shared: Arc::default(), listening: Mutex::default() };
+        proxy.listen(listener);
+        proxy
+    }
+
+    fn listen(&self, listener: TcpListener) {
+        let (shared, upstream) = (Arc::clone(&self.shared), self.upstream.clone());
+        let thread = std::thread::spawn(move || {
             for client in listener.incoming() {
-                if of_thread.over.load(Ordering::SeqCst) {
+                if shared.over.load(Ordering::SeqCst) {
                     return;
                 }
-                let (Ok(client), shared) = (client, Arc::clone(&of_thread)) else { continue };
+                let (Ok(client), shared) = (client, Arc::clone(&shared)) else { continue };
                 let upstream = upstream.clone();
                 // A client that goes away ends its own connection only.
                 std::thread::spawn(move || drop(serve(client, &upstream, &shared)));
             }
         });
-        Self { address, shared }
+        *self.listening.lock().unwrap() = Some(thread);
+    }
+
+    /// Nobody listens at the address from here on: a connection to it is refused.
+    pub fn go_away(&self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        // Wakes the listener, so that it sees that it is over.
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.listening.lock().unwrap().take() {
+            thread.join().expect("no panic");
+        }
+    }
+
+    /// Listen there again.
+    pub fn come_back(&self) {
+        self.shared.over.store(false, Ordering::SeqCst);
+        self.listen(TcpListener::bind(self.address).unwrap());
     }
 
     /// Let this happen to the next `times` requests of an action of AWS (`CreateVolume`), or of a
@@ -96,9 +119,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::SeqCst);
-        // Wakes the listener, so that it sees that it is over.
-        let _ = TcpStream::connect(self.address);
+        self.go_away();
     }
 }
 

@@ -34,6 +34,24 @@ async fn another_account_is_never_changed() {
     assert_eq!(bench.proxy.seen("CreateVolume").len(), 0);
 }
 
+/// The API counts in 32 bits with a sign: what does not fit is refused here, not made another
+/// number.
+#[tokio::test]
+async fn numbers_that_the_api_has_no_place_for_are_never_sent() {
+    let bench = Bench::new().await;
+    let volume = bench.volume().await;
+    let mut create = create_volume();
+    let Call::EbsCreateVolume { size_gib, .. } = &mut create else { unreachable!() };
+    *size_gib = u32::MAX;
+    let grow = Call::EbsModifyVolume { volume, size_gib: u32::MAX };
+    for (call, action) in [(create, "CreateVolume"), (grow, "ModifyVolume")] {
+        let before = bench.proxy.seen(action).len();
+        let failure = bench.refused(&call).await;
+        assert_eq!(failure.class, FailureClass::InvalidInput, "{failure}");
+        assert_eq!(bench.proxy.seen(action).len(), before, "{action} was sent");
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_that_can_not_be_reached_changes_nothing() {
     let moto = Moto::shared();
@@ -106,7 +124,8 @@ async fn throttling_is_tried_again_and_happens_once() {
     let outcome = bench.aws.perform(&call, &context).await;
     assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
     assert_eq!(bench.proxy.seen("CreateSnapshot").len(), 3);
-    assert_eq!(bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap().len(), 1);
+    let made = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap();
+    assert_eq!(made.found.len(), 1);
     bench.proxy.on("DescribeVolumes", 2, throttled);
     bench.aws.read(&Call::EbsFind { tags: tags(&[("own", "none")]) }).await.unwrap();
 }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 use stepback_provider::faulty::Faulty;
@@ -38,6 +39,8 @@ pub struct Bench {
     pub to_aws: Option<Proxy>,
     /// Between the provider and the first instance's engine.
     pub to_engine: Option<Proxy>,
+    /// Lets the first instance's host go down, and come up again; else it is stopped and started.
+    pub reboot: Option<Box<dyn Fn()>>,
     pub called: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -57,9 +60,11 @@ pub fn context() -> EffectContext {
     let of = AttemptId { step: StepKey::plain("s"), direction: Direction::Do, attempt: Attempt(1) };
     let id = CallId { of, number: CallNumber(1) };
     let store = StoreId(format!("store-{}", std::process::id()));
+    let token = Token::derive(&store, OperationId(fresh()), &id);
     EffectContext {
+        store,
         operation: OperationId(7),
-        token: Token::derive(&store, OperationId(fresh()), &id),
+        token,
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
@@ -147,6 +152,17 @@ impl Bench {
         facts.unwrap_or_else(|failure| panic!("{:?}: {resource}: {failure}", self.world))
     }
 
+    /// What carries a stamp, where everybody could be asked.
+    pub async fn stamped(&self, token: &Token) -> Vec<Resource> {
+        let told = self.provider.stamped(std::slice::from_ref(token)).await.expect("an answer");
+        // Instances that cases made, and stopped, are none that anything was made on.
+        let is_host = |host: &str| self.instances.iter().any(|known| known.as_str() == host);
+        let not_asked = told.not_asked.iter().find(|(host, _)| is_host(host));
+        assert_eq!(not_asked, None, "{:?}", self.world);
+        assert!(told.found.iter().all(|(found, _)| found == token), "{:?}", told.found);
+        told.found.into_iter().map(|(_, resource)| resource).collect()
+    }
+
     /// Issue the call so that its request never arrives.
     pub async fn with_request_lost(&self, effect: &Effect, to: &EffectContext) -> EffectOutcome {
         match (effect.wire, self.wire(&effect.call)) {
@@ -198,6 +214,27 @@ impl Bench {
         Some(helpers.iter().filter(|body| body.contains(writes)).count())
     }
 
+    /// Take the engine of the first instance down, as its instance going down does, or bring it
+    /// back.
+    pub async fn set_engine_up(&self, is_up: bool) {
+        let instance = self.instances[0].clone();
+        match (&self.to_engine, is_up) {
+            (Some(proxy), false) => proxy.go_away(),
+            (Some(proxy), true) => proxy.come_back(),
+            (None, false) => drop(self.done(&Call::Ec2Stop { instance }).await),
+            (None, true) => drop(self.done(&Call::Ec2Start { instance }).await),
+        }
+    }
+
+    /// Let the first instance go down, and come up again.
+    pub async fn reboot(&self) {
+        if let Some(reboot) = &self.reboot {
+            return reboot();
+        }
+        self.set_engine_up(false).await;
+        self.set_engine_up(true).await;
+    }
+
     fn wire(&self, call: &Call) -> Option<&Proxy> {
         match call.function().starts_with("docker.") {
             true => self.to_engine.as_ref(),
@@ -216,12 +253,20 @@ pub fn effect(call: Call, wire: &'static str) -> Effect {
     Effect { call, wire: Some(wire) }
 }
 
-pub async fn facts_now(bench: &Bench, effect: &PastEffect) -> Vec<(Resource, Facts)> {
+/// Each of the effect's resources as it is now, and whether it carries the effect's stamp.
+pub async fn seen_now(bench: &Bench, effect: &PastEffect) -> Vec<Seen> {
+    let stamped = bench.stamped(&effect.token).await;
     let mut now = vec![];
     for change in &effect.changes {
-        now.push((change.resource.clone(), bench.observe(&change.resource).await));
+        let resource = change.resource.clone();
+        let facts = bench.observe(&resource).await;
+        now.push(Seen { is_stamped: Some(stamped.contains(&resource)), resource, facts });
     }
     now
+}
+
+pub fn facts_of(seen: &[Seen]) -> Vec<(Resource, Facts)> {
+    seen.iter().map(|one| (one.resource.clone(), one.facts.clone())).collect()
 }
 
 /// Make an effect as the engine does: the facts before, the effect, its name, the facts after.
@@ -240,8 +285,7 @@ pub async fn observed(bench: &Bench, call: &Call) -> PastEffect {
     assert!(is_done, "{:?}: {}: {outcome:?}", bench.world, call.function());
     for change in &mut changes {
         if let Resource::Created { token, .. } = &change.resource {
-            let found = bench.provider.stamped(&[Token(token.clone())]).await.expect("an answer");
-            change.resource = found[0].1.clone();
+            change.resource = bench.stamped(&Token(token.clone())).await.remove(0);
         }
         change.after = Some(bench.observe(&change.resource).await);
     }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use stepback_core::call::{ContainerSpec, Mount};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
+use stepback_provider::Settled;
 
-fn host() -> InstanceId {
+pub fn host() -> InstanceId {
     "i-a".into()
 }
 
@@ -20,19 +21,19 @@ fn has_devices(bench: &Bench) -> bool {
     bench.serves("docker.wait-device")
 }
 
-fn image(bench: &Bench) -> ImageRef {
+pub fn image(bench: &Bench) -> ImageRef {
     ImageRef(bench.image.clone())
 }
 
-fn pull(bench: &Bench) -> Call {
+pub fn pull(bench: &Bench) -> Call {
     Call::DockerPullImage { host: host(), image: image(bench) }
 }
 
-fn create_volume(name: &str, options: &[(&str, &str)]) -> Call {
+pub fn create_volume(name: &str, options: &[(&str, &str)]) -> Call {
     Call::DockerCreateVolume { host: host(), volume: name.into(), options: tags(options) }
 }
 
-fn create(bench: &Bench, name: &str, volume: &str) -> Call {
+pub fn create(bench: &Bench, name: &str, volume: &str) -> Call {
     let mount = Mount { volume: volume.to_owned(), target: "/data".to_owned(), read_only: false };
     let spec = ContainerSpec {
         image: bench.image.clone(),
@@ -44,23 +45,23 @@ fn create(bench: &Bench, name: &str, volume: &str) -> Call {
     Call::DockerCreateContainer { host: host(), container: name.into(), spec }
 }
 
-fn start(name: &str) -> Call {
+pub fn start(name: &str) -> Call {
     Call::DockerStartContainer { host: host(), container: name.into() }
 }
 
-fn stop(name: &str) -> Call {
+pub fn stop(name: &str) -> Call {
     Call::DockerStopContainer { host: host(), container: name.into(), grace_ms: 5_000 }
 }
 
-fn remove(name: &str) -> Call {
+pub fn remove(name: &str) -> Call {
     Call::DockerRemoveContainer { host: host(), container: name.into() }
 }
 
-fn remove_volume(name: &str) -> Call {
+pub fn remove_volume(name: &str) -> Call {
     Call::DockerRemoveVolume { host: host(), volume: name.into() }
 }
 
-fn rename(name: &str, to: &str) -> Call {
+pub fn rename(name: &str, to: &str) -> Call {
     Call::DockerRenameContainer { host: host(), container: name.into(), to: to.into() }
 }
 
@@ -69,7 +70,7 @@ fn exec(name: &str, command: &[&str]) -> Call {
     Call::DockerExec { host: host(), container: name.into(), command, timeout_ms: 20_000 }
 }
 
-fn run_once(bench: &Bench) -> Call {
+pub fn run_once(bench: &Bench) -> Call {
     let spec = ContainerSpec {
         image: bench.image.clone(),
         command: vec!["sleep".to_owned(), "0".to_owned()],
@@ -109,7 +110,7 @@ pub async fn clean(bench: &Bench) {
 }
 
 /// A container that does not run yet, on a Docker volume of its own; their names.
-async fn container(bench: &Bench) -> (String, String) {
+pub async fn container(bench: &Bench) -> (String, String) {
     let (name, volume) = (format!("c{}", fresh()), format!("v{}", fresh()));
     bench.done(&pull(bench)).await;
     bench.done(&create_volume(&volume, &[])).await;
@@ -194,6 +195,7 @@ pub async fn story(bench: &Bench) -> Vec<(&'static str, Value)> {
     let container = || ContainerName(name.clone());
     bench.done(&start(&name)).await;
     let mut calls = vec![
+        Call::DockerWaitEngine { host: host(), timeout_ms: 30_000 },
         Call::DockerWaitHealthy { host: host(), container: container(), timeout_ms: 30_000 },
         Call::DockerInspectContainer { host: host(), container: container() },
         Call::DockerListContainers { host: host() },
@@ -386,8 +388,13 @@ pub async fn only_what_is_blank_gets_a_file_system(bench: &Bench) {
     let kind = Call::DockerFileSystem { host: host(), volume: volume.clone() };
     assert_eq!(bench.answer(&kind).await, Ok("ext4".into()));
     bench.done(&cloud::detach(&volume, &host())).await;
+    // What the host does not show has no file system there, and nothing tells what became of it.
+    let there = Resource::FileSystem { host: host().0, volume: volume.0.clone() };
+    assert!(bench.observe(&there).await.is_absent(), "{:?}: {volume} is detached", bench.world);
     for call in [make_file_system(&volume), Call::DockerGrowFileSystem { host: host(), volume }] {
         let failure = bench.refused(&call).await;
         assert_eq!(failure.class, FailureClass::Precondition, "{:?}: {failure}", bench.world);
+        let settled = bench.provider.settle(&call, &context()).await;
+        assert!(matches!(settled, Settled::CantKnow(_)), "{:?}: {settled:?}", bench.world);
     }
 }

@@ -1,13 +1,14 @@
 //! Cases that go through every call of a world.
 
-use crate::bench::{Bench, Effect, World, context, facts_now, id_of, observed};
+use crate::bench::{Bench, Effect, World, context, facts_of, id_of, observed, seen_now};
 use crate::{cloud, engine, worlds};
 use serde_json::Value;
 use stepback_core::call::SettleMode;
+use stepback_core::resource::IDENTITY;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::{EffectOutcome, PastEffect};
 use stepback_core::*;
-use stepback_provider::{EffectContext, Settled};
+use stepback_provider::{EffectContext, Settled, Stamped};
 
 /// Every effect that the world serves, in an order in which each can be made.
 async fn effects(bench: &Bench) -> Vec<Effect> {
@@ -167,13 +168,12 @@ async fn shows_the_same(bench: &Bench, call: &Call, answer: &Value) {
 
 /// What a call created is there once, and the settled answer names it.
 async fn is_there_once(bench: &Bench, call: &Call, context: &EffectContext, answer: &Value) {
-    let found = bench.provider.stamped(std::slice::from_ref(&context.token)).await;
-    let found = found.expect("an answer");
+    let found = bench.stamped(&context.token).await;
     match call.settle_mode() {
         Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp) => {
             assert_eq!(found.len(), 1, "{:?}: {}: {found:?}", bench.world, call.function());
             if answer.get("id").is_some() {
-                assert!(found[0].1.to_string().ends_with(&id_of(answer)), "{found:?}: {answer}");
+                assert!(found[0].to_string().ends_with(&id_of(answer)), "{found:?}: {answer}");
             }
         }
         _ => assert_eq!(found, [], "{:?}: {}", bench.world, call.function()),
@@ -186,10 +186,10 @@ fn before(effect: &PastEffect) -> Vec<(Resource, Facts)> {
 
 /// What can't be taken back is told so, and no call pretends to.
 async fn has_no_inverse(bench: &Bench, effect: &PastEffect) {
-    let now = facts_now(bench, effect).await;
+    let now = seen_now(bench, effect).await;
     let reversal = reverse(effect, &now);
     let function = format!("{:?}: {}", bench.world, effect.call.function());
-    match now == before(effect) {
+    match facts_of(&now) == before(effect) {
         // A command leaves no fact behind.
         true => assert_eq!(reversal, Reversal::NothingToDo, "{function}"),
         false => assert!(matches!(reversal, Reversal::Cannot(_)), "{function}: {reversal:?}"),
@@ -206,8 +206,8 @@ pub async fn every_reversible_effect_goes_back_to_what_it_was(bench: &Bench) {
             bench.provider.forget(&call, &context).await;
             continue;
         }
-        let now = facts_now(bench, &effect).await;
-        assert_ne!(now, before(&effect), "{function} changed nothing");
+        let now = seen_now(bench, &effect).await;
+        assert_ne!(facts_of(&now), before(&effect), "{function} changed nothing");
         let inverse = match reverse(&effect, &now) {
             Reversal::Calls(inverse) => inverse,
             // An image in a cache.
@@ -217,8 +217,8 @@ pub async fn every_reversible_effect_goes_back_to_what_it_was(bench: &Bench) {
         for call in &inverse {
             bench.done(call).await;
         }
-        let now = facts_now(bench, &effect).await;
-        assert_eq!(now, before(&effect), "{function} was not taken back");
+        let now = seen_now(bench, &effect).await;
+        assert_eq!(facts_of(&now), before(&effect), "{function} was not taken back");
         assert_eq!(reverse(&effect, &now), Reversal::NothingToDo, "{function}: safe to repeat");
         // The next one builds on this one's effect.
         bench.done(&call).await;
@@ -234,17 +234,17 @@ pub async fn facts_are_those_that_count(bench: &Bench) {
             panic!("{world:?}: {resource} is absent")
         };
         let mut counted = resource.kind().counted().to_vec();
+        counted.extend(resource.kind().has_identity().then_some(IDENTITY));
         counted.sort_unstable();
         let found: Vec<&str> = facts.keys().map(String::as_str).collect();
         assert_eq!(found, counted, "{world:?}: {resource}");
         let Some(token) = token else { continue };
-        let stamped = bench.provider.stamped(std::slice::from_ref(&token)).await;
-        assert_eq!(stamped, Ok(vec![(token.clone(), resource.clone())]), "{world:?}");
+        assert_eq!(bench.stamped(&token).await, std::slice::from_ref(&resource), "{world:?}");
         let (kind, token) = (resource.kind(), token.0);
         let by_stamp = Resource::Created { kind, host: None, token };
         assert_eq!(bench.observe(&by_stamp).await, Facts::Present(facts), "{world:?}");
     }
-    assert_eq!(bench.provider.stamped(&[]).await, Ok(vec![]));
+    assert_eq!(bench.provider.stamped(&[]).await, Ok(Stamped::default()));
     engine::clean(bench).await;
 }
 
@@ -273,6 +273,27 @@ pub async fn the_world_is_the_same_when_it_is_opened_again(bench: &Bench) {
     assert_eq!(one.expect("it tells"), other.expect("it tells"), "{:?}", bench.world);
 }
 
+/// Two stores number their operations from 1, and know nothing of each other.
+pub async fn an_epoch_is_its_stores_own(bench: &Bench) {
+    let call = match bench.world {
+        World::Docker => return,
+        _ => cloud::tag_of(bench, &cloud::volume(bench).await),
+    };
+    let operation = OperationId(crate::bench::fresh() + 1_000);
+    let another = StoreId(format!("another-{}", context().store.0));
+    bench.provider.take_over(&another, operation, Epoch(5)).await.expect("it can");
+    let of = |store: &StoreId, epoch| EffectContext {
+        store: store.clone(),
+        operation,
+        epoch: Epoch(epoch),
+        ..context()
+    };
+    let ours = bench.perform(&call, &of(&context().store, 1)).await;
+    assert!(matches!(ours, EffectOutcome::Done(_)), "{:?}: {ours:?}", bench.world);
+    let theirs = bench.perform(&call, &of(&another, 4)).await;
+    assert!(matches!(theirs, EffectOutcome::Refused(_)), "{:?}: {theirs:?}", bench.world);
+}
+
 pub async fn an_older_epoch_is_refused(bench: &Bench) {
     let call = match bench.world {
         World::Docker => return,
@@ -282,7 +303,8 @@ pub async fn an_older_epoch_is_refused(bench: &Bench) {
     let at = |epoch| EffectContext { operation, epoch: Epoch(epoch), ..context() };
     let outcome = bench.perform(&call, &at(2)).await;
     assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
-    bench.provider.take_over(operation, Epoch(3)).await.expect("it can");
+    let store = context().store;
+    bench.provider.take_over(&store, operation, Epoch(3)).await.expect("it can");
     for epoch in [1, 2] {
         let EffectOutcome::Refused(failure) = bench.perform(&call, &at(epoch)).await else {
             panic!("{:?}: epoch {epoch} was let through", bench.world)

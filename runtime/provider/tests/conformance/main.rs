@@ -7,6 +7,9 @@ mod bench;
 mod cloud;
 mod engine;
 mod every;
+mod hosts;
+mod identity;
+mod limits;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
 #[path = "../aws/moto.rs"]
 mod moto;
@@ -54,6 +57,11 @@ const CASES: &[Case] = &[
     case!(every::facts_are_those_that_count),
     case!(every::what_is_not_there_is_a_precondition),
     case!(every::the_world_is_the_same_when_it_is_opened_again),
+    case!(
+        every::an_epoch_is_its_stores_own,
+        Aws: "EC2 knows no epochs: a takeover waits until requests are over",
+        Docker: "an engine knows no epochs: a takeover waits until requests are over",
+    ),
     case!(
         every::an_older_epoch_is_refused,
         Aws: "EC2 knows no epochs: a takeover waits until requests are over",
@@ -109,10 +117,40 @@ const CASES: &[Case] = &[
         Aws: NO_ENGINE,
         Docker: NO_DEVICES,
     ),
+    case!(
+        limits::a_volume_is_as_large_and_fast_as_its_type_allows,
+        Aws: "moto takes any number; EC2 says InvalidParameterValue",
+        Docker: NO_CLOUD,
+    ),
+    case!(
+        limits::a_type_is_one_that_there_is,
+        Aws: "moto takes any name; EC2 says UnknownVolumeType",
+        Docker: NO_CLOUD,
+    ),
+    case!(limits::a_resource_has_fifty_tags_at_most, Docker: NO_CLOUD),
+    case!(
+        limits::a_tag_is_not_longer_than_ec2_takes_it,
+        Aws: "moto takes any length; EC2 says InvalidParameterValue",
+        Docker: NO_CLOUD,
+    ),
+    case!(limits::no_time_is_too_long, Aws: NO_ENGINE),
+    case!(limits::a_restart_policy_is_shown_as_the_engine_has_it, Aws: NO_ENGINE),
+    case!(identity::what_was_made_anew_is_another, Aws: NO_ENGINE),
+    case!(identity::what_has_another_name_is_the_same, Aws: NO_ENGINE),
+    case!(identity::what_only_has_the_name_is_not_taken_back, Aws: NO_ENGINE),
+    case!(hosts::waiting_for_an_engine_ends_when_it_answers, Aws: NO_ENGINE),
+    case!(hosts::an_engine_that_is_down_tells_nothing, Aws: NO_ENGINE),
+    case!(hosts::what_comes_up_with_its_host_is_told_by_its_policy, Aws: NO_ENGINE),
     case!(strict::what_makes_no_sense_is_invalid_input, Aws: NO_ENGINE),
     case!(strict::an_image_that_no_registry_has_is_not_pulled, Aws: NO_ENGINE),
     case!(strict::a_repeated_token_makes_one_container, Aws: NO_ENGINE),
     case!(strict::what_never_ran_has_no_exit_code, Aws: NO_ENGINE),
+    case!(strict::a_command_that_is_cut_off_says_so, Aws: NO_ENGINE),
+    case!(
+        strict::a_command_that_can_not_begin_leaves_nothing,
+        Aws: NO_ENGINE,
+        Docker: NO_DEVICES,
+    ),
     case!(
         strict::what_is_not_attached_does_not_show_up,
         Aws: NO_ENGINE,
@@ -134,6 +172,11 @@ const CASES: &[Case] = &[
     case!(
         strict::a_terminated_instance_stays_so,
         Aws: "moto brings it back to life; EC2 says IncorrectInstanceState",
+        Docker: NO_CLOUD,
+        Onebox: FIXED,
+    ),
+    case!(
+        strict::a_terminated_instance_is_not_waited_for,
         Docker: NO_CLOUD,
         Onebox: FIXED,
     ),
@@ -191,7 +234,7 @@ async fn docker_and_onebox_on_real_engines() {
     if !parts::are_possible() {
         return;
     }
-    let parts = parts::Parts::start();
+    let parts = std::rc::Rc::new(parts::Parts::start());
     suite(&worlds::docker(&parts)).await;
     suite(&worlds::onebox(&parts)).await;
 }

@@ -3,9 +3,10 @@
 
 use crate::bench::*;
 use crate::{cloud, engine};
-use stepback_core::call::{ContainerSpec, Performance};
+use stepback_core::call::{ContainerSpec, Mount, Performance};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
+use stepback_provider::Settled;
 
 fn host() -> InstanceId {
     "i-a".into()
@@ -101,13 +102,52 @@ pub async fn a_repeated_token_makes_one_container(bench: &Bench) {
         assert!(matches!(first, EffectOutcome::Done(_)), "{:?}: {first:?}", bench.world);
         let second = bench.perform(&call, &context).await;
         assert_eq!(first, second, "{:?}: {}", bench.world, call.function());
-        let made = bench.provider.stamped(std::slice::from_ref(&context.token)).await;
-        assert_eq!(made.expect("an answer").len(), 1, "{:?}: {}", bench.world, call.function());
+        let made = bench.stamped(&context.token).await;
+        assert_eq!(made.len(), 1, "{:?}: {}", bench.world, call.function());
         bench.provider.forget(&call, &context).await;
     }
     bench.done(&remove(&name)).await;
     bench.done(&Call::DockerRemoveVolume { host: host(), volume: volume.as_str().into() }).await;
     engine::clean(bench).await;
+}
+
+/// Whoever reads the answer sees that the command did not exit with that by itself.
+pub async fn a_command_that_is_cut_off_says_so(bench: &Bench) {
+    pull(bench).await;
+    let command = ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"].map(str::to_owned).to_vec();
+    let once = ContainerSpec { command, ..spec(bench) };
+    let once = Call::DockerRunOnce { host: host(), spec: once, timeout_ms: 600_000 };
+    let context = context();
+    context.cancel.cancel();
+    let outcome = bench.perform(&once, &context).await;
+    let EffectOutcome::Done(answer) = outcome else { panic!("{:?}: {outcome:?}", bench.world) };
+    assert_eq!(answer["exit_code"], 130, "{:?}: {answer}", bench.world);
+    let output = answer["output"].as_str().unwrap_or_default();
+    assert_eq!(output.lines().last(), Some("stopped: its step is being ended"), "{answer}");
+    // It ran, and has ended; asked for again it is not cut off once more.
+    let settled = bench.provider.settle(&once, &context).await;
+    let Settled::Done(answer) = settled else { panic!("{:?}: {settled:?}", bench.world) };
+    assert_ne!(answer["exit_code"], 130, "{:?}: {answer}", bench.world);
+    bench.provider.forget(&once, &context).await;
+    engine::clean(bench).await;
+}
+
+/// A command that could not begin is refused, and so its container was not made either.
+pub async fn a_command_that_can_not_begin_leaves_nothing(bench: &Bench) {
+    pull(bench).await;
+    let volume = cloud::volume(bench).await;
+    let device =
+        format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{}", volume.0.replace('-', ""));
+    bench.done(&docker_volume(&volume.0, &[("type", "ext4"), ("device", &device)])).await;
+    let mount = Mount { volume: volume.0.clone(), target: "/data".into(), read_only: false };
+    let spec = ContainerSpec { mounts: vec![mount], ..spec(bench) };
+    let (call, context) =
+        (Call::DockerRunOnce { host: host(), spec, timeout_ms: 20_000 }, context());
+    let outcome = bench.perform(&call, &context).await;
+    let EffectOutcome::Refused(failure) = outcome else { panic!("{:?}: {outcome:?}", bench.world) };
+    assert_eq!(failure.code.as_deref(), Some("500"), "{:?}: {failure}", bench.world);
+    assert_eq!(bench.stamped(&context.token).await, [], "{:?}", bench.world);
+    bench.done(&Call::DockerRemoveVolume { host: host(), volume: volume.0.as_str().into() }).await;
 }
 
 /// A container that was only made has not ended either.
@@ -183,6 +223,8 @@ pub async fn reserved_tags_are_not_written(bench: &Bench) {
         ];
         for call in calls {
             told_of(bench, &call, FailureClass::InvalidInput).await;
+            let failure = bench.provider.may(&call).await.expect_err(call.function());
+            assert_eq!(failure.class, FailureClass::InvalidInput, "{:?}: {failure}", bench.world);
         }
     }
 }
@@ -216,6 +258,19 @@ pub async fn a_terminated_instance_stays_so(bench: &Bench) {
     bench.done(&Call::Ec2Terminate { instance: of() }).await;
     bench.refuses(&Call::Ec2Start { instance: of() }, class, code).await;
     bench.refuses(&Call::Ec2Stop { instance: of() }, class, code).await;
+}
+
+/// It never comes into another state.
+pub async fn a_terminated_instance_is_not_waited_for(bench: &Bench) {
+    let instance = cloud::new_instance(bench).await;
+    bench.done(&Call::Ec2Terminate { instance: instance.clone() }).await;
+    let wait = |state: &str| {
+        let (instance, state) = (instance.clone(), state.to_owned());
+        Call::Ec2WaitState { instance, state, timeout_ms: 20_000 }
+    };
+    told(bench, &wait("running"), FailureClass::Precondition, None).await;
+    let answer = bench.answer(&wait("terminated")).await.expect("it is");
+    assert_eq!(answer["state"], "terminated", "{:?}", bench.world);
 }
 
 fn volume_from(bench: &Bench, snapshot: SnapshotId) -> Call {

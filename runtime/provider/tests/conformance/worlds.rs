@@ -7,6 +7,7 @@ use crate::proxy::{Proxy, Upstream};
 use async_trait::async_trait;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, InstanceId};
@@ -66,6 +67,7 @@ pub fn simulated() -> Bench {
         image: "database:1".to_owned(),
         to_aws: None,
         to_engine: None,
+        reboot: None,
         called: RefCell::new(BTreeSet::new()),
     }
 }
@@ -103,6 +105,7 @@ pub async fn aws() -> Bench {
         image: String::new(),
         to_aws: Some(proxy),
         to_engine: None,
+        reboot: None,
         called: RefCell::new(BTreeSet::new()),
     }
 }
@@ -135,7 +138,13 @@ fn to_engine(parts: &Parts) -> (Proxy, Endpoint) {
     (proxy, endpoint)
 }
 
-pub fn docker(parts: &Parts) -> Bench {
+/// A machine that goes down ends its engine, and the engine its containers.
+fn reboot(parts: &Rc<Parts>) -> Box<dyn Fn()> {
+    let parts = Rc::clone(parts);
+    Box::new(move || parts.a.restart_with(&[]))
+}
+
+pub fn docker(parts: &Rc<Parts>) -> Bench {
     let (proxy, endpoint) = to_engine(parts);
     let open = move || -> Arc<dyn Provider> {
         Arc::new(Docker::new(Arc::new(OneHost(endpoint.clone())), settings(), Clock::real()))
@@ -149,11 +158,12 @@ pub fn docker(parts: &Parts) -> Bench {
         image: parts.image(),
         to_aws: None,
         to_engine: Some(proxy),
+        reboot: Some(reboot(parts)),
         called: RefCell::new(BTreeSet::new()),
     }
 }
 
-pub fn onebox(parts: &Parts) -> Bench {
+pub fn onebox(parts: &Rc<Parts>) -> Bench {
     let (proxy, endpoint) = to_engine(parts);
     let other = Endpoint::parse(&parts.b.host()).unwrap();
     let instance = |docker: &Endpoint, zone: Option<&str>| OneboxInstance {
@@ -182,6 +192,7 @@ pub fn onebox(parts: &Parts) -> Bench {
         image: parts.image(),
         to_aws: None,
         to_engine: Some(proxy),
+        reboot: Some(reboot(parts)),
         called: RefCell::new(BTreeSet::new()),
     }
 }
