@@ -84,7 +84,7 @@ async fn run_undo(
     port: &Arc<AttemptPort>,
 ) -> Result<AttemptResult, Failure> {
     #[cfg(feature = "mutants")]
-    if port.door.limits.mutant == Some(crate::deps::Mutant::UndoSkipped) {
+    if port.door.limits.mutant == Some(crate::mutants::Mutant::UndoSkipped) {
         return Ok(AttemptResult::Undo(stepback_core::step::UndoAnswer::Undone));
     }
     let loaded = job.loaded(&order.of.step.step)?;

@@ -31,12 +31,21 @@ pub struct Deps {
 impl Deps {
     /// The same, told to somebody else.
     pub fn reporting_to(&self, reporter: Arc<dyn Reporter>) -> Self {
+        Self { reporter, ..self.again() }
+    }
+
+    /// The same by another clock.
+    pub(crate) fn by_clock(&self, clock: Clock) -> Self {
+        Self { clock, ..self.again() }
+    }
+
+    fn again(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
             provider: Arc::clone(&self.provider),
             plugins: Arc::clone(&self.plugins),
             runtime: Arc::clone(&self.runtime),
-            reporter,
+            reporter: Arc::clone(&self.reporter),
             secrets: Arc::clone(&self.secrets),
             runner: self.runner.clone(),
             actor: self.actor.clone(),
@@ -52,6 +61,10 @@ pub struct Limits {
     /// An effect with no answer for this long has an unknown outcome. Stopping a database may
     /// take minutes; a pull that moves is not stopped by it, providers bound its stalls.
     pub effect_ms_max: u64,
+    /// A question to the provider, beyond what it says itself that it may take.
+    pub read_ms_max: u64,
+    /// Evaluating one step's expressions.
+    pub expression_ms_max: u64,
     /// One step's check, its reads and waits included.
     pub check_ms_max: u64,
     /// How often an effect that provably did not happen is issued again.
@@ -62,25 +75,15 @@ pub struct Limits {
     pub observations_max: u32,
     /// What is done wrongly on purpose.
     #[cfg(feature = "mutants")]
-    pub mutant: Option<Mutant>,
-}
-
-/// A defect on purpose, to show that the tests find it.
-#[cfg(feature = "mutants")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// A replay makes an effect again whose outcome is in the journal.
-    ReplayMakesEffects,
-    /// An undo answers `undone` and its code is never run.
-    UndoSkipped,
-    /// A resume issues an effect that was in flight again without settling it.
-    ReissuesUnsettled,
+    pub mutant: Option<crate::mutants::Mutant>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             effect_ms_max: 15 * 60_000,
+            read_ms_max: 15 * 60_000,
+            expression_ms_max: 5_000,
             check_ms_max: 30_000,
             reissues_max: 2,
             parked_after_ms: 1_000,

@@ -33,6 +33,19 @@ pub enum RunError {
     /// Nothing can be resumed: the operation has ended.
     #[error("operation {id} has ended already ({status})")]
     Ended { id: OperationId, status: String },
+    /// It can't go forward any more, because something that it began with is not there; it can go
+    /// back.
+    #[error("operation {id} is left unfinished: {}", .because.join("; "))]
+    OnlyBack { id: OperationId, because: Vec<String> },
+    /// Its journal can't be read.
+    #[error("the journal of operation {id} can't be read: {why}")]
+    Unreadable { id: OperationId, why: String },
+    /// Nothing rolls back after the commit point.
+    #[error("operation {id} is past its commit point")]
+    Committed { id: OperationId },
+    /// Somebody runs it.
+    #[error("operation {id} is being run")]
+    BeingRun { id: OperationId },
     /// The operation has not ended yet, so there is no rollback to take up again.
     #[error("operation {id} has not ended")]
     Unfinished { id: OperationId, rolling_back: bool },

@@ -3,21 +3,25 @@
 //! A new operation takes its plugins from where the manifest says; a resumed one takes the very
 //! bytes it was pinned to from the store (R14). Both end up as the same [`Job`].
 
+use crate::barred::Barred;
 use crate::deps::{Deps, PluginSource};
 use crate::door::Door;
 use crate::error::{Refusal, RunError};
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, met};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
 use stepback_core::event::Pinned;
 use stepback_core::expr::{Scope, evaluate_value};
 use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{self, Manifest, Step, Uses};
 use stepback_core::plan::{Offers, Plan};
+use stepback_core::state::State;
 use stepback_core::*;
+use stepback_journal::RunnerId;
 use stepback_wasm::{Grants, Interface, Plugin, Runtime};
 
 /// A manifest to run, as it was given.
@@ -89,39 +93,27 @@ impl Job {
                 return Err(Refusal::Mistakes(mistakes));
             }
         };
-        Self::with_secrets(deps, plan, plugins, inputs, request.environment.clone())
-            .map_err(|reasons| Refusal::Reasons { id: None, reasons })
-    }
-
-    fn with_secrets(
-        deps: &Deps,
-        plan: Plan,
-        plugins: BTreeMap<String, Loaded>,
-        inputs: BTreeMap<String, Value>,
-        environment: EnvironmentName,
-    ) -> Result<Job, Vec<String>> {
         let (source, salt) = (&*deps.secrets, deps.store.id());
-        let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)?;
-        let door = Door {
-            provider: Arc::clone(&deps.provider),
-            secrets: Arc::new(secrets),
-            limits: deps.limits.clone(),
-            clock: deps.clock.clone(),
-        };
+        let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
+            .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
+        let door = door(deps, secrets, Barred::default());
+        let environment = request.environment.clone();
         Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
     }
 
-    /// The job of an operation that is on record.
+    /// The job of an operation that is on record. A secret that is missing, or a part of the world
+    /// that is another one by now, keeps only what needs it from being done.
     ///
     /// # Errors
     /// [`RunError::Left`] if what it was pinned to can't be had; it stays as it is.
     pub(crate) async fn from_pinned(
         deps: &Deps,
         id: OperationId,
+        state: &State,
         pinned: &Pinned,
     ) -> Result<Job, RunError> {
         let left = |why: String| RunError::Left { id, why };
-        let manifest = manifest::parse(&pinned.manifest_name, &pinned.manifest)
+        let manifest = manifest::parse_pinned(&pinned.manifest_name, &pinned.manifest)
             .map_err(|mistakes| left(mistakes.to_string()))?;
         let mut offers = Offers::new();
         let mut plugins = BTreeMap::new();
@@ -132,7 +124,12 @@ impl Job {
                     let bytes = deps.store.get_blob(digest).await?;
                     let bytes = bytes
                         .ok_or_else(|| left(format!("plugin `{name}` is not in the store")))?;
-                    deps.runtime.load(name, &bytes).map_err(|e| left(e.to_string()))?
+                    let loaded =
+                        deps.runtime.load(name, &bytes).map_err(|e| left(e.to_string()))?;
+                    if loaded.digest() != digest {
+                        return Err(left(format!("plugin `{name}` is not the one in the store")));
+                    }
+                    loaded
                 }
             };
             let infos = plugin.describe().await.map_err(|error| left(error.to_string()))?;
@@ -141,20 +138,27 @@ impl Job {
             let grants = granted.iter().filter_map(|name| Interface::from_name(name)).collect();
             plugins.insert(name.clone(), Loaded { plugin, grants });
         }
-        let plan = Plan::new(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
-        let (inputs, environment) = (pinned.inputs.clone(), pinned.environment.clone());
-        let job = Self::with_secrets(deps, plan, plugins, inputs, environment)
-            .map_err(|reasons| left(reasons.join("; ")))?;
-        if job.door.secrets.fingerprints() != pinned.secrets {
-            let why = "a secret is not the one the operation began with; give it back, then resume";
-            return Err(left(why.into()));
-        }
+        let plan =
+            Plan::pinned(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
         let world = deps.provider.identity().await.map_err(|failure| left(failure.message))?;
-        if !is_same(&pinned.world, &world) {
-            let why = format!("it began in another world: {} then, {world} now", pinned.world);
-            return Err(left(why));
-        }
-        Ok(job)
+        let (source, salt) = (&*deps.secrets, deps.store.id());
+        let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
+        let secrets = Secrets::again(plan.manifest(), &inputs, source, salt.clone(), began_with);
+        let met = met::in_world(&*deps.provider, state, secrets.missing(), &salt);
+        let limit = Duration::from_millis(deps.limits.read_ms_max);
+        let met = deps.clock.timeout(limit, met).await;
+        let secrets = secrets.with_met(met.unwrap_or_default());
+        let door = door(deps, secrets, Barred::between(&pinned.world, &world));
+        let environment = pinned.environment.clone();
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
+    }
+
+    /// What keeps the operation from going forward: going back needs only what the undo uses (R14).
+    pub(crate) fn only_back_because(&self) -> Vec<String> {
+        let missing = self.door.secrets.missing().iter();
+        let missing = missing.map(|(name, why)| format!("the secret `{name}`: {why}"));
+        let another = self.door.barred.reasons().into_iter();
+        missing.chain(another.map(|why| format!("it began in another world: {why}"))).collect()
     }
 
     /// What the operation is pinned to.
@@ -164,7 +168,7 @@ impl Job {
     pub(crate) async fn pin(&self, deps: &Deps, request: &Request) -> Result<Pinned, Refusal> {
         let refuse = |reason: String| Refusal::Reasons { id: None, reasons: vec![reason] };
         let world = deps.provider.identity().await.map_err(|failure| refuse(failure.message))?;
-        let locks = self.locks().map_err(refuse)?;
+        let locks = self.locks().await.map_err(refuse)?;
         let manifest = self.plan.manifest();
         let digests =
             |(name, loaded): (&String, &Loaded)| (name.clone(), loaded.plugin.digest().clone());
@@ -181,23 +185,29 @@ impl Job {
             plugins: self.plugins.iter().map(digests).collect(),
             locks,
             actor: request.actor.clone(),
-            store: deps.store.id(),
+            store: of_one_operation(&deps.store.id(), &deps.runner),
             grants: self.plugins.iter().map(grants).collect(),
             secrets: self.door.secrets.fingerprints(),
         })
     }
 
-    fn locks(&self) -> Result<Vec<LockName>, String> {
-        let scope = self.scope();
-        let manifest = self.plan.manifest();
-        let evaluate =
-            |template: &String| match evaluate_value(&Value::String(template.clone()), &scope) {
+    async fn locks(&self) -> Result<Vec<LockName>, String> {
+        let (plan, scope) = (Arc::clone(&self.plan), self.scope());
+        let work = move || {
+            let locks = &plan.manifest().operation.locks;
+            let evaluate = |template: &String| match evaluate_value(
+                &Value::String(template.clone()),
+                &scope,
+            ) {
                 Ok(Value::String(name)) => Ok(LockName(name)),
                 Ok(other) => Ok(LockName(other.to_string())),
                 Err(error) => Err(format!("`locks` can't be evaluated: {error}")),
             };
-        let mut names: Vec<LockName> =
-            manifest.operation.locks.iter().map(evaluate).collect::<Result<_, _>>()?;
+            locks.iter().map(evaluate).collect::<Result<Vec<_>, _>>()
+        };
+        let limit = Duration::from_millis(self.door.limits.expression_ms_max);
+        let names = self.door.clock.in_thread(limit, work).await;
+        let mut names = names.map_err(|_| format!("`locks` take longer than {limit:?}"))??;
         names.sort();
         names.dedup();
         Ok(names)
@@ -215,16 +225,20 @@ impl Job {
     }
 }
 
-/// Whether the world is the one it was, as far as it tells: what did not answer is `null`, and
-/// keeps nothing else from being put right.
-fn is_same(then: &Value, now: &Value) -> bool {
-    match (then, now) {
-        (Value::Null, _) | (_, Value::Null) => true,
-        (Value::Object(then), Value::Object(now)) => {
-            then.len() == now.len()
-                && then.iter().all(|(key, then)| now.get(key).is_some_and(|now| is_same(then, now)))
-        }
-        (then, now) => then == now,
+/// The store's name for one operation. A copied store has the same identity and numbers its
+/// operations alike, so whoever begins one puts its own random name to it: nobody else's effects
+/// have its tokens, and no other's takeover fences it.
+fn of_one_operation(store: &StoreId, runner: &RunnerId) -> StoreId {
+    StoreId(format!("{store}/{}", runner.0))
+}
+
+fn door(deps: &Deps, secrets: Secrets, barred: Barred) -> Door {
+    Door {
+        provider: Arc::clone(&deps.provider),
+        secrets: Arc::new(secrets),
+        barred: Arc::new(barred),
+        limits: deps.limits.clone(),
+        clock: deps.clock.clone(),
     }
 }
 
@@ -321,21 +335,4 @@ fn unknown_plugin(
     let names = source.names();
     let help = suggest(uses.plugin(), names.iter().map(String::as_str));
     mistake(format!("there is no plugin `{}`", uses.plugin())).help(help)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_world_is_the_same_as_far_as_it_told() {
-        let then = json!({ "account": "1", "engines": { "i-a": "A", "i-b": null } });
-        let now = |b: &str| json!({ "account": "1", "engines": { "i-a": "A", "i-b": b } });
-        assert!(is_same(&then, &now("B")), "it did not answer then");
-        assert!(!is_same(&now("B"), &now("C")), "another engine");
-        assert!(is_same(&now("B"), &then), "it can't be asked now");
-        assert!(!is_same(&then, &json!({ "account": "2", "engines": then["engines"] })));
-        assert!(!is_same(&then, &json!({ "account": "1", "engines": { "i-a": "A" } })));
-    }
 }

@@ -9,23 +9,30 @@
 //! `runtime/cli` and come in as [`Deps`].
 
 mod attempt;
+mod barred;
 mod deps;
 mod door;
 mod driver;
 mod error;
+mod expressions;
 mod job;
 mod locks;
+mod look_port;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod port;
 mod preflight;
 mod run;
 mod secrets;
+mod take_up;
 mod tasks;
 mod verify;
 
-#[cfg(feature = "mutants")]
-pub use deps::Mutant;
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
 pub use error::{Refusal, RunError};
 pub use job::{Job, Request, validate};
+#[cfg(feature = "mutants")]
+pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};
-pub use run::{Ended, Preview, accept, plan, resume, resume_rollback, run};
+pub use run::{Ended, Preview, plan, run};
+pub use take_up::{GivenUp, abandon, accept, resume, roll_back};

@@ -74,7 +74,7 @@ fn said(busy: &Busy) -> String {
         }
         BusyHow::LeftUnfinished => format!(
             "lock `{name}` is held by operation {by}{since}, which is unfinished and run by \
-             nobody: `stepback resume {by}`"
+             nobody: `stepback resume {by}` goes on, `stepback cancel {by}` rolls it back"
         ),
         BusyHow::WaitsBefore => {
             format!("operation {by} waits for lock `{name}`{since}, and came first")

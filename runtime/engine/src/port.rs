@@ -9,8 +9,11 @@
 //! answer is in the journal the attempt runs again from its beginning, as after a crash. Thus
 //! thousands of operations can wait, and none of them holds a sandbox meanwhile.
 
+mod reversal;
+
 use crate::door::Door;
 use crate::driver::{Message, Reply};
+use crate::secrets::{HIDDEN, Secrets};
 use crate::tasks::Logs;
 use serde_json::Value;
 use std::pin::Pin;
@@ -18,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::state::{BegunWait, OpenAttempt, RecordedCall, StepState};
 use stepback_core::step::{EffectOutcome, Past, PastEffect};
 use stepback_core::*;
@@ -64,12 +66,23 @@ pub(crate) fn cancelled(function: &str) -> Failure {
 /// A wait whose guest may be gone.
 type Waiting = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>;
 
-/// The wait that a guest was parked over.
-struct Parked {
-    id: CallId,
-    call: Call,
-    waiting: Waiting,
+/// What a guest was parked over.
+enum Parked {
+    Wait {
+        id: CallId,
+        call: Box<Call>,
+        waiting: Waiting,
+    },
+    /// An effect that waits for other steps.
+    Held {
+        id: CallId,
+        function: &'static str,
+        granted: Granted,
+    },
 }
+
+/// The word that an effect may be made.
+type Granted = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Where a guest leaves the wait that it is to be parked over.
 #[derive(Default)]
@@ -102,8 +115,14 @@ pub(crate) struct AttemptPort {
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
     pub(crate) parking: Parking,
+    /// The effect that it was parked for.
+    pub(crate) held: Option<CallId>,
     /// Why the replay asked for something else than the journal holds.
     pub(crate) diverged: Mutex<Option<String>>,
+    /// Whether it was said that an answer has a mark in it.
+    pub(crate) told_of_secrets: AtomicBool,
+    /// The effect that is being taken back.
+    pub(crate) reversing: Mutex<Option<CallId>>,
 }
 
 impl AttemptPort {
@@ -152,6 +171,13 @@ impl AttemptPort {
     ) -> Result<Value, Failure> {
         let at = self.clock.unix();
         self.pass_time(&call, at);
+        if let Ok(answer) = &result
+            && !matches!(call, Call::EffectsReverse { .. })
+            && Secrets::are_hidden_in(answer)
+            && !self.told_of_secrets.swap(true, Ordering::Relaxed)
+        {
+            self.log(LogLevel::Warn, format!("{}: {HIDDEN}", call.function()));
+        }
         let given = result.clone();
         self.send(Message::Answered { id, call, result, at }).await?;
         given
@@ -200,10 +226,14 @@ impl AttemptPort {
             let (id, call) = (id.clone(), call.clone());
             self.send(Message::WaitBegun { id, call, since }).await?;
         }
-        let parked = Parked { id: id.clone(), call: call.clone(), waiting };
-        *self.parking.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
+        let (id, call) = (id.clone(), Box::new(call.clone()));
+        self.park(Parked::Wait { id, call, waiting }).await
+    }
+
+    /// The guest ends here: whoever runs the attempt drops it.
+    async fn park<T>(&self, over: Parked) -> T {
+        *self.parking.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(over);
         self.parking.filled.notify_one();
-        // The guest ends here: whoever runs the attempt drops it.
         std::future::pending().await
     }
 
@@ -224,10 +254,19 @@ impl AttemptPort {
     /// Wait on for the guest that was dropped, then get ready for the one that replays it.
     pub(crate) async fn wait_parked(&mut self) -> Result<(), Failure> {
         let parking = self.parking.parked.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(Parked { id, call, waiting }) = parking.take() else { return Ok(()) };
-        let result = self.unless_stopped(call.function(), waiting).await;
-        // What it was answered is what the replay is answered.
-        let _ = self.answered(id, call, result).await;
+        match parking.take() {
+            None => return Ok(()),
+            Some(Parked::Wait { id, call, waiting }) => {
+                let result = self.unless_stopped(call.function(), waiting).await;
+                // What it was answered is what the replay is answered.
+                let _ = self.answered(id, *call, result).await;
+            }
+            // What was granted is granted again when it is asked for again.
+            Some(Parked::Held { id, function, granted }) => {
+                let _ = self.unless_stopped(function, granted).await;
+                self.held = Some(id);
+            }
+        }
         let (reply, recorded) = oneshot::channel();
         self.send(Message::ReplayAsked { of: self.of.clone(), reply }).await?;
         let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
@@ -251,15 +290,55 @@ impl AttemptPort {
     }
 
     async fn effect(&self, id: CallId, call: Call) -> Result<Value, Failure> {
+        // What can't go out is told before anything of it is written down.
+        if let Err(failure) = self.door.going_out(&call) {
+            return self.answered(id, call, Err(failure)).await;
+        }
         let token = Token::derive(&self.store, self.operation, &id);
+        if let Err(failure) = self.until_granted(&id, &call, &token).await {
+            return self.answered(id, call, Err(failure)).await;
+        }
         let before = self.door.before(&call, &token);
         let changes = match self.unless_stopped(call.function(), before).await {
             Ok(changes) => changes,
             Err(failure) => return self.answered(id, call, Err(failure)).await,
         };
+        if let Some(failure) = self.came_between(&changes) {
+            return self.answered(id, call, Err(failure)).await;
+        }
         let (reply, answer) = oneshot::channel();
         self.send(Message::EffectAsked { id, call, token, changes, reply }).await?;
         given(answer).await
+    }
+
+    /// Wait until no other running step has changed what the effect changes (R6); if that lasts,
+    /// elsewhere, without the guest.
+    async fn until_granted(&self, id: &CallId, call: &Call, token: &Token) -> Result<(), Failure> {
+        #[cfg(feature = "mutants")]
+        if self.door.limits.mutant == Some(crate::mutants::Mutant::WaitsForNobody) {
+            return Ok(());
+        }
+        let function = call.function();
+        let (reply, answer) = oneshot::channel();
+        let wanted = Message::EffectWanted {
+            id: id.clone(),
+            call: call.clone(),
+            token: token.clone(),
+            reply,
+        };
+        self.send(wanted).await?;
+        let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
+        let mut granted: Granted = Box::pin(async move { answer.await.map_err(gone)? });
+        // Parked for it once, it is at the head of the line.
+        if self.held.as_ref() == Some(id) {
+            return self.unless_stopped(function, granted).await;
+        }
+        let lasts = Duration::from_millis(self.door.limits.parked_after_ms);
+        let answer = self.clock.timeout(lasts, &mut granted);
+        match self.unless_stopped(function, async { Ok(answer.await) }).await? {
+            Ok(answer) => answer,
+            Err(_) => self.park(Parked::Held { id: id.clone(), function, granted }).await,
+        }
     }
 
     async fn replayed(&self, id: CallId, call: Call, recorded: Recorded) -> Result<Value, Failure> {
@@ -289,10 +368,11 @@ impl AttemptPort {
 
     #[cfg(feature = "mutants")]
     async fn make_again(&self, effect: &PastEffect) {
-        if self.door.limits.mutant != Some(crate::deps::Mutant::ReplayMakesEffects) {
+        if self.door.limits.mutant != Some(crate::mutants::Mutant::ReplayMakesEffects) {
             return;
         }
         let context = stepback_provider::EffectContext {
+            store: self.store.clone(),
             operation: self.operation,
             token: effect.token.clone(),
             epoch: Epoch(u64::MAX),
@@ -301,36 +381,6 @@ impl AttemptPort {
             notes: stepback_provider::Notes::default(),
         };
         let _ = self.door.provider.perform(&effect.call, &context).await;
-    }
-
-    /// Work out how an effect of the past is taken back, from the world as it is now.
-    async fn plan_reversal(&self, effect_id: &str) -> Result<Reversal, Failure> {
-        let effects = self.past.as_ref().map_or(&[][..], |past| &past.effects);
-        let effect = effects.iter().find(|effect| effect.id.to_string() == effect_id);
-        let Some(effect) = effect else {
-            let message = format!("this step has no effect `{effect_id}`");
-            return Err(Failure::new(FailureClass::InvalidInput, message));
-        };
-        // What an undo did is not undone again: it only ever brings things back. What was done
-        // to something the operation made goes away with it.
-        let undoing = effect.id.of.direction == Direction::Undo;
-        if undoing || self.own_effects.contains(&effect.id) {
-            return Ok(Reversal::NothingToDo);
-        }
-        if let Some(why) = &self.declared
-            && self.irreversible.contains(&effect.id)
-        {
-            return Ok(Reversal::Kept(format!("declared irreversible: {why}")));
-        }
-        let mut now = vec![];
-        for change in &effect.changes {
-            let facts = self.door.observe(&change.resource);
-            now.push((
-                change.resource.clone(),
-                self.unless_stopped("effects.reverse", facts).await?,
-            ));
-        }
-        Ok(reverse(effect, &now))
     }
 }
 
@@ -345,7 +395,7 @@ impl HostPort for AttemptPort {
         if let Some(failure) = self.divergence() {
             return Err(failure);
         }
-        let id = self.next_id();
+        let (id, call) = (self.next_id(), self.door.secrets.canonical(&call));
         match self.recorded(&id) {
             Some(recorded) => self.replayed(id, call, recorded).await,
             None => self.live(id, call).await,
@@ -360,33 +410,7 @@ impl HostPort for AttemptPort {
 
     /// One numbered call holds the planned calls; each of these is a call of its own (R4).
     async fn reverse(&self, effect_id: &str) -> Result<Reversed, Failure> {
-        if let Some(failure) = self.divergence() {
-            return Err(failure);
-        }
-        let id = self.next_id();
-        let call = Call::EffectsReverse { effect: effect_id.to_owned() };
-        let planned = match self.recorded(&id) {
-            Some(recorded) => self.replayed(id, call, recorded).await?,
-            None => {
-                let planned = match self.stop.is_stopped() {
-                    true => Err(cancelled("effects.reverse")),
-                    false => self.plan_reversal(effect_id).await,
-                };
-                let planned = planned.and_then(|planned| to_json(&planned));
-                self.answered(id, call, planned).await?
-            }
-        };
-        match from_json(planned)? {
-            Reversal::NothingToDo => Ok(Reversed::NothingToDo),
-            Reversal::Kept(why) => Ok(Reversed::Kept(why)),
-            Reversal::Cannot(why) => Ok(Reversed::Cannot(why)),
-            Reversal::Calls(calls) => {
-                for call in calls {
-                    self.call(call).await?;
-                }
-                Ok(Reversed::Reversed)
-            }
-        }
+        self.reversed(effect_id).await
     }
 
     fn log(&self, level: LogLevel, text: String) {
@@ -411,70 +435,4 @@ impl HostPort for AttemptPort {
     fn journaled_ms(&self) -> u64 {
         self.last_at.load(Ordering::Relaxed)
     }
-}
-
-fn to_json(planned: &Reversal) -> Result<Value, Failure> {
-    serde_json::to_value(planned)
-        .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))
-}
-
-fn from_json(planned: Value) -> Result<Reversal, Failure> {
-    serde_json::from_value(planned)
-        .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))
-}
-
-/// The port of a look outside any attempt: a check, or a run ahead of its time. Nothing of it is
-/// kept; in a run ahead, what would change or await something is denied and noted.
-pub(crate) struct LookPort {
-    door: Door,
-    clock: Clock,
-    may_wait: bool,
-    denied: AtomicBool,
-}
-
-impl LookPort {
-    pub(crate) fn new(door: Door, clock: Clock, may_wait: bool) -> Self {
-        Self { door, clock, may_wait, denied: AtomicBool::new(false) }
-    }
-
-    /// Whether something was asked for that is not looking.
-    pub(crate) fn was_denied(&self) -> bool {
-        self.denied.load(Ordering::Relaxed)
-    }
-
-    fn deny(&self, function: &str) -> Failure {
-        self.denied.store(true, Ordering::Relaxed);
-        let message = format!("{function} is not for looking only");
-        Failure::new(FailureClass::Denied, message)
-    }
-}
-
-#[async_trait::async_trait]
-impl HostPort for LookPort {
-    async fn call(&self, call: Call) -> Result<Value, Failure> {
-        match (call.class(), &call) {
-            (Class::Read, Call::ClockNow {}) => Ok(Value::from(self.clock.unix().0)),
-            (Class::Read, other) => self.door.read(other).await,
-            (Class::Wait, Call::ClockSleep { duration_ms }) if self.may_wait => {
-                self.clock.sleep(Duration::from_millis(*duration_ms)).await;
-                Ok(Value::Null)
-            }
-            (Class::Wait, other) if self.may_wait => self.door.wait(other).await,
-            (Class::Wait | Class::Effect | Class::Irreversible, other) => {
-                Err(self.deny(other.function()))
-            }
-        }
-    }
-
-    async fn may(&self, call: Call) -> Result<(), Failure> {
-        self.door.may(&call).await
-    }
-
-    async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
-        Err(self.deny("effects.reverse"))
-    }
-
-    fn log(&self, _level: LogLevel, _text: String) {}
-
-    fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
 }

@@ -2,19 +2,21 @@
 //!
 //! A check is asked of every step whose inputs are known; the steps are asked side by side. A
 //! check that fails (a trap, a limit, a world that can't be asked) counts as a refusal: what can't
-//! be checked can't be promised.
+//! be checked can't be promised. So does an expression that can never be evaluated.
 
+use crate::expressions;
 use crate::job::{Job, Loaded};
-use crate::port::LookPort;
+use crate::look_port::LookPort;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::evaluate::Evaluated;
 use stepback_core::expr::{self, Scope};
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::step::CheckAnswer;
-use stepback_core::{StepKey, expr::ExprError};
+use stepback_core::{StepId, StepKey};
 use stepback_wasm::{Invocation, Mode, StopSignal};
 use tokio::task::JoinSet;
 
@@ -51,14 +53,25 @@ impl StepCheckAnswer {
     }
 }
 
-/// The reasons against going on, of these steps.
-pub(crate) async fn refusals(
+/// The reasons against opening the downtime window: what a check of any step that is still to come
+/// says now, and every expression that can't be evaluated although all it looks at is there.
+pub(crate) async fn gate(
     job: &Arc<Job>,
     clock: &Clock,
-    steps: Vec<(StepKey, Value)>,
+    steps: Vec<(StepId, Scope)>,
 ) -> Vec<String> {
-    let checks = check_each(job, clock, steps).await;
-    checks.iter().filter_map(reason).collect()
+    let (mut reasons, mut to_check) = (vec![], vec![]);
+    for (step, scope) in steps {
+        let evaluated =
+            expressions::of_step(&job.plan, &job.door.limits, clock, &step, scope).await;
+        match evaluated.instances(&step) {
+            Ok(instances) => to_check.extend(instances),
+            Err(why) => reasons.push(format!("step `{step}`: {why}")),
+        }
+    }
+    let checks = check_each(job, clock, to_check).await;
+    reasons.extend(checks.iter().filter_map(reason));
+    reasons
 }
 
 /// One sentence that names the step.
@@ -72,34 +85,34 @@ pub(crate) fn reason(check: &StepCheck) -> Option<String> {
 /// output, so that what depends on it is known too. Nothing of that is kept: it runs again for
 /// real when its turn comes.
 pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
-    let mut scope = job.scope();
+    let mut known = job.scope();
     let mut checks = vec![];
     // Outputs are worth having only while a later step reads one.
     let last_reader = job.plan.last_reader().cloned();
     let mut is_read_later = last_reader.is_some();
     for step in job.plan.steps() {
         is_read_later &= last_reader.as_ref() != Some(&step.id);
-        let instances = match known_inputs(step, &scope) {
+        let evaluated = match known_inputs(job, clock, step, &known).await {
             Known::Inputs(instances) => instances,
             Known::Answer(answer) => {
                 if answer == StepCheckAnswer::Skipped {
-                    scope.steps.insert(step.id.clone(), Value::Null);
+                    known.steps.insert(step.id.clone(), Value::Null);
                 }
                 checks.push(StepCheck { step: StepKey::plain(step.id.as_str()), answer });
                 continue;
             }
         };
-        let with = instances.first().map(|(_, with)| with.clone());
-        let mut answers = check_each(job, clock, instances).await;
+        let with = evaluated.first().map(|(_, with)| with.clone());
+        let mut answers = check_each(job, clock, evaluated).await;
         if let ([StepCheck { answer, .. }], Some(with)) = (&mut answers[..], with)
             && *answer == StepCheckAnswer::Ok
             && is_read_later
             && step.for_each.is_none()
-            && comes_first(job, step, &scope)
+            && comes_first(job, step, &known)
         {
             match look_ahead(job, clock, step, with).await {
                 LookedAhead::Output(output) => {
-                    scope.steps.insert(step.id.clone(), output);
+                    known.steps.insert(step.id.clone(), output);
                 }
                 LookedAhead::Fails(why) => *answer = StepCheckAnswer::Refused(why),
                 LookedAhead::Changes => {}
@@ -111,9 +124,9 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
 }
 
 /// Whether nothing before the step changes the world, so that it can be run ahead.
-fn comes_first(job: &Job, step: &Step, scope: &Scope) -> bool {
+fn comes_first(job: &Job, step: &Step, known: &Scope) -> bool {
     step.phase == Phase::Live
-        && job.plan.dependencies(&step.id).iter().all(|id| scope.steps.contains_key(id))
+        && job.plan.dependencies(&step.id).all(|id| known.steps.contains_key(id))
 }
 
 enum LookedAhead {
@@ -150,13 +163,21 @@ enum Known {
     Answer(StepCheckAnswer),
 }
 
-fn known_inputs(step: &Step, scope: &Scope) -> Known {
-    match evaluate(step, scope) {
-        Ok(Some(instances)) => Known::Inputs(instances),
-        Ok(None) => Known::Answer(StepCheckAnswer::Skipped),
-        Err(_) if waits_for_steps(step, scope) => Known::Answer(StepCheckAnswer::Unknown),
-        // No step can mend an expression that needs none.
-        Err(error) => Known::Answer(StepCheckAnswer::Refused(error.to_string())),
+async fn known_inputs(job: &Arc<Job>, clock: &Clock, step: &Step, known: &Scope) -> Known {
+    // Only what the step looks at: outputs can be large, and there can be many.
+    let looks_at = job.plan.place(&step.id).map(|place| job.plan.references(place));
+    let steps = looks_at.into_iter().flatten().filter_map(|id| known.steps.get_key_value(id));
+    let steps = steps.map(|(id, output)| (id.clone(), output.clone())).collect();
+    let scope = Scope { steps, ..job.scope() };
+    let limits = &job.door.limits;
+    match expressions::of_step(&job.plan, limits, clock, &step.id, scope).await {
+        Evaluated::Skipped => Known::Answer(StepCheckAnswer::Skipped),
+        evaluated => match evaluated.instances(&step.id) {
+            Ok(instances) => Known::Inputs(instances),
+            Err(_) if waits_for_steps(step, known) => Known::Answer(StepCheckAnswer::Unknown),
+            // No step can mend an expression that needs none.
+            Err(why) => Known::Answer(StepCheckAnswer::Refused(why)),
+        },
     }
 }
 
@@ -169,35 +190,16 @@ fn references(step: &Step) -> BTreeSet<Vec<String>> {
     paths
 }
 
-fn waits_for_steps(step: &Step, scope: &Scope) -> bool {
+fn waits_for_steps(step: &Step, known: &Scope) -> bool {
     let paths = references(step);
     let late = |path: &Vec<String>| {
         let first = path.first().map(String::as_str);
         // The operation's id is not drawn before it starts.
         let unknown =
-            || path.get(1).is_none_or(|id| !scope.steps.contains_key(&id.as_str().into()));
+            || path.get(1).is_none_or(|id| !known.steps.contains_key(&id.as_str().into()));
         (first == Some("steps") && unknown()) || *path == ["operation", "id"]
     };
     paths.iter().any(late)
-}
-
-fn evaluate(step: &Step, scope: &Scope) -> Result<Option<Vec<(StepKey, Value)>>, ExprError> {
-    if let Some(when) = &step.when
-        && !expr::evaluate_bool(when, scope)?
-    {
-        return Ok(None);
-    }
-    let Some(each) = &step.for_each else {
-        let with = expr::evaluate_value(&step.with, scope)?;
-        return Ok(Some(vec![(StepKey { step: step.id.clone(), key: None }, with)]));
-    };
-    let mut instances = vec![];
-    for (key, value) in expr::evaluate_each(each, scope)? {
-        let scope = Scope { each: Some((key.clone(), value)), ..scope.clone() };
-        let with = expr::evaluate_value(&step.with, &scope)?;
-        instances.push((StepKey { step: step.id.clone(), key: Some(key) }, with));
-    }
-    Ok(Some(instances))
 }
 
 async fn check_each(job: &Arc<Job>, clock: &Clock, steps: Vec<(StepKey, Value)>) -> Vec<StepCheck> {

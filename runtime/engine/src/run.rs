@@ -1,4 +1,4 @@
-//! Running an operation from its manifest, taking one up again, and looking at what would happen.
+//! Running an operation from its manifest, and looking at what would happen.
 
 use crate::deps::{Control, Deps};
 use crate::driver::Driver;
@@ -8,15 +8,11 @@ use crate::locks;
 use crate::preflight::{self, StepCheck};
 use crate::tasks::Logs;
 use std::sync::Arc;
-use stepback_clock::Clock;
-use stepback_core::event::{Event, Record};
+use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::machine::Recovery;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_journal::{Lease, Request as Asked, RunnerId, Store, Takeover};
-
-/// A takeover waits this much longer than a request can take, because clocks are read at two ends.
-const TAKEOVER_MARGIN_MS: u64 = 1_000;
+use stepback_journal::{Lease, Request as Asked};
 
 /// An operation that has come to its end.
 #[derive(Clone, Debug)]
@@ -69,139 +65,7 @@ pub async fn run(
     release(deps, &lease, ended).await
 }
 
-/// Take up an operation that was left unfinished, and run it to its end (R4).
-///
-/// # Errors
-/// [`RunError::Ended`] if there is nothing to do; [`RunError::Left`] if it can't go on now.
-pub async fn resume(
-    deps: &Arc<Deps>,
-    id: OperationId,
-    control: &Control,
-) -> Result<Ended, RunError> {
-    let state = folded(deps, id).await?;
-    if state.status.is_final() {
-        return Err(ended(id, &state));
-    }
-    take_up(deps, id, &state, control, Going::On).await
-}
-
-/// Take up a rollback that ended incomplete, after a person's fix: what is not undone is tried
-/// anew, the world is verified again, and the locks are released when it is restored (R7).
-///
-/// # Errors
-/// [`RunError::Ended`] if it did not end with an incomplete rollback; [`RunError::Unfinished`] if
-/// it has not ended; [`RunError::Left`] if it can't go on now.
-pub async fn resume_rollback(
-    deps: &Arc<Deps>,
-    id: OperationId,
-    control: &Control,
-) -> Result<Ended, RunError> {
-    let state = folded(deps, id).await?;
-    must_be_incomplete(id, &state)?;
-    take_up(deps, id, &state, control, Going::Back).await
-}
-
-/// Take the world as an incomplete rollback left it, on the record, and release the locks (R7).
-///
-/// # Errors
-/// Those of [`resume_rollback`].
-pub async fn accept(
-    store: &dyn Store,
-    runner: &RunnerId,
-    id: OperationId,
-    clock: &Clock,
-    actor: String,
-    reason: String,
-) -> Result<State, RunError> {
-    must_be_incomplete(id, &State::fold(&store.load(id).await?)?)?;
-    let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
-    let mut state = State::fold(&store.load(id).await?)?;
-    let at = clock.never_before(state.last_at).unix();
-    let accepted = async {
-        must_be_incomplete(id, &state)?;
-        let (seq, epoch) = (Seq(state.last_seq.0 + 1), lease.epoch);
-        let record = Record { seq, at, epoch, event: Event::Accepted { actor, reason } };
-        let last = state.last_seq;
-        state.apply(&record)?;
-        store.append(&lease, last, vec![record]).await?;
-        Ok(state)
-    };
-    let accepted: Result<State, RunError> = accepted.await;
-    store.release(&lease, at).await?;
-    accepted
-}
-
-/// Which way an operation is taken up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Going {
-    On,
-    Back,
-}
-
-async fn folded(deps: &Deps, id: OperationId) -> Result<State, RunError> {
-    Ok(State::fold(&deps.store.load(id).await?)?)
-}
-
-fn ended(id: OperationId, state: &State) -> RunError {
-    let status = serde_json::to_value(state.status).unwrap_or_default();
-    let status = status.as_str().unwrap_or("ended").to_owned();
-    RunError::Ended { id, status }
-}
-
-fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
-    match (state.status, &state.accepted) {
-        (Status::RollbackFailed, None) => Ok(()),
-        (Status::RollbackFailed, Some((actor, reason))) => {
-            let status = format!("rollback-failed, and accepted by {actor}: {reason}");
-            Err(RunError::Ended { id, status })
-        }
-        (status, _) if status.is_final() => Err(ended(id, state)),
-        (status, _) => {
-            Err(RunError::Unfinished { id, rolling_back: status == Status::RollingBack })
-        }
-    }
-}
-
-async fn take_up(
-    deps: &Arc<Deps>,
-    id: OperationId,
-    state: &State,
-    control: &Control,
-    going: Going,
-) -> Result<Ended, RunError> {
-    let pinned = state.pinned.clone();
-    let pinned = pinned.ok_or_else(|| RunError::Internal("it has no first event".into()))?;
-    let job = Arc::new(Job::from_pinned(deps, id, &pinned).await?);
-    let grace_ms = match deps.provider.request_ms_max() {
-        0 => 0,
-        request_ms => request_ms + TAKEOVER_MARGIN_MS,
-    };
-    let Takeover { lease, last_alive } = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
-    let going = async {
-        let left = |why: String| RunError::Left { id, why };
-        let fenced = deps.provider.take_over(id, lease.epoch).await;
-        fenced.map_err(|failure| left(failure.message))?;
-        // What the last runner appended between the look and the lease counts too.
-        let records = deps.store.load(id).await?;
-        let state = State::fold(&records)?;
-        match going {
-            Going::Back => must_be_incomplete(id, &state)?,
-            Going::On if state.status.is_final() => return Err(ended(id, &state)),
-            Going::On => {}
-        }
-        for record in &records {
-            deps.reporter.on_record(id, record);
-        }
-        let last_at = records.last().map_or(UnixMs(0), |record| record.at);
-        let alive_at = last_alive.map_or(last_at, |at| UnixMs(at.0.max(last_at.0)));
-        let dead_ms = deps.clock.never_before(last_at).unix().since_ms(alive_at);
-        carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
-    };
-    let ended = going.await;
-    release(deps, &lease, ended).await
-}
-
-async fn release(
+pub(crate) async fn release(
     deps: &Deps,
     lease: &Lease,
     ended: Result<Ended, RunError>,
@@ -215,13 +79,13 @@ async fn release(
 
 /// How the driving of an operation begins.
 #[derive(Clone, Copy)]
-struct Start {
-    no_wait: bool,
+pub(crate) struct Start {
+    pub(crate) no_wait: bool,
     /// How long nobody ran it.
-    dead_ms: u64,
+    pub(crate) dead_ms: u64,
 }
 
-async fn carry_through(
+pub(crate) async fn carry_through(
     deps: &Arc<Deps>,
     job: Arc<Job>,
     state: State,
@@ -238,7 +102,7 @@ async fn carry_through(
                 // The journal stands before the commit point, and a cancel came: nothing that
                 // was decided since was made durable or done, so go on from the journal.
                 Err(RunError::Requested) => {
-                    state = folded(deps, id).await?;
+                    state = State::fold(&deps.store.load(id).await?)?;
                     start.dead_ms = 0;
                 }
                 driven => return driven,
@@ -274,8 +138,7 @@ async fn called_off(deps: &Deps, lease: &Lease, control: &Control) -> Result<Str
             }
         };
         if let Some((actor, reason)) = asked {
-            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            return Ok(format!("cancelled by {actor} before anything was changed{reason}"));
+            return Ok(was_called_off(&actor, reason));
         }
     }
 }
@@ -295,20 +158,7 @@ async fn drive(
         Driver::new(Arc::clone(&deps), job.clone(), state, lease.clone(), logs.clone(), control);
     match status {
         Status::Queued => {
-            let mut reasons = vec![];
-            if let Some(pinned) = &pinned {
-                let mut wishes = control.subscribe();
-                let (no_wait, deps) = (start.no_wait, &*deps);
-                reasons.extend(locks::acquire(deps, lease, pinned, no_wait, &mut wishes).await?);
-            }
-            if reasons.is_empty() {
-                reasons = tokio::select! {
-                    checks = preflight::check_all(&job, &deps.clock) => {
-                        checks.iter().filter_map(preflight::reason).collect()
-                    }
-                    cancelled = called_off(&deps, lease, control) => vec![cancelled?],
-                };
-            }
+            let reasons = why_not(&deps, &job, pinned.as_ref(), lease, start, control).await?;
             driver.preflighted(reasons)?;
         }
         Status::RollbackFailed => driver.resume_rollback(deps.actor.clone())?,
@@ -316,7 +166,8 @@ async fn drive(
         | Status::RollingBack
         | Status::Refused
         | Status::Succeeded
-        | Status::RolledBack => {
+        | Status::RolledBack
+        | Status::Abandoned => {
             let asked = deps.store.requests(lease).await?.into_iter().next();
             let cancel = asked.map(|Asked::Cancel { actor, reason }| (actor, reason));
             let (actor, dead_ms) = (deps.actor.clone(), start.dead_ms);
@@ -324,4 +175,40 @@ async fn drive(
         }
     }
     driver.drive().await
+}
+
+/// Why a new operation must not start: somebody called it off, its locks can't be had, or a check
+/// says no.
+async fn why_not(
+    deps: &Arc<Deps>,
+    job: &Arc<Job>,
+    pinned: Option<&Pinned>,
+    lease: &Lease,
+    start: Start,
+    control: &Control,
+) -> Result<Vec<String>, RunError> {
+    // Called off while nobody ran it, it needs no lock and no look.
+    if let Some(Asked::Cancel { actor, reason }) =
+        deps.store.requests(lease).await?.into_iter().next()
+    {
+        return Ok(vec![was_called_off(&actor, reason)]);
+    }
+    if let Some(pinned) = pinned {
+        let mut wishes = control.subscribe();
+        let busy = locks::acquire(deps, lease, pinned, start.no_wait, &mut wishes).await?;
+        if let Some(busy) = busy {
+            return Ok(vec![busy]);
+        }
+    }
+    Ok(tokio::select! {
+        checks = preflight::check_all(job, &deps.clock) => {
+            checks.iter().filter_map(preflight::reason).collect()
+        }
+        cancelled = called_off(deps, lease, control) => vec![cancelled?],
+    })
+}
+
+fn was_called_off(actor: &str, reason: Option<String>) -> String {
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("cancelled by {actor} before anything was changed{reason}")
 }

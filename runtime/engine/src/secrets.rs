@@ -1,29 +1,102 @@
 //! Secrets: put in at the provider's door, taken out of everything that comes back (DESIGN 4).
 //!
-//! Guests, the journal, logs and errors hold placeholders and references only. What the world
-//! itself keeps as a secret, the environment of a container, is sealed: equal values have equal
-//! seals, so that verification can compare them, and no value can be read from one.
+//! Guests, the journal, logs and errors hold marks and references only. A mark stands for a secret,
+//! for one line of it, or for the beginning of one that was cut off; each is turned back into
+//! just the text that it stands for. What can't be turned back (two secrets that overlap, a mark
+//! that somebody took to pieces) makes the call that holds it fail, and is never passed on.
+//!
+//! A secret that can't be had any more is missed only by the calls that need it: going back needs
+//! only what the undo uses (R14).
+
+pub(crate) mod met;
 
 use crate::deps::SecretSource;
+use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
 use stepback_core::manifest::{InputKind, Manifest};
-use stepback_core::{Call, Facts, Failure, StoreId};
+use stepback_core::texts::MapTexts;
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, StoreId};
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
+/// So much of a secret's beginning at the end of a text is taken for one that was cut off.
+const BEGINNING_BYTES_MIN: usize = 8;
+/// Nobody cuts off a text that is shorter, but with an ellipsis.
+const CUT_BYTES_MIN: usize = 1024;
+/// What a text that was cut off ends with.
+const ELLIPSIS: char = '…';
+/// Of more secrets that overlap, no more are named.
+const OVERLAPS_TOLD_MAX: usize = 4;
+/// What a mark begins and ends with: nobody types it by accident.
+const EDGE: char = '\u{1}';
+/// Said of an answer with marks in it: a later step may look for what it does not find.
+pub(crate) const HIDDEN: &str = "the answer has a secret's value in it; steps see a mark in its \
+     place, which stands for it in later calls, and compares with nothing";
+/// The fields of answers that are maps, so that their keys are data.
+const MAPS: [&str; 3] = ["tags", "options", "env"];
+
+/// The facts whose values are the contract's own words: decisions are made by them, and a secret
+/// that is called like one of them is none.
+const WORDS: [&str; 2] = ["state", "restart"];
 
 /// The secrets of one operation.
 pub(crate) struct Secrets {
-    /// Placeholder and value, by input name.
-    values: BTreeMap<String, (String, String)>,
+    /// Each text to look for, and the mark that stands for it.
+    texts: Vec<(String, String)>,
+    finder: Option<AhoCorasick>,
+    /// What each mark stands for.
+    marks: BTreeMap<String, String>,
+    fingerprints: BTreeMap<String, String>,
+    /// Secrets that can't be had now, and why.
+    missing: BTreeMap<String, String>,
     salt: StoreId,
 }
 
+/// Where each secret came from: its value, or why there is none.
+type Found = BTreeMap<String, Result<String, String>>;
+
+fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn SecretSource) -> Found {
+    let secret = |(name, spec): (&String, &_)| {
+        let spec: &stepback_core::manifest::InputSpec = spec;
+        let reference = inputs.get(name)?.as_str().filter(|_| spec.kind == InputKind::Secret)?;
+        let value = source.resolve(reference).and_then(|value| match value.len() {
+            len if len < SECRET_BYTES_MIN => Err(format!(
+                "{reference} has {len} bytes; fewer than {SECRET_BYTES_MIN} can't be told from \
+                 other text and kept out of logs"
+            )),
+            _ => Ok(value),
+        });
+        Some((name.clone(), value))
+    };
+    manifest.inputs.iter().filter_map(secret).collect()
+}
+
+/// Every text by which a secret may turn up, each with its mark: all of it, and each of its lines,
+/// because what prints a key prints it line by line.
+fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
+    let mut texts = vec![(value.to_owned(), secret_placeholder(name))];
+    let shown: String = value.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+    if shown != value {
+        texts.push((shown, secret_placeholder(&format!("{name}#shown"))));
+    }
+    if value.contains(['\n', '\r']) {
+        for (number, line) in value.lines().enumerate() {
+            for (kind, line) in [("", line), ("-trimmed", line.trim())] {
+                if line.len() >= SECRET_BYTES_MIN {
+                    let mark = secret_placeholder(&format!("{name}#{}{kind}", number + 1));
+                    texts.push((line.to_owned(), mark));
+                }
+            }
+        }
+    }
+    texts
+}
+
 impl Secrets {
-    /// Fetch the value behind each secret input.
+    /// Fetch the value behind each secret input of a new operation.
     ///
     /// # Errors
     /// Every secret that can't be had, and why.
@@ -33,103 +106,347 @@ impl Secrets {
         source: &dyn SecretSource,
         salt: StoreId,
     ) -> Result<Self, Vec<String>> {
-        let mut values = BTreeMap::new();
-        let mut missing = vec![];
-        for (name, spec) in &manifest.inputs {
-            let Some(Value::String(reference)) = inputs.get(name) else { continue };
-            if spec.kind != InputKind::Secret {
-                continue;
-            }
-            match source.resolve(reference) {
-                Ok(value) if value.len() < SECRET_BYTES_MIN => missing.push(format!(
-                    "secret `{name}`: {reference} has {} bytes; fewer than {SECRET_BYTES_MIN} \
-                     can't be told from other text and kept out of logs",
-                    value.len()
-                )),
-                Ok(value) => {
-                    values.insert(name.clone(), (secret_placeholder(name), value));
+        let found = find(manifest, inputs, source);
+        let told = |(name, value): (&String, &Result<String, String>)| {
+            value.as_ref().err().map(|why| format!("secret `{name}`: {why}"))
+        };
+        let missing: Vec<String> = found.iter().filter_map(told).collect();
+        if missing.is_empty() { Ok(Self::of(found, vec![], salt)) } else { Err(missing) }
+    }
+
+    /// Fetch the secrets of an operation that began with these fingerprints; one that is gone or
+    /// another by now is missing.
+    pub(crate) fn again(
+        manifest: &Manifest,
+        inputs: &BTreeMap<String, Value>,
+        source: &dyn SecretSource,
+        salt: StoreId,
+        began_with: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut found = find(manifest, inputs, source);
+        let mut also = vec![];
+        for (name, value) in &mut found {
+            let is_same = |value: &String| began_with.get(name) == Some(&print(&salt, name, value));
+            if value.as_ref().is_ok_and(|value| !is_same(value)) {
+                let another = "it is not the one that the operation began with".to_owned();
+                // Nobody may read that one either.
+                if let Ok(value) = std::mem::replace(value, Err(another)) {
+                    also.push((format!("{name}#another"), value));
                 }
-                Err(why) => missing.push(format!("secret `{name}`: {why}")),
             }
         }
-        if missing.is_empty() { Ok(Self { values, salt }) } else { Err(missing) }
+        Self::of(found, also, salt)
+    }
+
+    /// The same, with what [`met::in_world`] found of those that are missing: they are kept out of
+    /// everything, and what undoes by them can be done. Going forward they are missing still.
+    pub(crate) fn with_met(self, met: BTreeMap<String, String>) -> Self {
+        let missing = self.missing.clone();
+        let mut texts = self.texts;
+        texts.extend(met.iter().flat_map(|(name, value)| texts_of(name, value)));
+        Self::to_look_for(texts, self.fingerprints, missing, self.salt)
+    }
+
+    fn of(found: Found, also: Vec<(String, String)>, salt: StoreId) -> Self {
+        let mut texts: Vec<(String, String)> =
+            also.iter().flat_map(|(name, value)| texts_of(name, value)).collect();
+        let mut missing = BTreeMap::new();
+        let mut fingerprints = BTreeMap::new();
+        for (name, value) in found {
+            match value {
+                Ok(value) => {
+                    texts.extend(texts_of(&name, &value));
+                    let print = print(&salt, &name, &value);
+                    fingerprints.insert(name, print);
+                }
+                Err(why) => {
+                    missing.insert(name, why);
+                }
+            }
+        }
+        Self::to_look_for(texts, fingerprints, missing, salt)
+    }
+
+    fn to_look_for(
+        texts: Vec<(String, String)>,
+        fingerprints: BTreeMap<String, String>,
+        missing: BTreeMap<String, String>,
+        salt: StoreId,
+    ) -> Self {
+        let marks = texts.iter().map(|(text, mark)| (mark.clone(), text.clone())).collect();
+        let patterns = texts.iter().map(|(text, _)| text);
+        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns);
+        let finder = finder.ok().filter(|_| !texts.is_empty());
+        Self { texts, finder, marks, fingerprints, missing, salt }
     }
 
     /// A fingerprint of each, by which a resume knows them again (R14).
     pub(crate) fn fingerprints(&self) -> BTreeMap<String, String> {
-        let print = |(name, (_, value)): (&String, &(String, String))| {
-            (name.clone(), self.digest(&format!("{name}={value}")))
-        };
-        self.values.iter().map(print).collect()
+        self.fingerprints.clone()
     }
 
-    fn digest(&self, text: &str) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.salt.as_str().as_bytes());
-        hash.update([0]);
-        hash.update(text.as_bytes());
-        hex::encode(&hash.finalize()[..12])
+    /// The secrets that can't be had, and why.
+    pub(crate) fn missing(&self) -> &BTreeMap<String, String> {
+        &self.missing
+    }
+
+    fn are_none(&self) -> bool {
+        self.texts.is_empty() && self.missing.is_empty()
     }
 
     /// The call as the provider is given it.
     ///
     /// # Errors
-    /// If the call with its values can't be read back, which is a defect.
+    /// If it needs a secret that is missing, or holds a piece of a mark.
     pub(crate) fn reveal(&self, call: &Call) -> Result<Call, Failure> {
-        if self.values.is_empty() {
+        if self.are_none() {
             return Ok(call.clone());
         }
-        let internal = |error: serde_json::Error| {
-            Failure::new(stepback_core::FailureClass::Internal, error.to_string())
-        };
-        let put_in = |text: String| {
-            self.values.values().fold(text, |text, (mark, value)| text.replace(mark, value))
-        };
-        let value = serde_json::to_value(call).map_err(internal)?;
-        serde_json::from_value(map_strings(value, &put_in)).map_err(internal)
+        let revealed = call.map_texts(&|text| self.reveal_text(text));
+        let left = std::cell::RefCell::new(None);
+        revealed.map_texts(&|text| {
+            if text.contains(EDGE) {
+                left.borrow_mut().get_or_insert_with(|| text.to_owned());
+            }
+            String::new()
+        });
+        match left.into_inner() {
+            None => Ok(revealed),
+            Some(text) => Err(self.can_not_reveal(call.function(), &text)),
+        }
+    }
+
+    fn can_not_reveal(&self, function: &str, text: &str) -> Failure {
+        let is_in = |name: &&String| text.contains(&secret_placeholder(name));
+        match self.missing.iter().find(|(name, _)| is_in(name)) {
+            Some((name, why)) => {
+                let message = format!("{function} needs the secret `{name}`, and {why}");
+                Failure::new(FailureClass::Precondition, message).with_code("secret-missing")
+            }
+            None => {
+                let message = format!(
+                    "{function}: an argument holds a piece of what stands for a secret; a secret \
+                     can only be passed on whole"
+                );
+                Failure::new(FailureClass::InvalidInput, message).with_code("broken-secret")
+            }
+        }
+    }
+
+    /// What a resource is called in the world.
+    ///
+    /// # Errors
+    /// If its name needs a secret that is missing.
+    pub(crate) fn reveal_resource(&self, resource: &Resource) -> Result<Resource, Failure> {
+        if self.are_none() {
+            return Ok(resource.clone());
+        }
+        let revealed = resource.map_texts(&|text| self.reveal_text(text));
+        match revealed.to_string().contains(EDGE) {
+            false => Ok(revealed),
+            true => Err(self.can_not_reveal("its name", &revealed.to_string())),
+        }
+    }
+
+    /// Whether a lost answer to the call can be settled although a secret is missing: what is found
+    /// by its stamp needs only names.
+    pub(crate) fn reveal_names(&self, call: &Call) -> Call {
+        call.map_texts(&|text| self.reveal_text(text))
+    }
+
+    fn reveal_text(&self, text: &str) -> String {
+        let mut revealed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find(EDGE) {
+            let inside = &rest[start + EDGE.len_utf8()..];
+            let Some(len) = inside.find(EDGE) else { break };
+            let mark = &rest[start..start + len + 2 * EDGE.len_utf8()];
+            revealed.push_str(&rest[..start]);
+            match self.stands_for(mark) {
+                Some(text) => {
+                    revealed.push_str(text);
+                    rest = &rest[start + mark.len()..];
+                }
+                // Not a mark of ours; the next one may begin where it ends.
+                None => {
+                    revealed.push_str(&rest[start..start + EDGE.len_utf8() + len]);
+                    rest = &rest[start + EDGE.len_utf8() + len..];
+                }
+            }
+        }
+        revealed + rest
+    }
+
+    fn stands_for(&self, mark: &str) -> Option<&str> {
+        if let Some(text) = self.marks.get(mark) {
+            return Some(text);
+        }
+        // The first bytes of one: `secret:NAME<N`.
+        let inside = mark.strip_prefix(EDGE)?.strip_suffix(EDGE)?;
+        let (name, bytes) = inside.rsplit_once('<')?;
+        let whole = self.marks.get(&format!("{EDGE}{name}{EDGE}"))?;
+        whole.get(..bytes.parse().ok()?)
     }
 
     /// A text with no secret's value in it.
     pub(crate) fn redact_text(&self, text: String) -> String {
-        self.values.values().fold(text, |text, (mark, value)| text.replace(value, mark))
+        let Some(finder) = &self.finder else { return text };
+        let mut spans: Vec<(usize, usize, Vec<usize>)> = vec![];
+        let mut matches: Vec<_> = finder.find_overlapping_iter(&text).collect();
+        matches.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end())));
+        for found in matches {
+            let pattern = found.pattern().as_usize();
+            match spans.last_mut() {
+                // What overlaps goes as one; a shorter one inside a longer is the longer one.
+                Some((_, end, patterns)) if found.start() < *end => {
+                    if found.end() > *end {
+                        *end = found.end();
+                        patterns.push(pattern);
+                    }
+                }
+                _ => spans.push((found.start(), found.end(), vec![pattern])),
+            }
+        }
+        let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
+        for (start, end, patterns) in spans {
+            redacted.push_str(&text[at..start]);
+            redacted.push_str(&self.mark_of(&patterns));
+            at = end;
+        }
+        match text.len() >= CUT_BYTES_MIN || text.ends_with(ELLIPSIS) {
+            true => redacted.push_str(&self.without_beginning(&text[at..])),
+            false => redacted.push_str(&text[at..]),
+        }
+        redacted
     }
 
-    /// A value with no secret's value in it.
+    fn mark_of(&self, patterns: &[usize]) -> String {
+        match patterns {
+            [one] => self.texts[*one].1.clone(),
+            several => {
+                let names = several.iter().map(|one| self.texts[*one].1.trim_matches(EDGE));
+                let names: BTreeSet<&str> = names.collect();
+                let names: Vec<&str> = names.into_iter().take(OVERLAPS_TOLD_MAX).collect();
+                format!("{EDGE}{}{EDGE}", names.join(" and "))
+            }
+        }
+    }
+
+    /// The end of a text that was cut off in the middle of a secret.
+    fn without_beginning(&self, end: &str) -> String {
+        let (kept, ellipsis) = match end.strip_suffix(ELLIPSIS) {
+            Some(kept) => (kept, ELLIPSIS.to_string()),
+            None => (end, String::new()),
+        };
+        let cut_at = |text: &str| {
+            let longest = text.len().saturating_sub(1).min(kept.len());
+            let ends = (BEGINNING_BYTES_MIN..=longest).rev();
+            ends.filter(|bytes| text.is_char_boundary(*bytes))
+                .find(|bytes| kept.ends_with(&text[..*bytes]))
+        };
+        let found = self.texts.iter().filter_map(|(text, mark)| Some((cut_at(text)?, mark)));
+        match found.max_by_key(|(bytes, _)| *bytes) {
+            None => end.to_owned(),
+            Some((bytes, mark)) => {
+                let name = mark.trim_matches(EDGE);
+                let before = &kept[..kept.len() - bytes];
+                format!("{before}{EDGE}{name}<{bytes}{EDGE}{ellipsis}")
+            }
+        }
+    }
+
+    /// A value with no secret's value in it; the keys of records are the contract's and stay.
     pub(crate) fn redact(&self, value: Value) -> Value {
-        if self.values.is_empty() {
+        if self.finder.is_none() {
             return value;
         }
-        map_strings(value, &|text| self.redact_text(text))
+        match value {
+            Value::String(text) => Value::String(self.redact_text(text)),
+            Value::Array(list) => list.into_iter().map(|item| self.redact(item)).collect(),
+            Value::Object(record) => {
+                let field = |(name, item): (String, Value)| match MAPS.contains(&name.as_str()) {
+                    true => (name, item.map_texts(&|text| self.redact_text(text.to_owned()))),
+                    false => (name, self.redact(item)),
+                };
+                record.into_iter().map(field).collect()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        }
     }
 
     /// A failure with no secret's value in it.
     pub(crate) fn redact_failure(&self, mut failure: Failure) -> Failure {
         failure.message = self.redact_text(failure.message);
+        failure.code = failure.code.map(|code| self.redact_text(code));
         failure
+    }
+
+    /// A call, or a resource, as the journal may hold it: whoever names it, and however much of the
+    /// name is a secret's value, it has one name.
+    pub(crate) fn canonical<T: MapTexts + Clone>(&self, named: &T) -> T {
+        match &self.finder {
+            None => named.clone(),
+            Some(_) => named.map_texts(&|text| self.redact_text(self.reveal_text(text))),
+        }
     }
 
     /// Facts as the journal may hold them: a container's environment sealed, and its other
     /// options too, since labels, log options and health checks hold passwords as well.
     pub(crate) fn seal(&self, facts: Facts) -> Facts {
-        let Facts::Present(mut map) = facts else { return facts };
+        let Facts::Present(mut map) = facts else { return self.canonical_facts(facts) };
+        let words: BTreeMap<String, Value> =
+            map.extract_if(.., |name, _| WORDS.contains(&name.as_str())).collect();
         for name in ["env", "config"] {
             let Some(Value::Object(values)) = map.get_mut(name) else { continue };
             for value in values.values_mut() {
-                *value = Value::String(format!("sealed:{}", self.digest(&value.to_string())));
+                let sealed = digest(&self.salt, &value.to_string());
+                *value = Value::String(format!("sealed:{sealed}"));
             }
         }
-        let redact = |(name, value)| (name, self.redact(value));
-        Facts::Present(map.into_iter().map(redact).collect())
+        match self.canonical_facts(Facts::Present(map)) {
+            Facts::Present(mut map) => {
+                map.extend(words);
+                Facts::Present(map)
+            }
+            other => other,
+        }
+    }
+
+    fn canonical_facts(&self, facts: Facts) -> Facts {
+        match &self.finder {
+            None => facts,
+            // Put back, it would be taken for a mark.
+            Some(_) if Self::are_hidden_in(&serde_json::json!(facts)) => {
+                let why = "it holds what stands for secrets here, the character U+0001";
+                Facts::Unknown(why.to_owned())
+            }
+            Some(_) => facts.map_texts(&|text| self.redact_text(text.to_owned())),
+        }
+    }
+
+    /// Whether an answer holds marks.
+    pub(crate) fn are_hidden_in(answer: &Value) -> bool {
+        let is_hidden = std::cell::Cell::new(false);
+        answer.map_texts(&|text| {
+            is_hidden.set(is_hidden.get() || text.contains(EDGE));
+            String::new()
+        });
+        is_hidden.get()
     }
 }
 
-fn map_strings(value: Value, map: &dyn Fn(String) -> String) -> Value {
-    match value {
-        Value::String(text) => Value::String(map(text)),
-        Value::Array(list) => list.into_iter().map(|item| map_strings(item, map)).collect(),
-        Value::Object(object) => {
-            object.into_iter().map(|(key, item)| (key, map_strings(item, map))).collect()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value,
-    }
+/// What a secret is known by again.
+fn print(salt: &StoreId, name: &str, value: &str) -> String {
+    digest(salt, &format!("{name}={value}"))
 }
+
+fn digest(salt: &StoreId, text: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(salt.as_str().as_bytes());
+    hash.update([0]);
+    hash.update(text.as_bytes());
+    hex::encode(&hash.finalize()[..12])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,41 +1,102 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
-use crate::door::Door;
+use crate::door::{Door, Found};
 use stepback_core::machine::Observation;
 use stepback_core::state::State;
-use stepback_core::step::EffectOutcome;
-use stepback_core::{Resource, Token};
+use stepback_core::step::{EffectOutcome, PastEffect};
+use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
 
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
 pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
     let mut observations = vec![];
     // What was touched last stands in the way of what was touched before, so it comes first.
-    for (resource, _) in state.baselines.iter().rev() {
-        let now = door.observe(resource).await.map_err(|failure| failure.message);
+    for (resource, baseline) in state.baselines.iter().rev() {
+        let now = match baseline {
+            Facts::Unknown(why) => Err(why.clone()),
+            Facts::Absent | Facts::Present(_) => read(door, state, resource).await,
+        };
         observations.push(Observation { resource: resource.clone(), now });
     }
-    let effects = || state.steps.values().flat_map(|step| &step.effects);
-    let tokens: Vec<Token> = effects().map(|effect| effect.token.clone()).collect();
-    match door.provider.stamped(&tokens).await {
+    #[cfg(feature = "mutants")]
+    if door.limits.mutant == Some(crate::mutants::Mutant::BelievesUndos) {
+        let as_before = state.baselines.iter().map(|(resource, before)| Observation {
+            resource: resource.clone(),
+            now: Ok(before.clone()),
+        });
+        return as_before.collect();
+    }
+    match search(door, state).await {
         Ok(found) => {
-            for (_, resource) in found {
+            // What may exist under an unknown name, on a host that could not be asked.
+            for resource in nameless(state) {
+                if let Some(why) = found.not_asked(resource) {
+                    let now = Err(why.to_owned());
+                    observations.push(Observation { resource: resource.clone(), now });
+                }
+            }
+            for resource in found.resources {
                 if !observations.iter().any(|seen| seen.resource == resource) {
-                    let now = door.observe(&resource).await.map_err(|failure| failure.message);
+                    let now = read(door, state, &resource).await;
                     observations.push(Observation { resource, now });
                 }
             }
         }
         // What may exist under an unknown name could not be looked for.
         Err(failure) => {
-            let nameless = effects()
-                .filter(|effect| !matches!(effect.outcome, EffectOutcome::Refused(_)))
-                .flat_map(|effect| effect.changes.iter().map(|change| &change.resource))
-                .filter(|resource| matches!(resource, Resource::Created { .. }));
-            for resource in nameless {
-                let now = Err(door.secrets.redact_text(failure.message.clone()));
+            for resource in nameless(state) {
+                let now = Err(failure.message.clone());
                 observations.push(Observation { resource: resource.clone(), now });
             }
         }
     }
     observations
+}
+
+/// The facts of a resource. What is on an instance that is down, as it was when the operation
+/// came, can't be asked any more: it is as it was left when its engine answered last.
+async fn read(door: &Door, state: &State, resource: &Resource) -> Result<Facts, String> {
+    let failure = match door.observe(resource).await {
+        Ok(facts) => return Ok(facts),
+        Err(failure) => failure,
+    };
+    match state.left_on_a_host_that_was_down(resource) {
+        Some(left) if is_down(door, resource).await => Ok(left.clone()),
+        _ => Err(failure.message),
+    }
+}
+
+async fn is_down(door: &Door, resource: &Resource) -> bool {
+    let Some(host) = resource.host() else { return false };
+    let instance = Resource::Instance { id: host.to_owned() };
+    door.observe(&instance).await.is_ok_and(|facts| facts.is_down())
+}
+
+fn effects(state: &State) -> impl Iterator<Item = &PastEffect> {
+    state.steps.values().flat_map(|step| &step.effects)
+}
+
+/// What effects made, or may have made, whose name nobody knows.
+fn nameless(state: &State) -> impl Iterator<Item = &Resource> {
+    effects(state)
+        .filter(|effect| !matches!(effect.outcome, EffectOutcome::Refused(_)))
+        .flat_map(|effect| effect.changes.iter().map(|change| &change.resource))
+        .filter(|resource| matches!(resource, Resource::Created { .. }))
+}
+
+/// Whatever carries a stamp; *nothing does* counts only when what was just made must show. What a
+/// provider said it did not make is looked for as long: its word is not taken for the world.
+async fn search(door: &Door, state: &State) -> Result<Found, Failure> {
+    let tokens: Vec<Token> = effects(state).map(|effect| effect.token.clone()).collect();
+    let is_nameless = |effect: &PastEffect| {
+        effect.changes.iter().any(|c| matches!(c.resource, Resource::Created { .. }))
+    };
+    // Whether these happened was found out by looking as long already.
+    let was_looked_for = |effect: &PastEffect| match &effect.outcome {
+        EffectOutcome::Refused(failure) => failure.class == FailureClass::Cancelled,
+        EffectOutcome::Done(_) | EffectOutcome::Unknown(_) => false,
+    };
+    match effects(state).any(|effect| is_nameless(effect) && !was_looked_for(effect)) {
+        false => door.stamped(&tokens).await,
+        true => door.stamped_in_time(&tokens, |_| false).await,
+    }
 }

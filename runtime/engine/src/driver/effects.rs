@@ -1,9 +1,31 @@
 //! Effects: allowed or not, made in tasks that no guest can drop, settled before anyone hears.
 
 use super::*;
+use crate::door::panic_text;
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use stepback_provider::{Note, Notes};
 
 impl Driver {
+    pub(super) fn on_effect_wanted(
+        &mut self,
+        id: CallId,
+        call: Call,
+        token: Token,
+        reply: oneshot::Sender<Result<(), Failure>>,
+    ) -> Result<(), RunError> {
+        self.wanted.insert(id.clone(), reply);
+        self.handle(Input::EffectWanted { id, call, token })
+    }
+
+    /// Tell a guest whether its effect may be made.
+    pub(super) fn on_word(&mut self, id: &CallId, word: Result<(), Failure>) {
+        if let Some(reply) = self.wanted.remove(id) {
+            // The guest may be gone; then it asks again, or nobody does.
+            let _ = reply.send(word);
+        }
+    }
+
     pub(super) fn on_effect_asked(
         &mut self,
         id: CallId,
@@ -31,6 +53,10 @@ impl Driver {
 
     /// † is for steps that are declared irreversible, and for what this operation created.
     pub(super) fn denial(&self, id: &CallId, call: &Call, changes: &[Change]) -> Option<Failure> {
+        #[cfg(feature = "mutants")]
+        if self.deps.limits.mutant == Some(crate::mutants::Mutant::TakesStrangers) {
+            return None;
+        }
         if !self.machine.state().is_irreversible(call, changes) {
             return None;
         }
@@ -74,19 +100,32 @@ impl Driver {
         let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
         // Not one of `tasks`: those are dropped when the operation is left, effects never are.
         tokio::spawn(async move {
-            let made = door.make(&effect.call, &context, effect.changes, cut_off, &way).await;
-            // Without a driver there is nobody to tell; whoever resumes settles it.
-            let _ = match made {
-                Ok((outcome, changes)) => {
-                    outbox.send(Box::new(Message::EffectEnded { id, outcome, changes })).await
+            let changes = effect.changes.clone();
+            let made = door.make(&effect.call, &context, effect.changes, cut_off, &way);
+            let made = AssertUnwindSafe(made).catch_unwind().await;
+            let message = match made {
+                Ok(Ok((outcome, changes))) => Message::EffectEnded { id, outcome, changes },
+                Ok(Err(error)) => Message::LeaseLost(error),
+                // It may have gone as far as it likes before that.
+                Err(panic) => {
+                    let why = format!("a defect of Stepback: {}", panic_text(&*panic));
+                    Message::EffectEnded { id, outcome: EffectOutcome::Unknown(why), changes }
                 }
-                Err(error) => outbox.send(Box::new(Message::LeaseLost(error))).await,
             };
+            // Without a driver there is nobody to tell; whoever resumes settles it.
+            let _ = outbox.send(Box::new(message)).await;
         });
+    }
+
+    /// The name that tokens and epochs of this operation have in them.
+    pub(super) fn store(&self) -> StoreId {
+        let pinned = self.machine.state().pinned.as_ref();
+        pinned.map_or_else(|| self.deps.store.id(), |pinned| pinned.store.clone())
     }
 
     fn context(&self, effect: &PastEffect) -> EffectContext {
         EffectContext {
+            store: self.store(),
             operation: self.lease.operation,
             token: effect.token.clone(),
             epoch: self.lease.epoch,
@@ -123,8 +162,8 @@ impl Driver {
             return;
         }
         let (call, context) = (effect.call.clone(), self.context(effect));
-        let provider = Arc::clone(&self.job.door.provider);
-        self.forgetting.spawn(async move { provider.forget(&call, &context).await });
+        let door = self.job.door.clone();
+        self.forgetting.spawn(async move { door.forget(&call, &context).await });
     }
 
     pub(super) fn on_effect_taken_up(&mut self, id: &CallId, reply: oneshot::Sender<Reply>) {

@@ -7,6 +7,7 @@
 //! cause a flush for a while. Effects run in tasks that no guest can drop; an attempt has not ended
 //! before its last effect has.
 
+mod commands;
 mod effects;
 mod flush;
 
@@ -24,11 +25,13 @@ use flush::{Flush, written};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stepback_clock::{Clock, Moment};
+use stepback_core::evaluate::{Evaluated, Outputs};
 use stepback_core::event::{AttemptResult, Event, Record};
+use stepback_core::expr::Scope;
 use stepback_core::machine::{
     AttemptOrder, Command, Decision, Input, Machine, Observation, Recovery,
 };
@@ -68,6 +71,13 @@ pub(crate) enum Message {
         call: Call,
         since: UnixMs,
     },
+    /// A guest wants an effect; other steps may have to be done first.
+    EffectWanted {
+        id: CallId,
+        call: Call,
+        token: Token,
+        reply: oneshot::Sender<Result<(), Failure>>,
+    },
     /// A guest asks for an effect, and what it touches was read just now.
     EffectAsked {
         id: CallId,
@@ -95,6 +105,11 @@ pub(crate) enum Message {
         of: AttemptId,
         result: AttemptResult,
     },
+    Evaluated {
+        step: StepId,
+        evaluated: Evaluated,
+    },
+    OutputsEvaluated(Outputs),
     Gated {
         reasons: Vec<String>,
     },
@@ -142,6 +157,8 @@ pub(crate) struct Driver {
     /// Effects that may be made once their intent, up to the event named, is durable.
     intents: VecDeque<(Seq, CallId, oneshot::Sender<Reply>)>,
     attempts: BTreeMap<AttemptId, StopSignal>,
+    /// Effects that wait for the word that they may be made.
+    wanted: BTreeMap<CallId, oneshot::Sender<Result<(), Failure>>>,
     in_flight: BTreeMap<CallId, InFlight>,
     /// Attempts whose guest has ended and whose last effect has not.
     ending: BTreeMap<AttemptId, AttemptResult>,
@@ -163,6 +180,8 @@ impl Driver {
         let durable = state.last_seq;
         let clock = deps.clock.never_before(state.last_at);
         let machine = Machine::new(Arc::clone(&job.plan), state, lease.operation, lease.epoch);
+        #[cfg(feature = "mutants")]
+        let (clock, machine) = crate::mutants::misbehaving(&deps, clock, machine);
         let (store, asked_of) = (Arc::clone(&deps.store), lease.clone());
         let requested = Box::pin(async move { store.until_requested(&asked_of).await });
         Self {
@@ -183,6 +202,7 @@ impl Driver {
             durable,
             intents: VecDeque::new(),
             attempts: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             ending: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -258,9 +278,8 @@ impl Driver {
                 }
                 written = written(&mut self.flush) => return Ok(Message::Flushed(written)),
                 Some(message) = self.inbox.recv() => return Ok(*message),
-                Some(Err(panic)) = self.tasks.join_next() => {
-                    return Err(self.left(format!("a task of the driver ended badly: {panic}")));
-                }
+                // Each of them tells how it came out, also when it panicked.
+                Some(_) = self.tasks.join_next() => {}
                 () = self.clock.sleep_until(flush) => return Ok(Message::FlushDue),
                 () = self.clock.sleep_until(wake) => return Ok(Message::Tick),
             }
@@ -279,12 +298,16 @@ impl Driver {
     fn on_message(&mut self, message: Message) -> Result<(), RunError> {
         match message {
             Message::Answered { id, call, result, at } => {
+                self.wanted.remove(&id);
                 let decision = self.machine.handle(Input::Answered { id, call, result }, at)?;
                 self.carry_out(decision);
                 Ok(())
             }
             Message::WaitBegun { id, call, since } => {
                 self.handle(Input::WaitBegun { id, call, since })
+            }
+            Message::EffectWanted { id, call, token, reply } => {
+                self.on_effect_wanted(id, call, token, reply)
             }
             Message::EffectAsked { id, call, token, changes, reply } => {
                 self.on_effect_asked(id, call, token, changes, reply)
@@ -307,6 +330,10 @@ impl Driver {
                 self.ending.insert(of.clone(), result);
                 self.end_attempt(&of)
             }
+            Message::Evaluated { step, evaluated } => {
+                self.handle(Input::Evaluated { step, evaluated })
+            }
+            Message::OutputsEvaluated(outputs) => self.handle(Input::OutputsEvaluated(outputs)),
             Message::Gated { reasons } => self.handle(Input::Gated { reasons }),
             Message::Observed { observations } => self.handle(Input::Observed { observations }),
             Message::Requested(asked) => {
@@ -336,7 +363,12 @@ impl Driver {
         let Decision { records, commands } = decision;
         if !records.is_empty() {
             let rides_along = |record: &Record| {
-                matches!(record.event, Event::CallAnswered { .. } | Event::WaitBegun { .. })
+                matches!(
+                    record.event,
+                    Event::CallAnswered { .. }
+                        | Event::WaitBegun { .. }
+                        | Event::EffectWaits { .. }
+                )
             };
             self.pending_urgent |= !records.iter().all(rides_along);
             self.pending.extend(records);
@@ -346,44 +378,6 @@ impl Driver {
         for command in commands {
             self.perform(command);
         }
-    }
-
-    fn perform(&mut self, command: Command) {
-        match command {
-            Command::StartAttempt(order) => self.start_attempt(*order),
-            // An effect waits for its intent: see `on_effect_asked`.
-            Command::Perform { .. } => {}
-            Command::Interrupt { of } => self.interrupt(&of),
-            Command::Gate { steps } => {
-                let (job, clock, outbox) =
-                    (Arc::clone(&self.job), self.clock.clone(), self.outbox.clone());
-                self.tasks.spawn(async move {
-                    let reasons = preflight::refusals(&job, &clock, steps).await;
-                    // Without a driver there is nobody to tell.
-                    let _ = outbox.send(Box::new(Message::Gated { reasons })).await;
-                });
-            }
-            Command::Verify => {
-                let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
-                let state = self.machine.state().clone();
-                self.tasks.spawn(async move {
-                    let observations = verify::observe(&door, &state).await;
-                    let _ = outbox.send(Box::new(Message::Observed { observations })).await;
-                });
-            }
-        }
-    }
-
-    fn start_attempt(&mut self, order: AttemptOrder) {
-        let stop = StopSignal::new();
-        self.attempts.insert(order.of.clone(), stop.clone());
-        let port = self.port(&order, stop);
-        let (job, outbox) = (Arc::clone(&self.job), self.outbox.clone());
-        self.tasks.spawn(async move {
-            let of = order.of.clone();
-            let result = attempt::run(job, order, port).await;
-            let _ = outbox.send(Box::new(Message::AttemptEnded { of, result })).await;
-        });
     }
 
     fn port(&self, order: &AttemptOrder, stop: StopSignal) -> AttemptPort {
@@ -405,7 +399,7 @@ impl Driver {
         AttemptPort {
             of: order.of.clone(),
             operation: self.lease.operation,
-            store: self.deps.store.id(),
+            store: self.store(),
             door: self.job.door.clone(),
             driver: self.outbox.clone(),
             logs: self.logs.clone(),
@@ -422,6 +416,9 @@ impl Driver {
             parking: Parking::default(),
             last_at: AtomicU64::new(started_at.0),
             diverged: Mutex::new(None),
+            held: None,
+            told_of_secrets: AtomicBool::new(false),
+            reversing: Mutex::default(),
         }
     }
 

@@ -1,0 +1,157 @@
+//! Parts of the world that are not what they were when the operation began (R14).
+//!
+//! An account, a region or a Docker Engine that is another one by now is not asked and not changed
+//! for an operation that knew the old one: the same names mean other things there. What else there
+//! is can still be put back.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use stepback_core::{Call, Failure, FailureClass, Resource};
+
+/// What must not be asked or changed, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Barred {
+    /// By host: its engine is another one.
+    engines: BTreeMap<String, String>,
+    /// Everything that is no engine's: the account or the region is another one.
+    cloud: Option<String>,
+}
+
+/// The key under which a world's identity has its engines, by host.
+const ENGINES: &str = "engines";
+
+impl Barred {
+    /// What differs between the world as it was and as it is. What did not answer, then or now, is
+    /// `null` and taken for the same: it keeps nothing else from being put right.
+    pub(crate) fn between(then: &Value, now: &Value) -> Self {
+        let mut barred = Self::default();
+        barred.compare(then, now, "");
+        barred
+    }
+
+    fn compare(&mut self, then: &Value, now: &Value, path: &str) {
+        match (then, now) {
+            (Value::Null, _) | (_, Value::Null) => {}
+            (Value::Object(then), Value::Object(now)) => {
+                for key in then.keys().chain(now.keys().filter(|key| !then.contains_key(*key))) {
+                    let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    match (then.get(key), now.get(key)) {
+                        (Some(then), Some(now)) => self.compare(then, now, &at),
+                        (Some(then), None) => self.note(&at, &then.to_string(), "not there"),
+                        (None, Some(now)) => self.note(&at, "not there", &now.to_string()),
+                        (None, None) => {}
+                    }
+                }
+            }
+            (then, now) if then == now => {}
+            (then, now) => self.note(path, &then.to_string(), &now.to_string()),
+        }
+    }
+
+    fn note(&mut self, path: &str, then: &str, now: &str) {
+        match path.split_once(&format!("{ENGINES}.")) {
+            Some((_, host)) => {
+                let why = format!("the Docker Engine of {host} was {then} and is {now}");
+                self.engines.insert(host.to_owned(), why);
+            }
+            None => {
+                let why = format!("{path} of the environment was {then} and is {now}");
+                self.cloud.get_or_insert(why);
+            }
+        }
+    }
+
+    /// Why the world is not the one it was; nothing if it is.
+    pub(crate) fn reasons(&self) -> Vec<&str> {
+        self.cloud.iter().chain(self.engines.values()).map(String::as_str).collect()
+    }
+
+    /// Whether a call may be made.
+    ///
+    /// # Errors
+    /// It is for a part of the world that is another one by now.
+    pub(crate) fn must_allow(&self, call: &Call) -> Result<(), Failure> {
+        let why = match call.host() {
+            Some(host) => self.engines.get(host.as_str()),
+            None => self.cloud.as_ref(),
+        };
+        why.map_or(Ok(()), |why| Err(another(call.function(), why)))
+    }
+
+    /// Whether a resource may be looked at.
+    ///
+    /// # Errors
+    /// It is in a part of the world that is another one by now.
+    pub(crate) fn must_allow_look(&self, resource: &Resource) -> Result<(), Failure> {
+        let why = match resource.host() {
+            Some(host) => self.engines.get(host),
+            None => self.cloud.as_ref(),
+        };
+        why.map_or(Ok(()), |why| Err(another(&resource.to_string(), why)))
+    }
+}
+
+fn another(what: &str, why: &str) -> Failure {
+    let message = format!("{what}: {why}; what was done there can't be taken back from here");
+    Failure::new(FailureClass::Precondition, message).with_code("another-world")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn barred(then: &Value, now: &Value) -> Vec<String> {
+        Barred::between(then, now).reasons().into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_world_is_the_same_as_far_as_it_told() {
+        let then =
+            json!({ "aws": { "account": "1" }, "docker": { "engines": { "a": "A", "b": null } } });
+        let now = |account: &str, a: Value, b: Value| {
+            let engines = json!({ "engines": { "a": a, "b": b } });
+            json!({ "aws": { "account": account }, "docker": engines })
+        };
+        assert_eq!(barred(&then, &then), [""; 0]);
+        assert_eq!(
+            barred(&then, &now("1", json!("A"), json!("B"))),
+            [""; 0],
+            "it did not tell then"
+        );
+        assert_eq!(
+            barred(&then, &now("1", Value::Null, Value::Null)),
+            [""; 0],
+            "it can't tell now"
+        );
+        assert_eq!(barred(&then, &now("1", json!("C"), Value::Null)).len(), 1, "another engine");
+        assert_eq!(
+            barred(&then, &now("2", json!("C"), Value::Null)).len(),
+            2,
+            "another account too"
+        );
+        let gone = json!({ "aws": { "account": "1" }, "docker": { "engines": { "a": "A" } } });
+        assert_eq!(barred(&now("1", json!("A"), json!("B")), &gone).len(), 1, "no engine any more");
+    }
+
+    #[test]
+    fn only_what_is_another_one_is_barred() {
+        let world = |account: &str, a: &str| {
+            let engines = json!({ "engines": { "i-a": a } });
+            json!({ "aws": { "account": account }, "docker": engines })
+        };
+        let start =
+            |host: &str| Call::DockerStartContainer { host: host.into(), container: "db".into() };
+        let detach = Call::EbsDetach { volume: "vol-1".into(), instance: "i-a".into() };
+        let allowed = |barred: &Barred, call: &Call| barred.must_allow(call).is_ok();
+        let engine = Barred::between(&world("1", "A"), &world("1", "B"));
+        assert!(!allowed(&engine, &start("i-a")));
+        assert!(allowed(&engine, &start("i-b")) && allowed(&engine, &detach));
+        let account = Barred::between(&world("1", "A"), &world("2", "A"));
+        assert!(allowed(&account, &start("i-a")) && !allowed(&account, &detach));
+        let volume = Resource::Volume { id: "vol-1".into() };
+        assert!(
+            account.must_allow_look(&volume).is_err() && engine.must_allow_look(&volume).is_ok()
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! Making an effect: issued, settled when its answer is lost, and its facts read afterwards (R3).
+
+use super::{Door, Found, NoAnswer};
+use crate::secrets::{HIDDEN, Secrets};
+use serde_json::Value;
+use std::sync::Arc;
+use stepback_core::reverse::set_by_someone_else;
+use stepback_core::step::{Change, EffectOutcome};
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
+use stepback_journal::{Lease, Store, StoreError};
+use stepback_provider::{EffectContext, Settled};
+
+/// What an effect may still be issued under.
+pub(crate) struct Way {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) lease: Lease,
+    /// Whether an effect that did not happen may be issued again.
+    pub(crate) goes_forward: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// An effect, as the journal has it and as it goes out, and what it was about to change.
+struct Asked<'a> {
+    call: &'a Call,
+    going_out: &'a Call,
+    changes: &'a [Change],
+}
+
+impl Door {
+    /// Make an effect, or with `cut_off` take up one whose runner is gone; then read what became
+    /// of its resources.
+    ///
+    /// # Errors
+    /// The lease is lost: nothing more may be asked of the world or written down.
+    pub(crate) async fn make(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        changes: Vec<Change>,
+        cut_off: bool,
+        way: &Way,
+    ) -> Result<(EffectOutcome, Vec<Change>), StoreError> {
+        let outcome = match self.going_out(call) {
+            Ok(going_out) => {
+                let asked = Asked { call, going_out: &going_out, changes: &changes };
+                self.settled(&asked, context, cut_off, way).await?
+            }
+            Err(failure) if cut_off => self.settled_without(call, context, &failure).await,
+            Err(failure) => EffectOutcome::Refused(failure),
+        };
+        let outcome = match outcome {
+            EffectOutcome::Done(value) => EffectOutcome::Done(self.hide(value, context)),
+            EffectOutcome::Refused(failure) => {
+                EffectOutcome::Refused(self.secrets.redact_failure(failure))
+            }
+            EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
+        };
+        let changes = self.after(changes, &outcome, context).await;
+        Ok((outcome, changes))
+    }
+
+    /// The answer as a guest and the journal may have it.
+    fn hide(&self, value: Value, context: &EffectContext) -> Value {
+        let hidden = self.secrets.redact(value);
+        if Secrets::are_hidden_in(&hidden) {
+            context.notes.warn(HIDDEN.to_owned());
+        }
+        hidden
+    }
+
+    /// Issue the call until its outcome is known or can't be known.
+    async fn settled(
+        &self,
+        asked: &Asked<'_>,
+        context: &EffectContext,
+        cut_off: bool,
+        way: &Way,
+    ) -> Result<EffectOutcome, StoreError> {
+        #[cfg(feature = "mutants")]
+        let cut_off =
+            cut_off && self.limits.mutant != Some(crate::mutants::Mutant::ReissuesUnsettled);
+        let function = asked.call.function();
+        let mut outcome = match cut_off {
+            true => EffectOutcome::Unknown("the runner ended before an answer came".into()),
+            false => self.issue(asked.going_out, context, way).await?,
+        };
+        let mut reissues = 0;
+        while let EffectOutcome::Unknown(why) = &outcome {
+            let refused = |class: FailureClass, message: String| {
+                Ok(EffectOutcome::Refused(Failure::new(class, message)))
+            };
+            match self.find_out(asked, context).await {
+                Settled::Done(value) => return Ok(EffectOutcome::Done(value)),
+                Settled::NotHappened if !(way.goes_forward)() => {
+                    let message = format!("{function} did not happen, and its step is ending");
+                    return refused(FailureClass::Cancelled, message);
+                }
+                Settled::NotHappened if reissues >= self.limits.reissues_max => {
+                    let message = format!("{function} never happened: {why}, time and again");
+                    return refused(FailureClass::Transient, message);
+                }
+                Settled::NotHappened => {
+                    reissues += 1;
+                    outcome = self.issue(asked.going_out, context, way).await?;
+                }
+                Settled::CantKnow(more) => {
+                    return Ok(EffectOutcome::Unknown(format!("{why}; {more}")));
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// What became of a call; that the world is not as wanted proves nothing where somebody else
+    /// has changed it since.
+    async fn find_out(&self, asked: &Asked<'_>, context: &EffectContext) -> Settled {
+        let settled = self.settle(asked.going_out, context).await;
+        let Some(main) = asked.changes.first() else { return settled };
+        if settled != Settled::NotHappened || asked.call.leaves().is_none() {
+            return settled;
+        }
+        match self.observe(&main.resource).await {
+            Ok(now) => match set_by_someone_else(asked.call, main, &now) {
+                None => settled,
+                Some(why) => Settled::CantKnow(why),
+            },
+            Err(failure) => Settled::CantKnow(failure.message),
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
+        let asked = self.provider.settle(call, context);
+        let settled = self.ask(limit_ms, asked).await;
+        settled.unwrap_or_else(|no_answer| Settled::CantKnow(no_answer.why()))
+    }
+
+    /// Settle a call that can't go out as it did: a secret is missing, or its engine is another.
+    ///
+    /// What carries a stamp is found by that and by its name, which mostly holds no secret;
+    /// anything else would be compared with what nobody knows.
+    async fn settled_without(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        failure: &Failure,
+    ) -> EffectOutcome {
+        let unknown = |why: &str| {
+            EffectOutcome::Unknown(format!("the runner ended before an answer came; {why}"))
+        };
+        let names = self.secrets.reveal_names(call);
+        let by_stamp = call.leaves_a_stamp();
+        let are_known = |resource: &Resource| self.secrets.reveal_resource(resource).is_ok();
+        let named = names.resources(&context.token).iter().all(are_known);
+        if !by_stamp || !named || self.barred.must_allow(&names).is_err() {
+            return unknown(&failure.message);
+        }
+        match self.settle(&names, context).await {
+            Settled::Done(value) => EffectOutcome::Done(value),
+            Settled::NotHappened => EffectOutcome::Refused(failure.clone()),
+            Settled::CantKnow(why) => unknown(&why),
+        }
+    }
+
+    /// Ask the world, once, if the lease is still this runner's (R13).
+    async fn issue(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        way: &Way,
+    ) -> Result<EffectOutcome, StoreError> {
+        way.store.hold(&way.lease).await?;
+        let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
+        let asked = self.provider.perform(call, context);
+        let outcome = self.ask(limit_ms, asked).await;
+        Ok(outcome.unwrap_or_else(|no_answer: NoAnswer| EffectOutcome::Unknown(no_answer.why())))
+    }
+
+    /// The facts after the effect; what was created gets its own name.
+    async fn after(
+        &self,
+        mut changes: Vec<Change>,
+        outcome: &EffectOutcome,
+        context: &EffectContext,
+    ) -> Vec<Change> {
+        if matches!(outcome, EffectOutcome::Refused(_)) {
+            for change in &mut changes {
+                change.after = Some(change.before.clone());
+            }
+            return changes;
+        }
+        for change in &mut changes {
+            if let Resource::Created { kind, .. } = &change.resource {
+                match self.name_of_created(*kind, outcome, context).await {
+                    Some(named) => change.resource = named,
+                    None => continue,
+                }
+            }
+            // Unread, the reversal compares with the world as it finds it then.
+            change.after = match self.is_somebody_elses(change, context).await {
+                true => Some(Facts::Absent),
+                false => self.observe(&change.resource).await.ok(),
+            };
+        }
+        changes
+    }
+
+    /// Whether a Docker volume was made by somebody else between the look at its name and the call:
+    /// an engine answers success all the same, and what it has carries no mark of the effect
+    /// (Docker Engine API, *VolumeCreate*). The effect has made nothing then.
+    async fn is_somebody_elses(&self, change: &Change, context: &EffectContext) -> bool {
+        if change.resource.kind() != ResourceKind::DockerVolume || !change.before.is_absent() {
+            return false;
+        }
+        let found = self.stamped(std::slice::from_ref(&context.token)).await;
+        found.is_ok_and(|found| found.has(&change.resource) == Ok(false))
+    }
+
+    /// The name of what was created: the answer tells it, or else the stamp.
+    async fn name_of_created(
+        &self,
+        kind: ResourceKind,
+        outcome: &EffectOutcome,
+        context: &EffectContext,
+    ) -> Option<Resource> {
+        if let EffectOutcome::Done(value) = outcome
+            && let Some(id) = value.get("id").and_then(Value::as_str)
+        {
+            let id = id.to_owned();
+            match kind {
+                ResourceKind::Instance => return Some(Resource::Instance { id }),
+                ResourceKind::Volume => return Some(Resource::Volume { id }),
+                ResourceKind::Snapshot => return Some(Resource::Snapshot { id }),
+                // These are named by whoever makes them.
+                ResourceKind::Container
+                | ResourceKind::Image
+                | ResourceKind::DockerVolume
+                | ResourceKind::FileSystem
+                | ResourceKind::Containers => {}
+            }
+        }
+        let is_it = |found: &Found| found.resources.iter().any(|found| found.kind() == kind);
+        let tokens = std::slice::from_ref(&context.token);
+        let found = self.stamped_in_time(tokens, is_it).await.ok()?;
+        found.resources.into_iter().find(|found| found.kind() == kind)
+    }
+
+    /// The effect's outcome is durable: what was kept only to settle it by may go.
+    pub(crate) async fn forget(&self, call: &Call, context: &EffectContext) {
+        // What can't be named now is tried again at the next recovery.
+        let Ok(going_out) = self.going_out(&self.secrets.reveal_names(call)) else { return };
+        let asked = self.provider.forget(&going_out, context);
+        let _ = self.ask(self.limits.read_ms_max, asked).await;
+    }
+}

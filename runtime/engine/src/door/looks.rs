@@ -1,0 +1,217 @@
+//! Reading facts: of what a call touches before and after it, and of what an operation made.
+
+use super::Door;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use stepback_core::call::Beside;
+use stepback_core::reverse::Seen;
+use stepback_core::step::{Change, PastEffect};
+use stepback_core::{Call, Facts, Failure, FailureClass, InstanceId, Resource, Token};
+
+/// The pause between two tries of reading a resource; it doubles.
+const OBSERVE_BACKOFF_MS: u64 = 50;
+/// What is beside a call's object is not waited for: an engine that does not answer must not keep
+/// its instance from being stopped.
+const BESIDE_MS_MAX: u64 = 10_000;
+/// The code of an engine that nobody was told how to reach: there is none, as far as is known.
+const NO_ENDPOINT: &str = "no-endpoint";
+
+/// What a search for stamps found.
+pub(crate) struct Found {
+    pub(crate) resources: Vec<Resource>,
+    /// The hosts that could not be asked, and why.
+    not_asked: BTreeMap<String, String>,
+    /// Why the cloud could not be asked, if it could not.
+    cloud_not_asked: Option<String>,
+}
+
+impl Found {
+    /// Why nobody can say whether a resource carries one: who has it could not be asked.
+    pub(crate) fn not_asked(&self, resource: &Resource) -> Option<&str> {
+        match resource.host() {
+            Some(host) => self.not_asked.get(host).map(String::as_str),
+            None => self.cloud_not_asked.as_deref(),
+        }
+    }
+
+    /// Whether a resource carries one.
+    pub(super) fn has(&self, resource: &Resource) -> Result<bool, Failure> {
+        match self.not_asked(resource) {
+            _ if self.resources.contains(resource) => Ok(true),
+            None => Ok(false),
+            Some(why) => Err(Failure::new(FailureClass::Transient, why.to_owned())),
+        }
+    }
+}
+
+impl Door {
+    /// The facts that count of a resource; what may pass (throttling, a broken connection) is
+    /// tried again a few times.
+    pub(crate) async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        let revealed = self.secrets.reveal_resource(resource)?;
+        #[cfg(feature = "mutants")]
+        let revealed = match self.limits.mutant {
+            Some(crate::mutants::Mutant::ObservesMarks) => resource.clone(),
+            _ => revealed,
+        };
+        self.barred.must_allow_look(&revealed)?;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let asked = self.provider.observe(&revealed);
+            match self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await {
+                Ok(facts) => return Ok(self.secrets.seal(facts)),
+                Err(failure) if failure.is_retryable() && tried < self.limits.observations_max => {
+                    let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
+                    self.clock.sleep(Duration::from_millis(pause_ms)).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// What a call touches, and what it changes beside that, as it is now; what it creates is
+    /// absent.
+    pub(crate) async fn before(&self, call: &Call, token: &Token) -> Result<Vec<Change>, Failure> {
+        let mut changes = vec![];
+        for resource in call.resources(token) {
+            let resource = self.secrets.canonical(&resource);
+            let before = match &resource {
+                Resource::Created { .. } => Facts::Absent,
+                known => self.observe(known).await?,
+            };
+            changes.push(Change { resource, before, after: None });
+        }
+        let runs = |change: &Change| change.before.get("state") == Some(&Value::from("running"));
+        // On an instance that does not run, nothing does.
+        if let Some(beside) = call.beside().filter(|_| changes.first().is_some_and(runs)) {
+            changes.extend(self.beside(&beside).await);
+        }
+        Ok(changes)
+    }
+
+    async fn beside(&self, beside: &Beside) -> Vec<Change> {
+        let (instance, with_volumes) = match beside {
+            Beside::Containers(instance) => (instance, false),
+            Beside::ContainersAndVolumes(instance) => (instance, true),
+        };
+        let mut changes = self.containers_of(instance).await;
+        if with_volumes {
+            changes.extend(self.volumes_of(instance).await);
+        }
+        changes
+    }
+
+    /// Every container of a host; where nobody can say which there are, that.
+    async fn containers_of(&self, host: &InstanceId) -> Vec<Change> {
+        let list = Call::DockerListContainers { host: host.clone() };
+        let limit = Duration::from_millis(BESIDE_MS_MAX);
+        let listed = match self.clock.timeout(limit, self.read(&list)).await {
+            Ok(Ok(listed)) => listed,
+            Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => return vec![],
+            Ok(Err(failure)) => return vec![unknown_containers(host, failure.message)],
+            Err(_) => {
+                let why = format!("its Docker Engine did not answer in {limit:?}");
+                return vec![unknown_containers(host, why)];
+            }
+        };
+        let names = listed.as_array().into_iter().flatten();
+        let names = names.filter_map(|one| one.get("name").and_then(Value::as_str));
+        let resources =
+            names.map(|name| Resource::Container { host: host.0.clone(), name: name.to_owned() });
+        self.known(resources.collect()).await
+    }
+
+    async fn volumes_of(&self, instance: &InstanceId) -> Vec<Change> {
+        let described = self.read(&Call::Ec2Describe { instance: instance.clone() }).await;
+        let devices = described.ok().and_then(|found| found.get("devices")?.as_array().cloned());
+        let devices = devices.unwrap_or_default();
+        let volumes = devices.iter().filter_map(|one| one.get("volume").and_then(Value::as_str));
+        let resources = volumes.map(|id| Resource::Volume { id: id.to_owned() });
+        self.known(resources.collect()).await
+    }
+
+    async fn known(&self, resources: Vec<Resource>) -> Vec<Change> {
+        let looks = resources.into_iter().map(|resource| async move {
+            let resource = self.secrets.canonical(&resource);
+            let before = self.observe(&resource).await;
+            let before = before.unwrap_or_else(|failure| Facts::Unknown(failure.message));
+            Change { resource, before, after: None }
+        });
+        futures_util::future::join_all(looks).await
+    }
+
+    /// What carries one of these stamps.
+    pub(crate) async fn stamped(&self, tokens: &[Token]) -> Result<Found, Failure> {
+        let asked = self.provider.stamped(tokens);
+        let told = self.ask_of("searching for stamps", self.limits.read_ms_max, asked).await?;
+        let resources = told.found.iter().map(|(_, resource)| self.secrets.canonical(resource));
+        let not_asked = told.not_asked.into_iter();
+        let not_asked = not_asked.map(|(host, why)| (host, self.secrets.redact_text(why)));
+        let cloud_not_asked = told.cloud_not_asked.map(|why| self.secrets.redact_text(why));
+        let resources = resources.collect();
+        Ok(Found { resources, not_asked: not_asked.collect(), cloud_not_asked })
+    }
+
+    /// The same, looked for until what was just created must be visible; at once if it is found.
+    pub(crate) async fn stamped_in_time(
+        &self,
+        tokens: &[Token],
+        is_it: impl Fn(&Found) -> bool,
+    ) -> Result<Found, Failure> {
+        let visible_after_ms = self.provider.visible_after_ms();
+        #[cfg(feature = "mutants")]
+        let visible_after_ms = match self.limits.mutant {
+            Some(crate::mutants::Mutant::LooksOnce) => 0,
+            _ => visible_after_ms,
+        };
+        let until = self.clock.now().after(Duration::from_millis(visible_after_ms));
+        let mut pause_ms = OBSERVE_BACKOFF_MS;
+        loop {
+            let found = self.stamped(tokens).await;
+            let is_over = self.clock.now() >= until;
+            match found {
+                Ok(found) if is_over || is_it(&found) => return Ok(found),
+                Err(failure) if is_over || !failure.is_retryable() => return Err(failure),
+                Ok(_) | Err(_) => {}
+            }
+            let left = until.since(self.clock.now());
+            self.clock.sleep(Duration::from_millis(pause_ms).min(left)).await;
+            pause_ms = pause_ms.saturating_mul(2);
+        }
+    }
+
+    /// What an effect of the past touched, as it is now.
+    ///
+    /// # Errors
+    /// What its call is about can't be read. What is beside that may be out of reach just because
+    /// of the effect.
+    pub(crate) async fn see_again(&self, effect: &PastEffect) -> Result<Vec<Seen>, Failure> {
+        let stamped = match effect.call.leaves_a_stamp() {
+            true => Some(self.stamped(std::slice::from_ref(&effect.token)).await?),
+            false => None,
+        };
+        let objects = effect.call.resources(&effect.token).len();
+        let mut seen = vec![];
+        for (place, change) in effect.changes.iter().enumerate() {
+            let facts = match self.observe(&change.resource).await {
+                Ok(facts) => facts,
+                Err(failure) if place >= objects => Facts::Unknown(failure.message),
+                Err(failure) => return Err(failure),
+            };
+            let resource = change.resource.clone();
+            let is_stamped = match &stamped {
+                Some(found) => Some(found.has(&resource)?),
+                None => None,
+            };
+            seen.push(Seen { resource, facts, is_stamped });
+        }
+        Ok(seen)
+    }
+}
+
+fn unknown_containers(host: &InstanceId, why: String) -> Change {
+    let resource = Resource::Containers { host: host.0.clone() };
+    Change { resource, before: Facts::Unknown(why), after: None }
+}

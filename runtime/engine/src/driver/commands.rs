@@ -1,0 +1,92 @@
+//! Carrying out what was decided: each command is a task that tells the driver how it came out,
+//! also when it panics, so that nothing waits for ever for an answer that never comes.
+
+use super::*;
+use crate::door::panic_text;
+use crate::expressions;
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+
+/// What the work gives, or what is said instead when it panics.
+async fn or_panicked<T>(work: impl Future<Output = T>, said: impl FnOnce(String) -> T) -> T {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| said(format!("a defect of Stepback: {}", panic_text(&*panic))))
+}
+
+impl Driver {
+    pub(super) fn perform(&mut self, command: Command) {
+        match command {
+            Command::StartAttempt(order) => self.start_attempt(*order),
+            Command::Grant { id } => self.on_word(&id, Ok(())),
+            Command::Deny { id, failure } => self.on_word(&id, Err(failure)),
+            Command::Interrupt { of } => self.interrupt(&of),
+            Command::Evaluate { step, scope } => self.evaluate(step, *scope),
+            Command::EvaluateOutputs { scope } => self.evaluate_outputs(*scope),
+            Command::Gate { steps } => self.ask_gate(steps),
+            Command::Verify => self.verify(),
+        }
+    }
+
+    /// A task that tells the driver one thing. Without a driver there is nobody to tell.
+    fn tell_later(&mut self, work: impl Future<Output = Message> + Send + 'static) {
+        let outbox = self.outbox.clone();
+        self.tasks.spawn(async move {
+            let _ = outbox.send(Box::new(work.await)).await;
+        });
+    }
+
+    fn evaluate(&mut self, step: StepId, scope: Scope) {
+        let (job, limits, clock) =
+            (Arc::clone(&self.job), self.deps.limits.clone(), self.clock.clone());
+        self.tell_later(async move {
+            let evaluated = expressions::of_step(&job.plan, &limits, &clock, &step, scope).await;
+            Message::Evaluated { step, evaluated }
+        });
+    }
+
+    fn evaluate_outputs(&mut self, scope: Scope) {
+        let (job, limits, clock) =
+            (Arc::clone(&self.job), self.deps.limits.clone(), self.clock.clone());
+        self.tell_later(async move {
+            let outputs = expressions::of_outputs(&job.plan, &limits, &clock, scope).await;
+            Message::OutputsEvaluated(outputs)
+        });
+    }
+
+    fn ask_gate(&mut self, steps: Vec<(StepId, Scope)>) {
+        let (job, clock) = (Arc::clone(&self.job), self.clock.clone());
+        self.tell_later(async move {
+            let asked = preflight::gate(&job, &clock, steps);
+            Message::Gated { reasons: or_panicked(asked, |said| vec![said]).await }
+        });
+    }
+
+    fn verify(&mut self) {
+        let (door, state) = (self.job.door.clone(), self.machine.state().clone());
+        self.tell_later(async move {
+            let unread = |said: String| {
+                let all = state.baselines.iter();
+                let unread = |(resource, _): (&Resource, _)| Observation {
+                    resource: resource.clone(),
+                    now: Err(said.clone()),
+                };
+                all.map(unread).collect()
+            };
+            let observations = or_panicked(verify::observe(&door, &state), unread).await;
+            Message::Observed { observations }
+        });
+    }
+
+    fn start_attempt(&mut self, order: AttemptOrder) {
+        let stop = StopSignal::new();
+        self.attempts.insert(order.of.clone(), stop.clone());
+        let port = self.port(&order, stop);
+        let job = Arc::clone(&self.job);
+        self.tell_later(async move {
+            let of = order.of.clone();
+            let failed = |said| AttemptResult::Failed(Failure::new(FailureClass::Internal, said));
+            let result = or_panicked(attempt::run(job, order, port), failed).await;
+            Message::AttemptEnded { of, result }
+        });
+    }
+}

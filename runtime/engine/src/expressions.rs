@@ -1,0 +1,68 @@
+//! Evaluating expressions where they can be given up: what they compare may be long, and nothing
+//! may block the driver, deaf to a timeout and a cancel (R15).
+
+use crate::deps::Limits;
+use std::sync::Arc;
+use std::time::Duration;
+use stepback_clock::{Clock, GivenUp};
+use stepback_core::StepId;
+use stepback_core::evaluate::{self, Evaluated, Outputs};
+use stepback_core::expr::Scope;
+use stepback_core::plan::Plan;
+
+/// Evaluate a step's expressions.
+pub(crate) async fn of_step(
+    plan: &Arc<Plan>,
+    limits: &Limits,
+    clock: &Clock,
+    step: &StepId,
+    scope: Scope,
+) -> Evaluated {
+    let Some(found) = plan.step(step) else {
+        return Evaluated::Failed { what: "uses", why: format!("there is no step `{step}`") };
+    };
+    if plan.evaluates_in_place(step) {
+        return evaluate::step(found, &scope);
+    }
+    let (plan, id) = (Arc::clone(plan), step.clone());
+    let limit = Duration::from_millis(limits.expression_ms_max);
+    let work = move || plan.step(&id).map(|step| evaluate::step(step, &scope));
+    match clock.in_thread(limit, work).await {
+        Ok(Some(evaluated)) => evaluated,
+        Ok(None) => Evaluated::Once(Err(format!("there is no step `{step}`"))),
+        Err(why) => {
+            Evaluated::Once(Err(format!("`with` can't be evaluated: {}", said(&why, limit))))
+        }
+    }
+}
+
+/// Evaluate the operation's outputs.
+pub(crate) async fn of_outputs(
+    plan: &Arc<Plan>,
+    limits: &Limits,
+    clock: &Clock,
+    scope: Scope,
+) -> Outputs {
+    let limit = Duration::from_millis(limits.expression_ms_max);
+    let evaluating = Arc::clone(plan);
+    let work = move || evaluate::outputs(evaluating.manifest(), &scope);
+    clock.in_thread(limit, work).await.unwrap_or_else(|why| {
+        let mut outputs = Outputs::default();
+        for name in plan.manifest().outputs.keys() {
+            outputs.values.insert(name.clone(), serde_json::Value::Null);
+            outputs.unknown.insert(name.clone(), said(&why, limit));
+        }
+        outputs
+    })
+}
+
+fn said(why: &GivenUp, limit: Duration) -> String {
+    match why {
+        GivenUp::Late => format!(
+            "its expressions take longer than {limit:?}: let them look at less, or let a step of \
+             your own work it out"
+        ),
+        GivenUp::Panicked => "evaluating it panicked".to_owned(),
+        GivenUp::NoThread(why) => format!("there is no thread to evaluate it in: {why}"),
+    }
+}

@@ -1,0 +1,95 @@
+//! Secrets that can't be had any more, met again in the world.
+//!
+//! An undo needs no password, but what it looks at may hold one: a tag, a command line. Kept out of
+//! the journal it can be only by its value. The journal knows how each text went on around a mark,
+//! and the fingerprint of what stood there; what the world has in its place, with that
+//! fingerprint, is the secret.
+
+use super::{EDGE, print};
+use futures_util::FutureExt;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use stepback_core::expr::secret_placeholder;
+use stepback_core::state::State;
+use stepback_core::texts::MapTexts;
+use stepback_core::{Facts, Resource, StoreId};
+use stepback_provider::Provider;
+
+/// A text around a secret's mark.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Around {
+    name: String,
+    before: String,
+    after: String,
+}
+
+impl Around {
+    /// The text, if the secret's mark is the only one in it.
+    fn of(name: &str, text: &str) -> Option<Self> {
+        let (before, after) = text.split_once(&secret_placeholder(name))?;
+        let around =
+            Self { name: name.to_owned(), before: before.to_owned(), after: after.to_owned() };
+        (!before.contains(EDGE) && !after.contains(EDGE)).then_some(around)
+    }
+
+    /// What a text of the world has in the mark's place.
+    fn inside<'a>(&self, text: &'a str) -> Option<&'a str> {
+        text.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())
+    }
+}
+
+fn texts_in<T: MapTexts>(value: &T) -> Vec<String> {
+    let all = RefCell::new(vec![]);
+    value.map_texts(&|text| {
+        all.borrow_mut().push(text.to_owned());
+        text.to_owned()
+    });
+    all.into_inner()
+}
+
+/// The values of those that are missing, as far as they are where the operation put them.
+///
+/// Nothing is told of what can't be looked at: it is looked at again where it matters.
+pub(crate) async fn in_world(
+    provider: &dyn Provider,
+    state: &State,
+    missing: &BTreeMap<String, String>,
+    salt: &StoreId,
+) -> BTreeMap<String, String> {
+    let mut met = BTreeMap::new();
+    let began_with = match &state.pinned {
+        Some(pinned) if !missing.is_empty() => &pinned.secrets,
+        _ => return met,
+    };
+    let effects = || state.steps.values().flat_map(|step| &step.effects);
+    let mut around = BTreeSet::new();
+    let mut resources: BTreeSet<&Resource> = BTreeSet::new();
+    for effect in effects() {
+        let mut texts = texts_in(&effect.call);
+        for change in &effect.changes {
+            resources.insert(&change.resource);
+            texts.extend(texts_in(&change.before));
+            texts.extend(change.after.iter().flat_map(texts_in::<Facts>));
+        }
+        for text in &texts {
+            around.extend(missing.keys().filter_map(|name| Around::of(name, text)));
+        }
+    }
+    let is_named = |resource: &&&Resource| !resource.to_string().contains(EDGE);
+    for resource in resources.iter().filter(is_named).filter(|_| !around.is_empty()) {
+        let Ok(facts) = AssertUnwindSafe(provider.observe(resource)).catch_unwind().await else {
+            continue;
+        };
+        let Ok(facts) = facts else { continue };
+        for text in texts_in(&facts) {
+            for one in &around {
+                let Some(value) = one.inside(&text) else { continue };
+                if began_with.get(&one.name) == Some(&print(salt, &one.name, value)) {
+                    met.insert(one.name.clone(), value.to_owned());
+                }
+            }
+        }
+    }
+    met
+}

@@ -1,0 +1,173 @@
+//! Whatever secrets there are and whatever text holds them: none is passed on, each is put back.
+
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn secrets(values: &[(&str, &str)]) -> Secrets {
+    let found = values.iter().map(|(name, value)| ((*name).to_owned(), Ok((*value).to_owned())));
+    Secrets::of(found.collect(), vec![], StoreId("store".into()))
+}
+
+/// What is left of a text without its marks.
+fn between_marks(text: &str) -> Vec<String> {
+    text.split(EDGE).step_by(2).map(str::to_owned).collect()
+}
+
+/// Values of few letters, so that they overlap and hold one another; some have several lines.
+fn values() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec("[ab\n]{4,9}", 1..4)
+}
+
+fn of_values(values: &[String]) -> Secrets {
+    let named = values.iter().enumerate();
+    let found = named.map(|(nth, value)| (format!("S{nth}"), Ok(value.clone())));
+    Secrets::of(found.collect(), vec![], StoreId("store".into()))
+}
+
+/// A text in which they turn up whole, side by side, in pieces, and among others.
+fn text_of(values: &[String], pieces: &[(usize, usize, bool)]) -> String {
+    let mut text = String::new();
+    for (which, cut, whole) in pieces {
+        let value = &values[which % values.len()];
+        let end = if *whole { value.len() } else { cut % (value.len() + 1) };
+        text.push_str(&value[..end]);
+        if cut % 3 == 0 {
+            text.push_str(" x ");
+        }
+    }
+    text
+}
+
+proptest! {
+    #[test]
+    fn no_secret_is_passed_on(
+        values in values(),
+        pieces in prop::collection::vec((any::<usize>(), any::<usize>(), any::<bool>()), 0..8),
+    ) {
+        let secrets = of_values(&values);
+        let redacted = secrets.redact_text(text_of(&values, &pieces));
+        for text in between_marks(&redacted) {
+            for value in &values {
+                prop_assert!(!text.contains(value.as_str()), "{value:?} in {redacted:?}");
+                let lines = value.lines().filter(|line| line.len() >= SECRET_BYTES_MIN);
+                for line in lines {
+                    prop_assert!(!text.contains(line), "{line:?} in {redacted:?}");
+                }
+            }
+        }
+        prop_assert_eq!(secrets.redact_text(redacted.clone()), redacted, "once is enough");
+    }
+
+    /// What is told of secrets that overlap can't be put back, and a call that holds it fails.
+    #[test]
+    fn what_is_put_back_is_what_was_there(
+        values in values(),
+        pieces in prop::collection::vec((any::<usize>(), any::<usize>(), any::<bool>()), 0..8),
+    ) {
+        let (secrets, text) = (of_values(&values), text_of(&values, &pieces));
+        let call = |volume: &str| Call::EbsUntag { volume: volume.into(), key: "k".into() };
+        match secrets.reveal(&call(&secrets.redact_text(text.clone()))) {
+            Ok(revealed) => prop_assert_eq!(revealed, call(&text)),
+            Err(failure) => prop_assert_eq!(failure.code.as_deref(), Some("broken-secret")),
+        }
+    }
+
+    /// A thing has one name, however much of it a step wrote as a mark.
+    #[test]
+    fn a_name_is_the_same_in_marks_and_in_text(
+        before in "[x-z]{0,5}", value in "[a-c]{4,8}", after in "[x-z]{0,5}",
+    ) {
+        let secrets = secrets(&[("S", &value)]);
+        let volume = |id: String| Resource::Volume { id: id.as_str().into() };
+        let in_text = volume(format!("{before}{value}{after}"));
+        let in_marks = volume(format!("{before}{}{after}", secret_placeholder("S")));
+        prop_assert_eq!(secrets.canonical(&in_text), secrets.canonical(&in_marks));
+        prop_assert_eq!(secrets.reveal_resource(&in_marks).unwrap(), in_text);
+    }
+}
+
+#[test]
+fn of_two_that_begin_alike_the_longer_one_is_hidden_whole() {
+    let secrets = secrets(&[("user", "admin"), ("password", "admin-Zx81!")]);
+    let told = secrets.redact_text("login admin with admin-Zx81!".into());
+    let (user, password) = (secret_placeholder("user"), secret_placeholder("password"));
+    assert_eq!(told, format!("login {user} with {password}"));
+}
+
+#[test]
+fn a_key_is_hidden_line_by_line() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADAN\n\tBgkqhkiG9w0B\n-----END KEY-----\n";
+    let secrets = secrets(&[("key", key)]);
+    for line in key.lines() {
+        for shown in [line.to_owned(), format!("out: {line}"), line.trim().to_owned()] {
+            let told = secrets.redact_text(shown.clone());
+            assert!(!told.contains(line.trim()), "{shown:?} is told as {told:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_off_in_a_secret_does_not_tell_its_beginning() {
+    let secrets = secrets(&[("password", "correct horse battery staple")]);
+    for cut in BEGINNING_BYTES_MIN.."correct horse battery staple".len() {
+        let told =
+            secrets.redact_text(format!("it is {}…", &"correct horse battery staple"[..cut]));
+        assert!(!told.contains("correct"), "{told}");
+        assert!(told.ends_with(ELLIPSIS));
+    }
+}
+
+#[test]
+fn the_keys_of_maps_are_data_and_those_of_records_are_not() {
+    let secrets = secrets(&[("s", "tags"), ("k", "hunter22")]);
+    let answer = json!({ "tags": { "hunter22": "tags" }, "state": "hunter22" });
+    let mark = secret_placeholder;
+    let told = json!({ "tags": { mark("k"): mark("s") }, "state": mark("k") });
+    assert_eq!(secrets.redact(answer), told);
+}
+
+#[test]
+fn a_missing_secret_fails_only_the_call_that_needs_it() {
+    let gone = Err("GONE is not set".to_owned());
+    let found = BTreeMap::from([("s".to_owned(), gone)]);
+    let secrets = Secrets::of(found, vec![], StoreId("store".into()));
+    let call = |key: &str| Call::EbsUntag { volume: "vol-1".into(), key: key.into() };
+    assert_eq!(secrets.reveal(&call("k")).unwrap(), call("k"));
+    let failure = secrets.reveal(&call(&secret_placeholder("s"))).unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("secret-missing"));
+    assert!(failure.message.contains("GONE is not set"), "{}", failure.message);
+}
+
+/// Decisions are made by these, whatever a secret is called.
+#[test]
+fn the_contracts_own_words_are_no_secret() {
+    let found = [("p".to_owned(), Ok("running".to_owned()))];
+    let secrets = Secrets::of(found.into_iter().collect(), vec![], StoreId("store".into()));
+    let facts = |tag: &str| {
+        Facts::from_json(serde_json::json!({ "state": "running", "tags": { "is": tag } }))
+    };
+    assert_eq!(secrets.seal(facts("running")), facts(&secret_placeholder("p")));
+}
+
+/// It could not be told from a mark of ours when it is put back.
+#[test]
+fn a_mark_that_the_world_has_is_not_known() {
+    let found = [("p".to_owned(), Ok("hunter22".to_owned()))];
+    let secrets = Secrets::of(found.into_iter().collect(), vec![], StoreId("store".into()));
+    let tags = serde_json::json!({ "tags": { "pw": secret_placeholder("p") } });
+    assert!(matches!(secrets.seal(Facts::from_json(tags)), Facts::Unknown(_)));
+}
+
+/// The one that it was changed to is nobody's to read either.
+#[test]
+fn a_secret_that_was_changed_is_kept_out_by_both_its_values() {
+    let also = vec![("p#another".to_owned(), "newpass99".to_owned())];
+    let found = [("p".to_owned(), Err("it is another one".to_owned()))];
+    let secrets = Secrets::of(found.into_iter().collect(), also, StoreId("store".into()));
+    let met = [("p".to_owned(), "hunter22".to_owned())].into_iter().collect();
+    let secrets = secrets.with_met(met);
+    let redacted = secrets.redact_text("hunter22 and newpass99".to_owned());
+    assert!(!redacted.contains("hunter22") && !redacted.contains("newpass99"), "{redacted}");
+    assert!(secrets.missing().contains_key("p"), "going forward it is missing still");
+}

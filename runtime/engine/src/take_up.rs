@@ -1,0 +1,327 @@
+//! Taking up what is on record: going on, taking it back, accepting it, giving it up (R4, R7).
+//!
+//! No state of an operation is without a command that ends it. Going forward takes all that the
+//! operation was pinned to; going back takes only what the undo uses; giving it up takes the store
+//! alone.
+
+use crate::deps::{Control, Deps};
+use crate::error::RunError;
+use crate::job::Job;
+use crate::run::{Ended, Start, carry_through, release};
+use std::sync::Arc;
+use stepback_clock::Clock;
+use stepback_core::event::{Event, Record};
+use stepback_core::machine::{Machine, Recovery};
+use stepback_core::state::{State, Status};
+use stepback_core::*;
+use stepback_journal::{Lease, Request as Asked, RunnerId, Store, StoreError, Takeover};
+use stepback_provider::Provider;
+
+/// A takeover waits this much longer than a request can take, because clocks are read at two ends.
+const TAKEOVER_MARGIN_MS: u64 = 1_000;
+/// How long a request can take where the provider can't be asked: what the slowest one says.
+const REQUEST_MS_MAX: u64 = 60_000;
+
+/// Which way an operation is taken up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    On,
+    /// An incomplete rollback is taken up again.
+    BackAgain,
+}
+
+/// Take up an operation that was left unfinished, and run it to its end (R4).
+///
+/// # Errors
+/// [`RunError::Ended`] if there is nothing to do; [`RunError::Left`] if it can't go on now.
+pub async fn resume(
+    deps: &Arc<Deps>,
+    id: OperationId,
+    control: &Control,
+) -> Result<Ended, RunError> {
+    let state = folded(&*deps.store, id).await?;
+    if state.status.is_final() {
+        return Err(ended(id, &state));
+    }
+    take_up(deps, id, &state, control, Going::On).await
+}
+
+/// Take an operation back that nobody runs: what is unfinished is cancelled and rolled back, and
+/// an incomplete rollback is taken up again after a person's fix, what is not undone tried anew
+/// (R7).
+///
+/// # Errors
+/// [`RunError::Ended`] if there is nothing to take back; [`RunError::Committed`] past the commit
+/// point; [`RunError::Left`] if it can't be done now.
+pub async fn roll_back(
+    deps: &Arc<Deps>,
+    id: OperationId,
+    actor: String,
+    reason: Option<String>,
+    control: &Control,
+) -> Result<Ended, RunError> {
+    let state = folded(&*deps.store, id).await?;
+    match state.status {
+        Status::RollbackFailed => {
+            must_be_incomplete(id, &state)?;
+            return take_up(deps, id, &state, control, Going::BackAgain).await;
+        }
+        Status::Queued | Status::Running if state.committed => {
+            return Err(RunError::Committed { id });
+        }
+        Status::Queued | Status::Running => {
+            must_be_nobodys(&*deps.store, id).await?;
+            deps.store.request(id, Asked::Cancel { actor, reason }).await?;
+        }
+        Status::RollingBack => {}
+        Status::Refused | Status::Succeeded | Status::RolledBack | Status::Abandoned => {
+            return Err(ended(id, &state));
+        }
+    }
+    resume(deps, id, control).await
+}
+
+/// Take the world as an incomplete rollback left it, on the record, and release the locks (R7).
+///
+/// # Errors
+/// [`RunError::Ended`] if it did not end with an incomplete rollback; [`RunError::Unfinished`] if
+/// it has not ended.
+pub async fn accept(
+    store: &dyn Store,
+    runner: &RunnerId,
+    id: OperationId,
+    clock: &Clock,
+    actor: String,
+    reason: String,
+) -> Result<State, RunError> {
+    must_be_incomplete(id, &folded(store, id).await?)?;
+    let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
+    let accepted = async {
+        let state = folded(store, id).await?;
+        must_be_incomplete(id, &state)?;
+        append_last(store, &lease, state, clock, Event::Accepted { actor, reason }).await
+    };
+    let accepted = accepted.await;
+    store.release(&lease, clock.unix()).await?;
+    accepted
+}
+
+/// What giving an operation up came to.
+#[derive(Debug)]
+pub enum GivenUp {
+    /// The operation as it is now.
+    State(Box<State>),
+    /// Its journal can't be read, so nobody can say what it did; its locks are released.
+    Unreadable(String),
+}
+
+/// Give an operation up where it stands: nothing goes on, and its locks are released (R7).
+///
+/// It needs nothing but the store. Where the provider can be had, it refuses a runner that wakes.
+///
+/// # Errors
+/// [`RunError::Ended`] if there is nothing to give up; [`StoreError::LeaseHeld`] while a runner
+/// lives, or what it asked of the world last may still be under way.
+pub async fn abandon(
+    store: &dyn Store,
+    provider: Option<&dyn Provider>,
+    runner: &RunnerId,
+    id: OperationId,
+    clock: &Clock,
+    actor: String,
+    reason: String,
+) -> Result<GivenUp, RunError> {
+    must_not_have_ended(store, id).await?;
+    let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
+    let Takeover { lease, .. } = store.take_lease(id, runner, grace_ms).await?;
+    let given_up = async {
+        if let Some(provider) = provider {
+            // A world that can't be told is fenced by the lease alone, as docker and AWS are.
+            let pinned = folded(store, id).await.ok().and_then(|state| state.pinned);
+            let named = pinned.map_or_else(|| store.id(), |pinned| pinned.store);
+            let _ = provider.take_over(&named, id, lease.epoch).await;
+        }
+        must_not_have_ended(store, id).await?;
+        match folded(store, id).await {
+            Ok(state) => {
+                let unknown = state.unknown_effects();
+                let event = Event::Abandoned { actor, reason, unknown };
+                let state = append_last(store, &lease, state, clock, event).await?;
+                Ok(GivenUp::State(Box::new(state)))
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let last = summary(store, id).await?.last_seq;
+                let event = Event::Abandoned { actor, reason, unknown: vec![] };
+                append(store, &lease, last, clock.unix(), event).await?;
+                Ok(GivenUp::Unreadable(why))
+            }
+        }
+    };
+    let given_up = given_up.await;
+    store.release(&lease, clock.unix()).await?;
+    given_up
+}
+
+async fn append_last(
+    store: &dyn Store,
+    lease: &Lease,
+    mut state: State,
+    clock: &Clock,
+    event: Event,
+) -> Result<State, RunError> {
+    let (last, at) = (state.last_seq, clock.never_before(state.last_at).unix());
+    let record = Record { seq: Seq(last.0 + 1), at, epoch: lease.epoch, event };
+    state.apply(&record)?;
+    store.append(lease, last, vec![record]).await?;
+    Ok(state)
+}
+
+async fn append(
+    store: &dyn Store,
+    lease: &Lease,
+    last: Seq,
+    at: UnixMs,
+    event: Event,
+) -> Result<(), RunError> {
+    let record = Record { seq: Seq(last.0 + 1), at, epoch: lease.epoch, event };
+    Ok(store.append(lease, last, vec![record]).await?)
+}
+
+async fn folded(store: &dyn Store, id: OperationId) -> Result<State, RunError> {
+    let records = store.load(id).await?;
+    State::fold(&records).map_err(|error| RunError::Unreadable { id, why: error.to_string() })
+}
+
+async fn summary(
+    store: &dyn Store,
+    id: OperationId,
+) -> Result<stepback_journal::Summary, RunError> {
+    let all = store.list().await?;
+    let found = all.into_iter().find(|one| one.id == id);
+    found.ok_or(RunError::Store(StoreError::NotFound(id)))
+}
+
+/// Whether an operation has ended is asked of the store, because its journal may be unreadable.
+async fn must_not_have_ended(store: &dyn Store, id: OperationId) -> Result<(), RunError> {
+    use stepback_journal::Ending;
+    match summary(store, id).await?.finished {
+        None | Some(Ending::RollbackFailed) => Ok(()),
+        Some(ending) => {
+            let status = serde_json::to_value(ending).unwrap_or_default();
+            let status = status.as_str().unwrap_or("ended").to_owned();
+            Err(RunError::Ended { id, status })
+        }
+    }
+}
+
+async fn must_be_nobodys(store: &dyn Store, id: OperationId) -> Result<(), RunError> {
+    match summary(store, id).await?.is_run {
+        true => Err(RunError::BeingRun { id }),
+        false => Ok(()),
+    }
+}
+
+fn ended(id: OperationId, state: &State) -> RunError {
+    let status = serde_json::to_value(state.status).unwrap_or_default();
+    let status = status.as_str().unwrap_or("ended").to_owned();
+    RunError::Ended { id, status }
+}
+
+fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
+    match (state.status, &state.accepted) {
+        (Status::RollbackFailed, None) => Ok(()),
+        (Status::RollbackFailed, Some((actor, reason))) => {
+            let status = format!("rollback-failed, and accepted by {actor}: {reason}");
+            Err(RunError::Ended { id, status })
+        }
+        (status, _) if status.is_final() => Err(ended(id, state)),
+        (status, _) => {
+            Err(RunError::Unfinished { id, rolling_back: status == Status::RollingBack })
+        }
+    }
+}
+
+fn grace_ms(request_ms_max: u64) -> u64 {
+    match request_ms_max {
+        0 => 0,
+        request_ms => request_ms.saturating_add(TAKEOVER_MARGIN_MS),
+    }
+}
+
+async fn take_up(
+    deps: &Arc<Deps>,
+    id: OperationId,
+    state: &State,
+    control: &Control,
+    going: Going,
+) -> Result<Ended, RunError> {
+    let pinned = state.pinned.clone();
+    let pinned = pinned.ok_or_else(|| RunError::Internal("it has no first event".into()))?;
+    let job = Arc::new(Job::from_pinned(deps, id, state, &pinned).await?);
+    let grace_ms = grace_ms(deps.provider.request_ms_max());
+    let takeover = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
+    let (lease, last_alive) = (takeover.lease, takeover.last_alive);
+    let going = async {
+        let left = |why: String| RunError::Left { id, why };
+        let fenced = deps.provider.take_over(&pinned.store, id, lease.epoch).await;
+        fenced.map_err(|failure| left(failure.message))?;
+        // What the last runner appended between the look and the lease counts too.
+        let records = deps.store.load(id).await?;
+        let state = State::fold(&records)
+            .map_err(|error| RunError::Unreadable { id, why: error.to_string() })?;
+        match going {
+            Going::BackAgain => must_be_incomplete(id, &state)?,
+            Going::On if state.status.is_final() => return Err(ended(id, &state)),
+            Going::On => {}
+        }
+        let alive_at = last_alive.map_or(state.last_at, |at| UnixMs(at.0.max(state.last_at.0)));
+        // The system's clock may have been set back meanwhile.
+        let at_least = UnixMs(alive_at.0.saturating_add(takeover.dead_ms));
+        let clock = deps.clock.never_before(at_least);
+        let dead_ms = clock.unix().since_ms(alive_at);
+        #[cfg(feature = "mutants")]
+        let clock = crate::mutants::clock_at_take_up(deps, clock);
+        let deps = &Arc::new(deps.by_clock(clock));
+        if going == Going::On {
+            must_be_able(deps, &job, &state, &lease, dead_ms).await?;
+        }
+        for record in &records {
+            deps.reporter.on_record(id, record);
+        }
+        carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
+    };
+    let ended = going.await;
+    release(deps, &lease, ended).await
+}
+
+/// Whether the operation, as it will go on from here, has what it needs: all of it going forward,
+/// and what the undo uses going back.
+async fn must_be_able(
+    deps: &Deps,
+    job: &Job,
+    state: &State,
+    lease: &Lease,
+    dead_ms: u64,
+) -> Result<(), RunError> {
+    let because = job.only_back_because();
+    if because.is_empty() {
+        return Ok(());
+    }
+    let id = lease.operation;
+    let asked = deps.store.requests(lease).await?.into_iter().next();
+    let cancel = asked.map(|Asked::Cancel { actor, reason }| (actor, reason));
+    // Called off before it began, it does nothing at all.
+    if state.status == Status::Queued && cancel.is_some() {
+        return Ok(());
+    }
+    if state.status != Status::Queued {
+        let now = deps.clock.never_before(state.last_at).unix();
+        let mut ahead = Machine::new(Arc::clone(&job.plan), state.clone(), id, lease.epoch);
+        ahead.recover(Recovery { actor: deps.actor.clone(), dead_ms, cancel }, now)?;
+        if ahead.goes_back() {
+            return Ok(());
+        }
+    }
+    Err(RunError::OnlyBack { id, because })
+}
