@@ -45,6 +45,14 @@ impl Ran {
         self
     }
 
+    /// Assert that it did not say this, on either stream.
+    #[track_caller]
+    pub fn lacks(self, text: &str) -> Self {
+        let said = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(!said, "`{text}` is in\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
     /// Stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -158,6 +166,15 @@ pub struct Running {
     stderr: PathBuf,
 }
 
+/// A test that fails leaves nothing behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended can't be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
     /// Wait until it has said this on stderr.
     #[track_caller]
@@ -173,8 +190,6 @@ impl Running {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        // A test that fails leaves nothing behind.
-        let _ = self.child.kill();
         panic!("it never said `{text}`");
     }
 

@@ -100,14 +100,13 @@ fn a_cancel_from_another_terminal_rolls_back_and_says_who_and_why() {
 }
 
 #[test]
-fn a_cancel_without_a_runner_waits_for_resume() {
+fn a_cancel_without_a_runner_rolls_back() {
     let place = Place::new();
     let before = place.untouched();
     let flagship = operation("redeploy-database");
     let killed = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-after"]);
     assert_eq!(killed.code, None, "it was killed");
-    place.run(&["cancel", "1"]).exits(0).says("stepback resume 1");
-    place.run(&["resume", "1"]).exits(3).says("verdict: restored");
+    place.run(&["cancel", "1"]).exits(3).says("verdict: restored");
     assert_eq!(place.show(1)["cause"], "cancelled");
     assert_eq!(place.facts(), before);
 }
@@ -157,8 +156,9 @@ fn a_rollback_that_is_killed_again_goes_on() {
     incomplete(&place);
     let killed = place.run(&["rollback", "1", "--inject", "undo:ebs.attach=crash-after"]);
     assert_eq!(killed.code, None, "it was killed");
-    place.run(&["rollback", "1"]).exits(2).says("it is rolling back").says("stepback resume 1");
-    place.run(&["resume", "1"]).exits(3).says("verdict: restored");
+    let accept = place.run(&["rollback", "1", "--accept", "it may stay"]).exits(2);
+    accept.says("it is rolling back").says("stepback resume 1");
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
     assert_eq!(place.facts(), before);
 }
 
@@ -299,8 +299,7 @@ fn a_cancel_while_nobody_runs_it_is_heard_before_anything_is_done() {
         let name = if call.starts_with("ebs") { "backup-database" } else { "redeploy-database" };
         let killed = place.run(&["run", &operation(name), "--inject", &crash]);
         assert_eq!(killed.code, None, "{}", killed.stderr);
-        place.run(&["cancel", "1", "--reason", "not tonight"]).exits(0);
-        place.run(&["resume", "1"]).exits(3).says("not tonight");
+        place.run(&["cancel", "1", "--reason", "not tonight"]).exits(3).says("not tonight");
         let made = place.world().effects;
         assert!(made.values().all(|made| made.function != call), "{call} was made: {made:?}");
         assert_eq!(place.facts(), before);

@@ -5,10 +5,11 @@
 use crate::harness::{Place, operation, root};
 use std::collections::BTreeSet;
 use stepback_clock::Clock;
+use stepback_core::OperationId;
 use stepback_core::event::Event;
-use stepback_core::reverse::{Reversal, reverse};
+use stepback_core::reverse::{Reversal, Seen, reverse};
 use stepback_core::state::State;
-use stepback_core::{OperationId, Resource};
+use stepback_core::step::Change;
 use stepback_journal::{Sqlite, Store};
 use stepback_provider::aws::{IAM_ALWAYS, iam_actions};
 
@@ -38,11 +39,12 @@ async fn functions(name: &str) -> BTreeSet<&'static str> {
     let state = State::fold(&records).expect("it folds");
     for effect in state.steps.values().flat_map(|step| &step.effects) {
         functions.insert(effect.call.function());
-        let after = |change: &stepback_core::step::Change| {
-            let after = change.after.clone().expect("it was read");
-            (change.resource.clone(), after)
+        let after = |change: &Change| Seen {
+            resource: change.resource.clone(),
+            facts: change.after.clone().expect("it was read"),
+            is_stamped: Some(true),
         };
-        let now: Vec<(Resource, _)> = effect.changes.iter().map(after).collect();
+        let now: Vec<Seen> = effect.changes.iter().map(after).collect();
         if let Reversal::Calls(calls) = reverse(effect, &now) {
             functions.extend(calls.iter().map(stepback_core::Call::function));
         }

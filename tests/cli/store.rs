@@ -60,8 +60,7 @@ fn a_full_disk_stops_the_operation_before_its_next_effect() {
     running.ends().exits(6).says("no room is left for the store").says("stepback resume 1");
     disk.make_room();
     let effects = place.world().effects.len();
-    place.run(&["cancel", "1"]).exits(0);
-    place.run(&["resume", "1"]).exits(3).says("verdict: restored");
+    place.run(&["cancel", "1"]).exits(3).says("verdict: restored");
     assert!(place.world().effects.len() > effects, "the undos were made after the mending");
     assert_eq!(place.facts(), before);
     assert!(place.world().effects.values().all(|made| made.times == 1));
@@ -124,4 +123,20 @@ fn a_damaged_store_is_told_and_left_alone() {
     let run = place.run(&["run", &operation("backup-database")]);
     run.exits(1).says("the store is damaged");
     assert_eq!(std::fs::read(&path).expect("the store"), bytes, "nothing is written to it");
+}
+
+/// An emptied journal beside its log is no new store: what it knew may still be recovered.
+#[test]
+fn an_emptied_journal_is_no_new_store() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let died = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-after"]);
+    assert_eq!(died.code, None);
+    let journal = place.path("state").join("journal.db");
+    std::fs::write(&journal, "").expect("a file");
+    for command in [&["list"][..], &["locks"], &["run", &flagship]] {
+        place.run(command).exits(1).says("from a backup");
+    }
+    std::fs::remove_file(&journal).expect("a file");
+    place.run(&["list"]).exits(1).says("from a backup");
 }

@@ -35,12 +35,14 @@ pub enum Verb {
     Plan(Plan),
     /// Check manifests offline; every mistake with its place
     Validate(Validate),
-    /// Ask whoever runs an operation to roll it back
+    /// Ask whoever runs an operation to roll it back; where nobody does, roll it back
     Cancel(Cancel),
     /// Go on with what was left unfinished
     Resume(Resume),
-    /// Take up an incomplete rollback after a fix, or accept the world as it is
+    /// Take an operation back that nobody runs: unfinished, or its rollback incomplete
     Rollback(Rollback),
+    /// Give an operation up where it stands, and release its locks; nothing is put back
+    Unlock(Unlock),
     /// List the locks that are held
     Locks(Locks),
     /// List operations
@@ -171,18 +173,38 @@ pub struct Cancel {
     /// Why, for whoever reads the journal later
     #[arg(long)]
     pub reason: Option<String>,
+    /// Make a call fail in a simulated environment, where this rolls it back
+    #[arg(long, value_name = "CALL=FAULT")]
+    pub inject: Vec<String>,
+    /// One event a line on stdout, where this rolls it back
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct Rollback {
     pub id: u64,
-    /// Take the world as it is, for this reason, and release the locks
-    #[arg(long, value_name = "REASON", conflicts_with = "inject")]
+    /// Take the world as an incomplete rollback left it, for this reason, and release the locks
+    #[arg(long, value_name = "REASON", conflicts_with_all = ["inject", "reason"])]
     pub accept: Option<String>,
+    /// Why, for whoever reads the journal later
+    #[arg(long)]
+    pub reason: Option<String>,
     /// Make a call fail in a simulated environment
     #[arg(long, value_name = "CALL=FAULT")]
     pub inject: Vec<String>,
     /// One event a line on stdout; with `--accept` the operation
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Unlock {
+    pub id: u64,
+    /// Why nothing else can end it, for whoever reads the journal later
+    #[arg(long)]
+    pub reason: String,
+    /// The operation as it is then, as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -105,6 +105,11 @@ fn read(path: &Path) -> Result<Config, CliError> {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let base = whole.parent().unwrap_or(Path::new("/"));
     let mut found = vec![];
+    for name in authored.environments.keys().filter(|name| !is_plain(name)) {
+        let message = format!("`{}` is no name for an environment", name.escape_default());
+        let help = "letters, digits, `-`, `_` and `.` make one; it names a directory, too";
+        found.push(Diagnostic::new(message).help(help.to_owned()));
+    }
     let checked = |(name, environment): (&String, &environments::Authored)| {
         (name.clone(), environment.check(base, &mut found))
     };
@@ -115,6 +120,12 @@ fn read(path: &Path) -> Result<Config, CliError> {
     }
     let state = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
     Ok(Config { state, environments, plugins })
+}
+
+/// Whether a name leads nowhere else as a directory's.
+fn is_plain(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(is_plain) && !name.starts_with('.')
 }
 
 fn plugins(

@@ -27,7 +27,9 @@ const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
 
 /// The store in the state directory; made if `create`.
 pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
-    if !create && !config.state.join("journal.db").exists() {
+    let is_there = |name: &str| config.state.join(name).exists();
+    // A journal that is gone from beside its log is no new one.
+    if !create && !is_there("journal.db") && !is_there("journal.db-wal") {
         return Err(CliError::usage(
             format!("there are no operations in {}", config.state.display()),
             "`stepback run MANIFEST` begins one; `--state DIR` looks elsewhere",

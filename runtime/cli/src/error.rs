@@ -48,6 +48,16 @@ pub enum CliError {
         id: OperationId,
         error: StoreError,
     },
+    /// It can't go forward any more, and it can go back.
+    OnlyBack {
+        id: OperationId,
+        because: Vec<String>,
+    },
+    /// What is on record of an operation can't be read.
+    Unreadable {
+        id: OperationId,
+        why: String,
+    },
     Store(StoreError),
     Internal(String),
 }
@@ -61,12 +71,15 @@ impl CliError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Usage { .. } | CliError::Mistakes(_) | CliError::Refused { .. } => {
+            CliError::Usage { .. }
+            | CliError::Mistakes(_)
+            | CliError::Refused { .. }
+            | CliError::Unreadable { .. }
+            | CliError::Store(StoreError::NotFound(_) | StoreError::LeaseHeld { .. }) => {
                 Exit::Refused
             }
-            CliError::Left { .. } | CliError::LeftByStore { .. } => Exit::Unfinished,
-            CliError::Store(StoreError::NotFound(_) | StoreError::LeaseHeld { .. }) => {
-                Exit::Refused
+            CliError::Left { .. } | CliError::LeftByStore { .. } | CliError::OnlyBack { .. } => {
+                Exit::Unfinished
             }
             CliError::Store(_) | CliError::Internal(_) => Exit::Internal,
         }
@@ -78,45 +91,62 @@ impl CliError {
         let error = style.red("error");
         match self {
             CliError::Usage { message, help } => {
-                eprintln!("{error}: {message}");
+                tell!("{error}: {message}");
                 if let Some(help) = help {
-                    eprintln!("  help: {help}");
+                    tell!("  help: {help}");
                 }
             }
             CliError::Mistakes(mistakes) => print_mistakes(mistakes, &style),
             CliError::Refused { id, reasons } => {
                 match id {
                     Some(id) => {
-                        eprintln!("{error}: operation {id} is refused; nothing was changed")
+                        tell!("{error}: operation {id} is refused; nothing was changed")
                     }
-                    None => eprintln!("{error}: refused; nothing was changed"),
+                    None => tell!("{error}: refused; nothing was changed"),
                 }
                 for reason in reasons {
-                    eprintln!("  - {reason}");
+                    tell!("  - {reason}");
                 }
             }
             CliError::Left { id, why } => {
-                eprintln!("{error}: operation {id} is left unfinished: {why}");
-                eprintln!("  help: go on with `stepback resume {id}`");
+                tell!("{error}: operation {id} is left unfinished: {why}");
+                tell!("  help: go on with `stepback resume {id}`");
             }
             CliError::LeftByStore { id, error: store } => {
-                eprintln!("{error}: operation {id} is left unfinished: {store}");
+                tell!("{error}: operation {id} is left unfinished: {store}");
                 if let Some(help) = store_help(store) {
-                    eprintln!("  help: {help}");
+                    tell!("  help: {help}");
                 }
                 if !matches!(store, StoreError::StaleEpoch { .. }) {
-                    eprintln!("  help: then go on with `stepback resume {id}`");
+                    tell!("  help: then go on with `stepback resume {id}`");
                 }
             }
+            CliError::OnlyBack { id, because } => {
+                tell!("{error}: operation {id} is left unfinished: it can't go forward");
+                for reason in because {
+                    tell!("  - {reason}");
+                }
+                tell!(
+                    "  help: put that back and `stepback resume {id}` goes on; `stepback cancel \
+                     {id}` rolls it back without it"
+                );
+            }
+            CliError::Unreadable { id, why } => {
+                tell!("{error}: the journal of operation {id} can't be read: {why}");
+                tell!(
+                    "  help: take the state directory from a backup; or give the operation up: \
+                     `stepback unlock {id} --reason WHY` releases its locks, and puts nothing back"
+                );
+            }
             CliError::Store(store) => {
-                eprintln!("{error}: {store}");
+                tell!("{error}: {store}");
                 if let Some(help) = store_help(store) {
-                    eprintln!("  help: {help}");
+                    tell!("  help: {help}");
                 }
             }
             CliError::Internal(why) => {
-                eprintln!("{error}: {why}");
-                eprintln!("  help: this is a defect of Stepback; please report it");
+                tell!("{error}: {why}");
+                tell!("  help: this is a defect of Stepback; please report it");
             }
         }
     }
@@ -137,7 +167,7 @@ fn store_help(error: &StoreError) -> Option<&'static str> {
         StoreError::StaleEpoch { .. } | StoreError::WrongSequence { .. } => {
             Some("whoever took it over goes on with it; `stepback list` tells how it goes")
         }
-        StoreError::Requested(_) | StoreError::Closed => None,
+        StoreError::Unreadable { .. } | StoreError::Requested(_) | StoreError::Closed => None,
     }
 }
 
@@ -157,22 +187,32 @@ impl From<RunError> for CliError {
             RunError::Left { id, why } => CliError::Left { id, why },
             RunError::LeftByStore { id, error } => CliError::LeftByStore { id, error },
             RunError::Requested => CliError::Internal("a request was not honoured".into()),
+            RunError::OnlyBack { id, because } => CliError::OnlyBack { id, because },
+            RunError::Unreadable { id, why } => CliError::Unreadable { id, why },
+            RunError::Committed { id } => CliError::usage(
+                format!("operation {id} is past its commit point: nothing rolls back now"),
+                format!(
+                    "what it still does is cleanup; if nobody runs it, `stepback resume {id}` \
+                     goes on with it"
+                ),
+            ),
+            RunError::BeingRun { id } => CliError::usage(
+                format!("operation {id} is being run, so nobody else can take it back"),
+                format!("`stepback cancel {id}` asks whoever runs it to"),
+            ),
             RunError::Unfinished { id, rolling_back: true } => CliError::usage(
                 format!("operation {id} has not ended: it is rolling back"),
                 format!("`stepback resume {id}` goes on with the rollback if nobody runs it"),
             ),
             RunError::Unfinished { id, rolling_back: false } => CliError::usage(
-                format!("operation {id} has not ended, so it has no rollback to take up again"),
-                format!(
-                    "`stepback cancel {id}` asks for its rollback; `stepback resume {id}` goes \
-                     on if nobody runs it"
-                ),
+                format!("operation {id} has not ended, so there is no world to accept"),
+                format!("`stepback cancel {id}` rolls it back first"),
             ),
             RunError::Ended { id, status } => CliError::usage(
                 format!("operation {id} has ended already: {status}"),
                 format!("`stepback show {id}` tells how"),
             ),
-            RunError::Store(error) => CliError::Store(error),
+            RunError::Store(error) => error.into(),
             RunError::Internal(why) => CliError::Internal(why),
         }
     }
@@ -180,7 +220,12 @@ impl From<RunError> for CliError {
 
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
-        CliError::Store(error)
+        match error {
+            StoreError::Unreadable { id, seq, why } => {
+                CliError::Unreadable { id, why: format!("event {}: {why}", seq.0) }
+            }
+            error => CliError::Store(error),
+        }
     }
 }
 
@@ -241,9 +286,9 @@ pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
                 drawn.push_str(&format!("  help: {help}\n"));
             }
         }
-        eprint!("{drawn}");
+        tell!("{}", drawn.strip_suffix('\n').unwrap_or(&drawn));
     }
     let count = mistakes.list.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };
-    eprintln!("{}: {count} {noun} in {}; nothing was changed", style.red("error"), mistakes.name);
+    tell!("{}: {count} {noun} in {}; nothing was changed", style.red("error"), mistakes.name);
 }

@@ -4,6 +4,15 @@
 //! the only one that knows the terminal: results go to stdout, progress and logs to stderr, and
 //! every error ends with one of the documented exit codes.
 
+/// Write one line to stderr. One that can't be written is lost, and nothing else with it: whoever
+/// closed the pipe, or filled the disk, does not want the operation to end in its middle.
+macro_rules! tell {
+    ($($said:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($said)*);
+    }};
+}
+
 mod args;
 mod commands;
 mod config;
@@ -36,7 +45,7 @@ fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime can't start: {error}");
+            tell!("error: the runtime can't start: {error}");
             return Exit::Internal.into();
         }
     };
@@ -61,6 +70,7 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Resume(resume) => commands::resume::run(&global, resume).await,
         Verb::Rollback(rollback) => commands::rollback::run(&global, rollback).await,
         Verb::Cancel(cancel) => commands::cancel::run(&global, cancel).await,
+        Verb::Unlock(unlock) => commands::unlock::run(&global, unlock).await,
         Verb::Locks(locks) => commands::locks::run(&global, locks).await,
         Verb::List(list) => commands::list::run(&global, list).await,
         Verb::Show(show) => commands::show::run(&global, show).await,

@@ -3,12 +3,12 @@
 //! The reporter folds the records itself and knows nothing else, so that a replay of a finished
 //! operation, or a resume, tells the same story (nextest's habit).
 
-use crate::output::{Style, duration, timestamp};
+use crate::output::{Style, duration, one_line, timestamp};
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stepback_core::event::{AttemptResult, Cause, Event, FinalStatus, Record, UndoResult, Verdict};
 use stepback_core::state::State;
-use stepback_core::{AttemptId, Direction, OperationId, StepKey};
+use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey};
 use stepback_engine::Reporter;
 use stepback_journal::LogLine;
 
@@ -23,7 +23,7 @@ pub struct Human {
 /// Write one line to stderr, after the reporter's prefix.
 macro_rules! say {
     ($this:expr, $($said:tt)*) => {
-        eprintln!("{}{}", $this.prefix, format_args!($($said)*))
+        tell!("{}{}", $this.prefix, one_line(&format!($($said)*)))
     };
 }
 
@@ -49,6 +49,13 @@ impl Human {
         self.line(mark, &step.to_string(), text);
     }
 
+    fn effect_waits(&self, id: &CallId, call: &Call, behind: &[StepKey]) {
+        let behind: Vec<String> = behind.iter().map(|step| format!("`{step}`")).collect();
+        let (function, behind) = (call.function(), behind.join(", "));
+        let text = format!("{function} waits for {behind}, which changed the same");
+        self.step(&self.style.yellow("~"), &id.of.step, &text);
+    }
+
     fn tell(&self, id: OperationId, record: &Record, state: &State) {
         let style = &self.style;
         match &record.event {
@@ -56,8 +63,12 @@ impl Human {
                 let title = style.bold(&format!("operation {id}"));
                 say!(self, "{title}: {} in {}", pinned.manifest_name, pinned.environment);
             }
-            // Told as the command's error, with its exit code.
-            Event::Refused { .. } => {}
+            // Told as the command's error, with its exit code; or of no interest to a person.
+            Event::Refused { .. }
+            | Event::StepStarted { .. }
+            | Event::CallAnswered { .. }
+            | Event::CallFinished { .. }
+            | Event::UndoStarted { .. } => {}
             Event::Started => {
                 let locks = state.pinned.as_ref().map_or(&[][..], |pinned| &pinned.locks);
                 for lock in locks {
@@ -72,8 +83,9 @@ impl Human {
                 let what = style.yellow("the rollback is taken up again");
                 say!(self, "{what} by {actor}");
             }
-            Event::Accepted { actor, reason } => {
-                say!(self, "accepted as it is by {actor}: {reason}");
+            Event::Accepted { actor, reason } => say!(self, "accepted by {actor}: {reason}"),
+            Event::Abandoned { actor, reason, .. } => {
+                say!(self, "{} given up by {actor}: {reason}", style.red("!"));
             }
             Event::CancelRequested { actor, reason } => {
                 let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -83,13 +95,12 @@ impl Human {
                 self.line(" ", step.as_str(), &format!("{} instances", instances.len()));
             }
             Event::StepSkipped { step } => self.step(&style.dim("-"), step, "skipped"),
-            Event::StepStarted { .. } | Event::CallAnswered { .. } => {}
             Event::AttemptStarted { of } => self.attempt_started(of),
             Event::CallStarted { id, call, .. } | Event::WaitBegun { id, call, .. } => {
                 let text = style.dim(&format!("{} …", call.function()));
                 self.step(" ", &id.of.step, &text);
             }
-            Event::CallFinished { .. } => {}
+            Event::EffectWaits { id, call, behind } => self.effect_waits(id, call, behind),
             Event::AttemptFinished { of, result } => self.attempt_finished(of, result, state),
             Event::RetryScheduled { step, not_before } => {
                 let wait = duration(not_before.since_ms(record.at));
@@ -107,7 +118,6 @@ impl Human {
                 let what = style.red("rolling back");
                 say!(self, "{what} ({}): {why}", cause_word(*cause));
             }
-            Event::UndoStarted { .. } => {}
             Event::UndoEnded { step, result } => self.undo_ended(step, result),
             Event::Verified { verdict, .. } => {
                 say!(self, "verified against the world: {}", verdict_word(*verdict));

@@ -9,10 +9,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepback_core::event::{Event, Record};
+use stepback_core::event::{Event, Record, UnknownEffect};
 use stepback_core::manifest::{self, Manifest, Phase};
-use stepback_core::state::{IllegalEvent, RecordedCall, State, Status, StepState, StepStatus};
+use stepback_core::state::{
+    Abandoned, IllegalEvent, RecordedCall, State, Status, StepState, StepStatus,
+};
 use stepback_core::{Facts, OperationId, StepKey};
+use stepback_journal::{Ending, Summary};
 
 /// One operation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -23,7 +26,8 @@ pub struct OperationView {
     /// The manifest's path as it was given.
     pub manifest: String,
     pub environment: String,
-    /// queued, refused, running, rolling-back, succeeded, rolled-back or rollback-failed.
+    /// queued, refused, running, rolling-back, succeeded, rolled-back, rollback-failed, abandoned,
+    /// or unreadable: its journal can't be read.
     pub status: String,
     /// Why it rolled back: failed, cancelled, timeout or budget.
     pub cause: Option<String>,
@@ -34,7 +38,10 @@ pub struct OperationView {
     /// RFC 3339, UTC.
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
+    /// How long the service was down; null if it never was, or still is.
     pub downtime_ms: Option<u64>,
+    /// Since when it is, if it is; RFC 3339, UTC.
+    pub downtime_since: Option<String>,
     /// Who started it.
     pub actor: String,
     /// A secret is its reference.
@@ -56,6 +63,25 @@ pub struct OperationView {
     pub leftovers: Vec<LeftoverView>,
     /// Who took an incomplete rollback's world as it is, and why.
     pub accepted: Option<AcceptedView>,
+    /// Who gave the operation up where it stood, and why.
+    pub abandoned: Option<AbandonedView>,
+}
+
+/// A person's word that nothing else could end the operation.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AbandonedView {
+    pub actor: String,
+    pub reason: String,
+    /// The effects of which nobody knows whether they happened.
+    pub unknown: Vec<UnknownEffectView>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UnknownEffectView {
+    pub step: String,
+    /// `interface.function`.
+    pub call: String,
+    pub resources: Vec<String>,
 }
 
 /// A person's word on an incomplete rollback.
@@ -97,12 +123,14 @@ pub struct CurrentView {
     /// `interface.function` of the last call that began, if one is in flight.
     pub call: Option<String>,
     pub since: String,
+    /// The steps that the call waits for, because they changed the same facts.
+    pub waits_for: Vec<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct NotRestoredView {
     pub resource: String,
-    /// The facts that count; null for absent.
+    /// The facts that count; null for absent, `"unknown"` if they could not be read.
     pub before: Value,
     /// Null for absent, `"unknown"` if it could not be read.
     pub now: Value,
@@ -140,9 +168,9 @@ impl OperationView {
             Event::Created(pinned) => Some(pinned.as_ref().clone()),
             _ => None,
         });
-        let parsed = pinned
-            .as_ref()
-            .and_then(|pinned| manifest::parse(&pinned.manifest_name, &pinned.manifest).ok());
+        let parsed = pinned.as_ref().and_then(|pinned| {
+            manifest::parse_pinned(&pinned.manifest_name, &pinned.manifest).ok()
+        });
         let name = parsed.as_ref().map(|parsed| parsed.operation.name.clone());
         Ok(Self {
             id: id.0,
@@ -155,7 +183,8 @@ impl OperationView {
             verdict: state.verdict.map(|verdict| verdict_word(verdict).to_owned()),
             started_at: state.started_at.map(timestamp),
             finished_at: state.finished_at.map(timestamp),
-            downtime_ms: state.downtime_ms,
+            downtime_ms: state.downtime.total_ms(),
+            downtime_since: state.downtime.since.map(timestamp),
             actor: pinned.as_ref().map(|p| p.actor.clone()).unwrap_or_default(),
             inputs: pinned.as_ref().map(|p| p.inputs.clone()).unwrap_or_default(),
             outputs: state.outputs.clone(),
@@ -169,7 +198,57 @@ impl OperationView {
             kept: kept(&state),
             leftovers: leftovers(&state),
             accepted: state.accepted.clone().map(|(actor, reason)| AcceptedView { actor, reason }),
+            abandoned: state.abandoned.as_ref().map(abandoned),
         })
+    }
+
+    /// The row of an operation whose journal can't be read: what the store knows of it.
+    pub fn unreadable(summary: &Summary, why: &str) -> Self {
+        let status = match summary.finished {
+            Some(Ending::Abandoned) => "abandoned",
+            _ => "unreadable",
+        };
+        Self {
+            id: summary.id.0,
+            name: String::new(),
+            manifest: summary.manifest.clone(),
+            environment: summary.environment.to_string(),
+            status: status.to_owned(),
+            cause: None,
+            why: Some(format!("its journal can't be read: {why}")),
+            verdict: None,
+            started_at: None,
+            finished_at: None,
+            downtime_ms: None,
+            downtime_since: None,
+            actor: String::new(),
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            unknown_outputs: BTreeMap::new(),
+            locks: vec![],
+            point_of_no_return_passed: false,
+            current: vec![],
+            refused: vec![],
+            steps: vec![],
+            not_restored: vec![],
+            kept: vec![],
+            leftovers: vec![],
+            accepted: None,
+            abandoned: None,
+        }
+    }
+}
+
+fn abandoned(abandoned: &Abandoned) -> AbandonedView {
+    let view = |effect: &UnknownEffect| UnknownEffectView {
+        step: effect.id.of.step.to_string(),
+        call: effect.function.clone(),
+        resources: effect.resources.iter().map(ToString::to_string).collect(),
+    };
+    AbandonedView {
+        actor: abandoned.actor.clone(),
+        reason: abandoned.reason.clone(),
+        unknown: abandoned.unknown.iter().map(view).collect(),
     }
 }
 
@@ -177,7 +256,11 @@ fn locks(state: &State) -> Vec<String> {
     let held = match state.status {
         Status::Running | Status::RollingBack => true,
         Status::RollbackFailed => state.accepted.is_none(),
-        Status::Queued | Status::Refused | Status::Succeeded | Status::RolledBack => false,
+        Status::Queued
+        | Status::Refused
+        | Status::Succeeded
+        | Status::RolledBack
+        | Status::Abandoned => false,
     };
     let locks = state.pinned.as_ref().filter(|_| held).map(|pinned| &pinned.locks);
     locks.into_iter().flatten().map(ToString::to_string).collect()
@@ -200,7 +283,16 @@ fn current(state: &State) -> Vec<CurrentView> {
             Some(RecordedCall::Effect { finished: true, .. } | RecordedCall::Answered { .. })
             | None => None,
         };
-        Some(CurrentView { step: key.to_string(), call, since: timestamp(open.started_at) })
+        let held = open.held.as_ref();
+        let call = call.or_else(|| Some(held?.call.function().to_owned()));
+        let waits_for = held.iter().flat_map(|held| &held.behind);
+        let waits_for = waits_for.filter(|step| state.active.contains(step));
+        Some(CurrentView {
+            step: key.to_string(),
+            call,
+            since: timestamp(open.started_at),
+            waits_for: waits_for.map(ToString::to_string).collect(),
+        })
     };
     state.steps.iter().filter_map(view).collect()
 }
@@ -278,6 +370,7 @@ fn facts(facts: &Facts) -> Value {
     match facts {
         Facts::Absent => Value::Null,
         Facts::Present(map) => map.clone().into_iter().collect::<serde_json::Map<_, _>>().into(),
+        Facts::Unknown(_) => "unknown".into(),
     }
 }
 

@@ -13,8 +13,18 @@ use stepback_clock::Clock;
 use stepback_core::diagnostic::suggest;
 use stepback_core::manifest::duration_ms;
 
-const STATUSES: [&str; 7] =
-    ["queued", "refused", "running", "rolling-back", "succeeded", "rolled-back", "rollback-failed"];
+/// What `status` of the operation's view can be.
+const STATUSES: [&str; 9] = [
+    "queued",
+    "refused",
+    "running",
+    "rolling-back",
+    "succeeded",
+    "rolled-back",
+    "rollback-failed",
+    "abandoned",
+    "unreadable",
+];
 
 pub async fn run(global: &Global, args: Activity) -> Result<Exit, CliError> {
     let since = args.since.as_deref().map(since).transpose()?;
@@ -71,6 +81,7 @@ fn csv(views: &[OperationView]) -> Result<String, CliError> {
         "started_at",
         "finished_at",
         "downtime_ms",
+        "downtime_since",
         "actor",
         "why",
     ];
@@ -89,6 +100,7 @@ fn csv(views: &[OperationView]) -> Result<String, CliError> {
                 text(&view.started_at),
                 text(&view.finished_at),
                 view.downtime_ms.map(|ms| ms.to_string()).unwrap_or_default(),
+                text(&view.downtime_since),
                 view.actor.clone(),
                 text(&view.why),
             ])

@@ -1,44 +1,73 @@
-//! `stepback cancel`: ask whoever runs an operation to roll it back.
+//! `stepback cancel`: ask whoever runs an operation to roll it back; where nobody does, do it here.
 //!
-//! The wish is durable first; the runner notices it within a quarter of a second and makes it an
-//! event of the operation. Without a runner it waits for `resume`.
+//! The wish is durable first; a runner notices it within a quarter of a second and makes it an
+//! event of the operation. An operation that nobody runs is taken up and rolled back at once.
 
+use super::{ending, resume::deps_of, signals};
 use crate::args::{Cancel, Global};
 use crate::config::Config;
 use crate::environment::{self, actor};
 use crate::error::{CliError, Exit};
 use crate::output::print;
 use stepback_core::OperationId;
-use stepback_journal::{Ending, Request, Requested, Store};
+use stepback_engine::{Control, RunError};
+use stepback_journal::{Ending, Request, Requested, Store, StoreError};
 
 pub async fn run(global: &Global, args: Cancel) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
     let store = environment::store(&config, false)?;
     let id = OperationId(args.id);
-    let request = Request::Cancel { actor: actor(), reason: args.reason };
-    let ended = |how: &str| {
-        let why = format!("operation {id} has ended already: {how}");
-        CliError::usage(why, format!("`stepback show {id}` tells how"))
-    };
-    let told = match store.request(id, request).await? {
-        Requested::Kept { is_run: true } => {
-            format!("asked operation {id} to roll back; `stepback show {id}` tells how it goes\n")
+    let request = Request::Cancel { actor: actor(), reason: args.reason.clone() };
+    match store.request(id, request).await? {
+        Requested::Kept { is_run: true } => asked(id),
+        Requested::Kept { is_run: false } => roll_back(&config, &*store, id, &args).await,
+        Requested::RollingBack => {
+            print(&format!(
+                "operation {id} is rolling back already; if nobody runs it, `stepback resume {id}` \
+                 goes on\n"
+            ));
+            Ok(Exit::Succeeded)
         }
-        Requested::Kept { is_run: false } => {
-            format!("operation {id} is to roll back; nobody runs it: `stepback resume {id}` does\n")
-        }
-        Requested::RollingBack => format!("operation {id} is rolling back already\n"),
-        Requested::PastCommit => {
-            let why = format!("operation {id} is past its commit point: nothing rolls back now");
-            return Err(CliError::usage(why, "what it still does is cleanup; let it end"));
-        }
-        Requested::Ended(Ending::Refused) => return Err(ended("refused")),
-        Requested::Ended(Ending::Succeeded) => return Err(ended("succeeded")),
-        Requested::Ended(Ending::RolledBack) => return Err(ended("rolled-back")),
-        Requested::Ended(Ending::RollbackFailed | Ending::Accepted) => {
-            return Err(ended("rollback-failed"));
-        }
-    };
-    print(&told);
+        Requested::PastCommit => Err(RunError::Committed { id }.into()),
+        Requested::Ended(ending) => Err(has_ended(id, ending)),
+    }
+}
+
+fn asked(id: OperationId) -> Result<Exit, CliError> {
+    print(&format!("asked operation {id} to roll back; `stepback show {id}` tells how it goes\n"));
     Ok(Exit::Succeeded)
+}
+
+async fn roll_back(
+    config: &Config,
+    store: &dyn Store,
+    id: OperationId,
+    args: &Cancel,
+) -> Result<Exit, CliError> {
+    let control = Control::new();
+    signals::listen(control.clone());
+    let deps = deps_of(config, store, id, &args.inject, args.json).await?;
+    match stepback_engine::resume(&deps, id, &control).await {
+        Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
+        // Somebody took it up meanwhile, and has the wish.
+        Err(RunError::Store(StoreError::LeaseHeld { .. })) => asked(id),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn has_ended(id: OperationId, ending: Ending) -> CliError {
+    let (how, help) = match ending {
+        Ending::Refused => ("refused", format!("`stepback show {id}` tells why")),
+        Ending::Succeeded => ("succeeded", format!("`stepback show {id}` tells how")),
+        Ending::RolledBack => ("rolled-back", format!("`stepback show {id}` tells how")),
+        Ending::RollbackFailed => (
+            "rollback-failed",
+            format!("`stepback rollback {id}` takes the rollback up again after a fix"),
+        ),
+        Ending::Accepted => {
+            ("rollback-failed, and accepted", format!("`stepback show {id}` tells how"))
+        }
+        Ending::Abandoned => ("abandoned", format!("`stepback show {id}` tells how")),
+    };
+    CliError::usage(format!("operation {id} has ended already: {how}"), help)
 }

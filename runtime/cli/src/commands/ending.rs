@@ -6,7 +6,7 @@ use crate::report::{cause_word, verdict_word};
 use std::fmt::Write;
 use stepback_core::OperationId;
 use stepback_core::event::Verdict;
-use stepback_core::state::{State, Status, StepStatus};
+use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_engine::Ended;
 
 /// The exit code of an ended operation.
@@ -16,7 +16,7 @@ pub fn exit(state: &State) -> Exit {
         (Status::Refused, _) => Exit::Refused,
         (Status::RolledBack, Some(Verdict::RestoredExceptDeclared)) => Exit::RestoredExceptDeclared,
         (Status::RolledBack, _) => Exit::Restored,
-        (Status::RollbackFailed, _) => Exit::Incomplete,
+        (Status::RollbackFailed | Status::Abandoned, _) => Exit::Incomplete,
         (Status::Queued | Status::Running | Status::RollingBack, _) => Exit::Unfinished,
     }
 }
@@ -47,6 +47,10 @@ fn write_summary(
         (Status::Succeeded, _) => {
             writeln!(text, "operation {id} {}", style.green("succeeded"))?;
         }
+        (Status::Abandoned, _) => {
+            let word = style.red(verdict_word(Verdict::Incomplete));
+            writeln!(text, "operation {id} is given up: nothing goes on; verdict: {word}")?;
+        }
         (_, Some(verdict)) => {
             let word = verdict_word(verdict);
             let word = match verdict {
@@ -61,13 +65,16 @@ fn write_summary(
     if let Some(why) = &state.why {
         writeln!(text, "cause: {why}")?;
     }
-    match (state.downtime_ms, state.downtime_started_at) {
+    match (state.downtime.total_ms(), state.downtime.since) {
         (Some(downtime_ms), _) => writeln!(text, "downtime: {}", duration(downtime_ms))?,
         (None, Some(at)) => writeln!(text, "downtime: since {}, and not over", timestamp(at))?,
         (None, None) => {}
     }
     if let Some((actor, reason)) = &state.accepted {
         writeln!(text, "accepted as it is by {actor}: {reason}")?;
+    }
+    if let Some(abandoned) = &state.abandoned {
+        write_abandoned(text, state, abandoned)?;
     }
     for (name, value) in &state.outputs {
         match state.unknown_outputs.get(name) {
@@ -91,9 +98,25 @@ fn write_summary(
     }
     for (key, step) in &state.steps {
         if step.status == StepStatus::Leftover {
-            let error = step.error.as_ref().map_or("", |error| error.message.as_str());
+            let error = step.error.as_ref().map(|error| error.message.as_str());
+            let error = error.unwrap_or("it was given up before its end");
             writeln!(text, "left over: {key}: {error}")?;
         }
+    }
+    Ok(())
+}
+
+/// What a person is left with: nothing was put back, so all that was touched is to be looked at.
+fn write_abandoned(text: &mut String, state: &State, abandoned: &Abandoned) -> std::fmt::Result {
+    writeln!(text, "given up by {}: {}", abandoned.actor, abandoned.reason)?;
+    for effect in &abandoned.unknown {
+        let on: Vec<String> = effect.resources.iter().map(ToString::to_string).collect();
+        let (function, step) = (&effect.function, &effect.id.of.step);
+        writeln!(text, "may have happened: {function} of {step}, on {}", on.join(", "))?;
+    }
+    for (resource, before) in state.baselines.iter() {
+        writeln!(text, "look at: {resource}")?;
+        writeln!(text, "  was:  {before}")?;
     }
     Ok(())
 }

@@ -96,7 +96,7 @@ async fn snapshot(
          {world}"
     );
     for left_out in &imported.left_out {
-        eprintln!("{} left out: {left_out}", Style::of_stderr().yellow("!"));
+        tell!("{} left out: {left_out}", Style::of_stderr().yellow("!"));
     }
     match output {
         None => print(&text),

@@ -42,7 +42,11 @@ pub fn text(views: &[OperationView]) -> String {
             text(&view.cause),
             text(&view.verdict),
             text(&view.started_at),
-            view.downtime_ms.map_or_else(|| "-".into(), duration),
+            match (view.downtime_ms, &view.downtime_since) {
+                (Some(ms), _) => duration(ms),
+                (None, Some(_)) => "not over".into(),
+                (None, None) => "-".into(),
+            },
             view.actor.clone(),
         ]);
     }

@@ -14,6 +14,7 @@ pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod show;
+pub mod unlock;
 pub mod validate;
 
 mod ending;

@@ -1,10 +1,10 @@
 //! Operations of the past, read from the store.
 
 use crate::error::CliError;
+use crate::output::Style;
 use crate::view::OperationView;
 use stepback_core::OperationId;
 use stepback_core::event::Record;
-use stepback_core::state::IllegalEvent;
 use stepback_journal::Store;
 
 /// One operation's records and view.
@@ -13,21 +13,27 @@ pub async fn one(
     id: OperationId,
 ) -> Result<(Vec<Record>, OperationView), CliError> {
     let records = store.load(id).await?;
-    let view = OperationView::of(id, &records).map_err(|error| illegal(id, &error))?;
+    let view = OperationView::of(id, &records)
+        .map_err(|error| CliError::Unreadable { id, why: error.to_string() })?;
     Ok((records, view))
 }
 
-/// Every operation's view, oldest first.
+/// Every operation's view, oldest first; of one whose journal can't be read, what is known.
 pub async fn all(store: &dyn Store) -> Result<Vec<OperationView>, CliError> {
     let mut views = vec![];
     for summary in store.list().await? {
-        views.push(one(store, summary.id).await?.1);
+        let view = match one(store, summary.id).await {
+            Ok((_, view)) => view,
+            Err(CliError::Unreadable { id, why }) => {
+                let mark = Style::of_stderr().yellow("!");
+                tell!("{mark} the journal of operation {id} can't be read: {why}");
+                OperationView::unreadable(&summary, &why)
+            }
+            Err(error) => return Err(error),
+        };
+        views.push(view);
     }
     Ok(views)
-}
-
-fn illegal(id: OperationId, error: &IllegalEvent) -> CliError {
-    CliError::Internal(format!("the journal of operation {id} can't be read: {error}"))
 }
 
 /// What a script reads.

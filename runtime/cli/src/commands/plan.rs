@@ -115,7 +115,7 @@ fn as_json(preview: &Preview) -> Value {
     let steps = plan.steps().map(|step| {
         json!({
             "id": step.id, "uses": step.uses.to_string(), "phase": phase_word(step.phase),
-            "needs": plan.dependencies(&step.id),
+            "needs": plan.dependencies(&step.id).collect::<Vec<_>>(),
             "reversible": plan.info(&step.id).is_some_and(|info| info.reversible),
             "irreversible": step.irreversible,
             "checks": checks_of(preview, &step.id).map(check).collect::<Vec<_>>(),

@@ -1,5 +1,5 @@
-//! `stepback rollback`: take up an incomplete rollback after a person's fix, or accept the world
-//! as it is (R7).
+//! `stepback rollback`: take an operation back that nobody runs, or accept the world as an
+//! incomplete rollback left it (R7).
 
 use super::{ending, past, resume::deps_of, signals};
 use crate::args::{Global, Rollback};
@@ -22,7 +22,7 @@ pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
     let control = Control::new();
     signals::listen(control.clone());
     let deps = deps_of(&config, &*store, id, &args.inject, args.json).await?;
-    let ended = stepback_engine::resume_rollback(&deps, id, &control).await?;
+    let ended = stepback_engine::roll_back(&deps, id, actor(), args.reason, &control).await?;
     Ok(ending::print_ended(&ended, args.json))
 }
 

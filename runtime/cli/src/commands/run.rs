@@ -32,14 +32,17 @@ async fn tell_unfinished(store: &dyn Store) -> Result<(), CliError> {
         let (id, manifest) = (one.id, &one.manifest);
         let left = match one.finished {
             None if !one.is_run => {
-                format!("operation {id} ({manifest}) is unfinished: `stepback resume {id}`")
+                format!(
+                    "operation {id} ({manifest}) is unfinished: `stepback resume {id}` goes on, \
+                     `stepback cancel {id}` rolls it back"
+                )
             }
             Some(Ending::RollbackFailed) => format!(
                 "the rollback of operation {id} ({manifest}) is incomplete: `stepback show {id}`"
             ),
             _ => continue,
         };
-        eprintln!("{} {left}", style.yellow("!"));
+        tell!("{} {left}", style.yellow("!"));
     }
     Ok(())
 }

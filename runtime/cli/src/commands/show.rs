@@ -19,7 +19,8 @@ pub async fn run(global: &Global, args: Show) -> Result<Exit, CliError> {
         print(&format!("{}\n", past::json(&view)?));
         return Ok(Exit::Succeeded);
     }
-    let state = State::fold(&records).map_err(|error| CliError::Internal(error.to_string()))?;
+    let state = State::fold(&records)
+        .map_err(|error| CliError::Unreadable { id, why: error.to_string() })?;
     print(&text(&view, id, &state));
     Ok(Exit::Succeeded)
 }
@@ -48,7 +49,12 @@ fn text(view: &OperationView, id: OperationId, state: &State) -> String {
     }
     for current in &view.current {
         let call = current.call.as_deref().unwrap_or("its step's code");
-        text.push_str(&format!("now: {} in {call} since {}\n", current.step, current.since));
+        let behind = match current.waits_for.is_empty() {
+            true => String::new(),
+            false => format!(", waiting for {}", current.waits_for.join(", ")),
+        };
+        let (step, since) = (&current.step, &current.since);
+        text.push_str(&format!("now: {step} in {call} since {since}{behind}\n"));
     }
     for reason in &view.refused {
         text.push_str(&format!("refused: {reason}\n"));

@@ -1,0 +1,152 @@
+//! What is somebody else's: a runner dies before its effect, somebody else takes the name or sets
+//! the fact, and the operation is rolled back. What is theirs stays, and nobody is told otherwise.
+
+use crate::harness::{Place, Ran};
+
+fn manifest(place: &Place, name: &str, steps: &str) -> String {
+    let text = format!("schema = 1\n[operation]\nname = \"{name}\"\nlocks = [\"{name}\"]\n{steps}");
+    place.write(&format!("{name}.toml"), text)
+}
+
+fn step(id: &str, uses: &str, with: &str) -> String {
+    format!("[[steps]]\nid = \"{id}\"\nuses = \"{uses}\"\nwith = {{ {with} }}\n")
+}
+
+fn declared(id: &str, uses: &str, with: &str) -> String {
+    format!("{}irreversible = \"it is old\"\n", step(id, uses, with))
+}
+
+fn tag() -> String {
+    step("tag", "ebs/tag-volume", "volume = \"vol-db-main\", key = \"a\", value = \"b\"")
+}
+
+const SIDE: &str = "host = \"i-db-1\", container = \"side\"";
+const MAIN: &str = "host = \"i-db-1\", container = \"main\"";
+
+fn create_side() -> String {
+    step("create", "docker/create-container", &format!("{SIDE}, image = \"postgres:16\""))
+}
+
+fn start_side() -> String {
+    step("start", "docker/start-container", SIDE)
+}
+
+/// Die before this effect of the operation's; then somebody else; then roll it back.
+fn meanwhile(place: &Place, ours: &str, dies_before: &str, theirs: &str) -> Ran {
+    let (ours, theirs) = (manifest(place, "ours", ours), manifest(place, "theirs", theirs));
+    let fault = format!("{dies_before}=crash-before");
+    assert_eq!(place.run(&["run", &ours, "--inject", &fault]).code, None, "it dies");
+    place.run(&["run", &theirs]).exits(0);
+    let id = place.run(&["list", "--json"]).exits(0).json();
+    let all = id.as_array().expect("a list").iter();
+    let mut left = all.filter(|one| one["name"] == "ours").map(|one| one["id"].to_string());
+    let left = left.next_back().expect("ours is on record");
+    place.run(&["rollback", &left])
+}
+
+/// An engine answers success for a volume that is there already.
+#[test]
+fn a_docker_volume_of_that_name_is_not_removed() {
+    let place = Place::new();
+    let create = step("create", "docker/create-volume", "host = \"i-db-2\", volume = \"data\"");
+    let ran = meanwhile(&place, &[create.clone(), tag()].concat(), "docker.create-volume", &create);
+    ran.exits(5).says("it is not this operation's").lacks("volume rm");
+    assert!(place.world().engines["i-db-2"].volumes.contains_key("data"), "theirs is gone");
+}
+
+#[test]
+fn a_container_of_that_name_is_not_removed_and_nobody_is_told_to() {
+    let place = Place::new();
+    let theirs = [create_side(), start_side()].concat();
+    let ran =
+        meanwhile(&place, &[create_side(), tag()].concat(), "docker.create-container", &theirs);
+    ran.exits(5).says("it is not this operation's").lacks("docker rm");
+    assert!(place.world().engines["i-db-1"].containers["side"].running, "theirs is gone");
+}
+
+#[test]
+fn a_container_of_that_name_is_not_stopped() {
+    let place = Place::new();
+    let first = manifest(&place, "first", &create_side());
+    place.run(&["run", &first]).exits(0);
+    let remove = declared("remove", "docker/remove-container", SIDE);
+    let theirs = [remove, create_side(), start_side()].concat();
+    let ours = [start_side(), tag()].concat();
+    meanwhile(&place, &ours, "docker.start-container", &theirs).exits(5);
+    assert!(place.world().engines["i-db-1"].containers["side"].running, "theirs is stopped");
+}
+
+#[test]
+fn a_container_of_that_name_is_not_renamed() {
+    let place = Place::new();
+    let to_old = step("rename", "docker/rename-container", &format!("{MAIN}, to = \"old\""));
+    let old = "host = \"i-db-1\", container = \"old\"";
+    let like = format!("{old}, like = {{ {MAIN} }}");
+    let theirs = [
+        step("create", "docker/create-container", &like),
+        step("stop", "docker/stop-container", MAIN),
+        declared("remove", "docker/remove-container", MAIN),
+        step("start", "docker/start-container", old),
+    ];
+    let ours = [to_old, tag()].concat();
+    meanwhile(&place, &ours, "docker.rename-container", &theirs.concat()).exits(5);
+    assert!(place.world().engines["i-db-1"].containers.contains_key("old"), "theirs is renamed");
+}
+
+#[test]
+fn a_restart_policy_that_somebody_else_set_stays() {
+    let place = Place::new();
+    let policy = |restart: &str| {
+        let with = format!("{MAIN}, restart = \"{restart}\"");
+        step("policy", "docker/set-restart-policy", &with)
+    };
+    let ours = [policy("on-failure:3"), tag()].concat();
+    let ran = meanwhile(&place, &ours, "docker.update-container", &policy("always"));
+    ran.exits(5).says("ask whoever changed it");
+    assert_eq!(place.world().engines["i-db-1"].containers["main"].spec.restart, "always");
+}
+
+/// That it has the name of what the operation made excuses nothing.
+#[test]
+fn what_is_removed_for_good_is_owned_only_by_who_made_it() {
+    let place = Place::new();
+    let remove = declared("remove", "docker/remove-container", SIDE);
+    let start = step("start", "docker/start-container", MAIN);
+    let ours = [create_side(), tag(), remove.clone(), start].concat();
+    let theirs = [
+        remove,
+        step(
+            "create",
+            "docker/create-container",
+            &format!("{SIDE}, image = \"postgres:16\", env = {{ THEIRS = \"1\" }}"),
+        ),
+    ];
+    let (ours, theirs) =
+        (manifest(&place, "ours", &ours), manifest(&place, "theirs", &theirs.concat()));
+    assert_eq!(place.run(&["run", &ours, "--inject", "ebs.tag=crash-before"]).code, None);
+    place.run(&["run", &theirs]).exits(0);
+    let ran = place.run(&["resume", "1", "--inject", "docker.start-container=refuse"]);
+    assert!(matches!(ran.code, Some(4 | 5)), "theirs is gone, and all is restored? {:?}", ran.code);
+}
+
+/// An instance that was started is stopped again, and with it what somebody started there
+/// meanwhile; what an engine starts by itself may have come with the instance.
+#[test]
+fn what_somebody_else_started_on_an_instance_is_named() {
+    let place = Place::new();
+    let on = "instance = \"i-db-3\"";
+    let stop = manifest(&place, "stop", &step("stop", "ec2/stop-instance", on));
+    place.run(&["run", &stop]).exits(0);
+    let theirs_on = "host = \"i-db-3\", container = \"theirs\"";
+    let theirs = [
+        step("pull", "docker/pull-image", "host = \"i-db-3\", image = \"busybox:1.36\""),
+        step(
+            "create",
+            "docker/create-container",
+            &format!("{theirs_on}, image = \"busybox:1.36\", restart = \"no\""),
+        ),
+        step("start", "docker/start-container", theirs_on),
+    ];
+    let ours = [step("start", "ec2/start-instance", on), tag()].concat();
+    meanwhile(&place, &ours, "ebs.tag", &theirs.concat()).exits(5).says("theirs");
+}

@@ -1,0 +1,141 @@
+//! Secrets that are in the names of things, in answers, and in what goes wrong.
+
+use crate::harness::{Place, Ran};
+
+fn run(place: &Place, secret: &str, body: &str, arguments: &[&str]) -> Ran {
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"secret\"\nlocks = [\"secret\"]\n[inputs]\n\
+         name = {{ type = \"secret\" }}\n{body}"
+    );
+    let path = place.write("secret.toml", text);
+    let input = format!("name=file:{}", place.write("secret", secret));
+    place.run(&[&["run", &path, "-i", &input], arguments].concat())
+}
+
+fn tag(volume: &str) -> String {
+    format!(
+        "[[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+         with = {{ volume = \"{volume}\", key = \"k\", value = \"v\" }}\n"
+    )
+}
+
+const FAIL: &str = "[[steps]]\nid = \"fail\"\nuses = \"ebs/create-snapshot\"\n\
+                    with = { volume = \"vol-db-main\" }\n";
+const FAILS: [&str; 2] = ["--inject", "ebs.create-snapshot=refuse"];
+
+/// A volume whose id is a secret's value, or holds one, written by whoever knows it or not.
+#[test]
+fn what_is_observed_is_what_was_called() {
+    let names = [("vol-db-main", "{{ inputs.name }}"), ("db-main", "vol-{{ inputs.name }}")];
+    for (secret, volume) in [&names[..], &[("db-main", "vol-db-main")]].concat() {
+        let body = format!("{}{FAIL}", tag(volume));
+        let place = Place::new();
+        let before = place.untouched();
+        run(&place, secret, &body, &FAILS).exits(3).says("verdict: restored");
+        assert_eq!(place.facts(), before, "{volume}");
+
+        // What an undo left is told, and its lock is held.
+        let place = Place::new();
+        place.untouched();
+        let faults = [&FAILS[..], &["--inject", "undo:ebs.untag=refuse"]].concat();
+        run(&place, secret, &body, &faults).exits(5).says("not restored");
+        place.run(&["locks"]).exits(0).says("secret");
+        place.run(&["rollback", "1"]).exits(3);
+        assert_eq!(place.facts(), before, "{volume}");
+
+        // So it is by the next runner.
+        for crash in ["crash-before", "crash-after"] {
+            let place = Place::new();
+            place.untouched();
+            let crash = format!("ebs.tag={crash}");
+            assert_eq!(run(&place, secret, &body, &["--inject", &crash]).code, None);
+            place.run(&["cancel", "1"]).exits(3).says("verdict: restored");
+            assert_eq!(place.facts(), before, "{volume}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_holds_a_secret_is_of_use_to_later_steps() {
+    let look = "[[steps]]\nid = \"look\"\nuses = \"ebs/find-volume\"\n\
+                with = { tags = { database = \"main\" } }\n";
+    let body = format!("{look}{}", tag("{{ steps.look.id }}"));
+    let place = Place::new();
+    place.untouched();
+    run(&place, "vol-db", &body, &[]).exits(0).says("the answer has a secret's value in it");
+    assert_eq!(place.world().volumes["vol-db-main"].tags["k"], "v");
+    let told = place.run(&["logs", "1"]).exits(0).stdout + &place.show(1).to_string();
+    assert!(!told.contains("vol-db-main"), "{told}");
+
+    // Taken to pieces it is nobody's name any more, and that is said.
+    let body = format!("{look}{}", tag("{{ steps.look.id | upper }}"));
+    let place = Place::new();
+    let before = place.untouched();
+    run(&place, "vol-db", &body, &[]).exits(2).says("can only be passed on whole");
+    assert_eq!(place.facts(), before);
+}
+
+/// The end of an operation is told without them too.
+#[test]
+fn nothing_that_is_printed_holds_a_secret() {
+    let body = format!("{}{FAIL}", tag("vol-db-main").replace("\"v\"", "\"{{ inputs.name }}\""));
+    let place = Place::new();
+    let faults = [&FAILS[..], &["--inject", "undo:ebs.untag=refuse", "--json"]].concat();
+    let ran = run(&place, "hunter22", &body, &faults).exits(5);
+    let mut told = ran.stdout + &ran.stderr;
+    for arguments in [&["show", "1"][..], &["show", "1", "--json"], &["logs", "1"], &["list"]] {
+        let ran = place.run(arguments).exits(0);
+        told.push_str(&(ran.stdout + &ran.stderr));
+    }
+    assert!(!told.contains("hunter22"), "{told}");
+    assert_eq!(place.world().volumes["vol-db-main"].tags["k"], "hunter22");
+}
+
+/// An undo needs no secret, but what it looks at has one in it: kept out, and told apart.
+#[test]
+fn a_secret_that_is_gone_is_kept_out_all_the_same() {
+    const VALUE: &str = "Tr0ub4dor-xyzzy";
+    let text = r#"
+schema = 1
+[operation]
+name = "gone"
+[inputs]
+password = { type = "secret" }
+[[steps]]
+id = "make"
+uses = "docker/create-container"
+[steps.with]
+host = "i-db-1"
+container = "side"
+image = "postgres:16"
+command = ["run", "--password={{ inputs.password }}"]
+[[steps]]
+id = "tag"
+uses = "ebs/tag-volume"
+with = { volume = "vol-db-main", key = "who", value = "{{ inputs.password }}" }
+[[steps]]
+id = "start"
+uses = "docker/start-container"
+with = { host = "i-db-1", container = "side" }
+"#;
+    for now in ["", "another-xyzzy"] {
+        let place = Place::new();
+        let before = place.untouched();
+        let (manifest, file) = (place.write("gone.toml", text), place.write("password", VALUE));
+        let input = format!("password=file:{file}");
+        let fault = "docker.start-container=crash-before";
+        let died = place.run(&["run", &manifest, "-i", &input, "--inject", fault]);
+        assert_eq!(died.code, None);
+        place.write("password", now);
+        let ran = place.run(&["rollback", "1"]).exits(3);
+        let shown = place.run(&["show", "1", "--json"]).stdout;
+        for said in [&ran.stdout, &ran.stderr, &shown] {
+            assert!(!said.contains(VALUE), "{said}");
+        }
+        for name in ["journal.db", "journal.db-wal"] {
+            let bytes = std::fs::read(place.path("state").join(name)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&bytes).contains(VALUE), "{name}");
+        }
+        assert_eq!(place.facts(), before);
+    }
+}
