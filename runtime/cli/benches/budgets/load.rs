@@ -169,7 +169,12 @@ impl Load {
 
     /// Run that many operations of that many steps side by side.
     pub async fn run(&self, operations: u32, steps: u32) -> Ran {
-        let manifest: Arc<str> = manifest(steps).into();
+        self.run_shaped(Shape::Wide, operations, steps).await
+    }
+
+    /// The same with steps that hang together in some way.
+    pub async fn run_shaped(&self, shape: Shape, operations: u32, steps: u32) -> Ran {
+        let manifest: Arc<str> = shaped(shape, steps).into();
         let commits = self.commits();
         let started = Instant::now();
         let tasks: Vec<_> = (0..operations)
@@ -211,13 +216,29 @@ impl Load {
     }
 }
 
+/// How the steps of a graph hang together.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// None needs another.
+    Wide,
+    /// Each needs the one before.
+    Chain,
+}
+
 pub fn manifest(steps: u32) -> String {
+    shaped(Shape::Wide, steps)
+}
+
+fn shaped(shape: Shape, steps: u32) -> String {
     let mut text = String::from("schema = 1\n[operation]\nname = \"bench\"\n");
     for step in 0..steps {
         text.push_str(&format!(
             "[[steps]]\nid = \"s{step}\"\nuses = \"core/assert\"\n\
              with = {{ condition = true, message = \"never\" }}\n"
         ));
+        if let (Shape::Chain, Some(before)) = (shape, step.checked_sub(1)) {
+            text.push_str(&format!("needs = [\"s{before}\"]\n"));
+        }
     }
     text
 }

@@ -8,7 +8,7 @@ mod floor;
 mod load;
 mod recovery;
 
-use load::{Load, Store};
+use load::{Load, Shape, Store};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -24,6 +24,7 @@ fn main() {
         alone().await;
         together().await;
         in_memory().await;
+        growth().await;
         recovery().await;
     });
 }
@@ -99,6 +100,26 @@ async fn in_memory() {
     let each = micros(ran.took) / f64::from(STEPS);
     // A node of steno, native and unsandboxed, takes 15–20 µs on a like machine.
     line("a step in memory, all machinery on", format!("{each:.0} µs"), "≤ 60 µs", each <= 60.0);
+}
+
+/// Time a step as the graph grows: nothing may grow with the square of the steps.
+async fn growth() {
+    const SIZES: [u32; 5] = [500, 1_000, 2_000, 5_000, 10_000];
+    for shape in [Shape::Wide, Shape::Chain] {
+        let load = Load::new(Store::Memory);
+        load.run(1, 1).await;
+        let mut each = vec![];
+        for steps in SIZES {
+            let ran = load.run_shaped(shape, 1, steps).await;
+            each.push(micros(ran.took) / f64::from(steps));
+        }
+        let least = each.iter().copied().fold(f64::INFINITY, f64::min);
+        for (steps, each) in SIZES.into_iter().zip(each) {
+            let what = format!("a step of {steps}, {shape:?}: {each:.0} µs");
+            let ratio = each / least;
+            line(&what, format!("{ratio:.2} ×"), "≤ 2 × the least", ratio <= 2.0);
+        }
+    }
 }
 
 /// How soon what was left goes on, beside a bare commit of the same store.
