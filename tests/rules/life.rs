@@ -1,13 +1,16 @@
 //! Lives of an operation: each runner lives until it is killed, and another takes up what it left.
 
-use crate::mortal::{Acks, MortalProvider, MortalStore, Reaper};
+use crate::befall::{self, Befall, Story};
+use crate::mortal::{Acks, Epochs, MortalProvider, MortalStore, Reaper};
+use crate::truth;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
-use stepback_clock::{Clock, Virtual};
+use stepback_clock::Clock;
 use stepback_core::event::Record;
+use stepback_core::inputs::Given;
 use stepback_core::manifest::Uses;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
@@ -18,6 +21,7 @@ use stepback_journal::{LogLine, Memory, RunnerId, Store};
 use stepback_provider::Provider;
 use stepback_provider::simulated::Simulated;
 use stepback_provider::simulated::faults::Faults;
+use stepback_provider::simulated::world::World;
 use stepback_wasm::{Grants, Runtime, RuntimeConfig};
 
 /// The world that every case begins with.
@@ -64,11 +68,14 @@ impl PluginSource for Built {
     }
 }
 
-struct NoSecrets;
+/// `env:NAME` by name.
+#[derive(Clone, Default)]
+pub struct Told(pub BTreeMap<String, String>);
 
-impl SecretSource for NoSecrets {
+impl SecretSource for Told {
     fn resolve(&self, reference: &str) -> Result<String, String> {
-        Err(format!("there is no {reference}"))
+        let value = self.0.get(reference).cloned();
+        value.ok_or_else(|| format!("there is no {reference}"))
     }
 }
 
@@ -80,19 +87,30 @@ pub fn deps(
     limits: Limits,
     clock: Clock,
 ) -> Arc<Deps> {
-    Arc::new(Deps {
+    Arc::new(with_secrets(store, provider, runtime, limits, clock, Told::default()))
+}
+
+fn with_secrets(
+    store: Arc<dyn Store>,
+    provider: Arc<dyn Provider>,
+    runtime: Arc<Runtime>,
+    limits: Limits,
+    clock: Clock,
+    secrets: Told,
+) -> Deps {
+    Deps {
         store,
         provider,
         plugins: Arc::new(Built),
         runtime,
         reporter: Arc::new(Quiet),
-        secrets: Arc::new(NoSecrets),
+        secrets: Arc::new(secrets),
         // The same name for all: a store in memory can't see a runner die.
         runner: RunnerId("mortal".into()),
         actor: "test".into(),
         limits,
         clock,
-    })
+    }
 }
 
 /// A manifest to run, with nothing given.
@@ -108,16 +126,29 @@ pub fn request(manifest: &str) -> Request {
     }
 }
 
+/// An operation of another store, on the same world, that numbers its operations from 1 too.
+struct Neighbour {
+    manifest: String,
+    store: Arc<Memory>,
+    /// The life in which it begins.
+    from_life: u32,
+}
+
 /// An operation with all that outlives its runners.
 pub struct Lives {
     manifest: String,
-    store: Arc<Memory>,
-    world: Arc<Simulated>,
-    time: Virtual,
+    pub story: Arc<Story>,
     faults: Vec<String>,
-    before: String,
-    too_early: Arc<Mutex<Vec<String>>>,
+    pub before: World,
+    secrets: Told,
+    neighbour: Option<Neighbour>,
+    lived: u32,
+    /// Whether nothing stands in the way of a rollback.
+    pub expects_restored: bool,
     pub acks: Acks,
+    pub epochs: Epochs,
+    /// The mutant: the runner's clock stands still while the machine sleeps.
+    pub sleeps_are_lost: bool,
     pub limits: Limits,
 }
 
@@ -132,33 +163,74 @@ pub struct Lived {
 
 impl Lives {
     pub fn new(manifest: &str, faults: &[String]) -> Self {
-        let time = Virtual::new(BEGIN);
-        let world = Simulated::in_memory(WORLD, Faults::default(), time.clock()).expect("a world");
-        let before = world.load().expect("a world").restorable();
+        Self::with(manifest, faults, vec![], 0)
+    }
+
+    /// With all that befalls it, in a world in which what is created is listed so many looks late.
+    pub fn with(
+        manifest: &str,
+        faults: &[String],
+        befalls: Vec<(u32, Befall)>,
+        lag_looks: u32,
+    ) -> Self {
+        let time = befall::begin();
+        let world = format!("describe_lag_looks = {lag_looks}\n{WORLD}");
+        let world = Simulated::in_memory(&world, Faults::default(), time.clock());
+        let world = Arc::new(world.expect("a world"));
+        let before = world.load().expect("a world");
+        let store = Arc::new(Memory::open().expect("a store"));
         Self {
             manifest: manifest.to_owned(),
-            store: Arc::new(Memory::open().expect("a store")),
-            world: Arc::new(world),
-            time,
+            story: Story::new(world, store, time, befalls),
             faults: faults.to_vec(),
             before,
-            too_early: Arc::default(),
+            secrets: Told::default(),
+            neighbour: None,
+            lived: 0,
+            expects_restored: false,
             acks: Acks::default(),
+            epochs: Epochs::default(),
+            sleeps_are_lost: false,
             limits: Limits::default(),
         }
     }
 
+    /// With a secret input.
+    pub fn knowing(mut self, name: &str, value: &str) -> Self {
+        self.secrets.0.insert(format!("env:{name}"), value.to_owned());
+        self
+    }
+
+    /// With an operation of another store beside it, from this life on.
+    pub fn beside(mut self, manifest: &str, from_life: u32) -> Self {
+        let store = Arc::new(Memory::open().expect("a store"));
+        self.neighbour = Some(Neighbour { manifest: manifest.to_owned(), store, from_life });
+        self
+    }
+
+    /// The secrets by their inputs' names.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.secrets.0.iter().map(|(name, value)| (name.trim_start_matches("env:"), value.as_str()))
+    }
+
     /// One life: run the operation if there is none yet, or else go on with it.
-    pub fn live(&self, fate: Fate) -> Lived {
+    pub fn live(&mut self, fate: Fate) -> Lived {
+        self.lived += 1;
+        self.story.forgets();
         // A time that stands still but for waits: nothing rests on how fast the machine is.
-        let runtime = self.time.runtime().expect("a runtime");
-        let reaper = Reaper::new(fate);
-        self.world.set_faults(Faults::parse(&self.faults).expect("faults"));
+        let runtime = self.story.time.runtime().expect("a runtime");
+        let reaper = Reaper::new(fate, Arc::clone(&self.story));
+        self.story.world.set_faults(Faults::parse(&self.faults).expect("faults"));
+        let clock = self.story.time.clock();
         let ended = runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = reaper.died.notified() => None,
-                ended = self.go(&reaper) => Some(ended),
+                // Time passes only when everybody waits, so this is when nobody can go on.
+                () = clock.sleep(befall::too_long()) => Some(Err("it hangs".to_owned())),
+                (ended, ()) = async { tokio::join!(self.go(&reaper), self.neighbour_goes()) } => {
+                    Some(ended)
+                }
             }
         });
         // Whatever was under way ends here, without a word.
@@ -167,75 +239,89 @@ impl Lives {
     }
 
     async fn go(&self, reaper: &Arc<Reaper>) -> Result<Status, String> {
+        let inner = Arc::clone(&self.story.store);
         let store = MortalStore {
-            inner: Arc::clone(&self.store),
+            inner: Arc::clone(&inner),
             reaper: Arc::clone(reaper),
             acks: self.acks,
             held_back: tokio::sync::Mutex::default(),
         };
-        let provider = MortalProvider {
-            inner: Arc::clone(&self.world),
-            store: Arc::clone(&self.store),
-            reaper: Arc::clone(reaper),
-            too_early: Arc::clone(&self.too_early),
+        let provider = MortalProvider { reaper: Arc::clone(reaper), epochs: self.epochs };
+        let clock = match self.sleeps_are_lost {
+            true => self.story.time.clock_without_sleep(),
+            false => self.story.time.clock(),
         };
+        let (runtime, limits) = (Arc::clone(&RUNTIME), self.limits.clone());
         let (store, provider) = (Arc::new(store), Arc::new(provider));
-        let deps =
-            deps(store, provider, Arc::clone(&RUNTIME), self.limits.clone(), self.time.clock());
-        let control = Control::new();
-        let ended = match self.store.load(OperationId(1)).await {
-            Err(_) => stepback_engine::run(&deps, &request(&self.manifest), &control).await,
-            Ok(_) => stepback_engine::resume(&deps, OperationId(1), &control).await,
-        };
-        match ended {
-            Ok(ended) => Ok(ended.state.status),
-            Err(RunError::Ended { .. } | RunError::Refused(_)) => Ok(self.state().status),
-            Err(error) => Err(error.to_string()),
+        let deps = with_secrets(store, provider, runtime, limits, clock, self.secrets.clone());
+        let deps = Arc::new(deps);
+        let given =
+            |name: &String| (name.trim_start_matches("env:").to_owned(), Given::Text(name.clone()));
+        let inputs = self.secrets.0.keys().map(given).collect();
+        let request = Request { inputs, ..request(&self.manifest) };
+        carried(&deps, &inner, &request).await
+    }
+
+    async fn neighbour_goes(&self) {
+        let Some(neighbour) = &self.neighbour else { return };
+        if self.lived < neighbour.from_life {
+            return;
+        }
+        let provider = self.epochs.over(Arc::clone(&self.story.world));
+        let store = Arc::clone(&neighbour.store);
+        let (runtime, limits) = (Arc::clone(&RUNTIME), Limits::default());
+        let clock = self.story.time.clock();
+        let deps = deps(Arc::clone(&store) as _, provider, runtime, limits, clock);
+        if let Err(why) = carried(&deps, &store, &request(&neighbour.manifest)).await {
+            self.story.says(format!("the neighbour does not end: {why}"));
         }
     }
 
     /// The fold of the journal as it is.
     pub fn state(&self) -> State {
-        let records = at_once(self.store.load(OperationId(1)));
-        State::fold(&records.unwrap_or_default()).expect("the journal folds")
+        befall::state_of(&self.story.store)
+    }
+
+    /// The journal as it is.
+    pub fn records(&self) -> Vec<Record> {
+        at_once(self.story.store.load(OperationId(1))).unwrap_or_default()
+    }
+
+    /// The fold of the neighbour's journal.
+    pub fn neighbour(&self) -> Option<State> {
+        let neighbour = self.neighbour.as_ref().filter(|one| self.lived >= one.from_life)?;
+        Some(befall::state_of(&neighbour.store))
     }
 
     /// What must hold when the operation has ended, whatever befell it.
     pub fn check(&self, status: Status) -> Result<State, String> {
-        let state = self.state();
-        let world = self.world.load().map_err(|failure| failure.message)?;
-        let says = |what: &str| Err(format!("{what}: it ended {status:?}, {:?}", state.why));
-        if state.status != status || !status.is_final() {
-            return says("the last word is not the journal's");
+        truth::check(self, status)
+    }
+}
+
+/// Run the operation, or go on with it, to its end.
+async fn carried(
+    deps: &Arc<Deps>,
+    store: &Arc<Memory>,
+    request: &Request,
+) -> Result<Status, String> {
+    let control = Control::new();
+    let ended = match store.load(OperationId(1)).await {
+        Err(_) => stepback_engine::run(deps, request, &control).await,
+        Ok(_) => stepback_engine::resume(deps, OperationId(1), &control).await,
+    };
+    match ended {
+        Ok(ended) => Ok(ended.state.status),
+        Err(RunError::Refused(stepback_engine::Refusal::Mistakes(mistakes))) => {
+            Err(format!("the case is none: {mistakes}"))
         }
-        let too_early = self.too_early.lock().expect("no panic");
-        if !too_early.is_empty() {
-            return says(&format!("effects before their intent was durable: {too_early:?}"));
-        }
-        let twice: Vec<_> = world.effects.values().filter(|made| made.times != 1).collect();
-        if !twice.is_empty() {
-            return says(&format!("effects took place twice: {twice:?}"));
-        }
-        let is_restored = world.restorable() == self.before;
-        match status {
-            Status::Refused if !is_restored => return says("refused, and something changed"),
-            Status::RolledBack if !is_restored => return says("not restored"),
-            Status::RollbackFailed if state.not_restored.is_empty() => {
-                return says("incomplete, and nothing is named");
-            }
-            _ => {}
-        }
-        let locks = at_once(self.store.locks());
-        let locks = locks.map_err(|error| error.to_string())?;
-        if status != Status::RollbackFailed && !locks.is_empty() {
-            return says("a lock is left");
-        }
-        Ok(state)
+        Err(RunError::Ended { .. } | RunError::Refused(_)) => Ok(befall::state_of(store).status),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 /// What a future gives that never has to wait, as those of a store in memory.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

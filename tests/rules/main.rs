@@ -4,9 +4,12 @@
 //! Real plugins run in the real sandbox under the real driver. A kill drops the runner's whole
 //! runtime where it stands; only the store and the world are left, as after `kill -9`.
 
+mod befall;
+mod cases;
 mod life;
 mod mortal;
 mod mutants;
 mod parking;
 mod random;
 mod sweep;
+mod truth;

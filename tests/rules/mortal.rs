@@ -1,10 +1,12 @@
 //! The store and the world as a mortal runner sees them: each instant may be its last.
 
+use crate::befall::{Story, Wrong};
 use crate::life::Fate;
+use crate::truth;
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -14,28 +16,30 @@ use stepback_journal::{
 };
 use stepback_provider::simulated::Simulated;
 use stepback_provider::simulated::world::World;
-use stepback_provider::{EffectContext, Provider, Settled};
+use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 use tokio::sync::Notify;
 
 /// Counts the instants of one life, and ends it when its time has come.
 pub struct Reaper {
     fate: Fate,
+    pub story: Arc<Story>,
     pub passed: AtomicU32,
     pub died: Notify,
 }
 
 impl Reaper {
-    pub fn new(fate: Fate) -> Arc<Self> {
-        Arc::new(Self { fate, passed: AtomicU32::new(0), died: Notify::new() })
+    pub fn new(fate: Fate, story: Arc<Story>) -> Arc<Self> {
+        Arc::new(Self { fate, story, passed: AtomicU32::new(0), died: Notify::new() })
     }
 
     /// One instant goes by; if it is the last one, nothing comes after it.
-    async fn pass(&self, store: &Memory) {
+    async fn pass(&self) {
         let instant = self.passed.fetch_add(1, Ordering::SeqCst) + 1;
+        self.story.pass().await;
         if self.fate.cancel_at == Some(instant) {
             let cancel = Asked::Cancel { actor: "ann".into(), reason: Some("a sweep".into()) };
             // Before there is an operation, there is nothing to cancel.
-            let _ = store.request(OperationId(1), cancel).await;
+            let _ = self.story.store.request(OperationId(1), cancel).await;
         }
         if self.fate.kill_at.is_some_and(|last| instant >= last) {
             self.died.notify_one();
@@ -83,9 +87,9 @@ impl Store for MortalStore {
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         let created = self.inner.create(pinned, at, runner).await;
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         created
     }
 
@@ -95,9 +99,16 @@ impl Store for MortalStore {
         last: Seq,
         records: Vec<Record>,
     ) -> Result<(), StoreError> {
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         self.write_held_back().await?;
         let ends = records.iter().any(|record| matches!(record.event, Event::Finished { .. }));
+        let told = truth::windows(&records);
+        for record in &records {
+            if let Event::CallStarted { token, changes, .. } = &record.event {
+                let resources: Vec<_> = changes.iter().map(|one| one.resource.clone()).collect();
+                self.reaper.story.begins(token, &resources);
+            }
+        }
         let appended = match self.acks {
             Acks::BeforeDurable if !ends => {
                 *self.held_back.lock().await = Some((lease.clone(), last, records));
@@ -105,7 +116,8 @@ impl Store for MortalStore {
             }
             _ => self.inner.append(lease, last, records).await,
         };
-        self.reaper.pass(&self.inner).await;
+        truth::holds_windows(&self.reaper.story, &told);
+        self.reaper.pass().await;
         appended
     }
 
@@ -126,9 +138,9 @@ impl Store for MortalStore {
         at: UnixMs,
         wait: bool,
     ) -> Result<LockAnswer, StoreError> {
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         let answer = self.inner.acquire_locks(lease, environment, names, at, wait).await;
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         answer
     }
 
@@ -171,7 +183,7 @@ impl Store for MortalStore {
         grace_ms: u64,
     ) -> Result<Takeover, StoreError> {
         let taken = self.inner.take_lease(id, runner, grace_ms).await;
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         taken
     }
 
@@ -180,33 +192,107 @@ impl Store for MortalStore {
     }
 
     async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError> {
-        self.reaper.pass(&self.inner).await;
+        self.reaper.pass().await;
         self.inner.release(lease, at).await
+    }
+}
+
+/// What a provider says that panics on purpose.
+pub const ON_PURPOSE: &str = "it panics on purpose";
+
+/// By which name the world knows an operation that another runner takes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Epochs {
+    #[default]
+    ByStore,
+    /// The mutant: by its number alone.
+    ByNumber,
+}
+
+impl Epochs {
+    fn of(self, store: &StoreId) -> StoreId {
+        match self {
+            Epochs::ByStore => store.clone(),
+            Epochs::ByNumber => StoreId("any".into()),
+        }
+    }
+
+    /// A world that goes by it, for whoever nothing befalls.
+    pub fn over(self, world: Arc<Simulated>) -> Arc<dyn Provider> {
+        match self {
+            Epochs::ByStore => world,
+            Epochs::ByNumber => Arc::new(ByNumber(world)),
+        }
     }
 }
 
 /// The world as a mortal runner sees it.
 pub struct MortalProvider {
-    pub inner: Arc<Simulated>,
-    pub store: Arc<Memory>,
     pub reaper: Arc<Reaper>,
-    /// Effects that were asked for before their intent was durable.
-    pub too_early: Arc<Mutex<Vec<String>>>,
+    pub epochs: Epochs,
+}
+
+/// Whether an effect can be said to be done that was not: what it answers is nothing.
+fn answers_nothing(call: &Call) -> bool {
+    matches!(
+        call.function(),
+        "ebs.tag"
+            | "ebs.untag"
+            | "ebs.delete-volume"
+            | "ebs.delete-snapshot"
+            | "docker.remove-volume"
+    )
 }
 
 impl MortalProvider {
-    async fn pass(&self) {
-        self.reaper.pass(&self.store).await;
+    fn world(&self) -> &Simulated {
+        &self.reaper.story.world
+    }
+
+    /// Do it; or panic before, or after.
+    async fn or_panics<T>(&self, does: impl Future<Output = T>) -> T {
+        self.reaper.pass().await;
+        let wrong = self.reaper.story.goes_wrong(&[Wrong::PanicsBefore, Wrong::PanicsAfter]);
+        if wrong == Some(Wrong::PanicsBefore) {
+            panic!("{ON_PURPOSE}, before");
+        }
+        let answer = does.await;
+        if wrong == Some(Wrong::PanicsAfter) {
+            panic!("{ON_PURPOSE}, after");
+        }
+        answer
     }
 
     async fn must_be_durable(&self, call: &Call, context: &EffectContext) {
-        let records = self.store.load(context.operation).await.unwrap_or_default();
+        let story = &self.reaper.story;
+        let records = story.store.load(context.operation).await.unwrap_or_default();
         let mut intents = records.iter().filter_map(|record| match &record.event {
             Event::CallStarted { token, .. } => Some(token),
             _ => None,
         });
         if !intents.any(|token| *token == context.token) {
-            self.too_early.lock().expect("no panic").push(call.function().to_owned());
+            let function = call.function();
+            story.says(format!("effects before their intent was durable: {function}"));
+        }
+    }
+
+    /// Make the effect, and tell the truth of it, or not.
+    async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let lies = match answers_nothing(call) {
+            true => &[Wrong::SaysRefused, Wrong::SaysDone][..],
+            false => &[Wrong::SaysRefused],
+        };
+        let context = EffectContext { store: self.epochs.of(&context.store), ..context.clone() };
+        match self.reaper.story.goes_wrong(lies) {
+            Some(Wrong::SaysDone) => EffectOutcome::Done(Value::Null),
+            Some(_) => match self.world().perform(call, &context).await {
+                EffectOutcome::Done(_) => {
+                    let failure = Failure::new(FailureClass::Refused, "it was refused, it says");
+                    EffectOutcome::Refused(failure)
+                }
+                outcome => outcome,
+            },
+            None => self.world().perform(call, &context).await,
         }
     }
 }
@@ -214,59 +300,133 @@ impl MortalProvider {
 #[async_trait]
 impl Provider for MortalProvider {
     fn name(&self) -> &str {
-        self.inner.name()
+        self.world().name()
     }
 
     async fn identity(&self) -> Result<Value, Failure> {
-        self.inner.identity().await
+        self.world().identity().await
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        self.pass().await;
-        self.inner.read(call).await
+        self.or_panics(self.world().read(call)).await
+    }
+
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.or_panics(self.world().may(call)).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
-        self.pass().await;
-        self.inner.wait(call).await
+        self.or_panics(self.world().wait(call)).await
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         self.must_be_durable(call, context).await;
-        self.pass().await;
-        let outcome = self.inner.perform(call, context).await;
-        self.pass().await;
+        let outcome = self.or_panics(self.make(call, context)).await;
+        self.reaper.story.arrives(&context.token);
+        self.reaper.pass().await;
         outcome
     }
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
-        self.pass().await;
-        self.inner.settle(call, context).await
+        self.reaper.story.begins(&context.token, &call.resources(&context.token));
+        let settled = self.or_panics(self.world().settle(call, context)).await;
+        if settled != Settled::NotHappened {
+            self.reaper.story.arrives(&context.token);
+        }
+        settled
     }
 
     async fn forget(&self, call: &Call, context: &EffectContext) {
-        self.pass().await;
-        self.inner.forget(call, context).await;
+        self.or_panics(self.world().forget(call, context)).await;
     }
 
-    async fn take_over(&self, operation: OperationId, epoch: Epoch) -> Result<(), Failure> {
-        self.inner.take_over(operation, epoch).await
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.world().take_over(&self.epochs.of(store), operation, epoch).await
     }
 
     async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
-        self.inner.import(world).await
+        self.world().import(world).await
     }
 
     fn request_ms_max(&self) -> u64 {
-        self.inner.request_ms_max()
+        self.world().request_ms_max()
     }
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        self.pass().await;
-        self.inner.observe(resource).await
+        let story = &self.reaper.story;
+        let looked = async {
+            story.looks_at(resource);
+            self.world().observe(resource).await
+        };
+        self.or_panics(looked).await
     }
 
-    async fn stamped(&self, tokens: &[Token]) -> Result<Vec<(Token, Resource)>, Failure> {
-        self.inner.stamped(tokens).await
+    fn visible_after_ms(&self) -> u64 {
+        self.world().visible_after_ms()
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        self.or_panics(self.world().stamped(tokens)).await
+    }
+}
+
+/// The mutant's world: it knows operations by their numbers.
+struct ByNumber(Arc<Simulated>);
+
+#[async_trait]
+impl Provider for ByNumber {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        self.0.identity().await
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.0.read(call).await
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.0.wait(call).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let store = Epochs::ByNumber.of(&context.store);
+        self.0.perform(call, &EffectContext { store, ..context.clone() }).await
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        self.0.settle(call, context).await
+    }
+
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.0.take_over(&Epochs::ByNumber.of(store), operation, epoch).await
+    }
+
+    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
+        self.0.import(world).await
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        self.0.request_ms_max()
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.0.observe(resource).await
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        self.0.stamped(tokens).await
     }
 }

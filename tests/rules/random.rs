@@ -1,204 +1,201 @@
-//! Random manifests under random faults, kills and cancels, shrinking to a case to replay.
-//!
-//! The seed is printed; `STEPBACK_SEED=N` tries other cases.
+//! Random operations that everything befalls: whatever comes, each ends, and says the truth.
 
+use crate::cases::{Case, Ingredient, NEIGHBOUR, case};
 use crate::life::{Fate, Lives};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
+use crate::mortal::{Epochs, ON_PURPOSE};
+use crate::truth;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use std::collections::BTreeMap;
+use std::sync::Once;
+use stepback_core::machine::Mutant as OfMachine;
 use stepback_core::state::Status;
+use stepback_engine::Mutant;
 
-/// How many cases a run tries.
+/// How many cases there are of everything at once, and how many of each ingredient alone.
 const CASES: u32 = 2_000;
-/// No operation has more lives than kills, and one to end in.
-const KILLS_MAX: usize = 4;
+const CASES_OF_ONE: u32 = 400;
+/// Within so many a defect must be found.
+const CASES_OF_MUTANT: u32 = 2_000;
 
-/// One step of a random manifest.
-#[derive(Clone, Debug)]
-struct RandomStep {
-    what: What,
-    /// Bit i: it needs step i.
-    needs: u16,
-    retry: bool,
+/// A defect on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Defect {
+    Engine(Mutant),
+    EpochsByNumber,
+    SleepsAreLost,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum What {
-    /// A tag on the database's volume; two steps may take the same key.
-    Tag(u8),
-    CreateVolume,
-    Snapshot,
-    StopContainer,
-    DockerVolume(u8),
-    PullImage,
-    Sleep(u8),
-    /// It fails, with everything before it to be undone.
-    Fail,
+fn seed() -> u64 {
+    std::env::var("STEPBACK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
-impl What {
-    fn same_fact(self, other: What) -> bool {
-        match (self, other) {
-            (What::Tag(one), What::Tag(two))
-            | (What::DockerVolume(one), What::DockerVolume(two)) => one == two,
-            (What::StopContainer, What::StopContainer) | (What::PullImage, What::PullImage) => true,
-            _ => false,
-        }
-    }
+/// How many cases: `STEPBACK_CASES` for a longer hunt.
+fn cases(usual: u32) -> u32 {
+    std::env::var("STEPBACK_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }
 
-fn step() -> impl Strategy<Value = RandomStep> {
-    let what = prop_oneof![
-        4 => (0u8..3).prop_map(What::Tag),
-        2 => Just(What::CreateVolume),
-        2 => Just(What::Snapshot),
-        1 => Just(What::StopContainer),
-        2 => (0u8..3).prop_map(What::DockerVolume),
-        1 => Just(What::PullImage),
-        1 => (0u8..9).prop_map(What::Sleep),
-        1 => Just(What::Fail),
-    ];
-    (what, any::<u16>(), prop::bool::weighted(0.3)).prop_map(|(what, needs, retry)| RandomStep {
-        what,
-        needs,
-        retry,
-    })
-}
-
-fn fault() -> impl Strategy<Value = String> {
-    let call = prop::sample::select(vec![
-        "ebs.tag",
-        "ebs.create-volume",
-        "ebs.create-snapshot",
-        "ebs.wait-volume",
-        "docker.stop-container",
-        "docker.create-volume",
-        "docker.pull-image",
-        "undo:ebs.tag",
-        "undo:ebs.untag",
-        "undo:ebs.delete-volume",
-        "undo:docker.start-container",
-        "undo:docker.remove-volume",
-    ]);
-    let fault = prop::sample::select(vec!["refuse", "transient", "lost"]);
-    (call, 0u8..4, fault).prop_map(|(call, nth, fault)| match nth {
-        0 => format!("{call}={fault}"),
-        nth => format!("{call}#{nth}={fault}"),
-    })
-}
-
-fn manifest(steps: &[RandomStep]) -> String {
-    let mut text = String::from(
-        "schema = 1\n[operation]\nname = \"random\"\nlocks = [\"random\"]\ntimeout = \"1h\"\n",
-    );
-    for (i, step) in steps.iter().enumerate() {
-        let (uses, with) = match step.what {
-            What::Tag(key) => (
-                "ebs/tag-volume",
-                format!("volume = \"vol-db-main\", key = \"k{key}\", value = \"s{i}\""),
-            ),
-            What::CreateVolume => {
-                ("ebs/create-volume", "zone = \"us-east-1a\", size_gib = 4".to_owned())
+/// Panics on purpose say nothing.
+fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let is_on_purpose =
+                panic.payload_as_str().is_some_and(|text| text.starts_with(ON_PURPOSE));
+            if !is_on_purpose {
+                usual(panic);
             }
-            What::Snapshot => ("ebs/create-snapshot", "volume = \"vol-db-main\"".to_owned()),
-            What::StopContainer => (
-                "docker/stop-container",
-                "host = \"i-db-1\", container = \"main\", grace = \"1s\"".to_owned(),
-            ),
-            What::DockerVolume(name) => {
-                ("docker/create-volume", format!("host = \"i-db-2\", volume = \"data-{name}\""))
-            }
-            What::PullImage => {
-                ("docker/pull-image", "host = \"i-db-2\", image = \"postgres:16\"".to_owned())
-            }
-            // What it asks for is known only when the step before it is done.
-            What::Fail => {
-                let before = i.saturating_sub(1);
-                let condition = match i {
-                    0 => "false".to_owned(),
-                    _ => format!("\"{{{{ steps.s{before} == 'no such output' }}}}\""),
-                };
-                ("core/assert", format!("condition = {condition}, message = \"it fails\""))
-            }
-            What::Sleep(tenths) => {
-                ("core/sleep", format!("duration = \"{}ms\"", u32::from(tenths) * 100))
-            }
-        };
-        // Steps that change the same fact come one after another, as in any manifest that means
-        // something: which of two came last can't be told when both were cut off.
-        let needs = |j: &usize| {
-            step.needs >> (j % 16) & 1 == 1
-                || step.what.same_fact(steps[*j].what)
-                || matches!(step.what, What::Fail) && *j + 1 == i
-        };
-        let needs: Vec<String> = (0..i).filter(needs).map(|j| format!("\"s{j}\"")).collect();
-        text.push_str(&format!(
-            "[[steps]]\nid = \"s{i}\"\nuses = \"{uses}\"\nneeds = [{}]\nwith = {{ {with} }}\n",
-            needs.join(", ")
-        ));
-        if step.retry {
-            text.push_str("retry = { attempts = 3, backoff = \"1s..4s\" }\n");
-        }
-    }
-    text
+        }));
+    });
 }
 
-fn live_through(
-    steps: &[RandomStep],
-    faults: &[String],
-    kills: &[u32],
-    cancel_at: Option<u32>,
-    parks: bool,
-) -> Result<Status, String> {
-    let mut lives = Lives::new(&manifest(steps), faults);
-    if parks {
+fn live_through(case: &Case, defect: Option<Defect>) -> Result<Status, String> {
+    let befalls = case.befalls.clone();
+    let mut lives = Lives::with(&case.manifest(), &case.faults, befalls, case.lag_looks);
+    lives.expects_restored = case.is_restorable();
+    if case.parks {
         lives.limits.parked_after_ms = 0;
     }
-    let fates = kills.iter().map(|kill| Fate { kill_at: Some(*kill), cancel_at });
-    for fate in fates.chain([Fate { kill_at: None, cancel_at }]) {
+    if let Some(part) = case.secret() {
+        lives = lives.knowing("part", part);
+    }
+    if let Some(life) = case.neighbour_from {
+        lives = lives.beside(NEIGHBOUR, life);
+    }
+    match defect {
+        None => {}
+        Some(Defect::Engine(mutant)) => lives.limits.mutant = Some(mutant),
+        Some(Defect::EpochsByNumber) => lives.epochs = Epochs::ByNumber,
+        Some(Defect::SleepsAreLost) => lives.sleeps_are_lost = true,
+    }
+    let fates = case.kills.iter().map(|kill| Fate { kill_at: Some(*kill), cancel_at: None });
+    for fate in fates.chain([Fate::default()]) {
         if let Some(ended) = lives.live(fate).ended {
             let status = ended?;
-            lives.check(status)?;
+            let told = lives.check(status);
+            told.map_err(|why| format!("{why}\n{}", truth::story(&lives.records())))?;
             return Ok(status);
         }
     }
     Err("the last life was killed, and nothing killed it".into())
 }
 
-#[test]
-fn whatever_befalls_a_random_operation_it_ends_and_says_the_truth() {
-    let seed = std::env::var("STEPBACK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("STEPBACK_SEED={seed}");
+/// Live through so many cases; gives how they ended, or the first that is wrong, made small.
+fn try_cases(
+    of: Ingredient,
+    cases: u32,
+    defect: Option<Defect>,
+) -> Result<BTreeMap<String, u32>, String> {
+    hush();
     let config = Config {
-        cases: CASES,
-        rng_seed: RngSeed::Fixed(seed),
+        cases,
+        rng_seed: RngSeed::Fixed(seed()),
         failure_persistence: None,
-        max_shrink_iters: 2_000,
+        max_shrink_iters: if defect.is_some() { 0 } else { 300 },
         ..Config::default()
     };
-    let case = (
-        prop::collection::vec(step(), 1..9),
-        prop::collection::vec(fault(), 0..5),
-        prop::collection::vec(1u32..120, 0..KILLS_MAX),
-        prop::option::weighted(0.3, 1u32..120),
-        any::<bool>(),
-    );
-    let mut endings = std::collections::BTreeMap::<String, u32>::new();
-    let seen = std::cell::RefCell::new(&mut endings);
-    let tested = TestRunner::new(config).run(&case, |(steps, faults, kills, cancel_at, parks)| {
-        match live_through(&steps, &faults, &kills, cancel_at, parks) {
-            Ok(status) => {
-                *seen.borrow_mut().entry(format!("{status:?}")).or_default() += 1;
-                Ok(())
-            }
-            Err(why) => Err(TestCaseError::fail(format!("{why}\n{}", manifest(&steps)))),
+    let endings = std::cell::RefCell::new(BTreeMap::<String, u32>::new());
+    let tested = TestRunner::new(config).run(&case(of), |case| match live_through(&case, defect) {
+        Ok(status) => {
+            *endings.borrow_mut().entry(format!("{status:?}")).or_default() += 1;
+            Ok(())
+        }
+        // What is red without the defect too says nothing of the defect.
+        Err(_) if defect.is_some() && live_through(&case, None).is_err() => Ok(()),
+        Err(why) => {
+            let manifest = case.manifest();
+            Err(TestCaseError::fail(format!("{why}\n{manifest}")))
         }
     });
-    if let Err(failed) = tested {
-        panic!("STEPBACK_SEED={seed}: {failed}");
+    match tested {
+        Ok(()) => Ok(endings.into_inner()),
+        Err(failed) => Err(failed.to_string()),
     }
-    println!("{endings:?}");
-    // A sweep in which nothing ever went wrong, or everything did, has swept nothing.
-    for ending in ["Succeeded", "RolledBack", "RollbackFailed"] {
-        assert!(endings.contains_key(ending), "no case ended {ending}: {endings:?}");
+}
+
+fn ends_and_says_the_truth(of: Ingredient, usual: u32) {
+    let (seed, cases) = (seed(), cases(usual));
+    match try_cases(of, cases, None) {
+        Ok(endings) => {
+            println!("{of:?}: {cases} cases, STEPBACK_SEED={seed}: {endings:?}");
+            // A hunt in which nothing ever went wrong, or everything did, has hunted nothing.
+            for ending in ["Succeeded", "RolledBack"] {
+                assert!(endings.contains_key(ending), "no case ended {ending}: {endings:?}");
+            }
+        }
+        Err(failed) => panic!("STEPBACK_SEED={seed}: {failed}"),
     }
+}
+
+#[test]
+fn whatever_befalls_a_random_operation_it_ends_and_says_the_truth() {
+    ends_and_says_the_truth(Ingredient::Everything, CASES);
+}
+
+macro_rules! of_one {
+    ($($name:ident: $ingredient:ident;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                ends_and_says_the_truth(Ingredient::$ingredient, CASES_OF_ONE);
+            }
+        )*
+    };
+}
+
+of_one! {
+    steps_that_change_the_same: SameFacts;
+    strangers_between_any_two_events: Strangers;
+    two_stores_on_one_world: TwoStores;
+    secrets_that_are_pieces_of_names: Secrets;
+    windows_in_parallel_and_opened_again: Windows;
+    clocks_that_jump_and_machines_that_sleep: Clocks;
+    providers_that_panic: Panics;
+    answers_that_are_lies: Lies;
+    listings_that_lag: Lag;
+}
+
+/// Each ingredient is worth its name: with the defect that it is there for, some case is red.
+#[track_caller]
+fn is_found(of: Ingredient, defect: Defect) {
+    match try_cases(of, CASES_OF_MUTANT, Some(defect)) {
+        Err(found) => {
+            let what = found.lines().next().unwrap_or_default();
+            println!("{defect:?}: found by {of:?}: {what}");
+        }
+        Ok(endings) => panic!("{defect:?}: every case of {of:?} stayed green: {endings:?}"),
+    }
+}
+
+macro_rules! mutants {
+    ($($name:ident: $ingredient:ident, $defect:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                is_found(Ingredient::$ingredient, $defect);
+            }
+        )*
+    };
+}
+
+mutants! {
+    an_effect_that_waits_for_nobody_is_found:
+        SameFacts, Defect::Engine(Mutant::WaitsForNobody);
+    undos_without_an_order_by_facts_are_found:
+        SameFacts, Defect::Engine(Mutant::Machine(OfMachine::UndoIgnoresFacts));
+    an_undo_that_takes_strangers_is_found:
+        Strangers, Defect::Engine(Mutant::TakesStrangers);
+    epochs_by_number_alone_are_found: TwoStores, Defect::EpochsByNumber;
+    a_look_at_what_the_journal_calls_it_is_found:
+        Secrets, Defect::Engine(Mutant::ObservesMarks);
+    a_window_that_closes_early_is_found:
+        Windows, Defect::Engine(Mutant::Machine(OfMachine::WindowClosesEarly));
+    a_window_that_stays_shut_is_found:
+        Windows, Defect::Engine(Mutant::Machine(OfMachine::WindowStaysShut));
+    trust_in_the_systems_clock_is_found:
+        Clocks, Defect::Engine(Mutant::TrustsTheSystemsClock);
+    a_clock_that_loses_the_machines_sleep_is_found: Clocks, Defect::SleepsAreLost;
+    a_panic_that_nobody_hears_of_is_found: Panics, Defect::Engine(Mutant::PanicsAreLost);
+    belief_in_answers_is_found: Lies, Defect::Engine(Mutant::BelievesUndos);
+    a_single_look_for_what_lags_is_found: Lag, Defect::Engine(Mutant::LooksOnce);
 }

@@ -43,7 +43,7 @@ impl Sweep {
 
     /// The instants of a life that nothing befalls.
     pub fn instants(&self) -> Result<u32, String> {
-        let lives = self.lives();
+        let mut lives = self.lives();
         let lived = lives.live(Fate::default());
         self.ends_well(&lives, lived.ended).map(|()| lived.instants)
     }
@@ -63,7 +63,7 @@ impl Sweep {
 
     /// Kill at these instants, one a life, then let it end.
     fn killed(&self, kills: &[u32]) -> Result<Vec<Lived>, String> {
-        let lives = self.lives();
+        let mut lives = self.lives();
         let mut all = vec![];
         for kill_at in kills {
             let fate = Fate { kill_at: Some(*kill_at), cancel_at: None };
@@ -120,7 +120,7 @@ impl Sweep {
         let instants = self.instants()?;
         let (mut honoured, mut too_late) = (0, 0);
         for cancel_at in 1..=instants {
-            let lives = self.lives();
+            let mut lives = self.lives();
             let fate = Fate { kill_at: None, cancel_at: Some(cancel_at) };
             let why = |why: String| format!("{} cancelled at {cancel_at}: {why}", self.operation);
             let status = lives.live(fate).ended.ok_or("nobody killed it")?.map_err(why)?;
