@@ -133,7 +133,7 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
         let instance = format!("instance={}", cloud.a);
         let mut arguments = vec!["run", &path];
         let own = [&instance, "data_dir=/data", "size_gib=1", "database=main", &image];
-        for input in own.into_iter().chain(["iops=4000", "throughput_mibps=250"]) {
+        for input in own.into_iter().chain(["iops=3000", "throughput_mibps=250"]) {
             arguments.extend(["-i", input]);
         }
         parts.run(&[&arguments[..], more].concat())
@@ -192,7 +192,7 @@ fn resizes(parts: &Parts, cloud: &Cloud, volume: &str) {
     let shown = cloud.state()["volumes"][&grown].clone();
     assert_eq!(shown["size"], 2);
     // What was paid for, what is required and what backups go by, it has as well.
-    assert_eq!(shown["speed"], serde_json::json!([4000, 250]));
+    assert_eq!(shown["speed"], serde_json::json!([3000, 250]));
     assert_eq!(shown["encrypted"], true);
     assert_eq!(shown["tags"], serde_json::json!({ "backup": "daily", "database": "main" }));
     assert_eq!(cloud.state()["volumes"][volume], Value::Null, "the old one is deleted");

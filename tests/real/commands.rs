@@ -63,6 +63,6 @@ fn commands_run_in_containers_and_tell_what_they_print() {
     };
     ticks("true", None).exits(0).says("info: tick 3").says("last");
     ticks("exit 3", None).exits(4).says("exited with 3");
-    ticks("sleep 60", None).exits(4).says("exited with 124");
+    ticks("sleep 60", None).exits(4).says("took longer than its timeout, 8s");
     ticks("sleep 60", Some("info: tick 2")).exits(4).says("cancelled");
 }
