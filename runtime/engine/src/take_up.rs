@@ -142,7 +142,9 @@ pub async fn abandon(
             let _ = provider.take_over(&named, id, lease.epoch).await;
         }
         must_not_have_ended(store, id).await?;
-        match folded(store, id).await {
+        let unread = |id| RunError::Unreadable { id, why: "it has no first event".to_owned() };
+        let state = folded(store, id).await;
+        match state.and_then(|state| state.pinned.is_some().then_some(state).ok_or(unread(id))) {
             Ok(state) => {
                 let unknown = state.unknown_effects();
                 let event = Event::Abandoned { actor, reason, unknown };

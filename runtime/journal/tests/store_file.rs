@@ -187,3 +187,49 @@ fn a_file_that_is_no_store_is_told_by_kind() {
     let error = Sqlite::open(&file, Clock::real()).err().unwrap();
     assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
 }
+
+/// One row that is damaged hides nothing else, and its own operation can still be given up.
+#[tokio::test]
+async fn a_damaged_row_is_in_nobodys_way() {
+    for damage in [
+        "UPDATE operations SET manifest = CAST(x'ff' AS TEXT) WHERE id = 1",
+        "UPDATE operations SET epoch = -1 WHERE id = 1",
+        "UPDATE operations SET last_seq = 9223372036854775807 WHERE id = 1",
+        "UPDATE operations SET last_seq = 0 WHERE id = 1",
+        "UPDATE operations SET ending = 'junk' WHERE id = 1",
+        "UPDATE locks SET name = CAST(x'ff' AS TEXT)",
+        "UPDATE locks SET owner = 99",
+        "UPDATE runners SET until_ms = 9000000000000000000",
+        "UPDATE runners SET until_ms = -1",
+        "INSERT INTO waiting (operation, environment, names, since) VALUES (1, 'local', '{', 0)",
+        "INSERT INTO logs (operation, number, line) VALUES (1, 9223372036854775807, '{}')",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let time = Virtual::new(UnixMs(1));
+        let open = || Sqlite::open_with(dir.path(), TERMS, time.clock()).unwrap();
+        let names = [LockName("db".into())];
+        let store = open();
+        let (id, lease) = store.create(pinned(), UnixMs(1), &runner("gone")).await.unwrap();
+        let local = EnvironmentName("local".into());
+        store.acquire_locks(&lease, &local, &names, UnixMs(1), true).await.unwrap();
+        store.append(&lease, Seq(1), started(1)).await.unwrap();
+        drop(store);
+        let file = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        file.execute_batch(damage).unwrap();
+        time.advance(Duration::from_secs(60));
+
+        let store = open();
+        assert_eq!(store.list().await.unwrap().len(), 1, "{damage}");
+        store.locks().await.unwrap();
+        let (_, other) = store.create(pinned(), UnixMs(1), &runner("other")).await.unwrap();
+        store.acquire_locks(&other, &local, &names, UnixMs(1), true).await.unwrap();
+        let taken = store.take_lease(id, &runner("other"), 0).await;
+        let lease = taken.unwrap_or_else(|error| panic!("{damage}: {error}")).lease;
+        let abandoned =
+            Event::Abandoned { actor: "ann".into(), reason: "it".into(), unknown: vec![] };
+        let record = Record { seq: Seq(3), at: UnixMs(3), epoch: lease.epoch, event: abandoned };
+        let given_up = store.append(&lease, Seq(2), vec![record]).await;
+        given_up.unwrap_or_else(|error| panic!("{damage}: {error}"));
+        assert!(store.locks().await.unwrap().iter().all(|lock| lock.owner != id), "{damage}");
+    }
+}

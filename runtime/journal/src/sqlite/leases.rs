@@ -103,8 +103,13 @@ impl Leases {
         let sql = "SELECT until_ms FROM runners WHERE name = ?1";
         let until: Option<i64> =
             connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
-        let until_ms = until.map(|until| until as u64 + grace_ms);
-        Ok(until_ms.map(|until| until.saturating_sub(self.now_ms())))
+        let Some(until_ms) = until.map(|until| until.max(0) as u64) else { return Ok(None) };
+        let now_ms = self.now_ms();
+        // Longer than any lease lasts: it was written before the machine was started again.
+        if until_ms > now_ms.saturating_add(self.terms.length_ms) {
+            return Ok(Some(0));
+        }
+        Ok(Some(until_ms.saturating_add(grace_ms).saturating_sub(now_ms)))
     }
 
     /// How long ago the runner wrote down last that it lives: the time since the machine was
@@ -113,7 +118,8 @@ impl Leases {
         let sql = "SELECT until_ms FROM runners WHERE name = ?1";
         let until: Option<i64> =
             connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
-        let wrote_ms = until.map(|until| (until as u64).saturating_sub(self.terms.length_ms));
+        let wrote_ms =
+            until.map(|until| (until.max(0) as u64).saturating_sub(self.terms.length_ms));
         Ok(wrote_ms.map_or(0, |wrote| self.now_ms().saturating_sub(wrote)))
     }
 

@@ -2,7 +2,7 @@
 
 use super::leases::Leases;
 use crate::{Busy, BusyHow, Ending, LockAnswer, LockRow, StoreError};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use stepback_core::*;
 
 /// What is asked for.
@@ -20,6 +20,8 @@ pub(super) fn lock_all(
     leases: &Leases,
     wanted: &Wanted<'_>,
 ) -> Result<LockAnswer, StoreError> {
+    // Whoever held a lock for an operation that is not on record will never release it.
+    connection.execute("DELETE FROM locks WHERE owner NOT IN (SELECT id FROM operations)", [])?;
     let busy = match held_by_other(connection, leases, wanted)? {
         Some(busy) => Some(busy),
         None => waits_before(connection, leases, wanted)?,
@@ -63,7 +65,8 @@ fn held_by_other(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         });
         let Some((owner, since, ending, runner)) = held.optional()? else { continue };
-        let ending: Option<Ending> = ending.map(|text| serde_json::from_str(&text)).transpose()?;
+        // One that can't be read has not ended, as far as is known.
+        let ending: Option<Ending> = ending.and_then(|text| serde_json::from_str(&text).ok());
         let how = match ending {
             Some(Ending::RollbackFailed) => BusyHow::StandsStill,
             _ if super::is_run(connection, leases, runner.as_deref())? => BusyHow::Holds,
@@ -90,7 +93,7 @@ fn waits_before(
     )?;
     let mut rows = statement.query(params![wanted.environment.as_str(), wanted.asker.0 as i64])?;
     while let Some(row) = rows.next()? {
-        let names: Vec<LockName> = serde_json::from_str(&row.get::<_, String>(1)?)?;
+        let names = names_in(&text_of(row, 1)?);
         let Some(name) = wanted.names.iter().find(|name| names.contains(name)) else { continue };
         let runner: Option<String> = row.get(3)?;
         if super::is_run(connection, leases, runner.as_deref())? {
@@ -105,27 +108,33 @@ fn waits_before(
     Ok(None)
 }
 
+/// What somebody waits for; who waits for what can't be read stands in nobody's way.
+fn names_in(text: &str) -> Vec<LockName> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// Every lock that is held, and who waits for it.
 pub(super) fn all(connection: &Connection) -> Result<Vec<LockRow>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT environment, name, owner, since FROM locks ORDER BY environment, name",
     )?;
-    let rows = statement.query_map([], |row| {
-        Ok(LockRow {
-            environment: EnvironmentName(row.get(0)?),
-            name: LockName(row.get(1)?),
+    let mut rows = statement.query([])?;
+    let mut locks = vec![];
+    while let Some(row) = rows.next()? {
+        locks.push(LockRow {
+            environment: EnvironmentName(text_of(row, 0)?),
+            name: LockName(text_of(row, 1)?),
             owner: OperationId(row.get::<_, i64>(2)? as u64),
             since: UnixMs(row.get::<_, i64>(3)? as u64),
             waiting: vec![],
-        })
-    })?;
-    let mut locks: Vec<LockRow> = rows.collect::<Result<_, _>>()?;
+        });
+    }
     let mut statement = connection
         .prepare_cached("SELECT operation, environment, names FROM waiting ORDER BY number")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (id, environment) = (OperationId(row.get::<_, i64>(0)? as u64), row.get(1)?);
-        let names: Vec<LockName> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+        let names = names_in(&text_of(row, 2)?);
         let environment = EnvironmentName(environment);
         for lock in &mut locks {
             if lock.environment == environment && names.contains(&lock.name) {
@@ -134,4 +143,10 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<LockRow>, StoreError> {
         }
     }
     Ok(locks)
+}
+
+/// A text, whatever its bytes are: one that is damaged must not hide all others.
+pub(super) fn text_of(row: &Row<'_>, column: usize) -> Result<String, StoreError> {
+    let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }

@@ -15,7 +15,7 @@ use alive::Alive;
 use asked::Asked;
 use async_trait::async_trait;
 use leases::Leases;
-use lines::Wanted;
+use lines::{Wanted, text_of};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
 use std::path::Path;
@@ -30,7 +30,6 @@ use writer::Writer;
 const WRITER_BUSY_MS: u32 = 30_000;
 /// How long a read waits; in WAL mode it has nobody to wait for but at the very beginning.
 const READER_BUSY_MS: u32 = 5_000;
-
 /// How long a lease lasts, and how often it is renewed.
 const TERMS: LeaseTerms = LeaseTerms { length_ms: 8_000, renew_every_ms: Some(2_000) };
 
@@ -128,7 +127,7 @@ fn head(
         )
         .optional()?;
     let (epoch, seq, runner) = row.ok_or(StoreError::NotFound(id))?;
-    Ok((Epoch(epoch as u64), Seq(seq as u64), runner))
+    Ok((Epoch(epoch.max(0) as u64), Seq(seq.max(0) as u64), runner))
 }
 
 fn must_hold(connection: &Connection, lease: &Lease) -> Result<Seq, StoreError> {
@@ -297,11 +296,11 @@ impl Store for Sqlite {
             let (ending, runner): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
             all.push(Summary {
                 id: OperationId(row.get::<_, i64>(0)? as u64),
-                manifest: row.get(1)?,
-                environment: EnvironmentName(row.get(2)?),
+                manifest: text_of(row, 1)?,
+                environment: EnvironmentName(text_of(row, 2)?),
                 created_at: UnixMs(row.get::<_, i64>(3)? as u64),
                 last_seq: Seq(row.get::<_, i64>(4)? as u64),
-                // One that can't be read has not ended, as far as is known; who opens it is told.
+                // One that can't be read has not ended, as far as is known.
                 finished: ending.and_then(|text| serde_json::from_str(&text).ok()),
                 is_run: is_run(&connection, &self.leases, runner.as_deref())?,
             });
@@ -398,7 +397,7 @@ impl Store for Sqlite {
             let mut statement = connection
                 .prepare_cached("INSERT INTO logs (operation, number, line) VALUES (?1, ?2, ?3)")?;
             for line in &lines {
-                number += 1;
+                number = number.saturating_add(1);
                 statement.execute(params![id.0 as i64, number, serde_json::to_string(line)?])?;
             }
             Ok(())
@@ -441,8 +440,10 @@ impl Store for Sqlite {
                 None => released_at(connection, id)?,
             };
             let epoch = Epoch(epoch.0 + 1);
+            // What is there tells what was appended last.
             connection.execute(
-                "UPDATE operations SET epoch = ?2, runner = ?3 WHERE id = ?1",
+                "UPDATE operations SET epoch = ?2, runner = ?3, last_seq =
+                 (SELECT COALESCE(MAX(seq), 0) FROM events WHERE operation = ?1) WHERE id = ?1",
                 params![id.0 as i64, epoch.0 as i64, name.0],
             )?;
             drop_unused_runners(connection)?;

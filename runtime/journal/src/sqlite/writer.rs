@@ -6,6 +6,7 @@
 
 use crate::StoreError;
 use rusqlite::Connection;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,7 +131,9 @@ fn write_batch(connection: &Connection, jobs: Vec<Job>, commits: &AtomicU64) {
 
 fn write_one(connection: &Connection, work: Work) -> Result<(), StoreError> {
     connection.execute_batch("SAVEPOINT one")?;
-    match work(connection) {
+    // A defect in one job must not be the end of all that come after it.
+    let worked = std::panic::catch_unwind(AssertUnwindSafe(|| work(connection)));
+    match worked.unwrap_or(Err(StoreError::Closed)) {
         Ok(()) => Ok(connection.execute_batch("RELEASE one")?),
         Err(error) => {
             connection.execute_batch("ROLLBACK TO one; RELEASE one")?;
