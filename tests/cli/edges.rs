@@ -276,3 +276,17 @@ with = { volume = "vol-db-main", key = "a", value = "b" }
     run(&place, body, &faults).exits(5).says("vol-db-main");
     place.run(&["rollback", "1"]).exits(4);
 }
+
+/// An environment's name is a directory's, too, and leads nowhere else.
+#[test]
+fn an_environments_name_leads_nowhere_else() {
+    for name in ["../../elsewhere", "", "x/../a", ".hidden"] {
+        let place = Place::new();
+        let config = format!("[environments.\"{name}\"]\nprovider = \"simulated\"\n");
+        let config = place.write("stepback.toml", config);
+        place
+            .run(&["env", "list", "--config", &config])
+            .exits(2)
+            .says("no name for an environment");
+    }
+}
