@@ -222,15 +222,16 @@ impl Lives {
         let reaper = Reaper::new(fate, Arc::clone(&self.story));
         self.story.world.set_faults(Faults::parse(&self.faults).expect("faults"));
         let clock = self.story.time.clock();
+        let (goes, neighbour_goes) =
+            (runtime.spawn(self.goes(&reaper)), runtime.spawn(self.neighbour_goes()));
+        let both = async { tokio::join!(goes, neighbour_goes) };
         let ended = runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = reaper.died.notified() => None,
+                (ended, _) = both => Some(ended.expect("no panic")),
                 // Time passes only when everybody waits, so this is when nobody can go on.
                 () = clock.sleep(befall::too_long()) => Some(Err("it hangs".to_owned())),
-                (ended, ()) = async { tokio::join!(self.go(&reaper), self.neighbour_goes()) } => {
-                    Some(ended)
-                }
             }
         });
         // Whatever was under way ends here, without a word.
@@ -238,7 +239,8 @@ impl Lives {
         Lived { ended, instants: reaper.passed.load(Ordering::SeqCst) }
     }
 
-    async fn go(&self, reaper: &Arc<Reaper>) -> Result<Status, String> {
+    /// What the operation's runner does.
+    fn goes(&self, reaper: &Arc<Reaper>) -> impl Future<Output = Result<Status, String>> + use<> {
         let inner = Arc::clone(&self.story.store);
         let store = MortalStore {
             inner: Arc::clone(&inner),
@@ -259,21 +261,25 @@ impl Lives {
             |name: &String| (name.trim_start_matches("env:").to_owned(), Given::Text(name.clone()));
         let inputs = self.secrets.0.keys().map(given).collect();
         let request = Request { inputs, ..request(&self.manifest) };
-        carried(&deps, &inner, &request).await
+        async move { carried(&deps, &inner, &request).await }
     }
 
-    async fn neighbour_goes(&self) {
-        let Some(neighbour) = &self.neighbour else { return };
-        if self.lived < neighbour.from_life {
-            return;
-        }
-        let provider = self.epochs.over(Arc::clone(&self.story.world));
-        let store = Arc::clone(&neighbour.store);
-        let (runtime, limits) = (Arc::clone(&RUNTIME), Limits::default());
-        let clock = self.story.time.clock();
-        let deps = deps(Arc::clone(&store) as _, provider, runtime, limits, clock);
-        if let Err(why) = carried(&deps, &store, &request(&neighbour.manifest)).await {
-            self.story.says(format!("the neighbour does not end: {why}"));
+    /// What the one of the operation beside it does.
+    fn neighbour_goes(&self) -> impl Future<Output = ()> + use<> {
+        let neighbour = self.neighbour.as_ref().filter(|one| self.lived >= one.from_life);
+        let goes = neighbour.map(|neighbour| {
+            let provider = self.epochs.over(Arc::clone(&self.story.world));
+            let store = Arc::clone(&neighbour.store);
+            let (runtime, limits) = (Arc::clone(&RUNTIME), Limits::default());
+            let clock = self.story.time.clock();
+            let deps = deps(Arc::clone(&store) as _, provider, runtime, limits, clock);
+            (deps, store, request(&neighbour.manifest), Arc::clone(&self.story))
+        });
+        async move {
+            let Some((deps, store, request, story)) = goes else { return };
+            if let Err(why) = carried(&deps, &store, &request).await {
+                story.says(format!("the neighbour does not end: {why}"));
+            }
         }
     }
 

@@ -94,6 +94,10 @@ impl Virtual {
 
     /// A runtime of one thread whose waits are this time's.
     ///
+    /// What works is to be spawned on it: the future that `block_on` is given is looked at only
+    /// after the runtime was about to wait, so that time may have moved on though it could have
+    /// gone on.
+    ///
     /// # Errors
     /// If the runtime can't be made.
     pub fn runtime(&self) -> io::Result<Runtime> {
