@@ -99,7 +99,6 @@ fn what_works_is_taken() {
         "{% for x in inputs.names %}{{ loop.cycle('a', x) }}{{ loop.index }}{% endfor %}",
         "{% for x in inputs.names %}{% set all = loop %}{{ all.changed(x) }}{% endfor %}",
         "{% for x in inputs.names recursive %}{{ loop(x) }}{% else %}x{% endfor %}",
-        "{% set all = namespace(count=0) %}{% set all.count = 1 %}{{ all.count }}",
         "{% with x = 1 %}{% do debug(x) %}{% endwith %}{% filter upper %}x{% endfilter %}",
         "{{ inputs.names | map(attribute='x') | select('==', 1) | first | default(none) }}",
         "{{ range(3) | list ~ range(0, 3, 1) | list ~ dict(a=1) }}",

@@ -326,7 +326,11 @@ impl Secrets {
             several => {
                 let names = several.iter().map(|one| self.texts[*one].1.trim_matches(EDGE));
                 let names: BTreeSet<&str> = names.collect();
-                let names: Vec<&str> = names.into_iter().take(OVERLAPS_TOLD_MAX).collect();
+                let mut names: Vec<&str> = names.into_iter().take(OVERLAPS_TOLD_MAX).collect();
+                // It stands for more than the one, so it must not be the one's mark.
+                if let [one] = names[..] {
+                    names.push(one);
+                }
                 format!("{EDGE}{}{EDGE}", names.join(" and "))
             }
         }

@@ -359,8 +359,9 @@ fn output_of(output: &str) -> Result<Value, GuestFault> {
 }
 
 fn is_deeper_than(levels: usize, value: &Value) -> bool {
-    let deeper = |item: &Value| levels == 0 || is_deeper_than(levels - 1, item);
+    let deeper = |item: &Value| is_deeper_than(levels - 1, item);
     match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => true,
         Value::Array(list) => list.iter().any(deeper),
         Value::Object(map) => map.values().any(deeper),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
