@@ -105,7 +105,7 @@ async fn in_memory() {
 /// Time a step as the graph grows: nothing may grow with the square of the steps.
 async fn growth() {
     const SIZES: [u32; 5] = [500, 1_000, 2_000, 5_000, 10_000];
-    for shape in [Shape::Wide, Shape::Chain] {
+    for shape in [Shape::Chain, Shape::Wide] {
         let load = Load::new(Store::Memory);
         load.run(1, 1).await;
         let mut each = vec![];
