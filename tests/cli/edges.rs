@@ -222,12 +222,12 @@ fn names_do_nothing_to_the_terminal() {
 [[steps]]
 id = "tag"
 uses = "ebs/tag-volume"
-for_each = ["\u001b[31mred", "a\nverified against the world: restored"]
+for_each = "['\u001b[31mred', 'a\nverified against the world: restored']"
 with = { volume = "vol-db-main", key = "k", value = "yes" }
 "#;
     let text = format!("schema = 1\n[operation]\nname = \"edge\"\n{body}");
     let path = place.write("edge.toml", text);
-    let ran = place.run(&["run", &path]);
+    let ran = place.run(&["run", &path]).exits(0);
     for said in [&ran.stderr, &ran.stdout, &place.run(&["show", "1"]).stdout] {
         assert!(!said.contains('\u{1b}'), "{said:?}");
         assert!(!said.lines().any(|line| line.starts_with("verified")), "{said}");

@@ -65,7 +65,8 @@ impl Style {
 /// Print a result; a reader that has gone away is not an error.
 pub fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(clean(text).as_bytes()).and_then(|()| stdout.flush());
+    let written =
+        stdout.write_all(clean(text, Style::of_stdout()).as_bytes()).and_then(|()| stdout.flush());
     if let Err(error) = written.or_else(|error| match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),
@@ -75,13 +76,14 @@ pub fn print(text: &str) {
 }
 
 /// What a person is shown does nothing to the terminal: a control character of a name or of what a
-/// command printed is written out, and only the colours that are put on here pass.
-pub fn clean(text: &str) -> String {
+/// command printed is written out, and only the colours that are put on here pass, where any are.
+fn clean(text: &str, style: Style) -> String {
     const COLOURS: [&str; 6] = ["[0m", "[1m", "[2m", "[31m", "[32m", "[33m"];
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
-        let is_colour = || COLOURS.iter().any(|colour| rest.as_str().starts_with(colour));
+        let is_colour =
+            || style.coloured && COLOURS.iter().any(|colour| rest.as_str().starts_with(colour));
         match c {
             '\n' | '\t' => shown.push(c),
             '\u{1b}' if is_colour() => shown.push(c),
@@ -95,7 +97,7 @@ pub fn clean(text: &str) -> String {
 /// One line for the terminal: what goes on over several is set in, so that none of it looks like a
 /// line of the program's own.
 pub fn one_line(text: &str) -> String {
-    clean(&text.replace('\n', "\n      "))
+    clean(&text.replace('\n', "\n      "), Style::of_stderr())
 }
 
 /// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.
