@@ -1,6 +1,6 @@
 //! Where an engine listens, and the connection to it.
 
-use super::errors::{Answer, told};
+use super::errors::{Answer, Told, told};
 use super::ssh::{self, Destination};
 use super::tls::{self, Tls};
 use bollard::errors::Error;
@@ -82,7 +82,15 @@ impl Engine {
         let limit = Duration::from_millis(CONNECT_MS_MAX);
         let client = match clock.timeout(limit, client.negotiate_version()).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(refused(error, &what, &endpoint, tls)),
+            Ok(Err(error)) => {
+                let told = refused(error, &what, &endpoint, tls);
+                if let (Endpoint::Tcp(at), Some(tls), true) = (&endpoint, tls, told.is_unknown())
+                    && let Ok(Some(alert)) = clock.timeout(limit, tls.objection(at)).await
+                {
+                    return Err(tls::refused(&alert, &what));
+                }
+                return Err(told.failure);
+            }
             Err(_) => {
                 let message = format!(
                     "{what} does not answer in {limit:?}: check its address, the network and its \
@@ -175,15 +183,16 @@ fn client(
 }
 
 /// Why the first request failed, with what to do where the endpoint tells more than the error.
-fn refused(error: Error, what: &str, endpoint: &Endpoint, tls: Option<&Tls>) -> Failure {
+fn refused(error: Error, what: &str, endpoint: &Endpoint, tls: Option<&Tls>) -> Told {
     // A server with TLS that is talked to without answers so in plain HTTP (Go, *net/http*).
     let is_bad_request = matches!(error, Error::DockerResponseServerError { status_code: 400, .. });
-    let mut failure = told(error, what).failure;
+    let mut told = told(error, what);
     if is_bad_request && matches!(endpoint, Endpoint::Tcp(_)) && tls.is_none() {
-        let message = failure.message.trim_end().trim_end_matches('.');
-        failure.message = format!("{message}: give it `tls` in the environment's `docker` table");
+        let message = told.failure.message.trim_end().trim_end_matches('.');
+        told.failure.message =
+            format!("{message}: give it `tls` in the environment's `docker` table");
     }
-    failure
+    told
 }
 
 #[cfg(test)]

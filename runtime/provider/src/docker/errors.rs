@@ -96,10 +96,9 @@ fn unanswered(error: &Error, what: &str) -> Told {
         return Told::no(FailureClass::Transient, "ssh", format!("{what}: {error}"));
     }
     if let Some(error) = cause::<rustls::Error>(error) {
-        let message = format!("{what}: {error}; {}", tls::advice(error));
         return match never_sent {
-            true => Told::no(FailureClass::Denied, "tls", message),
-            false => Told::unknown(message),
+            true => tls::refused(error, what).into(),
+            false => Told::unknown(tls::refused(error, what).message),
         };
     }
     let message = format!("{what}: {}", causes(error).join(": "));

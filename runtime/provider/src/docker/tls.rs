@@ -3,11 +3,15 @@
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use stepback_core::{Failure, FailureClass};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// The certificates for TLS with TCP endpoints.
 #[derive(Clone, Debug)]
@@ -30,6 +34,11 @@ impl Tls {
     /// # Errors
     /// The file that can't be used, and why.
     pub(super) fn check(&self) -> Result<(), Failure> {
+        self.read().map(|_| ())
+    }
+
+    /// The certificates of the CA, and this client's own with its key.
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, CertifiedKey), Failure> {
         let unusable = |path: &Path, why: String| {
             let message = format!("`tls` of the environment's `docker` table: {}", path.display());
             Failure::new(FailureClass::Precondition, format!("{message} {why}")).with_code("tls")
@@ -46,22 +55,54 @@ impl Tls {
                 _ => Err(unusable(path, "holds no certificate in PEM".to_owned())),
             }
         };
-        certificates(&self.ca)?;
+        let ca = certificates(&self.ca)?;
         let chain = certificates(&self.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?);
         let key = key.map_err(|_| unusable(&self.key, "holds no private key in PEM".to_owned()))?;
         match CertifiedKey::from_der(chain, key, &default_provider()) {
-            Ok(_) => Ok(()),
+            Ok(own) => Ok((ca, own)),
             Err(error) => {
                 let why = format!("does not go with {}: {error}", self.cert.display());
                 Err(unusable(&self.key, why))
             }
         }
     }
+
+    /// The alert that the engine at `at` (`10.0.1.11:2376`) ends a TLS connection with, where a
+    /// request over one broke off without telling.
+    ///
+    /// In TLS 1.3 a server looks at the client's certificate when the client is done with the
+    /// handshake (RFC 8446, section 2), so its alert comes when a request may be on its way, and
+    /// who is busy sending sees a closed connection. Here all that it says is read.
+    pub(super) async fn objection(&self, at: &str) -> Option<Error> {
+        let (ca, own) = self.read().ok()?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(ca);
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own)));
+        let host = at.rsplit_once(':')?.0.trim_matches(['[', ']']);
+        let name = ServerName::try_from(host.to_owned()).ok()?;
+        let tcp = TcpStream::connect(at).await.ok()?;
+        let said = async {
+            let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+            // Whether this arrives is no matter: an alert may have come before it.
+            let _ = stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").await;
+            stream.read_to_end(&mut Vec::new()).await
+        };
+        let error: Error = said.await.err()?.downcast().ok()?;
+        matches!(error, Error::AlertReceived(_)).then_some(error)
+    }
+}
+
+/// A failed handshake with `what`, and what to do about it.
+pub(super) fn refused(error: &Error, what: &str) -> Failure {
+    Failure::new(FailureClass::Denied, format!("{what}: {error}; {}", advice(error)))
+        .with_code("tls")
 }
 
 /// What to do about a failed handshake.
-pub(super) fn advice(error: &Error) -> &'static str {
+fn advice(error: &Error) -> &'static str {
     match error {
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -78,7 +119,9 @@ pub(super) fn advice(error: &Error) -> &'static str {
             | AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired
-            | AlertDescription::AccessDenied,
+            | AlertDescription::AccessDenied
+            // Of a CA that was made anew under its old name.
+            | AlertDescription::DecryptError,
         ) => "the engine does not take the certificate in `tls.cert`: give one of the CA it trusts",
         Error::InvalidMessage(_) => {
             "what listens there speaks no TLS: start it with --tlsverify, or leave out `tls`"
@@ -89,7 +132,92 @@ pub(super) fn advice(error: &Error) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connect::{Endpoint, Engine};
     use super::*;
+    use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use stepback_clock::Clock;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn ca() -> Issuer {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn leaf(ca: &Issuer) -> (rcgen::Certificate, KeyPair) {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, ca).unwrap(), key)
+    }
+
+    /// The settings of a client that trusts `ca` and is of `of`.
+    fn settings(dir: &Path, ca: &Issuer, of: &Issuer) -> Tls {
+        let path = |name: &str| dir.join(name);
+        let tls = Tls { ca: path("ca.pem"), cert: path("cert.pem"), key: path("key.pem") };
+        let (cert, key) = leaf(of);
+        std::fs::write(&tls.ca, ca.pem()).unwrap();
+        std::fs::write(&tls.cert, cert.pem()).unwrap();
+        std::fs::write(&tls.key, key.serialize_pem()).unwrap();
+        tls
+    }
+
+    /// A server for clients of `ca` alone that closes the first connection without a word.
+    async fn server(ca: &Issuer) -> String {
+        choose_cryptography();
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let (cert, key) = leaf(ca);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = |config: rustls::ConfigBuilder<_, _>| {
+            let chain = vec![cert.der().clone()];
+            Arc::new(config.with_single_cert(chain, key.clone_key()).unwrap())
+        };
+        let silent = config(ServerConfig::builder().with_no_client_auth());
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+        let strict = config(ServerConfig::builder().with_client_cert_verifier(verifier));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            drop(TlsAcceptor::from(silent).accept(tcp).await);
+            while let Ok((tcp, _)) = listener.accept().await {
+                let _ = TlsAcceptor::from(strict.clone()).accept(tcp).await;
+            }
+        });
+        at
+    }
+
+    #[tokio::test]
+    async fn a_refused_certificate_is_told_even_if_a_connection_broke_off() {
+        let (own, other) = (ca(), ca());
+        let dir = tempfile::tempdir().unwrap();
+        let tls = settings(dir.path(), &own, &other);
+        let endpoint = Endpoint::Tcp(server(&own).await);
+        let clock = Clock::real();
+        let engine = Engine::connect("i-1", endpoint, "/dev".into(), Some(&tls), &clock).await;
+        let failure = engine.err().expect("it is refused");
+        assert_eq!(failure.code.as_deref(), Some("tls"), "{failure}");
+        assert!(failure.message.contains("does not take the certificate"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_broke_off_is_not_blamed_on_a_certificate() {
+        let own = ca();
+        let dir = tempfile::tempdir().unwrap();
+        let tls = settings(dir.path(), &own, &own);
+        let endpoint = Endpoint::Tcp(server(&own).await);
+        let clock = Clock::real();
+        let engine = Engine::connect("i-1", endpoint, "/dev".into(), Some(&tls), &clock).await;
+        let failure = engine.err().expect("it broke off");
+        assert_eq!(failure.code.as_deref(), Some("no-answer"), "{failure}");
+    }
 
     #[test]
     fn files_that_hold_nothing_are_named() {
