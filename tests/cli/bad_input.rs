@@ -119,6 +119,26 @@ fn files_that_are_no_manifests_are_told_so() {
     place.run(&["run", "nowhere.toml"]).exits(2).says("nowhere.toml can't be read");
 }
 
+/// A path may lead to what has no end, whoever reads it.
+#[test]
+fn no_file_is_read_without_an_end() {
+    let place = Place::new();
+    place.untouched();
+    let path = place.write("good.toml", manifest(SLEEP));
+    let secret = "[inputs]\npassword = { type = \"secret\" }\n";
+    let with_secret = place.write("secret.toml", manifest(&format!("{secret}{SLEEP}")));
+    let endless = "[environments.endless]\nprovider = \"simulated\"\nworld = \"/dev/zero\"\n";
+    let endless = place.write("endless.toml", endless);
+    for arguments in [
+        vec!["list", "--config", "/dev/zero"],
+        vec!["run", &path, "--inputs", "/dev/zero"],
+        vec!["run", &with_secret, "-i", "password=file:/dev/zero"],
+        vec!["run", &path, "--config", &endless, "-e", "endless"],
+    ] {
+        place.run(&arguments).exits(2).says("/dev/zero is larger than");
+    }
+}
+
 #[test]
 fn the_configuration_is_checked_too() {
     let place = Place::new();

@@ -201,6 +201,20 @@ fn a_line_that_nobody_takes_ends_nothing() {
     assert_eq!(place.show(1)["status"], "succeeded");
 }
 
+/// Half a list is not what was asked for, and a script that goes on with it must be able to tell.
+#[test]
+fn what_could_not_be_printed_is_told() {
+    let place = Place::new();
+    place.run(&["run", &crate::harness::operation("backup-database")]).exits(0);
+    for arguments in [&["list"][..], &["show", "1", "--json"], &["schema", "manifest"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there is one");
+        let ran = place.command(arguments).stdout(full).output().expect("it runs");
+        assert_eq!(ran.status.code(), Some(1), "{arguments:?}");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(said.contains("could not be written"), "{said}");
+    }
+}
+
 /// The terminal is gone, and nobody asked for anything.
 #[test]
 fn a_terminal_that_goes_away_ends_nothing() {

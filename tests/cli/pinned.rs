@@ -53,6 +53,23 @@ fn other_files_of_the_same_name_change_nothing_for_what_has_begun() {
     place.run(&["run", &manifest, "--grant", "./t.wasm=ebs"]).exits(2).says("label-volume");
 }
 
+/// What goes on is what began, byte for byte, or nothing does.
+#[test]
+fn other_bytes_in_the_store_are_not_run() {
+    let place = Place::new();
+    place.untouched();
+    killed(&place);
+    let store = rusqlite::Connection::open(place.path("state/journal.db")).expect("the store");
+    let other = std::fs::read(component("testing")).expect("the build made it");
+    let whole = "CREATE TEMP TABLE whole AS SELECT digest, bytes FROM blobs";
+    store.execute_batch(whole).expect("a copy");
+    store.execute("UPDATE blobs SET bytes = ?1", [other]).expect("it is written");
+    place.run(&["resume", "1"]).exits(6).says("is not the one in the store");
+    let mended = "UPDATE blobs SET bytes = (SELECT bytes FROM whole WHERE digest = blobs.digest)";
+    store.execute(mended, []).expect("it is written");
+    place.run(&["resume", "1"]).exits(0);
+}
+
 const WITH_SECRET: &str = r#"
 schema = 1
 [operation]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use stepback_clock::Virtual;
+use stepback_clock::{Clock, Moment, Virtual};
 use stepback_core::state::{State, Status, StepState, StepStatus};
 use stepback_core::{OperationId, Resource, Token, UnixMs};
 use stepback_journal::{Memory, Request as Asked, Store};
@@ -135,6 +135,10 @@ pub struct Story {
     theirs: Mutex<Vec<Foreign>>,
     /// What the operation may be about to change.
     about: Mutex<AboutTo>,
+    /// The clock of the runner that lives.
+    clock: Mutex<Option<Clock>>,
+    /// When a runner wrote last, by a clock that nobody can set, and by its own.
+    wrote: Mutex<Option<(Moment, UnixMs)>>,
     /// What must not be, and was.
     wrong: Mutex<Vec<String>>,
     pub seen: Mutex<Seen>,
@@ -151,10 +155,10 @@ struct AboutTo {
 #[derive(Default)]
 pub struct Seen {
     pub appends: u32,
+    pub lives: u32,
+    pub is_clock_set_back: bool,
     /// The append that opened it.
     pub open_since: Option<u32>,
-    /// Then nobody knows how long there was no runner.
-    pub is_clock_set_back: bool,
     /// After so many appends the machine slept, and how long.
     pub sleeps: Vec<(u32, u64)>,
 }
@@ -181,6 +185,8 @@ impl Story {
             has_lied: AtomicBool::new(false),
             theirs: Mutex::default(),
             about: Mutex::default(),
+            clock: Mutex::default(),
+            wrote: Mutex::default(),
             wrong: Mutex::default(),
             seen: Mutex::default(),
         })
@@ -225,9 +231,23 @@ impl Story {
         lock(&self.about).on_the_way.retain(|(one, _)| one != token);
     }
 
-    /// Whoever was about to do something is dead.
-    pub fn forgets(&self) {
+    /// Whoever was about to do something is dead, and another begins to live.
+    pub fn begins_again(&self) {
         *lock(&self.about) = AboutTo::default();
+        *lock(&self.clock) = Some(self.time.clock());
+        lock(&self.seen).lives += 1;
+    }
+
+    /// A runner writes.
+    pub fn writes(&self) {
+        let clock = lock(&self.clock).clone();
+        *lock(&self.wrote) = clock.map(|clock| (clock.now(), clock.unix()));
+    }
+
+    /// When a runner wrote last, and how long ago that is, whatever the system's clock says.
+    pub fn wrote(&self) -> Option<(UnixMs, u64)> {
+        let (moment, unix) = (*lock(&self.wrote))?;
+        Some((unix, self.time.clock().now().since(moment).as_millis() as u64))
     }
 
     /// Whether a change would come between the operation's look at the same and its own change.

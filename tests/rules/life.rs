@@ -216,7 +216,7 @@ impl Lives {
     /// One life: run the operation if there is none yet, or else go on with it.
     pub fn live(&mut self, fate: Fate) -> Lived {
         self.lived += 1;
-        self.story.forgets();
+        self.story.begins_again();
         // A time that stands still but for waits: nothing rests on how fast the machine is.
         let runtime = self.story.time.runtime().expect("a runtime");
         let reaper = Reaper::new(fate, Arc::clone(&self.story));

@@ -117,6 +117,7 @@ impl Store for MortalStore {
             _ => self.inner.append(lease, last, records).await,
         };
         truth::holds_windows(&self.reaper.story, &told);
+        self.reaper.story.writes();
         self.reaper.pass().await;
         appended
     }
@@ -184,7 +185,13 @@ impl Store for MortalStore {
     ) -> Result<Takeover, StoreError> {
         let taken = self.inner.take_lease(id, runner, grace_ms).await;
         self.reaper.pass().await;
-        taken
+        // A store on a disk knows it from the runners' rows.
+        match self.reaper.story.wrote() {
+            Some((at, dead_ms)) => {
+                taken.map(|taken| Takeover { last_alive: Some(at), dead_ms, ..taken })
+            }
+            None => taken,
+        }
     }
 
     async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {

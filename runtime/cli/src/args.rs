@@ -64,6 +64,30 @@ pub enum Verb {
     Completions(Completions),
 }
 
+impl Verb {
+    /// Whether the exit code tells how an operation ended, whatever became of what was printed.
+    pub fn ends_an_operation(&self) -> bool {
+        match self {
+            Verb::Run(_)
+            | Verb::Cancel(_)
+            | Verb::Resume(_)
+            | Verb::Rollback(_)
+            | Verb::Unlock(_) => true,
+            Verb::Plan(_)
+            | Verb::Validate(_)
+            | Verb::Locks(_)
+            | Verb::List(_)
+            | Verb::Show(_)
+            | Verb::Logs(_)
+            | Verb::Activity(_)
+            | Verb::Env(_)
+            | Verb::Plugin(_)
+            | Verb::Schema(_)
+            | Verb::Completions(_) => false,
+        }
+    }
+}
+
 /// What a manifest is run with.
 #[derive(Debug, ClapArgs)]
 pub struct Operation {

@@ -6,6 +6,7 @@
 use crate::args::Global;
 use crate::environments::{self, Environment};
 use crate::error::CliError;
+use crate::files::{self, TEXT_BYTES_MAX};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,12 +86,8 @@ fn find_upwards() -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Config, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        CliError::usage(
-            format!("{} can't be read: {error}", path.display()),
-            "give another with `--config FILE`",
-        )
-    })?;
+    let text = files::text(path, TEXT_BYTES_MAX)
+        .map_err(|why| CliError::usage(why, "give another with `--config FILE`"))?;
     let name = path.display().to_string();
     let fail =
         |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: text.clone(), list });

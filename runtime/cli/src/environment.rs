@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::crash::CrashingStore;
 use crate::environments::{DockerConfig, Environment, Instance};
 use crate::error::CliError;
+use crate::files;
 use crate::plugins::Plugins;
 use crate::secrets::References;
 use std::collections::BTreeMap;
@@ -169,12 +170,13 @@ pub fn world_dir(config: &Config, environment: &str) -> PathBuf {
     config.state.join("worlds").join(environment)
 }
 
+/// Of a snapshot of a large environment, too.
+const WORLD_BYTES_MAX: u64 = 64 << 20;
+
 fn read_world(path: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        CliError::usage(
-            format!("the world file {} can't be read: {error}", path.display()),
-            "mend `world` of the environment in stepback.toml",
-        )
+    files::text(path, WORLD_BYTES_MAX).map_err(|why| {
+        let help = "mend `world` of the environment in stepback.toml";
+        CliError::usage(format!("the world file {why}"), help)
     })
 }
 

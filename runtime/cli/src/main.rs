@@ -20,6 +20,7 @@ mod crash;
 mod environment;
 mod environments;
 mod error;
+mod files;
 mod output;
 mod plugins;
 mod report;
@@ -49,10 +50,12 @@ fn main() -> ExitCode {
             return Exit::Internal.into();
         }
     };
+    let ends_an_operation = args.verb.ends_an_operation();
     let answer = runtime.block_on(dispatch(args));
     // Effects that outlive a left operation are settled by its resume; don't wait for them here.
     runtime.shutdown_background();
     match answer {
+        Ok(Exit::Succeeded) if output::is_lost() && !ends_an_operation => Exit::Internal.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
             error.print();

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use stepback_core::UnixMs;
 
 /// Whether and how a stream is coloured.
@@ -62,6 +63,14 @@ impl Style {
     }
 }
 
+/// Whether a result could not be written.
+static IS_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether anything that was to be printed could not be written.
+pub fn is_lost() -> bool {
+    IS_LOST.load(Ordering::Relaxed)
+}
+
 /// Print a result; a reader that has gone away is not an error.
 pub fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
@@ -71,6 +80,7 @@ pub fn print(text: &str) {
         ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),
     }) {
+        IS_LOST.store(true, Ordering::Relaxed);
         tell!("error: the result could not be written: {error}");
     }
 }

@@ -1,8 +1,8 @@
 //! Where plugins come from: the ones in the program, the configuration's, and paths.
 
 use crate::config::PluginConfig;
+use crate::files;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use stepback_core::manifest::Uses;
@@ -68,16 +68,7 @@ impl PluginSource for Plugins {
     }
 }
 
-/// A plugin's file, bounded.
+/// A plugin's file.
 pub fn read(path: &Path) -> Result<Arc<[u8]>, String> {
-    let shown = path.display();
-    let file = std::fs::File::open(path).map_err(|e| format!("{shown} can't be read: {e}"))?;
-    let mut bytes = vec![];
-    file.take(PLUGIN_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("{shown} can't be read: {error}"))?;
-    if bytes.len() as u64 > PLUGIN_BYTES_MAX {
-        return Err(format!("{shown} is larger than {} MiB", PLUGIN_BYTES_MAX >> 20));
-    }
-    Ok(bytes.into())
+    files::bytes(path, PLUGIN_BYTES_MAX).map(Into::into)
 }

@@ -50,6 +50,9 @@ impl Human {
     }
 
     fn effect_waits(&self, id: &CallId, call: &Call, behind: &[StepKey]) {
+        if behind.is_empty() {
+            return;
+        }
         let behind: Vec<String> = behind.iter().map(|step| format!("`{step}`")).collect();
         let (function, behind) = (call.function(), behind.join(", "));
         let text = format!("{function} waits for {behind}, which changed the same");

@@ -1,5 +1,7 @@
 //! Secrets by reference: from the environment or from a file.
 
+use crate::files::{self, TEXT_BYTES_MAX};
+use std::path::Path;
 use stepback_engine::SecretSource;
 
 /// Reads `env:NAME` and `file:PATH`.
@@ -17,8 +19,7 @@ impl SecretSource for References {
                 }
             }),
             Some(("file", path)) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|error| format!("{path} can't be read: {error}"))?;
+                let text = files::text(Path::new(path), TEXT_BYTES_MAX)?;
                 // Editors end a file with a line break that is not part of the secret.
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())

@@ -74,7 +74,8 @@ pub enum Event {
         call: Call,
         since: UnixMs,
     },
-    /// An effect is not made before these other steps are done, which changed the same facts (R6).
+    /// An effect is not made before these other steps are done, which changed the same facts (R6);
+    /// of none, it waits no longer.
     EffectWaits {
         id: CallId,
         call: Call,

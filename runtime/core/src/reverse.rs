@@ -115,11 +115,11 @@ fn text_of(value: Option<&Value>) -> String {
     value.map_or("nothing".to_owned(), ToString::to_string)
 }
 
+/// How what the effect mainly changes is now.
 fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     let resource = &change.resource;
     // Whatever was seen after it: somebody else may have come before that look.
-    let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);
-    if is_main && let Some(why) = set_by_someone_else(&effect.call, change, now) {
+    if let Some(why) = set_by_someone_else(&effect.call, change, now) {
         return Standing::Foreign(why);
     }
     let taken = || Standing::Foreign(format!("the name of {resource} is another one's by now"));
@@ -147,7 +147,7 @@ fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
             false => Standing::Foreign(format!("{resource} is gone")),
         };
     }
-    if is_main && was_seen_wrongly(&effect.call, change, after, now) {
+    if was_seen_wrongly(&effect.call, change, after, now) {
         return Standing::AsAfter;
     }
     // What steps beside this one did to other facts meanwhile is not this effect's.
@@ -193,16 +193,18 @@ fn stranger(effect: &PastEffect, now: &[Seen]) -> Option<String> {
             return None;
         }
         let renamed = match effect.call {
-            Call::DockerRenameContainer { .. } => effect.changes.first().map(|from| &from.before),
+            Call::DockerRenameContainer { .. } => effect.changes.first(),
             _ => None,
         };
-        let left = match (&change.after, &effect.call) {
+        let left = match (&change.after, renamed) {
+            // Its old name is nobody's, whether or not anybody looked.
+            (None, Some(from)) if from == change => &Facts::Absent,
             // What was renamed is what had the old name.
-            (Some(Facts::Present(_)), _) if let Some(renamed) = renamed => renamed,
+            (Some(Facts::Present(_)) | None, Some(from)) => &from.before,
             // No effect makes another thing of it: who came before that look took its name.
             (Some(after), _) if change.before.is_another(after) => &change.before,
             (Some(after), _) => after,
-            (None, _) => renamed.unwrap_or(&change.before),
+            (None, None) => &change.before,
         };
         match (left, &seen.facts) {
             // The name that a rename took away from it.

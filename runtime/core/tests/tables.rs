@@ -279,6 +279,59 @@ fn what_took_a_name_before_anybody_looked_is_left_alone() {
     assert!(matches!(reverse(&stopped, &[seen(main, of("ours", false))]), Reversal::Calls(_)));
 }
 
+/// Whoever undoes a rename may have only what was there before it.
+#[test]
+fn a_rename_that_nobody_saw_the_end_of_is_undone() {
+    let named = |name: &str| Resource::Container { host: "i-1".into(), name: name.into() };
+    let of = |id: &str| facts(json!({ "id": id, "running": true }));
+    let call = Call::DockerRenameContainer {
+        host: "i-1".into(),
+        container: "main".into(),
+        to: "old".into(),
+    };
+    let back = Call::DockerRenameContainer {
+        host: "i-1".into(),
+        container: "old".into(),
+        to: "main".into(),
+    };
+    let mut renamed = effect(call, named("main"), of("ours"), None);
+    let to = Change { resource: named("old"), before: Facts::Absent, after: None };
+    renamed.changes.push(to);
+    for is_seen in [false, true] {
+        if is_seen {
+            renamed.changes[0].after = Some(Facts::Absent);
+            renamed.changes[1].after = Some(of("ours"));
+        }
+        let now =
+            |main, old| reverse(&renamed, &[seen(named("main"), main), seen(named("old"), old)]);
+        assert_eq!(now(Facts::Absent, of("ours")), Reversal::Calls(vec![back.clone()]));
+        assert_eq!(now(of("ours"), Facts::Absent), Reversal::NothingToDo);
+        assert!(matches!(now(Facts::Absent, Facts::Absent), Reversal::Cannot(_)), "it is gone");
+        assert!(matches!(now(Facts::Absent, of("theirs")), Reversal::Cannot(_)));
+        assert!(matches!(now(of("theirs"), of("ours")), Reversal::Cannot(_)));
+    }
+}
+
+/// Undos of other steps may need the engine next, whatever there is to do on it.
+#[test]
+fn undoing_a_stop_waits_for_the_engine() {
+    let instance = Resource::Instance { id: "i-1".into() };
+    let state = |state: &str| facts(json!({ "state": state }));
+    let stop = Call::Ec2Stop { instance: "i-1".into() };
+    let mut stopped = effect(stop, instance.clone(), state("running"), Some(state("stopped")));
+    let start = Call::Ec2Start { instance: "i-1".into() };
+    let down = [seen(instance.clone(), state("stopped"))];
+    assert_eq!(reverse(&stopped, &down), Reversal::Calls(vec![start.clone()]), "no engine");
+
+    let main = Resource::Container { host: "i-1".into(), name: "main".into() };
+    let before = facts(json!({ "id": "c-1", "running": false, "restart": "no" }));
+    stopped.changes.push(Change { resource: main, before, after: None });
+    let wait = Call::DockerWaitEngine { host: "i-1".into(), timeout_ms: 300_000 };
+    assert_eq!(reverse(&stopped, &down), Reversal::Calls(vec![start, wait]));
+    let up = [seen(instance, state("running"))];
+    assert_eq!(reverse(&stopped, &up), Reversal::NothingToDo, "it was not stopped");
+}
+
 #[test]
 fn what_never_happened_or_has_no_inverse_is_told_apart() {
     let call = Call::EbsDeleteVolume { volume: "vol-1".into() };

@@ -22,6 +22,9 @@ const TAKEOVER_MARGIN_MS: u64 = 1_000;
 /// How long a request can take where the provider can't be asked: what the slowest one says.
 const REQUEST_MS_MAX: u64 = 60_000;
 
+/// No lease is renewed less often.
+const LEASE_MS_MAX: u64 = 10_000;
+
 /// Which way an operation is taken up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Going {
@@ -263,7 +266,7 @@ async fn take_up(
     let job = Arc::new(Job::from_pinned(deps, id, state, &pinned).await?);
     let grace_ms = grace_ms(deps.provider.request_ms_max());
     let takeover = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
-    let (lease, last_alive) = (takeover.lease, takeover.last_alive);
+    let (lease, last_alive, taken_at) = (takeover.lease, takeover.last_alive, deps.clock.now());
     let going = async {
         let left = |why: String| RunError::Left { id, why };
         let fenced = deps.provider.take_over(&pinned.store, id, lease.epoch).await;
@@ -279,7 +282,9 @@ async fn take_up(
         }
         let alive_at = last_alive.map_or(state.last_at, |at| UnixMs(at.0.max(state.last_at.0)));
         // The system's clock may have been set back meanwhile.
-        let at_least = UnixMs(alive_at.0.saturating_add(takeover.dead_ms));
+        let since = deps.clock.now().since(taken_at);
+        let gone_ms = takeover.dead_ms.saturating_add(since.as_millis() as u64);
+        let at_least = UnixMs(wrote_at(last_alive, state.last_at).0.saturating_add(gone_ms));
         let clock = deps.clock.never_before(at_least);
         let dead_ms = clock.unix().since_ms(alive_at);
         #[cfg(feature = "mutants")]
@@ -295,6 +300,15 @@ async fn take_up(
     };
     let ended = going.await;
     release(deps, &lease, ended).await
+}
+
+/// When the last runner wrote down last that it lives, by the clock of its events.
+///
+/// It renews its lease by the system's clock, and its events are never before those of the runner
+/// before it: they are far ahead of the leases where that clock was set back.
+fn wrote_at(last_alive: Option<UnixMs>, last_event: UnixMs) -> UnixMs {
+    let is_close = |at: &UnixMs| last_event.since_ms(*at) <= LEASE_MS_MAX;
+    last_alive.filter(is_close).unwrap_or(last_event)
 }
 
 /// Whether the operation, as it will go on from here, has what it needs: all of it going forward,

@@ -3,38 +3,18 @@
 use crate::args::Operation;
 use crate::environment::actor;
 use crate::error::CliError;
+use crate::files::{self, TEXT_BYTES_MAX};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use stepback_core::inputs::Given;
 use stepback_core::manifest::MANIFEST_BYTES_MAX;
 use stepback_engine::Request;
 
-/// A manifest's text, bounded before it is read whole.
+/// A manifest's text.
 pub fn read(path: &Path) -> Result<String, CliError> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        CliError::usage(format!("{shown} can't be read: {error}"), "give the path of a manifest")
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        let help = "give the path of a manifest in it";
-        return Err(CliError::usage(format!("{shown} is a directory"), help));
-    }
-    let mut bytes = vec![];
-    let limit = MANIFEST_BYTES_MAX as u64;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        return Err(CliError::usage(
-            format!("{shown} is larger than {limit} bytes"),
-            "a manifest is a short text; is this the right file?",
-        ));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::usage(format!("{shown} is not UTF-8 (byte {at})"), "save it as UTF-8")
-    })
+    files::text(path, MANIFEST_BYTES_MAX as u64)
+        .map_err(|why| CliError::usage(why, "give the path of a manifest"))
 }
 
 /// Where a manifest's relative paths start.
@@ -79,10 +59,8 @@ fn inputs(operation: &Operation) -> Result<BTreeMap<String, Given>, CliError> {
 }
 
 fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        CliError::usage(format!("{shown} can't be read: {error}"), "it is given by `--inputs`")
-    })?;
+    let text = files::text(path, TEXT_BYTES_MAX)
+        .map_err(|why| CliError::usage(why, "it is given by `--inputs`"))?;
     let read: Result<BTreeMap<String, Value>, String> = match path.extension() {
         Some(extension) if extension == "json" => {
             serde_json::from_str(&text).map_err(|error| error.to_string())
@@ -91,6 +69,7 @@ fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
     };
     read.map_err(|why| {
         let help = "write `name = value` lines (TOML), or an object (JSON, in a `.json` file)";
-        CliError::usage(format!("{shown} holds no inputs: {}", why.trim_end()), help)
+        let message = format!("{} holds no inputs: {}", path.display(), why.trim_end());
+        CliError::usage(message, help)
     })
 }

@@ -219,4 +219,25 @@ mod tests {
         let step = r#"uses = "ebs/attach-volume", with = { volume = "vol-1", instance = "i-a", "#;
         assert!(on_a_onebox.contains(step) && !on_a_onebox.contains("aws"), "{on_a_onebox}");
     }
+
+    #[test]
+    fn a_name_is_one_word_of_a_shell_whatever_is_in_it() {
+        let table = [
+            ("vol-1", "vol-1"),
+            ("host/db.1:2@x_y", "host/db.1:2@x_y"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("x;reboot", "'x;reboot'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("~root", "'~root'"),
+            ("it's", r"'it'\''s'"),
+        ];
+        for (name, written) in table {
+            assert_eq!(word(name), written);
+        }
+        let volume = Resource::Volume { id: "v;reboot".to_owned() };
+        let at = |tags: Value| Facts::from_json(json!({ "attachments": [], "tags": tags }));
+        let said = hint(Cloud::Ec2, &volume, &at(json!({ "k": "v" })), &at(json!({})));
+        assert!(said.contains("--resources 'v;reboot'"), "{said}");
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! An effect is wanted before anything of it is read. It is granted at once unless what it changes
 //! overlaps what another running step has changed; then it waits for that step, first come first
-//! served. A wait that would close a circle is denied: nobody in it could ever go on. While the
-//! operation rolls back nothing waits here, because undos have their order.
+//! served. A wait that would close a circle is denied: nobody in it could ever go on. Only a new
+//! wait can close one, because who waits changes nothing more. While the operation rolls back
+//! nothing waits here, because undos have their order.
 
 use super::*;
 use crate::call::Area;
@@ -12,8 +13,8 @@ use crate::call::Area;
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     id: CallId,
+    call: Call,
     areas: Vec<Area>,
-    behind: BTreeSet<StepKey>,
 }
 
 /// The claims of the steps that run, as the journal has them.
@@ -62,8 +63,8 @@ impl Machine {
             return Ok(());
         }
         let steps = behind.iter().cloned().collect();
-        self.emit(Event::EffectWaits { id: id.clone(), call, behind: steps })?;
-        self.wanted.push(Wanted { id, areas, behind });
+        self.emit(Event::EffectWaits { id: id.clone(), call: call.clone(), behind: steps })?;
+        self.wanted.push(Wanted { id, call, areas });
         Ok(())
     }
 
@@ -83,13 +84,15 @@ impl Machine {
 
     /// The steps on the way from those in the way back to the one that would wait for them.
     fn circle_of(&self, waits: &StepKey, behind: &BTreeSet<StepKey>) -> Option<Vec<StepKey>> {
-        let waiting: BTreeMap<&StepKey, &BTreeSet<StepKey>> =
-            self.wanted.iter().map(|wanted| (&wanted.id.of.step, &wanted.behind)).collect();
+        // As it is by now: others may have changed the same since the wait began.
+        let in_its_way = |wanted: &Wanted| self.in_the_way(&wanted.id, &wanted.areas);
+        let waiting: BTreeMap<&StepKey, BTreeSet<StepKey>> =
+            self.wanted.iter().map(|wanted| (&wanted.id.of.step, in_its_way(wanted))).collect();
         let mut came_from: BTreeMap<StepKey, Option<StepKey>> =
             behind.iter().map(|key| (key.clone(), None)).collect();
         let mut to_visit: Vec<StepKey> = behind.iter().cloned().collect();
         while let Some(at) = to_visit.pop() {
-            for next in waiting.get(&at).copied().into_iter().flatten() {
+            for next in waiting.get(&at).into_iter().flatten() {
                 if next == waits {
                     let back = |key: &StepKey| came_from.get(key).cloned().flatten();
                     let mut circle: Vec<_> =
@@ -115,12 +118,12 @@ impl Machine {
                 }
                 false
             }
-            // Denied, or cancelled while it waited.
+            // Denied, cancelled while it waited, or granted and then not made.
             Event::CallAnswered { id, .. } => {
-                let waiting = self.wanted.len();
+                let is_let_go = self.claims.has(id) || self.wanted.iter().any(|one| one.id == *id);
                 self.wanted.retain(|wanted| wanted.id != *id);
                 self.claims.release_call(id);
-                waiting > self.wanted.len()
+                is_let_go
             }
             Event::CallFinished { id, outcome: EffectOutcome::Refused(_), .. } => {
                 self.claims.release_call(id);
@@ -158,22 +161,22 @@ impl Machine {
     }
 
     /// Grant what nothing stands in the way of any more, first come first served.
-    pub(super) fn grant_wanted(&mut self) {
+    pub(super) fn grant_wanted(&mut self) -> Result<(), IllegalEvent> {
         if !std::mem::take(&mut self.regrant) || self.state.status != Status::Running {
-            return;
+            return Ok(());
         }
-        let mut still = vec![];
-        for mut wanted in std::mem::take(&mut self.wanted) {
-            let behind = self.in_the_way(&wanted.id, &wanted.areas);
-            if behind.is_empty() {
-                self.claims.claim(&wanted.id, wanted.areas);
-                self.decision.commands.push(Command::Grant { id: wanted.id });
+        for wanted in std::mem::take(&mut self.wanted) {
+            if !self.in_the_way(&wanted.id, &wanted.areas).is_empty() {
+                self.wanted.push(wanted);
                 continue;
             }
-            wanted.behind = behind;
-            still.push(wanted);
+            let Wanted { id, call, areas } = wanted;
+            self.claims.claim(&id, areas);
+            // From here on its step's time runs again.
+            self.emit(Event::EffectWaits { id: id.clone(), call, behind: vec![] })?;
+            self.decision.commands.push(Command::Grant { id });
         }
-        self.wanted = still;
+        Ok(())
     }
 }
 

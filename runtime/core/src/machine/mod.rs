@@ -307,7 +307,7 @@ impl Machine {
     /// Do all that is due: one step after another until nothing more changes.
     fn advance(&mut self) -> Result<(), IllegalEvent> {
         self.notice_deadlines();
-        self.grant_wanted();
+        self.grant_wanted()?;
         match self.state.status {
             Status::Running => self.advance_running(),
             Status::RollingBack => self.advance_rollback(),

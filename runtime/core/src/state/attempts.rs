@@ -57,6 +57,10 @@ impl State {
                 if !call.is_effect() || open.wait.is_some() {
                     return Err("no effect can wait here".into());
                 }
+                if behind.is_empty() {
+                    end_hold(open, record.at);
+                    return Ok(());
+                }
                 let since = open.held.as_ref().map_or(record.at, |held| held.since);
                 let (id, call, behind) = (id.clone(), call.clone(), behind.clone());
                 open.held = Some(Box::new(HeldEffect { id, call, behind, since }));

@@ -15,6 +15,7 @@ use stepback_core::state::{State, Status, StepStatus};
 use stepback_core::step::{Change, EffectOutcome, StepInfo, UndoAnswer};
 use stepback_core::*;
 
+mod claims;
 mod time;
 
 /// What one step will do.

@@ -257,9 +257,10 @@ impl Driver {
         loop {
             let far = self.clock.now().after(Duration::from_secs(3600));
             let wake = self.machine.next_wake().map_or(far, |at| self.clock.moment_of(at));
-            let flush = self
-                .pending_since
-                .map_or(far, |since| since.after(Duration::from_millis(PENDING_MS_MAX)));
+            // The next flush begins when this one is written, and not before.
+            let flush = self.pending_since.filter(|_| self.flush.is_none());
+            let flush =
+                flush.map_or(far, |since| since.after(Duration::from_millis(PENDING_MS_MAX)));
             tokio::select! {
                 biased;
                 changed = self.wishes.changed() => {

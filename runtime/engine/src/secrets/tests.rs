@@ -96,6 +96,16 @@ fn of_two_that_begin_alike_the_longer_one_is_hidden_whole() {
 }
 
 #[test]
+fn of_many_that_overlap_a_few_are_named() {
+    let whole = "0123456789abcdef";
+    let pieces: Vec<String> = (0..9).map(|at| whole[at..at + 6].to_owned()).collect();
+    let secrets = of_values(&pieces);
+    let redacted = secrets.redact_text("0123456789abcdef".to_owned());
+    let names = redacted.trim_matches(EDGE).split(" and ").count();
+    assert_eq!(names, OVERLAPS_TOLD_MAX, "{redacted:?}");
+}
+
+#[test]
 fn a_key_is_hidden_line_by_line() {
     let key = "-----BEGIN KEY-----\nMIIEvQIBADAN\n\tBgkqhkiG9w0B\n-----END KEY-----\n";
     let secrets = secrets(&[("key", key)]);

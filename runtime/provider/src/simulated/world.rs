@@ -386,3 +386,17 @@ impl World {
 fn epoch_of(store: &StoreId, operation: OperationId) -> String {
     format!("{store}/{operation}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_hidden_for_ever_whatever_a_world_file_says() {
+        for (describe_lag_looks, lag_ms) in [(0, 0), (50, 100), (u32::MAX, LAG_MS_MAX)] {
+            let world = World { describe_lag_looks, ..World::default() };
+            assert_eq!(world.lag_ms(), lag_ms);
+            assert_eq!(world.listed_from_ms(UnixMs(u64::MAX)) == 0, lag_ms == 0);
+        }
+    }
+}
