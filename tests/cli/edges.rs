@@ -117,7 +117,7 @@ fn expressions_that_are_nested_without_end_are_mistakes() {
 #[test]
 fn an_expression_that_takes_too_long_is_given_up() {
     let place = Place::new();
-    run(&place, &long_expression("", ""), &[]).exits(2).says("take longer than");
+    run(&place, &long_expression("", ""), &[]).exits(2).says("takes longer than");
 }
 
 /// Nothing blocks the driver: who cancels while an expression is worked out is heard first.

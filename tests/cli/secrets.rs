@@ -139,3 +139,43 @@ with = { host = "i-db-1", container = "side" }
         assert_eq!(place.facts(), before);
     }
 }
+
+/// A value that a secret was changed to may be a piece of what is in the journal in the clear:
+/// hidden by then, nothing would be as it was.
+#[test]
+fn a_changed_secret_that_is_a_piece_of_names_hides_none_of_them() {
+    let stop = "[[steps]]\nid = \"stop\"\nuses = \"docker/stop-container\"\nneeds = [\"tag\"]\n\
+                with = { host = \"i-db-1\", container = \"main\" }\n";
+    for changed in ["main", "postgres", "i-db-1", "somewhere-else"] {
+        let place = Place::new();
+        let before = place.untouched();
+        let body = format!("{}{stop}", tag("vol-db-main"));
+        let crash = ["--inject", "docker.stop-container=crash-before"];
+        assert_eq!(run(&place, "hunter22secret", &body, &crash).code, None);
+        place.write("secret", changed);
+        place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+        assert_eq!(place.facts(), before, "{changed}");
+    }
+}
+
+/// Whoever goes on may be somewhere else.
+#[test]
+fn a_secrets_file_is_found_from_anywhere() {
+    let place = Place::new();
+    place.untouched();
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"secret\"\n[inputs]\nname = {{ type = \"secret\" }}\n{}",
+        tag("{{ inputs.name }}")
+    );
+    let path = place.write("secret.toml", text);
+    place.write("secret", "vol-db-main");
+    let state = place.path("state").display().to_string();
+    let crash = ["--inject", "ebs.tag=crash-before", "--state", &state];
+    let run = [&["run", &path, "-i", "name=file:secret"], &crash[..]].concat();
+    assert_eq!(place.run(&run).code, None);
+    let mut elsewhere = place.command(&["resume", "1", "--state", &state]);
+    std::fs::create_dir(place.path("elsewhere")).expect("a directory");
+    elsewhere.current_dir(place.path("elsewhere"));
+    let ended = elsewhere.output().expect("it runs");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+}

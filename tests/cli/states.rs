@@ -136,6 +136,9 @@ fn stand(state: &str) -> Stand {
         "running past the commit point, left" => {
             Stand::new().ran(&crash("ebs.tag#2=crash-after"), None)
         }
+        "running past the commit point, left, and a secret is gone" => {
+            stand("running past the commit point, left").without_secret()
+        }
         "rolling-back, run" => {
             let hangs =
                 ["--inject", "ebs.create-snapshot=refuse", "--inject", "undo:ebs.untag=hang"];

@@ -146,6 +146,8 @@ pub struct Lives {
     /// Whether nothing stands in the way of a rollback.
     pub expects_restored: bool,
     pub acks: Acks,
+    /// How long the disk takes to append.
+    pub append_ms: u64,
     pub epochs: Epochs,
     /// The mutant: the runner's clock stands still while the machine sleeps.
     pub sleeps_are_lost: bool,
@@ -189,6 +191,7 @@ impl Lives {
             lived: 0,
             expects_restored: false,
             acks: Acks::default(),
+            append_ms: 0,
             epochs: Epochs::default(),
             sleeps_are_lost: false,
             limits: Limits::default(),
@@ -246,6 +249,7 @@ impl Lives {
             inner: Arc::clone(&inner),
             reaper: Arc::clone(reaper),
             acks: self.acks,
+            append_ms: self.append_ms,
             held_back: tokio::sync::Mutex::default(),
         };
         let provider = MortalProvider { reaper: Arc::clone(reaper), epochs: self.epochs };

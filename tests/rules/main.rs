@@ -6,6 +6,7 @@
 
 mod befall;
 mod cases;
+mod disk;
 mod life;
 mod mortal;
 mod mutants;

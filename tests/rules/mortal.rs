@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -62,6 +63,8 @@ pub struct MortalStore {
     pub inner: Arc<Memory>,
     pub reaper: Arc<Reaper>,
     pub acks: Acks,
+    /// How long the disk takes.
+    pub append_ms: u64,
     /// Acknowledged and not durable.
     pub held_back: tokio::sync::Mutex<Option<(Lease, Seq, Vec<Record>)>>,
 }
@@ -108,6 +111,10 @@ impl Store for MortalStore {
                 let resources: Vec<_> = changes.iter().map(|one| one.resource.clone()).collect();
                 self.reaper.story.begins(token, &resources);
             }
+        }
+        if self.append_ms > 0 {
+            let clock = self.reaper.story.time.clock();
+            clock.sleep(Duration::from_millis(self.append_ms)).await;
         }
         let appended = match self.acks {
             Acks::BeforeDurable if !ends => {

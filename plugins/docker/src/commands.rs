@@ -67,17 +67,21 @@ impl Step for RunOnce {
 const TIMED_OUT: i32 = 124;
 const CUT_OFF: i32 = 130;
 
-/// The last line of what a command printed that a cancel cut off; a command may exit with
-/// [`CUT_OFF`] by itself.
+/// The last line of what a command printed that was cut off, or its beginning; a command may exit
+/// with [`TIMED_OUT`] or [`CUT_OFF`] by itself.
+const STOPPED_LATE: &str = "stopped: it took longer than its ";
 const STOPPED_BY_CANCEL: &str = "stopped: its step is being ended";
 
 fn ended_well(result: docker::CommandResult, timeout: Duration) -> Result<CommandOutput, Failure> {
     let docker::CommandResult { exit_code, output } = result;
     let printed = output.trim();
+    let last = printed.lines().last().unwrap_or_default();
     let (class, why) = match exit_code {
         0 => return Ok(CommandOutput { exit_code, output }),
-        TIMED_OUT => (FailureClass::Deadline, format!("took longer than its timeout, {timeout}")),
-        CUT_OFF if printed.lines().last() == Some(STOPPED_BY_CANCEL) => {
+        TIMED_OUT if last.starts_with(STOPPED_LATE) => {
+            (FailureClass::Deadline, format!("took longer than its timeout, {timeout}"))
+        }
+        CUT_OFF if last == STOPPED_BY_CANCEL => {
             let why = "did not end by itself: it was stopped with its step";
             (FailureClass::Precondition, why.to_owned())
         }

@@ -142,9 +142,13 @@ fn a_command_that_did_not_end_by_itself_is_told_apart() {
         let why = once.expect_err("it failed");
         (why.class, why.message)
     };
-    let (class, why) = ran(124, "no response");
+    let late = "no response\nstopped: it took longer than its 90000 ms";
+    let (class, why) = ran(124, late);
     assert_eq!(class, FailureClass::Deadline, "a manifest's retry covers it");
-    assert_eq!(why, "the command took longer than its timeout, 1m30s: no response");
+    assert_eq!(why, format!("the command took longer than its timeout, 1m30s: {late}"));
+    let (class, why) = ran(124, "no response");
+    assert_eq!(class, FailureClass::Precondition, "the command itself may have a timeout(1) in it");
+    assert_eq!(why, "the command exited with 124: no response");
     let (class, why) = ran(130, "no response");
     assert_eq!(class, FailureClass::Precondition);
     assert_eq!(why, "the command exited with 130: no response");

@@ -6,7 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 use stepback_core::OperationId;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics};
-use stepback_engine::{Refusal, RunError};
+use stepback_engine::{Refusal, RunError, WayOut};
 use stepback_journal::StoreError;
 
 /// The exit codes of the program (DESIGN 8).
@@ -48,10 +48,11 @@ pub enum CliError {
         id: OperationId,
         error: StoreError,
     },
-    /// It can't go forward any more, and it can go back.
-    OnlyBack {
+    /// It can't go forward any more.
+    NotForward {
         id: OperationId,
         because: Vec<String>,
+        way_out: WayOut,
     },
     /// What is on record of an operation can't be read.
     Unreadable {
@@ -78,7 +79,7 @@ impl CliError {
             | CliError::Store(StoreError::NotFound(_) | StoreError::LeaseHeld { .. }) => {
                 Exit::Refused
             }
-            CliError::Left { .. } | CliError::LeftByStore { .. } | CliError::OnlyBack { .. } => {
+            CliError::Left { .. } | CliError::LeftByStore { .. } | CliError::NotForward { .. } => {
                 Exit::Unfinished
             }
             CliError::Store(_) | CliError::Internal(_) => Exit::Internal,
@@ -121,15 +122,20 @@ impl CliError {
                     tell!("  help: then go on with `stepback resume {id}`");
                 }
             }
-            CliError::OnlyBack { id, because } => {
+            CliError::NotForward { id, because, way_out } => {
                 tell!("{error}: operation {id} is left unfinished: it can't go forward");
                 for reason in because {
                     tell!("  - {reason}");
                 }
-                tell!(
-                    "  help: put that back and `stepback resume {id}` goes on; `stepback cancel \
-                     {id}` rolls it back without it"
-                );
+                let way_out = match way_out {
+                    WayOut::CalledOff => format!("`stepback cancel {id}` calls it off"),
+                    WayOut::Back => format!("`stepback cancel {id}` rolls it back without it"),
+                    WayOut::GivenUp => format!(
+                        "past its commit point nothing rolls back: `stepback unlock {id} --reason \
+                         WHY` leaves what is not cleaned up, and releases its locks"
+                    ),
+                };
+                tell!("  help: put that back and `stepback resume {id}` goes on; {way_out}");
             }
             CliError::Unreadable { id, why } => {
                 tell!("{error}: the journal of operation {id} can't be read: {why}");
@@ -187,7 +193,9 @@ impl From<RunError> for CliError {
             RunError::Left { id, why } => CliError::Left { id, why },
             RunError::LeftByStore { id, error } => CliError::LeftByStore { id, error },
             RunError::Requested => CliError::Internal("a request was not honoured".into()),
-            RunError::OnlyBack { id, because } => CliError::OnlyBack { id, because },
+            RunError::NotForward { id, because, way_out } => {
+                CliError::NotForward { id, because, way_out }
+            }
             RunError::Unreadable { id, why } => CliError::Unreadable { id, why },
             RunError::Committed { id } => CliError::usage(
                 format!("operation {id} is past its commit point: nothing rolls back now"),

@@ -27,4 +27,12 @@ impl SecretSource for References {
             _ => Err("it must be a reference, `env:NAME` or `file:PATH`".to_owned()),
         }
     }
+
+    fn absolute(&self, reference: &str) -> String {
+        let path = reference.strip_prefix("file:").map(std::path::absolute);
+        match path {
+            Some(Ok(path)) => format!("file:{}", path.display()),
+            Some(Err(_)) | None => reference.to_owned(),
+        }
+    }
 }

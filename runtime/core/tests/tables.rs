@@ -379,6 +379,16 @@ fn a_name_that_a_pull_moved_is_moved_back() {
     let tagged = effect(back, image.clone(), means("sha256:2"), Some(means("sha256:1")));
     let again = reverse(&tagged, &now("sha256:1"));
     assert!(matches!(again, Reversal::Calls(calls) if calls.len() == 1));
+
+    // A pulled image that nothing is called by changes nothing; a name that was given does.
+    let given = Call::DockerTagImage {
+        host: "i-1".into(),
+        image: "a:1".into(),
+        digest: "sha256:1".to_owned(),
+    };
+    let named = effect(given, image.clone(), Facts::Absent, Some(means("sha256:1")));
+    let away = Call::DockerRemoveImage { host: "i-1".into(), image: "a:1".into() };
+    assert_eq!(reverse(&named, &now("sha256:1")), Reversal::Calls(vec![away]));
 }
 
 /// A sleep is over when its time is; for all other waits only the time counts in which somebody

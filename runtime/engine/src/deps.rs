@@ -140,6 +140,11 @@ pub trait SecretSource: Send + Sync {
     /// # Errors
     /// Why there is none; never holds a value.
     fn resolve(&self, reference: &str) -> Result<String, String>;
+
+    /// The reference as it is found from anywhere: a runner that goes on may be started elsewhere.
+    fn absolute(&self, reference: &str) -> String {
+        reference.to_owned()
+    }
 }
 
 /// What somebody at the terminal wants of a running operation.

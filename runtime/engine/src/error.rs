@@ -16,6 +16,17 @@ pub enum Refusal {
     Reasons { id: Option<OperationId>, reasons: Vec<String> },
 }
 
+/// How an operation ends that can't go forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// It has changed nothing: a cancel calls it off.
+    CalledOff,
+    /// A cancel rolls it back.
+    Back,
+    /// It is past its commit point: only giving it up is left.
+    GivenUp,
+}
+
 /// Why [`crate::run`] or [`crate::resume`] has no ended operation to show.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -33,10 +44,9 @@ pub enum RunError {
     /// Nothing can be resumed: the operation has ended.
     #[error("operation {id} has ended already ({status})")]
     Ended { id: OperationId, status: String },
-    /// It can't go forward any more, because something that it began with is not there; it can go
-    /// back.
+    /// It can't go forward any more, because something that it began with is not there.
     #[error("operation {id} is left unfinished: {}", .because.join("; "))]
-    OnlyBack { id: OperationId, because: Vec<String> },
+    NotForward { id: OperationId, because: Vec<String>, way_out: WayOut },
     /// Its journal can't be read.
     #[error("the journal of operation {id} can't be read: {why}")]
     Unreadable { id: OperationId, why: String },

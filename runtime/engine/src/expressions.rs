@@ -30,9 +30,8 @@ pub(crate) async fn of_step(
     match clock.in_thread(limit, work).await {
         Ok(Some(evaluated)) => evaluated,
         Ok(None) => Evaluated::Once(Err(format!("there is no step `{step}`"))),
-        Err(why) => {
-            Evaluated::Once(Err(format!("`with` can't be evaluated: {}", said(&why, limit))))
-        }
+        // Nobody knows which of them it was.
+        Err(why) => Evaluated::Once(Err(said(&why, limit))),
     }
 }
 
@@ -59,10 +58,12 @@ pub(crate) async fn of_outputs(
 fn said(why: &GivenUp, limit: Duration) -> String {
     match why {
         GivenUp::Late => format!(
-            "its expressions take longer than {limit:?}: let them look at less, or let a step of \
+            "evaluating its expressions takes longer than {limit:?}: let them look at less, or let a step of \
              your own work it out"
         ),
-        GivenUp::Panicked => "evaluating it panicked".to_owned(),
-        GivenUp::NoThread(why) => format!("there is no thread to evaluate it in: {why}"),
+        GivenUp::Panicked => "evaluating its expressions panicked".to_owned(),
+        GivenUp::NoThread(why) => {
+            format!("there is no thread to evaluate its expressions in: {why}")
+        }
     }
 }

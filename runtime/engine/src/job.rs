@@ -7,7 +7,7 @@ use crate::barred::Barred;
 use crate::deps::{Deps, PluginSource};
 use crate::door::Door;
 use crate::error::{Refusal, RunError};
-use crate::secrets::{Secrets, met};
+use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -94,6 +94,7 @@ impl Job {
             }
         };
         let (source, salt) = (&*deps.secrets, deps.store.id());
+        let inputs = secrets::absolute(plan.manifest(), inputs, source);
         let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
         let door = door(deps, secrets, Barred::default());
@@ -143,12 +144,13 @@ impl Job {
         let world = deps.provider.identity().await.map_err(|failure| left(failure.message))?;
         let (source, salt) = (&*deps.secrets, deps.store.id());
         let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
-        let secrets = Secrets::again(plan.manifest(), &inputs, source, salt.clone(), began_with);
-        let met = met::in_world(&*deps.provider, state, secrets.missing(), &salt);
-        let limit = Duration::from_millis(deps.limits.read_ms_max);
-        let met = deps.clock.timeout(limit, met).await;
-        let secrets = secrets.with_met(met.unwrap_or_default());
-        let door = door(deps, secrets, Barred::between(&pinned.world, &world));
+        let told = met::texts_of(state);
+        let is_told = |value: &str| told.iter().any(|text| text.contains(value));
+        let manifest = plan.manifest();
+        let secrets = Secrets::again(manifest, &inputs, source, salt.clone(), began_with, is_told);
+        let barred = Barred::between(&pinned.world, &world);
+        let met = met::in_world(deps, &barred, state, secrets.missing(), &salt).await;
+        let door = door(deps, secrets.with_met(met), barred);
         let environment = pinned.environment.clone();
         Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
     }

@@ -29,7 +29,7 @@ mod tasks;
 mod verify;
 
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
-pub use error::{Refusal, RunError};
+pub use error::{Refusal, RunError, WayOut};
 pub use job::{Job, Request, validate};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
-use stepback_core::manifest::{InputKind, Manifest};
+use stepback_core::manifest::{InputKind, InputSpec, Manifest};
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, StoreId};
 
@@ -58,9 +58,26 @@ pub(crate) struct Secrets {
 /// Where each secret came from: its value, or why there is none.
 type Found = BTreeMap<String, Result<String, String>>;
 
+/// Inputs whose secrets are found from anywhere.
+pub(crate) fn absolute(
+    manifest: &Manifest,
+    mut inputs: BTreeMap<String, Value>,
+    source: &dyn SecretSource,
+) -> BTreeMap<String, Value> {
+    for (name, value) in &mut inputs {
+        let is_secret = |spec: &InputSpec| spec.kind == InputKind::Secret;
+        if let Value::String(reference) = value
+            && manifest.inputs.get(name).is_some_and(is_secret)
+        {
+            *reference = source.absolute(reference);
+        }
+    }
+    inputs
+}
+
 fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn SecretSource) -> Found {
     let secret = |(name, spec): (&String, &_)| {
-        let spec: &stepback_core::manifest::InputSpec = spec;
+        let spec: &InputSpec = spec;
         let reference = inputs.get(name)?.as_str().filter(|_| spec.kind == InputKind::Secret)?;
         let value = source.resolve(reference).and_then(|value| match value.len() {
             len if len < SECRET_BYTES_MIN => Err(format!(
@@ -115,13 +132,14 @@ impl Secrets {
     }
 
     /// Fetch the secrets of an operation that began with these fingerprints; one that is gone or
-    /// another by now is missing.
+    /// another by now is missing. `is_told` says whether the journal has a text in the clear.
     pub(crate) fn again(
         manifest: &Manifest,
         inputs: &BTreeMap<String, Value>,
         source: &dyn SecretSource,
         salt: StoreId,
         began_with: &BTreeMap<String, String>,
+        is_told: impl Fn(&str) -> bool,
     ) -> Self {
         let mut found = find(manifest, inputs, source);
         let mut also = vec![];
@@ -129,8 +147,11 @@ impl Secrets {
             let is_same = |value: &String| began_with.get(name) == Some(&print(&salt, name, value));
             if value.as_ref().is_ok_and(|value| !is_same(value)) {
                 let another = "it is not the one that the operation began with".to_owned();
-                // Nobody may read that one either.
-                if let Ok(value) = std::mem::replace(value, Err(another)) {
+                // Nobody may read that one either, unless it is a piece of what the journal tells
+                // anyway: hidden there, nothing would be as it was.
+                if let Ok(value) = std::mem::replace(value, Err(another))
+                    && !is_told(&value)
+                {
                     also.push((format!("{name}#another"), value));
                 }
             }
@@ -248,9 +269,9 @@ impl Secrets {
         }
     }
 
-    /// Whether a lost answer to the call can be settled although a secret is missing: what is found
-    /// by its stamp needs only names.
-    pub(crate) fn reveal_names(&self, call: &Call) -> Call {
+    /// The call with every mark revealed whose secret is known. What is found by its stamp needs only
+    /// names, so a lost answer may be settled by it although a secret is missing.
+    pub(crate) fn reveal_known(&self, call: &Call) -> Call {
         call.map_texts(&|text| self.reveal_text(text))
     }
 

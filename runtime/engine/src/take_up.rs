@@ -5,7 +5,7 @@
 //! alone.
 
 use crate::deps::{Control, Deps};
-use crate::error::RunError;
+use crate::error::{RunError, WayOut};
 use crate::job::Job;
 use crate::run::{Ended, Start, carry_through, release};
 use std::sync::Arc;
@@ -105,8 +105,11 @@ pub async fn accept(
         append_last(store, &lease, state, clock, Event::Accepted { actor, reason }).await
     };
     let accepted = accepted.await;
-    store.release(&lease, clock.unix()).await?;
-    accepted
+    let released = store.release(&lease, clock.unix()).await;
+    // What is on record matters more than a lease nobody will renew.
+    let accepted = accepted?;
+    released?;
+    Ok(accepted)
 }
 
 /// What giving an operation up came to.
@@ -154,18 +157,28 @@ pub async fn abandon(
                 let state = append_last(store, &lease, state, clock, event).await?;
                 Ok(GivenUp::State(Box::new(state)))
             }
-            Err(error) => {
+            Err(error) if is_unreadable(&error) => {
                 let why = error.to_string();
                 let last = summary(store, id).await?.last_seq;
                 let event = Event::Abandoned { actor, reason, unknown: vec![] };
                 append(store, &lease, last, clock.unix(), event).await?;
                 Ok(GivenUp::Unreadable(why))
             }
+            // A disk that was busy or full may be read the next time, with all that it knows.
+            Err(error) => Err(error),
         }
     };
     let given_up = given_up.await;
-    store.release(&lease, clock.unix()).await?;
-    given_up
+    let released = store.release(&lease, clock.unix()).await;
+    let given_up = given_up?;
+    released?;
+    Ok(given_up)
+}
+
+/// Whether an operation's records are there and can't be read, now or ever.
+fn is_unreadable(error: &RunError) -> bool {
+    use StoreError::{Corrupt, Unreadable};
+    matches!(error, RunError::Unreadable { .. } | RunError::Store(Unreadable { .. } | Corrupt(_)))
 }
 
 async fn append_last(
@@ -284,8 +297,7 @@ async fn take_up(
         // The system's clock may have been set back meanwhile.
         let since = deps.clock.now().since(taken_at);
         let gone_ms = takeover.dead_ms.saturating_add(since.as_millis() as u64);
-        let at_least = UnixMs(wrote_at(last_alive, state.last_at).0.saturating_add(gone_ms));
-        let clock = deps.clock.never_before(at_least);
+        let clock = deps.clock.never_before(not_before(last_alive, state.last_at, gone_ms));
         let dead_ms = clock.unix().since_ms(alive_at);
         #[cfg(feature = "mutants")]
         let clock = crate::mutants::clock_at_take_up(deps, clock);
@@ -302,13 +314,14 @@ async fn take_up(
     release(deps, &lease, ended).await
 }
 
-/// When the last runner wrote down last that it lives, by the clock of its events.
+/// The earliest that it can be, where the last runner wrote down `gone_ms` ago that it lives.
 ///
 /// It renews its lease by the system's clock, and its events are never before those of the runner
-/// before it: they are far ahead of the leases where that clock was set back.
-fn wrote_at(last_alive: Option<UnixMs>, last_event: UnixMs) -> UnixMs {
+/// before it: they are far ahead of the lease where that clock was set back.
+fn not_before(last_alive: Option<UnixMs>, last_event: UnixMs, gone_ms: u64) -> UnixMs {
     let is_close = |at: &UnixMs| last_event.since_ms(*at) <= LEASE_MS_MAX;
-    last_alive.filter(is_close).unwrap_or(last_event)
+    let wrote_at = last_alive.filter(is_close).unwrap_or(last_event);
+    UnixMs(wrote_at.0.saturating_add(gone_ms))
 }
 
 /// Whether the operation, as it will go on from here, has what it needs: all of it going forward,
@@ -339,5 +352,34 @@ async fn must_be_able(
             return Ok(());
         }
     }
-    Err(RunError::OnlyBack { id, because })
+    let way_out = match state.status {
+        Status::Queued => WayOut::CalledOff,
+        _ if state.committed => WayOut::GivenUp,
+        _ => WayOut::Back,
+    };
+    Err(RunError::NotForward { id, because, way_out })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_without_a_runner_counts_from_when_it_wrote_last() {
+        let hour = 3_600_000;
+        let table = [
+            // An event after the last renewal, and the other way round.
+            (Some(8_500), 10_000, 20_000, 28_500),
+            (Some(10_500), 10_000, 20_000, 30_500),
+            // Nobody renewed anything.
+            (None, 10_000, 20_000, 30_000),
+            // The events' clock is ahead of a system's clock that was set back.
+            (Some(1_000), hour, 20_000, hour + 20_000),
+            (Some(0), 0, u64::MAX, u64::MAX),
+        ];
+        for (last_alive, last_event, gone_ms, wanted) in table {
+            let found = not_before(last_alive.map(UnixMs), UnixMs(last_event), gone_ms);
+            assert_eq!(found, UnixMs(wanted), "{last_alive:?} {last_event} {gone_ms}");
+        }
+    }
 }

@@ -197,6 +197,10 @@ async fn a_damaged_row_is_in_nobodys_way() {
         "UPDATE operations SET last_seq = 9223372036854775807 WHERE id = 1",
         "UPDATE operations SET last_seq = 0 WHERE id = 1",
         "UPDATE operations SET ending = 'junk' WHERE id = 1",
+        "UPDATE operations SET ending = CAST(x'ff' AS TEXT) WHERE id = 1",
+        "UPDATE operations SET runner = CAST(x'ff' AS TEXT) WHERE id = 1",
+        "INSERT INTO waiting (operation, environment, names, since)
+             VALUES (1, CAST(x'ff' AS TEXT), '[]', 0)",
         "UPDATE locks SET name = CAST(x'ff' AS TEXT)",
         "UPDATE locks SET owner = 99",
         "UPDATE runners SET until_ms = 9000000000000000000",

@@ -1,6 +1,5 @@
 //! Two providers as one: instances and volumes here, the engines on the instances there.
 
-use crate::docker::host_of;
 use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
@@ -23,7 +22,7 @@ impl Joined {
     }
 
     fn of(&self, call: &Call) -> &dyn Provider {
-        match host_of(call) {
+        match call.host() {
             Some(_) => &*self.docker,
             None => &*self.cloud,
         }

@@ -46,7 +46,9 @@ async fn roll_back(
 ) -> Result<Exit, CliError> {
     let control = Control::new();
     signals::listen(control.clone());
-    let deps = deps_of(config, store, id, &args.inject, args.json).await?;
+    let deps = deps_of(config, store, id, &args.inject, args.json).await.inspect_err(|_| {
+        tell!("the cancel is kept: whoever takes operation {id} up rolls it back");
+    })?;
     match stepback_engine::resume(&deps, id, &control).await {
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
         // Somebody took it up meanwhile, and has the wish.

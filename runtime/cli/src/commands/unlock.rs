@@ -46,7 +46,7 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
             ));
         }
         (GivenUp::Unreadable(why), true) => {
-            print(&format!("{}\n", json!({ "id": id, "status": "unreadable", "why": why })));
+            print(&format!("{}\n", json!({ "id": id, "status": "abandoned", "why": why })));
         }
     }
     Ok(Exit::Succeeded)

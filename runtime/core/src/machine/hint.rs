@@ -5,7 +5,7 @@ use crate::texts::MapTexts;
 use serde_json::Value;
 
 /// Who keeps the instances and volumes, and so, what can be pasted.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cloud {
     /// EC2's own command line.
     Ec2,
@@ -60,19 +60,7 @@ pub(super) fn hint(cloud: Cloud, resource: &Resource, before: &Facts, now: &Fact
             "ec2/terminate-instance",
             &[("instance", id)],
         ),
-        (Resource::Instance { id }, false, false) => {
-            let with = [("instance", id.as_str())];
-            match before.get("state").and_then(Value::as_str) {
-                Some("running") => {
-                    let command = format!("start-instances --instance-ids {id}");
-                    cloud.one(&command, "ec2/start-instance", &with)
-                }
-                _ => {
-                    let command = format!("describe-instances --instance-ids {id}");
-                    cloud.one(&command, "ec2/describe-instance", &with)
-                }
-            }
-        }
+        (Resource::Instance { id }, false, false) => instance_hint(cloud, id, before, now),
         (Resource::Container { host, name }, true, false) => {
             format!("on {host}: docker rm -f {name}")
         }
@@ -84,6 +72,53 @@ pub(super) fn hint(cloud: Cloud, resource: &Resource, before: &Facts, now: &Fact
         }
         (_, false, true) => format!("{resource} is gone: make it anew as it was ({before})"),
         _ => format!("look at {resource}; it was: {before}"),
+    }
+}
+
+fn instance_hint(cloud: Cloud, id: &str, before: &Facts, now: &Facts) -> String {
+    let with = [("instance", id)];
+    let text = |facts: &Facts, name: &str| facts.get(name)?.as_str().map(str::to_owned);
+    let runs = |facts: &Facts| text(facts, "state").as_deref() == Some("running");
+    let stop = || {
+        let command = format!("stop-instances --instance-ids {id}");
+        cloud.way(&command, "ec2/stop-instance", &with)
+    };
+    let (mut ways, mut up) = (vec![], runs(now));
+    if let Some(kind) = text(before, "type").filter(|kind| text(now, "type").as_ref() != Some(kind))
+    {
+        // It is changed only while the instance is stopped.
+        if std::mem::take(&mut up) {
+            ways.push(stop());
+            if cloud == Cloud::Ec2 {
+                ways.push(format!("aws ec2 wait instance-stopped --instance-ids {id}"));
+            }
+        }
+        let kind = word(&kind);
+        ways.push(cloud.way(
+            &format!("modify-instance-attribute --instance-id {id} --instance-type Value={kind}"),
+            "ec2/set-instance-type",
+            &[("instance", id), ("instance_type", &kind)],
+        ));
+    }
+    match (runs(before), up) {
+        (true, false) => ways.push(cloud.way(
+            &format!("start-instances --instance-ids {id}"),
+            "ec2/start-instance",
+            &with,
+        )),
+        (false, true) => ways.push(stop()),
+        (true, true) | (false, false) => {}
+    }
+    if cloud == Cloud::Ec2 {
+        ways.extend(tag_ways(cloud, id, before, now));
+    }
+    match ways.is_empty() {
+        false => cloud.all(&ways),
+        true => cloud.one(
+            &format!("describe-instances --instance-ids {id}"),
+            "ec2/describe-instance",
+            &with,
+        ),
     }
 }
 
@@ -218,6 +253,37 @@ mod tests {
         let on_a_onebox = hint(Cloud::Onebox, &volume, &before, &now);
         let step = r#"uses = "ebs/attach-volume", with = { volume = "vol-1", instance = "i-a", "#;
         assert!(on_a_onebox.contains(step) && !on_a_onebox.contains("aws"), "{on_a_onebox}");
+    }
+
+    #[test]
+    fn an_instance_is_changed_back_as_ec2_lets_it_be_changed() {
+        let instance = Resource::Instance { id: "i-1".to_owned() };
+        let of = |state: &str, kind: &str, tags: Value| {
+            Facts::from_json(json!({ "state": state, "type": kind, "tags": tags }))
+        };
+        let was = of("running", "t3.small", json!({ "k": "v" }));
+        let start = "aws ec2 start-instances --instance-ids i-1";
+        let stop = "aws ec2 stop-instances --instance-ids i-1";
+        let wait = "aws ec2 wait instance-stopped --instance-ids i-1";
+        let set = "aws ec2 modify-instance-attribute --instance-id i-1 --instance-type \
+                   Value=t3.small";
+        let tag = "aws ec2 create-tags --resources i-1 --tags 'Key=k,Value=v'";
+        let stopped = of("stopped", "t3.small", json!({}));
+        let table = [
+            (&was, of("stopped", "t3.small", json!({ "k": "v" })), vec![start]),
+            (&was, of("running", "t3.large", json!({ "k": "v" })), vec![stop, wait, set, start]),
+            (&was, of("stopped", "t3.large", json!({ "k": "v" })), vec![set, start]),
+            (&was, of("running", "t3.small", json!({})), vec![tag]),
+            (&stopped, of("running", "t3.small", json!({})), vec![stop]),
+        ];
+        for (before, now, wanted) in table {
+            assert_eq!(hint(Cloud::Ec2, &instance, before, &now), wanted.join(" && "));
+        }
+        let larger = of("running", "t3.large", json!({ "k": "v" }));
+        let steps = hint(Cloud::Onebox, &instance, &was, &larger);
+        let set =
+            "ec2/set-instance-type\", with = { instance = \"i-1\", instance_type = \"t3.small\" }";
+        assert!(steps.contains(set) && !steps.contains("aws"), "{steps}");
     }
 
     #[test]

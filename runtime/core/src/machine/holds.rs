@@ -30,7 +30,7 @@ pub(super) fn claims_of(state: &State) -> Claims {
 }
 
 /// What an effect changes; what it created by its own name too, once that is known.
-fn areas_of(call: &Call, token: &Token, changes: &[Change]) -> Vec<Area> {
+pub(super) fn areas_of(call: &Call, token: &Token, changes: &[Change]) -> Vec<Area> {
     let mut areas = call.areas(token);
     let touched = call.resources(token);
     let named = changes.iter().map(|change| &change.resource);

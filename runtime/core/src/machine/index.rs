@@ -247,7 +247,12 @@ fn note_of(plan: &Plan, step: &StepState) -> Note {
         Some((UnixMs(at), open.id.clone()))
     });
     Note {
-        is_failed: matches!(step.status, StepStatus::Failed | StepStatus::UndoFailed),
+        // One that was undone before another attempt and has none to come has failed for good:
+        // the operation was about to be rolled back, and a runner's death lost why.
+        is_failed: matches!(
+            step.status,
+            StepStatus::Failed | StepStatus::UndoFailed | StepStatus::Undone | StepStatus::Kept
+        ),
         retry: step.not_before.filter(|_| step.status == StepStatus::WaitingRetry),
         deadline,
         open: step.open.as_ref().map(|open| open.id.clone()),

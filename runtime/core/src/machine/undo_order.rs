@@ -6,6 +6,7 @@
 //! interleave ([`super::claims`]). So there is no circle, but in a journal that was written before
 //! that was so; there the newest change goes first, because nothing may wait for ever.
 
+use super::holds::areas_of;
 use crate::call::Area;
 use crate::ids::*;
 use crate::plan::Plan;
@@ -99,11 +100,7 @@ impl UndoOrder {
         let mut last: BTreeMap<(&StepKey, Area), Seq> = BTreeMap::new();
         for (key, step) in to_undo {
             for (seq, effect) in step.to_undo() {
-                let named = effect.changes.iter().map(|change| &change.resource);
-                let touched = effect.call.resources(&effect.token);
-                let named = named.filter(|resource| !touched.contains(resource));
-                let named = named.map(|resource| Area::Resource(resource.clone()));
-                for area in effect.call.areas(&effect.token).into_iter().chain(named) {
+                for area in areas_of(&effect.call, &effect.token, &effect.changes) {
                     last.insert((key, area), seq);
                 }
             }

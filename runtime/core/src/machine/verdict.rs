@@ -65,7 +65,7 @@ impl Machine {
             _ if let Facts::Unknown(why) = &before => {
                 (None, format!("it can't be compared, because it could not be read before: {why}"))
             }
-            Ok(now) if now.is_as(&before) || is_harmless(resource, &before) => return None,
+            Ok(now) if now.is_as(&before) || self.is_harmless(resource, &before) => return None,
             Ok(now) => (Some(now.clone()), describe_difference(&before, now)),
             Err(error) => (None, format!("it could not be read: {error}")),
         };
@@ -97,6 +97,17 @@ impl Machine {
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
     }
 
+    /// An image in a host's cache changes nothing (R8), but what a name was made to mean does.
+    fn is_harmless(&self, resource: &Resource, before: &Facts) -> bool {
+        let is_tagged = || {
+            let effects = self.state.steps.values().flat_map(|step| &step.effects);
+            effects
+                .filter(|effect| matches!(effect.call, Call::DockerTagImage { .. }))
+                .any(|effect| effect.changes.iter().any(|change| change.resource == *resource))
+        };
+        resource.kind() == ResourceKind::Image && before.is_absent() && !is_tagged()
+    }
+
     /// The facts that are neither as they were nor as the operation left them.
     fn set_by_others(&self, resource: &Resource, before: &Facts, now: &Facts) -> Option<String> {
         if before.is_absent() || now.is_absent() {
@@ -105,6 +116,9 @@ impl Machine {
         let effects = self.state.steps.values().flat_map(|step| {
             step.effect_seqs.iter().zip(&step.effects).filter_map(move |(seq, effect)| {
                 let is_it = |change: &&Change| change.resource == *resource;
+                // What was refused has left nothing.
+                let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
+                let effect = is_made.then_some(effect)?;
                 Some((*seq, effect, effect.changes.iter().find(is_it)?))
             })
         });
@@ -155,7 +169,8 @@ impl Machine {
         for (key, effect) in self.irreversible_steps() {
             let declared =
                 self.plan.step(&key.step).is_some_and(|step| step.irreversible.is_some());
-            if !declared {
+            // What a command did inside a container is none of its facts, so it excuses none.
+            if !declared || effect.call.areas(&effect.token).is_empty() {
                 continue;
             }
             let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);
@@ -192,11 +207,6 @@ impl Machine {
 /// Whether these are the facts of a container or an instance that runs.
 fn runs(facts: &Facts) -> bool {
     facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into())
-}
-
-/// An image in a host's cache changes nothing (R8).
-fn is_harmless(resource: &Resource, before: &Facts) -> bool {
-    resource.kind() == ResourceKind::Image && before.is_absent()
 }
 
 fn describe_difference(before: &Facts, now: &Facts) -> String {

@@ -55,6 +55,9 @@ pub(super) fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             }
             None => unread(main, "attachments"),
         },
+        Call::DockerTagImage { host, image, .. } if main.before.is_absent() => {
+            one(Call::DockerRemoveImage { host: host.clone(), image: image.clone() })
+        }
         Call::DockerPullImage { host, image } | Call::DockerTagImage { host, image, .. } => {
             name_again(host, image, main)
         }

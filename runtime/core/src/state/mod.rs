@@ -263,7 +263,7 @@ impl State {
         }
     }
 
-    /// The effects whose answer is still outstanding, or `None` for a finished one.
+    /// One effect, with what is known of its outcome.
     pub fn effect(&self, id: &CallId) -> Option<&PastEffect> {
         self.steps.get(&id.of.step)?.effects.iter().find(|effect| effect.id == *id)
     }

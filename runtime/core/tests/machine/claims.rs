@@ -3,7 +3,7 @@
 use super::*;
 
 /// Steps side by side, each with retries, whose first attempts have begun.
-fn side_by_side(steps: usize) -> Run {
+pub fn side_by_side(steps: usize) -> Run {
     let script =
         Script { needs: vec![], run_fails: false, answer_lost: false, undo: UndoScript::Works };
     let mut run = Run::new(vec![script; steps]);
@@ -16,17 +16,17 @@ fn side_by_side(steps: usize) -> Run {
     run
 }
 
-fn handle(run: &mut Run, input: Input) -> Decision {
+pub fn handle(run: &mut Run, input: Input) -> Decision {
     run.machine.handle(input, UnixMs(1_000)).expect("legal")
 }
 
-fn call_id(step: usize, direction: Direction, number: u32) -> CallId {
+pub fn call_id(step: usize, direction: Direction, number: u32) -> CallId {
     let step = StepKey::plain(&format!("s{step}"));
     let of = AttemptId { step, direction, attempt: Attempt(1) };
     CallId { of, number: CallNumber(number) }
 }
 
-fn token(id: &CallId) -> Token {
+pub fn token(id: &CallId) -> Token {
     Token::derive(&"store".into(), OperationId(1), id)
 }
 
@@ -74,11 +74,11 @@ fn make(run: &mut Run, id: &CallId, call: Call) {
     handle(run, Input::EffectFinished { id: id.clone(), outcome, changes: vec![] });
 }
 
-fn end(run: &mut Run, id: &CallId, result: AttemptResult) -> Decision {
+pub fn end(run: &mut Run, id: &CallId, result: AttemptResult) -> Decision {
     handle(run, Input::AttemptEnded { of: id.of.clone(), result })
 }
 
-fn failed(class: FailureClass) -> AttemptResult {
+pub fn failed(class: FailureClass) -> AttemptResult {
     AttemptResult::Failed(Failure::new(class, "no"))
 }
 

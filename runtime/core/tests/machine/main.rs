@@ -16,6 +16,7 @@ use stepback_core::step::{Change, EffectOutcome, StepInfo, UndoAnswer};
 use stepback_core::*;
 
 mod claims;
+mod endings;
 mod time;
 
 /// What one step will do.

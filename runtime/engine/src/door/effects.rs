@@ -54,7 +54,7 @@ impl Door {
             }
             EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
         };
-        let changes = self.after(changes, &outcome, context).await;
+        let changes = self.after(call, changes, &outcome, context).await;
         Ok((outcome, changes))
     }
 
@@ -147,7 +147,7 @@ impl Door {
         let unknown = |why: &str| {
             EffectOutcome::Unknown(format!("the runner ended before an answer came; {why}"))
         };
-        let names = self.secrets.reveal_names(call);
+        let names = self.secrets.reveal_known(call);
         let by_stamp = call.leaves_a_stamp();
         let are_known = |resource: &Resource| self.secrets.reveal_resource(resource).is_ok();
         let named = names.resources(&context.token).iter().all(are_known);
@@ -178,6 +178,7 @@ impl Door {
     /// The facts after the effect; what was created gets its own name.
     async fn after(
         &self,
+        call: &Call,
         mut changes: Vec<Change>,
         outcome: &EffectOutcome,
         context: &EffectContext,
@@ -188,6 +189,8 @@ impl Door {
             }
             return changes;
         }
+        let objects = call.resources(&context.token).len().min(changes.len());
+        let beside = changes.split_off(objects);
         for change in &mut changes {
             if let Resource::Created { kind, .. } = &change.resource {
                 match self.name_of_created(*kind, outcome, context).await {
@@ -201,6 +204,14 @@ impl Door {
                 false => self.observe(&change.resource).await.ok(),
             };
         }
+        let main = changes.first().and_then(|main| main.after.as_ref());
+        let is_down = main.is_some_and(|main| main.is_absent() || main.is_down());
+        let looks = beside.into_iter().map(|change| async move {
+            let after = self.see_beside(&change.resource, is_down).await;
+            let after = Some(after).filter(|after| !matches!(after, Facts::Unknown(_)));
+            Change { after, ..change }
+        });
+        changes.extend(futures_util::future::join_all(looks).await);
         changes
     }
 
@@ -247,7 +258,7 @@ impl Door {
     /// The effect's outcome is durable: what was kept only to settle it by may go.
     pub(crate) async fn forget(&self, call: &Call, context: &EffectContext) {
         // What can't be named now is tried again at the next recovery.
-        let Ok(going_out) = self.going_out(&self.secrets.reveal_names(call)) else { return };
+        let Ok(going_out) = self.going_out(&self.secrets.reveal_known(call)) else { return };
         let asked = self.provider.forget(&going_out, context);
         let _ = self.ask(self.limits.read_ms_max, asked).await;
     }

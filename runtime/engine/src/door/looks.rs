@@ -133,10 +133,14 @@ impl Door {
     }
 
     async fn known(&self, resources: Vec<Resource>) -> Vec<Change> {
+        let limit = Duration::from_millis(BESIDE_MS_MAX);
         let looks = resources.into_iter().map(|resource| async move {
             let resource = self.secrets.canonical(&resource);
-            let before = self.observe(&resource).await;
-            let before = before.unwrap_or_else(|failure| Facts::Unknown(failure.message));
+            let before = match self.clock.timeout(limit, self.observe(&resource)).await {
+                Ok(Ok(facts)) => facts,
+                Ok(Err(failure)) => Facts::Unknown(failure.message),
+                Err(_) => Facts::Unknown(format!("it did not answer in {limit:?}")),
+            };
             Change { resource, before, after: None }
         });
         futures_util::future::join_all(looks).await
@@ -182,6 +186,15 @@ impl Door {
         }
     }
 
+    /// What is beside a call's object, as it is now. The engine of an instance that is down is not
+    /// asked: it would not answer, once for each of its containers.
+    pub(super) async fn see_beside(&self, resource: &Resource, is_down: bool) -> Facts {
+        if is_down && resource.host().is_some() {
+            return Facts::Unknown("its instance is down".to_owned());
+        }
+        self.observe(resource).await.unwrap_or_else(|failure| Facts::Unknown(failure.message))
+    }
+
     /// What an effect of the past touched, as it is now.
     ///
     /// # Errors
@@ -192,15 +205,19 @@ impl Door {
             true => Some(self.stamped(std::slice::from_ref(&effect.token)).await?),
             false => None,
         };
-        let objects = effect.call.resources(&effect.token).len();
+        let objects = effect.call.resources(&effect.token).len().min(effect.changes.len());
+        let (objects, beside) = effect.changes.split_at(objects);
+        let mut all = vec![];
+        for change in objects {
+            all.push((&change.resource, self.observe(&change.resource).await?));
+        }
+        let is_down = all.first().is_some_and(|(_, main)| main.is_absent() || main.is_down());
+        let looks = beside.iter().map(|change| self.see_beside(&change.resource, is_down));
+        let looked = futures_util::future::join_all(looks).await;
+        all.extend(beside.iter().map(|change| &change.resource).zip(looked));
         let mut seen = vec![];
-        for (place, change) in effect.changes.iter().enumerate() {
-            let facts = match self.observe(&change.resource).await {
-                Ok(facts) => facts,
-                Err(failure) if place >= objects => Facts::Unknown(failure.message),
-                Err(failure) => return Err(failure),
-            };
-            let resource = change.resource.clone();
+        for (resource, facts) in all {
+            let resource = resource.clone();
             let is_stamped = match &stamped {
                 Some(found) => Some(found.has(&resource)?),
                 None => None,

@@ -6,15 +6,21 @@
 //! fingerprint, is the secret.
 
 use super::{EDGE, print};
+use crate::barred::Barred;
+use crate::deps::Deps;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::state::State;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Facts, Resource, StoreId};
-use stepback_provider::Provider;
+
+/// How long one look may take.
+const LOOK_MS_MAX: u64 = 10_000;
 
 /// A text around a secret's mark.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,11 +54,26 @@ fn texts_in<T: MapTexts>(value: &T) -> Vec<String> {
     all.into_inner()
 }
 
+/// Every text of an operation's calls and of the facts that it found.
+pub(crate) fn texts_of(state: &State) -> BTreeSet<String> {
+    let mut texts = BTreeSet::new();
+    for effect in state.steps.values().flat_map(|step| &step.effects) {
+        texts.extend(texts_in(&effect.call));
+        for change in &effect.changes {
+            texts.extend(texts_in(&change.resource));
+            texts.extend(texts_in(&change.before));
+            texts.extend(change.after.iter().flat_map(texts_in::<Facts>));
+        }
+    }
+    texts
+}
+
 /// The values of those that are missing, as far as they are where the operation put them.
 ///
 /// Nothing is told of what can't be looked at: it is looked at again where it matters.
 pub(crate) async fn in_world(
-    provider: &dyn Provider,
+    deps: &Deps,
+    barred: &Barred,
     state: &State,
     missing: &BTreeMap<String, String>,
     salt: &StoreId,
@@ -62,26 +83,27 @@ pub(crate) async fn in_world(
         Some(pinned) if !missing.is_empty() => &pinned.secrets,
         _ => return met,
     };
-    let effects = || state.steps.values().flat_map(|step| &step.effects);
     let mut around = BTreeSet::new();
-    let mut resources: BTreeSet<&Resource> = BTreeSet::new();
-    for effect in effects() {
-        let mut texts = texts_in(&effect.call);
-        for change in &effect.changes {
-            resources.insert(&change.resource);
-            texts.extend(texts_in(&change.before));
-            texts.extend(change.after.iter().flat_map(texts_in::<Facts>));
-        }
-        for text in &texts {
-            around.extend(missing.keys().filter_map(|name| Around::of(name, text)));
-        }
+    for text in texts_of(state) {
+        around.extend(missing.keys().filter_map(|name| Around::of(name, &text)));
     }
-    let is_named = |resource: &&&Resource| !resource.to_string().contains(EDGE);
-    for resource in resources.iter().filter(is_named).filter(|_| !around.is_empty()) {
-        let Ok(facts) = AssertUnwindSafe(provider.observe(resource)).catch_unwind().await else {
-            continue;
-        };
-        let Ok(facts) = facts else { continue };
+    if around.is_empty() {
+        return met;
+    }
+    let effects = state.steps.values().flat_map(|step| &step.effects);
+    let resources = effects.flat_map(|effect| &effect.changes).map(|change| &change.resource);
+    let resources: BTreeSet<&Resource> = resources
+        .filter(|resource| !resource.to_string().contains(EDGE))
+        .filter(|resource| barred.must_allow_look(resource).is_ok())
+        .collect();
+    let limit = Duration::from_millis(LOOK_MS_MAX);
+    // What does not answer keeps nothing else from being met.
+    let looks = resources.into_iter().map(|resource| async move {
+        let looked = AssertUnwindSafe(deps.provider.observe(resource)).catch_unwind();
+        deps.clock.timeout(limit, looked).await
+    });
+    for looked in join_all(looks).await {
+        let Ok(Ok(Ok(facts))) = looked else { continue };
         for text in texts_in(&facts) {
             for one in &around {
                 let Some(value) = one.inside(&text) else { continue };

@@ -62,7 +62,7 @@ fn held_by_other(
         let key = params![wanted.environment.as_str(), name.as_str(), wanted.asker.0 as i64];
         type Held = (i64, i64, Option<String>, Option<String>);
         let held = statement.query_row(key, |row| -> rusqlite::Result<Held> {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get(0)?, row.get(1)?, text_if_any(row, 2)?, text_if_any(row, 3)?))
         });
         let Some((owner, since, ending, runner)) = held.optional()? else { continue };
         // One that can't be read has not ended, as far as is known.
@@ -95,7 +95,7 @@ fn waits_before(
     while let Some(row) = rows.next()? {
         let names = names_in(&text_of(row, 1)?);
         let Some(name) = wanted.names.iter().find(|name| names.contains(name)) else { continue };
-        let runner: Option<String> = row.get(3)?;
+        let runner = text_if_any(row, 3)?;
         if super::is_run(connection, leases, runner.as_deref())? {
             return Ok(Some(Busy {
                 name: name.clone(),
@@ -133,7 +133,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<LockRow>, StoreError> {
         .prepare_cached("SELECT operation, environment, names FROM waiting ORDER BY number")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (id, environment) = (OperationId(row.get::<_, i64>(0)? as u64), row.get(1)?);
+        let (id, environment) = (OperationId(row.get::<_, i64>(0)? as u64), text_of(row, 1)?);
         let names = names_in(&text_of(row, 2)?);
         let environment = EnvironmentName(environment);
         for lock in &mut locks {
@@ -146,7 +146,12 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<LockRow>, StoreError> {
 }
 
 /// A text, whatever its bytes are: one that is damaged must not hide all others.
-pub(super) fn text_of(row: &Row<'_>, column: usize) -> Result<String, StoreError> {
-    let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+pub(super) fn text_of(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(text_if_any(row, column)?.unwrap_or_default())
+}
+
+/// The same of what may be nothing.
+pub(super) fn text_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    let bytes = row.get_ref(column)?.as_bytes_or_null().unwrap_or_default();
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }

@@ -15,7 +15,7 @@ use alive::Alive;
 use asked::Asked;
 use async_trait::async_trait;
 use leases::Leases;
-use lines::{Wanted, text_of};
+use lines::{Wanted, text_if_any, text_of};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
 use std::path::Path;
@@ -123,7 +123,7 @@ fn head(
         .query_row(
             "SELECT epoch, last_seq, runner FROM operations WHERE id = ?1",
             [id.0 as i64],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?)),
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, text_if_any(row, 2)?)),
         )
         .optional()?;
     let (epoch, seq, runner) = row.ok_or(StoreError::NotFound(id))?;
@@ -196,10 +196,10 @@ fn progress(
         .query_row(
             "SELECT stage, ending, runner FROM operations WHERE id = ?1",
             [id.0 as i64],
-            |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get(2)?)),
+            |row| Ok((row.get::<_, String>(0)?, text_if_any(row, 1)?, text_if_any(row, 2)?)),
         )
         .optional()?;
-    let (stage, ending, runner): (_, _, Option<String>) = row.ok_or(StoreError::NotFound(id))?;
+    let (stage, ending, runner) = row.ok_or(StoreError::NotFound(id))?;
     let known = Stage::ALL.into_iter().find(|known| known.name() == stage);
     let stage = known.ok_or_else(|| StoreError::Corrupt(format!("stage `{stage}`")))?;
     let ending = ending.map(|text| serde_json::from_str(&text)).transpose()?;
@@ -293,7 +293,7 @@ impl Store for Sqlite {
         let mut rows = statement.query([])?;
         let mut all = vec![];
         while let Some(row) = rows.next()? {
-            let (ending, runner): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
+            let (ending, runner) = (text_if_any(row, 5)?, text_if_any(row, 6)?);
             all.push(Summary {
                 id: OperationId(row.get::<_, i64>(0)? as u64),
                 manifest: text_of(row, 1)?,

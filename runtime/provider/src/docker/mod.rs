@@ -180,7 +180,7 @@ impl Docker {
 
     async fn effect(&self, call: &Call, context: &EffectContext) -> Result<Value, Told> {
         use Call::*;
-        let Some(host) = host_of(call) else { return Err(misplaced(call).into()) };
+        let Some(host) = call.host() else { return Err(misplaced(call).into()) };
         let engine = self.engine(host.as_str()).await?;
         match call {
             DockerPullImage { image, .. } => {
@@ -235,67 +235,6 @@ impl Docker {
     }
 }
 
-/// The host of a `docker.*` call.
-pub(crate) fn host_of(call: &Call) -> Option<&InstanceId> {
-    use Call::*;
-    match call {
-        DockerInspectContainer { host, .. }
-        | DockerListContainers { host }
-        | DockerInspectImage { host, .. }
-        | DockerInspectVolume { host, .. }
-        | DockerFileSystem { host, .. }
-        | DockerCheckHelper { host }
-        | DockerPullImage { host, .. }
-        | DockerTagImage { host, .. }
-        | DockerCreateContainer { host, .. }
-        | DockerStartContainer { host, .. }
-        | DockerStopContainer { host, .. }
-        | DockerRenameContainer { host, .. }
-        | DockerUpdateContainer { host, .. }
-        | DockerRemoveContainer { host, .. }
-        | DockerRemoveImage { host, .. }
-        | DockerWaitHealthy { host, .. }
-        | DockerWaitEngine { host, .. }
-        | DockerWaitDevice { host, .. }
-        | DockerWaitUnmounted { host, .. }
-        | DockerLogs { host, .. }
-        | DockerRunOnce { host, .. }
-        | DockerExec { host, .. }
-        | DockerCreateVolume { host, .. }
-        | DockerRemoveVolume { host, .. }
-        | DockerMakeFileSystem { host, .. }
-        | DockerGrowFileSystem { host, .. } => Some(host),
-        Ec2Describe { .. }
-        | Ec2Find { .. }
-        | Ec2RunInstance { .. }
-        | Ec2Start { .. }
-        | Ec2Stop { .. }
-        | Ec2Terminate { .. }
-        | Ec2SetInstanceType { .. }
-        | Ec2WaitState { .. }
-        | Ec2Tag { .. }
-        | Ec2Untag { .. }
-        | EbsDescribe { .. }
-        | EbsFind { .. }
-        | EbsCreateVolume { .. }
-        | EbsDeleteVolume { .. }
-        | EbsAttach { .. }
-        | EbsDetach { .. }
-        | EbsModifyVolume { .. }
-        | EbsCreateSnapshot { .. }
-        | EbsDescribeSnapshot { .. }
-        | EbsFindSnapshots { .. }
-        | EbsDeleteSnapshot { .. }
-        | EbsWaitVolume { .. }
-        | EbsWaitSnapshot { .. }
-        | EbsTag { .. }
-        | EbsUntag { .. }
-        | EffectsReverse { .. }
-        | ClockNow {}
-        | ClockSleep { .. } => None,
-    }
-}
-
 pub(crate) fn misplaced(call: &Call) -> Failure {
     let message = format!("{} is not a call for this provider", call.function());
     Failure::new(FailureClass::Internal, message)
@@ -325,7 +264,7 @@ impl Provider for Docker {
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         use Call::*;
-        let Some(host) = host_of(call) else { return Err(misplaced(call)) };
+        let Some(host) = call.host() else { return Err(misplaced(call)) };
         let engine = self.engine(host.as_str()).await?;
         let answer = match call {
             DockerInspectContainer { container, .. } => {
@@ -357,7 +296,7 @@ impl Provider for Docker {
     /// Whether a registry would let an image be pulled, and whether the helper is there. An engine
     /// knows no permissions of its own.
     async fn may(&self, call: &Call) -> Result<(), Failure> {
-        let Some(host) = host_of(call) else { return Err(misplaced(call)) };
+        let Some(host) = call.host() else { return Err(misplaced(call)) };
         let engine = self.engine(host.as_str()).await?;
         match call {
             Call::DockerPullImage { image, .. } => {
@@ -372,7 +311,7 @@ impl Provider for Docker {
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
-        let Some(host) = host_of(call) else { return Err(misplaced(call)) };
+        let Some(host) = call.host() else { return Err(misplaced(call)) };
         waits::wait(self, host, call).await
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn settle(
     context: &EffectContext,
 ) -> Answer<Option<Value>> {
     use Call::*;
-    let Some(host) = super::host_of(call) else { return Err(super::misplaced(call).into()) };
+    let Some(host) = call.host() else { return Err(super::misplaced(call).into()) };
     let engine = docker.engine(host.as_str()).await?;
     let done = |is_so: bool| Ok(is_so.then_some(Value::Null));
     match call {

@@ -36,7 +36,7 @@ fn container_mut<'a>(
 
 /// Make the effect; `is_cut_off` says that nobody waits for a command any more.
 pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: bool) -> Answer {
-    let host = crate::docker::host_of(call).ok_or_else(|| misplaced(call))?;
+    let host = call.host().ok_or_else(|| misplaced(call))?;
     // Whatever is asked for, the engine has to answer first.
     engine(world, host.as_str())?;
     super::rules::must_make_sense(call)?;

@@ -143,7 +143,7 @@ fn desired_of_cloud(world: &World, call: &Call) -> Told {
 
 fn desired_on_engine(world: &World, call: &Call) -> Told {
     use Call::*;
-    let host = crate::docker::host_of(call).ok_or_else(|| misplaced(call))?;
+    let host = call.host().ok_or_else(|| misplaced(call))?;
     let on = engine(world, host.as_str())?;
     match call {
         DockerPullImage { image, .. } => {

@@ -1,0 +1,38 @@
+//! A disk that takes its time: nobody looks again and again meanwhile.
+
+use crate::life::{Fate, Lives};
+use std::sync::mpsc;
+use std::time::Duration;
+use stepback_core::state::Status;
+
+/// Steps side by side, so that there is more to write while something is being written.
+const MANIFEST: &str = "schema = 1
+[operation]
+name = \"disk\"
+[[steps]]
+id = \"one\"
+uses = \"ebs/create-snapshot\"
+with = { volume = \"vol-db-main\" }
+[[steps]]
+id = \"two\"
+uses = \"docker/pull-image\"
+with = { host = \"i-db-2\", image = \"postgres:16\" }
+[[steps]]
+id = \"three\"
+uses = \"ebs/tag-volume\"
+with = { volume = \"vol-db-main\", key = \"k\", value = \"v\" }
+";
+
+/// A runner that looks again and again never lets anybody else go on, time included.
+#[test]
+fn who_waits_for_a_disk_does_nothing_else() {
+    let (done, answer) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lives = Lives::new(MANIFEST, &[]);
+        lives.append_ms = 10_000;
+        done.send(lives.live(Fate::default()).ended).expect("somebody waits");
+    });
+    // Long enough for any machine; a runner that spins takes for ever.
+    let ended = answer.recv_timeout(Duration::from_secs(300)).expect("it comes to its end");
+    assert_eq!(ended, Some(Ok(Status::Succeeded)));
+}
