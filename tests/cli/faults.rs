@@ -111,13 +111,13 @@ fn sweep(operation_name: &str) -> usize {
             let place = Place::new();
             let before = place.untouched();
             let fault = format!("{function}#{nth}=refuse");
-            let ran = place.run(&["run", &operation(operation_name), "--inject", &fault]);
+            let ran = place.run_shipped(operation_name, &["--inject", &fault]);
             ran.exits(3).says("verdict: restored");
             assert_eq!(place.facts(), before, "{operation_name} with {fault}");
 
             let place = Place::new();
             let fault = format!("{function}#{nth}=lost");
-            place.run(&["run", &operation(operation_name), "--inject", &fault]).exits(0);
+            place.run_shipped(operation_name, &["--inject", &fault]).exits(0);
             let twice = place.world().effects.values().filter(|made| made.times != 1).count();
             assert_eq!(twice, 0, "{operation_name} with {fault}: an effect took place twice");
             cases += 2;

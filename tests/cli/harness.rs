@@ -16,6 +16,14 @@ pub fn operation(name: &str) -> String {
     root().join("operations").join(format!("{name}.toml")).display().to_string()
 }
 
+/// What a shipped operation must be given: what destroys has no defaults.
+pub fn given(name: &str) -> &'static [&'static str] {
+    match name {
+        "deprovision-database" => &["-i", "database=main", "-i", "confirm=main"],
+        _ => &[],
+    }
+}
+
 /// A component that the build made, by its plugin's name.
 pub fn component(name: &str) -> PathBuf {
     root().join("plugins/target").join(format!("{name}.component.wasm"))
@@ -111,6 +119,11 @@ impl Place {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Run a shipped operation with what it must be given, and with these arguments.
+    pub fn run_shipped(&self, name: &str, arguments: &[&str]) -> Ran {
+        self.run(&[&["run", &operation(name)], given(name), arguments].concat())
     }
 
     /// Start the program; it says what it says into files of the place.

@@ -6,11 +6,15 @@ const DEVICE: &str = "device = \"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store
 
 /// The demo world with the database on something else than its tagged volume.
 fn elsewhere(option: &str) -> Place {
-    let place = Place::new();
     let world = std::fs::read_to_string(root().join("operations/demo-world.toml"));
     let world = world.expect("the demo world");
     assert!(world.contains(DEVICE));
-    place.write("world.toml", world.replace(DEVICE, option));
+    in_world(&world.replace(DEVICE, option))
+}
+
+fn in_world(world: &str) -> Place {
+    let place = Place::new();
+    place.write("world.toml", world);
     place.write(
         "stepback.toml",
         "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n",
@@ -25,24 +29,46 @@ fn a_database_that_is_not_on_its_volume_is_left_alone() {
         let place = elsewhere(option);
         let before = place.untouched();
         for name in ["redeploy-database", "resize-database-volume", "deprovision-database"] {
-            place.run(&["run", &operation(name)]).exits(2).says("mend that first");
+            place.run_shipped(name, &[]).exits(2).says("mend that first");
             assert_eq!(place.facts(), before, "{name}");
         }
     }
 }
 
-/// A container that is made anew from a name that means another image by now is another database.
+/// A container that is made anew is of the very image, whatever its name means by now.
 #[test]
-fn a_name_that_means_another_image_by_now_is_told_before_the_database_stops() {
-    let place = elsewhere(DEVICE);
-    let world = std::fs::read_to_string(place.path("world.toml")).expect("a file");
-    let (runs, means) = ("\"postgres:16\" = \"sha256:16", "\"postgres:16\" = \"sha256:17");
-    assert!(world.contains(runs));
-    place.write("world.toml", world.replace(runs, means));
-    let before = place.untouched();
-    let refused = place.run(&["run", &operation("resize-database-volume")]);
-    refused.exits(2).says("another engine version is another operation");
-    assert_eq!(place.facts(), before);
+fn what_is_made_anew_is_of_the_image_that_ran() {
+    let runs = "sha256:1600000000000000000000000000000000000000000000000000000000000000";
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let moved = |of: &str| {
+        let (had, has) = (format!("{of}{runs}"), format!("{of}{}", runs.replacen("16", "17", 1)));
+        assert!(world.contains(&had), "{had}");
+        world.replacen(&had, &has, 1)
+    };
+    for (name, host, world) in [
+        ("resize-database-volume", "i-db-1", moved("\"postgres:16\" = \"")),
+        ("redeploy-database", "i-db-2", moved("[registry.\"postgres:16\"]\ndigest = \"")),
+    ] {
+        let more = format!("[registry.\"postgres@{runs}\"]\ndigest = \"{runs}\"\n");
+        let place = in_world(&format!("{world}\n{more}"));
+        let before = place.untouched();
+        // Where nothing fails by then, all is taken back.
+        place.run_shipped(name, &["--inject", "docker.wait-healthy=refuse"]).exits(3);
+        assert_eq!(place.facts(), before, "{name}");
+        place.run_shipped(name, &[]).exits(0);
+        let container = place.world().engines[host].containers["main"].clone();
+        assert_eq!(container.digest, runs, "{name}");
+        assert_eq!(container.spec.image, format!("postgres@{runs}"), "{name}");
+
+        // Where nobody serves the old one any more, that is told.
+        let place = in_world(&world);
+        let before = place.untouched();
+        if name == "redeploy-database" {
+            let refused = place.run_shipped(name, &[]);
+            refused.exits(3).says("means sha256:17").says("by its digest");
+            assert_eq!(place.facts(), before);
+        }
+    }
 }
 
 /// An attachment that fails in the downtime is too late.
@@ -87,4 +113,123 @@ fn a_plain_volume_is_removed_only_when_that_is_said() {
     place.run(&["run", &step("")]).exits(2).says("its bytes would be gone with it");
     assert_eq!(place.facts(), before);
     place.run(&["run", &step(", plain = true")]).exits(0);
+}
+
+/// What deletes a database asks for its name twice, and does not answer for itself.
+#[test]
+fn nothing_is_deleted_that_nobody_named() {
+    let place = Place::new();
+    let before = place.untouched();
+    let deprovision = operation("deprovision-database");
+    let (named, other) = (["-i", "database=main"], ["-i", "confirm=other"]);
+    place.run(&["run", &deprovision]).exits(2).says("confirm").says("database");
+    place.run(&[&["run", &deprovision], &named[..]].concat()).exits(2).says("confirm");
+    let misspelt = place.run(&[&["run", &deprovision], &named[..], &other].concat());
+    misspelt.exits(2).says("`confirm` is other, not main");
+    assert_eq!(place.facts(), before);
+    place.run_shipped("deprovision-database", &[]).exits(0);
+}
+
+/// EC2 says so only when the volume is to be attached, in the downtime.
+#[test]
+fn a_device_name_that_ec2_has_not_is_told_before_the_database_stops() {
+    let place = Place::new();
+    let before = place.untouched();
+    for device in ["/dev/nvme1n1", "nvme1n1", "/dev/vdf", "/dev/sda", ""] {
+        let device = format!("device={device}");
+        for name in ["redeploy-database", "provision-database"] {
+            place.run_shipped(name, &["-i", &device]).exits(2).says("device");
+        }
+        assert_eq!(place.facts(), before, "{device}");
+    }
+    // A manifest of one's own has no pattern; the step knows the names too.
+    let attach = "schema = 1\n[operation]\nname = \"a\"\n[[steps]]\nid = \"attach\"\n\
+                  uses = \"ebs/attach-volume\"\n\
+                  with = { volume = \"vol-db-main\", instance = \"i-db-1\", \
+                  device = \"/dev/vdf\" }\n";
+    let attach = place.write("attach.toml", attach);
+    place.run(&["run", &attach]).exits(2).says("`/dev/vdf` is no device name that EC2 takes");
+    place.run_shipped("redeploy-database", &["-i", "device=/dev/xvdba"]).exits(0);
+}
+
+/// A step that is cut off in its grace leaves a database half stopped, to be started again.
+#[test]
+fn a_grace_that_can_not_be_used_up_is_told_before_the_database_stops() {
+    let place = Place::new();
+    let before = place.untouched();
+    for (grace, of) in [("10m", "the step's `timeout` of 5m"), ("301s", "the step's `timeout`")] {
+        let grace = format!("stop_grace={grace}");
+        let flagship = operation("redeploy-database");
+        place.run(&["plan", &flagship, "-i", &grace]).says("`grace`").says(of);
+        place.run(&["run", &flagship, "-i", &grace]).exits(2).says("is longer than").says(of);
+        assert_eq!(place.facts(), before);
+    }
+    let text = std::fs::read_to_string(operation("redeploy-database")).expect("a file");
+    let tight = place.write("tight.toml", text.replace("budget = \"5m\"", "budget = \"30s\""));
+    let refused = place.run(&["run", &tight]);
+    refused.exits(2).says("a `grace` of 1m is longer than the downtime's `budget` of 30s");
+    assert_eq!(place.facts(), before);
+    place.run_shipped("redeploy-database", &["-i", "stop_grace=5m"]).exits(0);
+}
+
+/// A start that fails in the downtime, because somebody has the port, is too late.
+#[test]
+fn a_port_that_somebody_has_is_told_before_the_database_stops() {
+    let reports = |port: &str| {
+        let world = std::fs::read_to_string(root().join("operations/demo-world.toml"));
+        format!(
+            "{}\n[engines.i-db-2.containers.reports]\nrunning = true\ndigest = \"sha256:b0\"\n\
+             [engines.i-db-2.containers.reports.spec]\nimage = \"busybox:1\"\n\
+             ports = [\"{port}\"]\n",
+            world.expect("the demo world")
+        )
+    };
+    let place = in_world(&reports("0.0.0.0:5432:8080"));
+    let before = place.untouched();
+    let refused = place.run_shipped("redeploy-database", &[]);
+    refused.exits(2).says("port 5432/tcp of i-db-2 is published by container `reports`");
+    assert_eq!(place.facts(), before);
+    in_world(&reports("5433:8080")).run_shipped("redeploy-database", &[]).exits(0);
+    // Whoever creates it in another way meets an engine's answer, and is put back.
+    let text = std::fs::read_to_string(operation("redeploy-database")).expect("a file");
+    let start = "[[steps]]\nid = \"other\"\nuses = \"docker/start-container\"\n";
+    assert!(text.contains("like = {") && !text.contains(start));
+    let place = in_world(&format!(
+        "{}\n[engines.i-db-1.containers.second]\ndigest = \"sha256:b0\"\n\
+         [engines.i-db-1.containers.second.spec]\nimage = \"busybox:1\"\nports = [\"5432:1\"]\n",
+        reports("5433:8080")
+    ));
+    let second = "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"start\"\n\
+                  uses = \"docker/start-container\"\n\
+                  with = { host = \"i-db-1\", container = \"second\" }\n";
+    let second = place.write("second.toml", second);
+    place.run(&["run", &second]).exits(3).says("is published by container `main`");
+}
+
+/// With `docker run --rm` a container is gone, options and all, when it stops.
+#[test]
+fn a_container_that_removes_itself_is_told_before_it_is_stopped() {
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let running = "[engines.i-db-1.containers.main]\nrunning = true\n";
+    assert!(world.contains(running));
+    let world = world.replace(running, &format!("{running}auto_remove = true\n"));
+    let place = in_world(&world);
+    let before = place.untouched();
+    for name in ["redeploy-database", "restart-database", "resize-database-volume"] {
+        place.run_shipped(name, &[]).exits(2).says("removes itself when it stops");
+        assert_eq!(place.facts(), before, "{name}");
+    }
+}
+
+/// What is started again and again by its restart policy is up at any look.
+#[test]
+fn a_container_that_keeps_dying_is_not_healthy() {
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let served = "[registry.\"postgres:17\"]\n";
+    assert!(world.contains(served));
+    let place = in_world(&world.replace(served, &format!("{served}dies = true\n")));
+    let before = place.untouched();
+    let ran = place.run_shipped("provision-database", &["-i", "image=postgres:17"]);
+    ran.exits(3).says("does not stay up").says("verdict: restored");
+    assert_eq!(place.facts(), before);
 }

@@ -2,7 +2,7 @@
 //!
 //! `STEPBACK_BLESS=1` writes them anew.
 
-use crate::harness::{Place, operation, root};
+use crate::harness::{Place, root};
 use std::collections::BTreeSet;
 use stepback_clock::Clock;
 use stepback_core::OperationId;
@@ -27,7 +27,7 @@ const OPERATIONS: [&str; 6] = [
 /// Every function that an operation calls, and those that take its effects back.
 async fn functions(name: &str) -> BTreeSet<&'static str> {
     let place = Place::new();
-    place.run(&["run", &operation(name)]).exits(0);
+    place.run_shipped(name, &[]).exits(0);
     let store = Sqlite::open(&place.path("state"), Clock::real()).expect("a store");
     let records = store.load(OperationId(1)).await.expect("its journal");
     let mut functions = BTreeSet::new();

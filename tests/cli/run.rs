@@ -63,7 +63,7 @@ fn every_other_shipped_operation_runs_with_its_default_inputs() {
     assert_eq!(volume.filesystem.as_ref().map(|fs| fs.size_gib), Some(40));
     assert!(resized.volumes.contains_key("vol-db-main"), "the old volume is kept");
 
-    place.run(&["run", &operation("deprovision-database")]).exits(0);
+    place.run_shipped("deprovision-database", &[]).exits(0);
     let gone = place.world();
     assert!(gone.volumes.values().find(carries).is_none());
     assert!(!gone.engines["i-db-1"].containers.contains_key("main"));

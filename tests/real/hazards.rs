@@ -225,3 +225,91 @@ fn a_ctrl_c_at_the_terminal_leaves_no_file_system_frozen() {
         assert!(writes.output().expect("docker").status.success(), "it is frozen after {signal}");
     }
 }
+
+/// Whatever an engine shows at one look: a container that its policy starts again and again.
+#[test]
+fn a_container_that_keeps_dying_is_not_healthy() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    // It dies at once, or before the time that counts as healthy is over.
+    for command in ["exit 1", "sleep 2; exit 1"] {
+        let mut text = String::from("schema = 1\n[operation]\nname = \"dies\"\n");
+        let create = format!(", image = \"helper:1\", command = [\"sh\", \"-c\", \"{command}\"]");
+        let steps = [("create-container", create.as_str()), ("start-container", "")];
+        for (step, more) in [&steps[..], &[("wait-healthy", "")]].concat() {
+            text.push_str(&format!(
+                "[[steps]]\nid = \"{step}\"\nuses = \"docker/{step}\"\n\
+                 with = {{ host = \"i-a\", container = \"dies\"{more} }}\n"
+            ));
+        }
+        std::fs::write(parts.path("dies.toml"), text).expect("a file");
+        parts.run(&["run", "dies.toml"]).exits(3).says("restarts").says("verdict: restored");
+    }
+}
+
+/// With `docker run --rm` a container is gone, options and all, when it stops.
+#[test]
+fn a_container_that_removes_itself_is_told_before_it_is_stopped() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    parts.a.docker(&["run", "-d", "--rm", "--name", "main", "helper:1", "sleep", "600"]);
+    let refused = step(&parts, "docker/stop-container", "container = \"main\"");
+    refused.exits(2).says("removes itself when it stops");
+    assert_eq!(parts.a.docker(&["inspect", "-f", "{{.State.Running}}", "main"]), "true");
+}
+
+/// A disk whose data nobody knows the kind of is not blank, and what a helper says is heard
+/// whatever the engine logs by.
+#[test]
+fn a_disk_with_unknown_data_is_not_blank_whatever_the_engine_logs_by() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.a.restart_with(&["--log-driver=none".to_owned()]);
+    parts.configure("");
+    let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
+    let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let with = format!("volume = \"{}\"", volume.expect("its id"));
+    let device = loops_below(&parts.path("")).remove(0);
+    let write = |seek: &str, from: &str| {
+        let (from, to) = (format!("if={from}"), format!("of={device}"));
+        let place = format!("seek={seek}");
+        let arguments = [&from, &to, "bs=1M", "count=1", &place, "conv=notrunc,fsync"];
+        assert!(Command::new("dd").args(arguments).output().expect("dd").status.success());
+    };
+    // At its beginning, in its middle, at its end.
+    for seek in ["0", "512", "1023"] {
+        write(seek, "/dev/urandom");
+        let refused = step(&parts, "docker/make-filesystem", &with);
+        assert_ne!(refused.code, Some(0), "{seek}: {}", refused.said);
+        write(seek, "/dev/zero");
+    }
+    step(&parts, "docker/make-filesystem", &with).exits(0);
+    let again = step(&parts, "docker/make-filesystem", &with);
+    assert_ne!(again.code, Some(0), "{}", again.said);
+}
+
+/// A helper image that is there and can't run is told before anything stops.
+#[test]
+fn a_helper_that_can_not_run_is_told_before_the_database_stops() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    std::fs::create_dir(parts.path("nothing")).expect("a directory");
+    let (from, tar) = (parts.path("nothing").display().to_string(), parts.path("nothing.tar"));
+    let tar = tar.display().to_string();
+    let packed = Command::new("tar").args(["-C", &from, "-cf", &tar, "."]).status();
+    assert!(packed.expect("tar").success());
+    parts.a.docker(&["import", &tar, "helper:1"]);
+    parts.redeploy("i-b", &[]).exits(2).says("the helper image helper:1 can't run on i-a");
+    assert_eq!(parts.a.redis(&["ping"]), "PONG");
+}

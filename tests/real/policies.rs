@@ -87,7 +87,11 @@ fn each_operation_needs_what_the_readme_lists_and_says_what_is_missing() {
         ("redeploy-database", &["-i", &to], &["ec2:AttachVolume", "ec2:DetachVolume"]),
         ("backup-database", &[], &["ec2:CreateSnapshot"]),
         ("resize-database-volume", &["-i", "size_gib=2"], &["ec2:CreateSnapshot"]),
-        ("deprovision-database", &[], &["ec2:DeleteVolume", "ec2:DetachVolume"]),
+        (
+            "deprovision-database",
+            &["-i", "database=main", "-i", "confirm=main"],
+            &["ec2:DeleteVolume", "ec2:DetachVolume"],
+        ),
     ];
     for (name, inputs, missing) in operations {
         let before = bench.cloud.state();

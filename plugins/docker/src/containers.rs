@@ -1,10 +1,11 @@
 //! Steps on images and containers.
 
+use crate::images::by_digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, docker, log, pairs, precondition, tag_map,
+    Check, Duration, Failure, FailureClass, Step, docker, log, may, pairs, precondition, tag_map,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -115,14 +116,14 @@ impl Step for InspectContainer {
     }
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Like {
     host: String,
     container: String,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInput {
     host: String,
@@ -130,6 +131,9 @@ pub struct CreateInput {
     /// May be left out with `like`.
     #[serde(default)]
     image: Option<String>,
+    /// The very image, whatever the name means by now; it is called by its digest then.
+    #[serde(default)]
+    digest: Option<String>,
     #[serde(default)]
     command: Vec<String>,
     #[serde(default)]
@@ -167,6 +171,21 @@ impl CreateInput {
     }
 }
 
+/// The image of this name, if the host has it; with a digest it is that one, by whatever name.
+fn the_very(
+    host: &str,
+    image: &str,
+    digest: Option<&str>,
+) -> Result<Option<docker::Image>, Failure> {
+    let found = docker::inspect_image(host, image)?;
+    match digest {
+        Some(digest) if found.as_ref().is_none_or(|found| found.digest != digest) => {
+            docker::inspect_image(host, &by_digest(image, digest))
+        }
+        _ => Ok(found),
+    }
+}
+
 pub struct CreateContainer;
 
 impl Step for CreateContainer {
@@ -186,14 +205,20 @@ impl Step for CreateContainer {
             (None, Some(like)) => existing(&like.host, &like.container)?.image,
             (None, None) => return Ok(Check::Refused("give `image` or `like`".to_owned())),
         };
-        Ok(match docker::inspect_image(host, &image)? {
+        may(|| docker::create_container(host, container, &input.clone().spec()))?;
+        Ok(match the_very(host, &image, input.digest.as_deref())? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("image {image} is not on {host}")),
         })
     }
 
-    fn run(input: CreateInput) -> Result<Container, Failure> {
+    fn run(mut input: CreateInput) -> Result<Container, Failure> {
         let (host, container) = (input.host.clone(), input.container.clone());
+        if let (Some(image), Some(digest)) = (&input.image, &input.digest) {
+            let found = the_very(&host, image, Some(digest.as_str()))?;
+            let none = || precondition(format!("{host} has no image {image} that is {digest}"));
+            input.image = Some(found.ok_or_else(none)?.reference);
+        }
         docker::create_container(&host, &container, &input.spec()).map(Container::from)
     }
 }
@@ -238,6 +263,7 @@ impl Step for StopContainer {
     const DOC: &'static str = "Stop a container so that it stays down, even when its host reboots.";
 
     fn check(input: &StopInput) -> Result<Check, Failure> {
+        may(|| docker::stop_container(&input.host, &input.container, input.grace.ms()))?;
         check_exists(&input.host, &input.container)
     }
 

@@ -10,6 +10,10 @@ pub struct ImageInput {
     host: String,
     /// Its name, as `docker pull` takes it.
     image: String,
+    /// The very image, whatever the name means by now: it is taken by its digest then, and so it
+    /// is called in the output's `reference`.
+    #[serde(default)]
+    digest: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -42,9 +46,21 @@ impl Step for PullImage {
     }
 
     fn run(input: ImageInput) -> Result<Image, Failure> {
-        let Image { reference, digest } = docker::pull_image(&input.host, &input.image)?.into();
+        let mut pulled = Image::from(docker::pull_image(&input.host, &input.image)?);
+        if let Some(wanted) = input.digest.as_ref().filter(|wanted| **wanted != pulled.digest) {
+            let (image, means) = (&input.image, &pulled.digest);
+            let moved = format!("{image} means {means} by now");
+            let told = format!("{moved}; pulling the very image, {wanted}");
+            log::line(log::Level::Warn, &told);
+            let very = docker::pull_image(&input.host, &by_digest(image, wanted));
+            pulled = very.map(Image::from).map_err(|mut failure| {
+                failure.message = format!("{moved}, and by its digest: {}", failure.message);
+                failure
+            })?;
+        }
+        let Image { reference, digest } = &pulled;
         log::info(&format!("{reference} is {digest} on {}", input.host));
-        Ok(Image { reference, digest })
+        Ok(pulled)
     }
 }
 
@@ -65,8 +81,27 @@ impl Step for InspectImage {
 
     fn run(input: ImageInput) -> Result<Image, Failure> {
         let found = docker::inspect_image(&input.host, &input.image)?;
+        // A name that moved leaves the image that it meant where it is.
+        if let Some(wanted) = &input.digest
+            && found.as_ref().is_none_or(|found| found.digest != *wanted)
+            && let Some(very) =
+                docker::inspect_image(&input.host, &by_digest(&input.image, wanted))?
+        {
+            return Ok(very.into());
+        }
         found.map(Image::from).ok_or_else(|| precondition(missing(&input)))
     }
+}
+
+/// The image's repository with this digest: `postgres:16` and `sha256:…` are `postgres@sha256:…`.
+pub(crate) fn by_digest(image: &str, digest: &str) -> String {
+    let name = image.split('@').next().unwrap_or(image);
+    let repository = match name.rsplit_once(':') {
+        // What comes after the last colon may be a registry's port, and the path.
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    };
+    format!("{repository}@{digest}")
 }
 
 fn missing(input: &ImageInput) -> String {

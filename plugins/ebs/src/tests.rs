@@ -41,6 +41,33 @@ fn attaching_is_refused_across_zones_and_waits_while_the_volume_is_elsewhere() {
 }
 
 #[test]
+fn a_device_is_named_as_ec2_names_it() {
+    let instance = json!({ "id": "i-1", "zone": "a", "state": "running" });
+    for (device, is_taken) in [
+        ("/dev/sdf", true),
+        ("/dev/sdf1", true),
+        ("/dev/sdf15", true),
+        ("/dev/sdf16", false),
+        ("/dev/sdf01", false),
+        ("/dev/hdb", true),
+        ("/dev/xvdf", true),
+        ("/dev/xvdba", true),
+        ("/dev/xvdea", false),
+        ("/dev/nvme1n1", false),
+        ("/dev/vdf", false),
+        ("sdf", false),
+        ("", false),
+    ] {
+        World::reset();
+        World::answer("ebs.describe", volume("a", json!([])));
+        World::answer("ec2.describe", self::instance("a"));
+        let with = json!({ "volume": "vol-1", "instance": "i-1", "device": device });
+        let checked = AttachVolume::check(&input::<AttachVolume>(with)).expect("it answers");
+        assert_eq!(checked == Check::Ok, is_taken, "{device}: {checked:?} on {instance}");
+    }
+}
+
+#[test]
 fn attaching_waits_while_another_volume_has_the_device_name() {
     World::reset();
     World::answer("ebs.describe", volume("a", json!([])));

@@ -271,6 +271,21 @@ fn is_attached(volume: &str, instance: &str) -> Result<bool, Failure> {
     }
 }
 
+/// Whether EC2 attaches a volume by this name (Amazon EC2 User Guide, *Device names for volumes on
+/// Amazon EC2 instances*).
+fn is_device_name(name: &str) -> bool {
+    let Some(name) = name.strip_prefix("/dev/") else { return false };
+    match name.as_bytes() {
+        [b's' | b'h', b'd', b'a'..=b'z', number @ ..] => {
+            let number = std::str::from_utf8(number).unwrap_or_default();
+            number.is_empty()
+                || !number.starts_with(['0', '+']) && matches!(number.parse(), Ok(1..=15))
+        }
+        [b'x', b'v', b'd', b'a'..=b'd', b'a'..=b'z'] | [b'x', b'v', b'd', b'e'..=b'z'] => true,
+        _ => false,
+    }
+}
+
 pub struct AttachVolume;
 
 impl Step for AttachVolume {
@@ -280,6 +295,13 @@ impl Step for AttachVolume {
     const DOC: &'static str = "Attach a volume to an instance of its zone and wait for it.";
 
     fn check(input: &AttachInput) -> Result<Check, Failure> {
+        if !is_device_name(&input.device) {
+            return Ok(Check::Refused(format!(
+                "`{}` is no device name that EC2 takes, such as /dev/sdf; what the instance itself \
+                 calls the device is another name",
+                input.device
+            )));
+        }
         let volume = ebs::describe(&input.volume)?;
         let instance = ec2::describe(&input.instance)?;
         if volume.zone != instance.zone {

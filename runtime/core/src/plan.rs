@@ -4,6 +4,7 @@
 mod graph;
 mod outputs;
 mod schema;
+mod time;
 mod with;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};

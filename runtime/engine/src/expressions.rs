@@ -58,8 +58,8 @@ pub(crate) async fn of_outputs(
 fn said(why: &GivenUp, limit: Duration) -> String {
     match why {
         GivenUp::Late => format!(
-            "evaluating its expressions takes longer than {limit:?}: let them look at less, or let a step of \
-             your own work it out"
+            "evaluating its expressions takes longer than {limit:?}: let them look at less, or let \
+             a step of your own work it out"
         ),
         GivenUp::Panicked => "evaluating its expressions panicked".to_owned(),
         GivenUp::NoThread(why) => {

@@ -235,6 +235,9 @@ async fn check_one(job: &Job, clock: &Clock, key: &StepKey, with: Value) -> Step
     if let Err(why) = job.plan.check_with(&key.step, &with) {
         return StepCheckAnswer::Refused(format!("`with`: {why}"));
     }
+    if let Err(why) = job.plan.fits_in_time(&key.step, &with) {
+        return StepCheckAnswer::Refused(why);
+    }
     let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {
         return StepCheckAnswer::Refused("it has no plugin".into());
     };

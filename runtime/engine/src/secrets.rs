@@ -269,8 +269,8 @@ impl Secrets {
         }
     }
 
-    /// The call with every mark revealed whose secret is known. What is found by its stamp needs only
-    /// names, so a lost answer may be settled by it although a secret is missing.
+    /// The call with every mark revealed whose secret is known. What is found by its stamp needs
+    /// only names, so a lost answer may be settled by it although a secret is missing.
     pub(crate) fn reveal_known(&self, call: &Call) -> Call {
         call.map_texts(&|text| self.reveal_text(text))
     }

@@ -14,6 +14,7 @@ pub mod onebox;
 pub mod simulated;
 
 mod notes;
+mod ports;
 mod restart;
 mod tags;
 
@@ -116,7 +117,8 @@ pub trait Provider: Send + Sync {
     async fn read(&self, call: &Call) -> Result<Value, Failure>;
 
     /// Whether an effect would be let be made, as far as can be asked without making it: whether
-    /// it is permitted, not whether the world is ready for it.
+    /// it is permitted, and whether something is in its way that stays there. Whether the world is
+    /// ready for it by then is not asked.
     ///
     /// # Errors
     /// What speaks against it. Where nobody can be asked, nothing does.

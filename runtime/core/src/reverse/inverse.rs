@@ -55,12 +55,8 @@ pub(super) fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             }
             None => unread(main, "attachments"),
         },
-        Call::DockerTagImage { host, image, .. } if main.before.is_absent() => {
-            one(Call::DockerRemoveImage { host: host.clone(), image: image.clone() })
-        }
-        Call::DockerPullImage { host, image } | Call::DockerTagImage { host, image, .. } => {
-            name_again(host, image, main)
-        }
+        Call::DockerPullImage { host, image } => name_again(host, image, main),
+        Call::DockerTagImage { host, image, .. } => untag(host, image, main),
         Call::DockerStartContainer { host, container } => one(Call::DockerStopContainer {
             host: host.clone(),
             container: container.clone(),
@@ -85,6 +81,17 @@ pub(super) fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
             }
         }
         other => Reversal::Cannot(format!("{} has no inverse", other.function())),
+    }
+}
+
+/// A name that meant nothing is taken away again.
+fn untag(host: &InstanceId, image: &ImageRef, main: &Change) -> Reversal {
+    match main.before.is_absent() {
+        true => Reversal::Calls(vec![Call::DockerRemoveImage {
+            host: host.clone(),
+            image: image.clone(),
+        }]),
+        false => name_again(host, image, main),
     }
 }
 

@@ -86,7 +86,13 @@ impl Aws {
             }
         }
         match self.send(call, context, begun).await {
-            Ok(accepted) => self.confirm(call, &accepted).await,
+            Ok(accepted) => {
+                match &accepted {
+                    Accepted::Created(id) => self.note_made(id),
+                    Accepted::Changed => self.forget_gone(call),
+                }
+                self.confirm(call, &accepted).await
+            }
             Err(trouble) => self.turned_down(call, &trouble).await,
         }
     }
@@ -100,7 +106,8 @@ impl Aws {
         self.must_be_its_account().await
     }
 
-    /// Send the request; again, for a while, as long as AWS throttles it.
+    /// Send the request; again, for a while, as long as AWS throttles it, or does not find what was
+    /// made a moment ago.
     async fn send(
         &self,
         call: &Call,
@@ -111,6 +118,9 @@ impl Aws {
         loop {
             let trouble = match self.send_once(call, context, None).await {
                 Err(trouble) if trouble.is_throttled() => trouble,
+                Err(trouble) if trouble.code().is_some_and(|code| self.is_late(call, code)) => {
+                    trouble
+                }
                 other => return other,
             };
             let until = begun.after(Duration::from_millis(SENDING_MS_MAX));
@@ -342,6 +352,14 @@ impl Aws {
                 Ok(Look::Not | Look::Broken(_)) | Err(_) => {}
             }
         }
-        trouble.outcome(call.function())
+        match trouble.outcome(call.function()) {
+            // A step's retry may find it.
+            EffectOutcome::Refused(failure)
+                if trouble.code().is_some_and(|code| self.is_late(call, code)) =>
+            {
+                EffectOutcome::Refused(Failure { class: FailureClass::Transient, ..failure })
+            }
+            outcome => outcome,
+        }
     }
 }

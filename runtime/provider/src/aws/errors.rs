@@ -263,6 +263,14 @@ impl Trouble {
     }
 
     /// Whether AWS turned the request away unexamined: proof that nothing happened.
+    /// The code that AWS answered with.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Trouble::Answered { code, .. } => Some(code),
+            Trouble::NeverSent(_) | Trouble::NoAnswer(_) => None,
+        }
+    }
+
     pub(super) fn is_throttled(&self) -> bool {
         self.meaning() == Some(Meaning::Throttled)
     }

@@ -16,6 +16,9 @@ use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
 /// (Amazon EC2 API Reference, *Error codes*: `FilterLimitExceeded`).
 const FILTER_VALUES_MAX: usize = 100;
 
+/// How long a question about what was made a moment ago is asked again.
+const LATE_MS_MAX: u64 = 10_000;
+
 /// No such thing, with EC2's own code.
 pub(super) fn missing(code: &str, what: &str, id: impl fmt::Display) -> Failure {
     Failure::new(FailureClass::Precondition, format!("there is no {what} `{id}`")).with_code(code)
@@ -139,8 +142,27 @@ impl Aws {
         self.snapshots(vec![stamp_filter(std::slice::from_ref(token))]).await
     }
 
-    /// Answer a call of class *read*.
+    /// Answer a call of class *read*; what was made a moment ago is looked for again.
     pub(super) async fn answer(&self, call: &Call) -> Result<Value, Failure> {
+        let looking = async {
+            let mut backoff = Backoff::new(&self.pace, &self.clock);
+            loop {
+                let answer = self.answer_once(call).await;
+                let code = answer.as_ref().err().and_then(|failure| failure.code.as_deref());
+                if !code.is_some_and(|code| self.is_late(call, code)) {
+                    return answer;
+                }
+                backoff.pause().await;
+            }
+        };
+        let limit = Duration::from_millis(LATE_MS_MAX);
+        match self.clock.timeout(limit, looking).await {
+            Ok(answer) => answer,
+            Err(_) => self.answer_once(call).await,
+        }
+    }
+
+    async fn answer_once(&self, call: &Call) -> Result<Value, Failure> {
         let failed = |trouble: Trouble| trouble.failure(call.function());
         match call {
             Call::Ec2Describe { instance: id } => {

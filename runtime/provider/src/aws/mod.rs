@@ -10,6 +10,7 @@ mod effects;
 mod errors;
 mod iam;
 mod import;
+mod late;
 mod looking;
 mod permitted;
 mod settle;
@@ -75,6 +76,7 @@ pub struct Aws {
     account: Option<String>,
     /// The account that the credentials are of, once it was asked for and found right.
     proven: tokio::sync::OnceCell<String>,
+    made: late::Made,
     pace: Pace,
     clock: Clock,
 }
@@ -169,6 +171,7 @@ impl Aws {
             region,
             account: config.account,
             proven: tokio::sync::OnceCell::new(),
+            made: late::Made::default(),
             pace: Pace::default(),
             clock,
         })

@@ -130,9 +130,16 @@ impl Aws {
         }
     }
 
+    /// What is not found, and was made a moment ago, may be found yet.
+    fn not_there(&self, failure: Failure, id: &str) -> Waited {
+        if self.is_new(id) { Waited::NotYet } else { Waited::InVain(failure) }
+    }
+
     async fn instance_is(&self, id: &InstanceId, state: &str) -> Result<Waited, Trouble> {
         let Some(found) = self.instance(id.as_str()).await? else {
-            return Ok(Waited::InVain(missing("InvalidInstanceID.NotFound", "instance", id)));
+            return Ok(
+                self.not_there(missing("InvalidInstanceID.NotFound", "instance", id), id.as_str())
+            );
         };
         let dying = found.is_terminated() || found.state == "shutting-down";
         Ok(match found.state == state {
@@ -147,7 +154,7 @@ impl Aws {
 
     async fn volume_is(&self, id: &VolumeId, state: &str) -> Result<Waited, Trouble> {
         let Some(found) = self.volume(id.as_str()).await?.filter(|found| !found.is_gone()) else {
-            return Ok(Waited::InVain(missing("InvalidVolume.NotFound", "volume", id)));
+            return Ok(self.not_there(missing("InvalidVolume.NotFound", "volume", id), id.as_str()));
         };
         Ok(match found.state.as_str() {
             // `in-use` begins with the attaching.
@@ -159,7 +166,9 @@ impl Aws {
 
     async fn snapshot_is_complete(&self, id: &SnapshotId) -> Result<Waited, Trouble> {
         let Some(found) = self.snapshot(id.as_str()).await? else {
-            return Ok(Waited::InVain(missing("InvalidSnapshot.NotFound", "snapshot", id)));
+            return Ok(
+                self.not_there(missing("InvalidSnapshot.NotFound", "snapshot", id), id.as_str())
+            );
         };
         Ok(match found.state.as_str() {
             "completed" => Waited::Over(found.json()),

@@ -22,7 +22,7 @@ pub(super) async fn all(docker: &Docker) -> Vec<Checked> {
         if let (true, Some(image)) = (answers, &docker.settings.helper_image) {
             let what = format!("helper image on {host}");
             let found = match docker.engine(&host).await {
-                Ok(engine) => helper(&engine, image).await,
+                Ok(engine) => docker.check_helper(&engine).await.map(|()| image.clone()),
                 Err(failure) => Err(failure),
             };
             all.push(Checked { what, found });
@@ -43,10 +43,10 @@ pub(super) async fn all(docker: &Docker) -> Vec<Checked> {
     all
 }
 
-/// Whether a host has the helper image; answers its name.
-pub(super) async fn helper(engine: &Engine, image: &str) -> Result<String, Failure> {
+/// Whether a host has the helper image.
+pub(super) async fn has_helper(engine: &Engine, image: &str) -> Result<(), Failure> {
     match engine.image(image).await {
-        Ok(Some(_)) => Ok(image.to_owned()),
+        Ok(Some(_)) => Ok(()),
         Ok(None) => {
             let host = &engine.host;
             let message = format!(

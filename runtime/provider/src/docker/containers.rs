@@ -2,7 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::{image_of, is_stamp, labels, own_name_of, restart_of, token_of};
+use super::shapes::{given_address, image_of, is_stamp, labels, own_name_of, restart_of, token_of};
 use crate::EffectContext;
 use crate::restart::Policy;
 use bollard::container::LogOutput;
@@ -277,18 +277,20 @@ fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
     }
 }
 
-/// The names that a container has on the network that people made for it; the engine's own
-/// networks know no names.
+/// The names and addresses that a container was given on the network that people made for it; the
+/// engine's own networks know none. An address that the engine chose is none of the options.
 fn named(
     networks: HashMap<String, EndpointSettings>,
     own_name: Option<&str>,
 ) -> Option<NetworkingConfig> {
     let is_own = |name: &str| ["bridge", "host", "none"].contains(&name);
     let kept = networks.into_iter().filter(|(name, _)| !is_own(name)).map(|(name, endpoint)| {
+        let ipam_config = given_address(&endpoint).cloned();
         let mut aliases = endpoint.aliases.unwrap_or_default();
         // An engine adds the container's own id, which the new one has not.
         aliases.retain(|alias| Some(alias.as_str()) != own_name);
-        (name, EndpointSettings { aliases: Some(aliases), ..Default::default() })
+        let (aliases, driver_opts) = (Some(aliases), endpoint.driver_opts);
+        (name, EndpointSettings { aliases, ipam_config, driver_opts, ..Default::default() })
     });
     let kept: HashMap<_, _> = kept.collect();
     (!kept.is_empty()).then_some(NetworkingConfig { endpoints_config: Some(kept) })

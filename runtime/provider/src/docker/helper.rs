@@ -7,7 +7,7 @@
 use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -34,6 +34,9 @@ const MUST_BE_MOUNTED: i64 = 46;
 /// What takes capabilities: to mount, and to resize what is mounted.
 const GROW_MOUNTED: &str = "grow-mounted";
 const GROW_CAPABILITIES: [&str; 2] = ["SYS_ADMIN", "SYS_RESOURCE"];
+
+/// What its last line begins with; its exit code follows.
+const LAST_LINE: &str = "helper: ended with ";
 
 const SCRIPT: &str = include_str!("helper.sh");
 
@@ -69,6 +72,22 @@ impl<'a> Helper<'a> {
 
     pub(super) fn image(&self) -> &'a str {
         self.image
+    }
+
+    /// Whether it can run on this host at all, with its tools in it.
+    pub(super) async fn check(&self) -> Answer<()> {
+        let can_not = |why: &str| {
+            let (image, host) = (self.image, &self.engine.host);
+            let message = format!("the helper image {image} can't run on {host}: {why}");
+            Told::no(FailureClass::Precondition, "helper", message)
+        };
+        match self.run("", "check", "").await {
+            Ok(ran) if ran.code == 0 => Ok(()),
+            Ok(ran) => Err(can_not(&ran.lines.join("; "))),
+            // An engine that does not answer now may do so later.
+            Err(told) if told.is_unknown() || told.failure.is_retryable() => Err(told),
+            Err(told) => Err(can_not(&told.failure.message)),
+        }
     }
 
     /// The file system on a volume, `none` if it is blank.
@@ -192,6 +211,11 @@ impl<'a> Helper<'a> {
                 security_opt: is_capable.then(|| vec![text("apparmor=unconfined")]),
                 pid_mode: Some(text("host")),
                 network_mode: Some(text("none")),
+                // Whatever the engine logs by: what it says must be heard.
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some(text("json-file")),
+                    config: Some(HashMap::new()),
+                }),
                 binds: Some(vec![text("/dev:/dev"), text("/:/host:ro")]),
                 ..Default::default()
             }),
@@ -220,10 +244,12 @@ impl<'a> Helper<'a> {
             match engine.inspect(id).await {
                 Ok(found) if !super::shapes::is_running(&found) => {
                     let code = found.state.and_then(|state| state.exit_code).unwrap_or_default();
-                    return Ok(Ran {
-                        code,
-                        lines: engine.output(id, 50).await.unwrap_or_default(),
-                    });
+                    return match self.heard(what, id, code).await {
+                        // How it ended says all that counts of what it wrote.
+                        Err(_) if writes && code == 0 => Ok(Ran { code, lines: vec![] }),
+                        Err(told) if writes => Err(told.after_accepted()),
+                        lines => Ok(Ran { code, lines: lines? }),
+                    };
                 }
                 Ok(_) => {}
                 // An engine that is restarted tells later.
@@ -236,6 +262,21 @@ impl<'a> Helper<'a> {
             }
             engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             waited_ms = waited_ms.saturating_add(LOOK_EVERY_MS);
+        }
+    }
+
+    /// All that a helper said: nothing is taken for an answer that was not heard to its end.
+    async fn heard(&self, what: &str, id: &str, code: i64) -> Answer<Vec<String>> {
+        let mut lines = self.engine.output(id, 50).await?;
+        match lines.pop() {
+            Some(last) if last == format!("{LAST_LINE}{code}") => Ok(lines),
+            said => {
+                lines.extend(said);
+                let said = lines.join("; ");
+                let message =
+                    format!("{what} ended with {code}, and not all it said is heard: {said}");
+                Err(Told::no(FailureClass::Refused, "unheard", message))
+            }
         }
     }
 

@@ -1,6 +1,20 @@
 # What the helper container does with a device of its host: `DO` says what, `DEVICE` with which.
 # Exit 44: the device is not there. Exit 45: it holds something already. Exit 46: it must be
-# mounted for that.
+# mounted for that. The last line says that this is all: what can't be heard is no answer.
+
+trap 'r=$?; echo "helper: ended with $r"; exit $r' EXIT
+
+# A tool of its own, or busybox's.
+tool() {
+    if command -v "$1" >/dev/null 2>&1; then "$@"; else busybox "$@"; fi
+}
+
+if [ "$DO" = check ]; then
+    for t in awk blkid cat readlink; do
+        command -v $t >/dev/null 2>&1 || { echo "there is no $t in it"; exit 1; }
+    done
+    exit 0
+fi
 
 D=$(readlink -f "/host$DEVICE")
 D=/dev/${D##*/dev/}
@@ -31,6 +45,23 @@ device_bytes() {
     echo $(($(cat "/sys/class/block/${D#/dev/}/size") * 512))
 }
 
+# Whether the MiB at this place was read and is zeros.
+is_zero() {
+    [ "$(tool dd if="$D" bs=1048576 skip="$1" count=1 2>/dev/null | tool wc -c)" -eq 1048576 ] &&
+        [ "$(tool dd if="$D" bs=1048576 skip="$1" count=1 2>/dev/null | tool tr -d '\000' |
+            tool wc -c)" -eq 0 ]
+}
+
+# What has no signature that anybody knows may be data all the same: only zeros are none.
+is_blank() {
+    blkid -p "$D" >/dev/null 2>&1
+    [ $? = 2 ] || return 1
+    M=$(($(device_bytes) / 1048576))
+    for at in 0 1 2 3 $((M / 4)) $((M / 2)) $((M * 3 / 4)) $((M - 1)); do
+        is_zero "$at" || return 1
+    done
+}
+
 # Where the host has it mounted.
 mounts() {
     N=$(cat "/sys/class/block/${D#/dev/}/dev")
@@ -46,9 +77,7 @@ facts)
     [ -z "$T" ] || { echo "$T"; bytes "$T"; device_bytes; }
     ;;
 make)
-    # Only where nothing at all was found; whatever else is said, there may be data.
-    blkid -p "$D" >/dev/null 2>&1
-    [ $? = 2 ] || exit 45
+    is_blank || exit 45
     case $TYPE in
     ext4) mkfs.ext4 -q "$D" </dev/null ;;
     xfs) mkfs.xfs -q "$D" ;;

@@ -14,6 +14,7 @@ mod containers;
 mod errors;
 mod helper;
 mod import;
+mod in_the_way;
 mod looking;
 mod pull;
 mod settle;
@@ -138,13 +139,15 @@ pub struct Docker {
     engines: Mutex<HashMap<String, Engine>>,
     /// The hosts whose engines anybody asked for, whether they answered or not.
     asked_for: Mutex<BTreeSet<String>>,
+    /// The hosts, with their endpoints, on which the helper ran.
+    helpers: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Docker {
     /// Engines that are connected to when they are first asked.
     pub fn new(hosts: Arc<dyn Hosts>, settings: DockerSettings, clock: Clock) -> Self {
-        let (engines, asked_for) = (Mutex::default(), Mutex::default());
-        Self { hosts, settings, clock, engines, asked_for }
+        let (engines, asked_for, helpers) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        Self { hosts, settings, clock, engines, asked_for, helpers }
     }
 
     /// The engine of a host, connected.
@@ -230,6 +233,19 @@ impl Docker {
         }
     }
 
+    /// Whether a host has the helper, and can run it; proven once a host.
+    async fn check_helper(&self, engine: &Engine) -> Result<(), Failure> {
+        let helper = self.helper(engine)?;
+        check::has_helper(engine, helper.image()).await?;
+        let known = || self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        let proven = (engine.host.clone(), engine.endpoint.to_string());
+        if !known().contains(&proven) {
+            helper.check().await.map_err(|told| told.failure)?;
+            known().insert(proven);
+        }
+        Ok(())
+    }
+
     fn helper<'a>(&'a self, engine: &'a Engine) -> Result<helper::Helper<'a>, Failure> {
         helper::Helper::on(engine, self.settings.helper_image.as_deref())
     }
@@ -281,8 +297,7 @@ impl Provider for Docker {
                 self.helper(&engine)?.kind(volume.as_str()).await.map(Value::from)
             }
             DockerCheckHelper { .. } => {
-                let image = self.helper(&engine)?.image();
-                check::helper(&engine, image).await?;
+                self.check_helper(&engine).await?;
                 Ok(Value::Null)
             }
             DockerLogs { container, tail_lines, .. } => {
@@ -293,8 +308,8 @@ impl Provider for Docker {
         answer.map_err(|told| told.failure)
     }
 
-    /// Whether a registry would let an image be pulled, and whether the helper is there. An engine
-    /// knows no permissions of its own.
+    /// Whether a registry would let an image be pulled, whether the helper is there, and what else
+    /// is in the way. An engine knows no permissions of its own.
     async fn may(&self, call: &Call) -> Result<(), Failure> {
         let Some(host) = call.host() else { return Err(misplaced(call)) };
         let engine = self.engine(host.as_str()).await?;
@@ -303,10 +318,9 @@ impl Provider for Docker {
                 pull::check(&engine, image.as_str(), &self.settings).await
             }
             Call::DockerMakeFileSystem { .. } | Call::DockerGrowFileSystem { .. } => {
-                let image = self.helper(&engine)?.image();
-                check::helper(&engine, image).await.map(drop)
+                self.check_helper(&engine).await
             }
-            _ => Ok(()),
+            other => in_the_way::nothing(self, &engine, other).await.map_err(|told| told.failure),
         }
     }
 

@@ -6,7 +6,8 @@ use super::errors::{Answer, Told};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
-    ContainerInspectResponse, EndpointSettings, ImageInspect, MountPoint, PortMap, Volume,
+    ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, ImageInspect, MountPoint,
+    PortMap, Volume,
 };
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
@@ -273,7 +274,7 @@ pub(super) fn env_of(env: &[String]) -> BTreeMap<String, String> {
 }
 
 /// `host-port:container-port[/protocol]`, tcp left out.
-fn ports_of(found: &ContainerInspectResponse) -> Vec<String> {
+pub(super) fn ports_of(found: &ContainerInspectResponse) -> Vec<String> {
     let host = found.host_config.as_ref();
     let bindings: Option<&PortMap> = host.and_then(|host| host.port_bindings.as_ref());
     let mut ports = vec![];
@@ -292,8 +293,16 @@ fn ports_of(found: &ContainerInspectResponse) -> Vec<String> {
     ports
 }
 
-/// The networks it is on, each with the names that people gave it there; not those that the engine
-/// adds at a start, nor addresses, which can be the engine's choice too.
+/// The addresses that people gave a container on a network (Docker docs, *docker container run*,
+/// *--ip*); one that the engine chose is not among them.
+pub(super) fn given_address(endpoint: &EndpointSettings) -> Option<&EndpointIpamConfig> {
+    let is_given = |address: &Option<String>| address.as_ref().is_some_and(|ip| !ip.is_empty());
+    let given = endpoint.ipam_config.as_ref();
+    given.filter(|given| is_given(&given.ipv4_address) || is_given(&given.ipv6_address))
+}
+
+/// The networks it is on, each with the names and addresses that people gave it there; not those
+/// that the engine adds at a start.
 fn networks_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
     let host_name = found.config.as_ref().and_then(|config| config.hostname.clone());
     let own = [own_name_of(found), host_name];
@@ -302,7 +311,11 @@ fn networks_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
         let mut aliases = endpoint.aliases.clone().unwrap_or_default();
         aliases.retain(|alias| !own.iter().flatten().any(|own| own == alias));
         aliases.sort();
-        (name.clone(), json!({ "aliases": aliases }))
+        let mut shown = json!({ "aliases": aliases });
+        if let Some(given) = given_address(endpoint) {
+            shown["address"] = json!([given.ipv4_address, given.ipv6_address]);
+        }
+        (name.clone(), shown)
     };
     networks.into_iter().flatten().map(one).collect()
 }

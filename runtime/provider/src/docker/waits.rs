@@ -8,6 +8,7 @@ use super::Docker;
 use super::connect::Engine;
 use super::errors::Answer;
 use super::shapes::{health_of, is_running};
+use bollard::models::ContainerInspectResponse;
 use serde_json::Value;
 use std::time::Duration;
 use stepback_clock::Moment;
@@ -44,17 +45,17 @@ pub(super) async fn wait(
     let timeout_ms = timeout_ms(call).ok_or_else(|| super::misplaced(call))?;
     let clock = &docker.clock;
     let until = clock.now().after(Duration::from_millis(timeout_ms));
-    let (mut engine, mut up_since) = (None, None);
+    let (mut engine, mut up) = (None, None);
     let mut pause_ms = PAUSE_MS_MIN;
     loop {
         let left = until.since(clock.now()).max(Duration::from_millis(LOOK_MS_MIN));
-        let looking = look(docker, host, &mut engine, call, &mut up_since);
+        let looking = look(docker, host, &mut engine, call, &mut up);
         let waits_for = match clock.timeout(left, looking).await {
             Ok(Ok(Look::Over(answer))) => return Ok(answer),
             Ok(Ok(Look::NotYet(why))) => why,
             Ok(Err(told)) if told.is_unknown() || told.failure.is_retryable() => {
                 // It may listen elsewhere when it comes back, and what ran there was down.
-                (engine, up_since) = (None, None);
+                (engine, up) = (None, None);
                 told.failure.message
             }
             Ok(Err(told)) => return Err(told.failure),
@@ -68,7 +69,7 @@ pub(super) async fn wait(
         let pause = Duration::from_millis(pause_ms).min(until.since(now));
         clock.sleep(pause).await;
         pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
-        if up_since.is_some() {
+        if up.is_some() {
             pause_ms = pause_ms.min(docker.settings.stays_up_ms / 4 + 1);
         }
     }
@@ -79,7 +80,7 @@ async fn look(
     host: &InstanceId,
     engine: &mut Option<Engine>,
     call: &Call,
-    up_since: &mut Option<Moment>,
+    up: &mut Option<Up>,
 ) -> Answer<Look> {
     let engine = match engine {
         Some(engine) => engine,
@@ -93,7 +94,7 @@ async fn look(
             Ok(Look::Over(Value::Null))
         }
         Call::DockerWaitHealthy { container, .. } => {
-            healthy(engine, container.as_str(), docker.settings.stays_up_ms, up_since).await
+            healthy(engine, container.as_str(), docker.settings.stays_up_ms, up).await
         }
         Call::DockerWaitDevice { volume, .. } => {
             let kind = docker.helper(engine)?.kind(volume.as_str()).await;
@@ -123,12 +124,40 @@ fn shows_up(told: Answer<Look>) -> Answer<Look> {
     }
 }
 
-/// Healthy is what the container's health check says; without one, that it stays up.
+/// Since when a container is up, and which of its runs that is.
+struct Up {
+    since: Moment,
+    run: Run,
+}
+
+/// One run of a container: it is another one when its restart policy has started it again, though
+/// it may look just like the one before.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    started_at: Option<String>,
+    pid: Option<i64>,
+    restarts: Option<i64>,
+}
+
+impl Run {
+    fn of(found: &ContainerInspectResponse) -> Self {
+        let state = found.state.as_ref();
+        Self {
+            started_at: state.and_then(|state| state.started_at.clone()),
+            pid: state.and_then(|state| state.pid),
+            restarts: found.restart_count,
+        }
+    }
+}
+
+/// Healthy is what the container's health check says; without one, that it stays up, in one run
+/// and without a break: what is started again and again is up at any look (Docker docs, *Start
+/// containers automatically*).
 async fn healthy(
     engine: &Engine,
     name: &str,
     stays_up_ms: u64,
-    up_since: &mut Option<Moment>,
+    up: &mut Option<Up>,
 ) -> Answer<Look> {
     let found = engine.inspect(name).await?;
     let what = engine.name_of("container", name);
@@ -136,18 +165,33 @@ async fn healthy(
         let failure = Failure::new(FailureClass::Precondition, why).with_code(code);
         Err(failure.into())
     };
-    if !is_running(&found) {
-        let state = found.state.unwrap_or_default();
+    let state = found.state.clone().unwrap_or_default();
+    let health = health_of(&found);
+    // One with a health check may take its time, and its runs.
+    if !is_running(&found) || health == "none" && state.restarting == Some(true) {
         let (code, error) = (state.exit_code.unwrap_or_default(), state.error.unwrap_or_default());
-        return refuse("not-running", format!("{what} is not running: exit {code} {error}"));
+        let again = match found.restart_count.unwrap_or_default() {
+            0 => String::new(),
+            times => format!(", after {times} restarts"),
+        };
+        let why = format!("{what} is not running: exit {code}{again} {error}");
+        return refuse("not-running", why.trim_end().to_owned());
     }
-    let is_over = match health_of(&found).as_str() {
+    let is_over = match health.as_str() {
         "healthy" => true,
         "unhealthy" => return refuse("unhealthy", format!("{what} is unhealthy")),
         "starting" => false,
         _ => {
-            let now = engine.clock.now();
-            now.since(*up_since.get_or_insert(now)) >= Duration::from_millis(stays_up_ms)
+            let (now, run) = (engine.clock.now(), Run::of(&found));
+            let began = up.get_or_insert_with(|| Up { since: now, run: Run::of(&found) });
+            if began.run != run {
+                let times = found.restart_count.unwrap_or_default();
+                let why = format!(
+                    "{what} does not stay up: it ended, and was started again (restarts: {times})"
+                );
+                return refuse("not-running", why);
+            }
+            now.since(began.since) >= Duration::from_millis(stays_up_ms)
         }
     };
     match is_over {

@@ -2,9 +2,12 @@
 //! (Docker docs, *Docker Engine API*).
 
 use super::ec2::{grow, make, refused};
-use super::read::{container, container_json, engine, misplaced, missing, no_device, shows};
+use super::read::{
+    container, container_json, engine, keeps_dying, misplaced, missing, no_device, shows,
+};
 use super::world::{Container, DockerVolume, Engine, World};
 use crate::docker::commands;
+use crate::ports::{self, Published};
 use crate::restart::Policy;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,7 +45,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
     super::rules::must_make_sense(call)?;
     match call {
         Call::DockerPullImage { host, image } => {
-            let digest = world.registry.get(image.as_str()).map(|image| image.digest.clone());
+            let digest = world.served(image.as_str()).map(|image| image.digest.clone());
             let digest =
                 digest.ok_or_else(|| missing("404", &format!("manifest for `{image}`")))?;
             set_image(engine_mut(world, host)?, image.as_str(), &digest);
@@ -56,13 +59,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
             create(world, host, container.as_str(), spec, token)
         }
         Call::DockerStartContainer { host, container } => start(world, host, container.as_str()),
-        Call::DockerStopContainer { host, container, .. } => {
-            let found = container_mut(world, host, container.as_str())?;
-            if found.running {
-                (found.running, found.exit_code) = (false, Some(0));
-            }
-            shown(world, host, container.as_str())
-        }
+        Call::DockerStopContainer { host, container, .. } => stop(world, host, container.as_str()),
         Call::DockerRenameContainer { host, container, to } => {
             let engine = engine_mut(world, host)?;
             if engine.containers.contains_key(to.as_str()) {
@@ -192,6 +189,45 @@ fn complete(world: &World, spec: &ContainerSpec) -> Result<ContainerSpec, Failur
     Ok(whole)
 }
 
+/// What is in a call's way and stays there: a port that somebody has where a container like another
+/// one goes, a container that would be gone when it is stopped.
+pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Failure> {
+    match call {
+        Call::DockerCreateContainer { host, spec, .. } if let Some(like) = &spec.like => {
+            // What it is to be like is looked for when it is made.
+            let Ok(whole) = complete(world, spec) else { return Ok(()) };
+            let except = (like.host == host.0).then_some(like.container.as_str());
+            ports_must_be_free(world, host, &whole.ports, except)
+        }
+        Call::DockerStopContainer { host, container: name, .. } => {
+            match container(world, host.as_str(), name.as_str()) {
+                Ok(found) if found.running && found.auto_remove => {
+                    Err(ports::removes_itself(host.as_str(), name.as_str()))
+                }
+                Ok(_) | Err(_) => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ports_must_be_free(
+    world: &World,
+    host: &InstanceId,
+    wanted: &[String],
+    except: Option<&str>,
+) -> Result<(), Failure> {
+    let Ok(engine) = engine(world, host.as_str()) else { return Ok(()) };
+    let published = |ports: &[String]| -> Vec<Published> {
+        ports.iter().filter_map(|port| Published::parse(port)).collect()
+    };
+    let running = engine.containers.iter().filter(|(_, one)| one.running);
+    let others = running.filter(|(name, _)| Some(name.as_str()) != except);
+    let others: Vec<_> =
+        others.map(|(name, one)| (name.clone(), published(&one.spec.ports))).collect();
+    ports::must_be_free(host.as_str(), &published(wanted), &others)
+}
+
 fn create(
     world: &mut World,
     host: &InstanceId,
@@ -214,7 +250,7 @@ fn create(
             false => Err(refused("409", format!("the name `{name}` is in use on {host}"))),
         };
     }
-    let digest = engine.images.get(&spec.image).cloned();
+    let digest = engine.image(&spec.image).cloned();
     let digest =
         digest.ok_or_else(|| missing("404", &format!("image {} on {host}", spec.image)))?;
     // Docker would make an empty one by the way; the provider for Docker refuses that too.
@@ -222,8 +258,16 @@ fn create(
         return Err(missing("404", &format!("Docker volume `{}` on {host}", mount.volume)));
     }
     let stamp = Some(token.0.clone());
-    let made =
-        Container { id, spec, digest, running: false, exit_code: None, went_down: false, stamp };
+    let made = Container {
+        id,
+        spec,
+        digest,
+        running: false,
+        exit_code: None,
+        went_down: false,
+        auto_remove: false,
+        stamp,
+    };
     engine.containers.insert(name.to_owned(), made);
     shown(world, host, name)
 }
@@ -267,9 +311,30 @@ pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer 
             return Err(refused("500", message));
         }
     }
+    let ports = found.spec.ports.clone();
+    if let Err(failure) = ports_must_be_free(world, host, &ports, Some(name)) {
+        return Err(refused("500", failure.message));
+    }
+    let dies = keeps_dying(world, container(world, host.as_str(), name)?);
     let found = container_mut(world, host, name)?;
-    (found.running, found.exit_code, found.went_down) = (true, None, false);
+    // What dies is started again by its policy, and seen up.
+    let stays = !dies || found.spec.restart != "no";
+    let exit_code = (!stays).then_some(1);
+    (found.running, found.exit_code, found.went_down) = (stays, exit_code, false);
     shown(world, host, name)
+}
+
+fn stop(world: &mut World, host: &InstanceId, name: &str) -> Answer {
+    let found = container_mut(world, host, name)?;
+    if found.running {
+        (found.running, found.exit_code) = (false, Some(0));
+    }
+    let is_gone = found.auto_remove;
+    let answer = shown(world, host, name);
+    if is_gone {
+        engine_mut(world, host)?.containers.remove(name);
+    }
+    answer
 }
 
 fn run_once(

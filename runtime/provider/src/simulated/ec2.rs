@@ -107,6 +107,7 @@ fn tag(tags: &mut Tags, is_stamped: bool, key: &str, value: &str) -> Answer {
 /// *AttachVolume*: same zone, not attached elsewhere, the device name free. Where it is as it is
 /// wanted already, that is done, as the provider for AWS tells it.
 fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> Answer {
+    limits::must_be_device_name(device)?;
     let target = instance(world, to.as_str())?.clone();
     let found = volume(world, id)?.clone();
     if found.attachments.iter().any(|at| at.instance == to.0 && at.device == device) {

@@ -109,7 +109,7 @@ impl World {
             }
             Resource::Image { host, image } => {
                 let engine = self.engines.get(host);
-                engine.and_then(|e| e.images.get(image)).map(|digest| json!({ "digest": digest }))
+                engine.and_then(|e| e.image(image)).map(|digest| json!({ "digest": digest }))
             }
             Resource::DockerVolume { host, name } => {
                 let volume = self.engines.get(host).and_then(|e| e.volumes.get(name));

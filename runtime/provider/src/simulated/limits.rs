@@ -45,6 +45,26 @@ fn out_of_range(message: String) -> Failure {
     refused("InvalidParameterValue", message)
 }
 
+/// Whether a volume can be attached by this name (Amazon EC2 User Guide, *Device names for volumes
+/// on Amazon EC2 instances*); which of them an instance takes depends on its kind.
+pub(super) fn must_be_device_name(name: &str) -> Result<(), Failure> {
+    let is_one = matches!(
+        name.strip_prefix("/dev/").unwrap_or_default().as_bytes(),
+        [b's' | b'h', b'd', b'a'..=b'z']
+            | [b's' | b'h', b'd', b'a'..=b'z', b'1'..=b'9']
+            | [b's' | b'h', b'd', b'a'..=b'z', b'1', b'0'..=b'5']
+            | [b'x', b'v', b'd', b'a'..=b'd', b'a'..=b'z']
+            | [b'x', b'v', b'd', b'e'..=b'z']
+    );
+    match is_one {
+        true => Ok(()),
+        false => {
+            let message = format!("`{name}` is no name for a device, such as /dev/sdf");
+            Err(out_of_range(message))
+        }
+    }
+}
+
 /// Whether there is such a type, of this size.
 fn kind_of(name: &str, size_gib: u32) -> Result<&'static Kind, Failure> {
     let kind = KINDS.iter().find(|kind| kind.name == name);

@@ -256,9 +256,10 @@ impl Provider for Simulated {
         read::answer(&self.load()?, call, self.now())
     }
 
-    /// Everything is permitted but what nobody can write.
+    /// Everything is permitted but what nobody can write, and what could not be put back.
     async fn may(&self, call: &Call) -> Result<(), Failure> {
-        crate::tags::must_be_free(call)
+        crate::tags::must_be_free(call)?;
+        docker::nothing_is_in_its_way(&self.load()?, call)
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {

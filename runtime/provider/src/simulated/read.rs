@@ -83,6 +83,12 @@ pub(super) fn shows(world: &World, host: &str, id: &VolumeId) -> bool {
     found.is_some_and(|volume| volume.attachments.iter().any(|at| at.instance == host))
 }
 
+/// Whether its restart policy starts it again and again; to a look it is up.
+pub(super) fn keeps_dying(world: &World, container: &Container) -> bool {
+    let mut images = world.registry.values();
+    images.find(|image| image.digest == container.digest).is_some_and(|image| image.dies)
+}
+
 /// A container is healthy when it runs and its image's containers ever are.
 fn health(world: &World, container: &Container) -> &'static str {
     let image = world.registry.values().find(|image| image.digest == container.digest);
@@ -164,7 +170,7 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
             Ok(all.map(|(name, c)| container_json(world, name, c)).collect())
         }
         Call::DockerInspectImage { host, image } => {
-            let found = engine(world, host.as_str())?.images.get(image.as_str());
+            let found = engine(world, host.as_str())?.image(image.as_str());
             let image = |digest| json!({ "reference": image, "digest": digest });
             Ok(found.map_or(Value::Null, image))
         }
@@ -231,6 +237,12 @@ pub(crate) fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Fai
         }
         Call::DockerWaitHealthy { host, container: name, .. } => {
             let found = container(world, host.as_str(), name.as_str())?;
+            if found.running && keeps_dying(world, found) {
+                let why = format!(
+                    "container `{name}` on {host} does not stay up: it ended, and was started again"
+                );
+                return Err(Failure::new(FailureClass::Precondition, why).with_code("not-running"));
+            }
             match health(world, found) {
                 "healthy" => Ok(Some(container_json(world, name.as_str(), found))),
                 "none" => {

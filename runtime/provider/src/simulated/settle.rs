@@ -148,7 +148,7 @@ fn desired_on_engine(world: &World, call: &Call) -> Told {
     match call {
         DockerPullImage { image, .. } => {
             // An older one may be there by that name.
-            let served = world.registry.get(image.as_str()).map(|served| &served.digest);
+            let served = world.served(image.as_str()).map(|served| &served.digest);
             let digest = on.images.get(image.as_str()).filter(|found| Some(*found) == served);
             Ok(digest.map(|digest| json!({ "reference": image, "digest": digest })))
         }

@@ -174,6 +174,9 @@ pub struct Container {
     /// Whether it ended with its host, or by itself, and was not stopped by hand.
     #[serde(default, skip_serializing_if = "is_default")]
     pub went_down: bool,
+    /// Whether it is gone when it stops (Docker docs, *docker container run*, *--rm*).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub auto_remove: bool,
     #[serde(default)]
     pub stamp: Option<String>,
 }
@@ -199,6 +202,9 @@ pub struct RegistryImage {
     /// Whether its containers ever become healthy.
     #[serde(default = "yes")]
     pub healthy: bool,
+    /// Whether its containers end as soon as they run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dies: bool,
     /// How a command in its containers exits.
     #[serde(default)]
     pub exit_code: i32,
@@ -226,6 +232,21 @@ impl Volume {
         };
         let throughput_mibps = self.throughput_mibps.or((kind == "gp3").then_some(GP3_MIBPS));
         Performance { iops: self.iops.or(baseline), throughput_mibps }
+    }
+}
+
+impl Engine {
+    /// The digest of an image that it has by this name; one that lost its tag to another is still
+    /// had by its digest, as long as a container is of it.
+    pub(super) fn image(&self, name: &str) -> Option<&String> {
+        let (repository, digest) = by_digest(name);
+        let of = |name: &str, found: &String| {
+            by_digest(name).0 == repository && Some(found.as_str()) == digest
+        };
+        let tagged = self.images.iter().filter(|(name, found)| of(name, found)).map(|(_, one)| one);
+        let used = self.containers.values().map(|one| (&one.spec.image, &one.digest));
+        let used = used.filter(|(name, found)| of(name, found)).map(|(_, one)| one);
+        self.images.get(name).or_else(|| tagged.chain(used).next())
     }
 }
 
@@ -372,6 +393,18 @@ impl World {
         self
     }
 
+    /// What the registry serves by a name: one with a digest is served by it, whatever tag it had
+    /// (Distribution documentation, *HTTP API V2*, *Pulling an Image Manifest*).
+    pub(super) fn served(&self, image: &str) -> Option<&RegistryImage> {
+        let (repository, digest) = by_digest(image);
+        let is_it = |name: &String, served: &RegistryImage| {
+            by_digest(name).0 == repository && Some(served.digest.as_str()) == digest
+        };
+        let mut all = self.registry.iter();
+        let by_digest = || all.find(|(name, one)| is_it(name, one)).map(|(_, one)| one);
+        self.registry.get(image).or_else(by_digest)
+    }
+
     /// Note that an effect took place.
     pub fn made(&mut self, token: &Token, function: &str, answer: &Value) {
         let entry = self.effects.entry(token.0.clone()).or_insert_with(|| Made {
@@ -381,6 +414,17 @@ impl World {
         });
         entry.times = entry.times.saturating_add(1);
     }
+}
+
+/// An image's repository, and its digest if it is named by that: `postgres@sha256:…`.
+fn by_digest(image: &str) -> (&str, Option<&str>) {
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    // What comes after the last colon may be a registry's port, and the path.
+    let tagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    (tagged.map_or(name, |(name, _)| name), digest)
 }
 
 fn epoch_of(store: &StoreId, operation: OperationId) -> String {

@@ -195,3 +195,36 @@ async fn a_dropped_wait_asks_no_more() {
     bench.aws.identity().await.unwrap();
     assert!(bench.proxy.count() <= before + 2, "a look on its way and the one just asked for");
 }
+
+fn not_found(code: &str) -> Fault {
+    ec2_error(400, code, "it does not exist")
+}
+
+/// What was made a moment ago, and even seen, may not be found by the next request.
+#[tokio::test]
+async fn what_was_just_made_is_asked_for_again() {
+    let bench = Bench::new().await;
+    let (instance, volume) = (bench.instance().await, bench.volume().await);
+    bench.proxy.on("AttachVolume", 2, not_found("InvalidVolume.NotFound"));
+    bench.done(&attach(&volume, &instance)).await;
+    assert_eq!(bench.proxy.seen("AttachVolume").len(), 3);
+
+    bench.proxy.on("DescribeVolumes", 2, not_found("InvalidVolume.NotFound"));
+    let found = bench.aws.read(&Call::EbsDescribe { volume: volume.clone() }).await;
+    assert!(found.is_ok(), "{found:?}");
+
+    bench.proxy.on("DescribeVolumes", 2, not_found("InvalidVolume.NotFound"));
+    let waits =
+        Call::EbsWaitVolume { volume: volume.clone(), state: "in-use".into(), timeout_ms: 30_000 };
+    let waited = bench.aws.wait(&waits).await;
+    assert!(waited.is_ok(), "{waited:?}");
+
+    // Somebody else's is not there, or it is.
+    let other = Call::EbsDescribe { volume: "vol-0123456789abcdef0".into() };
+    let failure = bench.aws.read(&other).await.expect_err("there is none");
+    assert_eq!(failure.class, FailureClass::Precondition);
+    bench.done(&detach(&volume, &instance)).await;
+    bench.done(&Call::EbsDeleteVolume { volume: volume.clone() }).await;
+    let failure = bench.aws.read(&Call::EbsDescribe { volume }).await.expect_err("it is gone");
+    assert_eq!(failure.class, FailureClass::Precondition);
+}

@@ -97,6 +97,11 @@ const CASES: &[Case] = &[
         Onebox: "a file grows as often as it is told to",
     ),
     case!(
+        cloud::a_volume_is_attached_by_a_name_that_ec2_has,
+        Aws: "moto takes any name; EC2 says InvalidParameterValue",
+        Docker: NO_CLOUD,
+    ),
+    case!(
         cloud::zones_are_kept_apart,
         Aws: "moto attaches across zones; EC2 says InvalidVolume.ZoneMismatch",
         Docker: NO_CLOUD,

@@ -1,0 +1,101 @@
+//! Ports that containers publish on their host (Docker docs, *Port publishing and mapping*).
+
+use stepback_core::{Failure, FailureClass};
+
+/// One published port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// `None`: every address of the host.
+    address: Option<String>,
+    port: u16,
+    protocol: String,
+}
+
+impl Published {
+    pub(crate) fn new(address: Option<&str>, port: u16, protocol: &str) -> Self {
+        let address = address.map(|address| address.trim_matches(['[', ']']));
+        let address = address.filter(|address| !["", "0.0.0.0", "::"].contains(address));
+        Self { address: address.map(str::to_owned), port, protocol: protocol.to_owned() }
+    }
+
+    /// `[address:]host-port:container-port[/protocol]`; nothing of a port that the engine chooses.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (outside, inside) = text.rsplit_once(':')?;
+        let protocol = inside.split_once('/').map_or("tcp", |(_, protocol)| protocol);
+        let (address, port) = match outside.rsplit_once(':') {
+            Some((address, port)) => (Some(address), port),
+            None => (None, outside),
+        };
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        Some(Self::new(address, port, protocol))
+    }
+
+    /// Whether two containers of one host can't both have theirs.
+    fn clashes(&self, other: &Self) -> bool {
+        let is_one = match (&self.address, &other.address) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        };
+        is_one && self.port == other.port && self.protocol == other.protocol
+    }
+}
+
+/// Whether nobody has one of these ports.
+///
+/// # Errors
+/// The first that somebody has, and who.
+pub(crate) fn must_be_free(
+    host: &str,
+    wanted: &[Published],
+    others: &[(String, Vec<Published>)],
+) -> Result<(), Failure> {
+    for (name, theirs) in others {
+        let taken = wanted.iter().find(|one| theirs.iter().any(|other| one.clashes(other)));
+        if let Some(taken) = taken {
+            let message = format!(
+                "port {}/{} of {host} is published by container `{name}`: stop that one, or give \
+                 other `ports`",
+                taken.port, taken.protocol
+            );
+            let failure = Failure::new(FailureClass::Precondition, message);
+            return Err(failure.with_code("port-in-use"));
+        }
+    }
+    Ok(())
+}
+
+/// Why a container is not stopped by an operation that may have to start it again.
+pub(crate) fn removes_itself(host: &str, name: &str) -> Failure {
+    let message = format!(
+        "container `{name}` on {host} removes itself when it stops (`docker run --rm`), with all \
+         its options: make it anew without --rm first"
+    );
+    Failure::new(FailureClass::Precondition, message).with_code("auto-remove")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_containers_do_not_have_one_port() {
+        let table = [
+            ("5432:5432", "5432:8080", true),
+            ("5432:5432", "5433:5432", false),
+            ("5432:5432/udp", "5432:5432", false),
+            ("10.0.0.1:5432:5432", "10.0.0.2:5432:5432", false),
+            ("10.0.0.1:5432:5432", "0.0.0.0:5432:5432", true),
+            ("[::1]:5432:5432", "[::]:5432:5432/tcp", true),
+            ("[::1]:5432:5432", "10.0.0.1:5432:5432", false),
+        ];
+        for (one, other, clash) in table {
+            let (wanted, theirs) = (Published::parse(one), Published::parse(other));
+            let (wanted, theirs) = (wanted.expect("a port"), theirs.expect("a port"));
+            let others = [("other".to_owned(), vec![theirs])];
+            let found = must_be_free("i-1", &[wanted], &others);
+            assert_eq!(found.is_err(), clash, "{one} and {other}");
+        }
+        assert_eq!(Published::parse("0:5432"), None);
+        assert_eq!(Published::parse(":5432"), None);
+    }
+}
