@@ -87,7 +87,7 @@ with = { message = "on purpose" }
 /// The effects that a run to success makes before its commit point, each with how many times.
 fn effects_of(operation_name: &str) -> BTreeMap<String, u32> {
     let place = Place::new();
-    let ran = place.run(&["run", &operation(operation_name), "--json"]).exits(0);
+    let ran = place.run_shipped(operation_name, &["--json"]).exits(0);
     let mut effects = BTreeMap::new();
     for line in ran.json_lines() {
         let record: &Value = &line["record"];

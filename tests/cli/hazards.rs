@@ -233,3 +233,100 @@ fn a_container_that_keeps_dying_is_not_healthy() {
     ran.exits(3).says("does not stay up").says("verdict: restored");
     assert_eq!(place.facts(), before);
 }
+
+/// What was killed may have left its data unfinished.
+#[test]
+fn a_database_that_had_to_be_killed_is_not_moved() {
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let served = "[registry.\"postgres:16\"]\n";
+    assert!(world.contains(served));
+    let world = world.replace(served, &format!("{served}is_killed = true\n"));
+    for name in ["redeploy-database", "resize-database-volume", "deprovision-database"] {
+        let place = in_world(&world);
+        let before = place.untouched();
+        let ran = place.run_shipped(name, &[]);
+        ran.exits(3).says("did not stop in 1m and was killed (exit 137)").says("restored");
+        assert_eq!(place.facts(), before, "{name}");
+    }
+    // Where nothing is done with its data, it is told.
+    let place = in_world(&world);
+    place.run_shipped("restart-database", &[]).exits(0).says("was killed (exit 137)");
+}
+
+/// A step of one's own, in a world.
+fn run_step(place: &Place, uses: &str, with: &str) -> crate::harness::Ran {
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
+         with = {{ {with} }}\n"
+    );
+    let path = place.write("step.toml", text);
+    place.run(&["run", &path])
+}
+
+/// What is detached must be attachable again by its name.
+#[test]
+fn a_volume_is_detached_only_if_it_can_be_attached_again() {
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let named = "{ instance = \"i-db-1\", device = \"/dev/sdf\" }";
+    assert!(world.contains(named));
+    for (device, is_fine) in [("xvdf", true), ("/dev/xvda", true), ("/dev/vdf", false)] {
+        let place = in_world(&world.replace(named, &named.replace("/dev/sdf", device)));
+        let before = place.untouched();
+        let ran = place.run_shipped("resize-database-volume", &[]);
+        if is_fine {
+            ran.exits(0);
+        } else {
+            ran.exits(2).says("could not be attached again");
+            assert_eq!(place.facts(), before, "{device}");
+        }
+    }
+}
+
+/// Who else uses a name on the target wants nothing of the move.
+#[test]
+fn a_name_on_the_target_goes_on_to_mean_what_it_meant() {
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let (old, new) = ("16".to_owned() + &"0".repeat(62), "17".to_owned() + &"0".repeat(62));
+    let images = format!("[engines.i-db-2.images]\n\"postgres:16\" = \"sha256:{new}\"\n");
+    let place = in_world(&format!("{world}\n{images}"));
+    place.untouched();
+    place.run_shipped("redeploy-database", &[]).exits(0);
+    let engine = place.world().engines["i-db-2"].clone();
+    assert_eq!(engine.images["postgres:16"], format!("sha256:{new}"));
+    assert_eq!(engine.containers["main"].digest, format!("sha256:{old}"));
+
+    // It has the very image, and nobody serves it any more.
+    let served = "[registry.\"postgres:16\"]\ndigest = \"sha256:16";
+    assert!(world.contains(served));
+    let world = world.replace(served, &served.replace("sha256:16", "sha256:17"));
+    let place = in_world(&format!("{world}\n{}", images.replace(&new, &old)));
+    place.untouched();
+    place.run_shipped("redeploy-database", &[]).exits(0);
+
+    // So is a container that is to be like one, but of that very image.
+    let like = format!(
+        "host = \"i-db-2\", container = \"c\", digest = \"sha256:{old}\", \
+         like = {{ host = \"i-db-1\", container = \"main\" }}"
+    );
+    let place = in_world(&format!("{world}\n{images}"));
+    place.untouched();
+    run_step(&place, "docker/create-container", &like).exits(3).says("is not on i-db-2");
+}
+
+/// One that does not run stays where it is.
+#[test]
+fn a_container_that_removes_itself_does_so_when_it_stops() {
+    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let running = "[engines.i-db-1.containers.main]\nrunning = true\n";
+    let gone = "[engines.i-db-1.containers.main]\nauto_remove = true\n";
+    let of_main = "host = \"i-db-1\", container = \"main\"";
+    let place = in_world(&world.replace(running, gone));
+    place.untouched();
+    run_step(&place, "docker/stop-container", of_main).exits(0);
+    assert!(place.world().engines["i-db-1"].containers.contains_key("main"));
+    let place = in_world(&world.replace(running, &format!("{gone}running = true\n")));
+    place.untouched();
+    let said = format!("{of_main}, may_be_gone = true");
+    run_step(&place, "docker/stop-container", &said).exits(0);
+    assert!(!place.world().engines["i-db-1"].containers.contains_key("main"));
+}

@@ -1,6 +1,6 @@
 //! Steps on images and containers.
 
-use crate::images::by_digest;
+use crate::images::the_very;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,7 +123,7 @@ pub struct Like {
     container: String,
 }
 
-#[derive(Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInput {
     host: String,
@@ -171,21 +171,6 @@ impl CreateInput {
     }
 }
 
-/// The image of this name, if the host has it; with a digest it is that one, by whatever name.
-fn the_very(
-    host: &str,
-    image: &str,
-    digest: Option<&str>,
-) -> Result<Option<docker::Image>, Failure> {
-    let found = docker::inspect_image(host, image)?;
-    match digest {
-        Some(digest) if found.as_ref().is_none_or(|found| found.digest != digest) => {
-            docker::inspect_image(host, &by_digest(image, digest))
-        }
-        _ => Ok(found),
-    }
-}
-
 pub struct CreateContainer;
 
 impl Step for CreateContainer {
@@ -205,7 +190,6 @@ impl Step for CreateContainer {
             (None, Some(like)) => existing(&like.host, &like.container)?.image,
             (None, None) => return Ok(Check::Refused("give `image` or `like`".to_owned())),
         };
-        may(|| docker::create_container(host, container, &input.clone().spec()))?;
         Ok(match the_very(host, &image, input.digest.as_deref())? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("image {image} is not on {host}")),
@@ -214,8 +198,13 @@ impl Step for CreateContainer {
 
     fn run(mut input: CreateInput) -> Result<Container, Failure> {
         let (host, container) = (input.host.clone(), input.container.clone());
-        if let (Some(image), Some(digest)) = (&input.image, &input.digest) {
-            let found = the_very(&host, image, Some(digest.as_str()))?;
+        if let Some(digest) = &input.digest {
+            let image = match (&input.image, &input.like) {
+                (Some(image), _) => image.clone(),
+                (None, Some(like)) => existing(&like.host, &like.container)?.image,
+                (None, None) => return Err(precondition("give `image` or `like`".to_owned())),
+            };
+            let found = the_very(&host, &image, Some(digest.as_str()))?;
             let none = || precondition(format!("{host} has no image {image} that is {digest}"));
             input.image = Some(found.ok_or_else(none)?.reference);
         }
@@ -248,11 +237,59 @@ pub struct StopInput {
     /// How long it may take to stop by itself before it is killed.
     #[serde(default = "half_a_minute")]
     grace: Duration,
+    /// It may remove itself when it stops (`docker run --rm`), with all its options.
+    #[serde(default)]
+    may_be_gone: bool,
+    /// Fail if it had to be killed, so that nothing is done with what it left unfinished.
+    #[serde(default)]
+    clean: bool,
 }
 
 fn half_a_minute() -> Duration {
     Duration::seconds(30)
 }
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortsInput {
+    host: String,
+    like: Like,
+}
+
+pub struct CheckPorts;
+
+impl Step for CheckPorts {
+    type Input = PortsInput;
+    type Output = ();
+    const NAME: &'static str = "check-ports";
+    const DOC: &'static str =
+        "See that no other container of a host has the ports of one like this; for the start.";
+
+    fn check(input: &PortsInput) -> Result<Check, Failure> {
+        let Like { host, container } = &input.like;
+        let like = docker::Like { host: host.clone(), container: container.clone() };
+        let spec = docker::ContainerSpec {
+            image: String::new(),
+            command: vec![],
+            env: vec![],
+            mounts: vec![],
+            ports: vec![],
+            restart: String::new(),
+            like: Some(like),
+        };
+        may(|| docker::create_container(&input.host, container, &spec))?;
+        Ok(Check::Ok)
+    }
+
+    /// Its check has said it all.
+    fn run(_: PortsInput) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
+/// status*).
+const KILLED: i32 = 137;
 
 pub struct StopContainer;
 
@@ -263,17 +300,37 @@ impl Step for StopContainer {
     const DOC: &'static str = "Stop a container so that it stays down, even when its host reboots.";
 
     fn check(input: &StopInput) -> Result<Check, Failure> {
-        may(|| docker::stop_container(&input.host, &input.container, input.grace.ms()))?;
+        if !input.may_be_gone {
+            may(|| docker::stop_container(&input.host, &input.container, input.grace.ms()))?;
+        }
         check_exists(&input.host, &input.container)
     }
 
     fn run(input: StopInput) -> Result<Container, Failure> {
-        let StopInput { host, container, grace } = input;
+        let StopInput { host, container, grace, may_be_gone: _, clean } = input;
+        let found = existing(&host, &container)?;
         // A restart policy would bring it back at the next start of the daemon.
-        if existing(&host, &container)?.restart != "no" {
+        if found.restart != "no" {
             docker::update_container(&host, &container, "no")?;
         }
-        docker::stop_container(&host, &container, grace.ms()).map(Container::from)
+        let stopped = docker::stop_container(&host, &container, grace.ms()).map(Container::from)?;
+        match stopped.exit_code {
+            // It did not run before.
+            _ if !found.running => {}
+            Some(KILLED) => {
+                let told = format!(
+                    "`{container}` did not stop in {grace} and was killed (exit {KILLED}): give it \
+                     more `grace`"
+                );
+                if clean {
+                    return Err(precondition(told));
+                }
+                log::line(log::Level::Warn, &told);
+            }
+            Some(code) => log::info(&format!("`{container}` stopped by itself (exit {code})")),
+            None => {}
+        }
+        Ok(stopped)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stepback_sdk::{Check, Failure, Step, docker, log, may, precondition};
+use stepback_sdk::{Check, Failure, FailureClass, Step, docker, log, may, precondition};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,25 +39,18 @@ impl Step for PullImage {
 
     fn check(input: &ImageInput) -> Result<Check, Failure> {
         // The engine must answer, and no registry may say no; one that is down may come back.
-        if docker::inspect_image(&input.host, &input.image)?.is_none() {
+        if the_very(&input.host, &input.image, input.digest.as_deref())?.is_none() {
             may(|| docker::pull_image(&input.host, &input.image))?;
         }
         Ok(Check::Ok)
     }
 
     fn run(input: ImageInput) -> Result<Image, Failure> {
-        let mut pulled = Image::from(docker::pull_image(&input.host, &input.image)?);
-        if let Some(wanted) = input.digest.as_ref().filter(|wanted| **wanted != pulled.digest) {
-            let (image, means) = (&input.image, &pulled.digest);
-            let moved = format!("{image} means {means} by now");
-            let told = format!("{moved}; pulling the very image, {wanted}");
-            log::line(log::Level::Warn, &told);
-            let very = docker::pull_image(&input.host, &by_digest(image, wanted));
-            pulled = very.map(Image::from).map_err(|mut failure| {
-                failure.message = format!("{moved}, and by its digest: {}", failure.message);
-                failure
-            })?;
-        }
+        let pulled = match &input.digest {
+            None => docker::pull_image(&input.host, &input.image)?,
+            Some(digest) => pull_the_very(&input.host, &input.image, digest)?,
+        };
+        let pulled = Image::from(pulled);
         let Image { reference, digest } = &pulled;
         log::info(&format!("{reference} is {digest} on {}", input.host));
         Ok(pulled)
@@ -73,24 +66,59 @@ impl Step for InspectImage {
     const DOC: &'static str = "Look at an image that a host has: its digest.";
 
     fn check(input: &ImageInput) -> Result<Check, Failure> {
-        Ok(match docker::inspect_image(&input.host, &input.image)? {
-            Some(_) => Check::Ok,
-            None => Check::NotYet(missing(input)),
-        })
+        let very = the_very(&input.host, &input.image, input.digest.as_deref())?;
+        let is_there =
+            very.is_some() || docker::inspect_image(&input.host, &input.image)?.is_some();
+        Ok(if is_there { Check::Ok } else { Check::NotYet(missing(input)) })
     }
 
     fn run(input: ImageInput) -> Result<Image, Failure> {
-        let found = docker::inspect_image(&input.host, &input.image)?;
-        // A name that moved leaves the image that it meant where it is.
-        if let Some(wanted) = &input.digest
-            && found.as_ref().is_none_or(|found| found.digest != *wanted)
-            && let Some(very) =
-                docker::inspect_image(&input.host, &by_digest(&input.image, wanted))?
-        {
-            return Ok(very.into());
-        }
+        let very = the_very(&input.host, &input.image, input.digest.as_deref())?;
+        let found = match very {
+            Some(very) => Some(very),
+            None => docker::inspect_image(&input.host, &input.image)?,
+        };
         found.map(Image::from).ok_or_else(|| precondition(missing(&input)))
     }
+}
+
+/// The image of this name, if the host has it; with a digest it is that one, by whatever name.
+pub(crate) fn the_very(
+    host: &str,
+    image: &str,
+    digest: Option<&str>,
+) -> Result<Option<docker::Image>, Failure> {
+    let found = docker::inspect_image(host, image)?;
+    match digest {
+        // A name that moved leaves the image that it meant where it is.
+        Some(digest) if found.as_ref().is_none_or(|found| found.digest != digest) => {
+            docker::inspect_image(host, &by_digest(image, digest))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Have the very image on a host. A name that means another one there goes on to mean that: who
+/// else uses it on this host wants nothing of this.
+fn pull_the_very(host: &str, image: &str, digest: &str) -> Result<docker::Image, Failure> {
+    if let Some(very) = the_very(host, image, Some(digest))? {
+        return Ok(very);
+    }
+    let mut why = format!("{image} means another image on {host}");
+    if docker::inspect_image(host, image)?.is_none() {
+        match docker::pull_image(host, image) {
+            Ok(pulled) if pulled.digest == digest => return Ok(pulled),
+            Ok(pulled) => why = format!("{image} means {} by now", pulled.digest),
+            // The tag is not served any more.
+            Err(failure) if failure.class == FailureClass::Precondition => why = failure.message,
+            Err(failure) => return Err(failure),
+        }
+    }
+    log::line(log::Level::Warn, &format!("{why}; pulling the very image, {digest}"));
+    docker::pull_image(host, &by_digest(image, digest)).map_err(|mut failure| {
+        failure.message = format!("{why}, and by its digest: {}", failure.message);
+        failure
+    })
 }
 
 /// The image's repository with this digest: `postgres:16` and `sha256:…` are `postgres@sha256:…`.

@@ -10,8 +10,8 @@ mod volumes;
 
 pub use commands::{Exec, RunOnce};
 pub use containers::{
-    CreateContainer, InspectContainer, RemoveContainer, RenameContainer, SetRestartPolicy,
-    StartContainer, StopContainer, WaitHealthy,
+    CheckPorts, CreateContainer, InspectContainer, RemoveContainer, RenameContainer,
+    SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
 };
 pub use engines::WaitEngine;
 pub use images::{InspectImage, PullImage};
@@ -35,6 +35,7 @@ stepback_sdk::export_steps!(
     RunOnce,
     Exec,
     CheckHelper,
+    CheckPorts,
     CreateVolume,
     RemoveVolume,
     WaitDevice,

@@ -55,7 +55,10 @@ fn a_device_is_named_as_ec2_names_it() {
         ("/dev/xvdea", false),
         ("/dev/nvme1n1", false),
         ("/dev/vdf", false),
-        ("sdf", false),
+        ("sdf", true),
+        ("xvdf", true),
+        ("/dev/xvda", true),
+        ("nvme1n1", false),
         ("", false),
     ] {
         World::reset();

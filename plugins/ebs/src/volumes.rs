@@ -271,17 +271,16 @@ fn is_attached(volume: &str, instance: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Whether EC2 attaches a volume by this name (Amazon EC2 User Guide, *Device names for volumes on
-/// Amazon EC2 instances*).
+/// Whether EC2 attaches a volume by this name, with or without `/dev/` (Amazon EC2 API Reference,
+/// *AttachVolume*; Amazon EC2 User Guide, *Device names for volumes on Amazon EC2 instances*).
 fn is_device_name(name: &str) -> bool {
-    let Some(name) = name.strip_prefix("/dev/") else { return false };
-    match name.as_bytes() {
+    match name.strip_prefix("/dev/").unwrap_or(name).as_bytes() {
         [b's' | b'h', b'd', b'a'..=b'z', number @ ..] => {
             let number = std::str::from_utf8(number).unwrap_or_default();
             number.is_empty()
                 || !number.starts_with(['0', '+']) && matches!(number.parse(), Ok(1..=15))
         }
-        [b'x', b'v', b'd', b'a'..=b'd', b'a'..=b'z'] | [b'x', b'v', b'd', b'e'..=b'z'] => true,
+        [b'x', b'v', b'd', b'a'..=b'z'] | [b'x', b'v', b'd', b'a'..=b'd', b'a'..=b'z'] => true,
         _ => false,
     }
 }
@@ -363,6 +362,12 @@ impl Step for DetachVolume {
             let why = format!("{} is not attached to {}", volume.id, input.instance);
             return Ok(Check::NotYet(why));
         };
+        if !is_device_name(&at.device) {
+            return Ok(Check::Refused(format!(
+                "{} is attached to {} as `{}`, by which it could not be attached again",
+                volume.id, input.instance, at.device
+            )));
+        }
         may(|| ebs::detach(&input.volume, &input.instance))?;
         may(|| ebs::attach(&input.volume, &input.instance, &at.device))?;
         Ok(Check::Ok)

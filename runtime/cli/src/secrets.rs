@@ -30,9 +30,10 @@ impl SecretSource for References {
 
     fn absolute(&self, reference: &str) -> String {
         let path = reference.strip_prefix("file:").map(std::path::absolute);
-        match path {
-            Some(Ok(path)) => format!("file:{}", path.display()),
-            Some(Err(_)) | None => reference.to_owned(),
+        // One that is no text is left as it was given.
+        match path.and_then(Result::ok).and_then(|path| path.to_str().map(str::to_owned)) {
+            Some(path) => format!("file:{path}"),
+            None => reference.to_owned(),
         }
     }
 }

@@ -145,7 +145,9 @@ impl Job {
         let (source, salt) = (&*deps.secrets, deps.store.id());
         let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
         let told = met::texts_of(state);
-        let is_told = |value: &str| told.iter().any(|text| text.contains(value));
+        // A mark has the name of a secret in it, which tells no value.
+        let is_told =
+            |value: &str| told.iter().any(|text| text.contains(value) && !secrets::has_mark(text));
         let manifest = plan.manifest();
         let secrets = Secrets::again(manifest, &inputs, source, salt.clone(), began_with, is_told);
         let barred = Barred::between(&pinned.world, &world);

@@ -58,6 +58,11 @@ pub(crate) struct Secrets {
 /// Where each secret came from: its value, or why there is none.
 type Found = BTreeMap<String, Result<String, String>>;
 
+/// Whether a text has a mark in it.
+pub(crate) fn has_mark(text: &str) -> bool {
+    text.contains(EDGE)
+}
+
 /// Inputs whose secrets are found from anywhere.
 pub(crate) fn absolute(
     manifest: &Manifest,

@@ -153,8 +153,11 @@ impl Aws {
     }
 
     async fn volume_is(&self, id: &VolumeId, state: &str) -> Result<Waited, Trouble> {
-        let Some(found) = self.volume(id.as_str()).await?.filter(|found| !found.is_gone()) else {
-            return Ok(self.not_there(missing("InvalidVolume.NotFound", "volume", id), id.as_str()));
+        let none = || missing("InvalidVolume.NotFound", "volume", id);
+        let found = match self.volume(id.as_str()).await? {
+            None => return Ok(self.not_there(none(), id.as_str())),
+            Some(found) if found.is_gone() => return Ok(Waited::InVain(none())),
+            Some(found) => found,
         };
         Ok(match found.state.as_str() {
             // `in-use` begins with the attaching.

@@ -2,6 +2,7 @@
 # Exit 44: the device is not there. Exit 45: it holds something already. Exit 46: it must be
 # mounted for that. The last line says that this is all: what can't be heard is no answer.
 
+exec 2>&1
 trap 'r=$?; echo "helper: ended with $r"; exit $r' EXIT
 
 # A tool of its own, or busybox's.
@@ -12,6 +13,10 @@ tool() {
 if [ "$DO" = check ]; then
     for t in awk blkid cat readlink; do
         command -v $t >/dev/null 2>&1 || { echo "there is no $t in it"; exit 1; }
+    done
+    for t in dd tr wc; do
+        command -v $t >/dev/null 2>&1 || busybox $t --help >/dev/null 2>&1 ||
+            { echo "there is no $t in it"; exit 1; }
     done
     exit 0
 fi
@@ -45,11 +50,12 @@ device_bytes() {
     echo $(($(cat "/sys/class/block/${D#/dev/}/size") * 512))
 }
 
-# Whether the MiB at this place was read and is zeros.
+# Whether the MiB at this place is zeros; what can't be read ends it all.
 is_zero() {
-    [ "$(tool dd if="$D" bs=1048576 skip="$1" count=1 2>/dev/null | tool wc -c)" -eq 1048576 ] &&
-        [ "$(tool dd if="$D" bs=1048576 skip="$1" count=1 2>/dev/null | tool tr -d '\000' |
-            tool wc -c)" -eq 0 ]
+    [ "$(tool dd if="$D" bs=1048576 skip="$1" count=1 2>/dev/null | tool wc -c)" -eq 1048576 ] ||
+        { echo "MiB $1 of it can't be read"; exit 1; }
+    [ "$(tool dd if="$D" bs=1048576 skip="$1" count=1 2>/dev/null | tool tr -d '\000' |
+        tool wc -c)" -eq 0 ]
 }
 
 # What has no signature that anybody knows may be data all the same: only zeros are none.

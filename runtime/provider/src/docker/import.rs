@@ -84,9 +84,10 @@ fn put(world: &mut World, host: String, seen: Seen) -> Vec<String> {
             ));
             continue;
         }
-        world
-            .registry
-            .insert(reference, RegistryImage { digest, healthy: true, dies: false, exit_code: 0 });
+        world.registry.insert(
+            reference,
+            RegistryImage { digest, healthy: true, dies: false, is_killed: false, exit_code: 0 },
+        );
     }
     for (volume, file_system) in seen.file_systems {
         if let Some(volume) = world.volumes.get_mut(&volume) {
@@ -183,6 +184,7 @@ fn container_of(shown: &Value, facts: Value) -> Container {
     let exit_code = shown["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
     let running = facts["running"].as_bool().unwrap_or_default();
     let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
-    let (id, went_down, auto_remove) = (String::new(), false, false);
+    let auto_remove = facts["config"]["AutoRemove"] == true;
+    let (id, went_down) = (String::new(), false);
     Container { id, spec, digest, running, exit_code, went_down, auto_remove, stamp: None }
 }

@@ -3,7 +3,7 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::{is_running, name_of, ports_of};
+use super::shapes::{is_running, ports_of};
 use crate::ports::{self, Published};
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -33,8 +33,8 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
 async fn ports_are_free(docker: &Docker, engine: &Engine, spec: &ContainerSpec) -> Answer<()> {
     let Some(like) = &spec.like else { return Ok(()) };
     // What it is to be like is looked for when it is made.
-    let model = docker.engine(&like.host).await?.find(&like.container).await?;
-    let Some(model) = model else { return Ok(()) };
+    let Ok(on) = docker.engine(&like.host).await else { return Ok(()) };
+    let Ok(Some(model)) = on.find(&like.container).await else { return Ok(()) };
     let wanted = if spec.ports.is_empty() { ports_of(&model) } else { spec.ports.clone() };
     let wanted: Vec<Published> = wanted.iter().filter_map(|port| Published::parse(port)).collect();
     if wanted.is_empty() {
@@ -43,11 +43,9 @@ async fn ports_are_free(docker: &Docker, engine: &Engine, spec: &ContainerSpec) 
     let what = format!("the containers on {}", engine.host);
     let options = ListContainersOptionsBuilder::new().build();
     let running = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
-    let mut others: Vec<_> = running.iter().map(published).collect();
-    if like.host == engine.host {
-        let makes_way = name_of(&model);
-        others.retain(|(name, _)| *name != makes_way);
-    }
+    let makes_way = model.id.as_deref().filter(|_| like.host == engine.host);
+    let others = running.iter().filter(|one| one.id.as_deref() != makes_way || makes_way.is_none());
+    let others: Vec<_> = others.map(published).collect();
     ports::must_be_free(&engine.host, &wanted, &others).map_err(Told::from)
 }
 

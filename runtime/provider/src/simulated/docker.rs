@@ -3,7 +3,7 @@
 
 use super::ec2::{grow, make, refused};
 use super::read::{
-    container, container_json, engine, keeps_dying, misplaced, missing, no_device, shows,
+    container, container_json, engine, image_of, keeps_dying, misplaced, missing, no_device, shows,
 };
 use super::world::{Container, DockerVolume, Engine, World};
 use crate::docker::commands;
@@ -325,11 +325,13 @@ pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer 
 }
 
 fn stop(world: &mut World, host: &InstanceId, name: &str) -> Answer {
+    let image = image_of(world, container(world, host.as_str(), name)?);
+    let exit_code = if image.is_some_and(|image| image.is_killed) { KILLED } else { 0 };
     let found = container_mut(world, host, name)?;
+    let is_gone = found.running && found.auto_remove;
     if found.running {
-        (found.running, found.exit_code) = (false, Some(0));
+        (found.running, found.exit_code) = (false, Some(exit_code));
     }
-    let is_gone = found.auto_remove;
     let answer = shown(world, host, name);
     if is_gone {
         engine_mut(world, host)?.containers.remove(name);

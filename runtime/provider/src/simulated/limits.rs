@@ -45,16 +45,17 @@ fn out_of_range(message: String) -> Failure {
     refused("InvalidParameterValue", message)
 }
 
-/// Whether a volume can be attached by this name (Amazon EC2 User Guide, *Device names for volumes
-/// on Amazon EC2 instances*); which of them an instance takes depends on its kind.
+/// Whether a volume can be attached by this name, with or without `/dev/` (Amazon EC2 API
+/// Reference, *AttachVolume*; Amazon EC2 User Guide, *Device names for volumes on Amazon EC2
+/// instances*); which of them an instance takes depends on its kind.
 pub(super) fn must_be_device_name(name: &str) -> Result<(), Failure> {
     let is_one = matches!(
-        name.strip_prefix("/dev/").unwrap_or_default().as_bytes(),
+        name.strip_prefix("/dev/").unwrap_or(name).as_bytes(),
         [b's' | b'h', b'd', b'a'..=b'z']
             | [b's' | b'h', b'd', b'a'..=b'z', b'1'..=b'9']
             | [b's' | b'h', b'd', b'a'..=b'z', b'1', b'0'..=b'5']
+            | [b'x', b'v', b'd', b'a'..=b'z']
             | [b'x', b'v', b'd', b'a'..=b'd', b'a'..=b'z']
-            | [b'x', b'v', b'd', b'e'..=b'z']
     );
     match is_one {
         true => Ok(()),

@@ -1,6 +1,6 @@
 //! Answering reads and waits from the world as it is.
 
-use super::world::{Container, Instance, Snapshot, Volume, World};
+use super::world::{Container, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use stepback_core::call::{Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, SnapshotId, UnixMs, VolumeId};
@@ -83,16 +83,19 @@ pub(super) fn shows(world: &World, host: &str, id: &VolumeId) -> bool {
     found.is_some_and(|volume| volume.attachments.iter().any(|at| at.instance == host))
 }
 
+/// The image of a container, with how its containers behave.
+pub(super) fn image_of<'a>(world: &'a World, container: &Container) -> Option<&'a RegistryImage> {
+    world.registry.values().find(|image| image.digest == container.digest)
+}
+
 /// Whether its restart policy starts it again and again; to a look it is up.
 pub(super) fn keeps_dying(world: &World, container: &Container) -> bool {
-    let mut images = world.registry.values();
-    images.find(|image| image.digest == container.digest).is_some_and(|image| image.dies)
+    image_of(world, container).is_some_and(|image| image.dies)
 }
 
 /// A container is healthy when it runs and its image's containers ever are.
 fn health(world: &World, container: &Container) -> &'static str {
-    let image = world.registry.values().find(|image| image.digest == container.digest);
-    match (container.running, image) {
+    match (container.running, image_of(world, container)) {
         (false, _) => "none",
         (true, Some(image)) if !image.healthy => "unhealthy",
         (true, _) => "healthy",

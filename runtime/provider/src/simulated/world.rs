@@ -205,6 +205,9 @@ pub struct RegistryImage {
     /// Whether its containers end as soon as they run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dies: bool,
+    /// Whether its containers do not stop by themselves, and are killed after their grace.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_killed: bool,
     /// How a command in its containers exits.
     #[serde(default)]
     pub exit_code: i32,
