@@ -55,6 +55,10 @@ fn a_database_killed_on_the_way_arrives() {
         for side in ["crash-before", "crash-after"] {
             let (to, here, there) = next();
             let why = format!("{effect}={side}");
+            // What is there already is not pulled again.
+            if !here.docker(&["images", "--quiet", &parts.image()]).is_empty() {
+                here.docker(&["rmi", "--force", &parts.image()]);
+            }
             let left = parts.redeploy(to, &["--inject", &why]);
             assert_eq!(left.code, None, "{why}: it was not killed\n{}", left.said);
             parts.run(&["resume", id(&left)]).exits(0);
