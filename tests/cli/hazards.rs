@@ -1,4 +1,4 @@
-//! An operation whose container is not on the volume that it is about to move changes nothing.
+//! What could cost somebody their data, or their service, and is told before anything stops.
 
 use crate::harness::{Place, operation, root};
 
@@ -6,10 +6,19 @@ const DEVICE: &str = "device = \"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store
 
 /// The demo world with the database on something else than its tagged volume.
 fn elsewhere(option: &str) -> Place {
+    in_world(&demo_with(DEVICE, option))
+}
+
+fn demo() -> String {
     let world = std::fs::read_to_string(root().join("operations/demo-world.toml"));
-    let world = world.expect("the demo world");
-    assert!(world.contains(DEVICE));
-    in_world(&world.replace(DEVICE, option))
+    world.expect("the demo world")
+}
+
+/// The demo world with one thing in it another one.
+fn demo_with(thing: &str, other: &str) -> String {
+    let world = demo();
+    assert!(world.contains(thing), "{thing} is not in the demo world");
+    world.replace(thing, other)
 }
 
 fn in_world(world: &str) -> Place {
@@ -39,7 +48,7 @@ fn a_database_that_is_not_on_its_volume_is_left_alone() {
 #[test]
 fn what_is_made_anew_is_of_the_image_that_ran() {
     let runs = "sha256:1600000000000000000000000000000000000000000000000000000000000000";
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let world = demo();
     let moved = |of: &str| {
         let (had, has) = (format!("{of}{runs}"), format!("{of}{}", runs.replacen("16", "17", 1)));
         assert!(world.contains(&had), "{had}");
@@ -176,12 +185,11 @@ fn a_grace_that_can_not_be_used_up_is_told_before_the_database_stops() {
 #[test]
 fn a_port_that_somebody_has_is_told_before_the_database_stops() {
     let reports = |port: &str| {
-        let world = std::fs::read_to_string(root().join("operations/demo-world.toml"));
         format!(
             "{}\n[engines.i-db-2.containers.reports]\nrunning = true\ndigest = \"sha256:b0\"\n\
              [engines.i-db-2.containers.reports.spec]\nimage = \"busybox:1\"\n\
              ports = [\"{port}\"]\n",
-            world.expect("the demo world")
+            demo()
         )
     };
     let place = in_world(&reports("0.0.0.0:5432:8080"));
@@ -209,11 +217,8 @@ fn a_port_that_somebody_has_is_told_before_the_database_stops() {
 /// With `docker run --rm` a container is gone, options and all, when it stops.
 #[test]
 fn a_container_that_removes_itself_is_told_before_it_is_stopped() {
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
     let running = "[engines.i-db-1.containers.main]\nrunning = true\n";
-    assert!(world.contains(running));
-    let world = world.replace(running, &format!("{running}auto_remove = true\n"));
-    let place = in_world(&world);
+    let place = in_world(&demo_with(running, &format!("{running}auto_remove = true\n")));
     let before = place.untouched();
     for name in ["redeploy-database", "restart-database", "resize-database-volume"] {
         place.run_shipped(name, &[]).exits(2).says("removes itself when it stops");
@@ -224,10 +229,8 @@ fn a_container_that_removes_itself_is_told_before_it_is_stopped() {
 /// What is started again and again by its restart policy is up at any look.
 #[test]
 fn a_container_that_keeps_dying_is_not_healthy() {
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
     let served = "[registry.\"postgres:17\"]\n";
-    assert!(world.contains(served));
-    let place = in_world(&world.replace(served, &format!("{served}dies = true\n")));
+    let place = in_world(&demo_with(served, &format!("{served}dies = true\n")));
     let before = place.untouched();
     let ran = place.run_shipped("provision-database", &["-i", "image=postgres:17"]);
     ran.exits(3).says("does not stay up").says("verdict: restored");
@@ -237,10 +240,8 @@ fn a_container_that_keeps_dying_is_not_healthy() {
 /// What was killed may have left its data unfinished.
 #[test]
 fn a_database_that_had_to_be_killed_is_not_moved() {
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
     let served = "[registry.\"postgres:16\"]\n";
-    assert!(world.contains(served));
-    let world = world.replace(served, &format!("{served}is_killed = true\n"));
+    let world = demo_with(served, &format!("{served}is_killed = true\n"));
     for name in ["redeploy-database", "resize-database-volume", "deprovision-database"] {
         let place = in_world(&world);
         let before = place.untouched();
@@ -266,11 +267,9 @@ fn run_step(place: &Place, uses: &str, with: &str) -> crate::harness::Ran {
 /// What is detached must be attachable again by its name.
 #[test]
 fn a_volume_is_detached_only_if_it_can_be_attached_again() {
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
     let named = "{ instance = \"i-db-1\", device = \"/dev/sdf\" }";
-    assert!(world.contains(named));
     for (device, is_fine) in [("xvdf", true), ("/dev/xvda", true), ("/dev/vdf", false)] {
-        let place = in_world(&world.replace(named, &named.replace("/dev/sdf", device)));
+        let place = in_world(&demo_with(named, &named.replace("/dev/sdf", device)));
         let before = place.untouched();
         let ran = place.run_shipped("resize-database-volume", &[]);
         if is_fine {
@@ -285,7 +284,7 @@ fn a_volume_is_detached_only_if_it_can_be_attached_again() {
 /// Who else uses a name on the target wants nothing of the move.
 #[test]
 fn a_name_on_the_target_goes_on_to_mean_what_it_meant() {
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let world = demo();
     let (old, new) = ("16".to_owned() + &"0".repeat(62), "17".to_owned() + &"0".repeat(62));
     let images = format!("[engines.i-db-2.images]\n\"postgres:16\" = \"sha256:{new}\"\n");
     let place = in_world(&format!("{world}\n{images}"));
@@ -297,8 +296,7 @@ fn a_name_on_the_target_goes_on_to_mean_what_it_meant() {
 
     // It has the very image, and nobody serves it any more.
     let served = "[registry.\"postgres:16\"]\ndigest = \"sha256:16";
-    assert!(world.contains(served));
-    let world = world.replace(served, &served.replace("sha256:16", "sha256:17"));
+    let world = demo_with(served, &served.replace("sha256:16", "sha256:17"));
     let place = in_world(&format!("{world}\n{}", images.replace(&new, &old)));
     place.untouched();
     place.run_shipped("redeploy-database", &[]).exits(0);
@@ -316,15 +314,14 @@ fn a_name_on_the_target_goes_on_to_mean_what_it_meant() {
 /// One that does not run stays where it is.
 #[test]
 fn a_container_that_removes_itself_does_so_when_it_stops() {
-    let world = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
     let running = "[engines.i-db-1.containers.main]\nrunning = true\n";
     let gone = "[engines.i-db-1.containers.main]\nauto_remove = true\n";
     let of_main = "host = \"i-db-1\", container = \"main\"";
-    let place = in_world(&world.replace(running, gone));
+    let place = in_world(&demo_with(running, gone));
     place.untouched();
     run_step(&place, "docker/stop-container", of_main).exits(0);
     assert!(place.world().engines["i-db-1"].containers.contains_key("main"));
-    let place = in_world(&world.replace(running, &format!("{gone}running = true\n")));
+    let place = in_world(&demo_with(running, &format!("{gone}running = true\n")));
     place.untouched();
     let said = format!("{of_main}, may_be_gone = true");
     run_step(&place, "docker/stop-container", &said).exits(0);

@@ -368,3 +368,39 @@ fn what_is_still_down_after_a_rollback_is_not_said_to_be_up() {
     let restored = place.run(&["rollback", "1"]).exits(3).says("downtime ends");
     assert!(!restored.stdout.contains("not over"), "{}", restored.stdout);
 }
+
+/// Reading a secret from a pipe that nobody writes to is bounded by nothing.
+#[test]
+fn what_can_not_be_left_ends_all_the_same() {
+    let place = Place::new();
+    let pipe = place.path("pipe").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo can be run").success());
+    let text = "schema = 1\n[operation]\nname = \"pipe\"\n[inputs]\np = { type = \"secret\" }\n\
+                [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+                with = { volume = \"vol-db-main\", key = \"k\", value = \"{{ inputs.p }}\" }\n";
+    let manifest = place.write("pipe.toml", text);
+    let input = format!("p=file:{pipe}");
+    let mut running = place.start(&["run", &manifest, "-i", &input]);
+    // It says nothing before it has read it.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    running.signal("TERM");
+    running.wait_for("it could not be left in 10s");
+    running.ends().exits(6);
+}
+
+/// Its environment is gone for now, and the wish is not.
+#[test]
+fn a_cancel_that_can_not_begin_is_kept_and_says_so() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let world = operation("demo-world");
+    let lab = format!("[environments.lab]\nprovider = \"simulated\"\nworld = {world:?}\n");
+    let lab = place.write("lab.toml", &lab);
+    let other = place.write("other.toml", "");
+    let dies = ["--inject", "ebs.attach=crash-after", "--environment", "lab", "--config", &lab];
+    let killed = place.run(&[&["run", &flagship][..], &dies].concat());
+    assert_eq!(killed.code, None, "it was killed");
+    place.run(&["cancel", "1", "--config", &other]).exits(2).says("the cancel is kept");
+    place.run(&["resume", "1", "--config", &lab]).exits(3).says("restored");
+}

@@ -20,6 +20,10 @@ fn tag() -> String {
     step("tag", "ebs/tag-volume", "volume = \"vol-db-main\", key = \"a\", value = \"b\"")
 }
 
+fn snapshot() -> String {
+    step("snapshot", "ebs/create-snapshot", "volume = \"vol-db-main\"")
+}
+
 const SIDE: &str = "host = \"i-db-1\", container = \"side\"";
 const MAIN: &str = "host = \"i-db-1\", container = \"main\"";
 
@@ -149,4 +153,20 @@ fn what_somebody_else_started_on_an_instance_is_named() {
     ];
     let ours = [step("start", "ec2/start-instance", on), tag()].concat();
     meanwhile(&place, &ours, "ebs.tag", &theirs.concat()).exits(5).says("theirs");
+}
+
+/// What an undo is about to do was worked out before its runner died; somebody else came since.
+#[test]
+fn what_was_changed_while_no_runner_lived_is_not_taken_back() {
+    let place = Place::new();
+    place.untouched();
+    let ours = manifest(&place, "ours", &format!("{}{}", tag(), snapshot()));
+    let faults =
+        ["--inject", "ebs.create-snapshot=refuse", "--inject", "undo:ebs.untag=crash-before"];
+    assert_eq!(place.run(&[&["run", &ours], &faults[..]].concat()).code, None, "it dies");
+    let theirs = "volume = \"vol-db-main\", key = \"a\", value = \"theirs\"";
+    let theirs = manifest(&place, "theirs", &step("tag", "ebs/tag-volume", theirs));
+    place.run(&["run", &theirs]).exits(0);
+    place.run(&["resume", "1"]).exits(5).says("verdict: incomplete");
+    assert_eq!(place.world().volumes["vol-db-main"].tags["a"], "theirs");
 }

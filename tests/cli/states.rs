@@ -281,3 +281,23 @@ fn no_state_is_left_out_and_none_is_without_a_way_out() {
         assert!(is_over || is_run || ends, "`{}` has no way out", row.state);
     }
 }
+
+/// What can't be read is named with the locks that it holds, until it is given up.
+#[test]
+fn an_unreadable_operation_is_told_as_it_is() {
+    let stand = stand("unreadable");
+    let place = &stand.place;
+    let listed = || place.run(&["list", "--json"]).exits(0).json()[0].clone();
+    assert_eq!(
+        (&listed()["status"], &listed()["locks"][0]),
+        (&"unreadable".into(), &"states".into())
+    );
+    place.run(&["show", "1"]).exits(2).says("stepback unlock 1");
+    let told = place.run(&["unlock", "1", "--reason", "lost", "--json"]).exits(0).json();
+    assert_eq!(told["status"], "abandoned");
+    assert_eq!(
+        (&listed()["status"], &listed()["locks"]),
+        (&told["status"], &serde_json::json!([]))
+    );
+    place.run(&["show", "1"]).exits(2).says("it was given up").lacks("stepback unlock 1");
+}

@@ -171,16 +171,7 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
     let snapshots = cloud.state()["snapshots"].as_object().map(serde_json::Map::len);
     assert_eq!(snapshots, Some(1));
     resizes(&parts, &cloud, &volume);
-    parts
-        .run(&[
-            "run",
-            &operation("deprovision-database"),
-            "-i",
-            "database=main",
-            "-i",
-            "confirm=main",
-        ])
-        .exits(0);
+    parts.deprovision();
     assert_eq!(cloud.state()["volumes"], serde_json::json!({}));
 }
 

@@ -54,16 +54,7 @@ fn every_shipped_operation_runs_on_real_parts() {
     let failing = ["run", &resize, "-i", "size_gib=3", "--inject", "docker.wait-healthy=refuse"];
     parts.run(&failing).exits(3).says("verdict: restored");
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
-    parts
-        .run(&[
-            "run",
-            &operation("deprovision-database"),
-            "-i",
-            "database=main",
-            "-i",
-            "confirm=main",
-        ])
-        .exits(0);
+    parts.deprovision();
     assert_eq!(loops_below(&parts.path("")), Vec::<String>::new(), "a loop device is left");
     assert_eq!(parts.a.docker(&["ps", "--all", "--quiet"]), "");
 }

@@ -114,4 +114,10 @@ impl Parts {
         let (path, to) = (operation("redeploy-database"), format!("to_instance={to}"));
         self.run(&[&["run", &path, "-i", &to][..], more].concat())
     }
+
+    /// Take the database down for good.
+    pub fn deprovision(&self) {
+        let path = operation("deprovision-database");
+        self.run(&["run", &path, "-i", "database=main", "-i", "confirm=main"]).exits(0);
+    }
 }

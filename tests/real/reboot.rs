@@ -1,7 +1,6 @@
 //! A onebox after a reboot: engines, containers, mounts and loop devices are gone, disks are not.
 
 use crate::parts::{Engine, Parts, are_possible, loops_below};
-use crate::place::operation;
 use std::process::Command;
 
 impl Parts {
@@ -122,16 +121,7 @@ fn a_onebox_outlives_a_reboot_and_so_does_what_was_under_way() {
         is_only_on(&parts, here, there, cut);
     }
 
-    parts
-        .run(&[
-            "run",
-            &operation("deprovision-database"),
-            "-i",
-            "database=main",
-            "-i",
-            "confirm=main",
-        ])
-        .exits(0);
+    parts.deprovision();
     assert_eq!(loops_below(&parts.path("")), Vec::<String>::new(), "a loop device is left");
     assert_eq!(parts.mounts_of_volumes(), Vec::<String>::new(), "a mount is left");
 }

@@ -156,6 +156,8 @@ struct AboutTo {
 pub struct Seen {
     pub appends: u32,
     pub lives: u32,
+    /// How often an engine was asked whose instance is down.
+    pub looks_at_what_is_down: u32,
     pub is_clock_set_back: bool,
     /// The append that opened it.
     pub open_since: Option<u32>,
@@ -210,6 +212,13 @@ impl Story {
 
     /// It looks at a resource, and may change it next.
     pub fn looks_at(&self, resource: &Resource) {
+        let is_down = |host: &str| {
+            let instance = self.world.load().ok()?.instances.get(host)?.state != "running";
+            instance.then_some(())
+        };
+        if resource.host().and_then(is_down).is_some() {
+            lock(&self.seen).looks_at_what_is_down += 1;
+        }
         let now = self.passed.load(Ordering::SeqCst);
         lock(&self.about).looked.push((now, resource.to_string()));
     }

@@ -152,6 +152,15 @@ pub struct CreateInput {
 }
 
 impl CreateInput {
+    /// The image that it is made from, by its own name or by that of the one it is like.
+    fn image(&self) -> Result<Option<String>, Failure> {
+        Ok(match (&self.image, &self.like) {
+            (Some(image), _) => Some(image.clone()),
+            (None, Some(like)) => Some(existing(&like.host, &like.container)?.image),
+            (None, None) => None,
+        })
+    }
+
     fn spec(self) -> docker::ContainerSpec {
         let restart = match (self.restart, &self.like) {
             (Some(restart), _) => restart,
@@ -185,10 +194,8 @@ impl Step for CreateContainer {
             let why = format!("there is a container `{container}` on {host} already");
             return Ok(Check::NotYet(why));
         }
-        let image = match (&input.image, &input.like) {
-            (Some(image), _) => image.clone(),
-            (None, Some(like)) => existing(&like.host, &like.container)?.image,
-            (None, None) => return Ok(Check::Refused("give `image` or `like`".to_owned())),
+        let Some(image) = input.image()? else {
+            return Ok(Check::Refused("give `image` or `like`".to_owned()));
         };
         Ok(match the_very(host, &image, input.digest.as_deref())? {
             Some(_) => Check::Ok,
@@ -198,12 +205,7 @@ impl Step for CreateContainer {
 
     fn run(mut input: CreateInput) -> Result<Container, Failure> {
         let (host, container) = (input.host.clone(), input.container.clone());
-        if let Some(digest) = &input.digest {
-            let image = match (&input.image, &input.like) {
-                (Some(image), _) => image.clone(),
-                (None, Some(like)) => existing(&like.host, &like.container)?.image,
-                (None, None) => return Err(precondition("give `image` or `like`".to_owned())),
-            };
+        if let (Some(digest), Some(image)) = (&input.digest, input.image()?) {
             let found = the_very(&host, &image, Some(digest.as_str()))?;
             let none = || precondition(format!("{host} has no image {image} that is {digest}"));
             input.image = Some(found.ok_or_else(none)?.reference);

@@ -66,19 +66,22 @@ impl Step for InspectImage {
     const DOC: &'static str = "Look at an image that a host has: its digest.";
 
     fn check(input: &ImageInput) -> Result<Check, Failure> {
-        let very = the_very(&input.host, &input.image, input.digest.as_deref())?;
-        let is_there =
-            very.is_some() || docker::inspect_image(&input.host, &input.image)?.is_some();
-        Ok(if is_there { Check::Ok } else { Check::NotYet(missing(input)) })
+        Ok(match found(input)? {
+            Some(_) => Check::Ok,
+            None => Check::NotYet(missing(input)),
+        })
     }
 
     fn run(input: ImageInput) -> Result<Image, Failure> {
-        let very = the_very(&input.host, &input.image, input.digest.as_deref())?;
-        let found = match very {
-            Some(very) => Some(very),
-            None => docker::inspect_image(&input.host, &input.image)?,
-        };
-        found.map(Image::from).ok_or_else(|| precondition(missing(&input)))
+        found(&input)?.map(Image::from).ok_or_else(|| precondition(missing(&input)))
+    }
+}
+
+/// The very image if the host has it, else what its name means there.
+fn found(input: &ImageInput) -> Result<Option<docker::Image>, Failure> {
+    match the_very(&input.host, &input.image, input.digest.as_deref())? {
+        Some(very) => Ok(Some(very)),
+        None => docker::inspect_image(&input.host, &input.image),
     }
 }
 

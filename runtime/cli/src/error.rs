@@ -58,12 +58,18 @@ pub enum CliError {
     Unreadable {
         id: OperationId,
         why: String,
+        is_given_up: bool,
     },
     Store(StoreError),
     Internal(String),
 }
 
 impl CliError {
+    /// A journal that can't be read, of an operation that nobody has given up.
+    pub fn unreadable(id: OperationId, why: String) -> Self {
+        CliError::Unreadable { id, why, is_given_up: false }
+    }
+
     /// A mistake on the command line, with what to do instead.
     pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         CliError::Usage { message: message.into(), help: Some(help.into()) }
@@ -137,12 +143,9 @@ impl CliError {
                 };
                 tell!("  help: put that back and `stepback resume {id}` goes on; {way_out}");
             }
-            CliError::Unreadable { id, why } => {
+            CliError::Unreadable { id, why, is_given_up } => {
                 tell!("{error}: the journal of operation {id} can't be read: {why}");
-                tell!(
-                    "  help: take the state directory from a backup; or give the operation up: \
-                     `stepback unlock {id} --reason WHY` releases its locks, and puts nothing back"
-                );
+                tell!("  help: {}", unreadable_help(*id, *is_given_up));
             }
             CliError::Store(store) => {
                 tell!("{error}: {store}");
@@ -155,6 +158,16 @@ impl CliError {
                 tell!("  help: this is a defect of Stepback; please report it");
             }
         }
+    }
+}
+
+fn unreadable_help(id: OperationId, is_given_up: bool) -> String {
+    match is_given_up {
+        true => "it was given up, and holds no locks; its records are what is left".to_owned(),
+        false => format!(
+            "take the state directory from a backup; or give the operation up: \
+             `stepback unlock {id} --reason WHY` releases its locks, and puts nothing back"
+        ),
     }
 }
 
@@ -196,7 +209,7 @@ impl From<RunError> for CliError {
             RunError::NotForward { id, because, way_out } => {
                 CliError::NotForward { id, because, way_out }
             }
-            RunError::Unreadable { id, why } => CliError::Unreadable { id, why },
+            RunError::Unreadable { id, why } => CliError::unreadable(id, why),
             RunError::Committed { id } => CliError::usage(
                 format!("operation {id} is past its commit point: nothing rolls back now"),
                 format!(
@@ -230,7 +243,7 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unreadable { id, seq, why } => {
-                CliError::Unreadable { id, why: format!("event {}: {why}", seq.0) }
+                CliError::unreadable(id, format!("event {}: {why}", seq.0))
             }
             error => CliError::Store(error),
         }

@@ -203,7 +203,7 @@ impl OperationView {
     }
 
     /// The row of an operation whose journal can't be read: what the store knows of it.
-    pub fn unreadable(summary: &Summary, why: &str) -> Self {
+    pub fn unreadable(summary: &Summary, why: &str, locks: Vec<String>) -> Self {
         let status = match summary.finished {
             Some(Ending::Abandoned) => "abandoned",
             _ => "unreadable",
@@ -225,7 +225,7 @@ impl OperationView {
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
             unknown_outputs: BTreeMap::new(),
-            locks: vec![],
+            locks,
             point_of_no_return_passed: false,
             current: vec![],
             refused: vec![],

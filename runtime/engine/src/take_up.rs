@@ -382,4 +382,23 @@ mod tests {
             assert_eq!(found, UnixMs(wanted), "{last_alive:?} {last_event} {gone_ms}");
         }
     }
+
+    #[test]
+    fn a_store_that_is_busy_is_no_journal_that_can_not_be_read() {
+        let id = OperationId(1);
+        let busy = [
+            StoreError::Busy("another program".into()),
+            StoreError::Io("a cable".into()),
+            StoreError::Full("no room".into()),
+            StoreError::NotFound(id),
+        ];
+        assert!(busy.into_iter().all(|error| !is_unreadable(&RunError::Store(error))));
+        let why = || "odd".to_owned();
+        let unreadable = [
+            RunError::Unreadable { id, why: why() },
+            RunError::Store(StoreError::Unreadable { id, seq: Seq(2), why: why() }),
+            RunError::Store(StoreError::Corrupt(why())),
+        ];
+        assert!(unreadable.iter().all(is_unreadable));
+    }
 }

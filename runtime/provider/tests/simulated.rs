@@ -375,3 +375,21 @@ fn faults_that_make_no_sense_are_refused() {
     assert!(faults.next("ebs.attach", true).is_none());
     assert!(faults.next("ebs.attach", true).is_some());
 }
+
+/// An older image may be there by the name: it counts as pulled only if the registry says so.
+#[tokio::test]
+async fn a_pull_is_settled_by_what_the_registry_serves() {
+    let bench = Bench::new(&["docker.pull-image=lost"]);
+    let pull = Call::DockerPullImage { host: "i-db-1".into(), image: "postgres:16".into() };
+    let settled = bench.world.settle(&pull, &bench.context()).await;
+    assert!(matches!(settled, Settled::Done(_)), "it is what is served: {settled:?}");
+    let moved = bench.world.change(|world| {
+        let served = world.registry.get_mut("postgres:16").expect("it is served");
+        served.digest = "sha256:17".to_owned();
+        Ok(())
+    });
+    moved.expect("a world");
+    assert_eq!(bench.world.settle(&pull, &bench.context()).await, Settled::NotHappened);
+    assert!(matches!(bench.perform(&pull).await, EffectOutcome::Unknown(_)));
+    assert!(matches!(bench.world.settle(&pull, &bench.context()).await, Settled::Done(_)));
+}

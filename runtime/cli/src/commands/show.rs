@@ -19,8 +19,8 @@ pub async fn run(global: &Global, args: Show) -> Result<Exit, CliError> {
         print(&format!("{}\n", past::json(&view)?));
         return Ok(Exit::Succeeded);
     }
-    let state = State::fold(&records)
-        .map_err(|error| CliError::Unreadable { id, why: error.to_string() })?;
+    let state =
+        State::fold(&records).map_err(|error| CliError::unreadable(id, error.to_string()))?;
     print(&text(&view, id, &state));
     Ok(Exit::Succeeded)
 }
