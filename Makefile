@@ -3,7 +3,7 @@
 STEPBACK := target/debug/stepback
 DEMO := target/demo
 
-.PHONY: setup build demo test bench lint
+.PHONY: setup build demo test soak bench lint
 
 # A WebAssembly target for the plugins: rustup's, or Debian's compiler where rustup can't get it.
 setup:
@@ -21,8 +21,15 @@ test: setup
 	cargo test --workspace
 	cargo test --workspace --manifest-path plugins/Cargo.toml
 
+# Random operations under faults, kills, cancels and clocks, ten times as many as in `make test` and
+# from another seed each time; a failure prints the seed. It takes hours.
+soak: setup
+	STEPBACK_SEED=$$(date +%s) STEPBACK_CASES=10000 \
+		cargo test --workspace --test rules --no-fail-fast -- --nocapture random
+
 bench: setup
-	cargo bench --package stepback --bench budgets
+	@tests/parts.sh
+	cargo bench --package stepback --bench budgets --bench downtime
 
 lint:
 	cargo fmt --all --check

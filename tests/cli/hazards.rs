@@ -9,19 +9,19 @@ fn elsewhere(option: &str) -> Place {
     in_world(&demo_with(DEVICE, option))
 }
 
-fn demo() -> String {
+pub fn demo() -> String {
     let world = std::fs::read_to_string(root().join("operations/demo-world.toml"));
     world.expect("the demo world")
 }
 
 /// The demo world with one thing in it another one.
-fn demo_with(thing: &str, other: &str) -> String {
+pub fn demo_with(thing: &str, other: &str) -> String {
     let world = demo();
     assert!(world.contains(thing), "{thing} is not in the demo world");
     world.replace(thing, other)
 }
 
-fn in_world(world: &str) -> Place {
+pub fn in_world(world: &str) -> Place {
     let place = Place::new();
     place.write("world.toml", world);
     place.write(
@@ -255,7 +255,7 @@ fn a_database_that_had_to_be_killed_is_not_moved() {
 }
 
 /// A step of one's own, in a world.
-fn run_step(place: &Place, uses: &str, with: &str) -> crate::harness::Ran {
+pub fn run_step(place: &Place, uses: &str, with: &str) -> crate::harness::Ran {
     let text = format!(
         "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
          with = {{ {with} }}\n"
@@ -303,7 +303,7 @@ fn a_name_on_the_target_goes_on_to_mean_what_it_meant() {
 
     // So is a container that is to be like one, but of that very image.
     let like = format!(
-        "host = \"i-db-2\", container = \"c\", digest = \"sha256:{old}\", \
+        "host = \"i-db-2\", container = \"copy\", digest = \"sha256:{old}\", \
          like = {{ host = \"i-db-1\", container = \"main\" }}"
     );
     let place = in_world(&format!("{world}\n{images}"));

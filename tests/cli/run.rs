@@ -102,7 +102,7 @@ id = "create"
 uses = "docker/create-container"
 [steps.with]
 host = "i-db-2"
-container = "c"
+container = "copy"
 image = "postgres:16"
 env = { PW = "{{ inputs.password }}" }
 [[steps]]

@@ -2,13 +2,17 @@
 //!
 //! Where a machine has none (no root, no loop devices), each test says so in a line.
 
+mod answers;
 mod aws;
 mod aws_refused;
 mod bad_input;
 mod commands;
 mod credentials;
+mod endings;
 mod hazards;
+mod helpers;
 mod kills;
+mod like;
 mod onebox;
 mod parts;
 mod place;

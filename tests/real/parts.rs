@@ -236,7 +236,7 @@ impl Engine {
         std::fs::remove_dir_all(self.dir.join("exec")).expect("it can be removed");
     }
 
-    fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
+    pub fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
         let said = Command::new("docker").args(["--host", &self.host()]).args(arguments).output();
         let said = said.map_err(|error| error.to_string())?;
         let out = String::from_utf8_lossy(&said.stdout).trim().to_owned();
@@ -359,6 +359,16 @@ impl Parts {
     /// The database's image.
     pub fn image(&self) -> String {
         self.registry.image("redis:7")
+    }
+
+    /// Wait for what comes by itself.
+    #[track_caller]
+    pub fn until(&self, or: &str, is_so: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
+        while !is_so() {
+            assert!(Instant::now() < until, "{or}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What is mounted below the parts, the deepest first.

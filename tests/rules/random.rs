@@ -12,8 +12,8 @@ use stepback_core::state::Status;
 use stepback_engine::Mutant;
 
 /// How many cases there are of everything at once, and how many of each ingredient alone.
-const CASES: u32 = 2_000;
-const CASES_OF_ONE: u32 = 400;
+const CASES: u32 = 1_000;
+const CASES_OF_ONE: u32 = 200;
 /// Within so many a defect must be found.
 const CASES_OF_MUTANT: u32 = 2_000;
 

@@ -90,6 +90,8 @@ pub struct Inspected {
     pub devices: Vec<String>,
     /// What is on each of these devices: ext4, xfs.
     pub filesystems: Vec<String>,
+    /// How each is mounted: the volume's option `o`, such as `noatime`.
+    pub mount_options: Vec<String>,
 }
 
 impl Step for InspectContainer {
@@ -104,26 +106,27 @@ impl Step for InspectContainer {
 
     fn run(input: ContainerInput) -> Result<Inspected, Failure> {
         let container = Container::from(existing(&input.host, &input.container)?);
-        let (mut devices, mut filesystems) = (vec![], vec![]);
+        let (mut devices, mut filesystems, mut mount_options) = (vec![], vec![], vec![]);
         for mount in &container.mounts {
             let volume = docker::inspect_volume(&input.host, &mount.volume)?;
             let options = volume.map(|volume| tag_map(&volume.options)).unwrap_or_default();
             let option = |name: &str| options.get(name).cloned().unwrap_or_default();
             devices.push(option("device"));
             filesystems.push(option("type"));
+            mount_options.push(option("o"));
         }
-        Ok(Inspected { container, devices, filesystems })
+        Ok(Inspected { container, devices, filesystems, mount_options })
     }
 }
 
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Like {
-    host: String,
-    container: String,
+    pub host: String,
+    pub container: String,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInput {
     host: String,
@@ -197,6 +200,10 @@ impl Step for CreateContainer {
         let Some(image) = input.image()? else {
             return Ok(Check::Refused("give `image` or `like`".to_owned()));
         };
+        // What it is to be like may be something else by then.
+        let all = input.clone().spec();
+        let spec = docker::ContainerSpec { image: image.clone(), like: None, ..all };
+        may(|| docker::create_container(host, container, &spec))?;
         Ok(match the_very(host, &image, input.digest.as_deref())? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("image {image} is not on {host}")),
@@ -249,44 +256,6 @@ pub struct StopInput {
 
 fn half_a_minute() -> Duration {
     Duration::seconds(30)
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PortsInput {
-    host: String,
-    like: Like,
-}
-
-pub struct CheckPorts;
-
-impl Step for CheckPorts {
-    type Input = PortsInput;
-    type Output = ();
-    const NAME: &'static str = "check-ports";
-    const DOC: &'static str =
-        "See that no other container of a host has the ports of one like this; for the start.";
-
-    fn check(input: &PortsInput) -> Result<Check, Failure> {
-        let Like { host, container } = &input.like;
-        let like = docker::Like { host: host.clone(), container: container.clone() };
-        let spec = docker::ContainerSpec {
-            image: String::new(),
-            command: vec![],
-            env: vec![],
-            mounts: vec![],
-            ports: vec![],
-            restart: String::new(),
-            like: Some(like),
-        };
-        may(|| docker::create_container(&input.host, container, &spec))?;
-        Ok(Check::Ok)
-    }
-
-    /// Its check has said it all.
-    fn run(_: PortsInput) -> Result<(), Failure> {
-        Ok(())
-    }
 }
 
 /// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit

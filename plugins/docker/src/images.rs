@@ -39,8 +39,16 @@ impl Step for PullImage {
 
     fn check(input: &ImageInput) -> Result<Check, Failure> {
         // The engine must answer, and no registry may say no; one that is down may come back.
-        if the_very(&input.host, &input.image, input.digest.as_deref())?.is_none() {
-            may(|| docker::pull_image(&input.host, &input.image))?;
+        let ImageInput { host, image, digest } = input;
+        if the_very(host, image, digest.as_deref())?.is_some() {
+            return Ok(Check::Ok);
+        }
+        // A tag that is served no more does not matter where its digest is.
+        match (may(|| docker::pull_image(host, image)), digest) {
+            (Err(failure), Some(digest)) if failure.class == FailureClass::Precondition => {
+                may(|| docker::pull_image(host, &by_digest(image, digest)))?;
+            }
+            (answer, _) => answer?,
         }
         Ok(Check::Ok)
     }

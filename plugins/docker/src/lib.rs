@@ -2,16 +2,18 @@
 //!
 //! `host` is always the instance whose engine is meant.
 
+mod checks;
 mod commands;
 mod containers;
 mod engines;
 mod images;
 mod volumes;
 
+pub use checks::{CheckPorts, CheckReplace};
 pub use commands::{Exec, RunOnce};
 pub use containers::{
-    CheckPorts, CreateContainer, InspectContainer, RemoveContainer, RenameContainer,
-    SetRestartPolicy, StartContainer, StopContainer, WaitHealthy,
+    CreateContainer, InspectContainer, RemoveContainer, RenameContainer, SetRestartPolicy,
+    StartContainer, StopContainer, WaitHealthy,
 };
 pub use engines::WaitEngine;
 pub use images::{InspectImage, PullImage};
@@ -36,6 +38,7 @@ stepback_sdk::export_steps!(
     Exec,
     CheckHelper,
     CheckPorts,
+    CheckReplace,
     CreateVolume,
     RemoveVolume,
     WaitDevice,

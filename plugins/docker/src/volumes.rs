@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker, pairs, precondition};
+use stepback_sdk::{
+    Check, Duration, Failure, FailureClass, Step, docker, may, pairs, precondition,
+};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -167,24 +169,31 @@ fn has_helper(host: &str) -> Result<Check, Failure> {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct HostInput {
+pub struct HelperInput {
     host: String,
+    /// The EBS volume whose file system it will have to grow, or a like one.
+    #[serde(default)]
+    grows: Option<String>,
 }
 
 pub struct CheckHelper;
 
 impl Step for CheckHelper {
-    type Input = HostInput;
+    type Input = HelperInput;
     type Output = ();
     const NAME: &'static str = "check-helper";
     const DOC: &'static str =
         "See that a host has what looks into volumes; for the start of what will need it.";
 
-    fn check(input: &HostInput) -> Result<Check, Failure> {
-        has_helper(&input.host)
+    fn check(input: &HelperInput) -> Result<Check, Failure> {
+        let has = has_helper(&input.host)?;
+        if let (Check::Ok, Some(volume)) = (&has, &input.grows) {
+            may(|| docker::grow_filesystem(&input.host, volume))?;
+        }
+        Ok(has)
     }
 
-    fn run(input: HostInput) -> Result<(), Failure> {
+    fn run(input: HelperInput) -> Result<(), Failure> {
         docker::check_helper(&input.host)
     }
 }

@@ -3,10 +3,12 @@
 //! Each step waits until the volume or snapshot is what it was asked to become; checks tell apart
 //! what an earlier step may still bring about (*not yet*) from what none could (*refused*).
 
+mod checks;
 mod kinds;
 mod snapshots;
 mod volumes;
 
+pub use checks::{CheckVolume, NoVolume};
 pub use snapshots::{CreateSnapshot, DeleteSnapshot, FindSnapshot, WaitSnapshot};
 pub use volumes::{
     AttachVolume, CreateVolume, DeleteVolume, DescribeVolume, DetachVolume, FindVolume,
@@ -16,6 +18,8 @@ pub use volumes::{
 stepback_sdk::export_steps!(
     DescribeVolume,
     FindVolume,
+    NoVolume,
+    CheckVolume,
     CreateVolume,
     DeleteVolume,
     AttachVolume,

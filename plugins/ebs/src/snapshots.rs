@@ -42,6 +42,8 @@ pub struct CreateInput {
     timeout: Duration,
 }
 
+const DESCRIPTION_CHARS_MAX: usize = 255;
+
 pub struct CreateSnapshot;
 
 impl Step for CreateSnapshot {
@@ -51,7 +53,15 @@ impl Step for CreateSnapshot {
     const DOC: &'static str = "Take a snapshot of a volume and wait until it is complete.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
-        ebs::describe(&input.volume)?;
+        let volume = ebs::describe(&input.volume)?;
+        if volume.state == "error" {
+            return Ok(Check::Refused(format!("{} went to state error", volume.id)));
+        }
+        // (Amazon EC2 API Reference, *CreateSnapshot*).
+        if input.description.chars().count() > DESCRIPTION_CHARS_MAX {
+            let why = format!("a description has at most {DESCRIPTION_CHARS_MAX} characters");
+            return Ok(Check::Refused(why));
+        }
         if let Some(why) = unfit_tags(&input.tags) {
             return Ok(Check::Refused(why));
         }

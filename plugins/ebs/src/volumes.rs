@@ -303,6 +303,9 @@ impl Step for AttachVolume {
         }
         let volume = ebs::describe(&input.volume)?;
         let instance = ec2::describe(&input.instance)?;
+        if volume.state == "error" {
+            return Ok(Check::Refused(format!("{} went to state error", volume.id)));
+        }
         if volume.zone != instance.zone {
             return Ok(Check::Refused(format!(
                 "{} is in {} and {} in {}; a volume can't leave its zone",
@@ -362,6 +365,16 @@ impl Step for DetachVolume {
             let why = format!("{} is not attached to {}", volume.id, input.instance);
             return Ok(Check::NotYet(why));
         };
+        if volume.attachments.len() > 1 {
+            let others = volume.attachments.iter().map(|at| at.instance.as_str());
+            let others = others.filter(|other| *other != input.instance).collect::<Vec<_>>();
+            return Ok(Check::Refused(format!(
+                "{} is attached to {} too (Multi-Attach): it would not be free, and what is on it \
+                 is written from there; detach it there first",
+                volume.id,
+                others.join(", ")
+            )));
+        }
         if !is_device_name(&at.device) {
             return Ok(Check::Refused(format!(
                 "{} is attached to {} as `{}`, by which it could not be attached again",

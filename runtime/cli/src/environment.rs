@@ -148,6 +148,7 @@ fn docker_settings(config: &DockerConfig) -> Result<DockerSettings, CliError> {
     }
     Ok(DockerSettings {
         helper_image: config.helper_image.clone(),
+        run_by: format!("{}, process {}", actor(), std::process::id()),
         stays_up_ms: config.stays_up_ms.unwrap_or(usual.stays_up_ms),
         stall_ms: config.stall_ms.unwrap_or(usual.stall_ms),
         registries,

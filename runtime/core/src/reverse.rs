@@ -59,6 +59,8 @@ pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
         return inverse::start_again(instance, is_down, effect, now);
     }
     match standing {
+        // It may still be on its way: only one that is waited for has ended.
+        Standing::AsBefore if is_unknown_stop(effect) => inverse::stop_and_start(&effect.call),
         Standing::AsBefore => Reversal::NothingToDo,
         Standing::Foreign(why) => Reversal::Cannot(why),
         Standing::AsAfter => match (effect.call.class(), stranger(effect, now)) {
@@ -71,6 +73,13 @@ pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
             }
         },
     }
+}
+
+fn is_unknown_stop(effect: &PastEffect) -> bool {
+    let was_running = |change: &Change| change.before.get("running") == Some(&Value::Bool(true));
+    matches!(effect.call, Call::DockerStopContainer { .. })
+        && matches!(effect.outcome, EffectOutcome::Unknown(_))
+        && effect.changes.first().is_some_and(was_running)
 }
 
 fn seen_of<'a>(now: &'a [Seen], resource: &Resource) -> Option<&'a Seen> {

@@ -332,6 +332,29 @@ fn undoing_a_stop_waits_for_the_engine() {
     assert_eq!(reverse(&stopped, &up), Reversal::NothingToDo, "it was not stopped");
 }
 
+/// It may still be on its way, whatever is seen now.
+#[test]
+fn a_stop_of_which_nobody_knows_is_made_sure_of() {
+    let container = Resource::Container { host: "i-1".into(), name: "db".into() };
+    let (host, name) = (InstanceId::from("i-1"), ContainerName::from("db"));
+    let stop =
+        Call::DockerStopContainer { host: host.clone(), container: name.clone(), grace_ms: 60_000 };
+    let start = Call::DockerStartContainer { host, container: name };
+    let runs = |is: bool| facts(json!({ "id": "c", "running": is }));
+    let mut lost = effect(stop.clone(), container.clone(), runs(true), Some(runs(true)));
+    lost.outcome = EffectOutcome::Unknown("no answer".into());
+    let now = |is: bool| [seen(container.clone(), runs(is))];
+    assert_eq!(reverse(&lost, &now(true)), Reversal::Calls(vec![stop, start.clone()]));
+    lost.changes[0].after = None;
+    assert_eq!(reverse(&lost, &now(false)), Reversal::Calls(vec![start]));
+    // One that was refused never was, and one that did not run was not stopped.
+    lost.outcome = EffectOutcome::Refused(Failure::new(FailureClass::Refused, "no"));
+    assert_eq!(reverse(&lost, &now(true)), Reversal::NothingToDo);
+    lost.outcome = EffectOutcome::Unknown("no answer".into());
+    lost.changes[0].before = runs(false);
+    assert_eq!(reverse(&lost, &now(false)), Reversal::NothingToDo);
+}
+
 #[test]
 fn what_never_happened_or_has_no_inverse_is_told_apart() {
     let call = Call::EbsDeleteVolume { volume: "vol-1".into() };

@@ -54,6 +54,10 @@ impl Provider for Faulty {
         self.inner.check().await
     }
 
+    fn looks_through(&self) -> Vec<String> {
+        self.inner.looks_through()
+    }
+
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         self.pass(call).await?;
         self.inner.read(call).await

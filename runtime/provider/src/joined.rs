@@ -46,6 +46,10 @@ impl Provider for Joined {
         all
     }
 
+    fn looks_through(&self) -> Vec<String> {
+        [self.cloud.looks_through(), self.docker.looks_through()].concat()
+    }
+
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         self.of(call).read(call).await
     }

@@ -16,6 +16,7 @@ pub mod simulated;
 mod notes;
 mod ports;
 mod restart;
+mod rules;
 mod tags;
 
 pub use notes::{Note, Notes};
@@ -111,6 +112,11 @@ pub trait Provider: Send + Sync {
     async fn check(&self) -> Vec<Checked> {
         let found = self.identity().await.map(|identity| identity.to_string());
         vec![Checked { what: self.name().to_owned(), found }]
+    }
+
+    /// What it made so far to look with, for people: it is no effect, and goes by itself.
+    fn looks_through(&self) -> Vec<String> {
+        vec![]
     }
 
     /// Answer a call of class *read*.

@@ -2,12 +2,13 @@
 
 use stepback_core::{Call, Failure, FailureClass};
 
-/// Stepback's stamps, and AWS's own, which nobody else can write (Amazon EC2 User Guide, *Tag
-/// restrictions*).
+/// Stepback's stamps, and AWS's own, which nobody else can write, in whatever case (Amazon EC2 User
+/// Guide, *Tag restrictions*).
 const RESERVED: [&str; 2] = ["stepback:", "aws:"];
 
 /// Whether a tag's key is one that calls can't write.
 pub(crate) fn is_reserved(key: &str) -> bool {
+    let key = key.to_lowercase();
     RESERVED.iter().any(|prefix| key.starts_with(prefix))
 }
 

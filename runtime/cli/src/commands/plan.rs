@@ -1,6 +1,6 @@
 //! `stepback plan`: what would happen, with every check run live and nothing changed.
 
-use super::{manifest, run::reporter};
+use super::{manifest, past, run::reporter};
 use crate::args::{Global, Plan as PlanArgs};
 use crate::config::{Config, add_grants};
 use crate::environment;
@@ -11,6 +11,7 @@ use stepback_core::StepId;
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::plan::Plan;
 use stepback_engine::{Preview, StepCheck, StepCheckAnswer};
+use stepback_journal::{Ending, Store, Summary};
 
 pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
@@ -19,13 +20,63 @@ pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let (name, inject) = (&args.operation.environment, &args.operation.inject);
     let deps = environment::deps(&config, name, inject, reporter(true)).await?;
     let preview = stepback_engine::plan(&deps, &request).await?;
+    let name = &preview.job.plan().manifest().operation.name;
+    let facts = Facts {
+        downtimes_ms: last_downtimes(&*deps.store, name, &args.operation.environment).await?,
+        looks_through: deps.provider.looks_through(),
+    };
     let refused: Vec<&StepCheck> =
         preview.checks.iter().filter(|check| is_refusal(check)).collect();
     match args.json {
-        true => print(&format!("{:#}\n", as_json(&preview))),
-        false => print(&as_text(&preview, &Style::of_stdout())),
+        true => print(&format!("{:#}\n", as_json(&preview, &facts))),
+        false => print(&as_text(&preview, &facts, &Style::of_stdout())),
     }
     Ok(if refused.is_empty() { Exit::Succeeded } else { Exit::Refused })
+}
+
+/// So many of the last runs tell how long the next one may keep the service down.
+const RUNS_TOLD: usize = 5;
+/// So far back they are looked for.
+const RUNS_LOOKED_AT: usize = 100;
+
+/// What a plan tells beside its checks.
+struct Facts {
+    /// The downtimes of the same operation's last runs here that succeeded, newest first.
+    downtimes_ms: Vec<u64>,
+    /// What was made to look with.
+    looks_through: Vec<String>,
+}
+
+impl Facts {
+    /// The middle one of the last downtimes.
+    fn expected_ms(&self) -> Option<u64> {
+        let mut sorted = self.downtimes_ms.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+async fn last_downtimes(
+    store: &dyn Store,
+    name: &str,
+    environment: &str,
+) -> Result<Vec<u64>, CliError> {
+    let mut downtimes_ms = vec![];
+    let is_like = |one: &Summary| {
+        one.environment.as_str() == environment && one.finished == Some(Ending::Succeeded)
+    };
+    for summary in store.list().await?.iter().rev().filter(|one| is_like(one)).take(RUNS_LOOKED_AT)
+    {
+        match past::one(store, summary.id).await {
+            Ok((_, view)) if view.name == name => downtimes_ms.extend(view.downtime_ms),
+            Ok(_) | Err(CliError::Unreadable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if downtimes_ms.len() == RUNS_TOLD {
+            break;
+        }
+    }
+    Ok(downtimes_ms)
 }
 
 fn is_refusal(check: &StepCheck) -> bool {
@@ -62,7 +113,7 @@ fn checks_of<'a>(preview: &'a Preview, step: &'a StepId) -> impl Iterator<Item =
     preview.checks.iter().filter(move |check| check.step.step == *step)
 }
 
-fn as_text(preview: &Preview, style: &Style) -> String {
+fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
     let plan = preview.job.plan();
     let manifest = plan.manifest();
     let title = manifest.operation.title.as_deref().unwrap_or(&manifest.operation.name);
@@ -88,9 +139,14 @@ fn as_text(preview: &Preview, style: &Style) -> String {
             .budget_ms
             .map_or("no budget".into(), |budget_ms| format!("a budget of {}", duration(budget_ms)));
         text.push_str(&format!("downtime: {}, with {budget}\n", window.join(" → ")));
+        text.push_str(&format!("expected downtime: {}\n", expected(facts)));
     }
     if let Some(step) = plan.point_of_no_return() {
         text.push_str(&format!("point of no return: {}\n", style.red(step.as_str())));
+    }
+    if !facts.looks_through.is_empty() {
+        let made = facts.looks_through.join(", ");
+        text.push_str(&format!("to look, it made {made}, which ends with this command\n"));
     }
     let refused = preview.checks.iter().filter(|check| is_refusal(check)).count();
     if refused > 0 {
@@ -99,7 +155,22 @@ fn as_text(preview: &Preview, style: &Style) -> String {
     text
 }
 
-fn as_json(preview: &Preview) -> Value {
+/// From what the same operation took the last times: `0.4 s (the last 3 times 0.4 s to 0.5 s)`.
+fn expected(facts: &Facts) -> String {
+    let all = &facts.downtimes_ms;
+    let (Some(expected), Some(least), Some(most)) =
+        (facts.expected_ms(), all.iter().min(), all.iter().max())
+    else {
+        return "not known; no run of it succeeded here lately".to_owned();
+    };
+    let times = match all.len() {
+        1 => "as it was the last time".to_owned(),
+        n => format!("the last {n} times {} to {}", duration(*least), duration(*most)),
+    };
+    format!("{} ({times})", duration(expected))
+}
+
+fn as_json(preview: &Preview, facts: &Facts) -> Value {
     let plan = preview.job.plan();
     let manifest = plan.manifest();
     let check = |check: &StepCheck| {
@@ -124,6 +195,8 @@ fn as_json(preview: &Preview) -> Value {
     json!({
         "name": manifest.operation.name, "title": manifest.operation.title,
         "inputs": preview.job.inputs(), "downtime_budget_ms": manifest.downtime.budget_ms,
+        "expected_downtime_ms": facts.expected_ms(), "last_downtimes_ms": facts.downtimes_ms,
+        "looks_through": facts.looks_through,
         "point_of_no_return": plan.point_of_no_return(),
         "refused": preview.checks.iter().any(is_refusal),
         "steps": steps.collect::<Vec<_>>(),

@@ -84,6 +84,15 @@ pub(super) fn inverse(call: &Call, main: &Change, now: &Facts) -> Reversal {
     }
 }
 
+/// Of a stop that may still be under way.
+pub(super) fn stop_and_start(stop: &Call) -> Reversal {
+    let Call::DockerStopContainer { host, container, .. } = stop else {
+        return Reversal::NothingToDo;
+    };
+    let start = Call::DockerStartContainer { host: host.clone(), container: container.clone() };
+    Reversal::Calls(vec![stop.clone(), start])
+}
+
 /// A name that meant nothing is taken away again.
 fn untag(host: &InstanceId, image: &ImageRef, main: &Change) -> Reversal {
     match main.before.is_absent() {

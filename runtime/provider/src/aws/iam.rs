@@ -30,7 +30,12 @@ pub fn iam_actions(function: &str) -> &'static [&'static str] {
         "ebs.describe" | "ebs.find" | "ebs.wait-volume" => &["ec2:DescribeVolumes"],
         "ebs.create-volume" => &["ec2:CreateVolume", "ec2:CreateTags", "ec2:DescribeVolumes"],
         "ebs.delete-volume" => &["ec2:DeleteVolume", "ec2:DescribeVolumes"],
-        "ebs.attach" => &["ec2:AttachVolume", "ec2:DescribeVolumes", "ec2:DescribeInstances"],
+        "ebs.attach" => &[
+            "ec2:AttachVolume",
+            "ec2:DescribeVolumes",
+            "ec2:DescribeInstances",
+            "ec2:DescribeInstanceTypes",
+        ],
         "ebs.detach" => &["ec2:DetachVolume", "ec2:DescribeVolumes", "ec2:DescribeInstances"],
         "ebs.modify-volume" => {
             &["ec2:ModifyVolume", "ec2:DescribeVolumesModifications", "ec2:DescribeVolumes"]

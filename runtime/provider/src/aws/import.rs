@@ -58,6 +58,7 @@ fn instance_of(found: InstanceSeen) -> Result<Instance, String> {
         private_ip: found.private_ip,
         tags: shown(&found.tags),
         stamp: None,
+        max_attachments: None,
         listed_from_ms: 0,
     })
 }

@@ -16,7 +16,7 @@ use stepback_clock::Moment;
 use stepback_core::call::{ContainerSpec, run_once_name};
 
 /// How often a command is looked at that is to come to its end.
-const LOOK_EVERY_MS: u64 = 100;
+const LOOK_EVERY_MS: u64 = 20;
 /// What is kept of a command's output: its last lines, each cut where it is longer.
 const LINES_KEPT: usize = 200;
 const LINE_BYTES_MAX: usize = 4 * 1024;
@@ -102,9 +102,9 @@ impl Engine {
         let name = run_once_name(&context.token);
         self.create(&name, spec, None, context).await?;
         let ran = self.run_to_its_end(&name, timeout_ms, context).await;
-        if ran.as_ref().is_err_and(|told| !told.is_unknown()) {
+        if ran.as_ref().is_err_and(|told| !told.is_unknown()) && !self.has_started(&name).await {
             // It never ran, and nobody is going to look for it.
-            let _ = self.remove(&name).await;
+            let _ = self.remove_with(&name, true).await;
         }
         ran
     }
@@ -123,7 +123,12 @@ impl Engine {
         let found = self.inspect(name).await?;
         let id = self.id_of(name).await?;
         if !is_running(&found) && !has_run(&found) {
-            self.asked(&what, self.client.start_container(&id, None)).await?;
+            let started = self.asked(&what, self.client.start_container(&id, None)).await;
+            if let Err(told) = started
+                && !(told.is_ended() && self.has_started(&id).await)
+            {
+                return Err(told);
+            }
         }
         let until = self.clock.now().after(Duration::from_millis(timeout_ms));
         let mut output = Output::new(&context.notes);
@@ -147,7 +152,7 @@ impl Engine {
             self.follow(&id, &mut output).await;
             return Ok(result(code, output.end(None)));
         }
-        self.stop(&id, STOP_GRACE_MS).await.map_err(Told::after_accepted)?;
+        self.stop_within(&id, STOP_GRACE_MS / 1000).await.map_err(Told::after_accepted)?;
         Ok(result(cut.code(), output.end(Some(&cut.why(timeout_ms)))))
     }
 
@@ -163,6 +168,18 @@ impl Engine {
             Err(told) if told.is_unknown() || told.failure.is_retryable() => Ok(None),
             Err(told) => Err(told.after_accepted()),
         }
+    }
+
+    /// Whether a container runs or ran, whose start nobody answered, or answered with an error.
+    pub(super) async fn has_started(&self, id: &str) -> bool {
+        let found = self.inspect(id).await;
+        found.is_ok_and(|found| is_running(&found) || has_run(&found))
+    }
+
+    /// Whether a command has no process and never had one (*ExecInspect*).
+    async fn never_ran(&self, exec: &str) -> bool {
+        let found = self.client.inspect_exec(exec).await;
+        found.is_ok_and(|found| found.running == Some(false) && found.pid.unwrap_or_default() == 0)
     }
 
     async fn unless_cut<T>(
@@ -210,7 +227,13 @@ impl Engine {
         let created = self.asked(&what, self.client.create_exec(&container, config)).await;
         let id = created.map_err(|told| Told::from(told.failure))?.id;
         let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
-        let started = self.asked(&what, self.client.start_exec(&id, Some(options))).await?;
+        let started = match self.asked(&what, self.client.start_exec(&id, Some(options))).await {
+            Ok(started) => started,
+            Err(told) if told.is_ended() && self.never_ran(&id).await => {
+                return Err(told.failure.into());
+            }
+            Err(told) => return Err(told),
+        };
         let until = self.clock.now().after(Duration::from_millis(timeout_ms));
         let mut output = Output::new(&context.notes);
         let ended = async {

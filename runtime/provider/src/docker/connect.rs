@@ -1,15 +1,18 @@
 //! Where an engine listens, and the connection to it.
 
 use super::errors::{Answer, Told, told};
+use super::resident::Resident;
 use super::ssh::{self, Destination};
 use super::tls::{self, Tls};
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
+use tokio::sync::Mutex;
 
 /// How long an engine may take to answer, in seconds, where nothing else is said.
 const ANSWER_S_MAX: u64 = 120;
@@ -67,6 +70,8 @@ pub(super) struct Engine {
     pub(super) device_dir: String,
     pub(super) client: Client,
     pub(super) clock: Clock,
+    /// The helper that stays there, once it was needed.
+    pub(super) resident: Arc<Mutex<Option<Resident>>>,
 }
 
 impl Engine {
@@ -108,7 +113,8 @@ impl Engine {
             );
             return Err(Failure::new(FailureClass::Precondition, message).with_code("api-too-old"));
         }
-        Ok(Self { host: host.to_owned(), endpoint, device_dir, client, clock: clock.clone() })
+        let (host, clock, resident) = (host.to_owned(), clock.clone(), Arc::default());
+        Ok(Self { host, endpoint, device_dir, client, clock, resident })
     }
 
     /// What it says of itself.
@@ -150,6 +156,28 @@ impl Engine {
     pub(super) fn device_of(&self, volume: &str) -> String {
         let id = volume.replace('-', "");
         format!("{}/nvme-Amazon_Elastic_Block_Store_{id}", self.device_dir)
+    }
+
+    /// The same as a path below `/dev`. Elsewhere the devices of this very machine show up, as
+    /// links that only it can follow.
+    pub(super) fn device_on_host(&self, volume: &str) -> Option<String> {
+        let device = self.device_of(volume);
+        match device.starts_with("/dev/") {
+            true => Some(device),
+            false => Some(std::fs::canonicalize(device).ok()?.display().to_string()),
+        }
+    }
+
+    /// The answer to a question, which changes nothing whatever status it has.
+    pub(super) async fn looked<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Answer<T> {
+        self.asked(what, answer).await.map_err(|told| match told.has_status() {
+            true => Told::from(told.failure),
+            false => told,
+        })
     }
 
     pub(super) async fn asked<T>(

@@ -1,15 +1,16 @@
 //! Effects on containers (Docker docs, *Docker Engine API*, *Container*).
 
+use super::OPERATION_LABEL;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::{given_address, image_of, is_stamp, labels, own_name_of, restart_of, token_of};
+use super::like::Model;
+use super::shapes::{image_of, labels, token_of};
 use crate::EffectContext;
 use crate::restart::Policy;
 use bollard::container::LogOutput;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointSettings,
-    HostConfig, Mount as DockerMount, MountType, MountVolumeOptions, NetworkingConfig, PortBinding,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount as DockerMount, MountType,
+    MountVolumeOptions, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -22,12 +23,16 @@ use std::time::Duration;
 use stepback_core::FailureClass;
 use stepback_core::call::{ContainerSpec, Mount};
 
+/// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
+/// status*).
+const KILLED: i64 = 137;
+
 /// What a stop may take beyond the grace its container is given.
 const STOP_EXTRA_S: u64 = 60;
 
 /// How long a start waits for a device to show up, and how often it looks.
 const DEVICE_MS_MAX: u64 = 30_000;
-const DEVICE_EVERY_MS: u64 = 250;
+const DEVICE_EVERY_MS: u64 = 50;
 
 /// Whether a start failed because a volume's device is not there (yet): the engine said no, so
 /// nothing happened.
@@ -44,13 +49,17 @@ impl Engine {
         &self,
         name: &str,
         spec: &ContainerSpec,
-        model: Option<ContainerInspectResponse>,
+        model: Option<Model>,
         context: &EffectContext,
     ) -> Answer<Value> {
         let what = self.name_of("container", name);
         let body = self.body(spec, model, context).await?;
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let created = self.asked(&what, self.client.create_container(Some(options), body)).await;
+        // What it leaves out (a limit that its kernel does not know) is told to whoever reads.
+        for warning in created.iter().flat_map(|created| &created.warnings) {
+            context.notes.warn(format!("{what}: {warning}"));
+        }
         if let Err(told) = created {
             // The same request again, after its first answer was lost.
             if !told.is_conflict() || !self.is_stamped(name, context).await? {
@@ -80,13 +89,14 @@ impl Engine {
     async fn body(
         &self,
         spec: &ContainerSpec,
-        model: Option<ContainerInspectResponse>,
+        model: Option<Model>,
         context: &EffectContext,
     ) -> Answer<ContainerCreateBody> {
         let mut body = match model {
             Some(model) => {
-                self.must_be_on_one_network(&model)?;
-                like(model)
+                model.must_be_possible(spec)?;
+                let is_same_image = self.is_image_of(&spec.image, &model).await?;
+                model.body(is_same_image)
             }
             None => ContainerCreateBody::default(),
         };
@@ -96,13 +106,16 @@ impl Engine {
         if !spec.command.is_empty() {
             body.cmd = Some(spec.command.clone());
         }
-        let mut env = super::shapes::env_of(&body.env.take().unwrap_or_default());
-        env.extend(spec.env.clone());
-        body.env = Some(env.iter().map(|(key, value)| format!("{key}={value}")).collect());
+        // One without `=` takes away what the image gives.
+        let key = |one: &String| one.split_once('=').map_or(one.clone(), |(key, _)| key.to_owned());
+        let mut env = body.env.take().unwrap_or_default();
+        env.retain(|one| !spec.env.contains_key(&key(one)));
+        env.extend(spec.env.iter().map(|(key, value)| format!("{key}={value}")));
+        body.env = Some(env);
         body.labels.get_or_insert_default().extend(labels(context));
         let mut host = body.host_config.take().unwrap_or_default();
         if !spec.mounts.is_empty() {
-            host.mounts = Some(spec.mounts.iter().map(mount).collect());
+            set_volumes(&mut host, &spec.mounts);
         }
         self.set_mount_options(&mut host).await?;
         if !spec.ports.is_empty() {
@@ -116,24 +129,12 @@ impl Engine {
         Ok(body)
     }
 
-    /// An engine puts a new container on one network (Docker docs, *Engine API*,
-    /// *ContainerCreate*).
-    fn must_be_on_one_network(&self, model: &ContainerInspectResponse) -> Answer<()> {
-        let networks = model.network_settings.as_ref().and_then(|set| set.networks.as_ref());
-        let mut names: Vec<&str> =
-            networks.into_iter().flatten().map(|(n, _)| n.as_str()).collect();
-        if names.len() < 2 {
-            return Ok(());
-        }
-        names.sort_unstable();
-        let message = format!(
-            "container `{}` is on {} networks ({}), and a new one like it would be on one: take it \
-             off all but one, or create the new one otherwise",
-            super::shapes::name_of(model),
-            names.len(),
-            names.join(", ")
-        );
-        Err(Told::no(FailureClass::Precondition, "networks", message))
+    /// Whether this is the very image of a model; by default a new container has the one that the
+    /// model's reference means here by now.
+    async fn is_image_of(&self, image: &str, model: &Model) -> Answer<bool> {
+        let reference = if image.is_empty() { image_of(&model.found) } else { image.to_owned() };
+        let found = self.find_image(&reference).await?;
+        Ok(found.is_some_and(|found| found.id == model.found.image))
     }
 
     /// What is in the image at the mount's place must not be copied to a device: Docker would
@@ -172,17 +173,34 @@ impl Engine {
         }
     }
 
-    pub(super) async fn stop(&self, name: &str, grace_ms: u64) -> Answer<Value> {
+    /// Stop it. An undo gives a container the time that its own options say, whatever the grace.
+    pub(super) async fn stop(
+        &self,
+        name: &str,
+        grace_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let found = self.inspect(name).await?;
+        let own_s = found.config.and_then(|config| config.stop_timeout).unwrap_or_default();
+        let own_s = if context.undo { u64::try_from(own_s).unwrap_or_default() } else { 0 };
+        self.stop_within(name, grace_ms.div_ceil(1000).max(own_s)).await?;
+        let shown = self.shown_after(name).await?;
+        if context.undo && shown["exit_code"] == KILLED {
+            let what = self.name_of("container", name);
+            context.notes.warn(format!("{what} had to be killed: it did not stop by itself"));
+        }
+        Ok(shown)
+    }
+
+    pub(super) async fn stop_within(&self, name: &str, grace_s: u64) -> Answer<()> {
         let what = self.name_of("container", name);
-        let grace_s = grace_ms.div_ceil(1000);
         let options = StopContainerOptionsBuilder::new()
             .t(i32::try_from(grace_s).unwrap_or(i32::MAX))
             .build();
         let limit = Duration::from_secs(grace_s.saturating_add(STOP_EXTRA_S));
         let patient = self.client.clone().with_timeout(limit);
         let id = self.id_of(name).await?;
-        self.asked(&what, patient.stop_container(&id, Some(options))).await?;
-        self.shown_after(&id).await
+        self.asked(&what, patient.stop_container(&id, Some(options))).await
     }
 
     pub(super) async fn rename(&self, name: &str, to: &str) -> Answer<Value> {
@@ -202,10 +220,19 @@ impl Engine {
         Ok(Value::Null)
     }
 
-    /// Remove a stopped container; its volumes stay.
-    pub(super) async fn remove(&self, name: &str) -> Answer<Value> {
+    /// Remove a stopped container; its volumes stay, but for those that an engine made for it alone
+    /// where this operation takes back that it made it.
+    pub(super) async fn remove(&self, name: &str, context: &EffectContext) -> Answer<Value> {
+        let found = self.inspect(name).await?;
+        let label = found.config.and_then(|config| config.labels?.remove(OPERATION_LABEL));
+        let is_own = label == Some(context.operation.to_string());
+        self.remove_with(name, context.undo && is_own).await
+    }
+
+    /// The same, with what has no name of all that it mounts (*ContainerDelete*, `v`).
+    pub(super) async fn remove_with(&self, name: &str, anonymous: bool) -> Answer<Value> {
         let what = self.name_of("container", name);
-        let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
+        let options = RemoveContainerOptionsBuilder::new().v(anonymous).force(false).build();
         let id = self.id_of(name).await?;
         self.asked(&what, self.client.remove_container(&id, Some(options))).await?;
         Ok(Value::Null)
@@ -231,72 +258,7 @@ impl Engine {
     }
 }
 
-/// A new container with every option of another one, but for its stamp.
-fn like(model: ContainerInspectResponse) -> ContainerCreateBody {
-    let (image, restart) = (image_of(&model), restart_of(&model));
-    let own_name = own_name_of(&model);
-    let networks = model.network_settings.and_then(|settings| settings.networks);
-    let config = model.config.unwrap_or_default();
-    let mut labels = config.labels.unwrap_or_default();
-    labels.retain(|key, _| !is_stamp(key));
-    let mut host = model.host_config.unwrap_or_default();
-    // Volumes are told as mounts only, because only these have options.
-    let is_bind = |bind: &String| bind.starts_with('/');
-    host.binds = host.binds.map(|binds| binds.into_iter().filter(is_bind).collect());
-    let mut mounts: Vec<DockerMount> = host.mounts.take().unwrap_or_default();
-    mounts.retain(|mount| mount.typ != Some(MountType::VOLUME));
-    let volumes = model.mounts.into_iter().flatten();
-    mounts.extend(volumes.filter(|at| at.typ.as_deref() == Some("volume")).map(|at| {
-        let read_only = !at.rw.unwrap_or(true);
-        let (volume, target) = (at.name.unwrap_or_default(), at.destination.unwrap_or_default());
-        mount(&Mount { volume, target, read_only })
-    }));
-    host.mounts = Some(mounts);
-    host.restart_policy = policy(&restart).ok();
-    ContainerCreateBody {
-        // By default it is the container's own id, which the new one has not.
-        hostname: config.hostname.filter(|name| Some(name) != own_name.as_ref()),
-        domainname: config.domainname,
-        user: config.user,
-        exposed_ports: config.exposed_ports,
-        tty: config.tty,
-        open_stdin: config.open_stdin,
-        env: config.env,
-        cmd: config.cmd,
-        healthcheck: config.healthcheck,
-        image: Some(image),
-        working_dir: config.working_dir,
-        entrypoint: config.entrypoint,
-        labels: Some(labels),
-        stop_signal: config.stop_signal,
-        stop_timeout: config.stop_timeout,
-        shell: config.shell,
-        networking_config: networks.and_then(|all| named(all, own_name.as_deref())),
-        host_config: Some(host),
-        ..Default::default()
-    }
-}
-
-/// The names and addresses that a container was given on the network that people made for it; the
-/// engine's own networks know none. An address that the engine chose is none of the options.
-fn named(
-    networks: HashMap<String, EndpointSettings>,
-    own_name: Option<&str>,
-) -> Option<NetworkingConfig> {
-    let is_own = |name: &str| ["bridge", "host", "none"].contains(&name);
-    let kept = networks.into_iter().filter(|(name, _)| !is_own(name)).map(|(name, endpoint)| {
-        let ipam_config = given_address(&endpoint).cloned();
-        let mut aliases = endpoint.aliases.unwrap_or_default();
-        // An engine adds the container's own id, which the new one has not.
-        aliases.retain(|alias| Some(alias.as_str()) != own_name);
-        let (aliases, driver_opts) = (Some(aliases), endpoint.driver_opts);
-        (name, EndpointSettings { aliases, ipam_config, driver_opts, ..Default::default() })
-    });
-    let kept: HashMap<_, _> = kept.collect();
-    (!kept.is_empty()).then_some(NetworkingConfig { endpoints_config: Some(kept) })
-}
-
-fn mount(mount: &Mount) -> DockerMount {
+pub(super) fn mount(mount: &Mount) -> DockerMount {
     DockerMount {
         typ: Some(MountType::VOLUME),
         source: Some(mount.volume.clone()),
@@ -307,7 +269,7 @@ fn mount(mount: &Mount) -> DockerMount {
     }
 }
 
-fn policy(restart: &str) -> Answer<RestartPolicy> {
+pub(super) fn policy(restart: &str) -> Answer<RestartPolicy> {
     let (name, count) = match Policy::parse(restart) {
         Some(Policy::No) => (RestartPolicyNameEnum::NO, None),
         Some(Policy::Always) => (RestartPolicyNameEnum::ALWAYS, None),
@@ -319,6 +281,31 @@ fn policy(restart: &str) -> Answer<RestartPolicy> {
         }
     };
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: count.map(i64::from) })
+}
+
+/// Other volumes than those of a model, and all else that it has mounted elsewhere. At the same
+/// place they are mounted in the same way (a part of the volume).
+fn set_volumes(host: &mut HostConfig, wanted: &[Mount]) {
+    let trim = |target: &str| target.trim_end_matches('/').to_owned();
+    let is_wanted = |target: &str| wanted.iter().any(|one| trim(&one.target) == trim(target));
+    let all = host.mounts.take().unwrap_or_default();
+    let (old, mut mounts): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|one| one.typ == Some(MountType::VOLUME));
+    mounts.retain(|one| !is_wanted(one.target.as_deref().unwrap_or_default()));
+    if let Some(binds) = &mut host.binds {
+        binds.retain(|bind| !bind.split(':').nth(1).is_some_and(is_wanted));
+    }
+    if let Some(tmpfs) = &mut host.tmpfs {
+        tmpfs.retain(|target, _| !is_wanted(target));
+    }
+    mounts.extend(wanted.iter().map(|wanted| {
+        let is_it =
+            |old: &&DockerMount| old.target.as_deref().map(trim) == Some(trim(&wanted.target));
+        let options = old.iter().find(is_it).and_then(|was| was.volume_options.clone());
+        let made = mount(wanted);
+        DockerMount { volume_options: options.or(made.volume_options.clone()), ..made }
+    }));
+    host.mounts = Some(mounts);
 }
 
 fn set_ports(

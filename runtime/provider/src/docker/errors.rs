@@ -2,6 +2,9 @@
 //!
 //! The status codes are those of the Docker Engine API reference, per endpoint: 400 bad parameter,
 //! 401/403 not allowed, 404 no such thing, 409 conflict with the state it is in, 500 server error.
+//! A 4xx rejects a request, so nothing happened. A 500 tells that something went wrong while it was
+//! carried out: a stop that is answered so may have stopped the container. A 502, 503 or 504 is
+//! told by what is between (RFC 9110, *Server Error 5xx*), and proves nothing.
 
 use super::ssh::NoConnection;
 use super::tls;
@@ -10,13 +13,20 @@ use std::error::Error as StdError;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Failure, FailureClass};
 
-/// A failure, and whether the engine itself told it.
-///
-/// What an engine told is proof that the effect did not take place; a connection that broke is not.
+/// A failure, and what it proves of an effect.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) failure: Failure,
-    by_engine: bool,
+    proves: Proves,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proves {
+    /// It did not take place.
+    Rejected,
+    /// The engine is through with it, and how far it came is to be looked at.
+    Ended,
+    Nothing,
 }
 
 pub(super) type Answer<T> = Result<T, Told>;
@@ -24,19 +34,19 @@ pub(super) type Answer<T> = Result<T, Told>;
 impl Told {
     /// The engine said no.
     pub(super) fn no(class: FailureClass, code: &str, message: impl Into<String>) -> Self {
-        Self { failure: Failure::new(class, message).with_code(code), by_engine: true }
+        Self { failure: Failure::new(class, message).with_code(code), proves: Proves::Rejected }
     }
 
     /// Nobody knows what became of it.
     pub(super) fn unknown(message: impl Into<String>) -> Self {
         let failure = Failure::new(FailureClass::Transient, message).with_code("no-answer");
-        Self { failure, by_engine: false }
+        Self { failure, proves: Proves::Nothing }
     }
 
     /// What went wrong after the engine had accepted an effect: it may have taken place, whatever
     /// this says.
     pub(super) fn after_accepted(self) -> Self {
-        Self { by_engine: false, ..self }
+        Self { proves: Proves::Nothing, ..self }
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -48,13 +58,24 @@ impl Told {
     }
 
     pub(super) fn is_unknown(&self) -> bool {
-        !self.by_engine
+        self.proves == Proves::Nothing
+    }
+
+    /// Whether the engine ended with an error what it had begun.
+    pub(super) fn is_ended(&self) -> bool {
+        self.proves == Proves::Ended
+    }
+
+    /// Whether anybody answered at all.
+    pub(super) fn has_status(&self) -> bool {
+        let code = self.failure.code.as_deref();
+        code.is_some_and(|code| code.len() == 3 && code.parse::<u16>().is_ok())
     }
 
     pub(super) fn outcome(self) -> EffectOutcome {
-        match self.by_engine {
-            true => EffectOutcome::Refused(self.failure),
-            false => EffectOutcome::Unknown(self.failure.message),
+        match self.proves {
+            Proves::Rejected => EffectOutcome::Refused(self.failure),
+            Proves::Ended | Proves::Nothing => EffectOutcome::Unknown(self.failure.message),
         }
     }
 }
@@ -62,7 +83,7 @@ impl Told {
 /// What failed before anything was sent.
 impl From<Failure> for Told {
     fn from(failure: Failure) -> Self {
-        Self { failure, by_engine: true }
+        Self { failure, proves: Proves::Rejected }
     }
 }
 
@@ -71,7 +92,13 @@ pub(super) fn told(error: Error, what: &str) -> Told {
     match error {
         Error::DockerResponseServerError { status_code, message } => {
             let class = class_of(status_code, &message);
-            Told::no(class, &status_code.to_string(), format!("{what}: {message}"))
+            let told = Told::no(class, &status_code.to_string(), format!("{what}: {message}"));
+            let proves = match status_code {
+                502..=504 => Proves::Nothing,
+                500.. => Proves::Ended,
+                _ => Proves::Rejected,
+            };
+            Told { proves, ..told }
         }
         Error::DockerStreamError { error } => {
             let class = class_of(500, &error);
@@ -185,20 +212,21 @@ mod tests {
     #[test]
     fn what_an_engine_says_has_its_class() {
         let table = [
-            (400, "invalid restart policy", FailureClass::InvalidInput),
-            (404, "No such container: db", FailureClass::Precondition),
-            (409, "name is in use", FailureClass::Refused),
-            (500, "Get \"…\": dial tcp: connection refused", FailureClass::Transient),
-            (500, "error while mounting volume", FailureClass::Refused),
-            (500, "Head \"…\": no basic auth credentials", FailureClass::Denied),
-            (503, "this node is not a swarm manager", FailureClass::Transient),
+            (400, "invalid restart policy", FailureClass::InvalidInput, Proves::Rejected),
+            (404, "No such container: db", FailureClass::Precondition, Proves::Rejected),
+            (409, "name is in use", FailureClass::Refused, Proves::Rejected),
+            (500, "dial tcp: connection refused", FailureClass::Transient, Proves::Ended),
+            (500, "error while mounting volume", FailureClass::Refused, Proves::Ended),
+            (500, "no basic auth credentials", FailureClass::Denied, Proves::Ended),
+            (502, "bad gateway", FailureClass::Transient, Proves::Nothing),
+            (504, "gateway timeout", FailureClass::Transient, Proves::Nothing),
         ];
-        for (status_code, message, class) in table {
+        for (status_code, message, class, proves) in table {
             let error =
                 Error::DockerResponseServerError { status_code, message: message.to_owned() };
             let told = told(error, "container `db` on i-1");
             assert_eq!(told.failure.class, class, "{status_code} {message}");
-            assert!(!told.is_unknown(), "the engine told it");
+            assert_eq!(told.proves, proves, "{status_code} {message}");
         }
         assert!(told(Error::RequestTimeoutError, "x").is_unknown());
     }

@@ -1,12 +1,14 @@
-//! What needs a tool on the host: a short-lived container that sees its devices, and nothing of
-//! its network. Only growing what is mounted, and making xfs, takes capabilities.
+//! What needs a tool on the host: a container that sees its devices, and nothing of its network or
+//! its files. Only growing what is mounted, and making xfs, takes capabilities.
 //!
-//! Each look or change is one container, named at random, removed when it has ended. One that a
+//! Looks are asked of one that stays ([`Resident`]). Each change is one container, named at random,
+//! removed when it has ended, so that what it wrote can be told whoever made it is killed. What a
 //! crash left behind carries the label [`HELPER_LABEL`] and is removed by the next one.
 
-use super::commands::has_run;
+use super::DockerSettings;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
+use super::resident::{LIFE_S, Resident};
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde_json::{Value, json};
@@ -16,10 +18,8 @@ use stepback_core::{Failure, FailureClass};
 
 /// The label of helper containers.
 pub(super) const HELPER_LABEL: &str = "stepback.helper";
-/// How long a look may take. What writes is never cut off: a file system would be left half made.
-const LOOK_MS_MAX: u64 = 10 * 60_000;
 const LOOK_EVERY_MS: u64 = 50;
-/// Helpers of other runs may still be at work; older ones were left behind.
+/// What has ended for so long was left behind.
 const LEFT_BEHIND_S: i64 = 3600;
 
 /// The label that holds the volume that a helper writes to.
@@ -29,6 +29,8 @@ const WRITES_LABEL: &str = "stepback.helper.writes";
 const NO_DEVICE: i64 = 44;
 /// What the script exits with when the device holds something already.
 const NOT_BLANK: i64 = 45;
+/// What the script exits with when it had begun to write, and could not go on.
+const HALF_DONE: i64 = 47;
 /// What the script exits with when it must mount the device for that.
 const MUST_BE_MOUNTED: i64 = 46;
 /// What takes capabilities: to mount, and to resize what is mounted.
@@ -44,12 +46,13 @@ const SCRIPT: &str = include_str!("helper.sh");
 pub(super) struct Helper<'a> {
     engine: &'a Engine,
     image: &'a str,
+    run_by: &'a str,
 }
 
 /// What a helper printed, and how it ended.
-struct Ran {
-    code: i64,
-    lines: Vec<String>,
+pub(super) struct Ran {
+    pub(super) code: i64,
+    pub(super) lines: Vec<String>,
 }
 
 /// A file system is a little smaller than its device, whose size is in whole GiB.
@@ -58,8 +61,8 @@ fn gib(bytes: &str) -> u64 {
 }
 
 impl<'a> Helper<'a> {
-    pub(super) fn on(engine: &'a Engine, image: Option<&'a str>) -> Result<Self, Failure> {
-        let Some(image) = image else {
+    pub(super) fn on(engine: &'a Engine, settings: &'a DockerSettings) -> Result<Self, Failure> {
+        let Some(image) = settings.helper_image.as_deref() else {
             let message = format!(
                 "what is on a volume can't be looked at on {}: name an image with e2fsprogs and \
                  util-linux as `helper_image` in the environment's `docker` table",
@@ -67,7 +70,7 @@ impl<'a> Helper<'a> {
             );
             return Err(Failure::new(FailureClass::Precondition, message).with_code("no-helper"));
         };
-        Ok(Self { engine, image })
+        Ok(Self { engine, image, run_by: &settings.run_by })
     }
 
     pub(super) fn image(&self) -> &'a str {
@@ -81,7 +84,7 @@ impl<'a> Helper<'a> {
             let message = format!("the helper image {image} can't run on {host}: {why}");
             Told::no(FailureClass::Precondition, "helper", message)
         };
-        match self.run("", "check", "").await {
+        match self.ask("check", "").await {
             Ok(ran) if ran.code == 0 => Ok(()),
             Ok(ran) => Err(can_not(&ran.lines.join("; "))),
             // An engine that does not answer now may do so later.
@@ -90,16 +93,27 @@ impl<'a> Helper<'a> {
         }
     }
 
+    /// Whether it has what makes and grows this kind of file system.
+    pub(super) async fn check_tools(&self, kind: &str) -> Answer<()> {
+        let ran = self.ask("tools", kind).await?;
+        if ran.code == 0 {
+            return Ok(());
+        }
+        let (image, host, why) = (self.image, &self.engine.host, ran.lines.join("; "));
+        let message = format!("the helper image {image} on {host} can't write {kind}: {why}");
+        Err(Told::no(FailureClass::Precondition, "helper", message))
+    }
+
     /// The file system on a volume, `none` if it is blank.
     pub(super) async fn kind(&self, volume: &str) -> Answer<String> {
-        let ran = self.run(volume, "kind", "").await?;
+        let ran = self.look(volume, "kind").await?;
         let ran = self.ended_well(volume, ran)?;
         Ok(ran.into_iter().next().unwrap_or_else(|| "none".to_owned()))
     }
 
     /// Its kind and size; nothing if the volume is blank or not on this host.
     pub(super) async fn facts(&self, volume: &str) -> Answer<Value> {
-        let ran = self.run(volume, "facts", "").await?;
+        let ran = self.look(volume, "facts").await?;
         if ran.code == NO_DEVICE {
             return Ok(Value::Null);
         }
@@ -110,7 +124,7 @@ impl<'a> Helper<'a> {
 
     /// Whether the file system is as large as its device.
     pub(super) async fn is_grown(&self, volume: &str) -> Answer<bool> {
-        let ran = self.run(volume, "facts", "").await?;
+        let ran = self.look(volume, "facts").await?;
         let lines = self.ended_well(volume, ran)?;
         let [_, bytes, device_bytes, ..] = &lines[..] else { return Ok(false) };
         Ok(gib(bytes) == gib(device_bytes))
@@ -133,10 +147,16 @@ impl<'a> Helper<'a> {
         Ok(Value::Null)
     }
 
-    /// Where the host has the volume mounted; one whose device can't be seen may be mounted.
+    /// Where the host has the volume mounted, in any mount namespace, or what holds it; one whose
+    /// device can't be seen may be mounted.
     pub(super) async fn mounts(&self, volume: &str) -> Answer<Vec<String>> {
-        let ran = self.run(volume, "mounts", "").await?;
-        self.ended_well(volume, ran)
+        let ran = self.look(volume, "mounts").await?;
+        let lines = self.ended_well(volume, ran)?;
+        mounts_of(&lines).map_err(|odd| {
+            let host = &self.engine.host;
+            let message = format!("where `{volume}` is mounted on {host} can't be read: {odd}");
+            Told::no(FailureClass::Precondition, "unreadable", message)
+        })
     }
 
     /// Wait until no helper writes to a volume: one whose runner was killed goes on without it.
@@ -169,20 +189,62 @@ impl<'a> Helper<'a> {
                 "EEXIST",
                 format!("volume `{volume}` holds something already; it is not formatted"),
             ),
-            code => (
-                FailureClass::Refused,
-                "500",
-                format!("volume `{volume}` on {host}: exit {code}: {}", ran.lines.join("; ")),
-            ),
+            code => {
+                let said = ran.lines.join("; ");
+                let message = format!("volume `{volume}` on {host}: exit {code}: {said}");
+                let told = Told::no(FailureClass::Refused, "500", message);
+                return Err(if code == HALF_DONE { told.after_accepted() } else { told });
+            }
         };
         Err(Told::no(class, code, message))
     }
 
+    async fn look(&self, volume: &str, what_to_do: &str) -> Answer<Ran> {
+        match self.engine.device_on_host(volume) {
+            Some(device) => self.ask(what_to_do, &device).await,
+            None => {
+                let what = format!("the Docker Engine of {}", self.engine.host);
+                self.engine.asked(&what, self.engine.client.ping()).await?;
+                Ok(Ran { code: NO_DEVICE, lines: vec![] })
+            }
+        }
+    }
+
+    /// Ask the one that stays; one whose connection broke is made anew, once.
+    async fn ask(&self, what_to_do: &str, of: &str) -> Answer<Ran> {
+        let engine = self.engine;
+        let mut place = engine.resident.lock().await;
+        // Out of its place while it is asked: a question that nobody waits for ends it.
+        if let Some(mut known) = place.take()
+            && let Ok(ran) = known.look(engine, what_to_do, of).await
+        {
+            *place = Some(known);
+            return Ok(ran);
+        }
+        self.clear_away().await?;
+        let mut made = Resident::start(engine, self.body()).await?;
+        match made.look(engine, what_to_do, of).await {
+            Ok(ran) => {
+                *place = Some(made);
+                Ok(ran)
+            }
+            // Where the engine answers, it is the helper that can't.
+            Err(told) if made.has_ended() && engine.client.ping().await.is_ok() => {
+                Err(Told::no(FailureClass::Precondition, "helper", told.failure.message))
+            }
+            Err(told) => Err(told),
+        }
+    }
+
+    /// Run one to its end, to change something.
     async fn run(&self, volume: &str, what_to_do: &str, kind: &str) -> Answer<Ran> {
         self.clear_away().await?;
         let engine = self.engine;
         let what = format!("the helper {} on {}", self.image, engine.host);
         let text = |text: &str| text.to_owned();
+        let Some(device) = engine.device_on_host(volume) else {
+            return Ok(Ran { code: NO_DEVICE, lines: vec![] });
+        };
         // mkfs.xfs sets the device's block size, which takes SYS_ADMIN (ioctl BLKBSZSET).
         let capabilities: &[&str] = match (what_to_do, kind) {
             (GROW_MOUNTED, _) => &GROW_CAPABILITIES,
@@ -190,78 +252,57 @@ impl<'a> Helper<'a> {
             _ => &[],
         };
         let is_capable = !capabilities.is_empty();
-        let writes = ["make", "grow", GROW_MOUNTED].contains(&what_to_do);
-        let mut labels = HashMap::from([(text(HELPER_LABEL), text("yes"))]);
-        if writes {
-            labels.insert(text(WRITES_LABEL), text(volume));
-        }
-        let body = ContainerCreateBody {
-            image: Some(text(self.image)),
-            entrypoint: Some(vec![text("sh"), text("-c")]),
-            cmd: Some(vec![text(SCRIPT)]),
-            env: Some(vec![
-                format!("DEVICE={}", engine.device_of(volume)),
-                format!("DO={what_to_do}"),
-                format!("TYPE={kind}"),
-            ]),
-            labels: Some(labels),
-            host_config: Some(HostConfig {
-                device_cgroup_rules: Some(vec![text("b *:* rwm")]),
-                cap_add: Some(capabilities.iter().map(|one| text(one)).collect()),
-                security_opt: is_capable.then(|| vec![text("apparmor=unconfined")]),
-                pid_mode: Some(text("host")),
-                network_mode: Some(text("none")),
-                // Whatever the engine logs by: what it says must be heard.
-                log_config: Some(HostConfigLogConfig {
-                    typ: Some(text("json-file")),
-                    config: Some(HashMap::new()),
-                }),
-                binds: Some(vec![text("/dev:/dev"), text("/:/host:ro")]),
-                ..Default::default()
+        let mut made = self.body();
+        made.labels.get_or_insert_default().insert(text(WRITES_LABEL), text(volume));
+        made.env = Some(vec![
+            format!("DEVICE={device}"),
+            format!("DO={what_to_do}"),
+            format!("TYPE={kind}"),
+        ]);
+        made.host_config = Some(HostConfig {
+            cap_add: Some(capabilities.iter().map(|one| text(one)).collect()),
+            security_opt: is_capable.then(|| vec![text("apparmor=unconfined")]),
+            // Whatever the engine logs by: what it says must be heard.
+            log_config: Some(HostConfigLogConfig {
+                typ: Some(text("json-file")),
+                config: Some(HashMap::new()),
             }),
-            ..Default::default()
-        };
-        let created = engine.asked(&what, engine.client.create_container(None, body)).await?;
-        let ran = self.to_its_end(&what, &created.id, writes).await;
+            ..made.host_config.unwrap_or_default()
+        });
+        let created = engine.asked(&what, engine.client.create_container(None, made)).await?;
+        let ran = self.to_its_end(&what, &created.id).await;
         // What writes is removed by force only when it has ended.
-        let options =
-            RemoveContainerOptionsBuilder::new().force(!writes || ran.is_ok()).v(true).build();
+        let options = RemoveContainerOptionsBuilder::new().force(ran.is_ok()).v(true).build();
         // One that stays is cleared away by a later helper.
         let _ = engine.client.remove_container(&created.id, Some(options)).await;
         ran
     }
 
-    async fn to_its_end(&self, what: &str, id: &str, writes: bool) -> Answer<Ran> {
+    async fn to_its_end(&self, what: &str, id: &str) -> Answer<Ran> {
         let engine = self.engine;
         let started = engine.asked(what, engine.client.start_container(id, None)).await;
         if let Err(told) = started
-            && !(writes && told.is_unknown() && self.has_started(id).await)
+            && !((told.is_unknown() || told.is_ended()) && engine.has_started(id).await)
         {
             return Err(told);
         }
-        let mut waited_ms = 0;
         loop {
             match engine.inspect(id).await {
                 Ok(found) if !super::shapes::is_running(&found) => {
                     let code = found.state.and_then(|state| state.exit_code).unwrap_or_default();
                     return match self.heard(what, id, code).await {
                         // How it ended says all that counts of what it wrote.
-                        Err(_) if writes && code == 0 => Ok(Ran { code, lines: vec![] }),
-                        Err(told) if writes => Err(told.after_accepted()),
-                        lines => Ok(Ran { code, lines: lines? }),
+                        Err(_) if code == 0 => Ok(Ran { code, lines: vec![] }),
+                        Err(told) => Err(told.after_accepted()),
+                        Ok(lines) => Ok(Ran { code, lines }),
                     };
                 }
                 Ok(_) => {}
                 // An engine that is restarted tells later.
-                Err(told) if writes && (told.is_unknown() || told.failure.is_retryable()) => {}
-                Err(told) if writes => return Err(told.after_accepted()),
-                Err(told) => return Err(told),
-            }
-            if !writes && waited_ms >= LOOK_MS_MAX {
-                return Err(Told::unknown(format!("{what} did not end in {waited_ms} ms")));
+                Err(told) if told.is_unknown() || told.failure.is_retryable() => {}
+                Err(told) => return Err(told.after_accepted()),
             }
             engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
-            waited_ms = waited_ms.saturating_add(LOOK_EVERY_MS);
         }
     }
 
@@ -280,13 +321,8 @@ impl<'a> Helper<'a> {
         }
     }
 
-    /// Whether a helper runs or ran, whose start nobody answered.
-    async fn has_started(&self, id: &str) -> bool {
-        let found = self.engine.inspect(id).await;
-        found.is_ok_and(|found| super::shapes::is_running(&found) || has_run(&found))
-    }
-
-    /// Remove helpers that were left behind.
+    /// Remove helpers that were left behind: what has ended long ago, and what should have. One
+    /// that writes is never cut off.
     async fn clear_away(&self) -> Answer<()> {
         let engine = self.engine;
         let filters = HashMap::from([("label", vec![HELPER_LABEL])]);
@@ -297,8 +333,9 @@ impl<'a> Helper<'a> {
         for helper in all {
             let runs = helper.state.is_some_and(|state| state.to_string() == "running");
             let writes = helper.labels.is_some_and(|labels| labels.contains_key(WRITES_LABEL));
+            let life_s = if runs { LIFE_S + LEFT_BEHIND_S } else { LEFT_BEHIND_S };
             if let (Some(id), Some(created)) = (helper.id, helper.created)
-                && created < now_s.saturating_sub(LEFT_BEHIND_S)
+                && created < now_s.saturating_sub(life_s)
                 && !(runs && writes)
             {
                 let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
@@ -307,5 +344,82 @@ impl<'a> Helper<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What every helper is: it sees the host's devices and processes, and nothing else of it. A
+    /// view of the host's files would hold what is mounted there, and keep it from being let go.
+    pub(super) fn body(&self) -> ContainerCreateBody {
+        let text = |text: &str| text.to_owned();
+        ContainerCreateBody {
+            image: Some(text(self.image)),
+            entrypoint: Some(vec![text("sh"), text("-c")]),
+            cmd: Some(vec![text(SCRIPT)]),
+            labels: Some(HashMap::from([(text(HELPER_LABEL), text(self.run_by))])),
+            host_config: Some(HostConfig {
+                device_cgroup_rules: Some(vec![text("b *:* rwm")]),
+                pid_mode: Some(text("host")),
+                network_mode: Some(text("none")),
+                binds: Some(vec![text("/dev:/dev")]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+/// Where a device is mounted, of lines `/proc/PID/mountinfo:…` (proc_pid_mountinfo(5)), and what
+/// holds it; or a line that tells that something could not be read.
+fn mounts_of(lines: &[String]) -> Result<Vec<String>, &String> {
+    let mut mounts: Vec<String> = vec![];
+    for line in lines {
+        if line.starts_with("/dev/") {
+            mounts.push(line.clone());
+            continue;
+        }
+        let found = line.strip_prefix("/proc/").and_then(|rest| rest.split_once("/mountinfo:"));
+        let Some((process, mount)) = found else {
+            // A process may end while it is looked at.
+            match ["No such file", "No such process", "Invalid argument"]
+                .iter()
+                .any(|gone| line.contains(gone))
+            {
+                true => continue,
+                false => return Err(line),
+            }
+        };
+        let at = mount.split(' ').nth(4).ok_or(line)?;
+        let is_told = |told: &String| told == at || told.starts_with(&format!("{at} of process"));
+        if !mounts.iter().any(is_told) {
+            mounts.push(match process {
+                "1" => at.to_owned(),
+                process => format!("{at} of process {process}"),
+            });
+        }
+    }
+    Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_anywhere_is_mounted_and_what_can_not_be_read_may_be() {
+        let of = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            mounts_of(&lines).map_err(String::clone)
+        };
+        let on =
+            |pid: u32, at: &str| format!("/proc/{pid}/mountinfo:36 35 7:0 / {at} rw - ext4 x rw");
+        let gone = "grep: /proc/77/mountinfo: No such file or directory";
+        let denied = "grep: /proc/77/mountinfo: Permission denied";
+        assert_eq!(of(&[]), Ok(vec![]));
+        assert_eq!(of(&[gone, "grep: /proc/9/mountinfo: Invalid argument"]), Ok(vec![]));
+        let (one, other) = (on(1, "/var/data"), on(9, "/var/data"));
+        assert_eq!(of(&[&one, &other, gone]), Ok(vec!["/var/data".to_owned()]));
+        assert_eq!(of(&[&on(9, "/x")]), Ok(vec!["/x of process 9".to_owned()]));
+        assert_eq!(of(&["/dev/dm-0"]), Ok(vec!["/dev/dm-0".to_owned()]));
+        assert_eq!(of(&[denied]), Err(denied.to_owned()));
+        assert_eq!(of(&["sh: grep: not found"]), Err("sh: grep: not found".to_owned()));
     }
 }

@@ -1,37 +1,41 @@
 # What the helper container does with a device of its host: `DO` says what, `DEVICE` with which.
 # Exit 44: the device is not there. Exit 45: it holds something already. Exit 46: it must be
-# mounted for that. The last line says that this is all: what can't be heard is no answer.
+# mounted for that. Exit 47: it began to write, and could not go on. The last line says that this is
+# all: what can't be heard is no answer.
+#
+# `DO=serve` stays, and answers what it reads, line by line: a number, what to do, a device. It ends
+# when nobody can ask it any more, and after `LIFE_S` seconds whoever still could.
 
 exec 2>&1
-trap 'r=$?; echo "helper: ended with $r"; exit $r' EXIT
 
 # A tool of its own, or busybox's.
 tool() {
     if command -v "$1" >/dev/null 2>&1; then "$@"; else busybox "$@"; fi
 }
 
-if [ "$DO" = check ]; then
+# Whether all is there that a look takes.
+check() {
     for t in awk blkid cat readlink; do
-        command -v $t >/dev/null 2>&1 || { echo "there is no $t in it"; exit 1; }
+        command -v $t >/dev/null 2>&1 || { echo "there is no $t in it"; return 1; }
     done
-    for t in dd tr wc; do
+    for t in dd grep sleep tr wc; do
         command -v $t >/dev/null 2>&1 || busybox $t --help >/dev/null 2>&1 ||
-            { echo "there is no $t in it"; exit 1; }
+            { echo "there is no $t in it"; return 1; }
     done
-    exit 0
-fi
-
-D=$(readlink -f "/host$DEVICE")
-D=/dev/${D##*/dev/}
-[ -b "$D" ] || exit 44
+    [ -r /proc/1/mountinfo ] || { echo "it can't read the host's /proc/1/mountinfo"; return 1; }
+}
 
 # What is on it: nothing, a file system, or something else (a partition table).
 kind() {
     T=$(blkid -p -o value -s TYPE "$D")
     r=$?
-    # 2 means that nothing was found (blkid(8)).
-    [ $r = 2 ] && return 0
-    [ $r = 0 ] || return $r
+    # 2 means that nothing was found, or that it can't be read (blkid(8)).
+    if [ $r = 2 ]; then
+        [ "$(tool dd if="$D" bs=4096 count=1 2>/dev/null | tool wc -c)" -eq 4096 ] && return 0
+        echo "it can't be read"
+        return 1
+    fi
+    [ $r = 0 ] || { echo "blkid ended with $r"; return 1; }
     echo "${T:-unknown}"
 }
 
@@ -68,51 +72,100 @@ is_blank() {
     done
 }
 
-# Where the host has it mounted.
+# What has it, or a part of it, mounted: in whatever mount namespace a process has (a Docker Engine
+# may have one of its own), or as a part of something larger. Nothing else proves that nobody has.
+#
+# It is asked while a database is down, so it starts one program and no more.
 mounts() {
-    N=$(cat "/sys/class/block/${D#/dev/}/dev")
-    awk -v n="$N" '$3 == n {print $5}' /proc/1/mountinfo
+    B=/sys/class/block/${D#/dev/}
+    N=
+    for F in "$B/dev" "$B/${D#/dev/}"*/dev; do
+        [ ! -r "$F" ] || { read -r M <"$F" && N="$N|$M"; }
+    done
+    [ -n "$N" ] && read -r M </proc/1/mountinfo || { echo "what is mounted can't be read"; return 1; }
+    for H in "$B"/holders/* "$B/${D#/dev/}"*/holders/*; do
+        [ ! -e "$H" ] || echo "/dev/${H##*/}"
+    done
+    # 1 means that there is none; a process may end while it is looked at (grep(1)).
+    tool grep -H -E "^[0-9]+ [0-9]+ (${N#|}) " /proc/[0-9]*/mountinfo 2>&1
+    return 0
 }
 
-case $DO in
-kind)
-    kind
-    ;;
-facts)
-    T=$(kind)
-    [ -z "$T" ] || { echo "$T"; bytes "$T"; device_bytes; }
-    ;;
-make)
-    is_blank || exit 45
-    case $TYPE in
-    ext4) mkfs.ext4 -q "$D" </dev/null ;;
-    xfs) mkfs.xfs -q "$D" ;;
-    *) echo "there is no file system $TYPE"; exit 1 ;;
+# Whether all is there that it takes to make and grow a file system of this kind.
+tools() {
+    case $1 in
+    ext4) set -- mkfs.ext4 e2fsck resize2fs dumpe2fs mktemp mount umount ;;
+    xfs) set -- mkfs.xfs xfs_growfs xfs_db mktemp mount umount ;;
+    *) echo "there is nothing for it in it"; return 1 ;;
     esac
-    ;;
-grow)
-    # Only ext4 grows while it is not mounted.
-    [ "$(kind)" = ext4 ] && [ -z "$(mounts)" ] || exit 46
-    e2fsck -f -p "$D"
-    # 1 means that something was mended (e2fsck(8)).
-    [ $? -le 1 ] || exit 1
-    resize2fs "$D"
-    ;;
-grow-mounted)
-    # A second mount of a mounted device shares it.
-    T=$(kind)
-    M=$(mktemp -d)
-    mount -t "$T" "$D" "$M" || exit 1
-    case $T in
-    ext4) resize2fs "$D" ;;
-    xfs) xfs_growfs "$M" ;;
-    *) echo "$T can't be grown"; false ;;
+    for t in "$@"; do
+        command -v "$t" >/dev/null 2>&1 || { echo "there is no $t in it"; return 1; }
+    done
+}
+
+one() {
+    [ "$DO" = check ] && { check; return; }
+    [ "$DO" = tools ] && { tools "$DEVICE"; return; }
+    D=$(readlink -f "$DEVICE")
+    [ -b "$D" ] || return 44
+    act
+}
+
+act() {
+    case $DO in
+    kind)
+        kind
+        ;;
+    facts)
+        T=$(kind) || { echo "$T"; return 1; }
+        [ -z "$T" ] || { echo "$T"; bytes "$T"; device_bytes; }
+        ;;
+    make)
+        is_blank || exit 45
+        case $TYPE in
+        ext4) mkfs.ext4 -q "$D" </dev/null || exit 47 ;;
+        xfs) mkfs.xfs -q "$D" || exit 47 ;;
+        *) echo "there is no file system $TYPE"; exit 1 ;;
+        esac
+        ;;
+    grow)
+        # Only ext4 grows while it is not mounted.
+        [ "$(kind)" = ext4 ] && M=$(mounts) || exit 46
+        echo "$M" | tool grep -v -e 'No such' -e 'Invalid argument' | tool grep -q . && exit 46
+        e2fsck -f -p "$D"
+        # 1 means that something was mended (e2fsck(8)).
+        [ $? -le 1 ] || exit 1
+        resize2fs "$D" || exit 47
+        ;;
+    grow-mounted)
+        # A second mount of a mounted device shares it.
+        T=$(kind)
+        M=$(mktemp -d)
+        mount -t "$T" "$D" "$M" || exit 1
+        case $T in
+        ext4) resize2fs "$D" ;;
+        xfs) xfs_growfs "$M" ;;
+        *) umount "$M"; echo "$T can't be grown"; exit 1 ;;
+        esac
+        r=$?
+        umount "$M"
+        [ $r = 0 ] || exit 47
+        ;;
+    mounts)
+        mounts
+        ;;
     esac
-    r=$?
-    umount "$M"
-    exit $r
-    ;;
-mounts)
-    mounts
-    ;;
-esac
+}
+
+if [ "$DO" = serve ]; then
+    { tool sleep "$LIFE_S" && kill $$; } </dev/null >/dev/null &
+    trap 'kill $! 2>/dev/null' EXIT
+    while read -r N DO DEVICE; do
+        (one) </dev/null
+        echo "helper: $N ended with $?"
+    done
+    exit 0
+fi
+
+trap 'r=$?; echo "helper: ended with $r"; exit $r' EXIT
+one

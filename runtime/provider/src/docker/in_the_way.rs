@@ -3,20 +3,38 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
+use super::like::Model;
 use super::shapes::{is_running, ports_of};
 use crate::ports::{self, Published};
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use stepback_core::Call;
 use stepback_core::call::ContainerSpec;
+use stepback_core::{Call, FailureClass};
 
 /// Whether a container like another one can have its ports, and one that is stopped can be started
 /// again.
 pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> Answer<()> {
     match call {
-        Call::DockerCreateContainer { spec, .. } => ports_are_free(docker, engine, spec).await,
-        Call::DockerStopContainer { container, .. } => {
+        Call::DockerCreateContainer { spec, .. } => can_be_like(docker, engine, spec).await,
+        Call::DockerRemoveContainer { container, .. } => {
+            let Some(found) = engine.find(container.as_str()).await? else { return Ok(()) };
+            nobody_hangs_on(engine, &found).await?;
+            engine.must_keep_nothing(&found).await
+        }
+        Call::DockerStopContainer { container, grace_ms, .. } => {
             let found = engine.find(container.as_str()).await?;
+            let own_s = found.as_ref().and_then(|found| found.config.as_ref()?.stop_timeout);
+            let grace_s = grace_ms.div_ceil(1000);
+            if let Some(own_s) = own_s.and_then(|own_s| u64::try_from(own_s).ok())
+                && own_s > grace_s
+            {
+                let what = engine.name_of("container", container.as_str());
+                let message = format!(
+                    "{what} may take {own_s} s to stop (`--stop-timeout`), and would be killed \
+                     after {grace_s} s: give it that long"
+                );
+                return Err(Told::no(FailureClass::Precondition, "grace", message));
+            }
             let removes_itself = |host: &bollard::models::HostConfig| host.auto_remove;
             let goes = found.as_ref().filter(|found| is_running(found));
             match goes.and_then(|found| removes_itself(found.host_config.as_ref()?)) {
@@ -28,14 +46,54 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
     }
 }
 
+/// Other containers that have this one's network lose it when it is removed, and can't be started
+/// again (Docker docs, *docker container run*, `--network container:`).
+async fn nobody_hangs_on(engine: &Engine, found: &ContainerInspectResponse) -> Answer<()> {
+    let what = format!("the containers on {}", engine.host);
+    let options = ListContainersOptionsBuilder::new().all(true).build();
+    let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
+    let id = found.id.as_deref().unwrap_or_default();
+    let hangs = |one: &&ContainerSummary| {
+        let mode = one.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
+        mode.and_then(|mode| mode.strip_prefix("container:")) == Some(id)
+    };
+    let Some(other) = all.iter().find(hangs) else { return Ok(()) };
+    let (other, _) = published(other);
+    let name = super::shapes::name_of(found);
+    let message = format!(
+        "container `{other}` on {} has the network of `{name}` (`--network container:`), and could \
+         not be started without it: make it anew first, or by hand",
+        engine.host
+    );
+    Err(Told::no(FailureClass::Precondition, "in-use", message))
+}
+
 /// Of a container that is like another one, which makes way for it; of any other nobody knows what
 /// will have stopped by the time that it starts.
-async fn ports_are_free(docker: &Docker, engine: &Engine, spec: &ContainerSpec) -> Answer<()> {
-    let Some(like) = &spec.like else { return Ok(()) };
+async fn can_be_like(docker: &Docker, engine: &Engine, spec: &ContainerSpec) -> Answer<()> {
+    let Some(like) = &spec.like else {
+        // Without an image it is the ports alone that are asked for.
+        let asks_for_ports = spec.image.is_empty() && !spec.ports.is_empty();
+        return match asks_for_ports {
+            true => ports_are_free(engine, &spec.ports, None).await,
+            false => Ok(()),
+        };
+    };
     // What it is to be like is looked for when it is made.
     let Ok(on) = docker.engine(&like.host).await else { return Ok(()) };
-    let Ok(Some(model)) = on.find(&like.container).await else { return Ok(()) };
-    let wanted = if spec.ports.is_empty() { ports_of(&model) } else { spec.ports.clone() };
+    let model = match Model::read(&on, &like.container, engine).await {
+        Ok(model) => model,
+        Err(told) if told.is_missing() => return Ok(()),
+        Err(told) => return Err(told),
+    };
+    model.must_be_possible(spec)?;
+    model.must_be_had_on(&on, engine).await?;
+    let wanted = if spec.ports.is_empty() { ports_of(&model.found) } else { spec.ports.clone() };
+    let makes_way = model.found.id.as_deref().filter(|_| like.host == engine.host);
+    ports_are_free(engine, &wanted, makes_way).await
+}
+
+async fn ports_are_free(engine: &Engine, wanted: &[String], makes_way: Option<&str>) -> Answer<()> {
     let wanted: Vec<Published> = wanted.iter().filter_map(|port| Published::parse(port)).collect();
     if wanted.is_empty() {
         return Ok(());
@@ -43,7 +101,6 @@ async fn ports_are_free(docker: &Docker, engine: &Engine, spec: &ContainerSpec) 
     let what = format!("the containers on {}", engine.host);
     let options = ListContainersOptionsBuilder::new().build();
     let running = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
-    let makes_way = model.id.as_deref().filter(|_| like.host == engine.host);
     let others = running.iter().filter(|one| one.id.as_deref() != makes_way || makes_way.is_none());
     let others: Vec<_> = others.map(published).collect();
     ports::must_be_free(&engine.host, &wanted, &others).map_err(Told::from)

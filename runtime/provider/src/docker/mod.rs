@@ -11,12 +11,15 @@ mod check;
 pub(crate) mod commands;
 mod connect;
 mod containers;
+mod endings;
 mod errors;
 mod helper;
 mod import;
 mod in_the_way;
+mod like;
 mod looking;
 mod pull;
+mod resident;
 mod settle;
 mod shapes;
 mod ssh;
@@ -111,6 +114,8 @@ pub struct DockerSettings {
     pub tls: Option<Tls>,
     /// An image with `sh`, `blkid`, `mount`, `mkfs.*`, `resize2fs` and `xfs_growfs`.
     pub helper_image: Option<String>,
+    /// Who runs this, for people who wonder whose helper it is.
+    pub run_by: String,
     /// A container without a health check is healthy when it has been up for this long.
     pub stays_up_ms: u64,
     /// A pull in which nothing arrives for this long goes on from the next mirror.
@@ -124,6 +129,7 @@ impl Default for DockerSettings {
         Self {
             tls: None,
             helper_image: None,
+            run_by: String::new(),
             stays_up_ms: 3_000,
             stall_ms: 30_000,
             registries: BTreeMap::new(),
@@ -195,7 +201,9 @@ impl Docker {
                 let model = match &spec.like {
                     Some(like) => {
                         let on = self.engine(&like.host).await?;
-                        Some(on.inspect(&like.container).await?)
+                        let model = like::Model::read(&on, &like.container, &engine).await?;
+                        model.must_be_had_on(&on, &engine).await?;
+                        Some(model)
                     }
                     None => None,
                 };
@@ -203,7 +211,7 @@ impl Docker {
             }
             DockerStartContainer { container, .. } => engine.start(container.as_str()).await,
             DockerStopContainer { container, grace_ms, .. } => {
-                engine.stop(container.as_str(), *grace_ms).await
+                engine.stop(container.as_str(), *grace_ms, context).await
             }
             DockerRenameContainer { container, to, .. } => {
                 engine.rename(container.as_str(), to.as_str()).await
@@ -211,7 +219,9 @@ impl Docker {
             DockerUpdateContainer { container, restart, .. } => {
                 engine.set_restart(container.as_str(), restart).await
             }
-            DockerRemoveContainer { container, .. } => engine.remove(container.as_str()).await,
+            DockerRemoveContainer { container, .. } => {
+                engine.remove(container.as_str(), context).await
+            }
             DockerRunOnce { spec, timeout_ms, .. } => {
                 engine.run_once(spec, *timeout_ms, context).await
             }
@@ -233,6 +243,21 @@ impl Docker {
         }
     }
 
+    /// How far a call came that the engine ended with an error: that is told by looking.
+    async fn ended(&self, call: &Call, context: &EffectContext, told: Told) -> EffectOutcome {
+        // An engine ends a pull so for what a registry says, and it leaves nothing that counts.
+        if matches!(call, Call::DockerPullImage { .. }) {
+            return EffectOutcome::Refused(told.failure);
+        }
+        match settle::settle(self, call, context).await {
+            Ok(Some(value)) => EffectOutcome::Done(value),
+            Ok(None) => EffectOutcome::Refused(told.failure),
+            Err(why) => {
+                EffectOutcome::Unknown(format!("{}; {}", told.failure.message, why.failure.message))
+            }
+        }
+    }
+
     /// Whether a host has the helper, and can run it; proven once a host.
     async fn check_helper(&self, engine: &Engine) -> Result<(), Failure> {
         let helper = self.helper(engine)?;
@@ -247,7 +272,7 @@ impl Docker {
     }
 
     fn helper<'a>(&'a self, engine: &'a Engine) -> Result<helper::Helper<'a>, Failure> {
-        helper::Helper::on(engine, self.settings.helper_image.as_deref())
+        helper::Helper::on(engine, &self.settings)
     }
 }
 
@@ -276,6 +301,12 @@ impl Provider for Docker {
 
     async fn check(&self) -> Vec<Checked> {
         check::all(self).await
+    }
+
+    fn looks_through(&self) -> Vec<String> {
+        let helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        let image = self.settings.helper_image.as_deref().unwrap_or_default();
+        helpers.iter().map(|(host, _)| format!("a container of {image} on {host}")).collect()
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
@@ -312,13 +343,25 @@ impl Provider for Docker {
     /// is in the way. An engine knows no permissions of its own.
     async fn may(&self, call: &Call) -> Result<(), Failure> {
         let Some(host) = call.host() else { return Err(misplaced(call)) };
+        crate::rules::must_make_sense(call)?;
         let engine = self.engine(host.as_str()).await?;
         match call {
             Call::DockerPullImage { image, .. } => {
                 pull::check(&engine, image.as_str(), &self.settings).await
             }
-            Call::DockerMakeFileSystem { .. } | Call::DockerGrowFileSystem { .. } => {
-                self.check_helper(&engine).await
+            Call::DockerMakeFileSystem { filesystem_type, .. } => {
+                self.check_helper(&engine).await?;
+                let checked = self.helper(&engine)?.check_tools(filesystem_type).await;
+                checked.map_err(|told| told.failure)
+            }
+            Call::DockerGrowFileSystem { volume, .. } => {
+                self.check_helper(&engine).await?;
+                let helper = self.helper(&engine)?;
+                // One that is not there yet is looked at when it is grown.
+                match helper.kind(volume.as_str()).await {
+                    Ok(kind) => helper.check_tools(&kind).await.map_err(|told| told.failure),
+                    Err(_) => Ok(()),
+                }
             }
             other => in_the_way::nothing(self, &engine, other).await.map_err(|told| told.failure),
         }
@@ -332,6 +375,7 @@ impl Provider for Docker {
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         match self.effect(call, context).await {
             Ok(value) => EffectOutcome::Done(value),
+            Err(told) if told.is_ended() => self.ended(call, context, told).await,
             Err(told) => told.outcome(),
         }
     }
@@ -350,7 +394,7 @@ impl Provider for Docker {
             && let Ok(engine) = self.engine(host.as_str()).await
         {
             // It is tried again at every recovery.
-            let _ = engine.remove(&run_once_name(&context.token)).await;
+            let _ = engine.remove_with(&run_once_name(&context.token), true).await;
         }
     }
 

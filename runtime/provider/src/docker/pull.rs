@@ -109,7 +109,7 @@ impl Name {
 /// now may let it later, so only a definite no counts.
 ///
 /// # Errors
-/// `denied`, with what the last source said.
+/// `denied`, or a precondition where no source has it, with what the last one said.
 pub(super) async fn check(
     engine: &Engine,
     image: &str,
@@ -125,11 +125,16 @@ pub(super) async fn check(
         let limit = Duration::from_millis(CHECK_MS_MAX);
         let Ok(Err(error)) = engine.clock.timeout(limit, asked).await else { return Ok(()) };
         let mut failure = told(error, &format!("pulling {reference} on {}", engine.host)).failure;
-        if failure.class != FailureClass::Denied {
-            return Ok(());
+        match failure.class {
+            // Registries answer so too where they let nobody in (Docker docs, *ImageCreate*, 404).
+            FailureClass::Denied => {
+                let advice = login_advice(source, is_given);
+                failure.message = format!("{}; {advice}", failure.message.trim_end());
+            }
+            // An engine asks its own mirror first for Docker Hub's images, and goes on from there.
+            FailureClass::Precondition if source != "docker.io" => {}
+            _ => return Ok(()),
         }
-        let advice = login_advice(source, is_given);
-        failure.message = format!("{}; {advice}", failure.message.trim_end());
         last = Some(failure);
     }
     last.map_or(Ok(()), Err)

@@ -34,13 +34,15 @@ pub(super) async fn settle(
                 false => Ok(None),
             }
         }
-        DockerStartContainer { container, .. } | DockerStopContainer { container, .. } => {
-            let wanted = matches!(call, DockerStartContainer { .. });
+        DockerStartContainer { container, .. } => {
             let found = engine.find(container.as_str()).await?;
-            match found.filter(|found| is_running(found) == wanted) {
+            match found.filter(is_running) {
                 Some(found) => Ok(Some(engine.shown(&found).await?)),
                 None => Ok(None),
             }
+        }
+        DockerStopContainer { container, grace_ms, .. } => {
+            engine.settle_stop(container.as_str(), *grace_ms).await
         }
         DockerRenameContainer { container, to, .. } => {
             let old = engine.find(container.as_str()).await?;
@@ -50,9 +52,7 @@ pub(super) async fn settle(
             let found = engine.find(container.as_str()).await?;
             done(found.is_some_and(|found| Policy::are_same(&restart_of(&found), restart)))
         }
-        DockerRemoveContainer { container, .. } => {
-            done(engine.find(container.as_str()).await?.is_none())
-        }
+        DockerRemoveContainer { container, .. } => engine.settle_removal(container.as_str()).await,
         DockerRunOnce { timeout_ms, .. } => {
             let name = run_once_name(&context.token);
             match engine.find(&name).await? {

@@ -3,6 +3,7 @@
 use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
+use super::helper::HELPER_LABEL;
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
@@ -29,7 +30,7 @@ impl Engine {
     /// an id for a name (Docker docs, *Container identification*): that is another container.
     pub(super) async fn inspect(&self, name: &str) -> Answer<ContainerInspectResponse> {
         let what = self.name_of("container", name);
-        let found = self.asked(&what, self.client.inspect_container(name, None)).await?;
+        let found = self.looked(&what, self.client.inspect_container(name, None)).await?;
         if name_of(&found) == name || found.id.as_deref() == Some(name) {
             return Ok(found);
         }
@@ -61,9 +62,11 @@ impl Engine {
     pub(super) async fn containers(&self) -> Answer<Value> {
         let what = format!("the containers on {}", self.host);
         let options = ListContainersOptionsBuilder::new().all(true).build();
-        let all = self.asked(&what, self.client.list_containers(Some(options))).await?;
+        let all = self.looked(&what, self.client.list_containers(Some(options))).await?;
         let mut shown = vec![];
-        for id in all.into_iter().filter_map(|container| container.id) {
+        let is_helper = |labels: &HashMap<_, _>| labels.contains_key(HELPER_LABEL);
+        let all = all.into_iter().filter(|one| !one.labels.as_ref().is_some_and(is_helper));
+        for id in all.filter_map(|container| container.id) {
             // One may go away between the list and the look.
             shown.extend(self.container(&id).await?);
         }
@@ -110,7 +113,7 @@ impl Engine {
 
     pub(super) async fn find_image(&self, reference: &str) -> Answer<Option<ImageInspect>> {
         let what = self.name_of("image", reference);
-        match self.asked(&what, self.client.inspect_image(reference)).await {
+        match self.looked(&what, self.client.inspect_image(reference)).await {
             Ok(image) => Ok(Some(image)),
             Err(told) if told.is_missing() => Ok(None),
             Err(told) => Err(told),
@@ -125,7 +128,7 @@ impl Engine {
 
     pub(super) async fn find_volume(&self, name: &str) -> Answer<Option<Volume>> {
         let what = self.name_of("Docker volume", name);
-        match self.asked(&what, self.client.inspect_volume(name)).await {
+        match self.looked(&what, self.client.inspect_volume(name)).await {
             Ok(volume) => Ok(Some(volume)),
             Err(told) if told.is_missing() => Ok(None),
             Err(told) => Err(told),
@@ -162,9 +165,9 @@ impl Engine {
         let what = format!("what Stepback made on {}", self.host);
         let filters = HashMap::from([("label", vec![OPERATION_LABEL])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let containers = self.asked(&what, self.client.list_containers(Some(options))).await?;
+        let containers = self.looked(&what, self.client.list_containers(Some(options))).await?;
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-        let volumes = self.asked(&what, self.client.list_volumes(Some(options))).await?;
+        let volumes = self.looked(&what, self.client.list_volumes(Some(options))).await?;
         let mut found = vec![];
         for container in containers {
             let names = container.names.unwrap_or_default();

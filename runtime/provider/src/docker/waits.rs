@@ -8,15 +8,22 @@ use super::Docker;
 use super::connect::Engine;
 use super::errors::Answer;
 use super::shapes::{health_of, is_running};
-use bollard::models::ContainerInspectResponse;
+use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, EventMessage};
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::{Stream, StreamExt};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 use stepback_clock::Moment;
 use stepback_core::{Call, Failure, FailureClass, InstanceId};
 
-/// The pause between two looks begins so short and doubles.
-const PAUSE_MS_MIN: u64 = 50;
+/// The pause between two looks begins so short, and is a part of what was waited so far: nobody is
+/// told much later than it could be.
+const PAUSE_MS_MIN: u64 = 5;
 const PAUSE_MS_MAX: u64 = 2_000;
+const PAUSE_PART: u32 = 20;
 /// A look that was begun in time may take so long, whatever is left of it: a helper has to start.
 const LOOK_MS_MIN: u64 = 15_000;
 
@@ -44,18 +51,20 @@ pub(super) async fn wait(
 ) -> Result<Value, Failure> {
     let timeout_ms = timeout_ms(call).ok_or_else(|| super::misplaced(call))?;
     let clock = &docker.clock;
-    let until = clock.now().after(Duration::from_millis(timeout_ms));
+    let began = clock.now();
+    let until = began.after(Duration::from_millis(timeout_ms));
     let (mut engine, mut up) = (None, None);
-    let mut pause_ms = PAUSE_MS_MIN;
+    let mut news = News::default();
     loop {
         let left = until.since(clock.now()).max(Duration::from_millis(LOOK_MS_MIN));
+        let looked_at = clock.now();
         let looking = look(docker, host, &mut engine, call, &mut up);
         let waits_for = match clock.timeout(left, looking).await {
             Ok(Ok(Look::Over(answer))) => return Ok(answer),
             Ok(Ok(Look::NotYet(why))) => why,
             Ok(Err(told)) if told.is_unknown() || told.failure.is_retryable() => {
                 // It may listen elsewhere when it comes back, and what ran there was down.
-                (engine, up) = (None, None);
+                (engine, up, news) = (None, None, News::default());
                 told.failure.message
             }
             Ok(Err(told)) => return Err(told.failure),
@@ -66,11 +75,55 @@ pub(super) async fn wait(
             let message = format!("{waits_for}, after {timeout_ms} ms");
             return Err(Failure::new(FailureClass::Deadline, message));
         }
-        let pause = Duration::from_millis(pause_ms).min(until.since(now));
-        clock.sleep(pause).await;
-        pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+        // A look that is dear is not made twice as often as it takes.
+        let took = now.since(looked_at).min(Duration::from_millis(PAUSE_MS_MAX));
+        let mut pause = pause_after(now.since(began)).max(took);
         if up.is_some() {
-            pause_ms = pause_ms.min(docker.settings.stays_up_ms / 4 + 1);
+            pause = pause.min(Duration::from_millis(docker.settings.stays_up_ms / 4 + 1));
+        }
+        tokio::select! {
+            () = clock.sleep(pause.min(until.since(now))) => {}
+            () = news.come(engine.as_ref(), call) => {}
+        }
+    }
+}
+
+fn pause_after(waited: Duration) -> Duration {
+    let (min, max) = (Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX));
+    (waited / PAUSE_PART).clamp(min, max)
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>;
+
+/// What an engine tells by itself of the container that is waited for (Docker docs, *Engine API*,
+/// *SystemEvents*): its health, its start and its end. It only ends a pause; what counts is what
+/// the next look shows, so that one that tells nothing costs no more than that pause.
+#[derive(Default)]
+struct News {
+    stream: Option<Events>,
+    are_over: bool,
+}
+
+impl News {
+    /// Wait for the next; for ever, where there will be none.
+    async fn come(&mut self, engine: Option<&Engine>, call: &Call) {
+        let (Some(engine), Call::DockerWaitHealthy { container, .. }) = (engine, call) else {
+            return std::future::pending().await;
+        };
+        if self.are_over {
+            return std::future::pending().await;
+        }
+        let stream = self.stream.get_or_insert_with(|| {
+            let filters = HashMap::from([
+                ("container", vec![container.as_str()]),
+                ("event", vec!["health_status", "start", "die"]),
+            ]);
+            let options = EventsOptionsBuilder::new().filters(&filters).build();
+            Box::pin(engine.client.events(Some(options)))
+        });
+        if !matches!(stream.next().await, Some(Ok(_))) {
+            // A broken stream tells nothing more, at once, again and again.
+            (self.stream, self.are_over) = (None, true);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::simulated::world::{World, device_path};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -264,22 +264,22 @@ impl Disk {
         Ok(())
     }
 
-    /// The loop devices of this onebox's volumes.
+    /// The loop devices of this onebox's volumes, as the kernel shows them (losetup(8), *--list*).
     fn loops(&self) -> Result<Vec<Loop>, Failure> {
-        let listed = tool("losetup", &["--list", "--json", "--output", "NAME,BACK-FILE"])?;
-        if listed.is_empty() {
-            return Ok(vec![]);
-        }
-        let listed: Value = serde_json::from_str(&listed).map_err(|error| {
-            Failure::new(FailureClass::Internal, format!("losetup --json: {error}"))
-        })?;
         let volumes = self.root.join("volumes");
-        let ours = |one: &Value| {
-            let file = Path::new(one["back-file"].as_str()?);
-            let volume = file.strip_prefix(&volumes).ok()?.to_str()?.strip_suffix(".img")?;
-            Some(Loop { device: one["name"].as_str()?.into(), volume: volume.to_owned() })
-        };
-        Ok(listed["loopdevices"].as_array().into_iter().flatten().filter_map(ours).collect())
+        let mut ours = vec![];
+        for device in entries(Path::new("/sys/block"))? {
+            let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Only those that have a file show it.
+            let Ok(file) = fs::read_to_string(device.join("loop/backing_file")) else { continue };
+            let file = file.trim_end_matches('\n').trim_end_matches(" (deleted)");
+            let below = Path::new(file).strip_prefix(&volumes).ok().and_then(Path::to_str);
+            if let Some(volume) = below.and_then(|below| below.strip_suffix(".img")) {
+                let device = Path::new("/dev").join(name);
+                ours.push(Loop { device, volume: volume.to_owned() });
+            }
+        }
+        Ok(ours)
     }
 
     fn device(&self, volume: &str) -> Result<Option<PathBuf>, Failure> {
@@ -287,26 +287,38 @@ impl Disk {
         Ok(found.map(|found| found.device))
     }
 
-    /// Where a volume is mounted, by whomever.
+    /// Where a volume is mounted, by whomever, as this process can reach it.
     fn mounted_at(&self, volume: &str) -> Result<Vec<String>, Failure> {
         let Some(device) = self.device(volume)? else { return Ok(vec![]) };
         let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let number = PathBuf::from(format!("/sys/class/block/{name}/dev"));
         let number = fs::read_to_string(&number).map_err(|error| io("read", &number, &error))?;
-        let mut mounted = BTreeSet::new();
-        // The init process sees what daemons mount, this process what it mounts itself.
-        for table in ["/proc/1/mountinfo", "/proc/self/mountinfo"] {
-            let Ok(mounts) = fs::read_to_string(table) else { continue };
+        // This process sees what it mounts itself, init what daemons mount; and an engine may have
+        // a mount namespace of its own, as its containers have.
+        let mut processes = vec![PathBuf::from("/proc/self"), PathBuf::from("/proc/1")];
+        processes.extend(entries(Path::new("/proc"))?);
+        let (mut mounted, mut seen) = (vec![], BTreeSet::new());
+        for process in processes {
+            // One may end while it is looked at.
+            let Ok(namespace) = fs::read_link(process.join("ns/mnt")) else { continue };
+            let is_here = seen.is_empty();
+            if !seen.insert(namespace) {
+                continue;
+            }
+            let Ok(mounts) = fs::read_to_string(process.join("mountinfo")) else { continue };
             for line in mounts.lines() {
                 let mut fields = line.split(' ').skip(2);
                 if fields.next() == Some(number.trim())
                     && let Some(at) = fields.nth(1)
                 {
-                    mounted.insert(at.to_owned());
+                    mounted.push(match is_here {
+                        true => at.to_owned(),
+                        false => format!("{}/root{at}", process.display()),
+                    });
                 }
             }
         }
-        Ok(mounted.into_iter().collect())
+        Ok(mounted)
     }
 
     /// A device that is mounted or open can't be let go.
@@ -326,7 +338,19 @@ impl Disk {
                 return Err(refused("IncorrectState", message));
             }
         }
-        Ok(())
+        // What the kernel itself uses nobody else may have alone (open(2), O_EXCL).
+        let alone = fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&device);
+        match alone {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                let message = format!(
+                    "volume `{volume}` is in use by the kernel: a file system, LVM or RAID on \
+                     {} that no process shows",
+                    device.display()
+                );
+                Err(refused("IncorrectState", message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -117,6 +117,7 @@ fn set_instances(
             private_ip: Some("127.0.0.1".to_owned()),
             tags: kept.map(|kept| kept.tags).unwrap_or_default(),
             stamp: None,
+            max_attachments: None,
             listed_from_ms: 0,
         };
         world.instances.insert(id.clone(), now);
@@ -162,7 +163,11 @@ impl Shared {
             crate::tags::must_be_free(call)?;
             let before = world.clone();
             let answer = ec2::apply(world, call, &context.token, self.ledger.now())?;
-            self.disk.follow(call, &answer, &before)?;
+            if let Err(failure) = self.disk.follow(call, &answer, &before) {
+                // What it began is put back, or nobody knows how far it came.
+                *is_done = self.disk.put_right(&mut before.clone()).is_err();
+                return Err(failure);
+            }
             *is_done = true;
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
@@ -208,6 +213,7 @@ impl Provider for Onebox {
     }
 
     async fn may(&self, call: &Call) -> Result<(), Failure> {
+        refuse_what_it_can_not(call)?;
         self.shared.ledger.may(call).await
     }
 

@@ -42,7 +42,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
     let host = call.host().ok_or_else(|| misplaced(call))?;
     // Whatever is asked for, the engine has to answer first.
     engine(world, host.as_str())?;
-    super::rules::must_make_sense(call)?;
+    crate::rules::must_make_sense(call)?;
     match call {
         Call::DockerPullImage { host, image } => {
             let digest = world.served(image.as_str()).map(|image| image.digest.clone());
@@ -199,6 +199,13 @@ pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Fa
             let except = (like.host == host.0).then_some(like.container.as_str());
             ports_must_be_free(world, host, &whole.ports, except)
         }
+        Call::DockerPullImage { image, .. } if world.served(image.as_str()).is_none() => {
+            Err(missing("404", &format!("image {image} in its registry")))
+        }
+        // Without an image it is the ports alone that are asked for.
+        Call::DockerCreateContainer { host, spec, .. } if spec.image.is_empty() => {
+            ports_must_be_free(world, host, &spec.ports, None)
+        }
         Call::DockerStopContainer { host, container: name, .. } => {
             match container(world, host.as_str(), name.as_str()) {
                 Ok(found) if found.running && found.auto_remove => {
@@ -295,7 +302,7 @@ pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer 
         };
         let on = named.and_then(|volume| world.device_of(volume));
         let here = on.is_some_and(|(_, v)| v.attachments.iter().any(|a| a.instance == host.0));
-        let (true, Some((id, volume))) = (here, on) else {
+        let (true, Some((_, volume))) = (here, on) else {
             let message =
                 format!("error while mounting volume `{}`: no such device {device}", mount.volume);
             return Err(refused("500", message));
@@ -304,10 +311,6 @@ pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer 
         let wanted = named.and_then(|v| v.options.get("type")).map_or("", String::as_str);
         if kind != wanted {
             let message = format!("mounting {device} as {wanted} failed: it holds {kind}");
-            return Err(refused("500", message));
-        }
-        if let Some(other) = world.mounted_by(host.as_str(), id).first() {
-            let message = format!("{device} is mounted by container `{other}`");
             return Err(refused("500", message));
         }
     }

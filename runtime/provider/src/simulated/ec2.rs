@@ -131,9 +131,38 @@ fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> An
         let message = format!("`{device}` on {to} is in use by another volume");
         return Err(refused("InvalidParameterValue", message));
     }
+    must_have_room(world, to.as_str())?;
     let found = volume_mut(world, id)?;
     found.attachments.push(Attachment { instance: to.0.clone(), device: device.to_owned() });
     Ok(volume_json(id.as_str(), found))
+}
+
+/// What is in a call's way and stays there: an instance that takes no more volumes.
+pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Failure> {
+    match call {
+        Call::EbsAttach { volume: id, instance, .. } => {
+            let is_there = |at: &Attachment| at.instance == instance.0;
+            match world.volumes.get(id.as_str()) {
+                Some(found) if found.attachments.iter().any(is_there) => Ok(()),
+                _ => must_have_room(world, instance.as_str()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Amazon EC2 User Guide, *Amazon EBS volume limits for Amazon EC2 instances*.
+fn must_have_room(world: &World, instance: &str) -> Result<(), Failure> {
+    let most = world.instances.get(instance).and_then(|found| found.max_attachments);
+    let all = world.volumes.values().flat_map(|volume| &volume.attachments);
+    let count = all.filter(|at| at.instance == instance).count();
+    match most {
+        Some(most) if count >= most => {
+            let message = format!("instance `{instance}` takes no more than {most} volumes");
+            Err(refused("AttachmentLimitExceeded", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// *DetachVolume*: a mounted volume would stay `busy`, so that is refused.

@@ -27,6 +27,7 @@ pub(super) fn run(
         private_ip: None,
         tags: tags.clone(),
         stamp: Some(token.0.clone()),
+        max_attachments: None,
         listed_from_ms: world.listed_from_ms(now),
     };
     let answer = instance_json(world, &id, &made);

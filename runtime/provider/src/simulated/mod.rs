@@ -12,7 +12,6 @@ pub mod faults;
 mod instances;
 mod limits;
 pub(crate) mod read;
-mod rules;
 pub(crate) mod settle;
 pub mod world;
 
@@ -259,7 +258,10 @@ impl Provider for Simulated {
     /// Everything is permitted but what nobody can write, and what could not be put back.
     async fn may(&self, call: &Call) -> Result<(), Failure> {
         crate::tags::must_be_free(call)?;
-        docker::nothing_is_in_its_way(&self.load()?, call)
+        crate::rules::must_make_sense(call)?;
+        let world = self.load()?;
+        ec2::nothing_is_in_its_way(&world, call)?;
+        docker::nothing_is_in_its_way(&world, call)
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {

@@ -72,6 +72,9 @@ pub struct Instance {
     pub tags: Tags,
     #[serde(default)]
     pub stamp: Option<String>,
+    /// So many volumes can be attached to it; by default as many as anybody likes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub max_attachments: Option<usize>,
     /// Unix time from which it is listed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub listed_from_ms: u64,

@@ -2,7 +2,7 @@
 
 use crate::bench::*;
 use crate::conformance::each_effect;
-use crate::proxy::ec2_error;
+use crate::proxy::{Fault, ec2_error};
 use serde_json::Value;
 use stepback_core::{Call, FailureClass};
 use stepback_provider::Provider;
@@ -62,6 +62,44 @@ async fn only_a_missing_permission_speaks_against_an_effect() {
                 assert_keeps_secrets(&failure);
             }
             (answer, _) => panic!("{code}: {answer:?}"),
+        }
+    }
+}
+
+/// Where the type says nothing of it, or nobody may ask, it speaks against nothing.
+#[tokio::test]
+async fn an_instance_that_takes_no_more_volumes_is_told() {
+    let bench = Bench::new().await;
+    let (volume, instance) = (bench.volume().await, bench.instance().await);
+    let call = attach(&volume, &instance);
+    let told = |most: u32, kind: &str| {
+        let info = format!(
+            "<attachmentLimitType>{kind}</attachmentLimitType>\
+             <maximumEbsAttachments>{most}</maximumEbsAttachments>"
+        );
+        let item = format!("<item><ebsInfo>{info}</ebsInfo></item>");
+        let set = format!("<instanceTypeSet>{item}</instanceTypeSet>");
+        let body = format!(
+            "<DescribeInstanceTypesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+             {set}</DescribeInstanceTypesResponse>"
+        );
+        Fault::Answer(200, body)
+    };
+    // moto's instances have one disk, and one network interface.
+    for (answer, is_full) in [
+        (told(1, "dedicated"), true),
+        (told(2, "dedicated"), false),
+        (told(2, "shared"), true),
+        (told(3, "shared"), false),
+        (ec2_error(403, "UnauthorizedOperation", "so it is"), false),
+    ] {
+        bench.proxy.on("DescribeInstanceTypes", 1, answer.clone());
+        match (bench.aws.may(&call).await, is_full) {
+            (Ok(()), false) => {}
+            (Err(failure), true) => {
+                assert_eq!(failure.code.as_deref(), Some("AttachmentLimitExceeded"), "{failure}");
+            }
+            (found, _) => panic!("{answer:?}: {found:?}"),
         }
     }
 }

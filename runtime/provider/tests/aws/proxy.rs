@@ -2,7 +2,7 @@
 //! answers, or answers in its place; it also notes what was asked.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -173,6 +173,7 @@ fn serve(mut client: TcpStream, upstream: &Upstream, shared: &Shared) -> std::io
     let Some(request) = read_request(&mut client)? else { return Ok(()) };
     let text = String::from_utf8_lossy(&request).into_owned();
     let fault = shared.fault_for(&text);
+    let is_upgraded = text.to_lowercase().contains("\r\nupgrade: tcp");
     shared.seen.lock().unwrap().push(text);
     match fault {
         Some(Fault::LoseRequest) => Ok(()),
@@ -186,8 +187,24 @@ fn serve(mut client: TcpStream, upstream: &Upstream, shared: &Shared) -> std::io
             client.write_all(format!("{head}{length}{body}").as_bytes())
         }
         Some(Fault::LoseAnswer) => forward(&request, upstream, &mut std::io::sink()),
+        None if is_upgraded => stay_between(&request, upstream, client),
         None => forward(&request, upstream, &mut client),
     }
+}
+
+/// Both sides talk on after the request, until one of them ends it.
+fn stay_between(request: &[u8], upstream: &Upstream, client: TcpStream) -> std::io::Result<()> {
+    let Upstream::Unix(path) = upstream else { return Ok(()) };
+    let mut engine = UnixStream::connect(path)?;
+    engine.write_all(request)?;
+    let (mut from, mut to) = (client.try_clone()?, engine.try_clone()?);
+    std::thread::spawn(move || {
+        // Whoever goes away ends it for the other.
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    std::io::copy(&mut engine, &mut &client)?;
+    client.shutdown(Shutdown::Both)
 }
 
 /// One request, one connection: the other side closes it behind its answer.

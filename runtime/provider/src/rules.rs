@@ -1,4 +1,4 @@
-//! What an engine refuses whatever there is on it: names, restart policies, ports, options.
+//! What an engine refuses whatever there is on it: names, restart policies, ports, mounts, options.
 //!
 //! All of it is answered with 400 (Docker docs, *Docker Engine API*, *Bad parameter*), and the
 //! provider for Docker tells it as invalid input.
@@ -16,7 +16,7 @@ fn bad(message: String) -> Failure {
 }
 
 /// Whether an engine would take the call at all.
-pub(super) fn must_make_sense(call: &Call) -> Result<(), Failure> {
+pub(crate) fn must_make_sense(call: &Call) -> Result<(), Failure> {
     match call {
         Call::DockerCreateContainer { container, spec, .. } => {
             name(container.as_str())?;
@@ -66,10 +66,22 @@ fn specified(spec: &ContainerSpec) -> Result<(), Failure> {
     if !spec.restart.is_empty() {
         policy(&spec.restart)?;
     }
-    match spec.ports.iter().find(|port| !is_port(port)) {
-        Some(odd) => Err(bad(format!("the port `{odd}` is not HOST-PORT:CONTAINER-PORT"))),
-        None => Ok(()),
+    if let Some(odd) = spec.ports.iter().find(|port| !is_port(port)) {
+        return Err(bad(format!("the port `{odd}` is not HOST-PORT:CONTAINER-PORT")));
     }
+    for (at, mount) in spec.mounts.iter().enumerate() {
+        let target = mount.target.trim_end_matches('/');
+        if target.is_empty() || !target.starts_with('/') {
+            let message =
+                format!("the mount `{}`: its place is an absolute path below `/`", target);
+            return Err(bad(message));
+        }
+        let others = spec.mounts.iter().take(at);
+        if others.into_iter().any(|other| other.target.trim_end_matches('/') == target) {
+            return Err(bad(format!("two mounts at `{target}`: duplicate mount point")));
+        }
+    }
+    Ok(())
 }
 
 /// `[address:]host-port:container-port[/protocol]`.
@@ -78,7 +90,12 @@ fn is_port(text: &str) -> bool {
     let (inside, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
     let outside = outside.rsplit_once(':').map_or(outside, |(_, port)| port);
     let is_number = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    is_number(inside) && is_number(outside) && PROTOCOLS.contains(&protocol)
+    // Of the host one of several, or any that is free (Docker docs, *Port publishing*).
+    let is_outside = match outside.split_once('-') {
+        Some((from, to)) => is_number(from) && is_number(to),
+        None => outside.parse::<u16>().is_ok(),
+    };
+    is_number(inside) && is_outside && PROTOCOLS.contains(&protocol)
 }
 
 /// A repository's name has small letters only (Docker docs, *docker image tag*).
@@ -86,6 +103,11 @@ fn reference(image: &str) -> Result<(), Failure> {
     let name = image.split('@').next().unwrap_or(image);
     let name = match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    // A registry's host may be written as anybody likes.
+    let name = match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
         _ => name,
     };
     let odd = |c: char| c.is_whitespace() || c.is_ascii_uppercase();
@@ -98,6 +120,7 @@ fn reference(image: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stepback_core::call::Mount;
 
     #[test]
     fn what_docker_takes_is_taken_and_nothing_else() {
@@ -107,13 +130,26 @@ mod tests {
         for odd in ["", "a", ".a", "a/b", "ä2", "a b"] {
             assert!(name(odd).is_err(), "{odd}");
         }
-        for good in ["5432:5432", "127.0.0.1:80:8080/udp"] {
+        for good in ["5432:5432", "127.0.0.1:80:8080/udp", "0:80", "8000-8010:80"] {
             assert!(is_port(good), "{good}");
         }
-        for odd in ["80", "x:y", "80:80/icmp", "0:80", "80:70000"] {
+        for odd in ["80", "x:y", "80:80/icmp", "80:0", "80:70000", "8000-x:80"] {
             assert!(!is_port(odd), "{odd}");
         }
-        for good in ["postgres:16", "127.0.0.1:5000/a/b", "quay.io/a@sha256:00"] {
+        let mounted = |targets: &[&str]| {
+            let mount = |target: &&str| Mount {
+                volume: "data".to_owned(),
+                target: (*target).to_owned(),
+                read_only: false,
+            };
+            let mounts = targets.iter().map(mount).collect();
+            specified(&ContainerSpec { mounts, ..ContainerSpec::default() })
+        };
+        assert!(mounted(&["/data", "/log/"]).is_ok());
+        for odd in [&["data"][..], &["/"], &[""], &["/data", "/data/"]] {
+            assert!(mounted(odd).is_err(), "{odd:?}");
+        }
+        for good in ["postgres:16", "127.0.0.1:5000/a/b", "Quay.IO/a@sha256:00"] {
             assert!(reference(good).is_ok(), "{good}");
         }
         for odd in ["", "Not A Name", "Postgres:16", "postgres:1 6"] {

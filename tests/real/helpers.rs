@@ -1,0 +1,146 @@
+//! The helper that stays: what it sees, and that it ends with whoever asks it.
+
+use crate::parts::{Engine, Parts, are_possible, loops_below};
+use crate::place::{Ran, operation};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The helpers that run there.
+fn helpers(engine: &Engine) -> Vec<String> {
+    let listed = engine.docker(&["ps", "--quiet", "--filter", "label=stepback.helper"]);
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// In the downtime there is one on each host, made before, that has nothing of the host but its
+/// devices; one that is gone is made anew; and none outlives the program.
+#[test]
+fn one_helper_a_host_looks_in_the_downtime_and_ends_with_the_program() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let mut seen = vec![];
+    let (path, to) = (operation("redeploy-database"), "to_instance=i-b");
+    parts
+        .run_watched(&["run", &path, "-i", to], |line| {
+            if line.contains("downtime begins") {
+                for engine in [&parts.a, &parts.b] {
+                    let mut there = helpers(engine);
+                    let helper = there.pop().expect("one is ready");
+                    assert!(there.is_empty(), "and only one");
+                    let binds = ["inspect", "-f", "{{.HostConfig.Binds}}", &helper];
+                    assert_eq!(engine.docker(&binds), "[/dev:/dev]");
+                    seen.push(helper);
+                }
+                // As an engine that is restarted does.
+                parts.b.docker(&["kill", &seen[1]]);
+            }
+        })
+        .exits(0);
+    assert_eq!(seen.len(), 2);
+    assert_eq!(parts.b.redis(&["get", "row"]), "kept");
+    none_is_left(&parts);
+    let dies = ["--inject", "docker.stop-container=crash-after"];
+    assert_eq!(parts.redeploy("i-a", &dies).code, None, "it was killed");
+    none_is_left(&parts);
+    parts.run(&["resume", "--all"]).exits(0);
+    parts.deprovision();
+    none_is_left(&parts);
+}
+
+/// They end by themselves, which takes a moment; and so are they removed.
+#[track_caller]
+fn none_is_left(parts: &Parts) {
+    let all = ["ps", "--all", "--quiet", "--filter", "label=stepback.helper"];
+    parts.until("a helper is left", || {
+        [&parts.a, &parts.b].iter().all(|engine| engine.docker(&all).is_empty())
+    });
+}
+
+/// A plan makes them too, and says so.
+#[test]
+fn a_plan_says_what_it_made_to_look_and_how_long_the_last_runs_were_down() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let path = operation("redeploy-database");
+    let plan = |to: &str| parts.run(&["plan", &path, "-i", &format!("to_instance={to}")]);
+    let first = plan("i-b").exits(0).says("expected downtime: not known");
+    first.says("it made a container of helper:1 on i-a, a container of helper:1 on i-b");
+    none_is_left(&parts);
+    parts.redeploy("i-b", &[]).exits(0);
+    plan("i-a").exits(0).says("(as it was the last time)");
+    parts.redeploy("i-a", &[]).exits(0);
+    plan("i-b").exits(0).says("(the last 2 times ");
+    parts.deprovision();
+}
+
+/// A Docker Engine may have a mount namespace of its own, and anybody else too: what is mounted in
+/// one is mounted.
+#[test]
+fn a_mount_in_another_namespace_is_a_mount() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let made = parts.run(&["run", &made_and_formatted(&parts)]).exits(0);
+    let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let volume = volume.expect("its id").to_owned();
+    let device = loops_below(&parts.path("")).remove(0);
+    let at = parts.path("private").display().to_string();
+    std::fs::create_dir(&at).expect("a directory");
+    let script = format!("mount {device} {at} && exec sleep 600");
+    let mut elsewhere = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let table = Path::new("/proc").join(elsewhere.id().to_string()).join("mountinfo");
+    parts.until("it is not mounted", || {
+        std::fs::read_to_string(&table).is_ok_and(|mounts| mounts.contains(&device))
+    });
+    let waits = |volume: &str| {
+        let with = format!("host = \"i-a\", volume = \"{volume}\", timeout = \"1s\"");
+        step(&parts, "docker/wait-unmounted", &with)
+    };
+    let detaches = |volume: &str| {
+        let with = format!("instance = \"i-a\", volume = \"{volume}\"");
+        step(&parts, "ebs/detach-volume", &with)
+    };
+    waits(&volume)
+        .exits(3)
+        .says("still mounted on i-a")
+        .says(&format!("of process {}", elsewhere.id()));
+    detaches(&volume).exits(3).says("is mounted at /proc/");
+    elsewhere.kill().expect("it can be ended");
+    elsewhere.wait().expect("it ends");
+    waits(&volume).exits(0);
+    detaches(&volume).exits(0);
+}
+
+fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"step\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
+         with = {{ {with} }}\n"
+    );
+    std::fs::write(parts.path("step.toml"), text).expect("a file");
+    parts.run(&["run", "step.toml"])
+}
+
+fn made_and_formatted(parts: &Parts) -> String {
+    let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
+                uses = \"ebs/create-volume\"\n\
+                with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\
+                [[steps]]\nid = \"attached\"\nuses = \"ebs/attach-volume\"\n\
+                with = { volume = \"{{ steps.made.id }}\", instance = \"i-a\" }\n\
+                [[steps]]\nid = \"formatted\"\nuses = \"docker/make-filesystem\"\n\
+                irreversible = \"it is a test\"\n\
+                with = { host = \"i-a\", volume = \"{{ steps.made.id }}\" }\n\
+                [outputs]\nvolume = \"{{ steps.made.id }}\"\n";
+    std::fs::write(parts.path("disk.toml"), text).expect("a file");
+    "disk.toml".to_owned()
+}

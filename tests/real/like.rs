@@ -1,0 +1,169 @@
+//! A container like another one, on engines: the same, or refused by name before anything stops.
+
+use crate::parts::{Parts, are_possible};
+use crate::place::Ran;
+
+/// Make one on a host like `model` of `i-a`.
+fn like(parts: &Parts, host: &str, more: &str) -> Ran {
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"like\"\n[[steps]]\nid = \"fits\"\n\
+         uses = \"docker/check-ports\"\n\
+         with = {{ host = \"{host}\", like = {{ host = \"i-a\", container = \"model\" }} }}\n\
+         [[steps]]\nid = \"made\"\nuses = \"docker/create-container\"\nirreversible = \"a test\"\n\
+         with = {{ host = \"{host}\", container = \"made\", {more} \
+         like = {{ host = \"i-a\", container = \"model\" }} }}\n"
+    );
+    std::fs::write(parts.path("like.toml"), text).expect("a file");
+    parts.run(&["run", "like.toml"])
+}
+
+fn model(parts: &Parts, options: &[&str], command: &[&str]) {
+    let _ = parts.a.try_docker(&["rm", "--force", "--volumes", "model"]);
+    let image = if options.iter().any(|one| one.starts_with("--image=")) { "" } else { "helper:1" };
+    let image: Vec<&str> = options
+        .iter()
+        .filter_map(|one| one.strip_prefix("--image="))
+        .chain((!image.is_empty()).then_some(image))
+        .collect();
+    let options: Vec<&str> =
+        options.iter().copied().filter(|one| !one.starts_with("--image=")).collect();
+    parts.a.docker(&[&["create", "--name", "model"], &options[..], &image, command].concat());
+}
+
+#[test]
+fn what_can_not_be_had_on_another_host_is_refused_by_name() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let sleep = ["sleep", "60"];
+    parts.a.docker(&["network", "create", "lan"]);
+    parts.a.docker(&["create", "--name", "other", "--volume", "/made", "helper:1", "sleep", "60"]);
+    for (options, why) in [
+        (&["--network", "lan"][..], "is on the network `lan`, which i-b does not have"),
+        (&["--network", "container:other"], "shares a namespace of another container"),
+        (&["--volumes-from", "other"], "takes its volumes from another container (other)"),
+        (&["--device", "/dev/loop0"], "asks for a device of its host's drivers (/dev/loop0)"),
+        (&["--device-read-bps", "/dev/loop0:1mb"], "limits what it reads and writes of one disk"),
+        (&["--publish", "10.9.8.7:80:80"], "publishes a port on one address (10.9.8.7)"),
+    ] {
+        model(&parts, options, &sleep);
+        like(&parts, "i-b", "").exits(2).says(why);
+        assert_eq!(parts.b.docker(&["ps", "--all", "--quiet", "--filter", "name=made"]), "");
+    }
+    // An engine makes an empty directory for a bind; nobody wants that in its place.
+    let dir = parts.path("conf").display().to_string();
+    std::fs::create_dir(&dir).expect("a directory");
+    model(&parts, &["--volume", &format!("{dir}:/conf:ro")], &sleep);
+    like(&parts, "i-b", "").exits(0);
+    let mount = parts.b.docker(&["inspect", "-f", "{{json .HostConfig.Mounts}}", "made"]);
+    assert!(mount.contains(&dir) && mount.contains("\"ReadOnly\":true"), "{mount}");
+    parts.b.docker(&["rm", "made"]);
+    std::fs::remove_dir(&dir).expect("it is empty");
+    like(&parts, "i-b", "").exits(3).says("bind source path does not exist");
+    assert!(!std::path::Path::new(&dir).exists(), "nothing was made");
+    // With the network there, it is on it by the same names.
+    parts.b.docker(&["network", "create", "--subnet", "10.77.0.0/24", "lan"]);
+    model(&parts, &["--network", "lan", "--network-alias", "db"], &sleep);
+    like(&parts, "i-b", "").exits(0);
+    let shown = "{{.HostConfig.NetworkMode}} {{json .NetworkSettings.Networks.lan.Aliases}}";
+    let shown = parts.b.docker(&["inspect", "-f", shown, "made"]);
+    assert!(shown.starts_with("lan ") && shown.contains("\"db\""), "{shown}");
+    parts.b.docker(&["network", "rm", "lan"]);
+}
+
+#[test]
+fn all_that_was_given_is_copied_and_what_the_image_gives_is_not() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let tar = parts.path("helper.tar").display().to_string();
+    let defaults = ["-c", "ENV OF_IMAGE=1", "-c", "LABEL of=1", "-c", "WORKDIR /tmp"];
+    parts.a.docker(
+        &[&["import"], &defaults[..], &["-c", "ENTRYPOINT [\"sh\"]", &tar, "old:1"]].concat(),
+    );
+    parts.a.docker(&[&["import"], &defaults[..4], &["-c", "ENV NEW=1", &tar, "new:1"]].concat());
+    parts.a.docker(&["volume", "create", "plain"]);
+    parts.a.docker(&["volume", "create", "other"]);
+    let given = [
+        "--image=old:1",
+        "--entrypoint",
+        "",
+        "--env",
+        "GIVEN=2",
+        "--label",
+        "given=2",
+        "--volume",
+        "/tmp:/conf:ro",
+        "--tmpfs",
+        "/scratch",
+        "--mount",
+        "type=tmpfs,target=/more",
+        "--mount",
+        "type=volume,source=plain,target=/data",
+        "--hostname",
+        "named",
+        "--network",
+        "none",
+    ];
+    model(&parts, &given, &["sleep", "60"]);
+    let field = |of: &str, field: &str| parts.a.docker(&["inspect", "-f", field, of]);
+    // The very image: all of it, its reset entrypoint too.
+    like(&parts, "i-a", "").exits(0);
+    for shown in [
+        "{{json .Config.Env}}",
+        "{{json .Config.Cmd}} {{json .Config.Entrypoint}} {{.Path}}",
+        "{{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}} {{.Config.Hostname}}",
+        "{{.Config.WorkingDir}} {{.HostConfig.NetworkMode}} {{.Config.NetworkDisabled}}",
+    ] {
+        assert_eq!(field("made", shown), field("model", shown), "{shown}");
+    }
+    parts.a.docker(&["rm", "made"]);
+    // Another image's own options come with it; given volumes replace volumes, and nothing else.
+    let more = "image = \"new:1\", mounts = [{ volume = \"other\", target = \"/data\" }],";
+    like(&parts, "i-a", more).exits(0);
+    let env = field("made", "{{json .Config.Env}}");
+    assert!(env.contains("GIVEN=2") && env.contains("NEW=1"), "{env}");
+    assert_eq!(field("made", "{{.Config.WorkingDir}}"), "", "that was the old image's");
+    let mounts = field("made", "{{json .HostConfig.Mounts}} {{json .HostConfig.Binds}}");
+    for kept in ["/more", "\"other\"", "/tmp:/conf:ro"] {
+        assert!(mounts.contains(kept), "{kept} is not in {mounts}");
+    }
+    assert!(!mounts.contains("\"plain\""), "{mounts}");
+    parts.a.docker(&["rm", "made"]);
+    // A host's name is not a container's.
+    model(&parts, &["--network", "host"], &["sleep", "60"]);
+    like(&parts, "i-a", "").exits(0);
+    parts.a.docker(&["rm", "made"]);
+}
+
+/// What an engine made for a container that is taken back goes with it.
+#[test]
+fn an_anonymous_volume_of_what_is_taken_back_is_taken_back() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let tar = parts.path("helper.tar").display().to_string();
+    parts.a.docker(&["import", "-c", "VOLUME /anonymous", &tar, "volume:1"]);
+    let of = "host = \"i-a\", image = \"volume:1\", command = [\"sh\", \"-c\",";
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"once\"\n[[steps]]\nid = \"made\"\n\
+         uses = \"docker/create-container\"\nwith = {{ container = \"made\", {of} \"exit 0\"] }}\n\
+         [[steps]]\nid = \"ran\"\nuses = \"docker/run-once\"\nirreversible = \"it ran\"\n\
+         with = {{ {of} \"exit 0\"] }}\n\
+         [[steps]]\nid = \"no\"\nuses = \"docker/run-once\"\nirreversible = \"it ran\"\n\
+         with = {{ {of} \"exit 1\"] }}\n"
+    );
+    std::fs::write(parts.path("once.toml"), text).expect("a file");
+    parts.run(&["run", "once.toml"]).exits(4);
+    assert_eq!(
+        parts.a.docker(&["ps", "--all", "--quiet", "--filter", "label=stepback.operation"]),
+        ""
+    );
+    assert_eq!(parts.a.docker(&["volume", "ls", "--quiet"]), "");
+}
