@@ -1,7 +1,7 @@
 //! A container like another one, on engines: the same, or refused by name before anything stops.
 
 use crate::parts::{Parts, are_possible};
-use crate::place::Ran;
+use crate::place::{Ran, operation};
 
 /// Make one on a host like `model` of `i-a`.
 fn like(parts: &Parts, host: &str, more: &str) -> Ran {
@@ -166,4 +166,26 @@ fn an_anonymous_volume_of_what_is_taken_back_is_taken_back() {
         ""
     );
     assert_eq!(parts.a.docker(&["volume", "ls", "--quiet"]), "");
+}
+
+/// The images of some databases keep their data elsewhere since their last version.
+#[test]
+fn a_database_whose_image_keeps_its_data_elsewhere_is_not_started() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let (tar, image) =
+        (parts.path("helper.tar").display().to_string(), parts.registry.image("db:18"));
+    let options = ["import", "-c", "VOLUME /var/lib/db", "-c", "CMD [\"sleep\",\"60\"]"];
+    parts.a.docker(&[&options[..], &[&tar, &image]].concat());
+    parts.a.docker(&["push", &image]);
+    let (path, image) = (operation("provision-database"), format!("image={image}"));
+    let more = ["instance=i-a", "data_dir=/var/lib/db/data", "size_gib=1", "database=main", &image];
+    let inputs = more.iter().flat_map(|input| ["-i", input]);
+    let arguments: Vec<&str> = ["run", &path].into_iter().chain(inputs).collect();
+    let refused = parts.run(&arguments).exits(3).says("declares volumes at other places");
+    refused.says("verdict: restored");
+    assert_eq!(parts.a.docker(&["volume", "ls", "--quiet"]), "", "its own volume went with it");
 }
