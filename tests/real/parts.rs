@@ -371,6 +371,19 @@ impl Parts {
         }
     }
 
+    /// Helpers end with the program, which takes the engine a moment.
+    #[track_caller]
+    pub fn helpers_end(&self) {
+        let all = ["ps", "--all", "--quiet", "--filter", "label=stepback.helper"];
+        // An engine that is down tells nothing, and one that was killed knows no connection's end.
+        self.until("a helper is left", || {
+            [&self.a, &self.b].iter().all(|engine| {
+                engine.try_docker(&all).is_ok_and(|found| found.is_empty())
+                    || engine.try_docker(&["version"]).is_err()
+            })
+        });
+    }
+
     /// What is mounted below the parts, the deepest first.
     pub fn mounts(&self) -> Vec<String> {
         let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");

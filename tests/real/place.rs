@@ -75,6 +75,7 @@ impl Parts {
     /// Run the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let output = self.command(arguments).output().expect("the program starts");
+        self.helpers_end();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = format!("{}{}", text(&output.stderr), text(&output.stdout));
         Ran { code: output.status.code(), said }
@@ -93,6 +94,7 @@ impl Parts {
             said.push('\n');
         }
         let ended = child.wait_with_output().expect("it ends");
+        self.helpers_end();
         said.push_str(&String::from_utf8_lossy(&ended.stdout));
         Ran { code: ended.status.code(), said }
     }
