@@ -9,12 +9,7 @@ use std::time::Duration;
 const SLOW: &str = "trap 'sleep 4; exit 0' TERM; while :; do sleep 1 & wait $!; done";
 
 fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
-    let text = format!(
-        "schema = 1\n[operation]\nname = \"step\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
-         with = {{ host = \"i-a\", container = \"main\", {with} }}\n"
-    );
-    std::fs::write(parts.path("step.toml"), text).expect("a file");
-    parts.run(&["run", "step.toml"])
+    parts.step(uses, &format!("host = \"i-a\", container = \"main\", {with}"), "")
 }
 
 fn is_running(parts: &Parts) -> bool {

@@ -7,19 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Run one step, declared irreversible.
+/// Run one step on `i-a`, declared irreversible.
 fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
-    let text = format!(
-        "schema = 1\n[operation]\nname = \"step\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
-         irreversible = \"it is a test\"\nwith = {{ host = \"i-a\", {with} }}\n"
-    );
-    let path = parts.path("step.toml");
-    std::fs::write(&path, text).expect("a file");
-    parts.run(&["run", &path.display().to_string()])
+    parts.step(uses, &format!("host = \"i-a\", {with}"), "irreversible = \"it is a test\"")
 }
 
 /// A manifest that makes a volume and attaches it.
-fn made_and_attached(parts: &Parts) -> String {
+pub fn made_and_attached(parts: &Parts) -> String {
     let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
                 uses = \"ebs/create-volume\"\n\
                 with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\

@@ -1,7 +1,8 @@
 //! The helper that stays: what it sees, and that it ends with whoever asks it.
 
+use crate::hazards::made_and_attached;
 use crate::parts::{Engine, Parts, are_possible, loops_below};
-use crate::place::{Ran, operation};
+use crate::place::operation;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -87,9 +88,12 @@ fn a_mount_in_another_namespace_is_a_mount() {
     }
     let parts = Parts::start();
     parts.configure("");
-    let made = parts.run(&["run", &made_and_formatted(&parts)]).exits(0);
+    let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
     let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
     let volume = volume.expect("its id").to_owned();
+    let (with, declared) =
+        (format!("host = \"i-a\", volume = \"{volume}\""), "irreversible = \"a test\"");
+    parts.step("docker/make-filesystem", &with, declared).exits(0);
     let device = loops_below(&parts.path("")).remove(0);
     let at = parts.path("private").display().to_string();
     std::fs::create_dir(&at).expect("a directory");
@@ -105,11 +109,11 @@ fn a_mount_in_another_namespace_is_a_mount() {
     });
     let waits = |volume: &str| {
         let with = format!("host = \"i-a\", volume = \"{volume}\", timeout = \"1s\"");
-        step(&parts, "docker/wait-unmounted", &with)
+        parts.step("docker/wait-unmounted", &with, "")
     };
     let detaches = |volume: &str| {
         let with = format!("instance = \"i-a\", volume = \"{volume}\"");
-        step(&parts, "ebs/detach-volume", &with)
+        parts.step("ebs/detach-volume", &with, "")
     };
     waits(&volume)
         .exits(3)
@@ -120,27 +124,4 @@ fn a_mount_in_another_namespace_is_a_mount() {
     elsewhere.wait().expect("it ends");
     waits(&volume).exits(0);
     detaches(&volume).exits(0);
-}
-
-fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
-    let text = format!(
-        "schema = 1\n[operation]\nname = \"step\"\n[[steps]]\nid = \"step\"\nuses = \"{uses}\"\n\
-         with = {{ {with} }}\n"
-    );
-    std::fs::write(parts.path("step.toml"), text).expect("a file");
-    parts.run(&["run", "step.toml"])
-}
-
-fn made_and_formatted(parts: &Parts) -> String {
-    let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
-                uses = \"ebs/create-volume\"\n\
-                with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\
-                [[steps]]\nid = \"attached\"\nuses = \"ebs/attach-volume\"\n\
-                with = { volume = \"{{ steps.made.id }}\", instance = \"i-a\" }\n\
-                [[steps]]\nid = \"formatted\"\nuses = \"docker/make-filesystem\"\n\
-                irreversible = \"it is a test\"\n\
-                with = { host = \"i-a\", volume = \"{{ steps.made.id }}\" }\n\
-                [outputs]\nvolume = \"{{ steps.made.id }}\"\n";
-    std::fs::write(parts.path("disk.toml"), text).expect("a file");
-    "disk.toml".to_owned()
 }

@@ -122,4 +122,14 @@ impl Parts {
         let path = operation("deprovision-database");
         self.run(&["run", &path, "-i", "database=main", "-i", "confirm=main"]).exits(0);
     }
+
+    /// Run one step; `more` are lines of its own beside `uses` and `with`.
+    pub fn step(&self, uses: &str, with: &str, more: &str) -> Ran {
+        let text = format!(
+            "schema = 1\n[operation]\nname = \"step\"\n[[steps]]\nid = \"step\"\n\
+             uses = \"{uses}\"\n{more}\nwith = {{ {with} }}\n"
+        );
+        std::fs::write(self.path("step.toml"), text).expect("a file");
+        self.run(&["run", "step.toml"])
+    }
 }

@@ -131,7 +131,8 @@ act() {
     grow)
         # Only ext4 grows while it is not mounted.
         [ "$(kind)" = ext4 ] && M=$(mounts) || exit 46
-        echo "$M" | tool grep -v -e 'No such' -e 'Invalid argument' | tool grep -q . && exit 46
+        echo "$M" | tool grep -v -E '^[a-z: ]*grep: .*(No such|Invalid argument)' |
+            tool grep -q . && exit 46
         e2fsck -f -p "$D"
         # 1 means that something was mended (e2fsck(8)).
         [ $? -le 1 ] || exit 1
