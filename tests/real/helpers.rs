@@ -122,6 +122,22 @@ fn a_mount_in_another_namespace_is_a_mount() {
     detaches(&volume).exits(3).says("is mounted at /proc/");
     elsewhere.kill().expect("it can be ended");
     elsewhere.wait().expect("it ends");
+    // A namespace may also be held by a file alone, where no process shows its mounts.
+    let (dir, file) = (parts.path("held").display().to_string(), parts.path("held/ns"));
+    std::fs::create_dir(&dir).expect("a directory");
+    let file = file.display().to_string();
+    let run = |program: &str, arguments: &[&str]| {
+        let done = Command::new(program).args(arguments).status().expect(program);
+        assert!(done.success(), "{program} {arguments:?}");
+    };
+    run("mount", &["--bind", &dir, &dir]);
+    run("mount", &["--make-private", &dir]);
+    std::fs::write(&file, "").expect("a file");
+    run("unshare", &[&format!("--mount={file}"), "mount", &device, &at]);
+    waits(&volume).exits(3).says("still mounted on i-a");
+    detaches(&volume).exits(3).says("in use by the kernel");
+    run("umount", &[&file]);
+    run("umount", &[&dir]);
     waits(&volume).exits(0);
     detaches(&volume).exits(0);
 }

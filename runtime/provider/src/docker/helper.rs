@@ -331,7 +331,8 @@ impl<'a> Helper<'a> {
         let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
         let now_s = i64::try_from(engine.clock.unix().0 / 1000).unwrap_or(i64::MAX);
         for helper in all {
-            let runs = helper.state.is_some_and(|state| state.to_string() == "running");
+            let state = helper.state.map(|state| state.to_string()).unwrap_or_default();
+            let runs = !["exited", "dead", "created"].contains(&state.as_str());
             let writes = helper.labels.is_some_and(|labels| labels.contains_key(WRITES_LABEL));
             let life_s = if runs { LIFE_S + LEFT_BEHIND_S } else { LEFT_BEHIND_S };
             if let (Some(id), Some(created)) = (helper.id, helper.created)
@@ -379,10 +380,9 @@ fn mounts_of(lines: &[String]) -> Result<Vec<String>, &String> {
         let found = line.strip_prefix("/proc/").and_then(|rest| rest.split_once("/mountinfo:"));
         let Some((process, mount)) = found else {
             // A process may end while it is looked at.
-            match ["No such file", "No such process", "Invalid argument"]
-                .iter()
-                .any(|gone| line.contains(gone))
-            {
+            let of_process = line.starts_with("grep: /proc/") && line.contains("/mountinfo: ");
+            let gone = ["No such file", "No such process", "Invalid argument"];
+            match of_process && gone.iter().any(|gone| line.contains(gone)) {
                 true => continue,
                 false => return Err(line),
             }
@@ -420,6 +420,8 @@ mod tests {
         assert_eq!(of(&[&on(9, "/x")]), Ok(vec!["/x of process 9".to_owned()]));
         assert_eq!(of(&["/dev/dm-0"]), Ok(vec!["/dev/dm-0".to_owned()]));
         assert_eq!(of(&[denied]), Err(denied.to_owned()));
+        let broken = "grep: error while loading libpcre2-8.so.0: No such file or directory";
+        assert_eq!(of(&[broken]), Err(broken.to_owned()));
         assert_eq!(of(&["sh: grep: not found"]), Err("sh: grep: not found".to_owned()));
     }
 }

@@ -86,9 +86,17 @@ mounts() {
     for H in "$B"/holders/* "$B/${D#/dev/}"*/holders/*; do
         [ ! -e "$H" ] || echo "/dev/${H##*/}"
     done
-    # 1 means that there is none; a process may end while it is looked at (grep(1)).
+    # 1 means that there is none, 2 that one could not be read: a process may end (grep(1)).
     tool grep -H -E "^[0-9]+ [0-9]+ (${N#|}) " /proc/[0-9]*/mountinfo 2>&1
-    return 0
+    R=$?
+    # A namespace can be held by no process; the file system itself knows that it is in use.
+    for K in "$B" "$B/${D#/dev/}"*; do
+        [ ! -e "/sys/fs/ext4/${K##*/}" ] && [ ! -e "/sys/fs/xfs/${K##*/}" ] || echo "/dev/${K##*/}"
+    done
+    [ ! -r /proc/swaps ] || while read -r S M; do
+        [ "$S" != "$D" ] || echo "$D"
+    done </proc/swaps
+    [ $R -le 2 ]
 }
 
 # Whether all is there that it takes to make and grow a file system of this kind.
@@ -131,7 +139,7 @@ act() {
     grow)
         # Only ext4 grows while it is not mounted.
         [ "$(kind)" = ext4 ] && M=$(mounts) || exit 46
-        echo "$M" | tool grep -v -E '^[a-z: ]*grep: .*(No such|Invalid argument)' |
+        printf '%s\n' "$M" | tool grep -v -E '^grep: /proc/[0-9]*/mountinfo: (No such|Invalid)' |
             tool grep -q . && exit 46
         e2fsck -f -p "$D"
         # 1 means that something was mended (e2fsck(8)).

@@ -7,8 +7,8 @@ use super::helper::HELPER_LABEL;
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
-    ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, ImageInspect, MountPoint,
-    PortMap, Volume,
+    ContainerInspectResponse, ContainerSummary, EndpointIpamConfig, EndpointSettings, ImageInspect,
+    MountPoint, PortMap, Volume,
 };
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
@@ -64,8 +64,13 @@ impl Engine {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let all = self.looked(&what, self.client.list_containers(Some(options))).await?;
         let mut shown = vec![];
-        let is_helper = |labels: &HashMap<_, _>| labels.contains_key(HELPER_LABEL);
-        let all = all.into_iter().filter(|one| !one.labels.as_ref().is_some_and(is_helper));
+        // Anybody can give that label; a helper has no volumes.
+        let is_helper = |one: &ContainerSummary| {
+            let labels = one.labels.as_ref();
+            labels.is_some_and(|labels| labels.contains_key(HELPER_LABEL))
+                && one.mounts.iter().flatten().all(|mount| mount.name.is_none())
+        };
+        let all = all.into_iter().filter(|one| !is_helper(one));
         for id in all.filter_map(|container| container.id) {
             // One may go away between the list and the look.
             shown.extend(self.container(&id).await?);
