@@ -198,6 +198,17 @@ fn a_port_that_somebody_has_is_told_before_the_database_stops() {
     refused.exits(2).says("port 5432/tcp of i-db-2 is published by container `reports`");
     assert_eq!(place.facts(), before);
     in_world(&reports("5433:8080")).run_shipped("redeploy-database", &[]).exits(0);
+    // And so it is if the process is no container's.
+    let listens = |on: &str| {
+        let engine = "[engines.i-db-2]\n";
+        in_world(&demo_with(engine, &format!("{engine}listening = [\"{on}\"]\n")))
+    };
+    let place = listens("127.0.0.1:5432/tcp");
+    let before = place.untouched();
+    let refused = place.run_shipped("redeploy-database", &[]);
+    refused.exits(2).says("port 5432/tcp of i-db-2 is in use by a process");
+    assert_eq!(place.facts(), before);
+    listens("5432/udp").run_shipped("redeploy-database", &[]).exits(0);
     // Whoever creates it in another way meets an engine's answer, and is put back.
     let text = std::fs::read_to_string(operation("redeploy-database")).expect("a file");
     let start = "[[steps]]\nid = \"other\"\nuses = \"docker/start-container\"\n";

@@ -52,6 +52,29 @@ fn an_instance_that_takes_no_more_volumes_is_told_before_the_database_stops() {
 }
 
 #[test]
+fn a_name_of_the_instances_own_disk_is_told_before_the_database_stops() {
+    let instance = "[instances.i-db-2]\n";
+    let own = format!("{instance}own_disks = [\"/dev/sdb\"]\n");
+    let place = in_world(&demo_with(instance, &own));
+    is_refused(&place, "redeploy-database", &["device=/dev/sdb"], "a disk of its own");
+    place.run_shipped("redeploy-database", &[]).exits(0);
+}
+
+/// It goes on until it is detached, and then it can't even be attached back.
+#[test]
+fn a_volume_whose_key_can_not_be_used_is_told_while_it_still_works() {
+    let volume = "[volumes.vol-db-main]\n";
+    let keyed = format!("{volume}encrypted = true\nkey_state = \"PendingDeletion\"\n");
+    let place = in_world(&demo_with(volume, &keyed));
+    let why = "encrypted with a KMS key that is PendingDeletion";
+    for name in ["redeploy-database", "resize-database-volume", "backup-database"] {
+        is_refused(&place, name, &[], why);
+    }
+    // The database itself is not touched by this one.
+    place.run_shipped("restart-database", &[]).exits(0);
+}
+
+#[test]
 fn a_database_that_can_not_be_made_is_told_before_its_volume_is() {
     let provision = "provision-database";
     for (inputs, why) in [

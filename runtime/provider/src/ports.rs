@@ -1,5 +1,6 @@
 //! Ports that containers publish on their host (Docker docs, *Port publishing and mapping*).
 
+use std::fmt;
 use stepback_core::{Failure, FailureClass};
 
 /// One published port.
@@ -30,13 +31,33 @@ impl Published {
         Some(Self::new(address, port, protocol))
     }
 
+    /// `[address:]port/protocol`, of what listens there.
+    pub(crate) fn listening(text: &str) -> Option<Self> {
+        let (outside, protocol) = text.split_once('/')?;
+        let (address, port) = match outside.rsplit_once(':') {
+            Some((address, port)) => (Some(address), port),
+            None => (None, outside),
+        };
+        Some(Self::new(address, port.parse().ok()?, protocol))
+    }
+
+    pub(crate) fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
     /// Whether two containers of one host can't both have theirs.
-    fn clashes(&self, other: &Self) -> bool {
+    pub(crate) fn clashes(&self, other: &Self) -> bool {
         let is_one = match (&self.address, &other.address) {
             (Some(one), Some(other)) => one == other,
             (None, _) | (_, None) => true,
         };
         is_one && self.port == other.port && self.protocol == other.protocol
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
     }
 }
 
@@ -53,15 +74,32 @@ pub(crate) fn must_be_free(
         let taken = wanted.iter().find(|one| theirs.iter().any(|other| one.clashes(other)));
         if let Some(taken) = taken {
             let message = format!(
-                "port {}/{} of {host} is published by container `{name}`: stop that one, or give \
-                 other `ports`",
-                taken.port, taken.protocol
+                "port {taken} of {host} is published by container `{name}`: stop that one, or give \
+                 other `ports`"
             );
             let failure = Failure::new(FailureClass::Precondition, message);
             return Err(failure.with_code("port-in-use"));
         }
     }
     Ok(())
+}
+
+/// Whether no process of the host itself listens on one of these ports.
+///
+/// # Errors
+/// The first that one listens on.
+pub(crate) fn must_not_be_held(
+    host: &str,
+    wanted: &[Published],
+    listening: &[Published],
+) -> Result<(), Failure> {
+    let is_held = |one: &&Published| listening.iter().any(|other| one.clashes(other));
+    let Some(held) = wanted.iter().find(is_held) else { return Ok(()) };
+    let message = format!(
+        "port {held} of {host} is in use by a process that is no container's (`ss -lntup` there \
+         tells which): stop it, or give other `ports`"
+    );
+    Err(Failure::new(FailureClass::Precondition, message).with_code("port-in-use"))
 }
 
 /// Why a container is not stopped by an operation that may have to start it again.

@@ -262,7 +262,6 @@ impl Trouble {
         matches!(self, Trouble::Answered { code, .. } if codes.contains(&code.as_str()))
     }
 
-    /// Whether AWS turned the request away unexamined: proof that nothing happened.
     /// The code that AWS answered with.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
@@ -271,6 +270,7 @@ impl Trouble {
         }
     }
 
+    /// Whether AWS turned the request away unexamined: proof that nothing happened.
     pub(super) fn is_throttled(&self) -> bool {
         self.meaning() == Some(Meaning::Throttled)
     }

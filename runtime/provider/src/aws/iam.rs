@@ -7,7 +7,7 @@ pub const IAM_ALWAYS: [&str; 3] =
 
 /// The actions of one host function, reads before and after it included; none for the functions
 /// of other providers (Service Authorization Reference, *Actions, resources, and condition keys
-/// for Amazon EC2*).
+/// for Amazon EC2*; the same *for AWS Key Management Service*).
 ///
 /// Tags given at creation need `ec2:CreateTags` too (Amazon EC2 User Guide, *Grant permission to
 /// tag Amazon EC2 resources during creation*). Who the credentials are of needs no permission
@@ -21,26 +21,52 @@ pub fn iam_actions(function: &str) -> &'static [&'static str] {
     match function {
         "ec2.describe" | "ec2.find" | "ec2.wait-state" => &["ec2:DescribeInstances"],
         "ec2.run-instance" => &["ec2:RunInstances", "ec2:CreateTags", "ec2:DescribeInstances"],
-        "ec2.start" => &["ec2:StartInstances", "ec2:DescribeInstances"],
-        "ec2.stop" => &["ec2:StopInstances", "ec2:DescribeInstances"],
+        "ec2.start" => &[
+            "ec2:StartInstances",
+            "ec2:DescribeInstances",
+            "ec2:DescribeVolumes",
+            "kms:DescribeKey",
+        ],
+        "ec2.stop" => &[
+            "ec2:StopInstances",
+            "ec2:DescribeInstances",
+            "ec2:DescribeVolumes",
+            "kms:DescribeKey",
+        ],
         "ec2.terminate" => &["ec2:TerminateInstances", "ec2:DescribeInstances"],
         "ec2.set-instance-type" => &["ec2:ModifyInstanceAttribute", "ec2:DescribeInstances"],
         "ec2.tag" => &["ec2:CreateTags", "ec2:DescribeInstances"],
         "ec2.untag" => &["ec2:DeleteTags", "ec2:DescribeInstances"],
         "ebs.describe" | "ebs.find" | "ebs.wait-volume" => &["ec2:DescribeVolumes"],
-        "ebs.create-volume" => &["ec2:CreateVolume", "ec2:CreateTags", "ec2:DescribeVolumes"],
+        "ebs.create-volume" => &[
+            "ec2:CreateVolume",
+            "ec2:CreateTags",
+            "ec2:DescribeSnapshots",
+            "ec2:DescribeVolumes",
+            "ec2:GetEbsDefaultKmsKeyId",
+            "kms:DescribeKey",
+        ],
         "ebs.delete-volume" => &["ec2:DeleteVolume", "ec2:DescribeVolumes"],
         "ebs.attach" => &[
             "ec2:AttachVolume",
             "ec2:DescribeVolumes",
             "ec2:DescribeInstances",
             "ec2:DescribeInstanceTypes",
+            "kms:DescribeKey",
         ],
-        "ebs.detach" => &["ec2:DetachVolume", "ec2:DescribeVolumes", "ec2:DescribeInstances"],
+        "ebs.detach" => {
+            &["ec2:DetachVolume", "ec2:DescribeVolumes", "ec2:DescribeInstances", "kms:DescribeKey"]
+        }
         "ebs.modify-volume" => {
             &["ec2:ModifyVolume", "ec2:DescribeVolumesModifications", "ec2:DescribeVolumes"]
         }
-        "ebs.create-snapshot" => &["ec2:CreateSnapshot", "ec2:CreateTags", "ec2:DescribeSnapshots"],
+        "ebs.create-snapshot" => &[
+            "ec2:CreateSnapshot",
+            "ec2:CreateTags",
+            "ec2:DescribeSnapshots",
+            "ec2:DescribeVolumes",
+            "kms:DescribeKey",
+        ],
         "ebs.describe-snapshot" | "ebs.find-snapshots" | "ebs.wait-snapshot" => {
             &["ec2:DescribeSnapshots"]
         }
@@ -65,7 +91,9 @@ mod tests {
         for function in Call::FUNCTIONS {
             let actions = iam_actions(function);
             assert_eq!(!actions.is_empty(), is_ours(function), "{function}");
-            assert!(actions.iter().all(|action| action.starts_with("ec2:")), "{function}");
+            let is_known =
+                |action: &&str| action.starts_with("ec2:") || *action == "kms:DescribeKey";
+            assert!(actions.iter().all(is_known), "{function}");
         }
     }
 }

@@ -59,6 +59,7 @@ fn instance_of(found: InstanceSeen) -> Result<Instance, String> {
         tags: shown(&found.tags),
         stamp: None,
         max_attachments: None,
+        own_disks: vec![],
         listed_from_ms: 0,
     })
 }
@@ -76,6 +77,7 @@ fn volume_of(found: VolumeSeen) -> Result<Volume, String> {
         iops: performance.iops,
         throughput_mibps: performance.throughput_mibps,
         encrypted: found.encrypted,
+        key_state: None,
         volume_type: found.volume_type,
         zone: found.zone,
         attachments: attachments
@@ -99,6 +101,7 @@ fn snapshot_of(found: SnapshotSeen) -> Result<Snapshot, String> {
         volume: found.volume,
         size_gib: found.size_gib,
         encrypted: found.encrypted,
+        key_state: None,
         filesystem: None,
         tags: shown(&found.tags),
         stamp: None,

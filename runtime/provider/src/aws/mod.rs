@@ -10,6 +10,7 @@ mod effects;
 mod errors;
 mod iam;
 mod import;
+mod keys;
 mod late;
 mod looking;
 mod permitted;
@@ -71,6 +72,7 @@ pub struct Aws {
     /// Never retries.
     effects: aws_sdk_ec2::Client,
     sts: aws_sdk_sts::Client,
+    keys: keys::Keys,
     region: String,
     /// The only account that may be changed.
     account: Option<String>,
@@ -164,10 +166,12 @@ impl Aws {
         let never = RetryConfig::disabled();
         let some = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX);
         let endpoint = config.endpoint.as_deref();
+        let others = endpoint.filter(|endpoint| !is_of_aws(endpoint));
         Ok(Self {
             reads: ec2(&sdk, endpoint, some.clone()),
             effects: ec2(&sdk, endpoint, never),
-            sts: sts(&sdk, endpoint.filter(|endpoint| !is_of_aws(endpoint)), some),
+            sts: sts(&sdk, others, some),
+            keys: keys::Keys::new(&sdk, others),
             region,
             account: config.account,
             proven: tokio::sync::OnceCell::new(),

@@ -3,7 +3,9 @@
 use super::Aws;
 use super::iam::iam_actions;
 use crate::{EffectContext, Notes};
-use aws_sdk_ec2::types::{AttachmentLimitType, EbsInstanceBlockDevice};
+use aws_sdk_ec2::types::{
+    AttachmentLimitType, EbsInstanceBlockDevice, EphemeralNvmeSupport, InstanceTypeInfo,
+};
 use stepback_core::{Call, Epoch, Failure, FailureClass, OperationId, StoreId, Token};
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +27,6 @@ impl Aws {
         let function = call.function();
         let Err(trouble) = self.send_once(call, &context, Some(true)).await else { return Ok(()) };
         let failure = trouble.failure(function);
-        if let (Call::EbsAttach { volume, instance, .. }, false) =
-            (call, failure.class == FailureClass::Denied && !trouble.has_code(&["DryRunOperation"]))
-        {
-            return self.must_have_room(instance.as_str(), volume.as_str()).await;
-        }
         match failure.class {
             FailureClass::Denied if !trouble.has_code(&["DryRunOperation"]) => {
                 // The first action of each function is its own; others read before and after it.
@@ -37,15 +34,31 @@ impl Aws {
                 let message = format!("{function} needs {action}: {}", failure.message);
                 Err(Failure { message, ..failure })
             }
+            _ => self.nothing_is_in_its_way(call).await,
+        }
+    }
+
+    /// What stays in a call's way, whenever its turn comes.
+    async fn nothing_is_in_its_way(&self, call: &Call) -> Result<(), Failure> {
+        self.must_have_usable_keys(call).await?;
+        match call {
+            Call::EbsAttach { volume, instance, device } => {
+                self.must_have_room(instance.as_str(), volume.as_str(), device).await
+            }
             _ => Ok(()),
         }
     }
 
-    /// Whether an instance can have one more volume: its type says how many, and whether network
-    /// interfaces and the disks of the instance itself count too (Amazon EC2 User Guide, *Amazon
-    /// EBS volume limits for Amazon EC2 instances*). Where that can't be read it speaks against
-    /// nothing.
-    async fn must_have_room(&self, instance: &str, volume: &str) -> Result<(), Failure> {
+    /// Whether an instance can have one more volume, under this name: its type says how many, and
+    /// whether network interfaces and the disks of the instance itself count too (Amazon EC2 User
+    /// Guide, *Amazon EBS volume limits for Amazon EC2 instances*). Where that can't be read it
+    /// speaks against nothing.
+    async fn must_have_room(
+        &self,
+        instance: &str,
+        volume: &str,
+        device: &str,
+    ) -> Result<(), Failure> {
         let described = self.reads.describe_instances().instance_ids(instance).send().await;
         let Ok(described) = described else { return Ok(()) };
         let mut all = described.reservations().iter().flat_map(|one| one.instances());
@@ -59,14 +72,21 @@ impl Aws {
         let asked = self.reads.describe_instance_types().instance_types(kind.clone()).send().await;
         let Ok(types) = asked else { return Ok(()) };
         let Some(limits) = types.instance_types().first() else { return Ok(()) };
+        if own_disks(limits).any(|letter| is_named(device, letter)) {
+            let message = format!(
+                "{device} of {instance} is the name of a disk of its own (instance store of \
+                 {kind}): give another one, such as /dev/sdf"
+            );
+            return Err(refused("InvalidParameterValue", message));
+        }
         let Some(ebs) = limits.ebs_info() else { return Ok(()) };
         let most = ebs.maximum_ebs_attachments().and_then(|most| usize::try_from(most).ok());
         let Some(most) = most else { return Ok(()) };
         let is_shared = ebs.attachment_limit_type() == Some(&AttachmentLimitType::Shared);
-        let disks = limits.instance_storage_info().map_or(0, |info| {
-            info.disks().iter().filter_map(|disk| usize::try_from(disk.count()?).ok()).sum()
-        });
-        let others = if is_shared { found.network_interfaces().len() + disks } else { 0 };
+        let others = match is_shared {
+            true => found.network_interfaces().len() + disk_count(limits),
+            false => 0,
+        };
         if attached.len() + others < most {
             return Ok(());
         }
@@ -75,6 +95,32 @@ impl Aws {
             attached.len(),
             if is_shared { ", network interfaces and its own disks among them" } else { "" }
         );
-        Err(Failure::new(FailureClass::Precondition, message).with_code("AttachmentLimitExceeded"))
+        Err(refused("AttachmentLimitExceeded", message))
     }
+}
+
+fn refused(code: &str, message: String) -> Failure {
+    Failure::new(FailureClass::Precondition, message).with_code(code)
+}
+
+fn disk_count(of: &InstanceTypeInfo) -> usize {
+    of.instance_storage_info().map_or(0, |info| {
+        info.disks().iter().filter_map(|disk| usize::try_from(disk.count()?).ok()).sum()
+    })
+}
+
+/// The letters of the names that an instance's own disks have: from `/dev/sdb` on, as many as its
+/// type has of them. NVMe disks have names of their own (Amazon EC2 User Guide, *Device names for
+/// volumes on Amazon EC2 instances*).
+fn own_disks(of: &InstanceTypeInfo) -> impl Iterator<Item = char> {
+    let nvme = of.instance_storage_info().and_then(|info| info.nvme_support());
+    let are_named = nvme == Some(&EphemeralNvmeSupport::Unsupported);
+    ('b'..='y').take(if are_named { disk_count(of) } else { 0 })
+}
+
+/// `/dev/sdb` and `/dev/xvdb` are one device.
+fn is_named(device: &str, letter: char) -> bool {
+    ["/dev/sd", "/dev/xvd"].iter().any(|kind| {
+        device.strip_prefix(kind).is_some_and(|rest| rest.chars().eq(std::iter::once(letter)))
+    })
 }

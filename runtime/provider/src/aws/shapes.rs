@@ -48,6 +48,8 @@ pub(super) struct VolumeSeen {
     pub(super) volume_type: String,
     pub(super) performance: Performance,
     pub(super) encrypted: bool,
+    /// The KMS key that it is encrypted with.
+    pub(super) key: Option<String>,
     pub(super) zone: String,
     pub(super) attachments: Vec<AttachmentSeen>,
     pub(super) snapshot: Option<String>,
@@ -62,6 +64,7 @@ pub(super) struct SnapshotSeen {
     pub(super) state: String,
     pub(super) size_gib: u32,
     pub(super) encrypted: bool,
+    pub(super) key: Option<String>,
     pub(super) tags: Tags,
     /// What EC2 says of a snapshot that failed.
     pub(super) message: Option<String>,
@@ -139,6 +142,7 @@ impl From<types::Volume> for VolumeSeen {
                 throughput_mibps: number(found.throughput),
             },
             encrypted: found.encrypted.unwrap_or_default(),
+            key: not_empty(found.kms_key_id),
             zone: found.availability_zone.unwrap_or_default(),
             attachments,
             snapshot: not_empty(found.snapshot_id),
@@ -155,6 +159,7 @@ impl From<types::Snapshot> for SnapshotSeen {
             state: found.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
             size_gib: gib(found.volume_size),
             encrypted: found.encrypted.unwrap_or_default(),
+            key: not_empty(found.kms_key_id),
             tags: tags_of(found.tags),
             message: not_empty(found.state_message),
         }

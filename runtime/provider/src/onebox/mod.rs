@@ -118,6 +118,7 @@ fn set_instances(
             tags: kept.map(|kept| kept.tags).unwrap_or_default(),
             stamp: None,
             max_attachments: None,
+            own_disks: vec![],
             listed_from_ms: 0,
         };
         world.instances.insert(id.clone(), now);

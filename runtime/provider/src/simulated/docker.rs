@@ -232,7 +232,10 @@ fn ports_must_be_free(
     let others = running.filter(|(name, _)| Some(name.as_str()) != except);
     let others: Vec<_> =
         others.map(|(name, one)| (name.clone(), published(&one.spec.ports))).collect();
-    ports::must_be_free(host.as_str(), &published(wanted), &others)
+    let wanted = published(wanted);
+    ports::must_be_free(host.as_str(), &wanted, &others)?;
+    let held = engine.listening.iter().filter_map(|port| Published::listening(port));
+    ports::must_not_be_held(host.as_str(), &wanted, &held.collect::<Vec<_>>())
 }
 
 fn create(

@@ -76,10 +76,12 @@ pub(crate) fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) 
         Call::EbsCreateSnapshot { volume: id, tags, .. } => {
             let source = volume(world, id)?.clone();
             limits::must_be_tags(tags, true)?;
+            must_have_a_usable_key(&format!("volume `{id}`"), source.key_state.as_deref())?;
             let made = Snapshot {
                 volume: id.0.clone(),
                 size_gib: source.size_gib,
                 encrypted: source.encrypted,
+                key_state: source.key_state,
                 filesystem: source.filesystem,
                 tags: tags.clone(),
                 stamp: Some(token.0.clone()),
@@ -131,29 +133,66 @@ fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> An
         let message = format!("`{device}` on {to} is in use by another volume");
         return Err(refused("InvalidParameterValue", message));
     }
-    must_have_room(world, to.as_str())?;
+    must_be_free_for(world, to.as_str(), device)?;
+    must_have_a_usable_key(&format!("volume `{id}`"), found.key_state.as_deref())?;
     let found = volume_mut(world, id)?;
     found.attachments.push(Attachment { instance: to.0.clone(), device: device.to_owned() });
     Ok(volume_json(id.as_str(), found))
 }
 
-/// What is in a call's way and stays there: an instance that takes no more volumes.
+/// What is in a call's way and stays there: a key that can't be used, an instance that takes no
+/// more volumes, or none of that name.
 pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Failure> {
+    let usable = |id: &VolumeId| {
+        let state = world.volumes.get(id.as_str()).and_then(|found| found.key_state.as_deref());
+        must_have_a_usable_key(&format!("volume `{id}`"), state)
+    };
     match call {
-        Call::EbsAttach { volume: id, instance, .. } => {
+        Call::EbsAttach { volume: id, instance, device } => {
+            usable(id)?;
             let is_there = |at: &Attachment| at.instance == instance.0;
             match world.volumes.get(id.as_str()) {
                 Some(found) if found.attachments.iter().any(is_there) => Ok(()),
-                _ => must_have_room(world, instance.as_str()),
+                _ => must_be_free_for(world, instance.as_str(), device),
             }
+        }
+        Call::EbsDetach { volume, .. } | Call::EbsCreateSnapshot { volume, .. } => usable(volume),
+        Call::EbsCreateVolume { snapshot: Some(id), .. } => {
+            let found = world.snapshots.get(id.as_str());
+            let state = found.and_then(|found| found.key_state.as_deref());
+            must_have_a_usable_key(&format!("snapshot `{id}`"), state)
+        }
+        Call::Ec2Stop { instance } | Call::Ec2Start { instance } => {
+            let is_there = |at: &Attachment| at.instance == instance.0;
+            let its = world.volumes.iter().filter(|(_, v)| v.attachments.iter().any(is_there));
+            its.into_iter().try_for_each(|(id, _)| usable(&VolumeId(id.clone())))
         }
         _ => Ok(()),
     }
 }
 
-/// Amazon EC2 User Guide, *Amazon EBS volume limits for Amazon EC2 instances*.
-fn must_have_room(world: &World, instance: &str) -> Result<(), Failure> {
-    let most = world.instances.get(instance).and_then(|found| found.max_attachments);
+/// Amazon EC2 API Reference, *Error codes*, `CustomerKeyHasBeenRevoked`.
+pub(super) fn must_have_a_usable_key(what: &str, state: Option<&str>) -> Result<(), Failure> {
+    let Some(state) = state else { return Ok(()) };
+    let message = format!(
+        "{what} is encrypted with a KMS key that is {state}: it could not be attached, nor \
+         attached back; make the key usable first"
+    );
+    Err(refused("CustomerKeyHasBeenRevoked", message))
+}
+
+/// Amazon EC2 User Guide, *Amazon EBS volume limits for Amazon EC2 instances* and *Device names
+/// for volumes on Amazon EC2 instances*.
+fn must_be_free_for(world: &World, instance: &str, device: &str) -> Result<(), Failure> {
+    let found = world.instances.get(instance);
+    if found.is_some_and(|found| found.own_disks.iter().any(|own| own == device)) {
+        let message = format!(
+            "{device} of `{instance}` is the name of a disk of its own (instance store): give \
+             another one, such as /dev/sdf"
+        );
+        return Err(refused("InvalidParameterValue", message));
+    }
+    let most = found.and_then(|found| found.max_attachments);
     let all = world.volumes.values().flat_map(|volume| &volume.attachments);
     let count = all.filter(|at| at.instance == instance).count();
     match most {
@@ -206,6 +245,10 @@ fn create_volume(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> 
                 })?)
             }
         };
+    if let Some(source) = &source {
+        let what = format!("snapshot `{}`", snapshot.as_ref().map_or("", SnapshotId::as_str));
+        must_have_a_usable_key(&what, source.key_state.as_deref())?;
+    }
     if let Some(source) = &source
         && *size_gib < source.size_gib
     {
@@ -218,6 +261,7 @@ fn create_volume(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> 
         iops: performance.iops,
         throughput_mibps: performance.throughput_mibps,
         encrypted: *encrypted || source.as_ref().is_some_and(|source| source.encrypted),
+        key_state: None,
         zone: zone.clone(),
         attachments: vec![],
         snapshot: snapshot.as_ref().map(|id| id.0.clone()),

@@ -1,12 +1,12 @@
 //! Instances that come, go up and down, and go for good, with what is on their engines.
 
 use super::docker;
-use super::ec2::{instance_mut, refused};
+use super::ec2::{instance_mut, nothing_is_in_its_way, refused};
 use super::read::{instance, instance_json};
 use super::world::{Container, Instance, World};
 use serde_json::Value;
 use stepback_core::call::Tags;
-use stepback_core::{Failure, InstanceId, Token, UnixMs};
+use stepback_core::{Call, Failure, InstanceId, Token, UnixMs};
 
 type Answer = Result<Value, Failure>;
 
@@ -28,6 +28,7 @@ pub(super) fn run(
         tags: tags.clone(),
         stamp: Some(token.0.clone()),
         max_attachments: None,
+        own_disks: vec![],
         listed_from_ms: world.listed_from_ms(now),
     };
     let answer = instance_json(world, &id, &made);
@@ -38,6 +39,7 @@ pub(super) fn run(
 
 /// *StartInstances*: one that runs does so already, one that was terminated never will.
 pub(super) fn start(world: &mut World, id: &InstanceId) -> Answer {
+    nothing_is_in_its_way(world, &Call::Ec2Start { instance: id.clone() })?;
     if set_state(world, id, "running")? {
         bring_up(world, id);
     }

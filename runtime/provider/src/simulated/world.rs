@@ -75,6 +75,9 @@ pub struct Instance {
     /// So many volumes can be attached to it; by default as many as anybody likes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub max_attachments: Option<usize>,
+    /// The device names of its own disks (instance store), which no volume can have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub own_disks: Vec<String>,
     /// Unix time from which it is listed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub listed_from_ms: u64,
@@ -94,6 +97,9 @@ pub struct Volume {
     pub throughput_mibps: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub encrypted: bool,
+    /// Why its KMS key can't be used (`Disabled`, `PendingDeletion`), if it can't.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key_state: Option<String>,
     pub zone: String,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
@@ -136,6 +142,8 @@ pub struct Snapshot {
     pub size_gib: u32,
     #[serde(default, skip_serializing_if = "is_default")]
     pub encrypted: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key_state: Option<String>,
     #[serde(default)]
     pub filesystem: Option<FileSystem>,
     #[serde(default)]
@@ -158,6 +166,9 @@ pub struct Engine {
     /// Image reference to digest.
     pub images: BTreeMap<String, String>,
     pub volumes: BTreeMap<String, DockerVolume>,
+    /// What processes of its host listen on that are no container's, `[ADDRESS:]PORT/PROTOCOL`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub listening: Vec<String>,
 }
 
 /// A container.

@@ -7,6 +7,7 @@
 
 mod bench;
 mod conformance;
+mod keys;
 mod moto;
 mod permitted;
 #[allow(dead_code, reason = "the conformance suite asks engines through it, too")]

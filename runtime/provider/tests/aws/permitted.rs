@@ -103,3 +103,39 @@ async fn an_instance_that_takes_no_more_volumes_is_told() {
         }
     }
 }
+
+/// Only old disks have names that a volume could be given.
+#[tokio::test]
+async fn a_name_of_one_of_the_instances_own_disks_is_told() {
+    let bench = Bench::new().await;
+    let (volume, instance) = (bench.volume().await, bench.instance().await);
+    let told = |nvme: &str, count: u32| {
+        let disks = format!("<disks><item><count>{count}</count></item></disks>");
+        let info = format!("<nvmeSupport>{nvme}</nvmeSupport>{disks}");
+        let item = format!("<item><instanceStorageInfo>{info}</instanceStorageInfo></item>");
+        let set = format!("<instanceTypeSet>{item}</instanceTypeSet>");
+        let body = format!(
+            "<DescribeInstanceTypesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+             {set}</DescribeInstanceTypesResponse>"
+        );
+        Fault::Answer(200, body)
+    };
+    for (nvme, count, device, is_taken) in [
+        ("unsupported", 4, "/dev/sde", true),
+        ("unsupported", 4, "/dev/xvdb", true),
+        ("unsupported", 4, "/dev/sdf", false),
+        ("unsupported", 4, "/dev/xvdba", false),
+        ("required", 4, "/dev/sdb", false),
+    ] {
+        bench.proxy.on("DescribeInstanceTypes", 1, told(nvme, count));
+        let (volume, instance) = (volume.clone(), instance.clone());
+        let call = Call::EbsAttach { volume, instance, device: device.into() };
+        match (bench.aws.may(&call).await, is_taken) {
+            (Ok(()), false) => {}
+            (Err(failure), true) => {
+                assert!(failure.message.contains("instance store"), "{failure}")
+            }
+            (found, _) => panic!("{nvme} {count} {device}: {found:?}"),
+        }
+    }
+}

@@ -143,9 +143,13 @@ fn body_of(request: &str) -> &str {
 /// Whether a request is one of this action, or of this method and path.
 fn is(request: &str, wanted: &str) -> bool {
     let Some((method, pattern)) = wanted.split_once(' ') else {
+        // EC2 and STS name it in the body, KMS in a header.
+        let target = format!("x-amz-target: TrentService.{wanted}");
+        let head = request.lines().take_while(|line| !line.is_empty());
         return body_of(request)
             .split('&')
-            .any(|pair| pair.strip_prefix("Action=") == Some(wanted));
+            .any(|pair| pair.strip_prefix("Action=") == Some(wanted))
+            || head.into_iter().any(|line| line.eq_ignore_ascii_case(&target));
     };
     let mut words = request.split(' ');
     let (asked, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
