@@ -11,7 +11,7 @@ PATH=$PATH:/usr/sbin:/sbin
 declare -A package=(
     [dockerd]=docker.io [docker]=docker.io [docker-registry]=docker-registry
     [redis-server]=redis-server [mkfs.ext4]=e2fsprogs [losetup]=mount [busybox]=busybox-static
-    [openssl]=openssl [ssh]=openssh-client [sshd]=openssh-server
+    [mkfs.xfs]=xfsprogs [openssl]=openssl [ssh]=openssh-client [sshd]=openssh-server
 )
 missing=""
 for program in "${!package[@]}"; do

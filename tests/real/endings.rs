@@ -102,4 +102,15 @@ fn a_container_with_something_of_its_own_does_not_make_way() {
     replace("own_files = \"lost\"")
         .exits(2)
         .says("container `other` on i-a has the network of `main`");
+    for what in ["pid", "ipc"] {
+        // Its own memory is shared only where that was said (`--ipc shareable`).
+        if what == "ipc" {
+            let _ = parts.a.try_docker(&["rm", "--force", "main"]);
+            let run = ["run", "--detach", "--ipc", "shareable", "--name", "main", "helper:1"];
+            parts.a.docker(&[&run[..], &["sleep", "600"]].concat());
+        }
+        other(&[&format!("--{what}"), "container:main"]);
+        let refused = replace("own_files = \"lost\"").exits(2);
+        refused.says(&format!("container `other` on i-a has the {what} of `main`"));
+    }
 }

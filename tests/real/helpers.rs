@@ -3,6 +3,7 @@
 use crate::hazards::made_and_attached;
 use crate::parts::{Engine, Parts, are_possible, loops_below};
 use crate::place::operation;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -140,4 +141,31 @@ fn a_mount_in_another_namespace_is_a_mount() {
     run("umount", &[&dir]);
     waits(&volume).exits(0);
     detaches(&volume).exits(0);
+}
+
+/// A port of the host may be a process's that is no container's, and an address nobody's.
+#[test]
+fn a_port_that_a_process_has_is_told_before_anything_is_made() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let asks = |ports: &str| {
+        parts.step("docker/check-ports", &format!("host = \"i-a\", ports = [\"{ports}\"]"), "")
+    };
+    let held = format!("port {port}/tcp of i-a is in use by a process");
+    asks(&format!("{port}:80")).exits(2).says(&held);
+    asks(&format!("127.0.0.1:{port}:80")).exits(2).says(&held);
+    asks(&format!("127.0.0.2:{port}:80")).exits(0);
+    asks(&format!("{port}:80/udp")).exits(0);
+    drop(listener);
+    asks(&format!("{port}:80")).exits(0);
+    // Of a network for documentation (RFC 5737).
+    asks("203.0.113.7:1:80").exits(2).says("i-a has no address 203.0.113.7");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = udp.local_addr().expect("its address").port();
+    asks(&format!("{port}:80/udp")).exits(2).says(&format!("port {port}/udp of i-a is in use"));
 }

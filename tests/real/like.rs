@@ -1,7 +1,9 @@
 //! A container like another one, on engines: the same, or refused by name before anything stops.
 
-use crate::parts::{Parts, are_possible};
+use crate::parts::{Parts, are_possible, loops_below};
 use crate::place::{Ran, operation};
+use std::path::Path;
+use std::process::Command;
 
 /// Make one on a host like `model` of `i-a`.
 fn like(parts: &Parts, host: &str, more: &str) -> Ran {
@@ -70,7 +72,84 @@ fn what_can_not_be_had_on_another_host_is_refused_by_name() {
     let shown = "{{.HostConfig.NetworkMode}} {{json .NetworkSettings.Networks.lan.Aliases}}";
     let shown = parts.b.docker(&["inspect", "-f", shown, "made"]);
     assert!(shown.starts_with("lan ") && shown.contains("\"db\""), "{shown}");
-    parts.b.docker(&["network", "rm", "lan"]);
+    parts.b.docker(&["rm", "made"]);
+    // An address of its own must be nobody's there.
+    for engine in [&parts.a, &parts.b] {
+        engine.docker(&["network", "create", "--subnet", "10.78.0.0/24", "fixed"]);
+    }
+    model(&parts, &["--network", "fixed", "--ip", "10.78.0.5"], &sleep);
+    let there = ["run", "--detach", "--name", "there", "--network", "fixed", "--ip", "10.78.0.5"];
+    parts.b.docker(&[&there[..], &["helper:1", "sleep", "600"]].concat());
+    let why =
+        "has the address 10.78.0.5 on the network `fixed`, which container `there` has on i-b";
+    like(&parts, "i-b", "").exits(2).says(why);
+    parts.b.docker(&["rm", "--force", "there"]);
+    like(&parts, "i-b", "").exits(0);
+    parts.b.docker(&["rm", "made"]);
+    for network in ["lan", "fixed"] {
+        parts.b.docker(&["network", "rm", network]);
+    }
+}
+
+/// A volume that was made of a snapshot has its UUID, and no host mounts two xfs of one.
+#[test]
+fn a_file_system_whose_twin_is_mounted_there_is_told() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let run = |program: &str, arguments: &[&str]| {
+        let done = Command::new(program).args(arguments).output().expect(program);
+        assert!(done.status.success(), "{program} {arguments:?}: {done:?}");
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    };
+    let disks = parts.path("disks");
+    std::fs::create_dir(&disks).expect("a directory");
+    let _ends = Loops(&disks);
+    let disk = |name: &str| disks.join(name).display().to_string();
+    let (one, twin, at) = (disk("one"), disk("twin"), disk("mounted"));
+    // The smallest that there is (mkfs.xfs(8)).
+    run("truncate", &["--size", "320M", &one]);
+    run("mkfs.xfs", &["-q", &one]);
+    run("cp", &["--sparse=always", &one, &twin]);
+    let device = run("losetup", &["--find", "--show", &one]);
+    std::fs::create_dir(&at).expect("a directory");
+    let volume = |options: &[&str]| {
+        let _ = parts.a.try_docker(&["rm", "--force", "model"]);
+        let _ = parts.a.try_docker(&["volume", "rm", "rows"]);
+        let device = format!("device={device}");
+        let make = ["volume", "create", "--opt", "type=xfs", "--opt", &device];
+        parts.a.docker(&[&make[..], options, &["rows"]].concat());
+        model(&parts, &["--volume", "rows:/rows"], &["sleep", "60"]);
+    };
+    parts.b.docker(&["volume", "create", "rows"]);
+    volume(&[]);
+    like(&parts, "i-b", "").exits(0);
+    parts.b.docker(&["rm", "made"]);
+    run("mount", &["-o", "loop", &twin, &at]);
+    like(&parts, "i-b", "").exits(2).says("another one of this UUID is mounted on i-b");
+    volume(&["--opt", "o=noatime,nouuid"]);
+    like(&parts, "i-b", "").exits(0);
+    parts.b.docker(&["rm", "made"]);
+    run("umount", &[&at]);
+    // Nor is one that says so itself in the way of another.
+    run("mount", &["-o", "loop,nouuid", &twin, &at]);
+    volume(&[]);
+    like(&parts, "i-b", "").exits(0);
+    run("umount", &[&at]);
+}
+
+/// The loop devices of files below a directory, for one test.
+struct Loops<'a>(&'a Path);
+
+impl Drop for Loops<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy"]).arg(self.0.join("mounted")).status();
+        for device in loops_below(self.0) {
+            let _ = Command::new("losetup").args(["--detach", &device]).status();
+        }
+    }
 }
 
 #[test]

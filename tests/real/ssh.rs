@@ -31,7 +31,7 @@ impl Ssh {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nPidFile none\nUsePAM no\n\
              AuthorizedKeysFile {0}/user.pub\nStrictModes no\nPermitRootLogin yes\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 1:100:1\n\
              SetEnv DOCKER_HOST={docker_host}\n",
             dir.display()
         );
@@ -97,6 +97,24 @@ impl Ssh {
         all.flatten().filter(|process| of_us(&process.path())).count()
     }
 
+    /// Somebody who stands at the door keeps others out, and goes when that has happened.
+    #[track_caller]
+    fn while_sent_away(&self, comes: impl FnOnce()) {
+        let door = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        let (at_the_door, log) = (Instant::now(), self.dir.join("log"));
+        let waits = std::thread::spawn(move || {
+            let has_sent_away =
+                || std::fs::read_to_string(&log).is_ok_and(|said| said.contains("MaxStartups"));
+            while !has_sent_away() && at_the_door.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            drop(door);
+            has_sent_away()
+        });
+        comes();
+        assert!(waits.join().expect("no panic"), "nobody was sent away");
+    }
+
     #[track_caller]
     fn leaves_no_client(&self) {
         let until = Instant::now() + Duration::from_secs(20);
@@ -148,6 +166,9 @@ fn an_engine_behind_ssh_is_used_as_the_users_configuration_says() {
         parts.configure_with(endpoint, "");
         parts.run(&["env", "check"]).exits(0).says("✓ Docker Engine of i-b: Docker 2");
     }
+    ssh.while_sent_away(|| {
+        parts.run(&["env", "check"]).exits(0).says("✓ Docker Engine of i-b: Docker 2");
+    });
     let (path, mut clients) = (operation("redeploy-database"), 0);
     let failing = ["--inject", "docker.wait-healthy=refuse"];
     let arguments = [&["run", &path, "-i", "to_instance=i-b"][..], &failing].concat();

@@ -85,13 +85,22 @@ pub struct InspectContainer;
 pub struct Inspected {
     #[serde(flatten)]
     pub container: Container,
-    /// The device of each mount's Docker volume, in the order of `mounts`; empty for a volume that
-    /// is a directory of the host.
+    /// The device of each mount's Docker volume, in the order of `mounts`, without the namespace
+    /// that some names of a device end with; empty for a volume that is a directory of the host.
     pub devices: Vec<String>,
     /// What is on each of these devices: ext4, xfs.
     pub filesystems: Vec<String>,
     /// How each is mounted: the volume's option `o`, such as `noatime`.
     pub mount_options: Vec<String>,
+}
+
+/// The name of an EBS volume's device without its namespace, of which there is one: udev has it as
+/// `…_1`, and Amazon Linux as `…-ns-1` too (Amazon EBS User Guide, *Map Amazon EBS volumes to NVMe
+/// device names*).
+fn whole_device(device: &str) -> String {
+    let whole = device.strip_suffix("_1").or_else(|| device.strip_suffix("-ns-1"));
+    let is_ebs = device.contains("/nvme-Amazon_Elastic_Block_Store_vol");
+    whole.filter(|_| is_ebs).unwrap_or(device).to_owned()
 }
 
 impl Step for InspectContainer {
@@ -111,7 +120,7 @@ impl Step for InspectContainer {
             let volume = docker::inspect_volume(&input.host, &mount.volume)?;
             let options = volume.map(|volume| tag_map(&volume.options)).unwrap_or_default();
             let option = |name: &str| options.get(name).cloned().unwrap_or_default();
-            devices.push(option("device"));
+            devices.push(whole_device(&option("device")));
             filesystems.push(option("type"));
             mount_options.push(option("o"));
         }

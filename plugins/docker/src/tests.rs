@@ -28,6 +28,29 @@ fn a_stopped_container_stays_down() {
     assert_eq!(calls[2].arguments["grace_ms"], 5000);
 }
 
+/// udev has several names for one device.
+#[test]
+fn the_device_of_a_volume_goes_by_one_name() {
+    let devices = |device: &str| {
+        World::reset();
+        let mut found = container(true, "no");
+        found["mounts"] = json!([{ "volume": "data", "target": "/data", "read_only": false }]);
+        World::answer("docker.inspect-container", found);
+        let options = json!([["device", device], ["type", "ext4"]]);
+        let volume = json!({ "name": "data", "driver": "local", "options": options });
+        World::answer("docker.inspect-volume", volume);
+        let with = json!({ "host": "i-1", "container": "db" });
+        InspectContainer::run(input::<InspectContainer>(with)).expect("it is there").devices
+    };
+    let ebs = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0a1";
+    for name in ["", "_1", "-ns-1"] {
+        assert_eq!(devices(&format!("{ebs}{name}")), [ebs]);
+    }
+    for other in [&format!("{ebs}-part1"), &format!("{ebs}_1-part1"), "/dev/disk/by-id/wwn_1"] {
+        assert_eq!(devices(other), [other]);
+    }
+}
+
 #[test]
 fn an_engine_is_waited_for_that_may_still_come_up() {
     let with = json!({ "host": "i-1" });

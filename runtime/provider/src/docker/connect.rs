@@ -5,6 +5,8 @@ use super::resident::Resident;
 use super::ssh::{self, Destination};
 use super::tls::{self, Tls};
 use bollard::errors::Error;
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
 use std::fmt;
 use std::path::PathBuf;
@@ -166,6 +168,13 @@ impl Engine {
             true => Some(device),
             false => Some(std::fs::canonicalize(device).ok()?.display().to_string()),
         }
+    }
+
+    /// The containers that run.
+    pub(super) async fn running(&self) -> Answer<Vec<ContainerSummary>> {
+        let what = format!("the containers on {}", self.host);
+        let options = ListContainersOptionsBuilder::new().build();
+        self.asked(&what, self.client.list_containers(Some(options))).await
     }
 
     /// The answer to a question, which changes nothing whatever status it has.

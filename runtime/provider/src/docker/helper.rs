@@ -9,7 +9,8 @@ use super::DockerSettings;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::resident::{LIFE_S, Resident};
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use super::sockets::Sockets;
+use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -53,6 +54,13 @@ pub(super) struct Helper<'a> {
 pub(super) struct Ran {
     pub(super) code: i64,
     pub(super) lines: Vec<String>,
+}
+
+/// Whether a container is a helper: anybody can give one its label, but not by mistake its script.
+pub(super) fn is_helper(listed: &ContainerSummary) -> bool {
+    let is_labelled = listed.labels.as_ref().is_some_and(|all| all.contains_key(HELPER_LABEL));
+    let first = SCRIPT.lines().next().unwrap_or_default();
+    is_labelled && listed.command.as_deref().is_some_and(|command| command.contains(first))
 }
 
 /// A file system is a little smaller than its device, whose size is in whole GiB.
@@ -102,6 +110,24 @@ impl<'a> Helper<'a> {
         let (image, host, why) = (self.image, &self.engine.host, ran.lines.join("; "));
         let message = format!("the helper image {image} on {host} can't write {kind}: {why}");
         Err(Told::no(FailureClass::Precondition, "helper", message))
+    }
+
+    /// What of the host's network is in use.
+    pub(super) async fn sockets(&self) -> Answer<Sockets> {
+        let ran = self.ask("sockets", "").await?;
+        Ok(Sockets::read(&ran.lines))
+    }
+
+    /// `UUID DEVICE` of the file system on a device of the host; without one, of all xfs that are
+    /// mounted there.
+    pub(super) async fn xfs_uuids(&self, device: &str) -> Answer<Vec<String>> {
+        let device = match device.is_empty() || device.starts_with("/dev/") {
+            true => device.to_owned(),
+            // A onebox's links only this machine can follow.
+            false => std::fs::canonicalize(device).unwrap_or_default().display().to_string(),
+        };
+        let ran = self.ask("xfs-uuids", &device).await?;
+        Ok(if ran.code == 0 { ran.lines } else { vec![] })
     }
 
     /// The file system on a volume, `none` if it is blank.
@@ -328,7 +354,8 @@ impl<'a> Helper<'a> {
         let filters = HashMap::from([("label", vec![HELPER_LABEL])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let what = format!("the containers on {}", engine.host);
-        let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
+        let mut all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
+        all.retain(is_helper);
         let now_s = i64::try_from(engine.clock.unix().0 / 1000).unwrap_or(i64::MAX);
         for helper in all {
             let state = helper.state.map(|state| state.to_string()).unwrap_or_default();
@@ -339,7 +366,7 @@ impl<'a> Helper<'a> {
                 && created < now_s.saturating_sub(life_s)
                 && !(runs && writes)
             {
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                let options = RemoveContainerOptionsBuilder::new().force(true).build();
                 // The next one tries again.
                 let _ = engine.client.remove_container(&id, Some(options)).await;
             }
@@ -402,6 +429,21 @@ fn mounts_of(lines: &[String]) -> Result<Vec<String>, &String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_alone_makes_no_helper() {
+        let listed = |label: &str, command: &str| ContainerSummary {
+            labels: Some(HashMap::from([(label.to_owned(), String::new())])),
+            command: Some(command.to_owned()),
+            ..ContainerSummary::default()
+        };
+        // As an engine lists it.
+        let script = format!("sh -c '{SCRIPT}'");
+        assert!(is_helper(&listed(HELPER_LABEL, &script)));
+        assert!(!is_helper(&listed(HELPER_LABEL, "postgres")));
+        assert!(!is_helper(&listed("other", &script)));
+        assert!(SCRIPT.starts_with("# "), "its first line tells it");
+    }
 
     #[test]
     fn what_is_mounted_anywhere_is_mounted_and_what_can_not_be_read_may_be() {

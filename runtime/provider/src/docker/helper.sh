@@ -27,7 +27,7 @@ check() {
 
 # What is on it: nothing, a file system, or something else (a partition table).
 kind() {
-    T=$(blkid -p -o value -s TYPE "$D")
+    T=$(blkid -p -o value -s TYPE "$D" 2>/dev/null)
     r=$?
     # 2 means that nothing was found, or that it can't be read (blkid(8)).
     if [ $r = 2 ]; then
@@ -91,12 +91,40 @@ mounts() {
     R=$?
     # A namespace can be held by no process; the file system itself knows that it is in use.
     for K in "$B" "$B/${D#/dev/}"*; do
-        [ ! -e "/sys/fs/ext4/${K##*/}" ] && [ ! -e "/sys/fs/xfs/${K##*/}" ] || echo "/dev/${K##*/}"
+        for F in /sys/fs/ext4 /sys/fs/xfs /sys/fs/f2fs /sys/fs/btrfs/*/devices; do
+            [ ! -e "$F/${K##*/}" ] || echo "/dev/${K##*/}"
+        done
     done
     [ ! -r /proc/swaps ] || while read -r S M; do
         [ "$S" != "$D" ] || echo "$D"
     done </proc/swaps
     [ $R -le 2 ]
+}
+
+# Which kernel it is, what processes of the host listen on, and which addresses it has; what can't be
+# read is not told (proc_pid_net(5)).
+sockets() {
+    [ ! -r /proc/sys/kernel/random/boot_id ] || read -r B </proc/sys/kernel/random/boot_id
+    echo "boot $B"
+    for P in tcp tcp6 udp udp6; do
+        # A TCP socket that listens is in state 0A, a UDP socket with no other end in 07.
+        [ ! -r /proc/1/net/$P ] ||
+            awk -v P=$P '$4 == "0A" || (P ~ /udp/ && $4 == "07") {print P, $2}' /proc/1/net/$P
+    done
+    [ ! -r /proc/1/net/fib_trie ] ||
+        awk '/\|--/ {at = $2} /host LOCAL/ {print 4, at}' /proc/1/net/fib_trie
+    [ ! -r /proc/1/net/if_inet6 ] || awk '{print 6, $1}' /proc/1/net/if_inet6
+}
+
+# The UUID and the device of a file system, or of every xfs that no other of its UUID can be mounted
+# beside.
+xfs_uuids() {
+    M='/ - xfs / && !/[, ]nouuid(,|$)/ {for (i = 7; i < NF; i++) if ($i == "-") print $(i + 2)}'
+    for K in ${DEVICE:-$(awk "$M" /proc/1/mountinfo)}; do
+        K=$(readlink -f "$K")
+        [ ! -b "$K" ] || echo "$(blkid -p -o value -s UUID "$K" 2>/dev/null) $K"
+    done
+    return 0
 }
 
 # Whether all is there that it takes to make and grow a file system of this kind.
@@ -114,6 +142,8 @@ tools() {
 one() {
     [ "$DO" = check ] && { check; return; }
     [ "$DO" = tools ] && { tools "$DEVICE"; return; }
+    [ "$DO" = sockets ] && { sockets; return; }
+    [ "$DO" = xfs-uuids ] && { xfs_uuids; return; }
     D=$(readlink -f "$DEVICE")
     [ -b "$D" ] || return 44
     act

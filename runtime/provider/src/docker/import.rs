@@ -3,7 +3,7 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::Answer;
-use super::helper::HELPER_LABEL;
+use super::helper::is_helper;
 use super::shapes::is_pullable;
 use crate::simulated::world::{
     Container, DockerVolume, Engine as EngineSeen, FileSystem, Instance, RegistryImage, World,
@@ -132,8 +132,10 @@ async fn seen_on(engine: &Engine) -> Answer<Seen> {
     let options = ListContainersOptionsBuilder::new().all(true).build();
     let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
     for listed in all {
-        let is_helper = listed.labels.is_some_and(|labels| labels.contains_key(HELPER_LABEL));
-        let Some(id) = listed.id.filter(|_| !is_helper) else { continue };
+        if is_helper(&listed) {
+            continue;
+        }
+        let Some(id) = listed.id else { continue };
         // One may go away between the list and the look.
         let Some(shown) = engine.container(&id).await? else { continue };
         let facts = engine.container_facts(&id).await?;

@@ -46,8 +46,8 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
     }
 }
 
-/// Other containers that have this one's network lose it when it is removed, and can't be started
-/// again (Docker docs, *docker container run*, `--network container:`).
+/// Other containers that have this one's namespaces lose them when it is removed, and can't be
+/// started again (Docker docs, *docker container run*, `--network`, `--pid` and `--ipc`).
 async fn nobody_hangs_on(engine: &Engine, found: &ContainerInspectResponse) -> Answer<()> {
     let what = format!("the containers on {}", engine.host);
     let options = ListContainersOptionsBuilder::new().all(true).build();
@@ -57,15 +57,40 @@ async fn nobody_hangs_on(engine: &Engine, found: &ContainerInspectResponse) -> A
         let mode = one.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
         mode.and_then(|mode| mode.strip_prefix("container:")) == Some(id)
     };
-    let Some(other) = all.iter().find(hangs) else { return Ok(()) };
+    let mut hanging = all.iter().find(hangs).map(|other| (other, "network"));
+    for other in &all {
+        if hanging.is_none() && other.id != found.id {
+            let shares = shared_with(engine, other, id).await?;
+            hanging = shares.map(|what| (other, what));
+        }
+    }
+    let Some((other, what)) = hanging else { return Ok(()) };
     let (other, _) = published(other);
     let name = super::shapes::name_of(found);
     let message = format!(
-        "container `{other}` on {} has the network of `{name}` (`--network container:`), and could \
+        "container `{other}` on {} has the {what} of `{name}` (`--{what} container:`), and could \
          not be started without it: make it anew first, or by hand",
         engine.host
     );
     Err(Told::no(FailureClass::Precondition, "in-use", message))
+}
+
+/// Which namespace of the container with this id another one has, by the option that gives it.
+async fn shared_with(
+    engine: &Engine,
+    other: &ContainerSummary,
+    id: &str,
+) -> Answer<Option<&'static str>> {
+    let other = other.id.as_deref().unwrap_or_default();
+    let found = match engine.inspect(other).await {
+        Err(told) if told.is_missing() => return Ok(None),
+        found => found?.host_config.unwrap_or_default(),
+    };
+    let is_its = |mode: &Option<String>| {
+        mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) == Some(id)
+    };
+    let modes = [(&found.pid_mode, "pid"), (&found.ipc_mode, "ipc")];
+    Ok(modes.into_iter().find(|(mode, _)| is_its(mode)).map(|(_, what)| what))
 }
 
 /// Of a container that is like another one, which makes way for it; of any other nobody knows what
@@ -75,7 +100,7 @@ async fn can_be_like(docker: &Docker, engine: &Engine, spec: &ContainerSpec) -> 
         // Without an image it is the ports alone that are asked for.
         let asks_for_ports = spec.image.is_empty() && !spec.ports.is_empty();
         return match asks_for_ports {
-            true => ports_are_free(engine, &spec.ports, None).await,
+            true => ports_are_free(docker, engine, &spec.ports, None).await,
             false => Ok(()),
         };
     };
@@ -88,22 +113,43 @@ async fn can_be_like(docker: &Docker, engine: &Engine, spec: &ContainerSpec) -> 
     };
     model.must_be_possible(spec)?;
     model.must_be_had_on(&on, engine).await?;
+    model.must_have_no_twin(docker, &on, engine).await?;
     let wanted = if spec.ports.is_empty() { ports_of(&model.found) } else { spec.ports.clone() };
-    let makes_way = model.found.id.as_deref().filter(|_| like.host == engine.host);
-    ports_are_free(engine, &wanted, makes_way).await
+    ports_are_free(docker, engine, &wanted, Some((&on, &model.found))).await
 }
 
-async fn ports_are_free(engine: &Engine, wanted: &[String], makes_way: Option<&str>) -> Answer<()> {
+/// Whether nobody has these ports but the container that makes way, on the engine that it is on.
+async fn ports_are_free(
+    docker: &Docker,
+    engine: &Engine,
+    wanted: &[String],
+    makes_way: Option<(&Engine, &ContainerInspectResponse)>,
+) -> Answer<()> {
     let wanted: Vec<Published> = wanted.iter().filter_map(|port| Published::parse(port)).collect();
-    if wanted.is_empty() {
+    // With the host's own network an engine publishes nothing (Docker docs, *Host network driver*).
+    let has_hosts_network = makes_way.is_some_and(|(_, found)| {
+        let host = found.host_config.as_ref();
+        host.and_then(|host| host.network_mode.as_deref()) == Some("host")
+    });
+    if wanted.is_empty() || has_hosts_network {
         return Ok(());
     }
-    let what = format!("the containers on {}", engine.host);
-    let options = ListContainersOptionsBuilder::new().build();
-    let running = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
-    let others = running.iter().filter(|one| one.id.as_deref() != makes_way || makes_way.is_none());
+    let here = makes_way.filter(|(on, _)| on.host == engine.host);
+    let here = here.and_then(|(_, found)| found.id.as_deref());
+    let others: Vec<_> = engine.running().await?;
+    let others = others.iter().filter(|one| here.is_none() || one.id.as_deref() != here);
     let others: Vec<_> = others.map(published).collect();
-    ports::must_be_free(&engine.host, &wanted, &others).map_err(Told::from)
+    ports::must_be_free(&engine.host, &wanted, &others).map_err(Told::from)?;
+    let Some(seen) = docker.sockets(engine).await else { return Ok(()) };
+    let mut theirs = vec![];
+    if let Some((on, found)) = makes_way
+        && docker.is_one_kernel(engine, on).await
+    {
+        let running = on.running().await?;
+        let its = running.iter().filter(|one| one.id == found.id);
+        theirs.extend(its.flat_map(|one| published(one).1));
+    }
+    seen.must_leave(engine, &wanted, &theirs)
 }
 
 fn published(container: &ContainerSummary) -> (String, Vec<Published>) {

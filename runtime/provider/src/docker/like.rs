@@ -11,15 +11,14 @@ use super::shapes::{given_address, image_of, is_stamp, name_of, own_name_of, res
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, ImageConfig,
     Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
-    NetworkInspect, NetworkingConfig, PortMap, SystemInfo,
+    NetworkingConfig, PortMap,
 };
 use std::collections::HashMap;
-use std::net::IpAddr;
 use stepback_core::FailureClass;
 use stepback_core::call::{ContainerSpec, Mount};
 
 /// The modes in which a container has no network of its own choice.
-const OWN_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];
+pub(super) const OWN_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];
 
 /// Devices that are the same on every Linux host.
 const EVERYWHERE: [&str; 4] = ["/dev/fuse", "/dev/net/tun", "/dev/null", "/dev/zero"];
@@ -33,7 +32,7 @@ pub(super) struct Model {
     /// What its image gives every container; nothing if the image is gone.
     image: Option<ImageConfig>,
     /// Whether the new one is to be on another host.
-    moves: bool,
+    pub(super) moves: bool,
     /// Whether its engine chooses MAC addresses at random.
     is_random: bool,
 }
@@ -54,12 +53,12 @@ impl Model {
         self.found.host_config.clone().unwrap_or_default()
     }
 
-    fn networks(&self) -> HashMap<String, EndpointSettings> {
+    pub(super) fn networks(&self) -> HashMap<String, EndpointSettings> {
         let settings = self.found.network_settings.clone();
         settings.and_then(|settings| settings.networks).unwrap_or_default()
     }
 
-    fn refuse(&self, code: &str, why: &str) -> Told {
+    pub(super) fn refuse(&self, code: &str, why: &str) -> Told {
         let message = format!("container `{}` {why}", name_of(&self.found));
         Told::no(FailureClass::Precondition, code, message)
     }
@@ -131,69 +130,6 @@ impl Model {
             if !mac.is_empty() && mac != format!("02:42:{of_ip}") {
                 let why = format!("was given the MAC address {mac}, which is not copied");
                 return Err(self.refuse("mac-address", &why));
-            }
-        }
-        Ok(())
-    }
-
-    /// What of it the other host must have, asked of its engine.
-    pub(super) async fn must_be_had_on(&self, on: &Engine, to: &Engine) -> Answer<()> {
-        if !self.moves {
-            return Ok(());
-        }
-        let name = name_of(&self.found);
-        for (network, endpoint) in self.networks() {
-            if OWN_NETWORKS.contains(&network.as_str()) {
-                continue;
-            }
-            let what = to.name_of("network", &network);
-            let found = to.asked(&what, to.client.inspect_network(&network, None)).await;
-            if let (Ok(found), Some(given)) = (&found, given_address(&endpoint)) {
-                let addresses = [&given.ipv4_address, &given.ipv6_address];
-                for address in addresses.into_iter().flatten().filter(|one| !one.is_empty()) {
-                    if !is_of(found, address) {
-                        let why = format!(
-                            "has the address {address} on the network `{network}`, whose subnets \
-                             on {} do not have it",
-                            to.host
-                        );
-                        return Err(self.refuse("no-network", &why));
-                    }
-                }
-            }
-            if found.is_err_and(|told| told.is_missing()) {
-                let why = format!(
-                    "is on the network `{network}`, which {} does not have: make it there first, \
-                     like the one of {} (`docker network create`)",
-                    to.host, on.host
-                );
-                return Err(self.refuse("no-network", &why));
-            }
-        }
-        let (there, here) = (info(to).await?, info(on).await?);
-        if there.architecture != here.architecture {
-            let of = |info: &SystemInfo| info.architecture.clone().unwrap_or_default();
-            let message = format!(
-                "container `{name}` runs on {} ({}), and {} is {}: what it runs and what it wrote \
-                 may be of no use there",
-                on.host,
-                of(&here),
-                to.host,
-                of(&there)
-            );
-            return Err(Told::no(FailureClass::Precondition, "architecture", message));
-        }
-        for kind in ["name=userns", "name=rootless"] {
-            let is_so = |info: &SystemInfo| {
-                info.security_options.iter().flatten().any(|one| one.starts_with(kind))
-            };
-            if is_so(&there) != is_so(&here) {
-                let message = format!(
-                    "the Docker Engines of {} and {} differ in `{kind}` (`docker info`, Security \
-                     Options): the files of container `{name}` would belong to nobody there",
-                    on.host, to.host
-                );
-                return Err(Told::no(FailureClass::Precondition, "users", message));
             }
         }
         Ok(())
@@ -290,35 +226,6 @@ impl Model {
         }
         host.mounts = Some(mounts);
     }
-}
-
-/// Whether an address is of one of a network's subnets.
-fn is_of(network: &NetworkInspect, address: &str) -> bool {
-    let subnets = network.ipam.iter().flat_map(|ipam| ipam.config.iter().flatten());
-    let mut subnets = subnets.filter_map(|config| config.subnet.as_deref());
-    subnets.any(|subnet| is_in(address, subnet).unwrap_or(true))
-}
-
-/// Whether an address is in a subnet, `10.0.0.0/24`; nothing if they can't be read.
-fn is_in(address: &str, subnet: &str) -> Option<bool> {
-    let (base, bits) = subnet.split_once('/')?;
-    let bits: u32 = bits.parse().ok()?;
-    match (address.parse().ok()?, base.parse().ok()?) {
-        (IpAddr::V4(one), IpAddr::V4(base)) => {
-            let mask = u32::MAX.checked_shl(32_u32.checked_sub(bits)?).unwrap_or(0);
-            Some(u32::from(one) & mask == u32::from(base) & mask)
-        }
-        (IpAddr::V6(one), IpAddr::V6(base)) => {
-            let mask = u128::MAX.checked_shl(128_u32.checked_sub(bits)?).unwrap_or(0);
-            Some(u128::from(one) & mask == u128::from(base) & mask)
-        }
-        _ => Some(false),
-    }
-}
-
-async fn info(engine: &Engine) -> Answer<SystemInfo> {
-    let what = format!("the Docker Engine of {}", engine.host);
-    engine.asked(&what, engine.client.info()).await
 }
 
 /// Whether a bind is of a directory of the host, not of a volume.
@@ -467,22 +374,6 @@ fn own_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_in_a_subnet_or_not() {
-        for (address, subnet, wanted) in [
-            ("10.77.0.5", "10.77.0.0/24", Some(true)),
-            ("10.77.1.5", "10.77.0.0/24", Some(false)),
-            ("10.77.1.5", "0.0.0.0/0", Some(true)),
-            ("fd00::5", "fd00::/64", Some(true)),
-            ("fd01::5", "fd00::/64", Some(false)),
-            ("fd00::5", "10.77.0.0/24", Some(false)),
-            ("10.77.0.5", "odd", None),
-            ("10.77.0.5", "10.77.0.0/99", None),
-        ] {
-            assert_eq!(is_in(address, subnet), wanted, "{address} {subnet}");
-        }
-    }
 
     #[test]
     fn a_bind_becomes_a_mount_where_a_mount_can_be_the_same() {

@@ -22,8 +22,10 @@ mod pull;
 mod resident;
 mod settle;
 mod shapes;
+mod sockets;
 mod ssh;
 mod templated;
+mod there;
 mod tls;
 mod volumes;
 mod waits;
@@ -269,6 +271,22 @@ impl Docker {
             known().insert(proven);
         }
         Ok(())
+    }
+
+    /// What of a host's network is in use, where there is a helper that can tell.
+    async fn sockets(&self, engine: &Engine) -> Option<sockets::Sockets> {
+        self.check_helper(engine).await.ok()?;
+        self.helper(engine).ok()?.sockets().await.ok()
+    }
+
+    /// Whether two engines are of one machine: then they have its ports and its devices in common.
+    async fn is_one_kernel(&self, one: &Engine, other: &Engine) -> bool {
+        if one.host == other.host {
+            return true;
+        }
+        let seen = (self.sockets(one).await, self.sockets(other).await);
+        let (Some(one), Some(other)) = seen else { return false };
+        !one.boot.is_empty() && one.boot == other.boot
     }
 
     fn helper<'a>(&'a self, engine: &'a Engine) -> Result<helper::Helper<'a>, Failure> {

@@ -349,15 +349,17 @@ async fn from_source(
     let mut progress = Progress::default();
     let mut moved_at = engine.clock.now();
     loop {
+        let until = moved_at.after(progress.limit(stall));
         let step = tokio::select! {
             () = context.cancel.cancelled() => {
                 return Err(Told::unknown(format!("{what} was ended")));
             }
-            step = engine.clock.timeout_at(moved_at.after(stall), steps.next()) => step,
+            step = engine.clock.timeout_at(until, steps.next()) => step,
         };
         match step {
             Err(_) => {
-                let message = format!("{what} stalled: nothing arrived for {stall:?}");
+                let limit = progress.limit(stall);
+                let message = format!("{what} stalled: nothing was heard of it for {limit:?}");
                 return Err(Told::no(FailureClass::Transient, "stalled", message));
             }
             Ok(None) => break,
@@ -379,6 +381,14 @@ async fn from_source(
     Ok(digest_of(&found, &reference))
 }
 
+/// How many times longer than an arrival unpacking may be silent.
+const UNPACKING: u32 = 20;
+
+/// A layer goes by the beginning of its digest, and the pull itself by the image's tag or nothing.
+fn is_layer(id: &str) -> bool {
+    id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit())
+}
+
 /// How far each layer is.
 #[derive(Default)]
 struct Progress {
@@ -386,6 +396,19 @@ struct Progress {
 }
 
 impl Progress {
+    /// How long it may be silent. What has arrived is unpacked, and nothing is told of a large
+    /// layer meanwhile; another source would only send it again.
+    fn limit(&self, stall: Duration) -> Duration {
+        let has_arrived = |status: &str| {
+            ["Download complete", "Verifying", "Extracting", "Pull complete", "Already exists"]
+                .iter()
+                .any(|arrived| status.starts_with(arrived))
+        };
+        let mut layers = self.layers.iter().filter(|(id, _)| is_layer(id)).peekable();
+        let unpacks = layers.peek().is_some() && layers.all(|(_, (status, _))| has_arrived(status));
+        if unpacks { stall * UNPACKING } else { stall }
+    }
+
     /// Take note of what the engine says; whether anything moved.
     fn note(&mut self, info: &CreateImageInfo, context: &EffectContext) -> bool {
         let (id, status) = (info.id.clone().unwrap_or_default(), info.status.clone());
@@ -429,6 +452,25 @@ mod tests {
             let found = Name::parse(text);
             let parts = (found.registry.as_str(), found.path.as_str(), found.version.as_str());
             assert_eq!(parts, (registry, path, version), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_arrived_may_be_unpacked_in_silence() {
+        let (one, other) = ("0123456789ab", "ba9876543210");
+        let table = [
+            (&[][..], false),
+            (&[("16", "Pulling from library/postgres")], false),
+            (&[(one, "Downloading"), (other, "Extracting")], false),
+            (&[("16", "Pulling"), (one, "Download complete"), (other, "Already exists")], true),
+            (&[(one, "Extracting"), (other, "Pull complete")], true),
+            (&[(one, "Waiting"), (other, "Pull complete")], false),
+        ];
+        for (layers, unpacks) in table {
+            let layer = |(id, status): &(&str, &str)| ((*id).to_owned(), ((*status).to_owned(), 0));
+            let progress = Progress { layers: layers.iter().map(layer).collect() };
+            let stall = Duration::from_secs(30);
+            assert_eq!(progress.limit(stall) > stall, unpacks, "{layers:?}");
         }
     }
 

@@ -15,12 +15,11 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, RemoveContainerOp
 use futures_util::{Stream, StreamExt};
 use std::pin::Pin;
 use std::time::Duration;
+use stepback_core::FailureClass;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// It ends then, whoever still could ask it.
 pub(super) const LIFE_S: i64 = 6 * 3600;
-/// What the script answers when there is no such device.
-const NO_DEVICE: i64 = 44;
 /// A look that takes longer is not waited for: its device hangs, or it does itself.
 const LOOK_MS_MAX: u64 = 6_000;
 /// So much of an answer is kept.
@@ -78,7 +77,8 @@ impl Resident {
     ) -> Answer<Ran> {
         // It would be read as something else.
         if device.contains(char::is_whitespace) {
-            return Ok(Ran { code: NO_DEVICE, lines: vec![] });
+            let message = format!("`{device}` is no device that can be looked at: it has spaces");
+            return Err(Told::no(FailureClass::InvalidInput, "EINVAL", message));
         }
         self.asked += 1;
         let limit = Duration::from_millis(LOOK_MS_MAX);

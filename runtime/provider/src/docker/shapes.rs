@@ -3,12 +3,12 @@
 use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::helper::HELPER_LABEL;
+use super::helper::is_helper;
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, EndpointIpamConfig, EndpointSettings, ImageInspect,
-    MountPoint, PortMap, Volume,
+    ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, ImageInspect, MountPoint,
+    PortMap, Volume,
 };
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
@@ -64,12 +64,6 @@ impl Engine {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let all = self.looked(&what, self.client.list_containers(Some(options))).await?;
         let mut shown = vec![];
-        // Anybody can give that label; a helper has no volumes.
-        let is_helper = |one: &ContainerSummary| {
-            let labels = one.labels.as_ref();
-            labels.is_some_and(|labels| labels.contains_key(HELPER_LABEL))
-                && one.mounts.iter().flatten().all(|mount| mount.name.is_none())
-        };
         let all = all.into_iter().filter(|one| !is_helper(one));
         for id in all.filter_map(|container| container.id) {
             // One may go away between the list and the look.

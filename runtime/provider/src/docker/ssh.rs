@@ -21,6 +21,9 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// How long a connection may take to be made.
 const CONNECT_S_MAX: u64 = 20;
+/// How often one that is sent away at the door comes again, and after how long at first.
+const CONNECTS_MAX: u32 = 5;
+const FIRST_PAUSE_MS: u64 = 250;
 /// A connection that is silent for so long is asked whether it lives, three times.
 const ALIVE_S: u64 = 15;
 /// What `ssh` says of a failure, at most.
@@ -140,11 +143,31 @@ impl tower_service::Service<http::Uri> for Connector {
     fn call(&mut self, _: http::Uri) -> Self::Future {
         let (to, clock) = (self.to.clone(), self.clock.clone());
         Box::pin(async move {
-            let connected = connect(&to, &clock).await;
+            let connected = connect_patiently(&to, &clock).await;
             let tried = to.arguments().join(" ");
             connected.map(TokioIo::new).map_err(|why| NoConnection { why, tried })
         })
     }
+}
+
+/// A server that has too many guests at its door sends some away, whoever they are (sshd_config(5),
+/// *MaxStartups*): that is not the last word in the middle of a downtime.
+async fn connect_patiently(to: &Destination, clock: &Clock) -> Result<Stream, String> {
+    let mut pause = Duration::from_millis(FIRST_PAUSE_MS);
+    for _ in 1..CONNECTS_MAX {
+        match connect(to, clock).await {
+            Err(why) if is_sent_away(&why) => clock.sleep(pause).await,
+            answer => return answer,
+        }
+        pause *= 2;
+    }
+    connect(to, clock).await
+}
+
+/// Whether the server ended it before it knew who came.
+fn is_sent_away(why: &str) -> bool {
+    let at_the_door = ["kex_exchange_identification", "banner exchange", "Exceeded MaxStartups"];
+    at_the_door.iter().any(|words| why.contains(words))
 }
 
 async fn connect(to: &Destination, clock: &Clock) -> Result<Stream, String> {
