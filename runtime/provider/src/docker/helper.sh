@@ -78,16 +78,15 @@ is_blank() {
 # It is asked while a database is down, so it starts one program and no more.
 mounts() {
     B=/sys/class/block/${D#/dev/}
-    N=
     for F in "$B/dev" "$B/${D#/dev/}"*/dev; do
-        [ ! -r "$F" ] || { read -r M <"$F" && N="$N|$M"; }
+        [ ! -r "$F" ] || { read -r M <"$F" && set -- "$@" -e " $M "; }
     done
-    [ -n "$N" ] && read -r M </proc/1/mountinfo || { echo "what is mounted can't be read"; return 1; }
+    [ $# -gt 0 ] && read -r M </proc/1/mountinfo || { echo "what is mounted can't be read"; return 1; }
     for H in "$B"/holders/* "$B/${D#/dev/}"*/holders/*; do
         [ ! -e "$H" ] || echo "/dev/${H##*/}"
     done
     # 1 means that there is none, 2 that one could not be read: a process may end (grep(1)).
-    tool grep -H -E "^[0-9]+ [0-9]+ (${N#|}) " /proc/[0-9]*/mountinfo 2>&1
+    tool grep -H -F "$@" /proc/[0-9]*/mountinfo 2>&1
     R=$?
     # A namespace can be held by no process; the file system itself knows that it is in use.
     for K in "$B" "$B/${D#/dev/}"*; do
