@@ -98,6 +98,25 @@ fn a_container_with_something_of_its_own_does_not_make_way() {
     other(&["--volume", "data:/backup"]);
     let refused = replace("own_files = \"lost\"").exits(2);
     refused.says("container `other` on i-a has Docker volume `data` mounted too");
+    // The same device goes by another name.
+    let device = ["--opt", "type=tmpfs", "--opt", "device=tmpfs"];
+    for volume in ["device-1", "device-2"] {
+        parts.a.docker(&[&["volume", "create"], &device[..], &[volume]].concat());
+    }
+    parts.a.docker(&["rm", "--force", "main"]);
+    let run = ["run", "--detach", "--name", "main", "--volume", "device-1:/data", "helper:1"];
+    parts.a.docker(&[&run[..], &["sleep", "600"]].concat());
+    other(&["--volume", "device-2:/backup"]);
+    let refused = replace("own_files = \"lost\"").exits(2);
+    refused
+        .says("container `other` on i-a has Docker volume `device-2` mounted too, or its device");
+    // By its name, before there was one of it.
+    let _ = parts.a.try_docker(&["rm", "--force", "main", "other"]);
+    let made = ["create", "--name", "other", "--network", "container:main", "helper:1", "true"];
+    parts.a.docker(&made);
+    parts.a.docker(&[&run[..], &["sleep", "600"]].concat());
+    let refused = replace("own_files = \"lost\"").exits(2);
+    refused.says("container `other` on i-a has the network of `main`");
     other(&["--network", "container:main"]);
     replace("own_files = \"lost\"")
         .exits(2)

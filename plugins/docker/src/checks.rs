@@ -1,9 +1,9 @@
 //! Steps that only look: what stands at the start of an operation for what comes later in it.
 
-use crate::containers::Like;
+use crate::containers::{Like, whole_device};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use stepback_sdk::{Check, Failure, Step, docker, may};
+use stepback_sdk::{Check, Failure, Step, docker, may, tag_map};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,12 +105,29 @@ impl Step for CheckReplace {
         let others = docker::list_containers(host)?;
         let others = others.iter().filter(|other| other.running && other.name != *container);
         let own: Vec<&str> = found.mounts.iter().map(|mount| mount.volume.as_str()).collect();
+        let device = |volume: &str| -> Result<Option<String>, Failure> {
+            let volume = docker::inspect_volume(host, volume)?;
+            let options = volume.map(|volume| tag_map(&volume.options)).unwrap_or_default();
+            Ok(options.get("device").map(|device| whole_device(device)))
+        };
+        let own_devices = own.iter().map(|volume| device(volume)).collect::<Result<Vec<_>, _>>()?;
         for other in others {
-            let shared = other.mounts.iter().find(|mount| own.contains(&mount.volume.as_str()));
+            let mut shared = None;
+            for mount in &other.mounts {
+                // By another Docker volume it may be the same device.
+                let is_own = own.contains(&mount.volume.as_str());
+                let is_same = || -> Result<bool, Failure> {
+                    let device = device(&mount.volume)?;
+                    Ok(device.is_some() && own_devices.contains(&device))
+                };
+                if is_own || is_same()? {
+                    shared = Some(mount);
+                }
+            }
             if let Some(shared) = shared {
                 return Ok(Check::Refused(format!(
-                    "container `{}` on {host} has Docker volume `{}` mounted too, which could not \
-                     be unmounted: stop it first",
+                    "container `{}` on {host} has Docker volume `{}` mounted too, or its device, \
+                     which could not be unmounted: stop it first",
                     other.name, shared.volume
                 )));
             }

@@ -75,8 +75,21 @@ pub(crate) fn existing(host: &str, container: &str) -> Result<docker::Container,
 fn check_exists(host: &str, container: &str) -> Result<Check, Failure> {
     Ok(match docker::inspect_container(host, container)? {
         Some(_) => Check::Ok,
-        None => Check::NotYet(format!("there is no container `{container}` on {host}")),
+        None => Check::NotYet(no_container(host, container)),
     })
+}
+
+/// With those that there are: mostly it is a name that was misspelt.
+fn no_container(host: &str, container: &str) -> String {
+    const TOLD: usize = 20;
+    let none = format!("there is no container `{container}` on {host}");
+    // That they can't be told changes nothing.
+    let all = docker::list_containers(host).unwrap_or_default();
+    let names: Vec<String> = all.into_iter().take(TOLD).map(|one| one.name).collect();
+    match names.is_empty() {
+        true => none,
+        false => format!("{none}; there are {}", names.join(", ")),
+    }
 }
 
 pub struct InspectContainer;
@@ -97,7 +110,7 @@ pub struct Inspected {
 /// The name of an EBS volume's device without its namespace, of which there is one: udev has it as
 /// `…_1`, and Amazon Linux as `…-ns-1` too (Amazon EBS User Guide, *Map Amazon EBS volumes to NVMe
 /// device names*).
-fn whole_device(device: &str) -> String {
+pub(crate) fn whole_device(device: &str) -> String {
     let whole = device.strip_suffix("_1").or_else(|| device.strip_suffix("-ns-1"));
     let is_ebs = device.contains("/nvme-Amazon_Elastic_Block_Store_vol");
     whole.filter(|_| is_ebs).unwrap_or(device).to_owned()
@@ -423,7 +436,16 @@ impl Step for WaitHealthy {
     fn run(input: WaitInput) -> Result<Container, Failure> {
         let WaitInput { host, container, timeout } = input;
         match docker::wait_healthy(&host, &container, timeout.ms()) {
-            Ok(found) => Ok(found.into()),
+            Ok(found) => {
+                if found.health == "none" {
+                    let text = format!(
+                        "{container} has no health check: it counts as healthy because it has \
+                         stayed up, which is all that is known of it"
+                    );
+                    log::line(log::Level::Warn, &text);
+                }
+                Ok(found.into())
+            }
             Err(why) if why.class == FailureClass::Cancelled => Err(why),
             Err(why) => {
                 show_log(&host, &container);

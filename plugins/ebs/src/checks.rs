@@ -17,7 +17,9 @@ impl Step for CheckVolume {
         "See that such a volume can be created; for the start of what makes it from a snapshot.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
-        CreateVolume::check(input)
+        // What it will be made from has a key of its own; an account's default key, which may be
+        // of no use, would be asked for of a new volume that is encrypted.
+        CreateVolume::check_as(input, input.encrypted)
     }
 
     /// Its check has said it all.

@@ -4,15 +4,17 @@
 //! what an earlier step may still bring about (*not yet*) from what none could (*refused*).
 
 mod checks;
+mod finding;
 mod kinds;
 mod snapshots;
 mod volumes;
 
 pub use checks::{CheckVolume, NoVolume};
+pub use finding::FindVolume;
 pub use snapshots::{CreateSnapshot, DeleteSnapshot, FindSnapshot, WaitSnapshot};
 pub use volumes::{
-    AttachVolume, CreateVolume, DeleteVolume, DescribeVolume, DetachVolume, FindVolume,
-    ModifyVolume, TagVolume, UntagVolume,
+    AttachVolume, CreateVolume, DeleteVolume, DescribeVolume, DetachVolume, ModifyVolume,
+    TagVolume, UntagVolume,
 };
 
 stepback_sdk::export_steps!(

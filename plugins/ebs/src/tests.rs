@@ -129,6 +129,21 @@ fn created(with: Value, model: Value) -> Value {
     made.arguments["spec"].clone()
 }
 
+/// An account's default key is none of what is made from a snapshot.
+#[test]
+fn what_is_made_from_a_snapshot_does_not_ask_for_the_default_key() {
+    let asked = |with: Value| {
+        World::reset();
+        World::answer("ebs.describe", volume("a", json!([])));
+        let checked = CheckVolume::check(&input::<CheckVolume>(with)).expect("it answers");
+        assert_eq!(checked, Check::Ok);
+        World::questions()[0].arguments["spec"]["encrypted"].clone()
+    };
+    let like = json!({ "volume": "vol-1" });
+    assert_eq!(asked(json!({ "size_gib": 40, "like": like })), false);
+    assert_eq!(asked(json!({ "size_gib": 40, "like": like, "encrypted": true })), true);
+}
+
 /// Whoever grows a database's disk keeps the speed that was paid for, the encryption, and the tags
 /// that backups go by.
 #[test]

@@ -75,45 +75,6 @@ impl Step for DescribeVolume {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FindInput {
-    /// Every tag it must carry.
-    tags: BTreeMap<String, String>,
-}
-
-pub struct FindVolume;
-
-impl Step for FindVolume {
-    type Input = FindInput;
-    type Output = Volume;
-    const NAME: &'static str = "find-volume";
-    const DOC: &'static str = "Find the one volume that carries these tags, and where it is.";
-
-    fn check(input: &FindInput) -> Result<Check, Failure> {
-        let found = ebs::find(&pairs(&input.tags))?;
-        Ok(match found.len() {
-            1 => Check::Ok,
-            0 => Check::NotYet(format!("no volume carries {:?}", input.tags)),
-            _ => Check::Refused(too_many(&found, &input.tags)),
-        })
-    }
-
-    fn run(input: FindInput) -> Result<Volume, Failure> {
-        let mut found = ebs::find(&pairs(&input.tags))?;
-        match found.len() {
-            1 => Ok(found.remove(0).into()),
-            0 => Err(precondition(format!("no volume carries {:?}", input.tags))),
-            _ => Err(precondition(too_many(&found, &input.tags))),
-        }
-    }
-}
-
-fn too_many(found: &[ebs::Volume], tags: &BTreeMap<String, String>) -> String {
-    let ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
-    format!("{} all carry {tags:?}; only one may", ids.join(", "))
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct CreateInput {
     /// The availability zone; the other volume's with `like`.
     #[serde(default)]
@@ -130,7 +91,7 @@ pub struct CreateInput {
     throughput_mibps: Option<u32>,
     /// One made from an encrypted snapshot is encrypted either way.
     #[serde(default)]
-    encrypted: bool,
+    pub(crate) encrypted: bool,
     /// The snapshot it begins as; blank without.
     #[serde(default)]
     snapshot: Option<String>,
@@ -203,7 +164,18 @@ impl Step for CreateVolume {
     const DOC: &'static str = "Create a volume and wait until it is available.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
-        let spec = input.spec()?;
+        Self::check_as(input, input.spec()?.encrypted)
+    }
+
+    fn run(input: CreateInput) -> Result<Volume, Failure> {
+        let made = ebs::create_volume(&input.spec()?)?;
+        ebs::wait_volume(&made.id, "available", VOLUME_WAIT.ms()).map(Volume::from)
+    }
+}
+
+impl CreateVolume {
+    pub(crate) fn check_as(input: &CreateInput, encrypted: bool) -> Result<Check, Failure> {
+        let spec = ebs::VolumeSpec { encrypted, ..input.spec()? };
         if let Some(why) = unfit(&spec) {
             return Ok(Check::Refused(why));
         }
@@ -217,11 +189,6 @@ impl Step for CreateVolume {
             )),
             false => Check::Ok,
         })
-    }
-
-    fn run(input: CreateInput) -> Result<Volume, Failure> {
-        let made = ebs::create_volume(&input.spec()?)?;
-        ebs::wait_volume(&made.id, "available", VOLUME_WAIT.ms()).map(Volume::from)
     }
 }
 

@@ -27,13 +27,26 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
     /// The device names in use, with the volume that is attached as each.
     pub devices: BTreeMap<String, String>,
+    /// Every name that can't be given to one more volume: `/dev/sdf` and `/dev/xvdf` are one.
+    pub taken: Vec<String>,
+}
+
+/// A device's names (Amazon EC2 User Guide, *Device names for volumes on Amazon EC2 instances*).
+fn names_of(device: &str) -> Vec<String> {
+    let name = device.strip_prefix("/dev/").unwrap_or(device);
+    match name.strip_prefix("xvd").or_else(|| name.strip_prefix("sd")) {
+        Some(letter) => vec![format!("/dev/sd{letter}"), format!("/dev/xvd{letter}")],
+        None => vec![device.to_owned()],
+    }
 }
 
 impl From<ec2::Instance> for Instance {
     fn from(instance: ec2::Instance) -> Self {
         let ec2::Instance { id, state, instance_type, zone, private_ip, tags, devices } = instance;
-        let devices = devices.into_iter().map(|one| (one.device, one.volume)).collect();
-        Self { id, state, instance_type, zone, private_ip, tags: tag_map(&tags), devices }
+        let devices: BTreeMap<String, String> =
+            devices.into_iter().map(|one| (one.device, one.volume)).collect();
+        let taken = devices.keys().flat_map(|device| names_of(device)).collect();
+        Self { id, state, instance_type, zone, private_ip, tags: tag_map(&tags), devices, taken }
     }
 }
 

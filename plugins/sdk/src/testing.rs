@@ -31,7 +31,7 @@ pub struct World {
     log: Vec<String>,
     /// Whether effects are questions now.
     asks: bool,
-    asked: Vec<String>,
+    asked: Vec<Made>,
 }
 
 impl World {
@@ -72,6 +72,11 @@ impl World {
 
     /// What was asked for with [`crate::may`] since the reset.
     pub fn asked() -> Vec<String> {
+        Self::questions().into_iter().map(|made| made.function).collect()
+    }
+
+    /// The same, with the arguments.
+    pub fn questions() -> Vec<Made> {
         WORLD.with_borrow(|world| world.asked.clone())
     }
 
@@ -92,7 +97,7 @@ pub fn input<S: Step>(with: Value) -> S::Input {
 pub(crate) fn answer<T: DeserializeOwned>(function: &str, arguments: Value) -> Result<T, Failure> {
     let answer = WORLD.with_borrow_mut(|world| {
         if world.asks {
-            world.asked.push(function.to_owned());
+            world.asked.push(Made { function: function.to_owned(), arguments });
             let refused =
                 world.answers.get(function).and_then(|answers| answers.front()?.clone().err());
             return Err(refused.unwrap_or_else(only_asked));

@@ -13,6 +13,7 @@ pub mod joined;
 pub mod onebox;
 pub mod simulated;
 
+mod devices;
 mod notes;
 mod ports;
 mod restart;

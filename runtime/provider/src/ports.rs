@@ -1,57 +1,82 @@
 //! Ports that containers publish on their host (Docker docs, *Port publishing and mapping*).
 
 use std::fmt;
+use std::net::IpAddr;
 use stepback_core::{Failure, FailureClass};
 
-/// One published port.
+/// Where on its host a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Every address, of both kinds.
+    All,
+    AllV4,
+    AllV6,
+    One(IpAddr),
+    /// Something else than an address.
+    Odd,
+}
+
+impl At {
+    fn parse(text: Option<&str>) -> Self {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return At::All };
+        match text.trim_matches(['[', ']']).parse::<IpAddr>().map(|address| address.to_canonical())
+        {
+            Ok(IpAddr::V4(address)) if address.is_unspecified() => At::AllV4,
+            Ok(IpAddr::V6(address)) if address.is_unspecified() => At::AllV6,
+            Ok(address) => At::One(address),
+            Err(_) => At::Odd,
+        }
+    }
+
+    fn meets(self, other: Self) -> bool {
+        match (self, other) {
+            (At::Odd, _) | (_, At::Odd) => false,
+            (At::All, _) | (_, At::All) => true,
+            (At::One(one), At::One(other)) => one == other,
+            (At::One(one), all) | (all, At::One(one)) => one.is_ipv4() == (all == At::AllV4),
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// One published port, or one that somebody listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
-    /// `None`: every address of the host.
-    address: Option<String>,
+    at: At,
     port: u16,
     protocol: String,
 }
 
 impl Published {
+    /// Without an address it is on all.
     pub(crate) fn new(address: Option<&str>, port: u16, protocol: &str) -> Self {
-        let address = address.map(|address| address.trim_matches(['[', ']']));
-        let address = address.filter(|address| !["", "0.0.0.0", "::"].contains(address));
-        Self { address: address.map(str::to_owned), port, protocol: protocol.to_owned() }
+        Self { at: At::parse(address), port, protocol: protocol.to_owned() }
     }
 
     /// `[address:]host-port:container-port[/protocol]`; nothing of a port that the engine chooses.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (outside, inside) = text.rsplit_once(':')?;
         let protocol = inside.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-        let (address, port) = match outside.rsplit_once(':') {
-            Some((address, port)) => (Some(address), port),
-            None => (None, outside),
-        };
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        Some(Self::new(address, port, protocol))
+        Self::outside(outside, protocol).filter(|published| published.port > 0)
     }
 
     /// `[address:]port/protocol`, of what listens there.
     pub(crate) fn listening(text: &str) -> Option<Self> {
         let (outside, protocol) = text.split_once('/')?;
-        let (address, port) = match outside.rsplit_once(':') {
+        Self::outside(outside, protocol)
+    }
+
+    fn outside(text: &str, protocol: &str) -> Option<Self> {
+        let (address, port) = match text.rsplit_once(':') {
             Some((address, port)) => (Some(address), port),
-            None => (None, outside),
+            None => (None, text),
         };
         Some(Self::new(address, port.parse().ok()?, protocol))
     }
 
-    pub(crate) fn address(&self) -> Option<&str> {
-        self.address.as_deref()
-    }
-
-    /// Whether two containers of one host can't both have theirs.
+    /// Whether two of one host can't both have theirs.
     pub(crate) fn clashes(&self, other: &Self) -> bool {
-        let is_one = match (&self.address, &other.address) {
-            (Some(one), Some(other)) => one == other,
-            (None, _) | (_, None) => true,
-        };
-        is_one && self.port == other.port && self.protocol == other.protocol
+        self.at.meets(other.at) && self.port == other.port && self.protocol == other.protocol
     }
 }
 
@@ -96,8 +121,8 @@ pub(crate) fn must_not_be_held(
     let is_held = |one: &&Published| listening.iter().any(|other| one.clashes(other));
     let Some(held) = wanted.iter().find(is_held) else { return Ok(()) };
     let message = format!(
-        "port {held} of {host} is in use by a process that is no container's (`ss -lntup` there \
-         tells which): stop it, or give other `ports`"
+        "port {held} of {host} is in use by a process of the host, or by a container that has the \
+         host's network (`ss -lntup` there tells which): stop it, or give other `ports`"
     );
     Err(Failure::new(FailureClass::Precondition, message).with_code("port-in-use"))
 }
@@ -125,6 +150,11 @@ mod tests {
             ("10.0.0.1:5432:5432", "0.0.0.0:5432:5432", true),
             ("[::1]:5432:5432", "[::]:5432:5432/tcp", true),
             ("[::1]:5432:5432", "10.0.0.1:5432:5432", false),
+            ("0.0.0.0:5432:5432", "[::1]:5432:5432", false),
+            ("0.0.0.0:5432:5432", "[::]:5432:5432", false),
+            ("5432:5432", "[::1]:5432:5432", true),
+            ("[0:0:0:0:0:0:0:1]:5432:5432", "[::1]:5432:5432", true),
+            ("[::ffff:10.0.0.1]:5432:5432", "10.0.0.1:5432:5432", true),
         ];
         for (one, other, clash) in table {
             let (wanted, theirs) = (Published::parse(one), Published::parse(other));

@@ -10,8 +10,19 @@ use crate::step::UndoAnswer;
 
 /// How often an undo is tried before it is given up (R15).
 pub const UNDO_ATTEMPTS_MAX: u32 = 3;
+/// The same while the provider says *try again*, an engine that is started again for one: for four
+/// minutes or so, because a service may stay down that nobody else brings back.
+pub const UNDO_TRANSIENT_ATTEMPTS_MAX: u32 = 24;
 /// The pause before an undo's second attempt; it doubles from there.
 pub const UNDO_BACKOFF_MS: u64 = 200;
+
+/// How often an undo is tried that failed so.
+fn attempts_max(failure: &Failure) -> u32 {
+    match failure.class {
+        FailureClass::Transient => UNDO_TRANSIENT_ATTEMPTS_MAX,
+        _ => UNDO_ATTEMPTS_MAX,
+    }
+}
 
 impl Machine {
     pub(super) fn advance_rollback(&mut self) -> Result<(), IllegalEvent> {
@@ -80,7 +91,7 @@ impl Machine {
             }
             AttemptResult::Undo(UndoAnswer::Kept(why)) => UndoResult::Kept(why.clone()),
             AttemptResult::Undo(UndoAnswer::CannotUndo(why)) => UndoResult::Failed(why.clone()),
-            AttemptResult::Failed(failure) if tries >= UNDO_ATTEMPTS_MAX => {
+            AttemptResult::Failed(failure) if tries >= attempts_max(failure) => {
                 UndoResult::Failed(failure.message.clone())
             }
             AttemptResult::Failed(_) => {

@@ -91,9 +91,9 @@ impl Aws {
                     Accepted::Created(id) => self.note_made(id),
                     Accepted::Changed => self.forget_gone(call),
                 }
-                self.confirm(call, &accepted).await
+                self.confirm(call, &accepted, context).await
             }
-            Err(trouble) => self.turned_down(call, &trouble).await,
+            Err(trouble) => self.turned_down(call, &trouble, context).await,
         }
     }
 
@@ -310,8 +310,15 @@ impl Aws {
         Ok(Accepted::Changed)
     }
 
-    /// Look until what AWS accepted is to be seen; the answer is what is seen then.
-    async fn confirm(&self, call: &Call, accepted: &Accepted) -> EffectOutcome {
+    /// Look until what AWS accepted is to be seen; the answer is what is seen then. Nobody looks on
+    /// whose step is ended, by its timeout, the budget or a cancel: it has been accepted, and is
+    /// taken back from where it is.
+    async fn confirm(
+        &self,
+        call: &Call,
+        accepted: &Accepted,
+        context: &EffectContext,
+    ) -> EffectOutcome {
         let mark = match accepted {
             Accepted::Created(id) => Mark::Id(id),
             Accepted::Changed => Mark::Named,
@@ -334,21 +341,50 @@ impl Aws {
             }
         };
         let limit = Duration::from_millis(self.pace.effect_ms_max);
-        self.clock.timeout(limit, looking).await.unwrap_or_else(|_| {
-            EffectOutcome::Unknown(format!(
-                "{function} was accepted, and did not show in {limit:?}"
-            ))
-        })
+        tokio::select! {
+            outcome = self.clock.timeout(limit, looking) => outcome.unwrap_or_else(|_| {
+                EffectOutcome::Unknown(format!(
+                    "{function} was accepted, and did not show in {limit:?}"
+                ))
+            }),
+            () = context.cancel.cancelled() => self.as_far_as_it_came(call, mark).await,
+        }
+    }
+
+    /// What was accepted and is on its way counts as done: going back it is taken from there.
+    async fn as_far_as_it_came(&self, call: &Call, mark: Mark<'_>) -> EffectOutcome {
+        let function = call.function();
+        let why = match self.look(call, mark).await {
+            Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
+            Ok(Look::Passing(why)) => match call {
+                Call::EbsAttach { volume, .. } => match self.volume(volume.as_str()).await {
+                    Ok(Some(found)) => return EffectOutcome::Done(found.json()),
+                    Ok(None) | Err(_) => why,
+                },
+                _ => why,
+            },
+            Ok(Look::Broken(why)) => why,
+            Ok(Look::Not) => format!("{function} was accepted, and has not shown"),
+            Err(trouble) => trouble.failure(function).message,
+        };
+        EffectOutcome::Unknown(format!("{why}, when its step was ended"))
     }
 
     /// An attachment refused because the volume is on its target already is done: an earlier
     /// request with a lost answer may have made it.
-    async fn turned_down(&self, call: &Call, trouble: &Trouble) -> EffectOutcome {
+    async fn turned_down(
+        &self,
+        call: &Call,
+        trouble: &Trouble,
+        context: &EffectContext,
+    ) -> EffectOutcome {
         let attach = matches!(call, Call::EbsAttach { .. });
         if attach && trouble.has_code(&["VolumeInUse"]) {
             match self.look(call, Mark::Named).await {
                 Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
-                Ok(Look::Passing(_)) => return self.confirm(call, &Accepted::Changed).await,
+                Ok(Look::Passing(_)) => {
+                    return self.confirm(call, &Accepted::Changed, context).await;
+                }
                 Ok(Look::Not | Look::Broken(_)) | Err(_) => {}
             }
         }

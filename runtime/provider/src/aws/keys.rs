@@ -106,6 +106,10 @@ impl Aws {
         let volumes = match instance {
             Some(instance) => {
                 let found = self.instance(instance.as_str()).await.ok().flatten();
+                // One that is so already is left alone.
+                let is_so =
+                    if matches!(call, Call::Ec2Start { .. }) { "running" } else { "stopped" };
+                let found = found.filter(|found| found.state != is_so);
                 found.map_or_else(Vec::new, |found| found.devices.into_values().collect())
             }
             None => volumes,

@@ -16,6 +16,9 @@ use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
 /// (Amazon EC2 API Reference, *Error codes*: `FilterLimitExceeded`).
 const FILTER_VALUES_MAX: usize = 100;
 
+/// How long a volume may be between two states while its facts are read.
+const ATTACHMENT_MS_MAX: u64 = 30_000;
+
 /// How long a question about what was made a moment ago is asked again.
 const LATE_MS_MAX: u64 = 10_000;
 
@@ -225,7 +228,12 @@ impl Aws {
                 backoff.pause().await;
             }
         };
-        let limit = Duration::from_millis(self.pace.steady_ms_max);
+        // An attachment that takes longer is stuck, and whoever waits for it keeps a service down.
+        let limit_ms = match named {
+            Resource::Volume { .. } => self.pace.steady_ms_max.min(ATTACHMENT_MS_MAX),
+            _ => self.pace.steady_ms_max,
+        };
+        let limit = Duration::from_millis(limit_ms);
         self.clock.timeout(limit, steady).await.unwrap_or_else(|_| {
             let message = format!("{what} was between two states for {limit:?}");
             Err(Failure::new(FailureClass::Deadline, message))

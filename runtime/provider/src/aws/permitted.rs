@@ -2,6 +2,7 @@
 
 use super::Aws;
 use super::iam::iam_actions;
+use crate::devices::letter_of;
 use crate::{EffectContext, Notes};
 use aws_sdk_ec2::types::{
     AttachmentLimitType, EbsInstanceBlockDevice, EphemeralNvmeSupport, InstanceTypeInfo,
@@ -72,7 +73,10 @@ impl Aws {
         let asked = self.reads.describe_instance_types().instance_types(kind.clone()).send().await;
         let Ok(types) = asked else { return Ok(()) };
         let Some(limits) = types.instance_types().first() else { return Ok(()) };
-        if own_disks(limits).any(|letter| is_named(device, letter)) {
+        // A name that a volume has is no other disk's.
+        let is_a_volumes = attached.iter().any(|at| at.device_name() == Some(device));
+        let mut own = own_disks(limits);
+        if !is_a_volumes && own.any(|letter| letter_of(device) == Some(&letter)) {
             let message = format!(
                 "{device} of {instance} is the name of a disk of its own (instance store of \
                  {kind}): give another one, such as /dev/sdf"
@@ -112,15 +116,8 @@ fn disk_count(of: &InstanceTypeInfo) -> usize {
 /// The letters of the names that an instance's own disks have: from `/dev/sdb` on, as many as its
 /// type has of them. NVMe disks have names of their own (Amazon EC2 User Guide, *Device names for
 /// volumes on Amazon EC2 instances*).
-fn own_disks(of: &InstanceTypeInfo) -> impl Iterator<Item = char> {
+fn own_disks(of: &InstanceTypeInfo) -> impl Iterator<Item = String> {
     let nvme = of.instance_storage_info().and_then(|info| info.nvme_support());
     let are_named = nvme == Some(&EphemeralNvmeSupport::Unsupported);
-    ('b'..='y').take(if are_named { disk_count(of) } else { 0 })
-}
-
-/// `/dev/sdb` and `/dev/xvdb` are one device.
-fn is_named(device: &str, letter: char) -> bool {
-    ["/dev/sd", "/dev/xvd"].iter().any(|kind| {
-        device.strip_prefix(kind).is_some_and(|rest| rest.chars().eq(std::iter::once(letter)))
-    })
+    ('b'..='y').take(if are_named { disk_count(of) } else { 0 }).map(String::from)
 }

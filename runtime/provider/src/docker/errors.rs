@@ -128,10 +128,18 @@ fn unanswered(error: &Error, what: &str) -> Told {
             false => Told::unknown(tls::refused(error, what).message),
         };
     }
-    let message = format!("{what}: {}", causes(error).join(": "));
+    // What the layers in between call themselves tells nobody anything.
+    let said = causes(error).join(": ");
+    let layers = ["Error in the hyper legacy client", "client error (Connect)"];
+    let said = layers.iter().fold(said, |said, layer| said.replace(layer, ""));
+    let said = said.trim_matches([' ', ':']).replace(": : ", ": ");
+    let said = if said.is_empty() { "the connection broke".to_owned() } else { said };
     match never_sent {
-        true => Told::no(FailureClass::Transient, "ECONNREFUSED", message),
-        false => Told::unknown(message),
+        true => {
+            let message = format!("{what}: the Docker Engine does not answer: {said}");
+            Told::no(FailureClass::Transient, "ECONNREFUSED", message)
+        }
+        false => Told::unknown(format!("{what}: no answer of the Docker Engine: {said}")),
     }
 }
 

@@ -10,19 +10,20 @@ use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::resident::{LIFE_S, Resident};
 use super::sockets::Sockets;
+use crate::EffectContext;
 use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
 use stepback_core::{Failure, FailureClass};
+use tokio_util::sync::CancellationToken;
 
 /// The label of helper containers.
 pub(super) const HELPER_LABEL: &str = "stepback.helper";
 const LOOK_EVERY_MS: u64 = 50;
 /// What has ended for so long was left behind.
 const LEFT_BEHIND_S: i64 = 3600;
-
 /// The label that holds the volume that a helper writes to.
 const WRITES_LABEL: &str = "stepback.helper.writes";
 
@@ -56,11 +57,14 @@ pub(super) struct Ran {
     pub(super) lines: Vec<String>,
 }
 
-/// Whether a container is a helper: anybody can give one its label, but not by mistake its script.
+/// Whether a container is a helper: anybody can give one its label, but not by mistake its script;
+/// and a helper has no volumes.
 pub(super) fn is_helper(listed: &ContainerSummary) -> bool {
     let is_labelled = listed.labels.as_ref().is_some_and(|all| all.contains_key(HELPER_LABEL));
     let first = SCRIPT.lines().next().unwrap_or_default();
-    is_labelled && listed.command.as_deref().is_some_and(|command| command.contains(first))
+    is_labelled
+        && listed.command.as_deref().is_some_and(|command| command.contains(first))
+        && listed.mounts.iter().flatten().all(|mount| mount.name.is_none())
 }
 
 /// A file system is a little smaller than its device, whose size is in whole GiB.
@@ -120,11 +124,15 @@ impl<'a> Helper<'a> {
 
     /// `UUID DEVICE` of the file system on a device of the host; without one, of all xfs that are
     /// mounted there.
-    pub(super) async fn xfs_uuids(&self, device: &str) -> Answer<Vec<String>> {
-        let device = match device.is_empty() || device.starts_with("/dev/") {
-            true => device.to_owned(),
-            // A onebox's links only this machine can follow.
-            false => std::fs::canonicalize(device).unwrap_or_default().display().to_string(),
+    pub(super) async fn xfs_uuids(&self, device: Option<&str>) -> Answer<Vec<String>> {
+        let device = match device {
+            None => String::new(),
+            Some(device) if device.starts_with("/dev/") => device.to_owned(),
+            // A onebox's links only this machine can follow; others nobody can.
+            Some(device) => match std::fs::canonicalize(device) {
+                Ok(device) if device.starts_with("/dev") => device.display().to_string(),
+                Ok(_) | Err(_) => return Ok(vec![]),
+            },
         };
         let ran = self.ask("xfs-uuids", &device).await?;
         Ok(if ran.code == 0 { ran.lines } else { vec![] })
@@ -156,15 +164,20 @@ impl<'a> Helper<'a> {
         Ok(gib(bytes) == gib(device_bytes))
     }
 
-    pub(super) async fn make(&self, volume: &str, kind: &str) -> Answer<Value> {
-        self.until_idle(volume).await?;
+    pub(super) async fn make(
+        &self,
+        volume: &str,
+        kind: &str,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        self.until_idle(volume, &context.cancel).await?;
         let ran = self.run(volume, "make", kind).await?;
         self.ended_well(volume, ran)?;
         Ok(Value::Null)
     }
 
-    pub(super) async fn grow(&self, volume: &str) -> Answer<Value> {
-        self.until_idle(volume).await?;
+    pub(super) async fn grow(&self, volume: &str, context: &EffectContext) -> Answer<Value> {
+        self.until_idle(volume, &context.cancel).await?;
         let mut ran = self.run(volume, "grow", "").await?;
         if ran.code == MUST_BE_MOUNTED {
             ran = self.run(volume, GROW_MOUNTED, "").await?;
@@ -186,16 +199,22 @@ impl<'a> Helper<'a> {
     }
 
     /// Wait until no helper writes to a volume: one whose runner was killed goes on without it.
-    pub(super) async fn until_idle(&self, volume: &str) -> Answer<()> {
+    pub(super) async fn until_idle(&self, volume: &str, cancel: &CancellationToken) -> Answer<()> {
         let engine = self.engine;
         let what = format!("the containers on {}", engine.host);
         let label = format!("{WRITES_LABEL}={volume}");
         let filters = HashMap::from([("label", vec![label.as_str()]), ("status", vec!["running"])]);
         loop {
             let options = ListContainersOptionsBuilder::new().filters(&filters).build();
-            let writing = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
-            if writing.is_empty() {
-                return Ok(());
+            let mut writing =
+                engine.asked(&what, engine.client.list_containers(Some(options))).await?;
+            // What an image labels so itself is not waited for.
+            writing.retain(|one| is_helper(one) && one.image.as_deref() == Some(self.image));
+            let Some(one) = writing.first() else { return Ok(()) };
+            if cancel.is_cancelled() {
+                let id = one.id.as_deref().unwrap_or_default();
+                let message = format!("a helper still writes to `{volume}` (container {id:.12})");
+                return Err(Told::no(FailureClass::Cancelled, "writing", message));
             }
             engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
         }
@@ -395,11 +414,17 @@ impl<'a> Helper<'a> {
     }
 }
 
-/// Where a device is mounted, of lines `/proc/PID/mountinfo:…` (proc_pid_mountinfo(5)), and what
-/// holds it; or a line that tells that something could not be read.
+/// Where a device is mounted, of lines `number MAJOR:MINOR` and `/proc/PID/mountinfo:…`
+/// (proc_pid_mountinfo(5)), and what holds it; or a line that tells that something could not be
+/// read. A mount's source may read like a number, and is none.
 fn mounts_of(lines: &[String]) -> Result<Vec<String>, &String> {
     let mut mounts: Vec<String> = vec![];
+    let mut numbers: Vec<&str> = vec![];
     for line in lines {
+        if let Some(number) = line.strip_prefix("number ") {
+            numbers.push(number);
+            continue;
+        }
         if line.starts_with("/dev/") {
             mounts.push(line.clone());
             continue;
@@ -414,6 +439,9 @@ fn mounts_of(lines: &[String]) -> Result<Vec<String>, &String> {
                 false => return Err(line),
             }
         };
+        if !mount.split(' ').nth(2).is_some_and(|number| numbers.contains(&number)) {
+            continue;
+        }
         let at = mount.split(' ').nth(4).ok_or(line)?;
         let is_told = |told: &String| told == at || told.starts_with(&format!("{at} of process"));
         if !mounts.iter().any(is_told) {
@@ -448,7 +476,8 @@ mod tests {
     #[test]
     fn what_is_mounted_anywhere_is_mounted_and_what_can_not_be_read_may_be() {
         let of = |lines: &[&str]| {
-            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let all = ["number 7:0", "number 259:1"].iter().chain(lines);
+            let lines: Vec<String> = all.map(|line| (*line).to_owned()).collect();
             mounts_of(&lines).map_err(String::clone)
         };
         let on =
@@ -460,6 +489,8 @@ mod tests {
         let (one, other) = (on(1, "/var/data"), on(9, "/var/data"));
         assert_eq!(of(&[&one, &other, gone]), Ok(vec!["/var/data".to_owned()]));
         assert_eq!(of(&[&on(9, "/x")]), Ok(vec!["/x of process 9".to_owned()]));
+        let named_so = "/proc/9/mountinfo:36 35 0:43 / /mnt rw - tmpfs 7:0 rw";
+        assert_eq!(of(&[named_so]), Ok(vec![]));
         assert_eq!(of(&["/dev/dm-0"]), Ok(vec!["/dev/dm-0".to_owned()]));
         assert_eq!(of(&[denied]), Err(denied.to_owned()));
         let broken = "grep: error while loading libpcre2-8.so.0: No such file or directory";

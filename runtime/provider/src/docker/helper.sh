@@ -27,8 +27,10 @@ check() {
 
 # What is on it: nothing, a file system, or something else (a partition table).
 kind() {
-    T=$(blkid -p -o value -s TYPE "$D" 2>/dev/null)
+    # A file system first: what a file in it holds may look like something else.
+    T=$(blkid -p -u filesystem -o value -s TYPE "$D" 2>/dev/null)
     r=$?
+    [ $r != 2 ] || { T=$(blkid -p -o value -s TYPE "$D" 2>/dev/null); r=$?; }
     # 2 means that nothing was found, or that it can't be read (blkid(8)).
     if [ $r = 2 ]; then
         [ "$(tool dd if="$D" bs=4096 count=1 2>/dev/null | tool wc -c)" -eq 4096 ] && return 0
@@ -79,7 +81,7 @@ is_blank() {
 mounts() {
     B=/sys/class/block/${D#/dev/}
     for F in "$B/dev" "$B/${D#/dev/}"*/dev; do
-        [ ! -r "$F" ] || { read -r M <"$F" && set -- "$@" -e " $M "; }
+        [ ! -r "$F" ] || { read -r M <"$F" && set -- "$@" -e " $M " && echo "number $M"; }
     done
     [ $# -gt 0 ] && read -r M </proc/1/mountinfo || { echo "what is mounted can't be read"; return 1; }
     for H in "$B"/holders/* "$B/${D#/dev/}"*/holders/*; do
@@ -94,34 +96,48 @@ mounts() {
             [ ! -e "$F/${K##*/}" ] || echo "/dev/${K##*/}"
         done
     done
-    [ ! -r /proc/swaps ] || while read -r S M; do
+    # A loop device over it has no place among its holders.
+    for F in /sys/block/loop*/loop/backing_file; do
+        [ ! -r "$F" ] || { read -r M <"$F" && case $M in
+            "$D" | "$D"[0-9p]*) M=${F#/sys/block/} && echo "/dev/${M%%/*}" ;;
+        esac; }
+    done
+    # Swap goes by whatever name it was given.
+    [ ! -r /proc/swaps ] || while read -r S K M; do
+        [ "$K" = partition ] || continue
+        A=$(tool stat -L -c '0x%t:0x%T' "$S" 2>/dev/null) && A=$((${A%:*})):$((${A#*:}))
+        case " $* " in *" ${A:-none} "*) S=$D ;; esac
         [ "$S" != "$D" ] || echo "$D"
     done </proc/swaps
     [ $R -le 2 ]
 }
 
-# Which kernel it is, what processes of the host listen on, and which addresses it has; what can't be
-# read is not told (proc_pid_net(5)).
+# Which kernel it is, and what listens in the engine's network, with the sockets' numbers; what can't
+# be read is not told (proc_pid_net(5)). Whoever started this is in that network.
 sockets() {
     [ ! -r /proc/sys/kernel/random/boot_id ] || read -r B </proc/sys/kernel/random/boot_id
     echo "boot $B"
+    N=/proc/1/net
+    [ "$PPID" -lt 2 ] || N=/proc/$PPID/net
     for P in tcp tcp6 udp udp6; do
         # A TCP socket that listens is in state 0A, a UDP socket with no other end in 07.
-        [ ! -r /proc/1/net/$P ] ||
-            awk -v P=$P '$4 == "0A" || (P ~ /udp/ && $4 == "07") {print P, $2}' /proc/1/net/$P
+        [ ! -r $N/$P ] ||
+            awk -v P=$P '$4 == "0A" || (P ~ /udp/ && $4 == "07") {print P, $2, $10}' $N/$P
     done
-    [ ! -r /proc/1/net/fib_trie ] ||
-        awk '/\|--/ {at = $2} /host LOCAL/ {print 4, at}' /proc/1/net/fib_trie
-    [ ! -r /proc/1/net/if_inet6 ] || awk '{print 6, $1}' /proc/1/net/if_inet6
 }
 
 # The UUID and the device of a file system, or of every xfs that no other of its UUID can be mounted
 # beside.
 xfs_uuids() {
-    M='/ - xfs / && !/[, ]nouuid(,|$)/ {for (i = 7; i < NF; i++) if ($i == "-") print $(i + 2)}'
-    for K in ${DEVICE:-$(awk "$M" /proc/1/mountinfo)}; do
+    M='/ - xfs / && !/[, ]nouuid(,|$)/ {
+        for (i = 7; i < NF; i++) if ($i == "-" && !seen[$(i + 2)]++) print $(i + 2)
+    }'
+    set -f
+    for K in ${DEVICE:-$(set +f; cat /proc/[0-9]*/mountinfo 2>/dev/null | awk "$M")}; do
         K=$(readlink -f "$K")
-        [ ! -b "$K" ] || echo "$(blkid -p -o value -s UUID "$K" 2>/dev/null) $K"
+        [ -b "$K" ] || continue
+        U=$(blkid -p -u filesystem -o value -s UUID "$K" 2>/dev/null)
+        printf '%s %s\n' "${U%%[!0-9a-fA-F-]*}" "$K"
     done
     return 0
 }
@@ -168,7 +184,7 @@ act() {
     grow)
         # Only ext4 grows while it is not mounted.
         [ "$(kind)" = ext4 ] && M=$(mounts) || exit 46
-        printf '%s\n' "$M" | tool grep -v -E '^grep: /proc/[0-9]*/mountinfo: (No such|Invalid)' |
+        printf '%s\n' "$M" | tool grep -v -E '^(number |grep: /proc/[0-9]*/mountinfo: (No such|Invalid))' |
             tool grep -q . && exit 46
         e2fsck -f -p "$D"
         # 1 means that something was mended (e2fsck(8)).

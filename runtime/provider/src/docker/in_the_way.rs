@@ -5,6 +5,7 @@ use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::like::Model;
 use super::shapes::{is_running, ports_of};
+use super::sockets::Sockets;
 use crate::ports::{self, Published};
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -35,6 +36,14 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
                 );
                 return Err(Told::no(FailureClass::Precondition, "grace", message));
             }
+            let state = found.as_ref().and_then(|found| found.state.as_ref());
+            if state.and_then(|state| state.paused) == Some(true) {
+                let what = engine.name_of("container", container.as_str());
+                let message = format!(
+                    "{what} is paused, and nothing would pause it again: `docker unpause` it first"
+                );
+                return Err(Told::no(FailureClass::Precondition, "paused", message));
+            }
             let removes_itself = |host: &bollard::models::HostConfig| host.auto_remove;
             let goes = found.as_ref().filter(|found| is_running(found));
             match goes.and_then(|found| removes_itself(found.host_config.as_ref()?)) {
@@ -53,9 +62,12 @@ async fn nobody_hangs_on(engine: &Engine, found: &ContainerInspectResponse) -> A
     let options = ListContainersOptionsBuilder::new().all(true).build();
     let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
     let id = found.id.as_deref().unwrap_or_default();
+    let name = super::shapes::name_of(found);
     let hangs = |one: &&ContainerSummary| {
         let mode = one.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
-        mode.and_then(|mode| mode.strip_prefix("container:")) == Some(id)
+        // By its id, or by the name that was given before there was one of it.
+        let of = mode.and_then(|mode| mode.strip_prefix("container:"));
+        of.is_some_and(|of| of == id || of == name || (of.len() >= 12 && id.starts_with(of)))
     };
     let mut hanging = all.iter().find(hangs).map(|other| (other, "network"));
     for other in &all {
@@ -66,7 +78,6 @@ async fn nobody_hangs_on(engine: &Engine, found: &ContainerInspectResponse) -> A
     }
     let Some((other, what)) = hanging else { return Ok(()) };
     let (other, _) = published(other);
-    let name = super::shapes::name_of(found);
     let message = format!(
         "container `{other}` on {} has the {what} of `{name}` (`--{what} container:`), and could \
          not be started without it: make it anew first, or by hand",
@@ -126,12 +137,7 @@ async fn ports_are_free(
     makes_way: Option<(&Engine, &ContainerInspectResponse)>,
 ) -> Answer<()> {
     let wanted: Vec<Published> = wanted.iter().filter_map(|port| Published::parse(port)).collect();
-    // With the host's own network an engine publishes nothing (Docker docs, *Host network driver*).
-    let has_hosts_network = makes_way.is_some_and(|(_, found)| {
-        let host = found.host_config.as_ref();
-        host.and_then(|host| host.network_mode.as_deref()) == Some("host")
-    });
-    if wanted.is_empty() || has_hosts_network {
+    if wanted.is_empty() || makes_way.is_some_and(|(_, found)| publishes_nothing(found)) {
         return Ok(());
     }
     let here = makes_way.filter(|(on, _)| on.host == engine.host);
@@ -141,15 +147,25 @@ async fn ports_are_free(
     let others: Vec<_> = others.map(published).collect();
     ports::must_be_free(&engine.host, &wanted, &others).map_err(Told::from)?;
     let Some(seen) = docker.sockets(engine).await else { return Ok(()) };
-    let mut theirs = vec![];
-    if let Some((on, found)) = makes_way
-        && docker.is_one_kernel(engine, on).await
-    {
+    let (mut theirs, mut sockets) = (vec![], Sockets::default());
+    if let Some((on, found)) = makes_way {
         let running = on.running().await?;
         let its = running.iter().filter(|one| one.id == found.id);
         theirs.extend(its.flat_map(|one| published(one).1));
+        sockets = docker.sockets(on).await.unwrap_or_default();
     }
-    seen.must_leave(engine, &wanted, &theirs)
+    seen.must_leave(&engine.host, &wanted, &theirs, &sockets)
+}
+
+/// With the host's network, or none, or one that gives each container an address of the outer one,
+/// an engine publishes nothing (Docker docs, *Network drivers*). Of one that runs it tells.
+fn publishes_nothing(found: &ContainerInspectResponse) -> bool {
+    let host = found.host_config.as_ref();
+    let mode = host.and_then(|host| host.network_mode.as_deref()).unwrap_or_default();
+    let settings = found.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
+    let mut ports = settings.into_iter().flatten();
+    let publishes = ports.any(|(_, bindings)| bindings.as_ref().is_some_and(|all| !all.is_empty()));
+    ["host", "none"].contains(&mode) || (is_running(found) && !publishes)
 }
 
 fn published(container: &ContainerSummary) -> (String, Vec<Published>) {

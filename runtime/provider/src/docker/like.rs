@@ -157,10 +157,8 @@ impl Model {
             && !mode.starts_with("container:")
             && host.uts_mode.as_deref() != Some("host");
         let body = ContainerCreateBody {
-            // By default it is the container's own id, which the new one has not.
-            hostname: config
-                .hostname
-                .filter(|name| has_own_name && Some(name) != own_name.as_ref()),
+            // By default it is the beginning of the old one's id: what it keeps may go by it.
+            hostname: config.hostname.filter(|_| has_own_name),
             domainname: config.domainname.filter(|_| has_own_name),
             user: config.user,
             exposed_ports: config.exposed_ports.filter(|_| !mode.starts_with("container:")),

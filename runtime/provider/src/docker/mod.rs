@@ -236,10 +236,10 @@ impl Docker {
             DockerRemoveVolume { volume, .. } => engine.remove_volume(volume.as_str()).await,
             DockerMakeFileSystem { volume, filesystem_type, .. } => {
                 let helper = self.helper(&engine)?;
-                helper.make(volume.as_str(), filesystem_type).await
+                helper.make(volume.as_str(), filesystem_type, context).await
             }
             DockerGrowFileSystem { volume, .. } => {
-                self.helper(&engine)?.grow(volume.as_str()).await
+                self.helper(&engine)?.grow(volume.as_str(), context).await
             }
             other => Err(misplaced(other).into()),
         }

@@ -399,13 +399,13 @@ impl Progress {
     /// How long it may be silent. What has arrived is unpacked, and nothing is told of a large
     /// layer meanwhile; another source would only send it again.
     fn limit(&self, stall: Duration) -> Duration {
-        let has_arrived = |status: &str| {
-            ["Download complete", "Verifying", "Extracting", "Pull complete", "Already exists"]
-                .iter()
-                .any(|arrived| status.starts_with(arrived))
-        };
-        let mut layers = self.layers.iter().filter(|(id, _)| is_layer(id)).peekable();
-        let unpacks = layers.peek().is_some() && layers.all(|(_, (status, _))| has_arrived(status));
+        let is_one = |status: &str, of: &[&str]| of.iter().any(|word| status.starts_with(word));
+        let (waits, done) =
+            (["Download complete", "Verifying", "Extracting"], ["Pull complete", "Already exists"]);
+        let layers = self.layers.iter().filter(|(id, _)| is_layer(id));
+        let all: Vec<&str> = layers.map(|(_, (status, _))| status.as_str()).collect();
+        let unpacks = all.iter().any(|status| is_one(status, &waits))
+            && all.iter().all(|status| is_one(status, &waits) || is_one(status, &done));
         if unpacks { stall * UNPACKING } else { stall }
     }
 
@@ -465,6 +465,7 @@ mod tests {
             (&[("16", "Pulling"), (one, "Download complete"), (other, "Already exists")], true),
             (&[(one, "Extracting"), (other, "Pull complete")], true),
             (&[(one, "Waiting"), (other, "Pull complete")], false),
+            (&[(one, "Already exists"), (other, "Pull complete")], false),
         ];
         for (layers, unpacks) in table {
             let layer = |(id, status): &(&str, &str)| ((*id).to_owned(), ((*status).to_owned(), 0));

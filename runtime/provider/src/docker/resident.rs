@@ -22,6 +22,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 pub(super) const LIFE_S: i64 = 6 * 3600;
 /// A look that takes longer is not waited for: its device hangs, or it does itself.
 const LOOK_MS_MAX: u64 = 6_000;
+/// So much of what one said at its end is told.
+const SAID_CHARS_MAX: usize = 500;
 /// So much of an answer is kept.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -88,7 +90,8 @@ impl Resident {
             Ok(None) => {
                 self.has_ended = true;
                 let said = String::from_utf8_lossy(&self.said);
-                let why = format!("the helper on {} ended; {}", engine.host, said.trim());
+                let said: String = said.trim().chars().take(SAID_CHARS_MAX).collect();
+                let why = format!("the helper on {} ended; {said}", engine.host);
                 Err(Told::unknown(why.trim_end_matches("; ").to_owned()))
             }
             Err(_) => {

@@ -75,7 +75,7 @@ pub(super) async fn settle(
         }
         DockerMakeFileSystem { volume, .. } | DockerGrowFileSystem { volume, .. } => {
             let helper = docker.helper(&engine)?;
-            helper.until_idle(volume.as_str()).await?;
+            helper.until_idle(volume.as_str(), &context.cancel).await?;
             done(is_written(&helper, call).await?)
         }
         DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),

@@ -24,6 +24,7 @@ const CONNECT_S_MAX: u64 = 20;
 /// How often one that is sent away at the door comes again, and after how long at first.
 const CONNECTS_MAX: u32 = 5;
 const FIRST_PAUSE_MS: u64 = 250;
+const SENT_AWAY_MAX: Duration = Duration::from_secs(2);
 /// A connection that is silent for so long is asked whether it lives, three times.
 const ALIVE_S: u64 = 15;
 /// What `ssh` says of a failure, at most.
@@ -155,8 +156,12 @@ impl tower_service::Service<http::Uri> for Connector {
 async fn connect_patiently(to: &Destination, clock: &Clock) -> Result<Stream, String> {
     let mut pause = Duration::from_millis(FIRST_PAUSE_MS);
     for _ in 1..CONNECTS_MAX {
+        let began = clock.now();
         match connect(to, clock).await {
-            Err(why) if is_sent_away(&why) => clock.sleep(pause).await,
+            // One that takes its time to say no has no crowd at its door.
+            Err(why) if is_sent_away(&why) && clock.now().since(began) < SENT_AWAY_MAX => {
+                clock.sleep(pause).await;
+            }
             answer => return answer,
         }
         pause *= 2;

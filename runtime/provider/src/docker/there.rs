@@ -36,8 +36,8 @@ impl Model {
                     }
                     if let Some(other) = holder(found, address) {
                         let why = format!(
-                            "has the address {address} on the network `{network}`, which container \
-                             `{other}` has on {}",
+                            "has the address {address} on the network `{network}`, which {other} \
+                             has on {}",
                             to.host
                         );
                         return Err(self.refuse("address-in-use", &why));
@@ -99,10 +99,12 @@ impl Model {
             if option("type") != "xfs" || options.split(',').any(|one| one == "nouuid") {
                 continue;
             }
-            let Some((uuid, own)) = docker.xfs_uuids(on, device).await.pop() else { continue };
+            let Some((uuid, own)) = docker.xfs_uuids(on, Some(device)).await.pop() else {
+                continue;
+            };
             // On one machine it may itself be what is mounted.
             let is_one = docker.is_one_kernel(on, to).await;
-            let mounted = docker.xfs_uuids(to, "").await;
+            let mounted = docker.xfs_uuids(to, None).await;
             if mounted.iter().any(|(other, at)| *other == uuid && !(is_one && *at == own)) {
                 let why = format!(
                     "has the xfs file system {uuid} in Docker volume `{volume}`, and another one \
@@ -120,7 +122,7 @@ impl Model {
 impl Docker {
     /// UUID and device of the xfs on a device, or of all that the host has mounted; none where
     /// there is no helper that can tell.
-    async fn xfs_uuids(&self, engine: &Engine, device: &str) -> Vec<(String, String)> {
+    async fn xfs_uuids(&self, engine: &Engine, device: Option<&str>) -> Vec<(String, String)> {
         let seen = async {
             self.check_helper(engine).await.ok()?;
             self.helper(engine).ok()?.xfs_uuids(device).await.ok()
@@ -133,17 +135,28 @@ impl Docker {
     }
 }
 
-/// The container that has an address of a network (Docker docs, *Engine API*, *NetworkInspect*).
+/// Who has an address of a network (Docker docs, *Engine API*, *NetworkInspect*).
 fn holder(network: &NetworkInspect, address: &str) -> Option<String> {
     let address: IpAddr = address.parse().ok()?;
+    let is_it = |text: &str| {
+        let text = text.split('/').next().unwrap_or_default();
+        text.parse::<IpAddr>().is_ok_and(|one| one == address)
+    };
+    for config in network.ipam.iter().flat_map(|ipam| ipam.config.iter().flatten()) {
+        if config.gateway.as_deref().is_some_and(is_it) {
+            return Some("the network's gateway".to_owned());
+        }
+        let others = config.auxiliary_addresses.iter().flatten();
+        if let Some((name, _)) = others.into_iter().find(|(_, one)| is_it(one)) {
+            return Some(format!("`{name}`, an auxiliary address"));
+        }
+    }
     let mut all = network.containers.iter().flat_map(|all| all.values());
     let has = all.find(|one| {
         let theirs = [&one.ipv4_address, &one.ipv6_address].into_iter().flatten();
-        theirs
-            .map(|theirs| theirs.split('/').next().unwrap_or_default())
-            .any(|theirs| theirs.parse::<IpAddr>().is_ok_and(|theirs| theirs == address))
+        theirs.map(String::as_str).any(is_it)
     })?;
-    Some(has.name.clone().unwrap_or_default())
+    Some(format!("container `{}`", has.name.as_deref().unwrap_or_default()))
 }
 
 /// Whether an address is of one of a network's subnets.
@@ -192,8 +205,8 @@ mod tests {
         let containers = HashMap::from([("id".to_owned(), endpoint)]);
         let network = NetworkInspect { containers: Some(containers), ..NetworkInspect::default() };
         for (address, wanted) in [
-            ("10.77.0.5", Some("cache")),
-            ("fd00:0::5", Some("cache")),
+            ("10.77.0.5", Some("container `cache`")),
+            ("fd00:0::5", Some("container `cache`")),
             ("10.77.0.50", None),
             ("odd", None),
         ] {

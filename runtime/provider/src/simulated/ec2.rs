@@ -4,6 +4,7 @@
 use super::read::{instance, misplaced, missing, snapshot_json, volume, volume_json};
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
 use super::{instances, limits};
+use crate::devices::letter_of;
 use serde_json::Value;
 use stepback_core::call::Tags;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, UnixMs, VolumeId};
@@ -129,8 +130,11 @@ fn attach(world: &mut World, id: &VolumeId, to: &InstanceId, device: &str) -> An
         return Err(refused("IncorrectState", message));
     }
     let taken = world.volumes.values().flat_map(|v| &v.attachments);
-    if taken.clone().any(|a| a.instance == to.0 && a.device == device) {
-        let message = format!("`{device}` on {to} is in use by another volume");
+    let is_taken =
+        |a: &&Attachment| a.instance == to.0 && letter_of(&a.device) == letter_of(device);
+    if let Some(other) = taken.clone().find(is_taken) {
+        let as_what = &other.device;
+        let message = format!("`{device}` on {to} is in use by another volume (as {as_what})");
         return Err(refused("InvalidParameterValue", message));
     }
     must_be_free_for(world, to.as_str(), device)?;
@@ -163,6 +167,11 @@ pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Fa
             must_have_a_usable_key(&format!("snapshot `{id}`"), state)
         }
         Call::Ec2Stop { instance } | Call::Ec2Start { instance } => {
+            // One that is so already is left alone.
+            let is_so = if matches!(call, Call::Ec2Start { .. }) { "running" } else { "stopped" };
+            if world.instances.get(instance.as_str()).is_some_and(|found| found.state == is_so) {
+                return Ok(());
+            }
             let is_there = |at: &Attachment| at.instance == instance.0;
             let its = world.volumes.iter().filter(|(_, v)| v.attachments.iter().any(is_there));
             its.into_iter().try_for_each(|(id, _)| usable(&VolumeId(id.clone())))
@@ -185,7 +194,8 @@ pub(super) fn must_have_a_usable_key(what: &str, state: Option<&str>) -> Result<
 /// for volumes on Amazon EC2 instances*.
 fn must_be_free_for(world: &World, instance: &str, device: &str) -> Result<(), Failure> {
     let found = world.instances.get(instance);
-    if found.is_some_and(|found| found.own_disks.iter().any(|own| own == device)) {
+    let is_own = |own: &String| letter_of(own) == letter_of(device);
+    if found.is_some_and(|found| found.own_disks.iter().any(is_own)) {
         let message = format!(
             "{device} of `{instance}` is the name of a disk of its own (instance store): give \
              another one, such as /dev/sdf"

@@ -6,6 +6,7 @@
 
 use super::limits::{GP3_IOPS, GP3_MIBPS};
 use crate::EffectContext;
+use crate::devices::whole;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -281,7 +282,7 @@ impl World {
     pub fn device_of<'a>(&'a self, volume: &DockerVolume) -> Option<(&'a str, &'a Volume)> {
         let device = volume.options.get("device")?;
         let mut all = self.volumes.iter();
-        let (id, found) = all.find(|(id, _)| device_path(id) == *device)?;
+        let (id, found) = all.find(|(id, _)| device_path(id) == whole(device))?;
         Some((id.as_str(), found))
     }
 

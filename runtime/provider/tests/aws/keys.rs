@@ -51,7 +51,6 @@ fn calls(volume: &VolumeId, instance: &InstanceId) -> Vec<Call> {
         detach(volume, instance),
         snapshot_of(volume),
         Call::Ec2Stop { instance: instance.clone() },
-        Call::Ec2Start { instance: instance.clone() },
     ]
 }
 
@@ -70,10 +69,17 @@ async fn a_key_that_can_not_be_used_is_told_while_the_volume_is_still_attached()
         assert!(failure.message.contains(&key.arn), "{failure}");
         assert_keeps_secrets(&failure);
     }
+    let start = Call::Ec2Start { instance: instance.clone() };
+    bench.aws.may(&start).await.expect("it runs already");
     key.enable().await;
     for call in calls(&volume, &instance) {
         bench.aws.may(&call).await.unwrap_or_else(|failure| panic!("{failure}"));
     }
+    bench.done(&Call::Ec2Stop { instance: instance.clone() }).await;
+    key.disable().await;
+    let failure = bench.aws.may(&start).await.expect_err("a disabled key");
+    assert!(failure.message.contains("is Disabled"), "{failure}");
+    bench.aws.may(&Call::Ec2Stop { instance }).await.expect("it is stopped already");
 }
 
 /// moto's snapshots have no key, and its account has no other than AWS's.

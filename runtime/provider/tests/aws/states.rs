@@ -228,3 +228,32 @@ async fn what_was_just_made_is_asked_for_again() {
     let failure = bench.aws.read(&Call::EbsDescribe { volume }).await.expect_err("it is gone");
     assert_eq!(failure.class, FailureClass::Precondition);
 }
+
+/// Whoever ends its step, by a timeout, the budget or a cancel, does not wait for what is stuck.
+#[tokio::test]
+async fn an_attachment_that_is_stuck_is_not_waited_for_when_its_step_is_ended() {
+    let bench = Bench::new().await;
+    let (instance, volume) = (bench.instance().await, bench.volume().await);
+    let at = |state: &str| volume_xml(&volume, 4, "in-use", &attachment_xml(&instance, state));
+    bench.proxy.on("DescribeVolumes", 100_000, at("attaching"));
+    let ended = context();
+    let call = attach(&volume, &instance);
+    let looked = async {
+        while bench.proxy.seen("DescribeVolumes").len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        ended.cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(bench.aws.perform(&call, &ended), looked);
+    // It is on its way, and is taken back from there.
+    match outcome {
+        EffectOutcome::Done(answer) => assert_eq!(answer["attachments"][0]["device"], "/dev/sdf"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bench.proxy.seen("AttachVolume").len(), 1);
+    // Of what shows nothing, nobody knows.
+    let (instance, volume) = (bench.instance().await, bench.volume().await);
+    bench.proxy.on("DescribeVolumes", 100_000, volume_xml(&volume, 4, "available", ""));
+    let outcome = bench.aws.perform(&attach(&volume, &instance), &ended).await;
+    assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{outcome:?}");
+}
