@@ -205,6 +205,10 @@ impl Store for Memory {
             last_seq: operation.last(),
             finished: operation.ending,
             is_run: operation.runner.is_some(),
+            left_at: match (operation.ending, &operation.runner) {
+                (None, None) => operation.released_at,
+                (Some(_), _) | (None, Some(_)) => None,
+            },
         };
         Ok(self.inner().operations.iter().map(summary).collect())
     }

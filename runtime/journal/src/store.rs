@@ -49,6 +49,8 @@ pub struct Summary {
     pub finished: Option<Ending>,
     /// Whether a runner that lives holds its lease.
     pub is_run: bool,
+    /// When it was last known that somebody ran it, if it has not ended and nobody runs it.
+    pub left_at: Option<UnixMs>,
 }
 
 /// How an operation ended, as far as the store needs to know.

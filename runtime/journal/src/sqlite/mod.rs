@@ -7,6 +7,7 @@ mod alive;
 mod asked;
 mod leases;
 mod lines;
+mod listing;
 mod schema;
 mod writer;
 
@@ -15,7 +16,8 @@ use alive::Alive;
 use asked::Asked;
 use async_trait::async_trait;
 use leases::Leases;
-use lines::{Wanted, text_if_any, text_of};
+use lines::{Wanted, text_if_any};
+use listing::{is_run, released_at};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
 use std::path::Path;
@@ -206,17 +208,6 @@ fn progress(
     Ok((stage, ending, is_run(connection, leases, runner.as_deref())?))
 }
 
-fn is_run(
-    connection: &Connection,
-    leases: &Leases,
-    runner: Option<&str>,
-) -> Result<bool, StoreError> {
-    match runner {
-        None => Ok(false),
-        Some(runner) => Ok(leases.left_ms(connection, runner, 0)? != Some(0)),
-    }
-}
-
 #[async_trait]
 impl Store for Sqlite {
     fn id(&self) -> StoreId {
@@ -285,27 +276,7 @@ impl Store for Sqlite {
     }
 
     async fn list(&self) -> Result<Vec<Summary>, StoreError> {
-        let connection = self.read();
-        let mut statement = connection.prepare_cached(
-            "SELECT id, manifest, environment, created_at, last_seq, ending, runner
-             FROM operations ORDER BY id",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut all = vec![];
-        while let Some(row) = rows.next()? {
-            let (ending, runner) = (text_if_any(row, 5)?, text_if_any(row, 6)?);
-            all.push(Summary {
-                id: OperationId(row.get::<_, i64>(0)? as u64),
-                manifest: text_of(row, 1)?,
-                environment: EnvironmentName(text_of(row, 2)?),
-                created_at: UnixMs(row.get::<_, i64>(3)? as u64),
-                last_seq: Seq(row.get::<_, i64>(4)? as u64),
-                // One that can't be read has not ended, as far as is known.
-                finished: ending.and_then(|text| serde_json::from_str(&text).ok()),
-                is_run: is_run(&connection, &self.leases, runner.as_deref())?,
-            });
-        }
-        Ok(all)
+        listing::all(&self.read(), &self.leases)
     }
 
     async fn acquire_locks(
@@ -481,12 +452,6 @@ impl Store for Sqlite {
         };
         self.writer.write(write).await
     }
-}
-
-fn released_at(connection: &Connection, id: OperationId) -> Result<Option<UnixMs>, StoreError> {
-    let sql = "SELECT released_at FROM operations WHERE id = ?1";
-    let at: Option<i64> = connection.query_row(sql, [id.0 as i64], |row| row.get(0))?;
-    Ok(at.map(|at| UnixMs(at as u64)))
 }
 
 /// Forget runners that hold nothing; a runner that lives writes itself down again.
