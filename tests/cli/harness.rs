@@ -196,7 +196,8 @@ impl Running {
     pub fn wait_for(&mut self, text: &str) {
         // Bounded by what a person would wait; no assertion rests on the time.
         for _ in 0..600 {
-            let said = std::fs::read_to_string(&self.stderr).unwrap_or_default();
+            let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+            let said = read(&self.stderr) + &read(&self.stdout);
             if said.contains(text) {
                 return;
             }

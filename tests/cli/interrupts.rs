@@ -58,7 +58,14 @@ fn what_is_left_is_resumed_to_its_end() {
     running.signal("TERM");
     running.ends().exits(6).says("stepback resume 1");
     let shown = place.show(1);
-    assert_eq!(shown["status"], "running");
+    assert_eq!((&shown["status"], &shown["left_in"]), (&"unfinished".into(), &"running".into()));
+    assert!(shown["left_at"].is_string(), "{shown}");
+    for command in [&["show", "1"][..], &["list"], &["activity"]] {
+        let told = place.run(command).exits(0);
+        told.says("nobody runs it since").says("(running); `stepback resume 1` goes on");
+    }
+    let unfinished = place.run(&["list", "--status", "unfinished", "--json"]).exits(0).json();
+    assert_eq!(unfinished[0]["id"], 1);
     assert_eq!(shown["current"][0]["call"], "ebs.attach");
 
     place.run(&["resume", "1"]).exits(0);
@@ -171,7 +178,7 @@ fn an_incomplete_rollback_can_be_accepted_on_the_record() {
     place.run(&["rollback", "1", "--accept", " "]).exits(2).says("needs a reason");
     place.run(&["rollback", "1", "--accept", "the volume stays there"]).exits(0).says("accepted");
     let shown = place.show(1);
-    assert_eq!(shown["status"], "rollback-failed");
+    assert_eq!(shown["status"], "accepted");
     assert_eq!(shown["verdict"], "incomplete");
     assert_eq!(shown["accepted"]["reason"], "the volume stays there");
     assert_eq!(place.run(&["locks", "--json"]).exits(0).json(), serde_json::json!([]));

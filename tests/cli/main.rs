@@ -9,6 +9,7 @@ mod commands;
 mod edges;
 mod faults;
 mod features;
+mod first_hour;
 mod harness;
 mod hazards;
 mod interrupts;

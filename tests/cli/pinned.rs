@@ -103,7 +103,7 @@ fn a_secret_must_be_the_one_it_began_with() {
         let told = String::from_utf8_lossy(&left.stderr);
         assert_eq!(left.status.code(), Some(6), "{told}");
         assert!(told.contains(says), "{told}");
-        assert_eq!(place.show(1)["status"], "running", "it does not fail");
+        assert_eq!(place.show(1)["status"], "unfinished", "it does not fail");
     }
     let resumed = with(place.command(&["resume", "1"]), Some("correct horse"));
     assert_eq!(resumed.status.code(), Some(0), "{}", String::from_utf8_lossy(&resumed.stderr));

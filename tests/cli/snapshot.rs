@@ -7,7 +7,7 @@ use stepback_provider::simulated::world::World;
 fn with_copy(place: &Place) {
     place.write(
         "stepback.toml",
-        "[environments.local]\nprovider = \"simulated\"\n\
+        "default_environment = \"local\"\n[environments.local]\nprovider = \"simulated\"\n\
          [environments.copy]\nprovider = \"simulated\"\nworld = \"world.toml\"\n",
     );
 }

@@ -53,12 +53,13 @@ fn the_past_is_told_the_same_everywhere() {
     );
 
     let listed = place.run(&["list", "--json"]).exits(0).json();
-    assert_eq!(listed[1], shown, "list and show agree");
+    assert_eq!(listed[0], shown, "list and show agree, and the newest comes first");
+    assert_eq!(place.run(&["show", "latest", "--json"]).exits(0).json(), shown);
     let activity = place.run(&["activity", "--format", "json"]).exits(0).json();
     assert_eq!(activity, listed, "activity and list agree");
 
     let table = place.run(&["list"]).exits(0).stdout;
-    assert!(table.lines().nth(2).is_some_and(|line| line.contains("restored")), "{table}");
+    assert!(table.lines().nth(1).is_some_and(|line| line.contains("restored")), "{table}");
     let text = place.run(&["show", "2"]).exits(0);
     text.says("verdict: restored").says("InjectedRefusal").says("database = \"main\"");
     let logs = place.run(&["logs", "2"]).exits(0);

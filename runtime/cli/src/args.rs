@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Run operations on infrastructure, and put everything back when one fails.
 ///
@@ -49,7 +50,7 @@ pub enum Verb {
     List(List),
     /// Show one operation
     Show(Show),
-    /// Print an operation's log
+    /// Tell an operation's story, as it was told while it ran
     Logs(Logs),
     /// Report on operations as a table, CSV or JSON
     Activity(Activity),
@@ -94,8 +95,8 @@ pub struct Operation {
     /// The manifest (TOML)
     pub manifest: PathBuf,
     /// The environment of `stepback.toml`
-    #[arg(short, long, value_name = "ENV", default_value = "local", env = "STEPBACK_ENVIRONMENT")]
-    pub environment: String,
+    #[arg(short, long, value_name = "ENV", env = "STEPBACK_ENVIRONMENT")]
+    pub environment: Option<String>,
     /// An input; a secret as `env:NAME` or `file:PATH`
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
     pub inputs: Vec<String>,
@@ -166,22 +167,16 @@ pub enum Env {
     /// Reach everything that an operation would need, and say what is missing
     Check {
         /// The environment of `stepback.toml`
-        #[arg(default_value = "local", env = "STEPBACK_ENVIRONMENT")]
-        environment: String,
+        #[arg(env = "STEPBACK_ENVIRONMENT")]
+        environment: Option<String>,
         #[arg(long)]
         json: bool,
     },
     /// Write a living environment as a world file for the simulator; nothing is changed
     Snapshot {
         /// The environment of `stepback.toml`
-        #[arg(
-            short,
-            long,
-            value_name = "ENV",
-            default_value = "local",
-            env = "STEPBACK_ENVIRONMENT"
-        )]
-        environment: String,
+        #[arg(short, long, value_name = "ENV", env = "STEPBACK_ENVIRONMENT")]
+        environment: Option<String>,
         /// The file to write; without it, the world goes to stdout
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -239,25 +234,75 @@ pub struct Locks {
     pub json: bool,
 }
 
+/// Which operations are told of.
+#[derive(Debug, ClapArgs)]
+pub struct Filter {
+    /// Only operations in this environment
+    #[arg(short, long, value_name = "ENV")]
+    pub environment: Option<String>,
+    /// Only operations of this name, as their manifest has it
+    #[arg(long, value_name = "NAME")]
+    pub operation: Option<String>,
+    /// Only operations with this status
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Only operations that began within this time: `90m`, `24h`, `7d`
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<String>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct List {
+    #[command(flatten)]
+    pub filter: Filter,
     #[arg(long)]
     pub json: bool,
 }
 
+/// An operation by its number, or the one that began last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Latest,
+    Id(u64),
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            number => number.parse().map(Self::Id).map_err(|_| {
+                "give an operation's number, as `stepback list` has it, or `latest`".to_owned()
+            }),
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct Show {
-    pub id: u64,
+    /// The operation's number, or `latest`
+    pub id: Which,
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct Logs {
-    pub id: u64,
+    /// The operation's number, or `latest`
+    pub id: Which,
     /// Go on until the operation ends
     #[arg(short, long)]
     pub follow: bool,
+    /// Only what is of this step
+    #[arg(long, value_name = "STEP")]
+    pub step: Option<String>,
+    /// One event a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -269,12 +314,8 @@ pub enum Format {
 
 #[derive(Debug, ClapArgs)]
 pub struct Activity {
-    /// Only operations that began within this time: `90m`, `24h`, `7d`
-    #[arg(long, value_name = "DURATION")]
-    pub since: Option<String>,
-    /// Only operations with this status
-    #[arg(long)]
-    pub status: Option<String>,
+    #[command(flatten)]
+    pub filter: Filter,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }

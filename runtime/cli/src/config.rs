@@ -7,6 +7,7 @@ use crate::args::Global;
 use crate::environments::{self, Environment};
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
+use crate::output;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,16 @@ use stepback_wasm::{Grants, Interface};
 
 const FILE: &str = "stepback.toml";
 const STATE: &str = ".stepback";
-/// What `local` is where nobody says otherwise.
+/// The environment that there always is.
+const LOCAL: &str = "local";
+/// What it is where nobody says otherwise.
 const DEMO: Environment = Environment::Simulated { world: None };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Authored {
     state: Option<PathBuf>,
+    default_environment: Option<toml::Spanned<String>>,
     environments: BTreeMap<String, environments::Authored>,
     plugins: BTreeMap<String, AuthoredPlugin>,
 }
@@ -46,6 +50,8 @@ pub struct PluginConfig {
 pub struct Config {
     pub state: PathBuf,
     pub environments: BTreeMap<String, Environment>,
+    /// Where an operation runs if nobody says so.
+    default_environment: Option<String>,
     pub plugins: BTreeMap<String, PluginConfig>,
 }
 
@@ -61,14 +67,44 @@ impl Config {
             None => Config {
                 state: PathBuf::from(STATE),
                 environments: BTreeMap::new(),
+                default_environment: None,
                 plugins: BTreeMap::new(),
             },
         };
-        config.environments.entry("local".to_owned()).or_insert(DEMO);
+        config.environments.entry(LOCAL.to_owned()).or_insert(DEMO);
         if let Some(state) = &global.state {
             config.state = state.clone();
         }
         Ok(config)
+    }
+
+    /// The name that is given, or else `default_environment`, or else `local`: but not that where
+    /// any other is configured, because whoever forgot to say `prod` would believe it was.
+    pub fn chosen(&self, given: Option<&str>) -> Result<String, CliError> {
+        if let Some(name) = given.or(self.default_environment.as_deref()) {
+            return self.environment(name).map(|_| name.to_owned());
+        }
+        let others: Vec<&str> =
+            self.environments.keys().map(String::as_str).filter(|name| *name != LOCAL).collect();
+        if others.is_empty() {
+            return Ok(LOCAL.to_owned());
+        }
+        let message = format!("which environment? There are {}, and {LOCAL}", others.join(", "));
+        let help = "give it with `-e ENV`, or write `default_environment = \"ENV\"` at the top of \
+                    stepback.toml";
+        Err(CliError::usage(message, help))
+    }
+
+    /// Whether nothing is real there.
+    pub fn is_simulated(&self, name: &str) -> bool {
+        self.environments.get(name).is_some_and(Environment::is_simulated)
+    }
+
+    /// Say first, and at the end once more, that nothing was real.
+    pub fn tell_if_simulated(&self, name: &str) {
+        if self.is_simulated(name) {
+            output::tell_simulated(name);
+        }
     }
 
     /// The environment of this name.
@@ -110,13 +146,23 @@ fn read(path: &Path) -> Result<Config, CliError> {
     let checked = |(name, environment): (&String, &environments::Authored)| {
         (name.clone(), environment.check(base, &mut found))
     };
-    let environments = authored.environments.iter().map(checked).collect();
+    let environments: BTreeMap<String, Environment> =
+        authored.environments.iter().map(checked).collect();
+    if let Some(named) = &authored.default_environment
+        && !environments.contains_key(named.get_ref())
+        && named.get_ref() != LOCAL
+    {
+        let message = format!("there is no environment `{}`", named.get_ref());
+        let names = environments.keys().map(String::as_str).chain([LOCAL]);
+        found.push(Diagnostic::at(named.span(), message).help(suggest(named.get_ref(), names)));
+    }
     let plugins = plugins(authored.plugins, base, &mut found);
     if !found.is_empty() {
         return Err(fail(found));
     }
     let state = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
-    Ok(Config { state, environments, plugins })
+    let default_environment = authored.default_environment.map(toml::Spanned::into_inner);
+    Ok(Config { state, environments, default_environment, plugins })
 }
 
 /// Whether a name leads nowhere else as a directory's.

@@ -113,6 +113,11 @@ pub struct RegistryConfig {
 }
 
 impl Environment {
+    /// Whether nothing is real there.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self, Self::Simulated { .. })
+    }
+
     /// What it is called in `env list`.
     pub fn provider(&self) -> &'static str {
         match self {

@@ -54,14 +54,16 @@ fn main() -> ExitCode {
     let answer = runtime.block_on(dispatch(args));
     // Effects that outlive a left operation are settled by its resume; don't wait for them here.
     runtime.shutdown_background();
-    match answer {
+    let code = match answer {
         Ok(Exit::Succeeded) if output::is_lost() && !ends_an_operation => Exit::Internal.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
             error.print();
             error.exit().into()
         }
-    }
+    };
+    output::tell_simulated_again();
+    code
 }
 
 async fn dispatch(args: Args) -> Result<Exit, CliError> {

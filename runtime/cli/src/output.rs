@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stepback_core::UnixMs;
 
@@ -63,6 +64,25 @@ impl Style {
     }
 }
 
+/// The simulated environment that this was about, if it was about one.
+static SIMULATED: OnceLock<String> = OnceLock::new();
+
+/// Say that nothing here is real, first and (see [`tell_simulated_again`]) last: a success in a
+/// simulated world looks like one.
+pub fn tell_simulated(environment: &str) {
+    if SIMULATED.set(environment.to_owned()).is_ok() {
+        tell_simulated_again();
+    }
+}
+
+/// Whatever was said in between, it was about a simulated world.
+pub fn tell_simulated_again() {
+    if let Some(environment) = SIMULATED.get() {
+        let mark = Style::of_stderr().bold("SIMULATED");
+        tell!("{mark}: the environment `{environment}` is a simulation; nothing in it is real");
+    }
+}
+
 /// Whether a result could not be written.
 static IS_LOST: AtomicBool = AtomicBool::new(false);
 
@@ -106,8 +126,8 @@ fn clean(text: &str, style: Style) -> String {
 
 /// One line for the terminal: what goes on over several is set in, so that none of it looks like a
 /// line of the program's own.
-pub fn one_line(text: &str) -> String {
-    clean(&text.replace('\n', "\n      "), Style::of_stderr())
+pub fn one_line(text: &str, style: Style) -> String {
+    clean(&text.replace('\n', "\n      "), style)
 }
 
 /// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.

@@ -1,14 +1,17 @@
-//! Tells a running operation on stderr, from the records as they become durable.
+//! Tells an operation, from its records: on stderr as they become durable, and on stdout whenever
+//! somebody wants to hear it again.
 //!
 //! The reporter folds the records itself and knows nothing else, so that a replay of a finished
-//! operation, or a resume, tells the same story (nextest's habit).
+//! operation tells the same story (nextest's habit).
 
-use crate::output::{Style, duration, one_line, timestamp};
+use crate::output::{Style, duration, one_line, print, timestamp};
+use crate::view::is_simulated;
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stepback_core::event::{AttemptResult, Cause, Event, FinalStatus, Record, UndoResult, Verdict};
 use stepback_core::state::State;
-use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey};
+use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey, UnixMs};
 use stepback_engine::Reporter;
 use stepback_journal::LogLine;
 
@@ -18,18 +21,34 @@ pub struct Human {
     state: Mutex<State>,
     /// What each line begins with.
     prefix: String,
+    /// On stdout, each line with its time.
+    is_told_again: bool,
+    /// When what is told happened, in milliseconds of Unix time.
+    at_ms: AtomicU64,
+    /// The one step that is told of.
+    only: Option<String>,
 }
 
-/// Write one line to stderr, after the reporter's prefix.
+/// Say one line, after the reporter's prefix.
 macro_rules! say {
-    ($this:expr, $($said:tt)*) => {
-        tell!("{}{}", $this.prefix, one_line(&format!($($said)*)))
-    };
+    ($this:expr, $($said:tt)*) => { $this.say(&format!($($said)*)) };
 }
 
 impl Human {
     pub fn new() -> Self {
-        Self { style: Style::of_stderr(), state: Mutex::default(), prefix: String::new() }
+        Self {
+            style: Style::of_stderr(),
+            state: Mutex::default(),
+            prefix: String::new(),
+            is_told_again: false,
+            at_ms: AtomicU64::new(0),
+            only: None,
+        }
+    }
+
+    /// The story once more, on stdout, each line with its time; of one step if one is given.
+    pub fn again(only: Option<String>) -> Self {
+        Self { style: Style::of_stdout(), is_told_again: true, only, ..Self::new() }
     }
 
     /// Lines of one operation among others: each begins with its number.
@@ -39,6 +58,17 @@ impl Human {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, text: &str) {
+        let text = one_line(text, self.style);
+        match self.is_told_again {
+            false => tell!("{}{text}", self.prefix),
+            true => {
+                let at = timestamp(UnixMs(self.at_ms.load(Ordering::Relaxed)));
+                print(&format!("{} {text}\n", self.style.dim(&at)));
+            }
+        }
     }
 
     fn line(&self, mark: &str, step: &str, text: &str) {
@@ -61,12 +91,21 @@ impl Human {
 
     fn tell(&self, id: OperationId, record: &Record, state: &State) {
         let style = &self.style;
+        self.at_ms.store(record.at.0, Ordering::Relaxed);
+        if !is_wanted(self.only.as_deref(), step_of(&record.event).as_ref()) {
+            return;
+        }
         match &record.event {
             Event::Created(pinned) => {
                 let title = style.bold(&format!("operation {id}"));
                 say!(self, "{title}: {} in {}", pinned.manifest_name, pinned.environment);
             }
-            // Told as the command's error, with its exit code; or of no interest to a person.
+            // While it runs that is the command's error, with its exit code.
+            Event::Refused { reasons } if self.is_told_again => {
+                for reason in reasons {
+                    say!(self, "{}: {reason}", style.red("refused"));
+                }
+            }
             Event::Refused { .. }
             | Event::StepStarted { .. }
             | Event::CallAnswered { .. }
@@ -78,22 +117,11 @@ impl Human {
                     say!(self, "  {}", style.dim(&format!("holds lock {lock}")));
                 }
             }
-            Event::TakenUp { actor, dead_ms } => {
-                let dead = duration(*dead_ms);
-                say!(self, "{} taken up by {actor} after {dead}", style.yellow("!"));
-            }
-            Event::RollbackResumed { actor } => {
-                let what = style.yellow("the rollback is taken up again");
-                say!(self, "{what} by {actor}");
-            }
-            Event::Accepted { actor, reason } => say!(self, "accepted by {actor}: {reason}"),
-            Event::Abandoned { actor, reason, .. } => {
-                say!(self, "{} given up by {actor}: {reason}", style.red("!"));
-            }
-            Event::CancelRequested { actor, reason } => {
-                let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                say!(self, "{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));
-            }
+            Event::TakenUp { .. }
+            | Event::RollbackResumed { .. }
+            | Event::Accepted { .. }
+            | Event::Abandoned { .. }
+            | Event::CancelRequested { .. } => self.by_somebody(&record.event),
             Event::StepExpanded { step, instances } => {
                 self.line(" ", step.as_str(), &format!("{} instances", instances.len()));
             }
@@ -126,6 +154,30 @@ impl Human {
                 say!(self, "verified against the world: {}", verdict_word(*verdict));
             }
             Event::Finished { status, .. } => self.finished(*status, state),
+        }
+    }
+
+    /// What a person did.
+    fn by_somebody(&self, event: &Event) {
+        let style = &self.style;
+        match event {
+            Event::TakenUp { actor, dead_ms } => {
+                let dead = duration(*dead_ms);
+                say!(self, "{} taken up by {actor} after {dead}", style.yellow("!"));
+            }
+            Event::RollbackResumed { actor } => {
+                let what = style.yellow("the rollback is taken up again");
+                say!(self, "{what} by {actor}");
+            }
+            Event::Accepted { actor, reason } => say!(self, "accepted by {actor}: {reason}"),
+            Event::Abandoned { actor, reason, .. } => {
+                say!(self, "{} given up by {actor}: {reason}", style.red("!"));
+            }
+            Event::CancelRequested { actor, reason } => {
+                let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                say!(self, "{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));
+            }
+            _ => {}
         }
     }
 
@@ -187,6 +239,23 @@ impl Human {
 }
 
 impl Reporter for Human {
+    fn on_past(&self, id: OperationId, records: &[Record]) {
+        let mut state = self.state();
+        for record in records {
+            // As below.
+            let _ = state.apply(record);
+        }
+        let (Some(pinned), Some(last)) = (&state.pinned, records.last()) else { return };
+        let title = self.style.bold(&format!("operation {id}"));
+        let (manifest, environment) = (&pinned.manifest_name, &pinned.environment);
+        say!(
+            self,
+            "{title}: {manifest} in {environment}; {} events up to {} (`stepback logs {id}`)",
+            records.len(),
+            timestamp(last.at)
+        );
+    }
+
     fn on_record(&self, id: OperationId, record: &Record) {
         let mut state = self.state();
         // The engine has applied it already; a record that does not fit is told there.
@@ -195,6 +264,10 @@ impl Reporter for Human {
     }
 
     fn on_log(&self, _id: OperationId, line: &LogLine) {
+        self.at_ms.store(line.at.0, Ordering::Relaxed);
+        if !is_wanted(self.only.as_deref(), line.step.as_ref()) {
+            return;
+        }
         let step = line.step.as_ref().map(ToString::to_string).unwrap_or_default();
         let text = format!("{}: {}", line.level, line.text);
         self.line(" ", &step, &self.style.dim(&text));
@@ -216,23 +289,78 @@ impl Reporter for Human {
 }
 
 /// One event a line on stdout, as the journal has it.
-pub struct JsonLines;
+#[derive(Default)]
+pub struct JsonLines {
+    /// The one step that is told of.
+    only: Option<String>,
+    is_simulated: AtomicBool,
+}
+
+impl JsonLines {
+    pub fn of(only: Option<String>) -> Self {
+        Self { only, ..Self::default() }
+    }
+
+    /// Whose world it is stands in the first event.
+    fn note_world(&self, record: &Record) -> bool {
+        if let Event::Created(pinned) = &record.event {
+            self.is_simulated.store(is_simulated(&pinned.world), Ordering::Relaxed);
+        }
+        self.is_simulated.load(Ordering::Relaxed)
+    }
+}
+
+/// The step that an event is about, if it is about one.
+fn step_of(event: &Event) -> Option<StepKey> {
+    match event {
+        Event::StepExpanded { step, .. } => Some(StepKey { step: step.clone(), key: None }),
+        Event::CallAnswered { id, .. }
+        | Event::WaitBegun { id, .. }
+        | Event::EffectWaits { id, .. }
+        | Event::CallStarted { id, .. }
+        | Event::CallFinished { id, .. } => Some(id.of.step.clone()),
+        other => other.step().cloned(),
+    }
+}
+
+/// Whether what concerns this step, or none, is told where one step alone is asked for.
+fn is_wanted(only: Option<&str>, step: Option<&StepKey>) -> bool {
+    only.is_none_or(|only| {
+        step.is_some_and(|step| step.to_string() == only || step.step.as_str() == only)
+    })
+}
 
 impl Reporter for JsonLines {
-    fn on_record(&self, id: OperationId, record: &Record) {
-        let line = json!({
-            "operation": id, "seq": record.seq, "at": timestamp(record.at), "record": record.event,
+    /// Whoever follows the events has them already, or asks `stepback logs --json`.
+    fn on_past(&self, _: OperationId, records: &[Record]) {
+        records.iter().for_each(|record| {
+            self.note_world(record);
         });
-        crate::output::print(&format!("{line}\n"));
+    }
+
+    fn on_record(&self, id: OperationId, record: &Record) {
+        let is_simulated = self.note_world(record);
+        if !is_wanted(self.only.as_deref(), step_of(&record.event).as_ref()) {
+            return;
+        }
+        let line = json!({
+            "operation": id, "seq": record.seq, "at": timestamp(record.at),
+            "simulated": is_simulated, "record": record.event,
+        });
+        print(&format!("{line}\n"));
     }
 
     fn on_log(&self, id: OperationId, line: &LogLine) {
+        if !is_wanted(self.only.as_deref(), line.step.as_ref()) {
+            return;
+        }
         let step = line.step.as_ref().map(ToString::to_string);
         let line = json!({
             "operation": id, "at": timestamp(line.at),
+            "simulated": self.is_simulated.load(Ordering::Relaxed),
             "log": { "step": step, "level": line.level, "text": line.text },
         });
-        crate::output::print(&format!("{line}\n"));
+        print(&format!("{line}\n"));
     }
 
     fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}

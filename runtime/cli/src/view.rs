@@ -14,8 +14,11 @@ use stepback_core::manifest::{self, Manifest, Phase};
 use stepback_core::state::{
     Abandoned, IllegalEvent, RecordedCall, State, Status, StepState, StepStatus,
 };
-use stepback_core::{Facts, OperationId, StepKey};
+use stepback_core::{Facts, StepKey};
 use stepback_journal::{Ending, Summary};
+
+/// The status of an operation that nobody runs any more.
+const UNFINISHED: &str = "unfinished";
 
 /// One operation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -26,9 +29,15 @@ pub struct OperationView {
     /// The manifest's path as it was given.
     pub manifest: String,
     pub environment: String,
-    /// queued, refused, running, rolling-back, succeeded, rolled-back, rollback-failed, abandoned,
-    /// or unreadable: its journal can't be read.
+    /// Whether its environment was a simulation: nothing of what it did is real.
+    pub simulated: bool,
+    /// queued, refused, running, rolling-back, succeeded, rolled-back, rollback-failed, accepted,
+    /// abandoned; unfinished: nobody runs it any more; or unreadable: its journal can't be read.
     pub status: String,
+    /// What one that is unfinished was at: queued, running or rolling-back.
+    pub left_in: Option<String>,
+    /// When it was last known that somebody ran it; RFC 3339, UTC.
+    pub left_at: Option<String>,
     /// Why it rolled back: failed, cancelled, timeout or budget.
     pub cause: Option<String>,
     /// The cause in a sentence.
@@ -153,6 +162,11 @@ pub struct LeftoverView {
     pub error: Option<String>,
 }
 
+/// Whether a world, as its provider tells it, is a simulation.
+pub fn is_simulated(world: &Value) -> bool {
+    world["provider"] == "simulated"
+}
+
 fn word(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
@@ -161,8 +175,30 @@ fn word(value: impl Serialize) -> String {
 }
 
 impl OperationView {
+    /// The environment, for people.
+    pub fn shown_environment(&self) -> String {
+        let environment = &self.environment;
+        if self.simulated { format!("{environment} (SIMULATED)") } else { environment.clone() }
+    }
+
+    /// What to do about one that is unfinished.
+    pub fn left(&self) -> Option<String> {
+        let (id, was) = (self.id, self.left_in.as_deref()?);
+        let since = self.left_at.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
+        let back = match was {
+            "rolling-back" => String::new(),
+            _ => format!(", `stepback cancel {id}` rolls it back"),
+        };
+        Some(format!(
+            "operation {id} is unfinished: nobody runs it{since} ({was}); `stepback resume {id}` \
+             goes on{back}"
+        ))
+    }
+
     /// The view of these records.
-    pub fn of(id: OperationId, records: &[Record]) -> Result<Self, IllegalEvent> {
+    pub fn of(summary: &Summary, records: &[Record]) -> Result<Self, IllegalEvent> {
+        let id = summary.id;
+        let is_left = summary.finished.is_none() && !summary.is_run;
         let state = State::fold(records)?;
         let pinned = records.iter().find_map(|record| match &record.event {
             Event::Created(pinned) => Some(pinned.as_ref().clone()),
@@ -177,7 +213,14 @@ impl OperationView {
             name: name.unwrap_or_default(),
             manifest: pinned.as_ref().map(|p| p.manifest_name.clone()).unwrap_or_default(),
             environment: pinned.as_ref().map(|p| p.environment.to_string()).unwrap_or_default(),
-            status: word(state.status),
+            simulated: pinned.as_ref().is_some_and(|p| is_simulated(&p.world)),
+            status: match (is_left, &state.accepted) {
+                (true, _) => UNFINISHED.to_owned(),
+                (false, Some(_)) => "accepted".to_owned(),
+                (false, None) => word(state.status),
+            },
+            left_in: is_left.then(|| word(state.status)),
+            left_at: summary.left_at.filter(|_| is_left).map(timestamp),
             cause: state.cause.map(|cause| cause_word(cause).to_owned()),
             why: state.why.clone(),
             verdict: state.verdict.map(|verdict| verdict_word(verdict).to_owned()),
@@ -213,7 +256,10 @@ impl OperationView {
             name: String::new(),
             manifest: summary.manifest.clone(),
             environment: summary.environment.to_string(),
+            simulated: false,
             status: status.to_owned(),
+            left_in: None,
+            left_at: None,
             cause: None,
             why: Some(format!("its journal can't be read: {why}")),
             verdict: None,

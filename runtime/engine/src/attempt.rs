@@ -74,7 +74,7 @@ async fn run_do(
     match ran {
         Ran::Output(output) => Ok(AttemptResult::Output(port.door.secrets.redact(output))),
         Ran::Refused(why) => Err(precondition(why)),
-        Ran::NotYet(why) => Err(precondition(format!("it still waits: {why}"))),
+        Ran::NotYet(why) => Err(precondition(format!("what it needs is not there: {why}"))),
     }
 }
 

@@ -101,6 +101,11 @@ pub trait Reporter: Send + Sync {
     /// One record, after it is durable.
     fn on_record(&self, id: OperationId, record: &Record);
 
+    /// What was before this runner took the operation up, which is told once and for all.
+    fn on_past(&self, id: OperationId, records: &[Record]) {
+        records.iter().for_each(|record| self.on_record(id, record));
+    }
+
     /// One line of a step's log.
     fn on_log(&self, id: OperationId, line: &LogLine);
 

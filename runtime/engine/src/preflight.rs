@@ -118,9 +118,24 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
                 LookedAhead::Changes => {}
             }
         }
+        // What no step before it could bring about never will be.
+        if comes_first(job, step, &known) {
+            answers.iter_mut().for_each(|check| check.answer = settled(&check.answer));
+        }
         checks.extend(answers);
     }
     checks
+}
+
+/// The answer of a step that nothing is changed before.
+fn settled(answer: &StepCheckAnswer) -> StepCheckAnswer {
+    match answer {
+        StepCheckAnswer::NotYet(why) => {
+            let why = format!("{why}, and no step before it could change that");
+            StepCheckAnswer::Refused(why)
+        }
+        other => other.clone(),
+    }
 }
 
 /// Whether nothing before the step changes the world, so that it can be run ahead.

@@ -305,9 +305,7 @@ async fn take_up(
         if going == Going::On {
             must_be_able(deps, &job, &state, &lease, dead_ms).await?;
         }
-        for record in &records {
-            deps.reporter.on_record(id, record);
-        }
+        deps.reporter.on_past(id, &records);
         carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
     };
     let ended = going.await;

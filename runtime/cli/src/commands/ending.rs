@@ -2,11 +2,12 @@
 
 use crate::error::Exit;
 use crate::output::{Style, duration, print, timestamp};
-use crate::report::{cause_word, verdict_word};
+use crate::report::verdict_word;
+use serde_json::Value;
 use std::fmt::Write;
-use stepback_core::OperationId;
-use stepback_core::event::Verdict;
+use stepback_core::event::{Cause, Verdict};
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
+use stepback_core::{Facts, OperationId};
 use stepback_engine::Ended;
 
 /// The exit code of an ended operation.
@@ -57,8 +58,8 @@ fn write_summary(
                 Verdict::Restored | Verdict::RestoredExceptDeclared => style.yellow(word),
                 Verdict::Incomplete => style.red(word),
             };
-            let cause = state.cause.map(cause_word).unwrap_or_default();
-            writeln!(text, "operation {id} was rolled back ({cause}); verdict: {word}")?;
+            let how = how_it_ended(state.cause, verdict);
+            writeln!(text, "operation {id} {how}; verdict: {word}")?;
         }
         (_, None) => writeln!(text, "operation {id} is unfinished")?,
     }
@@ -85,16 +86,12 @@ fn write_summary(
     for lost in &state.not_restored {
         let declared = if lost.declared { " (declared irreversible)" } else { "" };
         writeln!(text, "not restored: {}{declared}", lost.resource)?;
-        writeln!(text, "  was:  {}", lost.before)?;
-        match &lost.now {
-            Some(now) => writeln!(text, "  is:   {now}")?,
-            None => writeln!(text, "  is:   not known")?,
-        }
+        write_difference(text, &lost.before, lost.now.as_ref())?;
         writeln!(text, "  why:  {}", lost.why)?;
         writeln!(text, "  do:   {}", lost.hint)?;
     }
     for kept in &state.kept {
-        writeln!(text, "kept by {}: {}", kept.step, kept.reason)?;
+        writeln!(text, "kept: what step `{}` did ({})", kept.step, kept.reason)?;
     }
     for (key, step) in &state.steps {
         if step.status == StepStatus::Leftover {
@@ -103,7 +100,57 @@ fn write_summary(
             writeln!(text, "left over: {key}: {error}")?;
         }
     }
+    if state.status == Status::RollbackFailed && state.accepted.is_none() {
+        writeln!(
+            text,
+            "next: mend what is listed above, then `stepback rollback {id}`; or take it as it is: \
+             `stepback rollback {id} --accept 'why'`"
+        )?;
+    }
     Ok(())
+}
+
+/// What happened to it, so that nobody takes a rollback for one that failed.
+fn how_it_ended(cause: Option<Cause>, verdict: Verdict) -> String {
+    let why = match cause {
+        Some(Cause::Failed) | None => "failed",
+        Some(Cause::Cancelled) => "was cancelled",
+        Some(Cause::Timeout) => "took longer than it may",
+        Some(Cause::Budget) => "was down for longer than it may",
+    };
+    match verdict {
+        Verdict::Restored | Verdict::RestoredExceptDeclared => {
+            format!("{why}, and was rolled back")
+        }
+        Verdict::Incomplete => format!("{why}, and not all of it could be rolled back"),
+    }
+}
+
+/// Fact by fact.
+fn write_difference(text: &mut String, before: &Facts, now: Option<&Facts>) -> std::fmt::Result {
+    let Some(now) = now else {
+        writeln!(text, "  was: {before}")?;
+        return writeln!(text, "  is:  not known");
+    };
+    match (before, now) {
+        (Facts::Present(_), Facts::Present(_)) => {
+            let shown = |facts: &Facts, name: &str| match facts.flat_get(name) {
+                None | Some(Value::Null) => "nothing".to_owned(),
+                Some(value) => value.to_string(),
+            };
+            for name in before.differing(now) {
+                let (was, is) = (shown(before, &name), shown(now, &name));
+                writeln!(text, "  {name}: was {was}, is {is}")?;
+            }
+            Ok(())
+        }
+        (Facts::Absent, Facts::Present(_)) => writeln!(text, "  it was not there, and is: {now}"),
+        (Facts::Present(_), Facts::Absent) => writeln!(text, "  it was: {before}; it is gone"),
+        _ => {
+            writeln!(text, "  was: {before}")?;
+            writeln!(text, "  is:  {now}")
+        }
+    }
 }
 
 /// What a person is left with: nothing was put back, so all that was touched is to be looked at.

@@ -22,9 +22,12 @@ pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
             list(&config, json);
             Ok(Exit::Succeeded)
         }
-        Env::Check { environment, json } => check(&config, &environment, json).await,
+        Env::Check { environment, json } => {
+            check(&config, &config.chosen(environment.as_deref())?, json).await
+        }
         Env::Snapshot { environment, output, force } => {
-            snapshot(&config, &environment, output.as_deref(), force).await
+            let name = config.chosen(environment.as_deref())?;
+            snapshot(&config, &name, output.as_deref(), force).await
         }
     }
 }
@@ -42,7 +45,8 @@ fn list(config: &Config, json: bool) {
 }
 
 fn listed((name, environment): (&String, &Environment)) -> Value {
-    json!({ "name": name, "provider": environment.provider() })
+    let is_simulated = environment.is_simulated();
+    json!({ "name": name, "provider": environment.provider(), "simulated": is_simulated })
 }
 
 /// Exit 0 if everything can be used, else 2.

@@ -1,4 +1,4 @@
-//! `stepback list`: every operation, a line each.
+//! `stepback list`: operations, newest first, a line each.
 
 use super::past;
 use crate::args::{Global, List};
@@ -11,7 +11,7 @@ use crate::view::OperationView;
 pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
     let store = environment::store(&config, false)?;
-    let views = past::all(&*store).await?;
+    let views = past::all(&*store, &args.filter).await?;
     match args.json {
         true => print(&format!("{}\n", past::json(&views)?)),
         false => print(&text(&views)),
@@ -37,7 +37,7 @@ pub fn text(views: &[OperationView]) -> String {
         rows.add_row([
             view.id.to_string(),
             view.name.clone(),
-            view.environment.clone(),
+            view.shown_environment(),
             view.status.clone(),
             text(&view.cause),
             text(&view.verdict),
@@ -50,5 +50,7 @@ pub fn text(views: &[OperationView]) -> String {
             view.actor.clone(),
         ]);
     }
-    format!("{rows}\n")
+    let left = views.iter().filter_map(OperationView::left);
+    let left: String = left.map(|left| format!("! {left}\n")).collect();
+    format!("{rows}\n{left}")
 }

@@ -26,13 +26,17 @@ pub fn base_dir(path: &Path) -> PathBuf {
 }
 
 /// What the command line asks for.
-pub fn request(operation: &Operation, no_wait: bool) -> Result<Request, CliError> {
+pub fn request(
+    operation: &Operation,
+    environment: &str,
+    no_wait: bool,
+) -> Result<Request, CliError> {
     Ok(Request {
         manifest_name: operation.manifest.display().to_string(),
         manifest: read(&operation.manifest)?,
         base_dir: base_dir(&operation.manifest),
         inputs: inputs(operation)?,
-        environment: operation.environment.as_str().into(),
+        environment: environment.into(),
         actor: actor(),
         no_wait,
     })

@@ -1,39 +1,98 @@
 //! Operations of the past, read from the store.
 
+use crate::args::{Filter, Which};
 use crate::error::CliError;
 use crate::output::Style;
 use crate::view::OperationView;
-use stepback_core::OperationId;
+use stepback_clock::Clock;
+use stepback_core::diagnostic::suggest;
 use stepback_core::event::Record;
-use stepback_journal::{Ending, Store, Summary};
+use stepback_core::manifest::duration_ms;
+use stepback_core::{OperationId, UnixMs};
+use stepback_journal::{Ending, Store, StoreError, Summary};
 
 /// One operation's records and view.
 pub async fn one(
     store: &dyn Store,
     id: OperationId,
 ) -> Result<(Vec<Record>, OperationView), CliError> {
+    let all = store.list().await?;
+    match all.iter().find(|one| one.id == id) {
+        Some(summary) => read(store, summary).await,
+        None => Err(StoreError::NotFound(id).into()),
+    }
+}
+
+/// The same of one that is listed.
+pub async fn read(
+    store: &dyn Store,
+    summary: &Summary,
+) -> Result<(Vec<Record>, OperationView), CliError> {
     let read = async {
-        let records = store.load(id).await?;
-        let view = OperationView::of(id, &records)
-            .map_err(|error| CliError::unreadable(id, error.to_string()))?;
+        let records = store.load(summary.id).await?;
+        let view = OperationView::of(summary, &records)
+            .map_err(|error| CliError::unreadable(summary.id, error.to_string()))?;
         Ok((records, view))
     };
     match read.await {
         Err(CliError::Unreadable { id, why, .. }) => {
-            let is_it = |one: &Summary| one.id == id && one.finished == Some(Ending::Abandoned);
-            let is_given_up = store.list().await?.iter().any(is_it);
+            let is_given_up = summary.finished == Some(Ending::Abandoned);
             Err(CliError::Unreadable { id, why, is_given_up })
         }
         read => read,
     }
 }
 
-/// Every operation's view, oldest first; of one whose journal can't be read, what is known.
-pub async fn all(store: &dyn Store) -> Result<Vec<OperationView>, CliError> {
+/// The operation that is meant.
+pub async fn which(store: &dyn Store, which: Which) -> Result<OperationId, CliError> {
+    match which {
+        Which::Id(id) => Ok(OperationId(id)),
+        Which::Latest => match store.list().await?.last() {
+            Some(latest) => Ok(latest.id),
+            None => {
+                Err(CliError::usage("there are no operations yet", "`stepback run` begins one"))
+            }
+        },
+    }
+}
+
+/// What `status` of an operation's view can be.
+const STATUSES: [&str; 11] = [
+    "queued",
+    "refused",
+    "running",
+    "rolling-back",
+    "succeeded",
+    "rolled-back",
+    "rollback-failed",
+    "accepted",
+    "abandoned",
+    "unfinished",
+    "unreadable",
+];
+
+/// The views of the operations that are asked for, newest first; of one whose journal can't be
+/// read, what is known.
+pub async fn all(store: &dyn Store, filter: &Filter) -> Result<Vec<OperationView>, CliError> {
+    if let Some(status) = &filter.status
+        && !STATUSES.contains(&status.as_str())
+    {
+        let help = suggest(status, STATUSES);
+        return Err(CliError::usage(format!("there is no status `{status}`"), help));
+    }
+    let since = filter.since.as_deref().map(moment).transpose()?;
     let mut views = vec![];
-    for summary in store.list().await? {
-        let view = match one(store, summary.id).await {
-            Ok((_, view)) => view,
+    for summary in store.list().await?.into_iter().rev() {
+        let is_elsewhere =
+            filter.environment.as_ref().is_some_and(|name| summary.environment.as_str() != name);
+        if is_elsewhere || since.is_some_and(|since| summary.created_at < since) {
+            continue;
+        }
+        if filter.limit.is_some_and(|most| views.len() >= most) {
+            break;
+        }
+        let view = match read(store, &summary).await.map(|(_, view)| view) {
+            Ok(view) => view,
             Err(CliError::Unreadable { id, why, .. }) => {
                 let mark = Style::of_stderr().yellow("!");
                 tell!("{mark} the journal of operation {id} can't be read: {why}");
@@ -43,9 +102,24 @@ pub async fn all(store: &dyn Store) -> Result<Vec<OperationView>, CliError> {
             }
             Err(error) => return Err(error),
         };
-        views.push(view);
+        let is_asked = filter.status.as_ref().is_none_or(|status| view.status == *status)
+            && filter.operation.as_ref().is_none_or(|name| view.name == *name);
+        views.extend(is_asked.then_some(view));
     }
     Ok(views)
+}
+
+/// The moment that long ago.
+fn moment(text: &str) -> Result<UnixMs, CliError> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    let ms = match days {
+        Some(days) => days.checked_mul(86_400_000),
+        None => duration_ms(text),
+    };
+    let at = ms.and_then(|ms| Clock::real().unix().0.checked_sub(ms));
+    at.map(UnixMs).ok_or_else(|| {
+        CliError::usage(format!("`--since {text}` is no duration"), "such as `90m`, `24h` or `7d`")
+    })
 }
 
 /// What a script reads.

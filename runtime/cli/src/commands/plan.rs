@@ -16,13 +16,17 @@ use stepback_journal::{Ending, Store, Summary};
 pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &args.operation.grants)?;
-    let request = manifest::request(&args.operation, true)?;
-    let (name, inject) = (&args.operation.environment, &args.operation.inject);
-    let deps = environment::deps(&config, name, inject, reporter(true)).await?;
+    let environment = config.chosen(args.operation.environment.as_deref())?;
+    let request = manifest::request(&args.operation, &environment, true)?;
+    config.tell_if_simulated(&environment);
+    let inject = &args.operation.inject;
+    let deps = environment::deps(&config, &environment, inject, reporter(true)).await?;
     let preview = stepback_engine::plan(&deps, &request).await?;
     let name = &preview.job.plan().manifest().operation.name;
     let facts = Facts {
-        downtimes_ms: last_downtimes(&*deps.store, name, &args.operation.environment).await?,
+        downtimes_ms: last_downtimes(&*deps.store, name, &environment).await?,
+        is_simulated: config.is_simulated(&environment),
+        environment,
         looks_through: deps.provider.looks_through(),
     };
     let refused: Vec<&StepCheck> =
@@ -45,6 +49,8 @@ struct Facts {
     downtimes_ms: Vec<u64>,
     /// What was made to look with.
     looks_through: Vec<String>,
+    environment: String,
+    is_simulated: bool,
 }
 
 impl Facts {
@@ -67,7 +73,7 @@ async fn last_downtimes(
     };
     for summary in store.list().await?.iter().rev().filter(|one| is_like(one)).take(RUNS_LOOKED_AT)
     {
-        match past::one(store, summary.id).await {
+        match past::read(store, summary).await {
             Ok((_, view)) if view.name == name => downtimes_ms.extend(view.downtime_ms),
             Ok(_) | Err(CliError::Unreadable { .. }) => {}
             Err(error) => return Err(error),
@@ -194,6 +200,7 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
     });
     json!({
         "name": manifest.operation.name, "title": manifest.operation.title,
+        "environment": facts.environment, "simulated": facts.is_simulated,
         "inputs": preview.job.inputs(), "downtime_budget_ms": manifest.downtime.budget_ms,
         "expected_downtime_ms": facts.expected_ms(), "last_downtimes_ms": facts.downtimes_ms,
         "looks_through": facts.looks_through,

@@ -44,6 +44,7 @@ async fn all(
             Some(deps) => Ok(Arc::clone(deps)),
             None => {
                 let name = one.environment.as_str();
+                config.tell_if_simulated(name);
                 environment::deps(config, name, &resume.inject, reporter(resume.json)).await
             }
         };
@@ -51,7 +52,7 @@ async fn all(
             Ok(deps) => {
                 environments.insert(one.environment, Arc::clone(&deps));
                 let reporter: Arc<dyn Reporter> = match resume.json {
-                    true => Arc::new(JsonLines),
+                    true => Arc::new(JsonLines::default()),
                     false => Arc::new(Human::among_others(one.id)),
                 };
                 let (deps, control) = (Arc::new(deps.reporting_to(reporter)), control.clone());
@@ -95,5 +96,6 @@ pub async fn deps_of(
         _ => None,
     });
     let pinned = pinned.ok_or_else(|| CliError::Internal(format!("{id} has no first event")))?;
+    config.tell_if_simulated(pinned.environment.as_str());
     environment::deps(config, pinned.environment.as_str(), inject, reporter(json)).await
 }

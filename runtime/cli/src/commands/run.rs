@@ -14,10 +14,11 @@ use stepback_journal::{Ending, Store};
 pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &run.operation.grants)?;
-    let request = manifest::request(&run.operation, run.no_wait)?;
-    let reporter = reporter(run.json);
-    let (name, inject) = (&run.operation.environment, &run.operation.inject);
-    let deps = environment::deps(&config, name, inject, reporter).await?;
+    let name = config.chosen(run.operation.environment.as_deref())?;
+    let request = manifest::request(&run.operation, &name, run.no_wait)?;
+    config.tell_if_simulated(&name);
+    let (inject, reporter) = (&run.operation.inject, reporter(run.json));
+    let deps = environment::deps(&config, &name, inject, reporter).await?;
     tell_unfinished(&*deps.store).await?;
     let control = Control::new();
     signals::listen(control.clone());
@@ -50,7 +51,7 @@ async fn tell_unfinished(store: &dyn Store) -> Result<(), CliError> {
 /// Who tells what happens.
 pub fn reporter(json: bool) -> Arc<dyn Reporter> {
     match json {
-        true => Arc::new(JsonLines),
+        true => Arc::new(JsonLines::default()),
         false => Arc::new(Human::new()),
     }
 }

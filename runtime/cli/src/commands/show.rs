@@ -13,7 +13,7 @@ use stepback_core::state::{State, Status};
 pub async fn run(global: &Global, args: Show) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
     let store = environment::store(&config, false)?;
-    let id = OperationId(args.id);
+    let id = past::which(&*store, args.id).await?;
     let (records, view) = past::one(&*store, id).await?;
     if args.json {
         print(&format!("{}\n", past::json(&view)?));
@@ -31,13 +31,16 @@ fn text(view: &OperationView, id: OperationId, state: &State) -> String {
         "{}: {} in {}, by {}\n",
         style.bold(&format!("operation {id}")),
         view.manifest,
-        view.environment,
+        view.shown_environment(),
         view.actor
     );
     for (name, value) in &view.inputs {
         text.push_str(&format!("  {name} = {value}\n"));
     }
     text.push_str(&format!("status: {}\n", view.status));
+    if let Some(left) = view.left() {
+        text.push_str(&format!("{} {left}\n", style.yellow("!")));
+    }
     let times = [("started", &view.started_at), ("finished", &view.finished_at)];
     for (what, at) in times {
         if let Some(at) = at {

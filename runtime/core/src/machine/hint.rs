@@ -11,6 +11,9 @@ pub(super) enum Cloud {
     Ec2,
     /// A onebox has none but Stepback's steps.
     Onebox,
+    /// Nobody: in a copy of production the ids are production's, so nothing is to be pasted that
+    /// another tool would carry out.
+    Simulated,
 }
 
 impl Cloud {
@@ -18,7 +21,7 @@ impl Cloud {
     fn way(self, command: &str, step: &str, with: &[(&str, &str)]) -> String {
         match self {
             Cloud::Ec2 => format!("aws ec2 {command}"),
-            Cloud::Onebox => {
+            Cloud::Onebox | Cloud::Simulated => {
                 let with = with.iter().map(|(name, value)| format!("{name} = {value:?}"));
                 let with: Vec<String> = with.collect();
                 let is_final = ["ebs/delete-volume", "ebs/delete-snapshot"].contains(&step);
@@ -32,6 +35,9 @@ impl Cloud {
         match self {
             Cloud::Ec2 => ways.join(" && "),
             Cloud::Onebox => format!("run a manifest with the step {}", ways.join(", then ")),
+            Cloud::Simulated => {
+                format!("in the simulation, run a manifest with the step {}", ways.join(", then "))
+            }
         }
     }
 
@@ -43,6 +49,13 @@ impl Cloud {
 pub(super) fn hint(cloud: Cloud, resource: &Resource, before: &Facts, now: &Facts) -> String {
     // What a name says is no command.
     let resource = &resource.map_texts(&|name| word(name));
+    let is_cloud = matches!(
+        resource,
+        Resource::Volume { .. } | Resource::Snapshot { .. } | Resource::Instance { .. }
+    );
+    if cloud == Cloud::Simulated && !is_cloud {
+        return format!("in the simulation, look at {resource}; it was: {before}");
+    }
     match (resource, before.is_absent(), now.is_absent()) {
         (Resource::Volume { id }, true, false) => cloud.one(
             &format!("delete-volume --volume-id {id}"),

@@ -136,9 +136,10 @@ impl Machine {
 
     fn cloud(&self) -> hint::Cloud {
         let world = self.state.pinned.as_ref().map(|pinned| &pinned.world);
-        match world.and_then(|world| world.get("onebox")) {
-            Some(_) => hint::Cloud::Onebox,
-            None => hint::Cloud::Ec2,
+        match world {
+            Some(world) if world["provider"] == "simulated" => hint::Cloud::Simulated,
+            Some(world) if world.get("onebox").is_some() => hint::Cloud::Onebox,
+            Some(_) | None => hint::Cloud::Ec2,
         }
     }
 

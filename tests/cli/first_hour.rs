@@ -1,0 +1,158 @@
+//! What a newcomer meets: where an operation runs, what a name means that is not there, and how the
+//! story of an operation is told.
+
+use crate::harness::{Place, Ran, operation};
+
+const TWO: &str = "[environments.prod]\nprovider = \"simulated\"\n\
+                   [environments.staging]\nprovider = \"simulated\"\n";
+
+/// A success in a simulated world looks like one.
+#[track_caller]
+fn is_simulated(ran: Ran, environment: &str) -> Ran {
+    let told = format!("SIMULATED: the environment `{environment}` is a simulation");
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    let (first, last) = (lines.first().expect("a line"), lines.last().expect("a line"));
+    assert!(first.starts_with(&told) && last.starts_with(&told), "{}", ran.stderr);
+    assert!(!ran.stdout.contains("SIMULATED"), "stdout's data stay as they are: {}", ran.stdout);
+    ran
+}
+
+#[test]
+fn a_forgotten_environment_is_asked_for_where_there_is_more_than_one() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    is_simulated(place.run(&["run", &backup]).exits(0), "local");
+    is_simulated(place.run(&["plan", &backup]).exits(0), "local");
+    is_simulated(place.run(&["run", &backup, "-i", "database=mian"]).exits(2), "local");
+    place.write("stepback.toml", TWO);
+    for command in [&["run", &backup][..], &["plan", &backup], &["env", "check"]] {
+        let refused =
+            place.run(command).exits(2).says("which environment? There are prod, staging");
+        refused.says("`-e ENV`").says("default_environment").lacks("SIMULATED");
+    }
+    is_simulated(place.run(&["run", &backup, "-e", "staging"]).exits(0), "staging");
+    is_simulated(place.run(&["run", &backup, "-e", "local"]).exits(0), "local");
+    place.write("stepback.toml", format!("default_environment = \"prod\"\n{TWO}"));
+    is_simulated(place.run(&["run", &backup]).exits(0), "prod");
+    is_simulated(place.run(&["run", &backup, "-e", "staging"]).exits(0), "staging");
+    place.write("stepback.toml", format!("default_environment = \"prd\"\n{TWO}"));
+    let wrong = place.run(&["list"]).exits(2).says("there is no environment `prd`");
+    wrong.says("did you mean `prod`?").says("stepback.toml:1");
+    // Grants alone are no environment.
+    place.write("stepback.toml", "[plugins.\"./a.wasm\"]\ngrants = [\"ebs\"]\n");
+    is_simulated(place.run(&["run", &backup]).exits(0), "local");
+}
+
+#[test]
+fn what_was_simulated_says_so_in_lists_and_in_json() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    let lines = place.run(&["run", &backup, "--json"]).exits(0).json_lines();
+    assert!(lines.iter().all(|line| line["simulated"] == true), "{lines:?}");
+    let story = place.run(&["logs", "latest", "--json"]).exits(0).json_lines();
+    assert!(story.iter().all(|line| line["simulated"] == true), "{story:?}");
+    for command in [&["list"][..], &["activity"], &["show", "1"]] {
+        place.run(command).exits(0).says("local (SIMULATED)");
+    }
+    assert_eq!(place.show(1)["simulated"], true);
+    let plan = place.run(&["plan", &backup, "--json"]).exits(0).json();
+    assert_eq!((&plan["simulated"], &plan["environment"]), (&true.into(), &"local".into()));
+    let all = place.run(&["env", "list", "--json"]).exits(0).json();
+    assert_eq!(all[0]["simulated"], true);
+}
+
+#[test]
+fn a_misspelt_database_is_refused_with_those_that_there_are() {
+    let place = Place::new();
+    let before = place.untouched();
+    for name in
+        ["redeploy-database", "resize-database-volume", "restart-database", "backup-database"]
+    {
+        for verb in ["run", "plan"] {
+            let ran = place.run(&[verb, &operation(name), "-i", "database=mian"]).exits(2);
+            ran.says("no volume carries database = mian; there are database = main")
+                .says("no step before it could change that");
+        }
+    }
+    assert_eq!(place.facts(), before);
+    let container = "schema = 1\n[operation]\nname = \"look\"\n[[steps]]\nid = \"look\"\n\
+                     uses = \"docker/inspect-container\"\n\
+                     with = { host = \"i-db-1\", container = \"mian\" }\n";
+    let path = place.write("look.toml", container);
+    let refused = place.run(&["run", &path]).exits(2);
+    refused.says("there is no container `mian` on i-db-1; there are main");
+    // What an earlier step makes is waited for.
+    let tag = "schema = 1\n[operation]\nname = \"tag\"\n[[steps]]\nid = \"tag\"\n\
+               uses = \"ebs/tag-volume\"\n\
+               with = { volume = \"vol-db-main\", key = \"database\", value = \"mian\" }\n\
+               [[steps]]\nid = \"find\"\nuses = \"ebs/find-volume\"\nneeds = [\"tag\"]\n\
+               with = { tags = { database = \"mian\" } }\n";
+    let path = place.write("tag.toml", tag);
+    place.run(&["plan", &path]).exits(0).says("not yet: no volume carries database = mian");
+    place.run(&["run", &path]).exits(0);
+}
+
+#[test]
+fn the_story_is_told_again_as_it_was_told_live() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let live = place.run(&["run", &flagship, "--inject", "ebs.attach=refuse"]).exits(3);
+    let again = place.run(&["logs", "1"]).exits(0).stdout;
+    // The same lines, but for what is of this run's terminal, with the time before each.
+    let told: Vec<&str> =
+        again.lines().filter_map(|line| line.split_once("Z ")).map(|l| l.1).collect();
+    for line in live.stderr.lines().filter(|line| !line.starts_with("SIMULATED")) {
+        assert!(told.contains(&line), "`{line}` is not in\n{again}");
+    }
+    assert!(again.contains(&live.stdout), "the last word is told too:\n{again}");
+    let of_one = place.run(&["logs", "1", "--step", "attach"]).exits(0).stdout;
+    assert!(of_one.lines().count() > 2, "{of_one}");
+    assert!(of_one.lines().all(|line| line.contains("attach")), "{of_one}");
+    place.run(&["logs", "1", "--step", "atach"]).exits(2).says("did you mean `attach`?");
+    let story = place.run(&["logs", "1", "--json"]).exits(0).json_lines();
+    assert_eq!(story[0]["record"]["event"], "created");
+    assert!(story.iter().any(|line| line["log"]["text"].is_string()), "logs are in it");
+    place.run(&["logs", "none"]).exits(2).says("`latest`");
+}
+
+#[test]
+fn a_story_is_followed_from_another_terminal_and_a_resume_tells_what_is_new() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let mut running = place.start(&["run", &flagship, "--inject", "ebs.attach=hang"]);
+    running.wait_for("ebs.attach");
+    let mut follower = place.start_as("follower", &["logs", "latest", "--follow"]);
+    follower.wait_for("ebs.attach");
+    running.signal("TERM");
+    running.ends().exits(6);
+    let resumed = place.run(&["resume", "1"]).exits(0);
+    resumed.says("events up to").says("`stepback logs 1`").says("✓ attach").lacks("find-volume");
+    follower.ends().exits(0).says("✓ healthy").says("operation 1 succeeded");
+}
+
+#[test]
+fn the_past_is_listed_by_environment_name_and_status_newest_first() {
+    let place = Place::new();
+    place.write("stepback.toml", TWO);
+    let (backup, flagship) = (operation("backup-database"), operation("redeploy-database"));
+    place.run(&["run", &backup, "-e", "prod"]).exits(0);
+    place.run(&["run", &backup, "-e", "staging"]).exits(0);
+    place.run(&["run", &flagship, "-e", "prod"]).exits(0);
+    place.run(&["run", &flagship, "-e", "prod"]).exits(2);
+    let ids = |more: &[&str]| {
+        let of = |command: &[&str]| {
+            let all = place.run(&[command, more].concat()).exits(0).json();
+            let all = all.as_array().expect("a list").clone();
+            all.iter().map(|one| one["id"].as_u64().expect("an id")).collect::<Vec<_>>()
+        };
+        let listed = of(&["list", "--json"]);
+        assert_eq!(listed, of(&["activity", "--format", "json"]), "{more:?}");
+        listed
+    };
+    assert_eq!(ids(&[]), [4, 3, 2, 1]);
+    assert_eq!(ids(&["-e", "prod"]), [4, 3, 1]);
+    assert_eq!(ids(&["-e", "prod", "--operation", "redeploy-database"]), [4, 3]);
+    assert_eq!(ids(&["--status", "succeeded", "--limit", "2"]), [3, 2]);
+    assert_eq!(ids(&["-e", "nowhere"]), [0_u64; 0]);
+    place.run(&["list", "--status", "done"]).exits(2).says("there is no status `done`");
+}
