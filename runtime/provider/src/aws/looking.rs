@@ -234,10 +234,24 @@ impl Aws {
             _ => self.pace.steady_ms_max,
         };
         let limit = Duration::from_millis(limit_ms);
-        self.clock.timeout(limit, steady).await.unwrap_or_else(|_| {
-            let message = format!("{what} was between two states for {limit:?}");
-            Err(Failure::new(FailureClass::Deadline, message))
-        })
+        match self.clock.timeout(limit, steady).await {
+            Ok(facts) => facts,
+            Err(_) => self.unsteady_facts(&named, limit).await,
+        }
+    }
+
+    /// What is being attached counts as attached, however long it takes, because it can be
+    /// detached; of any other state that only passes through nothing is known.
+    async fn unsteady_facts(&self, resource: &Resource, limit: Duration) -> Result<Facts, Failure> {
+        let failed = |trouble: Trouble| trouble.failure(&resource.to_string());
+        if let Resource::Volume { id } = resource
+            && let Some(found) = self.volume(id).await.map_err(failed)?
+            && found.is_coming()
+        {
+            return Ok(found.facts());
+        }
+        let message = format!("{resource} was between two states for {limit:?}");
+        Err(Failure::new(FailureClass::Deadline, message))
     }
 
     /// The facts, unless the state only passes through.

@@ -212,6 +212,13 @@ impl VolumeSeen {
         self.state == "creating" || self.attachments.iter().any(AttachmentSeen::is_passing)
     }
 
+    /// Whether all of its attachments are there, or on their way.
+    pub(super) fn is_coming(&self) -> bool {
+        let is_coming =
+            |at: &AttachmentSeen| ["attaching", "attached"].contains(&at.state.as_str());
+        self.state != "creating" && self.attachments.iter().all(is_coming)
+    }
+
     pub(super) fn json(&self) -> Value {
         json!({
             "id": self.id, "state": self.state, "size_gib": self.size_gib,

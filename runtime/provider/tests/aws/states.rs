@@ -251,6 +251,10 @@ async fn an_attachment_that_is_stuck_is_not_waited_for_when_its_step_is_ended() 
         other => panic!("{other:?}"),
     }
     assert_eq!(bench.proxy.seen("AttachVolume").len(), 1);
+    let pace = Pace { steady_ms_max: 60, ..PACE };
+    let aws = aws_at(&format!("http://{}", bench.proxy.address), None).await.with_pace(pace);
+    let facts = aws.observe(&Resource::Volume { id: volume.0.clone() }).await.expect("facts");
+    assert_eq!(facts.get("attachments").expect("a fact")[0]["device"], "/dev/sdf");
     // Of what shows nothing, nobody knows.
     let (instance, volume) = (bench.instance().await, bench.volume().await);
     bench.proxy.on("DescribeVolumes", 100_000, volume_xml(&volume, 4, "available", ""));
