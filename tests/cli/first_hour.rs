@@ -43,6 +43,16 @@ fn a_forgotten_environment_is_asked_for_where_there_is_more_than_one() {
     is_simulated(place.run(&["run", &backup]).exits(0), "local");
 }
 
+/// Whoever runs in another directory shares no locks with the rest.
+#[test]
+fn a_new_state_directory_is_told() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    let told = format!("kept in {}, which is new", place.path("state").display());
+    place.run(&["run", &backup]).exits(0).says(&told);
+    place.run(&["run", &backup]).exits(0).lacks("which is new");
+}
+
 #[test]
 fn what_was_simulated_says_so_in_lists_and_in_json() {
     let place = Place::new();
@@ -59,6 +69,46 @@ fn what_was_simulated_says_so_in_lists_and_in_json() {
     assert_eq!((&plan["simulated"], &plan["environment"]), (&true.into(), &"local".into()));
     let all = place.run(&["env", "list", "--json"]).exits(0).json();
     assert_eq!(all[0]["simulated"], true);
+}
+
+#[test]
+fn a_retry_that_does_nothing_is_told() {
+    let place = Place::new();
+    let asserts = "schema = 1\n[operation]\nname = \"a\"\n[[steps]]\nid = \"so\"\n\
+                   uses = \"core/assert\"\nwith = { condition = true, message = \"x\" }\n";
+    let path = place.write("a.toml", asserts);
+    place.run(&["validate", &path]).exits(0).lacks("does nothing");
+    let path = place.write("b.toml", format!("{asserts}retry = {{ attempts = 3 }}\n"));
+    let told =
+        place.run(&["validate", &path]).exits(0).says("the `retry` of step `so` does nothing");
+    told.says("only `transient` and `deadline` are tried again").says("no mistakes");
+}
+
+/// A plan is read before it is run: with what, and on what.
+#[test]
+fn a_plan_shows_what_is_known_before_it_runs() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let plan = place.run(&["plan", &flagship]).exits(0);
+    let plan = plan.says("inputs").says("to_instance = \"i-db-2\"").says("device = \"/dev/sdf\"");
+    plan.says("found id = \"vol-db-main\"").says("with volume = \"vol-db-main\"");
+    let plan = place.run(&["plan", &flagship, "--json"]).exits(0).json();
+    let steps = plan["steps"].as_array().expect("steps");
+    let of = |id: &str| steps.iter().find(|step| step["id"] == id).expect(id)["checks"][0].clone();
+    assert_eq!(of("detach")["with"]["instance"], "i-db-1");
+    assert_eq!(of("find-volume")["found"]["size_gib"], 20);
+    // A secret is named, and nothing of it is shown.
+    let secret = "schema = 1\n[operation]\nname = \"s\"\n[inputs]\n\
+                  password = { type = \"secret\" }\n\
+                  [[steps]]\nid = \"c\"\nuses = \"docker/create-container\"\n\
+                  with = { host = \"i-db-1\", container = \"app\", image = \"postgres:16\", \
+                  env = { PW = \"{{ inputs.password }}\", NOTE = \"secret:x\" } }\n";
+    let path = place.write("secret.toml", secret);
+    std::fs::write(place.path("pw"), "hunter22-the-password").expect("a file");
+    let plan = ["plan", &path, "-i", "password=file:pw"];
+    let shown = place.run(&plan).says("\"PW\":\"<secret password>\"").says("\"NOTE\":\"secret:x\"");
+    shown.lacks("hunter22");
+    place.run(&[&plan[..], &["--json"]].concat()).says("<secret password>").lacks("hunter22");
 }
 
 #[test]
@@ -101,7 +151,9 @@ fn the_story_is_told_again_as_it_was_told_live() {
     // The same lines, but for what is of this run's terminal, with the time before each.
     let told: Vec<&str> =
         again.lines().filter_map(|line| line.split_once("Z ")).map(|l| l.1).collect();
-    for line in live.stderr.lines().filter(|line| !line.starts_with("SIMULATED")) {
+    let is_of_the_run =
+        |line: &&str| line.starts_with("SIMULATED") || line.starts_with("operations and");
+    for line in live.stderr.lines().filter(|line| !is_of_the_run(line)) {
         assert!(told.contains(&line), "`{line}` is not in\n{again}");
     }
     assert!(again.contains(&live.stdout), "the last word is told too:\n{again}");

@@ -31,11 +31,16 @@ const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
 pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
     let is_there = |name: &str| config.state.join(name).exists();
     // A journal that is gone from beside its log is no new one.
-    if !create && !is_there("journal.db") && !is_there("journal.db-wal") {
+    let is_new = !is_there("journal.db") && !is_there("journal.db-wal");
+    if !create && is_new {
         return Err(CliError::usage(
             format!("there are no operations in {}", config.state.display()),
             "`stepback run MANIFEST` begins one; `--state DIR` looks elsewhere",
         ));
+    }
+    if is_new {
+        let shown = std::path::absolute(&config.state).unwrap_or_else(|_| config.state.clone());
+        tell!("operations and their locks are kept in {}, which is new", shown.display());
     }
     Ok(Arc::new(Sqlite::open(&config.state, Clock::real())?))
 }

@@ -89,7 +89,12 @@ fn from_text(spec: &InputSpec, text: &str) -> Result<Value, String> {
             parsed().map_err(|_| format!("must be {}, not `{text}`", article(spec.kind)))
         }
         InputKind::List | InputKind::Map => {
-            parsed().map_err(|error| format!("must be {} in JSON: {error}", article(spec.kind)))
+            let such = match spec.kind {
+                InputKind::List => r#"["a", "b"]"#,
+                _ => r#"{"name": "value"}"#,
+            };
+            let kind = article(spec.kind);
+            parsed().map_err(|why| format!("must be {kind} in JSON, such as `{such}`: {why}"))
         }
     }
 }

@@ -16,6 +16,7 @@ use stepback_core::evaluate::Evaluated;
 use stepback_core::expr::{self, Scope};
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::step::CheckAnswer;
+use stepback_core::texts::MapTexts;
 use stepback_core::{StepId, StepKey};
 use stepback_wasm::{Invocation, Mode, StopSignal};
 use tokio::task::JoinSet;
@@ -25,6 +26,10 @@ use tokio::task::JoinSet;
 pub struct StepCheck {
     pub step: StepKey,
     pub answer: StepCheckAnswer,
+    /// What the step would be run with, if all that it looks at is known; a secret is its mark.
+    pub with: Option<Value>,
+    /// What it gave, if it only looks and was run ahead.
+    pub output: Option<Value>,
 }
 
 /// A check's answer, or why there is none yet.
@@ -98,13 +103,14 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
                 if answer == StepCheckAnswer::Skipped {
                     known.steps.insert(step.id.clone(), Value::Null);
                 }
-                checks.push(StepCheck { step: StepKey::plain(step.id.as_str()), answer });
+                let step = StepKey::plain(step.id.as_str());
+                checks.push(StepCheck { step, answer, with: None, output: None });
                 continue;
             }
         };
         let with = evaluated.first().map(|(_, with)| with.clone());
         let mut answers = check_each(job, clock, evaluated).await;
-        if let ([StepCheck { answer, .. }], Some(with)) = (&mut answers[..], with)
+        if let ([StepCheck { answer, output: told, .. }], Some(with)) = (&mut answers[..], with)
             && *answer == StepCheckAnswer::Ok
             && is_read_later
             && step.for_each.is_none()
@@ -112,6 +118,7 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
         {
             match look_ahead(job, clock, step, with).await {
                 LookedAhead::Output(output) => {
+                    *told = Some(output.clone());
                     known.steps.insert(step.id.clone(), output);
                 }
                 LookedAhead::Fails(why) => *answer = StepCheckAnswer::Refused(why),
@@ -219,20 +226,35 @@ fn waits_for_steps(step: &Step, known: &Scope) -> bool {
 
 async fn check_each(job: &Arc<Job>, clock: &Clock, steps: Vec<(StepKey, Value)>) -> Vec<StepCheck> {
     let mut tasks = JoinSet::new();
-    let keys: Vec<StepKey> = steps.iter().map(|(key, _)| key.clone()).collect();
+    let redact = |with: &Value| shown(&job.door.secrets.redact(with.clone()));
+    let all: Vec<(StepKey, Value)> =
+        steps.iter().map(|(key, with)| (key.clone(), redact(with))).collect();
     for (index, (key, with)) in steps.into_iter().enumerate() {
         let (job, clock) = (Arc::clone(job), clock.clone());
         tasks.spawn(async move { (index, check_one(&job, &clock, &key, with).await) });
     }
     let failed = "the check ended without an answer".to_owned();
-    let mut answers = vec![StepCheckAnswer::Refused(failed); keys.len()];
+    let mut answers = vec![StepCheckAnswer::Refused(failed); all.len()];
     while let Some(joined) = tasks.join_next().await {
         if let Ok((index, answer)) = joined {
             answers[index] = answer;
         }
     }
-    let check = |(step, answer)| StepCheck { step, answer };
-    keys.into_iter().zip(answers).map(check).collect()
+    let check = |((step, with), answer)| StepCheck { step, answer, with: Some(with), output: None };
+    all.into_iter().zip(answers).map(check).collect()
+}
+
+/// What stands for a secret, for people.
+fn shown(with: &Value) -> Value {
+    with.map_texts(&|text| {
+        let parts = text.split('\u{1}').enumerate();
+        let shown = parts.map(|(at, part)| match part.strip_prefix("secret:") {
+            // Every other part is between two marks.
+            Some(name) if at % 2 == 1 => format!("<secret {name}>"),
+            Some(_) | None => part.to_owned(),
+        });
+        shown.collect()
+    })
 }
 
 fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocation {

@@ -137,6 +137,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
         ]);
     }
     text.push_str(&format!("{rows}\n\n"));
+    text.push_str(&known(preview, style));
     let window: Vec<&str> =
         plan.steps().filter(|step| plan.is_window(&step.id)).map(|step| step.id.as_str()).collect();
     if !window.is_empty() {
@@ -158,6 +159,33 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
     if refused > 0 {
         text.push_str(&format!("it would be {}\n", style.red("refused")));
     }
+    text
+}
+
+/// What is known before it runs: the inputs, what each step would be run with, and what those
+/// found that only look.
+fn known(preview: &Preview, style: &Style) -> String {
+    let mut text = String::new();
+    let inputs = preview.job.inputs();
+    if !inputs.is_empty() {
+        text.push_str(&format!("{}\n", style.bold("inputs")));
+        inputs.iter().for_each(|(name, value)| text.push_str(&format!("  {name} = {value}\n")));
+        text.push('\n');
+    }
+    for check in &preview.checks {
+        let fields = |value: &Option<Value>, mark: &str| match value {
+            Some(Value::Object(map)) => {
+                map.iter().map(|(name, value)| format!("  {mark} {name} = {value}\n")).collect()
+            }
+            Some(Value::Null) | None => String::new(),
+            Some(other) => format!("  {mark} {other}\n"),
+        };
+        let (with, found) = (fields(&check.with, "with"), fields(&check.output, "found"));
+        if !with.is_empty() || !found.is_empty() {
+            text.push_str(&format!("{}\n{with}{found}", style.bold(&check.step.to_string())));
+        }
+    }
+    text.push('\n');
     text
 }
 
@@ -187,7 +215,10 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
             StepCheckAnswer::Unknown => ("unknown", None),
             StepCheckAnswer::Skipped => ("skipped", None),
         };
-        json!({ "step": check.step.to_string(), "answer": answer, "why": why })
+        json!({
+            "step": check.step.to_string(), "answer": answer, "why": why,
+            "with": check.with, "found": check.output,
+        })
     };
     let steps = plan.steps().map(|step| {
         json!({

@@ -5,8 +5,21 @@ use crate::args::{Global, Validate};
 use crate::config::{Config, add_grants};
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::print;
+use crate::output::{Style, print};
 use crate::plugins::Plugins;
+use stepback_core::manifest::Step;
+
+/// What is no mistake, and does nothing: a step that asks no world fails in no way that passes.
+fn in_vain(step: &Step) -> Option<String> {
+    let is_asserted = step.uses.plugin() == "core" && step.uses.step() == "assert";
+    let (id, uses) = (&step.id, &step.uses);
+    (is_asserted && step.retry.is_some()).then(|| {
+        format!(
+            "the `retry` of step `{id}` does nothing: {uses} fails with `precondition`, and only \
+             `transient` and `deadline` are tried again"
+        )
+    })
+}
 
 pub async fn run(global: &Global, validate: Validate) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
@@ -23,7 +36,12 @@ pub async fn run(global: &Global, validate: Validate) -> Result<Exit, CliError> 
             Err(error) => Err(error),
         };
         match checked {
-            Ok(plan) => print(&format!("{name}: {} steps, no mistakes\n", plan.steps().count())),
+            Ok(plan) => {
+                plan.steps().filter_map(in_vain).for_each(|why| {
+                    tell!("{} {name}: {why}", Style::of_stderr().yellow("!"));
+                });
+                print(&format!("{name}: {} steps, no mistakes\n", plan.steps().count()));
+            }
             Err(error) => {
                 error.print();
                 worst = error.exit();

@@ -304,6 +304,12 @@ enum Strictness {
     Pinned,
 }
 
+/// Whether a mistake is at the braces of an expression that nobody quoted.
+fn is_bare_expression(text: &str, at: usize) -> bool {
+    let (Some(before), Some(after)) = (text.get(..at), text.get(at..)) else { return false };
+    after.starts_with("{{") || (before.ends_with('{') && after.starts_with('{'))
+}
+
 fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, Diagnostics> {
     let fail = |list| Diagnostics { name: name.to_owned(), text: text.to_owned(), list };
     if text.len() > MANIFEST_BYTES_MAX {
@@ -316,10 +322,12 @@ fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, 
     }
     let value = toml_span::parse(text).map_err(|error| {
         let span = error.span.start..error.span.end;
-        fail(vec![
-            Diagnostic::at(span, format!("this is not TOML: {}", toml_mistake(&error.kind)))
-                .help("see https://toml.io for how TOML is written"),
-        ])
+        let help = match is_bare_expression(text, span.start) {
+            true => "put the expression into quotes: \"{{ … }}\"; TOML knows it as text only",
+            false => "see https://toml.io for how TOML is written",
+        };
+        let message = format!("this is not TOML: {}", toml_mistake(&error.kind));
+        fail(vec![Diagnostic::at(span, message).help(help)])
     })?;
     let mut found = vec![];
     let manifest = read::manifest(name, text, &value, &mut found);
