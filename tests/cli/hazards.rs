@@ -319,7 +319,7 @@ fn a_name_on_the_target_goes_on_to_mean_what_it_meant() {
     );
     let place = in_world(&format!("{world}\n{images}"));
     place.untouched();
-    run_step(&place, "docker/create-container", &like).exits(3).says("is not on i-db-2");
+    run_step(&place, "docker/create-container", &like).exits(2).says("is not on i-db-2");
 }
 
 /// One that does not run stays where it is.
