@@ -48,9 +48,9 @@ fn a_forgotten_environment_is_asked_for_where_there_is_more_than_one() {
 fn a_new_state_directory_is_told() {
     let place = Place::new();
     let backup = operation("backup-database");
-    let told = format!("kept in {}, which is new", place.path("state").display());
+    let told = format!("new state directory: {} ", place.path("state").display());
     place.run(&["run", &backup]).exits(0).says(&told);
-    place.run(&["run", &backup]).exits(0).lacks("which is new");
+    place.run(&["run", &backup]).exits(0).lacks("new state directory");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn the_story_is_told_again_as_it_was_told_live() {
     let told: Vec<&str> =
         again.lines().filter_map(|line| line.split_once("Z ")).map(|l| l.1).collect();
     let is_of_the_run =
-        |line: &&str| line.starts_with("SIMULATED") || line.starts_with("operations and");
+        |line: &&str| line.starts_with("SIMULATED") || line.starts_with("new state directory");
     for line in live.stderr.lines().filter(|line| !is_of_the_run(line)) {
         assert!(told.contains(&line), "`{line}` is not in\n{again}");
     }

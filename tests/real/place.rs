@@ -15,7 +15,8 @@ pub struct Ran {
 impl Ran {
     /// The operation's number, which is the first thing it says.
     pub fn id(&self) -> &str {
-        self.said.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':')
+        let told = self.said.lines().find_map(|line| line.strip_prefix("operation "));
+        told.and_then(|told| told.split([':', ' ']).next()).unwrap_or_default()
     }
 
     #[track_caller]

@@ -40,7 +40,10 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
     }
     if is_new {
         let shown = std::path::absolute(&config.state).unwrap_or_else(|_| config.state.clone());
-        tell!("operations and their locks are kept in {}, which is new", shown.display());
+        tell!(
+            "new state directory: {} (what is run is kept there, and its locks)",
+            shown.display()
+        );
     }
     Ok(Arc::new(Sqlite::open(&config.state, Clock::real())?))
 }

@@ -81,6 +81,8 @@ pub struct Machine {
     interrupted: BTreeMap<AttemptId, Interrupt>,
     /// Worked out when the rollback needs it.
     undo_order: Option<UndoOrder>,
+    /// How long undos are tried on while what they fail with may pass.
+    patience_until: Option<UnixMs>,
     index: Index,
     claims: Claims,
     /// Effects that wait for other steps, first come first.
@@ -109,6 +111,7 @@ impl Machine {
             stopping_told: false,
             interrupted: BTreeMap::new(),
             undo_order: None,
+            patience_until: None,
             index,
             claims,
             wanted: vec![],
@@ -189,6 +192,7 @@ impl Machine {
             Input::Cancel { actor, reason } => self.handle_cancel(actor, reason)?,
             Input::ResumeRollback { actor } => {
                 (self.undo_order, self.verify_asked) = (None, false);
+                self.patience_until = None;
                 self.emit(Event::RollbackResumed { actor })?;
             }
             Input::Evaluated { step, evaluated } => self.handle_evaluated(&step, evaluated)?,

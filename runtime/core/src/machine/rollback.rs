@@ -10,19 +10,11 @@ use crate::step::UndoAnswer;
 
 /// How often an undo is tried before it is given up (R15).
 pub const UNDO_ATTEMPTS_MAX: u32 = 3;
-/// The same while the provider says *try again*, an engine that is started again for one: for four
-/// minutes or so, because a service may stay down that nobody else brings back.
-pub const UNDO_TRANSIENT_ATTEMPTS_MAX: u32 = 24;
+/// How long undos are tried on, all of a rollback together, while the provider says *try again*: an
+/// engine that is started again comes back within that, and nobody else brings the service back.
+pub const UNDO_PATIENCE_MS: u64 = 90_000;
 /// The pause before an undo's second attempt; it doubles from there.
 pub const UNDO_BACKOFF_MS: u64 = 200;
-
-/// How often an undo is tried that failed so.
-fn attempts_max(failure: &Failure) -> u32 {
-    match failure.class {
-        FailureClass::Transient => UNDO_TRANSIENT_ATTEMPTS_MAX,
-        _ => UNDO_ATTEMPTS_MAX,
-    }
-}
 
 impl Machine {
     pub(super) fn advance_rollback(&mut self) -> Result<(), IllegalEvent> {
@@ -91,7 +83,9 @@ impl Machine {
             }
             AttemptResult::Undo(UndoAnswer::Kept(why)) => UndoResult::Kept(why.clone()),
             AttemptResult::Undo(UndoAnswer::CannotUndo(why)) => UndoResult::Failed(why.clone()),
-            AttemptResult::Failed(failure) if tries >= attempts_max(failure) => {
+            AttemptResult::Failed(failure)
+                if tries >= UNDO_ATTEMPTS_MAX && !self.is_patient_with(failure) =>
+            {
                 UndoResult::Failed(failure.message.clone())
             }
             AttemptResult::Failed(_) => {
@@ -108,6 +102,15 @@ impl Machine {
             self.schedule_retry(&of.step)?;
         }
         Ok(())
+    }
+
+    /// Whether what may pass is waited for a while longer, which begins with the first of these.
+    fn is_patient_with(&mut self, failure: &Failure) -> bool {
+        if failure.class != FailureClass::Transient {
+            return false;
+        }
+        let until = UnixMs(self.now.0.saturating_add(UNDO_PATIENCE_MS));
+        self.now < *self.patience_until.get_or_insert(until)
     }
 
     /// Rolling back, the downtime ends when everything the window stopped is back (R11); as long
