@@ -54,8 +54,10 @@ async fn appends_are_in_sequence_and_under_a_lease(store: &dyn Store) {
     let other = store.take_lease(id, &runner("b"), 0).await;
     assert!(matches!(other, Err(StoreError::LeaseHeld { .. })));
     assert!(summary(store, id).await.is_run);
+    assert_eq!(summary(store, id).await.left_at, None);
     store.release(&lease, UnixMs(9)).await.unwrap();
     assert!(!summary(store, id).await.is_run);
+    assert_eq!(summary(store, id).await.left_at, Some(UnixMs(9)));
     let Takeover { lease: taken, last_alive, .. } =
         store.take_lease(id, &runner("b"), 0).await.unwrap();
     assert_eq!((taken.epoch, last_alive), (Epoch(2), Some(UnixMs(9))));
@@ -252,10 +254,15 @@ async fn sqlite_conforms_and_is_there_again_when_opened_anew() {
         all(&store).await;
         (store.id(), store.list().await.unwrap())
     };
-    // Its runners have ended with it.
-    listed.iter_mut().for_each(|summary| summary.is_run = false);
+    // Its runners have ended with it, and it is known since when.
     let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
-    assert_eq!((store.id(), store.list().await.unwrap()), (id, listed));
+    let mut again = store.list().await.unwrap();
+    let has_ended = |summary: &Summary| summary.finished.is_some();
+    assert!(again.iter().all(|summary| summary.left_at.is_some() != has_ended(summary)));
+    for summary in listed.iter_mut().chain(&mut again) {
+        (summary.is_run, summary.left_at) = (false, None);
+    }
+    assert_eq!((store.id(), again), (id, listed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
