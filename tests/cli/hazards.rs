@@ -96,6 +96,35 @@ fn a_device_name_that_is_in_use_is_told_before_the_database_stops() {
     place.run(&provision).exits(2).says("/dev/sdf of i-db-2 is in use");
     assert_eq!(place.facts(), before);
     place.run(&["run", &redeploy, "-i", "device=/dev/sdh"]).exits(0);
+    // By its other name it is the same.
+    let place = in_world(&format!("{}\n{}", demo(), other.replace("/dev/sdf", "/dev/xvdf")));
+    place.run(&["run", &redeploy]).exits(2).says("/dev/sdf of i-db-2 is in use");
+}
+
+/// udev has several names for the device of a volume, and the database may be on any of them.
+#[test]
+fn a_device_goes_by_whatever_name_udev_gives_it() {
+    for name in ["_1", "-ns-1"] {
+        let named = format!("{}{name}\"", DEVICE.trim_end_matches('"'));
+        let place = in_world(&demo_with(DEVICE, &named));
+        let before = place.untouched();
+        let fails = ["--inject", "docker.wait-healthy=refuse"];
+        place.run_shipped("redeploy-database", &fails).exits(3).says("verdict: restored");
+        assert_eq!(place.facts(), before, "{name}");
+        place.run_shipped("redeploy-database", &[]).exits(0);
+    }
+}
+
+/// A move would end with it as it began, after a downtime for nothing.
+#[test]
+fn a_database_that_is_unhealthy_is_not_moved() {
+    let image = "[registry.\"postgres:16\"]\n";
+    let place = in_world(&demo_with(image, &format!("{image}healthy = false\n")));
+    let before = place.untouched();
+    for name in ["redeploy-database", "resize-database-volume"] {
+        place.run_shipped(name, &[]).exits(2).says("its health is unhealthy");
+    }
+    assert_eq!(place.facts(), before);
 }
 
 /// What is in a plain Docker volume is gone with it.

@@ -94,7 +94,12 @@ fn a_mount_in_another_namespace_is_a_mount() {
     let volume = volume.expect("its id").to_owned();
     let (with, declared) =
         (format!("host = \"i-a\", volume = \"{volume}\""), "irreversible = \"a test\"");
+    // What an image labels so itself is no helper that writes, and nobody waits for it.
+    let label = format!("stepback.helper.writes={volume}");
+    let run = ["run", "--detach", "--name", "labelled", "--label", &label];
+    parts.a.docker(&[&run[..], &["helper:1", "sleep", "600"]].concat());
     parts.step("docker/make-filesystem", &with, declared).exits(0);
+    parts.a.docker(&["rm", "--force", "labelled"]);
     let device = loops_below(&parts.path("")).remove(0);
     let at = parts.path("private").display().to_string();
     std::fs::create_dir(&at).expect("a directory");

@@ -152,6 +152,16 @@ impl Drop for Loops<'_> {
     }
 }
 
+/// What a database keeps may go by the name of its host that nobody gave, too.
+#[track_caller]
+fn goes_by_the_same_name(parts: &Parts) {
+    model(parts, &[], &["sleep", "60"]);
+    like(parts, "i-a", "").exits(0);
+    let name = |of: &str| parts.a.docker(&["inspect", "-f", "{{.Config.Hostname}}", of]);
+    assert_eq!(name("made"), name("model"));
+    parts.a.docker(&["rm", "made"]);
+}
+
 #[test]
 fn all_that_was_given_is_copied_and_what_the_image_gives_is_not() {
     if !are_possible() {
@@ -188,6 +198,7 @@ fn all_that_was_given_is_copied_and_what_the_image_gives_is_not() {
         "--network",
         "none",
     ];
+    goes_by_the_same_name(&parts);
     model(&parts, &given, &["sleep", "60"]);
     let field = |of: &str, field: &str| parts.a.docker(&["inspect", "-f", field, of]);
     // The very image: all of it, its reset entrypoint too.

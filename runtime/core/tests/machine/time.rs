@@ -126,3 +126,45 @@ fn nothing_is_woken_for_again_and_again() {
         }
     }
 }
+
+/// What an engine that is started again fails an undo with passes; whatever else does not.
+#[test]
+fn an_undo_is_patient_with_what_may_pass_and_with_nothing_else() {
+    let tries = |class: FailureClass, every_ms: u64| {
+        let mut run = one_step("");
+        run.machine.handle(Input::Preflighted { reasons: vec![] }, UnixMs(0)).expect("legal");
+        let of = |direction, attempt| AttemptId {
+            step: StepKey::plain("s0"),
+            direction,
+            attempt: Attempt(attempt),
+        };
+        let id = CallId { of: of(Direction::Do, 1), number: CallNumber(1) };
+        let call = Call::EbsTag { volume: "vol-0".into(), key: "k".into(), value: "v".into() };
+        let token = Token("token".to_owned());
+        let asked = Input::EffectAsked { id: id.clone(), call, token, changes: vec![] };
+        run.machine.handle(asked, UnixMs(0)).expect("legal");
+        let outcome = EffectOutcome::Done(Value::Null);
+        let finished = Input::EffectFinished { id, outcome, changes: vec![] };
+        run.machine.handle(finished, UnixMs(0)).expect("legal");
+        let fails = |of, class| {
+            let result = AttemptResult::Failed(Failure::new(class, "why"));
+            Input::AttemptEnded { of, result }
+        };
+        let first = fails(of(Direction::Do, 1), FailureClass::Refused);
+        run.machine.handle(first, UnixMs(0)).expect("legal");
+        let undo = StepKey::plain("s0");
+        for attempt in 1..1_000 {
+            let now = UnixMs(u64::from(attempt) * every_ms);
+            let input = fails(of(Direction::Undo, attempt), class);
+            run.machine.handle(input, now).expect("legal");
+            if run.machine.state().steps[&undo].status == StepStatus::UndoFailed {
+                return attempt;
+            }
+        }
+        panic!("it is tried for ever");
+    };
+    assert_eq!(tries(FailureClass::Refused, 10_000), 3);
+    // The third of them begins a minute and a half.
+    assert_eq!(tries(FailureClass::Transient, 10_000), 3 + 9);
+    assert_eq!(tries(FailureClass::Transient, 100_000), 4);
+}

@@ -66,6 +66,16 @@ async fn only_a_missing_permission_speaks_against_an_effect() {
     }
 }
 
+/// The one type of an instance, as EC2 tells it.
+fn type_xml(info: &str) -> Fault {
+    let set = format!("<instanceTypeSet><item>{info}</item></instanceTypeSet>");
+    let body = format!(
+        "<DescribeInstanceTypesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+         {set}</DescribeInstanceTypesResponse>"
+    );
+    Fault::Answer(200, body)
+}
+
 /// Where the type says nothing of it, or nobody may ask, it speaks against nothing.
 #[tokio::test]
 async fn an_instance_that_takes_no_more_volumes_is_told() {
@@ -77,13 +87,7 @@ async fn an_instance_that_takes_no_more_volumes_is_told() {
             "<attachmentLimitType>{kind}</attachmentLimitType>\
              <maximumEbsAttachments>{most}</maximumEbsAttachments>"
         );
-        let item = format!("<item><ebsInfo>{info}</ebsInfo></item>");
-        let set = format!("<instanceTypeSet>{item}</instanceTypeSet>");
-        let body = format!(
-            "<DescribeInstanceTypesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
-             {set}</DescribeInstanceTypesResponse>"
-        );
-        Fault::Answer(200, body)
+        type_xml(&format!("<ebsInfo>{info}</ebsInfo>"))
     };
     // moto's instances have one disk, and one network interface.
     for (answer, is_full) in [
@@ -112,13 +116,7 @@ async fn a_name_of_one_of_the_instances_own_disks_is_told() {
     let told = |nvme: &str, count: u32| {
         let disks = format!("<disks><item><count>{count}</count></item></disks>");
         let info = format!("<nvmeSupport>{nvme}</nvmeSupport>{disks}");
-        let item = format!("<item><instanceStorageInfo>{info}</instanceStorageInfo></item>");
-        let set = format!("<instanceTypeSet>{item}</instanceTypeSet>");
-        let body = format!(
-            "<DescribeInstanceTypesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
-             {set}</DescribeInstanceTypesResponse>"
-        );
-        Fault::Answer(200, body)
+        type_xml(&format!("<instanceStorageInfo>{info}</instanceStorageInfo>"))
     };
     for (nvme, count, device, is_taken) in [
         ("unsupported", 4, "/dev/sde", true),
