@@ -244,6 +244,46 @@ fn a_container_that_keeps_dying_is_not_healthy() {
     }
 }
 
+/// The first answer of a health check that comes too late is told before the old one stops.
+#[test]
+fn a_health_check_that_is_asked_too_late_is_told_before_the_stop() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let model = |interval: &str| {
+        let _ = parts.a.try_docker(&["rm", "--force", "main", "made"]);
+        let health = ["--health-cmd", "true", "--health-interval", interval];
+        let run = ["run", "--detach", "--name", "main"];
+        parts.a.docker(&[&run[..], &health, &["helper:1", "sleep", "600"]].concat());
+    };
+    model("10m");
+    let at_once = step(&parts, "docker/wait-healthy", "container = \"main\", timeout = \"2m\"");
+    at_once.exits(2).says("made for the first time 600000 ms after the start");
+    // One that is like it is there only when the operation has begun.
+    let text = "schema = 1\n[operation]\nname = \"anew\"\n[downtime]\nbudget = \"5m\"\n\
+                [[steps]]\nid = \"made\"\nuses = \"docker/create-container\"\n\
+                with = { host = \"i-a\", container = \"made\", like = { host = \"i-a\", \
+                container = \"main\" } }\n\
+                [[steps]]\nid = \"stop\"\nuses = \"docker/stop-container\"\n\
+                phase = \"downtime\"\n\
+                with = { host = \"i-a\", container = \"main\", grace = \"1s\" }\n\
+                [[steps]]\nid = \"start\"\nuses = \"docker/start-container\"\n\
+                phase = \"downtime\"\nwith = { host = \"i-a\", container = \"made\" }\n\
+                [[steps]]\nid = \"healthy\"\nuses = \"docker/wait-healthy\"\n\
+                phase = \"downtime\"\n\
+                with = { host = \"i-a\", container = \"made\", timeout = \"2m\" }\n";
+    std::fs::write(parts.path("anew.toml"), text).expect("a file");
+    let started = || parts.a.docker(&["inspect", "-f", "{{.State.StartedAt}}", "main"]);
+    let before = started();
+    let late = parts.run(&["run", "anew.toml"]);
+    late.exits(3).says("made for the first time").says("verdict: restored");
+    assert_eq!(started(), before, "it never stopped");
+    model("1s");
+    parts.run(&["run", "anew.toml"]).exits(0);
+}
+
 /// With `docker run --rm` a container is gone, options and all, when it stops.
 #[test]
 fn a_container_that_removes_itself_is_told_before_it_is_stopped() {

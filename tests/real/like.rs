@@ -91,6 +91,35 @@ fn what_can_not_be_had_on_another_host_is_refused_by_name() {
     }
 }
 
+/// An engine looks at a log driver's target, and a host at its limits, only at the start.
+#[test]
+fn what_only_a_start_tells_is_tried_before_anything_stops() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = listener.local_addr().expect("an address");
+    let target = format!("syslog-address=tcp://{at}");
+    let log = ["--log-driver", "syslog", "--log-opt", &target];
+    model(&parts, &log, &["sleep", "60"]);
+    like(&parts, "i-b", "").exits(0);
+    parts.b.docker(&["rm", "made"]);
+    drop(listener);
+    let gone = like(&parts, "i-b", "");
+    gone.exits(2).says("can't start on i-b").says("connection refused");
+    model(&parts, &["--cpuset-cpus", "0", "--ulimit", "nofile=4294967296"], &["sleep", "60"]);
+    like(&parts, "i-a", "").exits(2).says("with the options of `model` can't start on i-a");
+    for engine in [&parts.a, &parts.b] {
+        let tried = engine.docker(&["ps", "--all", "--quiet", "--filter", "name=made"]);
+        assert_eq!(tried, "", "nothing was made");
+    }
+    model(&parts, &["--ulimit", "nofile=1024"], &["sleep", "60"]);
+    like(&parts, "i-b", "").exits(0);
+    parts.helpers_end();
+}
+
 /// A volume that was made of a snapshot has its UUID, and no host mounts two xfs of one.
 #[test]
 fn a_file_system_whose_twin_is_mounted_there_is_told() {
@@ -130,6 +159,12 @@ fn a_file_system_whose_twin_is_mounted_there_is_told() {
     run("mount", &["-o", "loop", &twin, &at]);
     like(&parts, "i-b", "").exits(2).says("another one of this UUID is mounted on i-b");
     volume(&["--opt", "o=noatime,nouuid"]);
+    like(&parts, "i-b", "").exits(0);
+    parts.b.docker(&["rm", "made"]);
+    run("umount", &[&at]);
+    // On one machine it may itself be what is mounted.
+    volume(&[]);
+    run("mount", &[&device, &at]);
     like(&parts, "i-b", "").exits(0);
     parts.b.docker(&["rm", "made"]);
     run("umount", &[&at]);

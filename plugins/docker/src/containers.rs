@@ -433,6 +433,11 @@ impl Step for WaitHealthy {
     const NAME: &'static str = "wait-healthy";
     const DOC: &'static str = "Wait until a container is healthy; when it is not, show its log.";
 
+    fn check(input: &WaitInput) -> Result<Check, Failure> {
+        may(|| docker::wait_healthy(&input.host, &input.container, input.timeout.ms()))?;
+        Ok(Check::Ok)
+    }
+
     fn run(input: WaitInput) -> Result<Container, Failure> {
         let WaitInput { host, container, timeout } = input;
         match docker::wait_healthy(&host, &container, timeout.ms()) {

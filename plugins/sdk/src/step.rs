@@ -113,7 +113,8 @@ pub fn tag_map(pairs: &[Pair]) -> BTreeMap<String, String> {
 /// The code of a `denied` that only says that nothing speaks against an effect.
 const ONLY_ASKED: &str = "only-asked";
 
-/// In a check: ask whether the provider would let these effects be made. Nothing is made.
+/// In a check: ask whether the provider would let these effects be made, or whether a wait could
+/// ever be over. Nothing is made, and nothing is waited for.
 ///
 /// ```no_run
 /// # use stepback_sdk::{Check, Failure, ebs, may};

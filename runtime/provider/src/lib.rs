@@ -125,7 +125,8 @@ pub trait Provider: Send + Sync {
 
     /// Whether an effect would be let be made, as far as can be asked without making it: whether
     /// it is permitted, and whether something is in its way that stays there. Whether the world is
-    /// ready for it by then is not asked.
+    /// ready for it by then is not asked. Of a wait it is asked whether it could ever be over in
+    /// time.
     ///
     /// # Errors
     /// What speaks against it. Where nobody can be asked, nothing does.

@@ -7,10 +7,16 @@ use super::like::Model;
 use super::shapes::{is_running, ports_of};
 use super::sockets::Sockets;
 use crate::ports::{self, Published};
-use bollard::models::{ContainerInspectResponse, ContainerSummary};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, HealthConfig};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use stepback_core::call::ContainerSpec;
 use stepback_core::{Call, FailureClass};
+
+/// What a health check has that says nothing of it (Dockerfile reference, *HEALTHCHECK*).
+const INTERVAL_MS: u64 = 30_000;
+const START_INTERVAL_MS: u64 = 5_000;
+/// Engines since 25.0 know a start interval (Docker docs, *Engine API version history*, v1.44).
+const START_INTERVAL_SINCE: (usize, usize) = (1, 44);
 
 /// Whether a container like another one can have its ports, and one that is stopped can be started
 /// again.
@@ -51,8 +57,52 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
                 Some(false) | None => Ok(()),
             }
         }
+        Call::DockerWaitHealthy { container, timeout_ms, .. } => {
+            let Some(found) = engine.find(container.as_str()).await? else { return Ok(()) };
+            is_asked_in_time(engine, &found, *timeout_ms)
+        }
         _ => Ok(()),
     }
+}
+
+/// A health check is made for the first time when its interval has passed since the start; in its
+/// start period engines since 25.0 take the start interval (Dockerfile reference, *HEALTHCHECK*).
+fn is_asked_in_time(
+    engine: &Engine,
+    found: &ContainerInspectResponse,
+    timeout_ms: u64,
+) -> Answer<()> {
+    let check = found.config.as_ref().and_then(|config| config.healthcheck.as_ref());
+    let Some(check) = check else { return Ok(()) };
+    let version = engine.client.client_version();
+    let version = (version.major_version, version.minor_version);
+    let has_start_interval = version >= START_INTERVAL_SINCE;
+    let Some(first_ms) = first_probe_ms(check, has_start_interval) else { return Ok(()) };
+    if first_ms < timeout_ms {
+        return Ok(());
+    }
+    let what = engine.name_of("container", &super::shapes::name_of(found));
+    let message = format!(
+        "the health check of {what} is made for the first time {first_ms} ms after the start, and \
+         it is waited for {timeout_ms} ms: make the new one with a shorter interval, or wait longer"
+    );
+    Err(Told::no(FailureClass::Precondition, "late-health", message))
+}
+
+/// After how long the first answer of a health check can be there; never where there is none.
+fn first_probe_ms(check: &HealthConfig, has_start_interval: bool) -> Option<u64> {
+    let first = check.test.as_ref().and_then(|test| test.first());
+    if first.is_none_or(|kind| kind == "NONE") {
+        return None;
+    }
+    let ms = |ns: Option<i64>, default_ms: u64| match ns {
+        Some(ns) if ns > 0 => u64::try_from(ns).unwrap_or_default() / 1_000_000,
+        _ => default_ms,
+    };
+    let interval_ms = ms(check.interval, INTERVAL_MS);
+    let has_start_period = check.start_period.is_some_and(|ns| ns > 0);
+    let start_ms = ms(check.start_interval, START_INTERVAL_MS);
+    Some(if has_start_interval && has_start_period { start_ms } else { interval_ms })
 }
 
 /// Other containers that have this one's namespaces lose them when it is removed, and can't be
@@ -125,6 +175,7 @@ async fn can_be_like(docker: &Docker, engine: &Engine, spec: &ContainerSpec) -> 
     model.must_be_possible(spec)?;
     model.must_be_had_on(&on, engine).await?;
     model.must_have_no_twin(docker, &on, engine).await?;
+    model.must_start_on(docker, engine).await?;
     let wanted = if spec.ports.is_empty() { ports_of(&model.found) } else { spec.ports.clone() };
     ports_are_free(docker, engine, &wanted, Some((&on, &model.found))).await
 }
@@ -176,4 +227,34 @@ fn published(container: &ContainerSummary) -> (String, Vec<Published>) {
         Some(Published::new(port.ip.as_deref(), port.public_port?, &protocol))
     });
     (name, ports.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_probe_is_an_interval_after_the_start() {
+        let s = |seconds: i64| Some(seconds * 1_000_000_000);
+        let check = |test: &str, interval, start_period, start_interval| HealthConfig {
+            test: Some(vec![test.to_owned()]),
+            interval,
+            start_period,
+            start_interval,
+            ..HealthConfig::default()
+        };
+        let table = [
+            (check("NONE", s(60), None, None), false, None),
+            (HealthConfig::default(), false, None),
+            (check("CMD", None, None, None), false, Some(30_000)),
+            (check("CMD", s(300), None, None), false, Some(300_000)),
+            (check("CMD", s(300), s(60), s(2)), false, Some(300_000)),
+            (check("CMD", s(300), s(60), s(2)), true, Some(2_000)),
+            (check("CMD", s(300), s(60), None), true, Some(5_000)),
+            (check("CMD", s(300), None, s(2)), true, Some(300_000)),
+        ];
+        for (check, is_new, wanted) in table {
+            assert_eq!(first_probe_ms(&check, is_new), wanted, "{check:?}");
+        }
+    }
 }

@@ -49,7 +49,7 @@ impl Model {
         Ok(Self { found, image, moves: on.host != to.host, is_random })
     }
 
-    fn host(&self) -> HostConfig {
+    pub(super) fn host(&self) -> HostConfig {
         self.found.host_config.clone().unwrap_or_default()
     }
 

@@ -27,6 +27,7 @@ mod ssh;
 mod templated;
 mod there;
 mod tls;
+mod trial;
 mod volumes;
 mod waits;
 

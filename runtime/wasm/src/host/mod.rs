@@ -46,10 +46,12 @@ impl Guest {
     async fn perform(&mut self, call: Call) -> Result<Value, Failure> {
         self.permit(&call)?;
         let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
-        if self.mode == Mode::Check && call.is_effect() {
+        let waits = call.class() == Class::Wait && !matches!(call, Call::ClockSleep { .. });
+        if self.mode == Mode::Check && (call.is_effect() || waits) {
             let function = call.function();
+            let why = if waits { "waits" } else { "changes the world" };
             self.port.may(call).await?;
-            let message = format!("{function} changes the world, and a check may only look");
+            let message = format!("{function} {why}, and a check may only look");
             return Err(Failure { code: Some(ONLY_ASKED.to_owned()), ..denied(message) });
         }
         self.port.call(call).await.map_err(Failure::from)
@@ -64,7 +66,7 @@ impl Guest {
             _ => return Err(denied(format!("{function}: the plugin was not granted `{name}`"))),
         }
         match (self.mode, call.class()) {
-            // An effect in a check is a question.
+            // An effect or a wait in a check is a question.
             (Mode::Check, _)
             | (_, Class::Read | Class::Wait)
             | (Mode::Run { .. }, Class::Effect)
