@@ -27,3 +27,4 @@ mod store;
 mod story;
 mod window;
 mod windows;
+mod world_locks;

@@ -219,17 +219,25 @@ pub struct Rollback {
 
 #[derive(Debug, ClapArgs)]
 pub struct Unlock {
-    pub id: u64,
+    /// The operation to give up; with `-e` the name of a lock that its world holds
+    #[arg(value_name = "ID | LOCK")]
+    pub what: String,
+    /// Free a lock that this environment's world holds, for a state directory that is gone
+    #[arg(short, long, value_name = "ENV")]
+    pub environment: Option<String>,
     /// Why nothing else can end it, for whoever reads the journal later
     #[arg(long)]
     pub reason: String,
-    /// The operation as it is then, as JSON
+    /// The operation as it is then, or the lock that was freed, as JSON
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct Locks {
+    /// The locks that this environment's world holds, whatever state directory they are of
+    #[arg(short, long, value_name = "ENV")]
+    pub environment: Option<String>,
     #[arg(long)]
     pub json: bool,
 }

@@ -4,6 +4,7 @@
 //! else of the journal can be made to fail from outside.
 
 use async_trait::async_trait;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use stepback_core::event::{Pinned, Record};
@@ -49,6 +50,10 @@ fn die_if(now: bool) {
 impl Store for CrashingStore {
     fn id(&self) -> StoreId {
         self.inner.id()
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        self.inner.place()
     }
 
     async fn create(

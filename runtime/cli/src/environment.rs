@@ -48,6 +48,15 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
     Ok(Arc::new(Sqlite::open(&config.state, Clock::real())?))
 }
 
+/// The store in the state directory, if there is one.
+pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
+    let is_there = |name: &str| config.state.join(name).exists();
+    match is_there("journal.db") || is_there("journal.db-wal") {
+        true => store(config, false).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The sandbox, with its cache of compiled plugins.
 pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
     let cache_dir = Some(cache_dir(config));

@@ -56,21 +56,28 @@ pub async fn run(
     let at = deps.clock.unix();
     let (id, lease) = deps.store.create(pinned.clone(), at, &deps.runner).await?;
     let epoch = lease.epoch;
-    let record = Record { seq: Seq(1), at, epoch, event: Event::Created(Box::new(pinned)) };
+    let created = Event::Created(Box::new(pinned.clone()));
+    let record = Record { seq: Seq(1), at, epoch, event: created };
     let mut state = State::default();
     state.apply(&record)?;
     deps.reporter.on_record(id, &record);
     let start = Start { no_wait: request.no_wait, dead_ms: 0 };
     let ended = carry_through(deps, job, state, &lease, start, control).await;
-    release(deps, &lease, ended).await
+    release(deps, &lease, &pinned, ended).await
 }
 
 pub(crate) async fn release(
     deps: &Deps,
     lease: &Lease,
+    pinned: &Pinned,
     ended: Result<Ended, RunError>,
 ) -> Result<Ended, RunError> {
     let released = deps.store.release(lease, deps.clock.unix()).await;
+    if let Err(failure) =
+        locks::let_go(&*deps.store, &*deps.provider, lease.operation, pinned).await
+    {
+        locks::tell_kept(deps, lease.operation, &failure).await;
+    }
     // How the operation ended matters more than a lease nobody will renew.
     let ended = ended?;
     released?;

@@ -7,10 +7,11 @@
 use crate::deps::{Control, Deps};
 use crate::error::{RunError, WayOut};
 use crate::job::Job;
+use crate::locks;
 use crate::run::{Ended, Start, carry_through, release};
 use std::sync::Arc;
 use stepback_clock::Clock;
-use stepback_core::event::{Event, Record};
+use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::machine::{Machine, Recovery};
 use stepback_core::state::{State, Status};
 use stepback_core::*;
@@ -91,6 +92,7 @@ pub async fn roll_back(
 /// it has not ended.
 pub async fn accept(
     store: &dyn Store,
+    provider: Option<&dyn Provider>,
     runner: &RunnerId,
     id: OperationId,
     clock: &Clock,
@@ -108,6 +110,7 @@ pub async fn accept(
     let released = store.release(&lease, clock.unix()).await;
     // What is on record matters more than a lease nobody will renew.
     let accepted = accepted?;
+    let_go(store, provider, id, accepted.pinned.as_ref()).await;
     released?;
     Ok(accepted)
 }
@@ -171,8 +174,23 @@ pub async fn abandon(
     let given_up = given_up.await;
     let released = store.release(&lease, clock.unix()).await;
     let given_up = given_up?;
+    if let GivenUp::State(state) = &given_up {
+        let_go(store, provider, id, state.pinned.as_ref()).await;
+    }
     released?;
     Ok(given_up)
+}
+
+/// Let go of the locks in the world; where that can't be done, `unlock -e` frees them.
+async fn let_go(
+    store: &dyn Store,
+    provider: Option<&dyn Provider>,
+    id: OperationId,
+    pinned: Option<&Pinned>,
+) {
+    if let (Some(provider), Some(pinned)) = (provider, pinned) {
+        let _ = locks::let_go(store, provider, id, pinned).await;
+    }
 }
 
 /// Whether an operation's records are there and can't be read, now or ever.
@@ -309,7 +327,7 @@ async fn take_up(
         carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
     };
     let ended = going.await;
-    release(deps, &lease, ended).await
+    release(deps, &lease, &pinned, ended).await
 }
 
 /// The earliest that it can be, where the last runner wrote down `gone_ms` ago that it lives.

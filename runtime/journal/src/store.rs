@@ -3,6 +3,7 @@
 use crate::StoreError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 
@@ -174,6 +175,11 @@ pub const NOTICED_MS_MAX: u64 = 200;
 pub trait Store: Send + Sync {
     /// The store's own random identity.
     fn id(&self) -> StoreId;
+
+    /// The directory that it is in, by its absolute path, if it is in one.
+    fn place(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// Begin an operation with its `Created` event, under a lease of epoch 1.
     async fn create(

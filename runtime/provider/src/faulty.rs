@@ -4,6 +4,7 @@
 //! meets the fault as it would meet the real one. `refuse` and `transient` never reach the real
 //! provider; with `lost` and `crash-after` the effect is made.
 
+use crate::locks::WorldLocks;
 use crate::simulated::faults::{Fault, Faults};
 use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled, Stamped, simulated};
@@ -52,6 +53,10 @@ impl Provider for Faulty {
 
     async fn check(&self) -> Vec<Checked> {
         self.inner.check().await
+    }
+
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        self.inner.locks()
     }
 
     fn looks_through(&self) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Two providers as one: instances and volumes here, the engines on the instances there.
 
+use crate::locks::WorldLocks;
 use crate::simulated::world::World;
 use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
@@ -44,6 +45,10 @@ impl Provider for Joined {
         let mut all = self.cloud.check().await;
         all.extend(self.docker.check().await);
         all
+    }
+
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        self.cloud.locks()
     }
 
     fn looks_through(&self) -> Vec<String> {

@@ -10,6 +10,7 @@ pub mod docker;
 pub mod faulty;
 pub mod import;
 pub mod joined;
+pub mod locks;
 pub mod onebox;
 pub mod simulated;
 
@@ -22,6 +23,7 @@ mod tags;
 
 pub use notes::{Note, Notes};
 
+use crate::locks::WorldLocks;
 use async_trait::async_trait;
 use serde_json::Value;
 use simulated::world::World;
@@ -113,6 +115,11 @@ pub trait Provider: Send + Sync {
     async fn check(&self) -> Vec<Checked> {
         let found = self.identity().await.map(|identity| identity.to_string());
         vec![Checked { what: self.name().to_owned(), found }]
+    }
+
+    /// The locks that the world holds itself, for operations of any state directory, if it can.
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        None
     }
 
     /// What it made so far to look with, for people: it is no effect, and goes by itself.

@@ -1,4 +1,5 @@
-//! `stepback locks`: what is held, by which operation, since when, and who waits.
+//! `stepback locks`: what is held, by which operation, since when, and who waits; with `-e` what
+//! the environment's world holds, whatever state directory it is of.
 
 use crate::args::{Global, Locks};
 use crate::config::Config;
@@ -6,13 +7,49 @@ use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{print, table, timestamp};
 use serde_json::{Value, json};
-use stepback_journal::Store;
+use stepback_core::EnvironmentName;
+use stepback_engine::Whose;
+use stepback_journal::{LockRow, Store};
+use stepback_provider::locks::WorldLock;
+use stepback_provider::simulated::faults::Faults;
 
 pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
-    let store = environment::store(&config, false)?;
-    let held = store.locks().await?;
-    if args.json {
+    let Some(name) = args.environment else {
+        let store = environment::store(&config, false)?;
+        show(&store.locks().await?, args.json);
+        return Ok(Exit::Succeeded);
+    };
+    let provider = environment::provider(&config, &name, Faults::default()).await?;
+    let store = environment::store_if_any(&config)?;
+    let Some(world) = provider.locks() else {
+        tell!(
+            "`{name}` holds no locks itself: these are of the state directory {} alone",
+            config.state.display()
+        );
+        let name = EnvironmentName::from(name.as_str());
+        let mut held = match &store {
+            Some(store) => store.locks().await?,
+            None => vec![],
+        };
+        held.retain(|lock| lock.environment == name);
+        show(&held, args.json);
+        return Ok(Exit::Succeeded);
+    };
+    let store = store.as_deref().map(|store| store as &dyn Store);
+    let held = stepback_engine::held_in_world(store, world).await?;
+    match args.json {
+        true => {
+            let rows = held.iter().map(|(lock, whose)| of_world(lock, *whose));
+            print(&format!("{:#}\n", rows.collect::<Value>()));
+        }
+        false => print(&format!("{}\n", table_of_world(&held))),
+    }
+    Ok(Exit::Succeeded)
+}
+
+fn show(held: &[LockRow], as_json: bool) {
+    if as_json {
         let rows = held.iter().map(|lock| {
             json!({
                 "environment": lock.environment, "name": lock.name, "operation": lock.owner,
@@ -20,7 +57,7 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
             })
         });
         print(&format!("{:#}\n", rows.collect::<Value>()));
-        return Ok(Exit::Succeeded);
+        return;
     }
     let mut rows = table(&["environment", "lock", "operation", "since", "waiting"]);
     for lock in held {
@@ -30,5 +67,40 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
         rows.add_row([environment, name, owner, since, waiting.join(", ")]);
     }
     print(&format!("{rows}\n"));
-    Ok(Exit::Succeeded)
+}
+
+/// A lock of a world in JSON.
+pub fn of_world(lock: &WorldLock, whose: Whose) -> Value {
+    let holder = &lock.holder;
+    json!({
+        "name": lock.name, "operation": holder.operation, "environment": holder.environment,
+        "state": holder.place, "host": holder.host, "actor": holder.actor,
+        "since": timestamp(holder.since), "holder": word(whose),
+    })
+}
+
+fn word(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Own => "this state directory",
+        Whose::Others => "another state directory",
+        Whose::AnotherHosts => "another host",
+        Whose::Nobodys => "gone",
+    }
+}
+
+fn table_of_world(held: &[(WorldLock, Whose)]) -> comfy_table::Table {
+    let mut rows = table(&["lock", "operation", "since", "state directory", "host", "holder"]);
+    for (lock, whose) in held {
+        let holder = &lock.holder;
+        let place = holder.place.as_ref().map(|place| place.display().to_string());
+        rows.add_row([
+            lock.name.to_string(),
+            holder.operation.to_string(),
+            timestamp(holder.since),
+            place.unwrap_or_default(),
+            holder.host.clone(),
+            word(*whose).to_owned(),
+        ]);
+    }
+    rows
 }

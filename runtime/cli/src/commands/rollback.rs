@@ -1,6 +1,7 @@
 //! `stepback rollback`: take an operation back that nobody runs, or accept the world as an
 //! incomplete rollback left it (R7).
 
+use super::unlock::world_of;
 use super::{ending, past, resume::deps_of, signals};
 use crate::args::{Global, Rollback};
 use crate::config::Config;
@@ -17,7 +18,7 @@ pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
     let store = environment::store(&config, false)?;
     let id = OperationId(args.id);
     if let Some(reason) = args.accept {
-        return accept(&*store, id, reason, args.json).await;
+        return accept(&config, &*store, id, reason, args.json).await;
     }
     let control = Control::new();
     signals::listen(control.clone());
@@ -27,6 +28,7 @@ pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
 }
 
 async fn accept(
+    config: &Config,
     store: &dyn Store,
     id: OperationId,
     reason: String,
@@ -37,8 +39,10 @@ async fn accept(
         return Err(CliError::usage("`--accept` needs a reason", help));
     }
     let runner = environment::runner()?;
-    let state =
-        stepback_engine::accept(store, &runner, id, &Clock::real(), actor(), reason).await?;
+    let (world, clock) = (world_of(config, store, id).await, Clock::real());
+    let accepted =
+        stepback_engine::accept(store, world.as_deref(), &runner, id, &clock, actor(), reason);
+    let state = accepted.await?;
     if json {
         let (_, view) = past::one(store, id).await?;
         print(&format!("{}\n", past::json(&view)?));

@@ -4,7 +4,7 @@
 //! plugins or its world can't be had any more. Nothing is put back; what may have happened without
 //! anybody knowing is told.
 
-use super::{ending, past};
+use super::{ending, locks, past};
 use crate::args::{Global, Unlock};
 use crate::config::Config;
 use crate::environment::{self, actor};
@@ -14,21 +14,28 @@ use serde_json::json;
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::OperationId;
-use stepback_engine::GivenUp;
+use stepback_engine::{GivenUp, Whose};
 use stepback_journal::Store;
 use stepback_provider::Provider;
+use stepback_provider::locks::Freed;
 use stepback_provider::simulated::faults::Faults;
 
 pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
-    let store = environment::store(&config, false)?;
-    let id = OperationId(args.id);
-    let reason = args.reason;
+    let (what, reason) = (args.what, args.reason);
     if reason.trim().is_empty() {
         let help = "say why nothing else can end it: `--reason 'the host is gone, ticket 12'`";
         return Err(CliError::usage("`--reason` is empty", help));
     }
-    let world = world(&config, &*store, id).await;
+    if let Some(environment) = args.environment {
+        return free(&config, &environment, &what, reason, args.json).await;
+    }
+    let store = environment::store(&config, false)?;
+    let id = what.parse().map(OperationId).map_err(|_| {
+        let help = format!("a lock that a world holds is freed with `-e ENV {what}`");
+        CliError::usage(format!("`{what}` is no operation's number"), help)
+    })?;
+    let world = world_of(&config, &*store, id).await;
     let (runner, clock) = (environment::runner()?, Clock::real());
     let given_up =
         stepback_engine::abandon(&*store, world.as_deref(), &runner, id, &clock, actor(), reason);
@@ -52,8 +59,74 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     Ok(Exit::Succeeded)
 }
 
+/// Free a lock that a world holds for an operation of a state directory that is gone.
+async fn free(
+    config: &Config,
+    environment: &str,
+    name: &str,
+    reason: String,
+    as_json: bool,
+) -> Result<Exit, CliError> {
+    let provider = environment::provider(config, environment, Faults::default()).await?;
+    let Some(world) = provider.locks() else {
+        let message = format!("`{environment}` holds no locks itself");
+        let help = "`stepback unlock ID` gives an operation up, and releases its locks";
+        return Err(CliError::usage(message, help));
+    };
+    let store = environment::store_if_any(config)?;
+    let store = store.as_deref().map(|store| store as &dyn Store);
+    let held = stepback_engine::held_in_world(store, world).await?;
+    let Some((lock, whose)) = held.iter().find(|(lock, _)| lock.name.as_str() == name) else {
+        let names: Vec<&str> = held.iter().map(|(lock, _)| lock.name.as_str()).collect();
+        let help = match names.is_empty() {
+            true => "none is".to_owned(),
+            false => format!("these are: {}", names.join(", ")),
+        };
+        return Err(CliError::usage(format!("no lock `{name}` is held in `{environment}`"), help));
+    };
+    let (id, place) = (lock.holder.operation, lock.holder.place.clone().unwrap_or_default());
+    let held_by = format!("lock `{name}` is held by operation {id}");
+    match whose {
+        Whose::Own => {
+            let help = format!("`stepback cancel {id}` ends it, or else `stepback unlock {id}`");
+            return Err(CliError::usage(format!("{held_by} of this state directory"), help));
+        }
+        Whose::Others => {
+            let place = place.display();
+            let message = format!("{held_by} of the state directory {place}, which is there");
+            let help = format!(
+                "`stepback --state {place} locks -e {environment}` lets go of what has ended; \
+                 `stepback --state {place} unlock {id}` gives the operation up"
+            );
+            return Err(CliError::usage(message, help));
+        }
+        Whose::AnotherHosts | Whose::Nobodys => {}
+    }
+    let (by, at) = (actor(), Clock::real().unix());
+    let freed = Freed { name: lock.name.clone(), holder: lock.holder.clone(), by, reason, at };
+    match world.free(&freed).await {
+        Ok(true) if as_json => print(&format!("{}\n", locks::of_world(lock, *whose))),
+        Ok(true) => print(&format!(
+            "lock `{name}` is free; operation {id} of {} on {} held it: what that changed is as \
+             it left it\n",
+            place.display(),
+            lock.holder.host
+        )),
+        Ok(false) => {
+            let help = "`stepback locks -e ENV` tells who has it now";
+            return Err(CliError::usage(format!("{held_by} no more"), help));
+        }
+        Err(failure) => return Err(CliError::usage(failure.message, "mend that first")),
+    }
+    Ok(Exit::Succeeded)
+}
+
 /// The world that the operation was in, if it can be had: it is to refuse a runner that wakes.
-async fn world(config: &Config, store: &dyn Store, id: OperationId) -> Option<Arc<dyn Provider>> {
+pub async fn world_of(
+    config: &Config,
+    store: &dyn Store,
+    id: OperationId,
+) -> Option<Arc<dyn Provider>> {
     let all = store.list().await.ok()?;
     let name = all.into_iter().find(|one| one.id == id)?.environment;
     environment::provider(config, name.as_str(), Faults::default()).await.ok()

@@ -20,7 +20,7 @@ use lines::{Wanted, text_if_any};
 use listing::{is_run, released_at};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
@@ -38,6 +38,7 @@ const TERMS: LeaseTerms = LeaseTerms { length_ms: 8_000, renew_every_ms: Some(2_
 /// A store in a SQLite file.
 pub struct Sqlite {
     id: StoreId,
+    dir: PathBuf,
     reader: Arc<Mutex<Connection>>,
     writer: Arc<Writer>,
     leases: Arc<Leases>,
@@ -69,7 +70,8 @@ impl Sqlite {
         Leases::keep_renewing(&leases, &writer);
         let reader = Arc::new(Mutex::new(reader));
         let asked = Asked::keep_looking(&reader, clock);
-        Ok(Self { id, reader, writer, leases, asked })
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        Ok(Self { id, dir, reader, writer, leases, asked })
     }
 
     /// Show that the runner lives, before it gets its first lease.
@@ -212,6 +214,10 @@ fn progress(
 impl Store for Sqlite {
     fn id(&self) -> StoreId {
         self.id.clone()
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        Some(self.dir.clone())
     }
 
     async fn create(

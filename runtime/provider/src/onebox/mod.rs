@@ -9,6 +9,7 @@
 mod disk;
 
 use crate::docker::{Endpoint, Hosts};
+use crate::locks::{LockFile, WorldLocks};
 use crate::simulated::faults::Faults;
 use crate::simulated::world::{Instance, World};
 use crate::simulated::{Simulated, ec2, read, settle};
@@ -53,6 +54,7 @@ pub struct Onebox {
 }
 
 struct Shared {
+    locks: LockFile,
     disk: Disk,
     ledger: Simulated,
 }
@@ -71,13 +73,14 @@ impl Onebox {
     pub fn open(config: &OneboxConfig, clock: Clock) -> Result<Self, Failure> {
         let disk = Disk::open(&config.root, clock.clone())?;
         let ledger = Simulated::open(&config.root, "", Faults::default(), clock.clone())?;
+        let locks = LockFile::in_dir(&config.root, clock.clone());
         let instances = config.instances.clone();
         ledger.change(|world| {
             set_instances(world, &instances)?;
             disk.put_right(world)
         })?;
         disk.keep_ballast();
-        Ok(Self { shared: Arc::new(Shared { disk, ledger }), clock })
+        Ok(Self { shared: Arc::new(Shared { locks, disk, ledger }), clock })
     }
 
     async fn changed<T: Send + 'static>(
@@ -206,6 +209,10 @@ impl Provider for Onebox {
 
     async fn identity(&self) -> Result<Value, Failure> {
         Ok(json!({ "provider": "onebox", "root": self.shared.disk.root() }))
+    }
+
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        Some(&self.shared.locks)
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {

@@ -15,6 +15,7 @@ pub(crate) mod read;
 pub(crate) mod settle;
 pub mod world;
 
+use crate::locks::{LockFile, WorldLocks};
 use crate::{EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use faults::{Fault, Faults};
@@ -45,6 +46,7 @@ pub struct Simulated {
     /// One mutation at a time in this process; the file lock is for others.
     gate: Mutex<()>,
     clock: Clock,
+    locks: LockFile,
     /// How long what was just created is not listed.
     lag_ms: u64,
 }
@@ -88,7 +90,11 @@ impl Simulated {
 
     fn with(backing: Backing, faults: Faults, clock: Clock) -> Self {
         let (faults, gate) = (Mutex::new(faults), Mutex::new(()));
-        Self { backing, faults, gate, clock, lag_ms: 0 }
+        let locks = match &backing {
+            Backing::Disk(dir) => LockFile::in_dir(dir, clock.clone()),
+            Backing::Memory(_) => LockFile::in_memory(clock.clone()),
+        };
+        Self { backing, faults, gate, clock, locks, lag_ms: 0 }
     }
 
     /// Other faults from here on, as a new process has its own.
@@ -244,6 +250,10 @@ pub fn die() -> ! {
 impl Provider for Simulated {
     fn name(&self) -> &str {
         "simulated"
+    }
+
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        Some(&self.locks)
     }
 
     async fn identity(&self) -> Result<Value, Failure> {

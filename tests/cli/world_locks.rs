@@ -1,0 +1,167 @@
+//! Locks that a world holds itself: two state directories, or two environments, on one world.
+
+use crate::harness::{Place, Running, operation};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// Two state directories, `state` and `other`, whose simulated worlds are the same.
+fn two() -> (Place, String) {
+    let place = Place::new();
+    fs::create_dir(place.path("worlds")).expect("a directory");
+    for state in ["state", "other"] {
+        fs::create_dir(place.path(state)).expect("a directory");
+        symlink(place.path("worlds"), place.path(state).join("worlds")).expect("a link");
+    }
+    let other = place.path("other").display().to_string();
+    (place, other)
+}
+
+fn kept(place: &Place) -> std::path::PathBuf {
+    place.path("worlds/local/locks.json")
+}
+
+/// A move that hangs in its downtime, and holds its lock.
+fn moving(place: &Place) -> Running {
+    let mut running =
+        place.start(&["run", &operation("redeploy-database"), "--inject", "ebs.attach=hang"]);
+    running.wait_for("ebs.attach");
+    running
+}
+
+fn locks_are(place: &Place, state: &str, holders: &[&str]) {
+    let held = place.run(&["--state", state, "locks", "-e", "local", "--json"]).exits(0).json();
+    let held: Vec<_> =
+        held.as_array().expect("a list").iter().map(|lock| &lock["holder"]).collect();
+    assert_eq!(held, holders);
+}
+
+#[test]
+fn what_another_state_directory_moves_is_not_moved_here() {
+    let (place, other) = two();
+    let running = moving(&place);
+    let own = place.path("state").display().to_string();
+    let backup = operation("backup-database");
+    let refused = place.run(&["--state", &other, "run", &backup, "--no-wait"]).exits(2);
+    refused.says("lock `database/main` is held by operation 1").says(&own).says("show 1");
+    locks_are(&place, &own, &["this state directory"]);
+    locks_are(&place, &other, &["another state directory"]);
+    let listed = place.run(&["--state", &other, "locks", "-e", "local"]).exits(0);
+    listed.says("database/main").says(&own);
+    let unlock = |state: &str, name: &str| {
+        place.run(&["--state", state, "unlock", "-e", "local", name, "--reason", "it is late"])
+    };
+    unlock(&other, "database/main").exits(2).says("which is there").says("unlock 1");
+    unlock(&own, "database/main").exits(2).says("stepback cancel 1");
+    unlock(&own, "database/mian").exits(2).says("these are: database/main");
+
+    // It waits in line, and goes on when the other has let go.
+    let mut waiting = place.start(&["--state", &other, "run", &backup]);
+    waiting.wait_for("waits in line");
+    place.run(&["cancel", "1"]).exits(0);
+    running.ends().exits(3);
+    waiting.ends().exits(0);
+    locks_are(&place, &own, &[]);
+}
+
+#[test]
+fn the_lock_of_a_state_directory_that_is_gone_is_freed_by_hand() {
+    let (place, other) = two();
+    let running = moving(&place);
+    running.signal("KILL");
+    running.ends();
+    // Unfinished, it is there for whoever resumes it.
+    let backup = operation("backup-database");
+    place.run(&["--state", &other, "run", &backup, "--no-wait"]).exits(2).says("held by operation");
+    fs::remove_dir_all(place.path("state")).expect("a directory");
+    let gone = place.run(&["--state", &other, "run", &backup]).exits(2);
+    gone.says("is gone").says("stepback unlock -e ENV database/main");
+    locks_are(&place, &other, &["gone"]);
+    let unlock = ["unlock", "-e", "local", "database/main", "--reason", "the runner is no more"];
+    place.run(&[&["--state", other.as_str()][..], &unlock].concat()).exits(0).says("is free");
+    let kept = fs::read_to_string(kept(&place)).expect("a file");
+    assert!(kept.contains("the runner is no more"), "it is on record: {kept}");
+    locks_are(&place, &other, &[]);
+    place.run(&[&["--state", other.as_str()][..], &unlock].concat()).exits(2).says("none is");
+    place.run(&["unlock", "database/main", "--reason", "x"]).exits(2);
+}
+
+/// Killed when the store had let go and the world had not, it holds up nobody of its own.
+#[test]
+fn what_was_left_at_the_very_end_is_let_go_by_whoever_comes_next() {
+    let (place, other) = two();
+    let own = place.path("state").display().to_string();
+    let running = moving(&place);
+    let held = fs::read_to_string(kept(&place)).expect("a file");
+    running.signal("INT");
+    running.ends().exits(3);
+    let put_back = || fs::write(kept(&place), &held).expect("a file");
+    put_back();
+    // Nobody else can know that; its own do, whichever asks first.
+    locks_are(&place, &other, &["another state directory"]);
+    locks_are(&place, &own, &[]);
+    put_back();
+    place.run(&["run", &operation("backup-database"), "--no-wait"]).exits(0);
+
+    // A copy of a state directory has its identity, and its next operation the same number.
+    copy(&place.path("state"), &place.path("copy"));
+    let running = moving(&place);
+    let copy = place.path("copy").display().to_string();
+    let again = ["--state", &copy, "run", &operation("backup-database"), "--no-wait"];
+    place.run(&again).exits(2).says("held by operation 3").says("of another state directory");
+    locks_are(&place, &own, &["this state directory"]);
+    running.signal("INT");
+    running.ends().exits(3);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a directory");
+    for file in fs::read_dir(from).expect("a directory") {
+        let file = file.expect("an entry");
+        if file.file_type().expect("a type").is_file() {
+            fs::copy(file.path(), to.join(file.file_name())).expect("a file");
+        }
+    }
+    symlink(to.with_file_name("worlds"), to.join("worlds")).expect("a link");
+}
+
+#[test]
+fn an_incomplete_rollback_keeps_the_worlds_lock_until_it_is_accepted() {
+    for last in
+        [&["rollback", "1", "--accept", "it is well"][..], &["unlock", "1", "--reason", "x"]]
+    {
+        let (place, other) = two();
+        let faults =
+            ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
+        let flagship = operation("redeploy-database");
+        place.run(&[&["run", flagship.as_str()][..], &faults].concat()).exits(5);
+        locks_are(&place, &other, &["another state directory"]);
+        place.run(last).exits(0);
+        locks_are(&place, &other, &[]);
+    }
+}
+
+#[test]
+fn two_environments_of_one_world_are_told_apart() {
+    let (place, _) = two();
+    symlink(place.path("worlds/local"), place.path("worlds/again")).expect("a link");
+    place.write(
+        "stepback.toml",
+        "default_environment = \"local\"\n[environments.again]\nprovider = \"simulated\"\n",
+    );
+    let running = moving(&place);
+    let again = ["run", &operation("backup-database"), "--no-wait", "-e", "again"];
+    place.run(&again).exits(2).says("of environment `local`, which is the same world");
+    running.signal("INT");
+    running.ends().exits(3);
+    place.run(&again).exits(0);
+}
+
+#[test]
+fn a_file_of_locks_that_is_none_is_told_before_anything_is_changed() {
+    let (place, _) = two();
+    place.untouched();
+    fs::write(kept(&place), "odd").expect("a file");
+    let refused = place.run(&["run", &operation("redeploy-database")]).exits(2);
+    refused.says("locks can't be had").says("locks.json does not hold locks");
+}
