@@ -17,6 +17,7 @@ missing=""
 for program in "${!package[@]}"; do
     command -v "$program" >/dev/null || missing="$missing ${package[$program]}"
 done
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0
 

@@ -179,3 +179,42 @@ fn a_secrets_file_is_found_from_anywhere() {
     let ended = elsewhere.output().expect("it runs");
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
 }
+
+/// An app's password goes into its container's environment, and nowhere else.
+#[test]
+fn a_value_of_a_map_is_a_secret_by_name() {
+    const VALUE: &str = "hunter22-of-orders";
+    let asks = r#"environment={"POSTGRES_PASSWORD": {"secret": "pw"}, "TZ": "UTC"}"#;
+    let place = Place::new();
+    place.write("pw", VALUE);
+    let shipped = crate::harness::operation("provision-database");
+    let run = |command: &str, more: &[&str]| {
+        place.run(&[&[command, &shipped, "-i", asks], more].concat())
+    };
+    run("plan", &[]).exits(2).says("asks for the secret `pw`").says("--secret pw=env:NAME");
+    run("run", &["--secret", VALUE]).exits(2).lacks(VALUE);
+    run("run", &["--secret", &format!("pw={VALUE}")]).exits(2).lacks(VALUE);
+    let given = ["--secret", "pw=file:pw"];
+    run("run", &[&given[..], &["--secret", "other=file:pw"]].concat())
+        .exits(2)
+        .says("no input asks for the secret `other`");
+    run("plan", &given).exits(0).lacks(VALUE);
+
+    // Killed on the way it is asked for again, and by whoever is elsewhere.
+    let crash = ["--inject", "docker.create-container=crash-before"];
+    assert_eq!(run("run", &[&given[..], &crash].concat()).code, None);
+    place.write("pw", "another one");
+    place.run(&["resume", "1"]).exits(6).says("not the one that the operation began with");
+    place.write("pw", VALUE);
+    let ran = place.run(&["resume", "1"]).exits(0);
+    let env = &place.world().engines["i-db-2"].containers["orders"].spec.env;
+    assert_eq!((env["POSTGRES_PASSWORD"].as_str(), env["TZ"].as_str()), (VALUE, "UTC"));
+    let shown = place.run(&["show", "1", "--json"]).exits(0).stdout;
+    for said in [&ran.stdout, &ran.stderr, &shown] {
+        assert!(!said.contains(VALUE), "{said}");
+    }
+    for name in ["journal.db", "journal.db-wal"] {
+        let bytes = std::fs::read(place.path("state").join(name)).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&bytes).contains(VALUE), "{name}");
+    }
+}

@@ -4,7 +4,7 @@ use crate::parts::{Parts, Registry, are_possible};
 use crate::place::{Ran, operation};
 use std::path::Path;
 
-const PASSWORD: &str = "correct-horse-1";
+pub const PASSWORD: &str = "correct-horse-1";
 /// The line of `ann` with that password, as htpasswd(1) makes it with bcrypt.
 const HTPASSWD: &str = "ann:$2b$05$stepbackstepbackstepbekDPLldMbNsPHaYooOJ6xK.QP5ToEUfK\n";
 /// `ann:` and the password in Base64, as a client sends them (RFC 7617).
@@ -18,10 +18,15 @@ fn private_registry(parts: &Parts) -> Registry {
     parts.a.docker(&["tag", &parts.image(), &open.image("redis:7")]);
     parts.a.docker(&["push", &open.image("redis:7")]);
     drop(open);
+    lets_only_ann_in(&dir)
+}
+
+/// A registry with what is in a directory, for `ann` alone.
+pub fn lets_only_ann_in(dir: &Path) -> Registry {
     let file = dir.join("htpasswd");
     std::fs::write(&file, HTPASSWD).expect("a file");
     let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}", file.display());
-    Registry::start_with(&dir, &auth)
+    Registry::start_with(dir, &auth)
 }
 
 /// Every file below a directory that holds one of these texts.

@@ -17,6 +17,7 @@ mod onebox;
 mod parts;
 mod place;
 mod policies;
+mod readme;
 mod reboot;
 mod registries;
 mod snapshot;

@@ -50,6 +50,8 @@ fn every_shipped_operation_runs_on_real_parts() {
     let size = parts.a.docker(&["exec", "main", "busybox", "df", "-k", "/data"]);
     let kib: u64 = size.split_whitespace().nth(8).and_then(|kib| kib.parse().ok()).expect("a size");
     assert!(kib > 1_500_000, "the file system did not grow: {size}");
+    let files = parts.a.docker(&["exec", "main", "busybox", "ls", "-A", "/data"]);
+    assert!(!files.contains("lost+found"), "what checks a file system made it anew: {files}");
     // With a failure at its end it is as it was, on the old volume.
     let failing = ["run", &resize, "-i", "size_gib=3", "--inject", "docker.wait-healthy=refuse"];
     parts.run(&failing).exits(3).says("verdict: restored");

@@ -396,8 +396,8 @@ impl Parts {
     }
 
     fn make_images(&self) {
-        const TOOLS: [&str; 6] =
-            ["blkid", "mkfs.ext4", "e2fsck", "resize2fs", "dumpe2fs", "busybox"];
+        const TOOLS: [&str; 7] =
+            ["blkid", "mkfs.ext4", "e2fsck", "resize2fs", "dumpe2fs", "debugfs", "busybox"];
         let helper = self.root_of("helper", &TOOLS);
         for engine in [&self.a, &self.b] {
             engine.docker(&["import", &helper, "helper:1"]);
@@ -415,6 +415,11 @@ impl Parts {
 
     /// A root file system with these programs and their libraries, as a tar file.
     fn root_of(&self, name: &str, programs: &[&str]) -> String {
+        self.packed(&self.root(name, programs))
+    }
+
+    /// The same as a directory.
+    pub fn root(&self, name: &str, programs: &[&str]) -> PathBuf {
         let root = self.path(&format!("{name}.root"));
         for dir in ["bin", "tmp", "proc", "sys", "dev", "etc", "data", "host"] {
             std::fs::create_dir_all(root.join(dir)).expect("a directory");
@@ -422,22 +427,31 @@ impl Parts {
         for program in programs {
             let path = find(program).unwrap_or_else(|| panic!("there is no {program}"));
             std::fs::copy(&path, root.join("bin").join(program)).expect("a copy");
-            let said = Command::new("ldd").arg(&path).output().expect("ldd");
-            for library in String::from_utf8_lossy(&said.stdout).split_whitespace() {
-                if let Some(below) = library.strip_prefix('/') {
-                    let to = root.join(below);
-                    std::fs::create_dir_all(to.parent().expect("a parent")).expect("a directory");
-                    std::fs::copy(library, to).expect("a copy");
-                }
-            }
+            copy_libraries(&path, &root);
         }
         for applet in ["sh", "cat", "awk", "readlink", "mktemp", "mount", "umount", "sleep"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
         }
-        let tar = self.path(&format!("{name}.tar")).display().to_string();
+        root
+    }
+
+    pub fn packed(&self, root: &Path) -> String {
+        let tar = root.with_extension("tar").display().to_string();
         let arguments = ["-C", &root.display().to_string(), "-cf", &tar, "."];
         assert!(Command::new("tar").args(arguments).status().expect("tar").success());
         tar
+    }
+}
+
+/// What a program is linked with, at the same places below a root.
+pub fn copy_libraries(program: &Path, root: &Path) {
+    let said = Command::new("ldd").arg(program).output().expect("ldd");
+    for library in String::from_utf8_lossy(&said.stdout).split_whitespace() {
+        if let Some(below) = library.strip_prefix('/') {
+            let to = root.join(below);
+            std::fs::create_dir_all(to.parent().expect("a parent")).expect("a directory");
+            std::fs::copy(library, to).expect("a copy");
+        }
     }
 }
 

@@ -120,6 +120,7 @@ pub fn request(manifest: &str) -> Request {
         manifest: manifest.to_owned(),
         base_dir: ".".into(),
         inputs: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         environment: "local".into(),
         actor: "test".into(),
         no_wait: false,

@@ -103,6 +103,9 @@ pub struct Operation {
     /// Inputs from a TOML or JSON file
     #[arg(long = "inputs", value_name = "FILE")]
     pub inputs_file: Option<PathBuf>,
+    /// A secret that a map input asks for by name: `db=env:NAME` or `db=file:PATH`
+    #[arg(long = "secret", value_name = "NAME=REFERENCE")]
+    pub secrets: Vec<String>,
     /// Grant interfaces to a plugin of the manifest: `./my.wasm=ebs,docker`
     #[arg(long = "grant", value_name = "PLUGIN=INTERFACES")]
     pub grants: Vec<String>,

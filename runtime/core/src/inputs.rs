@@ -3,8 +3,12 @@
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
 use crate::expr::secret_placeholder;
 use crate::manifest::{InputKind, InputSpec, Manifest};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What names a secret in a value of a map, and what its reference is kept as.
+const SECRET: &str = "secret";
+const FROM: &str = "from";
 
 /// A value as it was given: text from a command line is read by the input's type.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,13 +17,16 @@ pub enum Given {
     Value(Value),
 }
 
-/// The operation's inputs: given or default, all checked.
+/// The operation's inputs: given or default, all checked. Of the secrets that values of maps name
+/// the references are put in; they are given by name, `secrets`.
 ///
 /// # Errors
-/// Every input that is unknown, missing, or not of its type or pattern.
+/// Every input that is unknown, missing, or not of its type or pattern; every secret that is named
+/// and not given, or given and not named.
 pub fn resolve(
     manifest: &Manifest,
     given: &BTreeMap<String, Given>,
+    secrets: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Value>, Diagnostics> {
     let mut found = vec![];
     let names = || manifest.inputs.keys().map(String::as_str);
@@ -52,6 +59,7 @@ pub fn resolve(
             }
         }
     }
+    found.extend(put_in(manifest, &mut resolved, secrets));
     if found.is_empty() {
         Ok(resolved)
     } else {
@@ -64,11 +72,121 @@ pub fn resolve(
 pub fn visible(manifest: &Manifest, inputs: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let is_secret =
         |name: &str| manifest.inputs.get(name).is_some_and(|spec| spec.kind == InputKind::Secret);
-    let show = |(name, value): (&String, &Value)| match is_secret(name) {
-        true => (name.clone(), Value::String(secret_placeholder(name))),
-        false => (name.clone(), value.clone()),
+    let show = |(name, value): (&String, &Value)| match (is_secret(name), value) {
+        (true, _) => (name.clone(), Value::String(secret_placeholder(name))),
+        (false, Value::Object(map)) if is_map(manifest, name) => {
+            let show = |value: &Value| match named(value) {
+                Some(secret) => Value::String(secret_placeholder(secret)),
+                None => value.clone(),
+            };
+            let shown = map.iter().map(|(key, value)| (key.clone(), show(value))).collect();
+            (name.clone(), Value::Object(shown))
+        }
+        (false, _) => (name.clone(), value.clone()),
     };
     inputs.iter().map(show).collect()
+}
+
+/// The secrets among resolved inputs, each with its reference: inputs of that kind, and what values
+/// of maps name.
+pub fn secrets(manifest: &Manifest, inputs: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (name, value) in inputs {
+        match manifest.inputs.get(name).map(|spec| spec.kind) {
+            Some(InputKind::Secret) => {
+                all.extend(value.as_str().map(|at| (name.clone(), at.to_owned())));
+            }
+            Some(InputKind::Map) => {
+                let values = value.as_object().into_iter().flat_map(|map| map.values());
+                let given = values.filter_map(|one| Some((named(one)?, one.get(FROM)?.as_str()?)));
+                all.extend(given.map(|(secret, at)| (secret.to_owned(), at.to_owned())));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Change the reference of each secret among resolved inputs.
+pub fn change_references(
+    manifest: &Manifest,
+    inputs: &mut BTreeMap<String, Value>,
+    change: impl Fn(&str) -> String,
+) {
+    for (name, value) in inputs {
+        let references: Vec<&mut Value> = match manifest.inputs.get(name).map(|spec| spec.kind) {
+            Some(InputKind::Secret) => vec![value],
+            Some(InputKind::Map) => {
+                let values = value.as_object_mut().into_iter().flat_map(|map| map.values_mut());
+                let secrets = values.filter(|one| named(one).is_some());
+                secrets.filter_map(|one| one.get_mut(FROM)).collect()
+            }
+            _ => vec![],
+        };
+        for reference in references {
+            if let Value::String(text) = reference {
+                *text = change(text);
+            }
+        }
+    }
+}
+
+fn is_map(manifest: &Manifest, name: &str) -> bool {
+    manifest.inputs.get(name).is_some_and(|spec| spec.kind == InputKind::Map)
+}
+
+/// The name of the secret that a value of a map asks for: `{ secret = "db" }`.
+fn named(value: &Value) -> Option<&str> {
+    value.as_object()?.get(SECRET)?.as_str()
+}
+
+/// Put the references in, and say what is missing and what nobody asks for.
+fn put_in(
+    manifest: &Manifest,
+    inputs: &mut BTreeMap<String, Value>,
+    secrets: &BTreeMap<String, String>,
+) -> Vec<Diagnostic> {
+    let (mut wrong, mut asked) = (vec![], BTreeSet::new());
+    for (input, value) in inputs.iter_mut().filter(|(input, _)| is_map(manifest, input)) {
+        for (key, value) in value.as_object_mut().into_iter().flatten() {
+            let Some(name) = named(value).map(str::to_owned) else { continue };
+            asked.insert(name.clone());
+            let spec = &manifest.inputs[input];
+            if manifest.inputs.contains_key(&name) {
+                let message = format!(
+                    "`{key}` of input `{input}` asks for the secret `{name}`, which is an input's \
+                     name: call it otherwise"
+                );
+                wrong.push(Diagnostic::at(spec.span.clone(), message));
+                continue;
+            }
+            let Some(reference) = secrets.get(&name) else {
+                let message = format!("`{key}` of input `{input}` asks for the secret `{name}`");
+                let help =
+                    format!("give it: `--secret {name}=env:NAME` or `--secret {name}=file:PATH`");
+                wrong.push(Diagnostic::at(spec.span.clone(), message).help(help));
+                continue;
+            };
+            match is_reference(reference) {
+                Ok(()) => *value = json!({ SECRET: name, FROM: reference }),
+                Err(why) => wrong.push(Diagnostic::new(format!("`{name}` {why}"))),
+            }
+        }
+    }
+    for name in secrets.keys().filter(|name| !asked.contains(*name)) {
+        let message = format!("no input asks for the secret `{name}`");
+        let help = match manifest.inputs.get(name) {
+            Some(spec) if spec.kind == InputKind::Secret => {
+                format!("it is an input: `-i {name}=…`")
+            }
+            _ => format!(
+                "a value of an input that is a map does so: `{{\"PASSWORD\": {{\"secret\": \
+                 \"{name}\"}}}}`"
+            ),
+        };
+        wrong.push(Diagnostic::new(message).help(help));
+    }
+    wrong
 }
 
 fn missing_help(name: &str, spec: &InputSpec) -> String {
@@ -116,6 +234,9 @@ pub(crate) fn accept(spec: &InputSpec, value: &Value) -> Result<(), String> {
     if spec.kind == InputKind::Secret {
         return is_reference(value.as_str().unwrap_or_default());
     }
+    if let (InputKind::Map, Some(map)) = (spec.kind, value.as_object()) {
+        return map.iter().try_for_each(|(key, value)| names_well(key, value));
+    }
     if let (Some(pattern), Some(text)) = (&spec.pattern, value.as_str()) {
         let regex = regex::Regex::new(pattern).map_err(|error| error.to_string())?;
         if !regex.is_match(text) {
@@ -123,6 +244,22 @@ pub(crate) fn accept(spec: &InputSpec, value: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a value of a map that asks for a secret does no more than that.
+fn names_well(key: &str, value: &Value) -> Result<(), String> {
+    let Some(asked) = value.as_object().filter(|map| map.contains_key(SECRET)) else {
+        return Ok(());
+    };
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(is_word);
+    match (asked.len(), named(value)) {
+        (1, Some(name)) if is_name(name) => Ok(()),
+        _ => Err(format!(
+            "asks for a secret at `{key}` by more than its name: write \
+             `{{\"secret\": \"NAME\"}}`, and give `--secret NAME=env:…` or `file:…`"
+        )),
+    }
 }
 
 /// A secret's value never gets into a manifest or a journal, so only references are taken.

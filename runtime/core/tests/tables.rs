@@ -121,7 +121,7 @@ fn inputs_are_read_by_their_types() {
         ("tags", r#"{"a":"b"}"#),
         ("password", "env:PW"),
     ]);
-    let resolved = inputs::resolve(&manifest, &all).expect("they fit");
+    let resolved = inputs::resolve(&manifest, &all, &BTreeMap::new()).expect("they fit");
     assert_eq!(resolved["size"], 30);
     assert_eq!(resolved["flag"], true);
     assert_eq!(resolved["tags"], json!({ "a": "b" }));
@@ -131,16 +131,60 @@ fn inputs_are_read_by_their_types() {
 }
 
 #[test]
+fn a_value_of_a_map_may_be_a_secret() {
+    let manifest = manifest_with_inputs();
+    let resolve = |tags: &str, secrets: &[(&str, &str)]| {
+        let all = given(&[("name", "main"), ("password", "env:PW"), ("tags", tags)]);
+        let secrets = secrets.iter().map(|(name, at)| (name.to_string(), at.to_string()));
+        inputs::resolve(&manifest, &all, &secrets.collect()).map_err(|error| error.to_string())
+    };
+    let asks = r#"{"a": "b", "PASSWORD": {"secret": "db"}, "AGAIN": {"secret": "db"}}"#;
+    let resolved = resolve(asks, &[("db", "file:pw")]).expect("it fits");
+    assert_eq!(resolved["tags"]["PASSWORD"], json!({ "secret": "db", "from": "file:pw" }));
+    let secrets = inputs::secrets(&manifest, &resolved);
+    let [db, password] = [("db", "file:pw"), ("password", "env:PW")];
+    let wanted = [db, password].map(|(name, at)| (name.to_owned(), at.to_owned()));
+    assert_eq!(secrets, BTreeMap::from(wanted));
+    let seen = inputs::visible(&manifest, &resolved);
+    let mark = expr::secret_placeholder("db");
+    assert_eq!(seen["tags"], json!({ "a": "b", "PASSWORD": mark, "AGAIN": mark }));
+    let mut there = resolved;
+    inputs::change_references(&manifest, &mut there, |at| at.replace("pw", "/there/pw"));
+    assert_eq!(there["tags"]["AGAIN"]["from"], "file:/there/pw");
+
+    type Secrets = &'static [(&'static str, &'static str)];
+    let table: [(&str, Secrets, &str); 7] = [
+        (asks, &[], "asks for the secret `db`"),
+        (asks, &[("db", "hunter2")], "`db` is a secret: give a reference"),
+        (asks, &[("db", "env:A"), ("dc", "env:B")], "no input asks for the secret `dc`"),
+        (r#"{"a": "b"}"#, &[("password", "env:A")], "it is an input: `-i password=…`"),
+        (r#"{"a": {"secret": "password"}}"#, &[("password", "env:A")], "an input's name"),
+        // A file of inputs can name neither a file nor a variable.
+        (r#"{"a": {"secret": "x", "from": "file:/etc/shadow"}}"#, &[], "by more than its name"),
+        (r#"{"a": {"secret": "\u0001"}}"#, &[], "by more than its name"),
+    ];
+    for (tags, secrets, said) in table {
+        let mistakes = resolve(tags, secrets).expect_err(said);
+        assert!(mistakes.contains(said), "`{said}` is not in\n{mistakes}");
+        assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    }
+}
+
+#[test]
 fn every_wrong_input_is_told_at_once() {
     let manifest = manifest_with_inputs();
     let wrong = given(&[("name", "MAIN"), ("size", "big"), ("nmae", "x"), ("password", "hunter2")]);
-    let mistakes = inputs::resolve(&manifest, &wrong).expect_err("they don't fit").to_string();
+    let mistakes = inputs::resolve(&manifest, &wrong, &BTreeMap::new())
+        .expect_err("they don't fit")
+        .to_string();
     for said in ["`MAIN` does not match", "must be an integer", "did you mean `name`?", "reference"]
     {
         assert!(mistakes.contains(said), "`{said}` is not in\n{mistakes}");
     }
     assert!(!mistakes.contains("hunter2"), "{mistakes}");
-    let missing = inputs::resolve(&manifest, &given(&[])).expect_err("two are missing").to_string();
+    let missing = inputs::resolve(&manifest, &given(&[]), &BTreeMap::new())
+        .expect_err("two are missing")
+        .to_string();
     assert!(missing.contains("`name` is missing") && missing.contains("`password` is missing"));
 }
 

@@ -33,6 +33,8 @@ pub struct Request {
     /// Where the manifest's relative paths start.
     pub base_dir: PathBuf,
     pub inputs: BTreeMap<String, Given>,
+    /// References of the secrets that values of map inputs name.
+    pub secrets: BTreeMap<String, String>,
     pub environment: EnvironmentName,
     pub actor: String,
     /// Refuse at once when a lock is held.
@@ -81,7 +83,7 @@ impl Job {
         let manifest = manifest::parse(&request.manifest_name, &request.manifest)
             .map_err(Refusal::Mistakes)?;
         let (runtime, source) = (&*deps.runtime, &*deps.plugins);
-        let inputs = inputs::resolve(&manifest, &request.inputs);
+        let inputs = inputs::resolve(&manifest, &request.inputs, &request.secrets);
         let planned = load(runtime, source, manifest, &request.base_dir).await;
         let ((plan, plugins), inputs) = match (planned, inputs) {
             (Ok(planned), Ok(inputs)) => (planned, inputs),

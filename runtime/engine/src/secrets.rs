@@ -16,7 +16,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
-use stepback_core::manifest::{InputKind, InputSpec, Manifest};
+use stepback_core::inputs;
+use stepback_core::manifest::Manifest;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, StoreId};
 
@@ -69,31 +70,22 @@ pub(crate) fn absolute(
     mut inputs: BTreeMap<String, Value>,
     source: &dyn SecretSource,
 ) -> BTreeMap<String, Value> {
-    for (name, value) in &mut inputs {
-        let is_secret = |spec: &InputSpec| spec.kind == InputKind::Secret;
-        if let Value::String(reference) = value
-            && manifest.inputs.get(name).is_some_and(is_secret)
-        {
-            *reference = source.absolute(reference);
-        }
-    }
+    inputs::change_references(manifest, &mut inputs, |reference| source.absolute(reference));
     inputs
 }
 
 fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn SecretSource) -> Found {
-    let secret = |(name, spec): (&String, &_)| {
-        let spec: &InputSpec = spec;
-        let reference = inputs.get(name)?.as_str().filter(|_| spec.kind == InputKind::Secret)?;
-        let value = source.resolve(reference).and_then(|value| match value.len() {
+    let secret = |(name, reference): (String, String)| {
+        let value = source.resolve(&reference).and_then(|value| match value.len() {
             len if len < SECRET_BYTES_MIN => Err(format!(
                 "{reference} has {len} bytes; fewer than {SECRET_BYTES_MIN} can't be told from \
                  other text and kept out of logs"
             )),
             _ => Ok(value),
         });
-        Some((name.clone(), value))
+        (name, value)
     };
-    manifest.inputs.iter().filter_map(secret).collect()
+    inputs::secrets(manifest, inputs).into_iter().map(secret).collect()
 }
 
 /// Every text by which a secret may turn up, each with its mark: all of it, and each of its lines,

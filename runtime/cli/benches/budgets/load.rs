@@ -251,6 +251,7 @@ pub fn request(manifest: &str) -> Request {
         manifest: manifest.to_owned(),
         base_dir: PathBuf::from("."),
         inputs: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         environment: "local".into(),
         actor: "bench".into(),
         no_wait: true,

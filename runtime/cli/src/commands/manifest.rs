@@ -36,6 +36,7 @@ pub fn request(
         manifest: read(&operation.manifest)?,
         base_dir: base_dir(&operation.manifest),
         inputs: inputs(operation)?,
+        secrets: secrets(operation)?,
         environment: environment.into(),
         actor: actor(),
         no_wait,
@@ -60,6 +61,25 @@ fn inputs(operation: &Operation) -> Result<BTreeMap<String, Given>, CliError> {
         inputs.insert(name.to_owned(), Given::Text(value.to_owned()));
     }
     Ok(inputs)
+}
+
+/// The references that are given by name.
+fn secrets(operation: &Operation) -> Result<BTreeMap<String, String>, CliError> {
+    let mut secrets = BTreeMap::new();
+    for text in &operation.secrets {
+        let Some((name, reference)) = text.split_once('=') else {
+            // What was typed may be the secret itself.
+            return Err(CliError::usage(
+                "`--secret` is not NAME=REFERENCE",
+                "such as `--secret db=env:DB_PASSWORD`",
+            ));
+        };
+        if secrets.insert(name.to_owned(), reference.to_owned()).is_some() {
+            let message = format!("the secret `{name}` is given twice");
+            return Err(CliError::usage(message, "give it once"));
+        }
+    }
+    Ok(secrets)
 }
 
 fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {

@@ -142,6 +142,21 @@ xfs_uuids() {
     return 0
 }
 
+has_lost_found() {
+    ! command -v debugfs >/dev/null 2>&1 ||
+        debugfs -R 'ls -p' "$D" 2>/dev/null | tool grep -q '/lost+found/'
+}
+
+# A new ext4 is empty, as a new Docker volume is: databases refuse a directory that holds something,
+# and an engine copies what an image has there only into an empty one. What e2fsck finds it puts
+# into a directory that it makes then. Where debugfs is not, lost+found stays.
+no_lost_found() {
+    command -v debugfs >/dev/null 2>&1 || return 0
+    # It ends with 0 whatever came of it.
+    debugfs -w -R 'rmdir lost+found' "$D" >/dev/null 2>&1
+    ! has_lost_found
+}
+
 # Whether all is there that it takes to make and grow a file system of this kind.
 tools() {
     case $1 in
@@ -176,7 +191,10 @@ act() {
     make)
         is_blank || exit 45
         case $TYPE in
-        ext4) mkfs.ext4 -q "$D" </dev/null || exit 47 ;;
+        ext4)
+            mkfs.ext4 -q "$D" </dev/null || exit 47
+            no_lost_found || exit 47
+            ;;
         xfs) mkfs.xfs -q "$D" || exit 47 ;;
         *) echo "there is no file system $TYPE"; exit 1 ;;
         esac
@@ -186,10 +204,13 @@ act() {
         [ "$(kind)" = ext4 ] && M=$(mounts) || exit 46
         printf '%s\n' "$M" | tool grep -v -E '^(number |grep: /proc/[0-9]*/mountinfo: (No such|Invalid))' |
             tool grep -q . && exit 46
+        # e2fsck makes it anew.
+        has_lost_found || K=no
         e2fsck -f -p "$D"
         # 1 means that something was mended (e2fsck(8)).
         [ $? -le 1 ] || exit 1
         resize2fs "$D" || exit 47
+        [ "$K" != no ] || no_lost_found || :
         ;;
     grow-mounted)
         # A second mount of a mounted device shares it.
