@@ -78,10 +78,29 @@ fn a_retry_takes_the_failed_attempt_back_first() {
     assert_eq!(step(&place.show(1), "stop")["attempts"], 3);
     assert_eq!(place.facts(), before);
 
-    // What is not transient is not tried again.
+    // What is not transient is not tried again, unless the step says so.
     let place = Place::new();
     run(&place, stop, &["--inject", "docker.stop-container=refuse"]).exits(3);
     assert_eq!(step(&place.show(1), "stop")["attempts"], 1);
+    let place = Place::new();
+    let on = stop.replace("\"1ms\"", "\"1ms\", on = [\"refused\"]");
+    run(&place, &on, &["--inject", "docker.stop-container#1=refuse"]).exits(0);
+    assert_eq!(step(&place.show(1), "stop")["attempts"], 2);
+    let place = Place::new();
+    let other = stop.replace("\"1ms\"", "\"1ms\", on = [\"precondition\"]");
+    run(&place, &other, &["--inject", "docker.stop-container#1=refuse"]).exits(3);
+}
+
+/// What an attempt did is taken back before the next, or there is no next.
+#[test]
+fn a_retry_repeats_nothing_that_stays() {
+    let place = Place::new();
+    let command = "[[steps]]\nid = \"run\"\nuses = \"docker/exec\"\nirreversible = \"why\"\n\
+                   retry = { on = [\"refused\"] }\n\
+                   with = { host = \"i-db-1\", container = \"main\", command = [\"x\"] }\n";
+    run(&place, command, &[]).exits(2).says("a step that can't be undone is not tried again");
+    let unknown = command.replace("\"refused\"", "\"internal\"");
+    run(&place, &unknown, &[]).exits(2).says("`internal` is no failure that can be tried again");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn a_retry_that_does_nothing_is_told() {
     let path = place.write("b.toml", format!("{asserts}retry = {{ attempts = 3 }}\n"));
     let told =
         place.run(&["validate", &path]).exits(0).says("the `retry` of step `so` does nothing");
-    told.says("only `transient` and `deadline` are tried again").says("no mistakes");
+    told.says("known before its first attempt").says("no mistakes");
 }
 
 /// A plan is read before it is run: with what, and on what.
@@ -97,6 +97,10 @@ fn a_plan_shows_what_is_known_before_it_runs() {
     let of = |id: &str| steps.iter().find(|step| step["id"] == id).expect(id)["checks"][0].clone();
     assert_eq!(of("detach")["with"]["instance"], "i-db-1");
     assert_eq!(of("find-volume")["found"]["size_gib"], 20);
+    // No wait for what is not there is well.
+    let plan = place.run(&["plan", &operation("redeploy-database")]).exits(0).stdout;
+    let healthy = plan.lines().find(|line| line.contains("docker/wait-healthy")).expect("a row");
+    assert!(healthy.contains("not yet: there is no container `main` on i-db-2"), "{healthy}");
     // A secret is named, and nothing of it is shown.
     let secret = "schema = 1\n[operation]\nname = \"s\"\n[inputs]\n\
                   password = { type = \"secret\" }\n\

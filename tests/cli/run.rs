@@ -127,3 +127,38 @@ with = { host = "i-db-2", container = "{{ inputs.password }}" }
     let missing = place.run(&["run", &manifest, "-i", "password=env:NOT_SET_ANYWHERE"]).exits(2);
     missing.says("NOT_SET_ANYWHERE is not set");
 }
+
+/// What an operation makes and keeps can be found again: by its outputs, and by its tags.
+#[test]
+fn what_is_made_and_kept_is_in_the_outputs_and_carries_tags() {
+    let place = Place::new();
+    place.untouched();
+    let mut number = 0;
+    for name in [
+        "backup-database",
+        "provision-database",
+        "resize-database-volume",
+        "redeploy-database",
+        "deprovision-database",
+    ] {
+        let before = place.world();
+        place.run_shipped(name, &[]).exits(0);
+        number += 1;
+        let after = place.world();
+        let told = place.show(number)["outputs"].to_string();
+        let made = after.volumes.iter().map(|(id, volume)| (id, &volume.tags));
+        let made = made.chain(after.snapshots.iter().map(|(id, one)| (id, &one.tags)));
+        for (id, tags) in made {
+            let was = before.volumes.contains_key(id) || before.snapshots.contains_key(id);
+            assert!(was || told.contains(id.as_str()), "{name}: {id} is not in {told}");
+            assert!(was || !tags.is_empty(), "{name}: {id} has no tags");
+        }
+        // What was the database's before it was replaced.
+        for (id, volume) in &after.volumes {
+            let was = before.volumes.get(id).is_some_and(|one| one.tags.contains_key("database"));
+            let is = volume.tags.contains_key("database");
+            let tells = told.contains(id.as_str()) && volume.tags.contains_key("was-database");
+            assert!(!was || is || tells, "{name}: {id} can't be told from any other");
+        }
+    }
+}

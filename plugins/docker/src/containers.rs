@@ -435,7 +435,11 @@ impl Step for WaitHealthy {
 
     fn check(input: &WaitInput) -> Result<Check, Failure> {
         may(|| docker::wait_healthy(&input.host, &input.container, input.timeout.ms()))?;
-        Ok(Check::Ok)
+        let WaitInput { host, container, .. } = input;
+        Ok(match docker::inspect_container(host, container)? {
+            Some(_) => Check::Ok,
+            None => Check::NotYet(format!("there is no container `{container}` on {host}")),
+        })
     }
 
     fn run(input: WaitInput) -> Result<Container, Failure> {

@@ -15,8 +15,8 @@ fn in_vain(step: &Step) -> Option<String> {
     let (id, uses) = (&step.id, &step.uses);
     (is_asserted && step.retry.is_some()).then(|| {
         format!(
-            "the `retry` of step `{id}` does nothing: {uses} fails with `precondition`, and only \
-             `transient` and `deadline` are tried again"
+            "the `retry` of step `{id}` does nothing: what {uses} looks at is known before its \
+             first attempt, and the same at each"
         )
     })
 }

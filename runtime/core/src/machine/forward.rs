@@ -172,14 +172,14 @@ impl Machine {
     ) -> Result<(), IllegalEvent> {
         let AttemptResult::Failed(failure) = result else { return Ok(()) };
         let stopping = self.stopping.is_some() || self.state.cancel.is_some();
-        let attempts_max = match self.plan.step(&of.step.step).and_then(|s| s.retry.as_ref()) {
-            Some(retry) => retry.attempts,
-            None => 1,
-        };
-        if stopping || !failure.is_retryable() || of.attempt.0 >= attempts_max {
+        let retry = self.plan.step(&of.step.step).and_then(|step| step.retry.as_ref());
+        let Some(retry) = retry.filter(|retry| retry.covers(failure)) else { return Ok(()) };
+        let has_effects = self.state.steps.get(&of.step).is_some_and(|s| s.needs_undo());
+        // What an attempt did after the commit point is not taken back.
+        let stays = has_effects && self.state.committed && !failure.is_retryable();
+        if stopping || stays || of.attempt.0 >= retry.attempts {
             return Ok(());
         }
-        let has_effects = self.state.steps.get(&of.step).is_some_and(|s| s.needs_undo());
         if has_effects && !self.state.committed {
             self.start_undo(&of.step, 0)
         } else {

@@ -22,6 +22,7 @@ pub use read::{duration_ms, duration_text};
 pub(crate) use texts::{Place, Text};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::failure::{Failure, FailureClass};
 use crate::ids::StepId;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -193,6 +194,20 @@ pub struct Retry {
     pub attempts: u32,
     pub backoff_min_ms: u64,
     pub backoff_max_ms: u64,
+    /// The classes that are tried again beside `transient` and `deadline`: of failures that mean
+    /// that nothing happened, or that what did is taken back first.
+    pub on: Vec<FailureClass>,
+}
+
+impl Retry {
+    /// The classes that `on` may name.
+    pub const ON: [FailureClass; 3] =
+        [FailureClass::Precondition, FailureClass::Refused, FailureClass::Denied];
+
+    /// Whether a failure is tried again.
+    pub fn covers(&self, failure: &Failure) -> bool {
+        failure.is_retryable() || self.on.contains(&failure.class)
+    }
 }
 
 /// One `[[steps]]` entry.

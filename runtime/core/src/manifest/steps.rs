@@ -35,7 +35,15 @@ fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
     let (timeout_ms, timeout_span) = reader.duration("timeout", found).unzip();
     spans.timeout = timeout_span.unwrap_or_default();
     let irreversible = reader.string("irreversible", found).map(|(text, _)| text);
-    let retry = reader.get("retry").and_then(|value| retry(value, found));
+    let retry_value = reader.get("retry");
+    let retry = retry_value.as_ref().and_then(|value| retry(value, found));
+    if let (Some(_), Some(retry), Some(value)) = (&irreversible, &retry, &retry_value)
+        && !retry.on.is_empty()
+    {
+        let message = "a step that can't be undone is not tried again on these";
+        let help = "leave `on` out: what such an attempt did is not taken back before the next";
+        found.push(Diagnostic::at(span_of(value), message).help(help));
+    }
     let with = with(&mut reader, &mut spans, found);
     reader.finish(found);
     let (id, id_span) = id?;
@@ -204,7 +212,33 @@ fn retry(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Retry> {
             range
         }
     };
+    let on = reader.get("on").map(|value| retried_on(value, found)).unwrap_or_default();
     reader.finish(found);
     let (backoff_min_ms, backoff_max_ms) = backoff?;
-    Some(Retry { attempts, backoff_min_ms, backoff_max_ms })
+    Some(Retry { attempts, backoff_min_ms, backoff_max_ms, on })
+}
+
+fn retried_on(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Vec<FailureClass> {
+    let names = Retry::ON.map(|class| format!("\"{class}\""));
+    let help = format!(
+        "write a list of these: {}; `transient` and `deadline` are tried again anyway, and nothing \
+         else can be",
+        names.join(", ")
+    );
+    let Some(items) = value.as_array() else {
+        found.push(Diagnostic::at(span_of(value), "`on` must be a list").help(help));
+        return vec![];
+    };
+    let mut on = vec![];
+    for item in items {
+        let text = item.as_str().unwrap_or_default();
+        match Retry::ON.into_iter().find(|class| class.to_string() == text) {
+            Some(class) => on.push(class),
+            None => {
+                let message = format!("`{text}` is no failure that can be tried again");
+                found.push(Diagnostic::at(span_of(item), message).help(help.clone()));
+            }
+        }
+    }
+    on
 }
