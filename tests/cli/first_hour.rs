@@ -97,6 +97,20 @@ fn a_plan_shows_what_is_known_before_it_runs() {
     let of = |id: &str| steps.iter().find(|step| step["id"] == id).expect(id)["checks"][0].clone();
     assert_eq!(of("detach")["with"]["instance"], "i-db-1");
     assert_eq!(of("find-volume")["found"]["size_gib"], 20);
+    // What it would do, in order, and nothing of what only looks.
+    let plan = place.run(&["plan", &operation("redeploy-database")]).exits(0).stdout;
+    let would = plan.split("it would\n").nth(1).expect("a list").split("\n\n").next();
+    let would: Vec<&str> = would.expect("a list").lines().collect();
+    assert_eq!(would.len(), 9, "{would:?}");
+    assert_eq!(would[0], "  create  pull-image           image postgres:16, host i-db-2");
+    assert_eq!(would[3], "  stop    stop-old             container main, host i-db-1");
+    assert_eq!(would[8], "  remove  remove-old-volume    volume vol-db-main, host i-db-1");
+    let json = place.run(&["plan", &operation("redeploy-database"), "--json"]).exits(0).json();
+    let does = |id: &str| {
+        let steps = json["steps"].as_array().expect("steps");
+        steps.iter().find(|step| step["id"] == id).expect("a step")["does"].clone()
+    };
+    assert_eq!((does("stop-old"), does("healthy")), ("stop".into(), serde_json::Value::Null));
     // No wait for what is not there is well.
     let plan = place.run(&["plan", &operation("redeploy-database")]).exits(0).stdout;
     let healthy = plan.lines().find(|line| line.contains("docker/wait-healthy")).expect("a row");

@@ -371,8 +371,8 @@ fn what_is_still_down_after_a_rollback_is_not_said_to_be_up() {
     let incomplete =
         place.run(&["run", &flagship, "--inject", faults[0], "--inject", faults[1]]).exits(5);
     let incomplete = incomplete.says("and not over");
-    assert!(!incomplete.stderr.contains("downtime ends"), "{}", incomplete.stderr);
-    let restored = place.run(&["rollback", "1"]).exits(3).says("downtime ends");
+    assert!(!incomplete.stderr.contains("downtime window closes"), "{}", incomplete.stderr);
+    let restored = place.run(&["rollback", "1"]).exits(3).says("downtime window closes");
     assert!(!restored.stdout.contains("not over"), "{}", restored.stdout);
 }
 

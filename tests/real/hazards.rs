@@ -260,7 +260,7 @@ fn a_health_check_that_is_asked_too_late_is_told_before_the_stop() {
     };
     model("10m");
     let at_once = step(&parts, "docker/wait-healthy", "container = \"main\", timeout = \"2m\"");
-    at_once.exits(2).says("made for the first time 600000 ms after the start");
+    at_once.exits(2).says("made for the first time 10m after the start, and it is waited for 2m");
     // One that is like it is there only when the operation has begun.
     let text = "schema = 1\n[operation]\nname = \"anew\"\n[downtime]\nbudget = \"5m\"\n\
                 [[steps]]\nid = \"made\"\nuses = \"docker/create-container\"\n\

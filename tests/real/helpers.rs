@@ -26,7 +26,7 @@ fn one_helper_a_host_looks_in_the_downtime_and_ends_with_the_program() {
     let (path, to) = (operation("redeploy-database"), "to_instance=i-b");
     parts
         .run_watched(&["run", &path, "-i", to], |line| {
-            if line.contains("downtime begins") {
+            if line.contains("downtime window opens") {
                 for engine in [&parts.a, &parts.b] {
                     let mut there = helpers(engine);
                     let helper = there.pop().expect("one is ready");

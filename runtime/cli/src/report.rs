@@ -137,10 +137,10 @@ impl Human {
                 let wait = duration(not_before.since_ms(record.at));
                 self.step(&style.yellow("~"), step, &format!("is tried again in {wait}"));
             }
-            Event::DowntimeStarted => say!(self, "{} downtime begins", style.yellow("▼")),
+            Event::DowntimeStarted => say!(self, "{} downtime window opens", style.yellow("▼")),
             Event::DowntimeEnded { downtime_ms } => {
                 let took = duration(*downtime_ms);
-                say!(self, "{} downtime ends after {took}", style.yellow("▲"));
+                say!(self, "{} downtime window closes after {took}", style.yellow("▲"));
             }
             Event::Committed => {
                 say!(self, "{} committed: nothing rolls back now", style.green("●"))

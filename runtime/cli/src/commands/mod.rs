@@ -17,6 +17,7 @@ pub mod show;
 pub mod unlock;
 pub mod validate;
 
+mod does;
 mod ending;
 mod manifest;
 mod past;

@@ -1,6 +1,6 @@
 //! `stepback plan`: what would happen, with every check run live and nothing changed.
 
-use super::{manifest, past, run::reporter};
+use super::{does, manifest, past, run::reporter};
 use crate::args::{Global, Plan as PlanArgs};
 use crate::config::{Config, add_grants};
 use crate::environment;
@@ -138,6 +138,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
     }
     text.push_str(&format!("{rows}\n\n"));
     text.push_str(&known(preview, style));
+    text.push_str(&would(preview, style));
     let window: Vec<&str> =
         plan.steps().filter(|step| plan.is_window(&step.id)).map(|step| step.id.as_str()).collect();
     if !window.is_empty() {
@@ -160,6 +161,23 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
         text.push_str(&format!("it would be {}\n", style.red("refused")));
     }
     text
+}
+
+/// What it would do to the world, in the plan's order.
+fn would(preview: &Preview, style: &Style) -> String {
+    let mut text = String::new();
+    for step in preview.job.plan().steps() {
+        let Some(does) = does::does(&step.uses) else { continue };
+        let would = checks_of(preview, &step.id);
+        for check in would.filter(|check| check.answer != StepCheckAnswer::Skipped) {
+            let (key, about) = (check.step.to_string(), does::about(check.with.as_ref()));
+            text.push_str(&format!("  {does:<7} {key:<20} {about}\n"));
+        }
+    }
+    match text.is_empty() {
+        true => "it would change nothing\n\n".to_owned(),
+        false => format!("{}\n{text}\n", style.bold("it would")),
+    }
 }
 
 /// What is known before it runs: the inputs, what each step would be run with, and what those
@@ -225,7 +243,7 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
             "id": step.id, "uses": step.uses.to_string(), "phase": phase_word(step.phase),
             "needs": plan.dependencies(&step.id).collect::<Vec<_>>(),
             "reversible": plan.info(&step.id).is_some_and(|info| info.reversible),
-            "irreversible": step.irreversible,
+            "irreversible": step.irreversible, "does": does::does(&step.uses),
             "checks": checks_of(preview, &step.id).map(check).collect::<Vec<_>>(),
         })
     });

@@ -9,6 +9,7 @@ use super::looking::{misplaced, missing};
 use serde_json::Value;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::manifest::duration_text;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, VolumeId};
 
 /// How patiently the world is looked at. The defaults are for AWS; a local stand-in is faster.
@@ -114,7 +115,8 @@ impl Aws {
             }
         };
         let late = || {
-            let message = format!("{} waited {timeout_ms} ms in vain", call.function());
+            let waited = duration_text(timeout_ms);
+            let message = format!("{} waited {waited} in vain", call.function());
             Failure::new(FailureClass::Deadline, message)
         };
         let limit = Duration::from_millis(timeout_ms);

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use stepback_clock::Moment;
 use stepback_core::call::{ContainerSpec, run_once_name};
+use stepback_core::manifest::duration_text;
 
 /// How often a command is looked at that is to come to its end.
 const LOOK_EVERY_MS: u64 = 20;
@@ -255,7 +256,8 @@ impl Engine {
         match self.unless_cut(ended, until, context).await {
             Ok(ended) => ended.map(|code| result(code, output.end(None))),
             Err(Cut::Late) => {
-                let message = format!("the command in {what} still ran after {timeout_ms} ms");
+                let message =
+                    format!("the command in {what} still ran after {}", duration_text(timeout_ms));
                 Err(Told::unknown(message))
             }
             Err(Cut::Cancelled) => {
@@ -276,7 +278,7 @@ impl Cut {
     /// The last line of the command's output.
     fn why(&self, timeout_ms: u64) -> String {
         match self {
-            Cut::Late => format!("stopped: it took longer than its {timeout_ms} ms"),
+            Cut::Late => format!("stopped: it took longer than its {}", duration_text(timeout_ms)),
             Cut::Cancelled => STOPPED_BY_CANCEL.to_owned(),
         }
     }

@@ -10,6 +10,7 @@ use crate::ports::{self, Published};
 use bollard::models::{ContainerInspectResponse, ContainerSummary, HealthConfig};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use stepback_core::call::ContainerSpec;
+use stepback_core::manifest::duration_text;
 use stepback_core::{Call, FailureClass};
 
 /// What a health check has that says nothing of it (Dockerfile reference, *HEALTHCHECK*).
@@ -83,8 +84,10 @@ fn is_asked_in_time(
     }
     let what = engine.name_of("container", &super::shapes::name_of(found));
     let message = format!(
-        "the health check of {what} is made for the first time {first_ms} ms after the start, and \
-         it is waited for {timeout_ms} ms: make the new one with a shorter interval, or wait longer"
+        "the health check of {what} is made for the first time {} after the start, and it is \
+         waited for {}: make the new one with a shorter interval, or wait longer",
+        duration_text(first_ms),
+        duration_text(timeout_ms)
     );
     Err(Told::no(FailureClass::Precondition, "late-health", message))
 }

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 use stepback_clock::Moment;
+use stepback_core::manifest::duration_text;
 use stepback_core::{Call, Failure, FailureClass, InstanceId};
 
 /// The pause between two looks begins so short, and is a part of what was waited so far: nobody is
@@ -72,7 +73,7 @@ pub(super) async fn wait(
         };
         let now = clock.now();
         if now >= until {
-            let message = format!("{waits_for}, after {timeout_ms} ms");
+            let message = format!("{waits_for}, after {}", duration_text(timeout_ms));
             return Err(Failure::new(FailureClass::Deadline, message));
         }
         // A look that is dear is not made twice as often as it takes.

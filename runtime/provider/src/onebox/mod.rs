@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
     Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, StoreId, Token,
@@ -236,7 +237,8 @@ impl Provider for Onebox {
             }
         };
         let late = |_| {
-            let message = format!("{} waited {timeout_ms} ms in vain", call.function());
+            let waited = duration_text(timeout_ms);
+            let message = format!("{} waited {waited} in vain", call.function());
             Err(Failure::new(FailureClass::Deadline, message))
         };
         let limit = Duration::from_millis(timeout_ms.max(POLL_MS));

@@ -27,6 +27,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::call::{SettleMode, run_once_name};
+use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
     Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, StoreId, Token, UnixMs,
@@ -295,7 +296,7 @@ impl Provider for Simulated {
         match self.clock.timeout(limit, poll).await {
             Ok(told) => told,
             Err(_) => {
-                let message = format!("{waits_for}, after {timeout_ms} ms");
+                let message = format!("{waits_for}, after {}", duration_text(timeout_ms));
                 Err(Failure::new(FailureClass::Deadline, message))
             }
         }

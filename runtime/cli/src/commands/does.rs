@@ -1,0 +1,77 @@
+//! What a step does to the world, told by the first word of its name: `stop-container` stops one.
+//!
+//! Every shipped step is named so, and so is the advice for others' (README). A name with another
+//! first word is told as it is.
+
+use serde_json::Value;
+use stepback_core::manifest::Uses;
+
+/// The fields of a step's `with` that say what it is about, in the order in which they are told.
+const ABOUT: [&str; 10] = [
+    "container",
+    "to",
+    "image",
+    "volume",
+    "snapshot",
+    "instance",
+    "device",
+    "key",
+    "restart",
+    "host",
+];
+
+/// What a step does; nothing if it only looks or waits.
+pub fn does(uses: &Uses) -> Option<&'static str> {
+    let name = uses.step();
+    Some(match name.split('-').next().unwrap_or(name) {
+        "create" | "make" | "pull" => "create",
+        "attach" | "detach" | "tag" | "untag" | "rename" | "set" | "modify" | "grow" => "change",
+        "start" => "start",
+        "stop" => "stop",
+        "remove" | "delete" | "terminate" => "remove",
+        "run" | "exec" => "run",
+        "describe" | "find" | "inspect" | "check" | "no" | "wait" | "assert" | "sleep" => {
+            return None;
+        }
+        _ => "other",
+    })
+}
+
+/// What it is about, as far as it is known: `container main, host i-db-1`.
+pub fn about(with: Option<&Value>) -> String {
+    let Some(with) = with else { return "of what earlier steps give".to_owned() };
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let told = ABOUT.iter().filter_map(|name| {
+        let value = with.get(*name).filter(|value| !value.is_null())?;
+        Some(format!("{name} {}", text(value)))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_step_does_is_told_by_its_name() {
+        let does = |name: &str| does(&Uses::Builtin { plugin: "p".into(), step: name.into() });
+        for (name, wanted) in [
+            ("create-volume", Some("create")),
+            ("set-restart-policy", Some("change")),
+            ("stop-container", Some("stop")),
+            ("run-once", Some("run")),
+            ("exec", Some("run")),
+            ("no-volume", None),
+            ("wait-healthy", None),
+            ("label-volume", Some("other")),
+        ] {
+            assert_eq!(does(name), wanted, "{name}");
+        }
+        let with = json!({ "host": "i-1", "container": "main", "image": null, "grace": "60s" });
+        assert_eq!(about(Some(&with)), "container main, host i-1");
+    }
+}
