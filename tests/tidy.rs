@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function over a text, so that it can be shown to fail (see the last tests).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -135,6 +136,20 @@ fn clocks(name: &str, text: &str) -> Vec<String> {
     lines.map(|(index, _)| format!("{name}:{} reads another clock", index + 1)).collect()
 }
 
+/// The rules that a text cites by their numbers (`R4`), which are not among those written down.
+fn unwritten_rules(name: &str, text: &str, rules: &BTreeSet<&str>) -> Vec<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_word(c));
+    let is_rule = |word: &&str| {
+        let number = word.strip_prefix('R').unwrap_or_default();
+        !number.is_empty() && number.len() < 3 && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let unwritten = words.filter(is_rule).filter(|rule| !rules.contains(rule));
+    unwritten
+        .map(|rule| format!("{name} cites {rule}, which docs/rules.md does not have"))
+        .collect()
+}
+
 fn undocumented(name: &str, text: &str) -> Option<String> {
     let begins = text.starts_with("//!") || name.ends_with("example/src/lib.rs");
     (!begins).then(|| format!("{name} does not say what it is for"))
@@ -179,6 +194,27 @@ fn there_is_one_clock() {
 }
 
 #[test]
+fn every_rule_that_is_cited_is_written_down() {
+    let docs = std::fs::read_to_string(root().join("docs/rules.md")).expect("the rules");
+    let titles = docs.lines().filter_map(|line| line.strip_prefix("## ")?.split(':').next());
+    let rules: BTreeSet<&str> = titles.collect();
+    let (mut texts, mut found) = (sources(), vec![]);
+    texts.extend(files(&["docs", "wit"], "md"));
+    texts.extend(files(&["wit"], "wit"));
+    for (name, text) in texts {
+        // The last test here cites one that is not there.
+        if !name.ends_with("tidy.rs") {
+            found.extend(unwritten_rules(&name, &text, &rules));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    let cited: String = sources().into_iter().map(|(_, text)| text).collect();
+    for rule in rules {
+        assert!(cited.contains(&format!("{rule})")), "nothing cites {rule}");
+    }
+}
+
+#[test]
 fn every_fixture_is_used() {
     let tests: String = files(&["tests/cli"], "rs").into_iter().map(|(_, text)| text).collect();
     for (name, _) in files(&["operations"], "toml") {
@@ -197,5 +233,7 @@ fn each_rule_can_fail() {
     let manifest = "[dependencies]\ntokio = \"1\"\n";
     assert!(!breaches("runtime/core", manifest, WALLS[1].1).is_empty());
     assert!(undocumented("x.rs", "fn f() {}").is_some());
+    let rules = BTreeSet::from(["R1", "R4"]);
+    assert_eq!(unwritten_rules("x", "(R1), R4; R77 and R128, PAR2", &rules).len(), 1);
     assert_eq!(clocks("x", "let now = std::time::Instant::now();\nclock.now();").len(), 1);
 }
