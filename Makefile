@@ -18,8 +18,7 @@ demo: build
 test: setup
 	@tests/parts.sh
 	@tests/moto.sh
-	cargo test --workspace
-	cargo test --workspace --manifest-path plugins/Cargo.toml
+	@tests/all.sh
 
 # Random operations under faults, kills, cancels and clocks, ten times as many as in `make test` and
 # from another seed each time; a failure prints the seed. It takes hours.
