@@ -12,7 +12,7 @@ pub(crate) use effects::Way;
 pub(crate) use looks::Found;
 
 use crate::barred::Barred;
-use crate::deps::Limits;
+use crate::deps::{Deps, Limits};
 use crate::secrets::Secrets;
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -26,7 +26,8 @@ use stepback_provider::Provider;
 /// The way to one world, for one operation.
 #[derive(Clone)]
 pub(crate) struct Door {
-    pub(crate) provider: Arc<dyn Provider>,
+    /// Reached through this alone.
+    provider: Arc<dyn Provider>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) barred: Arc<Barred>,
     pub(crate) limits: Limits,
@@ -63,7 +64,36 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "it did not say why".to_owned())
 }
 
+/// Which world the provider's is (R14): asked before anything is known that could be put in or
+/// taken out.
+pub(crate) async fn identity(deps: &Deps) -> Result<Value, Failure> {
+    let limit = Duration::from_millis(deps.limits.read_ms_max);
+    let asked = AssertUnwindSafe(deps.provider.identity()).catch_unwind();
+    let no_answer = match deps.clock.timeout(limit, asked).await {
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(panic)) => NoAnswer::Panic(panic_text(&*panic)),
+        Err(_) => NoAnswer::Late(limit),
+    };
+    Err(no_answer.failure("which world it is"))
+}
+
 impl Door {
+    pub(crate) fn new(deps: &Deps, secrets: Secrets, barred: Barred) -> Self {
+        Self {
+            provider: Arc::clone(&deps.provider),
+            secrets: Arc::new(secrets),
+            barred: Arc::new(barred),
+            limits: deps.limits.clone(),
+            clock: deps.clock.clone(),
+        }
+    }
+
+    /// What every other way in here keeps from being done, for a defect on purpose.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn left_open(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
     /// Ask the provider, for so long at most; that it panicked is an answer of its own.
     async fn ask<T>(&self, ms_max: u64, asked: impl Future<Output = T>) -> Result<T, NoAnswer> {
         let limit = Duration::from_millis(ms_max);

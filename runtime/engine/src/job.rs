@@ -5,7 +5,7 @@
 
 use crate::barred::Barred;
 use crate::deps::{Deps, PluginSource};
-use crate::door::Door;
+use crate::door::{self, Door};
 use crate::error::{Refusal, RunError};
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
@@ -99,7 +99,7 @@ impl Job {
         let inputs = secrets::absolute(plan.manifest(), inputs, source);
         let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
-        let door = door(deps, secrets, Barred::default());
+        let door = Door::new(deps, secrets, Barred::default());
         let environment = request.environment.clone();
         Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
     }
@@ -143,7 +143,7 @@ impl Job {
         }
         let plan =
             Plan::pinned(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
-        let world = deps.provider.identity().await.map_err(|failure| left(failure.message))?;
+        let world = door::identity(deps).await.map_err(|failure| left(failure.message))?;
         let (source, salt) = (&*deps.secrets, deps.store.id());
         let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
         let told = met::texts_of(state);
@@ -154,7 +154,7 @@ impl Job {
         let secrets = Secrets::again(manifest, &inputs, source, salt.clone(), began_with, is_told);
         let barred = Barred::between(&pinned.world, &world);
         let met = met::in_world(deps, &barred, state, secrets.missing(), &salt).await;
-        let door = door(deps, secrets.with_met(met), barred);
+        let door = Door::new(deps, secrets.with_met(met), barred);
         let environment = pinned.environment.clone();
         Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
     }
@@ -173,7 +173,7 @@ impl Job {
     /// Locks whose names can't be evaluated, or a world that can't be asked who it is.
     pub(crate) async fn pin(&self, deps: &Deps, request: &Request) -> Result<Pinned, Refusal> {
         let refuse = |reason: String| Refusal::Reasons { id: None, reasons: vec![reason] };
-        let world = deps.provider.identity().await.map_err(|failure| refuse(failure.message))?;
+        let world = door::identity(deps).await.map_err(|failure| refuse(failure.message))?;
         let locks = self.locks().await.map_err(refuse)?;
         let manifest = self.plan.manifest();
         let digests =
@@ -236,16 +236,6 @@ impl Job {
 /// have its tokens, and no other's takeover fences it.
 fn of_one_operation(store: &StoreId, runner: &RunnerId) -> StoreId {
     StoreId(format!("{store}/{}", runner.0))
-}
-
-fn door(deps: &Deps, secrets: Secrets, barred: Barred) -> Door {
-    Door {
-        provider: Arc::clone(&deps.provider),
-        secrets: Arc::new(secrets),
-        barred: Arc::new(barred),
-        limits: deps.limits.clone(),
-        clock: deps.clock.clone(),
-    }
 }
 
 /// Hold a manifest against its plugins, with no world, no inputs and no store.

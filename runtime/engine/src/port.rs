@@ -380,7 +380,7 @@ impl AttemptPort {
             cancel: tokio_util::sync::CancellationToken::new(),
             notes: stepback_provider::Notes::default(),
         };
-        let _ = self.door.provider.perform(&effect.call, &context).await;
+        let _ = self.door.left_open().perform(&effect.call, &context).await;
     }
 }
 
