@@ -43,15 +43,15 @@ fn what_another_state_directory_moves_is_not_moved_here() {
     let own = place.path("state").display().to_string();
     let backup = operation("backup-database");
     let refused = place.run(&["--state", &other, "run", &backup, "--no-wait"]).exits(2);
-    refused.says("lock `database/main` is held by operation 1").says(&own).says("show 1");
+    refused.says("lock `database/main` is held by operation 1").says(&own).says("where it runs");
     locks_are(&place, &own, &["this state directory"]);
-    locks_are(&place, &other, &["another state directory"]);
+    locks_are(&place, &other, &["another state directory, running"]);
     let listed = place.run(&["--state", &other, "locks", "-e", "local"]).exits(0);
     listed.says("database/main").says(&own);
     let unlock = |state: &str, name: &str| {
         place.run(&["--state", state, "unlock", "-e", "local", name, "--reason", "it is late"])
     };
-    unlock(&other, "database/main").exits(2).says("which is there").says("unlock 1");
+    unlock(&other, "database/main").exits(2).says("which runs");
     unlock(&own, "database/main").exits(2).says("stepback cancel 1");
     unlock(&own, "database/mian").exits(2).says("these are: database/main");
 
@@ -72,17 +72,20 @@ fn the_lock_of_a_state_directory_that_is_gone_is_freed_by_hand() {
     running.ends();
     // Unfinished, it is there for whoever resumes it.
     let backup = operation("backup-database");
-    place.run(&["--state", &other, "run", &backup, "--no-wait"]).exits(2).says("held by operation");
+    let left = place.run(&["--state", &other, "run", &backup, "--no-wait"]).exits(2);
+    left.says("where it is unfinished").says("resume 1");
+    let unlock = ["unlock", "-e", "local", "database/main", "--reason", "the runner is no more"];
+    let unlock = [&["--state", other.as_str()][..], &unlock].concat();
+    place.run(&unlock).exits(2).says("which has it").says("cancel 1");
     fs::remove_dir_all(place.path("state")).expect("a directory");
     let gone = place.run(&["--state", &other, "run", &backup]).exits(2);
-    gone.says("is gone").says("stepback unlock -e ENV database/main");
+    gone.says("is gone").says("stepback unlock -e local database/main");
     locks_are(&place, &other, &["gone"]);
-    let unlock = ["unlock", "-e", "local", "database/main", "--reason", "the runner is no more"];
-    place.run(&[&["--state", other.as_str()][..], &unlock].concat()).exits(0).says("is free");
+    place.run(&unlock).exits(0).says("is free");
     let kept = fs::read_to_string(kept(&place)).expect("a file");
     assert!(kept.contains("the runner is no more"), "it is on record: {kept}");
     locks_are(&place, &other, &[]);
-    place.run(&[&["--state", other.as_str()][..], &unlock].concat()).exits(2).says("none is");
+    place.run(&unlock).exits(2).says("none is");
     place.run(&["unlock", "database/main", "--reason", "x"]).exits(2);
 }
 
@@ -97,8 +100,8 @@ fn what_was_left_at_the_very_end_is_let_go_by_whoever_comes_next() {
     running.ends().exits(3);
     let put_back = || fs::write(kept(&place), &held).expect("a file");
     put_back();
-    // Nobody else can know that; its own do, whichever asks first.
-    locks_are(&place, &other, &["another state directory"]);
+    // Nobody else lets go of it, though anybody can tell; its own do, whichever asks first.
+    locks_are(&place, &other, &["gone"]);
     locks_are(&place, &own, &[]);
     put_back();
     place.run(&["run", &operation("backup-database"), "--no-wait"]).exits(0);
@@ -135,7 +138,7 @@ fn an_incomplete_rollback_keeps_the_worlds_lock_until_it_is_accepted() {
             ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
         let flagship = operation("redeploy-database");
         place.run(&[&["run", flagship.as_str()][..], &faults].concat()).exits(5);
-        locks_are(&place, &other, &["another state directory"]);
+        locks_are(&place, &other, &["another state directory, unfinished"]);
         place.run(last).exits(0);
         locks_are(&place, &other, &[]);
     }
@@ -151,7 +154,7 @@ fn two_environments_of_one_world_are_told_apart() {
     );
     let running = moving(&place);
     let again = ["run", &operation("backup-database"), "--no-wait", "-e", "again"];
-    place.run(&again).exits(2).says("of environment `local`, which is the same world");
+    place.run(&again).exits(2).says("of the environment `local`, which is the same world");
     running.signal("INT");
     running.ends().exits(3);
     place.run(&again).exits(0);
@@ -164,4 +167,77 @@ fn a_file_of_locks_that_is_none_is_told_before_anything_is_changed() {
     fs::write(kept(&place), "odd").expect("a file");
     let refused = place.run(&["run", &operation("redeploy-database")]).exits(2);
     refused.says("locks can't be had").says("locks.json does not hold locks");
+}
+
+/// Whoever has the locks of its store, and waits for the world's, is before those who wait for it.
+#[test]
+fn two_that_wait_for_another_state_directory_both_go_on() {
+    let (place, other) = two();
+    let running = moving(&place);
+    let backup = operation("backup-database");
+    let mut all = vec![];
+    for name in ["one", "two"] {
+        let mut waiting = place.start_as(name, &["--state", &other, "run", &backup]);
+        waiting.wait_for("waits in line");
+        all.push(waiting);
+    }
+    running.signal("INT");
+    running.ends().exits(3);
+    for waiting in all {
+        waiting.ends().exits(0);
+    }
+}
+
+/// A state directory that was lost, with a new one at its place: its operation 1 is another one.
+#[test]
+fn a_new_state_directory_at_the_same_place_is_another_one() {
+    let (place, other) = two();
+    let running = moving(&place);
+    running.signal("KILL");
+    running.ends();
+    let lost = place.path("lost");
+    fs::rename(place.path("state"), &lost).expect("a directory");
+    fs::create_dir(place.path("state")).expect("a directory");
+    symlink(place.path("worlds"), place.path("state/worlds")).expect("a link");
+    let backup = operation("backup-database");
+    place.run(&["run", &backup]).exits(2).says("has it no more").says("unlock -e local");
+    let unlock = ["unlock", "-e", "local", "database/main", "--reason", "it was lost"];
+    place.run(&unlock).exits(0).says("is free");
+    // Found again, it finds somebody else at work, and waits until that one is through.
+    let mut holder = place.start_as(
+        "holder",
+        &["--state", &other, "run", &backup, "--inject", "ebs.create-snapshot=hang"],
+    );
+    holder.wait_for("ebs.create-snapshot");
+    let lost = lost.display().to_string();
+    for command in ["resume", "rollback"] {
+        let left = place.run(&["--state", &lost, command, "1"]).exits(6);
+        left.says("its locks were freed meanwhile").says("where it runs");
+    }
+    holder.signal("INT");
+    holder.ends().exits(3);
+    place.run(&["--state", &lost, "rollback", "1"]).exits(3).says("verdict: restored");
+    locks_are(&place, &other, &[]);
+}
+
+/// An operation whose records can't be read any more is given up with its locks in the world.
+#[test]
+fn what_can_not_be_read_any_more_keeps_no_lock_of_the_world() {
+    let (place, other) = two();
+    let running = moving(&place);
+    running.signal("KILL");
+    running.ends();
+    let broken = std::process::Command::new("python3")
+        .args([
+            "-c",
+            "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); \
+              c.execute(\"update events set record='{}' where seq=1\"); c.commit()",
+        ])
+        .arg(place.path("state/journal.db"))
+        .status();
+    assert!(broken.expect("python3").success());
+    // What can't be looked into may be freed by hand, too.
+    locks_are(&place, &other, &["not to be seen from here"]);
+    place.run(&["unlock", "1", "--reason", "it can't be read"]).exits(0);
+    locks_are(&place, &other, &[]);
 }

@@ -192,6 +192,15 @@ pub fn world_dir(config: &Config, environment: &str) -> PathBuf {
 /// Of a snapshot of a large environment, too.
 const WORLD_BYTES_MAX: u64 = 64 << 20;
 
+/// That a simulated world is there: a look at its locks does not make one.
+pub fn must_be_there(config: &Config, name: &str) -> Result<(), CliError> {
+    if !config.is_simulated(name) || world_dir(config, name).exists() {
+        return Ok(());
+    }
+    let message = format!("nothing has run in `{name}` of {} yet", config.state.display());
+    Err(CliError::usage(message, "`--state DIR` looks elsewhere"))
+}
+
 fn read_world(path: &Path) -> Result<String, CliError> {
     files::text(path, WORLD_BYTES_MAX).map_err(|why| {
         let help = "mend `world` of the environment in stepback.toml";

@@ -120,7 +120,10 @@ impl CliError {
                 tell!("  help: go on with `stepback resume {id}`");
             }
             CliError::LeftByStore { id, error: store } => {
-                tell!("{error}: operation {id} is left unfinished: {store}");
+                match store {
+                    StoreError::StaleEpoch { .. } => tell!("{error}: {store}"),
+                    _ => tell!("{error}: operation {id} is left unfinished: {store}"),
+                }
                 if let Some(help) = store_help(store) {
                     tell!("  help: {help}");
                 }
@@ -174,7 +177,10 @@ fn unreadable_help(id: OperationId, is_given_up: bool) -> String {
 fn store_help(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::NotFound(_) => Some("`stepback list` shows what there is"),
-        StoreError::LeaseHeld { .. } => Some("it goes on by itself while its runner lives"),
+        StoreError::LeaseHeld { .. } => Some(
+            "it goes on by itself while its runner lives; `stepback cancel ID` asks that one to \
+             roll back",
+        ),
         StoreError::Full(_) => Some("make room on the disk of the state directory"),
         StoreError::Io(_) => Some("look at the disk of the state directory, and mount or mend it"),
         StoreError::ReadOnly(_) | StoreError::Unusable { .. } => {

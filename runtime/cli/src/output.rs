@@ -105,6 +105,21 @@ pub fn print(text: &str) {
     }
 }
 
+/// Foreign text that can't draw a row of its own, nor turn one around (Unicode, *Bidirectional
+/// Algorithm*, explicit formatting characters).
+pub fn in_row(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = |c: char| match is_odd(c) {
+        true => format!("\\u{:04x}", c as u32),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// What a person is shown does nothing to the terminal: a control character of a name or of what a
 /// command printed is written out, and only the colours that are put on here pass, where any are.
 fn clean(text: &str, style: Style) -> String {
@@ -117,7 +132,8 @@ fn clean(text: &str, style: Style) -> String {
         match c {
             '\n' | '\t' => shown.push(c),
             '\u{1b}' if is_colour() => shown.push(c),
-            c if c.is_control() => shown.extend(c.escape_default()),
+            // As JSON has it, which may be what is printed.
+            c if c.is_control() => shown.push_str(&format!("\\u{:04x}", c as u32)),
             c => shown.push(c),
         }
     }

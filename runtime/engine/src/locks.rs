@@ -5,11 +5,13 @@
 
 use crate::deps::{Deps, Wish};
 use crate::error::{Refusal, RunError};
+use std::path::PathBuf;
 use std::time::Duration;
 use stepback_core::event::{Event, Pinned};
-use stepback_core::{Failure, OperationId, UnixMs};
+use stepback_core::{EnvironmentName, Failure, OperationId, UnixMs};
 use stepback_journal::{
-    Busy, BusyHow, Lease, LockAnswer, LogLine, Request as Asked, Store, StoreError,
+    Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request as Asked, Store, StoreError,
+    has_unfinished,
 };
 use stepback_provider::Provider;
 use stepback_provider::locks::{Holder, WorldLock, WorldLocks};
@@ -20,9 +22,9 @@ const RETRY_MS: u64 = 200;
 
 /// Who has a lock, or comes first in line for it.
 enum Behind {
-    /// Another operation of this store.
-    Own(Busy),
-    /// An operation that holds it in the world: of another store, or in another environment.
+    /// Another operation of this store, in the environment with this name.
+    Own(Busy, EnvironmentName),
+    /// An operation of another store, which holds it in the world.
     World(Box<WorldLock>, Whose),
 }
 
@@ -31,11 +33,14 @@ enum Behind {
 pub enum Whose {
     /// An operation's of this state directory.
     Own,
-    /// One's of another state directory of this machine.
+    /// One's that a program of this machine runs.
+    Running,
+    /// One's of another state directory of this machine, where it is unfinished.
     Others,
-    /// One's of a state directory of another machine, or of another container.
-    AnotherHosts,
-    /// Its state directory is gone, so nobody will ever let go of it.
+    /// One's of a state directory of another machine, or of one that can't be read.
+    Unseen,
+    /// Nobody will ever let go of it: its state directory is gone, or is another one by now, or has
+    /// no such operation that is unfinished.
     Nobodys,
 }
 
@@ -58,9 +63,9 @@ pub(crate) async fn acquire(
             Err(failure) => return Ok(Some(unkept(&failure))),
         };
         if no_wait || !behind.lets_go() {
-            return Ok(Some(behind.said()));
+            return Ok(Some(behind.said(&pinned.environment)));
         }
-        let line = format!("waits in line: {}", behind.said());
+        let line = format!("waits in line: {}", behind.said(&pinned.environment));
         if told.as_ref() != Some(&line) {
             tell(deps, lease.operation, "info", line.clone()).await;
             told = Some(line);
@@ -70,7 +75,7 @@ pub(crate) async fn acquire(
             _ = wishes.changed() => {
                 let wish = wishes.borrow().clone();
                 if wish.leave {
-                    let why = format!("it waits in line: {}", behind.said());
+                    let why = format!("it waits in line: {}", behind.said(&pinned.environment));
                     return Err(RunError::Left { id: lease.operation, why });
                 }
                 if let Some((actor, reason)) = wish.cancel {
@@ -97,8 +102,18 @@ async fn take(
     let (now, environment) = (deps.clock.unix(), &pinned.environment);
     let answer = store.acquire_locks(lease, environment, names, now, !no_wait).await?;
     if let LockAnswer::Busy(busy) = answer {
-        return Ok(Ok(Some(Behind::Own(busy))));
+        return Ok(Ok(Some(Behind::Own(busy, environment.clone()))));
     }
+    take_in_world(deps, lease, pinned).await
+}
+
+/// Take those of the world alone, for an operation that has those of its store.
+async fn take_in_world(
+    deps: &Deps,
+    lease: &Lease,
+    pinned: &Pinned,
+) -> Result<Result<Option<Behind>, Failure>, RunError> {
+    let (store, names) = (&*deps.store, &pinned.locks);
     let Some(world) = deps.provider.locks().filter(|_| !names.is_empty()) else {
         return Ok(Ok(None));
     };
@@ -106,11 +121,11 @@ async fn take(
         key: pinned.store.clone(),
         store: store.id(),
         operation: lease.operation,
-        environment: environment.clone(),
-        place: store.place(),
+        environment: pinned.environment.clone(),
+        place: place(store),
         host: host(),
         actor: deps.actor.clone(),
-        since: now,
+        since: deps.clock.unix(),
     };
     loop {
         let held = match world.take(names, &holder).await {
@@ -119,6 +134,10 @@ async fn take(
             Err(failure) => return Ok(Err(failure)),
         };
         match whose(Some(store), world, &held).await? {
+            Ok(Some(Whose::Own)) => {
+                let environment = held.holder.environment.clone();
+                return Ok(Ok(Some(Behind::Own(own_busy(store, held).await?, environment))));
+            }
             Ok(Some(whose)) => return Ok(Ok(Some(Behind::World(Box::new(held), whose)))),
             Ok(None) => {}
             Err(failure) => return Ok(Err(failure)),
@@ -126,8 +145,34 @@ async fn take(
     }
 }
 
-/// Whose a lock is; nobody's by now, where it was an operation's of this store that was killed when
-/// it had ended, before it could let go.
+/// Take the world's locks again for an operation that is taken up: somebody may have freed them,
+/// or its state directory is from a backup. Gives who has them now.
+pub(crate) async fn retake(
+    deps: &Deps,
+    lease: &Lease,
+    pinned: &Pinned,
+) -> Result<Option<String>, RunError> {
+    Ok(match take_in_world(deps, lease, pinned).await? {
+        Ok(None) => None,
+        Ok(Some(behind)) => Some(behind.said(&pinned.environment)),
+        Err(failure) => Some(unkept(&failure)),
+    })
+}
+
+/// How an operation of this store holds a lock.
+async fn own_busy(store: &dyn Store, held: WorldLock) -> Result<Busy, StoreError> {
+    let WorldLock { name, holder } = held;
+    let all = store.list().await?;
+    let how = match all.iter().find(|one| one.id == holder.operation) {
+        Some(one) if one.finished == Some(Ending::RollbackFailed) => BusyHow::StandsStill,
+        Some(one) if one.is_run => BusyHow::Holds,
+        Some(_) | None => BusyHow::LeftUnfinished,
+    };
+    Ok(Busy { name, by: holder.operation, since: holder.since, how })
+}
+
+/// Whose a lock is; nobody's by now, where it was an operation's of this state directory that was
+/// killed when it had ended, before it could let go.
 async fn whose(
     store: Option<&dyn Store>,
     world: &dyn WorldLocks,
@@ -137,16 +182,25 @@ async fn whose(
     if let Some(store) = store
         && is_of(store, holder).await
     {
-        return Ok(match holds(store, holder.operation).await? {
-            true => Ok(Some(Whose::Own)),
-            false => world.let_go(&holder.key).await.map(|()| None),
+        // Of a copy of a state directory nothing follows for the one that it is a copy of.
+        let is_here = holder.place == place(store) && holder.host == host();
+        let may_go = is_here && !world.is_run(&holder.key);
+        return Ok(match may_go && has_ended(store, holder.operation).await? {
+            true => world.let_go(&holder.key).await.map(|()| None),
+            false => Ok(Some(Whose::Own)),
         });
     }
+    if world.is_run(&holder.key) {
+        return Ok(Ok(Some(Whose::Running)));
+    }
     let place = holder.place.as_ref().filter(|_| holder.host == host());
-    Ok(Ok(Some(match place.map(|place| place.try_exists()) {
-        Some(Ok(false)) => Whose::Nobodys,
-        Some(_) => Whose::Others,
-        None => Whose::AnotherHosts,
+    let Some(place) = place.map(PathBuf::from) else { return Ok(Ok(Some(Whose::Unseen))) };
+    let (id, key) = (holder.operation, holder.key.clone());
+    let looked = tokio::task::spawn_blocking(move || has_unfinished(&place, id, &key)).await;
+    Ok(Ok(Some(match looked {
+        Ok(Ok(true)) => Whose::Others,
+        Ok(Ok(false)) => Whose::Nobodys,
+        Ok(Err(_)) | Err(_) => Whose::Unseen,
     })))
 }
 
@@ -163,10 +217,11 @@ pub(crate) async fn let_go(
     let Some(world) = provider.locks().filter(|_| !pinned.locks.is_empty()) else {
         return Ok(());
     };
-    match holds(store, id).await {
-        Ok(false) => world.let_go(&pinned.store).await,
-        // A store that can't be asked may hold them; whoever opens it next looks again.
-        Ok(true) | Err(_) => Ok(()),
+    match has_ended(store, id).await {
+        Ok(true) => world.let_go(&pinned.store).await,
+        // One that has not ended keeps them; of a store that can't be asked whoever opens it next
+        // looks again.
+        Ok(false) | Err(_) => Ok(()),
     }
 }
 
@@ -191,20 +246,30 @@ pub async fn held_in_world(
 }
 
 /// Whether the operation is one of this store's: a copy of a state directory has its identity and
-/// its numbers.
+/// its numbers. One whose records can't be read any more is told by these.
 async fn is_of(store: &dyn Store, holder: &Holder) -> bool {
     if store.id() != holder.store {
         return false;
     }
-    let all = store.load(holder.operation).await.unwrap_or_default();
-    let Some(Event::Created(pinned)) = all.first().map(|record| &record.event) else {
-        return false;
-    };
-    pinned.store == holder.key
+    match store.load(holder.operation).await {
+        Ok(all) => match all.first().map(|record| &record.event) {
+            Some(Event::Created(pinned)) => pinned.store == holder.key,
+            Some(_) | None => false,
+        },
+        Err(StoreError::NotFound(_)) => false,
+        Err(_) => holder.place == place(store) && holder.host == host(),
+    }
 }
 
-async fn holds(store: &dyn Store, id: OperationId) -> Result<bool, StoreError> {
-    Ok(store.locks().await?.iter().any(|row| row.owner == id))
+async fn has_ended(store: &dyn Store, id: OperationId) -> Result<bool, StoreError> {
+    let all = store.list().await?;
+    let found = all.iter().find(|one| one.id == id);
+    Ok(found.is_some_and(|one| one.finished.is_some_and(Ending::releases_locks)))
+}
+
+/// The state directory, where its path is text.
+fn place(store: &dyn Store) -> Option<String> {
+    store.place().and_then(|place| place.to_str().map(str::to_owned))
 }
 
 /// The machine's name, as people know it.
@@ -221,40 +286,65 @@ impl Behind {
     /// Whether it will let go by itself, as far as is known.
     fn lets_go(&self) -> bool {
         match self {
-            Behind::Own(busy) => busy.how != BusyHow::StandsStill,
+            Behind::Own(busy, _) => busy.how != BusyHow::StandsStill,
             Behind::World(_, whose) => *whose != Whose::Nobodys,
         }
     }
 
-    fn said(&self) -> String {
+    /// Who is before, for one who is in this environment.
+    fn said(&self, environment: &EnvironmentName) -> String {
         match self {
-            Behind::Own(busy) if busy.how == BusyHow::StandsStill => held_for_good(busy),
-            Behind::Own(busy) => said(busy),
-            Behind::World(held, whose) => said_of(held, *whose),
+            Behind::Own(busy, theirs) => {
+                let same = match theirs == environment {
+                    true => String::new(),
+                    false => format!(" (of the environment `{theirs}`, which is the same world)"),
+                };
+                match busy.how {
+                    BusyHow::StandsStill => held_for_good(busy) + &same,
+                    _ => said(busy) + &same,
+                }
+            }
+            Behind::World(held, whose) => said_of(held, *whose, environment),
         }
     }
 }
 
-fn said_of(held: &WorldLock, whose: Whose) -> String {
+fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> String {
     let WorldLock { name, holder } = held;
-    let Holder { operation, environment, since, host, .. } = holder;
-    let since = at(*since);
-    let place = holder.place.as_ref().map(|place| place.display().to_string()).unwrap_or_default();
-    let unlock = format!("`stepback unlock -e ENV {name} --reason …` frees it");
+    let Holder { operation, since, host, .. } = holder;
+    let place = holder.place.clone().unwrap_or_else(|| "(unknown)".to_owned());
+    let held = format!("lock `{name}` is held by operation {operation}{}", at(*since));
+    let unlock = format!(
+        "`stepback unlock -e {} {} --reason …` frees it",
+        quoted(environment.as_str()),
+        quoted(name.as_str())
+    );
     match whose {
-        Whose::Own => format!(
-            "lock `{name}` is held by operation {operation}{since}, of environment \
-             `{environment}`, which is the same world"
-        ),
         Whose::Nobodys => format!(
-            "lock `{name}` is held by operation {operation}{since}, whose state directory {place} \
-             is gone: {unlock}"
+            "{held}, which nobody can resume: the state directory {place} is gone, or has it no \
+             more. {unlock}"
         ),
-        Whose::Others | Whose::AnotherHosts => format!(
-            "lock `{name}` is held by operation {operation}{since} of another state directory: \
-             {place} on {host} (`stepback --state {place} show {operation}` there; if that is gone \
-             for good, {unlock})"
+        Whose::Own | Whose::Running => {
+            format!("{held} of another state directory, {place} on {host}, where it runs")
+        }
+        Whose::Others => format!(
+            "{held} of another state directory, {place}, where it is unfinished and run by nobody: \
+             `stepback --state {} resume {operation}` goes on",
+            quoted(&place)
         ),
+        Whose::Unseen => format!(
+            "{held} of another state directory, {place} on {host}, which can't be looked into from \
+             here; if it is gone for good, {unlock}"
+        ),
+    }
+}
+
+/// A word of a command to paste, whatever is in it.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
+    match !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 

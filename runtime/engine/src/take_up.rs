@@ -174,8 +174,12 @@ pub async fn abandon(
     let given_up = given_up.await;
     let released = store.release(&lease, clock.unix()).await;
     let given_up = given_up?;
-    if let GivenUp::State(state) = &given_up {
-        let_go(store, provider, id, state.pinned.as_ref()).await;
+    match (&given_up, provider.and_then(Provider::locks)) {
+        (GivenUp::State(state), _) => let_go(store, provider, id, state.pinned.as_ref()).await,
+        (GivenUp::Unreadable(_), Some(world)) => {
+            let _ = world.let_go_of(&store.id(), id).await;
+        }
+        (GivenUp::Unreadable(_), None) => {}
     }
     released?;
     Ok(given_up)
@@ -322,6 +326,11 @@ async fn take_up(
         let deps = &Arc::new(deps.by_clock(clock));
         if going == Going::On {
             must_be_able(deps, &job, &state, &lease, dead_ms).await?;
+        }
+        if state.status != Status::Queued
+            && let Some(why) = locks::retake(deps, &lease, &pinned).await?
+        {
+            return Err(left(format!("its locks were freed meanwhile: {why}")));
         }
         deps.reporter.on_past(id, &records);
         carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await

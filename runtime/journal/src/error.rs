@@ -8,7 +8,7 @@ use stepback_core::{Epoch, OperationId, Seq};
 pub enum StoreError {
     #[error("there is no operation {0}")]
     NotFound(OperationId),
-    #[error("operation {id} was taken over: this runner's epoch is {held:?}, the store's {now:?}")]
+    #[error("operation {id} was taken over by another program, which runs it or has ended it")]
     StaleEpoch { id: OperationId, held: Epoch, now: Epoch },
     #[error("operation {id} has event {last:?} already; another runner appended it")]
     WrongSequence { id: OperationId, last: Seq },

@@ -90,6 +90,14 @@ impl Inner {
                 return Some(Busy { name: name.clone(), by, since, how });
             }
         }
+        let own = |name: &LockName| {
+            let key = (environment.0.clone(), name.0.clone());
+            self.locks.get(&key).is_some_and(|(by, _)| *by == asker)
+        };
+        // Whoever has them all already stands in no line.
+        if names.iter().all(own) {
+            return None;
+        }
         let before = self.waiting.iter().take_while(|(id, ..)| *id != asker);
         before.filter(|(id, ..)| self.lives(*id)).find_map(|(by, theirs, wanted, since)| {
             let name = names.iter().find(|name| theirs == environment && wanted.contains(name))?;

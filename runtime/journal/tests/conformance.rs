@@ -121,6 +121,7 @@ async fn locks_are_given_in_the_order_of_asking(store: &dyn Store) {
     assert_eq!(ask(1, &names).await, Some((all[0].0, BusyHow::Holds)));
     assert_eq!(ask(2, &names).await, Some((all[0].0, BusyHow::Holds)));
     assert_eq!(ask(3, &names[1..]).await, Some((all[0].0, BusyHow::Holds)));
+    assert_eq!(ask(0, &names).await, None, "whoever has them stands in no line");
     let waiting: Vec<_> = all[1..].iter().map(|(id, _)| *id).collect();
     let rows = store.locks().await.unwrap();
     let row = |name: &LockName| rows.iter().find(|row| row.name == *name).unwrap();

@@ -6,8 +6,9 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use stepback_core::{
 /// Nobody keeps the file for longer who is well.
 const TURN_MS_MAX: u64 = 5_000;
 const TURN_LOOK_MS: u64 = 5;
+/// Nobody holds so many locks.
+const BYTES_MAX: u64 = 4 << 20;
 /// How many locks that were freed by hand are remembered.
 const FREED_MAX: usize = 50;
 
@@ -31,8 +34,8 @@ pub struct Holder {
     pub store: StoreId,
     pub operation: OperationId,
     pub environment: EnvironmentName,
-    /// The state directory, if it has one.
-    pub place: Option<PathBuf>,
+    /// The state directory, if it has one that can be written down.
+    pub place: Option<String>,
     /// The machine that it is on.
     pub host: String,
     pub actor: String,
@@ -72,6 +75,16 @@ pub trait WorldLocks: Send + Sync {
     /// Those of [`WorldLocks::take`].
     async fn let_go(&self, key: &StoreId) -> Result<(), Failure>;
 
+    /// Let go of all that an operation holds whose key can't be read any more.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure>;
+
+    /// Whether a program that lives runs what holds locks under this key, wherever it is on this
+    /// machine: in another container, or under another name of the host.
+    fn is_run(&self, key: &StoreId) -> bool;
+
     /// Every lock that is held.
     ///
     /// # Errors
@@ -99,6 +112,8 @@ struct Table {
 pub(crate) struct LockFile {
     kept: Kept,
     clock: Clock,
+    /// The proofs that this program lives, by the keys that it holds locks under.
+    alive: Arc<Mutex<BTreeMap<StoreId, File>>>,
 }
 
 #[derive(Clone)]
@@ -115,7 +130,8 @@ impl Table {
             return Some(WorldLock { name: name.clone(), holder: held.clone() });
         }
         for name in names {
-            self.locks.entry(name.clone()).or_insert_with(|| holder.clone());
+            // Taken up elsewhere, it is held from there.
+            self.locks.insert(name.clone(), holder.clone());
         }
         None
     }
@@ -134,11 +150,41 @@ impl Table {
 
 impl LockFile {
     pub(crate) fn in_dir(dir: &Path, clock: Clock) -> Self {
-        Self { kept: Kept::Dir(dir.to_owned()), clock }
+        Self { kept: Kept::Dir(dir.to_owned()), clock, alive: Arc::default() }
     }
 
     pub(crate) fn in_memory(clock: Clock) -> Self {
-        Self { kept: Kept::Memory(Arc::default()), clock }
+        Self { kept: Kept::Memory(Arc::default()), clock, alive: Arc::default() }
+    }
+
+    /// Show that the holder of this key lives, until this program ends; gives whether it did not
+    /// before.
+    fn show_alive(&self, key: &StoreId) -> Result<bool, Failure> {
+        let Kept::Dir(dir) = &self.kept else { return Ok(false) };
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if alive.contains_key(key) {
+            return Ok(false);
+        }
+        let path = alive_file(dir, key);
+        let show = || {
+            std::fs::create_dir_all(path.parent().unwrap_or(dir))?;
+            let file = opened(&path, File::options().create(true).truncate(false).write(true))?;
+            // One whose runner was taken over may still hold it; then that shows it as well.
+            let _ = file.try_lock();
+            Ok(file)
+        };
+        let file = show().map_err(|error| unusable("made", &path, &error))?;
+        alive.insert(key.clone(), file);
+        Ok(true)
+    }
+
+    fn show_no_more(&self, key: &StoreId) {
+        let Kept::Dir(dir) = &self.kept else { return };
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if alive.remove(key).is_some() {
+            // One that stays shows nothing, as nobody holds it.
+            let _ = std::fs::remove_file(alive_file(dir, key));
+        }
     }
 
     async fn turn<T: Send + 'static>(
@@ -171,7 +217,7 @@ impl LockFile {
     /// This one's turn at the file, among all programs.
     async fn guard(&self, dir: &Path) -> Result<File, Failure> {
         let path = dir.join("locks.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = opened(&path, File::options().create(true).truncate(false).write(true));
         let file = file.map_err(|error| unusable("opened", &path, &error))?;
         let until = self.clock.now().after(Duration::from_millis(TURN_MS_MAX));
         loop {
@@ -198,13 +244,37 @@ fn unusable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(FailureClass::Internal, message)
 }
 
+/// A file that is one: no link, and no pipe whose other end never comes.
+fn opened(path: &Path, how: &mut OpenOptions) -> std::io::Result<File> {
+    let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is no file")),
+    }
+}
+
+/// Where whoever holds locks under this key shows that it lives.
+fn alive_file(dir: &Path, key: &StoreId) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    dir.join("locks.alive").join(key.as_str().chars().map(plain).collect::<String>())
+}
+
 fn file(dir: &Path) -> PathBuf {
     dir.join("locks.json")
 }
 
 fn read(dir: &Path) -> Result<Table, Failure> {
     let path = file(dir);
-    let text = match std::fs::read_to_string(&path) {
+    let read = || {
+        let mut text = String::new();
+        let file = opened(&path, File::options().read(true))?;
+        file.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+        match text.len() as u64 > BYTES_MAX {
+            true => Err(std::io::Error::other(format!("it is larger than {BYTES_MAX} bytes"))),
+            false => Ok(text),
+        }
+    };
+    let text = match read() {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Table::default()),
         Err(error) => return Err(unusable("read", &path, &error)),
@@ -223,12 +293,18 @@ fn write(dir: &Path, table: &Table) -> Result<(), Failure> {
     let (path, part) = (file(dir), dir.join("locks.json.part"));
     let text = serde_json::to_string_pretty(table)
         .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
-    let written = File::create(&part).and_then(|mut file| {
+    let write = || {
+        // What a crash left, or somebody put there: never written through.
+        match std::fs::remove_file(&part) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = File::options().write(true).create_new(true).open(&part)?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
         std::fs::rename(&part, &path)
-    });
-    written.map_err(|error| unusable("written", &path, &error))
+    };
+    write().map_err(|error| unusable("written", &path, &error))
 }
 
 #[async_trait]
@@ -239,12 +315,32 @@ impl WorldLocks for LockFile {
         holder: &Holder,
     ) -> Result<Option<WorldLock>, Failure> {
         let (names, holder) = (names.to_vec(), holder.clone());
-        self.turn(move |table| table.take(&names, &holder)).await
+        let key = holder.key.clone();
+        let is_new = self.show_alive(&key)?;
+        let taken = self.turn(move |table| table.take(&names, &holder)).await;
+        if is_new && !matches!(taken, Ok(None)) {
+            self.show_no_more(&key);
+        }
+        taken
     }
 
     async fn let_go(&self, key: &StoreId) -> Result<(), Failure> {
-        let key = key.clone();
-        self.turn(move |table| table.locks.retain(|_, holder| holder.key != key)).await
+        let own = key.clone();
+        self.turn(move |table| table.locks.retain(|_, holder| holder.key != own)).await?;
+        self.show_no_more(key);
+        Ok(())
+    }
+
+    async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
+        let store = store.clone();
+        let is_its = move |holder: &Holder| holder.store == store && holder.operation == operation;
+        self.turn(move |table| table.locks.retain(|_, holder| !is_its(holder))).await
+    }
+
+    fn is_run(&self, key: &StoreId) -> bool {
+        let Kept::Dir(dir) = &self.kept else { return false };
+        let file = opened(&alive_file(dir, key), File::options().write(true));
+        file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     async fn held(&self) -> Result<Vec<WorldLock>, Failure> {
@@ -327,6 +423,28 @@ mod tests {
         assert_eq!(one.held().await.unwrap().len(), 1, "it is another's");
         one.let_go(&StoreId("one".into())).await.unwrap();
         assert_eq!(two.take(&names, &holder("two")).await, Ok(None));
+        // Whoever holds it lives, as the other sees, until it lets go.
+        assert!(one.is_run(&StoreId("two".into())) && !one.is_run(&StoreId("one".into())));
+        two.let_go(&StoreId("two".into())).await.unwrap();
+        assert!(!one.is_run(&StoreId("two".into())));
+        assert_eq!(two.take(&names, &holder("two")).await, Ok(None));
+        two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
+        assert_eq!(one.held().await.unwrap(), []);
+        // Nothing is written through a link, and nobody waits for a pipe.
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("locks.json.part")).unwrap();
+        assert_eq!(one.take(&names, &holder("one")).await, Ok(None));
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
+        std::fs::remove_file(file(dir.path())).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", file(dir.path())).unwrap();
+        one.held().await.unwrap_err();
+        std::fs::remove_file(file(dir.path())).unwrap();
+        assert!(
+            std::process::Command::new("mkfifo").arg(file(dir.path())).status().unwrap().success()
+        );
+        one.held().await.unwrap_err();
+        std::fs::remove_file(file(dir.path())).unwrap();
         std::fs::write(file(dir.path()), "odd").unwrap();
         let odd = one.held().await.unwrap_err();
         assert!(odd.message.contains("does not hold locks"), "{odd:?}");

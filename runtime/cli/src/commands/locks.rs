@@ -5,7 +5,7 @@ use crate::args::{Global, Locks};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{print, table, timestamp};
+use crate::output::{in_row, print, table, timestamp};
 use serde_json::{Value, json};
 use stepback_core::EnvironmentName;
 use stepback_engine::Whose;
@@ -20,6 +20,7 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
         show(&store.locks().await?, args.json);
         return Ok(Exit::Succeeded);
     };
+    environment::must_be_there(&config, &name)?;
     let provider = environment::provider(&config, &name, Faults::default()).await?;
     let store = environment::store_if_any(&config)?;
     let Some(world) = provider.locks() else {
@@ -82,8 +83,9 @@ pub fn of_world(lock: &WorldLock, whose: Whose) -> Value {
 fn word(whose: Whose) -> &'static str {
     match whose {
         Whose::Own => "this state directory",
-        Whose::Others => "another state directory",
-        Whose::AnotherHosts => "another host",
+        Whose::Running => "another state directory, running",
+        Whose::Others => "another state directory, unfinished",
+        Whose::Unseen => "not to be seen from here",
         Whose::Nobodys => "gone",
     }
 }
@@ -92,13 +94,13 @@ fn table_of_world(held: &[(WorldLock, Whose)]) -> comfy_table::Table {
     let mut rows = table(&["lock", "operation", "since", "state directory", "host", "holder"]);
     for (lock, whose) in held {
         let holder = &lock.holder;
-        let place = holder.place.as_ref().map(|place| place.display().to_string());
+        let place = holder.place.clone().unwrap_or_default();
         rows.add_row([
-            lock.name.to_string(),
+            in_row(lock.name.as_str()),
             holder.operation.to_string(),
             timestamp(holder.since),
-            place.unwrap_or_default(),
-            holder.host.clone(),
+            in_row(&place),
+            in_row(&holder.host),
             word(*whose).to_owned(),
         ]);
     }

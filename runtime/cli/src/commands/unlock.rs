@@ -14,7 +14,7 @@ use serde_json::json;
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::OperationId;
-use stepback_engine::{GivenUp, Whose};
+use stepback_engine::{GivenUp, Whose, quoted};
 use stepback_journal::Store;
 use stepback_provider::Provider;
 use stepback_provider::locks::Freed;
@@ -67,13 +67,15 @@ async fn free(
     reason: String,
     as_json: bool,
 ) -> Result<Exit, CliError> {
+    environment::must_be_there(config, environment)?;
     let provider = environment::provider(config, environment, Faults::default()).await?;
     let Some(world) = provider.locks() else {
         let message = format!("`{environment}` holds no locks itself");
         let help = "`stepback unlock ID` gives an operation up, and releases its locks";
         return Err(CliError::usage(message, help));
     };
-    let store = environment::store_if_any(config)?;
+    // One that is damaged is in nobody's way here.
+    let store = environment::store_if_any(config).unwrap_or_default();
     let store = store.as_deref().map(|store| store as &dyn Store);
     let held = stepback_engine::held_in_world(store, world).await?;
     let Some((lock, whose)) = held.iter().find(|(lock, _)| lock.name.as_str() == name) else {
@@ -86,21 +88,27 @@ async fn free(
     };
     let (id, place) = (lock.holder.operation, lock.holder.place.clone().unwrap_or_default());
     let held_by = format!("lock `{name}` is held by operation {id}");
-    match whose {
+    let refusal = match whose {
         Whose::Own => {
             let help = format!("`stepback cancel {id}` ends it, or else `stepback unlock {id}`");
-            return Err(CliError::usage(format!("{held_by} of this state directory"), help));
+            Some((format!("{held_by} of this state directory"), help))
+        }
+        Whose::Running => {
+            let help = "cancel it where it is run".to_owned();
+            Some((format!("{held_by} of the state directory {place}, which runs"), help))
         }
         Whose::Others => {
-            let place = place.display();
-            let message = format!("{held_by} of the state directory {place}, which is there");
+            let state = quoted(&place);
             let help = format!(
-                "`stepback --state {place} locks -e {environment}` lets go of what has ended; \
-                 `stepback --state {place} unlock {id}` gives the operation up"
+                "`stepback --state {state} resume {id}` goes on with it, `stepback --state {state} \
+                 cancel {id}` takes it back"
             );
-            return Err(CliError::usage(message, help));
+            Some((format!("{held_by} of the state directory {place}, which has it"), help))
         }
-        Whose::AnotherHosts | Whose::Nobodys => {}
+        Whose::Unseen | Whose::Nobodys => None,
+    };
+    if let Some((message, help)) = refusal {
+        return Err(CliError::usage(message, help));
     }
     let (by, at) = (actor(), Clock::real().unix());
     let freed = Freed { name: lock.name.clone(), holder: lock.holder.clone(), by, reason, at };
@@ -109,8 +117,7 @@ async fn free(
         Ok(true) => print(&format!(
             "lock `{name}` is free; operation {id} of {} on {} held it: what that changed is as \
              it left it\n",
-            place.display(),
-            lock.holder.host
+            place, lock.holder.host
         )),
         Ok(false) => {
             let help = "`stepback locks -e ENV` tells who has it now";

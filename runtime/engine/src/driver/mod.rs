@@ -243,6 +243,9 @@ impl Driver {
             let message = self.next().await?;
             if matches!(message, Message::Leave) {
                 self.settle_journal().await?;
+                // What somebody else took over is not this one's to leave.
+                let held = self.deps.store.hold(&self.lease).await;
+                held.map_err(|error| self.left_by(error))?;
             }
             self.on_message(message)?;
         }

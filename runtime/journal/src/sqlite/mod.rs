@@ -5,6 +5,7 @@
 
 mod alive;
 mod asked;
+mod elsewhere;
 mod leases;
 mod lines;
 mod listing;
@@ -15,6 +16,7 @@ use crate::*;
 use alive::Alive;
 use asked::Asked;
 use async_trait::async_trait;
+pub use elsewhere::has_unfinished;
 use leases::Leases;
 use lines::{Wanted, text_if_any};
 use listing::{is_run, released_at};
