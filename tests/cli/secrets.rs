@@ -218,3 +218,54 @@ fn a_value_of_a_map_is_a_secret_by_name() {
         assert!(!String::from_utf8_lossy(&bytes).contains(VALUE), "{name}");
     }
 }
+
+/// What stands for a secret is known to whoever reads the source: neither a file of inputs nor a
+/// tag in the world gets its value by it.
+#[test]
+fn what_stands_for_a_secret_is_taken_from_nobody() {
+    let place = Place::new();
+    place.untouched();
+    let text = "schema = 1\n[operation]\nname = \"forged\"\n[inputs]\n\
+         env = { type = \"map\" }\nnote = { type = \"string\", default = \"x\" }\n\
+         [[steps]]\nid = \"look\"\nuses = \"ebs/describe-volume\"\n\
+         with = { volume = \"vol-db-main\" }\n\
+         [[steps]]\nid = \"copy\"\nuses = \"ebs/tag-volume\"\n\
+         with = { volume = \"vol-db-main\", key = \"copy\", \
+         value = \"{{ steps.look.tags.note }} {{ inputs.note }}\" }\n";
+    let path = place.write("forged.toml", text);
+    place.write("pw", "hunter22secret");
+    let asks = r#"env={"P": {"secret": "pw"}}"#;
+    let given = ["run", &path, "-i", asks, "--secret", "pw=file:pw"];
+    let forged = place.write("forged.json", "{\"note\": \"\\u0001secret:pw\\u0001\"}");
+    place.run(&[&given[..], &["--inputs", &forged]].concat()).exits(2).says("U+0001");
+    // As whoever may write a tag would have it.
+    let world = place.path("state/worlds/local/world.json");
+    let told = std::fs::read_to_string(&world).expect("a world");
+    let note = "\"database\": \"main\", \"note\": \"\\u0001secret:pw\\u0001\"";
+    std::fs::write(&world, told.replacen("\"database\": \"main\"", note, 1)).expect("a world");
+    place.run(&given);
+    let told = std::fs::read_to_string(&world).expect("a world");
+    assert!(!told.contains("hunter22secret"), "{told}");
+
+    // Nor is it looked at, changed or told by an expression.
+    for uses in
+        ["{{ inputs.env | tojson }}", "{{ inputs.env.P | lower }}", "{{ inputs.env['P'][0] }}"]
+    {
+        let text = format!(
+            "schema = 1\n[operation]\nname = \"uses\"\n[inputs]\nenv = {{ type = \"map\" }}\n\
+             [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+             with = {{ volume = \"vol-db-main\", key = \"k\", value = \"{uses}\" }}\n"
+        );
+        let path = place.write("uses.toml", text);
+        let ran = place.run(&["run", &path, "-i", asks, "--secret", "pw=file:pw"]);
+        ran.exits(2).says("the secret `env` can't be worked with");
+        place.run(&["run", &path, "-i", r#"env={"P": "plain"}"#]).exits(0);
+    }
+    let locks = "schema = 1\n[operation]\nname = \"uses\"\nlocks = [\"a/{{ inputs.env.P }}\"]\n\
+                 [inputs]\nenv = { type = \"map\" }\n[[steps]]\nid = \"a\"\n\
+                 uses = \"core/assert\"\n\
+                 when = \"inputs.env.P == 'x'\"\nwith = { condition = true, message = \"m\" }\n";
+    let path = place.write("locks.toml", locks);
+    let ran = place.run(&["run", &path, "-i", asks, "--secret", "pw=file:pw"]).exits(2);
+    ran.says("can't be in a lock's name").says("can't be looked at in `when`");
+}

@@ -1,8 +1,8 @@
 //! Inputs: what was given, checked against what the manifest asks for.
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
-use crate::expr::secret_placeholder;
-use crate::manifest::{InputKind, InputSpec, Manifest};
+use crate::expr::{MARK_EDGE, secret_placeholder};
+use crate::manifest::{InputKind, InputSpec, Manifest, of_secrets};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +60,13 @@ pub fn resolve(
         }
     }
     found.extend(put_in(manifest, &mut resolved, secrets));
+    let holds = |(name, value): (&String, &Value)| {
+        let mut values = value.as_object().into_iter().flat_map(|map| map.values());
+        is_map(manifest, name) && values.any(|one| named(one).is_some())
+    };
+    let hold: Vec<&str> =
+        resolved.iter().filter(|one| holds(*one)).map(|(name, _)| name.as_str()).collect();
+    found.extend(of_secrets(manifest, &hold));
     if found.is_empty() {
         Ok(resolved)
     } else {
@@ -234,6 +241,9 @@ pub(crate) fn accept(spec: &InputSpec, value: &Value) -> Result<(), String> {
     if spec.kind == InputKind::Secret {
         return is_reference(value.as_str().unwrap_or_default());
     }
+    if has_mark(value) {
+        return Err("holds the control character U+0001, which stands for secrets here".into());
+    }
     if let (InputKind::Map, Some(map)) = (spec.kind, value.as_object()) {
         return map.iter().try_for_each(|(key, value)| names_well(key, value));
     }
@@ -244,6 +254,16 @@ pub(crate) fn accept(spec: &InputSpec, value: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a text in it could be taken for what stands for a secret.
+fn has_mark(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(MARK_EDGE),
+        Value::Array(list) => list.iter().any(has_mark),
+        Value::Object(map) => map.iter().any(|(key, one)| key.contains(MARK_EDGE) || has_mark(one)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Whether a value of a map that asks for a secret does no more than that.

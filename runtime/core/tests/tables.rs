@@ -153,7 +153,7 @@ fn a_value_of_a_map_may_be_a_secret() {
     assert_eq!(there["tags"]["AGAIN"]["from"], "file:/there/pw");
 
     type Secrets = &'static [(&'static str, &'static str)];
-    let table: [(&str, Secrets, &str); 7] = [
+    let table: [(&str, Secrets, &str); 8] = [
         (asks, &[], "asks for the secret `db`"),
         (asks, &[("db", "hunter2")], "`db` is a secret: give a reference"),
         (asks, &[("db", "env:A"), ("dc", "env:B")], "no input asks for the secret `dc`"),
@@ -161,7 +161,9 @@ fn a_value_of_a_map_may_be_a_secret() {
         (r#"{"a": {"secret": "password"}}"#, &[("password", "env:A")], "an input's name"),
         // A file of inputs can name neither a file nor a variable.
         (r#"{"a": {"secret": "x", "from": "file:/etc/shadow"}}"#, &[], "by more than its name"),
-        (r#"{"a": {"secret": "\u0001"}}"#, &[], "by more than its name"),
+        (r#"{"a": {"secret": "\u0001"}}"#, &[], "U+0001"),
+        // What stands for a secret can be given by nobody.
+        (r#"{"a": ["\u0001secret:password\u0001"]}"#, &[], "U+0001"),
     ];
     for (tags, secrets, said) in table {
         let mistakes = resolve(tags, secrets).expect_err(said);

@@ -135,7 +135,7 @@ impl Door {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await?;
-        Ok(self.secrets.redact(answer))
+        Ok(self.secrets.taken_in(answer))
     }
 
     /// Answer a wait; dropping the future ends it.
@@ -145,7 +145,7 @@ impl Door {
         let limit_ms = call.own_ms().saturating_add(self.limits.read_ms_max);
         let asked = self.provider.wait(&going_out);
         let answer = self.ask_of(call.function(), limit_ms, asked).await?;
-        Ok(self.secrets.redact(answer))
+        Ok(self.secrets.taken_in(answer))
     }
 
     /// Whether the provider would let an effect be made.

@@ -397,6 +397,18 @@ impl Secrets {
     }
 
     /// A failure with no secret's value in it.
+    /// An answer of the world with no secret's value in it, and nothing that could be taken for
+    /// what stands for one: whoever can write a tag must not get a secret by it.
+    pub(crate) fn taken_in(&self, answer: Value) -> Value {
+        match &self.finder {
+            None => answer,
+            Some(_) => {
+                let replaced = char::REPLACEMENT_CHARACTER.to_string();
+                self.redact(answer.map_texts(&|text| text.replace(EDGE, &replaced)))
+            }
+        }
+    }
+
     pub(crate) fn redact_failure(&self, mut failure: Failure) -> Failure {
         failure.message = self.redact_text(failure.message);
         failure.code = failure.code.map(|code| self.redact_text(code));

@@ -44,11 +44,14 @@ pub struct ExprError {
 /// `for_each` makes no more instances than this (R15).
 pub const INSTANCES_MAX: usize = 1_000;
 
+/// What the placeholder of a secret begins and ends with: nobody types it by accident.
+pub const MARK_EDGE: char = '\u{1}';
+
 /// What stands for a secret everywhere but at the provider's door.
 ///
 /// The control characters keep it from being typed by accident.
 pub fn secret_placeholder(name: &str) -> String {
-    format!("\u{1}secret:{name}\u{1}")
+    format!("{MARK_EDGE}secret:{name}{MARK_EDGE}")
 }
 
 /// Instructions one evaluation may take: far more than any manifest needs.

@@ -18,6 +18,18 @@ pub(super) fn all(manifest: &Manifest, graph: &Graph, found: &mut Vec<Diagnostic
     }
 }
 
+/// What is wrong with how these inputs are used, if their values hold secrets: known only when they
+/// are given.
+pub(crate) fn of_secrets(manifest: &Manifest, inputs: &[&str]) -> Vec<Diagnostic> {
+    let mut found = vec![];
+    for text in manifest.texts() {
+        if let Ok(outline) = expr::read(text.text, text.reading()) {
+            text.found(secrets::mistakes_with(inputs, true, &outline, text.place), &mut found);
+        }
+    }
+    found
+}
+
 /// The steps that come before every cleanup step.
 fn body(manifest: &Manifest) -> Steps {
     let mut body = Steps::none(manifest.steps.len());
@@ -139,6 +151,15 @@ impl Look<'_> {
                 );
             }
         };
+        let is_itself = match place {
+            Place::With(step) | Place::When(step) | Place::ForEach(step) => step.id == id,
+            Place::Output | Place::Lock => false,
+        };
+        if is_itself {
+            let mistake =
+                Diagnostic::new(format!("step `{id}` can't look at what it gives itself"));
+            return Some(mistake.help("write what an earlier step gives, or an input"));
+        }
         (!comes_before).then(|| {
             Diagnostic::new(format!("step `{id}` does not come before this one"))
                 .help(format!("add `{id}` to `needs`, or move this step after it"))

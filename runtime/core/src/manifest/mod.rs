@@ -18,6 +18,7 @@ mod secrets;
 mod steps;
 mod texts;
 
+pub(crate) use expressions::of_secrets;
 pub use read::{duration_ms, duration_text};
 pub(crate) use texts::{Place, Text};
 

@@ -331,7 +331,11 @@ fn input(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<InputSpec> {
         description,
         span: span_of(value),
     };
-    if let (Some(json), Some(value)) = (&spec.default, default)
+    if let (InputKind::Secret, Some(value)) = (spec.kind, default) {
+        let mistake = Diagnostic::at(span_of(value), "a secret has no default");
+        found
+            .push(mistake.help("whoever runs the operation gives it: `-i NAME=env:…` or `file:…`"));
+    } else if let (Some(json), Some(value)) = (&spec.default, default)
         && let Err(why) = crate::inputs::accept(&spec, json)
     {
         found.push(Diagnostic::at(span_of(value), format!("the default {why}")));

@@ -16,18 +16,33 @@ pub(super) fn mistakes(
 ) -> Vec<Diagnostic> {
     let secrets = manifest.inputs.iter().filter(|(_, spec)| spec.kind == InputKind::Secret);
     let secrets: Vec<&str> = secrets.map(|(name, _)| name.as_str()).collect();
+    mistakes_with(&secrets, false, outline, place)
+}
+
+/// The same with these inputs for secrets, or, if they are `maps`, with secrets in their values.
+pub(super) fn mistakes_with(
+    secrets: &[&str],
+    maps: bool,
+    outline: &Outline,
+    place: Place<'_>,
+) -> Vec<Diagnostic> {
     if secrets.is_empty() {
         return vec![];
     }
     // Without an argument, `debug` shows all that there is.
     let shows_all = |one: &Use| matches!(one, Use::Function(name, Some(0)) if name == "debug");
-    let debug = outline.uses.iter().any(shows_all).then(|| in_all("`debug()`", &secrets));
-    let mentions = outline.mentions.iter().filter_map(|one| mistake(&secrets, one, place));
+    let debug = outline.uses.iter().any(shows_all).then(|| in_all("`debug()`", secrets));
+    let mentions = outline.mentions.iter().filter_map(|one| mistake(secrets, maps, one, place));
     debug.into_iter().chain(mentions).collect()
 }
 
 /// What is wrong with mentioning a secret like this here, if it is one.
-fn mistake(secrets: &[&str], mention: &Mention, place: Place<'_>) -> Option<Diagnostic> {
+fn mistake(
+    secrets: &[&str],
+    maps: bool,
+    mention: &Mention,
+    place: Place<'_>,
+) -> Option<Diagnostic> {
     let name = match &mention.path[..] {
         [Part::Name(root)] if root == "inputs" => {
             return Some(in_all("`inputs` as a whole", secrets));
@@ -39,7 +54,7 @@ fn mistake(secrets: &[&str], mention: &Mention, place: Place<'_>) -> Option<Diag
         return None;
     }
     let message = match place {
-        Place::With(_) if mention.whole && mention.path.len() == 2 => return None,
+        Place::With(_) if mention.whole && may_be_put_in(&mention.path, maps) => return None,
         Place::With(_) => format!("the secret `{name}` can't be worked with, only put in whole"),
         Place::When(_) => format!("the secret `{name}` can't be looked at in `when`"),
         Place::ForEach(_) => format!("the secret `{name}` can't be looked at in `for_each`"),
@@ -47,6 +62,11 @@ fn mistake(secrets: &[&str], mention: &Mention, place: Place<'_>) -> Option<Diag
         Place::Lock => format!("the secret `{name}` can't be in a lock's name"),
     };
     Some(Diagnostic::new(message).help(allowed(name)))
+}
+
+/// An input is put in by its name, and a value of a map by its own.
+fn may_be_put_in(path: &[Part], maps: bool) -> bool {
+    path.len() == 2 || maps && matches!(path, [_, _, Part::Name(_)])
 }
 
 fn in_all(what: &str, secrets: &[&str]) -> Diagnostic {

@@ -110,7 +110,10 @@ pub(super) fn in_words(error: &ValidationError<'_>, schema: &Value) -> String {
     let described = schema.pointer(&format!("/properties/{key}/description"));
     match (error.kind(), described.and_then(Value::as_str)) {
         (Misfit::AnyOf { .. } | Misfit::OneOfNotValid { .. }, Some(description)) => {
-            format!("{} must be {description}", error.instance())
+            match description.starts_with('"') {
+                true => format!("{} must be {description}", error.instance()),
+                false => format!("{} does not fit (it is to be: {description})", error.instance()),
+            }
         }
         _ => error.to_string(),
     }

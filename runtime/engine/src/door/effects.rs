@@ -60,7 +60,7 @@ impl Door {
 
     /// The answer as a guest and the journal may have it.
     fn hide(&self, value: Value, context: &EffectContext) -> Value {
-        let hidden = self.secrets.redact(value);
+        let hidden = self.secrets.taken_in(value);
         if Secrets::are_hidden_in(&hidden) {
             context.notes.warn(HIDDEN.to_owned());
         }
