@@ -259,8 +259,12 @@ fn a_health_check_that_is_asked_too_late_is_told_before_the_stop() {
         parts.a.docker(&[&run[..], &health, &["helper:1", "sleep", "600"]].concat());
     };
     model("10m");
-    let at_once = step(&parts, "docker/wait-healthy", "container = \"main\", timeout = \"2m\"");
+    // Of one that does not run; one that does has had its first answer, or soon has.
+    parts.a.docker(&["stop", "--time", "0", "main"]);
+    let wait = "container = \"main\", timeout = \"2m\"";
+    let at_once = step(&parts, "docker/wait-healthy", wait);
     at_once.exits(2).says("made for the first time 10m after the start, and it is waited for 2m");
+    parts.a.docker(&["start", "main"]);
     // One that is like it is there only when the operation has begun.
     let text = "schema = 1\n[operation]\nname = \"anew\"\n[downtime]\nbudget = \"5m\"\n\
                 [[steps]]\nid = \"made\"\nuses = \"docker/create-container\"\n\

@@ -90,7 +90,8 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     is_back_on_a(&parts);
 
     println!("the new instance's engine dies after the old container stopped, and comes back");
-    let path = changed(&parts, "timeout = \"2m\"", "timeout = \"1s\"");
+    let device = "volume = \"{{ steps.find-volume.id }}\", timeout = ";
+    let path = changed(&parts, &format!("{device}\"2m\""), &format!("{device}\"1s\""));
     let arguments = ["run", &path, "-i", "to_instance=i-b"];
     let ran = parts.run_watched(&arguments, |line| match line {
         line if line.contains("✓ stop-old") => parts.b.kill(),

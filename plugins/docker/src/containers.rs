@@ -320,7 +320,9 @@ impl Step for StopContainer {
                 }
                 log::line(log::Level::Warn, &told);
             }
-            Some(code) => log::info(&format!("`{container}` stopped by itself (exit {code})")),
+            Some(code) => {
+                log::info(&format!("`{container}` stopped within its grace (exit {code})"));
+            }
             None => {}
         }
         Ok(stopped)

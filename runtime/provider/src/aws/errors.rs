@@ -303,7 +303,7 @@ impl Trouble {
             Meaning::Broke => (FailureClass::Transient, format!("AWS failed: {message}")),
             Meaning::Credentials(hint) => (FailureClass::Denied, hint.to_owned()),
             Meaning::Is(FailureClass::Denied) => {
-                let hint = "grant what the README lists for the operation";
+                let hint = "grant what docs/environments.md lists for the operation";
                 (FailureClass::Denied, format!("AWS does not allow it: {message}; {hint}"))
             }
             Meaning::Is(class) => (class, message),

@@ -8,7 +8,7 @@
 use super::DockerSettings;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::resident::{LIFE_S, Resident};
+use super::resident::Resident;
 use super::sockets::Sockets;
 use crate::EffectContext;
 use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, HostConfigLogConfig};
@@ -22,10 +22,8 @@ use tokio_util::sync::CancellationToken;
 /// The label of helper containers.
 pub(super) const HELPER_LABEL: &str = "stepback.helper";
 const LOOK_EVERY_MS: u64 = 50;
-/// What has ended for so long was left behind.
-const LEFT_BEHIND_S: i64 = 3600;
 /// The label that holds the volume that a helper writes to.
-const WRITES_LABEL: &str = "stepback.helper.writes";
+pub(super) const WRITES_LABEL: &str = "stepback.helper.writes";
 
 /// What the script exits with when the device is not there.
 const NO_DEVICE: i64 = 44;
@@ -46,7 +44,7 @@ const SCRIPT: &str = include_str!("helper.sh");
 
 /// A helper for one host.
 pub(super) struct Helper<'a> {
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
     image: &'a str,
     run_by: &'a str,
 }
@@ -364,33 +362,6 @@ impl<'a> Helper<'a> {
                 Err(Told::no(FailureClass::Refused, "unheard", message))
             }
         }
-    }
-
-    /// Remove helpers that were left behind: what has ended long ago, and what should have. One
-    /// that writes is never cut off.
-    async fn clear_away(&self) -> Answer<()> {
-        let engine = self.engine;
-        let filters = HashMap::from([("label", vec![HELPER_LABEL])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let what = format!("the containers on {}", engine.host);
-        let mut all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
-        all.retain(is_helper);
-        let now_s = i64::try_from(engine.clock.unix().0 / 1000).unwrap_or(i64::MAX);
-        for helper in all {
-            let state = helper.state.map(|state| state.to_string()).unwrap_or_default();
-            let runs = !["exited", "dead", "created"].contains(&state.as_str());
-            let writes = helper.labels.is_some_and(|labels| labels.contains_key(WRITES_LABEL));
-            let life_s = if runs { LIFE_S + LEFT_BEHIND_S } else { LEFT_BEHIND_S };
-            if let (Some(id), Some(created)) = (helper.id, helper.created)
-                && created < now_s.saturating_sub(life_s)
-                && !(runs && writes)
-            {
-                let options = RemoveContainerOptionsBuilder::new().force(true).build();
-                // The next one tries again.
-                let _ = engine.client.remove_container(&id, Some(options)).await;
-            }
-        }
-        Ok(())
     }
 
     /// What every helper is: it sees the host's devices and processes, and nothing else of it. A

@@ -144,7 +144,7 @@ xfs_uuids() {
 
 has_lost_found() {
     ! command -v debugfs >/dev/null 2>&1 ||
-        debugfs -R 'ls -p' "$D" 2>/dev/null | tool grep -q '/lost+found/'
+        debugfs -R 'stat lost+found' "$D" 2>/dev/null | tool grep -q '^Inode: '
 }
 
 # A new ext4 is empty, as a new Docker volume is: databases refuse a directory that holds something,

@@ -146,6 +146,10 @@ async fn seen_on(engine: &Engine) -> Answer<Seen> {
     let images = engine.client.list_images(None::<ListImagesOptions>);
     for listed in engine.asked(&what, images).await? {
         for reference in listed.repo_tags {
+            // What has lost its name is an image of nobody (`docker images`, dangling).
+            if reference.contains("<none>") {
+                continue;
+            }
             let Some(image) = engine.find_image(&reference).await? else { continue };
             let digest = super::shapes::digest_of(&image, &reference);
             if is_pullable(&image, &reference) {

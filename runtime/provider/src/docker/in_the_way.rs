@@ -60,7 +60,11 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
         }
         Call::DockerWaitHealthy { container, timeout_ms, .. } => {
             let Some(found) = engine.find(container.as_str()).await? else { return Ok(()) };
-            is_asked_in_time(engine, &found, *timeout_ms)
+            // Of one that runs its health is known.
+            match is_running(&found) {
+                true => Ok(()),
+                false => is_asked_in_time(engine, &found, *timeout_ms),
+            }
         }
         _ => Ok(()),
     }

@@ -16,6 +16,7 @@ mod errors;
 mod helper;
 mod import;
 mod in_the_way;
+mod left_behind;
 mod like;
 mod looking;
 mod pull;

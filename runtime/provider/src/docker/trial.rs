@@ -1,6 +1,7 @@
 //! A container that is started for a moment with what only a start tells of, before anything stops:
-//! whether the log driver's target answers, and whether the host gives such limits and has such
-//! profiles (Docker docs, *Docker Engine API*, *ContainerStart*).
+//! whether the log driver's target answers, and whether the host gives such limits (Docker docs,
+//! *Docker Engine API*, *ContainerStart*). A profile may forbid what a trial runs and not what the
+//! container does, and real-time budgets are the old one's still: these only the start tells.
 
 use super::Docker;
 use super::connect::Engine;
@@ -9,7 +10,13 @@ use super::like::Model;
 use super::shapes::name_of;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
+use std::time::Duration;
 use stepback_core::FailureClass;
+
+/// A start that takes longer waits for somebody who does not answer.
+const START_MS_MAX: u64 = 10_000;
+/// So long its removal is waited for; it goes on by itself.
+const REMOVE_MS_MAX: u64 = 3_000;
 
 /// Log drivers that need nobody else (Docker docs, *Configure logging drivers*).
 const LOGS_ALONE: [&str; 4] = ["", "json-file", "local", "none"];
@@ -34,13 +41,19 @@ impl Model {
         let what = format!("a trial container on {}", to.host);
         let created = to.asked(&what, to.client.create_container(None, made)).await;
         let started = match &created {
-            Ok(created) => to.asked(&what, to.client.start_container(&created.id, None)).await,
+            Ok(created) => {
+                let started = to.asked(&what, to.client.start_container(&created.id, None));
+                let limit = Duration::from_millis(START_MS_MAX);
+                let late = |_| {
+                    let why = format!("it did not start in {limit:?}: what does it wait for?");
+                    Err(Told::no(FailureClass::Precondition, "no-start", why))
+                };
+                to.clock.timeout(limit, started).await.unwrap_or_else(late)
+            }
             Err(_) => Ok(()),
         };
-        if let Ok(created) = &created {
-            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            // One that stays is cleared away by a later helper.
-            let _ = to.client.remove_container(&created.id, Some(options)).await;
+        if let Ok(created) = created.as_ref() {
+            remove(to, created.id.clone()).await;
         }
         match created.map(drop).and(started) {
             // An engine that does not answer now may do so later.
@@ -60,10 +73,20 @@ impl Model {
     }
 }
 
+/// Remove a trial; an engine that can't end its start removes it later.
+async fn remove(on: &Engine, id: String) {
+    let client = on.client.clone();
+    let removing = tokio::spawn(async move {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        // One that stays is cleared away by a later helper.
+        let _ = client.remove_container(&id, Some(options)).await;
+    });
+    let _ = on.clock.timeout(Duration::from_millis(REMOVE_MS_MAX), removing).await;
+}
+
 /// What of a container's options only a start tells of, if it has any.
 fn told_at_start(host: HostConfig) -> Option<HostConfig> {
     let text = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let number = |number: Option<i64>| number.filter(|number| *number != 0);
     let log = host.log_config.filter(|log| {
         let driver = log.typ.as_deref().unwrap_or_default();
         !LOGS_ALONE.contains(&driver)
@@ -72,12 +95,8 @@ fn told_at_start(host: HostConfig) -> Option<HostConfig> {
         log_config: log,
         runtime: host.runtime.filter(|runtime| !EVERY_ENGINES.contains(&runtime.as_str())),
         ulimits: host.ulimits.filter(|all| !all.is_empty()),
-        security_opt: host.security_opt.filter(|all| !all.is_empty()),
-        cgroup_parent: text(host.cgroup_parent),
         cpuset_cpus: text(host.cpuset_cpus),
         cpuset_mems: text(host.cpuset_mems),
-        cpu_realtime_period: number(host.cpu_realtime_period),
-        cpu_realtime_runtime: number(host.cpu_realtime_runtime),
         ..HostConfig::default()
     };
     (kept != HostConfig::default())
