@@ -223,6 +223,8 @@ fn the_past_is_listed_by_environment_name_and_status_newest_first() {
     assert_eq!(ids(&["-e", "prod"]), [4, 3, 1]);
     assert_eq!(ids(&["-e", "prod", "--operation", "redeploy-database"]), [4, 3]);
     assert_eq!(ids(&["--status", "succeeded", "--limit", "2"]), [3, 2]);
-    assert_eq!(ids(&["-e", "nowhere"]), [0_u64; 0]);
+    place.run(&["list", "-e", "nowhere"]).exits(2).says("there is no environment `nowhere`");
+    place.run(&["activity", "-e", "prd"]).exits(2).says("did you mean `prod`?");
+    assert_eq!(ids(&["-e", "local"]), [0_u64; 0], "nothing ran there");
     place.run(&["list", "--status", "done"]).exits(2).says("there is no status `done`");
 }

@@ -62,7 +62,8 @@ fn what_is_left_is_resumed_to_its_end() {
     assert!(shown["left_at"].is_string(), "{shown}");
     for command in [&["show", "1"][..], &["list"], &["activity"]] {
         let told = place.run(command).exits(0);
-        told.says("nobody runs it since").says("(running); `stepback resume 1` goes on");
+        told.says("nobody runs it, seen last")
+            .says("(it was running); `stepback resume 1` goes on");
     }
     let unfinished = place.run(&["list", "--status", "unfinished", "--json"]).exits(0).json();
     assert_eq!(unfinished[0]["id"], 1);

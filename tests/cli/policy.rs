@@ -1,4 +1,4 @@
-//! The README's IAM policies are what the shipped operations ask of EC2, and no more.
+//! The documents' IAM policies are what the shipped operations ask of EC2, and no more.
 //!
 //! `STEPBACK_BLESS=1` writes them anew.
 
@@ -68,13 +68,13 @@ async fn policies() -> String {
 
 #[tokio::test]
 async fn the_readme_tells_the_least_policy_of_each_operation() {
-    let path = root().join("README.md");
-    let readme = std::fs::read_to_string(&path).expect("a README");
+    let path = root().join("docs/environments.md");
+    let readme = std::fs::read_to_string(&path).expect("the document");
     let (begin, end) = (readme.find(BEGIN).expect("a mark"), readme.find(END).expect("a mark"));
     let wanted = policies().await;
     if std::env::var_os("STEPBACK_BLESS").is_some() {
         let blessed = format!("{}{wanted}{}", &readme[..begin], &readme[end + END.len()..]);
-        std::fs::write(&path, blessed).expect("a README");
+        std::fs::write(&path, blessed).expect("the document");
         return;
     }
     let found = &readme[begin..end + END.len()];

@@ -1,4 +1,4 @@
-//! The README's policies are enough for each shipped operation and its rollback, and a permission
+//! The documents' policies are enough for each shipped operation and its rollback, and a permission
 //! that is missing is told before anything is changed.
 
 use crate::aws::Cloud;
@@ -14,10 +14,10 @@ const DESCRIPTIONS: [&str; 4] = [
     "growing {{ inputs.database }}",
 ];
 
-/// The actions that the README lists for an operation.
+/// The actions that the documents list for an operation.
 fn policy(name: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = std::fs::read_to_string(path).expect("a README");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/environments.md");
+    let readme = std::fs::read_to_string(path).expect("the document");
     let begins = format!("| `{name}` | ");
     let row = readme.lines().find_map(|line| line.strip_prefix(&begins)).expect("a row");
     let actions = row.trim_end_matches(" |").split(", ");
@@ -38,7 +38,7 @@ impl Bench {
         Self { parts, cloud }
     }
 
-    /// Run as a user who may do what the README lists, but for one action.
+    /// Run as a user who may do what the documents list, but for one action.
     fn run(&self, name: &str, but: Option<&str>, more: &[&str]) -> Ran {
         let mut actions = policy(name);
         if let Some(but) = but {

@@ -37,7 +37,7 @@ impl Parts {
         self.b.start_again();
     }
 
-    /// Reboot, with the volumes attached before the engines start, as the README has it.
+    /// Reboot, with the volumes attached before the engines start, as docs/environments.md has it.
     fn reboot(&self) {
         self.go_down();
         self.run(&["env", "check"]).exits(2).says("✗ Docker Engine of i-a");

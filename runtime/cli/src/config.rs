@@ -95,6 +95,11 @@ impl Config {
         Err(CliError::usage(message, help))
     }
 
+    /// The environments that there are.
+    pub fn environment_names(&self) -> impl Iterator<Item = &str> {
+        self.environments.keys().map(String::as_str)
+    }
+
     /// Whether nothing is real there.
     pub fn is_simulated(&self, name: &str) -> bool {
         self.environments.get(name).is_some_and(Environment::is_simulated)

@@ -230,9 +230,12 @@ impl Human {
         let took = took.unwrap_or_default();
         match status {
             FinalStatus::Succeeded => say!(self, "{} in {took}", style.green("succeeded")),
-            FinalStatus::RolledBack => say!(self, "{} in {took}", style.yellow("rolled back")),
+            FinalStatus::RolledBack => {
+                say!(self, "{}, {took} after it began", style.yellow("rolled back"));
+            }
             FinalStatus::RollbackFailed => {
-                say!(self, "{} after {took}", style.red("the rollback is incomplete"));
+                let what = style.red("the rollback is incomplete");
+                say!(self, "{what}, {took} after it began");
             }
         }
     }

@@ -184,14 +184,14 @@ impl OperationView {
     /// What to do about one that is unfinished.
     pub fn left(&self) -> Option<String> {
         let (id, was) = (self.id, self.left_in.as_deref()?);
-        let since = self.left_at.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
+        let since = self.left_at.as_ref().map(|at| format!(", seen last {at}")).unwrap_or_default();
         let back = match was {
             "rolling-back" => String::new(),
             _ => format!(", `stepback cancel {id}` rolls it back"),
         };
         Some(format!(
-            "operation {id} is unfinished: nobody runs it{since} ({was}); `stepback resume {id}` \
-             goes on{back}"
+            "operation {id} is unfinished: nobody runs it{since} (it was {was}); \
+             `stepback resume {id}` goes on{back}"
         ))
     }
 

@@ -1,7 +1,7 @@
 //! What a step does to the world, told by the first word of its name: `stop-container` stops one.
 //!
-//! Every shipped step is named so, and so is the advice for others' (README). A name with another
-//! first word is told as it is.
+//! Every shipped step is named so, and so is the advice for others' (docs/manifest.md). A name
+//! with another first word is told as it is.
 
 use serde_json::Value;
 use stepback_core::manifest::Uses;

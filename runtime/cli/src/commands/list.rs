@@ -11,7 +11,7 @@ use crate::view::OperationView;
 pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
     let store = environment::store(&config, false)?;
-    let views = past::all(&*store, &args.filter).await?;
+    let views = past::all(&config, &*store, &args.filter).await?;
     match args.json {
         true => print(&format!("{}\n", past::json(&views)?)),
         false => print(&text(&views)),

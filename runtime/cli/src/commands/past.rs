@@ -1,9 +1,11 @@
 //! Operations of the past, read from the store.
 
 use crate::args::{Filter, Which};
+use crate::config::Config;
 use crate::error::CliError;
 use crate::output::Style;
 use crate::view::OperationView;
+use std::collections::BTreeSet;
 use stepback_clock::Clock;
 use stepback_core::diagnostic::suggest;
 use stepback_core::event::Record;
@@ -72,8 +74,30 @@ const STATUSES: [&str; 11] = [
 ];
 
 /// The views of the operations that are asked for, newest first; of one whose journal can't be
+/// A name that nothing has is told: an empty table would read as if nothing had happened.
+async fn must_be_known(
+    config: &Config,
+    store: &dyn Store,
+    filter: &Filter,
+) -> Result<(), CliError> {
+    let Some(name) = &filter.environment else { return Ok(()) };
+    let all = store.list().await?;
+    let ran = all.iter().map(|one| one.environment.as_str());
+    let known: BTreeSet<&str> = config.environment_names().chain(ran).collect();
+    if known.contains(name.as_str()) {
+        return Ok(());
+    }
+    let message = format!("there is no environment `{name}`, and nothing ran in one of that name");
+    Err(CliError::usage(message, suggest(name, known)))
+}
+
 /// read, what is known.
-pub async fn all(store: &dyn Store, filter: &Filter) -> Result<Vec<OperationView>, CliError> {
+pub async fn all(
+    config: &Config,
+    store: &dyn Store,
+    filter: &Filter,
+) -> Result<Vec<OperationView>, CliError> {
+    must_be_known(config, store, filter).await?;
     if let Some(status) = &filter.status
         && !STATUSES.contains(&status.as_str())
     {

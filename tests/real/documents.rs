@@ -1,4 +1,4 @@
-//! The README's onebox, word for word but for paths, endpoints and the registry: with PostgreSQL
+//! The documents' onebox, word for word but for paths, endpoints and the registry: with PostgreSQL
 //! and Redis as their images behave.
 
 use crate::credentials::{PASSWORD, holding, lets_only_ann_in};
@@ -27,16 +27,16 @@ fi
 exec BIN/postgres -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp
 ";
 
-fn readme() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    fs::read_to_string(path).expect("the README")
+fn document() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/environments.md");
+    fs::read_to_string(path).expect("the document")
 }
 
 /// The fenced block that has this text in it.
 #[track_caller]
-fn block(readme: &str, has: &str) -> String {
-    let found = readme.split("```").skip(1).step_by(2).find(|block| block.contains(has));
-    let found = found.unwrap_or_else(|| panic!("no block of the README has {has}"));
+fn block(document: &str, has: &str) -> String {
+    let found = document.split("```").skip(1).step_by(2).find(|block| block.contains(has));
+    let found = found.unwrap_or_else(|| panic!("no block of the document has {has}"));
     found.split_once('\n').expect("a first line").1.to_owned()
 }
 
@@ -48,7 +48,7 @@ fn postgres() -> (PathBuf, PathBuf) {
     (dir, share)
 }
 
-/// Put the images into the registry, by the names that the README has.
+/// Put the images into the registry, by the names that the document has.
 fn push_images(parts: &Parts, registry: &Registry) {
     let (programs, share) = postgres();
     let bin = programs.join("bin");
@@ -98,7 +98,7 @@ fn push_images(parts: &Parts, registry: &Registry) {
     }
 }
 
-/// Run a line of the README in a shell.
+/// Run a line of the document in a shell.
 fn run(parts: &Parts, line: &str) -> Ran {
     let program = Path::new(env!("CARGO_BIN_EXE_stepback"));
     let path = std::env::var("PATH").unwrap_or_default();
@@ -123,7 +123,7 @@ fn run(parts: &Parts, line: &str) -> Ran {
 }
 
 #[test]
-fn the_onebox_of_the_readme_works_as_written() {
+fn the_onebox_of_the_documents_works_as_written() {
     if !are_possible() {
         return;
     }
@@ -132,15 +132,15 @@ fn the_onebox_of_the_readme_works_as_written() {
     let open = Registry::start(&dir);
     push_images(&parts, &open);
     drop(open);
-    // The registry that the README logs in to, and a mirror that has nothing.
+    // The registry that the document logs in to, and a mirror that has nothing.
     let registry = lets_only_ann_in(&dir);
     let mirror = Registry::start(&parts.path("mirror"));
     parts.set("REGISTRY_PASSWORD", PASSWORD);
     parts.set("PW", DATABASE_PASSWORD);
 
-    let readme = readme();
+    let document = document();
     let [own, other] = [&registry, &mirror].map(|one| format!("127.0.0.1:{}", one.port));
-    let config = block(&readme, "provider = \"onebox\"")
+    let config = block(&document, "provider = \"onebox\"")
         .replace("/srv/stepback", &parts.path("onebox").display().to_string())
         .replace("unix:///run/docker.sock", &parts.a.host())
         .replace("unix:///run/docker-b.sock", &parts.b.host())
@@ -150,7 +150,7 @@ fn the_onebox_of_the_readme_works_as_written() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations");
     std::os::unix::fs::symlink(root, parts.path("operations")).expect("a link");
 
-    let lines = block(&readme, "stepback env check box").replace("\\\n", " ");
+    let lines = block(&document, "stepback env check box").replace("\\\n", " ");
     let lines = lines
         .replace("image=postgres:16", &format!("image={}", registry.image("postgres:16")))
         .replace("image=redis:7", &format!("image={}", registry.image("redis:7")));
