@@ -143,6 +143,8 @@ fn a_misspelt_database_is_refused_with_those_that_there_are() {
         }
     }
     assert_eq!(place.facts(), before);
+    let gone = place.run(&["run", &operation("redeploy-database"), "-i", "to_instance=i-db-9"]);
+    gone.exits(2).says("i-db-9").says("there are i-db-1, i-db-2, i-db-3");
     let container = "schema = 1\n[operation]\nname = \"look\"\n[[steps]]\nid = \"look\"\n\
                      uses = \"docker/inspect-container\"\n\
                      with = { host = \"i-db-1\", container = \"mian\" }\n";

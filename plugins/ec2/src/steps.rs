@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, Step, ec2, may, pairs, precondition, tag_map, unfit_tags,
+    Check, Duration, Failure, FailureClass, Step, ec2, may, pairs, precondition, tag_map,
+    unfit_tags,
 };
 
 /// How long an instance may take to change its state; EC2 mostly needs a minute.
@@ -70,8 +71,25 @@ impl Step for DescribeInstance {
     const DOC: &'static str = "Look at an instance.";
 
     fn run(input: InstanceInput) -> Result<Instance, Failure> {
-        ec2::describe(&input.instance).map(Instance::from)
+        ec2::describe(&input.instance).map(Instance::from).map_err(with_those_that_are)
     }
+}
+
+/// So many are named of those that there are.
+const NAMED_MAX: usize = 8;
+
+/// A failure of one that is not there, with those that are.
+fn with_those_that_are(failure: Failure) -> Failure {
+    if failure.class != FailureClass::Precondition {
+        return failure;
+    }
+    let Ok(all) = ec2::find(&[]) else { return failure };
+    let mut ids: Vec<&str> = all.iter().map(|one| one.id.as_str()).collect();
+    ids.sort_unstable();
+    let more = if ids.len() > NAMED_MAX { " and others" } else { "" };
+    ids.truncate(NAMED_MAX);
+    let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+    Failure { message: format!("{}; there are {ids}{more}", failure.message), ..failure }
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 //! return.
 
 mod graph;
+mod kinds;
 mod outputs;
 mod schema;
 mod time;
@@ -99,6 +100,7 @@ impl Plan {
         }
         if whole {
             outputs::check(&manifest, &infos, &mut found);
+            kinds::check(&manifest, &infos, &mut found);
         }
         if !found.is_empty() {
             found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));

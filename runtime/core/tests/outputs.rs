@@ -251,3 +251,45 @@ fn outputs_are_looked_at_wherever_they_are_named() {
         assert!(wrong.contains("help: there are: id"), "{wrong}");
     }
 }
+
+/// A field alone keeps its kind, and another step may not take that.
+#[test]
+fn a_field_of_another_kind_than_is_taken_is_told_at_its_place() {
+    let output = json!({ "type": "object", "properties": {
+        "size": { "type": "integer" }, "name": { "type": ["string", "null"] }, "any": {},
+    }});
+    let input = json!({ "type": "object", "properties": {
+        "text": { "$ref": "#/$defs/Text" },
+        "flag": { "type": "boolean" },
+        "ratio": { "type": "number" },
+    }, "$defs": { "Text": { "type": "string" } } });
+    let mut offers = offers(&output);
+    offers.get_mut("p").expect("a plugin")[1].input_schema = input;
+    let mistakes = |field: &str, expression: &str| {
+        let text = format!(
+            "schema = 1\n[operation]\nname = \"m\"\n[[steps]]\nid = \"a-b\"\nuses = \"p/give\"\n\
+             [[steps]]\nid = \"c\"\nuses = \"p/take\"\nwith = {{ {field} = \"{expression}\" }}\n"
+        );
+        let manifest = manifest::parse("m.toml", &text).unwrap_or_else(|wrong| panic!("{wrong}"));
+        Plan::new(manifest, &offers).map(drop).map_err(|mistakes| mistakes.to_string())
+    };
+    for (field, expression) in [
+        ("text", "{{ steps.a-b.name }}"),
+        ("text", "{{ steps.a-b.any }}"),
+        ("text", "{{ steps.a-b.size | string }}"),
+        ("text", "size {{ steps.a-b.size }}"),
+        ("ratio", "{{ steps.a-b.size }}"),
+        ("flag", "{{ steps.a-b.size > 3 }}"),
+    ] {
+        assert_eq!(mistakes(field, expression), Ok(()), "{field} = {expression}");
+    }
+    for (field, expression, said) in [
+        ("text", "{{ steps.a-b.size }}", "is to be string, and `steps.a-b.size` is integer"),
+        ("flag", "{{ steps.a-b.size }}", "is to be boolean, and `steps.a-b.size` is integer"),
+        ("ratio", "{{ steps.a-b.name }}", "is to be number, and `steps.a-b.name` is string"),
+    ] {
+        let told = mistakes(field, expression).expect_err(said);
+        assert!(told.contains(said), "{told}");
+        assert!(told.contains("m.toml:10:"), "at its place: {told}");
+    }
+}

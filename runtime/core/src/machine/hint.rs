@@ -83,9 +83,19 @@ pub(super) fn hint(cloud: Cloud, resource: &Resource, before: &Facts, now: &Fact
         (Resource::DockerVolume { host, name }, true, false) => {
             format!("on {host}: docker volume rm {name}")
         }
-        (_, false, true) => format!("{resource} is gone: make it anew as it was ({before})"),
+        (_, false, true) => {
+            format!("{resource} is gone: make it anew as it was ({})", without_seals(before))
+        }
         _ => format!("look at {resource}; it was: {before}"),
     }
+}
+
+/// What can be read of facts: what is sealed tells nobody how it was.
+fn without_seals(facts: &Facts) -> Facts {
+    let Facts::Present(map) = facts else { return facts.clone() };
+    let mut map = map.clone();
+    map.retain(|_, value| !value.to_string().contains("\"sealed:"));
+    Facts::Present(map)
 }
 
 fn instance_hint(cloud: Cloud, id: &str, before: &Facts, now: &Facts) -> String {
@@ -318,5 +328,15 @@ mod tests {
         let at = |tags: Value| Facts::from_json(json!({ "attachments": [], "tags": tags }));
         let said = hint(Cloud::Ec2, &volume, &at(json!({ "k": "v" })), &at(json!({})));
         assert!(said.contains("--resources 'v;reboot'"), "{said}");
+    }
+
+    #[test]
+    fn what_is_sealed_tells_nobody_how_it_was() {
+        let facts = Facts::from_json(json!({
+            "image": "postgres:16", "config": { "IpcMode": "sealed:98" }, "running": true,
+        }));
+        let shown = without_seals(&facts).to_string();
+        assert!(shown.contains("postgres:16") && shown.contains("running"), "{shown}");
+        assert!(!shown.contains("sealed"), "{shown}");
     }
 }
