@@ -10,7 +10,7 @@ mkdir -p target
 # What a test printed is shown where it failed; of the others it is in the log.
 run() {
     "$@" -- --show-output 2>&1 | tee -a "$log" |
-        awk '/^successes:$/ {quiet = 1} /^(failures:|test result:)/ {quiet = 0} !quiet; {fflush()}'
+        sed -u '/^successes:$/,/^\(failures:\|test result:\)/{/^\(failures:\|test result:\)/!d}'
 }
 
 status=0
