@@ -29,6 +29,13 @@ fn moving(place: &Place) -> Running {
     running
 }
 
+/// The same, killed in it.
+fn killed(place: &Place) {
+    let running = moving(place);
+    running.signal("KILL");
+    running.ends();
+}
+
 fn locks_are(place: &Place, state: &str, holders: &[&str]) {
     let held = place.run(&["--state", state, "locks", "-e", "local", "--json"]).exits(0).json();
     let held: Vec<_> =
@@ -67,9 +74,7 @@ fn what_another_state_directory_moves_is_not_moved_here() {
 #[test]
 fn the_lock_of_a_state_directory_that_is_gone_is_freed_by_hand() {
     let (place, other) = two();
-    let running = moving(&place);
-    running.signal("KILL");
-    running.ends();
+    killed(&place);
     // Unfinished, it is there for whoever resumes it.
     let backup = operation("backup-database");
     let left = place.run(&["--state", &other, "run", &backup, "--no-wait"]).exits(2);
@@ -192,9 +197,7 @@ fn two_that_wait_for_another_state_directory_both_go_on() {
 #[test]
 fn a_new_state_directory_at_the_same_place_is_another_one() {
     let (place, other) = two();
-    let running = moving(&place);
-    running.signal("KILL");
-    running.ends();
+    killed(&place);
     let lost = place.path("lost");
     fs::rename(place.path("state"), &lost).expect("a directory");
     fs::create_dir(place.path("state")).expect("a directory");
@@ -224,9 +227,7 @@ fn a_new_state_directory_at_the_same_place_is_another_one() {
 #[test]
 fn what_can_not_be_read_any_more_keeps_no_lock_of_the_world() {
     let (place, other) = two();
-    let running = moving(&place);
-    running.signal("KILL");
-    running.ends();
+    killed(&place);
     let broken = std::process::Command::new("python3")
         .args([
             "-c",

@@ -19,6 +19,7 @@ use stepback_provider::aws::{Aws, AwsConfig, is_of_aws};
 use stepback_provider::docker::{Credentials, Docker, DockerSettings, Registry, TemplatedHosts};
 use stepback_provider::faulty::Faulty;
 use stepback_provider::joined::Joined;
+use stepback_provider::locks::host;
 use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
 use stepback_provider::simulated::Simulated;
 use stepback_provider::simulated::faults::Faults;
@@ -244,9 +245,8 @@ pub fn runner() -> Result<RunnerId, CliError> {
 pub fn actor() -> String {
     let uid = Uid::current();
     let user = User::from_uid(uid).ok().flatten().map(|user| user.name);
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let sudo = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty() && uid.is_root());
-    who(user.as_deref(), uid.as_raw(), host.trim(), sudo.as_deref())
+    who(user.as_deref(), uid.as_raw(), &host(), sudo.as_deref())
 }
 
 fn who(user: Option<&str>, uid: u32, host: &str, sudo: Option<&str>) -> String {

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod plan;
 pub mod resource;
 pub mod reverse;
+pub mod shell;
 pub mod state;
 pub mod step;
 pub mod texts;

@@ -31,7 +31,7 @@ mod verify;
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
 pub use error::{Refusal, RunError, WayOut};
 pub use job::{Job, Request, validate};
-pub use locks::{Whose, held_in_world, quoted};
+pub use locks::{Whose, held_in_world};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};

@@ -8,13 +8,14 @@ use crate::error::{Refusal, RunError};
 use std::path::PathBuf;
 use std::time::Duration;
 use stepback_core::event::{Event, Pinned};
+use stepback_core::shell::word;
 use stepback_core::{EnvironmentName, Failure, OperationId, UnixMs};
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request as Asked, Store, StoreError,
     has_unfinished,
 };
 use stepback_provider::Provider;
-use stepback_provider::locks::{Holder, WorldLock, WorldLocks};
+use stepback_provider::locks::{Holder, WorldLock, WorldLocks, host};
 use tokio::sync::watch;
 
 /// How often a waiting operation asks again.
@@ -272,12 +273,6 @@ fn place(store: &dyn Store) -> Option<String> {
     store.place().and_then(|place| place.to_str().map(str::to_owned))
 }
 
-/// The machine's name, as people know it.
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
-}
-
 fn unkept(failure: &Failure) -> String {
     format!("the environment's locks can't be had: {}", failure.message)
 }
@@ -316,8 +311,8 @@ fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> Str
     let held = format!("lock `{name}` is held by operation {operation}{}", at(*since));
     let unlock = format!(
         "`stepback unlock -e {} {} --reason …` frees it",
-        quoted(environment.as_str()),
-        quoted(name.as_str())
+        word(environment.as_str()),
+        word(name.as_str())
     );
     match whose {
         Whose::Nobodys => format!(
@@ -330,21 +325,12 @@ fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> Str
         Whose::Others => format!(
             "{held} of another state directory, {place}, where it is unfinished and run by nobody: \
              `stepback --state {} resume {operation}` goes on",
-            quoted(&place)
+            word(&place)
         ),
         Whose::Unseen => format!(
             "{held} of another state directory, {place} on {host}, which can't be looked into from \
              here; if it is gone for good, {unlock}"
         ),
-    }
-}
-
-/// A word of a command to paste, whatever is in it.
-pub fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
-    match !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 

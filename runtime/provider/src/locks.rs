@@ -98,6 +98,12 @@ pub trait WorldLocks: Send + Sync {
     async fn free(&self, freed: &Freed) -> Result<bool, Failure>;
 }
 
+/// The machine's name, as people know it.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// All of them, as they are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

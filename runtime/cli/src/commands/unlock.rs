@@ -14,7 +14,8 @@ use serde_json::json;
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::OperationId;
-use stepback_engine::{GivenUp, Whose, quoted};
+use stepback_core::shell::word;
+use stepback_engine::{GivenUp, Whose};
 use stepback_journal::Store;
 use stepback_provider::Provider;
 use stepback_provider::locks::Freed;
@@ -98,7 +99,7 @@ async fn free(
             Some((format!("{held_by} of the state directory {place}, which runs"), help))
         }
         Whose::Others => {
-            let state = quoted(&place);
+            let state = word(&place);
             let help = format!(
                 "`stepback --state {state} resume {id}` goes on with it, `stepback --state {state} \
                  cancel {id}` takes it back"

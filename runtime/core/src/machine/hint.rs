@@ -1,6 +1,7 @@
 //! What a person can paste to put a resource back.
 
 use crate::resource::{Facts, Resource};
+use crate::shell::{quoted, word};
 use crate::texts::MapTexts;
 use serde_json::Value;
 
@@ -236,20 +237,6 @@ fn tag_ways(cloud: Cloud, id: &str, before: &Facts, now: &Facts) -> Vec<String> 
         )
     });
     surplus.chain(lost).collect()
-}
-
-/// A name as a word of a shell; one that is plain as it is.
-fn word(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
-    match !name.is_empty() && name.chars().all(is_plain) {
-        true => name.to_owned(),
-        false => quoted(name),
-    }
-}
-
-/// One word of a shell, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

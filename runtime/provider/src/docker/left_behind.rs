@@ -3,6 +3,7 @@
 use super::errors::Answer;
 use super::helper::{HELPER_LABEL, Helper, WRITES_LABEL, is_helper};
 use super::resident::LIFE_S;
+use crate::locks::host;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use std::collections::HashMap;
 
@@ -50,8 +51,8 @@ impl Helper<'_> {
 
 /// Whether the program that ran a helper, as its label says, was of this machine and is gone.
 fn is_gone(run_by: &str) -> bool {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let is_here = run_by.split(['@', ' ', ',']).any(|word| word == host.trim());
+    let host = host();
+    let is_here = run_by.split(['@', ' ', ',']).any(|word| word == host);
     let process = run_by.rsplit_once(", process ").and_then(|(_, id)| id.parse::<u32>().ok());
     is_here && process.is_some_and(|id| !std::path::Path::new(&format!("/proc/{id}")).exists())
 }
@@ -62,10 +63,9 @@ mod tests {
 
     #[test]
     fn only_what_a_program_of_this_machine_ran_may_be_an_orphan() {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-        let by = |host: &str, id: u32| format!("ann@{} (uid 0), process {id}", host.trim());
-        assert!(is_gone(&by(&host, u32::MAX)));
-        assert!(!is_gone(&by(&host, std::process::id())));
+        let by = |host: &str, id: u32| format!("ann@{host} (uid 0), process {id}");
+        assert!(is_gone(&by(&host(), u32::MAX)));
+        assert!(!is_gone(&by(&host(), std::process::id())));
         assert!(!is_gone(&by("another-host", u32::MAX)));
         assert!(!is_gone("somebody"));
     }
