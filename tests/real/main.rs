@@ -23,3 +23,4 @@ mod registries;
 mod snapshot;
 mod ssh;
 mod tls;
+mod turn;

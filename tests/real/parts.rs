@@ -1,18 +1,17 @@
 //! Real parts, started for one test and stopped by their own pids: two Docker Engines, a
 //! registry, images made from this machine's programs.
 
+use crate::turn::Turn;
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// One set of parts at a time: loop devices and processors are shared.
-static TURN: Mutex<()> = Mutex::new(());
 /// A part that is not up by then never will be.
 const UP_MS_MAX: u64 = 60_000;
 
@@ -320,12 +319,12 @@ pub struct Parts {
     /// What the program's environment has beside the usual.
     variables: Mutex<BTreeMap<String, String>>,
     given: AtomicU32,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Parts {
     pub fn start() -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         // A socket's path has 108 bytes at most (unix(7)).
         let dir = TempDir::with_prefix_in("sb-", "/tmp").expect("a directory");
         let path = |name: &str| dir.path().join(name);

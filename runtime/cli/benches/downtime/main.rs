@@ -10,6 +10,8 @@ mod parts;
 #[allow(dead_code)]
 #[path = "../../../../tests/real/place.rs"]
 mod place;
+#[path = "../../../../tests/real/turn.rs"]
+mod turn;
 
 use jiff::Timestamp;
 use parts::{Engine, Parts, are_possible, free_port};

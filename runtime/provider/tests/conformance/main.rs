@@ -20,6 +20,8 @@ mod parts;
 #[path = "../aws/proxy.rs"]
 mod proxy;
 mod strict;
+#[path = "../../../../tests/real/turn.rs"]
+mod turn;
 mod worlds;
 
 use bench::{Bench, World};
