@@ -7,6 +7,11 @@ use std::process::Command;
 
 /// Make one on a host like `model` of `i-a`.
 fn like(parts: &Parts, host: &str, more: &str) -> Ran {
+    write_like(parts, host, more);
+    parts.run(&["run", "like.toml"])
+}
+
+fn write_like(parts: &Parts, host: &str, more: &str) {
     let text = format!(
         "schema = 1\n[operation]\nname = \"like\"\n[[steps]]\nid = \"fits\"\n\
          uses = \"docker/check-ports\"\n\
@@ -16,7 +21,6 @@ fn like(parts: &Parts, host: &str, more: &str) -> Ran {
          like = {{ host = \"i-a\", container = \"model\" }} }}\n"
     );
     std::fs::write(parts.path("like.toml"), text).expect("a file");
-    parts.run(&["run", "like.toml"])
 }
 
 fn model(parts: &Parts, options: &[&str], command: &[&str]) {
@@ -118,6 +122,28 @@ fn what_only_a_start_tells_is_tried_before_anything_stops() {
     model(&parts, &["--ulimit", "nofile=1024"], &["sleep", "60"]);
     like(&parts, "i-b", "").exits(0);
     parts.helpers_end();
+}
+
+/// A target that takes the connection and never says a word holds up a start for good.
+#[test]
+fn a_start_that_waits_for_somebody_silent_is_told() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let target = format!("syslog-address=tcp+tls://{}", listener.local_addr().expect("one"));
+    model(&parts, &["--log-driver", "syslog", "--log-opt", &target], &["sleep", "60"]);
+    write_like(&parts, "i-b", "");
+    // Its trial stays as long as the engine is held up.
+    let ended = parts.command(&["run", "like.toml"]).output().expect("the program starts");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let refused = Ran { code: ended.status.code(), said };
+    refused.exits(2).says("did not start in 10s").says("can't start on i-b");
+    drop(listener);
+    parts.helpers_end();
+    assert_eq!(parts.b.docker(&["ps", "--all", "--quiet", "--filter", "name=made"]), "");
 }
 
 /// A volume that was made of a snapshot has its UUID, and no host mounts two xfs of one.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 const LEFT_BEHIND_S: i64 = 3600;
 /// The same where its runner is gone.
 const ORPHAN_S: i64 = 60;
+
 impl Helper<'_> {
     /// Remove helpers that were left behind: what has ended long ago, and what should have. One
     /// that writes is never cut off.
@@ -28,14 +29,8 @@ impl Helper<'_> {
             let labels = helper.labels.unwrap_or_default();
             let writes = labels.contains_key(WRITES_LABEL);
             let is_orphan = labels.get(HELPER_LABEL).is_some_and(|by| is_gone(by));
-            let life_s = match (runs, is_orphan) {
-                (true, _) => LIFE_S + LEFT_BEHIND_S,
-                (false, true) => ORPHAN_S,
-                (false, false) => LEFT_BEHIND_S,
-            };
             if let (Some(id), Some(created)) = (helper.id, helper.created)
-                && created < now_s.saturating_sub(life_s)
-                && !(runs && writes)
+                && is_left_behind(now_s.saturating_sub(created), runs, writes, is_orphan)
             {
                 let client = engine.client.clone();
                 // The next one tries again; an engine that can't is waited for by nobody.
@@ -46,6 +41,15 @@ impl Helper<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether nobody will remove a helper of that age any more.
+fn is_left_behind(age_s: i64, runs: bool, writes: bool, is_orphan: bool) -> bool {
+    match (runs, is_orphan) {
+        (true, _) => !writes && age_s > LIFE_S + LEFT_BEHIND_S,
+        (false, true) => age_s > ORPHAN_S,
+        (false, false) => age_s > LEFT_BEHIND_S,
     }
 }
 
@@ -60,6 +64,28 @@ fn is_gone(run_by: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_will_remove_is_told_by_its_age() {
+        let (minute, hour, day) = (60, 3_600, 86_400);
+        let table = [
+            // An orphan that does not run: its program can't be about to start it.
+            (minute, false, false, true, false),
+            (minute + 1, false, false, true, true),
+            (minute + 1, false, true, true, true),
+            // One whose program may live.
+            (minute + 1, false, false, false, false),
+            (hour + 1, false, false, false, true),
+            // One that runs ends by itself, unless its engine lost it; one that writes is let be.
+            (hour + 1, true, false, true, false),
+            (day, true, false, false, true),
+            (day, true, true, true, false),
+        ];
+        for (age_s, runs, writes, is_orphan, wanted) in table {
+            let found = is_left_behind(age_s, runs, writes, is_orphan);
+            assert_eq!(found, wanted, "{age_s} {runs} {writes} {is_orphan}");
+        }
+    }
 
     #[test]
     fn only_what_a_program_of_this_machine_ran_may_be_an_orphan() {
