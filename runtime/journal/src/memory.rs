@@ -217,6 +217,7 @@ impl Store for Memory {
                 (None, None) => operation.released_at,
                 (Some(_), _) | (None, Some(_)) => None,
             },
+            cancel: operation.requests.first().cloned(),
         };
         Ok(self.inner().operations.iter().map(summary).collect())
     }

@@ -52,6 +52,8 @@ pub struct Summary {
     pub is_run: bool,
     /// When it was last known that somebody ran it, if it has not ended and nobody runs it.
     pub left_at: Option<UnixMs>,
+    /// A cancel that was asked for and is no event yet.
+    pub cancel: Option<Request>,
 }
 
 /// How an operation ended, as far as the store needs to know.
@@ -232,6 +234,10 @@ pub trait Store: Send + Sync {
     async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
 
     /// Returns what was asked for as soon as something is: within [`NOTICED_MS_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreError::StaleEpoch`] if the lease ran out and somebody else has taken the operation
+    /// over: a runner that was stopped hears of it when it wakes.
     async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError>;
 
     /// Keep a plugin's bytes under their digest (R14).

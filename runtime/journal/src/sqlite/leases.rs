@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{OperationId, UnixMs};
+use tokio::sync::watch;
 
 /// What is known of one of this process's runners.
 #[derive(Default)]
@@ -30,11 +31,19 @@ pub(super) struct Leases {
     pub(super) alive: Alive,
     clock: Clock,
     held: Mutex<HashMap<String, Held>>,
+    /// Counts the gaps: times that a runner wrote down that it lives, and its leases had run out.
+    gaps: watch::Sender<u64>,
 }
 
 impl Leases {
     pub(super) fn new(terms: LeaseTerms, alive: Alive, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { terms, alive, clock, held: Mutex::default() })
+        let (held, gaps) = (Mutex::default(), watch::Sender::new(0));
+        Arc::new(Self { terms, alive, clock, held, gaps })
+    }
+
+    /// Changes with each gap, in which a lease may have been taken by somebody else.
+    pub(super) fn gaps(&self) -> watch::Receiver<u64> {
+        self.gaps.subscribe()
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
@@ -67,6 +76,7 @@ impl Leases {
         let held = held.entry(runner.0.clone()).or_default();
         if held.until_ms <= asked_ms {
             held.since_ms = asked_ms;
+            self.gaps.send_modify(|gaps| *gaps += 1);
         }
         held.until_ms = held.until_ms.max(asked_ms + self.terms.length_ms);
         if let Some(id) = lease {

@@ -8,7 +8,8 @@ use stepback_core::{EnvironmentName, OperationId, Seq, UnixMs};
 
 pub(super) fn all(connection: &Connection, leases: &Leases) -> Result<Vec<Summary>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, manifest, environment, created_at, last_seq, ending, runner
+        "SELECT id, manifest, environment, created_at, last_seq, ending, runner,
+                (SELECT request FROM requests WHERE operation = id ORDER BY number LIMIT 1)
          FROM operations ORDER BY id",
     )?;
     let mut rows = statement.query([])?;
@@ -33,6 +34,7 @@ pub(super) fn all(connection: &Connection, leases: &Leases) -> Result<Vec<Summar
             finished,
             is_run,
             left_at,
+            cancel: text_if_any(row, 7)?.and_then(|text| serde_json::from_str(&text).ok()),
         });
     }
     Ok(all)

@@ -87,6 +87,15 @@ impl Sqlite {
         self.writer.commits()
     }
 
+    /// After its lease had run out: whether nobody took the operation over meanwhile.
+    async fn must_not_be_taken(&self, lease: &Lease) -> Result<(), StoreError> {
+        match self.hold(lease).await {
+            Err(error @ StoreError::StaleEpoch { .. }) => Err(error),
+            // One that can't be asked now is asked before the next effect.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn read(&self) -> MutexGuard<'_, Connection> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -340,15 +349,31 @@ impl Store for Sqlite {
     }
 
     async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
-        let mut looks = self.asked.subscribe();
+        let (mut looks, mut gaps) = (self.asked.subscribe(), self.leases.gaps());
         loop {
             // The looking ends with the store, which is here.
-            let _ = looks.wait_for(|look| look.may_concern(lease.operation)).await;
+            let asked = async {
+                let _ = looks.wait_for(|look| look.may_concern(lease.operation)).await;
+            };
+            let is_gap = tokio::select! {
+                () = asked => false,
+                _ = gaps.changed() => true,
+            };
+            if is_gap {
+                self.must_not_be_taken(lease).await?;
+                continue;
+            }
             let requests = self.requests(lease).await?;
             if !requests.is_empty() {
                 return Ok(requests);
             }
-            let _ = looks.changed().await;
+            let is_gap = tokio::select! {
+                _ = looks.changed() => false,
+                _ = gaps.changed() => true,
+            };
+            if is_gap {
+                self.must_not_be_taken(lease).await?;
+            }
         }
     }
 
