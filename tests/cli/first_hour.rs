@@ -230,3 +230,60 @@ fn the_past_is_listed_by_environment_name_and_status_newest_first() {
     assert_eq!(ids(&["-e", "local"]), [0_u64; 0], "nothing ran there");
     place.run(&["list", "--status", "done"]).exits(2).says("there is no status `done`");
 }
+
+#[test]
+fn what_changes_an_operation_takes_its_number() {
+    let place = Place::new();
+    place.run(&["run", &operation("backup-database")]).exits(0);
+    place.run(&["show", "latest"]).exits(0);
+    for command in ["resume", "rollback", "cancel"] {
+        place.run(&[command, "latest"]).exits(2).says("give the operation's number");
+    }
+}
+
+/// Whoever takes it up wants to know what became of the call that nobody heard the end of.
+#[test]
+fn what_became_of_the_call_that_was_under_way_is_told() {
+    for fault in ["crash-after", "crash-before"] {
+        let place = Place::new();
+        let fault = format!("ebs.attach={fault}");
+        let killed = place.run(&["run", &operation("redeploy-database"), "--inject", &fault]);
+        assert_eq!(killed.code, None, "{}", killed.stderr);
+        let told = "ebs.attach was under way when its runner ended: it is done, once";
+        place.run(&["resume", "1"]).exits(0).says(told);
+        let again = place.run(&["logs", "1"]).exits(0).says(told);
+        assert_eq!(again.stdout.matches("was under way").count(), 1, "{}", again.stdout);
+    }
+}
+
+#[test]
+fn what_is_given_up_is_told_with_what_happened_and_how_things_are() {
+    let place = Place::new();
+    let fault = "ebs.attach=crash-after";
+    let killed = place.run(&["run", &operation("redeploy-database"), "--inject", fault]);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    let given_up = place.run(&["unlock", "1", "--reason", "it is late"]).exits(0);
+    let given_up = given_up.says("given up by").says("its locks are released");
+    let given_up = given_up.says("nobody has seen its end").lacks("and not over");
+    let stopped = "happened, and was not taken back: docker.stop-container of stop-old";
+    let unknown = "may have happened: ebs.attach of attach, on ebs:volume/vol-db-main";
+    let given_up = given_up.says(stopped).says(unknown);
+    // What it is now is read from the world, not from the journal.
+    let given_up = given_up.says(
+        "look at: ebs:volume/vol-db-main\n  attachments: was \
+         [{\"device\":\"/dev/sdf\",\"instance\":\"i-db-1\"}], is \
+         [{\"device\":\"/dev/sdf\",\"instance\":\"i-db-2\"}]",
+    );
+    let given_up = given_up.says("look at: ec2:instance/i-db-2\n  it is as it was");
+    // A container's environment is sealed, as in the journal.
+    given_up.lacks("/var/lib/postgresql/data/pg");
+}
+
+#[test]
+fn what_several_steps_miss_is_told_once() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let refused = place.run(&["run", &flagship, "-i", "to_instance=i-db-22"]).exits(2);
+    assert_eq!(refused.stderr.matches("there is no instance `i-db-22`").count(), 1);
+    refused.says("there are i-db-1, i-db-2, i-db-3 (so say `pull-image`, ");
+}

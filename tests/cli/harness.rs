@@ -218,9 +218,17 @@ impl Running {
     }
 
     /// Wait for its end.
+    #[track_caller]
     pub fn ends(mut self) -> Ran {
-        let status = self.child.wait().expect("it ends");
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        Ran { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
+        // Bounded by what nothing takes that ends at all; no assertion rests on the time.
+        for _ in 0..12_000 {
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                let (stdout, stderr) = (read(&self.stdout), read(&self.stderr));
+                return Ran { code: status.code(), stdout, stderr };
+            }
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
+        panic!("it does not end:\n{}", read(&self.stderr));
     }
 }

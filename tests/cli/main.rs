@@ -18,6 +18,7 @@ mod misbehaviour;
 mod others;
 mod pinned;
 mod policy;
+mod practice;
 mod refusals;
 mod run;
 mod secrets;

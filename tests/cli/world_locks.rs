@@ -84,7 +84,7 @@ fn the_lock_of_a_state_directory_that_is_gone_is_freed_by_hand() {
     place.run(&unlock).exits(2).says("which has it").says("cancel 1");
     fs::remove_dir_all(place.path("state")).expect("a directory");
     let gone = place.run(&["--state", &other, "run", &backup]).exits(2);
-    gone.says("is gone").says("stepback unlock -e local database/main");
+    gone.says("is gone").says("unlock -e local database/main --reason …` frees it");
     locks_are(&place, &other, &["gone"]);
     place.run(&unlock).exits(0).says("is free");
     let kept = fs::read_to_string(kept(&place)).expect("a file");
@@ -241,4 +241,53 @@ fn what_can_not_be_read_any_more_keeps_no_lock_of_the_world() {
     locks_are(&place, &other, &["not to be seen from here"]);
     place.run(&["unlock", "1", "--reason", "it can't be read"]).exits(0);
     locks_are(&place, &other, &[]);
+}
+
+/// Asking makes nothing.
+#[test]
+fn a_world_that_nobody_made_holds_no_locks() {
+    let place = Place::new();
+    place.run(&["locks", "-e", "local"]).exits(2).says("nothing has run in `local`");
+    assert!(!place.path("state/worlds").exists(), "a world was made");
+}
+
+/// What somebody else wrote into the file draws nothing on the terminal.
+#[test]
+fn what_a_lock_tells_of_its_holder_is_shown_as_text() {
+    let (place, other) = two();
+    killed(&place);
+    let held = fs::read_to_string(kept(&place)).expect("a file");
+    let mut odd: serde_json::Value = serde_json::from_str(&held).expect("JSON");
+    let mut marked = 0;
+    mark(&mut odd, &mut marked);
+    assert!(marked > 0, "{held}");
+    fs::write(kept(&place), odd.to_string()).expect("a file");
+    for arguments in [&["locks", "-e", "local"][..], &["locks", "-e", "local", "--json"]] {
+        let listed = place.run(&[&["--state", other.as_str()][..], arguments].concat()).exits(0);
+        assert!(!listed.stdout.contains(['\u{1b}', '\u{9b}', '\u{7f}']), "{:?}", listed.stdout);
+        match arguments.contains(&"--json") {
+            true => {
+                let host = listed.json()[0]["host"].clone();
+                assert_eq!(host, "box\u{9b}31m\u{7f}\u{202e}\u{1b}[2J");
+            }
+            false => {
+                let shown = "box\\u009b31m\\u007f\\u202e\\u001b[2J";
+                assert!(!listed.stdout.contains('\u{202e}'), "{:?}", listed.stdout);
+                listed.says(shown);
+            }
+        }
+    }
+}
+
+/// Give every holder an odd host.
+fn mark(value: &mut serde_json::Value, marked: &mut usize) {
+    if let Some(host) = value.get_mut("host") {
+        *host = "box\u{9b}31m\u{7f}\u{202e}\u{1b}[2J".into();
+        *marked += 1;
+    }
+    match value {
+        serde_json::Value::Array(all) => all.iter_mut().for_each(|one| mark(one, marked)),
+        serde_json::Value::Object(all) => all.values_mut().for_each(|one| mark(one, marked)),
+        _ => {}
+    }
 }

@@ -68,3 +68,27 @@ fn what_is_wrong_with_an_environment_is_told_before_anything_is_changed() {
     parts.run(&["run", &operation("restart-database")]).exits(0);
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
 }
+
+/// A `root` that is another one by now keeps what was done in the old one from being taken back.
+#[test]
+fn what_can_be_rolled_back_in_another_world_is_not_promised_to_be_all() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.configure("");
+    let image = format!("image={}", parts.image());
+    let given = ["instance=i-a", "data_dir=/data", "size_gib=1", "database=main", &image];
+    let (path, fault) = (operation("provision-database"), "docker.create-container=crash-before");
+    let mut arguments = vec!["run", &path, "--inject", fault];
+    arguments.extend(given.iter().flat_map(|input| ["-i", input]));
+    assert_eq!(parts.run(&arguments).code, None, "it was killed");
+    let text = std::fs::read_to_string(parts.path("stepback.toml")).expect("a file");
+    let other = text.replace("root = \"onebox\"", "root = \"another\"");
+    assert_ne!(text, other);
+    std::fs::write(parts.path("stepback.toml"), other).expect("a file");
+    let left = parts.run(&["resume", "1"]).exits(6);
+    left.says("it began in another world").says("rolls back only what can be without it");
+    std::fs::write(parts.path("stepback.toml"), text).expect("a file");
+    parts.run(&["cancel", "1"]).exits(3).says("verdict: restored");
+}

@@ -146,8 +146,8 @@ pub struct Validate {
 
 #[derive(Debug, ClapArgs)]
 pub struct Resume {
-    /// The operation
-    #[arg(required_unless_present = "all")]
+    /// The operation's number
+    #[arg(required_unless_present = "all", value_parser = number)]
     pub id: Option<u64>,
     /// Every unfinished operation that nobody runs
     #[arg(long, conflicts_with = "id")]
@@ -191,6 +191,8 @@ pub enum Env {
 
 #[derive(Debug, ClapArgs)]
 pub struct Cancel {
+    /// The operation's number
+    #[arg(value_parser = number)]
     pub id: u64,
     /// Why, for whoever reads the journal later
     #[arg(long)]
@@ -205,6 +207,8 @@ pub struct Cancel {
 
 #[derive(Debug, ClapArgs)]
 pub struct Rollback {
+    /// The operation's number
+    #[arg(value_parser = number)]
     pub id: u64,
     /// Take the world as an incomplete rollback left it, for this reason, and release the locks
     #[arg(long, value_name = "REASON", conflicts_with_all = ["inject", "reason"])]
@@ -243,6 +247,15 @@ pub struct Locks {
     pub environment: Option<String>,
     #[arg(long)]
     pub json: bool,
+}
+
+/// What an operation is changed by: `latest` may be another one by the time that it is looked up.
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        "give the operation's number, as `stepback list` has it: what changes an operation takes \
+         no other name"
+            .to_owned()
+    })
 }
 
 /// Which operations are told of.

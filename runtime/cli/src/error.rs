@@ -1,8 +1,9 @@
 //! Errors of the program: each with an exit code, what happened, and what to do.
 
-use crate::output::Style;
+use crate::output::{Style, harmless};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity};
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 use stepback_core::OperationId;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics};
@@ -48,6 +49,11 @@ pub enum CliError {
         id: OperationId,
         error: StoreError,
     },
+    /// It can't be rolled back now; whoever takes it up does.
+    CancelKept {
+        id: OperationId,
+        why: String,
+    },
     /// It can't go forward any more.
     NotForward {
         id: OperationId,
@@ -85,9 +91,10 @@ impl CliError {
             | CliError::Store(StoreError::NotFound(_) | StoreError::LeaseHeld { .. }) => {
                 Exit::Refused
             }
-            CliError::Left { .. } | CliError::LeftByStore { .. } | CliError::NotForward { .. } => {
-                Exit::Unfinished
-            }
+            CliError::Left { .. }
+            | CliError::LeftByStore { .. }
+            | CliError::CancelKept { .. }
+            | CliError::NotForward { .. } => Exit::Unfinished,
             CliError::Store(_) | CliError::Internal(_) => Exit::Internal,
         }
     }
@@ -119,6 +126,10 @@ impl CliError {
                 tell!("{error}: operation {id} is left unfinished: {why}");
                 tell!("  help: go on with `stepback resume {id}`");
             }
+            CliError::CancelKept { id, why } => {
+                tell!("{error}: operation {id} is left unfinished: {why}");
+                tell!("  help: the cancel is kept; `stepback resume {id}` rolls it back");
+            }
             CliError::LeftByStore { id, error: store } => {
                 match store {
                     StoreError::StaleEpoch { .. } => tell!("{error}: {store}"),
@@ -136,15 +147,8 @@ impl CliError {
                 for reason in because {
                     tell!("  - {reason}");
                 }
-                let way_out = match way_out {
-                    WayOut::CalledOff => format!("`stepback cancel {id}` calls it off"),
-                    WayOut::Back => format!("`stepback cancel {id}` rolls it back without it"),
-                    WayOut::GivenUp => format!(
-                        "past its commit point nothing rolls back: `stepback unlock {id} --reason \
-                         WHY` leaves what is not cleaned up, and releases its locks"
-                    ),
-                };
-                tell!("  help: put that back and `stepback resume {id}` goes on; {way_out}");
+                let out = way_out_text(*id, *way_out);
+                tell!("  help: put that back and `stepback resume {id}` goes on; {out}");
             }
             CliError::Unreadable { id, why, is_given_up } => {
                 tell!("{error}: the journal of operation {id} can't be read: {why}");
@@ -161,6 +165,21 @@ impl CliError {
                 tell!("  help: this is a defect of Stepback; please report it");
             }
         }
+    }
+}
+
+fn way_out_text(id: OperationId, way_out: WayOut) -> String {
+    match way_out {
+        WayOut::CalledOff => format!("`stepback cancel {id}` calls it off"),
+        WayOut::Back => format!("`stepback cancel {id}` rolls it back without it"),
+        WayOut::BackInPart => format!(
+            "`stepback cancel {id}` rolls back only what can be without it; the rest waits for \
+             `stepback rollback {id}` with that put back"
+        ),
+        WayOut::GivenUp => format!(
+            "past its commit point nothing rolls back: `stepback unlock {id} --reason WHY` leaves \
+             what is not cleaned up, and releases its locks"
+        ),
     }
 }
 
@@ -292,6 +311,12 @@ impl miette::Diagnostic for Drawn<'_> {
     }
 }
 
+/// Write what is drawn with colours of its own.
+fn draw(text: &str) {
+    // As everything that is told.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Print every mistake with its piece of text.
 pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
     let theme = match style.is_coloured() {
@@ -300,8 +325,14 @@ pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
     for one in &mistakes.list {
+        let one = &Diagnostic {
+            message: harmless(&one.message),
+            label: one.label.as_deref().map(harmless),
+            help: one.help.as_deref().map(harmless),
+            ..one.clone()
+        };
         let source = (one.span.is_some() && !mistakes.text.is_empty())
-            .then(|| NamedSource::new(&mistakes.name, mistakes.text.clone()));
+            .then(|| NamedSource::new(harmless(&mistakes.name), harmless(&mistakes.text)));
         let mut drawn = String::new();
         let named = match source {
             Some(_) => Drawn { one, source },
@@ -313,7 +344,7 @@ pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
                 drawn.push_str(&format!("  help: {help}\n"));
             }
         }
-        tell!("{}", drawn.strip_suffix('\n').unwrap_or(&drawn));
+        draw(drawn.strip_suffix('\n').unwrap_or(&drawn));
     }
     let count = mistakes.list.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };

@@ -9,7 +9,8 @@
 macro_rules! tell {
     ($($said:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($said)*);
+        let said = $crate::output::for_stderr(&format!($($said)*));
+        let _ = writeln!(std::io::stderr(), "{said}");
     }};
 }
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    output::note_options(&args.global);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -1,10 +1,14 @@
 //! How things look: colour only on a terminal and never against `NO_COLOR`, times for people.
 
+use crate::args::Global;
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stepback_core::UnixMs;
+use stepback_core::shell::word;
 
 /// Whether and how a stream is coloured.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +26,11 @@ impl Style {
         Self::of(std::io::stdout().is_terminal())
     }
 
-    /// `NO_COLOR` counts when it is set to anything but nothing (no-color.org).
+    /// `NO_COLOR` counts when it is set to anything but nothing (no-color.org); a terminal called
+    /// `dumb` has no colours (terminfo(5)).
     fn of(terminal: bool) -> Self {
-        let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let forbidden = is_set || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self { coloured: terminal && !forbidden, terminal }
     }
 
@@ -83,6 +89,63 @@ pub fn tell_simulated_again() {
     }
 }
 
+/// The options that the commands told here need beside their own.
+static OPTIONS: OnceLock<String> = OnceLock::new();
+
+/// Take note of where this command was told to look: one that is told here looks there too, or it
+/// would act on another operation of the same number. What a variable says is said to both.
+pub fn note_options(global: &Global) {
+    let said = |name: &str, path: &Path| {
+        std::env::var_os(name).is_some_and(|value| Path::new(&value) == path)
+    };
+    let mut options = String::new();
+    let given = [
+        ("--config", "STEPBACK_CONFIG", &global.config),
+        ("--state", "STEPBACK_STATE", &global.state),
+    ];
+    for (option, variable, path) in given {
+        if let Some(path) = path.as_deref().filter(|path| !said(variable, path)) {
+            options.push_str(&format!(" {option} {}", word(&path.display().to_string())));
+        }
+    }
+    // It is taken note of once.
+    let _ = OPTIONS.set(options);
+}
+
+/// What a person is told, each command to paste with the options that this one was given.
+fn with_options(text: &str) -> Cow<'_, str> {
+    match OPTIONS.get() {
+        Some(options) if !options.is_empty() && text.contains(COMMAND) => {
+            Cow::Owned(put_in(text, options))
+        }
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// A line for stderr: with the options that commands need, and nothing in it does anything to the
+/// terminal.
+pub fn for_stderr(text: &str) -> String {
+    clean(&for_people(text), Style::of_stderr())
+}
+
+/// What a command to paste begins with.
+const COMMAND: &str = "`stepback ";
+
+fn put_in(text: &str, options: &str) -> String {
+    let mut parts = text.split(COMMAND);
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        whole.push_str(COMMAND.trim_end());
+        // One that has options of its own is for somewhere else.
+        if !part.starts_with("--") {
+            whole.push_str(options);
+        }
+        whole.push(' ');
+        whole.push_str(part);
+    }
+    whole
+}
+
 /// Whether a result could not be written.
 static IS_LOST: AtomicBool = AtomicBool::new(false);
 
@@ -91,8 +154,13 @@ pub fn is_lost() -> bool {
     IS_LOST.load(Ordering::Relaxed)
 }
 
-/// Print a result; a reader that has gone away is not an error.
+/// Print a result for a person; a reader that has gone away is not an error.
 pub fn print(text: &str) {
+    print_data(&for_people(text));
+}
+
+/// Print a result for a script, as it is.
+pub fn print_data(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let written =
         stdout.write_all(clean(text, Style::of_stdout()).as_bytes()).and_then(|()| stdout.flush());
@@ -105,19 +173,55 @@ pub fn print(text: &str) {
     }
 }
 
-/// Foreign text that can't draw a row of its own, nor turn one around (Unicode, *Bidirectional
-/// Algorithm*, explicit formatting characters).
+/// Whether a character turns text around (Unicode, *Bidirectional Algorithm*, explicit formatting
+/// characters).
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Foreign text that can't draw a row of its own, nor turn one around.
 pub fn in_row(text: &str) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let shown = |c: char| match is_odd(c) {
-        true => format!("\\u{:04x}", c as u32),
-        false => c.to_string(),
-    };
-    text.chars().map(shown).collect()
+    written_out(text, |c| c.is_control() || turns(c))
+}
+
+/// The text with such characters as JSON has them.
+fn written_out(text: &str, is_odd: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_odd(c) {
+            true => shown.push_str(&format!("\\u{:04x}", c as u32)),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A text whose places stay where they are, with nothing in it that a terminal acts on.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            '\r' => shown.push(' '),
+            c if c.is_control() || turns(c) => shown.push_str(&"?".repeat(c.len_utf8())),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// What stands for a secret, as people read it, and nothing that turns their text around.
+fn for_people(text: &str) -> String {
+    const MARK: &str = "\u{1}secret:";
+    let mut parts = text.split(MARK);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('\u{1}') {
+            Some((name, rest)) => shown.push_str(&format!("<secret {name}>{rest}")),
+            None => shown.push_str(&format!("{MARK}{part}")),
+        }
+    }
+    with_options(&written_out(&shown, turns)).into_owned()
 }
 
 /// What a person is shown does nothing to the terminal: a control character of a name or of what a
@@ -169,4 +273,42 @@ pub fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_read_is_told_in_their_words() {
+        let table = [
+            ("i-1 is \u{1}secret:pw\u{1}", "i-1 is <secret pw>"),
+            ("\u{1}secret:a\u{1}\u{1}secret:b\u{1}x", "<secret a><secret b>x"),
+            ("\u{1}secret:cut", "\u{1}secret:cut"),
+            ("a\u{202e}b", "a\\u202eb"),
+        ];
+        for (text, wanted) in table {
+            assert_eq!(for_people(text), wanted);
+        }
+        let odd = "a\u{1b}[2J\u{9b}b\u{202e}\r\n";
+        assert_eq!(harmless(odd), "a?[2J??b??? \n");
+        assert_eq!(harmless(odd).len(), odd.len());
+    }
+
+    #[test]
+    fn a_command_to_paste_has_the_options_that_this_one_was_given() {
+        let table = [
+            ("no command", "no command"),
+            (
+                "`stepback resume 1` goes on, `stepback cancel 1` rolls it back",
+                "`stepback --state /s resume 1` goes on, `stepback --state /s cancel 1` rolls it \
+                 back",
+            ),
+            ("`stepback --state /other resume 1`", "`stepback --state /other resume 1`"),
+            ("the `stepback` program", "the `stepback` program"),
+        ];
+        for (text, wanted) in table {
+            assert_eq!(put_in(text, " --state /s"), wanted);
+        }
+    }
 }

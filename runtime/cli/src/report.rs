@@ -4,13 +4,15 @@
 //! The reporter folds the records itself and knows nothing else, so that a replay of a finished
 //! operation tells the same story (nextest's habit).
 
-use crate::output::{Style, duration, one_line, print, timestamp};
+use crate::output::{Style, duration, one_line, print, print_data, timestamp};
 use crate::view::is_simulated;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stepback_core::event::{AttemptResult, Cause, Event, FinalStatus, Record, UndoResult, Verdict};
-use stepback_core::state::State;
+use stepback_core::state::{RecordedCall, State, StepState};
+use stepback_core::step::EffectOutcome;
 use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey, UnixMs};
 use stepback_engine::Reporter;
 use stepback_journal::LogLine;
@@ -19,6 +21,8 @@ use stepback_journal::LogLine;
 pub struct Human {
     style: Style,
     state: Mutex<State>,
+    /// The effects whose answer a runner that died had not written down.
+    lost: Mutex<BTreeSet<CallId>>,
     /// What each line begins with.
     prefix: String,
     /// On stdout, each line with its time.
@@ -39,6 +43,7 @@ impl Human {
         Self {
             style: Style::of_stderr(),
             state: Mutex::default(),
+            lost: Mutex::default(),
             prefix: String::new(),
             is_told_again: false,
             at_ms: AtomicU64::new(0),
@@ -54,6 +59,10 @@ impl Human {
     /// Lines of one operation among others: each begins with its number.
     pub fn among_others(id: OperationId) -> Self {
         Self { prefix: format!("[{id}] "), ..Self::new() }
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeSet<CallId>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,8 +118,8 @@ impl Human {
             Event::Refused { .. }
             | Event::StepStarted { .. }
             | Event::CallAnswered { .. }
-            | Event::CallFinished { .. }
             | Event::UndoStarted { .. } => {}
+            Event::CallFinished { id, outcome, .. } => self.lost_is_found(id, outcome, state),
             Event::Started => {
                 let locks = state.pinned.as_ref().map_or(&[][..], |pinned| &pinned.locks);
                 for lock in locks {
@@ -179,6 +188,29 @@ impl Human {
             }
             _ => {}
         }
+    }
+
+    /// What became of an effect whose answer nobody had written down.
+    fn lost_is_found(&self, id: &CallId, outcome: &EffectOutcome, state: &State) {
+        if !self.lost().remove(id) {
+            return;
+        }
+        let step = state.steps.get(&id.of.step);
+        let effect = step.and_then(|step| step.effects.iter().find(|effect| effect.id == *id));
+        let Some(effect) = effect else { return };
+        let function = effect.call.function();
+        let (mark, text) = match outcome {
+            EffectOutcome::Done(_) => (self.style.green("="), "it is done, once".to_owned()),
+            EffectOutcome::Refused(_) => (self.style.green("="), "it did not happen".to_owned()),
+            EffectOutcome::Unknown(why) => {
+                (self.style.yellow("!"), format!("nobody can say whether it happened: {why}"))
+            }
+        };
+        self.step(
+            &mark,
+            &id.of.step,
+            &format!("{function} was under way when its runner ended: {text}"),
+        );
     }
 
     fn attempt_started(&self, of: &AttemptId) {
@@ -263,6 +295,9 @@ impl Reporter for Human {
         let mut state = self.state();
         // The engine has applied it already; a record that does not fit is told there.
         let _ = state.apply(record);
+        if matches!(record.event, Event::TakenUp { .. }) {
+            *self.lost() = unanswered(&state);
+        }
         self.tell(id, record, &state);
     }
 
@@ -289,6 +324,19 @@ impl Reporter for Human {
             self.step(" ", step, &self.style.dim(&format!("{text}: {done}{of}")));
         }
     }
+}
+
+/// The effects of open attempts that have no outcome on record.
+fn unanswered(state: &State) -> BTreeSet<CallId> {
+    let of = |step: &StepState| {
+        let calls = step.open.iter().flat_map(|open| &open.calls);
+        let open = calls.filter_map(|call| match call {
+            RecordedCall::Effect { index, finished: false } => step.effects.get(*index),
+            RecordedCall::Effect { finished: true, .. } | RecordedCall::Answered { .. } => None,
+        });
+        open.map(|effect| effect.id.clone()).collect::<Vec<_>>()
+    };
+    state.steps.values().flat_map(of).collect()
 }
 
 /// One event a line on stdout, as the journal has it.
@@ -350,7 +398,7 @@ impl Reporter for JsonLines {
             "operation": id, "seq": record.seq, "at": timestamp(record.at),
             "simulated": is_simulated, "record": record.event,
         });
-        print(&format!("{line}\n"));
+        print_data(&format!("{line}\n"));
     }
 
     fn on_log(&self, id: OperationId, line: &LogLine) {
@@ -363,7 +411,7 @@ impl Reporter for JsonLines {
             "simulated": self.is_simulated.load(Ordering::Relaxed),
             "log": { "step": step, "level": line.level, "text": line.text },
         });
-        print(&format!("{line}\n"));
+        print_data(&format!("{line}\n"));
     }
 
     fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}

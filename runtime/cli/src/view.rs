@@ -15,7 +15,7 @@ use stepback_core::state::{
     Abandoned, IllegalEvent, RecordedCall, State, Status, StepState, StepStatus,
 };
 use stepback_core::{Facts, StepKey};
-use stepback_journal::{Ending, Summary};
+use stepback_journal::{Ending, Request, Summary};
 
 /// The status of an operation that nobody runs any more.
 const UNFINISHED: &str = "unfinished";
@@ -62,6 +62,8 @@ pub struct OperationView {
     pub locks: Vec<String>,
     /// Whether the commit point or an irreversible effect is behind it.
     pub point_of_no_return_passed: bool,
+    /// Who asked for its rollback, and why, where nobody has heard it yet.
+    pub cancel_kept: Option<AcceptedView>,
     /// What its steps wait for now.
     pub current: Vec<CurrentView>,
     /// Why it was refused.
@@ -93,7 +95,7 @@ pub struct UnknownEffectView {
     pub resources: Vec<String>,
 }
 
-/// A person's word on an incomplete rollback.
+/// A person's word: on an incomplete rollback, or to cancel.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AcceptedView {
     pub actor: String,
@@ -181,10 +183,24 @@ impl OperationView {
         if self.simulated { format!("{environment} (SIMULATED)") } else { environment.clone() }
     }
 
+    /// Who closed it by his word, and why: accepted as it is, or given up.
+    pub fn closed(&self) -> Option<(&str, &str)> {
+        let accepted = self.accepted.as_ref().map(|one| (&one.actor, &one.reason));
+        let abandoned = self.abandoned.as_ref().map(|one| (&one.actor, &one.reason));
+        accepted.or(abandoned).map(|(actor, reason)| (actor.as_str(), reason.as_str()))
+    }
+
     /// What to do about one that is unfinished.
     pub fn left(&self) -> Option<String> {
         let (id, was) = (self.id, self.left_in.as_deref()?);
         let since = self.left_at.as_ref().map(|at| format!(", seen last {at}")).unwrap_or_default();
+        if let Some(AcceptedView { actor, reason }) = &self.cancel_kept {
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            return Some(format!(
+                "operation {id} is unfinished: nobody runs it{since} (it was {was}), and {actor} \
+                 cancelled it{reason}; `stepback resume {id}` rolls it back"
+            ));
+        }
         let back = match was {
             "rolling-back" => String::new(),
             _ => format!(", `stepback cancel {id}` rolls it back"),
@@ -220,7 +236,11 @@ impl OperationView {
                 (false, None) => word(state.status),
             },
             left_in: is_left.then(|| word(state.status)),
-            left_at: summary.left_at.filter(|_| is_left).map(timestamp),
+            // Its last event may be later than the last time its runner said that it lives.
+            left_at: summary.left_at.filter(|_| is_left).map(|at| timestamp(at.max(state.last_at))),
+            cancel_kept: summary.cancel.clone().map(|Request::Cancel { actor, reason }| {
+                AcceptedView { actor, reason: reason.unwrap_or_default() }
+            }),
             cause: state.cause.map(|cause| cause_word(cause).to_owned()),
             why: state.why.clone(),
             verdict: state.verdict.map(|verdict| verdict_word(verdict).to_owned()),
@@ -260,6 +280,7 @@ impl OperationView {
             status: status.to_owned(),
             left_in: None,
             left_at: None,
+            cancel_kept: None,
             cause: None,
             why: Some(format!("its journal can't be read: {why}")),
             verdict: None,

@@ -23,6 +23,8 @@ pub enum WayOut {
     CalledOff,
     /// A cancel rolls it back.
     Back,
+    /// A cancel rolls back what is not in a part of the world that is another one by now.
+    BackInPart,
     /// It is past its commit point: only giving it up is left.
     GivenUp,
 }

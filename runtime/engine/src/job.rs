@@ -197,7 +197,7 @@ impl Job {
         })
     }
 
-    async fn locks(&self) -> Result<Vec<LockName>, String> {
+    pub(crate) async fn locks(&self) -> Result<Vec<LockName>, String> {
         let (plan, scope) = (Arc::clone(&self.plan), self.scope());
         let work = move || {
             let locks = &plan.manifest().operation.locks;

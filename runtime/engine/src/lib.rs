@@ -17,6 +17,7 @@ mod error;
 mod expressions;
 mod job;
 mod locks;
+mod look_at;
 mod look_port;
 #[cfg(feature = "mutants")]
 mod mutants;
@@ -31,7 +32,8 @@ mod verify;
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
 pub use error::{Refusal, RunError, WayOut};
 pub use job::{Job, Request, validate};
-pub use locks::{Whose, held_in_world};
+pub use locks::{InTheWay, Whose, held_in_world};
+pub use look_at::look_at;
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};

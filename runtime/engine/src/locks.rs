@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use stepback_core::event::{Event, Pinned};
 use stepback_core::shell::word;
-use stepback_core::{EnvironmentName, Failure, OperationId, UnixMs};
+use stepback_core::{EnvironmentName, Failure, LockName, OperationId, UnixMs};
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request as Asked, Store, StoreError,
     has_unfinished,
@@ -136,8 +136,9 @@ async fn take_in_world(
         };
         match whose(Some(store), world, &held).await? {
             Ok(Some(Whose::Own)) => {
-                let environment = held.holder.environment.clone();
-                return Ok(Ok(Some(Behind::Own(own_busy(store, held).await?, environment))));
+                let WorldLock { name, holder } = held;
+                let busy = own_busy(store, name, holder.operation, holder.since).await?;
+                return Ok(Ok(Some(Behind::Own(busy, holder.environment))));
             }
             Ok(Some(whose)) => return Ok(Ok(Some(Behind::World(Box::new(held), whose)))),
             Ok(None) => {}
@@ -160,16 +161,68 @@ pub(crate) async fn retake(
     })
 }
 
+/// A lock that a new operation would not get at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InTheWay {
+    pub name: LockName,
+    /// Who has it, and what to do.
+    pub said: String,
+    /// Whether it would wait for it; otherwise it would be refused.
+    pub lets_go: bool,
+}
+
+/// Who holds these locks now; nothing is taken.
+///
+/// # Errors
+/// A store that can't be read, or a world whose locks can't be.
+pub(crate) async fn in_the_way(
+    deps: &Deps,
+    environment: &EnvironmentName,
+    names: &[LockName],
+) -> Result<Vec<InTheWay>, RunError> {
+    let store = &*deps.store;
+    let mut all: Vec<Behind> = vec![];
+    let rows = store.locks().await?.into_iter();
+    for row in rows.filter(|row| row.environment == *environment && names.contains(&row.name)) {
+        let busy = own_busy(store, row.name, row.owner, row.since).await?;
+        all.push(Behind::Own(busy, environment.clone()));
+    }
+    if let Some(world) = deps.provider.locks().filter(|_| !names.is_empty()) {
+        for (held, whose) in held_in_world(Some(store), world).await? {
+            let is_told = all.iter().any(|behind| *behind.name() == held.name);
+            match whose {
+                _ if is_told || !names.contains(&held.name) => {}
+                Whose::Own => {
+                    let WorldLock { name, holder } = held;
+                    let busy = own_busy(store, name, holder.operation, holder.since).await?;
+                    all.push(Behind::Own(busy, holder.environment));
+                }
+                whose => all.push(Behind::World(Box::new(held), whose)),
+            }
+        }
+    }
+    let told = |behind: Behind| InTheWay {
+        name: behind.name().clone(),
+        said: behind.said(environment),
+        lets_go: behind.lets_go(),
+    };
+    Ok(all.into_iter().map(told).collect())
+}
+
 /// How an operation of this store holds a lock.
-async fn own_busy(store: &dyn Store, held: WorldLock) -> Result<Busy, StoreError> {
-    let WorldLock { name, holder } = held;
+async fn own_busy(
+    store: &dyn Store,
+    name: LockName,
+    by: OperationId,
+    since: UnixMs,
+) -> Result<Busy, StoreError> {
     let all = store.list().await?;
-    let how = match all.iter().find(|one| one.id == holder.operation) {
+    let how = match all.iter().find(|one| one.id == by) {
         Some(one) if one.finished == Some(Ending::RollbackFailed) => BusyHow::StandsStill,
         Some(one) if one.is_run => BusyHow::Holds,
         Some(_) | None => BusyHow::LeftUnfinished,
     };
-    Ok(Busy { name, by: holder.operation, since: holder.since, how })
+    Ok(Busy { name, by, since, how })
 }
 
 /// Whose a lock is; nobody's by now, where it was an operation's of this state directory that was
@@ -278,6 +331,13 @@ fn unkept(failure: &Failure) -> String {
 }
 
 impl Behind {
+    fn name(&self) -> &LockName {
+        match self {
+            Behind::Own(busy, _) => &busy.name,
+            Behind::World(held, _) => &held.name,
+        }
+    }
+
     /// Whether it will let go by itself, as far as is known.
     fn lets_go(&self) -> bool {
         match self {

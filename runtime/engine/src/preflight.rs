@@ -74,14 +74,40 @@ pub(crate) async fn gate(
             Err(why) => reasons.push(format!("step `{step}`: {why}")),
         }
     }
-    let checks = check_each(job, clock, to_check).await;
-    reasons.extend(checks.iter().filter_map(reason));
+    let checks = check_each(job, clock, to_check, false).await;
+    reasons.extend(refusals(&checks));
     reasons
 }
 
-/// One sentence that names the step.
-pub(crate) fn reason(check: &StepCheck) -> Option<String> {
-    check.answer.refusal().map(|why| format!("step `{}`: {why}", check.step))
+/// One sentence for each thing that is wrong, with the steps that say so.
+pub(crate) fn refusals(checks: &[StepCheck]) -> Vec<String> {
+    let mut all: Vec<(&str, Vec<String>)> = vec![];
+    for check in checks {
+        let Some(why) = check.answer.refusal() else { continue };
+        let step = format!("`{}`", check.step);
+        // Whoever was asked first said it with all that there is instead.
+        let is_said = |said: &str| said.strip_prefix(why).is_some_and(is_the_rest);
+        match all.iter_mut().find(|(said, _)| is_said(said)) {
+            Some((_, steps)) => steps.push(step),
+            None => all.push((why, vec![step])),
+        }
+    }
+    let sentence = |(why, steps): (&str, Vec<String>)| match &steps[..] {
+        [first, rest @ ..] if !rest.is_empty() => {
+            format!("step {first}: {why} (so {} {})", says(rest.len()), rest.join(", "))
+        }
+        steps => format!("step {}: {why}", steps.join(", ")),
+    };
+    all.into_iter().map(sentence).collect()
+}
+
+/// Whether this may stand behind a sentence that is whole without it.
+fn is_the_rest(text: &str) -> bool {
+    text.is_empty() || text.starts_with("; ")
+}
+
+fn says(steps: usize) -> &'static str {
+    if steps == 1 { "says" } else { "say" }
 }
 
 /// Check every step of the plan as far as its inputs are known; in the plan's order.
@@ -95,11 +121,24 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
     // Outputs are worth having only while a later step reads one.
     let last_reader = job.plan.last_reader().cloned();
     let mut is_read_later = last_reader.is_some();
+    // What is refused, and what comes after it.
+    let mut refused = BTreeSet::new();
     for step in job.plan.steps() {
+        let is_after = job.plan.dependencies(&step.id).any(|id| refused.contains(id));
+        if is_after {
+            refused.insert(step.id.clone());
+        }
         is_read_later &= last_reader.as_ref() != Some(&step.id);
         let evaluated = match known_inputs(job, clock, step, &known).await {
             Known::Inputs(instances) => instances,
             Known::Answer(answer) => {
+                let answer = match answer {
+                    StepCheckAnswer::Refused(_) if is_after => StepCheckAnswer::Unknown,
+                    other => other,
+                };
+                if answer.refusal().is_some() {
+                    refused.insert(step.id.clone());
+                }
                 if answer == StepCheckAnswer::Skipped {
                     known.steps.insert(step.id.clone(), Value::Null);
                 }
@@ -109,7 +148,7 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
             }
         };
         let with = evaluated.first().map(|(_, with)| with.clone());
-        let mut answers = check_each(job, clock, evaluated).await;
+        let mut answers = check_each(job, clock, evaluated, is_after).await;
         if let ([StepCheck { answer, output: told, .. }], Some(with)) = (&mut answers[..], with)
             && *answer == StepCheckAnswer::Ok
             && is_read_later
@@ -128,6 +167,9 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
         // What no step before it could bring about never will be.
         if comes_first(job, step, &known) {
             answers.iter_mut().for_each(|check| check.answer = settled(&check.answer));
+        }
+        if answers.iter().any(|check| check.answer.refusal().is_some()) {
+            refused.insert(step.id.clone());
         }
         checks.extend(answers);
     }
@@ -224,14 +266,20 @@ fn waits_for_steps(step: &Step, known: &Scope) -> bool {
     paths.iter().any(late)
 }
 
-async fn check_each(job: &Arc<Job>, clock: &Clock, steps: Vec<(StepKey, Value)>) -> Vec<StepCheck> {
+/// `is_after`: a step that is refused comes before, so that its values may be none that fit.
+async fn check_each(
+    job: &Arc<Job>,
+    clock: &Clock,
+    steps: Vec<(StepKey, Value)>,
+    is_after: bool,
+) -> Vec<StepCheck> {
     let mut tasks = JoinSet::new();
     let redact = |with: &Value| shown(&job.door.secrets.redact(with.clone()));
     let all: Vec<(StepKey, Value)> =
         steps.iter().map(|(key, with)| (key.clone(), redact(with))).collect();
     for (index, (key, with)) in steps.into_iter().enumerate() {
         let (job, clock) = (Arc::clone(job), clock.clone());
-        tasks.spawn(async move { (index, check_one(&job, &clock, &key, with).await) });
+        tasks.spawn(async move { (index, check_one(&job, &clock, &key, with, is_after).await) });
     }
     let failed = "the check ended without an answer".to_owned();
     let mut answers = vec![StepCheckAnswer::Refused(failed); all.len()];
@@ -268,8 +316,17 @@ fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocat
     }
 }
 
-async fn check_one(job: &Job, clock: &Clock, key: &StepKey, with: Value) -> StepCheckAnswer {
+async fn check_one(
+    job: &Job,
+    clock: &Clock,
+    key: &StepKey,
+    with: Value,
+    is_after: bool,
+) -> StepCheckAnswer {
     if let Err(why) = job.plan.check_with(&key.step, &with) {
+        if is_after {
+            return StepCheckAnswer::Unknown;
+        }
         return StepCheckAnswer::Refused(format!("`with`: {why}"));
     }
     if let Err(why) = job.plan.fits_in_time(&key.step, &with) {
@@ -288,5 +345,40 @@ async fn check_one(job: &Job, clock: &Clock, key: &StepKey, with: Value) -> Step
         Ok(Ok(CheckAnswer::NotYet(why))) => StepCheckAnswer::NotYet(redact(why)),
         Ok(Err(fault)) => StepCheckAnswer::Refused(redact(fault.to_failure().message)),
         Err(_) => StepCheckAnswer::Refused(format!("its check took longer than {limit:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_steps_say_is_told_once() {
+        let refused = |step: &str, why: &str| StepCheck {
+            step: StepKey::plain(step),
+            answer: StepCheckAnswer::Refused(why.to_owned()),
+            with: None,
+            output: None,
+        };
+        let not_yet = StepCheck {
+            answer: StepCheckAnswer::NotYet("no volume".to_owned()),
+            ..refused("x", "")
+        };
+        let checks = [
+            refused("a", "there is no host `h`; there are i, j"),
+            not_yet,
+            refused("b", "there is no host `h`"),
+            refused("c", "there is no host `hi`"),
+            refused("d", "there is no host `h`"),
+            refused("e", "there is no host `hi`"),
+        ];
+        assert_eq!(
+            refusals(&checks),
+            [
+                "step `a`: there is no host `h`; there are i, j (so say `b`, `d`)",
+                "step `c`: there is no host `hi` (so says `e`)",
+            ]
+        );
+        assert_eq!(refusals(&checks[..2]), ["step `a`: there is no host `h`; there are i, j"]);
     }
 }

@@ -4,7 +4,7 @@ use crate::deps::{Control, Deps};
 use crate::driver::Driver;
 use crate::error::{Refusal, RunError};
 use crate::job::{Job, Request};
-use crate::locks;
+use crate::locks::{self, InTheWay};
 use crate::preflight::{self, StepCheck};
 use crate::tasks::Logs;
 use std::sync::Arc;
@@ -27,16 +27,22 @@ pub struct Preview {
     pub job: Arc<Job>,
     /// What each step's check says now, in the plan's order.
     pub checks: Vec<StepCheck>,
+    /// The locks that it would not get at once.
+    pub in_the_way: Vec<InTheWay>,
 }
 
 /// Read the manifest and ask every check whose inputs are known; nothing is kept or changed.
 ///
 /// # Errors
-/// All mistakes of the manifest, its plugins and its inputs.
-pub async fn plan(deps: &Deps, request: &Request) -> Result<Preview, Refusal> {
+/// All mistakes of the manifest, its plugins and its inputs; locks whose names can't be evaluated,
+/// or that can't be looked at.
+pub async fn plan(deps: &Deps, request: &Request) -> Result<Preview, RunError> {
     let job = Arc::new(Job::prepare(deps, request).await?);
+    let refuse = |reason: String| Refusal::Reasons { id: None, reasons: vec![reason] };
+    let names = job.locks().await.map_err(refuse)?;
+    let in_the_way = locks::in_the_way(deps, &request.environment, &names).await?;
     let checks = preflight::check_all(&job, &deps.clock).await;
-    Ok(Preview { job, checks })
+    Ok(Preview { job, checks, in_the_way })
 }
 
 /// Run a manifest as a new operation to its end.
@@ -209,7 +215,7 @@ async fn why_not(
     }
     Ok(tokio::select! {
         checks = preflight::check_all(job, &deps.clock) => {
-            checks.iter().filter_map(preflight::reason).collect()
+            preflight::refusals(&checks)
         }
         cancelled = called_off(deps, lease, control) => vec![cancelled?],
     })

@@ -165,6 +165,11 @@ impl Secrets {
         Self::to_look_for(texts, self.fingerprints, missing, self.salt)
     }
 
+    /// Of an operation that has none: it seals all the same.
+    pub(crate) fn none(salt: StoreId) -> Self {
+        Self::of(Found::new(), vec![], salt)
+    }
+
     fn of(found: Found, also: Vec<(String, String)>, salt: StoreId) -> Self {
         let mut texts: Vec<(String, String)> =
             also.iter().flat_map(|(name, value)| texts_of(name, value)).collect();

@@ -91,6 +91,12 @@ pub trait WorldLocks: Send + Sync {
     /// Those of [`WorldLocks::take`].
     async fn held(&self) -> Result<Vec<WorldLock>, Failure>;
 
+    /// The last locks that were freed by hand, oldest first.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn freed(&self) -> Result<Vec<Freed>, Failure>;
+
     /// Free a lock whose holder is gone, on record; gives whether it was still held so.
     ///
     /// # Errors
@@ -355,6 +361,10 @@ impl WorldLocks for LockFile {
             locks.map(|(name, holder)| WorldLock { name, holder }).collect()
         };
         self.turn(held).await
+    }
+
+    async fn freed(&self) -> Result<Vec<Freed>, Failure> {
+        self.turn(|table| table.freed.clone()).await
     }
 
     async fn free(&self, freed: &Freed) -> Result<bool, Failure> {

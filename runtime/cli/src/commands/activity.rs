@@ -5,7 +5,7 @@ use crate::args::{Activity, Format, Global};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::print;
+use crate::output::{print, print_data};
 use crate::view::OperationView;
 
 pub async fn run(global: &Global, args: Activity) -> Result<Exit, CliError> {
@@ -14,8 +14,8 @@ pub async fn run(global: &Global, args: Activity) -> Result<Exit, CliError> {
     let views = past::all(&config, &*store, &args.filter).await?;
     match args.format {
         Format::Table => print(&list::text(&views)),
-        Format::Json => print(&format!("{}\n", past::json(&views)?)),
-        Format::Csv => print(&csv(&views)?),
+        Format::Json => print_data(&format!("{}\n", past::json(&views)?)),
+        Format::Csv => print_data(&csv(&views)?),
     }
     Ok(Exit::Succeeded)
 }
@@ -40,10 +40,13 @@ fn csv(views: &[OperationView]) -> Result<String, CliError> {
         "simulated",
         "left_in",
         "left_at",
+        "closed_by",
+        "closed_because",
     ];
     writer.write_record(header).map_err(internal)?;
     for view in views {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (closed_by, closed_because) = view.closed().unwrap_or_default();
         writer
             .write_record([
                 view.id.to_string(),
@@ -62,6 +65,8 @@ fn csv(views: &[OperationView]) -> Result<String, CliError> {
                 view.simulated.to_string(),
                 text(&view.left_in),
                 text(&view.left_at),
+                closed_by.to_owned(),
+                closed_because.to_owned(),
             ])
             .map_err(internal)?;
     }

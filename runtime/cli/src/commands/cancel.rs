@@ -53,6 +53,7 @@ async fn roll_back(
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
         // Somebody took it up meanwhile, and has the wish.
         Err(RunError::Store(StoreError::LeaseHeld { .. })) => asked(id),
+        Err(RunError::Left { why, .. }) => Err(CliError::CancelKept { id, why }),
         Err(error) => Err(error.into()),
     }
 }

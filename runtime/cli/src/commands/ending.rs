@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::fmt::Write;
 use stepback_core::event::{Cause, Verdict};
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
-use stepback_core::{Facts, OperationId};
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Facts, OperationId, Resource};
 use stepback_engine::Ended;
 
 /// The exit code of an ended operation.
@@ -32,9 +33,19 @@ pub fn print_ended(ended: &Ended, json: bool) -> Exit {
 
 /// The last word as text.
 pub fn summary(id: OperationId, state: &State, style: &Style) -> String {
+    summary_beside(id, state, &[], style)
+}
+
+/// The same of one that is given up, beside the world as it was just read.
+pub fn summary_beside(
+    id: OperationId,
+    state: &State,
+    world: &[(Resource, Facts)],
+    style: &Style,
+) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
-    let _ = write_summary(&mut text, id, state, style);
+    let _ = write_summary(&mut text, id, state, world, style);
     text
 }
 
@@ -42,6 +53,7 @@ fn write_summary(
     text: &mut String,
     id: OperationId,
     state: &State,
+    world: &[(Resource, Facts)],
     style: &Style,
 ) -> std::fmt::Result {
     match (state.status, state.verdict) {
@@ -68,14 +80,18 @@ fn write_summary(
     }
     match (state.downtime.total_ms(), state.downtime.since) {
         (Some(downtime_ms), _) => writeln!(text, "downtime: {}", duration(downtime_ms))?,
-        (None, Some(at)) => writeln!(text, "downtime: since {}, and not over", timestamp(at))?,
+        (None, Some(at)) => {
+            let is_left = state.accepted.is_some() || state.status == Status::Abandoned;
+            let end = if is_left { "nobody has seen its end" } else { "and not over" };
+            writeln!(text, "downtime: since {}, {end}", timestamp(at))?;
+        }
         (None, None) => {}
     }
     if let Some((actor, reason)) = &state.accepted {
-        writeln!(text, "accepted as it is by {actor}: {reason}")?;
+        writeln!(text, "accepted as it is by {actor}: {reason}; its locks are released")?;
     }
     if let Some(abandoned) = &state.abandoned {
-        write_abandoned(text, state, abandoned)?;
+        write_abandoned(text, state, abandoned, world)?;
     }
     for (name, value) in &state.outputs {
         match state.unknown_outputs.get(name) {
@@ -154,16 +170,43 @@ fn write_difference(text: &mut String, before: &Facts, now: Option<&Facts>) -> s
 }
 
 /// What a person is left with: nothing was put back, so all that was touched is to be looked at.
-fn write_abandoned(text: &mut String, state: &State, abandoned: &Abandoned) -> std::fmt::Result {
-    writeln!(text, "given up by {}: {}", abandoned.actor, abandoned.reason)?;
+fn write_abandoned(
+    text: &mut String,
+    state: &State,
+    abandoned: &Abandoned,
+    world: &[(Resource, Facts)],
+) -> std::fmt::Result {
+    let (actor, reason) = (&abandoned.actor, &abandoned.reason);
+    writeln!(text, "given up by {actor}: {reason}; its locks are released")?;
+    for (key, step) in &state.steps {
+        let undone = matches!(step.status, StepStatus::Undone | StepStatus::Kept);
+        for (_, effect) in step.to_undo().filter(|_| !undone) {
+            if matches!(effect.outcome, EffectOutcome::Done(_)) {
+                let on = effect.changes.iter().map(|change| &change.resource);
+                let (function, on) = (effect.call.function(), joined(on));
+                writeln!(text, "happened, and was not taken back: {function} of {key}, on {on}")?;
+            }
+        }
+    }
     for effect in &abandoned.unknown {
-        let on: Vec<String> = effect.resources.iter().map(ToString::to_string).collect();
         let (function, step) = (&effect.function, &effect.id.of.step);
-        writeln!(text, "may have happened: {function} of {step}, on {}", on.join(", "))?;
+        let on = joined(&effect.resources);
+        writeln!(text, "may have happened: {function} of {step}, on {on}")?;
     }
     for (resource, before) in state.baselines.iter() {
         writeln!(text, "look at: {resource}")?;
-        writeln!(text, "  was:  {before}")?;
+        match world.iter().find(|(seen, _)| seen == resource) {
+            None => writeln!(text, "  was: {before}")?,
+            Some((_, now)) if before.differing(now).is_empty() => {
+                writeln!(text, "  it is as it was")?;
+            }
+            Some((_, now)) => write_difference(text, before, Some(now))?,
+        }
     }
     Ok(())
+}
+
+fn joined<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> String {
+    let all: Vec<String> = resources.into_iter().map(ToString::to_string).collect();
+    all.join(", ")
 }

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::environment;
 use crate::environments::Environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print, table, timestamp};
+use crate::output::{Style, print, print_data, table, timestamp};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,7 +35,7 @@ pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
 fn list(config: &Config, json: bool) {
     if json {
         let all = config.environments.iter().map(listed);
-        return print(&format!("{}\n", all.collect::<Value>()));
+        return print_data(&format!("{}\n", all.collect::<Value>()));
     }
     let mut rows = table(&["environment", "provider"]);
     for (name, environment) in &config.environments {
@@ -55,7 +55,7 @@ async fn check(config: &Config, name: &str, json: bool) -> Result<Exit, CliError
     let all = provider.check().await;
     let is_well = all.iter().all(|one| one.found.is_ok());
     match json {
-        true => print(&format!("{}\n", all.iter().map(as_json).collect::<Value>())),
+        true => print_data(&format!("{}\n", all.iter().map(as_json).collect::<Value>())),
         false => {
             for Checked { what, found } in &all {
                 match found {
@@ -103,7 +103,7 @@ async fn snapshot(
         tell!("{} left out: {left_out}", Style::of_stderr().yellow("!"));
     }
     match output {
-        None => print(&text),
+        None => print_data(&text),
         Some(path) => write_whole(path, &text).map_err(|error| {
             let message = format!("{} can't be written: {error}", path.display());
             CliError::usage(message, "choose another place with `-o FILE`")

@@ -5,7 +5,7 @@ use crate::args::{Global, List};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{duration, print, table};
+use crate::output::{duration, print, print_data, table};
 use crate::view::OperationView;
 
 pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
@@ -13,7 +13,7 @@ pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
     let store = environment::store(&config, false)?;
     let views = past::all(&config, &*store, &args.filter).await?;
     match args.json {
-        true => print(&format!("{}\n", past::json(&views)?)),
+        true => print_data(&format!("{}\n", past::json(&views)?)),
         false => print(&text(&views)),
     }
     Ok(Exit::Succeeded)

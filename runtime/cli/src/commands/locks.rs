@@ -5,12 +5,12 @@ use crate::args::{Global, Locks};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{in_row, print, table, timestamp};
+use crate::output::{in_row, print, print_data, table, timestamp};
 use serde_json::{Value, json};
 use stepback_core::EnvironmentName;
 use stepback_engine::Whose;
 use stepback_journal::{LockRow, Store};
-use stepback_provider::locks::WorldLock;
+use stepback_provider::locks::{Freed, WorldLock};
 use stepback_provider::simulated::faults::Faults;
 
 pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
@@ -42,11 +42,34 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     match args.json {
         true => {
             let rows = held.iter().map(|(lock, whose)| of_world(lock, *whose));
-            print(&format!("{:#}\n", rows.collect::<Value>()));
+            print_data(&format!("{:#}\n", rows.collect::<Value>()));
         }
-        false => print(&format!("{}\n", table_of_world(&held))),
+        false => {
+            print(&format!("{}\n", table_of_world(&held)));
+            let freed = world.freed().await.unwrap_or_default();
+            let lately = freed.iter().rev().take(FREED_TOLD);
+            lately.for_each(|one| print(&format!("{}\n", freed_by_hand(one))));
+        }
     }
     Ok(Exit::Succeeded)
+}
+
+/// So many of the locks that were freed by hand are told.
+const FREED_TOLD: usize = 5;
+
+fn freed_by_hand(freed: &Freed) -> String {
+    let Freed { name, holder, by, reason, at } = freed;
+    let place = holder.place.clone().unwrap_or_default();
+    format!(
+        "freed by hand: {}, which operation {} of {} on {} held, by {} at {}: {}",
+        in_row(name.as_str()),
+        holder.operation,
+        in_row(&place),
+        in_row(&holder.host),
+        in_row(by),
+        timestamp(*at),
+        in_row(reason)
+    )
 }
 
 fn show(held: &[LockRow], as_json: bool) {
@@ -57,7 +80,7 @@ fn show(held: &[LockRow], as_json: bool) {
                 "since": timestamp(lock.since), "waiting": lock.waiting,
             })
         });
-        print(&format!("{:#}\n", rows.collect::<Value>()));
+        print_data(&format!("{:#}\n", rows.collect::<Value>()));
         return;
     }
     let mut rows = table(&["environment", "lock", "operation", "since", "waiting"]);

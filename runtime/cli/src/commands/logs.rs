@@ -32,11 +32,21 @@ pub async fn run(global: &Global, args: Logs) -> Result<Exit, CliError> {
         false => Box::new(Human::again(args.step.clone())),
     };
     let mut told = Told { id, records: 0, lines: 0 };
+    let mut is_left_told = false;
     loop {
         // Looked at first, so that what came just before the end is not missed.
         let now = self::summary(&*store, id).await?;
         let has_ended = now.finished.is_some();
         told.tell(&*store, &now, &*reporter).await?;
+        // Whoever waits for more is told that there is nobody to come from.
+        let is_left = !has_ended && !now.is_run;
+        if is_left
+            && !is_left_told
+            && let Some(left) = past::read(&*store, &now).await?.1.left()
+        {
+            tell!("{} {left}", Style::of_stderr().yellow("!"));
+        }
+        is_left_told = is_left;
         if has_ended || !args.follow {
             break;
         }

@@ -4,6 +4,7 @@ use crate::args::Operation;
 use crate::environment::actor;
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
+use crate::output::{Style, in_row as one_line};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,16 +32,50 @@ pub fn request(
     environment: &str,
     no_wait: bool,
 ) -> Result<Request, CliError> {
+    let inputs = inputs(operation)?;
+    inputs.iter().for_each(|(name, given)| tell_taken_literally(name, given));
     Ok(Request {
         manifest_name: operation.manifest.display().to_string(),
         manifest: read(&operation.manifest)?,
         base_dir: base_dir(&operation.manifest),
-        inputs: inputs(operation)?,
+        inputs,
         secrets: secrets(operation)?,
         environment: environment.into(),
         actor: actor(),
         no_wait,
     })
+}
+
+/// Say so where a value of a map reads like a secret's reference: it is the text itself.
+fn tell_taken_literally(name: &str, given: &Given) {
+    let parsed = match given {
+        Given::Value(value) => Some(value.clone()),
+        Given::Text(text) => serde_json::from_str(text).ok(),
+    };
+    let Some(Value::Object(map)) = parsed else { return };
+    for (key, value) in &map {
+        let Some(value) = value.as_str().filter(|value| is_like_a_reference(value)) else {
+            continue;
+        };
+        let (name, key) = (one_line(name), one_line(key));
+        tell!(
+            "{} `{key}` of the input `{name}` is the text `{}` itself; a secret is asked for as \
+             `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME={}`",
+            Style::of_stderr().yellow("warning:"),
+            one_line(value),
+            one_line(value)
+        );
+    }
+}
+
+/// `env:NAME`, or `file:PATH` of a file that is there: others begin so as well.
+fn is_like_a_reference(value: &str) -> bool {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    value.strip_prefix("env:").is_some_and(is_name)
+        || value.strip_prefix("file:").is_some_and(|path| Path::new(path).is_file())
 }
 
 /// The inputs of the file, then the ones given by name, which win.

@@ -73,7 +73,6 @@ const STATUSES: [&str; 11] = [
     "unreadable",
 ];
 
-/// The views of the operations that are asked for, newest first; of one whose journal can't be
 /// A name that nothing has is told: an empty table would read as if nothing had happened.
 async fn must_be_known(
     config: &Config,
@@ -91,6 +90,26 @@ async fn must_be_known(
     Err(CliError::usage(message, suggest(name, known)))
 }
 
+/// The same of an operation's name.
+async fn must_have_run(store: &dyn Store, filter: &Filter) -> Result<(), CliError> {
+    let Some(name) = &filter.operation else { return Ok(()) };
+    let mut names = BTreeSet::new();
+    for summary in store.list().await? {
+        match read(store, &summary).await {
+            Ok((_, view)) if view.name == *name => return Ok(()),
+            Ok((_, view)) => names.extend((!view.name.is_empty()).then_some(view.name)),
+            Err(CliError::Unreadable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let help = match names.is_empty() {
+        true => "nothing has run yet".to_owned(),
+        false => suggest(name, names.iter().map(String::as_str)),
+    };
+    Err(CliError::usage(format!("no operation of the name `{name}` has run"), help))
+}
+
+/// The views of the operations that are asked for, newest first; of one whose journal can't be
 /// read, what is known.
 pub async fn all(
     config: &Config,
@@ -106,6 +125,7 @@ pub async fn all(
     }
     let since = filter.since.as_deref().map(moment).transpose()?;
     let mut views = vec![];
+    must_have_run(store, filter).await?;
     for summary in store.list().await?.into_iter().rev() {
         let is_elsewhere =
             filter.environment.as_ref().is_some_and(|name| summary.environment.as_str() != name);

@@ -5,12 +5,12 @@ use crate::args::{Global, Plan as PlanArgs};
 use crate::config::{Config, add_grants};
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, duration, print, table};
+use crate::output::{Style, duration, print, print_data, table};
 use serde_json::{Value, json};
 use stepback_core::StepId;
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::plan::Plan;
-use stepback_engine::{Preview, StepCheck, StepCheckAnswer};
+use stepback_engine::{InTheWay, Preview, StepCheck, StepCheckAnswer};
 use stepback_journal::{Ending, Store, Summary};
 
 pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
@@ -32,10 +32,11 @@ pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let refused: Vec<&StepCheck> =
         preview.checks.iter().filter(|check| is_refusal(check)).collect();
     match args.json {
-        true => print(&format!("{:#}\n", as_json(&preview, &facts))),
+        true => print_data(&format!("{:#}\n", as_json(&preview, &facts))),
         false => print(&as_text(&preview, &facts, &Style::of_stdout())),
     }
-    Ok(if refused.is_empty() { Exit::Succeeded } else { Exit::Refused })
+    let is_held = preview.in_the_way.iter().any(|lock| !lock.lets_go);
+    Ok(if refused.is_empty() && !is_held { Exit::Succeeded } else { Exit::Refused })
 }
 
 /// So many of the last runs tell how long the next one may keep the service down.
@@ -124,6 +125,15 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
     let manifest = plan.manifest();
     let title = manifest.operation.title.as_deref().unwrap_or(&manifest.operation.name);
     let mut text = format!("{}\n\n", style.bold(title));
+    for InTheWay { said, lets_go, .. } in &preview.in_the_way {
+        let would = if *lets_go { "wait for it" } else { "be refused" };
+        let mark = style.yellow("!");
+        text.push_str(&format!("{mark} {said}; a run would {would}, and what is below is how ",));
+        text.push_str("things are in its middle\n");
+    }
+    if !preview.in_the_way.is_empty() {
+        text.push('\n');
+    }
     let mut rows = table(&["step", "uses", "phase", "undo", "check now"]);
     for step in plan.steps() {
         let answers: Vec<String> =
@@ -254,7 +264,11 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
         "expected_downtime_ms": facts.expected_ms(), "last_downtimes_ms": facts.downtimes_ms,
         "looks_through": facts.looks_through,
         "point_of_no_return": plan.point_of_no_return(),
-        "refused": preview.checks.iter().any(is_refusal),
+        "refused": preview.checks.iter().any(is_refusal)
+            || preview.in_the_way.iter().any(|lock| !lock.lets_go),
+        "locks_held": preview.in_the_way.iter().map(|lock| json!({
+            "name": lock.name, "by": lock.said, "would_wait": lock.lets_go,
+        })).collect::<Vec<_>>(),
         "steps": steps.collect::<Vec<_>>(),
     })
 }

@@ -4,7 +4,7 @@ use crate::args::{Global, Plugin, PluginVerb};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{print, table};
+use crate::output::{print, print_data, table};
 use crate::plugins::{self, Plugins};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
     let digest = component.digest();
     if json {
         let whole = json!({ "name": name, "digest": digest, "imports": imports, "steps": shown });
-        print(&format!("{whole:#}\n"));
+        print_data(&format!("{whole:#}\n"));
         return Ok(Exit::Succeeded);
     }
     let mut text =

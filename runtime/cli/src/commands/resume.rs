@@ -96,6 +96,16 @@ pub async fn deps_of(
         _ => None,
     });
     let pinned = pinned.ok_or_else(|| CliError::Internal(format!("{id} has no first event")))?;
+    let environment = pinned.environment.as_str();
+    if config.environment(environment).is_err() {
+        let message = format!(
+            "operation {id} began in the environment `{environment}`, and the configuration in \
+             use has none of that name"
+        );
+        let help = "give the configuration that it began with, `--config FILE`, or run this where \
+                    it began";
+        return Err(CliError::usage(message, help));
+    }
     config.tell_if_simulated(pinned.environment.as_str());
     environment::deps(config, pinned.environment.as_str(), inject, reporter(json)).await
 }

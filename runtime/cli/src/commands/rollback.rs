@@ -7,7 +7,7 @@ use crate::args::{Global, Rollback};
 use crate::config::Config;
 use crate::environment::{self, actor};
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print};
+use crate::output::{Style, print, print_data};
 use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_engine::Control;
@@ -45,7 +45,7 @@ async fn accept(
     let state = accepted.await?;
     if json {
         let (_, view) = past::one(store, id).await?;
-        print(&format!("{}\n", past::json(&view)?));
+        print_data(&format!("{}\n", past::json(&view)?));
     } else {
         print(&ending::summary(id, &state, &Style::of_stdout()));
     }

@@ -3,7 +3,7 @@
 use super::past;
 use crate::args::{Schema, What};
 use crate::error::{CliError, Exit};
-use crate::output::print;
+use crate::output::print_data;
 use crate::view::OperationView;
 
 pub fn run(args: &Schema) -> Result<Exit, CliError> {
@@ -11,6 +11,6 @@ pub fn run(args: &Schema) -> Result<Exit, CliError> {
         What::Manifest => stepback_core::manifest::JSON_SCHEMA.to_owned(),
         What::Operation => format!("{}\n", past::json(&schemars::schema_for!(OperationView))?),
     };
-    print(&text);
+    print_data(&text);
     Ok(Exit::Succeeded)
 }

@@ -5,7 +5,7 @@ use crate::args::{Global, Show};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print, table};
+use crate::output::{Style, print, print_data, table};
 use crate::view::OperationView;
 use stepback_core::OperationId;
 use stepback_core::state::{State, Status};
@@ -16,7 +16,7 @@ pub async fn run(global: &Global, args: Show) -> Result<Exit, CliError> {
     let id = past::which(&*store, args.id).await?;
     let (records, view) = past::one(&*store, id).await?;
     if args.json {
-        print(&format!("{}\n", past::json(&view)?));
+        print_data(&format!("{}\n", past::json(&view)?));
         return Ok(Exit::Succeeded);
     }
     let state =

@@ -9,7 +9,7 @@ use crate::args::{Global, Unlock};
 use crate::config::Config;
 use crate::environment::{self, actor};
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print};
+use crate::output::{Style, print, print_data};
 use serde_json::json;
 use std::sync::Arc;
 use stepback_clock::Clock;
@@ -33,7 +33,10 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     }
     let store = environment::store(&config, false)?;
     let id = what.parse().map(OperationId).map_err(|_| {
-        let help = format!("a lock that a world holds is freed with `-e ENV {what}`");
+        let help = format!(
+            "give the number that `stepback list` has; a lock that a world holds is freed with \
+             `-e ENV {what}`"
+        );
         CliError::usage(format!("`{what}` is no operation's number"), help)
     })?;
     let world = world_of(&config, &*store, id).await;
@@ -42,10 +45,14 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
         stepback_engine::abandon(&*store, world.as_deref(), &runner, id, &clock, actor(), reason);
     match (given_up.await?, args.json) {
         (GivenUp::State(state), false) => {
-            print(&ending::summary(id, &state, &Style::of_stdout()));
+            let seen = match &world {
+                Some(world) => stepback_engine::look_at(&*store, &**world, &state, &clock).await,
+                None => vec![],
+            };
+            print(&ending::summary_beside(id, &state, &seen, &Style::of_stdout()));
         }
         (GivenUp::State(_), true) => {
-            print(&format!("{}\n", past::json(&past::one(&*store, id).await?.1)?));
+            print_data(&format!("{}\n", past::json(&past::one(&*store, id).await?.1)?));
         }
         (GivenUp::Unreadable(why), false) => {
             print(&format!(
@@ -54,7 +61,7 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
             ));
         }
         (GivenUp::Unreadable(why), true) => {
-            print(&format!("{}\n", json!({ "id": id, "status": "abandoned", "why": why })));
+            print_data(&format!("{}\n", json!({ "id": id, "status": "abandoned", "why": why })));
         }
     }
     Ok(Exit::Succeeded)
@@ -114,7 +121,7 @@ async fn free(
     let (by, at) = (actor(), Clock::real().unix());
     let freed = Freed { name: lock.name.clone(), holder: lock.holder.clone(), by, reason, at };
     match world.free(&freed).await {
-        Ok(true) if as_json => print(&format!("{}\n", locks::of_world(lock, *whose))),
+        Ok(true) if as_json => print_data(&format!("{}\n", locks::of_world(lock, *whose))),
         Ok(true) => print(&format!(
             "lock `{name}` is free; operation {id} of {} on {} held it: what that changed is as \
              it left it\n",

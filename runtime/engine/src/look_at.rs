@@ -1,0 +1,39 @@
+//! The world as it is, for a person who is left with an operation that nobody goes on with.
+
+use crate::secrets::Secrets;
+use futures_util::future::join_all;
+use std::time::Duration;
+use stepback_clock::Clock;
+use stepback_core::state::State;
+use stepback_core::{Facts, Resource};
+use stepback_journal::Store;
+use stepback_provider::Provider;
+
+/// Nobody who wants to know how things stand waits longer than this.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Everything that an operation touched, as it is now; what can't be read says why.
+///
+/// Where it has secrets they may be anywhere in the world, and nobody gave them: nothing is told.
+pub async fn look_at(
+    store: &dyn Store,
+    provider: &dyn Provider,
+    state: &State,
+    clock: &Clock,
+) -> Vec<(Resource, Facts)> {
+    let has_secrets = state.pinned.as_ref().is_none_or(|pinned| !pinned.secrets.is_empty());
+    let secrets = &Secrets::none(store.id());
+    let looks = state.baselines.iter().map(|(resource, _)| async move {
+        if has_secrets {
+            let why = "it may hold a secret, so look by hand".to_owned();
+            return (resource.clone(), Facts::Unknown(why));
+        }
+        let facts = match clock.timeout(LOOK, provider.observe(resource)).await {
+            Ok(Ok(facts)) => secrets.seal(facts),
+            Ok(Err(failure)) => Facts::Unknown(failure.message),
+            Err(_) => Facts::Unknown(format!("it did not answer in {LOOK:?}")),
+        };
+        (resource.clone(), facts)
+    });
+    join_all(looks).await
+}
