@@ -269,3 +269,42 @@ fn what_stands_for_a_secret_is_taken_from_nobody() {
     let ran = place.run(&["run", &path, "-i", asks, "--secret", "pw=file:pw"]).exits(2);
     ran.says("can't be in a lock's name").says("can't be looked at in `when`");
 }
+
+/// What stands for the beginning of one, too, is made by the program alone: it would tell all of a
+/// secret but its last byte to whoever can write a manifest, or put a mark together in one.
+#[test]
+fn what_stands_for_a_secrets_beginning_is_taken_from_nobody() {
+    const VALUE: &str = "S3cretValue!";
+    let literal = "\"\\u0001secret:pw<11\\u0001\"";
+    let made = "\"{{ steps.look.tags.pw | replace('pw', 'pw<11') }}\"";
+    for value in [literal, made] {
+        let place = Place::new();
+        place.untouched();
+        let of = "volume = \"vol-db-main\"";
+        let text = format!(
+            "schema = 1\n[operation]\nname = \"cut\"\n[inputs]\nm = {{ type = \"map\" }}\n\
+             [[steps]]\nid = \"whole\"\nuses = \"ebs/tag-volume\"\n\
+             with = {{ {of}, key = \"pw\", value = \"{{{{ inputs.m.P }}}}\" }}\n\
+             [[steps]]\nid = \"look\"\nuses = \"ebs/describe-volume\"\nneeds = [\"whole\"]\n\
+             with = {{ {of} }}\n\
+             [[steps]]\nid = \"cut\"\nuses = \"ebs/tag-volume\"\nneeds = [\"look\"]\n\
+             with = {{ {of}, key = \"cut\", value = {value} }}\n\
+             [[steps]]\nid = \"again\"\nuses = \"ebs/describe-volume\"\nneeds = [\"cut\"]\n\
+             with = {{ {of} }}\n[outputs]\nx = \"{{{{ steps.again.tags.cut }}}}\"\n"
+        );
+        place.write("pw", VALUE);
+        let asks = ["-i", r#"m={"P":{"secret":"pw"}}"#, "--secret", "pw=file:pw"];
+        let path = place.write("cut.toml", text);
+        let ran = place.run(&[&["run", path.as_str()][..], &asks].concat());
+        let shown = place.run(&["show", "1", "--json"]).stdout;
+        let tags = &place.world().volumes["vol-db-main"].tags;
+        assert!(!tags.get("cut").is_some_and(|cut| cut.contains("S3cret")), "{value}: {tags:?}");
+        for said in [&ran.stdout, &ran.stderr, &shown] {
+            assert!(!said.contains("S3cret"), "{value}: {said}");
+        }
+        for name in ["journal.db", "journal.db-wal"] {
+            let bytes = std::fs::read(place.path("state").join(name)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&bytes).contains("S3cret"), "{value}: {name}");
+        }
+    }
+}

@@ -242,6 +242,21 @@ impl From<RunError> for CliError {
                      goes on with it"
                 ),
             ),
+            RunError::RunsElsewhere { id, place, host } => CliError::usage(
+                format!(
+                    "operation {id} is run from another state directory, {place} on {host}, which \
+                     this one is a copy of or was moved from"
+                ),
+                "end it there; two journals of one operation can't both be true",
+            ),
+            RunError::StandsStill { id, why } => CliError::usage(
+                format!("the rollback of operation {id} can't be taken up again: {why}"),
+                format!("`stepback rollback {id}` once that one has let go"),
+            ),
+            RunError::AskedFor { id } => CliError::usage(
+                format!("operation {id} is being run, and was asked to roll back"),
+                format!("`stepback show {id}` tells how it goes"),
+            ),
             RunError::BeingRun { id } => CliError::usage(
                 format!("operation {id} is being run, so nobody else can take it back"),
                 format!("`stepback cancel {id}` asks whoever runs it to"),
@@ -311,6 +326,30 @@ impl miette::Diagnostic for Drawn<'_> {
     }
 }
 
+/// Nobody reads more of them at once.
+const MISTAKES_TOLD_MAX: usize = 50;
+/// A wider line is not drawn: nobody would find the place in it.
+const LINE_BYTES_MAX: usize = 400;
+
+/// Whether the lines around a place can be drawn.
+fn is_narrow(text: &str, at: usize) -> bool {
+    let before = text.get(..at).map_or(0, |before| before.matches('\n').count());
+    let around = text.split('\n').skip(before.saturating_sub(2)).take(5);
+    around.map(str::len).all(|bytes| bytes <= LINE_BYTES_MAX)
+}
+
+/// `FILE:LINE:COLUMN` of a mistake that has a place.
+fn place_of(mistakes: &Diagnostics, one: &Diagnostic) -> String {
+    let name = harmless(&mistakes.name);
+    match &one.span {
+        Some(span) if !mistakes.text.is_empty() => {
+            let (line, column) = mistakes.line_column(span.start);
+            format!("{name}:{line}:{column}")
+        }
+        Some(_) | None => name,
+    }
+}
+
 /// Write what is drawn with colours of its own.
 fn draw(text: &str) {
     // As everything that is told.
@@ -324,14 +363,16 @@ pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
         false => GraphicalTheme::unicode_nocolor(),
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
-    for one in &mistakes.list {
+    let count = mistakes.list.len();
+    for one in mistakes.list.iter().take(MISTAKES_TOLD_MAX) {
         let one = &Diagnostic {
             message: harmless(&one.message),
             label: one.label.as_deref().map(harmless),
             help: one.help.as_deref().map(harmless),
             ..one.clone()
         };
-        let source = (one.span.is_some() && !mistakes.text.is_empty())
+        let is_drawn = one.span.as_ref().is_some_and(|at| is_narrow(&mistakes.text, at.start));
+        let source = (is_drawn && !mistakes.text.is_empty())
             .then(|| NamedSource::new(harmless(&mistakes.name), harmless(&mistakes.text)));
         let mut drawn = String::new();
         let named = match source {
@@ -339,14 +380,16 @@ pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
             None => Drawn { one, source: None },
         };
         if handler.render_report(&mut drawn, &named).is_err() || named.source.is_none() {
-            drawn = format!("{}: {}\n", mistakes.name, one.message);
+            drawn = format!("{}: {}\n", place_of(mistakes, one), one.message);
             if let Some(help) = &one.help {
                 drawn.push_str(&format!("  help: {help}\n"));
             }
         }
         draw(drawn.strip_suffix('\n').unwrap_or(&drawn));
     }
-    let count = mistakes.list.len();
+    if let Some(more @ 1..) = count.checked_sub(MISTAKES_TOLD_MAX) {
+        tell!("… and {more} more");
+    }
     let noun = if count == 1 { "mistake" } else { "mistakes" };
     tell!("{}: {count} {noun} in {}; nothing was changed", style.red("error"), mistakes.name);
 }

@@ -125,7 +125,7 @@ fn with_options(text: &str) -> Cow<'_, str> {
 /// A line for stderr: with the options that commands need, and nothing in it does anything to the
 /// terminal.
 pub fn for_stderr(text: &str) -> String {
-    clean(&for_people(text), Style::of_stderr())
+    one_line(&for_people(text), Style::of_stderr())
 }
 
 /// What a command to paste begins with.
@@ -171,6 +171,11 @@ pub fn print_data(text: &str) {
         IS_LOST.store(true, Ordering::Relaxed);
         tell!("error: the result could not be written: {error}");
     }
+}
+
+/// Foreign text that may go on over several lines, none of which looks like one of the program's.
+pub fn set_in(text: &str) -> String {
+    text.replace('\n', "\n      ")
 }
 
 /// Whether a character turns text around (Unicode, *Bidirectional Algorithm*, explicit formatting
@@ -247,7 +252,7 @@ fn clean(text: &str, style: Style) -> String {
 /// One line for the terminal: what goes on over several is set in, so that none of it looks like a
 /// line of the program's own.
 pub fn one_line(text: &str, style: Style) -> String {
-    clean(&text.replace('\n', "\n      "), style)
+    clean(&set_in(text), style)
 }
 
 /// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.

@@ -248,7 +248,7 @@ pub(crate) fn accept(spec: &InputSpec, value: &Value) -> Result<(), String> {
         return map.iter().try_for_each(|(key, value)| names_well(key, value));
     }
     if let (Some(pattern), Some(text)) = (&spec.pattern, value.as_str()) {
-        let regex = regex::Regex::new(pattern).map_err(|error| error.to_string())?;
+        let regex = crate::manifest::pattern(pattern).map_err(|error| error.to_string())?;
         if !regex.is_match(text) {
             return Err(format!("`{text}` does not match the pattern `{pattern}`"));
         }

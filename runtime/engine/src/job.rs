@@ -17,7 +17,7 @@ use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
 use stepback_core::event::Pinned;
 use stepback_core::expr::{Scope, evaluate_value};
 use stepback_core::inputs::{self, Given};
-use stepback_core::manifest::{self, Manifest, Step, Uses};
+use stepback_core::manifest::{self, LOCK_BYTES_MAX, Manifest, Step, Uses};
 use stepback_core::plan::{Offers, Plan};
 use stepback_core::state::State;
 use stepback_core::*;
@@ -205,8 +205,8 @@ impl Job {
                 &Value::String(template.clone()),
                 &scope,
             ) {
-                Ok(Value::String(name)) => Ok(LockName(name)),
-                Ok(other) => Ok(LockName(other.to_string())),
+                Ok(Value::String(name)) => lock_name(name),
+                Ok(other) => lock_name(other.to_string()),
                 Err(error) => Err(format!("`locks` can't be evaluated: {error}")),
             };
             locks.iter().map(evaluate).collect::<Result<Vec<_>, _>>()
@@ -228,6 +228,19 @@ impl Job {
             environment: serde_json::json!({ "name": self.environment }),
             ..Scope::default()
         }
+    }
+}
+
+/// What a lock may be called: it is written down by others, and shown to them.
+fn lock_name(name: String) -> Result<LockName, String> {
+    let shown = name.escape_debug().take(80).collect::<String>();
+    match name.len() {
+        0 => Err("`locks` has a lock without a name".to_owned()),
+        1..=LOCK_BYTES_MAX if !name.chars().any(char::is_control) => Ok(LockName(name)),
+        1..=LOCK_BYTES_MAX => Err(format!("`locks`: `{shown}` has a control character in it")),
+        long => Err(format!(
+            "`locks`: `{shown}…` has {long} bytes, and a lock's name at most {LOCK_BYTES_MAX}"
+        )),
     }
 }
 

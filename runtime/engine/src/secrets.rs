@@ -304,11 +304,19 @@ impl Secrets {
         if let Some(text) = self.marks.get(mark) {
             return Some(text);
         }
-        // The first bytes of one: `secret:NAME<N`.
+        // The first bytes of one: `secret:NAME<N#PROOF`.
         let inside = mark.strip_prefix(EDGE)?.strip_suffix(EDGE)?;
-        let (name, bytes) = inside.rsplit_once('<')?;
+        let (cut, proof) = inside.rsplit_once('#')?;
+        let (name, bytes) = cut.rsplit_once('<')?;
         let whole = self.marks.get(&format!("{EDGE}{name}{EDGE}"))?;
-        whole.get(..bytes.parse().ok()?)
+        // Whoever wrote it himself would be told as much of a secret as he likes.
+        let beginning = whole.get(..bytes.parse().ok()?)?;
+        (self.proof(cut, beginning) == proof).then_some(beginning)
+    }
+
+    /// That a mark of a secret's beginning was made here, of a text that had that beginning.
+    fn proof(&self, cut: &str, beginning: &str) -> String {
+        digest(&self.salt, &format!("{cut}={beginning}"))
     }
 
     /// A text with no secret's value in it.
@@ -375,9 +383,10 @@ impl Secrets {
         match found.max_by_key(|(bytes, _)| *bytes) {
             None => end.to_owned(),
             Some((bytes, mark)) => {
-                let name = mark.trim_matches(EDGE);
-                let before = &kept[..kept.len() - bytes];
-                format!("{before}{EDGE}{name}<{bytes}{EDGE}{ellipsis}")
+                let (before, beginning) = kept.split_at(kept.len() - bytes);
+                let cut = format!("{}<{bytes}", mark.trim_matches(EDGE));
+                let proof = self.proof(&cut, beginning);
+                format!("{before}{EDGE}{cut}#{proof}{EDGE}{ellipsis}")
             }
         }
     }

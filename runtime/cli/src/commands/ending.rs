@@ -1,7 +1,7 @@
 //! The last word of an operation: on stdout, with everything that was not restored.
 
 use crate::error::Exit;
-use crate::output::{Style, duration, print, timestamp};
+use crate::output::{Style, duration, in_row, print, set_in, timestamp};
 use crate::report::verdict_word;
 use serde_json::Value;
 use std::fmt::Write;
@@ -76,18 +76,11 @@ fn write_summary(
         (_, None) => writeln!(text, "operation {id} is unfinished")?,
     }
     if let Some(why) = &state.why {
-        writeln!(text, "cause: {why}")?;
+        writeln!(text, "cause: {}", set_in(why))?;
     }
-    match (state.downtime.total_ms(), state.downtime.since) {
-        (Some(downtime_ms), _) => writeln!(text, "downtime: {}", duration(downtime_ms))?,
-        (None, Some(at)) => {
-            let is_left = state.accepted.is_some() || state.status == Status::Abandoned;
-            let end = if is_left { "nobody has seen its end" } else { "and not over" };
-            writeln!(text, "downtime: since {}, {end}", timestamp(at))?;
-        }
-        (None, None) => {}
-    }
+    write_downtime(text, state)?;
     if let Some((actor, reason)) = &state.accepted {
+        let (actor, reason) = (in_row(actor), in_row(reason));
         writeln!(text, "accepted as it is by {actor}: {reason}; its locks are released")?;
     }
     if let Some(abandoned) = &state.abandoned {
@@ -96,24 +89,24 @@ fn write_summary(
     for (name, value) in &state.outputs {
         match state.unknown_outputs.get(name) {
             None => writeln!(text, "{name} = {value}")?,
-            Some(why) => writeln!(text, "{name} is not known: {why}")?,
+            Some(why) => writeln!(text, "{name} is not known: {}", set_in(why))?,
         }
     }
     for lost in &state.not_restored {
         let declared = if lost.declared { " (declared irreversible)" } else { "" };
         writeln!(text, "not restored: {}{declared}", lost.resource)?;
         write_difference(text, &lost.before, lost.now.as_ref())?;
-        writeln!(text, "  why:  {}", lost.why)?;
-        writeln!(text, "  do:   {}", lost.hint)?;
+        writeln!(text, "  why:  {}", set_in(&lost.why))?;
+        writeln!(text, "  do:   {}", set_in(&lost.hint))?;
     }
     for kept in &state.kept {
-        writeln!(text, "kept: what step `{}` did ({})", kept.step, kept.reason)?;
+        writeln!(text, "kept: what step `{}` did ({})", kept.step, set_in(&kept.reason))?;
     }
     for (key, step) in &state.steps {
         if step.status == StepStatus::Leftover {
             let error = step.error.as_ref().map(|error| error.message.as_str());
             let error = error.unwrap_or("it was given up before its end");
-            writeln!(text, "left over: {key}: {error}")?;
+            writeln!(text, "left over: {key}: {}", set_in(error))?;
         }
     }
     if state.status == Status::RollbackFailed && state.accepted.is_none() {
@@ -122,6 +115,19 @@ fn write_summary(
             "next: mend what is listed above, then `stepback rollback {id}`; or take it as it is: \
              `stepback rollback {id} --accept 'why'`"
         )?;
+    }
+    Ok(())
+}
+
+fn write_downtime(text: &mut String, state: &State) -> std::fmt::Result {
+    match (state.downtime.total_ms(), state.downtime.since) {
+        (Some(downtime_ms), _) => writeln!(text, "downtime: {}", duration(downtime_ms))?,
+        (None, Some(at)) => {
+            let is_left = state.accepted.is_some() || state.status == Status::Abandoned;
+            let end = if is_left { "nobody has seen its end" } else { "and not over" };
+            writeln!(text, "downtime: since {}, {end}", timestamp(at))?;
+        }
+        (None, None) => {}
     }
     Ok(())
 }
@@ -176,7 +182,7 @@ fn write_abandoned(
     abandoned: &Abandoned,
     world: &[(Resource, Facts)],
 ) -> std::fmt::Result {
-    let (actor, reason) = (&abandoned.actor, &abandoned.reason);
+    let (actor, reason) = (in_row(&abandoned.actor), in_row(&abandoned.reason));
     writeln!(text, "given up by {actor}: {reason}; its locks are released")?;
     for (key, step) in &state.steps {
         let undone = matches!(step.status, StepStatus::Undone | StepStatus::Kept);

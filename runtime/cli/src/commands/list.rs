@@ -5,7 +5,7 @@ use crate::args::{Global, List};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{duration, print, print_data, table};
+use crate::output::{duration, in_row, print, print_data, table};
 use crate::view::OperationView;
 
 pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
@@ -36,8 +36,8 @@ pub fn text(views: &[OperationView]) -> String {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
         rows.add_row([
             view.id.to_string(),
-            view.name.clone(),
-            view.shown_environment(),
+            in_row(&view.name),
+            in_row(&view.shown_environment()),
             view.status.clone(),
             text(&view.cause),
             text(&view.verdict),
@@ -47,7 +47,7 @@ pub fn text(views: &[OperationView]) -> String {
                 (None, Some(_)) => "not over".into(),
                 (None, None) => "-".into(),
             },
-            view.actor.clone(),
+            in_row(&view.actor),
         ]);
     }
     let left = views.iter().filter_map(OperationView::left);

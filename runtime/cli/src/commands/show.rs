@@ -5,7 +5,7 @@ use crate::args::{Global, Show};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print, print_data, table};
+use crate::output::{Style, in_row, print, print_data, set_in, table};
 use crate::view::OperationView;
 use stepback_core::OperationId;
 use stepback_core::state::{State, Status};
@@ -30,9 +30,9 @@ fn text(view: &OperationView, id: OperationId, state: &State) -> String {
     let mut text = format!(
         "{}: {} in {}, by {}\n",
         style.bold(&format!("operation {id}")),
-        view.manifest,
-        view.shown_environment(),
-        view.actor
+        in_row(&view.manifest),
+        in_row(&view.shown_environment()),
+        in_row(&view.actor)
     );
     for (name, value) in &view.inputs {
         text.push_str(&format!("  {name} = {value}\n"));
@@ -60,7 +60,7 @@ fn text(view: &OperationView, id: OperationId, state: &State) -> String {
         text.push_str(&format!("now: {step} in {call} since {since}{behind}\n"));
     }
     for reason in &view.refused {
-        text.push_str(&format!("refused: {reason}\n"));
+        text.push_str(&format!("refused: {}\n", set_in(reason)));
     }
     let mut rows = table(&["step", "uses", "phase", "status", "attempts", "error"]);
     for step in &view.steps {

@@ -29,6 +29,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// So many locks an operation may take, and so long are their names: a world keeps them all in one
+/// file.
+pub const LOCKS_MAX: usize = 100;
+pub const LOCK_BYTES_MAX: usize = 255;
+/// So large may a pattern become when it is made ready to match.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
 /// No manifest is larger; a file that is, is something else.
 pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 
@@ -363,4 +370,9 @@ fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, 
             Err(fail(found))
         }
     }
+}
+
+/// A pattern of an input, of a size that takes no time to make.
+pub(crate) fn pattern(text: &str) -> Result<regex::Regex, regex::Error> {
+    regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build()
 }

@@ -220,6 +220,11 @@ fn operation(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Operation>
             Some(list) => {
                 for lock in list {
                     match lock.as_str() {
+                        Some(_) if locks.len() == LOCKS_MAX => {
+                            let message = format!("an operation takes at most {LOCKS_MAX} locks");
+                            found.push(Diagnostic::at(span_of(lock), message));
+                            break;
+                        }
                         Some(text) => {
                             locks.push(text.to_owned());
                             lock_spans.push(span_of(lock));
@@ -315,7 +320,7 @@ fn input(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<InputSpec> {
         return None;
     };
     if let Some((text, span)) = &pattern
-        && let Err(error) = regex::Regex::new(text)
+        && let Err(error) = super::pattern(text)
     {
         // The error draws the pattern over several lines; the last one says what is wrong.
         let error = error.to_string();
