@@ -6,6 +6,7 @@
 mod bad_input;
 mod broken_plugins;
 mod commands;
+mod copies;
 mod edges;
 mod faults;
 mod features;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// Two state directories, `state` and `other`, whose simulated worlds are the same.
-fn two() -> (Place, String) {
+pub fn two() -> (Place, String) {
     let place = Place::new();
     fs::create_dir(place.path("worlds")).expect("a directory");
     for state in ["state", "other"] {
@@ -17,12 +17,12 @@ fn two() -> (Place, String) {
     (place, other)
 }
 
-fn kept(place: &Place) -> std::path::PathBuf {
+pub fn kept(place: &Place) -> std::path::PathBuf {
     place.path("worlds/local/locks.json")
 }
 
 /// A move that hangs in its downtime, and holds its lock.
-fn moving(place: &Place) -> Running {
+pub fn moving(place: &Place) -> Running {
     let mut running =
         place.start(&["run", &operation("redeploy-database"), "--inject", "ebs.attach=hang"]);
     running.wait_for("ebs.attach");
@@ -30,13 +30,13 @@ fn moving(place: &Place) -> Running {
 }
 
 /// The same, killed in it.
-fn killed(place: &Place) {
+pub fn killed(place: &Place) {
     let running = moving(place);
     running.signal("KILL");
     running.ends();
 }
 
-fn locks_are(place: &Place, state: &str, holders: &[&str]) {
+pub fn locks_are(place: &Place, state: &str, holders: &[&str]) {
     let held = place.run(&["--state", state, "locks", "-e", "local", "--json"]).exits(0).json();
     let held: Vec<_> =
         held.as_array().expect("a list").iter().map(|lock| &lock["holder"]).collect();
@@ -122,7 +122,7 @@ fn what_was_left_at_the_very_end_is_let_go_by_whoever_comes_next() {
     running.ends().exits(3);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a directory");
     for file in fs::read_dir(from).expect("a directory") {
         let file = file.expect("an entry");
@@ -143,7 +143,15 @@ fn an_incomplete_rollback_keeps_the_worlds_lock_until_it_is_accepted() {
             ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
         let flagship = operation("redeploy-database");
         place.run(&[&["run", flagship.as_str()][..], &faults].concat()).exits(5);
-        locks_are(&place, &other, &["another state directory, unfinished"]);
+        locks_are(&place, &other, &["another state directory, its rollback incomplete"]);
+        // From elsewhere it is not waited for, and what to do is told.
+        let own = place.path("state").display().to_string();
+        let backup = ["--state", &other, "run", &operation("backup-database")];
+        let refused = place.run(&backup).exits(2).says("where its rollback is incomplete");
+        refused.says(&format!("`stepback --state {own} rollback 1` takes it up again"));
+        let unlock = ["unlock", "-e", "local", "database/main", "--reason", "it is late"];
+        let unlock = place.run(&[&["--state", other.as_str()][..], &unlock].concat()).exits(2);
+        unlock.says(&format!("`stepback --state {own} rollback 1`")).lacks("resume 1");
         place.run(last).exits(0);
         locks_are(&place, &other, &[]);
     }

@@ -60,6 +60,9 @@ pub struct OperationView {
     pub unknown_outputs: BTreeMap<String, String>,
     /// The locks it holds now.
     pub locks: Vec<String>,
+    /// Whether the commit point is.
+    #[serde(skip)]
+    pub is_committed: bool,
     /// Whether the commit point or an irreversible effect is behind it.
     pub point_of_no_return_passed: bool,
     /// Who asked for its rollback, and why, where nobody has heard it yet.
@@ -203,6 +206,7 @@ impl OperationView {
         }
         let back = match was {
             "rolling-back" => String::new(),
+            _ if self.is_committed => "; past its commit point nothing rolls back".to_owned(),
             _ => format!(", `stepback cancel {id}` rolls it back"),
         };
         Some(format!(
@@ -253,6 +257,7 @@ impl OperationView {
             outputs: state.outputs.clone(),
             unknown_outputs: state.unknown_outputs.clone(),
             locks: locks(&state),
+            is_committed: state.committed,
             point_of_no_return_passed: state.committed || irreversible_ran(&state),
             current: current(&state),
             refused: state.refusals.clone(),
@@ -293,6 +298,7 @@ impl OperationView {
             outputs: BTreeMap::new(),
             unknown_outputs: BTreeMap::new(),
             locks,
+            is_committed: false,
             point_of_no_return_passed: false,
             current: vec![],
             refused: vec![],

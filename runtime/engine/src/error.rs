@@ -61,6 +61,15 @@ pub enum RunError {
     /// The operation has not ended yet, so there is no rollback to take up again.
     #[error("operation {id} has not ended")]
     Unfinished { id: OperationId, rolling_back: bool },
+    /// A program runs it from a state directory that this one is a copy of, or was moved from.
+    #[error("operation {id} is run from the state directory {place} on {host}")]
+    RunsElsewhere { id: OperationId, place: String, host: String },
+    /// Its rollback is incomplete, and can't be taken up again now.
+    #[error("the rollback of operation {id} can't be taken up again: {why}")]
+    StandsStill { id: OperationId, why: String },
+    /// Whoever runs it was asked to roll it back.
+    #[error("whoever runs operation {id} was asked to roll it back")]
+    AskedFor { id: OperationId },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A defect of Stepback.

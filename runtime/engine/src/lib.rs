@@ -38,4 +38,4 @@ pub use look_at::look_at;
 pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use run::{Ended, Preview, plan, run};
-pub use take_up::{GivenUp, abandon, accept, resume, roll_back};
+pub use take_up::{GivenUp, abandon, accept, resume, resume_asked, roll_back};

@@ -65,6 +65,7 @@ pub async fn roll_back(
     control: &Control,
 ) -> Result<Ended, RunError> {
     let state = folded(&*deps.store, id).await?;
+    let is_asked = matches!(state.status, Status::Queued | Status::Running);
     match state.status {
         Status::RollbackFailed => {
             must_be_incomplete(id, &state)?;
@@ -82,7 +83,29 @@ pub async fn roll_back(
             return Err(ended(id, &state));
         }
     }
-    resume(deps, id, control).await
+    match is_asked {
+        true => resume_asked(deps, id, control).await,
+        false => resume(deps, id, control).await,
+    }
+}
+
+/// Take an operation up whose cancel is kept already: whoever else takes it up honours that too.
+///
+/// # Errors
+/// [`RunError::AskedFor`] if somebody runs it; otherwise those of [`resume`].
+pub async fn resume_asked(
+    deps: &Arc<Deps>,
+    id: OperationId,
+    control: &Control,
+) -> Result<Ended, RunError> {
+    match resume(deps, id, control).await {
+        Err(RunError::Store(StoreError::LeaseHeld { .. })) => Err(RunError::AskedFor { id }),
+        Err(RunError::Ended { .. }) => {
+            let state = folded(&*deps.store, id).await?;
+            Ok(Ended { id, state })
+        }
+        resumed => resumed,
+    }
 }
 
 /// Take the world as an incomplete rollback left it, on the record, and release the locks (R7).
@@ -99,7 +122,9 @@ pub async fn accept(
     actor: String,
     reason: String,
 ) -> Result<State, RunError> {
-    must_be_incomplete(id, &folded(store, id).await?)?;
+    let state = folded(store, id).await?;
+    must_be_incomplete(id, &state)?;
+    must_not_run_elsewhere(store, provider, id, state.pinned.as_ref()).await?;
     let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
     let accepted = async {
         let state = folded(store, id).await?;
@@ -141,12 +166,13 @@ pub async fn abandon(
     reason: String,
 ) -> Result<GivenUp, RunError> {
     must_not_have_ended(store, id).await?;
+    let pinned = folded(store, id).await.ok().and_then(|state| state.pinned);
+    must_not_run_elsewhere(store, provider, id, pinned.as_ref()).await?;
     let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
     let Takeover { lease, .. } = store.take_lease(id, runner, grace_ms).await?;
     let given_up = async {
         if let Some(provider) = provider {
             // A world that can't be told is fenced by the lease alone, as docker and AWS are.
-            let pinned = folded(store, id).await.ok().and_then(|state| state.pinned);
             let named = pinned.map_or_else(|| store.id(), |pinned| pinned.store);
             let _ = provider.take_over(&named, id, lease.epoch).await;
         }
@@ -183,6 +209,24 @@ pub async fn abandon(
     }
     released?;
     Ok(given_up)
+}
+
+/// Two programs must not go on with one operation, each with a journal of its own.
+async fn must_not_run_elsewhere(
+    store: &dyn Store,
+    provider: Option<&dyn Provider>,
+    id: OperationId,
+    pinned: Option<&Pinned>,
+) -> Result<(), RunError> {
+    let (Some(world), Some(pinned)) = (provider.and_then(Provider::locks), pinned) else {
+        return Ok(());
+    };
+    // Locks that can't be read are told where they are taken.
+    let Ok(Some(holder)) = locks::runs_elsewhere(store, world, &pinned.store).await else {
+        return Ok(());
+    };
+    let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
+    Err(RunError::RunsElsewhere { id, place, host: holder.host })
 }
 
 /// Let go of the locks in the world; where that can't be done, `unlock -e` frees them.
@@ -299,6 +343,7 @@ async fn take_up(
     let pinned = state.pinned.clone();
     let pinned = pinned.ok_or_else(|| RunError::Internal("it has no first event".into()))?;
     let job = Arc::new(Job::from_pinned(deps, id, state, &pinned).await?);
+    must_not_run_elsewhere(&*deps.store, Some(&*deps.provider), id, Some(&pinned)).await?;
     let grace_ms = grace_ms(deps.provider.request_ms_max());
     let takeover = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
     let (lease, last_alive, taken_at) = (takeover.lease, takeover.last_alive, deps.clock.now());
@@ -330,7 +375,11 @@ async fn take_up(
         if state.status != Status::Queued
             && let Some(why) = locks::retake(deps, &lease, &pinned).await?
         {
-            return Err(left(format!("its locks were freed meanwhile: {why}")));
+            let why = format!("its locks were freed meanwhile: {why}");
+            return Err(match going {
+                Going::On => left(why),
+                Going::BackAgain => RunError::StandsStill { id, why },
+            });
         }
         deps.reporter.on_past(id, &records);
         carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await

@@ -12,5 +12,5 @@ mod store;
 
 pub use error::StoreError;
 pub use memory::Memory;
-pub use sqlite::{Sqlite, has_unfinished};
+pub use sqlite::{Found, Sqlite, look_into};
 pub use store::*;

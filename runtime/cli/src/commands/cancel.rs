@@ -11,7 +11,7 @@ use crate::error::{CliError, Exit};
 use crate::output::print;
 use stepback_core::OperationId;
 use stepback_engine::{Control, RunError};
-use stepback_journal::{Ending, Request, Requested, Store, StoreError};
+use stepback_journal::{Ending, Request, Requested, Store};
 
 pub async fn run(global: &Global, args: Cancel) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
@@ -33,7 +33,7 @@ pub async fn run(global: &Global, args: Cancel) -> Result<Exit, CliError> {
     }
 }
 
-fn asked(id: OperationId) -> Result<Exit, CliError> {
+pub fn asked(id: OperationId) -> Result<Exit, CliError> {
     print(&format!("asked operation {id} to roll back; `stepback show {id}` tells how it goes\n"));
     Ok(Exit::Succeeded)
 }
@@ -49,10 +49,10 @@ async fn roll_back(
     let deps = deps_of(config, store, id, &args.inject, args.json).await.inspect_err(|_| {
         tell!("the cancel is kept: whoever takes operation {id} up rolls it back");
     })?;
-    match stepback_engine::resume(&deps, id, &control).await {
+    match stepback_engine::resume_asked(&deps, id, &control).await {
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
         // Somebody took it up meanwhile, and has the wish.
-        Err(RunError::Store(StoreError::LeaseHeld { .. })) => asked(id),
+        Err(RunError::AskedFor { .. }) => asked(id),
         Err(RunError::Left { why, .. }) => Err(CliError::CancelKept { id, why }),
         Err(error) => Err(error.into()),
     }

@@ -108,6 +108,7 @@ fn word(whose: Whose) -> &'static str {
         Whose::Own => "this state directory",
         Whose::Running => "another state directory, running",
         Whose::Others => "another state directory, unfinished",
+        Whose::StandsStill => "another state directory, its rollback incomplete",
         Whose::Unseen => "not to be seen from here",
         Whose::Nobodys => "gone",
     }

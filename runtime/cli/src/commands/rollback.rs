@@ -2,7 +2,7 @@
 //! incomplete rollback left it (R7).
 
 use super::unlock::world_of;
-use super::{ending, past, resume::deps_of, signals};
+use super::{cancel, ending, past, resume::deps_of, signals};
 use crate::args::{Global, Rollback};
 use crate::config::Config;
 use crate::environment::{self, actor};
@@ -10,7 +10,7 @@ use crate::error::{CliError, Exit};
 use crate::output::{Style, print, print_data};
 use stepback_clock::Clock;
 use stepback_core::OperationId;
-use stepback_engine::Control;
+use stepback_engine::{Control, RunError};
 use stepback_journal::Store;
 
 pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
@@ -23,8 +23,11 @@ pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
     let control = Control::new();
     signals::listen(control.clone());
     let deps = deps_of(&config, &*store, id, &args.inject, args.json).await?;
-    let ended = stepback_engine::roll_back(&deps, id, actor(), args.reason, &control).await?;
-    Ok(ending::print_ended(&ended, args.json))
+    match stepback_engine::roll_back(&deps, id, actor(), args.reason, &control).await {
+        Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
+        Err(RunError::AskedFor { id }) => cancel::asked(id),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn accept(

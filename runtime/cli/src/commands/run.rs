@@ -35,7 +35,7 @@ async fn tell_unfinished(store: &dyn Store) -> Result<(), CliError> {
             None if !one.is_run => {
                 format!(
                     "operation {id} ({manifest}) is unfinished: `stepback resume {id}` goes on, \
-                     `stepback cancel {id}` rolls it back"
+                     `stepback show {id}` tells what else can be done"
                 )
             }
             Some(Ending::RollbackFailed) => format!(

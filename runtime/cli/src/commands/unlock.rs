@@ -9,7 +9,7 @@ use crate::args::{Global, Unlock};
 use crate::config::Config;
 use crate::environment::{self, actor};
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print, print_data};
+use crate::output::{Style, in_row, print, print_data};
 use serde_json::json;
 use std::sync::Arc;
 use stepback_clock::Clock;
@@ -96,25 +96,7 @@ async fn free(
     };
     let (id, place) = (lock.holder.operation, lock.holder.place.clone().unwrap_or_default());
     let held_by = format!("lock `{name}` is held by operation {id}");
-    let refusal = match whose {
-        Whose::Own => {
-            let help = format!("`stepback cancel {id}` ends it, or else `stepback unlock {id}`");
-            Some((format!("{held_by} of this state directory"), help))
-        }
-        Whose::Running => {
-            let help = "cancel it where it is run".to_owned();
-            Some((format!("{held_by} of the state directory {place}, which runs"), help))
-        }
-        Whose::Others => {
-            let state = word(&place);
-            let help = format!(
-                "`stepback --state {state} resume {id}` goes on with it, `stepback --state {state} \
-                 cancel {id}` takes it back"
-            );
-            Some((format!("{held_by} of the state directory {place}, which has it"), help))
-        }
-        Whose::Unseen | Whose::Nobodys => None,
-    };
+    let refusal = refusal(id, &place, &held_by, *whose);
     if let Some((message, help)) = refusal {
         return Err(CliError::usage(message, help));
     }
@@ -125,7 +107,8 @@ async fn free(
         Ok(true) => print(&format!(
             "lock `{name}` is free; operation {id} of {} on {} held it: what that changed is as \
              it left it\n",
-            place, lock.holder.host
+            in_row(&place),
+            in_row(&lock.holder.host)
         )),
         Ok(false) => {
             let help = "`stepback locks -e ENV` tells who has it now";
@@ -134,6 +117,37 @@ async fn free(
         Err(failure) => return Err(CliError::usage(failure.message, "mend that first")),
     }
     Ok(Exit::Succeeded)
+}
+
+/// Why a lock is not freed, and what ends its holder, unless nobody else can.
+fn refusal(id: OperationId, place: &str, held_by: &str, whose: Whose) -> Option<(String, String)> {
+    let state = word(place);
+    match whose {
+        Whose::Own => {
+            let help = format!("`stepback cancel {id}` ends it, or else `stepback unlock {id}`");
+            Some((format!("{held_by} of this state directory"), help))
+        }
+        Whose::Running => {
+            let help = "cancel it where it is run".to_owned();
+            Some((format!("{held_by} of the state directory {place}, which runs"), help))
+        }
+        Whose::Others => {
+            let help = format!(
+                "`stepback --state {state} resume {id}` goes on with it, `stepback --state {state} \
+                 cancel {id}` takes it back"
+            );
+            Some((format!("{held_by} of the state directory {place}, which has it"), help))
+        }
+        Whose::StandsStill => {
+            let help = format!(
+                "`stepback --state {state} rollback {id}` takes its rollback up again, and with \
+                 `--accept REASON` takes the world as it is"
+            );
+            let message = format!("{held_by} of the state directory {place}, which is to mend it");
+            Some((message, help))
+        }
+        Whose::Unseen | Whose::Nobodys => None,
+    }
 }
 
 /// The world that the operation was in, if it can be had: it is to refuse a runner that wakes.

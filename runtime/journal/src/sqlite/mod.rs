@@ -16,7 +16,7 @@ use crate::*;
 use alive::Alive;
 use asked::Asked;
 use async_trait::async_trait;
-pub use elsewhere::has_unfinished;
+pub use elsewhere::{Found, look_into};
 use leases::Leases;
 use lines::{Wanted, text_if_any};
 use listing::{is_run, released_at};

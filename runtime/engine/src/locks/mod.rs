@@ -1,22 +1,27 @@
 //! Locks: all of an operation's at once, waiting in line or not (R13).
 //!
 //! A store arbitrates among its own operations; a world that can hold locks among those of every
-//! store.
+//! store. Whose a lock is tells [`whose`]; in which words, [`said`].
+
+mod said;
+mod whose;
+
+pub(crate) use whose::runs_elsewhere;
+pub use whose::{Whose, held_in_world};
 
 use crate::deps::{Deps, Wish};
-use crate::error::{Refusal, RunError};
-use std::path::PathBuf;
+use crate::error::RunError;
+use said::unkept;
 use std::time::Duration;
-use stepback_core::event::{Event, Pinned};
-use stepback_core::shell::word;
+use stepback_core::event::Pinned;
 use stepback_core::{EnvironmentName, Failure, LockName, OperationId, UnixMs};
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request as Asked, Store, StoreError,
-    has_unfinished,
 };
 use stepback_provider::Provider;
-use stepback_provider::locks::{Holder, WorldLock, WorldLocks, host};
+use stepback_provider::locks::{Holder, WorldLock, host, mounts};
 use tokio::sync::watch;
+use whose::{Looks, has_ended, place, whose};
 
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;
@@ -27,22 +32,6 @@ enum Behind {
     Own(Busy, EnvironmentName),
     /// An operation of another store, which holds it in the world.
     World(Box<WorldLock>, Whose),
-}
-
-/// Whose a lock in the world is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// An operation's of this state directory.
-    Own,
-    /// One's that a program of this machine runs.
-    Running,
-    /// One's of another state directory of this machine, where it is unfinished.
-    Others,
-    /// One's of a state directory of another machine, or of one that can't be read.
-    Unseen,
-    /// Nobody will ever let go of it: its state directory is gone, or is another one by now, or has
-    /// no such operation that is unfinished.
-    Nobodys,
 }
 
 /// Take every lock of the operation: those of its store, and then those of the world.
@@ -125,16 +114,21 @@ async fn take_in_world(
         environment: pinned.environment.clone(),
         place: place(store),
         host: host(),
+        mounts: mounts(),
         actor: deps.actor.clone(),
+        runner: Some(deps.runner.0.clone()),
         since: deps.clock.unix(),
     };
+    let mut nobodys: Option<WorldLock> = None;
     loop {
         let held = match world.take(names, &holder).await {
             Ok(None) => return Ok(Ok(None)),
             Ok(Some(held)) => held,
             Err(failure) => return Ok(Err(failure)),
         };
-        match whose(Some(store), world, &held).await? {
+        match whose(Some(store), world, &held, &mut Looks::new()).await? {
+            // It may have ended, and let go, between the two looks.
+            Ok(Some(Whose::Nobodys)) if nobodys.as_ref() != Some(&held) => nobodys = Some(held),
             Ok(Some(Whose::Own)) => {
                 let WorldLock { name, holder } = held;
                 let busy = own_busy(store, name, holder.operation, holder.since).await?;
@@ -219,43 +213,11 @@ async fn own_busy(
     let all = store.list().await?;
     let how = match all.iter().find(|one| one.id == by) {
         Some(one) if one.finished == Some(Ending::RollbackFailed) => BusyHow::StandsStill,
-        Some(one) if one.is_run => BusyHow::Holds,
+        // It has ended, and is about to let go.
+        Some(one) if one.is_run || one.finished.is_some() => BusyHow::Holds,
         Some(_) | None => BusyHow::LeftUnfinished,
     };
     Ok(Busy { name, by, since, how })
-}
-
-/// Whose a lock is; nobody's by now, where it was an operation's of this state directory that was
-/// killed when it had ended, before it could let go.
-async fn whose(
-    store: Option<&dyn Store>,
-    world: &dyn WorldLocks,
-    lock: &WorldLock,
-) -> Result<Result<Option<Whose>, Failure>, StoreError> {
-    let holder = &lock.holder;
-    if let Some(store) = store
-        && is_of(store, holder).await
-    {
-        // Of a copy of a state directory nothing follows for the one that it is a copy of.
-        let is_here = holder.place == place(store) && holder.host == host();
-        let may_go = is_here && !world.is_run(&holder.key);
-        return Ok(match may_go && has_ended(store, holder.operation).await? {
-            true => world.let_go(&holder.key).await.map(|()| None),
-            false => Ok(Some(Whose::Own)),
-        });
-    }
-    if world.is_run(&holder.key) {
-        return Ok(Ok(Some(Whose::Running)));
-    }
-    let place = holder.place.as_ref().filter(|_| holder.host == host());
-    let Some(place) = place.map(PathBuf::from) else { return Ok(Ok(Some(Whose::Unseen))) };
-    let (id, key) = (holder.operation, holder.key.clone());
-    let looked = tokio::task::spawn_blocking(move || has_unfinished(&place, id, &key)).await;
-    Ok(Ok(Some(match looked {
-        Ok(Ok(true)) => Whose::Others,
-        Ok(Ok(false)) => Whose::Nobodys,
-        Ok(Err(_)) | Err(_) => Whose::Unseen,
-    })))
 }
 
 /// Let go of an operation's locks in the world, where it has ended and its store let go of its own.
@@ -279,146 +241,9 @@ pub(crate) async fn let_go(
     }
 }
 
-/// What is held in the world, without what operations of this store left there when they were
-/// killed at their very end.
-///
-/// # Errors
-/// A world whose locks can't be read or written, or a store that can't be read.
-pub async fn held_in_world(
-    store: Option<&dyn Store>,
-    world: &dyn WorldLocks,
-) -> Result<Vec<(WorldLock, Whose)>, RunError> {
-    let unreadable =
-        |failure: Failure| Refusal::Reasons { id: None, reasons: vec![unkept(&failure)] };
-    let mut held = vec![];
-    for lock in world.held().await.map_err(unreadable)? {
-        if let Some(whose) = whose(store, world, &lock).await?.map_err(unreadable)? {
-            held.push((lock, whose));
-        }
-    }
-    Ok(held)
-}
-
-/// Whether the operation is one of this store's: a copy of a state directory has its identity and
-/// its numbers. One whose records can't be read any more is told by these.
-async fn is_of(store: &dyn Store, holder: &Holder) -> bool {
-    if store.id() != holder.store {
-        return false;
-    }
-    match store.load(holder.operation).await {
-        Ok(all) => match all.first().map(|record| &record.event) {
-            Some(Event::Created(pinned)) => pinned.store == holder.key,
-            Some(_) | None => false,
-        },
-        Err(StoreError::NotFound(_)) => false,
-        Err(_) => holder.place == place(store) && holder.host == host(),
-    }
-}
-
-async fn has_ended(store: &dyn Store, id: OperationId) -> Result<bool, StoreError> {
-    let all = store.list().await?;
-    let found = all.iter().find(|one| one.id == id);
-    Ok(found.is_some_and(|one| one.finished.is_some_and(Ending::releases_locks)))
-}
-
-/// The state directory, where its path is text.
-fn place(store: &dyn Store) -> Option<String> {
-    store.place().and_then(|place| place.to_str().map(str::to_owned))
-}
-
-fn unkept(failure: &Failure) -> String {
-    format!("the environment's locks can't be had: {}", failure.message)
-}
-
-impl Behind {
-    fn name(&self) -> &LockName {
-        match self {
-            Behind::Own(busy, _) => &busy.name,
-            Behind::World(held, _) => &held.name,
-        }
-    }
-
-    /// Whether it will let go by itself, as far as is known.
-    fn lets_go(&self) -> bool {
-        match self {
-            Behind::Own(busy, _) => busy.how != BusyHow::StandsStill,
-            Behind::World(_, whose) => *whose != Whose::Nobodys,
-        }
-    }
-
-    /// Who is before, for one who is in this environment.
-    fn said(&self, environment: &EnvironmentName) -> String {
-        match self {
-            Behind::Own(busy, theirs) => {
-                let same = match theirs == environment {
-                    true => String::new(),
-                    false => format!(" (of the environment `{theirs}`, which is the same world)"),
-                };
-                match busy.how {
-                    BusyHow::StandsStill => held_for_good(busy) + &same,
-                    _ => said(busy) + &same,
-                }
-            }
-            Behind::World(held, whose) => said_of(held, *whose, environment),
-        }
-    }
-}
-
-fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> String {
-    let WorldLock { name, holder } = held;
-    let Holder { operation, since, host, .. } = holder;
-    let place = holder.place.clone().unwrap_or_else(|| "(unknown)".to_owned());
-    let held = format!("lock `{name}` is held by operation {operation}{}", at(*since));
-    let unlock = format!(
-        "`stepback unlock -e {} {} --reason …` frees it",
-        word(environment.as_str()),
-        word(name.as_str())
-    );
-    match whose {
-        Whose::Nobodys => format!(
-            "{held}, which nobody can resume: the state directory {place} is gone, or has it no \
-             more. {unlock}"
-        ),
-        Whose::Own | Whose::Running => {
-            format!("{held} of another state directory, {place} on {host}, where it runs")
-        }
-        Whose::Others => format!(
-            "{held} of another state directory, {place}, where it is unfinished and run by nobody: \
-             `stepback --state {} resume {operation}` goes on",
-            word(&place)
-        ),
-        Whose::Unseen => format!(
-            "{held} of another state directory, {place} on {host}, which can't be looked into from \
-             here; if it is gone for good, {unlock}"
-        ),
-    }
-}
-
 fn cancelled(actor: &str, reason: Option<String>) -> String {
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("cancelled by {actor} while it waited for a lock{reason}")
-}
-
-fn said(busy: &Busy) -> String {
-    let Busy { name, by, since, how } = busy;
-    let since = at(*since);
-    match how {
-        BusyHow::Holds | BusyHow::StandsStill => {
-            format!("lock `{name}` is held by operation {by}{since}")
-        }
-        BusyHow::LeftUnfinished => format!(
-            "lock `{name}` is held by operation {by}{since}, which is unfinished and run by \
-             nobody: `stepback resume {by}` goes on, `stepback cancel {by}` rolls it back"
-        ),
-        BusyHow::WaitsBefore => {
-            format!("operation {by} waits for lock `{name}`{since}, and came first")
-        }
-    }
-}
-
-fn at(since: UnixMs) -> String {
-    let since = jiff::Timestamp::from_millisecond(since.0 as i64);
-    since.map(|at| format!(" since {at:.0}")).unwrap_or_default()
 }
 
 /// A line for whoever watches, and for the operation's log.
@@ -436,13 +261,4 @@ pub(crate) async fn tell_kept(deps: &Deps, id: OperationId, failure: &Failure) {
         failure.message
     );
     tell(deps, id, "warn", text).await;
-}
-
-fn held_for_good(busy: &Busy) -> String {
-    let by = busy.by;
-    format!(
-        "{}, whose rollback is incomplete; `stepback show {by}` tells what is left to do, then \
-         `stepback rollback {by}` takes it up again",
-        said(busy)
-    )
 }

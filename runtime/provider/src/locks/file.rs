@@ -1,114 +1,30 @@
-//! Locks that a world holds itself, for operations of any state directory (R13).
-//!
-//! A store has locks for its own operations alone. Where the world has a directory, the locks of
-//! all that change it are in one file there, `locks.json`, with who holds them.
+//! Locks in a file of the world's directory, which all programs take turns at.
 
+use super::alive::{self, Alive};
+use super::{Freed, Holder, WorldLock, WorldLocks};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::{
-    EnvironmentName, Failure, FailureClass, LockName, OperationId, StoreId, UnixMs,
-};
+use stepback_core::{Failure, FailureClass, LockName, OperationId, StoreId};
 
 /// Nobody keeps the file for longer who is well.
 const TURN_MS_MAX: u64 = 5_000;
 const TURN_LOOK_MS: u64 = 5;
-/// Nobody holds so many locks.
+/// Nobody holds so many locks; more is neither read nor written.
 const BYTES_MAX: u64 = 4 << 20;
 /// How many locks that were freed by hand are remembered.
 const FREED_MAX: usize = 50;
-
-/// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// The operation, told from every other that ever was: numbers repeat, and a state directory
-    /// may be a copy.
-    pub key: StoreId,
-    pub store: StoreId,
-    pub operation: OperationId,
-    pub environment: EnvironmentName,
-    /// The state directory, if it has one that can be written down.
-    pub place: Option<String>,
-    /// The machine that it is on.
-    pub host: String,
-    pub actor: String,
-    pub since: UnixMs,
-}
-
-/// A lock that is held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorldLock {
-    pub name: LockName,
-    pub holder: Holder,
-}
-
-/// A lock that somebody freed by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Freed {
-    pub name: LockName,
-    pub holder: Holder,
-    pub by: String,
-    pub reason: String,
-    pub at: UnixMs,
-}
-
-/// The locks of one world.
-#[async_trait]
-pub trait WorldLocks: Send + Sync {
-    /// Take all of them, or none; gives the first that another operation holds.
-    ///
-    /// # Errors
-    /// A file that can't be read or written.
-    async fn take(&self, names: &[LockName], holder: &Holder)
-    -> Result<Option<WorldLock>, Failure>;
-
-    /// Let go of all that are held under this key.
-    ///
-    /// # Errors
-    /// Those of [`WorldLocks::take`].
-    async fn let_go(&self, key: &StoreId) -> Result<(), Failure>;
-
-    /// Let go of all that an operation holds whose key can't be read any more.
-    ///
-    /// # Errors
-    /// Those of [`WorldLocks::take`].
-    async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure>;
-
-    /// Whether a program that lives runs what holds locks under this key, wherever it is on this
-    /// machine: in another container, or under another name of the host.
-    fn is_run(&self, key: &StoreId) -> bool;
-
-    /// Every lock that is held.
-    ///
-    /// # Errors
-    /// Those of [`WorldLocks::take`].
-    async fn held(&self) -> Result<Vec<WorldLock>, Failure>;
-
-    /// The last locks that were freed by hand, oldest first.
-    ///
-    /// # Errors
-    /// Those of [`WorldLocks::take`].
-    async fn freed(&self) -> Result<Vec<Freed>, Failure>;
-
-    /// Free a lock whose holder is gone, on record; gives whether it was still held so.
-    ///
-    /// # Errors
-    /// Those of [`WorldLocks::take`].
-    async fn free(&self, freed: &Freed) -> Result<bool, Failure>;
-}
-
-/// The machine's name, as people know it.
-pub fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
-}
+/// So much is remembered of why.
+const REASON_CHARS_MAX: usize = 1_000;
+/// Only whoever may change the world may hold it up.
+const MODE: u32 = 0o600;
 
 /// All of them, as they are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,11 +37,10 @@ struct Table {
 
 /// Locks in a file of a directory, or in memory.
 #[derive(Clone)]
-pub(crate) struct LockFile {
+pub struct LockFile {
     kept: Kept,
     clock: Clock,
-    /// The proofs that this program lives, by the keys that it holds locks under.
-    alive: Arc<Mutex<BTreeMap<StoreId, File>>>,
+    alive: Alive,
 }
 
 #[derive(Clone)]
@@ -135,10 +50,21 @@ enum Kept {
 }
 
 impl Table {
-    fn take(&mut self, names: &[LockName], holder: &Holder) -> Option<WorldLock> {
-        let others = names.iter().filter_map(|name| self.locks.get_key_value(name));
-        let mut others = others.filter(|(_, held)| held.key != holder.key);
-        if let Some((name, held)) = others.next() {
+    /// `is_gone` tells whether a holder's program is.
+    fn take(
+        &mut self,
+        names: &[LockName],
+        holder: &Holder,
+        is_gone: impl Fn(&Holder) -> bool,
+    ) -> Option<WorldLock> {
+        let is_own = |held: &Holder| {
+            held.key == holder.key
+                && (held.runner == holder.runner
+                    || held.is_at_the_place_of(holder)
+                    || is_gone(held))
+        };
+        let mut others = names.iter().filter_map(|name| self.locks.get_key_value(name));
+        if let Some((name, held)) = others.find(|(_, held)| !is_own(held)) {
             return Some(WorldLock { name: name.clone(), holder: held.clone() });
         }
         for name in names {
@@ -148,11 +74,12 @@ impl Table {
         None
     }
 
-    fn free(&mut self, freed: Freed) -> bool {
+    fn free(&mut self, mut freed: Freed) -> bool {
         if self.locks.get(&freed.name) != Some(&freed.holder) {
             return false;
         }
         self.locks.remove(&freed.name);
+        freed.reason = freed.reason.chars().take(REASON_CHARS_MAX).collect();
         self.freed.push(freed);
         let too_many = self.freed.len().saturating_sub(FREED_MAX);
         self.freed.drain(..too_many);
@@ -161,42 +88,12 @@ impl Table {
 }
 
 impl LockFile {
-    pub(crate) fn in_dir(dir: &Path, clock: Clock) -> Self {
-        Self { kept: Kept::Dir(dir.to_owned()), clock, alive: Arc::default() }
+    pub fn in_dir(dir: &Path, clock: Clock) -> Self {
+        Self { kept: Kept::Dir(dir.to_owned()), clock, alive: Alive::default() }
     }
 
-    pub(crate) fn in_memory(clock: Clock) -> Self {
-        Self { kept: Kept::Memory(Arc::default()), clock, alive: Arc::default() }
-    }
-
-    /// Show that the holder of this key lives, until this program ends; gives whether it did not
-    /// before.
-    fn show_alive(&self, key: &StoreId) -> Result<bool, Failure> {
-        let Kept::Dir(dir) = &self.kept else { return Ok(false) };
-        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if alive.contains_key(key) {
-            return Ok(false);
-        }
-        let path = alive_file(dir, key);
-        let show = || {
-            std::fs::create_dir_all(path.parent().unwrap_or(dir))?;
-            let file = opened(&path, File::options().create(true).truncate(false).write(true))?;
-            // One whose runner was taken over may still hold it; then that shows it as well.
-            let _ = file.try_lock();
-            Ok(file)
-        };
-        let file = show().map_err(|error| unusable("made", &path, &error))?;
-        alive.insert(key.clone(), file);
-        Ok(true)
-    }
-
-    fn show_no_more(&self, key: &StoreId) {
-        let Kept::Dir(dir) = &self.kept else { return };
-        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if alive.remove(key).is_some() {
-            // One that stays shows nothing, as nobody holds it.
-            let _ = std::fs::remove_file(alive_file(dir, key));
-        }
+    pub fn in_memory(clock: Clock) -> Self {
+        Self { kept: Kept::Memory(Arc::default()), clock, alive: Alive::default() }
     }
 
     async fn turn<T: Send + 'static>(
@@ -229,7 +126,8 @@ impl LockFile {
     /// This one's turn at the file, among all programs.
     async fn guard(&self, dir: &Path) -> Result<File, Failure> {
         let path = dir.join("locks.lock");
-        let file = opened(&path, File::options().create(true).truncate(false).write(true));
+        let how = &mut File::options();
+        let file = opened(&path, how.create(true).truncate(false).write(true).mode(MODE));
         let file = file.map_err(|error| unusable("opened", &path, &error))?;
         let until = self.clock.now().after(Duration::from_millis(TURN_MS_MAX));
         loop {
@@ -237,8 +135,10 @@ impl LockFile {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(unusable("locked", &path, &error)),
                 Err(TryLockError::WouldBlock) if self.clock.now() >= until => {
+                    let by = holder_of(&file).map(|pid| format!(" ({pid})")).unwrap_or_default();
                     let message = format!(
-                        "{} has been locked by another program for {TURN_MS_MAX} ms: end that one",
+                        "{} has been locked by another program{by} for {TURN_MS_MAX} ms: end that \
+                         one",
                         path.display()
                     );
                     return Err(Failure::new(FailureClass::Transient, message));
@@ -251,24 +151,27 @@ impl LockFile {
     }
 }
 
-fn unusable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+/// The process that has a file locked, where the kernel tells (proc(5), */proc/locks*).
+fn holder_of(file: &File) -> Option<u32> {
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let all = std::fs::read_to_string("/proc/locks").ok()?;
+    let fields = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut held = fields.filter(|line| line.get(1) == Some(&"FLOCK"));
+    held.find(|line| line.get(5).is_some_and(|at| at.ends_with(&inode)))?.get(4)?.parse().ok()
+}
+
+pub(super) fn unusable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     let message = format!("{} can't be {what}: {error}", path.display());
     Failure::new(FailureClass::Internal, message)
 }
 
 /// A file that is one: no link, and no pipe whose other end never comes.
-fn opened(path: &Path, how: &mut OpenOptions) -> std::io::Result<File> {
+pub(super) fn opened(path: &Path, how: &mut OpenOptions) -> std::io::Result<File> {
     let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(std::io::Error::other("it is no file")),
     }
-}
-
-/// Where whoever holds locks under this key shows that it lives.
-fn alive_file(dir: &Path, key: &StoreId) -> PathBuf {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    dir.join("locks.alive").join(key.as_str().chars().map(plain).collect::<String>())
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -305,18 +208,28 @@ fn write(dir: &Path, table: &Table) -> Result<(), Failure> {
     let (path, part) = (file(dir), dir.join("locks.json.part"));
     let text = serde_json::to_string_pretty(table)
         .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
+    if text.len() as u64 > BYTES_MAX {
+        let message = format!("{} would be larger than {BYTES_MAX} bytes", path.display());
+        return Err(Failure::new(FailureClass::InvalidInput, message));
+    }
     let write = || {
         // What a crash left, or somebody put there: never written through.
         match std::fs::remove_file(&part) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut file = File::options().write(true).create_new(true).open(&part)?;
+        let mut file = File::options().write(true).create_new(true).mode(MODE).open(&part)?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
-        std::fs::rename(&part, &path)
+        std::fs::rename(&part, &path)?;
+        File::open(dir)?.sync_all()
     };
     write().map_err(|error| unusable("written", &path, &error))
+}
+
+fn is_run(world: Option<&Path>, holder: &Holder) -> bool {
+    let (Some(world), Some(runner)) = (world, &holder.runner) else { return false };
+    alive::is_alive(world, runner)
 }
 
 #[async_trait]
@@ -327,11 +240,19 @@ impl WorldLocks for LockFile {
         holder: &Holder,
     ) -> Result<Option<WorldLock>, Failure> {
         let (names, holder) = (names.to_vec(), holder.clone());
-        let key = holder.key.clone();
-        let is_new = self.show_alive(&key)?;
-        let taken = self.turn(move |table| table.take(&names, &holder)).await;
-        if is_new && !matches!(taken, Ok(None)) {
-            self.show_no_more(&key);
+        let dir = match &self.kept {
+            Kept::Dir(dir) => Some(dir.clone()),
+            Kept::Memory(_) => None,
+        };
+        let is_new = match (&dir, &holder.runner) {
+            (Some(dir), Some(runner)) => self.alive.show(dir, runner, &holder.key)?,
+            (None, _) | (_, None) => false,
+        };
+        let (key, world) = (holder.key.clone(), dir.clone());
+        let is_gone = move |held: &Holder| !is_run(world.as_deref(), held);
+        let taken = self.turn(move |table| table.take(&names, &holder, is_gone)).await;
+        if let Some(dir) = dir.filter(|_| is_new && !matches!(taken, Ok(None))) {
+            self.alive.end(&dir, &key);
         }
         taken
     }
@@ -339,7 +260,9 @@ impl WorldLocks for LockFile {
     async fn let_go(&self, key: &StoreId) -> Result<(), Failure> {
         let own = key.clone();
         self.turn(move |table| table.locks.retain(|_, holder| holder.key != own)).await?;
-        self.show_no_more(key);
+        if let Kept::Dir(dir) = &self.kept {
+            self.alive.end(dir, key);
+        }
         Ok(())
     }
 
@@ -349,10 +272,11 @@ impl WorldLocks for LockFile {
         self.turn(move |table| table.locks.retain(|_, holder| !is_its(holder))).await
     }
 
-    fn is_run(&self, key: &StoreId) -> bool {
-        let Kept::Dir(dir) = &self.kept else { return false };
-        let file = opened(&alive_file(dir, key), File::options().write(true));
-        file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    fn is_run(&self, holder: &Holder) -> bool {
+        match &self.kept {
+            Kept::Dir(dir) => is_run(Some(dir), holder),
+            Kept::Memory(_) => false,
+        }
     }
 
     async fn held(&self) -> Result<Vec<WorldLock>, Failure> {
@@ -376,6 +300,12 @@ impl WorldLocks for LockFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stepback_core::UnixMs;
+
+    /// All programs are gone.
+    fn gone(_: &Holder) -> bool {
+        true
+    }
 
     fn holder(key: &str) -> Holder {
         Holder {
@@ -385,7 +315,9 @@ mod tests {
             environment: "box".into(),
             place: None,
             host: "host".to_owned(),
+            mounts: None,
             actor: "ann".to_owned(),
+            runner: Some(format!("runner-{key}")),
             since: UnixMs(1),
         }
     }
@@ -394,20 +326,57 @@ mod tests {
     fn all_are_taken_or_none() {
         let (a, b): (LockName, LockName) = ("a".into(), "b".into());
         let mut table = Table::default();
-        assert_eq!(table.take(std::slice::from_ref(&b), &holder("one")), None);
-        let taken = table.take(&[a.clone(), b.clone()], &holder("two"));
+        assert_eq!(table.take(std::slice::from_ref(&b), &holder("one"), gone), None);
+        let taken = table.take(&[a.clone(), b.clone()], &holder("two"), gone);
         assert_eq!(taken, Some(WorldLock { name: b.clone(), holder: holder("one") }));
         assert!(!table.locks.contains_key(&a), "none was taken");
         // Whoever has it already has it.
-        assert_eq!(table.take(&[a, b], &holder("one")), None);
+        assert_eq!(table.take(&[a, b], &holder("one"), gone), None);
         assert_eq!(table.locks.len(), 2);
+    }
+
+    /// A state directory and a copy of it, whose operations have one key.
+    #[test]
+    fn one_that_lives_elsewhere_under_the_same_key_is_somebody_else() {
+        let names: [LockName; 1] = ["a".into()];
+        let at = |place: &str, runner: &str| Holder {
+            place: Some(place.to_owned()),
+            runner: Some(runner.to_owned()),
+            ..holder("one")
+        };
+        let lives = |_: &Holder| false;
+        let table = [
+            // The same runner takes more; another one of the same place takes over.
+            (at("/a", "first"), true),
+            (at("/a", "second"), true),
+            (at("/copy", "second"), false),
+            (Holder { host: "other".to_owned(), ..at("/a", "second") }, false),
+        ];
+        for (taker, may) in table {
+            let mut held = Table::default();
+            assert_eq!(held.take(&names, &at("/a", "first"), lives), None);
+            assert_eq!(held.take(&names, &taker, lives).is_none(), may, "{taker:?}");
+            assert_eq!(held.take(&names, &taker, gone), None, "{taker:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Table::default();
+        assert_eq!(table.take(&["a".into()], &holder("one"), gone), None);
+        write(dir.path(), &table).unwrap();
+        let long: LockName = "b".repeat(BYTES_MAX as usize).as_str().into();
+        assert_eq!(table.take(&[long], &holder("one"), gone), None);
+        write(dir.path(), &table).unwrap_err();
+        assert_eq!(read(dir.path()).unwrap().locks.len(), 1, "as it was");
     }
 
     #[test]
     fn only_the_holder_that_was_seen_is_freed() {
         let name: LockName = "a".into();
         let mut table = Table::default();
-        assert_eq!(table.take(std::slice::from_ref(&name), &holder("one")), None);
+        assert_eq!(table.take(std::slice::from_ref(&name), &holder("one"), gone), None);
         let freed = |key: &str| Freed {
             name: name.clone(),
             holder: holder(key),
@@ -420,7 +389,7 @@ mod tests {
         assert!(table.locks.is_empty());
         assert_eq!(table.freed, [freed("one")]);
         for _ in 0..FREED_MAX + 3 {
-            table.take(std::slice::from_ref(&name), &holder("one"));
+            table.take(std::slice::from_ref(&name), &holder("one"), gone);
             table.free(freed("one"));
         }
         assert_eq!(table.freed.len(), FREED_MAX);
@@ -440,9 +409,9 @@ mod tests {
         one.let_go(&StoreId("one".into())).await.unwrap();
         assert_eq!(two.take(&names, &holder("two")).await, Ok(None));
         // Whoever holds it lives, as the other sees, until it lets go.
-        assert!(one.is_run(&StoreId("two".into())) && !one.is_run(&StoreId("one".into())));
+        assert!(one.is_run(&holder("two")) && !one.is_run(&holder("one")));
         two.let_go(&StoreId("two".into())).await.unwrap();
-        assert!(!one.is_run(&StoreId("two".into())));
+        assert!(!one.is_run(&holder("two")));
         assert_eq!(two.take(&names, &holder("two")).await, Ok(None));
         two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);

@@ -1,0 +1,122 @@
+//! Locks that a world holds itself, for operations of any state directory (R13).
+//!
+//! A store has locks for its own operations alone. Where the world has a directory, the locks of
+//! all that change it are in one file there, `locks.json`, with who holds them ([`file`]). Whether
+//! a holder's program lives is proved by a file that it keeps locked until it ends ([`alive`]).
+
+mod alive;
+mod file;
+
+pub use file::LockFile;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use stepback_core::{EnvironmentName, Failure, LockName, OperationId, StoreId, UnixMs};
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The operation, told from every other that ever was: numbers repeat, and a state directory
+    /// may be a copy.
+    pub key: StoreId,
+    pub store: StoreId,
+    pub operation: OperationId,
+    pub environment: EnvironmentName,
+    /// The state directory, if it has one that can be written down.
+    pub place: Option<String>,
+    /// The machine that it is on.
+    pub host: String,
+    /// In whose view of the machine's files it is there (namespaces(7)).
+    #[serde(default)]
+    pub mounts: Option<String>,
+    pub actor: String,
+    /// The program that runs it, by a name that no other ever has.
+    #[serde(default)]
+    pub runner: Option<String>,
+    pub since: UnixMs,
+}
+
+impl Holder {
+    /// Whether both are of one state directory, as far as its path tells.
+    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
+        self.place == other.place && self.host == other.host
+    }
+}
+
+/// A lock that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorldLock {
+    pub name: LockName,
+    pub holder: Holder,
+}
+
+/// A lock that somebody freed by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freed {
+    pub name: LockName,
+    pub holder: Holder,
+    pub by: String,
+    pub reason: String,
+    pub at: UnixMs,
+}
+
+/// The locks of one world.
+#[async_trait]
+pub trait WorldLocks: Send + Sync {
+    /// Take all of them, or none; gives the first that somebody else holds.
+    ///
+    /// What is held under the same key is taken over from a program that is gone, and from one at
+    /// the same place, whose store says that its time is over. A program that lives elsewhere is
+    /// somebody else: of a state directory and a copy of it both have the key.
+    ///
+    /// # Errors
+    /// A file that can't be read or written.
+    async fn take(&self, names: &[LockName], holder: &Holder)
+    -> Result<Option<WorldLock>, Failure>;
+
+    /// Let go of all that are held under this key.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn let_go(&self, key: &StoreId) -> Result<(), Failure>;
+
+    /// Let go of all that an operation holds whose key can't be read any more.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure>;
+
+    /// Whether the holder's program lives, wherever it is on this machine: in another container,
+    /// or under another name of the host.
+    fn is_run(&self, holder: &Holder) -> bool;
+
+    /// Every lock that is held.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn held(&self) -> Result<Vec<WorldLock>, Failure>;
+
+    /// The last locks that were freed by hand, oldest first.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn freed(&self) -> Result<Vec<Freed>, Failure>;
+
+    /// Free a lock whose holder is gone, on record; gives whether it was still held so.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn free(&self, freed: &Freed) -> Result<bool, Failure>;
+}
+
+/// The machine's name, as people know it.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// In which view of the machine's files this program is (namespaces(7)).
+pub fn mounts() -> Option<String> {
+    let name = std::fs::read_link("/proc/self/ns/mnt").ok()?;
+    name.into_os_string().into_string().ok()
+}

@@ -1,0 +1,203 @@
+//! State directories that are copied or moved, and programs that sleep: one operation is run by one
+//! program, and its locks are freed while nobody runs it.
+
+use crate::harness::{Place, operation};
+use crate::world_locks::{copy, kept, killed, locks_are, moving, two};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::Duration;
+
+const UNLOCK: [&str; 6] = ["unlock", "-e", "local", "database/main", "--reason", "it is late"];
+
+fn copied(place: &Place) -> String {
+    copy(&place.path("state"), &place.path("copy"));
+    place.path("copy").display().to_string()
+}
+
+/// Both have the operation, each with a journal of its own.
+#[test]
+fn what_a_state_directory_runs_a_copy_of_it_does_not_touch() {
+    for is_killed in [true, false] {
+        let (place, _) = two();
+        let (mut running, copy) = match is_killed {
+            // Copied when nobody ran it.
+            true => {
+                killed(&place);
+                let copy = copied(&place);
+                let hang = ["resume", "1", "--inject", "docker.start-container=hang"];
+                (place.start(&hang), copy)
+            }
+            false => (moving(&place), copied(&place)),
+        };
+        running.wait_for(if is_killed { "docker.start-container" } else { "ebs.attach" });
+        let before = place.world();
+        let reason = ["--reason", "it is late"];
+        for command in [&["resume", "1"][..], &["rollback", "1"], &["cancel", "1"]] {
+            let refused = place.run(&[&["--state", copy.as_str()][..], command].concat());
+            let is_told = refused.stderr.contains("is run from another state directory")
+                || refused.stderr.contains("is being run by");
+            assert!(is_told || refused.code == Some(0), "{command:?}: {}", refused.stderr);
+            assert_ne!(refused.code, Some(3), "{command:?}: {}", refused.stderr);
+        }
+        let unlock = [&["--state", &copy, "unlock", "1"][..], &reason].concat();
+        place.run(&unlock).exits(2);
+        locks_are(&place, &copy, &["another state directory, running"]);
+        assert_eq!(place.world(), before, "it was changed by the copy");
+        running.signal("INT");
+        running.ends().exits(3);
+        locks_are(&place, &copy, &[]);
+    }
+}
+
+/// Killed between its end and letting go, and seen from where its lock was not taken.
+#[test]
+fn a_state_directory_that_was_moved_lets_go_of_what_it_left() {
+    let (place, _) = two();
+    let running = moving(&place);
+    let held = fs::read_to_string(kept(&place)).expect("a file");
+    running.signal("INT");
+    running.ends().exits(3);
+    let moved = place.path("moved");
+    fs::rename(place.path("state"), &moved).expect("a directory");
+    let moved = moved.display().to_string();
+    fs::write(kept(&place), &held).expect("a file");
+    let backup = ["--state", &moved, "run", &operation("backup-database"), "--no-wait"];
+    place.run(&backup).exits(0);
+
+    // On another machine, as far as can be told, it is freed by hand.
+    let mut elsewhere: serde_json::Value = serde_json::from_str(&held).expect("JSON");
+    elsewhere["locks"]["database/main"]["host"] = "another".into();
+    fs::write(kept(&place), elsewhere.to_string()).expect("a file");
+    place.run(&backup).exits(2).says("which can't be looked into from here");
+    place.run(&[&["--state", moved.as_str()][..], &UNLOCK].concat()).exits(0).says("is free");
+    place.run(&backup).exits(0);
+}
+
+/// The one that took over lives, whatever became of the one that slept.
+#[test]
+fn a_runner_that_took_over_shows_that_it_lives() {
+    let (place, other) = two();
+    let stopped = moving(&place);
+    stopped.signal("STOP");
+    let hang = ["resume", "1", "--inject", "docker.start-container=hang"];
+    // Bounded by several times a lease's length; no assertion rests on the time.
+    let mut resumed = (0..60).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(500));
+        let refused = place.run(&["resume", "1", "--inject", "ebs.attach=crash-before"]);
+        (refused.code != Some(2)).then(|| place.start_as("resumed", &hang))
+    });
+    let resumed = resumed.as_mut().expect("the lease runs out");
+    resumed.wait_for("docker.start-container");
+    stopped.signal("KILL");
+    stopped.ends();
+    locks_are(&place, &other, &["another state directory, running"]);
+    place.run(&[&["--state", other.as_str()][..], &UNLOCK].concat()).exits(2).says("which runs");
+}
+
+/// What is there in place of a journal holds up nobody who only wants to know.
+#[test]
+fn a_look_into_another_state_directory_ends() {
+    for odd in ["pipe", "link"] {
+        let (place, other) = two();
+        killed(&place);
+        let journal = place.path("state/journal.db");
+        fs::rename(&journal, place.path("away.db")).expect("a file");
+        match odd {
+            "pipe" => {
+                let made = Command::new("mkfifo").arg(&journal).status();
+                assert!(made.expect("mkfifo can be run").success());
+            }
+            _ => symlink(place.path("away.db"), &journal).expect("a link"),
+        }
+        locks_are(&place, &other, &["not to be seen from here"]);
+        assert!(!place.path("away.db-shm").exists(), "something was made beside what it leads to");
+        let backup = ["--state", &other, "run", &operation("backup-database"), "--no-wait"];
+        place.run(&backup).exits(2).says("which can't be looked into from here");
+    }
+}
+
+/// An incomplete rollback whose lock was freed by hand, and which somebody else has by now.
+#[test]
+fn a_rollback_that_can_not_be_taken_up_again_now_says_how_to() {
+    let (place, other) = two();
+    let faults = ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
+    let flagship = operation("redeploy-database");
+    place.run(&[&["run", flagship.as_str()][..], &faults].concat()).exits(5);
+    let away = place.path("away");
+    fs::rename(place.path("state"), &away).expect("a directory");
+    place.run(&[&["--state", other.as_str()][..], &UNLOCK].concat()).exits(0);
+    let backup = operation("backup-database");
+    let hang = ["--state", &other, "run", &backup, "--inject", "ebs.create-snapshot=hang"];
+    let mut holder = place.start_as("holder", &hang);
+    holder.wait_for("ebs.create-snapshot");
+    let away = away.display().to_string();
+    let refused = place.run(&["--state", &away, "rollback", "1"]).exits(2);
+    let refused = refused.says("can't be taken up again: its locks were freed meanwhile");
+    refused.says("rollback 1` once that one has let go").lacks("resume 1");
+    holder.signal("INT");
+    holder.ends().exits(3);
+    place.run(&["--state", &away, "rollback", "1"]).exits(3);
+}
+
+/// Nothing is advised that is refused.
+#[test]
+fn past_its_commit_point_no_cancel_is_advised() {
+    let place = Place::new();
+    let fault = ["--inject", "docker.remove-container=crash-before"];
+    let ran = place.run(&[&["run", &operation("redeploy-database")][..], &fault].concat());
+    assert_eq!(ran.code, None, "{}", ran.stderr);
+    for arguments in [&["list"][..], &["show", "1"]] {
+        let told = place.run(arguments).exits(0).says("past its commit point nothing rolls back");
+        told.lacks("cancel 1");
+    }
+    let waiting = ["run", &operation("backup-database"), "--no-wait"];
+    place.run(&waiting).exits(2).says("`stepback resume 1` goes on").lacks("cancel 1");
+    place.run(&["resume", "1"]).exits(0);
+}
+
+/// A world keeps all locks in one file, which everybody reads.
+#[test]
+fn locks_that_nobody_could_keep_are_refused() {
+    let place = Place::new();
+    let text = "schema = 1\n[operation]\nname = \"x\"\nlocks = [\"{{ inputs.a }}\"]\n\
+                [inputs]\na = { type = \"string\" }\n[[steps]]\nid = \"s\"\n\
+                uses = \"core/sleep\"\nwith = { duration = \"1ms\" }\n";
+    let manifest = place.write("locks.toml", text);
+    let run = |name: &str| place.run(&["run", &manifest, "-i", &format!("a={name}")]);
+    run(&"l".repeat(255)).exits(0);
+    run(&"l".repeat(256)).exits(2).says("a lock's name at most 255");
+    run("a\u{1b}[2J").exits(2).says("has a control character in it");
+    let many: Vec<String> = (0..101).map(|n| format!("\"l{n}\"")).collect();
+    let many = text.replace("\"{{ inputs.a }}\"", &many.join(", "));
+    let many = place.write("many.toml", many);
+    place.run(&["validate", &many]).exits(2).says("takes at most 100 locks");
+    // What was freed by hand is remembered, and not at any length.
+    let (place, other) = two();
+    killed(&place);
+    fs::remove_file(place.path("state/journal.db")).expect("a file");
+    let reason = "w".repeat(5_000);
+    let unlock = ["--state", &other, "unlock", "-e", "local", "database/main", "--reason", &reason];
+    place.run(&unlock).exits(0);
+    assert!(fs::metadata(kept(&place)).expect("a file").len() < 3_000);
+}
+
+#[test]
+fn mistakes_are_told_whatever_the_manifest_looks_like() {
+    let place = Place::new();
+    let head = "schema = 1\n[operation]\nname = \"x\"\n";
+    let wide = format!(
+        "{head}[inputs]\nm = {{ description = \"{}\", type = \"string\", foo = 1 }}\n",
+        "a".repeat(66_000)
+    );
+    let wide = place.run(&["validate", &place.write("wide.toml", wide)]).exits(2);
+    assert!(wide.stderr.len() < 2_000, "{}", wide.stderr.len());
+    wide.says("wide.toml:5:").says("foo");
+    let step = |n: u32| format!("[[steps]]\nid = \"s{n}\"\nuses = \"core/nothing\"\n");
+    let many = head.to_owned() + &(0..80).map(step).collect::<String>();
+    let many = place.run(&["validate", &place.write("many.toml", many)]).exits(2);
+    many.says("… and 30 more").says("80 mistakes");
+    let odd = format!("{head}title = \"\u{9b}31m\u{202e}\"\nodd\u{1b}[2J = 1\n");
+    let odd = place.run(&["validate", &place.write("odd.toml", odd)]).exits(2);
+    assert!(!odd.stderr.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{:?}", odd.stderr);
+}
