@@ -1,9 +1,8 @@
 # What a person runs. Everything is built in debug mode but the measurements.
 
-STEPBACK := target/debug/stepback
-DEMO := target/demo
+PREFIX ?= $(HOME)/.cargo
 
-.PHONY: setup build demo test soak bench lint
+.PHONY: setup build demo install test soak bench lint
 
 # A WebAssembly target for the plugins: rustup's, or Debian's compiler where rustup can't get it.
 setup:
@@ -12,8 +11,13 @@ setup:
 build: setup
 	cargo build --package stepback
 
-demo: build
-	@tests/demo.sh $(STEPBACK) $(DEMO)
+# Without the providers of real environments, which nobody needs for it; in a place of its own.
+demo: setup
+	@tests/demo.sh target/demo/stepback target/demo-state
+
+# The whole program, optimised, with its manual pages and completions.
+install: setup
+	@tests/install.sh $(PREFIX)
 
 test: setup
 	@tests/parts.sh

@@ -1,10 +1,24 @@
 #!/usr/bin/env bash
-# Moves a database in the simulated world: once through, and once with a failure half way.
+# Builds what the demo needs, and moves a database in the simulated world: once through, and once
+# with a failure half way.
 set -euo pipefail
 
 stepback=$1
 state=$2
 operation=operations/redeploy-database.toml
+
+# Run a phase, and tell how long it took.
+phase() {
+    local name=$1 from=$SECONDS
+    shift
+    echo "== $name"
+    "$@"
+    echo "   ($((SECONDS - from)) s)"
+}
+
+phase "Fetch what it is built of" cargo fetch --quiet
+phase "Build stepback and its plugins, without providers of real environments" \
+    cargo build --profile demo --package stepback --no-default-features
 
 rm -rf "$state"
 echo "== 1. The database \`main\` moves from i-db-1 to i-db-2"

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use stepback_provider::simulated::world::World;
+use stepback_simulated::world::World;
 use tempfile::TempDir;
 
 /// The repository.

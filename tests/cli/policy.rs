@@ -4,6 +4,7 @@
 
 use crate::harness::{Place, root};
 use std::collections::BTreeSet;
+use stepback_aws::{IAM_ALWAYS, iam_actions};
 use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_core::event::Event;
@@ -11,7 +12,6 @@ use stepback_core::reverse::{Reversal, Seen, reverse};
 use stepback_core::state::State;
 use stepback_core::step::Change;
 use stepback_journal::{Sqlite, Store};
-use stepback_provider::aws::{IAM_ALWAYS, iam_actions};
 
 const BEGIN: &str = "<!-- policies: begin -->\n";
 const END: &str = "<!-- policies: end -->";

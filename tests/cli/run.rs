@@ -55,7 +55,7 @@ fn every_other_shipped_operation_runs_with_its_default_inputs() {
 
     place.run(&["run", &operation("resize-database-volume")]).exits(0);
     let resized = place.world();
-    let carries = |v: &&stepback_provider::simulated::world::Volume| {
+    let carries = |v: &&stepback_simulated::world::Volume| {
         v.tags.get("database").is_some_and(|name| name == "main")
     };
     let volume = resized.volumes.values().find(carries).expect("the database has a volume");

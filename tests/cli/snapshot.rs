@@ -1,7 +1,7 @@
 //! An environment written as a world file: the same world again, and nothing changed.
 
 use crate::harness::{Place, operation};
-use stepback_provider::simulated::world::World;
+use stepback_simulated::world::World;
 
 /// Write `stepback.toml` with one more environment, which begins as a world file says.
 fn with_copy(place: &Place) {

@@ -8,7 +8,7 @@ use crate::place::{Ran, operation};
 use proxy::{Proxy, ec2_error, sts_error};
 
 #[allow(dead_code, reason = "it is the provider's tests' own, who use more of it")]
-#[path = "../../runtime/provider/tests/aws/proxy.rs"]
+#[path = "../../runtime/providers/aws/tests/aws/proxy.rs"]
 mod proxy;
 
 const SECRET_KEY: &str = "very-secret-key";

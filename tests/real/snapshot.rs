@@ -2,7 +2,7 @@
 
 use crate::parts::{Parts, are_possible};
 use crate::place::operation;
-use stepback_provider::simulated::world::World;
+use stepback_simulated::world::World;
 
 /// Read the environment, and have an environment `copy` that begins so.
 pub fn copied(parts: &Parts) -> World {

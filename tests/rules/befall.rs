@@ -11,8 +11,10 @@ use stepback_clock::{Clock, Moment, Virtual};
 use stepback_core::state::{State, Status, StepState, StepStatus};
 use stepback_core::{OperationId, Resource, Token, UnixMs};
 use stepback_journal::{Memory, Request as Asked, Store};
-use stepback_provider::simulated::Simulated;
-use stepback_provider::simulated::world::{DockerVolume, World};
+use stepback_provider::faults::Faults;
+use stepback_provider::faulty::Faulty;
+use stepback_simulated::Simulated;
+use stepback_simulated::world::{DockerVolume, World};
 
 /// One thing that befalls it.
 #[derive(Clone, Debug)]
@@ -125,6 +127,8 @@ pub enum Wrong {
 /// The story of one operation.
 pub struct Story {
     pub world: Arc<Simulated>,
+    /// The world with the faults of the life that goes on.
+    pub faulty: Arc<Faulty>,
     pub store: Arc<Memory>,
     pub time: Virtual,
     passed: AtomicU32,
@@ -177,8 +181,10 @@ impl Story {
         mut befalls: Vec<(u32, Befall)>,
     ) -> Arc<Self> {
         befalls.sort_by_key(|(at, _)| *at);
+        let faulty = Arc::new(Faulty::new(Arc::clone(&world) as _, Faults::default()));
         Arc::new(Self {
             world,
+            faulty,
             store,
             time,
             passed: AtomicU32::new(0),

@@ -19,9 +19,9 @@ use stepback_engine::{
 };
 use stepback_journal::{LogLine, Memory, RunnerId, Store};
 use stepback_provider::Provider;
-use stepback_provider::simulated::Simulated;
-use stepback_provider::simulated::faults::Faults;
-use stepback_provider::simulated::world::World;
+use stepback_provider::faults::Faults;
+use stepback_simulated::Simulated;
+use stepback_simulated::world::World;
 use stepback_wasm::{Grants, Runtime, RuntimeConfig};
 
 /// The world that every case begins with.
@@ -178,7 +178,7 @@ impl Lives {
     ) -> Self {
         let time = befall::begin();
         let world = format!("describe_lag_looks = {lag_looks}\n{WORLD}");
-        let world = Simulated::in_memory(&world, Faults::default(), time.clock());
+        let world = Simulated::in_memory(&world, time.clock());
         let world = Arc::new(world.expect("a world"));
         let before = world.load().expect("a world");
         let store = Arc::new(Memory::open().expect("a store"));
@@ -224,7 +224,7 @@ impl Lives {
         // A time that stands still but for waits: nothing rests on how fast the machine is.
         let runtime = self.story.time.runtime().expect("a runtime");
         let reaper = Reaper::new(fate, Arc::clone(&self.story));
-        self.story.world.set_faults(Faults::parse(&self.faults).expect("faults"));
+        self.story.faulty.set_faults(Faults::parse(&self.faults).expect("faults"));
         let clock = self.story.time.clock();
         let (goes, neighbour_goes) =
             (runtime.spawn(self.goes(&reaper)), runtime.spawn(self.neighbour_goes()));
@@ -273,7 +273,7 @@ impl Lives {
     fn neighbour_goes(&self) -> impl Future<Output = ()> + use<> {
         let neighbour = self.neighbour.as_ref().filter(|one| self.lived >= one.from_life);
         let goes = neighbour.map(|neighbour| {
-            let provider = self.epochs.over(Arc::clone(&self.story.world));
+            let provider = self.epochs.over(Arc::clone(&self.story.faulty));
             let store = Arc::clone(&neighbour.store);
             let (runtime, limits) = (Arc::clone(&RUNTIME), Limits::default());
             let clock = self.story.time.clock();

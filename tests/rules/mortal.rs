@@ -15,8 +15,8 @@ use stepback_journal::{
     Lease, LockAnswer, LockRow, LogLine, Memory, Request as Asked, Requested, RunnerId, Store,
     StoreError, Summary, Takeover,
 };
-use stepback_provider::simulated::Simulated;
-use stepback_provider::simulated::world::World;
+use stepback_provider::faulty::Faulty;
+use stepback_provider::import::Landscape;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 use tokio::sync::Notify;
 
@@ -232,7 +232,7 @@ impl Epochs {
     }
 
     /// A world that goes by it, for whoever nothing befalls.
-    pub fn over(self, world: Arc<Simulated>) -> Arc<dyn Provider> {
+    pub fn over(self, world: Arc<Faulty>) -> Arc<dyn Provider> {
         match self {
             Epochs::ByStore => world,
             Epochs::ByNumber => Arc::new(ByNumber(world)),
@@ -259,8 +259,8 @@ fn answers_nothing(call: &Call) -> bool {
 }
 
 impl MortalProvider {
-    fn world(&self) -> &Simulated {
-        &self.reaper.story.world
+    fn world(&self) -> &Faulty {
+        &self.reaper.story.faulty
     }
 
     /// Do it; or panic before, or after.
@@ -317,6 +317,10 @@ impl Provider for MortalProvider {
         self.world().name()
     }
 
+    fn serves(&self) -> &[Interface] {
+        self.world().serves()
+    }
+
     async fn identity(&self) -> Result<Value, Failure> {
         self.world().identity().await
     }
@@ -363,8 +367,8 @@ impl Provider for MortalProvider {
         self.world().take_over(&self.epochs.of(store), operation, epoch).await
     }
 
-    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
-        self.world().import(world).await
+    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+        self.world().import(found).await
     }
 
     fn request_ms_max(&self) -> u64 {
@@ -390,12 +394,16 @@ impl Provider for MortalProvider {
 }
 
 /// The mutant's world: it knows operations by their numbers.
-struct ByNumber(Arc<Simulated>);
+struct ByNumber(Arc<Faulty>);
 
 #[async_trait]
 impl Provider for ByNumber {
     fn name(&self) -> &str {
         self.0.name()
+    }
+
+    fn serves(&self) -> &[Interface] {
+        self.0.serves()
     }
 
     async fn identity(&self) -> Result<Value, Failure> {
@@ -428,8 +436,8 @@ impl Provider for ByNumber {
         self.0.take_over(&Epochs::ByNumber.of(store), operation, epoch).await
     }
 
-    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
-        self.0.import(world).await
+    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+        self.0.import(found).await
     }
 
     fn request_ms_max(&self) -> u64 {

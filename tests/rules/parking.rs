@@ -9,8 +9,7 @@ use stepback_core::event::Event;
 use stepback_core::state::Status;
 use stepback_engine::{Control, Deps, Limits};
 use stepback_journal::Memory;
-use stepback_provider::simulated::Simulated;
-use stepback_provider::simulated::faults::Faults;
+use stepback_simulated::Simulated;
 use stepback_wasm::{Limits as GuestLimits, Runtime, RuntimeConfig};
 
 const SLEEPER: &str = "schema = 1
@@ -27,7 +26,7 @@ with = { duration = \"1h\" }
 fn with_room(guests_max: u32, clock: Clock) -> Arc<Deps> {
     let limits = GuestLimits { guests_max, ..GuestLimits::default() };
     let runtime = Runtime::new(RuntimeConfig { cache_dir: None, limits }).expect("a sandbox");
-    let world = Simulated::in_memory(WORLD, Faults::default(), clock.clone()).expect("a world");
+    let world = Simulated::in_memory(WORLD, clock.clone()).expect("a world");
     let store = Arc::new(Memory::open().expect("a store"));
     deps(store, Arc::new(world), Arc::new(runtime), Limits::default(), clock)
 }

@@ -11,7 +11,7 @@ use stepback_core::texts::MapTexts;
 use stepback_core::{Call, CallId, Facts, OperationId, Resource};
 use stepback_journal::Store;
 use stepback_provider::Provider;
-use stepback_provider::simulated::world::World;
+use stepback_simulated::world::World;
 
 /// Hold everything against everything.
 pub fn check(lives: &Lives, status: Status) -> Result<State, String> {

@@ -13,7 +13,7 @@ use stepback_journal::{
     Lease, LockAnswer, LockRow, LogLine, Request, Requested, RunnerId, Store, StoreError, Summary,
     Takeover,
 };
-use stepback_provider::simulated::faults::{Fault, Faults};
+use stepback_provider::faults::{Fault, Faults};
 
 /// Commits of this process that are counted and may be its last.
 pub struct CrashingStore {
@@ -42,7 +42,7 @@ impl CrashingStore {
 
 fn die_if(now: bool) {
     if now {
-        stepback_provider::simulated::die()
+        stepback_provider::faults::die()
     }
 }
 

@@ -2,27 +2,23 @@
 
 use crate::config::Config;
 use crate::crash::CrashingStore;
-use crate::environments::{DockerConfig, Environment, Instance};
+use crate::environments::Environment;
 use crate::error::CliError;
 use crate::files;
 use crate::plugins::Plugins;
+use crate::providers;
 use crate::secrets::References;
 use nix::unistd::{Uid, User};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
-use stepback_engine::{Deps, Limits, Reporter, SecretSource};
+use stepback_engine::{Deps, Limits, Reporter};
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
-use stepback_provider::aws::{Aws, AwsConfig, is_of_aws};
-use stepback_provider::docker::{Credentials, Docker, DockerSettings, Registry, TemplatedHosts};
+use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
-use stepback_provider::joined::Joined;
 use stepback_provider::locks::host;
-use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
-use stepback_provider::simulated::Simulated;
-use stepback_provider::simulated::faults::Faults;
+use stepback_simulated::Simulated;
 use stepback_wasm::{Runtime, RuntimeConfig};
 
 /// What `local` begins as.
@@ -80,98 +76,35 @@ pub async fn provider(
     name: &str,
     faults: Faults,
 ) -> Result<Arc<dyn Provider>, CliError> {
-    match config.environment(name)? {
-        Environment::Simulated { world } => simulated(config, name, world.as_deref(), faults),
+    let provider: Arc<dyn Provider> = match config.environment(name)? {
+        Environment::Simulated { world } => Arc::new(simulated(config, name, world.as_deref())?),
         Environment::Onebox { root, instances, docker } => {
-            let real = onebox(root, instances, docker)?;
-            Ok(Arc::new(Faulty::new(real, faults)))
-        }
-        Environment::Aws { account, .. }
-            if account.endpoint.as_deref().is_none_or(is_of_aws) && !faults.is_empty() =>
-        {
-            let message = format!("`--inject` is not for `{name}`, which is an account of AWS");
-            Err(CliError::usage(message, "try it in a simulated environment or a onebox"))
+            providers::onebox(root, instances, docker)?
         }
         Environment::Aws { account, docker } => {
-            let real = aws(account, docker).await?;
-            Ok(Arc::new(Faulty::new(real, faults)))
+            if account.endpoint.as_deref().is_none_or(providers::is_of_aws) && !faults.is_empty() {
+                let message = format!("`--inject` is not for `{name}`, which is an account of AWS");
+                let help = "try it in a simulated environment or a onebox";
+                return Err(CliError::usage(message, help));
+            }
+            providers::aws(account, docker).await?
         }
-    }
+    };
+    Ok(match faults.is_empty() {
+        true => provider,
+        false => Arc::new(Faulty::new(provider, faults)),
+    })
 }
 
-async fn aws(account: &AwsConfig, docker: &DockerConfig) -> Result<Arc<dyn Provider>, CliError> {
-    let cloud = Aws::connect(account.clone(), Clock::real()).await.map_err(|failure| {
-        let help = "mend the environment in stepback.toml, or give what AWS's own tools need";
-        CliError::usage(failure.message, help)
-    })?;
-    let cloud: Arc<dyn Provider> = Arc::new(cloud);
-    let (named, template) = (docker.hosts.clone(), docker.endpoint.clone());
-    let hosts = Arc::new(TemplatedHosts::new(Arc::clone(&cloud), named, template));
-    let docker = Docker::new(hosts, docker_settings(docker)?, Clock::real());
-    Ok(Arc::new(Joined::new(cloud, Arc::new(docker))))
-}
-
-fn simulated(
-    config: &Config,
-    name: &str,
-    world: Option<&Path>,
-    faults: Faults,
-) -> Result<Arc<dyn Provider>, CliError> {
+/// A simulated environment's world, which is made if it is not there.
+pub fn simulated(config: &Config, name: &str, world: Option<&Path>) -> Result<Simulated, CliError> {
     let seed = match world {
         None => DEMO_WORLD.to_owned(),
         Some(path) => read_world(path)?,
     };
-    let opened = Simulated::open(&world_dir(config, name), &seed, faults, Clock::real());
-    let opened = opened.map_err(|failure| {
+    let opened = Simulated::open(&world_dir(config, name), &seed, Clock::real());
+    opened.map_err(|failure| {
         CliError::usage(failure.message, "mend the world file, or take another `--state`")
-    })?;
-    Ok(Arc::new(opened))
-}
-
-fn onebox(
-    root: &Path,
-    instances: &BTreeMap<String, Instance>,
-    docker: &DockerConfig,
-) -> Result<Arc<dyn Provider>, CliError> {
-    let instance = |(id, instance): (&String, &Instance)| {
-        let Instance { docker, zone } = instance.clone();
-        (id.clone(), OneboxInstance { docker, zone })
-    };
-    let instances = instances.iter().map(instance).collect();
-    let config = OneboxConfig { root: root.to_owned(), instances };
-    let cloud = Onebox::open(&config, Clock::real()).map_err(|failure| {
-        let help = "a onebox needs root's rights on Linux, and a `root` directory it can write";
-        CliError::usage(failure.message, help)
-    })?;
-    let hosts = Arc::new(OneboxHosts::new(config));
-    let docker = Docker::new(hosts, docker_settings(docker)?, Clock::real());
-    Ok(Arc::new(Joined::new(Arc::new(cloud), Arc::new(docker))))
-}
-
-fn docker_settings(config: &DockerConfig) -> Result<DockerSettings, CliError> {
-    let usual = DockerSettings::default();
-    let mut registries = BTreeMap::new();
-    for (name, registry) in &config.registries {
-        let credentials = match &registry.login {
-            None => None,
-            Some((username, reference)) => {
-                let password = References.resolve(reference).map_err(|why| {
-                    let message = format!("the password of the registry `{name}`: {why}");
-                    CliError::usage(message, "give it, and run this again")
-                })?;
-                Some(Credentials { username: username.clone(), password })
-            }
-        };
-        let mirrors = registry.mirrors.clone();
-        registries.insert(name.clone(), Registry { mirrors, credentials });
-    }
-    Ok(DockerSettings {
-        helper_image: config.helper_image.clone(),
-        run_by: format!("{}, process {}", actor(), std::process::id()),
-        stays_up_ms: config.stays_up_ms.unwrap_or(usual.stays_up_ms),
-        stall_ms: config.stall_ms.unwrap_or(usual.stall_ms),
-        registries,
-        tls: config.tls.clone(),
     })
 }
 

@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, suggest};
 use stepback_core::manifest::duration_ms;
-use stepback_provider::aws::AwsConfig;
-use stepback_provider::docker::{Endpoint, Tls};
+use stepback_provider::endpoint::Endpoint;
 use toml::Spanned;
 
 /// The providers there are.
@@ -79,9 +78,26 @@ pub enum Environment {
         docker: DockerConfig,
     },
     Aws {
-        account: AwsConfig,
+        account: Account,
         docker: DockerConfig,
     },
+}
+
+/// How to reach one account of AWS in one region; what is not given AWS's own tools find.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub region: Option<String>,
+    pub profile: Option<String>,
+    pub endpoint: Option<String>,
+    pub account: Option<String>,
+}
+
+/// The certificates for TLS with TCP endpoints: paths of PEM files.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
 }
 
 /// An instance of a onebox.
@@ -97,7 +113,7 @@ pub struct DockerConfig {
     /// A template over the instance.
     pub endpoint: Option<String>,
     pub hosts: BTreeMap<String, Endpoint>,
-    pub tls: Option<Tls>,
+    pub tls: Option<Certificates>,
     pub helper_image: Option<String>,
     pub stays_up_ms: Option<u64>,
     pub stall_ms: Option<u64>,
@@ -204,7 +220,7 @@ impl Authored {
             }
         }
         let text = |one: &Option<Spanned<String>>| one.as_ref().map(|one| one.get_ref().clone());
-        let account = AwsConfig {
+        let account = Account {
             region: text(&self.region),
             profile: text(&self.profile),
             account: text(&self.account),
@@ -247,7 +263,7 @@ impl Authored {
                 Err(why) => found.push(Diagnostic::at(endpoint.span(), why)),
             }
         }
-        let tls = docker.tls.as_ref().map(|AuthoredTls { ca, cert, key }| Tls {
+        let tls = docker.tls.as_ref().map(|AuthoredTls { ca, cert, key }| Certificates {
             ca: base.join(ca),
             cert: base.join(cert),
             key: base.join(key),

@@ -19,11 +19,16 @@ mod commands;
 mod config;
 mod crash;
 mod environment;
+#[cfg_attr(
+    not(all(feature = "aws", feature = "onebox")),
+    allow(dead_code, reason = "what is left out is read and checked all the same")
+)]
 mod environments;
 mod error;
 mod files;
 mod output;
 mod plugins;
+mod providers;
 mod report;
 mod secrets;
 mod view;

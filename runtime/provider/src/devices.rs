@@ -2,7 +2,7 @@
 
 /// What tells a disk of an EC2 instance from its others: `b` of `/dev/sdb`, `/dev/xvdb`, `sdb` and
 /// `/dev/sdb1` (Amazon EC2 User Guide, *Device names for volumes on Amazon EC2 instances*).
-pub(crate) fn letter_of(device: &str) -> Option<&str> {
+pub fn letter_of(device: &str) -> Option<&str> {
     let name = device.strip_prefix("/dev/").unwrap_or(device);
     let rest = ["sd", "xvd", "hd"].iter().find_map(|kind| name.strip_prefix(kind))?;
     Some(rest.trim_end_matches(|c: char| c.is_ascii_digit()))
@@ -11,7 +11,7 @@ pub(crate) fn letter_of(device: &str) -> Option<&str> {
 /// The name of an EBS volume's device without its namespace, of which there is one: udev has it as
 /// `…_1`, and Amazon Linux as `…-ns-1` too (Amazon EBS User Guide, *Map Amazon EBS volumes to NVMe
 /// device names*).
-pub(crate) fn whole(device: &str) -> &str {
+pub fn whole(device: &str) -> &str {
     let whole = device.strip_suffix("_1").or_else(|| device.strip_suffix("-ns-1"));
     let is_ebs = device.contains("/nvme-Amazon_Elastic_Block_Store_vol");
     whole.filter(|_| is_ebs).unwrap_or(device)

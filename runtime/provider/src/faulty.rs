@@ -1,18 +1,20 @@
 //! A provider whose effects can be made to fail, for trying out what happens then.
 //!
-//! What is asked for is put in at the provider's door, as in the simulated world: all above it
+//! What is asked for is put in at the provider's door, whatever is behind it: all above it
 //! meets the fault as it would meet the real one. `refuse` and `transient` never reach the real
 //! provider; with `lost` and `crash-after` the effect is made.
 
+use crate::faults::{self, Fault, Faults};
+use crate::import::Landscape;
 use crate::locks::WorldLocks;
-use crate::simulated::faults::{Fault, Faults};
-use crate::simulated::world::World;
-use crate::{Checked, EffectContext, Provider, Settled, Stamped, simulated};
+use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Epoch, Facts, Failure, OperationId, Resource, StoreId, Token};
+use stepback_core::{
+    Call, Epoch, Facts, Failure, Interface, OperationId, Resource, StoreId, Token,
+};
 
 /// A provider with faults.
 pub struct Faulty {
@@ -25,6 +27,11 @@ impl Faulty {
         Self { inner, faults: Mutex::new(faults) }
     }
 
+    /// Other faults from here on, as a new process has its own.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
     fn next(&self, call: &Call, undo: bool) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         faults.next(call.function(), undo)
@@ -33,10 +40,10 @@ impl Faulty {
     async fn pass(&self, call: &Call) -> Result<(), Failure> {
         match self.next(call, false) {
             None => Ok(()),
-            Some(Fault::Refuse) => Err(simulated::refused(call)),
-            Some(Fault::Transient | Fault::Lost) => Err(simulated::transient(call)),
+            Some(Fault::Refuse) => Err(faults::refused(call)),
+            Some(Fault::Transient | Fault::Lost) => Err(faults::transient(call)),
             Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::CrashBefore | Fault::CrashAfter) => simulated::die(),
+            Some(Fault::CrashBefore | Fault::CrashAfter) => faults::die(),
         }
     }
 }
@@ -45,6 +52,10 @@ impl Faulty {
 impl Provider for Faulty {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    fn serves(&self) -> &[Interface] {
+        self.inner.serves()
     }
 
     async fn identity(&self) -> Result<Value, Failure> {
@@ -80,18 +91,18 @@ impl Provider for Faulty {
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         let fault = self.next(call, context.undo);
         match fault {
-            Some(Fault::Refuse) => return EffectOutcome::Refused(simulated::refused(call)),
-            Some(Fault::Transient) => return EffectOutcome::Refused(simulated::transient(call)),
+            Some(Fault::Refuse) => return EffectOutcome::Refused(faults::refused(call)),
+            Some(Fault::Transient) => return EffectOutcome::Refused(faults::transient(call)),
             Some(Fault::Hang) => {
                 context.cancel.cancelled().await;
                 return EffectOutcome::Unknown("no answer came".into());
             }
-            Some(Fault::CrashBefore) => simulated::die(),
+            Some(Fault::CrashBefore) => faults::die(),
             Some(Fault::Lost | Fault::CrashAfter) | None => {}
         }
         let outcome = self.inner.perform(call, context).await;
         match fault {
-            Some(Fault::CrashAfter) => simulated::die(),
+            Some(Fault::CrashAfter) => faults::die(),
             Some(Fault::Lost) if matches!(outcome, EffectOutcome::Done(_)) => {
                 EffectOutcome::Unknown("the answer was lost (injected fault)".into())
             }
@@ -116,8 +127,8 @@ impl Provider for Faulty {
         self.inner.take_over(store, operation, epoch).await
     }
 
-    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure> {
-        self.inner.import(world).await
+    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+        self.inner.import(found).await
     }
 
     fn request_ms_max(&self) -> u64 {

@@ -1,51 +1,99 @@
-//! A living environment as a world of the simulator: read, written down, and nothing changed.
+//! What there is in a living environment, as its providers see it: read, and nothing changed.
+//!
+//! It is no world of the simulator: what that makes of it is its own.
 
-use crate::Provider;
-use crate::simulated::world::{FileSystem, World};
 use std::collections::BTreeMap;
-use stepback_core::Failure;
+use stepback_core::call::{ContainerSpec, Tags};
 
-/// A world, and what of the environment is not in it.
-#[derive(Clone, Debug, Default)]
-pub struct Imported {
-    pub world: World,
-    /// What could not be looked at, or has no place in a world; one line each.
+/// Everything that was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Landscape {
+    /// By id.
+    pub instances: BTreeMap<String, SeenInstance>,
+    pub volumes: BTreeMap<String, SeenVolume>,
+    pub snapshots: BTreeMap<String, SeenSnapshot>,
+    /// The Docker Engine of each instance, by the instance's id.
+    pub engines: BTreeMap<String, SeenEngine>,
+    /// What registries serve, as far as engines know: image reference to digest.
+    pub registry: BTreeMap<String, String>,
+    /// How long a modified volume can't be modified again, in seconds.
+    pub modification_cooldown_s: u64,
+    /// What could not be looked at, or is nothing that can be told here; one line each.
     pub left_out: Vec<String>,
 }
 
-/// Read everything that there is.
-///
-/// The values of containers' environment variables are masked: equal ones alike, and none of them
-/// can be found out. A snapshot is taken to hold the file system of its volume, which no API tells.
-///
-/// # Errors
-/// A cloud that can't be read. An engine that can't is left out, and named.
-pub async fn import(provider: &dyn Provider) -> Result<Imported, Failure> {
-    let mut world = World::default();
-    let left_out = provider.import(&mut world).await?;
-    fill_snapshots(&mut world);
-    mask_environments(&mut world);
-    Ok(Imported { world, left_out })
+/// An instance that runs or is stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenInstance {
+    /// `running` or `stopped`.
+    pub state: String,
+    pub instance_type: String,
+    pub zone: String,
+    pub private_ip: Option<String>,
+    pub tags: Tags,
 }
 
-fn fill_snapshots(world: &mut World) {
-    for snapshot in world.snapshots.values_mut().filter(|snapshot| snapshot.filesystem.is_none()) {
-        let volume = world.volumes.get(&snapshot.volume);
-        let on_volume = volume.and_then(|volume| volume.filesystem.as_ref());
-        snapshot.filesystem = on_volume.map(|found| FileSystem {
-            kind: found.kind.clone(),
-            size_gib: found.size_gib.min(snapshot.size_gib),
-        });
-    }
+/// A volume with what is on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenVolume {
+    pub size_gib: u32,
+    pub volume_type: String,
+    /// As it was provisioned; what was left out is the type's baseline.
+    pub iops: Option<u32>,
+    pub throughput_mibps: Option<u32>,
+    pub encrypted: bool,
+    pub zone: String,
+    pub attachments: Vec<SeenAttachment>,
+    /// The one that it was made of.
+    pub snapshot: Option<String>,
+    pub filesystem: Option<SeenFileSystem>,
+    pub tags: Tags,
 }
 
-fn mask_environments(world: &mut World) {
-    let mut masks: BTreeMap<String, String> = BTreeMap::new();
-    let engines = world.engines.values_mut();
-    for container in engines.flat_map(|engine| engine.containers.values_mut()) {
-        for value in container.spec.env.values_mut() {
-            let next = format!("masked-{}", masks.len() + 1);
-            *value = masks.entry(std::mem::take(value)).or_insert(next).clone();
-        }
-    }
+/// Where a volume is attached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenAttachment {
+    pub instance: String,
+    pub device: String,
+}
+
+/// A file system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenFileSystem {
+    /// `ext4`, `xfs`.
+    pub kind: String,
+    pub size_gib: u32,
+}
+
+/// A snapshot of the account's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenSnapshot {
+    pub volume: String,
+    pub size_gib: u32,
+    pub encrypted: bool,
+    /// What it holds, where anybody knows.
+    pub filesystem: Option<SeenFileSystem>,
+    pub tags: Tags,
+}
+
+/// A Docker Engine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeenEngine {
+    pub containers: BTreeMap<String, SeenContainer>,
+    /// Image reference to digest.
+    pub images: BTreeMap<String, String>,
+    /// Volumes of the `local` driver, with their options.
+    pub volumes: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenContainer {
+    pub spec: ContainerSpec,
+    pub digest: String,
+    pub running: bool,
+    /// How it ended when it ran last.
+    pub exit_code: Option<i32>,
+    /// Whether it is gone when it stops.
+    pub auto_remove: bool,
 }

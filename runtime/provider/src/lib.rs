@@ -1,35 +1,35 @@
-//! What stands behind the host functions: one trait, and what implements it.
+//! The port to what stands behind the host functions: one trait, and what is said at it.
 //!
 //! A provider is asked for one [`Call`] at a time. It never sends an effect again, unless the
 //! answer proves that nothing happened; it never guesses an outcome, and tells three things apart:
 //! done, refused (proof that nothing happened) and unknown. It knows nothing of journals, plans
 //! or guests.
 
-pub mod aws;
-pub mod docker;
+pub mod devices;
+pub mod endpoint;
+pub mod engines;
+pub mod faults;
 pub mod faulty;
 pub mod import;
-pub mod joined;
 pub mod locks;
-pub mod onebox;
-pub mod simulated;
+pub mod ports;
+pub mod restart;
+pub mod router;
+pub mod rules;
+pub mod tags;
 
-mod devices;
 mod notes;
-mod ports;
-mod restart;
-mod rules;
-mod tags;
 
 pub use notes::{Note, Notes};
 
+use crate::import::Landscape;
 use crate::locks::WorldLocks;
 use async_trait::async_trait;
 use serde_json::Value;
-use simulated::world::World;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
-    Call, Epoch, Facts, Failure, FailureClass, OperationId, Resource, ResourceKind, StoreId, Token,
+    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, ResourceKind,
+    StoreId, Token,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -108,6 +108,9 @@ pub trait Provider: Send + Sync {
     /// The provider's name in `stepback.toml`.
     fn name(&self) -> &str;
 
+    /// The host interfaces whose calls it answers, and whose resources it knows.
+    fn serves(&self) -> &[Interface];
+
     /// Which world this is: account, region, engine ids (R14).
     async fn identity(&self) -> Result<Value, Failure>;
 
@@ -166,12 +169,11 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Write what there is into a world of the simulator, and change nothing; gives a line for
-    /// each thing that is left out.
+    /// Add what there is to what was found so far, and change nothing.
     ///
-    /// Instances and volumes come first: engines are looked at on the running instances that
-    /// `world` has by then.
-    async fn import(&self, world: &mut World) -> Result<Vec<String>, Failure>;
+    /// Instances and volumes come first: engines are looked at on the running instances that were
+    /// found by then.
+    async fn import(&self, found: &mut Landscape) -> Result<(), Failure>;
 
     /// How long after it was sent, in milliseconds, a request can still take effect.
     ///

@@ -41,7 +41,7 @@ impl At {
 
 /// One published port, or one that somebody listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Published {
+pub struct Published {
     at: At,
     port: u16,
     protocol: String,
@@ -49,19 +49,19 @@ pub(crate) struct Published {
 
 impl Published {
     /// Without an address it is on all.
-    pub(crate) fn new(address: Option<&str>, port: u16, protocol: &str) -> Self {
+    pub fn new(address: Option<&str>, port: u16, protocol: &str) -> Self {
         Self { at: At::parse(address), port, protocol: protocol.to_owned() }
     }
 
     /// `[address:]host-port:container-port[/protocol]`; nothing of a port that the engine chooses.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (outside, inside) = text.rsplit_once(':')?;
         let protocol = inside.split_once('/').map_or("tcp", |(_, protocol)| protocol);
         Self::outside(outside, protocol).filter(|published| published.port > 0)
     }
 
     /// `[address:]port/protocol`, of what listens there.
-    pub(crate) fn listening(text: &str) -> Option<Self> {
+    pub fn listening(text: &str) -> Option<Self> {
         let (outside, protocol) = text.split_once('/')?;
         Self::outside(outside, protocol)
     }
@@ -75,7 +75,7 @@ impl Published {
     }
 
     /// Whether two of one host can't both have theirs.
-    pub(crate) fn clashes(&self, other: &Self) -> bool {
+    pub fn clashes(&self, other: &Self) -> bool {
         self.at.meets(other.at) && self.port == other.port && self.protocol == other.protocol
     }
 }
@@ -90,7 +90,7 @@ impl fmt::Display for Published {
 ///
 /// # Errors
 /// The first that somebody has, and who.
-pub(crate) fn must_be_free(
+pub fn must_be_free(
     host: &str,
     wanted: &[Published],
     others: &[(String, Vec<Published>)],
@@ -113,7 +113,7 @@ pub(crate) fn must_be_free(
 ///
 /// # Errors
 /// The first that one listens on.
-pub(crate) fn must_not_be_held(
+pub fn must_not_be_held(
     host: &str,
     wanted: &[Published],
     listening: &[Published],
@@ -128,7 +128,7 @@ pub(crate) fn must_not_be_held(
 }
 
 /// Why a container is not stopped by an operation that may have to start it again.
-pub(crate) fn removes_itself(host: &str, name: &str) -> Failure {
+pub fn removes_itself(host: &str, name: &str) -> Failure {
     let message = format!(
         "container `{name}` on {host} removes itself when it stops (`docker run --rm`), with all \
          its options: make it anew without --rm first"

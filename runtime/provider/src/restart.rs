@@ -5,7 +5,7 @@ use std::fmt;
 
 /// When an engine starts a container by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Policy {
+pub enum Policy {
     No,
     Always,
     UnlessStopped,
@@ -15,7 +15,7 @@ pub(crate) enum Policy {
 
 impl Policy {
     /// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             Some(("on-failure", count)) => count.parse().ok().map(Self::OnFailure),
             Some(_) => None,
@@ -30,12 +30,12 @@ impl Policy {
     }
 
     /// Whether two texts mean the same one.
-    pub(crate) fn are_same(one: &str, other: &str) -> bool {
+    pub fn are_same(one: &str, other: &str) -> bool {
         one == other || Self::parse(one).is_some_and(|one| Some(one) == Self::parse(other))
     }
 
     /// The policy's name in the API.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::No => "no",
             Self::Always => "always",

@@ -16,7 +16,7 @@ fn bad(message: String) -> Failure {
 }
 
 /// Whether an engine would take the call at all.
-pub(crate) fn must_make_sense(call: &Call) -> Result<(), Failure> {
+pub fn must_make_sense(call: &Call) -> Result<(), Failure> {
     match call {
         Call::DockerCreateContainer { container, spec, .. } => {
             name(container.as_str())?;

@@ -7,7 +7,7 @@ use stepback_core::{Call, Failure, FailureClass};
 const RESERVED: [&str; 2] = ["stepback:", "aws:"];
 
 /// Whether a tag's key is one that calls can't write.
-pub(crate) fn is_reserved(key: &str) -> bool {
+pub fn is_reserved(key: &str) -> bool {
     let key = key.to_lowercase();
     RESERVED.iter().any(|prefix| key.starts_with(prefix))
 }
@@ -26,7 +26,7 @@ fn written_keys(call: &Call) -> Vec<&String> {
 }
 
 /// Whether the call writes no tag that is reserved.
-pub(crate) fn must_be_free(call: &Call) -> Result<(), Failure> {
+pub fn must_be_free(call: &Call) -> Result<(), Failure> {
     match written_keys(call).into_iter().find(|key| is_reserved(key)) {
         Some(key) => {
             let message = format!("a tag named `{key}` can't be written: its prefix is reserved");

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::*;
-use stepback_provider::docker::{Docker, DockerSettings, TemplatedHosts};
-use stepback_provider::import::import;
-use stepback_provider::joined::Joined;
-use stepback_provider::simulated::{Simulated, faults::Faults};
+use stepback_docker::{Docker, DockerSettings, TemplatedHosts};
+use stepback_provider::router::Router;
 use stepback_provider::{EffectContext, Notes, Provider};
+use stepback_simulated::Simulated;
+use stepback_simulated::import;
 use tokio_util::sync::CancellationToken;
 
 const WORLD: &str = r#"
@@ -27,11 +27,11 @@ zone = "a"
 
 fn worlds() -> [(&'static str, Arc<dyn Provider>); 2] {
     let simulated: Arc<dyn Provider> =
-        Arc::new(Simulated::in_memory(WORLD, Faults::default(), Clock::real()).unwrap());
+        Arc::new(Simulated::in_memory(WORLD, Clock::real()).unwrap());
     let template = Some("tcp://{{ instance.private_ip }}:2375".to_owned());
     let hosts = TemplatedHosts::new(Arc::clone(&simulated), BTreeMap::new(), template);
     let docker = Docker::new(Arc::new(hosts), DockerSettings::default(), Clock::real());
-    let joined = Joined::new(Arc::clone(&simulated), Arc::new(docker));
+    let joined = Router::new(vec![Arc::clone(&simulated), Arc::new(docker)]);
     [("simulated", simulated), ("templated", Arc::new(joined))]
 }
 

@@ -1,59 +1,11 @@
 //! What one call into a guest is given: the step, its input, and how far it may reach.
 
+pub use stepback_core::Interface;
+
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// An interface of the contract that a component may import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Interface {
-    Log,
-    Clock,
-    Effects,
-    Ec2,
-    Ebs,
-    Docker,
-}
-
-impl Interface {
-    /// Every interface, in the contract's order.
-    pub const ALL: [Interface; 6] =
-        [Self::Log, Self::Clock, Self::Effects, Self::Ec2, Self::Ebs, Self::Docker];
-
-    /// The name in the contract and in grants.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::Clock => "clock",
-            Self::Effects => "effects",
-            Self::Ec2 => "ec2",
-            Self::Ebs => "ebs",
-            Self::Docker => "docker",
-        }
-    }
-
-    /// The interface of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|interface| interface.name() == name)
-    }
-
-    /// Whether it reaches the outside world and so must be granted. What a guest says, the time,
-    /// and taking back its own effects need no grant.
-    pub fn needs_grant(self) -> bool {
-        match self {
-            Self::Log | Self::Clock | Self::Effects => false,
-            Self::Ec2 | Self::Ebs | Self::Docker => true,
-        }
-    }
-}
-
-impl fmt::Display for Interface {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The interfaces a plugin may use; nothing is granted by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

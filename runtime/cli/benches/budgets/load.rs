@@ -16,8 +16,7 @@ use stepback_engine::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, SecretSource,
 };
 use stepback_journal::{LogLine, Memory, RunnerId, Sqlite};
-use stepback_provider::simulated::Simulated;
-use stepback_provider::simulated::faults::Faults;
+use stepback_simulated::Simulated;
 use stepback_wasm::{
     Grants, HostPort, Invocation, LogLevel, Mode, Plugin, Reversed, Runtime, RuntimeConfig,
     StopSignal,
@@ -144,8 +143,7 @@ impl Load {
             }
             Store::Memory => (None, Arc::new(Memory::open().expect("a store"))),
         };
-        let world =
-            Simulated::open(&dir.path().join("world"), "", Faults::default(), Clock::real());
+        let world = Simulated::open(&dir.path().join("world"), "", Clock::real());
         let runtime = Runtime::new(RuntimeConfig::default()).expect("a sandbox");
         let deps = Deps {
             store,

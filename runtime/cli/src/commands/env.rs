@@ -11,9 +11,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use stepback_clock::Clock;
+use stepback_core::Failure;
 use stepback_provider::Checked;
-use stepback_provider::import::import;
-use stepback_provider::simulated::faults::Faults;
+use stepback_provider::faults::Faults;
+use stepback_simulated::{Imported, import};
 
 pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
@@ -86,11 +87,22 @@ async fn snapshot(
         let message = format!("{} is there already", path.display());
         return Err(CliError::usage(message, "take another name, or `--force` to write over it"));
     }
-    let provider = environment::provider(config, name, Faults::default()).await?;
-    let imported = import(&*provider).await.map_err(|failure| {
+    let unread = |failure: Failure| {
         let message = format!("the environment `{name}` can't be read: {}", failure.message);
         CliError::usage(message, format!("`stepback env check {name}` tells what is wrong"))
-    })?;
+    };
+    let imported = match config.environment(name)? {
+        // A world has more in it than any provider tells of.
+        Environment::Simulated { world } => {
+            let world = environment::simulated(config, name, world.as_deref())?;
+            let (world, left_out) = world.load().map_err(unread)?.into_found();
+            Imported::new(world, left_out)
+        }
+        Environment::Onebox { .. } | Environment::Aws { .. } => {
+            let provider = environment::provider(config, name, Faults::default()).await?;
+            import(&*provider).await.map_err(unread)?
+        }
+    };
     let world = toml::to_string_pretty(&imported.world)
         .map_err(|error| CliError::Internal(format!("the world can't be written: {error}")))?;
     let when = timestamp(Clock::real().unix());

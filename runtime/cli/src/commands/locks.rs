@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use stepback_core::EnvironmentName;
 use stepback_engine::Whose;
 use stepback_journal::{LockRow, Store};
+use stepback_provider::faults::Faults;
 use stepback_provider::locks::{Freed, WorldLock};
-use stepback_provider::simulated::faults::Faults;
 
 pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     let config = Config::load(global)?;

@@ -18,8 +18,8 @@ use stepback_core::shell::word;
 use stepback_engine::{GivenUp, Whose};
 use stepback_journal::Store;
 use stepback_provider::Provider;
+use stepback_provider::faults::Faults;
 use stepback_provider::locks::Freed;
-use stepback_provider::simulated::faults::Faults;
 
 pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     let config = Config::load(global)?;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
+use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
-use stepback_provider::simulated::faults::Faults;
 use stepback_provider::{EffectContext, Notes, Provider};
 use tokio_util::sync::CancellationToken;
 

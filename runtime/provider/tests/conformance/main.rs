@@ -11,13 +11,13 @@ mod hosts;
 mod identity;
 mod limits;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
-#[path = "../aws/moto.rs"]
+#[path = "../../../providers/aws/tests/aws/moto.rs"]
 mod moto;
 #[allow(dead_code, reason = "they are the program's tests' own, who use more of them")]
 #[path = "../../../../tests/real/parts.rs"]
 mod parts;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
-#[path = "../aws/proxy.rs"]
+#[path = "../../../providers/aws/tests/aws/proxy.rs"]
 mod proxy;
 mod strict;
 #[path = "../../../../tests/real/turn.rs"]
@@ -27,6 +27,7 @@ mod worlds;
 use bench::{Bench, World};
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use stepback_core::Interface;
 
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
@@ -198,8 +199,38 @@ const CASES: &[Case] = &[
     case!(strict::a_takeover_waits_out_what_is_not_refused),
 ];
 
+/// Whether a world serves an interface, or why it does not: an interface more, or a world, does not
+/// compile before somebody has said so.
+fn serves(world: World, interface: Interface) -> Result<(), &'static str> {
+    const NOBODYS: &str = "it is answered before any provider is asked";
+    match (interface, world) {
+        (Interface::Log | Interface::Clock | Interface::Effects, _) => Err(NOBODYS),
+        (Interface::Ec2 | Interface::Ebs, World::Simulated | World::Aws | World::Onebox) => Ok(()),
+        (Interface::Ec2 | Interface::Ebs, World::Docker) => Err(NO_CLOUD),
+        (Interface::Docker, World::Simulated | World::Docker | World::Onebox) => Ok(()),
+        (Interface::Docker, World::Aws) => Err(NO_ENGINE),
+    }
+}
+
+/// What no world served would be tested nowhere.
+#[test]
+fn every_interface_that_is_granted_is_served_by_the_simulator_and_a_real_one() {
+    for interface in Interface::ALL {
+        let real = [World::Aws, World::Docker, World::Onebox];
+        let is_served = real.into_iter().any(|world| serves(world, interface).is_ok());
+        assert_eq!(is_served, interface.needs_grant(), "{interface}");
+        let is_simulated = serves(World::Simulated, interface).is_ok();
+        assert_eq!(is_simulated, interface.needs_grant(), "{interface}");
+    }
+}
+
 /// Run every case against a world, and see that no call that it serves was left out.
 async fn suite(bench: &Bench) {
+    for interface in Interface::ALL {
+        let is_served = bench.provider.serves().contains(&interface);
+        let told = serves(bench.world, interface);
+        assert_eq!(told.is_ok(), is_served, "{:?}, {interface}: {told:?}", bench.world);
+    }
     for case in CASES {
         match case.but.iter().find(|(world, _)| *world == bench.world) {
             Some((_, why)) => println!("{:?}: {} is left out: {why}", bench.world, case.name),

@@ -9,14 +9,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use stepback_aws::{Aws, AwsConfig, Pace};
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, InstanceId};
+use stepback_docker::{Docker, DockerSettings, Hosts};
+use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
 use stepback_provider::Provider;
-use stepback_provider::aws::{Aws, AwsConfig, Pace};
-use stepback_provider::docker::{Docker, DockerSettings, Endpoint, Hosts};
-use stepback_provider::joined::Joined;
-use stepback_provider::onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
-use stepback_provider::simulated::{Simulated, faults::Faults};
+use stepback_provider::endpoint::Endpoint;
+use stepback_provider::router::Router;
+use stepback_simulated::Simulated;
 
 const SIMULATED: &str = r#"
 modification_cooldown_s = 21600
@@ -56,7 +57,7 @@ fn instances(names: &[&str]) -> Vec<InstanceId> {
 pub fn simulated() -> Bench {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let open = move || -> Arc<dyn Provider> {
-        Arc::new(Simulated::open(dir.path(), SIMULATED, Faults::default(), Clock::real()).unwrap())
+        Arc::new(Simulated::open(dir.path(), SIMULATED, Clock::real()).unwrap())
     };
     Bench {
         world: World::Simulated,
@@ -181,7 +182,7 @@ pub fn onebox(parts: &Rc<Parts>) -> Bench {
     let open = move || -> Arc<dyn Provider> {
         let cloud = Arc::new(Onebox::open(&config, Clock::real()).unwrap());
         let hosts = Arc::new(OneboxHosts::new(config.clone()));
-        Arc::new(Joined::new(cloud, Arc::new(Docker::new(hosts, settings(), Clock::real()))))
+        Arc::new(Router::new(vec![cloud, Arc::new(Docker::new(hosts, settings(), Clock::real()))]))
     };
     Bench {
         world: World::Onebox,

@@ -1,0 +1,122 @@
+//! The providers of real environments, as far as this program was built with them (the features
+//! `aws`, `docker` and `onebox`).
+
+#[cfg(feature = "docker")]
+pub use with_engines::*;
+
+use crate::environments::{Account, DockerConfig, Instance};
+use crate::error::CliError;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use stepback_provider::Provider;
+
+/// An environment whose provider was left out when the program was built.
+#[cfg(not(all(feature = "aws", feature = "onebox")))]
+fn left_out(provider: &str) -> CliError {
+    CliError::usage(
+        format!("this `stepback` was built without the provider `{provider}`"),
+        format!("build it in: `cargo build --package stepback --features {provider}`"),
+    )
+}
+
+#[cfg(not(feature = "aws"))]
+pub fn is_of_aws(_: &str) -> bool {
+    true
+}
+
+#[cfg(not(feature = "aws"))]
+pub async fn aws(_: &Account, _: &DockerConfig) -> Result<Arc<dyn Provider>, CliError> {
+    Err(left_out("aws"))
+}
+
+#[cfg(not(feature = "onebox"))]
+pub fn onebox(
+    _: &Path,
+    _: &BTreeMap<String, Instance>,
+    _: &DockerConfig,
+) -> Result<Arc<dyn Provider>, CliError> {
+    Err(left_out("onebox"))
+}
+
+#[cfg(feature = "docker")]
+mod with_engines {
+    use super::*;
+    use crate::environment::actor;
+    use crate::secrets::References;
+    use stepback_clock::Clock;
+    use stepback_docker::{Credentials, Docker, DockerSettings, Registry, Tls};
+    use stepback_engine::SecretSource;
+    use stepback_provider::router::Router;
+
+    #[cfg(feature = "aws")]
+    pub use stepback_aws::is_of_aws;
+
+    #[cfg(feature = "aws")]
+    pub async fn aws(
+        account: &Account,
+        docker: &DockerConfig,
+    ) -> Result<Arc<dyn Provider>, CliError> {
+        let Account { region, profile, endpoint, account } = account.clone();
+        let config = stepback_aws::AwsConfig { region, profile, endpoint, account };
+        let cloud = stepback_aws::Aws::connect(config, Clock::real()).await.map_err(|failure| {
+            let help = "mend the environment in stepback.toml, or give what AWS's own tools need";
+            CliError::usage(failure.message, help)
+        })?;
+        let cloud: Arc<dyn Provider> = Arc::new(cloud);
+        let (named, template) = (docker.hosts.clone(), docker.endpoint.clone());
+        let hosts = stepback_docker::TemplatedHosts::new(Arc::clone(&cloud), named, template);
+        let docker = Docker::new(Arc::new(hosts), settings(docker)?, Clock::real());
+        Ok(Arc::new(Router::new(vec![cloud, Arc::new(docker)])))
+    }
+
+    #[cfg(feature = "onebox")]
+    pub fn onebox(
+        root: &Path,
+        instances: &BTreeMap<String, Instance>,
+        docker: &DockerConfig,
+    ) -> Result<Arc<dyn Provider>, CliError> {
+        use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
+        let instance = |(id, instance): (&String, &Instance)| {
+            let Instance { docker, zone } = instance.clone();
+            (id.clone(), OneboxInstance { docker, zone })
+        };
+        let instances = instances.iter().map(instance).collect();
+        let config = OneboxConfig { root: root.to_owned(), instances };
+        let cloud = Onebox::open(&config, Clock::real()).map_err(|failure| {
+            let help = "a onebox needs root's rights on Linux, and a `root` directory it can write";
+            CliError::usage(failure.message, help)
+        })?;
+        let hosts = Arc::new(OneboxHosts::new(config));
+        let docker = Docker::new(hosts, settings(docker)?, Clock::real());
+        Ok(Arc::new(Router::new(vec![Arc::new(cloud), Arc::new(docker)])))
+    }
+
+    fn settings(config: &DockerConfig) -> Result<DockerSettings, CliError> {
+        let usual = DockerSettings::default();
+        let mut registries = BTreeMap::new();
+        for (name, registry) in &config.registries {
+            let credentials = match &registry.login {
+                None => None,
+                Some((username, reference)) => {
+                    let password = References.resolve(reference).map_err(|why| {
+                        let message = format!("the password of the registry `{name}`: {why}");
+                        CliError::usage(message, "give it, and run this again")
+                    })?;
+                    Some(Credentials { username: username.clone(), password })
+                }
+            };
+            let mirrors = registry.mirrors.clone();
+            registries.insert(name.clone(), Registry { mirrors, credentials });
+        }
+        let tls = config.tls.clone();
+        Ok(DockerSettings {
+            helper_image: config.helper_image.clone(),
+            run_by: format!("{}, process {}", actor(), std::process::id()),
+            stays_up_ms: config.stays_up_ms.unwrap_or(usual.stays_up_ms),
+            stall_ms: config.stall_ms.unwrap_or(usual.stall_ms),
+            registries,
+            tls: tls.map(|files| Tls { ca: files.ca, cert: files.cert, key: files.key }),
+        })
+    }
+}

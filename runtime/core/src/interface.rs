@@ -1,0 +1,91 @@
+//! The host interfaces: what a plugin may be granted, and a provider may serve.
+
+use crate::call::Call;
+use crate::resource::ResourceKind;
+use std::fmt;
+
+/// An interface of the contract that a component may import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interface {
+    Log,
+    Clock,
+    Effects,
+    Ec2,
+    Ebs,
+    Docker,
+}
+
+impl Interface {
+    /// Every interface, in the contract's order.
+    pub const ALL: [Interface; 6] =
+        [Self::Log, Self::Clock, Self::Effects, Self::Ec2, Self::Ebs, Self::Docker];
+
+    /// The name in the contract and in grants.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Clock => "clock",
+            Self::Effects => "effects",
+            Self::Ec2 => "ec2",
+            Self::Ebs => "ebs",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// The interface of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interface| interface.name() == name)
+    }
+
+    /// Whether it reaches the outside world and so must be granted. What a guest says, the time,
+    /// and taking back its own effects need no grant.
+    pub fn needs_grant(self) -> bool {
+        match self {
+            Self::Log | Self::Clock | Self::Effects => false,
+            Self::Ec2 | Self::Ebs | Self::Docker => true,
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Call {
+    /// The interface that the call is of.
+    pub fn interface(&self) -> Interface {
+        let name = self.function().split('.').next().unwrap_or_default();
+        // The table's functions are of interfaces that there are, as a test holds.
+        Interface::from_name(name).unwrap_or(Interface::Effects)
+    }
+}
+
+impl ResourceKind {
+    /// The interface that acts on things of this kind.
+    pub fn interface(self) -> Interface {
+        match self {
+            Self::Instance => Interface::Ec2,
+            Self::Volume | Self::Snapshot => Interface::Ebs,
+            Self::Container
+            | Self::Image
+            | Self::DockerVolume
+            | Self::FileSystem
+            | Self::Containers => Interface::Docker,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_of_an_interface_that_there_is() {
+        for function in Call::FUNCTIONS {
+            let interface = function.split('.').next().and_then(Interface::from_name);
+            assert!(interface.is_some(), "{function}");
+        }
+    }
+}

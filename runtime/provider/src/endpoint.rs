@@ -1,0 +1,145 @@
+//! Where a Docker Engine listens, as configurations say it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where an engine listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Unix(PathBuf),
+    /// `host:port`, with TLS where the settings have certificates.
+    Tcp(String),
+    Ssh(Destination),
+}
+
+impl Endpoint {
+    /// `unix:///path`, `tcp://host:port` or `ssh://user@host`, as in `DOCKER_HOST`.
+    ///
+    /// # Errors
+    /// Why it is none of these, as one sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        match scheme {
+            _ if rest.is_empty() => Err(format!("`{text}` names no place")),
+            "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
+            "unix" => Err(format!("`{text}`: the path of a socket starts with `/`")),
+            "tcp" if rest.contains(':') => Ok(Self::Tcp(rest.trim_end_matches('/').to_owned())),
+            "tcp" => Err(format!("`{text}` has no port; 2376 is usual with TLS")),
+            "ssh" => Destination::parse(rest.trim_end_matches('/')).map(Self::Ssh),
+            _ => Err(format!("`{text}` is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(at) => write!(f, "tcp://{at}"),
+            Self::Ssh(at) => write!(f, "ssh://{at}"),
+        }
+    }
+}
+
+/// Where `ssh` goes: what of `user@host:port` is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    user: Option<String>,
+    host: String,
+    port: Option<u16>,
+}
+
+impl Destination {
+    /// `[user@]host[:port]`, an IPv6 address in brackets.
+    ///
+    /// # Errors
+    /// Why it is none, as one sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (user, place) = match text.rsplit_once('@') {
+            Some((user, place)) => (Some(user.to_owned()), place),
+            None => (None, text),
+        };
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (place, None),
+        };
+        let port = port.map(|port| {
+            port.parse().map_err(|_| format!("`ssh://{text}`: `{port}` is not a port"))
+        });
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if user.as_ref().is_some_and(|user| user.contains(':')) {
+            return Err("a password has no place in an endpoint; ssh takes a key".to_owned());
+        }
+        if text.contains('/') {
+            return Err(format!(
+                "`ssh://{text}`: a path has no place here; what `docker` there talks to counts"
+            ));
+        }
+        if host.is_empty() || user.as_ref().is_some_and(String::is_empty) {
+            return Err(format!("`ssh://{text}` is not ssh://USER@HOST[:PORT]"));
+        }
+        Ok(Self { user, host: host.to_owned(), port: port.transpose()? })
+    }
+
+    /// The command that a person would type to see what is wrong.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![];
+        if let Some(user) = &self.user {
+            arguments.extend(["-l".to_owned(), user.clone()]);
+        }
+        if let Some(port) = self.port {
+            arguments.extend(["-p".to_owned(), port.to_string()]);
+        }
+        // What follows is no option, whatever it looks like.
+        arguments.extend(["--".to_owned(), self.host.clone()]);
+        arguments
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => write!(f, "{}", self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_as_docker_host_is() {
+        let ssh = |text| Endpoint::Ssh(Destination::parse(text).unwrap());
+        let table = [
+            ("unix:///run/docker.sock", Ok(Endpoint::Unix("/run/docker.sock".into()))),
+            ("tcp://10.0.1.11:2376", Ok(Endpoint::Tcp("10.0.1.11:2376".into()))),
+            ("ssh://admin@10.0.1.11", Ok(ssh("admin@10.0.1.11"))),
+            ("ssh://db-1:2222", Ok(ssh("db-1:2222"))),
+            ("ssh://admin@[fd00::1]:22", Ok(ssh("admin@[fd00::1]:22"))),
+            ("tcp://10.0.1.11", Err("has no port")),
+            ("unix://run/docker.sock", Err("starts with `/`")),
+            ("10.0.1.11", Err("is not unix:///PATH")),
+            ("ssh://", Err("names no place")),
+            ("ssh://admin@", Err("is not ssh://USER@HOST")),
+            ("ssh://admin:secret@db-1", Err("a password has no place")),
+            ("ssh://db-1:many", Err("`many` is not a port")),
+            ("ssh://db-1/run/docker.sock", Err("a path has no place here")),
+        ];
+        for (text, wanted) in table {
+            match (Endpoint::parse(text), wanted) {
+                (Ok(found), Ok(wanted)) => {
+                    assert_eq!(found, wanted);
+                    assert_eq!(found.to_string(), text);
+                }
+                (Err(why), Err(wanted)) => assert!(why.contains(wanted), "{text}: {why}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+}

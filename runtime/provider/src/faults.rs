@@ -1,0 +1,145 @@
+//! Faults asked for with `--inject CALL[#N]=FAULT`.
+
+use std::collections::BTreeMap;
+use stepback_core::diagnostic::suggest;
+use stepback_core::{Call, Failure, FailureClass};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The provider says no.
+    Refuse,
+    /// The provider says *try again*.
+    Transient,
+    /// It happens, and the answer never comes.
+    Lost,
+    /// It never answers.
+    Hang,
+    CrashBefore,
+    CrashAfter,
+}
+
+const NAMES: &[(&str, Fault)] = &[
+    ("refuse", Fault::Refuse),
+    ("transient", Fault::Transient),
+    ("lost", Fault::Lost),
+    ("hang", Fault::Hang),
+    ("crash-before", Fault::CrashBefore),
+    ("crash-after", Fault::CrashAfter),
+];
+
+/// The name under which the journal's commits can be picked, beside the host functions.
+const COMMIT: &str = "commit";
+
+#[derive(Clone, Debug)]
+struct Rule {
+    function: String,
+    undo: bool,
+    /// 1-based; `None` means every use.
+    nth: Option<u32>,
+    fault: Fault,
+}
+
+/// The faults of one process.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    rules: Vec<Rule>,
+    uses: BTreeMap<(String, bool), u32>,
+}
+
+impl Faults {
+    /// Read what `--inject` was given, each once.
+    ///
+    /// # Errors
+    /// What is wrong with the first that can't be read, and what there is.
+    pub fn parse(texts: &[String]) -> Result<Self, String> {
+        let rules = texts.iter().map(|text| parse_one(text)).collect::<Result<_, _>>()?;
+        Ok(Self { rules, uses: BTreeMap::new() })
+    }
+
+    /// Whether none is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether a fault is asked for at a commit of the journal.
+    pub fn name_commits(&self) -> bool {
+        self.rules.iter().any(|rule| rule.function == COMMIT)
+    }
+
+    /// What goes wrong with this process's commit of that number, from 1.
+    pub fn of_commit(&self, number: u32) -> Option<Fault> {
+        let fits =
+            |rule: &&Rule| rule.function == COMMIT && rule.nth.is_none_or(|nth| nth == number);
+        self.rules.iter().find(fits).map(|rule| rule.fault)
+    }
+
+    /// Count one use of a function, and say what goes wrong with it.
+    pub fn next(&mut self, function: &str, undo: bool) -> Option<Fault> {
+        let uses = self.uses.entry((function.to_owned(), undo)).or_default();
+        *uses = uses.saturating_add(1);
+        let uses = *uses;
+        let fits = |rule: &&Rule| {
+            rule.function == function && rule.undo == undo && rule.nth.is_none_or(|n| n == uses)
+        };
+        self.rules.iter().find(fits).map(|rule| rule.fault)
+    }
+}
+
+fn parse_one(text: &str) -> Result<Rule, String> {
+    let (call, fault) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not CALL[#N]=FAULT, such as `ebs.attach=refuse`"))?;
+    let (call, undo) = match call.strip_prefix("undo:") {
+        Some(call) => (call, true),
+        None => (call, false),
+    };
+    let (function, nth) = match call.split_once('#') {
+        None => (call, None),
+        Some((function, nth)) => match nth.parse() {
+            Ok(nth @ 1..) => (function, Some(nth)),
+            _ => return Err(format!("`#{nth}` in `{text}` must be a number from 1")),
+        },
+    };
+    if function == COMMIT && !undo {
+        return match fault {
+            "crash-before" => Ok(rule(function, undo, nth, Fault::CrashBefore)),
+            "crash-after" => Ok(rule(function, undo, nth, Fault::CrashAfter)),
+            _ => Err(format!("a commit can only `crash-before` or `crash-after`, not `{fault}`")),
+        };
+    }
+    if !Call::FUNCTIONS.contains(&function) {
+        let help = suggest(function, Call::FUNCTIONS.iter().copied());
+        return Err(format!("there is no host function `{function}`: {help}"));
+    }
+    let names = NAMES.iter().map(|(name, _)| *name);
+    match NAMES.iter().find(|(name, _)| *name == fault) {
+        Some((_, fault)) => Ok(rule(function, undo, nth, *fault)),
+        None => Err(format!("there is no fault `{fault}`: {}", suggest(fault, names))),
+    }
+}
+
+fn rule(function: &str, undo: bool, nth: Option<u32>, fault: Fault) -> Rule {
+    Rule { function: function.to_owned(), undo, nth, fault }
+}
+
+/// What a provider says that refuses on request.
+pub fn refused(call: &Call) -> Failure {
+    let message = format!("{} was refused (injected fault)", call.function());
+    Failure::new(FailureClass::Refused, message).with_code("InjectedRefusal")
+}
+
+/// What one says that is to be asked again.
+pub fn transient(call: &Call) -> Failure {
+    let message = format!("{}: try again (injected fault)", call.function());
+    Failure::new(FailureClass::Transient, message).with_code("RequestLimitExceeded")
+}
+
+/// End this process as `kill -9` would: no destructor runs, nothing is flushed.
+pub fn die() -> ! {
+    // SAFETY: both calls take no pointers; a process may always signal itself.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+    }
+    std::process::abort()
+}

@@ -1,0 +1,181 @@
+//! Several providers as one: each call finds its way by its interface, each resource by that of its
+//! kind.
+
+use crate::import::Landscape;
+use crate::locks::WorldLocks;
+use crate::{Checked, EffectContext, Provider, Settled, Stamped};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{
+    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
+};
+
+/// The providers of one environment.
+pub struct Router {
+    providers: Vec<Arc<dyn Provider>>,
+    /// What any of them serves.
+    interfaces: Vec<Interface>,
+}
+
+impl Router {
+    /// Of two that serve one interface the first does. Whoever looks at what others found comes
+    /// after them: engines after the instances that they are on.
+    pub fn new(providers: Vec<Arc<dyn Provider>>) -> Self {
+        let is_served =
+            |one: &Interface| providers.iter().any(|provider| provider.serves().contains(one));
+        let interfaces = Interface::ALL.into_iter().filter(is_served).collect();
+        Self { providers, interfaces }
+    }
+
+    fn of(&self, interface: Interface) -> Result<&dyn Provider, Failure> {
+        let serves = |one: &&Arc<dyn Provider>| one.serves().contains(&interface);
+        let found = self.providers.iter().find(serves).map(|one| &**one);
+        found.ok_or_else(|| {
+            let name = interface.name();
+            let message = format!("nothing in this environment serves `{name}`");
+            Failure::new(FailureClass::Internal, message).with_code("not-served")
+        })
+    }
+
+    fn serving(&self, call: &Call) -> Result<&dyn Provider, Failure> {
+        self.of(call.interface())
+    }
+}
+
+#[async_trait]
+impl Provider for Router {
+    fn name(&self) -> &str {
+        self.providers.first().map_or("nothing", |one| one.name())
+    }
+
+    fn serves(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        let mut all = Map::new();
+        for one in &self.providers {
+            all.insert(one.name().to_owned(), one.identity().await?);
+        }
+        Ok(all.into())
+    }
+
+    async fn check(&self) -> Vec<Checked> {
+        let mut all = vec![];
+        for one in &self.providers {
+            all.extend(one.check().await);
+        }
+        all
+    }
+
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        self.providers.iter().find_map(|one| one.locks())
+    }
+
+    fn looks_through(&self) -> Vec<String> {
+        self.providers.iter().flat_map(|one| one.looks_through()).collect()
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.serving(call)?.read(call).await
+    }
+
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.serving(call)?.may(call).await
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.serving(call)?.wait(call).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        match self.serving(call) {
+            Ok(provider) => provider.perform(call, context).await,
+            Err(failure) => EffectOutcome::Refused(failure),
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        match self.serving(call) {
+            Ok(provider) => provider.settle(call, context).await,
+            // It may have been served when it was made.
+            Err(failure) => Settled::CantKnow(failure.message),
+        }
+    }
+
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        if let Ok(provider) = self.serving(call) {
+            provider.forget(call, context).await;
+        }
+    }
+
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        for one in &self.providers {
+            one.take_over(store, operation, epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+        for one in &self.providers {
+            one.import(found).await?;
+        }
+        Ok(())
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        self.providers.iter().map(|one| one.request_ms_max()).max().unwrap_or_default()
+    }
+
+    fn visible_after_ms(&self) -> u64 {
+        self.providers.iter().map(|one| one.visible_after_ms()).max().unwrap_or_default()
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.of(resource.kind().interface())?.observe(resource).await
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        let mut all = Stamped::default();
+        for one in &self.providers {
+            match one.stamped(tokens).await {
+                Ok(told) => {
+                    all.found.extend(told.found);
+                    all.not_asked.extend(told.not_asked);
+                    all.cloud_not_asked = all.cloud_not_asked.or(told.cloud_not_asked);
+                }
+                // What an engine has can be told without the cloud.
+                Err(failure) if one.serves().contains(&Interface::Ebs) => {
+                    all.cloud_not_asked = Some(failure.message);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepback_core::VolumeId;
+
+    #[tokio::test]
+    async fn what_nothing_serves_is_refused_by_name() {
+        let router = Router::new(vec![]);
+        let call = Call::EbsDescribe { volume: VolumeId("vol-1".into()) };
+        let failure = router.read(&call).await.unwrap_err();
+        assert_eq!(failure.code.as_deref(), Some("not-served"));
+        assert!(failure.message.contains("`ebs`"), "{failure:?}");
+        let volume = Resource::Volume { id: "vol-1".into() };
+        router.observe(&volume).await.unwrap_err();
+        assert_eq!(router.may(&call).await, Err(failure));
+    }
+}

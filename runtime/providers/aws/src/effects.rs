@@ -1,0 +1,401 @@
+//! Making an effect: one request, and then the look that shows it.
+//!
+//! A request goes out once. Only one that AWS throttled, which proves that nothing happened, goes
+//! out again, and only for so long that [`REQUEST_MS_MAX`] holds. Once AWS has accepted an effect,
+//! nothing that goes wrong after it can make it *refused*.
+
+use super::Aws;
+use super::errors::Trouble;
+use super::looking::misplaced;
+use super::settle::{Look, Mark};
+use super::shapes::{STAMP_OPERATION, STAMP_TOKEN};
+use super::waits::Backoff;
+use aws_sdk_ec2::types::{
+    AttributeValue, InstanceType, Placement, ResourceType, Tag, TagSpecification, VolumeType,
+};
+use std::time::Duration;
+use stepback_clock::Moment;
+use stepback_core::call::Tags;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Failure, FailureClass};
+use stepback_provider::EffectContext;
+
+/// How long one request may take, from asking for credentials to the last byte of the answer.
+pub(super) const ATTEMPT_MS_MAX: u64 = 20_000;
+
+/// How long after an effect was begun its request may be sent: the account is checked before it,
+/// and what AWS throttles is sent again.
+const SENDING_MS_MAX: u64 = 10_000;
+
+/// How long after an effect was begun a request of it can still be on its way.
+pub(super) const REQUEST_MS_MAX: u64 = SENDING_MS_MAX + ATTEMPT_MS_MAX;
+
+/// What AWS accepted.
+pub(super) enum Accepted {
+    /// A new thing with this id.
+    Created(String),
+    /// A change of what its arguments name.
+    Changed,
+}
+
+fn invalid(message: String) -> Trouble {
+    Trouble::NeverSent(Failure::new(FailureClass::InvalidInput, message))
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+/// The tags of what is created, the stamp among them: they are there from its first moment
+/// (Amazon EC2 User Guide, *Tag your Amazon EC2 resources*).
+fn stamped(kind: ResourceType, tags: &Tags, context: &EffectContext) -> TagSpecification {
+    let given = tags.iter().map(|(key, value)| tag(key, value));
+    let stamps = [
+        tag(STAMP_TOKEN, context.token.as_str()),
+        tag(STAMP_OPERATION, &context.operation.to_string()),
+    ];
+    let all = given.chain(stamps).collect();
+    TagSpecification::builder().resource_type(kind).set_tags(Some(all)).build()
+}
+
+/// Numbers as the API takes them.
+fn number(value: u32) -> Result<i32, Trouble> {
+    i32::try_from(value).map_err(|_| invalid(format!("{value} is too large")))
+}
+
+fn size(size_gib: u32) -> Result<i32, Trouble> {
+    i32::try_from(size_gib).map_err(|_| invalid(format!("{size_gib} GiB is too large")))
+}
+
+fn created(id: Option<String>) -> Result<Accepted, Trouble> {
+    let nameless = || Trouble::NoAnswer("the answer of AWS names nothing".into());
+    id.map(Accepted::Created).ok_or_else(nameless)
+}
+
+impl Aws {
+    /// Make an effect, once.
+    pub(super) async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let begun = self.clock.now();
+        let limit = Duration::from_millis(SENDING_MS_MAX);
+        match self.clock.timeout(limit, self.may_change(call)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => return EffectOutcome::Refused(failure),
+            Err(_) => {
+                let message = "AWS did not tell in time whose the credentials are";
+                return EffectOutcome::Refused(Failure::new(FailureClass::Transient, message));
+            }
+        }
+        match self.send(call, context, begun).await {
+            Ok(accepted) => {
+                match &accepted {
+                    Accepted::Created(id) => self.note_made(id),
+                    Accepted::Changed => self.forget_gone(call),
+                }
+                self.confirm(call, &accepted, context).await
+            }
+            Err(trouble) => self.turned_down(call, &trouble, context).await,
+        }
+    }
+
+    /// What keeps an effect from being asked for at all.
+    pub(super) async fn may_change(&self, call: &Call) -> Result<(), Failure> {
+        if !call.is_effect() || super::iam::iam_actions(call.function()).is_empty() {
+            return Err(misplaced(call));
+        }
+        stepback_provider::tags::must_be_free(call)?;
+        self.must_be_its_account().await
+    }
+
+    /// Send the request; again, for a while, as long as AWS throttles it, or does not find what was
+    /// made a moment ago.
+    async fn send(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        begun: Moment,
+    ) -> Result<Accepted, Trouble> {
+        let mut backoff = Backoff::new(&self.pace, &self.clock);
+        loop {
+            let trouble = match self.send_once(call, context, None).await {
+                Err(trouble) if trouble.is_throttled() => trouble,
+                Err(trouble) if trouble.code().is_some_and(|code| self.is_late(call, code)) => {
+                    trouble
+                }
+                other => return other,
+            };
+            let until = begun.after(Duration::from_millis(SENDING_MS_MAX));
+            let paused = self.clock.timeout_at(until, backoff.pause()).await.is_ok();
+            // A pause longer than what is left ends the trying.
+            if !paused || context.cancel.is_cancelled() {
+                return Err(trouble);
+            }
+        }
+    }
+
+    /// With `dry_run`, AWS says whether the caller has the permission, and does nothing (Amazon EC2
+    /// API Reference, the parameter *DryRun* of each action).
+    pub(super) async fn send_once(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        match call {
+            Call::Ec2RunInstance { .. }
+            | Call::EbsCreateVolume { .. }
+            | Call::EbsCreateSnapshot { .. } => self.create(call, context, dry_run).await,
+            Call::Ec2Start { .. }
+            | Call::Ec2Stop { .. }
+            | Call::Ec2Terminate { .. }
+            | Call::Ec2SetInstanceType { .. } => self.change_instance(call, dry_run).await,
+            Call::EbsAttach { .. }
+            | Call::EbsDetach { .. }
+            | Call::EbsModifyVolume { .. }
+            | Call::EbsDeleteVolume { .. }
+            | Call::EbsDeleteSnapshot { .. } => self.change_storage(call, dry_run).await,
+            Call::Ec2Tag { instance, key, value } => {
+                self.write_tag(instance.as_str(), key, value, dry_run).await
+            }
+            Call::EbsTag { volume, key, value } => {
+                self.write_tag(volume.as_str(), key, value, dry_run).await
+            }
+            Call::Ec2Untag { instance, key } => {
+                self.delete_tag(instance.as_str(), key, dry_run).await
+            }
+            Call::EbsUntag { volume, key } => self.delete_tag(volume.as_str(), key, dry_run).await,
+            other => Err(Trouble::NeverSent(misplaced(other))),
+        }
+    }
+
+    /// *RunInstances* and *CreateVolume* take the token as their client token
+    /// (Amazon EC2 API Reference, *Ensuring idempotency in Amazon EC2 API requests*).
+    async fn create(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        // A question uses no token of ours up; the SDK makes up one of its own.
+        let token = dry_run.is_none().then(|| context.token.0.clone());
+        match call {
+            Call::Ec2RunInstance { image, instance_type, zone, tags } => {
+                let placement = Placement::builder().availability_zone(zone).build();
+                let request = self.effects.run_instances().image_id(image).set_client_token(token);
+                let request = request.set_dry_run(dry_run);
+                let request = request.min_count(1).max_count(1).placement(placement);
+                let request = request.instance_type(InstanceType::from(instance_type.as_str()));
+                let tags = stamped(ResourceType::Instance, tags, context);
+                let answer = request.tag_specifications(tags).send().await?;
+                let made = answer.instances.unwrap_or_default().into_iter().next();
+                created(made.and_then(|instance| instance.instance_id))
+            }
+            Call::EbsCreateVolume {
+                zone,
+                size_gib,
+                volume_type,
+                snapshot,
+                tags,
+                performance,
+                encrypted,
+            } => {
+                let request = self.effects.create_volume().set_client_token(token);
+                let request = request.set_dry_run(dry_run);
+                let request = request.availability_zone(zone).size(size(*size_gib)?);
+                let request = request.volume_type(VolumeType::from(volume_type.as_str()));
+                let request = request.set_iops(performance.iops.map(number).transpose()?);
+                let throughput = performance.throughput_mibps.map(number).transpose()?;
+                // Left out, it is as the account and the snapshot have it.
+                let request =
+                    request.set_throughput(throughput).set_encrypted(encrypted.then_some(true));
+                let snapshot = snapshot.as_ref().map(|snapshot| snapshot.0.clone());
+                let tags = stamped(ResourceType::Volume, tags, context);
+                let request = request.set_snapshot_id(snapshot).tag_specifications(tags);
+                created(request.send().await?.volume_id)
+            }
+            Call::EbsCreateSnapshot { volume, description, tags } => {
+                let tags = stamped(ResourceType::Snapshot, tags, context);
+                let request = self.effects.create_snapshot().volume_id(volume.as_str());
+                let request = request.set_dry_run(dry_run);
+                let request = request.description(description).tag_specifications(tags);
+                created(request.send().await?.snapshot_id)
+            }
+            other => Err(Trouble::NeverSent(misplaced(other))),
+        }
+    }
+
+    async fn change_instance(
+        &self,
+        call: &Call,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        match call {
+            Call::Ec2Start { instance } => {
+                let request = self.effects.start_instances().instance_ids(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
+            }
+            Call::Ec2Stop { instance } => {
+                let request = self.effects.stop_instances().instance_ids(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
+            }
+            Call::Ec2Terminate { instance } => {
+                let request = self.effects.terminate_instances().instance_ids(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
+            }
+            Call::Ec2SetInstanceType { instance, instance_type } => {
+                let request = self.effects.modify_instance_attribute().set_dry_run(dry_run);
+                let value = AttributeValue::builder().value(instance_type).build();
+                request.instance_id(instance.as_str()).instance_type(value).send().await?;
+            }
+            other => return Err(Trouble::NeverSent(misplaced(other))),
+        }
+        Ok(Accepted::Changed)
+    }
+
+    async fn change_storage(
+        &self,
+        call: &Call,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        match call {
+            Call::EbsAttach { volume, instance, device } => {
+                let request = self.effects.attach_volume().volume_id(volume.as_str());
+                let request = request.instance_id(instance.as_str()).device(device);
+                request.set_dry_run(dry_run).send().await?;
+            }
+            Call::EbsDetach { volume, instance } => {
+                let request = self.effects.detach_volume().volume_id(volume.as_str());
+                let request = request.instance_id(instance.as_str());
+                request.set_dry_run(dry_run).send().await?;
+            }
+            Call::EbsModifyVolume { volume, size_gib } => {
+                let request = self.effects.modify_volume().volume_id(volume.as_str());
+                request.size(size(*size_gib)?).set_dry_run(dry_run).send().await?;
+            }
+            Call::EbsDeleteVolume { volume } => {
+                let request = self.effects.delete_volume().volume_id(volume.as_str());
+                request.set_dry_run(dry_run).send().await?;
+            }
+            Call::EbsDeleteSnapshot { snapshot } => {
+                let request = self.effects.delete_snapshot().snapshot_id(snapshot.as_str());
+                request.set_dry_run(dry_run).send().await?;
+            }
+            other => return Err(Trouble::NeverSent(misplaced(other))),
+        }
+        Ok(Accepted::Changed)
+    }
+
+    async fn write_tag(
+        &self,
+        id: &str,
+        key: &str,
+        value: &str,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        let request = self.effects.create_tags().resources(id).tags(tag(key, value));
+        request.set_dry_run(dry_run).send().await?;
+        Ok(Accepted::Changed)
+    }
+
+    /// A key without a value deletes the tag whatever its value is
+    /// (Amazon EC2 API Reference, *DeleteTags*).
+    async fn delete_tag(
+        &self,
+        id: &str,
+        key: &str,
+        dry_run: Option<bool>,
+    ) -> Result<Accepted, Trouble> {
+        let tag = Tag::builder().key(key).build();
+        let request = self.effects.delete_tags().resources(id).tags(tag);
+        request.set_dry_run(dry_run).send().await?;
+        Ok(Accepted::Changed)
+    }
+
+    /// Look until what AWS accepted is to be seen; the answer is what is seen then. Nobody looks on
+    /// whose step is ended, by its timeout, the budget or a cancel: it has been accepted, and is
+    /// taken back from where it is.
+    async fn confirm(
+        &self,
+        call: &Call,
+        accepted: &Accepted,
+        context: &EffectContext,
+    ) -> EffectOutcome {
+        let mark = match accepted {
+            Accepted::Created(id) => Mark::Id(id),
+            Accepted::Changed => Mark::Named,
+        };
+        let function = call.function();
+        let looking = async {
+            let mut backoff = Backoff::new(&self.pace, &self.clock);
+            loop {
+                match self.look(call, mark).await {
+                    Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
+                    Ok(Look::Broken(why)) => return EffectOutcome::Unknown(why),
+                    Ok(Look::Passing(_) | Look::Not) => {}
+                    Err(trouble) if trouble.may_pass(function) => {}
+                    Err(trouble) => {
+                        let message = trouble.failure(function).message;
+                        return EffectOutcome::Unknown(message);
+                    }
+                }
+                backoff.pause().await;
+            }
+        };
+        let limit = Duration::from_millis(self.pace.effect_ms_max);
+        tokio::select! {
+            outcome = self.clock.timeout(limit, looking) => outcome.unwrap_or_else(|_| {
+                EffectOutcome::Unknown(format!(
+                    "{function} was accepted, and did not show in {limit:?}"
+                ))
+            }),
+            () = context.cancel.cancelled() => self.as_far_as_it_came(call, mark).await,
+        }
+    }
+
+    /// What was accepted and is on its way counts as done: going back it is taken from there.
+    async fn as_far_as_it_came(&self, call: &Call, mark: Mark<'_>) -> EffectOutcome {
+        let function = call.function();
+        let why = match self.look(call, mark).await {
+            Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
+            Ok(Look::Passing(why)) => match call {
+                Call::EbsAttach { volume, .. } => match self.volume(volume.as_str()).await {
+                    Ok(Some(found)) => return EffectOutcome::Done(found.json()),
+                    Ok(None) | Err(_) => why,
+                },
+                _ => why,
+            },
+            Ok(Look::Broken(why)) => why,
+            Ok(Look::Not) => format!("{function} was accepted, and has not shown"),
+            Err(trouble) => trouble.failure(function).message,
+        };
+        EffectOutcome::Unknown(format!("{why}, when its step was ended"))
+    }
+
+    /// An attachment refused because the volume is on its target already is done: an earlier
+    /// request with a lost answer may have made it.
+    async fn turned_down(
+        &self,
+        call: &Call,
+        trouble: &Trouble,
+        context: &EffectContext,
+    ) -> EffectOutcome {
+        let attach = matches!(call, Call::EbsAttach { .. });
+        if attach && trouble.has_code(&["VolumeInUse"]) {
+            match self.look(call, Mark::Named).await {
+                Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
+                Ok(Look::Passing(_)) => {
+                    return self.confirm(call, &Accepted::Changed, context).await;
+                }
+                Ok(Look::Not | Look::Broken(_)) | Err(_) => {}
+            }
+        }
+        match trouble.outcome(call.function()) {
+            // A step's retry may find it.
+            EffectOutcome::Refused(failure)
+                if trouble.code().is_some_and(|code| self.is_late(call, code)) =>
+            {
+                EffectOutcome::Refused(Failure { class: FailureClass::Transient, ..failure })
+            }
+            outcome => outcome,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What became of an effect, told from the world alone (R3).
+//!
+//! One look answers it for an effect just accepted and for one whose answer was lost: is the
+//! world as the call wants it, on its way there, or not? What was created is known by its id, or,
+//! when no answer told one, by the stamp it carries.
+
+use super::Aws;
+use super::errors::Trouble;
+use super::looking::misplaced;
+use super::shapes::{InstanceSeen, VolumeSeen};
+use super::waits::Backoff;
+use aws_sdk_ec2::types::VolumeModificationState;
+use serde_json::Value;
+use std::time::Duration;
+use stepback_core::call::{SettleMode, Tags};
+use stepback_core::{Call, InstanceId, Token, VolumeId};
+use stepback_provider::{EffectContext, Settled};
+
+/// What one look told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Look {
+    /// The world is as the call wants it; its answer.
+    Done(Value),
+    /// On the way there, and what is in between.
+    Passing(String),
+    /// Not so.
+    Not,
+    /// It took place, and what it made is no good.
+    Broken(String),
+}
+
+/// How what a call is about is found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mark<'a> {
+    /// By the id that the answer told.
+    Id(&'a str),
+    /// By the stamp.
+    Stamp(&'a Token),
+    /// By the call's arguments.
+    Named,
+}
+
+fn done(is_so: bool) -> Look {
+    if is_so { Look::Done(Value::Null) } else { Look::Not }
+}
+
+fn tag_is(tags: Option<&Tags>, key: &str, value: Option<&String>) -> Look {
+    done(tags.is_some_and(|tags| tags.get(key) == value))
+}
+
+fn instance_made(found: &InstanceSeen) -> Look {
+    let (id, state) = (&found.id, found.state.as_str());
+    match state {
+        "running" => Look::Done(found.json()),
+        "pending" => Look::Passing(format!("instance `{id}` is pending")),
+        _ => {
+            let why = found.reason.as_deref().unwrap_or("no reason was given");
+            Look::Broken(format!("instance `{id}` was created and is {state}: {why}"))
+        }
+    }
+}
+
+fn volume_made(found: &VolumeSeen) -> Look {
+    let (id, state) = (&found.id, found.state.as_str());
+    match state {
+        "available" | "in-use" => Look::Done(found.json()),
+        "creating" => Look::Passing(format!("volume `{id}` is being created")),
+        _ => Look::Broken(format!("volume `{id}` was created and is in state {state}")),
+    }
+}
+
+/// An instance that is to come into `wanted` through `via`.
+fn state_is(found: Option<InstanceSeen>, wanted: &str, via: &str) -> Look {
+    let Some(found) = found else { return Look::Not };
+    match found.state.as_str() {
+        state if state == wanted => Look::Done(found.json()),
+        state if state == via => Look::Passing(format!("instance `{}` is {state}", found.id)),
+        _ => Look::Not,
+    }
+}
+
+fn terminated(found: Option<&InstanceSeen>) -> Look {
+    match found.map(|found| found.state.as_str()) {
+        None | Some("terminated") => Look::Done(Value::Null),
+        Some("shutting-down") => Look::Passing("the instance is shutting down".into()),
+        Some(_) => Look::Not,
+    }
+}
+
+fn attached(found: Option<VolumeSeen>, instance: &InstanceId, device: &str) -> Look {
+    let Some(found) = found else { return Look::Not };
+    let here = found.attachments.iter().find(|a| a.instance == instance.0 && a.device == device);
+    match here.map(|attachment| attachment.state.as_str()) {
+        // A volume's own state may lag behind that of its attachment.
+        Some("attached") if found.state == "in-use" => Look::Done(found.json()),
+        Some("attached" | "attaching") => {
+            Look::Passing(format!("volume `{}` is being attached to {instance}", found.id))
+        }
+        Some(_) | None => Look::Not,
+    }
+}
+
+fn detached(found: Option<VolumeSeen>, instance: &InstanceId) -> Look {
+    let Some(found) = found else { return Look::Not };
+    let here = found.attachments.iter().find(|attachment| attachment.instance == instance.0);
+    match here.map(|attachment| attachment.state.as_str()) {
+        None if found.attachments.is_empty() && found.state == "in-use" => {
+            Look::Passing(format!("volume `{}` is on its way to available", found.id))
+        }
+        None => Look::Done(found.json()),
+        Some(state @ ("detaching" | "busy")) => {
+            let id = &found.id;
+            Look::Passing(format!("volume `{id}` is {state}: is it mounted on {instance}?"))
+        }
+        Some(_) => Look::Not,
+    }
+}
+
+impl Aws {
+    /// Look once at what the call brings about.
+    pub(super) async fn look(&self, call: &Call, mark: Mark<'_>) -> Result<Look, Trouble> {
+        match call {
+            Call::Ec2RunInstance { .. } => {
+                let found = match mark {
+                    Mark::Id(id) => self.instance(id).await?,
+                    Mark::Stamp(token) => self.instances_by(token).await?.into_iter().next(),
+                    Mark::Named => None,
+                };
+                Ok(found.as_ref().map_or(Look::Not, instance_made))
+            }
+            Call::EbsCreateVolume { .. } => {
+                let found = match mark {
+                    Mark::Id(id) => self.volume(id).await?,
+                    Mark::Stamp(token) => self.volumes_by(token).await?.into_iter().next(),
+                    Mark::Named => None,
+                };
+                Ok(found.as_ref().map_or(Look::Not, volume_made))
+            }
+            // It counts from the moment it was begun; `ebs.wait-snapshot` waits for the rest
+            // (Amazon EC2 API Reference, *CreateSnapshot*).
+            Call::EbsCreateSnapshot { .. } => {
+                let found = match mark {
+                    Mark::Id(id) => self.snapshot(id).await?,
+                    Mark::Stamp(token) => self.snapshots_by(token).await?.into_iter().next(),
+                    Mark::Named => None,
+                };
+                Ok(found.map_or(Look::Not, |found| Look::Done(found.json())))
+            }
+            _ => self.look_at_named(call).await,
+        }
+    }
+
+    async fn look_at_named(&self, call: &Call) -> Result<Look, Trouble> {
+        let id_of_instance = |id: &InstanceId| id.0.clone();
+        match call {
+            Call::Ec2Start { instance } => {
+                Ok(state_is(self.instance(&id_of_instance(instance)).await?, "running", "pending"))
+            }
+            Call::Ec2Stop { instance } => {
+                Ok(state_is(self.instance(&id_of_instance(instance)).await?, "stopped", "stopping"))
+            }
+            Call::Ec2Terminate { instance } => {
+                Ok(terminated(self.instance(instance.as_str()).await?.as_ref()))
+            }
+            Call::Ec2SetInstanceType { instance, instance_type } => {
+                let found = self.instance(instance.as_str()).await?;
+                Ok(done(found.is_some_and(|found| found.instance_type == *instance_type)))
+            }
+            Call::Ec2Tag { instance, key, value } => {
+                let found = self.instance(instance.as_str()).await?;
+                Ok(tag_is(found.as_ref().map(|found| &found.tags), key, Some(value)))
+            }
+            Call::Ec2Untag { instance, key } => {
+                let found = self.instance(instance.as_str()).await?;
+                Ok(tag_is(found.as_ref().map(|found| &found.tags), key, None))
+            }
+            Call::EbsTag { volume, key, value } => {
+                let found = self.volume(volume.as_str()).await?;
+                Ok(tag_is(found.as_ref().map(|found| &found.tags), key, Some(value)))
+            }
+            Call::EbsUntag { volume, key } => {
+                let found = self.volume(volume.as_str()).await?;
+                Ok(tag_is(found.as_ref().map(|found| &found.tags), key, None))
+            }
+            Call::EbsAttach { volume, instance, device } => {
+                Ok(attached(self.volume(volume.as_str()).await?, instance, device))
+            }
+            Call::EbsDetach { volume, instance } => {
+                Ok(detached(self.volume(volume.as_str()).await?, instance))
+            }
+            Call::EbsModifyVolume { volume, size_gib } => self.grown(volume, *size_gib).await,
+            Call::EbsDeleteVolume { volume } => {
+                let found = self.volume(volume.as_str()).await?;
+                Ok(done(found.is_none_or(|found| found.is_gone())))
+            }
+            Call::EbsDeleteSnapshot { snapshot } => {
+                Ok(done(self.snapshot(snapshot.as_str()).await?.is_none()))
+            }
+            other => Err(Trouble::NeverSent(misplaced(other))),
+        }
+    }
+
+    /// A modification is told by its target size, and the volume has that size from `optimizing`
+    /// on, hours before `completed` (Amazon EBS User Guide, *Monitor the progress of volume
+    /// modifications*). One that failed left the volume as it was.
+    async fn grown(&self, id: &VolumeId, size_gib: u32) -> Result<Look, Trouble> {
+        let Some(found) = self.volume(id.as_str()).await? else { return Ok(Look::Not) };
+        if found.size_gib == size_gib {
+            return Ok(Look::Done(found.json()));
+        }
+        let asked = self.reads.describe_volumes_modifications().volume_ids(id.as_str());
+        let none = ["InvalidVolumeModification.NotFound", "InvalidVolume.NotFound"];
+        let all = match asked.send().await.map_err(Trouble::from) {
+            Ok(answer) => answer.volumes_modifications.unwrap_or_default(),
+            Err(trouble) if trouble.has_code(&none) => vec![],
+            Err(trouble) => return Err(trouble),
+        };
+        let under_way = all.iter().any(|one| {
+            let target = one.target_size.and_then(|size| u32::try_from(size).ok());
+            let failed = one.modification_state == Some(VolumeModificationState::Failed);
+            target == Some(size_gib) && !failed
+        });
+        let why = || format!("volume `{id}` is being grown to {size_gib} GiB");
+        Ok(if under_way { Look::Passing(why()) } else { Look::Not })
+    }
+
+    /// Find out what became of an effect whose answer was lost.
+    pub(super) async fn find_out(&self, call: &Call, context: &EffectContext) -> Settled {
+        let mark = match call.settle_mode() {
+            Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp) => {
+                Mark::Stamp(&context.token)
+            }
+            Some(SettleMode::DesiredState) => Mark::Named,
+            Some(SettleMode::Unknowable) | None => {
+                return Settled::CantKnow(format!("nothing tells whether {} ran", call.function()));
+            }
+        };
+        let mut last = "nothing was seen".to_owned();
+        let limit = Duration::from_millis(self.pace.steady_ms_max);
+        let looking = self.look_until_sure(call, mark, &mut last);
+        match self.clock.timeout(limit, looking).await {
+            Ok(settled) => settled,
+            Err(_) => Settled::CantKnow(format!("after {limit:?}: {last}")),
+        }
+    }
+
+    /// *Absent* counts only after several looks, because a describe may lag; looks that failed
+    /// are none.
+    async fn look_until_sure(&self, call: &Call, mark: Mark<'_>, last: &mut String) -> Settled {
+        let mut backoff = Backoff::new(&self.pace, &self.clock);
+        let mut absent = 0;
+        loop {
+            match self.look(call, mark).await {
+                Ok(Look::Done(answer)) => return Settled::Done(answer),
+                Ok(Look::Broken(why)) => return Settled::CantKnow(why),
+                Ok(Look::Passing(why)) => {
+                    absent = 0;
+                    *last = why;
+                }
+                Ok(Look::Not) => {
+                    absent += 1;
+                    if absent >= self.pace.absent_looks {
+                        return Settled::NotHappened;
+                    }
+                    *last = "it has not happened so far".into();
+                }
+                Err(trouble) if trouble.may_pass(call.function()) => {
+                    *last = trouble.failure(call.function()).message;
+                }
+                Err(trouble) => return Settled::CantKnow(trouble.failure(call.function()).message),
+            }
+            backoff.pause().await;
+        }
+    }
+}

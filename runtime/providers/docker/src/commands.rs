@@ -1,0 +1,334 @@
+//! Commands in containers: what they print goes to the step's log as it comes.
+
+use super::connect::Engine;
+use super::errors::{Answer, Told};
+use super::shapes::is_running;
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::StreamExt;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::time::Duration;
+use stepback_clock::Moment;
+use stepback_core::call::{ContainerSpec, run_once_name};
+use stepback_core::manifest::duration_text;
+use stepback_provider::engines::{CUT_OFF, STOPPED_BY_CANCEL, command_result};
+use stepback_provider::{EffectContext, Notes};
+
+/// How often a command is looked at that is to come to its end.
+const LOOK_EVERY_MS: u64 = 20;
+/// What is kept of a command's output: its last lines, each cut where it is longer.
+const LINES_KEPT: usize = 200;
+const LINE_BYTES_MAX: usize = 4 * 1024;
+/// So much of it goes to the log, as much as a guest may log.
+const LOGGED_BYTES_MAX: usize = 1024 * 1024;
+/// How long a command that is stopped may take to end by itself.
+const STOP_GRACE_MS: u64 = 10_000;
+
+/// How a command exits that took too long (timeout(1)).
+const TIMED_OUT: i64 = 124;
+
+/// Why a command was not let come to its end.
+enum Cut {
+    Late,
+    Cancelled,
+}
+
+/// What a command prints.
+struct Output {
+    notes: Notes,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    last: VecDeque<String>,
+    logged_bytes: usize,
+}
+
+impl Output {
+    fn new(notes: &Notes) -> Self {
+        Self { notes: notes.clone(), line: vec![], last: VecDeque::new(), logged_bytes: 0 }
+    }
+
+    fn take(&mut self, chunk: LogOutput) {
+        for byte in LogOutput::into_bytes(chunk) {
+            match byte {
+                b'\n' => self.end_line(),
+                _ if self.line.len() < LINE_BYTES_MAX => self.line.push(byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+        let before = self.logged_bytes;
+        self.logged_bytes = self.logged_bytes.saturating_add(text.len()).saturating_add(1);
+        if self.logged_bytes <= LOGGED_BYTES_MAX {
+            self.notes.info(text.clone());
+        } else if before <= LOGGED_BYTES_MAX {
+            self.notes.warn("what else it prints is not in the log".to_owned());
+        }
+        self.last.push_back(text);
+        if self.last.len() > LINES_KEPT {
+            self.last.pop_front();
+        }
+    }
+
+    /// All of it, with a last line that says why it ends here, if the command did not end it.
+    fn end(mut self, cut: Option<&str>) -> String {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        if let Some(why) = cut {
+            self.line = why.as_bytes().to_vec();
+            self.end_line();
+        }
+        Vec::from(self.last).join("\n")
+    }
+}
+
+impl Engine {
+    /// Run a container to its end; it stays until its outcome is durable.
+    pub(super) async fn run_once(
+        &self,
+        spec: &ContainerSpec,
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let name = run_once_name(&context.token);
+        self.create(&name, spec, None, context).await?;
+        let ran = self.run_to_its_end(&name, timeout_ms, context).await;
+        if ran.as_ref().is_err_and(|told| !told.is_unknown()) && !self.has_started(&name).await {
+            // It never ran, and nobody is going to look for it.
+            let _ = self.remove_with(&name, true).await;
+        }
+        ran
+    }
+
+    /// Start it, if it never ran, and wait until it has ended.
+    ///
+    /// One that takes too long, or that nobody wants any more, is stopped, and has run all the
+    /// same.
+    pub(super) async fn run_to_its_end(
+        &self,
+        name: &str,
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let found = self.inspect(name).await?;
+        let id = self.id_of(name).await?;
+        if !is_running(&found) && !has_run(&found) {
+            let started = self.asked(&what, self.client.start_container(&id, None)).await;
+            if let Err(told) = started
+                && !(told.is_ended() && self.has_started(&id).await)
+            {
+                return Err(told);
+            }
+        }
+        let until = self.clock.now().after(Duration::from_millis(timeout_ms));
+        let mut output = Output::new(&context.notes);
+        let ended = async {
+            self.follow(&id, &mut output).await;
+            loop {
+                if let Some(code) = self.ended_with(&id).await? {
+                    return Ok(code);
+                }
+                self.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            }
+        };
+        let cut = match self.unless_cut(ended, until, context).await {
+            Ok(ended) => return ended.map(|code| command_result(code, output.end(None))),
+            Err(cut) => cut,
+        };
+        // One that has ended by itself was not cut off, however late anybody hears of it.
+        if let Some(code) = self.ended_with(&id).await? {
+            // What was heard of it so far is in the log.
+            let mut output = Output::new(&Notes::default());
+            self.follow(&id, &mut output).await;
+            return Ok(command_result(code, output.end(None)));
+        }
+        self.stop_within(&id, STOP_GRACE_MS / 1000).await.map_err(Told::after_accepted)?;
+        Ok(command_result(cut.code(), output.end(Some(&cut.why(timeout_ms)))))
+    }
+
+    /// How a container ended that was started; nothing while it runs, or while nobody tells.
+    async fn ended_with(&self, id: &str) -> Answer<Option<i64>> {
+        match self.inspect(id).await {
+            Ok(found) if !is_running(&found) => {
+                let code = found.state.and_then(|state| state.exit_code);
+                Ok(Some(code.unwrap_or_default()))
+            }
+            Ok(_) => Ok(None),
+            // An engine that is restarted tells later.
+            Err(told) if told.is_unknown() || told.failure.is_retryable() => Ok(None),
+            Err(told) => Err(told.after_accepted()),
+        }
+    }
+
+    /// Whether a container runs or ran, whose start nobody answered, or answered with an error.
+    pub(super) async fn has_started(&self, id: &str) -> bool {
+        let found = self.inspect(id).await;
+        found.is_ok_and(|found| is_running(&found) || has_run(&found))
+    }
+
+    /// Whether a command has no process and never had one (*ExecInspect*).
+    async fn never_ran(&self, exec: &str) -> bool {
+        let found = self.client.inspect_exec(exec).await;
+        found.is_ok_and(|found| found.running == Some(false) && found.pid.unwrap_or_default() == 0)
+    }
+
+    async fn unless_cut<T>(
+        &self,
+        ended: impl Future<Output = Answer<T>>,
+        until: Moment,
+        context: &EffectContext,
+    ) -> Result<Answer<T>, Cut> {
+        tokio::select! {
+            ended = ended => Ok(ended),
+            () = self.clock.sleep_until(until) => Err(Cut::Late),
+            () = context.cancel.cancelled() => Err(Cut::Cancelled),
+        }
+    }
+
+    /// Hear what it prints until it ends. Whoever can't hear still learns how it ends.
+    async fn follow(&self, name: &str, output: &mut Output) {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).build();
+        let mut chunks = Box::pin(self.client.logs(name, Some(options)));
+        while let Some(Ok(chunk)) = chunks.next().await {
+            output.take(chunk);
+        }
+    }
+
+    /// Run a command in a running container (*ContainerExec*, *ExecStart*, *ExecInspect*).
+    ///
+    /// An engine can't end a command: one that takes too long goes on, and what becomes of it is
+    /// not known.
+    pub(super) async fn exec(
+        &self,
+        name: &str,
+        command: &[String],
+        timeout_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let config = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..Default::default()
+        };
+        let container = self.id_of(name).await?;
+        // Nothing has run by then, whatever became of the answer.
+        let created = self.asked(&what, self.client.create_exec(&container, config)).await;
+        let id = created.map_err(|told| Told::from(told.failure))?.id;
+        let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
+        let started = match self.asked(&what, self.client.start_exec(&id, Some(options))).await {
+            Ok(started) => started,
+            Err(told) if told.is_ended() && self.never_ran(&id).await => {
+                return Err(told.failure.into());
+            }
+            Err(told) => return Err(told),
+        };
+        let until = self.clock.now().after(Duration::from_millis(timeout_ms));
+        let mut output = Output::new(&context.notes);
+        let ended = async {
+            if let StartExecResults::Attached { output: mut chunks, .. } = started {
+                while let Some(Ok(chunk)) = chunks.next().await {
+                    output.take(chunk);
+                }
+            }
+            loop {
+                let found = self.asked(&what, self.client.inspect_exec(&id)).await;
+                // It was started, so no answer proves that it did not run.
+                let found = found.map_err(|told| Told::unknown(told.failure.message))?;
+                if let (Some(false), Some(code)) = (found.running, found.exit_code) {
+                    return Ok(code);
+                }
+                self.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            }
+        };
+        match self.unless_cut(ended, until, context).await {
+            Ok(ended) => ended.map(|code| command_result(code, output.end(None))),
+            Err(Cut::Late) => {
+                let message =
+                    format!("the command in {what} still ran after {}", duration_text(timeout_ms));
+                Err(Told::unknown(message))
+            }
+            Err(Cut::Cancelled) => {
+                Err(Told::unknown(format!("the command in {what} still ran at the cancel")))
+            }
+        }
+    }
+}
+
+impl Cut {
+    fn code(&self) -> i64 {
+        match self {
+            Cut::Late => TIMED_OUT,
+            Cut::Cancelled => CUT_OFF,
+        }
+    }
+
+    /// The last line of the command's output.
+    fn why(&self, timeout_ms: u64) -> String {
+        match self {
+            Cut::Late => format!("stopped: it took longer than its {}", duration_text(timeout_ms)),
+            Cut::Cancelled => STOPPED_BY_CANCEL.to_owned(),
+        }
+    }
+}
+
+/// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
+pub(super) fn has_run(found: &ContainerInspectResponse) -> bool {
+    let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
+    started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(text: &str) -> String {
+        let mut output = Output::new(&Notes::default());
+        for part in text.as_bytes().chunks(7) {
+            output.take(LogOutput::StdOut { message: part.to_vec().into() });
+        }
+        output.end(None)
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_long_ones_cut() {
+        assert_eq!(printed(""), "");
+        assert_eq!(printed("one\r\ntwo"), "one\ntwo");
+        let many: String = (0..LINES_KEPT + 3).map(|number| format!("{number}\n")).collect();
+        assert!(printed(&many).starts_with("3\n4\n"));
+        assert_eq!(printed(&"x".repeat(3 * LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_was_cut_off_says_so_last() {
+        let mut output = Output::new(&Notes::default());
+        output.take(LogOutput::StdOut { message: "one\nhalf a li".into() });
+        assert_eq!(output.end(Some("stopped")), "one\nhalf a li\nstopped");
+        assert_eq!(Output::new(&Notes::default()).end(Some("stopped")), "stopped");
+    }
+
+    #[test]
+    fn what_floods_the_log_is_cut_off_once() {
+        let lines = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+        let to = std::sync::Arc::clone(&lines);
+        let notes = Notes::new(move |note| to.lock().expect("no panic").push(note));
+        let mut output = Output::new(&notes);
+        let line = "x".repeat(1023) + "\n";
+        for _ in 0..2 * LOGGED_BYTES_MAX / line.len() {
+            output.take(LogOutput::StdOut { message: line.clone().into() });
+        }
+        output.end(None);
+        let told = lines.lock().expect("no panic");
+        assert_eq!(told.len(), LOGGED_BYTES_MAX / line.len() + 1);
+        assert!(matches!(told.last(), Some(stepback_provider::Note::Warn(_))));
+    }
+}

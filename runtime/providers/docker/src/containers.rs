@@ -1,0 +1,336 @@
+//! Effects on containers (Docker docs, *Docker Engine API*, *Container*).
+
+use super::OPERATION_LABEL;
+use super::connect::Engine;
+use super::errors::{Answer, Told};
+use super::like::Model;
+use super::shapes::{image_of, labels, token_of};
+use bollard::container::LogOutput;
+use bollard::models::{
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount as DockerMount, MountType,
+    MountVolumeOptions, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::time::Duration;
+use stepback_core::FailureClass;
+use stepback_core::call::{ContainerSpec, Mount};
+use stepback_provider::EffectContext;
+use stepback_provider::restart::Policy;
+
+/// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
+/// status*).
+const KILLED: i64 = 137;
+
+/// What a stop may take beyond the grace its container is given.
+const STOP_EXTRA_S: u64 = 60;
+
+/// How long a start waits for a device to show up, and how often it looks.
+const DEVICE_MS_MAX: u64 = 30_000;
+const DEVICE_EVERY_MS: u64 = 50;
+
+/// Whether a start failed because a volume's device is not there (yet): the engine said no, so
+/// nothing happened.
+fn misses_a_device(told: &Told) -> bool {
+    let message = &told.failure.message;
+    !told.is_unknown()
+        && message.contains("failed to mount local volume")
+        && ["no such file or directory", "no such device"].iter().any(|why| message.contains(why))
+}
+
+impl Engine {
+    /// Create it, stamped; `model` is the container that it is to be like.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        spec: &ContainerSpec,
+        model: Option<Model>,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let body = self.body(spec, model, context).await?;
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let created = self.asked(&what, self.client.create_container(Some(options), body)).await;
+        // What it leaves out (a limit that its kernel does not know) is told to whoever reads.
+        for warning in created.iter().flat_map(|created| &created.warnings) {
+            context.notes.warn(format!("{what}: {warning}"));
+        }
+        if let Err(told) = created {
+            // The same request again, after its first answer was lost.
+            if !told.is_conflict() || !self.is_stamped(name, context).await? {
+                return Err(told);
+            }
+        }
+        self.shown_after(name).await
+    }
+
+    /// Whether the container of this name was created by the same call.
+    pub(super) async fn is_stamped(&self, name: &str, context: &EffectContext) -> Answer<bool> {
+        let found = self.find(name).await?;
+        let config = found.and_then(|found| found.config);
+        let labels = config.as_ref().and_then(|config| config.labels.as_ref());
+        Ok(token_of(labels) == Some(context.token.0.as_str()))
+    }
+
+    /// What an effect that the engine accepted has made of a container.
+    async fn shown_after(&self, name: &str) -> Answer<Value> {
+        let shown = async {
+            let found = self.inspect(name).await?;
+            self.shown(&found).await
+        };
+        shown.await.map_err(Told::after_accepted)
+    }
+
+    async fn body(
+        &self,
+        spec: &ContainerSpec,
+        model: Option<Model>,
+        context: &EffectContext,
+    ) -> Answer<ContainerCreateBody> {
+        let mut body = match model {
+            Some(model) => {
+                model.must_be_possible(spec)?;
+                let is_same_image = self.is_image_of(&spec.image, &model).await?;
+                model.body(is_same_image)
+            }
+            None => ContainerCreateBody::default(),
+        };
+        if !spec.image.is_empty() {
+            body.image = Some(spec.image.clone());
+        }
+        if !spec.command.is_empty() {
+            body.cmd = Some(spec.command.clone());
+        }
+        // One without `=` takes away what the image gives.
+        let key = |one: &String| one.split_once('=').map_or(one.clone(), |(key, _)| key.to_owned());
+        let mut env = body.env.take().unwrap_or_default();
+        env.retain(|one| !spec.env.contains_key(&key(one)));
+        env.extend(spec.env.iter().map(|(key, value)| format!("{key}={value}")));
+        body.env = Some(env);
+        body.labels.get_or_insert_default().extend(labels(context));
+        let mut host = body.host_config.take().unwrap_or_default();
+        if !spec.mounts.is_empty() {
+            set_volumes(&mut host, &spec.mounts);
+        }
+        self.set_mount_options(&mut host).await?;
+        if !spec.ports.is_empty() {
+            body.exposed_ports = None;
+            set_ports(&mut body, &mut host, &spec.ports)?;
+        }
+        if !spec.restart.is_empty() {
+            host.restart_policy = Some(policy(&spec.restart)?);
+        }
+        body.host_config = Some(host);
+        Ok(body)
+    }
+
+    /// Whether this is the very image of a model; by default a new container has the one that the
+    /// model's reference means here by now.
+    async fn is_image_of(&self, image: &str, model: &Model) -> Answer<bool> {
+        let reference = if image.is_empty() { image_of(&model.found) } else { image.to_owned() };
+        let found = self.find_image(&reference).await?;
+        Ok(found.is_some_and(|found| found.id == model.found.image))
+    }
+
+    /// What is in the image at the mount's place must not be copied to a device: Docker would
+    /// mount it for that at once, when it may not be attached yet. And a volume that is not there
+    /// is not made by the way: Docker would make an empty one on the host's own disk.
+    async fn set_mount_options(&self, host: &mut HostConfig) -> Answer<()> {
+        for mount in host.mounts.iter_mut().flatten() {
+            let (Some(MountType::VOLUME), Some(name)) = (mount.typ, &mount.source) else {
+                continue;
+            };
+            let Some(volume) = self.find_volume(name).await? else {
+                let message = format!("there is no {}", self.name_of("Docker volume", name));
+                return Err(Told::no(FailureClass::Precondition, "404", message));
+            };
+            if volume.options.contains_key("device") {
+                let options = mount.volume_options.get_or_insert_default();
+                options.no_copy = Some(true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Start it. The device of a volume that was just attached shows up seconds later (Amazon EBS
+    /// User Guide, *Attach a volume*), so a start that misses it is tried again for a while.
+    pub(super) async fn start(&self, name: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let id = self.id_of(name).await?;
+        let until = self.clock.now().after(Duration::from_millis(DEVICE_MS_MAX));
+        loop {
+            match self.asked(&what, self.client.start_container(&id, None)).await {
+                Ok(()) => return self.shown_after(&id).await,
+                Err(told) if !misses_a_device(&told) => return Err(told),
+                Err(told) if self.clock.now() >= until => return Err(told),
+                Err(_) => self.clock.sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
+            }
+        }
+    }
+
+    /// Stop it. An undo gives a container the time that its own options say, whatever the grace.
+    pub(super) async fn stop(
+        &self,
+        name: &str,
+        grace_ms: u64,
+        context: &EffectContext,
+    ) -> Answer<Value> {
+        let found = self.inspect(name).await?;
+        let own_s = found.config.and_then(|config| config.stop_timeout).unwrap_or_default();
+        let own_s = if context.undo { u64::try_from(own_s).unwrap_or_default() } else { 0 };
+        self.stop_within(name, grace_ms.div_ceil(1000).max(own_s)).await?;
+        let shown = self.shown_after(name).await?;
+        if context.undo && shown["exit_code"] == KILLED {
+            let what = self.name_of("container", name);
+            context.notes.warn(format!("{what} had to be killed: it did not stop by itself"));
+        }
+        Ok(shown)
+    }
+
+    pub(super) async fn stop_within(&self, name: &str, grace_s: u64) -> Answer<()> {
+        let what = self.name_of("container", name);
+        let options = StopContainerOptionsBuilder::new()
+            .t(i32::try_from(grace_s).unwrap_or(i32::MAX))
+            .build();
+        let limit = Duration::from_secs(grace_s.saturating_add(STOP_EXTRA_S));
+        let patient = self.client.clone().with_timeout(limit);
+        let id = self.id_of(name).await?;
+        self.asked(&what, patient.stop_container(&id, Some(options))).await
+    }
+
+    pub(super) async fn rename(&self, name: &str, to: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let options = RenameContainerOptionsBuilder::new().name(to).build();
+        let id = self.id_of(name).await?;
+        self.asked(&what, self.client.rename_container(&id, options)).await?;
+        Ok(Value::Null)
+    }
+
+    pub(super) async fn set_restart(&self, name: &str, restart: &str) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let body =
+            ContainerUpdateBody { restart_policy: Some(policy(restart)?), ..Default::default() };
+        let id = self.id_of(name).await?;
+        self.asked(&what, self.client.update_container(&id, body)).await?;
+        Ok(Value::Null)
+    }
+
+    /// Remove a stopped container; its volumes stay, but for those that an engine made for it alone
+    /// where this operation takes back that it made it.
+    pub(super) async fn remove(&self, name: &str, context: &EffectContext) -> Answer<Value> {
+        let found = self.inspect(name).await?;
+        let label = found.config.and_then(|config| config.labels?.remove(OPERATION_LABEL));
+        let is_own = label == Some(context.operation.to_string());
+        self.remove_with(name, context.undo && is_own).await
+    }
+
+    /// The same, with what has no name of all that it mounts (*ContainerDelete*, `v`).
+    pub(super) async fn remove_with(&self, name: &str, anonymous: bool) -> Answer<Value> {
+        let what = self.name_of("container", name);
+        let options = RemoveContainerOptionsBuilder::new().v(anonymous).force(false).build();
+        let id = self.id_of(name).await?;
+        self.asked(&what, self.client.remove_container(&id, Some(options))).await?;
+        Ok(Value::Null)
+    }
+
+    pub(super) async fn tail(&self, name: &str, lines: u32) -> Answer<Value> {
+        let id = self.id_of(name).await?;
+        Ok(Value::from(self.output(&id, lines).await?))
+    }
+
+    /// The last lines that a container printed.
+    pub(super) async fn output(&self, name: &str, lines: u32) -> Answer<Vec<String>> {
+        let what = self.name_of("container", name);
+        let options =
+            LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let mut chunks = Box::pin(self.client.logs(name, Some(options)));
+        let mut bytes: Vec<u8> = vec![];
+        while let Some(chunk) = chunks.next().await {
+            let chunk = self.asked(&what, async { chunk }).await?;
+            bytes.extend_from_slice(&LogOutput::into_bytes(chunk));
+        }
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+}
+
+pub(super) fn mount(mount: &Mount) -> DockerMount {
+    DockerMount {
+        typ: Some(MountType::VOLUME),
+        source: Some(mount.volume.clone()),
+        target: Some(mount.target.clone()),
+        read_only: Some(mount.read_only),
+        volume_options: Some(MountVolumeOptions::default()),
+        ..Default::default()
+    }
+}
+
+pub(super) fn policy(restart: &str) -> Answer<RestartPolicy> {
+    let (name, count) = match Policy::parse(restart) {
+        Some(Policy::No) => (RestartPolicyNameEnum::NO, None),
+        Some(Policy::Always) => (RestartPolicyNameEnum::ALWAYS, None),
+        Some(Policy::UnlessStopped) => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+        Some(Policy::OnFailure(count)) => (RestartPolicyNameEnum::ON_FAILURE, Some(count)),
+        None => {
+            let message = format!("`{restart}` is no restart policy");
+            return Err(Told::no(FailureClass::InvalidInput, "400", message));
+        }
+    };
+    Ok(RestartPolicy { name: Some(name), maximum_retry_count: count.map(i64::from) })
+}
+
+/// Other volumes than those of a model, and all else that it has mounted elsewhere. At the same
+/// place they are mounted in the same way (a part of the volume).
+fn set_volumes(host: &mut HostConfig, wanted: &[Mount]) {
+    let trim = |target: &str| target.trim_end_matches('/').to_owned();
+    let is_wanted = |target: &str| wanted.iter().any(|one| trim(&one.target) == trim(target));
+    let all = host.mounts.take().unwrap_or_default();
+    let (old, mut mounts): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|one| one.typ == Some(MountType::VOLUME));
+    mounts.retain(|one| !is_wanted(one.target.as_deref().unwrap_or_default()));
+    if let Some(binds) = &mut host.binds {
+        binds.retain(|bind| !bind.split(':').nth(1).is_some_and(is_wanted));
+    }
+    if let Some(tmpfs) = &mut host.tmpfs {
+        tmpfs.retain(|target, _| !is_wanted(target));
+    }
+    mounts.extend(wanted.iter().map(|wanted| {
+        let is_it =
+            |old: &&DockerMount| old.target.as_deref().map(trim) == Some(trim(&wanted.target));
+        let options = old.iter().find(is_it).and_then(|was| was.volume_options.clone());
+        let made = mount(wanted);
+        DockerMount { volume_options: options.or(made.volume_options.clone()), ..made }
+    }));
+    host.mounts = Some(mounts);
+}
+
+fn set_ports(
+    body: &mut ContainerCreateBody,
+    host: &mut HostConfig,
+    ports: &[String],
+) -> Answer<()> {
+    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in ports {
+        let Some((outside, inside)) = port.rsplit_once(':') else {
+            let message = format!("the port `{port}` is not HOST-PORT:CONTAINER-PORT");
+            return Err(Told::no(FailureClass::InvalidInput, "400", message));
+        };
+        let inside = match inside.contains('/') {
+            true => inside.to_owned(),
+            false => format!("{inside}/tcp"),
+        };
+        let (host_ip, host_port) = match outside.rsplit_once(':') {
+            Some((ip, port)) => (Some(ip.trim_matches(['[', ']']).to_owned()), port),
+            None => (None, outside),
+        };
+        let binding = PortBinding { host_ip, host_port: Some(host_port.to_owned()) };
+        bindings.entry(inside.clone()).or_default().get_or_insert_default().push(binding);
+        body.exposed_ports.get_or_insert_default().push(inside);
+    }
+    host.port_bindings = Some(bindings);
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Helpers that a crash left behind, removed by the next one.
+
+use super::errors::Answer;
+use super::helper::{HELPER_LABEL, Helper, WRITES_LABEL, is_helper};
+use super::resident::LIFE_S;
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use std::collections::HashMap;
+use stepback_provider::locks::host;
+
+/// What has ended for so long was left behind.
+const LEFT_BEHIND_S: i64 = 3600;
+/// The same where its runner is gone.
+const ORPHAN_S: i64 = 60;
+
+impl Helper<'_> {
+    /// Remove helpers that were left behind: what has ended long ago, and what should have. One
+    /// that writes is never cut off.
+    pub(super) async fn clear_away(&self) -> Answer<()> {
+        let engine = self.engine;
+        let filters = HashMap::from([("label", vec![HELPER_LABEL])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let what = format!("the containers on {}", engine.host);
+        let mut all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
+        all.retain(is_helper);
+        let now_s = i64::try_from(engine.clock.unix().0 / 1000).unwrap_or(i64::MAX);
+        for helper in all {
+            let state = helper.state.map(|state| state.to_string()).unwrap_or_default();
+            let runs = !["exited", "dead", "created"].contains(&state.as_str());
+            let labels = helper.labels.unwrap_or_default();
+            let writes = labels.contains_key(WRITES_LABEL);
+            let is_orphan = labels.get(HELPER_LABEL).is_some_and(|by| is_gone(by));
+            if let (Some(id), Some(created)) = (helper.id, helper.created)
+                && is_left_behind(now_s.saturating_sub(created), runs, writes, is_orphan)
+            {
+                let client = engine.client.clone();
+                // The next one tries again; an engine that can't is waited for by nobody.
+                tokio::spawn(async move {
+                    let options = RemoveContainerOptionsBuilder::new().force(true).build();
+                    let _ = client.remove_container(&id, Some(options)).await;
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody will remove a helper of that age any more.
+fn is_left_behind(age_s: i64, runs: bool, writes: bool, is_orphan: bool) -> bool {
+    match (runs, is_orphan) {
+        (true, _) => !writes && age_s > LIFE_S + LEFT_BEHIND_S,
+        (false, true) => age_s > ORPHAN_S,
+        (false, false) => age_s > LEFT_BEHIND_S,
+    }
+}
+
+/// Whether the program that ran a helper, as its label says, was of this machine and is gone.
+fn is_gone(run_by: &str) -> bool {
+    let host = host();
+    let is_here = run_by.split(['@', ' ', ',']).any(|word| word == host);
+    let process = run_by.rsplit_once(", process ").and_then(|(_, id)| id.parse::<u32>().ok());
+    is_here && process.is_some_and(|id| !std::path::Path::new(&format!("/proc/{id}")).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_will_remove_is_told_by_its_age() {
+        let (minute, hour, day) = (60, 3_600, 86_400);
+        let table = [
+            // An orphan that does not run: its program can't be about to start it.
+            (minute, false, false, true, false),
+            (minute + 1, false, false, true, true),
+            (minute + 1, false, true, true, true),
+            // One whose program may live.
+            (minute + 1, false, false, false, false),
+            (hour + 1, false, false, false, true),
+            // One that runs ends by itself, unless its engine lost it; one that writes is let be.
+            (hour + 1, true, false, true, false),
+            (day, true, false, false, true),
+            (day, true, true, true, false),
+        ];
+        for (age_s, runs, writes, is_orphan, wanted) in table {
+            let found = is_left_behind(age_s, runs, writes, is_orphan);
+            assert_eq!(found, wanted, "{age_s} {runs} {writes} {is_orphan}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_program_of_this_machine_ran_may_be_an_orphan() {
+        let by = |host: &str, id: u32| format!("ann@{host} (uid 0), process {id}");
+        assert!(is_gone(&by(&host(), u32::MAX)));
+        assert!(!is_gone(&by(&host(), std::process::id())));
+        assert!(!is_gone(&by("another-host", u32::MAX)));
+        assert!(!is_gone("somebody"));
+    }
+}

@@ -1,0 +1,125 @@
+//! What became of an effect whose answer was lost, told by looking (R3).
+
+use super::Docker;
+use super::commands::has_run;
+use super::connect::Engine;
+use super::errors::{Answer, Told};
+use super::helper::Helper;
+use super::shapes::{is_running, restart_of, shown_option, token_of};
+use bollard::models::ImageInspect;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use stepback_core::Call;
+use stepback_core::call::run_once_name;
+use stepback_provider::EffectContext;
+use stepback_provider::restart::Policy;
+
+/// The call's answer, if what it asked for is so; `None` if it is not.
+pub(super) async fn settle(
+    docker: &Docker,
+    call: &Call,
+    context: &EffectContext,
+) -> Answer<Option<Value>> {
+    use Call::*;
+    let Some(host) = call.host() else { return Err(super::misplaced(call).into()) };
+    let engine = docker.engine(host.as_str()).await?;
+    let done = |is_so: bool| Ok(is_so.then_some(Value::Null));
+    match call {
+        DockerPullImage { .. } | DockerTagImage { .. } | DockerRemoveImage { .. } => {
+            settle_image(docker, &engine, call).await
+        }
+        DockerCreateContainer { container, .. } => {
+            match engine.is_stamped(container.as_str(), context).await? {
+                true => engine.container(container.as_str()).await,
+                false => Ok(None),
+            }
+        }
+        DockerStartContainer { container, .. } => {
+            let found = engine.find(container.as_str()).await?;
+            match found.filter(is_running) {
+                Some(found) => Ok(Some(engine.shown(&found).await?)),
+                None => Ok(None),
+            }
+        }
+        DockerStopContainer { container, grace_ms, .. } => {
+            engine.settle_stop(container.as_str(), *grace_ms).await
+        }
+        DockerRenameContainer { container, to, .. } => {
+            let old = engine.find(container.as_str()).await?;
+            done(old.is_none() && engine.find(to.as_str()).await?.is_some())
+        }
+        DockerUpdateContainer { container, restart, .. } => {
+            let found = engine.find(container.as_str()).await?;
+            done(found.is_some_and(|found| Policy::are_same(&restart_of(&found), restart)))
+        }
+        DockerRemoveContainer { container, .. } => engine.settle_removal(container.as_str()).await,
+        DockerRunOnce { timeout_ms, .. } => {
+            let name = run_once_name(&context.token);
+            match engine.find(&name).await? {
+                // It is there and never ran: nobody wants it to any more.
+                Some(found) if context.cancel.is_cancelled() && !has_run(&found) => Ok(None),
+                Some(_) => engine.run_to_its_end(&name, *timeout_ms, context).await.map(Some),
+                None => Ok(None),
+            }
+        }
+        DockerCreateVolume { volume, options, .. } => {
+            let found = engine.find_volume(volume.as_str()).await?;
+            let ours = found.filter(|found| {
+                token_of(Some(&found.labels)) == Some(context.token.0.as_str())
+                    || engine.options_of(found) == shown(options)
+            });
+            Ok(ours.map(|found| engine.volume_shown(&found)))
+        }
+        DockerRemoveVolume { volume, .. } => {
+            done(engine.find_volume(volume.as_str()).await?.is_none())
+        }
+        DockerMakeFileSystem { volume, .. } | DockerGrowFileSystem { volume, .. } => {
+            let helper = docker.helper(&engine)?;
+            helper.until_idle(volume.as_str(), &context.cancel).await?;
+            done(is_written(&helper, call).await?)
+        }
+        DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),
+        other => Err(super::misplaced(other).into()),
+    }
+}
+
+async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<Option<Value>> {
+    match call {
+        // An older one may be there by that name, and to pull again changes nothing more; so it
+        // counts as pulled only if the registry says so.
+        Call::DockerPullImage { image, .. } => {
+            let found = engine.image(image.as_str()).await?;
+            let wanted = super::pull::digest(engine, image.as_str(), &docker.settings).await;
+            Ok(found.filter(|found| wanted.is_some_and(|wanted| found["digest"] == wanted)))
+        }
+        Call::DockerTagImage { image, digest, .. } => {
+            let found = engine.find_image(image.as_str()).await?;
+            let is_it = |found: &ImageInspect| {
+                let known = found.repo_digests.iter().flatten();
+                let mut known = known.filter_map(|one| one.split_once('@'));
+                found.id.as_ref() == Some(digest) || known.any(|(_, one)| one == digest)
+            };
+            Ok(found.filter(is_it).map(|_| Value::Null))
+        }
+        Call::DockerRemoveImage { image, .. } => {
+            let is_gone = engine.find_image(image.as_str()).await?.is_none();
+            Ok(is_gone.then_some(Value::Null))
+        }
+        other => Err(super::misplaced(other).into()),
+    }
+}
+
+/// Whether a file system is as the call wants it.
+async fn is_written(helper: &Helper<'_>, call: &Call) -> Answer<bool> {
+    match call {
+        Call::DockerMakeFileSystem { volume, filesystem_type, .. } => {
+            Ok(helper.kind(volume.as_str()).await? == *filesystem_type)
+        }
+        Call::DockerGrowFileSystem { volume, .. } => helper.is_grown(volume.as_str()).await,
+        other => Err(super::misplaced(other).into()),
+    }
+}
+
+fn shown(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    options.iter().map(|(key, value)| (key.clone(), shown_option(key, value))).collect()
+}

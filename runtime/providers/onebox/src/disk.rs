@@ -1,0 +1,421 @@
+//! The files and loop devices behind a onebox's volumes.
+//!
+//! `volumes/ID.img` and `snapshots/ID.img` hold the bytes. A file that is being made is `.part`
+//! and one that is being deleted `.gone` until the ledger says the same: whoever finds one beside
+//! a ledger that does not know of it finishes what was begun.
+
+use super::device_dir;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use stepback_clock::Clock;
+use stepback_core::{Call, Failure, FailureClass};
+use stepback_simulated::BALLAST;
+use stepback_simulated::ec2::refused;
+use stepback_simulated::world::{World, device_path};
+
+/// A loop device that is let go is gone by then.
+const LET_GO_MS_MAX: u64 = 5_000;
+
+pub(super) struct Disk {
+    root: PathBuf,
+    clock: Clock,
+}
+
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// More than a ledger ever takes.
+const BALLAST_BYTES: usize = 1024 * 1024;
+
+/// A loop device of one of our volumes.
+struct Loop {
+    device: PathBuf,
+    volume: String,
+}
+
+fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("{} can't be {what}: {error}", path.display());
+    Failure::new(FailureClass::Refused, message).with_code("io")
+}
+
+/// Run a tool to its end; what it printed.
+fn tool(name: &str, arguments: &[&str]) -> Result<String, Failure> {
+    let what = format!("{name} {}", arguments.join(" "));
+    run(&what, Command::new(name).args(arguments))
+}
+
+fn run(what: &str, command: &mut Command) -> Result<String, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    // A Ctrl-C at the terminal is for the program alone, which has things to take back.
+    let said = command.process_group(0).output().map_err(|error| {
+        let message = format!("`{name}` can't be run: {error}; onebox needs util-linux");
+        Failure::new(FailureClass::Precondition, message)
+    })?;
+    if said.status.success() {
+        return Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned());
+    }
+    let why = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+    Err(refused("io", format!("{what}: {why}")))
+}
+
+impl Disk {
+    pub(super) fn open(root: &Path, clock: Clock) -> Result<Self, Failure> {
+        for name in ["volumes", "snapshots", "instances"] {
+            let dir = root.join(name);
+            fs::create_dir_all(&dir).map_err(|error| io("made", &dir, &error))?;
+        }
+        // The names of loop devices' files, and of devices, are absolute.
+        let root = root.canonicalize().map_err(|error| io("found", root, &error))?;
+        let has_volumes =
+            fs::read_dir(root.join("volumes")).is_ok_and(|mut dir| dir.next().is_some());
+        if has_volumes && !root.join("world.json").exists() {
+            let message = format!(
+                "{} has volumes and no world.json to tell whose they are; put it back",
+                root.display()
+            );
+            return Err(Failure::new(FailureClass::Precondition, message));
+        }
+        Ok(Self { root, clock })
+    }
+
+    /// Room for the ledger on a disk that is full: see [`stepback_simulated::Simulated`].
+    pub(super) fn keep_ballast(&self) {
+        let path = self.root.join(BALLAST);
+        if !path.exists() && fs::write(&path, vec![b'.'; BALLAST_BYTES]).is_err() {
+            // A full disk has no room for it now; half of one is none.
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn volume(&self, id: &str) -> PathBuf {
+        self.root.join("volumes").join(format!("{id}.img"))
+    }
+
+    fn snapshot(&self, id: &str) -> PathBuf {
+        self.root.join("snapshots").join(format!("{id}.img"))
+    }
+
+    /// Where an instance sees a volume.
+    fn link(&self, instance: &str, volume: &str) -> PathBuf {
+        let path = device_path(volume);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        device_dir(&self.root, instance).join(name)
+    }
+
+    /// Do what the ledger allowed; `before` is the ledger as it was.
+    pub(super) fn follow(
+        &self,
+        call: &Call,
+        answer: &Value,
+        before: &World,
+    ) -> Result<(), Failure> {
+        let id = answer["id"].as_str().unwrap_or_default();
+        match call {
+            Call::EbsCreateVolume { size_gib, snapshot, .. } => {
+                let part = self.volume(id).with_extension("img.part");
+                if let Some(from) = snapshot {
+                    copy(&self.snapshot(from.as_str()), &part)?;
+                }
+                resize(&part, *size_gib)?;
+                finish(&part)
+            }
+            Call::EbsCreateSnapshot { volume, .. } => {
+                let part = self.snapshot(id).with_extension("img.part");
+                let from = self.volume(volume.as_str());
+                match self.mounted_at(volume.as_str())?.first() {
+                    Some(at) => copy_frozen(&from, &part, at)?,
+                    None => copy(&from, &part)?,
+                }
+                finish(&part)
+            }
+            Call::EbsDeleteVolume { volume } => begin_to_delete(&self.volume(volume.as_str())),
+            Call::EbsDeleteSnapshot { snapshot } => {
+                begin_to_delete(&self.snapshot(snapshot.as_str()))
+            }
+            Call::EbsModifyVolume { volume, size_gib } => {
+                let path = self.volume(volume.as_str());
+                resize(&path, *size_gib)?;
+                match self.device(volume.as_str())? {
+                    Some(device) => {
+                        tool("losetup", &["--set-capacity", &text(&device)]).map(|_| ())
+                    }
+                    None => Ok(()),
+                }
+            }
+            Call::EbsAttach { volume, instance, .. } => {
+                self.attach(volume.as_str(), instance.as_str())
+            }
+            Call::EbsDetach { volume, instance } => {
+                self.must_be_idle(volume.as_str())?;
+                self.detach(volume.as_str(), instance.as_str(), before)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Make what is there as the ledger says.
+    pub(super) fn put_right(&self, world: &mut World) -> Result<(), Failure> {
+        for id in world.volumes.keys() {
+            restore(&self.volume(id))?;
+        }
+        for id in world.snapshots.keys() {
+            restore(&self.snapshot(id))?;
+        }
+        self.throw_away(world)?;
+        for (id, volume) in &world.volumes {
+            if let Some(at) = volume.attachments.first() {
+                self.attach(id, &at.instance)?;
+            }
+        }
+        for found in self.loops()? {
+            let volume = world.volumes.get(&found.volume);
+            if volume.is_none_or(|volume| volume.attachments.is_empty()) {
+                self.let_go(&found)?;
+            }
+        }
+        self.remove_stale_links(world)
+    }
+
+    fn remove_stale_links(&self, world: &World) -> Result<(), Failure> {
+        let attached = world.volumes.iter().flat_map(|(id, volume)| {
+            volume.attachments.iter().map(|at| self.link(&at.instance, id))
+        });
+        let wanted: BTreeSet<PathBuf> = attached.collect();
+        for instance in entries(&self.root.join("instances"))? {
+            for link in entries(&instance)? {
+                if !wanted.contains(&link) {
+                    fs::remove_file(&link).map_err(|error| io("removed", &link, &error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Delete the files of what the ledger knows no more.
+    pub(super) fn throw_away(&self, world: &World) -> Result<(), Failure> {
+        for (dir, known) in [
+            ("volumes", world.volumes.keys().collect::<BTreeSet<_>>()),
+            ("snapshots", world.snapshots.keys().collect()),
+        ] {
+            for path in entries(&self.root.join(dir))? {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let Some((id, rest)) = name.split_once(".img") else { continue };
+                if matches!(rest, ".part" | ".gone") && !known.contains(&id.to_owned()) {
+                    fs::remove_file(&path).map_err(|error| io("removed", &path, &error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Give the volume a loop device, if it has none, and show it to the instance.
+    fn attach(&self, volume: &str, instance: &str) -> Result<(), Failure> {
+        let device = match self.device(volume)? {
+            Some(device) => device,
+            None => {
+                let file = text(&self.volume(volume));
+                PathBuf::from(tool("losetup", &["--find", "--show", &file])?)
+            }
+        };
+        let link = self.link(instance, volume);
+        if fs::read_link(&link).is_ok_and(|to| to == device) {
+            return Ok(());
+        }
+        let dir = device_dir(&self.root, instance);
+        fs::create_dir_all(&dir).map_err(|error| io("made", &dir, &error))?;
+        // A link from before a reboot names another device.
+        let _ = fs::remove_file(&link);
+        symlink(&device, &link).map_err(|error| io("made", &link, &error))
+    }
+
+    fn detach(&self, volume: &str, instance: &str, before: &World) -> Result<(), Failure> {
+        let is_attached = before.volumes.get(volume).is_some_and(|v| !v.attachments.is_empty());
+        let link = self.link(instance, volume);
+        if is_attached && link.is_symlink() {
+            fs::remove_file(&link).map_err(|error| io("removed", &link, &error))?;
+        }
+        match self.loops()?.into_iter().find(|found| found.volume == volume) {
+            Some(found) => self.let_go(&found),
+            None => Ok(()),
+        }
+    }
+
+    /// Let a loop device go, and see that it is gone: the kernel says yes to one in use, and keeps
+    /// it until its last user is through (losetup(8), *--detach*).
+    fn let_go(&self, found: &Loop) -> Result<(), Failure> {
+        tool("losetup", &["--detach", &text(&found.device)])?;
+        let until = self.clock.now().after(Duration::from_millis(LET_GO_MS_MAX));
+        while self.device(&found.volume)?.is_some() {
+            if self.clock.now() >= until {
+                let message = format!("volume `{}` is in use", found.volume);
+                return Err(refused("IncorrectState", message));
+            }
+            self.clock.rest(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The loop devices of this onebox's volumes, as the kernel shows them (losetup(8), *--list*).
+    fn loops(&self) -> Result<Vec<Loop>, Failure> {
+        let volumes = self.root.join("volumes");
+        let mut ours = vec![];
+        for device in entries(Path::new("/sys/block"))? {
+            let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Only those that have a file show it.
+            let Ok(file) = fs::read_to_string(device.join("loop/backing_file")) else { continue };
+            let file = file.trim_end_matches('\n').trim_end_matches(" (deleted)");
+            let below = Path::new(file).strip_prefix(&volumes).ok().and_then(Path::to_str);
+            if let Some(volume) = below.and_then(|below| below.strip_suffix(".img")) {
+                let device = Path::new("/dev").join(name);
+                ours.push(Loop { device, volume: volume.to_owned() });
+            }
+        }
+        Ok(ours)
+    }
+
+    fn device(&self, volume: &str) -> Result<Option<PathBuf>, Failure> {
+        let found = self.loops()?.into_iter().find(|found| found.volume == volume);
+        Ok(found.map(|found| found.device))
+    }
+
+    /// Where a volume is mounted, by whomever, as this process can reach it.
+    fn mounted_at(&self, volume: &str) -> Result<Vec<String>, Failure> {
+        let Some(device) = self.device(volume)? else { return Ok(vec![]) };
+        let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let number = PathBuf::from(format!("/sys/class/block/{name}/dev"));
+        let number = fs::read_to_string(&number).map_err(|error| io("read", &number, &error))?;
+        // This process sees what it mounts itself, init what daemons mount; and an engine may have
+        // a mount namespace of its own, as its containers have.
+        let mut processes = vec![PathBuf::from("/proc/self"), PathBuf::from("/proc/1")];
+        processes.extend(entries(Path::new("/proc"))?);
+        let (mut mounted, mut seen) = (vec![], BTreeSet::new());
+        for process in processes {
+            // One may end while it is looked at.
+            let Ok(namespace) = fs::read_link(process.join("ns/mnt")) else { continue };
+            let is_here = seen.is_empty();
+            if !seen.insert(namespace) {
+                continue;
+            }
+            let Ok(mounts) = fs::read_to_string(process.join("mountinfo")) else { continue };
+            for line in mounts.lines() {
+                let mut fields = line.split(' ').skip(2);
+                if fields.next() == Some(number.trim())
+                    && let Some(at) = fields.nth(1)
+                {
+                    mounted.push(match is_here {
+                        true => at.to_owned(),
+                        false => format!("{}/root{at}", process.display()),
+                    });
+                }
+            }
+        }
+        Ok(mounted)
+    }
+
+    /// A device that is mounted or open can't be let go.
+    fn must_be_idle(&self, volume: &str) -> Result<(), Failure> {
+        if let Some(at) = self.mounted_at(volume)?.first() {
+            let message = format!("volume `{volume}` is mounted at {at}");
+            return Err(refused("IncorrectState", message));
+        }
+        let Some(device) = self.device(volume)? else { return Ok(()) };
+        for process in entries(Path::new("/proc"))? {
+            let Ok(open) = fs::read_dir(process.join("fd")) else { continue };
+            let is_it =
+                |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|to| to == device);
+            if open.flatten().any(is_it) {
+                let pid = process.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let message = format!("volume `{volume}` is in use: process {pid} has it open");
+                return Err(refused("IncorrectState", message));
+            }
+        }
+        // What the kernel itself uses nobody else may have alone (open(2), O_EXCL).
+        let alone = fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&device);
+        match alone {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                let message = format!(
+                    "volume `{volume}` is in use by the kernel: a file system, LVM or RAID on \
+                     {} that no process shows",
+                    device.display()
+                );
+                Err(refused("IncorrectState", message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let read = fs::read_dir(dir).map_err(|error| io("read", dir, &error))?;
+    Ok(read.flatten().map(|entry| entry.path()).collect())
+}
+
+fn resize(path: &Path, size_gib: u32) -> Result<(), Failure> {
+    let file = fs::File::options().create(true).truncate(false).write(true).open(path);
+    let grown = file.and_then(|file| {
+        file.set_len(u64::from(size_gib).saturating_mul(GIB))?;
+        file.sync_all()
+    });
+    grown.map_err(|error| io("made that large", path, &error))
+}
+
+/// A copy that shares its blocks with the original where the file system can, on the disk when it
+/// is done.
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    let arguments = ["--reflink=auto", "--sparse=always", &text(from), &text(to)];
+    tool("cp", &arguments)?;
+    tool("sync", &[&text(to)]).map(|_| ())
+}
+
+/// A copy of what is mounted: at once where blocks can be shared, else with the file system
+/// frozen. The shell thaws what it froze, also when it is told to end and when this process is
+/// killed meanwhile; whoever copies the same file next waits for it.
+fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> {
+    const SCRIPT: &str = "exec 9<\"$1\"; flock 9\n\
+                          cp --reflink=always \"$1\" \"$2\" 2>/dev/null && exec sync \"$2\"\n\
+                          at=$3; frozen=\n\
+                          thaw() { [ -z \"$frozen\" ] || fsfreeze --unfreeze \"$at\"; }\n\
+                          trap thaw EXIT; trap 'exit 1' INT TERM HUP\n\
+                          frozen=1; fsfreeze --freeze \"$at\" || { frozen=; exit 1; }\n\
+                          cp --sparse=always \"$1\" \"$2\" && thaw && frozen= && sync \"$2\"";
+    let what = format!("copying {} with {mounted_at} frozen", from.display());
+    let mut command = Command::new("sh");
+    let arguments = ["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at];
+    run(&what, command.args(arguments)).map(|_| ())
+}
+
+/// What was made has its name from here on, whatever becomes of this machine.
+fn finish(part: &Path) -> Result<(), Failure> {
+    let named = fs::rename(part, part.with_extension(""));
+    let dir = part.parent().unwrap_or(Path::new("/"));
+    let kept = named.and_then(|()| fs::File::open(dir)?.sync_all());
+    kept.map_err(|error| io("named", part, &error))
+}
+
+fn begin_to_delete(path: &Path) -> Result<(), Failure> {
+    fs::rename(path, path.with_extension("img.gone")).map_err(|error| io("deleted", path, &error))
+}
+
+/// A file that the ledger knows has its own name.
+fn restore(path: &Path) -> Result<(), Failure> {
+    for rest in ["img.gone", "img.part"] {
+        let other = path.with_extension(rest);
+        if !path.exists() && other.exists() {
+            fs::rename(&other, path).map_err(|error| io("named", &other, &error))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! A living environment as a world, and a world as what there is in it.
+
+use super::world::{
+    Attachment, Container, DockerVolume, Engine, FileSystem, Instance, RegistryImage, Snapshot,
+    Volume, World,
+};
+use std::collections::BTreeMap;
+use stepback_core::Failure;
+use stepback_provider::Provider;
+use stepback_provider::import::{
+    Landscape, SeenAttachment, SeenContainer, SeenEngine, SeenFileSystem, SeenInstance,
+    SeenSnapshot, SeenVolume,
+};
+
+/// A world, and what of the environment is not in it.
+#[derive(Clone, Debug, Default)]
+pub struct Imported {
+    pub world: World,
+    /// What could not be looked at, or has no place in a world; one line each.
+    pub left_out: Vec<String>,
+}
+
+/// Read everything that there is.
+///
+/// The values of containers' environment variables are masked: equal ones alike, and none of them
+/// can be found out. A snapshot is taken to hold the file system of its volume, which no API tells.
+///
+/// # Errors
+/// A cloud that can't be read. An engine that can't is left out, and named.
+pub async fn import(provider: &dyn Provider) -> Result<Imported, Failure> {
+    let mut found = Landscape::default();
+    provider.import(&mut found).await?;
+    let left_out = std::mem::take(&mut found.left_out);
+    Ok(Imported::new(World::from(found), left_out))
+}
+
+impl Imported {
+    /// What is found in a world, made fit to be shown.
+    pub fn new(mut world: World, left_out: Vec<String>) -> Self {
+        fill_snapshots(&mut world);
+        mask_environments(&mut world);
+        Self { world, left_out }
+    }
+}
+
+fn fill_snapshots(world: &mut World) {
+    for snapshot in world.snapshots.values_mut().filter(|snapshot| snapshot.filesystem.is_none()) {
+        let volume = world.volumes.get(&snapshot.volume);
+        let on_volume = volume.and_then(|volume| volume.filesystem.as_ref());
+        snapshot.filesystem = on_volume.map(|found| FileSystem {
+            kind: found.kind.clone(),
+            size_gib: found.size_gib.min(snapshot.size_gib),
+        });
+    }
+}
+
+fn mask_environments(world: &mut World) {
+    let mut masks: BTreeMap<String, String> = BTreeMap::new();
+    let engines = world.engines.values_mut();
+    for container in engines.flat_map(|engine| engine.containers.values_mut()) {
+        for value in container.spec.env.values_mut() {
+            let next = format!("masked-{}", masks.len() + 1);
+            *value = masks.entry(std::mem::take(value)).or_insert(next).clone();
+        }
+    }
+}
+
+fn all<A, B>(from: BTreeMap<String, A>) -> BTreeMap<String, B>
+where
+    B: From<A>,
+{
+    from.into_iter().map(|(id, one)| (id, one.into())).collect()
+}
+
+impl From<Landscape> for World {
+    fn from(found: Landscape) -> Self {
+        let image = |digest| RegistryImage {
+            digest,
+            healthy: true,
+            dies: false,
+            is_killed: false,
+            exit_code: 0,
+        };
+        let registry = found.registry.into_iter();
+        Self {
+            instances: all(found.instances),
+            volumes: all(found.volumes),
+            snapshots: all(found.snapshots),
+            engines: all(found.engines),
+            registry: registry.map(|(name, digest)| (name, image(digest))).collect(),
+            modification_cooldown_s: found.modification_cooldown_s,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<SeenInstance> for Instance {
+    fn from(seen: SeenInstance) -> Self {
+        Self {
+            state: seen.state,
+            instance_type: seen.instance_type,
+            zone: seen.zone,
+            private_ip: seen.private_ip,
+            tags: seen.tags,
+            stamp: None,
+            max_attachments: None,
+            own_disks: vec![],
+            listed_from_ms: 0,
+        }
+    }
+}
+
+impl From<SeenVolume> for Volume {
+    fn from(seen: SeenVolume) -> Self {
+        let attachment =
+            |at: SeenAttachment| Attachment { instance: at.instance, device: at.device };
+        Self {
+            size_gib: seen.size_gib,
+            volume_type: seen.volume_type,
+            iops: seen.iops,
+            throughput_mibps: seen.throughput_mibps,
+            encrypted: seen.encrypted,
+            key_state: None,
+            zone: seen.zone,
+            attachments: seen.attachments.into_iter().map(attachment).collect(),
+            snapshot: seen.snapshot,
+            filesystem: seen.filesystem.map(FileSystem::from),
+            tags: seen.tags,
+            modified_at_s: None,
+            stamp: None,
+            listed_from_ms: 0,
+        }
+    }
+}
+
+impl From<SeenFileSystem> for FileSystem {
+    fn from(SeenFileSystem { kind, size_gib }: SeenFileSystem) -> Self {
+        Self { kind, size_gib }
+    }
+}
+
+impl From<FileSystem> for SeenFileSystem {
+    fn from(FileSystem { kind, size_gib }: FileSystem) -> Self {
+        Self { kind, size_gib }
+    }
+}
+
+impl From<SeenSnapshot> for Snapshot {
+    fn from(seen: SeenSnapshot) -> Self {
+        Self {
+            volume: seen.volume,
+            size_gib: seen.size_gib,
+            encrypted: seen.encrypted,
+            key_state: None,
+            filesystem: seen.filesystem.map(FileSystem::from),
+            tags: seen.tags,
+            stamp: None,
+            listed_from_ms: 0,
+        }
+    }
+}
+
+impl From<SeenEngine> for Engine {
+    fn from(seen: SeenEngine) -> Self {
+        let volume = |options| DockerVolume { id: String::new(), options, stamp: None };
+        let volumes = seen.volumes.into_iter();
+        Self {
+            containers: all(seen.containers),
+            images: seen.images,
+            volumes: volumes.map(|(name, options)| (name, volume(options))).collect(),
+            listening: vec![],
+        }
+    }
+}
+
+impl From<SeenContainer> for Container {
+    fn from(seen: SeenContainer) -> Self {
+        Self {
+            id: String::new(),
+            spec: seen.spec,
+            digest: seen.digest,
+            running: seen.running,
+            exit_code: seen.exit_code,
+            went_down: false,
+            auto_remove: seen.auto_remove,
+            stamp: None,
+        }
+    }
+}
+
+impl World {
+    /// What there is in it, without what only a world has.
+    pub(super) fn show(self, found: &mut Landscape) {
+        let (world, left_out) = self.into_found();
+        found.left_out.extend(left_out);
+        found.modification_cooldown_s = world.modification_cooldown_s;
+        found.instances.extend(all(world.instances));
+        found.volumes.extend(all(world.volumes));
+        found.snapshots.extend(all(world.snapshots));
+        found.engines.extend(all(world.engines));
+        let registry = world.registry.into_iter();
+        found.registry.extend(registry.map(|(name, image)| (name, image.digest)));
+    }
+}
+
+impl From<Instance> for SeenInstance {
+    fn from(one: Instance) -> Self {
+        let Instance { state, instance_type, zone, private_ip, tags, .. } = one;
+        Self { state, instance_type, zone, private_ip, tags }
+    }
+}
+
+impl From<Volume> for SeenVolume {
+    fn from(one: Volume) -> Self {
+        let attachment =
+            |at: Attachment| SeenAttachment { instance: at.instance, device: at.device };
+        Self {
+            size_gib: one.size_gib,
+            volume_type: one.volume_type,
+            iops: one.iops,
+            throughput_mibps: one.throughput_mibps,
+            encrypted: one.encrypted,
+            zone: one.zone,
+            attachments: one.attachments.into_iter().map(attachment).collect(),
+            snapshot: one.snapshot,
+            filesystem: one.filesystem.map(SeenFileSystem::from),
+            tags: one.tags,
+        }
+    }
+}
+
+impl From<Snapshot> for SeenSnapshot {
+    fn from(one: Snapshot) -> Self {
+        let Snapshot { volume, size_gib, encrypted, filesystem, tags, .. } = one;
+        let filesystem = filesystem.map(SeenFileSystem::from);
+        Self { volume, size_gib, encrypted, filesystem, tags }
+    }
+}
+
+impl From<Engine> for SeenEngine {
+    fn from(one: Engine) -> Self {
+        let volumes = one.volumes.into_iter().map(|(name, volume)| (name, volume.options));
+        Self { containers: all(one.containers), images: one.images, volumes: volumes.collect() }
+    }
+}
+
+impl From<Container> for SeenContainer {
+    fn from(one: Container) -> Self {
+        let Container { spec, digest, running, exit_code, auto_remove, .. } = one;
+        Self { spec, digest, running, exit_code, auto_remove }
+    }
+}

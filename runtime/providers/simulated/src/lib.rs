@@ -1,0 +1,374 @@
+//! The simulated provider: a strict world that is kept on disk, as an outside world is.
+//!
+//! It follows the providers' documentation, not their leniency: a wrong zone, a volume in use, a
+//! container whose device is missing are refused with the codes that EC2 and Docker give. It is
+//! never lax where the real thing is strict.
+
+mod docker;
+pub mod ec2;
+mod facts;
+mod import;
+mod instances;
+mod limits;
+pub mod read;
+pub mod settle;
+pub mod world;
+
+pub use import::{Imported, import};
+use stepback_provider::import::Landscape;
+use stepback_provider::locks::{LockFile, WorldLocks};
+use stepback_provider::{EffectContext, Provider, Settled, Stamped};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use stepback_clock::Clock;
+use stepback_core::call::{SettleMode, run_once_name};
+use stepback_core::manifest::duration_text;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{
+    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
+    UnixMs,
+};
+use world::{LOOK_MS, World};
+
+/// A file that is given up when the disk is full and the world must be written.
+pub const BALLAST: &str = "ballast";
+
+/// How long one real second lasts here, as a divisor.
+const TIME_DIVISOR: u64 = 100;
+
+/// A simulated world, in a directory of its own or in memory.
+pub struct Simulated {
+    backing: Backing,
+    /// One mutation at a time in this process; the file lock is for others.
+    gate: Mutex<()>,
+    clock: Clock,
+    locks: LockFile,
+    /// How long what was just created is not listed.
+    lag_ms: u64,
+}
+
+enum Backing {
+    Disk(PathBuf),
+    Memory(Mutex<World>),
+}
+
+fn io_failure(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("{} can't be {what}: {error}", path.display());
+    Failure::new(FailureClass::Internal, message)
+}
+
+impl Simulated {
+    /// Open the world in `dir`; where there is none yet, it begins as `seed` says (TOML).
+    ///
+    /// # Errors
+    /// A seed that is not a world, or a directory that can't be written.
+    pub fn open(dir: &Path, seed: &str, clock: Clock) -> Result<Self, Failure> {
+        std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
+        let mut this = Self::with(Backing::Disk(dir.to_owned()), clock);
+        let lock = this.lock()?;
+        if !file(dir).exists() {
+            this.store(&parse(seed)?)?;
+        }
+        drop(lock);
+        this.lag_ms = this.load()?.lag_ms();
+        Ok(this)
+    }
+
+    /// A world that is gone with its process, for rehearsals and tests.
+    ///
+    /// # Errors
+    /// A seed that is not a world.
+    pub fn in_memory(seed: &str, clock: Clock) -> Result<Self, Failure> {
+        let world = parse(seed)?;
+        let lag_ms = world.lag_ms();
+        Ok(Self { lag_ms, ..Self::with(Backing::Memory(Mutex::new(world)), clock) })
+    }
+
+    fn with(backing: Backing, clock: Clock) -> Self {
+        let gate = Mutex::new(());
+        let locks = match &backing {
+            Backing::Disk(dir) => LockFile::in_dir(dir, clock.clone()),
+            Backing::Memory(_) => LockFile::in_memory(clock.clone()),
+        };
+        Self { backing, gate, clock, locks, lag_ms: 0 }
+    }
+
+    fn lock(&self) -> Result<Option<File>, Failure> {
+        let Backing::Disk(dir) = &self.backing else { return Ok(None) };
+        let path = dir.join("world.lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.lock().map(|()| file));
+        file.map(Some).map_err(|error| io_failure("locked", &path, &error))
+    }
+
+    /// The world as it is now.
+    ///
+    /// # Errors
+    /// If the file can't be read or is not a world.
+    pub fn load(&self) -> Result<World, Failure> {
+        let path = match &self.backing {
+            Backing::Disk(dir) => file(dir),
+            Backing::Memory(world) => {
+                return Ok(world.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone());
+            }
+        };
+        let text = std::fs::read_to_string(&path).map_err(|e| io_failure("read", &path, &e))?;
+        let written = serde_json::from_str(&text).map_err(|error| {
+            let message = format!("{} is not a world: {error}", path.display());
+            Failure::new(FailureClass::Internal, message)
+        });
+        written.map(World::put_right)
+    }
+
+    fn store(&self, world: &World) -> Result<(), Failure> {
+        let (path, part) = match &self.backing {
+            Backing::Disk(dir) => (file(dir), dir.join("world.json.part")),
+            Backing::Memory(kept) => {
+                *kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = world.clone();
+                return Ok(());
+            }
+        };
+        let text = serde_json::to_string_pretty(world)
+            .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
+        let write = || {
+            let mut file = File::create(&part)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()?;
+            std::fs::rename(&part, &path)
+        };
+        let ballast = path.with_file_name(BALLAST);
+        let written = write().or_else(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull if std::fs::remove_file(ballast).is_ok() => write(),
+            _ => Err(error),
+        });
+        written.map_err(|error| io_failure("written", &path, &error))
+    }
+
+    /// Change the world, or leave it as it is; a change from outside is somebody else's doing.
+    ///
+    /// # Errors
+    /// What `change` says, or a world that can't be read or written.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut World) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let _gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _lock = self.lock()?;
+        let mut world = self.load()?;
+        let answer = change(&mut world)?;
+        self.store(&world)?;
+        Ok(answer)
+    }
+
+    pub fn now(&self) -> UnixMs {
+        self.clock.unix()
+    }
+
+    /// Make the effect. Where the API knows tokens, the same token again gives the same answer;
+    /// everywhere else the same request again is another request, as it is in the real world.
+    fn apply(&self, call: &Call, context: &EffectContext) -> Result<Value, Failure> {
+        self.change(|world| {
+            world.fence(context)?;
+            stepback_provider::tags::must_be_free(call)?;
+            if call.settle_mode() == Some(SettleMode::ReissueSameToken)
+                && let Some(made) = world.effects.get(&context.token.0)
+            {
+                return Ok(made.answer.clone());
+            }
+            let answer = match call.function().split('.').next() {
+                Some("docker") => {
+                    docker::apply(world, call, &context.token, context.cancel.is_cancelled())?
+                }
+                _ => ec2::apply(world, call, &context.token, self.now())?,
+            };
+            world.made(&context.token, call.function(), &answer);
+            Ok(answer)
+        })
+    }
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("world.json")
+}
+
+fn parse(seed: &str) -> Result<World, Failure> {
+    let written = toml::from_str(seed).map_err(|error| {
+        let message = format!("the world file is not a world: {error}");
+        Failure::new(FailureClass::InvalidInput, message)
+    });
+    written.map(World::put_right)
+}
+
+#[async_trait]
+impl Provider for Simulated {
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    fn serves(&self) -> &[Interface] {
+        &[Interface::Ec2, Interface::Ebs, Interface::Docker]
+    }
+
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        Some(&self.locks)
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        Ok(json!({ "provider": "simulated", "account": "000000000000" }))
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        read::answer(&self.load()?, call, self.now())
+    }
+
+    /// Everything is permitted but what nobody can write, and what could not be put back.
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        stepback_provider::tags::must_be_free(call)?;
+        stepback_provider::rules::must_make_sense(call)?;
+        let world = self.load()?;
+        ec2::nothing_is_in_its_way(&world, call)?;
+        docker::nothing_is_in_its_way(&world, call)
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        let timeout_ms = read::timeout_ms(call);
+        let in_vain = || format!("{} waited in vain", call.function());
+        let mut waits_for = in_vain();
+        let poll = async {
+            loop {
+                match read::wait_over(&self.load()?, call) {
+                    Ok(Some(answer)) => return Ok(answer),
+                    Ok(None) => waits_for = in_vain(),
+                    // An engine that does not answer may do so later.
+                    Err(failure) if failure.is_retryable() => waits_for = failure.message,
+                    Err(failure) => return Err(failure),
+                }
+                self.clock.sleep(Duration::from_millis(LOOK_MS)).await;
+            }
+        };
+        let limit = Duration::from_millis((timeout_ms / TIME_DIVISOR).max(LOOK_MS));
+        match self.clock.timeout(limit, poll).await {
+            Ok(told) => told,
+            Err(_) => {
+                let message = format!("{waits_for}, after {}", duration_text(timeout_ms));
+                Err(Failure::new(FailureClass::Deadline, message))
+            }
+        }
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        match self.apply(call, context) {
+            Ok(answer) => EffectOutcome::Done(answer),
+            Err(failure) => EffectOutcome::Refused(failure),
+        }
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        // What was just created may not be listed yet: absent counts only after a while.
+        let until = self.clock.now().after(Duration::from_millis(self.lag_ms));
+        loop {
+            // What is looked at after that is all there is.
+            let is_last = !settle::may_lag(call) || self.clock.now() >= until;
+            let world = match self.load() {
+                Ok(world) => world,
+                Err(failure) => return Settled::CantKnow(failure.message),
+            };
+            match settle::settle(&world, call, &context.token, self.now()) {
+                Settled::NotHappened if !is_last => {
+                    self.clock.sleep(Duration::from_millis(LOOK_MS)).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        if let Call::DockerRunOnce { host, .. } = call {
+            // Where that fails now, the container is found again at the next resume.
+            let _ = self.change(|world| {
+                let name = run_once_name(&context.token);
+                docker::engine_mut(world, host)?.containers.remove(&name);
+                Ok(())
+            });
+        }
+    }
+
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.change(|world| {
+            world.take_over(store, operation, epoch);
+            Ok(())
+        })
+    }
+
+    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+        self.load()?.show(found);
+        Ok(())
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        0
+    }
+
+    /// The lag of its describes; engines show at once what they made.
+    fn visible_after_ms(&self) -> u64 {
+        self.lag_ms
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        self.load()?.seen(resource, self.now())
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        Ok(self.load()?.carrying(tokens, None, self.now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const SEED: &str = "[instances.i-1]\nstate = \"running\"\ntype = \"t\"\nzone = \"a\"\n";
+
+    /// The world is as it was, and whoever comes next is let in.
+    #[test]
+    fn what_panics_changes_nothing_and_blocks_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::real;
+        for world in [
+            Simulated::open(dir.path(), SEED, clock()).unwrap(),
+            Simulated::in_memory(SEED, clock()).unwrap(),
+        ] {
+            let before = world.load().unwrap();
+            let died = catch_unwind(AssertUnwindSafe(|| {
+                world.change(|world| -> Result<(), Failure> {
+                    world.instances.clear();
+                    panic!("on purpose")
+                })
+            }));
+            assert!(died.is_err());
+            assert_eq!(world.load().unwrap(), before);
+            let clear = |world: &mut World| {
+                world.instances.clear();
+                Ok(())
+            };
+            world.change(clear).unwrap();
+            assert!(world.load().unwrap().instances.is_empty());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What became of an effect whose answer was lost, told from the world alone (R3).
+//!
+//! The simulator remembers every effect it made, but it does not look there: whoever asks a real
+//! world has only the world to look at. An engine that does not answer tells nothing.
+
+use super::docker::{attached, command_answer, shown, volume_answer};
+use super::read::{engine, instance_json, misplaced, snapshot_json, volume_json};
+use super::world::{Attachment, World};
+use serde_json::{Value, json};
+use stepback_core::call::{SettleMode, run_once_name};
+use stepback_core::{Call, Failure, InstanceId, Resource, Token, UnixMs, VolumeId};
+use stepback_provider::Settled;
+use stepback_provider::restart::Policy;
+
+/// The call's answer, if the world is as the call wants it; an error where nobody can tell.
+type Told = Result<Option<Value>, Failure>;
+
+/// Whether what the call created may take a while to be found.
+pub(super) fn may_lag(call: &Call) -> bool {
+    let is_made = call.leaves_a_stamp();
+    // An engine shows at once what it made.
+    is_made && !call.function().starts_with("docker.")
+}
+
+/// Tell what became of the call by its settle mode.
+pub fn settle(world: &World, call: &Call, token: &Token, now: UnixMs) -> Settled {
+    let told = match call.settle_mode() {
+        Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp) => {
+            created(world, call, token, now)
+        }
+        Some(SettleMode::DesiredState) => desired(world, call),
+        Some(SettleMode::Unknowable) | None => {
+            return Settled::CantKnow(format!("nothing tells whether {} ran", call.function()));
+        }
+    };
+    match told {
+        Ok(Some(answer)) => Settled::Done(answer),
+        Ok(None) => Settled::NotHappened,
+        Err(failure) => Settled::CantKnow(failure.message),
+    }
+}
+
+/// The answer of a call that creates something, if what it creates is there.
+fn created(world: &World, call: &Call, token: &Token, now: UnixMs) -> Told {
+    match call {
+        Call::DockerCreateContainer { host, container: name, .. } => {
+            let found = engine(world, host.as_str())?.containers.get(name.as_str());
+            let is_ours = found.is_some_and(|found| found.stamp.as_ref() == Some(&token.0));
+            is_ours.then(|| shown(world, host, name.as_str())).transpose()
+        }
+        Call::DockerCreateVolume { host, volume, options } => {
+            let found = engine(world, host.as_str())?.volumes.get(volume.as_str());
+            let is_so = found.is_some_and(|found| found.options == *options);
+            Ok(is_so.then(|| volume_answer(volume.as_str(), options)))
+        }
+        Call::DockerRunOnce { host, spec, .. } => {
+            let found = engine(world, host.as_str())?.containers.get(&run_once_name(token));
+            let ended = found.and_then(|found| found.exit_code);
+            Ok(ended.map(|exit_code| command_answer(exit_code, &spec.command)))
+        }
+        Call::Ec2RunInstance { .. }
+        | Call::EbsCreateVolume { .. }
+        | Call::EbsCreateSnapshot { .. } => {
+            let found = world.carrying(std::slice::from_ref(token), None, now).found;
+            Ok(found.into_iter().find_map(|(_, found)| of_cloud(world, &found)))
+        }
+        other => Err(misplaced(other)),
+    }
+}
+
+/// What EC2 shows of something that it made.
+fn of_cloud(world: &World, found: &Resource) -> Option<Value> {
+    match found {
+        Resource::Instance { id } => Some(instance_json(world, id, world.instances.get(id)?)),
+        Resource::Volume { id } => Some(volume_json(id, world.volumes.get(id)?)),
+        Resource::Snapshot { id } => Some(snapshot_json(id, world.snapshots.get(id)?)),
+        _ => None,
+    }
+}
+
+fn done(is_so: bool) -> Option<Value> {
+    is_so.then_some(Value::Null)
+}
+
+/// The answer of a call that brings about a state, if the world is in that state.
+fn desired(world: &World, call: &Call) -> Told {
+    match call.function().starts_with("docker.") {
+        true => desired_on_engine(world, call),
+        false => desired_of_cloud(world, call),
+    }
+}
+
+fn desired_of_cloud(world: &World, call: &Call) -> Told {
+    use Call::*;
+    let instance = |id: &InstanceId| world.instances.get(id.as_str());
+    let volume = |id: &VolumeId| world.volumes.get(id.as_str());
+    let tagged = |is_so: Option<bool>| Ok(done(is_so == Some(true)));
+    match call {
+        Ec2Start { instance: id } | Ec2Stop { instance: id } => {
+            let wanted = if matches!(call, Ec2Start { .. }) { "running" } else { "stopped" };
+            let found = instance(id).filter(|found| found.state == wanted);
+            Ok(found.map(|found| instance_json(world, id.as_str(), found)))
+        }
+        Ec2Terminate { instance: id } => {
+            Ok(done(instance(id).is_none_or(|found| found.state == "terminated")))
+        }
+        Ec2SetInstanceType { instance: id, instance_type } => {
+            Ok(done(instance(id).is_some_and(|found| found.instance_type == *instance_type)))
+        }
+        Ec2Tag { instance: id, key, value } => {
+            tagged(instance(id).map(|found| found.tags.get(key) == Some(value)))
+        }
+        Ec2Untag { instance: id, key } => {
+            tagged(instance(id).map(|found| !found.tags.contains_key(key)))
+        }
+        EbsTag { volume: id, key, value } => {
+            tagged(volume(id).map(|found| found.tags.get(key) == Some(value)))
+        }
+        EbsUntag { volume: id, key } => {
+            tagged(volume(id).map(|found| !found.tags.contains_key(key)))
+        }
+        EbsAttach { volume: id, instance, device } => {
+            let here = |at: &Attachment| at.instance == instance.0 && at.device == *device;
+            let found = volume(id).filter(|found| found.attachments.iter().any(here));
+            Ok(found.map(|found| volume_json(id.as_str(), found)))
+        }
+        EbsDetach { volume: id, instance } => {
+            let here = |at: &Attachment| at.instance == instance.0;
+            let found = volume(id).filter(|found| !found.attachments.iter().any(here));
+            Ok(found.map(|found| volume_json(id.as_str(), found)))
+        }
+        EbsModifyVolume { volume: id, size_gib } => {
+            let found = volume(id).filter(|found| found.size_gib == *size_gib);
+            Ok(found.map(|found| volume_json(id.as_str(), found)))
+        }
+        EbsDeleteVolume { volume: id } => Ok(done(volume(id).is_none())),
+        EbsDeleteSnapshot { snapshot } => {
+            Ok(done(!world.snapshots.contains_key(snapshot.as_str())))
+        }
+        other => Err(misplaced(other)),
+    }
+}
+
+fn desired_on_engine(world: &World, call: &Call) -> Told {
+    use Call::*;
+    let host = call.host().ok_or_else(|| misplaced(call))?;
+    let on = engine(world, host.as_str())?;
+    match call {
+        DockerPullImage { image, .. } => {
+            // An older one may be there by that name.
+            let served = world.served(image.as_str()).map(|served| &served.digest);
+            let digest = on.images.get(image.as_str()).filter(|found| Some(*found) == served);
+            Ok(digest.map(|digest| json!({ "reference": image, "digest": digest })))
+        }
+        DockerTagImage { image, digest, .. } => {
+            Ok(done(on.images.get(image.as_str()) == Some(digest)))
+        }
+        DockerRemoveImage { image, .. } => Ok(done(!on.images.contains_key(image.as_str()))),
+        DockerStartContainer { container: name, .. }
+        | DockerStopContainer { container: name, .. } => {
+            let wanted = matches!(call, DockerStartContainer { .. });
+            let found = on.containers.get(name.as_str());
+            let is_so = found.is_some_and(|found| found.running == wanted);
+            is_so.then(|| shown(world, host, name.as_str())).transpose()
+        }
+        DockerRenameContainer { container: name, to, .. } => {
+            let has = |name: &str| on.containers.contains_key(name);
+            Ok(done(has(to.as_str()) && !has(name.as_str())))
+        }
+        DockerUpdateContainer { container: name, restart, .. } => {
+            let found = on.containers.get(name.as_str());
+            Ok(done(found.is_some_and(|found| Policy::are_same(&found.spec.restart, restart))))
+        }
+        DockerRemoveContainer { container: name, .. } => {
+            Ok(done(!on.containers.contains_key(name.as_str())))
+        }
+        DockerRemoveVolume { volume, .. } => Ok(done(!on.volumes.contains_key(volume.as_str()))),
+        DockerMakeFileSystem { volume, filesystem_type, .. } => {
+            attached(world, host, volume)?;
+            let found = world.volumes.get(volume.as_str()).and_then(|v| v.filesystem.as_ref());
+            Ok(done(found.is_some_and(|found| found.kind == *filesystem_type)))
+        }
+        DockerGrowFileSystem { volume, .. } => {
+            attached(world, host, volume)?;
+            let found = world.volumes.get(volume.as_str());
+            Ok(done(found.is_some_and(|found| {
+                found.filesystem.as_ref().is_some_and(|fs| fs.size_gib == found.size_gib)
+            })))
+        }
+        other => Err(misplaced(other)),
+    }
+}

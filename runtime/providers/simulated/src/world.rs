@@ -1,0 +1,464 @@
+//! The simulated world: what there is in it, and nothing about how it changes.
+//!
+//! The same shape is read from a world file (TOML, written by people) and kept on disk as JSON
+//! between runs, as an outside world is. What the simulator adds for itself (stamps, counters)
+//! has defaults, so that a world file need not have it.
+
+use super::limits::{GP3_IOPS, GP3_MIBPS};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use stepback_core::call::{ContainerSpec, Performance, Tags};
+use stepback_core::{Epoch, Failure, FailureClass, OperationId, StoreId, Token, UnixMs};
+use stepback_provider::EffectContext;
+use stepback_provider::devices::whole;
+
+/// Everything there is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct World {
+    pub instances: BTreeMap<String, Instance>,
+    pub volumes: BTreeMap<String, Volume>,
+    pub snapshots: BTreeMap<String, Snapshot>,
+    /// One Docker Engine an instance, by the instance's id.
+    pub engines: BTreeMap<String, Engine>,
+    /// What registries serve: image reference to image.
+    pub registry: BTreeMap<String, RegistryImage>,
+    /// How long a modified volume can't be modified again, in seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub modification_cooldown_s: u64,
+    /// How many looks, 2 ms apart, do not list what was just created, as a describe of EC2 may lag
+    /// (Amazon EC2 API Reference, *Eventual consistency*). By its id it is found at once: whoever
+    /// was told that has seen it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub describe_lag_looks: u32,
+    /// Each effect by its token: how often it took place, and its answer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub effects: BTreeMap<String, Made>,
+    /// The highest lease epoch seen, by the store and number of the operation: every store numbers
+    /// its operations from 1.
+    #[serde(skip_serializing_if = "is_default")]
+    pub epochs: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub created: u64,
+}
+
+/// How far apart looks are; a simulated second is much shorter than a real one.
+pub(super) const LOOK_MS: u64 = 2;
+/// Nothing is listed later than this, whatever a world file says.
+const LAG_MS_MAX: u64 = 60_000;
+
+/// The least and the most that a `gp2` volume has.
+const GP2_IOPS: (u32, u32) = (100, 16_000);
+
+/// An effect that took place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    pub function: String,
+    pub times: u32,
+    pub answer: Value,
+}
+
+/// An EC2 instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    pub state: String,
+    #[serde(rename = "type")]
+    pub instance_type: String,
+    pub zone: String,
+    #[serde(default)]
+    pub private_ip: Option<String>,
+    #[serde(default)]
+    pub tags: Tags,
+    #[serde(default)]
+    pub stamp: Option<String>,
+    /// So many volumes can be attached to it; by default as many as anybody likes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub max_attachments: Option<usize>,
+    /// The device names of its own disks (instance store), which no volume can have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub own_disks: Vec<String>,
+    /// Unix time from which it is listed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listed_from_ms: u64,
+}
+
+/// An EBS volume with what is on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    pub size_gib: u32,
+    #[serde(rename = "type")]
+    pub volume_type: String,
+    /// As it was provisioned; what was left out is the type's baseline.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub iops: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub throughput_mibps: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encrypted: bool,
+    /// Why its KMS key can't be used (`Disabled`, `PendingDeletion`), if it can't.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key_state: Option<String>,
+    pub zone: String,
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
+    #[serde(default)]
+    pub snapshot: Option<String>,
+    #[serde(default)]
+    pub filesystem: Option<FileSystem>,
+    #[serde(default)]
+    pub tags: Tags,
+    #[serde(default)]
+    pub modified_at_s: Option<u64>,
+    #[serde(default)]
+    pub stamp: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listed_from_ms: u64,
+}
+
+/// Where a volume is attached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    pub instance: String,
+    pub device: String,
+}
+
+/// A file system on a volume; it can be smaller than its volume until it is grown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSystem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub size_gib: u32,
+}
+
+/// An EBS snapshot; it keeps the file system as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    pub volume: String,
+    pub size_gib: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encrypted: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key_state: Option<String>,
+    #[serde(default)]
+    pub filesystem: Option<FileSystem>,
+    #[serde(default)]
+    pub tags: Tags,
+    #[serde(default)]
+    pub stamp: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default", alias = "unseen_looks")]
+    pub listed_from_ms: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A Docker Engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    pub containers: BTreeMap<String, Container>,
+    /// Image reference to digest.
+    pub images: BTreeMap<String, String>,
+    pub volumes: BTreeMap<String, DockerVolume>,
+    /// What processes of its host listen on that are no container's, `[ADDRESS:]PORT/PROTOCOL`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub listening: Vec<String>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Tells it from another of the same name; given to one of a world file when that is read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub id: String,
+    pub spec: ContainerSpec,
+    pub digest: String,
+    #[serde(default)]
+    pub running: bool,
+    /// How it ended when it ran last.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// Whether it ended with its host, or by itself, and was not stopped by hand.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub went_down: bool,
+    /// Whether it is gone when it stops (Docker docs, *docker container run*, *--rm*).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub auto_remove: bool,
+    #[serde(default)]
+    pub stamp: Option<String>,
+}
+
+/// A named Docker volume of the `local` driver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DockerVolume {
+    /// As a container's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub id: String,
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    #[serde(default)]
+    pub stamp: Option<String>,
+}
+
+/// An image as a registry serves it, with how its containers behave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryImage {
+    pub digest: String,
+    /// Whether its containers ever become healthy.
+    #[serde(default = "yes")]
+    pub healthy: bool,
+    /// Whether its containers end as soon as they run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dies: bool,
+    /// Whether its containers do not stop by themselves, and are killed after their grace.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_killed: bool,
+    /// How a command in its containers exits.
+    #[serde(default)]
+    pub exit_code: i32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The device path of an EBS volume on Nitro instances
+/// (Amazon EBS User Guide, *Amazon EBS volumes and NVMe*).
+pub fn device_path(volume: &str) -> String {
+    format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{}", volume.replace('-', ""))
+}
+
+impl Volume {
+    /// What EC2 shows of it: what was provisioned, else what the type begins with or what follows
+    /// from the size (Amazon EBS User Guide, *Amazon EBS volume types*).
+    pub fn performance(&self) -> Performance {
+        let kind = self.volume_type.as_str();
+        let baseline = match kind {
+            "gp3" => Some(GP3_IOPS),
+            "gp2" => Some(self.size_gib.saturating_mul(3).clamp(GP2_IOPS.0, GP2_IOPS.1)),
+            _ => None,
+        };
+        let throughput_mibps = self.throughput_mibps.or((kind == "gp3").then_some(GP3_MIBPS));
+        Performance { iops: self.iops.or(baseline), throughput_mibps }
+    }
+}
+
+impl Engine {
+    /// The digest of an image that it has by this name; one that lost its tag to another is still
+    /// had by its digest, as long as a container is of it.
+    pub(super) fn image(&self, name: &str) -> Option<&String> {
+        let (repository, digest) = by_digest(name);
+        let of = |name: &str, found: &String| {
+            by_digest(name).0 == repository && Some(found.as_str()) == digest
+        };
+        let tagged = self.images.iter().filter(|(name, found)| of(name, found)).map(|(_, one)| one);
+        let used = self.containers.values().map(|one| (&one.spec.image, &one.digest));
+        let used = used.filter(|(name, found)| of(name, found)).map(|(_, one)| one);
+        self.images.get(name).or_else(|| tagged.chain(used).next())
+    }
+}
+
+impl Container {
+    /// End it, if it runs, as its host does that goes down.
+    pub(super) fn go_down(&mut self) {
+        if self.running {
+            (self.running, self.went_down, self.exit_code) = (false, true, Some(0));
+        }
+    }
+}
+
+impl World {
+    /// The EBS volume that a Docker volume mounts, if its options name one.
+    pub fn device_of<'a>(&'a self, volume: &DockerVolume) -> Option<(&'a str, &'a Volume)> {
+        let device = volume.options.get("device")?;
+        let mut all = self.volumes.iter();
+        let (id, found) = all.find(|(id, _)| device_path(id) == whole(device))?;
+        Some((id.as_str(), found))
+    }
+
+    /// Running containers on a host that have this EBS volume mounted.
+    pub fn mounted_by(&self, host: &str, volume: &str) -> Vec<String> {
+        let Some(engine) = self.engines.get(host) else { return vec![] };
+        let mounts = |container: &Container| {
+            container.spec.mounts.iter().any(|mount| {
+                let named = engine.volumes.get(&mount.volume);
+                named.and_then(|v| self.device_of(v)).is_some_and(|(id, _)| id == volume)
+            })
+        };
+        let running = engine.containers.iter().filter(|(_, c)| c.running && mounts(c));
+        running.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The world as somebody finds it who comes now: without what the simulator keeps for itself,
+    /// without instances that are gone, and without engines that do not answer, which are named.
+    pub fn into_found(mut self) -> (Self, Vec<String>) {
+        self.instances.retain(|_, instance| instance.state != "terminated");
+        let hosts: Vec<String> = self.engines.keys().cloned().collect();
+        let mut left_out = vec![];
+        for host in hosts {
+            if let Err(failure) = super::read::engine(&self, &host) {
+                self.engines.remove(&host);
+                left_out.push(failure.message);
+            }
+        }
+        for instance in self.instances.values_mut() {
+            (instance.stamp, instance.listed_from_ms) = (None, 0);
+        }
+        for volume in self.volumes.values_mut() {
+            (volume.stamp, volume.listed_from_ms) = (None, 0);
+        }
+        for snapshot in self.snapshots.values_mut() {
+            (snapshot.stamp, snapshot.listed_from_ms) = (None, 0);
+        }
+        for engine in self.engines.values_mut() {
+            for container in engine.containers.values_mut() {
+                (container.id, container.stamp) = (String::new(), None);
+            }
+            for volume in engine.volumes.values_mut() {
+                (volume.id, volume.stamp) = (String::new(), None);
+            }
+        }
+        let found = Self { effects: BTreeMap::new(), epochs: BTreeMap::new(), created: 0, ..self };
+        (found, left_out)
+    }
+
+    /// Refuse an effect of a runner whose operation another one has taken over.
+    pub fn fence(&mut self, context: &EffectContext) -> Result<(), Failure> {
+        let seen = self.epochs.entry(epoch_of(&context.store, context.operation)).or_default();
+        if context.epoch.0 < *seen {
+            let message = "another runner has taken this operation over";
+            return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
+        }
+        *seen = context.epoch.0;
+        Ok(())
+    }
+
+    /// From here on older epochs of a store's operation are refused.
+    pub fn take_over(&mut self, store: &StoreId, operation: OperationId, epoch: Epoch) {
+        let seen = self.epochs.entry(epoch_of(store, operation)).or_default();
+        *seen = epoch.0.max(*seen);
+    }
+
+    /// How long what was just created is not listed.
+    pub fn lag_ms(&self) -> u64 {
+        u64::from(self.describe_lag_looks).saturating_mul(LOOK_MS).min(LAG_MS_MAX)
+    }
+
+    /// From when on something is listed that is created now.
+    pub(super) fn listed_from_ms(&self, now: UnixMs) -> u64 {
+        match self.lag_ms() {
+            0 => 0,
+            lag_ms => now.0.saturating_add(lag_ms),
+        }
+    }
+
+    /// A new id that nothing has.
+    pub fn new_id(&mut self, prefix: &str) -> String {
+        loop {
+            self.created = self.created.wrapping_add(1);
+            let id = format!("{prefix}-{:017x}", 0x0a00_0000_u64.wrapping_add(self.created));
+            // A world that was found elsewhere begins to count anew.
+            if !self.knows(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        let on = |engine: &Engine| {
+            engine.containers.values().any(|container| container.id == id)
+                || engine.volumes.values().any(|volume| volume.id == id)
+        };
+        self.volumes.contains_key(id)
+            || self.snapshots.contains_key(id)
+            || self.instances.contains_key(id)
+            || self.engines.values().any(on)
+    }
+
+    /// The world as it was written, and as it can be: with an id for everything that an engine has
+    /// one for, and with nothing that runs where its instance does not.
+    ///
+    /// What was written without an id, by people or by an older Stepback, has the same one
+    /// whenever it is read, until it is written down with it.
+    pub fn put_right(mut self) -> Self {
+        let given = |id: &mut String, what: &str, host: &str, name: &str| {
+            if id.is_empty() {
+                *id = format!("{what}:{host}/{name}");
+            }
+        };
+        for (host, engine) in &mut self.engines {
+            let is_down = self.instances.get(host).is_some_and(|found| found.state != "running");
+            for (name, container) in &mut engine.containers {
+                given(&mut container.id, "container", host, name);
+                if is_down {
+                    container.go_down();
+                }
+            }
+            for (name, volume) in &mut engine.volumes {
+                given(&mut volume.id, "volume", host, name);
+            }
+        }
+        self
+    }
+
+    /// What the registry serves by a name: one with a digest is served by it, whatever tag it had
+    /// (Distribution documentation, *HTTP API V2*, *Pulling an Image Manifest*).
+    pub(super) fn served(&self, image: &str) -> Option<&RegistryImage> {
+        let (repository, digest) = by_digest(image);
+        let is_it = |name: &String, served: &RegistryImage| {
+            by_digest(name).0 == repository && Some(served.digest.as_str()) == digest
+        };
+        let mut all = self.registry.iter();
+        let by_digest = || all.find(|(name, one)| is_it(name, one)).map(|(_, one)| one);
+        self.registry.get(image).or_else(by_digest)
+    }
+
+    /// Note that an effect took place.
+    pub fn made(&mut self, token: &Token, function: &str, answer: &Value) {
+        let entry = self.effects.entry(token.0.clone()).or_insert_with(|| Made {
+            function: function.to_owned(),
+            times: 0,
+            answer: answer.clone(),
+        });
+        entry.times = entry.times.saturating_add(1);
+    }
+}
+
+/// An image's repository, and its digest if it is named by that: `postgres@sha256:…`.
+fn by_digest(image: &str) -> (&str, Option<&str>) {
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    // What comes after the last colon may be a registry's port, and the path.
+    let tagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    (tagged.map_or(name, |(name, _)| name), digest)
+}
+
+fn epoch_of(store: &StoreId, operation: OperationId) -> String {
+    format!("{store}/{operation}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_hidden_for_ever_whatever_a_world_file_says() {
+        for (describe_lag_looks, lag_ms) in [(0, 0), (50, 100), (u32::MAX, LAG_MS_MAX)] {
+            let world = World { describe_lag_looks, ..World::default() };
+            assert_eq!(world.lag_ms(), lag_ms);
+            assert_eq!(world.listed_from_ms(UnixMs(u64::MAX)) == 0, lag_ms == 0);
+        }
+    }
+}
