@@ -201,3 +201,59 @@ fn mistakes_are_told_whatever_the_manifest_looks_like() {
     let odd = place.run(&["validate", &place.write("odd.toml", odd)]).exits(2);
     assert!(!odd.stderr.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{:?}", odd.stderr);
 }
+
+/// A backup that is put in place while the program still runs is a copy, at the same path.
+#[test]
+fn a_backup_put_in_place_is_not_the_one_that_runs() {
+    let (place, _) = two();
+    killed(&place);
+    let bak = copied(&place);
+    let mut running = place.start(&["resume", "1", "--inject", "docker.start-container=hang"]);
+    running.wait_for("docker.start-container");
+    fs::rename(place.path("state"), place.path("broken")).expect("a directory");
+    fs::rename(bak, place.path("state")).expect("a directory");
+    place.run(&["resume", "1"]).exits(2).says("is run from another state directory");
+    locks_are(&place, "state", &["another state directory, running"]);
+    running.signal("INT");
+    running.ends().exits(3);
+}
+
+/// By whatever path it is reached, it is the state directory in which the program runs.
+#[test]
+fn a_state_directory_by_another_path_is_no_copy() {
+    let (place, _) = two();
+    let running = moving(&place);
+    symlink(place.path("state"), place.path("link")).expect("a link");
+    for path in ["link", "other/../state"] {
+        let refused = place.run(&["--state", path, "resume", "1"]).exits(2);
+        refused.says("is being run by").lacks("another state directory");
+        locks_are(&place, path, &["this state directory"]);
+    }
+    running.signal("INT");
+    running.ends().exits(3);
+}
+
+/// Whoever waits in line holds nothing that others could see, and is carried out once.
+#[test]
+fn what_waits_in_line_is_not_run_by_a_copy_too() {
+    let (place, other) = two();
+    let backup = operation("backup-database");
+    let hang = ["--state", &other, "run", &backup, "--inject", "ebs.create-snapshot=hang"];
+    let mut holder = place.start_as("holder", &hang);
+    holder.wait_for("ebs.create-snapshot");
+    let mut waiting = place.start_as("waiting", &["run", &backup]);
+    waiting.wait_for("waits in line");
+    let copy = copied(&place);
+    let mut again = place.start_as("again", &["--state", &copy, "resume", "1"]);
+    again.wait_for("waits in line");
+    let before = place.world().snapshots.len();
+    holder.signal("INT");
+    holder.ends().exits(3);
+    // The one that comes first is shut out by the other's lease, or the other finds it done.
+    let ended = [waiting.ends(), again.ends()];
+    let codes: Vec<Option<i32>> = ended.iter().map(|ran| ran.code).collect();
+    let is_fine = |code: &Option<i32>| matches!(code, Some(0 | 2 | 3));
+    assert!(codes.iter().all(is_fine) && codes.contains(&Some(0)), "{ended:?}");
+    assert_ne!(codes, [Some(0), Some(0)]);
+    assert_eq!(place.world().snapshots.len(), before + 1, "it was done twice");
+}

@@ -201,6 +201,10 @@ impl Store for MortalStore {
         }
     }
 
+    fn shows_alive(&self, runner: &str) -> bool {
+        self.inner.shows_alive(runner)
+    }
+
     async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
         self.inner.hold(lease).await
     }

@@ -142,6 +142,10 @@ impl Store for CrashingStore {
         self.inner.take_lease(id, runner, grace_ms).await
     }
 
+    fn shows_alive(&self, runner: &str) -> bool {
+        self.inner.shows_alive(runner)
+    }
+
     async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
         self.inner.hold(lease).await
     }

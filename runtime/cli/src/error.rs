@@ -245,7 +245,7 @@ impl From<RunError> for CliError {
             RunError::RunsElsewhere { id, place, host } => CliError::usage(
                 format!(
                     "operation {id} is run from another state directory, {place} on {host}, which \
-                     this one is a copy of or was moved from"
+                     this one is a copy of"
                 ),
                 "end it there; two journals of one operation can't both be true",
             ),

@@ -136,9 +136,10 @@ fn put_in(text: &str, options: &str) -> String {
     let mut whole = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         whole.push_str(COMMAND.trim_end());
-        // One that has options of its own is for somewhere else.
-        if !part.starts_with("--") {
-            whole.push_str(options);
+        // One that has a state directory of its own is for another one.
+        match part.starts_with("--state") {
+            true => whole.push_str(options.split(" --state").next().unwrap_or_default()),
+            false => whole.push_str(options),
         }
         whole.push(' ');
         whole.push_str(part);
@@ -173,10 +174,21 @@ pub fn print_data(text: &str) {
     }
 }
 
-/// Foreign text that may go on over several lines, none of which looks like one of the program's.
+/// Text that may go on over several lines, none of which looks like one of the program's.
 pub fn set_in(text: &str) -> String {
     text.replace('\n', "\n      ")
 }
+
+/// Foreign text, in which no command is the program's own.
+pub fn foreign(text: &str) -> Cow<'_, str> {
+    match text.contains(COMMAND) {
+        true => Cow::Owned(text.replace(COMMAND, &format!("`{FOREIGN}stepback "))),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Stands in foreign text where a command would begin, until it is shown.
+const FOREIGN: char = '\u{2}';
 
 /// Whether a character turns text around (Unicode, *Bidirectional Algorithm*, explicit formatting
 /// characters).
@@ -186,7 +198,7 @@ fn turns(c: char) -> bool {
 
 /// Foreign text that can't draw a row of its own, nor turn one around.
 pub fn in_row(text: &str) -> String {
-    written_out(text, |c| c.is_control() || turns(c))
+    foreign(&written_out(text, |c| c.is_control() || turns(c))).into_owned()
 }
 
 /// The text with such characters as JSON has them.
@@ -226,7 +238,7 @@ fn for_people(text: &str) -> String {
             None => shown.push_str(&format!("{MARK}{part}")),
         }
     }
-    with_options(&written_out(&shown, turns)).into_owned()
+    with_options(&written_out(&shown, turns)).replace(FOREIGN, "")
 }
 
 /// What a person is shown does nothing to the terminal: a control character of a name or of what a
@@ -315,5 +327,10 @@ mod tests {
         for (text, wanted) in table {
             assert_eq!(put_in(text, " --state /s"), wanted);
         }
+        let other = put_in("`stepback --state /other resume 1`", " --config c --state /s");
+        assert_eq!(other, "`stepback --config c --state /other resume 1`");
+        // What somebody else said stays as it was said.
+        let said = "as `stepback show 9` said";
+        assert_eq!(put_in(&in_row(said), " --state /s").replace(FOREIGN, ""), said);
     }
 }

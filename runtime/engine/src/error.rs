@@ -61,8 +61,8 @@ pub enum RunError {
     /// The operation has not ended yet, so there is no rollback to take up again.
     #[error("operation {id} has not ended")]
     Unfinished { id: OperationId, rolling_back: bool },
-    /// A program runs it from a state directory that this one is a copy of, or was moved from.
-    #[error("operation {id} is run from the state directory {place} on {host}")]
+    /// A program runs it from a state directory that this one is a copy of.
+    #[error("operation {id} is run from another state directory, {place} on {host}")]
     RunsElsewhere { id: OperationId, place: String, host: String },
     /// Its rollback is incomplete, and can't be taken up again now.
     #[error("the rollback of operation {id} can't be taken up again: {why}")]

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod barred;
+mod close;
 mod deps;
 mod door;
 mod driver;
@@ -29,6 +30,7 @@ mod take_up;
 mod tasks;
 mod verify;
 
+pub use close::{GivenUp, abandon, accept};
 pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
 pub use error::{Refusal, RunError, WayOut};
 pub use job::{Job, Request, validate};
@@ -38,4 +40,4 @@ pub use look_at::look_at;
 pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use run::{Ended, Preview, plan, run};
-pub use take_up::{GivenUp, abandon, accept, resume, resume_asked, roll_back};
+pub use take_up::{resume, resume_asked, roll_back};

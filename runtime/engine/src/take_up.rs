@@ -1,8 +1,6 @@
-//! Taking up what is on record: going on, taking it back, accepting it, giving it up (R4, R7).
+//! Taking up what is on record: going on, or taking it back (R4, R7).
 //!
-//! No state of an operation is without a command that ends it. Going forward takes all that the
-//! operation was pinned to; going back takes only what the undo uses; giving it up takes the store
-//! alone.
+//! Going forward takes all that the operation was pinned to; going back only what the undo uses.
 
 use crate::deps::{Control, Deps};
 use crate::error::{RunError, WayOut};
@@ -10,18 +8,15 @@ use crate::job::Job;
 use crate::locks;
 use crate::run::{Ended, Start, carry_through, release};
 use std::sync::Arc;
-use stepback_clock::Clock;
-use stepback_core::event::{Event, Pinned, Record};
+use stepback_core::event::Pinned;
 use stepback_core::machine::{Machine, Recovery};
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_journal::{Lease, Request as Asked, RunnerId, Store, StoreError, Takeover};
+use stepback_journal::{Lease, Request as Asked, Requested, Store, StoreError};
 use stepback_provider::Provider;
 
 /// A takeover waits this much longer than a request can take, because clocks are read at two ends.
 const TAKEOVER_MARGIN_MS: u64 = 1_000;
-/// How long a request can take where the provider can't be asked: what the slowest one says.
-const REQUEST_MS_MAX: u64 = 60_000;
 
 /// No lease is renewed less often.
 const LEASE_MS_MAX: u64 = 10_000;
@@ -65,6 +60,7 @@ pub async fn roll_back(
     control: &Control,
 ) -> Result<Ended, RunError> {
     let state = folded(&*deps.store, id).await?;
+    must_not_run_elsewhere(&*deps.store, Some(&*deps.provider), id, state.pinned.as_ref()).await?;
     let is_asked = matches!(state.status, Status::Queued | Status::Running);
     match state.status {
         Status::RollbackFailed => {
@@ -76,7 +72,13 @@ pub async fn roll_back(
         }
         Status::Queued | Status::Running => {
             must_be_nobodys(&*deps.store, id).await?;
-            deps.store.request(id, Asked::Cancel { actor, reason }).await?;
+            match deps.store.request(id, Asked::Cancel { actor, reason }).await? {
+                Requested::Kept { .. } | Requested::RollingBack => {}
+                Requested::PastCommit => return Err(RunError::Committed { id }),
+                Requested::Ended(_) => {
+                    return Err(ended(id, &folded(&*deps.store, id).await?));
+                }
+            }
         }
         Status::RollingBack => {}
         Status::Refused | Status::Succeeded | Status::RolledBack | Status::Abandoned => {
@@ -108,111 +110,8 @@ pub async fn resume_asked(
     }
 }
 
-/// Take the world as an incomplete rollback left it, on the record, and release the locks (R7).
-///
-/// # Errors
-/// [`RunError::Ended`] if it did not end with an incomplete rollback; [`RunError::Unfinished`] if
-/// it has not ended.
-pub async fn accept(
-    store: &dyn Store,
-    provider: Option<&dyn Provider>,
-    runner: &RunnerId,
-    id: OperationId,
-    clock: &Clock,
-    actor: String,
-    reason: String,
-) -> Result<State, RunError> {
-    let state = folded(store, id).await?;
-    must_be_incomplete(id, &state)?;
-    must_not_run_elsewhere(store, provider, id, state.pinned.as_ref()).await?;
-    let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
-    let accepted = async {
-        let state = folded(store, id).await?;
-        must_be_incomplete(id, &state)?;
-        append_last(store, &lease, state, clock, Event::Accepted { actor, reason }).await
-    };
-    let accepted = accepted.await;
-    let released = store.release(&lease, clock.unix()).await;
-    // What is on record matters more than a lease nobody will renew.
-    let accepted = accepted?;
-    let_go(store, provider, id, accepted.pinned.as_ref()).await;
-    released?;
-    Ok(accepted)
-}
-
-/// What giving an operation up came to.
-#[derive(Debug)]
-pub enum GivenUp {
-    /// The operation as it is now.
-    State(Box<State>),
-    /// Its journal can't be read, so nobody can say what it did; its locks are released.
-    Unreadable(String),
-}
-
-/// Give an operation up where it stands: nothing goes on, and its locks are released (R7).
-///
-/// It needs nothing but the store. Where the provider can be had, it refuses a runner that wakes.
-///
-/// # Errors
-/// [`RunError::Ended`] if there is nothing to give up; [`StoreError::LeaseHeld`] while a runner
-/// lives, or what it asked of the world last may still be under way.
-pub async fn abandon(
-    store: &dyn Store,
-    provider: Option<&dyn Provider>,
-    runner: &RunnerId,
-    id: OperationId,
-    clock: &Clock,
-    actor: String,
-    reason: String,
-) -> Result<GivenUp, RunError> {
-    must_not_have_ended(store, id).await?;
-    let pinned = folded(store, id).await.ok().and_then(|state| state.pinned);
-    must_not_run_elsewhere(store, provider, id, pinned.as_ref()).await?;
-    let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
-    let Takeover { lease, .. } = store.take_lease(id, runner, grace_ms).await?;
-    let given_up = async {
-        if let Some(provider) = provider {
-            // A world that can't be told is fenced by the lease alone, as docker and AWS are.
-            let named = pinned.map_or_else(|| store.id(), |pinned| pinned.store);
-            let _ = provider.take_over(&named, id, lease.epoch).await;
-        }
-        must_not_have_ended(store, id).await?;
-        let unread = |id| RunError::Unreadable { id, why: "it has no first event".to_owned() };
-        let state = folded(store, id).await;
-        match state.and_then(|state| state.pinned.is_some().then_some(state).ok_or(unread(id))) {
-            Ok(state) => {
-                let unknown = state.unknown_effects();
-                let event = Event::Abandoned { actor, reason, unknown };
-                let state = append_last(store, &lease, state, clock, event).await?;
-                Ok(GivenUp::State(Box::new(state)))
-            }
-            Err(error) if is_unreadable(&error) => {
-                let why = error.to_string();
-                let last = summary(store, id).await?.last_seq;
-                let event = Event::Abandoned { actor, reason, unknown: vec![] };
-                append(store, &lease, last, clock.unix(), event).await?;
-                Ok(GivenUp::Unreadable(why))
-            }
-            // A disk that was busy or full may be read the next time, with all that it knows.
-            Err(error) => Err(error),
-        }
-    };
-    let given_up = given_up.await;
-    let released = store.release(&lease, clock.unix()).await;
-    let given_up = given_up?;
-    match (&given_up, provider.and_then(Provider::locks)) {
-        (GivenUp::State(state), _) => let_go(store, provider, id, state.pinned.as_ref()).await,
-        (GivenUp::Unreadable(_), Some(world)) => {
-            let _ = world.let_go_of(&store.id(), id).await;
-        }
-        (GivenUp::Unreadable(_), None) => {}
-    }
-    released?;
-    Ok(given_up)
-}
-
 /// Two programs must not go on with one operation, each with a journal of its own.
-async fn must_not_run_elsewhere(
+pub(crate) async fn must_not_run_elsewhere(
     store: &dyn Store,
     provider: Option<&dyn Provider>,
     id: OperationId,
@@ -229,74 +128,18 @@ async fn must_not_run_elsewhere(
     Err(RunError::RunsElsewhere { id, place, host: holder.host })
 }
 
-/// Let go of the locks in the world; where that can't be done, `unlock -e` frees them.
-async fn let_go(
-    store: &dyn Store,
-    provider: Option<&dyn Provider>,
-    id: OperationId,
-    pinned: Option<&Pinned>,
-) {
-    if let (Some(provider), Some(pinned)) = (provider, pinned) {
-        let _ = locks::let_go(store, provider, id, pinned).await;
-    }
-}
-
-/// Whether an operation's records are there and can't be read, now or ever.
-fn is_unreadable(error: &RunError) -> bool {
-    use StoreError::{Corrupt, Unreadable};
-    matches!(error, RunError::Unreadable { .. } | RunError::Store(Unreadable { .. } | Corrupt(_)))
-}
-
-async fn append_last(
-    store: &dyn Store,
-    lease: &Lease,
-    mut state: State,
-    clock: &Clock,
-    event: Event,
-) -> Result<State, RunError> {
-    let (last, at) = (state.last_seq, clock.never_before(state.last_at).unix());
-    let record = Record { seq: Seq(last.0 + 1), at, epoch: lease.epoch, event };
-    state.apply(&record)?;
-    store.append(lease, last, vec![record]).await?;
-    Ok(state)
-}
-
-async fn append(
-    store: &dyn Store,
-    lease: &Lease,
-    last: Seq,
-    at: UnixMs,
-    event: Event,
-) -> Result<(), RunError> {
-    let record = Record { seq: Seq(last.0 + 1), at, epoch: lease.epoch, event };
-    Ok(store.append(lease, last, vec![record]).await?)
-}
-
-async fn folded(store: &dyn Store, id: OperationId) -> Result<State, RunError> {
+pub(crate) async fn folded(store: &dyn Store, id: OperationId) -> Result<State, RunError> {
     let records = store.load(id).await?;
     State::fold(&records).map_err(|error| RunError::Unreadable { id, why: error.to_string() })
 }
 
-async fn summary(
+pub(crate) async fn summary(
     store: &dyn Store,
     id: OperationId,
 ) -> Result<stepback_journal::Summary, RunError> {
     let all = store.list().await?;
     let found = all.into_iter().find(|one| one.id == id);
     found.ok_or(RunError::Store(StoreError::NotFound(id)))
-}
-
-/// Whether an operation has ended is asked of the store, because its journal may be unreadable.
-async fn must_not_have_ended(store: &dyn Store, id: OperationId) -> Result<(), RunError> {
-    use stepback_journal::Ending;
-    match summary(store, id).await?.finished {
-        None | Some(Ending::RollbackFailed) => Ok(()),
-        Some(ending) => {
-            let status = serde_json::to_value(ending).unwrap_or_default();
-            let status = status.as_str().unwrap_or("ended").to_owned();
-            Err(RunError::Ended { id, status })
-        }
-    }
 }
 
 async fn must_be_nobodys(store: &dyn Store, id: OperationId) -> Result<(), RunError> {
@@ -306,13 +149,13 @@ async fn must_be_nobodys(store: &dyn Store, id: OperationId) -> Result<(), RunEr
     }
 }
 
-fn ended(id: OperationId, state: &State) -> RunError {
+pub(crate) fn ended(id: OperationId, state: &State) -> RunError {
     let status = serde_json::to_value(state.status).unwrap_or_default();
     let status = status.as_str().unwrap_or("ended").to_owned();
     RunError::Ended { id, status }
 }
 
-fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
+pub(crate) fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
     match (state.status, &state.accepted) {
         (Status::RollbackFailed, None) => Ok(()),
         (Status::RollbackFailed, Some((actor, reason))) => {
@@ -326,7 +169,7 @@ fn must_be_incomplete(id: OperationId, state: &State) -> Result<(), RunError> {
     }
 }
 
-fn grace_ms(request_ms_max: u64) -> u64 {
+pub(crate) fn grace_ms(request_ms_max: u64) -> u64 {
     match request_ms_max {
         0 => 0,
         request_ms => request_ms.saturating_add(TAKEOVER_MARGIN_MS),
@@ -349,6 +192,11 @@ async fn take_up(
     let (lease, last_alive, taken_at) = (takeover.lease, takeover.last_alive, deps.clock.now());
     let going = async {
         let left = |why: String| RunError::Left { id, why };
+        // Whoever has the world's locks is the one that may, and shuts the others out.
+        let was_queued = state.status == Status::Queued;
+        if !was_queued {
+            must_retake(deps, &lease, &pinned, going).await?;
+        }
         let fenced = deps.provider.take_over(&pinned.store, id, lease.epoch).await;
         fenced.map_err(|failure| left(failure.message))?;
         // What the last runner appended between the look and the lease counts too.
@@ -359,6 +207,9 @@ async fn take_up(
             Going::BackAgain => must_be_incomplete(id, &state)?,
             Going::On if state.status.is_final() => return Err(ended(id, &state)),
             Going::On => {}
+        }
+        if was_queued && state.status != Status::Queued {
+            must_retake(deps, &lease, &pinned, going).await?;
         }
         let alive_at = last_alive.map_or(state.last_at, |at| UnixMs(at.0.max(state.last_at.0)));
         // The system's clock may have been set back meanwhile.
@@ -372,20 +223,26 @@ async fn take_up(
         if going == Going::On {
             must_be_able(deps, &job, &state, &lease, dead_ms).await?;
         }
-        if state.status != Status::Queued
-            && let Some(why) = locks::retake(deps, &lease, &pinned).await?
-        {
-            let why = format!("its locks were freed meanwhile: {why}");
-            return Err(match going {
-                Going::On => left(why),
-                Going::BackAgain => RunError::StandsStill { id, why },
-            });
-        }
         deps.reporter.on_past(id, &records);
         carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
     };
     let ended = going.await;
     release(deps, &lease, &pinned, ended).await
+}
+
+/// Take the world's locks again, which somebody may have freed and taken meanwhile.
+async fn must_retake(
+    deps: &Deps,
+    lease: &Lease,
+    pinned: &Pinned,
+    going: Going,
+) -> Result<(), RunError> {
+    let Some(why) = locks::retake(deps, lease, pinned).await? else { return Ok(()) };
+    let (id, why) = (lease.operation, format!("its locks were freed meanwhile: {why}"));
+    Err(match going {
+        Going::On => RunError::Left { id, why },
+        Going::BackAgain => RunError::StandsStill { id, why },
+    })
 }
 
 /// The earliest that it can be, where the last runner wrote down `gone_ms` ago that it lives.
@@ -464,24 +321,5 @@ mod tests {
             let found = not_before(last_alive.map(UnixMs), UnixMs(last_event), gone_ms);
             assert_eq!(found, UnixMs(wanted), "{last_alive:?} {last_event} {gone_ms}");
         }
-    }
-
-    #[test]
-    fn a_store_that_is_busy_is_no_journal_that_can_not_be_read() {
-        let id = OperationId(1);
-        let busy = [
-            StoreError::Busy("another program".into()),
-            StoreError::Io("a cable".into()),
-            StoreError::Full("no room".into()),
-            StoreError::NotFound(id),
-        ];
-        assert!(busy.into_iter().all(|error| !is_unreadable(&RunError::Store(error))));
-        let why = || "odd".to_owned();
-        let unreadable = [
-            RunError::Unreadable { id, why: why() },
-            RunError::Store(StoreError::Unreadable { id, seq: Seq(2), why: why() }),
-            RunError::Store(StoreError::Corrupt(why())),
-        ];
-        assert!(unreadable.iter().all(is_unreadable));
     }
 }

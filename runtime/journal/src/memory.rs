@@ -340,6 +340,13 @@ impl Store for Memory {
     }
 
     /// All who share this store share its process: a lease lasts until it is taken.
+    fn shows_alive(&self, runner: &str) -> bool {
+        self.inner()
+            .operations
+            .values()
+            .any(|one| one.runner.as_ref().is_some_and(|name| name.0 == runner))
+    }
+
     async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
         self.inner().held(lease).map(|_| ())
     }

@@ -266,6 +266,10 @@ pub trait Store: Send + Sync {
         grace_ms: u64,
     ) -> Result<Takeover, StoreError>;
 
+    /// Whether the runner with this name shows that it lives to this very store: to a copy of it,
+    /// or one that was put in its place, it does not.
+    fn shows_alive(&self, runner: &str) -> bool;
+
     /// Whether the world may be changed under the lease now; costs nothing while it is fresh.
     ///
     /// # Errors

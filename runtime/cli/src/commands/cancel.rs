@@ -54,6 +54,9 @@ async fn roll_back(
         // Somebody took it up meanwhile, and has the wish.
         Err(RunError::AskedFor { .. }) => asked(id),
         Err(RunError::Left { why, .. }) => Err(CliError::CancelKept { id, why }),
+        Err(error @ RunError::RunsElsewhere { .. }) => {
+            Err(CliError::CancelKept { id, why: error.to_string() })
+        }
         Err(error) => Err(error.into()),
     }
 }

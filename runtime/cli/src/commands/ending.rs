@@ -1,7 +1,7 @@
 //! The last word of an operation: on stdout, with everything that was not restored.
 
 use crate::error::Exit;
-use crate::output::{Style, duration, in_row, print, set_in, timestamp};
+use crate::output::{Style, duration, foreign, in_row, print, set_in, timestamp};
 use crate::report::verdict_word;
 use serde_json::Value;
 use std::fmt::Write;
@@ -76,7 +76,7 @@ fn write_summary(
         (_, None) => writeln!(text, "operation {id} is unfinished")?,
     }
     if let Some(why) = &state.why {
-        writeln!(text, "cause: {}", set_in(why))?;
+        writeln!(text, "cause: {}", set_in(&foreign(why)))?;
     }
     write_downtime(text, state)?;
     if let Some((actor, reason)) = &state.accepted {

@@ -38,7 +38,7 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
         return Ok(Exit::Succeeded);
     };
     let store = store.as_deref().map(|store| store as &dyn Store);
-    let held = stepback_engine::held_in_world(store, world).await?;
+    let held = stepback_engine::held_in_world(store, world, None).await?;
     match args.json {
         true => {
             let rows = held.iter().map(|(lock, whose)| of_world(lock, *whose));
@@ -110,6 +110,7 @@ fn word(whose: Whose) -> &'static str {
         Whose::Others => "another state directory, unfinished",
         Whose::StandsStill => "another state directory, its rollback incomplete",
         Whose::Unseen => "not to be seen from here",
+        Whose::Late => "not looked at in time",
         Whose::Nobodys => "gone",
     }
 }

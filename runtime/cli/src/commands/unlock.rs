@@ -85,9 +85,10 @@ async fn free(
     // One that is damaged is in nobody's way here.
     let store = environment::store_if_any(config).unwrap_or_default();
     let store = store.as_deref().map(|store| store as &dyn Store);
-    let held = stepback_engine::held_in_world(store, world).await?;
-    let Some((lock, whose)) = held.iter().find(|(lock, _)| lock.name.as_str() == name) else {
-        let names: Vec<&str> = held.iter().map(|(lock, _)| lock.name.as_str()).collect();
+    let held = stepback_engine::held_in_world(store, world, Some(name)).await?;
+    let Some((lock, whose)) = held.first() else {
+        let all = world.held().await.unwrap_or_default();
+        let names: Vec<String> = all.iter().map(|lock| in_row(lock.name.as_str())).collect();
         let help = match names.is_empty() {
             true => "none is".to_owned(),
             false => format!("these are: {}", names.join(", ")),
@@ -145,6 +146,10 @@ fn refusal(id: OperationId, place: &str, held_by: &str, whose: Whose) -> Option<
             );
             let message = format!("{held_by} of the state directory {place}, which is to mend it");
             Some((message, help))
+        }
+        Whose::Late => {
+            let help = "try again in a minute".to_owned();
+            Some((format!("{held_by} of {place}, which there was no time to look into"), help))
         }
         Whose::Unseen | Whose::Nobodys => None,
     }

@@ -21,7 +21,7 @@ use stepback_journal::{
 use stepback_provider::Provider;
 use stepback_provider::locks::{Holder, WorldLock, host, mounts};
 use tokio::sync::watch;
-use whose::{Looks, has_ended, place, whose};
+use whose::{Looks, has_ended, place, runners_here, whose};
 
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;
@@ -45,9 +45,9 @@ pub(crate) async fn acquire(
     no_wait: bool,
     wishes: &mut watch::Receiver<Wish>,
 ) -> Result<Option<String>, RunError> {
-    let mut told: Option<String> = None;
+    let (mut told, mut looks) = (None, Looks::new());
     loop {
-        let behind = match take(deps, lease, pinned, no_wait).await? {
+        let behind = match take(deps, lease, pinned, no_wait, &mut looks).await? {
             Ok(None) => return Ok(None),
             Ok(Some(behind)) => behind,
             Err(failure) => return Ok(Some(unkept(&failure))),
@@ -87,6 +87,7 @@ async fn take(
     lease: &Lease,
     pinned: &Pinned,
     no_wait: bool,
+    looks: &mut Looks,
 ) -> Result<Result<Option<Behind>, Failure>, RunError> {
     let (store, names) = (&*deps.store, &pinned.locks);
     let (now, environment) = (deps.clock.unix(), &pinned.environment);
@@ -94,7 +95,7 @@ async fn take(
     if let LockAnswer::Busy(busy) = answer {
         return Ok(Ok(Some(Behind::Own(busy, environment.clone()))));
     }
-    take_in_world(deps, lease, pinned).await
+    take_in_world(deps, lease, pinned, looks).await
 }
 
 /// Take those of the world alone, for an operation that has those of its store.
@@ -102,6 +103,7 @@ async fn take_in_world(
     deps: &Deps,
     lease: &Lease,
     pinned: &Pinned,
+    looks: &mut Looks,
 ) -> Result<Result<Option<Behind>, Failure>, RunError> {
     let (store, names) = (&*deps.store, &pinned.locks);
     let Some(world) = deps.provider.locks().filter(|_| !names.is_empty()) else {
@@ -117,16 +119,21 @@ async fn take_in_world(
         mounts: mounts(),
         actor: deps.actor.clone(),
         runner: Some(deps.runner.0.clone()),
+        epoch: lease.epoch,
         since: deps.clock.unix(),
     };
     let mut nobodys: Option<WorldLock> = None;
     loop {
-        let held = match world.take(names, &holder).await {
+        let ours = match runners_here(store, world, &holder).await {
+            Ok(ours) => ours,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let held = match world.take(names, &holder, &ours).await {
             Ok(None) => return Ok(Ok(None)),
             Ok(Some(held)) => held,
             Err(failure) => return Ok(Err(failure)),
         };
-        match whose(Some(store), world, &held, &mut Looks::new()).await? {
+        match whose(Some(store), world, &held, looks.again()).await? {
             // It may have ended, and let go, between the two looks.
             Ok(Some(Whose::Nobodys)) if nobodys.as_ref() != Some(&held) => nobodys = Some(held),
             Ok(Some(Whose::Own)) => {
@@ -148,7 +155,7 @@ pub(crate) async fn retake(
     lease: &Lease,
     pinned: &Pinned,
 ) -> Result<Option<String>, RunError> {
-    Ok(match take_in_world(deps, lease, pinned).await? {
+    Ok(match take_in_world(deps, lease, pinned, &mut Looks::new()).await? {
         Ok(None) => None,
         Ok(Some(behind)) => Some(behind.said(&pinned.environment)),
         Err(failure) => Some(unkept(&failure)),
@@ -182,7 +189,7 @@ pub(crate) async fn in_the_way(
         all.push(Behind::Own(busy, environment.clone()));
     }
     if let Some(world) = deps.provider.locks().filter(|_| !names.is_empty()) {
-        for (held, whose) in held_in_world(Some(store), world).await? {
+        for (held, whose) in held_in_world(Some(store), world, None).await? {
             let is_told = all.iter().any(|behind| *behind.name() == held.name);
             match whose {
                 _ if is_told || !names.contains(&held.name) => {}

@@ -70,6 +70,10 @@ fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> Str
              `stepback --state {state} show {operation}` tells what is left to do, then \
              `stepback --state {state} rollback {operation}` takes it up again"
         ),
+        Whose::Late => format!(
+            "{held} of another state directory, {place} on {host}, which there was no time to look \
+             into"
+        ),
         Whose::Unseen => format!(
             "{held} of another state directory, {place} on {host}, which can't be looked into from \
              here; if it is gone for good, {unlock}"

@@ -13,6 +13,8 @@ use stepback_provider::locks::{Holder, WorldLock, WorldLocks, host, mounts};
 
 /// One look into another state directory takes no longer, whatever is there.
 const LOOK: Duration = Duration::from_secs(2);
+/// A directory that took that long is not looked into again for so long.
+const HUNG: Duration = Duration::from_secs(60);
 /// All that one question takes together.
 const LOOKS: Duration = Duration::from_secs(4);
 
@@ -29,6 +31,8 @@ pub enum Whose {
     StandsStill,
     /// One's of a state directory of another machine, or of one that can't be read.
     Unseen,
+    /// One's of a state directory that there was no time to look into.
+    Late,
     /// Nobody will ever let go of it: its state directory is gone, or is another one by now, or has
     /// no such operation that is unfinished.
     Nobodys,
@@ -37,31 +41,62 @@ pub enum Whose {
 /// Looks into other state directories for one question: each once, and all within a time.
 pub(super) struct Looks {
     until: Moment,
-    found: BTreeMap<(String, OperationId, StoreId), Result<Found, ()>>,
+    found: BTreeMap<(String, OperationId, StoreId), Result<Found, Unseen>>,
+    /// Directories that took too long, and since when nobody looks again.
+    hung: BTreeMap<String, Moment>,
+}
+
+/// Why a look told nothing.
+#[derive(Clone, Copy)]
+enum Unseen {
+    /// It can't be told.
+    Hidden,
+    /// Others took the time.
+    Late,
 }
 
 impl Looks {
     pub(super) fn new() -> Self {
-        Self { until: Clock::real().now().after(LOOKS), found: BTreeMap::new() }
+        let until = Clock::real().now().after(LOOKS);
+        Self { until, found: BTreeMap::new(), hung: BTreeMap::new() }
+    }
+
+    /// The same for the question asked once more: what hung a moment ago is left alone.
+    pub(super) fn again(&mut self) -> &mut Self {
+        self.until = Clock::real().now().after(LOOKS);
+        self.found.clear();
+        self
     }
 
     /// What the state directory that a lock is held from has of the operation; an error where it
     /// can't be told.
-    async fn at(&mut self, holder: &Holder) -> Result<Found, ()> {
-        let place = holder.place.as_ref().filter(|_| holder.host == host()).ok_or(())?;
+    async fn at(&mut self, holder: &Holder) -> Result<Found, Unseen> {
+        let place = holder.place.as_ref().filter(|_| holder.host == host());
+        let place = place.ok_or(Unseen::Hidden)?;
         let (id, pinned) = (holder.operation, holder.key.clone());
         let asked = (place.clone(), id, pinned.clone());
         if let Some(found) = self.found.get(&asked) {
             return *found;
         }
-        let left = self.until.since(Clock::real().now()).min(LOOK);
+        let now = Clock::real().now();
+        if self.hung.get(place).is_some_and(|since| now.since(*since) < HUNG) {
+            return Err(Unseen::Hidden);
+        }
+        let left = self.until.since(now).min(LOOK);
+        if left.is_zero() {
+            return Err(Unseen::Late);
+        }
         let dir = PathBuf::from(place);
         let look = tokio::task::spawn_blocking(move || look_into(&dir, id, &pinned));
         let found = match Clock::real().timeout(left, look).await {
             // Where others see other files, nothing is gone that is not seen here.
-            Ok(Ok(Ok(Found::Nothing))) if sees_other_files(holder) => Err(()),
-            Ok(Ok(found)) => found.map_err(drop),
-            Ok(Err(_)) | Err(_) => Err(()),
+            Ok(Ok(Ok(Found::Nothing))) if sees_other_files(holder) => Err(Unseen::Hidden),
+            Ok(Ok(found)) => found.map_err(|_| Unseen::Hidden),
+            Ok(Err(_)) => Err(Unseen::Hidden),
+            Err(_) => {
+                self.hung.insert(place.clone(), now);
+                Err(if left < LOOK { Unseen::Late } else { Unseen::Hidden })
+            }
         };
         self.found.insert(asked, found);
         found
@@ -70,6 +105,23 @@ impl Looks {
 
 fn sees_other_files(holder: &Holder) -> bool {
     holder.mounts.is_some() && holder.mounts != mounts()
+}
+
+/// Whether this very store let the holder's program in, and it lives.
+fn is_ours(store: Option<&dyn Store>, holder: &Holder) -> bool {
+    let named = store.zip(holder.runner.as_deref());
+    named.is_some_and(|(store, runner)| store.shows_alive(runner))
+}
+
+/// The programs of this store that hold locks under the same key.
+pub(super) async fn runners_here(
+    store: &dyn Store,
+    world: &dyn WorldLocks,
+    holder: &Holder,
+) -> Result<Vec<String>, Failure> {
+    let held = world.held().await?.into_iter().map(|lock| lock.holder);
+    let alike = held.filter(|held| held.key == holder.key && is_ours(Some(store), held));
+    Ok(alike.filter_map(|held| held.runner).collect())
 }
 
 /// Whose a lock is; nobody's by now, where it was an operation's of this state directory that was
@@ -81,9 +133,8 @@ pub(super) async fn whose(
     looks: &mut Looks,
 ) -> Result<Result<Option<Whose>, Failure>, StoreError> {
     let holder = &lock.holder;
-    let is_here = store.is_some_and(|store| is_at(holder, store));
     let lives = world.is_run(holder);
-    if lives && !is_here {
+    if lives && !is_ours(store, holder) {
         return Ok(Ok(Some(Whose::Running)));
     }
     if let Some(store) = store
@@ -94,11 +145,12 @@ pub(super) async fn whose(
         }
         // Held from elsewhere, this state directory was moved, or it is a copy: of a copy nothing
         // follows for the one that it is a copy of.
-        return Ok(match (is_here, looks.at(holder).await) {
-            (true, _) | (false, Ok(Found::Nothing | Found::Ended)) => {
-                world.let_go(&holder.key).await.map(|()| None)
-            }
-            (false, found) => Ok(Some(from(found))),
+        if is_at(holder, store) {
+            return Ok(world.let_go(&holder.key).await.map(|()| None));
+        }
+        return Ok(match looks.at(holder).await {
+            Ok(Found::Nothing | Found::Ended) => world.let_go(&holder.key).await.map(|()| None),
+            found => Ok(Some(from(found))),
         });
     }
     match lives {
@@ -107,28 +159,31 @@ pub(super) async fn whose(
     }
 }
 
-fn from(found: Result<Found, ()>) -> Whose {
+fn from(found: Result<Found, Unseen>) -> Whose {
     match found {
         Ok(Found::Unfinished) => Whose::Others,
         Ok(Found::StandsStill) => Whose::StandsStill,
         Ok(Found::Nothing | Found::Ended) => Whose::Nobodys,
-        Err(()) => Whose::Unseen,
+        Err(Unseen::Hidden) => Whose::Unseen,
+        Err(Unseen::Late) => Whose::Late,
     }
 }
 
-/// What is held in the world, without what operations of this store left there when they were
-/// killed at their very end.
+/// What is held in the world, or of it one lock, without what operations of this store left there
+/// when they were killed at their very end.
 ///
 /// # Errors
 /// A world whose locks can't be read or written, or a store that can't be read.
 pub async fn held_in_world(
     store: Option<&dyn Store>,
     world: &dyn WorldLocks,
+    only: Option<&str>,
 ) -> Result<Vec<(WorldLock, Whose)>, RunError> {
     let unreadable =
         |failure: Failure| Refusal::Reasons { id: None, reasons: vec![unkept(&failure)] };
     let (mut held, mut looks) = (vec![], Looks::new());
-    for lock in world.held().await.map_err(unreadable)? {
+    let all = world.held().await.map_err(unreadable)?.into_iter();
+    for lock in all.filter(|lock| only.is_none_or(|name| lock.name.as_str() == name)) {
         if let Some(whose) = whose(store, world, &lock, &mut looks).await?.map_err(unreadable)? {
             held.push((lock, whose));
         }
@@ -136,8 +191,8 @@ pub async fn held_in_world(
     Ok(held)
 }
 
-/// Who runs the operation from another state directory now, of which this one is a copy, or from
-/// which it was moved: two programs would go on with one operation.
+/// Who runs the operation from another state directory now, of which this one is a copy: two
+/// programs would go on with one operation.
 ///
 /// # Errors
 /// A world whose locks can't be read.
@@ -147,7 +202,7 @@ pub(crate) async fn runs_elsewhere(
     key: &StoreId,
 ) -> Result<Option<Holder>, Failure> {
     let held = world.held().await?.into_iter().map(|lock| lock.holder);
-    let mut of_it = held.filter(|holder| holder.key == *key && !is_at(holder, store));
+    let mut of_it = held.filter(|holder| holder.key == *key && !is_ours(Some(store), holder));
     Ok(of_it.find(|holder| world.is_run(holder)))
 }
 

@@ -42,6 +42,12 @@ impl Alive {
         Ok(())
     }
 
+    /// Whether the runner certainly lives, and was let in here.
+    pub(crate) fn is_shown(&self, runner: &str) -> bool {
+        let file = File::open(self.path(runner));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Whether the runner is certainly gone.
     pub(crate) fn is_dead(&self, runner: &str) -> bool {
         let path = self.path(runner);
@@ -81,9 +87,10 @@ mod tests {
         let (mine, theirs) = (Alive::new(dir.path()), Alive::new(dir.path()));
         mine.hold("1-a").expect("it can be held");
         mine.hold("1-a").expect("it is held already");
-        assert!(!theirs.is_dead("1-a"));
+        assert!(!theirs.is_dead("1-a") && theirs.is_shown("1-a"));
         // What a killed process leaves: the file, and no lock on it.
         std::fs::write(theirs.path("2-b"), "").expect("a file");
+        assert!(!theirs.is_shown("2-b") && !theirs.is_shown("never-there"));
         assert!(theirs.is_dead("2-b"));
         assert!(theirs.is_dead("never-there"));
         drop(mine);

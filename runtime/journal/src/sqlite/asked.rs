@@ -28,6 +28,19 @@ impl Look {
     }
 }
 
+/// Wait for a look that may concern an operation; for another one, if the last was seen already.
+pub(super) async fn until_it_may_concern(
+    id: OperationId,
+    looks: &mut watch::Receiver<Look>,
+    was_seen: bool,
+) {
+    // The looking ends with the store, which its waiters have.
+    if was_seen {
+        let _ = looks.changed().await;
+    }
+    let _ = looks.wait_for(|look| look.may_concern(id)).await;
+}
+
 /// The looking, until it is dropped.
 pub(super) struct Asked(Arc<watch::Sender<Look>>);
 

@@ -350,13 +350,10 @@ impl Store for Sqlite {
 
     async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
         let (mut looks, mut gaps) = (self.asked.subscribe(), self.leases.gaps());
+        let mut was_seen = false;
         loop {
-            // The looking ends with the store, which is here.
-            let asked = async {
-                let _ = looks.wait_for(|look| look.may_concern(lease.operation)).await;
-            };
             let is_gap = tokio::select! {
-                () = asked => false,
+                () = asked::until_it_may_concern(lease.operation, &mut looks, was_seen) => false,
                 _ = gaps.changed() => true,
             };
             if is_gap {
@@ -367,13 +364,7 @@ impl Store for Sqlite {
             if !requests.is_empty() {
                 return Ok(requests);
             }
-            let is_gap = tokio::select! {
-                _ = looks.changed() => false,
-                _ = gaps.changed() => true,
-            };
-            if is_gap {
-                self.must_not_be_taken(lease).await?;
-            }
+            was_seen = true;
         }
     }
 
@@ -458,6 +449,10 @@ impl Store for Sqlite {
         let (asked_ms, takeover) = self.writer.write(write).await?;
         self.leases.written(runner, asked_ms, Some(id));
         Ok(takeover)
+    }
+
+    fn shows_alive(&self, runner: &str) -> bool {
+        self.leases.alive.is_shown(runner)
     }
 
     async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {

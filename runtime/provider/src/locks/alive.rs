@@ -5,70 +5,66 @@
 //! others see already.
 
 use super::file::{opened, unusable};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use stepback_core::{Failure, StoreId};
+use std::time::Duration;
+use stepback_core::Failure;
 
 /// Where the files are, below the world's directory.
 const DIR: &str = "locks.alive";
 /// What a file is called before it is locked.
 const PART: &str = ".part";
+/// Nobody takes so long to lock one.
+const PART_AGE_MAX: Duration = Duration::from_secs(3600);
 /// So many files of others are looked at, to clear away what the dead left.
 const SWEPT_MAX: usize = 1_000;
 
-/// The proofs of this program in one world.
+/// The proofs of this program in one world, until it ends.
 #[derive(Clone, Default)]
 pub(super) struct Alive {
-    shown: Arc<Mutex<BTreeMap<String, Shown>>>,
+    shown: Arc<Mutex<Shown>>,
 }
 
-/// One runner's proof, while it holds anything.
-struct Shown {
-    /// Locked until it is closed.
-    _file: File,
-    keys: BTreeSet<StoreId>,
-}
+/// By runner: the directory, and the file that is locked until it is closed.
+#[derive(Default)]
+struct Shown(BTreeMap<String, (File, File)>);
 
 impl Alive {
-    /// Show that a runner lives, which is about to hold locks under this key; gives whether it held
-    /// none under it before.
-    pub(super) fn show(&self, world: &Path, runner: &str, key: &StoreId) -> Result<bool, Failure> {
+    /// Show that a runner lives, from before it holds anything until its program ends: whoever
+    /// waits, and whoever is between two operations, lives as well.
+    pub(super) fn show(&self, world: &Path, runner: &str) -> Result<(), Failure> {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shown) = shown.get_mut(runner) {
-            return Ok(shown.keys.insert(key.clone()));
+        if !shown.0.contains_key(runner) {
+            let proof = show(world, runner).map_err(|e| unusable("made", &world.join(DIR), &e))?;
+            shown.0.insert(runner.to_owned(), proof);
         }
-        let file = show(world, runner).map_err(|e| unusable("made", &world.join(DIR), &e))?;
-        let keys = BTreeSet::from([key.clone()]);
-        shown.insert(runner.to_owned(), Shown { _file: file, keys });
-        Ok(true)
+        Ok(())
     }
+}
 
-    /// Nothing is held under this key any more.
-    pub(super) fn end(&self, world: &Path, key: &StoreId) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        for (runner, of) in shown.iter_mut() {
-            if of.keys.remove(key)
-                && of.keys.is_empty()
-                && let Ok(dir) = directory(world)
-            {
-                // One that stays shows nothing, as nobody holds it.
-                let _ = std::fs::remove_file(inside(&dir, &name_of(runner)));
-            }
+impl Drop for Shown {
+    /// A program that ends well leaves nothing behind.
+    fn drop(&mut self) {
+        for (runner, (dir, _)) in &self.0 {
+            // One that stays shows nothing, as nobody holds it.
+            let _ = std::fs::remove_file(inside(dir, &name_of(runner)));
         }
-        shown.retain(|_, of| !of.keys.is_empty());
     }
 }
 
 /// Whether the program with this name lives.
 pub(super) fn is_alive(world: &Path, runner: &str) -> bool {
-    let Ok(dir) = directory(world) else { return false };
-    let file = opened(&inside(&dir, &name_of(runner)), File::options().read(true));
-    file.is_ok_and(|file| is_locked(&file))
+    let look = || opened(&inside(&directory(world)?, &name_of(runner)), File::options().read(true));
+    match look() {
+        Ok(file) => is_locked(&file),
+        // What can't be told is not gone.
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
 }
 
 fn is_locked(file: &File) -> bool {
@@ -91,7 +87,7 @@ fn name_of(runner: &str) -> String {
     runner.chars().map(plain).collect()
 }
 
-fn show(world: &Path, runner: &str) -> std::io::Result<File> {
+fn show(world: &Path, runner: &str) -> std::io::Result<(File, File)> {
     match DirBuilder::new().mode(0o700).create(world.join(DIR)) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
@@ -103,7 +99,7 @@ fn show(world: &Path, runner: &str) -> std::io::Result<File> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
     let shown = file.try_lock().map_err(std::io::Error::from);
     match shown.and_then(|()| std::fs::rename(&part, &path)) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok((dir, file)),
         Err(error) => {
             // It shows nothing.
             let _ = std::fs::remove_file(&part);
@@ -112,14 +108,25 @@ fn show(world: &Path, runner: &str) -> std::io::Result<File> {
     }
 }
 
+fn is_old(file: &File) -> bool {
+    let age = file.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());
+    age.is_ok_and(|age| age.is_ok_and(|age| age > PART_AGE_MAX))
+}
+
 /// Remove what programs left that are gone.
 fn sweep(dir: &File) {
     let Ok(files) = std::fs::read_dir(inside(dir, "")) else { return };
     for file in files.flatten().take(SWEPT_MAX) {
         let name = file.file_name();
-        let Some(name) = name.to_str().filter(|name| !name.ends_with(PART)) else { continue };
+        let Some(name) = name.to_str() else { continue };
         let path = inside(dir, name);
-        let is_left = opened(&path, File::options().read(true)).is_ok_and(|file| !is_locked(&file));
+        let look = opened(&path, File::options().read(true));
+        let is_left = match name.ends_with(PART) {
+            // It is locked in a moment, or never.
+            true => look.is_ok_and(|file| is_old(&file)),
+            // A name is used once, so what is removed is what was looked at.
+            false => look.is_ok_and(|file| !is_locked(&file)),
+        };
         if is_left {
             // Another one may have removed it.
             let _ = std::fs::remove_file(path);
@@ -134,35 +141,33 @@ mod tests {
     #[test]
     fn whoever_asks_is_in_nobodys_way_and_a_link_is_not_followed() {
         let world = tempfile::tempdir().unwrap();
-        let (world, key) = (world.path(), StoreId("key".into()));
-        let alive = Alive::default();
+        let (world, alive) = (world.path(), Alive::default());
         assert!(!is_alive(world, "one"));
-        assert!(alive.show(world, "one", &key).unwrap());
-        assert!(!alive.show(world, "one", &key).unwrap());
-        let other = StoreId("other".into());
-        assert!(alive.show(world, "one", &other).unwrap());
+        alive.show(world, "one").unwrap();
+        alive.show(world, "one").unwrap();
         // A stranger who holds it shared proves nothing, and takes nothing away.
         let shared = File::open(world.join(DIR).join("one")).unwrap();
         assert!(shared.try_lock_shared().is_err());
         assert!(is_alive(world, "one") && is_alive(world, "one"));
-        alive.end(world, &key);
-        assert!(is_alive(world, "one"), "it holds another");
-        alive.end(world, &other);
+        drop(alive);
         assert!(!is_alive(world, "one"));
+        assert_eq!(std::fs::read_dir(world.join(DIR)).unwrap().count(), 0);
 
         // What one left that was killed is no proof, whoever holds it, and goes with the next.
         std::fs::write(world.join(DIR).join("dead"), "").unwrap();
         let held = File::open(world.join(DIR).join("dead")).unwrap();
         held.try_lock_shared().unwrap();
         assert!(!is_alive(world, "dead"));
-        alive.show(world, "two", &key).unwrap();
+        let alive = Alive::default();
+        alive.show(world, "two").unwrap();
         assert!(!world.join(DIR).join("dead").exists());
-        alive.end(world, &key);
+        drop(alive);
 
         std::fs::remove_dir_all(world.join(DIR)).unwrap();
         std::fs::create_dir(world.join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(world.join("elsewhere"), world.join(DIR)).unwrap();
-        assert!(alive.show(world, "three", &key).is_err());
+        assert!(Alive::default().show(world, "three").is_err());
+        assert!(is_alive(world, "three"), "what can't be told is not gone");
         assert_eq!(std::fs::read_dir(world.join("elsewhere")).unwrap().count(), 0);
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::{Failure, FailureClass, LockName, OperationId, StoreId};
+use stepback_core::{Epoch, Failure, FailureClass, LockName, OperationId, StoreId};
 
 /// Nobody keeps the file for longer who is well.
 const TURN_MS_MAX: u64 = 5_000;
@@ -21,6 +21,8 @@ const TURN_LOOK_MS: u64 = 5;
 const BYTES_MAX: u64 = 4 << 20;
 /// How many locks that were freed by hand are remembered.
 const FREED_MAX: usize = 50;
+/// How many operations that let go are.
+const PAST_MAX: usize = 200;
 /// So much is remembered of why.
 const REASON_CHARS_MAX: usize = 1_000;
 /// Only whoever may change the world may hold it up.
@@ -33,6 +35,27 @@ struct Table {
     locks: BTreeMap<LockName, Holder>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     freed: Vec<Freed>,
+    /// Who let go last, oldest first: a copy of a state directory may still want to go on with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    past: Vec<Past>,
+}
+
+/// An operation that let go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Past {
+    key: StoreId,
+    runner: Option<String>,
+    epoch: Epoch,
+    place: Option<String>,
+}
+
+/// What came of an attempt to take locks.
+#[derive(Debug, PartialEq, Eq)]
+enum Took {
+    All,
+    HeldBy(WorldLock),
+    /// The operation went on from there, and ended.
+    WentOnAt(Option<String>),
 }
 
 /// Locks in a file of a directory, or in memory.
@@ -55,23 +78,41 @@ impl Table {
         &mut self,
         names: &[LockName],
         holder: &Holder,
+        ours: &[String],
         is_gone: impl Fn(&Holder) -> bool,
-    ) -> Option<WorldLock> {
+    ) -> Took {
+        let past = self.past.iter().rev().find(|past| past.key == holder.key);
+        if let Some(past) = past
+            && past.runner != holder.runner
+            && past.epoch >= holder.epoch
+        {
+            return Took::WentOnAt(past.place.clone());
+        }
+        let is_ours = |held: &Holder| held.runner.as_ref().is_some_and(|name| ours.contains(name));
         let is_own = |held: &Holder| {
             held.key == holder.key
                 && (held.runner == holder.runner
-                    || held.is_at_the_place_of(holder)
-                    || is_gone(held))
+                    || held.epoch <= holder.epoch && (is_ours(held) || is_gone(held)))
         };
         let mut others = names.iter().filter_map(|name| self.locks.get_key_value(name));
         if let Some((name, held)) = others.find(|(_, held)| !is_own(held)) {
-            return Some(WorldLock { name: name.clone(), holder: held.clone() });
+            return Took::HeldBy(WorldLock { name: name.clone(), holder: held.clone() });
         }
         for name in names {
             // Taken up elsewhere, it is held from there.
             self.locks.insert(name.clone(), holder.clone());
         }
-        None
+        Took::All
+    }
+
+    fn let_go(&mut self, is_its: impl Fn(&Holder) -> bool) {
+        let gone = self.locks.extract_if(.., |_, holder| is_its(holder)).next();
+        self.locks.retain(|_, holder| !is_its(holder));
+        if let Some((_, Holder { key, runner, epoch, place, .. })) = gone {
+            self.past.push(Past { key, runner, epoch, place });
+            let too_many = self.past.len().saturating_sub(PAST_MAX);
+            self.past.drain(..too_many);
+        }
     }
 
     fn free(&mut self, mut freed: Freed) -> bool {
@@ -238,38 +279,41 @@ impl WorldLocks for LockFile {
         &self,
         names: &[LockName],
         holder: &Holder,
+        ours: &[String],
     ) -> Result<Option<WorldLock>, Failure> {
-        let (names, holder) = (names.to_vec(), holder.clone());
+        let (names, holder, ours) = (names.to_vec(), holder.clone(), ours.to_vec());
         let dir = match &self.kept {
             Kept::Dir(dir) => Some(dir.clone()),
             Kept::Memory(_) => None,
         };
-        let is_new = match (&dir, &holder.runner) {
-            (Some(dir), Some(runner)) => self.alive.show(dir, runner, &holder.key)?,
-            (None, _) | (_, None) => false,
-        };
-        let (key, world) = (holder.key.clone(), dir.clone());
-        let is_gone = move |held: &Holder| !is_run(world.as_deref(), held);
-        let taken = self.turn(move |table| table.take(&names, &holder, is_gone)).await;
-        if let Some(dir) = dir.filter(|_| is_new && !matches!(taken, Ok(None))) {
-            self.alive.end(&dir, &key);
+        if let (Some(dir), Some(runner)) = (&dir, &holder.runner) {
+            self.alive.show(dir, runner)?;
         }
-        taken
+        let is_gone = move |held: &Holder| !is_run(dir.as_deref(), held);
+        let operation = holder.operation;
+        match self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await? {
+            Took::All => Ok(None),
+            Took::HeldBy(held) => Ok(Some(held)),
+            Took::WentOnAt(place) => {
+                let place = place.unwrap_or_else(|| "(unknown)".to_owned());
+                let message = format!(
+                    "operation {operation} went on from another state directory, {place}, which \
+                     this one is a copy of: what it did there is in no journal here"
+                );
+                Err(Failure::new(FailureClass::Precondition, message).with_code("went-on"))
+            }
+        }
     }
 
     async fn let_go(&self, key: &StoreId) -> Result<(), Failure> {
         let own = key.clone();
-        self.turn(move |table| table.locks.retain(|_, holder| holder.key != own)).await?;
-        if let Kept::Dir(dir) = &self.kept {
-            self.alive.end(dir, key);
-        }
-        Ok(())
+        self.turn(move |table| table.let_go(|holder| holder.key == own)).await
     }
 
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
         let store = store.clone();
         let is_its = move |holder: &Holder| holder.store == store && holder.operation == operation;
-        self.turn(move |table| table.locks.retain(|_, holder| !is_its(holder))).await
+        self.turn(move |table| table.let_go(is_its)).await
     }
 
     fn is_run(&self, holder: &Holder) -> bool {
@@ -318,6 +362,7 @@ mod tests {
             mounts: None,
             actor: "ann".to_owned(),
             runner: Some(format!("runner-{key}")),
+            epoch: Epoch(1),
             since: UnixMs(1),
         }
     }
@@ -326,12 +371,12 @@ mod tests {
     fn all_are_taken_or_none() {
         let (a, b): (LockName, LockName) = ("a".into(), "b".into());
         let mut table = Table::default();
-        assert_eq!(table.take(std::slice::from_ref(&b), &holder("one"), gone), None);
-        let taken = table.take(&[a.clone(), b.clone()], &holder("two"), gone);
-        assert_eq!(taken, Some(WorldLock { name: b.clone(), holder: holder("one") }));
+        assert_eq!(table.take(std::slice::from_ref(&b), &holder("one"), &[], gone), Took::All);
+        let taken = table.take(&[a.clone(), b.clone()], &holder("two"), &[], gone);
+        assert_eq!(taken, Took::HeldBy(WorldLock { name: b.clone(), holder: holder("one") }));
         assert!(!table.locks.contains_key(&a), "none was taken");
         // Whoever has it already has it.
-        assert_eq!(table.take(&[a, b], &holder("one"), gone), None);
+        assert_eq!(table.take(&[a, b], &holder("one"), &[], gone), Took::All);
         assert_eq!(table.locks.len(), 2);
     }
 
@@ -339,35 +384,46 @@ mod tests {
     #[test]
     fn one_that_lives_elsewhere_under_the_same_key_is_somebody_else() {
         let names: [LockName; 1] = ["a".into()];
-        let at = |place: &str, runner: &str| Holder {
-            place: Some(place.to_owned()),
+        let by = |runner: &str, epoch: u64| Holder {
             runner: Some(runner.to_owned()),
+            epoch: Epoch(epoch),
             ..holder("one")
         };
         let lives = |_: &Holder| false;
+        let ours = ["first".to_owned()];
         let table = [
-            // The same runner takes more; another one of the same place takes over.
-            (at("/a", "first"), true),
-            (at("/a", "second"), true),
-            (at("/copy", "second"), false),
-            (Holder { host: "other".to_owned(), ..at("/a", "second") }, false),
+            // The same runner takes more; one of the store that gave it a later lease takes over.
+            (by("first", 2), &[][..], true),
+            (by("second", 3), &ours, true),
+            (by("second", 2), &ours, true),
+            // One that was fenced meanwhile does not take it back.
+            (by("second", 1), &ours, false),
+            // A copy's.
+            (by("second", 3), &[], false),
         ];
-        for (taker, may) in table {
+        for (taker, ours, may) in table {
             let mut held = Table::default();
-            assert_eq!(held.take(&names, &at("/a", "first"), lives), None);
-            assert_eq!(held.take(&names, &taker, lives).is_none(), may, "{taker:?}");
-            assert_eq!(held.take(&names, &taker, gone), None, "{taker:?}");
+            assert_eq!(held.take(&names, &by("first", 2), &[], lives), Took::All);
+            let took = held.take(&names, &taker, ours, lives);
+            assert_eq!(took == Took::All, may, "{taker:?}: {took:?}");
         }
+        // What a copy carried to its end, the other one does not go on with.
+        let mut held = Table::default();
+        assert_eq!(held.take(&names, &by("copy", 2), &[], gone), Took::All);
+        held.let_go(|holder| holder.operation == OperationId(1));
+        assert_eq!(held.take(&names, &by("first", 1), &[], gone), Took::WentOnAt(None));
+        assert_eq!(held.take(&names, &by("first", 2), &[], gone), Took::WentOnAt(None));
+        assert_eq!(held.take(&names, &holder("two"), &[], gone), Took::All, "it is another's");
     }
 
     #[test]
     fn what_could_not_be_read_again_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let mut table = Table::default();
-        assert_eq!(table.take(&["a".into()], &holder("one"), gone), None);
+        assert_eq!(table.take(&["a".into()], &holder("one"), &[], gone), Took::All);
         write(dir.path(), &table).unwrap();
         let long: LockName = "b".repeat(BYTES_MAX as usize).as_str().into();
-        assert_eq!(table.take(&[long], &holder("one"), gone), None);
+        assert_eq!(table.take(&[long], &holder("one"), &[], gone), Took::All);
         write(dir.path(), &table).unwrap_err();
         assert_eq!(read(dir.path()).unwrap().locks.len(), 1, "as it was");
     }
@@ -376,7 +432,7 @@ mod tests {
     fn only_the_holder_that_was_seen_is_freed() {
         let name: LockName = "a".into();
         let mut table = Table::default();
-        assert_eq!(table.take(std::slice::from_ref(&name), &holder("one"), gone), None);
+        assert_eq!(table.take(std::slice::from_ref(&name), &holder("one"), &[], gone), Took::All);
         let freed = |key: &str| Freed {
             name: name.clone(),
             holder: holder(key),
@@ -389,7 +445,7 @@ mod tests {
         assert!(table.locks.is_empty());
         assert_eq!(table.freed, [freed("one")]);
         for _ in 0..FREED_MAX + 3 {
-            table.take(std::slice::from_ref(&name), &holder("one"), gone);
+            table.take(std::slice::from_ref(&name), &holder("one"), &[], gone);
             table.free(freed("one"));
         }
         assert_eq!(table.freed.len(), FREED_MAX);
@@ -400,26 +456,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = [(); 2].map(|()| LockFile::in_dir(dir.path(), Clock::real()));
         let names = ["a".into()];
-        assert_eq!(one.take(&names, &holder("one")).await, Ok(None));
-        let found = two.take(&names, &holder("two")).await.unwrap();
+        assert_eq!(one.take(&names, &holder("one"), &[]).await, Ok(None));
+        let found = two.take(&names, &holder("two"), &[]).await.unwrap();
         assert_eq!(found.map(|lock| lock.holder.key), Some(StoreId("one".into())));
         assert_eq!(two.held().await.unwrap().len(), 1);
         two.let_go(&StoreId("two".into())).await.unwrap();
         assert_eq!(one.held().await.unwrap().len(), 1, "it is another's");
         one.let_go(&StoreId("one".into())).await.unwrap();
-        assert_eq!(two.take(&names, &holder("two")).await, Ok(None));
-        // Whoever holds it lives, as the other sees, until it lets go.
-        assert!(one.is_run(&holder("two")) && !one.is_run(&holder("one")));
+        assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
+        // Whoever held one lives, as the other sees, until its program ends.
+        assert!(one.is_run(&holder("two")) && !one.is_run(&holder("three")));
         two.let_go(&StoreId("two".into())).await.unwrap();
-        assert!(!one.is_run(&holder("two")));
-        assert_eq!(two.take(&names, &holder("two")).await, Ok(None));
+        assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);
         // Nothing is written through a link, and nobody waits for a pipe.
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "kept").unwrap();
         std::os::unix::fs::symlink(&victim, dir.path().join("locks.json.part")).unwrap();
-        assert_eq!(one.take(&names, &holder("one")).await, Ok(None));
+        assert_eq!(one.take(&names, &holder("one"), &[]).await, Ok(None));
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
         std::fs::remove_file(file(dir.path())).unwrap();
         std::os::unix::fs::symlink("/dev/zero", file(dir.path())).unwrap();

@@ -11,7 +11,7 @@ pub use file::LockFile;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use stepback_core::{EnvironmentName, Failure, LockName, OperationId, StoreId, UnixMs};
+use stepback_core::{EnvironmentName, Epoch, Failure, LockName, OperationId, StoreId, UnixMs};
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,14 +33,10 @@ pub struct Holder {
     /// The program that runs it, by a name that no other ever has.
     #[serde(default)]
     pub runner: Option<String>,
+    /// Which lease it has; one that took over has a later one.
+    #[serde(default)]
+    pub epoch: Epoch,
     pub since: UnixMs,
-}
-
-impl Holder {
-    /// Whether both are of one state directory, as far as its path tells.
-    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
-        self.place == other.place && self.host == other.host
-    }
 }
 
 /// A lock that is held.
@@ -65,14 +61,19 @@ pub struct Freed {
 pub trait WorldLocks: Send + Sync {
     /// Take all of them, or none; gives the first that somebody else holds.
     ///
-    /// What is held under the same key is taken over from a program that is gone, and from one at
-    /// the same place, whose store says that its time is over. A program that lives elsewhere is
-    /// somebody else: of a state directory and a copy of it both have the key.
+    /// What is held under the same key with no later lease is taken over from a program that is
+    /// gone, and from `ours`: programs of the very store that gave the lease. Any other program
+    /// that lives is somebody else: of a state directory and a copy of it both have the key.
     ///
     /// # Errors
-    /// A file that can't be read or written.
-    async fn take(&self, names: &[LockName], holder: &Holder)
-    -> Result<Option<WorldLock>, Failure>;
+    /// A file that can't be read or written. An operation that went on from elsewhere: what it did
+    /// is in no journal here.
+    async fn take(
+        &self,
+        names: &[LockName],
+        holder: &Holder,
+        ours: &[String],
+    ) -> Result<Option<WorldLock>, Failure>;
 
     /// Let go of all that are held under this key.
     ///
