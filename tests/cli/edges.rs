@@ -304,3 +304,17 @@ fn an_environments_name_leads_nowhere_else() {
             .says("no name for an environment");
     }
 }
+
+#[test]
+fn each_command_has_a_page_of_the_manual() {
+    let place = Place::new();
+    let dir = place.path("man");
+    let into = dir.display().to_string();
+    place.run(&["manual", &into]).exits(2).says("give a directory that is there");
+    std::fs::create_dir(&dir).expect("a directory");
+    place.run(&["manual", &into]).exits(0);
+    for page in ["stepback.1", "stepback-run.1", "stepback-unlock.1"] {
+        let text = std::fs::read_to_string(dir.join(page)).expect("a page");
+        assert!(text.contains(".TH "), "{page}: {text}");
+    }
+}

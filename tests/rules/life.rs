@@ -153,6 +153,8 @@ pub struct Lives {
     /// The mutant: the runner's clock stands still while the machine sleeps.
     pub sleeps_are_lost: bool,
     pub limits: Limits,
+    /// Inputs, by their names.
+    pub given: &'static [(&'static str, &'static str)],
 }
 
 /// How a life ended.
@@ -196,6 +198,7 @@ impl Lives {
             epochs: Epochs::default(),
             sleeps_are_lost: false,
             limits: Limits::default(),
+            given: &[],
         }
     }
 
@@ -262,9 +265,12 @@ impl Lives {
         let (store, provider) = (Arc::new(store), Arc::new(provider));
         let deps = with_secrets(store, provider, runtime, limits, clock, self.secrets.clone());
         let deps = Arc::new(deps);
-        let given =
+        let secret =
             |name: &String| (name.trim_start_matches("env:").to_owned(), Given::Text(name.clone()));
-        let inputs = self.secrets.0.keys().map(given).collect();
+        let plain =
+            |(name, value): &(&str, &str)| ((*name).to_owned(), Given::Text((*value).to_owned()));
+        let inputs =
+            self.secrets.0.keys().map(secret).chain(self.given.iter().map(plain)).collect();
         let request = Request { inputs, ..request(&self.manifest) };
         async move { carried(&deps, &inner, &request).await }
     }

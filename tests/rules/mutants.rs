@@ -1,12 +1,12 @@
 //! Each defect on purpose makes the sweeps red; a suite that stays green with one proves nothing.
 
 use crate::mortal::Acks;
-use crate::sweep::{SWEEPS, Sweep};
+use crate::sweep::{Sweep, sweeps};
 use stepback_engine::Mutant;
 
 #[track_caller]
 fn is_found(defect: &str, with: impl Fn(Sweep) -> Sweep) {
-    let found = SWEEPS.iter().find_map(|sweep| with(Sweep::of(*sweep)).kill_everywhere().err());
+    let found = sweeps().into_iter().find_map(|sweep| with(sweep).kill_everywhere().err());
     match found {
         Some(why) => println!("{defect}: found, {why}"),
         None => panic!("{defect}: every sweep stayed green"),

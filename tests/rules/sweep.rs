@@ -6,9 +6,10 @@ use stepback_core::state::Status;
 use stepback_engine::{Limits, Mutant};
 
 /// What to sweep.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Sweep {
-    pub operation: &'static str,
+    pub operation: String,
+    pub given: &'static [(&'static str, &'static str)],
     pub faults: &'static [&'static str],
     /// How it must end, whatever befalls it.
     pub ends: Status,
@@ -16,26 +17,59 @@ pub struct Sweep {
     pub mutant: Option<Mutant>,
 }
 
-/// Each of the three operations, once through and once rolled back at its very end.
-pub const SWEEPS: &[(&str, &[&str], Status)] = &[
-    ("redeploy-database", &[], Status::Succeeded),
-    ("redeploy-database", &["docker.wait-healthy=refuse"], Status::RolledBack),
-    ("resize-database-volume", &[], Status::Succeeded),
-    ("resize-database-volume", &["docker.wait-healthy=refuse"], Status::RolledBack),
-    ("provision-database", &[], Status::Succeeded),
-    ("provision-database", &["docker.wait-healthy=refuse"], Status::RolledBack),
-];
+/// The inputs that an operation must be given, and the fault that rolls it back near its end.
+type How = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
+fn how(operation: &str) -> How {
+    match operation {
+        "provision-database"
+        | "redeploy-database"
+        | "resize-database-volume"
+        | "restart-database" => (&[], &["docker.wait-healthy=refuse"]),
+        "backup-database" => (&[], &["ebs.create-snapshot=refuse"]),
+        "deprovision-database" => {
+            (&[("database", "main"), ("confirm", "main")], &["ebs.detach=refuse"])
+        }
+        other => panic!("say here how `{other}` is swept: what it is given, and which call fails"),
+    }
+}
+
+/// Each shipped operation, once through and once rolled back near its end.
+pub fn sweeps() -> Vec<Sweep> {
+    let mut all = vec![];
+    for file in std::fs::read_dir(operations()).expect("the shipped operations").flatten() {
+        let path = file.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
+        // What no operation is lies beside them.
+        if path.extension().is_none_or(|end| end != "toml") || name == "demo-world" {
+            continue;
+        }
+        let (given, faults) = how(&name);
+        let once = Sweep {
+            operation: name,
+            given,
+            faults: &[],
+            ends: Status::Succeeded,
+            acks: Acks::default(),
+            mutant: None,
+        };
+        all.push(once.clone());
+        all.push(Sweep { faults, ends: Status::RolledBack, ..once });
+    }
+    all.sort_by(|one, other| one.operation.cmp(&other.operation));
+    all
+}
+
+fn operations() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations")
+}
 
 impl Sweep {
-    pub fn of((operation, faults, ends): (&'static str, &'static [&'static str], Status)) -> Self {
-        Self { operation, faults, ends, acks: Acks::default(), mutant: None }
-    }
-
     fn lives(&self) -> Lives {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations");
-        let text = std::fs::read_to_string(root.join(format!("{}.toml", self.operation)));
+        let text = std::fs::read_to_string(operations().join(format!("{}.toml", self.operation)));
         let faults: Vec<String> = self.faults.iter().map(|&fault| fault.to_owned()).collect();
         let mut lives = Lives::new(&text.expect("a shipped operation"), &faults);
+        lives.given = self.given;
         lives.acks = self.acks;
         lives.limits = Limits { mutant: self.mutant, ..Limits::default() };
         lives
@@ -144,27 +178,27 @@ impl Sweep {
 
 #[test]
 fn an_operation_killed_at_any_instant_comes_to_the_same_end() {
-    for sweep in SWEEPS {
-        let covered = Sweep::of(*sweep).kill_everywhere().unwrap_or_else(|why| panic!("{why}"));
-        println!("{} {:?}: killed at {covered} instants", sweep.0, sweep.1);
+    for sweep in sweeps() {
+        let covered = sweep.kill_everywhere().unwrap_or_else(|why| panic!("{why}"));
+        println!("{} {:?}: killed at {covered} instants", sweep.operation, sweep.faults);
     }
 }
 
 #[test]
 fn an_operation_killed_twice_comes_to_the_same_end() {
-    for sweep in SWEEPS {
-        let covered = Sweep::of(*sweep).kill_twice(211).unwrap_or_else(|why| panic!("{why}"));
-        println!("{} {:?}: killed twice {covered} times", sweep.0, sweep.1);
+    for sweep in sweeps() {
+        let covered = sweep.kill_twice(211).unwrap_or_else(|why| panic!("{why}"));
+        println!("{} {:?}: killed twice {covered} times", sweep.operation, sweep.faults);
         assert!(covered > 0);
     }
 }
 
 #[test]
 fn a_cancel_at_any_instant_is_honoured_until_the_commit_point() {
-    for sweep in SWEEPS {
-        let swept = Sweep::of(*sweep).cancel_everywhere().unwrap_or_else(|why| panic!("{why}"));
-        let (honoured, too_late) = swept;
-        println!("{} {:?}: {honoured} honoured, {too_late} too late", sweep.0, sweep.1);
+    for sweep in sweeps() {
+        let (honoured, too_late) = sweep.cancel_everywhere().unwrap_or_else(|why| panic!("{why}"));
+        let (name, faults) = (&sweep.operation, sweep.faults);
+        println!("{name} {faults:?}: {honoured} honoured, {too_late} too late");
         assert!(honoured > 0 && too_late > 0);
     }
 }

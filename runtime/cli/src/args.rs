@@ -63,6 +63,9 @@ pub enum Verb {
     Schema(Schema),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Manual(Manual),
 }
 
 impl Verb {
@@ -84,7 +87,8 @@ impl Verb {
             | Verb::Env(_)
             | Verb::Plugin(_)
             | Verb::Schema(_)
-            | Verb::Completions(_) => false,
+            | Verb::Completions(_)
+            | Verb::Manual(_) => false,
         }
     }
 }
@@ -392,4 +396,9 @@ pub struct Schema {
 #[derive(Debug, ClapArgs)]
 pub struct Completions {
     pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Manual {
+    pub dir: PathBuf,
 }

@@ -92,5 +92,6 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Plugin(plugin) => commands::plugin::run(&global, plugin).await,
         Verb::Schema(schema) => commands::schema::run(&schema),
         Verb::Completions(completions) => commands::completions::run(&completions),
+        Verb::Manual(manual) => commands::manual::run(&manual),
     }
 }

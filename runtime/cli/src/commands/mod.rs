@@ -7,6 +7,7 @@ pub mod env;
 pub mod list;
 pub mod locks;
 pub mod logs;
+pub mod manual;
 pub mod plan;
 pub mod plugin;
 pub mod resume;

@@ -1,0 +1,14 @@
+//! `stepback manual`: the manual pages, one for the program and one for each command.
+
+use crate::args::{Args, Manual};
+use crate::error::{CliError, Exit};
+use clap::CommandFactory;
+
+pub fn run(args: &Manual) -> Result<Exit, CliError> {
+    let dir = &args.dir;
+    clap_mangen::generate_to(Args::command(), dir).map_err(|error| {
+        let message = format!("the pages can't be written to {}: {error}", dir.display());
+        CliError::usage(message, "give a directory that is there")
+    })?;
+    Ok(Exit::Succeeded)
+}
