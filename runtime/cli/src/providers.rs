@@ -42,7 +42,7 @@ pub fn onebox(
 #[cfg(feature = "docker")]
 mod with_engines {
     use super::*;
-    use crate::environment::actor;
+    use crate::actor::actor;
     use crate::secrets::References;
     use stepback_clock::Clock;
     use stepback_docker::{Credentials, Docker, DockerSettings, Registry, Tls};

@@ -6,11 +6,12 @@
 
 use crate::output::{Style, duration, one_line, print, print_data, timestamp};
 use crate::view::is_simulated;
+use crate::words::{cause_word, verdict_word};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use stepback_core::event::{AttemptResult, Cause, Event, FinalStatus, Record, UndoResult, Verdict};
+use stepback_core::event::{AttemptResult, Event, FinalStatus, Record, UndoResult};
 use stepback_core::state::{RecordedCall, State, StepState};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey, UnixMs};
@@ -415,21 +416,4 @@ impl Reporter for JsonLines {
     }
 
     fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}
-}
-
-pub fn cause_word(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Failed => "failed",
-        Cause::Cancelled => "cancelled",
-        Cause::Timeout => "timeout",
-        Cause::Budget => "budget",
-    }
-}
-
-pub fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Restored => "restored",
-        Verdict::RestoredExceptDeclared => "restored-except-declared",
-        Verdict::Incomplete => "incomplete",
-    }
 }

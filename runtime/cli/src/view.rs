@@ -4,7 +4,7 @@
 //! may be added, none may change its meaning.
 
 use crate::output::timestamp;
-use crate::report::{cause_word, verdict_word};
+use crate::words::{cause_word, verdict_word};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;

@@ -4,7 +4,6 @@
 //! alike, so a secret that happens to be `image` would break every call that has an `image`. Typed
 //! values know which of their texts came from outside.
 
-use crate::call::{ContainerSpec, Like, Mount, Performance};
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
 use serde_json::Value;
@@ -47,7 +46,7 @@ macro_rules! without_texts {
     )+};
 }
 
-without_texts!(bool, u32, u64, Performance);
+without_texts!(bool, u32, u64);
 
 impl<T: MapTexts> MapTexts for Vec<T> {
     fn map_texts(&self, change: Change<'_>) -> Self {
@@ -64,34 +63,6 @@ impl<T: MapTexts> MapTexts for Option<T> {
 impl<T: MapTexts> MapTexts for BTreeMap<String, T> {
     fn map_texts(&self, change: Change<'_>) -> Self {
         self.iter().map(|(key, value)| (change(key), value.map_texts(change))).collect()
-    }
-}
-
-impl MapTexts for Mount {
-    fn map_texts(&self, change: Change<'_>) -> Self {
-        let (volume, target) = (change(&self.volume), change(&self.target));
-        Self { volume, target, read_only: self.read_only }
-    }
-}
-
-impl MapTexts for Like {
-    fn map_texts(&self, change: Change<'_>) -> Self {
-        Self { host: change(&self.host), container: change(&self.container) }
-    }
-}
-
-impl MapTexts for ContainerSpec {
-    fn map_texts(&self, change: Change<'_>) -> Self {
-        let Self { image, command, env, mounts, ports, restart, like } = self;
-        Self {
-            image: change(image),
-            command: command.map_texts(change),
-            env: env.map_texts(change),
-            mounts: mounts.map_texts(change),
-            ports: ports.map_texts(change),
-            restart: change(restart),
-            like: like.map_texts(change),
-        }
     }
 }
 

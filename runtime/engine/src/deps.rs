@@ -75,7 +75,7 @@ pub struct Limits {
     pub observations_max: u32,
     /// What is done wrongly on purpose.
     #[cfg(feature = "mutants")]
-    pub mutant: Option<crate::mutants::Mutant>,
+    pub mutant: Option<crate::mutant::Mutant>,
 }
 
 impl Default for Limits {

@@ -77,6 +77,17 @@ pub(crate) async fn identity(deps: &Deps) -> Result<Value, Failure> {
     Err(no_answer.failure("which world it is"))
 }
 
+/// Tell how a question was answered, for whoever looks from inside: failures are redacted by now.
+fn told<T>(question: &str, of: &str, answer: &Result<T, Failure>) {
+    match answer {
+        Ok(_) => tracing::debug!(question, of, "answered"),
+        Err(failure) => {
+            let class = failure.class;
+            tracing::debug!(question, of, %class, why = ?failure.message, "failed");
+        }
+    }
+}
+
 impl Door {
     pub(crate) fn new(deps: &Deps, secrets: Secrets, barred: Barred) -> Self {
         Self {
@@ -134,8 +145,9 @@ impl Door {
     pub(crate) async fn read(&self, call: &Call) -> Result<Value, Failure> {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
-        let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await?;
-        Ok(self.secrets.taken_in(answer))
+        let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
+        told("read", call.function(), &answer);
+        Ok(self.secrets.taken_in(answer?))
     }
 
     /// Answer a wait; dropping the future ends it.
@@ -144,14 +156,17 @@ impl Door {
         // The provider ends it; whoever hangs beyond that is ended here.
         let limit_ms = call.own_ms().saturating_add(self.limits.read_ms_max);
         let asked = self.provider.wait(&going_out);
-        let answer = self.ask_of(call.function(), limit_ms, asked).await?;
-        Ok(self.secrets.taken_in(answer))
+        let answer = self.ask_of(call.function(), limit_ms, asked).await;
+        told("wait", call.function(), &answer);
+        Ok(self.secrets.taken_in(answer?))
     }
 
     /// Whether the provider would let an effect be made.
     pub(crate) async fn may(&self, call: &Call) -> Result<(), Failure> {
         let going_out = self.going_out(call)?;
         let asked = self.provider.may(&going_out);
-        self.ask_of(call.function(), self.limits.read_ms_max, asked).await
+        let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
+        told("may", call.function(), &answer);
+        answer
     }
 }

@@ -1,6 +1,6 @@
 //! The driver: carries an operation out as the core decides it (append, apply, perform, repeat).
 //!
-//! Everything that happens comes in as one [`Message`](driver) in one queue; the core's machine
+//! Everything that happens comes in as one [`Message`](message) in one queue; the core's machine
 //! turns it into records and commands; the records are durable before a command is carried out.
 //! Guests run in tasks of their own and may be dropped at any await; effects run in tasks that
 //! belong to the driver and are never dropped by a guest's end (R9).
@@ -20,10 +20,14 @@ mod job;
 mod locks;
 mod look_at;
 mod look_port;
+mod message;
+#[cfg(feature = "mutants")]
+mod mutant;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod port;
 mod preflight;
+mod recorded;
 mod run;
 mod secrets;
 mod take_up;

@@ -12,7 +12,8 @@
 mod reversal;
 
 use crate::door::Door;
-use crate::driver::{Message, Reply};
+use crate::message::{Message, Reply};
+use crate::recorded::Recorded;
 use crate::secrets::{HIDDEN, Secrets};
 use crate::tasks::Logs;
 use serde_json::Value;
@@ -21,31 +22,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::state::{BegunWait, OpenAttempt, RecordedCall, StepState};
+use stepback_core::state::BegunWait;
 use stepback_core::step::{EffectOutcome, Past, PastEffect};
 use stepback_core::*;
 use stepback_wasm::{HostPort, LogLevel, Reversed, StopSignal};
 use tokio::sync::{Notify, mpsc, oneshot};
-
-/// A call the journal holds, with what it was answered.
-#[derive(Clone)]
-pub(crate) enum Recorded {
-    Answered { call: Call, at: UnixMs, result: Result<Value, Failure> },
-    Effect { effect: PastEffect, finished: bool },
-}
-
-/// What the journal holds of an attempt that was cut off.
-pub(crate) fn recorded_calls(step: &StepState, open: &OpenAttempt) -> Vec<Recorded> {
-    let recorded = |call: &RecordedCall| match call {
-        RecordedCall::Answered { call, at, result } => {
-            Recorded::Answered { call: call.clone(), at: *at, result: result.clone() }
-        }
-        RecordedCall::Effect { index, finished } => {
-            Recorded::Effect { effect: step.effects[*index].clone(), finished: *finished }
-        }
-    };
-    open.calls.iter().map(recorded).collect()
-}
 
 /// What an effect's outcome is for the guest that asked for it.
 pub(crate) fn answer_of(call: &Call, outcome: &EffectOutcome) -> Result<Value, Failure> {

@@ -13,6 +13,7 @@ use stepback_core::machine::Recovery;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
 use stepback_journal::{Lease, Request as Asked};
+use tracing::Instrument;
 
 /// An operation that has come to its end.
 #[derive(Clone, Debug)]
@@ -122,7 +123,8 @@ pub(crate) async fn carry_through(
             }
         }
     };
-    let driven = driven.await;
+    let span = tracing::info_span!("operation", id = id.0, epoch = lease.epoch.0);
+    let driven = driven.instrument(span).await;
     drop(logs);
     keeper.finish().await;
     let state = driven?;

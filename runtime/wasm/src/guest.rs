@@ -8,9 +8,10 @@ use crate::invocation::{Grants, Mode};
 use crate::limits::Limits;
 use crate::log::GuestLog;
 use crate::port::HostPort;
-use crate::wasi::Wasi;
+use crate::wasi::{HasWasi, Wasi};
 use crate::watch::Watch;
 use std::sync::Arc;
+use wasmtime_wasi::{WasiCtxView, WasiView};
 
 /// The data of a guest's store.
 pub(crate) struct Guest {
@@ -49,6 +50,18 @@ impl Guest {
     pub(crate) fn enter(&mut self, mode: Mode, limits: &Limits) {
         self.mode = mode;
         self.watch.enter_mode(mode, limits);
+    }
+}
+
+impl HasWasi for Guest {
+    fn wasi(&mut self) -> &mut Wasi {
+        &mut self.wasi
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.view()
     }
 }
 

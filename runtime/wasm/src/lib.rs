@@ -20,6 +20,7 @@ mod log;
 mod plugin;
 mod port;
 mod runtime;
+mod shared;
 mod wasi;
 mod watch;
 

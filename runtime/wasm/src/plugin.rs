@@ -7,7 +7,7 @@ use crate::guest::Guest;
 use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
 use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
-use crate::runtime::Shared;
+use crate::shared::Shared;
 use crate::watch::Watch;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -7,6 +7,7 @@ use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::load;
 use crate::plugin::{Plugin, Source};
+use crate::shared::Shared;
 use crate::wasi;
 use crate::watch::EPOCH_TICK;
 use sha2::{Digest, Sha256};
@@ -33,15 +34,6 @@ pub struct Runtime {
     shared: Arc<Shared>,
     loaded: Mutex<HashMap<PluginDigest, Arc<Plugin>>>,
     compiled: AtomicU64,
-}
-
-/// What every plugin needs of its runtime.
-pub(crate) struct Shared {
-    pub(crate) engine: Engine,
-    pub(crate) limits: Limits,
-    pub(crate) cache: Option<Cache>,
-    /// One permit per guest that may live at once, as many as the pool has room for.
-    pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Runtime {

@@ -4,9 +4,10 @@
 //! event of the operation. An operation that nobody runs is taken up and rolled back at once.
 
 use super::{ending, resume::deps_of, signals};
+use crate::actor::actor;
 use crate::args::{Cancel, Global};
 use crate::config::Config;
-use crate::environment::{self, actor};
+use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::print;
 use stepback_core::OperationId;

@@ -2,7 +2,7 @@
 
 use crate::error::Exit;
 use crate::output::{Style, duration, foreign, in_row, print, set_in, timestamp};
-use crate::report::verdict_word;
+use crate::words::verdict_word;
 use serde_json::Value;
 use std::fmt::Write;
 use stepback_core::event::{Cause, Verdict};

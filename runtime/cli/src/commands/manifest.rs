@@ -1,7 +1,7 @@
 //! Reads a manifest and its inputs from the command line.
 
+use crate::actor::actor;
 use crate::args::Operation;
-use crate::environment::actor;
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
 use crate::output::{Style, in_row as one_line};

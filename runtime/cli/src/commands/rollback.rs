@@ -3,9 +3,10 @@
 
 use super::unlock::world_of;
 use super::{cancel, ending, past, resume::deps_of, signals};
+use crate::actor::actor;
 use crate::args::{Global, Rollback};
 use crate::config::Config;
-use crate::environment::{self, actor};
+use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, print, print_data};
 use stepback_clock::Clock;

@@ -9,7 +9,7 @@
 //! left in time, because something blocks that nobody bounded, ends as with `kill -9`, which
 //! loses nothing.
 
-use crate::environment::actor;
+use crate::actor::actor;
 use crate::error::Exit;
 use std::time::Duration;
 use stepback_clock::Clock;

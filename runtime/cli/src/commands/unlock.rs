@@ -5,9 +5,10 @@
 //! anybody knowing is told.
 
 use super::{ending, locks, past};
+use crate::actor::actor;
 use crate::args::{Global, Unlock};
 use crate::config::Config;
-use crate::environment::{self, actor};
+use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, in_row, print, print_data};
 use serde_json::json;

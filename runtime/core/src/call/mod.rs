@@ -7,6 +7,7 @@
 
 mod changes;
 mod table;
+mod texts;
 
 pub use changes::{Area, Beside};
 

@@ -54,6 +54,16 @@ impl Door {
             }
             EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
         };
+        let function = call.function();
+        match &outcome {
+            EffectOutcome::Done(_) => tracing::info!(function, "the effect is made"),
+            EffectOutcome::Refused(failure) => {
+                tracing::info!(function, why = ?failure.message, "the effect is refused");
+            }
+            EffectOutcome::Unknown(why) => {
+                tracing::warn!(function, ?why, "nobody can say whether the effect is made");
+            }
+        }
         let changes = self.after(call, changes, &outcome, context).await;
         Ok((outcome, changes))
     }
@@ -88,7 +98,14 @@ impl Door {
             let refused = |class: FailureClass, message: String| {
                 Ok(EffectOutcome::Refused(Failure::new(class, message)))
             };
-            match self.find_out(asked, context).await {
+            let found = self.find_out(asked, context).await;
+            let told = match &found {
+                Settled::Done(_) => "it is made",
+                Settled::NotHappened => "it did not happen",
+                Settled::CantKnow(_) => "it can't be told",
+            };
+            tracing::info!(function, reissues, told, "no answer came, and the world was asked");
+            match found {
                 Settled::Done(value) => return Ok(EffectOutcome::Done(value)),
                 Settled::NotHappened if !(way.goes_forward)() => {
                     let message = format!("{function} did not happen, and its step is ending");

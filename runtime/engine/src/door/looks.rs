@@ -61,7 +61,10 @@ impl Door {
             tried += 1;
             let asked = self.provider.observe(&revealed);
             match self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await {
-                Ok(facts) => return Ok(self.secrets.seal(facts)),
+                Ok(facts) => {
+                    tracing::debug!(%resource, absent = facts.is_absent(), "looked at");
+                    return Ok(self.secrets.seal(facts));
+                }
                 Err(failure) if failure.is_retryable() && tried < self.limits.observations_max => {
                     let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
                     self.clock.sleep(Duration::from_millis(pause_ms)).await;

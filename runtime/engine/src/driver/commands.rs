@@ -6,6 +6,7 @@ use crate::door::panic_text;
 use crate::expressions;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
+use tracing::Instrument;
 
 /// What the work gives, or what is said instead when it panics.
 async fn or_panicked<T>(work: impl Future<Output = T>, said: impl FnOnce(String) -> T) -> T {
@@ -82,10 +83,13 @@ impl Driver {
         self.attempts.insert(order.of.clone(), stop.clone());
         let port = self.port(&order, stop);
         let job = Arc::clone(&self.job);
+        let AttemptId { step, direction, attempt } = &order.of;
+        let span = tracing::info_span!("attempt", %step, ?direction, number = attempt.0);
         self.tell_later(async move {
             let of = order.of.clone();
             let failed = |said| AttemptResult::Failed(Failure::new(FailureClass::Internal, said));
-            let result = or_panicked(attempt::run(job, order, port), failed).await;
+            let run = attempt::run(job, order, port).instrument(span);
+            let result = or_panicked(run, failed).await;
             Message::AttemptEnded { of, result }
         });
     }

@@ -5,6 +5,7 @@ use crate::door::panic_text;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use stepback_provider::{Note, Notes};
+use tracing::Instrument;
 
 impl Driver {
     pub(super) fn on_effect_wanted(
@@ -98,8 +99,10 @@ impl Driver {
         };
         self.in_flight.insert(id.clone(), InFlight { reply, cancel });
         let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
+        let AttemptId { step, direction, .. } = &id.of;
+        let span = tracing::info_span!("effect", %step, ?direction, cut_off);
         // Not one of `tasks`: those are dropped when the operation is left, effects never are.
-        tokio::spawn(async move {
+        let making = async move {
             let changes = effect.changes.clone();
             let made = door.make(&effect.call, &context, effect.changes, cut_off, &way);
             let made = AssertUnwindSafe(made).catch_unwind().await;
@@ -114,7 +117,8 @@ impl Driver {
             };
             // Without a driver there is nobody to tell; whoever resumes settles it.
             let _ = outbox.send(Box::new(message)).await;
-        });
+        };
+        tokio::spawn(making.instrument(span));
     }
 
     /// The name that tokens and epochs of this operation have in them.

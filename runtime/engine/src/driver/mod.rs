@@ -10,26 +10,27 @@
 mod commands;
 mod effects;
 mod flush;
+mod trace;
 
 use crate::attempt;
 use crate::deps::{Control, Deps, Wish};
 use crate::door::Way;
 use crate::error::RunError;
 use crate::job::Job;
-use crate::port::{AttemptPort, Parking, Recorded, answer_of, cancelled, recorded_calls};
+use crate::message::{Message, Reply};
+use crate::port::{AttemptPort, Parking, answer_of, cancelled};
 use crate::preflight;
+use crate::recorded::recorded_calls;
 use crate::tasks::Logs;
 use crate::verify;
 use effects::{finished_effects, unfinished_effects};
 use flush::{Flush, written};
-use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stepback_clock::{Clock, Moment};
-use stepback_core::evaluate::{Evaluated, Outputs};
 use stepback_core::event::{AttemptResult, Event, Record};
 use stepback_core::expr::Scope;
 use stepback_core::machine::{
@@ -52,80 +53,6 @@ const QUEUE_MAX: usize = 256;
 
 /// How long the end of an operation waits for what is cleared away behind it.
 const FORGET_MS_MAX: u64 = 10_000;
-
-/// What an effect's asker is told.
-pub(crate) type Reply = Result<Value, Failure>;
-
-/// Everything that can come to the driver, in one line.
-pub(crate) enum Message {
-    /// A read or a wait was answered at `at`.
-    Answered {
-        id: CallId,
-        call: Call,
-        result: Result<Value, Failure>,
-        at: UnixMs,
-    },
-    /// A wait lasts since then.
-    WaitBegun {
-        id: CallId,
-        call: Call,
-        since: UnixMs,
-    },
-    /// A guest wants an effect; other steps may have to be done first.
-    EffectWanted {
-        id: CallId,
-        call: Call,
-        token: Token,
-        reply: oneshot::Sender<Result<(), Failure>>,
-    },
-    /// A guest asks for an effect, and what it touches was read just now.
-    EffectAsked {
-        id: CallId,
-        call: Call,
-        token: Token,
-        changes: Vec<Change>,
-        reply: oneshot::Sender<Reply>,
-    },
-    /// A replaying guest has come to the effect that was in flight.
-    EffectTakenUp {
-        id: CallId,
-        reply: oneshot::Sender<Reply>,
-    },
-    /// A guest is about to run again from its attempt's beginning.
-    ReplayAsked {
-        of: AttemptId,
-        reply: oneshot::Sender<Vec<Recorded>>,
-    },
-    EffectEnded {
-        id: CallId,
-        outcome: EffectOutcome,
-        changes: Vec<Change>,
-    },
-    AttemptEnded {
-        of: AttemptId,
-        result: AttemptResult,
-    },
-    Evaluated {
-        step: StepId,
-        evaluated: Evaluated,
-    },
-    OutputsEvaluated(Outputs),
-    Gated {
-        reasons: Vec<String>,
-    },
-    Observed {
-        observations: Vec<Observation>,
-    },
-    Requested(Vec<Asked>),
-    /// The operation is no longer this runner's.
-    LeaseLost(StoreError),
-    Tick,
-    /// Reads and waits have been pending long enough.
-    FlushDue,
-    Flushed(Result<(), StoreError>),
-    /// Stop here, for `resume`.
-    Leave,
-}
 
 type Requested = Pin<Box<dyn Future<Output = Result<Vec<Asked>, StoreError>> + Send>>;
 
@@ -366,6 +293,7 @@ impl Driver {
     fn carry_out(&mut self, decision: Decision) {
         let Decision { records, commands } = decision;
         if !records.is_empty() {
+            records.iter().for_each(trace::decided);
             let rides_along = |record: &Record| {
                 matches!(
                     record.event,

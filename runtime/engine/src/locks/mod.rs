@@ -11,7 +11,6 @@ pub use whose::{Whose, held_in_world};
 
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
-use said::unkept;
 use std::time::Duration;
 use stepback_core::event::Pinned;
 use stepback_core::{EnvironmentName, Failure, LockName, OperationId, UnixMs};
@@ -21,7 +20,7 @@ use stepback_journal::{
 use stepback_provider::Provider;
 use stepback_provider::locks::{Holder, WorldLock, host, mounts};
 use tokio::sync::watch;
-use whose::{Looks, has_ended, place, runners_here, whose};
+use whose::{Looks, has_ended, place, runners_here, unkept, whose};
 
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;

@@ -3,7 +3,7 @@
 use super::Behind;
 use super::whose::Whose;
 use stepback_core::shell::word;
-use stepback_core::{EnvironmentName, Failure, LockName, UnixMs};
+use stepback_core::{EnvironmentName, LockName, UnixMs};
 use stepback_journal::{Busy, BusyHow};
 use stepback_provider::locks::{Holder, WorldLock};
 
@@ -36,10 +36,6 @@ impl Behind {
             Behind::World(held, whose) => said_of(held, *whose, environment),
         }
     }
-}
-
-pub(super) fn unkept(failure: &Failure) -> String {
-    format!("the environment's locks can't be had: {}", failure.message)
 }
 
 fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> String {

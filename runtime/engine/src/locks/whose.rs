@@ -1,6 +1,5 @@
 //! Whose a lock in the world is: whether its holder lives, and what became of its operation.
 
-use super::said::unkept;
 use crate::error::{Refusal, RunError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -167,6 +166,10 @@ fn from(found: Result<Found, Unseen>) -> Whose {
         Err(Unseen::Hidden) => Whose::Unseen,
         Err(Unseen::Late) => Whose::Late,
     }
+}
+
+pub(super) fn unkept(failure: &Failure) -> String {
+    format!("the environment's locks can't be had: {}", failure.message)
 }
 
 /// What is held in the world, or of it one lock, without what operations of this store left there

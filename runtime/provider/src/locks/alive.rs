@@ -4,7 +4,7 @@
 //! asks takes a shared lock for an instant, which is in nobody's way: no program locks a file that
 //! others see already.
 
-use super::file::{opened, unusable};
+use super::open::{opened, unusable};
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::ErrorKind;

@@ -1,11 +1,12 @@
 //! Locks in a file of the world's directory, which all programs take turns at.
 
 use super::alive::{self, Alive};
+use super::open::{opened, unusable};
 use super::{Freed, Holder, WorldLock, WorldLocks};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -199,20 +200,6 @@ fn holder_of(file: &File) -> Option<u32> {
     let fields = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let mut held = fields.filter(|line| line.get(1) == Some(&"FLOCK"));
     held.find(|line| line.get(5).is_some_and(|at| at.ends_with(&inode)))?.get(4)?.parse().ok()
-}
-
-pub(super) fn unusable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("{} can't be {what}: {error}", path.display());
-    Failure::new(FailureClass::Internal, message)
-}
-
-/// A file that is one: no link, and no pipe whose other end never comes.
-pub(super) fn opened(path: &Path, how: &mut OpenOptions) -> std::io::Result<File> {
-    let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(std::io::Error::other("it is no file")),
-    }
 }
 
 fn file(dir: &Path) -> PathBuf {

@@ -6,6 +6,7 @@
 
 mod alive;
 mod file;
+mod open;
 
 pub use file::LockFile;
 

@@ -5,8 +5,7 @@
 //! nothing that goes wrong after it can make it *refused*.
 
 use super::Aws;
-use super::errors::Trouble;
-use super::looking::misplaced;
+use super::errors::{Trouble, misplaced};
 use super::settle::{Look, Mark};
 use super::shapes::{STAMP_OPERATION, STAMP_TOKEN};
 use super::waits::Backoff;

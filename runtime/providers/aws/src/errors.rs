@@ -11,8 +11,9 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use hyper_util::client::legacy::Error as ClientError;
 use std::error::Error;
+use std::fmt;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Failure, FailureClass};
+use stepback_core::{Call, Failure, FailureClass};
 
 /// What an error code says about the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,6 +332,17 @@ fn clean(message: &str) -> String {
     let text = end.map_or(message, |end| &message[..end]).trim().trim_end_matches('.');
     let text: String = text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
     if text.is_empty() { "no reason was given".to_owned() } else { text }
+}
+
+/// No such thing, with EC2's own code.
+pub(super) fn missing(code: &str, what: &str, id: impl fmt::Display) -> Failure {
+    Failure::new(FailureClass::Precondition, format!("there is no {what} `{id}`")).with_code(code)
+}
+
+/// A call that this provider is asked for by mistake.
+pub(super) fn misplaced(call: &Call) -> Failure {
+    let message = format!("{} is not a call for AWS", call.function());
+    Failure::new(FailureClass::Internal, message)
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 //! that count.
 
 use super::Aws;
-use super::errors::Trouble;
+use super::errors::{Trouble, misplaced, missing};
 use super::shapes::{InstanceSeen, STAMP_TOKEN, SnapshotSeen, VolumeSeen};
 use super::waits::Backoff;
 use aws_sdk_ec2::types::{Filter, Reservation};
 use serde_json::Value;
-use std::fmt;
 use std::time::Duration;
 use stepback_core::call::Tags;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
@@ -21,17 +20,6 @@ const ATTACHMENT_MS_MAX: u64 = 30_000;
 
 /// How long a question about what was made a moment ago is asked again.
 const LATE_MS_MAX: u64 = 10_000;
-
-/// No such thing, with EC2's own code.
-pub(super) fn missing(code: &str, what: &str, id: impl fmt::Display) -> Failure {
-    Failure::new(FailureClass::Precondition, format!("there is no {what} `{id}`")).with_code(code)
-}
-
-/// A call that this provider is asked for by mistake.
-pub(super) fn misplaced(call: &Call) -> Failure {
-    let message = format!("{} is not a call for AWS", call.function());
-    Failure::new(FailureClass::Internal, message)
-}
 
 /// A filter that lets through at least what has this value: `*` and `?` stand for other text too,
 /// and a backslash for what is behind it (Amazon EC2 User Guide, *Filter your resources*). What

@@ -5,8 +5,7 @@
 //! when no answer told one, by the stamp it carries.
 
 use super::Aws;
-use super::errors::Trouble;
-use super::looking::misplaced;
+use super::errors::{Trouble, misplaced};
 use super::shapes::{InstanceSeen, VolumeSeen};
 use super::waits::Backoff;
 use aws_sdk_ec2::types::VolumeModificationState;

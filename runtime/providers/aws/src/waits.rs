@@ -4,8 +4,7 @@
 //! leaves nothing behind. What may pass (throttling, a broken connection) does not end a wait.
 
 use super::Aws;
-use super::errors::Trouble;
-use super::looking::{misplaced, missing};
+use super::errors::{Trouble, misplaced, missing};
 use serde_json::Value;
 use std::time::Duration;
 use stepback_clock::Clock;

@@ -2,10 +2,9 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::is_running;
+use super::shapes::{has_run, is_running};
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -279,12 +278,6 @@ impl Cut {
             Cut::Cancelled => STOPPED_BY_CANCEL.to_owned(),
         }
     }
-}
-
-/// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
-pub(super) fn has_run(found: &ContainerInspectResponse) -> bool {
-    let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
-    started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! Where an engine listens, and the connection to it.
 
 use super::errors::{Answer, Told, told};
-use super::resident::Resident;
 use super::ssh;
 use super::tls::{self, Tls};
+use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
+use futures_util::Stream;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::endpoint::Endpoint;
+use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
 
 /// How long an engine may take to answer, in seconds, where nothing else is said.
@@ -22,6 +25,16 @@ const CONNECT_MS_MAX: u64 = 25_000;
 /// Volume options of mounts as they are used here came with Docker 20.10 (Docker docs, *Engine API
 /// version history*).
 const API_OLDEST: (usize, usize) = (1, 41);
+
+/// The helper that stays on a host, and the connection to it.
+pub(super) struct Resident {
+    pub(super) input: Pin<Box<dyn AsyncWrite + Send>>,
+    pub(super) output: Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>,
+    /// What it said since the last answer's end.
+    pub(super) said: Vec<u8>,
+    pub(super) asked: u64,
+    pub(super) has_ended: bool,
+}
 
 /// One engine, connected.
 #[derive(Clone)]

@@ -4,11 +4,12 @@ use super::OPERATION_LABEL;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::like::Model;
+use super::options::{mount, policy};
 use super::shapes::{image_of, labels, token_of};
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount as DockerMount, MountType,
-    MountVolumeOptions, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    PortBinding,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -21,7 +22,6 @@ use std::time::Duration;
 use stepback_core::FailureClass;
 use stepback_core::call::{ContainerSpec, Mount};
 use stepback_provider::EffectContext;
-use stepback_provider::restart::Policy;
 
 /// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
 /// status*).
@@ -256,31 +256,6 @@ impl Engine {
         }
         Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
     }
-}
-
-pub(super) fn mount(mount: &Mount) -> DockerMount {
-    DockerMount {
-        typ: Some(MountType::VOLUME),
-        source: Some(mount.volume.clone()),
-        target: Some(mount.target.clone()),
-        read_only: Some(mount.read_only),
-        volume_options: Some(MountVolumeOptions::default()),
-        ..Default::default()
-    }
-}
-
-pub(super) fn policy(restart: &str) -> Answer<RestartPolicy> {
-    let (name, count) = match Policy::parse(restart) {
-        Some(Policy::No) => (RestartPolicyNameEnum::NO, None),
-        Some(Policy::Always) => (RestartPolicyNameEnum::ALWAYS, None),
-        Some(Policy::UnlessStopped) => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
-        Some(Policy::OnFailure(count)) => (RestartPolicyNameEnum::ON_FAILURE, Some(count)),
-        None => {
-            let message = format!("`{restart}` is no restart policy");
-            return Err(Told::no(FailureClass::InvalidInput, "400", message));
-        }
-    };
-    Ok(RestartPolicy { name: Some(name), maximum_retry_count: count.map(i64::from) })
 }
 
 /// Other volumes than those of a model, and all else that it has mounted elsewhere. At the same

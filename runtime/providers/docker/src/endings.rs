@@ -1,10 +1,9 @@
 //! How containers end: stops that go on whoever has asked for them is gone, removals that stop half
 //! way, and what is lost with a container.
 
-use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::shapes::is_running;
+use super::shapes::{has_run, is_running};
 use bollard::models::{ContainerInspectResponse, EventMessage};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;

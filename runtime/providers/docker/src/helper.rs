@@ -7,10 +7,12 @@
 
 use super::DockerSettings;
 use super::connect::Engine;
+use super::connect::Resident;
 use super::errors::{Answer, Told};
-use super::resident::Resident;
+use super::resident::Ran;
+use super::script::{HELPER_LABEL, SCRIPT, WRITES_LABEL, is_helper};
 use super::sockets::Sockets;
-use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -19,12 +21,7 @@ use stepback_core::{Failure, FailureClass};
 use stepback_provider::EffectContext;
 use tokio_util::sync::CancellationToken;
 
-/// The label of helper containers.
-pub(super) const HELPER_LABEL: &str = "stepback.helper";
 const LOOK_EVERY_MS: u64 = 50;
-/// The label that holds the volume that a helper writes to.
-pub(super) const WRITES_LABEL: &str = "stepback.helper.writes";
-
 /// What the script exits with when the device is not there.
 const NO_DEVICE: i64 = 44;
 /// What the script exits with when the device holds something already.
@@ -40,29 +37,11 @@ const GROW_CAPABILITIES: [&str; 2] = ["SYS_ADMIN", "SYS_RESOURCE"];
 /// What its last line begins with; its exit code follows.
 const LAST_LINE: &str = "helper: ended with ";
 
-const SCRIPT: &str = include_str!("helper.sh");
-
 /// A helper for one host.
 pub(super) struct Helper<'a> {
     pub(super) engine: &'a Engine,
     image: &'a str,
     run_by: &'a str,
-}
-
-/// What a helper printed, and how it ended.
-pub(super) struct Ran {
-    pub(super) code: i64,
-    pub(super) lines: Vec<String>,
-}
-
-/// Whether a container is a helper: anybody can give one its label, but not by mistake its script;
-/// and a helper has no volumes.
-pub(super) fn is_helper(listed: &ContainerSummary) -> bool {
-    let is_labelled = listed.labels.as_ref().is_some_and(|all| all.contains_key(HELPER_LABEL));
-    let first = SCRIPT.lines().next().unwrap_or_default();
-    is_labelled
-        && listed.command.as_deref().is_some_and(|command| command.contains(first))
-        && listed.mounts.iter().flatten().all(|mount| mount.name.is_none())
 }
 
 /// A file system is a little smaller than its device, whose size is in whole GiB.
@@ -428,21 +407,6 @@ fn mounts_of(lines: &[String]) -> Result<Vec<String>, &String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_label_alone_makes_no_helper() {
-        let listed = |label: &str, command: &str| ContainerSummary {
-            labels: Some(HashMap::from([(label.to_owned(), String::new())])),
-            command: Some(command.to_owned()),
-            ..ContainerSummary::default()
-        };
-        // As an engine lists it.
-        let script = format!("sh -c '{SCRIPT}'");
-        assert!(is_helper(&listed(HELPER_LABEL, &script)));
-        assert!(!is_helper(&listed(HELPER_LABEL, "postgres")));
-        assert!(!is_helper(&listed("other", &script)));
-        assert!(SCRIPT.starts_with("# "), "its first line tells it");
-    }
 
     #[test]
     fn what_is_mounted_anywhere_is_mounted_and_what_can_not_be_read_may_be() {

@@ -3,7 +3,7 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::Answer;
-use super::helper::is_helper;
+use super::script::is_helper;
 use super::shapes::is_pullable;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptions, ListVolumesOptions,

@@ -1,8 +1,9 @@
 //! Helpers that a crash left behind, removed by the next one.
 
 use super::errors::Answer;
-use super::helper::{HELPER_LABEL, Helper, WRITES_LABEL, is_helper};
+use super::helper::Helper;
 use super::resident::LIFE_S;
+use super::script::{HELPER_LABEL, WRITES_LABEL, is_helper};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use std::collections::HashMap;
 use stepback_provider::locks::host;

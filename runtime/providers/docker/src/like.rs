@@ -5,8 +5,8 @@
 //! *Docker Engine API*, *ContainerCreate*).
 
 use super::connect::Engine;
-use super::containers::{mount, policy};
 use super::errors::{Answer, Told};
+use super::options::{mount, policy};
 use super::shapes::{given_address, image_of, is_stamp, name_of, own_name_of, restart_of};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, ImageConfig,

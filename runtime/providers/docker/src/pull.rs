@@ -6,6 +6,7 @@
 use super::DockerSettings;
 use super::connect::Engine;
 use super::errors::{Answer, Told, told};
+use super::names::Name;
 use super::shapes::digest_of;
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
@@ -26,8 +27,6 @@ use std::time::Duration;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::EffectContext;
 
-/// The registry of names that name none (Docker docs, *docker image tag*).
-const DEFAULT_REGISTRY: &str = "docker.io";
 /// How long a registry may take to tell a digest.
 const DIGEST_MS_MAX: u64 = 10_000;
 /// How long a registry may take to say before an operation that it would not let its host pull;
@@ -61,48 +60,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// An image's name in its parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    registry: String,
-    path: String,
-    /// `:tag` or `@digest`.
-    version: String,
-}
-
-impl Name {
-    /// `[registry/]path[:tag|@digest]`; the first part is a registry if it looks like a host.
-    pub(super) fn parse(reference: &str) -> Self {
-        let (name, version) = match reference.split_once('@') {
-            Some((name, digest)) => (name, format!("@{digest}")),
-            None => match reference.rsplit_once(':') {
-                Some((name, tag)) if !tag.contains('/') => (name, format!(":{tag}")),
-                _ => (reference, ":latest".to_owned()),
-            },
-        };
-        let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
-        let (registry, path) = match name.split_once('/') {
-            Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
-            Some(_) => (DEFAULT_REGISTRY, name.to_owned()),
-            None => (DEFAULT_REGISTRY, format!("library/{name}")),
-        };
-        Self { registry: registry.to_owned(), path, version }
-    }
-
-    pub(super) fn same_repo(&self, other: &Name) -> bool {
-        self.registry == other.registry && self.path == other.path
-    }
-
-    /// The registry, then its mirrors.
-    fn sources<'a>(&'a self, settings: &'a DockerSettings) -> Vec<&'a str> {
-        let own = settings.registries.get(&self.registry);
-        let mirrors = own.into_iter().flat_map(|own| &own.mirrors).map(String::as_str);
-        std::iter::once(self.registry.as_str()).chain(mirrors).collect()
-    }
-
-    fn at(&self, registry: &str) -> String {
-        format!("{registry}/{}{}", self.path, self.version)
-    }
+/// The registry, then its mirrors.
+fn sources<'a>(name: &'a Name, settings: &'a DockerSettings) -> Vec<&'a str> {
+    let own = settings.registries.get(&name.registry);
+    let mirrors = own.into_iter().flat_map(|own| &own.mirrors).map(String::as_str);
+    std::iter::once(name.registry.as_str()).chain(mirrors).collect()
 }
 
 /// Whether every source of an image says that this host may not pull it. One that can't be asked
@@ -117,7 +79,7 @@ pub(super) async fn check(
 ) -> Result<(), Failure> {
     let name = Name::parse(image);
     let mut last = None;
-    for source in name.sources(settings) {
+    for source in sources(&name, settings) {
         let reference = name.at(source);
         let login = credentials(settings, source);
         let is_given = login.is_some();
@@ -157,7 +119,7 @@ pub(super) async fn pull(
     context: &EffectContext,
 ) -> Answer<Value> {
     let name = Name::parse(image);
-    let sources = name.sources(settings);
+    let sources = sources(&name, settings);
     // One source needs no comparing.
     let digests = match sources.len() {
         1 => HashMap::new(),
@@ -202,7 +164,7 @@ pub(super) async fn digest(
     settings: &DockerSettings,
 ) -> Option<String> {
     let name = Name::parse(image);
-    let sources = name.sources(settings);
+    let sources = sources(&name, settings);
     let digests = digests(engine, &name, &sources, settings).await;
     sources.iter().find_map(|source| digests.get(*source)).cloned()
 }
@@ -438,22 +400,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_images_name_has_its_registry() {
-        let table = [
-            ("postgres:16", "docker.io", "library/postgres", ":16"),
-            ("postgres", "docker.io", "library/postgres", ":latest"),
-            ("bitnami/redis:7", "docker.io", "bitnami/redis", ":7"),
-            ("127.0.0.1:5000/db", "127.0.0.1:5000", "db", ":latest"),
-            ("quay.io/a/b@sha256:00", "quay.io", "a/b", "@sha256:00"),
-        ];
-        for (text, registry, path, version) in table {
-            let found = Name::parse(text);
-            let parts = (found.registry.as_str(), found.path.as_str(), found.version.as_str());
-            assert_eq!(parts, (registry, path, version), "{text}");
-        }
-    }
 
     #[test]
     fn what_has_arrived_may_be_unpacked_in_silence() {

@@ -5,18 +5,15 @@
 //! with the connection (Docker docs, *Engine API*, *ContainerCreate*, `StdinOnce`). Whatever comes,
 //! it ends by itself after [`LIFE_S`]. It changes nothing, so it is no effect.
 
-use super::connect::Engine;
+use super::connect::{Engine, Resident};
 use super::errors::{Answer, Told};
-use super::helper::Ran;
 use bollard::container::{AttachContainerResults, LogOutput};
-use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{AttachContainerOptionsBuilder, RemoveContainerOptionsBuilder};
-use futures_util::{Stream, StreamExt};
-use std::pin::Pin;
+use futures_util::StreamExt;
 use std::time::Duration;
 use stepback_core::FailureClass;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 /// It ends then, whoever still could ask it.
 pub(super) const LIFE_S: i64 = 6 * 3600;
@@ -27,14 +24,10 @@ const SAID_CHARS_MAX: usize = 500;
 /// So much of an answer is kept.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// One that runs, and its connection.
-pub(super) struct Resident {
-    input: Pin<Box<dyn AsyncWrite + Send>>,
-    output: Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>,
-    /// What it said since the last answer's end.
-    said: Vec<u8>,
-    asked: u64,
-    has_ended: bool,
+/// What a helper printed, and how it ended.
+pub(super) struct Ran {
+    pub(super) code: i64,
+    pub(super) lines: Vec<String>,
 }
 
 impl Resident {

@@ -1,11 +1,10 @@
 //! What became of an effect whose answer was lost, told by looking (R3).
 
 use super::Docker;
-use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::helper::Helper;
-use super::shapes::{is_running, restart_of, shown_option, token_of};
+use super::shapes::{has_run, is_running, restart_of, shown_option, token_of};
 use bollard::models::ImageInspect;
 use serde_json::Value;
 use std::collections::BTreeMap;

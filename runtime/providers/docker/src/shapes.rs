@@ -1,9 +1,8 @@
 //! What an engine shows, in the contract's shapes.
 
-use super::commands::has_run;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
-use super::helper::is_helper;
+use super::script::is_helper;
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
@@ -365,19 +364,19 @@ fn spoken(value: Value) -> Value {
 
 /// The digest by which registries know the image; without any, its own id.
 pub(super) fn digest_of(image: &ImageInspect, reference: &str) -> String {
-    let name = super::pull::Name::parse(reference);
+    let name = super::names::Name::parse(reference);
     let digests: Vec<(&str, &str)> =
         image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@')).collect();
-    let own = digests.iter().find(|(repo, _)| super::pull::Name::parse(repo).same_repo(&name));
+    let own = digests.iter().find(|(repo, _)| super::names::Name::parse(repo).same_repo(&name));
     let known = own.or(digests.first()).map(|(_, digest)| (*digest).to_owned());
     known.or_else(|| image.id.clone()).unwrap_or_default()
 }
 
 /// Whether a registry knows the image by this name: it was pulled from there, or pushed.
 pub(super) fn is_pullable(image: &ImageInspect, reference: &str) -> bool {
-    let name = super::pull::Name::parse(reference);
+    let name = super::names::Name::parse(reference);
     let digests = image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@'));
-    digests.into_iter().any(|(repo, _)| super::pull::Name::parse(repo).same_repo(&name))
+    digests.into_iter().any(|(repo, _)| super::names::Name::parse(repo).same_repo(&name))
 }
 
 /// The labels of what an operation creates.
@@ -396,6 +395,12 @@ pub(super) fn is_stamp(label: &str) -> bool {
 /// The token on its label.
 pub(super) fn token_of(labels: Option<&HashMap<String, String>>) -> Option<&str> {
     labels?.get(TOKEN_LABEL).map(String::as_str)
+}
+
+/// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
+pub(super) fn has_run(found: &ContainerInspectResponse) -> bool {
+    let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
+    started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Call, Failure, FailureClass};
 use stepback_simulated::BALLAST;
-use stepback_simulated::ec2::refused;
+use stepback_simulated::refusals::refused;
 use stepback_simulated::world::{World, device_path};
 
 /// A loop device that is let go is gone by then.

@@ -27,7 +27,7 @@ use stepback_provider::import::Landscape;
 use stepback_provider::locks::{LockFile, WorldLocks};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 use stepback_simulated::world::{Instance, World};
-use stepback_simulated::{Simulated, ec2, read, settle};
+use stepback_simulated::{Simulated, apply, read, settle};
 
 /// How often a wait looks.
 const POLL_MS: u64 = 50;
@@ -168,7 +168,7 @@ impl Shared {
             refuse_what_it_can_not(call)?;
             stepback_provider::tags::must_be_free(call)?;
             let before = world.clone();
-            let answer = ec2::apply(world, call, &context.token, self.ledger.now())?;
+            let answer = apply::cloud(world, call, &context.token, self.ledger.now())?;
             if let Err(failure) = self.disk.follow(call, &answer, &before) {
                 // What it began is put back, or nobody knows how far it came.
                 *is_done = self.disk.put_right(&mut before.clone()).is_err();

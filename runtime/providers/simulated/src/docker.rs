@@ -1,15 +1,14 @@
 //! Effects on containers, images and Docker volumes, with the Engine API's own status codes
 //! (Docker docs, *Docker Engine API*).
 
-use super::ec2::{grow, make, refused};
-use super::read::{
-    container, container_json, engine, image_of, keeps_dying, misplaced, missing, no_device, shows,
-};
+use super::ec2::{grow, make};
+use super::read::{attached, container, container_json, engine, image_of, keeps_dying};
+use super::refusals::{misplaced, missing, refused};
 use super::world::{Container, DockerVolume, Engine, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_core::call::{ContainerSpec, run_once_name};
-use stepback_core::{Call, Failure, FailureClass, InstanceId, Token, VolumeId};
+use stepback_core::{Call, Failure, FailureClass, InstanceId, Token};
 use stepback_provider::engines;
 use stepback_provider::ports::{self, Published};
 use stepback_provider::restart::Policy;
@@ -142,15 +141,6 @@ fn remove_image(world: &mut World, host: &InstanceId, image: &str) -> Answer {
 pub(super) fn shown(world: &World, host: &InstanceId, name: &str) -> Answer {
     let found = container(world, host.as_str(), name)?;
     Ok(container_json(world, name, found))
-}
-
-/// A host's tools see only the devices that it shows.
-pub(super) fn attached(world: &World, host: &InstanceId, volume: &VolumeId) -> Result<(), Failure> {
-    engine(world, host.as_str())?;
-    match shows(world, host.as_str(), volume) {
-        true => Ok(()),
-        false => Err(no_device(host.as_str(), volume)),
-    }
 }
 
 /// A restart policy as an engine shows it.

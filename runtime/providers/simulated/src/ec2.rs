@@ -1,19 +1,16 @@
 //! Effects on volumes, snapshots, tags and types, with EC2's own error codes
 //! (Amazon EC2 API Reference, *Error codes for the Amazon EC2 API*).
 
-use super::read::{instance, misplaced, missing, snapshot_json, volume, volume_json};
+use super::limits;
+use super::read::{instance, snapshot_json, volume, volume_json};
+use super::refusals::{misplaced, missing, refused};
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
-use super::{instances, limits};
 use serde_json::Value;
 use stepback_core::call::Tags;
-use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, Token, UnixMs, VolumeId};
+use stepback_core::{Call, Failure, InstanceId, SnapshotId, Token, UnixMs, VolumeId};
 use stepback_provider::devices::letter_of;
 
 type Answer = Result<Value, Failure>;
-
-pub fn refused(code: &str, message: String) -> Failure {
-    Failure::new(FailureClass::Refused, message).with_code(code)
-}
 
 pub(super) fn instance_mut<'a>(
     world: &'a mut World,
@@ -30,13 +27,6 @@ fn volume_mut<'a>(world: &'a mut World, id: &VolumeId) -> Result<&'a mut Volume,
 
 pub fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answer {
     match call {
-        Call::Ec2RunInstance { instance_type, zone, tags, .. } => {
-            limits::must_be_tags(tags, true)?;
-            Ok(instances::run(world, instance_type, zone, tags, token, now))
-        }
-        Call::Ec2Start { instance } => instances::start(world, instance),
-        Call::Ec2Stop { instance } => instances::stop(world, instance),
-        Call::Ec2Terminate { instance } => instances::terminate(world, instance),
         Call::Ec2SetInstanceType { instance, instance_type } => {
             let found = instance_mut(world, instance)?;
             if found.state != "stopped" {

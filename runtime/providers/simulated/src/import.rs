@@ -1,5 +1,6 @@
 //! A living environment as a world, and a world as what there is in it.
 
+use super::read::engine;
 use super::world::{
     Attachment, Container, DockerVolume, Engine, FileSystem, Instance, RegistryImage, Snapshot,
     Volume, World,
@@ -189,6 +190,39 @@ impl From<SeenContainer> for Container {
 }
 
 impl World {
+    /// The world as somebody finds it who comes now: without what the simulator keeps for itself,
+    /// without instances that are gone, and without engines that do not answer, which are named.
+    pub fn into_found(mut self) -> (Self, Vec<String>) {
+        self.instances.retain(|_, instance| instance.state != "terminated");
+        let hosts: Vec<String> = self.engines.keys().cloned().collect();
+        let mut left_out = vec![];
+        for host in hosts {
+            if let Err(failure) = engine(&self, &host) {
+                self.engines.remove(&host);
+                left_out.push(failure.message);
+            }
+        }
+        for instance in self.instances.values_mut() {
+            (instance.stamp, instance.listed_from_ms) = (None, 0);
+        }
+        for volume in self.volumes.values_mut() {
+            (volume.stamp, volume.listed_from_ms) = (None, 0);
+        }
+        for snapshot in self.snapshots.values_mut() {
+            (snapshot.stamp, snapshot.listed_from_ms) = (None, 0);
+        }
+        for engine in self.engines.values_mut() {
+            for container in engine.containers.values_mut() {
+                (container.id, container.stamp) = (String::new(), None);
+            }
+            for volume in engine.volumes.values_mut() {
+                (volume.id, volume.stamp) = (String::new(), None);
+            }
+        }
+        let found = Self { effects: BTreeMap::new(), epochs: BTreeMap::new(), created: 0, ..self };
+        (found, left_out)
+    }
+
     /// What there is in it, without what only a world has.
     pub(super) fn show(self, found: &mut Landscape) {
         let (world, left_out) = self.into_found();

@@ -1,8 +1,9 @@
 //! Instances that come, go up and down, and go for good, with what is on their engines.
 
 use super::docker;
-use super::ec2::{instance_mut, nothing_is_in_its_way, refused};
+use super::ec2::{instance_mut, nothing_is_in_its_way};
 use super::read::{instance, instance_json};
+use super::refusals::refused;
 use super::world::{Container, Instance, World};
 use serde_json::Value;
 use stepback_core::call::Tags;

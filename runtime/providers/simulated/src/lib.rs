@@ -4,13 +4,15 @@
 //! container whose device is missing are refused with the codes that EC2 and Docker give. It is
 //! never lax where the real thing is strict.
 
+pub mod apply;
 mod docker;
-pub mod ec2;
+mod ec2;
 mod facts;
 mod import;
 mod instances;
 mod limits;
 pub mod read;
+pub mod refusals;
 pub mod settle;
 pub mod world;
 
@@ -185,12 +187,8 @@ impl Simulated {
             {
                 return Ok(made.answer.clone());
             }
-            let answer = match call.function().split('.').next() {
-                Some("docker") => {
-                    docker::apply(world, call, &context.token, context.cancel.is_cancelled())?
-                }
-                _ => ec2::apply(world, call, &context.token, self.now())?,
-            };
+            let is_cut_off = context.cancel.is_cancelled();
+            let answer = apply::effect(world, call, &context.token, is_cut_off, self.now())?;
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
         })

@@ -5,7 +5,7 @@
 //! SSD volumes*, *Provisioned IOPS SSD volumes*), tags those of (Amazon EC2 User Guide, *Tag
 //! restrictions*).
 
-use super::ec2::refused;
+use super::refusals::refused;
 use std::ops::RangeInclusive;
 use stepback_core::call::{Performance, Tags};
 use stepback_core::{Failure, FailureClass};

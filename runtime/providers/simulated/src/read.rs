@@ -1,20 +1,10 @@
 //! Answering reads and waits from the world as it is.
 
+use super::refusals::{misplaced, missing};
 use super::world::{Container, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use stepback_core::call::{Performance, Tags};
-use stepback_core::{Call, Failure, FailureClass, SnapshotId, UnixMs, VolumeId};
-
-/// No such thing: EC2's and Docker's own codes.
-pub(super) fn missing(code: &str, what: &str) -> Failure {
-    Failure::new(FailureClass::Precondition, format!("there is no {what}")).with_code(code)
-}
-
-/// A call that this provider is asked for by mistake.
-pub fn misplaced(call: &Call) -> Failure {
-    let message = format!("{} is not a call for the provider", call.function());
-    Failure::new(FailureClass::Internal, message)
-}
+use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs, VolumeId};
 
 pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {
     let found = world.instances.get(id);
@@ -196,8 +186,17 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
     }
 }
 
+/// A host's tools see only the devices that it shows.
+pub(super) fn attached(world: &World, host: &InstanceId, volume: &VolumeId) -> Result<(), Failure> {
+    engine(world, host.as_str())?;
+    match shows(world, host.as_str(), volume) {
+        true => Ok(()),
+        false => Err(no_device(host.as_str(), volume)),
+    }
+}
+
 fn file_system(world: &World, host: &str, id: &VolumeId) -> Result<Value, Failure> {
-    super::docker::attached(world, &host.into(), id)?;
+    attached(world, &host.into(), id)?;
     let found = volume(world, id)?;
     Ok(json!(found.filesystem.as_ref().map_or("none", |fs| fs.kind.as_str())))
 }

@@ -8,7 +8,6 @@ mod clock;
 mod print;
 mod random;
 
-use crate::guest::Guest;
 use crate::log::GuestLog;
 use crate::port::{HostPort, LogLevel};
 use crate::watch::Watch;
@@ -53,6 +52,12 @@ impl Wasi {
         Self { port, seed, log, watch, state: None }
     }
 
+    /// What wasmtime's own implementation needs.
+    pub(crate) fn view(&mut self) -> WasiCtxView<'_> {
+        let State { context, table, .. } = self.state();
+        WasiCtxView { ctx: context, table }
+    }
+
     fn state(&mut self) -> &mut State {
         let Self { port, seed, log, state, .. } = self;
         state.get_or_insert_with(|| {
@@ -78,20 +83,18 @@ impl Wasi {
     }
 }
 
+/// Who keeps a guest's WASI state.
+pub(crate) trait HasWasi {
+    fn wasi(&mut self) -> &mut Wasi;
+}
+
 /// Adds WASI to what components may import.
-pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker<T: HasWasi + WasiView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     // Waiting as wasmtime does it would pass the journal by.
     linker.allow_shadowing(true);
-    monotonic_clock::add_to_linker::<Guest, Clock>(linker, |guest| (&mut guest.wasi).into())?;
-    poll::add_to_linker::<Guest, Clock>(linker, |guest| (&mut guest.wasi).into())?;
+    monotonic_clock::add_to_linker::<T, Clock>(linker, |guest| guest.wasi().into())?;
+    poll::add_to_linker::<T, Clock>(linker, |guest| guest.wasi().into())?;
     linker.allow_shadowing(false);
     Ok(())
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let State { context, table, .. } = self.wasi.state();
-        WasiCtxView { ctx: context, table }
-    }
 }

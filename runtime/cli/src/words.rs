@@ -1,0 +1,20 @@
+//! What causes and verdicts are called, in tables and in JSON.
+
+use stepback_core::event::{Cause, Verdict};
+
+pub fn cause_word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Failed => "failed",
+        Cause::Cancelled => "cancelled",
+        Cause::Timeout => "timeout",
+        Cause::Budget => "budget",
+    }
+}
+
+pub fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Restored => "restored",
+        Verdict::RestoredExceptDeclared => "restored-except-declared",
+        Verdict::Incomplete => "incomplete",
+    }
+}
