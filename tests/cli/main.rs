@@ -13,6 +13,7 @@ mod features;
 mod first_hour;
 mod harness;
 mod hazards;
+mod inside;
 mod interrupts;
 mod kills;
 mod misbehaviour;

@@ -26,6 +26,19 @@ pub struct Global {
     /// The configuration, instead of the `stepback.toml` found upwards from here
     #[arg(long, global = true, value_name = "FILE", env = "STEPBACK_CONFIG")]
     pub config: Option<PathBuf>,
+    /// How what `STEPBACK_LOG` asks for is told
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// The file that it goes to, instead of stderr
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    /// One event a line
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ macro_rules! tell {
     }};
 }
 
+mod actor;
 mod args;
 mod commands;
 mod config;
@@ -26,12 +27,14 @@ mod environment;
 mod environments;
 mod error;
 mod files;
+mod log;
 mod output;
 mod plugins;
 mod providers;
 mod report;
 mod secrets;
 mod view;
+mod words;
 
 use args::{Args, Verb};
 use clap::Parser;
@@ -49,6 +52,10 @@ fn main() -> ExitCode {
         }
     };
     output::note_options(&args.global);
+    if let Err(error) = log::start(&args.global) {
+        error.print();
+        return error.exit().into();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

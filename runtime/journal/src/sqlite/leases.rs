@@ -77,6 +77,10 @@ impl Leases {
         if held.until_ms <= asked_ms {
             held.since_ms = asked_ms;
             self.gaps.send_modify(|gaps| *gaps += 1);
+            if held.until_ms > 0 {
+                let late_ms = asked_ms - held.until_ms;
+                tracing::warn!(late_ms, "leases were renewed late: somebody may have taken over");
+            }
         }
         held.until_ms = held.until_ms.max(asked_ms + self.terms.length_ms);
         if let Some(id) = lease {

@@ -111,7 +111,8 @@ fn write_batch(connection: &Connection, jobs: Vec<Job>, commits: &AtomicU64) {
         jobs.into_iter().for_each(|job| (job.tell)(Err(error.clone())));
         return;
     }
-    let mut told = Vec::with_capacity(jobs.len());
+    let count = jobs.len();
+    let mut told = Vec::with_capacity(count);
     for Job { work, tell } in jobs {
         told.push((tell, write_one(connection, work)));
     }
@@ -121,6 +122,10 @@ fn write_batch(connection: &Connection, jobs: Vec<Job>, commits: &AtomicU64) {
         drop(connection.execute_batch("ROLLBACK"));
     }
     commits.fetch_add(1, Ordering::Relaxed);
+    match &committed {
+        Ok(()) => tracing::debug!(changes = count, "committed to the store"),
+        Err(error) => tracing::warn!(changes = count, %error, "the store could not commit"),
+    }
     for (tell, result) in told {
         tell(match &committed {
             Ok(()) => result,
