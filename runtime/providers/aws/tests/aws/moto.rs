@@ -22,7 +22,11 @@ pub struct Moto {
 static SHARED: Mutex<Weak<Moto>> = Mutex::new(Weak::new());
 
 fn program() -> PathBuf {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/moto/bin/moto_server");
+    // Whichever crate's tests ask, it is below the workspace.
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let workspace = above.find(|dir| dir.join("Cargo.lock").is_file());
+    let workspace = workspace.expect("a workspace has a lock file");
+    let made = workspace.join("target/moto/bin/moto_server");
     let path = std::env::var_os("STEPBACK_MOTO").map_or(made, PathBuf::from);
     assert!(
         path.exists(),
