@@ -38,3 +38,4 @@ lint:
 	cargo fmt --all --check
 	cargo fmt --all --manifest-path plugins/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path plugins/Cargo.toml --workspace --all-targets -- -D warnings

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
     Check, Duration, Failure, FailureClass, Step, ebs, ec2, failure, may, no_room_for, pairs,
-    precondition, tag_map, unfit_tag, unfit_tags,
+    tag_map, unfit_tag, unfit_tags,
 };
 
 /// How long a volume may take to become available or attached; EC2 mostly needs seconds.

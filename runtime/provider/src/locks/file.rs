@@ -54,7 +54,7 @@ struct Past {
 #[derive(Debug, PartialEq, Eq)]
 enum Took {
     All,
-    HeldBy(WorldLock),
+    HeldBy(Box<WorldLock>),
     /// The operation went on from there, and ended.
     WentOnAt(Option<String>),
 }
@@ -97,7 +97,8 @@ impl Table {
         };
         let mut others = names.iter().filter_map(|name| self.locks.get_key_value(name));
         if let Some((name, held)) = others.find(|(_, held)| !is_own(held)) {
-            return Took::HeldBy(WorldLock { name: name.clone(), holder: held.clone() });
+            let held = WorldLock { name: name.clone(), holder: held.clone() };
+            return Took::HeldBy(Box::new(held));
         }
         for name in names {
             // Taken up elsewhere, it is held from there.
@@ -280,7 +281,7 @@ impl WorldLocks for LockFile {
         let operation = holder.operation;
         match self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await? {
             Took::All => Ok(None),
-            Took::HeldBy(held) => Ok(Some(held)),
+            Took::HeldBy(held) => Ok(Some(*held)),
             Took::WentOnAt(place) => {
                 let place = place.unwrap_or_else(|| "(unknown)".to_owned());
                 let message = format!(
@@ -360,7 +361,8 @@ mod tests {
         let mut table = Table::default();
         assert_eq!(table.take(std::slice::from_ref(&b), &holder("one"), &[], gone), Took::All);
         let taken = table.take(&[a.clone(), b.clone()], &holder("two"), &[], gone);
-        assert_eq!(taken, Took::HeldBy(WorldLock { name: b.clone(), holder: holder("one") }));
+        let one = WorldLock { name: b.clone(), holder: holder("one") };
+        assert_eq!(taken, Took::HeldBy(Box::new(one)));
         assert!(!table.locks.contains_key(&a), "none was taken");
         // Whoever has it already has it.
         assert_eq!(table.take(&[a, b], &holder("one"), &[], gone), Took::All);
