@@ -14,7 +14,7 @@ pub const IAM_ALWAYS: [&str; 3] =
 /// (AWS STS API Reference, *GetCallerIdentity*).
 ///
 /// ```
-/// use stepback_provider::aws::iam_actions;
+/// use stepback_aws::iam_actions;
 /// assert_eq!(iam_actions("ec2.describe"), ["ec2:DescribeInstances"]);
 /// ```
 pub fn iam_actions(function: &str) -> &'static [&'static str] {
