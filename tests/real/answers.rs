@@ -157,3 +157,31 @@ fn an_error_of_the_engine_is_no_proof_of_anything() {
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
     parts.deprovision();
 }
+
+/// What is made to look at a host is removed, whatever the engine says of its making and of its
+/// removal: each run here ends with no helper on either engine.
+#[test]
+fn a_helper_whose_making_or_removal_went_wrong_is_removed() {
+    if !are_possible() {
+        return;
+    }
+    let parts = Parts::start();
+    parts.provision();
+    let socket = parts.b.host().trim_start_matches("unix://").into();
+    let between = Between::start(socket);
+    parts.configure_with(&format!("tcp://127.0.0.1:{}", between.port), "");
+    let (create, remove) = ("/containers/create?name=stepback-helper", "DELETE /");
+    for went_wrong in [
+        &[(create, Answer::After(500))][..],
+        &[(create, Answer::After(500)), (remove, Answer::Instead(500))],
+        &[("/attach", Answer::Instead(500)), (remove, Answer::Instead(500))],
+    ] {
+        for (call, answer) in went_wrong {
+            between.on(call, 0, *answer);
+        }
+        parts.redeploy("i-b", &[]).exits(2).says("it went wrong");
+        between.is_used_up();
+    }
+    parts.redeploy("i-b", &[]).exits(0);
+    parts.deprovision();
+}

@@ -1,11 +1,31 @@
 //! The helper that stays: what it sees, and that it ends with whoever asks it.
 
 use crate::hazards::made_and_attached;
+use crate::left::has_none;
 use crate::parts::{Engine, Parts, are_possible, loops_below};
 use crate::place::operation;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+
+impl Parts {
+    /// What an engine that was killed has left is cleared away by whoever looks there next.
+    #[track_caller]
+    pub fn is_cleared_away(&self, killed: &Engine, operation: &str, to: &str) {
+        killed.was_killed.store(false, Ordering::SeqCst);
+        self.until_or(
+            || format!("a helper stays: {}", self.helpers()),
+            || {
+                has_none(killed) || {
+                    let looks = self.command(&["plan", operation, "-i", to]).output();
+                    println!("{}", String::from_utf8_lossy(&looks.expect("it starts").stderr));
+                    false
+                }
+            },
+        );
+    }
+}
 
 /// The helpers that run there.
 fn helpers(engine: &Engine) -> Vec<String> {

@@ -13,6 +13,7 @@ mod endings;
 mod hazards;
 mod helpers;
 mod kills;
+mod left;
 mod like;
 mod onebox;
 mod parts;

@@ -100,6 +100,7 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     });
     ran.exits(3).says("verdict: restored");
     is_back_on_a(&parts);
+    parts.is_cleared_away(&parts.b, &operation("redeploy-database"), "to_instance=i-b");
 
     println!("it stays away: the old database serves, and what is left is taken up later");
     let ran = parts.run_watched(&arguments, |line| {
@@ -113,6 +114,7 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     let id = left.said.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':');
     parts.run(&["rollback", id]).exits(3).says("verdict: restored");
     is_back_on_a(&parts);
+    parts.is_cleared_away(&parts.b, &operation("redeploy-database"), "to_instance=i-b");
 }
 
 /// Between the stop and the start that takes it back the device goes away; it is back only when

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -146,6 +146,8 @@ pub struct Engine {
     /// What it is started with beside what every engine is.
     more: Mutex<Vec<String>>,
     part: Mutex<Option<Part>>,
+    /// Whether it was killed, so that what was to end with a connection may be left.
+    pub was_killed: AtomicBool,
 }
 
 impl Engine {
@@ -155,7 +157,8 @@ impl Engine {
 
     fn try_start(dir: PathBuf) -> Result<Self, String> {
         std::fs::create_dir_all(&dir).expect("a directory");
-        let engine = Self { dir, more: Mutex::default(), part: Mutex::default() };
+        let (more, part, was_killed) = Default::default();
+        let engine = Self { dir, more, part, was_killed };
         engine.try_start_again()?;
         Ok(engine)
     }
@@ -199,6 +202,7 @@ impl Engine {
 
     /// End it, and the containerd that it started, as a crash would.
     pub fn kill(&self) {
+        self.was_killed.store(true, Ordering::SeqCst);
         if let Some(part) = &mut *self.part.lock().expect("no panic") {
             part.kill();
         }
@@ -363,24 +367,16 @@ impl Parts {
     /// Wait for what comes by itself.
     #[track_caller]
     pub fn until(&self, or: &str, is_so: impl Fn() -> bool) {
-        let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
-        while !is_so() {
-            assert!(Instant::now() < until, "{or}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        self.until_or(|| or.to_owned(), is_so);
     }
 
-    /// Helpers end with the program, which takes the engine a moment.
     #[track_caller]
-    pub fn helpers_end(&self) {
-        let all = ["ps", "--all", "--quiet", "--filter", "label=stepback.helper"];
-        // An engine that is down tells nothing, and one that was killed knows no connection's end.
-        self.until("a helper is left", || {
-            [&self.a, &self.b].iter().all(|engine| {
-                engine.try_docker(&all).is_ok_and(|found| found.is_empty())
-                    || engine.try_docker(&["version"]).is_err()
-            })
-        });
+    pub fn until_or(&self, or: impl Fn() -> String, is_so: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_millis(UP_MS_MAX);
+        while !is_so() {
+            assert!(Instant::now() < until, "{}", or());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What is mounted below the parts, the deepest first.

@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::state::BegunWait;
-use stepback_core::step::{EffectOutcome, Past, PastEffect};
+use stepback_core::step::{EffectOutcome, Past};
 use stepback_core::*;
 use stepback_wasm::{HostPort, LogLevel, Reversed, StopSignal};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -348,7 +348,7 @@ impl AttemptPort {
     }
 
     #[cfg(feature = "mutants")]
-    async fn make_again(&self, effect: &PastEffect) {
+    async fn make_again(&self, effect: &stepback_core::step::PastEffect) {
         if self.door.limits.mutant != Some(crate::mutants::Mutant::ReplayMakesEffects) {
             return;
         }

@@ -4,6 +4,8 @@
 //! turn, and wait until its health check says that it is up. Each is measured by what it tells, and
 //! from outside by a client that asks the database every 5 ms.
 
+#[path = "../../../../tests/real/left.rs"]
+mod left;
 #[allow(dead_code)]
 #[path = "../../../../tests/real/parts.rs"]
 mod parts;

@@ -1,6 +1,7 @@
 //! Where an engine listens, and the connection to it.
 
 use super::errors::{Answer, Told, told};
+use super::made::{Lost, Made};
 use super::ssh;
 use super::tls::{self, Tls};
 use bollard::container::LogOutput;
@@ -34,6 +35,8 @@ pub(super) struct Resident {
     pub(super) said: Vec<u8>,
     pub(super) asked: u64,
     pub(super) has_ended: bool,
+    /// It ends with its connection, where the engine lives to see it.
+    pub(super) _made: Made,
 }
 
 /// One engine, connected.
@@ -48,6 +51,8 @@ pub(super) struct Engine {
     pub(super) clock: Clock,
     /// The helper that stays there, once it was needed.
     pub(super) resident: Arc<Mutex<Option<Resident>>>,
+    /// The helpers that this program made there and may have left.
+    pub(super) lost: Arc<Lost>,
 }
 
 impl Engine {
@@ -89,8 +94,9 @@ impl Engine {
             );
             return Err(Failure::new(FailureClass::Precondition, message).with_code("api-too-old"));
         }
-        let (host, clock, resident) = (host.to_owned(), clock.clone(), Arc::default());
-        Ok(Self { host, endpoint, device_dir, client, clock, resident })
+        let (host, clock) = (host.to_owned(), clock.clone());
+        let (resident, lost) = <(Arc<_>, Arc<_>)>::default();
+        Ok(Self { host, endpoint, device_dir, client, clock, resident, lost })
     }
 
     /// What it says of itself.

@@ -9,11 +9,12 @@ use super::DockerSettings;
 use super::connect::Engine;
 use super::connect::Resident;
 use super::errors::{Answer, Told};
+use super::made::Made;
 use super::resident::Ran;
 use super::script::{HELPER_LABEL, SCRIPT, WRITES_LABEL, is_helper};
 use super::sockets::Sockets;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -244,7 +245,9 @@ impl<'a> Helper<'a> {
             return Ok(ran);
         }
         self.clear_away().await?;
-        let mut made = Resident::start(engine, self.body()).await?;
+        let (started, ()) =
+            tokio::join!(Resident::start(engine, self.body()), engine.remove_lost());
+        let mut made = started?;
         match made.look(engine, what_to_do, of).await {
             Ok(ran) => {
                 *place = Some(made);
@@ -291,12 +294,17 @@ impl<'a> Helper<'a> {
             }),
             ..made.host_config.unwrap_or_default()
         });
-        let created = engine.asked(&what, engine.client.create_container(None, made)).await?;
-        let ran = self.to_its_end(&what, &created.id).await;
-        // What writes is removed by force only when it has ended.
-        let options = RemoveContainerOptionsBuilder::new().force(ran.is_ok()).v(true).build();
-        // One that stays is cleared away by a later helper.
-        let _ = engine.client.remove_container(&created.id, Some(options)).await;
+        let mut name = Made::new(&engine.lost, false)?;
+        let created = engine.client.create_container(name.options(), made);
+        let ran = match engine.asked(&what, created).await {
+            Ok(created) => self.to_its_end(&what, &created.id).await,
+            Err(told) => Err(told),
+        };
+        if ran.is_ok() {
+            name.has_ended();
+        }
+        drop(name);
+        engine.remove_lost().await;
         ran
     }
 

@@ -1,17 +1,25 @@
-//! Helpers that a crash left behind, removed by the next one.
+//! Helpers that were left behind, by this program or by one that crashed, removed by the next one.
 
+use super::connect::Engine;
 use super::errors::Answer;
 use super::helper::Helper;
 use super::resident::LIFE_S;
 use super::script::{HELPER_LABEL, WRITES_LABEL, is_helper};
+use bollard::errors::Error;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use std::collections::HashMap;
+use std::time::Duration;
 use stepback_provider::locks::host;
 
 /// What has ended for so long was left behind.
 const LEFT_BEHIND_S: i64 = 3600;
 /// The same where its runner is gone.
-const ORPHAN_S: i64 = 60;
+const ORPHAN_S: i64 = 30;
+/// So long a removal is waited for; the next helper tries again.
+const REMOVE_MS_MAX: u64 = 10_000;
+/// So often it is asked for, so far apart: an engine may be busy with that very container.
+const REMOVE_TRIES: u32 = 3;
+const REMOVE_AGAIN_MS: u64 = 300;
 
 impl Helper<'_> {
     /// Remove helpers that were left behind: what has ended long ago, and what should have. One
@@ -45,6 +53,38 @@ impl Helper<'_> {
     }
 }
 
+impl Engine {
+    /// Remove what this program made here and nobody needs any more.
+    pub(super) async fn remove_lost(&self) {
+        let all: Vec<(String, bool)> =
+            self.lost.all().iter().map(|(name, by_force)| (name.clone(), *by_force)).collect();
+        let limit = Duration::from_millis(REMOVE_MS_MAX);
+        for (name, by_force) in all {
+            if self.clock.timeout(limit, self.is_removed(&name, by_force)).await == Ok(true) {
+                self.lost.all().remove(&name);
+            }
+        }
+    }
+
+    async fn is_removed(&self, name: &str, by_force: bool) -> bool {
+        for tried in 1..=REMOVE_TRIES {
+            let options = RemoveContainerOptionsBuilder::new().force(by_force).v(true).build();
+            match self.client.remove_container(name, Some(options)).await {
+                // 404: it was not made, or is gone (Docker docs, *Engine API*, *ContainerDelete*).
+                Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+                    return true;
+                }
+                Err(Error::DockerResponseServerError { .. }) if tried < REMOVE_TRIES => {
+                    self.clock.sleep(Duration::from_millis(REMOVE_AGAIN_MS)).await;
+                }
+                // An engine that is down has nobody to remove it; the next helper tries again.
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
 /// Whether nobody will remove a helper of that age any more.
 fn is_left_behind(age_s: i64, runs: bool, writes: bool, is_orphan: bool) -> bool {
     match (runs, is_orphan) {
@@ -68,12 +108,12 @@ mod tests {
 
     #[test]
     fn what_nobody_will_remove_is_told_by_its_age() {
-        let (minute, hour, day) = (60, 3_600, 86_400);
+        let (half, minute, hour, day) = (30, 60, 3_600, 86_400);
         let table = [
             // An orphan that does not run: its program can't be about to start it.
-            (minute, false, false, true, false),
-            (minute + 1, false, false, true, true),
-            (minute + 1, false, true, true, true),
+            (half, false, false, true, false),
+            (half + 1, false, false, true, true),
+            (half + 1, false, true, true, true),
             // One whose program may live.
             (minute + 1, false, false, false, false),
             (hour + 1, false, false, false, true),

@@ -19,6 +19,7 @@ mod in_the_way;
 mod left_behind;
 mod like;
 mod looking;
+mod made;
 mod names;
 mod options;
 mod pull;

@@ -7,9 +7,10 @@
 
 use super::connect::{Engine, Resident};
 use super::errors::{Answer, Told};
+use super::made::Made;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
-use bollard::query_parameters::{AttachContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::AttachContainerOptionsBuilder;
 use futures_util::StreamExt;
 use std::time::Duration;
 use stepback_core::FailureClass;
@@ -34,18 +35,26 @@ impl Resident {
     /// Start one; whether it can do its work is asked of it.
     pub(super) async fn start(engine: &Engine, helper: ContainerCreateBody) -> Answer<Self> {
         let what = format!("the helper on {}", engine.host);
-        let created = engine.client.create_container(None, serving(helper)).await;
-        let id = engine.asked(&what, async { created }).await?.id;
-        let started = Self::attached(engine, &what, &id).await;
+        let made = Made::new(&engine.lost, true)?;
+        let started = Self::made(engine, &what, helper, made).await;
         if started.is_err() {
-            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            // One that stays is cleared away by a later helper.
-            let _ = engine.client.remove_container(&id, Some(options)).await;
+            engine.remove_lost().await;
         }
         started
     }
 
-    async fn attached(engine: &Engine, what: &str, id: &str) -> Answer<Self> {
+    async fn made(
+        engine: &Engine,
+        what: &str,
+        helper: ContainerCreateBody,
+        made: Made,
+    ) -> Answer<Self> {
+        let created = engine.client.create_container(made.options(), serving(helper)).await;
+        let id = engine.asked(what, async { created }).await?.id;
+        Self::attached(engine, what, &id, made).await
+    }
+
+    async fn attached(engine: &Engine, what: &str, id: &str, made: Made) -> Answer<Self> {
         let options = AttachContainerOptionsBuilder::new()
             .stdin(true)
             .stdout(true)
@@ -57,7 +66,7 @@ impl Resident {
         let AttachContainerResults { output, input } =
             engine.asked(what, async { attached }).await?;
         engine.asked(what, engine.client.start_container(id, None)).await?;
-        Ok(Self { input, output, said: vec![], asked: 0, has_ended: false })
+        Ok(Self { input, output, said: vec![], asked: 0, has_ended: false, _made: made })
     }
 
     /// Have it look at a device, or with none at itself.

@@ -7,9 +7,9 @@ use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, Told};
 use super::like::Model;
+use super::made::Made;
 use super::shapes::name_of;
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::RemoveContainerOptionsBuilder;
 use std::time::Duration;
 use stepback_core::FailureClass;
 
@@ -39,7 +39,8 @@ impl Model {
             ..helper.body()
         };
         let what = format!("a trial container on {}", to.host);
-        let created = to.asked(&what, to.client.create_container(None, made)).await;
+        let name = Made::new(&to.lost, true)?;
+        let created = to.asked(&what, to.client.create_container(name.options(), made)).await;
         let started = match &created {
             Ok(created) => {
                 let started = to.asked(&what, to.client.start_container(&created.id, None));
@@ -52,9 +53,8 @@ impl Model {
             }
             Err(_) => Ok(()),
         };
-        if let Ok(created) = created.as_ref() {
-            remove(to, created.id.clone()).await;
-        }
+        drop(name);
+        remove_lost(to).await;
         match created.map(drop).and(started) {
             // An engine that does not answer now may do so later.
             Err(told) if to.client.ping().await.is_err() => Err(told),
@@ -74,13 +74,9 @@ impl Model {
 }
 
 /// Remove a trial; an engine that can't end its start removes it later.
-async fn remove(on: &Engine, id: String) {
-    let client = on.client.clone();
-    let removing = tokio::spawn(async move {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        // One that stays is cleared away by a later helper.
-        let _ = client.remove_container(&id, Some(options)).await;
-    });
+async fn remove_lost(on: &Engine) {
+    let engine = on.clone();
+    let removing = tokio::spawn(async move { engine.remove_lost().await });
     let _ = on.clock.timeout(Duration::from_millis(REMOVE_MS_MAX), removing).await;
 }
 
