@@ -4,7 +4,7 @@
 //! need and nothing that can be recomputed: the call with its token, the facts around it, the
 //! evaluated `with`, the frozen `past`. A field may be added with a default; none may change.
 
-use crate::call::Call;
+use crate::calls::Call;
 use crate::failure::Failure;
 use crate::ids::*;
 use crate::resource::{Facts, Resource};

@@ -1,6 +1,6 @@
 //! The host interfaces: what a plugin may be granted, and a provider may serve.
 
-use crate::call::Call;
+use crate::calls::Call;
 use crate::resource::ResourceKind;
 use std::fmt;
 

@@ -5,7 +5,7 @@
 //! events and commands. What the world says comes in as inputs; what should be done to it goes
 //! out as commands, and the driver in `runtime/engine` is the only one who carries them out.
 
-pub mod call;
+pub mod calls;
 pub mod diagnostic;
 pub mod evaluate;
 pub mod event;
@@ -24,7 +24,7 @@ pub mod state;
 pub mod step;
 pub mod texts;
 
-pub use call::{Call, Class, SettleMode};
+pub use calls::{Call, Class, SettleMode};
 pub use event::Event;
 pub use failure::{Failure, FailureClass};
 pub use ids::*;

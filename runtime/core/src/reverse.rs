@@ -8,7 +8,7 @@
 
 mod inverse;
 
-use crate::call::{Area, Call, Class};
+use crate::calls::{Area, Call, Class};
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! What passes between the runtime and a plugin's step: the contract of `wit/`, in Rust.
 
-use crate::call::Call;
+use crate::calls::Call;
 use crate::failure::Failure;
 use crate::ids::*;
 use crate::resource::{Facts, Resource};

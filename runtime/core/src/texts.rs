@@ -128,7 +128,7 @@ impl MapTexts for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Call;
+    use crate::calls::Call;
 
     #[test]
     fn names_of_ours_are_left_alone() {

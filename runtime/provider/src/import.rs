@@ -3,7 +3,7 @@
 //! It is no world of the simulator: what that makes of it is its own.
 
 use std::collections::BTreeMap;
-use stepback_core::call::{ContainerSpec, Tags};
+use stepback_core::calls::{ContainerSpec, Tags};
 
 /// Everything that was found.
 #[derive(Clone, Debug, Default, PartialEq)]

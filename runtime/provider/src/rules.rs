@@ -4,7 +4,7 @@
 //! provider for Docker tells it as invalid input.
 
 use crate::restart::Policy;
-use stepback_core::call::ContainerSpec;
+use stepback_core::calls::ContainerSpec;
 use stepback_core::{Call, Failure, FailureClass};
 
 /// What the `local` driver takes (Docker docs, *docker volume create*, *--opt*).
@@ -120,7 +120,7 @@ fn reference(image: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stepback_core::call::Mount;
+    use stepback_core::calls::Mount;
 
     #[test]
     fn what_docker_takes_is_taken_and_nothing_else() {

@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::sync::Arc;
-use stepback_core::call::{ContainerSpec, Like, Mount, Performance};
+use stepback_core::calls::{ContainerSpec, Like, Mount, Performance};
 use stepback_core::step::{Change, EffectOutcome, Past, PastEffect, UndoAnswer};
 use stepback_core::*;
 use stepback_wasm::{GuestFault, Mode, Reversed};

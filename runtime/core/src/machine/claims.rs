@@ -5,7 +5,7 @@
 //! a fact, a resource or a whole host; it stands in the way of what lies within it and of what it
 //! lies within.
 
-use crate::call::Area;
+use crate::calls::Area;
 use crate::ids::*;
 use std::collections::{BTreeMap, BTreeSet};
 

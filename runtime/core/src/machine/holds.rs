@@ -7,7 +7,7 @@
 //! nothing waits here, because undos have their order.
 
 use super::*;
-use crate::call::Area;
+use crate::calls::Area;
 
 /// An effect that was asked for and is not granted yet.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What comes to the machine, and what it asks to be done.
 
 use super::Observation;
-use crate::call::Call;
+use crate::calls::Call;
 use crate::evaluate::{Evaluated, Outputs};
 use crate::event::{AttemptResult, Record};
 use crate::expr::Scope;

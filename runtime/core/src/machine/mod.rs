@@ -21,7 +21,7 @@ mod window;
 pub use messages::{AttemptOrder, Command, Decision, Input, Recovery};
 pub use verdict::Observation;
 
-use crate::call::Call;
+use crate::calls::Call;
 use crate::event::{AttemptResult, Cause, Event, Record, UndoResult};
 use crate::expr::Scope;
 use crate::failure::{Failure, FailureClass};

@@ -7,7 +7,7 @@
 //! that was so; there the newest change goes first, because nothing may wait for ever.
 
 use super::holds::areas_of;
-use crate::call::Area;
+use crate::calls::Area;
 use crate::ids::*;
 use crate::plan::Plan;
 use crate::state::{State, StepState, StepStatus};

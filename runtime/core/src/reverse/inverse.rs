@@ -1,7 +1,7 @@
 //! The inverse of each effect, and how what a stopped instance took down comes back.
 
 use super::{Reversal, Seen, seen_of};
-use crate::call::Call;
+use crate::calls::Call;
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, PastEffect};

@@ -1,7 +1,7 @@
 //! What an event of an attempt makes of its step: calls are answered, effects are made.
 
 use super::*;
-use crate::call::Class;
+use crate::calls::Class;
 use crate::event::{AttemptResult, Event, Record};
 use crate::state::step::*;
 

@@ -10,7 +10,7 @@ mod transition;
 
 pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, StepStatus};
 
-use crate::call::{Call, Class};
+use crate::calls::{Call, Class};
 use crate::event::{
     AttemptResult, Cause, Event, FinalStatus, Kept, NotRestored, Pinned, Record, UndoResult,
     UnknownEffect, Verdict,

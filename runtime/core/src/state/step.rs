@@ -1,6 +1,6 @@
 //! One step's instance: how far it is, what it asked for, what it changed.
 
-use crate::call::Call;
+use crate::calls::Call;
 use crate::failure::Failure;
 use crate::ids::*;
 use crate::resource::Resource;

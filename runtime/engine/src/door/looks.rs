@@ -4,7 +4,7 @@ use super::Door;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stepback_core::call::Beside;
+use stepback_core::calls::Beside;
 use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, PastEffect};
 use stepback_core::{Call, Facts, Failure, FailureClass, InstanceId, Resource, Token};

@@ -3,7 +3,7 @@
 use crate::bench::*;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;

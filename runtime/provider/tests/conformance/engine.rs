@@ -4,7 +4,7 @@ use crate::bench::*;
 use crate::cloud;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepback_core::call::{ContainerSpec, Mount};
+use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::Settled;

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, Effect, World, context, facts_of, id_of, observed, seen_now};
 use crate::{cloud, engine, worlds};
 use serde_json::Value;
-use stepback_core::call::SettleMode;
+use stepback_core::calls::SettleMode;
 use stepback_core::resource::IDENTITY;
 use stepback_core::reverse::{Reversal, reverse};
 use stepback_core::step::{EffectOutcome, PastEffect};

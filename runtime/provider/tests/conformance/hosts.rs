@@ -4,7 +4,7 @@ use crate::bench::*;
 use crate::engine::host;
 use crate::{cloud, engine};
 use serde_json::Value;
-use stepback_core::call::ContainerSpec;
+use stepback_core::calls::ContainerSpec;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::{EffectContext, Settled};

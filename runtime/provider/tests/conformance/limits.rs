@@ -4,7 +4,7 @@
 use crate::bench::*;
 use crate::{cloud, engine};
 use serde_json::Value;
-use stepback_core::call::{ContainerSpec, Performance};
+use stepback_core::calls::{ContainerSpec, Performance};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::Settled;

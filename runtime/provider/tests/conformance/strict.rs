@@ -3,7 +3,7 @@
 
 use crate::bench::*;
 use crate::{cloud, engine};
-use stepback_core::call::{ContainerSpec, Mount, Performance};
+use stepback_core::calls::{ContainerSpec, Mount, Performance};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::Settled;

@@ -14,7 +14,7 @@ use aws_sdk_ec2::types::{
 };
 use std::time::Duration;
 use stepback_clock::Moment;
-use stepback_core::call::Tags;
+use stepback_core::calls::Tags;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Failure, FailureClass};
 use stepback_provider::EffectContext;

@@ -8,7 +8,7 @@ use super::waits::Backoff;
 use aws_sdk_ec2::types::{Filter, Reservation};
 use serde_json::Value;
 use std::time::Duration;
-use stepback_core::call::Tags;
+use stepback_core::calls::Tags;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
 
 /// At most so many values in one filter; EC2 takes 200

@@ -11,7 +11,7 @@ use super::waits::Backoff;
 use aws_sdk_ec2::types::VolumeModificationState;
 use serde_json::Value;
 use std::time::Duration;
-use stepback_core::call::{SettleMode, Tags};
+use stepback_core::calls::{SettleMode, Tags};
 use stepback_core::{Call, InstanceId, Token, VolumeId};
 use stepback_provider::{EffectContext, Settled};
 

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_core::Facts;
-use stepback_core::call::{Performance, Tags};
+use stepback_core::calls::{Performance, Tags};
 use stepback_provider::tags::is_reserved;
 
 /// The tag that holds the token of the effect that created a resource.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
 use stepback_clock::Moment;
-use stepback_core::call::{ContainerSpec, run_once_name};
+use stepback_core::calls::{ContainerSpec, run_once_name};
 use stepback_core::manifest::duration_text;
 use stepback_provider::engines::{CUT_OFF, STOPPED_BY_CANCEL, command_result};
 use stepback_provider::{EffectContext, Notes};

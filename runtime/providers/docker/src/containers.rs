@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 use stepback_core::FailureClass;
-use stepback_core::call::{ContainerSpec, Mount};
+use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_provider::EffectContext;
 
 /// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit

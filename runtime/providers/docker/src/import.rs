@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use stepback_core::Failure;
-use stepback_core::call::ContainerSpec;
+use stepback_core::calls::ContainerSpec;
 use stepback_provider::engines::down;
 use stepback_provider::import::{
     Landscape, SeenContainer, SeenEngine, SeenFileSystem, SeenInstance,

@@ -8,7 +8,7 @@ use super::shapes::{is_running, ports_of};
 use super::sockets::Sockets;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, HealthConfig};
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use stepback_core::call::ContainerSpec;
+use stepback_core::calls::ContainerSpec;
 use stepback_core::manifest::duration_text;
 use stepback_core::{Call, FailureClass};
 use stepback_provider::ports::{self, Published};

@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::call::run_once_name;
+use stepback_core::calls::run_once_name;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::endpoint::Endpoint;

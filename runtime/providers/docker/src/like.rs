@@ -15,7 +15,7 @@ use bollard::models::{
 };
 use std::collections::HashMap;
 use stepback_core::FailureClass;
-use stepback_core::call::{ContainerSpec, Mount};
+use stepback_core::calls::{ContainerSpec, Mount};
 
 /// The modes in which a container has no network of its own choice.
 pub(super) const OWN_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];

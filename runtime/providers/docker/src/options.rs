@@ -6,7 +6,7 @@ use bollard::models::{
     Mount as DockerMount, MountType, MountVolumeOptions, RestartPolicy, RestartPolicyNameEnum,
 };
 use stepback_core::FailureClass;
-use stepback_core::call::Mount;
+use stepback_core::calls::Mount;
 use stepback_provider::restart::Policy;
 
 pub(super) fn mount(mount: &Mount) -> DockerMount {

@@ -9,7 +9,7 @@ use bollard::models::ImageInspect;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::Call;
-use stepback_core::call::run_once_name;
+use stepback_core::calls::run_once_name;
 use stepback_provider::EffectContext;
 use stepback_provider::restart::Policy;
 

@@ -7,7 +7,7 @@ use super::refusals::{misplaced, missing, refused};
 use super::world::{Container, DockerVolume, Engine, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stepback_core::call::{ContainerSpec, run_once_name};
+use stepback_core::calls::{ContainerSpec, run_once_name};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, Token};
 use stepback_provider::engines;
 use stepback_provider::ports::{self, Published};

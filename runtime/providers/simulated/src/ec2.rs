@@ -6,7 +6,7 @@ use super::read::{instance, snapshot_json, volume, volume_json};
 use super::refusals::{misplaced, missing, refused};
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
 use serde_json::Value;
-use stepback_core::call::Tags;
+use stepback_core::calls::Tags;
 use stepback_core::{Call, Failure, InstanceId, SnapshotId, Token, UnixMs, VolumeId};
 use stepback_provider::devices::letter_of;
 

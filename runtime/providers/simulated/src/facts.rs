@@ -6,7 +6,7 @@
 use super::read::{engine, shows};
 use super::world::{Container, DockerVolume, Engine, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 use stepback_core::resource::IDENTITY;
 use stepback_core::{Facts, Failure, Resource, ResourceKind, Token, UnixMs};
 use stepback_provider::Stamped;

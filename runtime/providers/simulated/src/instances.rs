@@ -6,7 +6,7 @@ use super::read::{instance, instance_json};
 use super::refusals::refused;
 use super::world::{Container, Instance, World};
 use serde_json::Value;
-use stepback_core::call::Tags;
+use stepback_core::calls::Tags;
 use stepback_core::{Call, Failure, InstanceId, Token, UnixMs};
 
 type Answer = Result<Value, Failure>;

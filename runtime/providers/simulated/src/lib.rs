@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::call::{SettleMode, run_once_name};
+use stepback_core::calls::{SettleMode, run_once_name};
 use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{

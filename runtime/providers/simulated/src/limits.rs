@@ -7,7 +7,7 @@
 
 use super::refusals::refused;
 use std::ops::RangeInclusive;
-use stepback_core::call::{Performance, Tags};
+use stepback_core::calls::{Performance, Tags};
 use stepback_core::{Failure, FailureClass};
 
 /// What a type of volume can be.

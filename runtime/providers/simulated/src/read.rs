@@ -3,7 +3,7 @@
 use super::refusals::{misplaced, missing};
 use super::world::{Container, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
-use stepback_core::call::{Performance, Tags};
+use stepback_core::calls::{Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs, VolumeId};
 
 pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {

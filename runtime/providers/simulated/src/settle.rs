@@ -8,7 +8,7 @@ use super::read::{attached, engine, instance_json, snapshot_json, volume_json};
 use super::refusals::misplaced;
 use super::world::{Attachment, World};
 use serde_json::{Value, json};
-use stepback_core::call::{SettleMode, run_once_name};
+use stepback_core::calls::{SettleMode, run_once_name};
 use stepback_core::{Call, Failure, InstanceId, Resource, Token, UnixMs, VolumeId};
 use stepback_provider::Settled;
 use stepback_provider::restart::Policy;

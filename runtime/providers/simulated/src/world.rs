@@ -8,7 +8,7 @@ use super::limits::{GP3_IOPS, GP3_MIBPS};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepback_core::call::{ContainerSpec, Performance, Tags};
+use stepback_core::calls::{ContainerSpec, Performance, Tags};
 use stepback_core::{Epoch, Failure, FailureClass, OperationId, StoreId, Token, UnixMs};
 use stepback_provider::EffectContext;
 use stepback_provider::devices::whole;

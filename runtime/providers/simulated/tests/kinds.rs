@@ -6,7 +6,7 @@ mod kinds;
 
 use std::collections::BTreeMap;
 use stepback_clock::Clock;
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::{EffectContext, Notes, Provider};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Virtual;
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_provider::faults::Faults;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stepback_clock::Clock;
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 use stepback_core::reverse::{Reversal, Seen, reverse};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
@@ -156,7 +156,7 @@ async fn what_is_not_listed_yet_is_not_taken_for_absent() {
 
 #[tokio::test]
 async fn a_run_once_is_found_until_its_outcome_is_durable() {
-    let spec = stepback_core::call::ContainerSpec {
+    let spec = stepback_core::calls::ContainerSpec {
         image: "postgres:16".into(),
         command: vec!["true".into()],
         ..Default::default()

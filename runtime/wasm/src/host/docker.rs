@@ -6,7 +6,7 @@ use crate::bindings::stepback::step::docker::{
 };
 use crate::guest::Guest;
 use stepback_core::Call;
-use stepback_core::call;
+use stepback_core::calls;
 
 impl Host for Guest {
     async fn inspect_container(
@@ -242,16 +242,16 @@ impl Host for Guest {
     }
 }
 
-fn spec_of(spec: ContainerSpec) -> Result<call::ContainerSpec, Failure> {
+fn spec_of(spec: ContainerSpec) -> Result<calls::ContainerSpec, Failure> {
     let ContainerSpec { image, command, env, mounts, ports, restart, like } = spec;
-    let mount_of = |Mount { volume, target, read_only }| call::Mount { volume, target, read_only };
-    Ok(call::ContainerSpec {
+    let mount_of = |Mount { volume, target, read_only }| calls::Mount { volume, target, read_only };
+    Ok(calls::ContainerSpec {
         image,
         command,
         env: map_of("env", env)?,
         mounts: mounts.into_iter().map(mount_of).collect(),
         ports,
         restart,
-        like: like.map(|Like { host, container }| call::Like { host, container }),
+        like: like.map(|Like { host, container }| calls::Like { host, container }),
     })
 }

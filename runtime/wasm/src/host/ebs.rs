@@ -4,7 +4,7 @@ use super::map_of;
 use crate::bindings::stepback::step::ebs::{Failure, Host, Pair, Snapshot, Volume, VolumeSpec};
 use crate::guest::Guest;
 use stepback_core::Call;
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 
 impl Host for Guest {
     async fn describe(&mut self, volume: String) -> Result<Volume, Failure> {

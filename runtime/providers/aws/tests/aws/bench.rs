@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stepback_aws::{Aws, AwsConfig, Pace};
 use stepback_clock::Clock;
-use stepback_core::call::Performance;
+use stepback_core::calls::Performance;
 use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;

@@ -325,7 +325,7 @@ async fn a_lost_request_is_unknown_then_not_happened_and_a_lost_answer_done() {
 async fn exactly_one(bench: &Bench, call: &Call, context: &EffectContext, answer: &Value) {
     let found = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap().found;
     match call.settle_mode() {
-        Some(call::SettleMode::DesiredState) => assert_eq!(found, []),
+        Some(calls::SettleMode::DesiredState) => assert_eq!(found, []),
         _ => {
             assert_eq!(found.len(), 1, "{}", call.function());
             assert!(found[0].1.to_string().ends_with(&id_of(answer)));
@@ -383,7 +383,7 @@ async fn every_reversible_effect_goes_back_to_what_it_was() {
         assert_eq!(facts_of(&now), before(&effect), "{} was not taken back", call.function());
         assert_eq!(reverse(&effect, &now), Reversal::NothingToDo, "safe to repeat");
         // The next one builds on this one's effect; what this one created is gone.
-        if call.settle_mode() == Some(call::SettleMode::DesiredState) {
+        if call.settle_mode() == Some(calls::SettleMode::DesiredState) {
             bench.done(&call).await;
         }
     }
