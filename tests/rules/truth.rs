@@ -3,6 +3,7 @@
 use crate::befall::{HOST, Story};
 use crate::life::{Lives, at_once};
 use std::collections::BTreeMap;
+use stepback_core::calls::DockerCall;
 use stepback_core::event::{Event, Record, Verdict};
 use stepback_core::expr::secret_placeholder;
 use stepback_core::state::{State, Status};
@@ -172,7 +173,9 @@ fn windows_are_true(story: &Story, state: &State, records: &[Record]) -> Result<
                     let before = state.baselines.of(&change.resource);
                     before.is_some_and(|facts| facts.get("running") == Some(&true.into()))
                 });
-                if let (Call::DockerStopContainer { .. }, true) = (call, is_of_service) {
+                if let (Call::Docker(DockerCall::StopContainer { .. }), true) =
+                    (call, is_of_service)
+                {
                     stops.insert(id.clone(), true);
                     is_down = true;
                     if !is_open && !is_committed {
@@ -180,7 +183,9 @@ fn windows_are_true(story: &Story, state: &State, records: &[Record]) -> Result<
                         return Err(format!("event {seq}: it is stopped out of a window"));
                     }
                 }
-                if let (Call::DockerStartContainer { .. }, true) = (call, is_of_service) {
+                if let (Call::Docker(DockerCall::StartContainer { .. }), true) =
+                    (call, is_of_service)
+                {
                     stops.insert(id.clone(), false);
                 }
             }

@@ -1,6 +1,5 @@
 //! The host interfaces: what a plugin may be granted, and a provider may serve.
 
-use crate::calls::Call;
 use crate::resource::ResourceKind;
 use std::fmt;
 
@@ -53,15 +52,6 @@ impl fmt::Display for Interface {
     }
 }
 
-impl Call {
-    /// The interface that the call is of.
-    pub fn interface(&self) -> Interface {
-        let name = self.function().split('.').next().unwrap_or_default();
-        // The table's functions are of interfaces that there are, as a test holds.
-        Interface::from_name(name).unwrap_or(Interface::Effects)
-    }
-}
-
 impl ResourceKind {
     /// The interface that acts on things of this kind.
     pub fn interface(self) -> Interface {
@@ -73,19 +63,6 @@ impl ResourceKind {
             | Self::DockerVolume
             | Self::FileSystem
             | Self::Containers => Interface::Docker,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_function_is_of_an_interface_that_there_is() {
-        for function in Call::FUNCTIONS {
-            let interface = function.split('.').next().and_then(Interface::from_name);
-            assert!(interface.is_some(), "{function}");
         }
     }
 }

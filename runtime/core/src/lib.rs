@@ -24,7 +24,7 @@ pub mod state;
 pub mod step;
 pub mod texts;
 
-pub use calls::{Call, Class, SettleMode};
+pub use calls::{Call, Class, ClockCall, DockerCall, EbsCall, Ec2Call, EffectsCall, SettleMode};
 pub use event::Event;
 pub use failure::{Failure, FailureClass};
 pub use ids::*;

@@ -6,26 +6,12 @@
 //! before, somebody else changed it, and it is not touched. Neither is what only has the name of
 //! what the effect left: it must be the same thing.
 
-mod inverse;
+pub use crate::calls::Reversal;
 
-use crate::calls::{Area, Call, Class};
+use crate::calls::{Area, Call, Inverse, Other, Touches, Undo};
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, PastEffect};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// How an effect is taken back; the journal holds it as the answer to `effects.reverse`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reversal", content = "detail", rename_all = "kebab-case")]
-pub enum Reversal {
-    /// The world is as it was before, or the effect never happened.
-    NothingToDo,
-    /// Make these calls, in this order.
-    Calls(Vec<Call>),
-    /// It stays, and why that is harmless.
-    Kept(String),
-    Cannot(String),
-}
 
 /// One of an effect's resources as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,34 +38,39 @@ pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
         return Reversal::Cannot(format!("{} could not be read: {why}", main.resource));
     }
     let standing = compare(effect, main, &seen.facts);
-    if let (Call::Ec2Stop { instance }, Standing::AsBefore | Standing::AsAfter) =
-        (&effect.call, &standing)
-    {
-        let is_down = matches!(standing, Standing::AsAfter);
-        return inverse::start_again(instance, is_down, effect, now);
-    }
-    match standing {
-        // It may still be on its way: only one that is waited for has ended.
-        Standing::AsBefore if is_unknown_stop(effect) => inverse::stop_and_start(&effect.call),
-        Standing::AsBefore => Reversal::NothingToDo,
-        Standing::Foreign(why) => Reversal::Cannot(why),
-        Standing::AsAfter => match (effect.call.class(), stranger(effect, now)) {
-            (Class::Irreversible, _) => {
-                Reversal::Cannot(format!("{} has no inverse", effect.call.function()))
+    let inverse = effect.call.entry().inverse;
+    let undo = |is_done| Undo {
+        resource: &main.resource,
+        before: &main.before,
+        now: &seen.facts,
+        is_done,
+        is_unknown: matches!(effect.outcome, EffectOutcome::Unknown(_)),
+        others: others(effect, now),
+    };
+    match (standing, inverse) {
+        (Standing::Foreign(why), _) => Reversal::Cannot(why),
+        (Standing::AsBefore, Inverse::OfAny(work)) => work(&undo(false)),
+        (Standing::AsBefore, Inverse::None | Inverse::OfDone(_)) => Reversal::NothingToDo,
+        (Standing::AsAfter, Inverse::None) => {
+            Reversal::Cannot(format!("{} has no inverse", effect.call.function()))
+        }
+        (Standing::AsAfter, Inverse::OfDone(work) | Inverse::OfAny(work)) => {
+            match stranger(effect, now) {
+                Some(why) => Reversal::Cannot(why),
+                None => work(&undo(true)),
             }
-            (Class::Effect | Class::Read | Class::Wait, Some(why)) => Reversal::Cannot(why),
-            (Class::Effect | Class::Read | Class::Wait, None) => {
-                inverse::inverse(&effect.call, main, &seen.facts)
-            }
-        },
+        }
     }
 }
 
-fn is_unknown_stop(effect: &PastEffect) -> bool {
-    let was_running = |change: &Change| change.before.get("running") == Some(&Value::Bool(true));
-    matches!(effect.call, Call::DockerStopContainer { .. })
-        && matches!(effect.outcome, EffectOutcome::Unknown(_))
-        && effect.changes.first().is_some_and(was_running)
+/// The resources that changed with the main one.
+fn others<'a>(effect: &'a PastEffect, now: &'a [Seen]) -> Vec<Other<'a>> {
+    let of = |change: &'a Change| Other {
+        resource: &change.resource,
+        before: &change.before,
+        now: seen_of(now, &change.resource).map(|seen| &seen.facts),
+    };
+    effect.changes.iter().skip(1).map(of).collect()
 }
 
 fn seen_of<'a>(now: &'a [Seen], resource: &Resource) -> Option<&'a Seen> {
@@ -195,15 +186,17 @@ pub(crate) fn own_facts(effect: &PastEffect, resource: &Resource) -> Option<Vec<
 /// What carries the effect's stamp was made by it. Anything else is known by its identity: the
 /// one that it had after the effect or, if nobody saw that, before it.
 fn stranger(effect: &PastEffect, now: &[Seen]) -> Option<String> {
-    effect.changes.iter().find_map(|change| {
+    // What came and went beside what it touches has its own way back.
+    let touched = effect.call.resources(&effect.token).len();
+    effect.changes.iter().take(touched).find_map(|change| {
         let resource = &change.resource;
         let seen = seen_of(now, resource)?;
         if !resource.kind().has_identity() || seen.is_stamped == Some(true) {
             return None;
         }
-        let renamed = match effect.call {
-            Call::DockerRenameContainer { .. } => effect.changes.first(),
-            _ => None,
+        let renamed = match effect.call.entry().touches {
+            Touches::Renamed(..) => effect.changes.first(),
+            Touches::Nothing | Touches::New(_) | Touches::One(_) | Touches::Two(..) => None,
         };
         let left = match (&change.after, renamed) {
             // Its old name is nobody's, whether or not anybody looked.

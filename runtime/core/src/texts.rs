@@ -128,14 +128,18 @@ impl MapTexts for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::Call;
+    use crate::calls::{Call, DockerCall};
 
     #[test]
     fn names_of_ours_are_left_alone() {
         let image = |text: &str| text.replace("image", "X");
-        let call = Call::DockerPullImage { host: "i-1".into(), image: "my-image".into() };
+        let call =
+            Call::Docker(DockerCall::PullImage { host: "i-1".into(), image: "my-image".into() });
         let mapped = call.map_texts(&image);
-        assert_eq!(mapped, Call::DockerPullImage { host: "i-1".into(), image: "my-X".into() });
+        assert_eq!(
+            mapped,
+            Call::Docker(DockerCall::PullImage { host: "i-1".into(), image: "my-X".into() })
+        );
         let facts = serde_json::json!({ "image": "image:1", "tags": { "image": "image" } });
         let wanted = serde_json::json!({ "image": "X:1", "tags": { "X": "X" } });
         assert_eq!(Facts::from_json(facts).map_texts(&image), Facts::from_json(wanted));

@@ -248,13 +248,13 @@ fn free() -> Facts {
 
 #[test]
 fn an_effect_is_reversed_to_what_it_found_and_never_over_somebody_elses_change() {
-    let attach = Call::EbsAttach {
+    let attach = Call::Ebs(EbsCall::Attach {
         volume: "vol-1".into(),
         instance: "i-2".into(),
         device: "/dev/sdf".into(),
-    };
+    });
     let attach = effect(attach, volume(), free(), Some(attached("i-2")));
-    let back = Call::EbsDetach { volume: "vol-1".into(), instance: "i-2".into() };
+    let back = Call::Ebs(EbsCall::Detach { volume: "vol-1".into(), instance: "i-2".into() });
     let now = |facts: Facts| vec![seen(volume(), facts)];
     assert_eq!(reverse(&attach, &now(attached("i-2"))), Reversal::Calls(vec![back]));
     assert_eq!(reverse(&attach, &now(free())), Reversal::NothingToDo);
@@ -269,13 +269,13 @@ fn an_effect_is_reversed_to_what_it_found_and_never_over_somebody_elses_change()
     }
     assert!(matches!(reverse(&attach, &now(tagged)), Reversal::Calls(_)));
 
-    let detach = Call::EbsDetach { volume: "vol-1".into(), instance: "i-1".into() };
+    let detach = Call::Ebs(EbsCall::Detach { volume: "vol-1".into(), instance: "i-1".into() });
     let detach = effect(detach, volume(), attached("i-1"), Some(free()));
-    let again = Call::EbsAttach {
+    let again = Call::Ebs(EbsCall::Attach {
         volume: "vol-1".into(),
         instance: "i-1".into(),
         device: "/dev/sdf".into(),
-    };
+    });
     assert_eq!(reverse(&detach, &now(free())), Reversal::Calls(vec![again]));
 }
 
@@ -284,7 +284,11 @@ fn an_effect_is_reversed_to_what_it_found_and_never_over_somebody_elses_change()
 fn a_call_that_tells_what_it_leaves_is_held_to_that() {
     let owner = |owner: &str| facts(json!({ "tags": { "owner": owner } }));
     let none = || facts(json!({ "tags": {} }));
-    let tag = Call::EbsTag { volume: "vol-1".into(), key: "owner".into(), value: "ours".into() };
+    let tag = Call::Ebs(EbsCall::Tag {
+        volume: "vol-1".into(),
+        key: "owner".into(),
+        value: "ours".into(),
+    });
     let now = |facts: Facts| vec![seen(volume(), facts)];
 
     let late = effect(tag.clone(), volume(), none(), Some(owner("theirs")));
@@ -302,11 +306,11 @@ fn a_call_that_tells_what_it_leaves_is_held_to_that() {
 #[test]
 fn what_took_a_name_before_anybody_looked_is_left_alone() {
     let data = Resource::DockerVolume { host: "i-1".into(), name: "data".into() };
-    let call = Call::DockerCreateVolume {
+    let call = Call::Docker(DockerCall::CreateVolume {
         host: "i-1".into(),
         volume: "data".into(),
         options: BTreeMap::new(),
-    };
+    });
     let theirs = facts(json!({ "id": "theirs", "driver": "local" }));
     let made = effect(call, data.clone(), Facts::Absent, Some(theirs.clone()));
     let now = |is_stamped| {
@@ -316,8 +320,11 @@ fn what_took_a_name_before_anybody_looked_is_left_alone() {
     assert!(matches!(reverse(&made, &now(true)), Reversal::Calls(_)));
 
     let main = Resource::Container { host: "i-1".into(), name: "main".into() };
-    let stop =
-        Call::DockerStopContainer { host: "i-1".into(), container: "main".into(), grace_ms: 1_000 };
+    let stop = Call::Docker(DockerCall::StopContainer {
+        host: "i-1".into(),
+        container: "main".into(),
+        grace_ms: 1_000,
+    });
     let of = |id: &str, running| facts(json!({ "id": id, "running": running }));
     let stopped = effect(stop, main.clone(), of("ours", true), Some(of("theirs", false)));
     let theirs = [seen(main.clone(), of("theirs", false))];
@@ -330,16 +337,16 @@ fn what_took_a_name_before_anybody_looked_is_left_alone() {
 fn a_rename_that_nobody_saw_the_end_of_is_undone() {
     let named = |name: &str| Resource::Container { host: "i-1".into(), name: name.into() };
     let of = |id: &str| facts(json!({ "id": id, "running": true }));
-    let call = Call::DockerRenameContainer {
+    let call = Call::Docker(DockerCall::RenameContainer {
         host: "i-1".into(),
         container: "main".into(),
         to: "old".into(),
-    };
-    let back = Call::DockerRenameContainer {
+    });
+    let back = Call::Docker(DockerCall::RenameContainer {
         host: "i-1".into(),
         container: "old".into(),
         to: "main".into(),
-    };
+    });
     let mut renamed = effect(call, named("main"), of("ours"), None);
     let to = Change { resource: named("old"), before: Facts::Absent, after: None };
     renamed.changes.push(to);
@@ -363,16 +370,16 @@ fn a_rename_that_nobody_saw_the_end_of_is_undone() {
 fn undoing_a_stop_waits_for_the_engine() {
     let instance = Resource::Instance { id: "i-1".into() };
     let state = |state: &str| facts(json!({ "state": state }));
-    let stop = Call::Ec2Stop { instance: "i-1".into() };
+    let stop = Call::Ec2(Ec2Call::Stop { instance: "i-1".into() });
     let mut stopped = effect(stop, instance.clone(), state("running"), Some(state("stopped")));
-    let start = Call::Ec2Start { instance: "i-1".into() };
+    let start = Call::Ec2(Ec2Call::Start { instance: "i-1".into() });
     let down = [seen(instance.clone(), state("stopped"))];
     assert_eq!(reverse(&stopped, &down), Reversal::Calls(vec![start.clone()]), "no engine");
 
     let main = Resource::Container { host: "i-1".into(), name: "main".into() };
     let before = facts(json!({ "id": "c-1", "running": false, "restart": "no" }));
     stopped.changes.push(Change { resource: main, before, after: None });
-    let wait = Call::DockerWaitEngine { host: "i-1".into(), timeout_ms: 300_000 };
+    let wait = Call::Docker(DockerCall::WaitEngine { host: "i-1".into(), timeout_ms: 300_000 });
     assert_eq!(reverse(&stopped, &down), Reversal::Calls(vec![start, wait]));
     let up = [seen(instance, state("running"))];
     assert_eq!(reverse(&stopped, &up), Reversal::NothingToDo, "it was not stopped");
@@ -383,9 +390,12 @@ fn undoing_a_stop_waits_for_the_engine() {
 fn a_stop_of_which_nobody_knows_is_made_sure_of() {
     let container = Resource::Container { host: "i-1".into(), name: "db".into() };
     let (host, name) = (InstanceId::from("i-1"), ContainerName::from("db"));
-    let stop =
-        Call::DockerStopContainer { host: host.clone(), container: name.clone(), grace_ms: 60_000 };
-    let start = Call::DockerStartContainer { host, container: name };
+    let stop = Call::Docker(DockerCall::StopContainer {
+        host: host.clone(),
+        container: name.clone(),
+        grace_ms: 60_000,
+    });
+    let start = Call::Docker(DockerCall::StartContainer { host, container: name });
     let runs = |is: bool| facts(json!({ "id": "c", "running": is }));
     let mut lost = effect(stop.clone(), container.clone(), runs(true), Some(runs(true)));
     lost.outcome = EffectOutcome::Unknown("no answer".into());
@@ -403,7 +413,7 @@ fn a_stop_of_which_nobody_knows_is_made_sure_of() {
 
 #[test]
 fn what_never_happened_or_has_no_inverse_is_told_apart() {
-    let call = Call::EbsDeleteVolume { volume: "vol-1".into() };
+    let call = Call::Ebs(EbsCall::DeleteVolume { volume: "vol-1".into() });
     let mut deleted = effect(call, volume(), free(), Some(Facts::Absent));
     let now = [seen(volume(), Facts::Absent)];
     assert!(matches!(reverse(&deleted, &now), Reversal::Cannot(_)));
@@ -411,7 +421,7 @@ fn what_never_happened_or_has_no_inverse_is_told_apart() {
         EffectOutcome::Refused(Failure::new(FailureClass::Refused, "VolumeInUse: it is attached"));
     assert_eq!(reverse(&deleted, &now), Reversal::NothingToDo);
 
-    let pull = Call::DockerPullImage { host: "i-1".into(), image: "a:1".into() };
+    let pull = Call::Docker(DockerCall::PullImage { host: "i-1".into(), image: "a:1".into() });
     let image = Resource::Image { host: "i-1".into(), image: "a:1".into() };
     let there = facts(json!({ "digest": "sha256:1" }));
     let pull = effect(pull, image.clone(), Facts::Absent, Some(there.clone()));
@@ -432,15 +442,15 @@ fn a_fact_that_nobody_looked_at_before_is_no_difference() {
 /// What a name meant before a pull it means again, as long as nobody else moved it since.
 #[test]
 fn a_name_that_a_pull_moved_is_moved_back() {
-    let pull = Call::DockerPullImage { host: "i-1".into(), image: "a:1".into() };
+    let pull = Call::Docker(DockerCall::PullImage { host: "i-1".into(), image: "a:1".into() });
     let image = Resource::Image { host: "i-1".into(), image: "a:1".into() };
     let means = |digest: &str| facts(json!({ "digest": digest }));
     let moved = effect(pull, image.clone(), means("sha256:1"), Some(means("sha256:2")));
-    let back = Call::DockerTagImage {
+    let back = Call::Docker(DockerCall::TagImage {
         host: "i-1".into(),
         image: "a:1".into(),
         digest: "sha256:1".to_owned(),
-    };
+    });
     let now = |digest: &str| [seen(image.clone(), means(digest))];
     assert_eq!(reverse(&moved, &now("sha256:2")), Reversal::Calls(vec![back.clone()]));
     assert_eq!(reverse(&moved, &now("sha256:1")), Reversal::NothingToDo);
@@ -450,13 +460,13 @@ fn a_name_that_a_pull_moved_is_moved_back() {
     assert!(matches!(again, Reversal::Calls(calls) if calls.len() == 1));
 
     // A pulled image that nothing is called by changes nothing; a name that was given does.
-    let given = Call::DockerTagImage {
+    let given = Call::Docker(DockerCall::TagImage {
         host: "i-1".into(),
         image: "a:1".into(),
         digest: "sha256:1".to_owned(),
-    };
+    });
     let named = effect(given, image.clone(), Facts::Absent, Some(means("sha256:1")));
-    let away = Call::DockerRemoveImage { host: "i-1".into(), image: "a:1".into() };
+    let away = Call::Docker(DockerCall::RemoveImage { host: "i-1".into(), image: "a:1".into() });
     assert_eq!(reverse(&named, &now("sha256:1")), Reversal::Calls(vec![away]));
 }
 
@@ -464,10 +474,10 @@ fn a_name_that_a_pull_moved_is_moved_back() {
 /// looked, and there is time for one more look.
 #[test]
 fn a_wait_that_was_cut_off_has_its_rest_left() {
-    let sleep = |duration_ms| Call::ClockSleep { duration_ms };
+    let sleep = |duration_ms| Call::Clock(ClockCall::Sleep { duration_ms });
     let healthy = |timeout_ms| {
         let (host, container) = ("i-1".into(), "main".into());
-        Call::DockerWaitHealthy { host, container, timeout_ms }
+        Call::Docker(DockerCall::WaitHealthy { host, container, timeout_ms })
     };
     let table = [
         (sleep(60_000), 0, 20_000, sleep(40_000)),
@@ -477,7 +487,7 @@ fn a_wait_that_was_cut_off_has_its_rest_left() {
         (healthy(60_000), 15_000, 20_000, healthy(55_000)),
         (healthy(60_000), 0, 70_000, healthy(5_000)),
         (healthy(100), 0, 70_000, healthy(100)),
-        (Call::ClockNow {}, 0, 70_000, Call::ClockNow {}),
+        (Call::Clock(ClockCall::Now {}), 0, 70_000, Call::Clock(ClockCall::Now {})),
     ];
     for (call, paused_ms, gone_ms, rest) in table {
         let wait = BegunWait { call, since: UnixMs(1_000), paused_ms };

@@ -100,6 +100,7 @@ fn another(what: &str, why: &str) -> Failure {
 mod tests {
     use super::*;
     use serde_json::json;
+    use stepback_core::calls::{DockerCall, EbsCall};
 
     fn barred(then: &Value, now: &Value) -> Vec<String> {
         Barred::between(then, now).reasons().into_iter().map(str::to_owned).collect()
@@ -140,9 +141,10 @@ mod tests {
             let engines = json!({ "engines": { "i-a": a } });
             json!({ "aws": { "account": account }, "docker": engines })
         };
-        let start =
-            |host: &str| Call::DockerStartContainer { host: host.into(), container: "db".into() };
-        let detach = Call::EbsDetach { volume: "vol-1".into(), instance: "i-a".into() };
+        let start = |host: &str| {
+            Call::Docker(DockerCall::StartContainer { host: host.into(), container: "db".into() })
+        };
+        let detach = Call::Ebs(EbsCall::Detach { volume: "vol-1".into(), instance: "i-a".into() });
         let allowed = |barred: &Barred, call: &Call| barred.must_allow(call).is_ok();
         let engine = Barred::between(&world("1", "A"), &world("1", "B"));
         assert!(!allowed(&engine, &start("i-a")));

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::ClockCall;
 use stepback_core::{Call, Class, Failure, FailureClass};
 use stepback_wasm::{HostPort, LogLevel, Reversed};
 
@@ -39,9 +40,9 @@ impl LookPort {
 impl HostPort for LookPort {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
         match (call.class(), &call) {
-            (Class::Read, Call::ClockNow {}) => Ok(Value::from(self.clock.unix().0)),
+            (Class::Read, Call::Clock(ClockCall::Now {})) => Ok(Value::from(self.clock.unix().0)),
             (Class::Read, other) => self.door.read(other).await,
-            (Class::Wait, Call::ClockSleep { duration_ms }) if self.may_wait => {
+            (Class::Wait, Call::Clock(ClockCall::Sleep { duration_ms })) if self.may_wait => {
                 self.clock.sleep(Duration::from_millis(*duration_ms)).await;
                 Ok(Value::Null)
             }

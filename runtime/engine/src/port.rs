@@ -153,7 +153,7 @@ impl AttemptPort {
         let at = self.clock.unix();
         self.pass_time(&call, at);
         if let Ok(answer) = &result
-            && !matches!(call, Call::EffectsReverse { .. })
+            && !matches!(call, Call::Effects(EffectsCall::Reverse { .. }))
             && Secrets::are_hidden_in(answer)
             && !self.told_of_secrets.swap(true, Ordering::Relaxed)
         {
@@ -178,7 +178,7 @@ impl AttemptPort {
             _ if self.stop.is_stopped() => Err(cancelled(function)),
             Class::Effect | Class::Irreversible => return self.effect(id, call).await,
             Class::Read => match &call {
-                Call::ClockNow {} => Ok(Value::from(self.clock.unix().0)),
+                Call::Clock(ClockCall::Now {}) => Ok(Value::from(self.clock.unix().0)),
                 other => self.unless_stopped(function, self.door.read(other)).await,
             },
             Class::Wait => self.wait(&id, &call).await,
@@ -221,7 +221,9 @@ impl AttemptPort {
     fn waiting(&self, call: Call) -> Waiting {
         let door = self.door.clone();
         Box::pin(async move {
-            let Call::ClockSleep { duration_ms } = call else { return door.wait(&call).await };
+            let Call::Clock(ClockCall::Sleep { duration_ms }) = call else {
+                return door.wait(&call).await;
+            };
             door.clock.sleep(Duration::from_millis(duration_ms)).await;
             Ok(Value::Null)
         })

@@ -108,8 +108,8 @@ fn parse_one(text: &str) -> Result<Rule, String> {
             _ => Err(format!("a commit can only `crash-before` or `crash-after`, not `{fault}`")),
         };
     }
-    if !Call::FUNCTIONS.contains(&function) {
-        let help = suggest(function, Call::FUNCTIONS.iter().copied());
+    if !Call::functions().any(|known| known == function) {
+        let help = suggest(function, Call::functions());
         return Err(format!("there is no host function `{function}`: {help}"));
     }
     let names = NAMES.iter().map(|(name, _)| *name);

@@ -166,11 +166,12 @@ impl Provider for Router {
 mod tests {
     use super::*;
     use stepback_core::VolumeId;
+    use stepback_core::calls::EbsCall;
 
     #[tokio::test]
     async fn what_nothing_serves_is_refused_by_name() {
         let router = Router::new(vec![]);
-        let call = Call::EbsDescribe { volume: VolumeId("vol-1".into()) };
+        let call = Call::Ebs(EbsCall::Describe { volume: VolumeId("vol-1".into()) });
         let failure = router.read(&call).await.unwrap_err();
         assert_eq!(failure.code.as_deref(), Some("not-served"));
         assert!(failure.message.contains("`ebs`"), "{failure:?}");

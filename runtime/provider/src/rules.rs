@@ -4,7 +4,7 @@
 //! provider for Docker tells it as invalid input.
 
 use crate::restart::Policy;
-use stepback_core::calls::ContainerSpec;
+use stepback_core::calls::{ContainerSpec, DockerCall};
 use stepback_core::{Call, Failure, FailureClass};
 
 /// What the `local` driver takes (Docker docs, *docker volume create*, *--opt*).
@@ -18,27 +18,27 @@ fn bad(message: String) -> Failure {
 /// Whether an engine would take the call at all.
 pub fn must_make_sense(call: &Call) -> Result<(), Failure> {
     match call {
-        Call::DockerCreateContainer { container, spec, .. } => {
+        Call::Docker(DockerCall::CreateContainer { container, spec, .. }) => {
             name(container.as_str())?;
             specified(spec)
         }
-        Call::DockerRunOnce { spec, .. } => specified(spec),
-        Call::DockerRenameContainer { container, to, .. } => {
+        Call::Docker(DockerCall::RunOnce { spec, .. }) => specified(spec),
+        Call::Docker(DockerCall::RenameContainer { container, to, .. }) => {
             name(to.as_str())?;
             match container == to {
                 true => Err(bad(format!("container `{container}` has that name already"))),
                 false => Ok(()),
             }
         }
-        Call::DockerUpdateContainer { restart, .. } => policy(restart),
-        Call::DockerCreateVolume { volume, options, .. } => {
+        Call::Docker(DockerCall::UpdateContainer { restart, .. }) => policy(restart),
+        Call::Docker(DockerCall::CreateVolume { volume, options, .. }) => {
             name(volume.as_str())?;
             match options.keys().find(|key| !VOLUME_OPTIONS.contains(&key.as_str())) {
                 Some(odd) => Err(bad(format!("Docker volume `{volume}`: invalid option `{odd}`"))),
                 None => Ok(()),
             }
         }
-        Call::DockerPullImage { image, .. } => reference(image.as_str()),
+        Call::Docker(DockerCall::PullImage { image, .. }) => reference(image.as_str()),
         _ => Ok(()),
     }
 }

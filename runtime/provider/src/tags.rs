@@ -12,22 +12,9 @@ pub fn is_reserved(key: &str) -> bool {
     RESERVED.iter().any(|prefix| key.starts_with(prefix))
 }
 
-fn written_keys(call: &Call) -> Vec<&String> {
-    match call {
-        Call::Ec2RunInstance { tags, .. }
-        | Call::EbsCreateVolume { tags, .. }
-        | Call::EbsCreateSnapshot { tags, .. } => tags.keys().collect(),
-        Call::Ec2Tag { key, .. }
-        | Call::Ec2Untag { key, .. }
-        | Call::EbsTag { key, .. }
-        | Call::EbsUntag { key, .. } => vec![key],
-        _ => vec![],
-    }
-}
-
 /// Whether the call writes no tag that is reserved.
 pub fn must_be_free(call: &Call) -> Result<(), Failure> {
-    match written_keys(call).into_iter().find(|key| is_reserved(key)) {
+    match call.entry().tags.keys().into_iter().find(|key| is_reserved(key)) {
         Some(key) => {
             let message = format!("a tag named `{key}` can't be written: its prefix is reserved");
             Err(Failure::new(FailureClass::InvalidInput, message))

@@ -64,7 +64,8 @@ async fn what_is_on_an_instance_that_is_not_there_is_not_known() {
         ] {
             let failure = provider.observe(&on(host)).await.expect_err(world);
             assert_eq!(told(&failure), wanted, "{world}: {failure}");
-            let remove = Call::DockerRemoveVolume { host: host.into(), volume: "data".into() };
+            let remove =
+                Call::Docker(DockerCall::RemoveVolume { host: host.into(), volume: "data".into() });
             match provider.perform(&remove, &context()).await {
                 step::EffectOutcome::Refused(failure) => assert_eq!(told(&failure), wanted),
                 other => panic!("{world}: {other:?}"),
@@ -84,8 +85,10 @@ async fn what_was_on_a_terminated_instance_is_gone() {
         let hosts: BTreeSet<&str> =
             told_of.not_asked.iter().map(|(host, _)| host.as_str()).collect();
         assert_eq!(hosts, BTreeSet::from(["i-stopped"]), "{world}");
-        let inspect =
-            Call::DockerInspectVolume { host: "i-terminated".into(), volume: "data".into() };
+        let inspect = Call::Docker(DockerCall::InspectVolume {
+            host: "i-terminated".into(),
+            volume: "data".into(),
+        });
         let failure = provider.read(&inspect).await.expect_err(world);
         assert_eq!(failure.class, FailureClass::Precondition, "{world}: {failure}");
     }
@@ -106,7 +109,9 @@ async fn a_copy_has_no_engine_that_does_not_answer() {
 #[tokio::test]
 async fn an_engine_is_waited_for_as_long_as_it_may_come_up() {
     for (world, provider) in worlds() {
-        let wait = |host: &str| Call::DockerWaitEngine { host: host.into(), timeout_ms: 200 };
+        let wait = |host: &str| {
+            Call::Docker(DockerCall::WaitEngine { host: host.into(), timeout_ms: 200 })
+        };
         let failure = provider.wait(&wait("i-stopped")).await.expect_err(world);
         assert_eq!(failure.class, FailureClass::Deadline, "{world}: {failure}");
         assert!(failure.message.contains("i-stopped does not answer: it is stopped"), "{failure}");

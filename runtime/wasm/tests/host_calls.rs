@@ -82,7 +82,7 @@ async fn an_ebs_volume_with_every_option() {
         "snapshot": "snap-1", "tags": { "a": "1", "b": "2" },
     }))]);
     assert_eq!(run(fields, &body, &port).await, Ok(Value::Null));
-    let asked = Call::EbsCreateVolume {
+    let asked = Call::Ebs(EbsCall::CreateVolume {
         zone: "vol-1".to_owned(),
         size_gib: 21,
         volume_type: "key".to_owned(),
@@ -90,7 +90,7 @@ async fn an_ebs_volume_with_every_option() {
         tags: [("team".to_owned(), "data".to_owned())].into(),
         performance: Performance { iops: Some(4000), throughput_mibps: None },
         encrypted: true,
-    };
+    });
     assert_eq!(port.calls(), [asked]);
     let told = ["vol-9", "in-use", "gp3", "us-east-1a", "i-1", "/dev/sdf", "snap-1", "b", "2"];
     assert_eq!(port.lines(), told);
@@ -126,7 +126,7 @@ async fn ec2_instances_with_and_without_an_address() {
     let port = Port::answering([Ok(json!([first, instance("i-2", None, json!([]))]))]);
     assert_eq!(run(fields, body, &port).await, Ok(Value::Null));
     let tags = [("role".to_owned(), "db".to_owned())].into();
-    assert_eq!(port.calls(), [Call::Ec2Find { tags }]);
+    assert_eq!(port.calls(), [Call::Ec2(Ec2Call::Find { tags })]);
     assert_eq!(port.lines(), ["i-1", "10.0.0.1", "/dev/sdf", "vol-1", "i-2"]);
 }
 
@@ -180,7 +180,11 @@ async fn a_docker_container_whose_arguments_lie_in_memory() {
         restart: "no".to_owned(),
         like: Some(Like { host: "i-2".to_owned(), container: "old".to_owned() }),
     };
-    let asked = Call::DockerCreateContainer { host: "i-1".into(), container: "main".into(), spec };
+    let asked = Call::Docker(DockerCall::CreateContainer {
+        host: "i-1".into(),
+        container: "main".into(),
+        spec,
+    });
     assert_eq!(port.calls(), [asked]);
     assert_eq!(port.lines(), ["main", "postgres:16", "sha256:1", "none", "no"]);
 }
@@ -209,7 +213,7 @@ async fn an_engine_that_is_waited_for() {
         (i32.const 512)"#;
     let port = Port::new();
     assert_eq!(run(fields, body, &port).await, Ok(Value::Null));
-    let asked = Call::DockerWaitEngine { host: "vol-1".into(), timeout_ms: u64::MAX };
+    let asked = Call::Docker(DockerCall::WaitEngine { host: "vol-1".into(), timeout_ms: u64::MAX });
     assert_eq!(port.calls(), [asked]);
 }
 
@@ -283,7 +287,7 @@ fn effect() -> PastEffect {
     };
     PastEffect {
         id: CallId { of, number: CallNumber(3) },
-        call: Call::EbsUntag { volume: "vol-1".into(), key: "k".to_owned() },
+        call: Call::Ebs(EbsCall::Untag { volume: "vol-1".into(), key: "k".to_owned() }),
         token: Token("t".to_owned()),
         outcome: EffectOutcome::Unknown("lost".to_owned()),
         changes: vec![Change {
@@ -321,7 +325,10 @@ async fn an_undo_is_told_its_past_and_reverses_it() {
     let port = Port::reversing([Reversed::Kept("it is harmless".to_owned())]);
     let undone = plugin.undo(invocation(Mode::Undo), &past, port.clone()).await;
     assert_eq!(undone, Ok(UndoAnswer::Kept("it is harmless".to_owned())));
-    assert_eq!(port.calls(), [Call::EffectsReverse { effect: effect().id.to_string() }]);
+    assert_eq!(
+        port.calls(),
+        [Call::Effects(EffectsCall::Reverse { effect: effect().id.to_string() })]
+    );
     let told = [
         r#"{"a":1}"#,
         "ebs.untag",

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::EbsCall;
 use stepback_core::step::{CheckAnswer, Past, UndoAnswer};
 use stepback_core::{Failure, FailureClass};
 use stepback_wasm::{GuestFault, Interface, Limits, Mode, PluginError};
@@ -292,7 +293,8 @@ async fn what_is_not_granted_or_does_not_fit_the_mode_never_reaches_the_port() {
     assert_eq!(plugin.run(invocation(RUN), port.clone()).await, Ok(Value::Null));
     assert_eq!(port.functions(), ["ebs.untag"]);
     let call = port.calls.lock().expect("no panic")[0].clone();
-    let expected = stepback_core::Call::EbsUntag { volume: "vol-1".into(), key: "key".to_owned() };
+    let expected =
+        stepback_core::Call::Ebs(EbsCall::Untag { volume: "vol-1".into(), key: "key".to_owned() });
     assert_eq!(call, expected);
 }
 

@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::Call;
+use stepback_core::calls::ClockCall;
 use stepback_wasm::{GuestFault, Invocation};
 use support::{Port, RUN, Text, invocation, runtime};
 
@@ -149,7 +150,7 @@ async fn a_wait_for_several_timers_is_one_sleep_until_the_first() {
         (call $drop (i32.load (i32.const 2004)))"#;
     let port = Arc::new(Port { sleep: Some(Duration::ZERO), ..Port::default() });
     run(body, invocation(RUN), &port).await.expect("it waits");
-    let sleep = |duration_ms| Call::ClockSleep { duration_ms };
+    let sleep = |duration_ms| Call::Clock(ClockCall::Sleep { duration_ms });
     assert_eq!(port.calls(), [sleep(1000), sleep(4000)]);
 }
 

@@ -1,227 +1,316 @@
 //! The host functions: one typed call each, and the one table that tells what each means.
 //!
-//! [`Call`] is what a guest asks for, what the journal holds and what a provider is given. Every
-//! question about a function (may it change anything, what does it touch, which facts does it
-//! change, how is a lost answer settled) is a match over it without a catch-all, so that a new
-//! function can't be half added; only what [`Call::leaves`] tells is an extra that few have.
+//! [`Call`] is what a guest asks for, what the journal holds and what a provider is given. Each
+//! host interface has a file here with an [`Entry`] for each of its functions, which says all that
+//! the rest of the program must know of it: may it change anything, what does it touch, which
+//! facts does it change, how is a lost answer settled, what takes it back.
+//!
+//! A new function is a line in its interface's list and an entry beside it; without the entry, or
+//! without one of the entry's fields, nothing compiles.
 
-mod changes;
-mod table;
-mod texts;
+mod area;
+mod clock;
+mod docker;
+mod ebs;
+mod ec2;
+mod effects;
+mod entry;
+mod inverse;
+mod shapes;
 
-pub use changes::{Area, Beside};
+pub use area::{Area, Beside};
+pub use clock::ClockCall;
+pub use docker::DockerCall;
+pub use ebs::EbsCall;
+pub use ec2::Ec2Call;
+pub use effects::EffectsCall;
+pub use entry::{Changes, Class, Entry, Sets, SettleMode, Takes, Target, Touches, WrittenTags};
+pub use inverse::{Inverse, Other, Reversal, Undo};
+pub use shapes::{ContainerSpec, Like, Mount, Performance, Tags, run_once_name};
 
 use crate::ids::*;
+use crate::interface::Interface;
+use crate::resource::Resource;
 use crate::texts::{Change, MapTexts};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
 
-/// What a host function may do to the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    Read,
-    Wait,
-    Effect,
-    /// An effect with no inverse, but on what this operation itself created.
-    Irreversible,
-}
+/// How long a last look at the world may take, in milliseconds.
+const LAST_LOOK_MS: u64 = 5_000;
 
-/// How an effect whose answer was lost is settled (R3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SettleMode {
-    /// The API knows the token: search for the stamp, then the same request again is safe.
-    ReissueSameToken,
-    /// Look whether the world is as wanted, then act.
-    DesiredState,
-    /// What was created carries the token: find it, or after a delay be sure it is not there.
-    FindByStamp,
-    /// Nothing in the world tells.
-    Unknowable,
-}
-
-macro_rules! calls {
-    ($($variant:ident $name:literal {
-        $($(#[$attr:meta])* $field:ident : $type:ty),* $(,)?
-    }),+ $(,)?) => {
-        /// One host call with its arguments.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One interface's calls, with the names that the contract, `--inject` and the journal know.
+macro_rules! functions {
+    ($(#[$doc:meta])* $calls:ident of $interface:path {
+        $($variant:ident $name:literal {
+            $($(#[$attr:meta])* $field:ident : $type:ty),* $(,)?
+        }),+ $(,)?
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(tag = "function", content = "arguments")]
-        pub enum Call {
+        pub enum $calls {
             $(#[serde(rename = $name)] $variant { $($(#[$attr])* $field: $type),* }),+
         }
 
-        impl MapTexts for Call {
-            fn map_texts(&self, change: Change<'_>) -> Self {
-                self.with_texts(change)
-            }
-        }
-
-        impl Call {
+        impl $calls {
+            /// The interface that they are of.
+            pub const INTERFACE: $crate::interface::Interface = $interface;
             /// Every function's name, in the contract's order.
             pub const FUNCTIONS: &'static [&'static str] = &[$($name),+];
 
-            /// The same call with each of its arguments' texts changed.
-            fn with_texts(&self, change: Change<'_>) -> Self {
+            /// `interface.function`.
+            pub fn function(&self) -> &'static str {
+                match self { $($calls::$variant { .. } => $name),+ }
+            }
+
+            /// The argument of this name, if it is a number of milliseconds.
+            pub(super) fn milliseconds(&self, name: &str) -> Option<u64> {
                 match self {
-                    $(Call::$variant { $($field),* } => {
-                        Call::$variant { $($field: $field.map_texts(change)),* }
+                    $($calls::$variant { $($field),* } => {
+                        $(if stringify!($field) == name {
+                            return ($field as &dyn std::any::Any).downcast_ref().copied();
+                        })*
                     }),+
                 }
+                None
+            }
+
+            pub(super) fn milliseconds_mut(&mut self, name: &str) -> Option<&mut u64> {
+                match self {
+                    $($calls::$variant { $($field),* } => {
+                        $(if stringify!($field) == name {
+                            return ($field as &mut dyn std::any::Any).downcast_mut();
+                        })*
+                    }),+
+                }
+                None
+            }
+        }
+
+        impl $crate::texts::MapTexts for $calls {
+            fn map_texts(&self, _change: $crate::texts::Change<'_>) -> Self {
+                match self {
+                    $($calls::$variant { $($field),* } => $calls::$variant {
+                        $($field: $crate::texts::MapTexts::map_texts($field, _change)),*
+                    }),+
+                }
+            }
+        }
+    };
+}
+use functions;
+
+macro_rules! interfaces {
+    ($($variant:ident $calls:ident),+ $(,)?) => {
+        /// One host call with its arguments.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Call {
+            $($variant($calls)),+
+        }
+
+        $(impl From<$calls> for Call {
+            fn from(call: $calls) -> Self {
+                Call::$variant(call)
+            }
+        })+
+
+        impl Call {
+            /// Every function's name, in the contract's order.
+            pub fn functions() -> impl Iterator<Item = &'static str> + Clone {
+                [$($calls::FUNCTIONS),+].into_iter().flatten().copied()
             }
 
             /// `interface.function`, as in the contract, in `--inject` and in the journal.
             pub fn function(&self) -> &'static str {
-                match self { $(Call::$variant { .. } => $name),+ }
+                match self { $(Call::$variant(call) => call.function()),+ }
+            }
+
+            /// The interface that the call is of.
+            pub fn interface(&self) -> Interface {
+                match self { $(Call::$variant(_) => $calls::INTERFACE),+ }
+            }
+
+            /// All that is to be known of its function.
+            pub fn entry(&self) -> Entry<'_> {
+                match self { $(Call::$variant(call) => call.entry()),+ }
+            }
+
+            fn milliseconds(&self, name: &str) -> Option<u64> {
+                match self { $(Call::$variant(call) => call.milliseconds(name)),+ }
+            }
+
+            fn milliseconds_mut(&mut self, name: &str) -> Option<&mut u64> {
+                match self { $(Call::$variant(call) => call.milliseconds_mut(name)),+ }
+            }
+        }
+
+        impl MapTexts for Call {
+            fn map_texts(&self, change: Change<'_>) -> Self {
+                match self { $(Call::$variant(call) => call.map_texts(change).into()),+ }
+            }
+        }
+
+        impl Serialize for Call {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self { $(Call::$variant(call) => call.serialize(serializer)),+ }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for Call {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                struct Written {
+                    function: String,
+                    arguments: Value,
+                }
+                let Written { function, arguments } = Written::deserialize(deserializer)?;
+                $(if $calls::FUNCTIONS.contains(&function.as_str()) {
+                    let written = json!({ "function": function, "arguments": arguments });
+                    let call: $calls = serde_json::from_value(written).map_err(D::Error::custom)?;
+                    return Ok(call.into());
+                })+
+                Err(D::Error::custom(format!("there is no host function `{function}`")))
             }
         }
     };
 }
 
-/// Tags of EC2 resources.
-pub type Tags = BTreeMap<String, String>;
-
-/// What a volume was provisioned with, where its type takes that
-/// (Amazon EC2 API Reference, *CreateVolume*).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Performance {
-    /// I/O operations a second, of `gp3`, `io1` and `io2`.
-    pub iops: Option<u32>,
-    /// MiB a second, of `gp3`.
-    pub throughput_mibps: Option<u32>,
+interfaces! {
+    Ec2 Ec2Call,
+    Ebs EbsCall,
+    Docker DockerCall,
+    Effects EffectsCall,
+    Clock ClockCall,
 }
 
-impl Performance {
-    /// What of it can be asked for with a type; of other types EC2 shows what follows from the
-    /// size.
-    pub fn provisioned(self, volume_type: &str) -> Self {
-        let takes_iops = matches!(volume_type, "gp3" | "io1" | "io2");
-        Self {
-            iops: self.iops.filter(|_| takes_iops),
-            throughput_mibps: self.throughput_mibps.filter(|_| volume_type == "gp3"),
+impl Call {
+    /// Whether the function reads, waits or changes the world.
+    pub fn class(&self) -> Class {
+        self.entry().class
+    }
+
+    /// Whether the call changes the world at all.
+    pub fn is_effect(&self) -> bool {
+        matches!(self.class(), Class::Effect | Class::Irreversible)
+    }
+
+    /// Every resource the call touches, what it mainly changes first; none for reads and waits.
+    ///
+    /// `token` names what is created until the result tells its own name.
+    pub fn resources(&self, token: &Token) -> Vec<Resource> {
+        self.entry().touches.resources(token)
+    }
+
+    /// The areas that an effect changes; none for reads and waits.
+    ///
+    /// `token` names what is created until the result tells its own name.
+    pub fn areas(&self, token: &Token) -> Vec<Area> {
+        let entry = self.entry();
+        let touched = entry.touches.resources(token);
+        let fact = |name: String| touched.first().map(|main| Area::Fact(main.clone(), name));
+        match entry.changes {
+            Changes::Nothing => vec![],
+            Changes::Whole => touched.into_iter().map(Area::Resource).collect(),
+            Changes::Facts(names) => {
+                names.iter().filter_map(|name| fact((*name).to_owned())).collect()
+            }
+            Changes::Tag(key) => fact(format!("tags.{key}")).into_iter().collect(),
+            Changes::Host(instance) => vec![Area::Host(instance.clone())],
         }
+    }
+
+    /// The fact that an effect sets, and what it is afterwards, where the call alone tells.
+    pub fn leaves(&self) -> Option<(String, Option<Value>)> {
+        self.entry().sets.fact()
+    }
+
+    /// The host whose Docker Engine the call is for.
+    pub fn host(&self) -> Option<&InstanceId> {
+        self.entry().host
+    }
+
+    /// What an effect changes beside its object.
+    pub fn beside(&self) -> Option<Beside> {
+        self.entry().beside
+    }
+
+    /// How a lost answer is settled (R3); `None` for reads and waits, which are just asked again.
+    pub fn settle_mode(&self) -> Option<SettleMode> {
+        self.entry().settle
+    }
+
+    /// Whether what it makes carries its stamp, so that it can be told from anything of that name.
+    pub fn leaves_a_stamp(&self) -> bool {
+        matches!(self.settle_mode(), Some(SettleMode::FindByStamp | SettleMode::ReissueSameToken))
+    }
+
+    /// How long, in milliseconds, the call itself says that it may take; 0 if it says nothing.
+    pub fn own_ms(&self) -> u64 {
+        let (Takes::UpTo(name) | Takes::Exactly(name)) = self.entry().takes else { return 0 };
+        self.milliseconds(name).unwrap_or_default()
+    }
+
+    /// The same call after so much of its waiting; what is no wait is as it was.
+    ///
+    /// What waits for the world has the time left for one more look at least.
+    pub fn after_waiting(mut self, waited_ms: u64) -> Call {
+        let (class, takes) = (self.class(), self.entry().takes);
+        let left = |of_ms: &mut u64, least_ms: u64| {
+            *of_ms = of_ms.saturating_sub(waited_ms).max(least_ms.min(*of_ms));
+        };
+        match takes {
+            Takes::UpTo(name) if class == Class::Wait => {
+                self.milliseconds_mut(name).into_iter().for_each(|ms| left(ms, LAST_LOOK_MS));
+            }
+            Takes::Exactly(name) => {
+                self.milliseconds_mut(name).into_iter().for_each(|ms| left(ms, 0))
+            }
+            Takes::UpTo(_) | Takes::Moments => {}
+        }
+        self
     }
 }
 
-/// What a container is made of; every field counts when it is compared.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ContainerSpec {
-    pub image: String,
-    pub command: Vec<String>,
-    pub env: BTreeMap<String, String>,
-    pub mounts: Vec<Mount>,
-    /// `host-port:container-port[/protocol]`.
-    pub ports: Vec<String>,
-    /// `no`, `always`, `unless-stopped` or `on-failure`.
-    pub restart: String,
-    /// Take every option not given here from this container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub like: Option<Like>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A container to copy options from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Like {
-    pub host: String,
-    pub container: String,
-}
+    fn container(host: &str, name: &str) -> Resource {
+        Resource::Container { host: host.into(), name: name.into() }
+    }
 
-/// A Docker volume in a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    pub volume: String,
-    pub target: String,
-    #[serde(default)]
-    pub read_only: bool,
-}
+    #[test]
+    fn areas_overlap_where_one_holds_the_other() {
+        let whole = Area::Resource(container("i-1", "db"));
+        let running = Area::Fact(container("i-1", "db"), "running".into());
+        let restart = Area::Fact(container("i-1", "db"), "restart".into());
+        let host = |id: &str| Area::Host(id.into());
+        for (one, two, wanted) in [
+            (&whole, &running, true),
+            (&running, &running, true),
+            (&running, &restart, false),
+            (&host("i-1"), &restart, true),
+            (&host("i-2"), &restart, false),
+            (&Area::Resource(container("i-2", "db")), &whole, false),
+            (&host("i-1"), &Area::Resource(Resource::Instance { id: "i-1".into() }), true),
+        ] {
+            assert_eq!(one.overlaps(two), wanted, "{one} and {two}");
+            assert_eq!(two.overlaps(one), wanted, "{two} and {one}");
+        }
+    }
 
-calls! {
-    Ec2Describe "ec2.describe" { instance: InstanceId },
-    Ec2Find "ec2.find" { tags: Tags },
-    Ec2RunInstance "ec2.run-instance" {
-        image: String, instance_type: String, zone: String, tags: Tags,
-    },
-    Ec2Start "ec2.start" { instance: InstanceId },
-    Ec2Stop "ec2.stop" { instance: InstanceId },
-    Ec2Terminate "ec2.terminate" { instance: InstanceId },
-    Ec2SetInstanceType "ec2.set-instance-type" { instance: InstanceId, instance_type: String },
-    Ec2WaitState "ec2.wait-state" { instance: InstanceId, state: String, timeout_ms: u64 },
-    Ec2Tag "ec2.tag" { instance: InstanceId, key: String, value: String },
-    Ec2Untag "ec2.untag" { instance: InstanceId, key: String },
-    EbsDescribe "ebs.describe" { volume: VolumeId },
-    EbsFind "ebs.find" { tags: Tags },
-    EbsCreateVolume "ebs.create-volume" {
-        zone: String, size_gib: u32, volume_type: String, snapshot: Option<SnapshotId>, tags: Tags,
-        #[serde(default)] performance: Performance,
-        #[serde(default)] encrypted: bool,
-    },
-    EbsDeleteVolume "ebs.delete-volume" { volume: VolumeId },
-    EbsAttach "ebs.attach" { volume: VolumeId, instance: InstanceId, device: String },
-    EbsDetach "ebs.detach" { volume: VolumeId, instance: InstanceId },
-    EbsModifyVolume "ebs.modify-volume" { volume: VolumeId, size_gib: u32 },
-    EbsCreateSnapshot "ebs.create-snapshot" { volume: VolumeId, description: String, tags: Tags },
-    EbsDescribeSnapshot "ebs.describe-snapshot" { snapshot: SnapshotId },
-    EbsFindSnapshots "ebs.find-snapshots" { tags: Tags },
-    EbsDeleteSnapshot "ebs.delete-snapshot" { snapshot: SnapshotId },
-    EbsWaitVolume "ebs.wait-volume" { volume: VolumeId, state: String, timeout_ms: u64 },
-    EbsWaitSnapshot "ebs.wait-snapshot" { snapshot: SnapshotId, timeout_ms: u64 },
-    EbsTag "ebs.tag" { volume: VolumeId, key: String, value: String },
-    EbsUntag "ebs.untag" { volume: VolumeId, key: String },
-    DockerInspectContainer "docker.inspect-container" {
-        host: InstanceId, container: ContainerName,
-    },
-    DockerListContainers "docker.list-containers" { host: InstanceId },
-    DockerInspectImage "docker.inspect-image" { host: InstanceId, image: ImageRef },
-    DockerInspectVolume "docker.inspect-volume" { host: InstanceId, volume: DockerVolumeName },
-    DockerFileSystem "docker.filesystem" { host: InstanceId, volume: VolumeId },
-    DockerCheckHelper "docker.check-helper" { host: InstanceId },
-    DockerPullImage "docker.pull-image" { host: InstanceId, image: ImageRef },
-    DockerCreateContainer "docker.create-container" {
-        host: InstanceId, container: ContainerName, spec: ContainerSpec,
-    },
-    DockerStartContainer "docker.start-container" { host: InstanceId, container: ContainerName },
-    DockerStopContainer "docker.stop-container" {
-        host: InstanceId, container: ContainerName, grace_ms: u64,
-    },
-    DockerRenameContainer "docker.rename-container" {
-        host: InstanceId, container: ContainerName, to: ContainerName,
-    },
-    DockerUpdateContainer "docker.update-container" {
-        host: InstanceId, container: ContainerName, restart: String,
-    },
-    DockerRemoveContainer "docker.remove-container" { host: InstanceId, container: ContainerName },
-    DockerTagImage "docker.tag-image" { host: InstanceId, image: ImageRef, digest: String },
-    DockerRemoveImage "docker.remove-image" { host: InstanceId, image: ImageRef },
-    DockerWaitHealthy "docker.wait-healthy" {
-        host: InstanceId, container: ContainerName, timeout_ms: u64,
-    },
-    DockerWaitEngine "docker.wait-engine" { host: InstanceId, timeout_ms: u64 },
-    DockerWaitDevice "docker.wait-device" { host: InstanceId, volume: VolumeId, timeout_ms: u64 },
-    DockerWaitUnmounted "docker.wait-unmounted" {
-        host: InstanceId, volume: VolumeId, timeout_ms: u64,
-    },
-    DockerLogs "docker.logs" { host: InstanceId, container: ContainerName, tail_lines: u32 },
-    DockerRunOnce "docker.run-once" { host: InstanceId, spec: ContainerSpec, timeout_ms: u64 },
-    DockerExec "docker.exec" {
-        host: InstanceId, container: ContainerName, command: Vec<String>, timeout_ms: u64,
-    },
-    DockerCreateVolume "docker.create-volume" {
-        host: InstanceId, volume: DockerVolumeName, options: BTreeMap<String, String>,
-    },
-    DockerRemoveVolume "docker.remove-volume" { host: InstanceId, volume: DockerVolumeName },
-    DockerMakeFileSystem "docker.make-filesystem" {
-        host: InstanceId, volume: VolumeId, filesystem_type: String,
-    },
-    DockerGrowFileSystem "docker.grow-filesystem" { host: InstanceId, volume: VolumeId },
-    EffectsReverse "effects.reverse" { effect: String },
-    ClockNow "clock.now" {},
-    ClockSleep "clock.sleep" { duration_ms: u64 },
-}
-
-/// The name of a run-once container: its stamp.
-pub fn run_once_name(token: &Token) -> String {
-    format!("stepback-{}", &token.0[..token.0.len().min(20)])
+    #[test]
+    fn every_effect_on_something_that_is_there_names_what_it_changes() {
+        let rename = Call::Docker(DockerCall::RenameContainer {
+            host: "i-1".into(),
+            container: "a".into(),
+            to: "b".into(),
+        });
+        let both = ["a", "b"].map(|name| Area::Resource(container("i-1", name)));
+        assert_eq!(rename.areas(&"t".into()), both);
+        let stop = Call::Ec2(Ec2Call::Stop { instance: "i-1".into() });
+        let on_it = Area::Fact(container("i-1", "a"), "running".into());
+        assert!(stop.areas(&"t".into()).iter().any(|area| area.overlaps(&on_it)));
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::hint;
 use super::*;
+use crate::calls::DockerCall;
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::reverse::own_facts;
@@ -102,7 +103,7 @@ impl Machine {
         let is_tagged = || {
             let effects = self.state.steps.values().flat_map(|step| &step.effects);
             effects
-                .filter(|effect| matches!(effect.call, Call::DockerTagImage { .. }))
+                .filter(|effect| matches!(effect.call, Call::Docker(DockerCall::TagImage { .. })))
                 .any(|effect| effect.changes.iter().any(|change| change.resource == *resource))
         };
         resource.kind() == ResourceKind::Image && before.is_absent() && !is_tagged()

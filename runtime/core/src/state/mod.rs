@@ -10,7 +10,7 @@ mod transition;
 
 pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, StepStatus};
 
-use crate::calls::{Call, Class};
+use crate::calls::{Call, Class, DockerCall};
 use crate::event::{
     AttemptResult, Cause, Event, FinalStatus, Kept, NotRestored, Pinned, Record, UndoResult,
     UnknownEffect, Verdict,
@@ -230,9 +230,11 @@ impl State {
     /// Whether a call made now would have no inverse: † on something that is not the operation's.
     pub fn is_irreversible(&self, call: &Call, changes: &[Change]) -> bool {
         // What a command did is unknown, whoever made the container it ran in.
-        matches!(call, Call::DockerRunOnce { .. } | Call::DockerExec { .. })
-            || call.class() == Class::Irreversible
-                && !changes.iter().all(|change| self.is_own(&change.resource, &change.before))
+        matches!(
+            call,
+            Call::Docker(DockerCall::RunOnce { .. }) | Call::Docker(DockerCall::Exec { .. })
+        ) || call.class() == Class::Irreversible
+            && !changes.iter().all(|change| self.is_own(&change.resource, &change.before))
     }
 
     /// Whether an effect of the past has no inverse.
@@ -241,7 +243,7 @@ impl State {
     }
 
     pub(crate) fn note_owner(&mut self, call: &Call, changes: &[Change]) {
-        if let (Call::DockerRenameContainer { .. }, [from, to]) = (call, changes) {
+        if let (Call::Docker(DockerCall::RenameContainer { .. }), [from, to]) = (call, changes) {
             if let Some(made) = self.own.remove(&from.resource) {
                 self.own.insert(to.resource.clone(), made);
             }

@@ -1,6 +1,6 @@
 //! One step's instance: how far it is, what it asked for, what it changed.
 
-use crate::calls::Call;
+use crate::calls::{Call, ClockCall};
 use crate::failure::Failure;
 use crate::ids::*;
 use crate::resource::Resource;
@@ -81,7 +81,7 @@ impl BegunWait {
     pub fn rest(&self, now: UnixMs) -> Call {
         let gone_ms = now.since_ms(self.since);
         let counted_ms = match self.call {
-            Call::ClockSleep { .. } => gone_ms,
+            Call::Clock(ClockCall::Sleep { .. }) => gone_ms,
             _ => gone_ms.saturating_sub(self.paused_ms),
         };
         self.call.clone().after_waiting(counted_ms)

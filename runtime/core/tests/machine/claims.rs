@@ -1,6 +1,7 @@
 //! Effects of steps side by side that change the same (R6).
 
 use super::*;
+use stepback_core::calls::{DockerCall, EbsCall};
 
 /// Steps side by side, each with retries, whose first attempts have begun.
 pub fn side_by_side(steps: usize) -> Run {
@@ -83,7 +84,7 @@ pub fn failed(class: FailureClass) -> AttemptResult {
 }
 
 fn tag(volume: &str) -> Call {
-    Call::EbsTag { volume: volume.into(), key: "k".into(), value: "v".into() }
+    Call::Ebs(EbsCall::Tag { volume: volume.into(), key: "k".into(), value: "v".into() })
 }
 
 fn main_container() -> (InstanceId, ContainerName) {
@@ -92,17 +93,17 @@ fn main_container() -> (InstanceId, ContainerName) {
 
 fn start() -> Call {
     let (host, container) = main_container();
-    Call::DockerStartContainer { host, container }
+    Call::Docker(DockerCall::StartContainer { host, container })
 }
 
 fn set_restart() -> Call {
     let (host, container) = main_container();
-    Call::DockerUpdateContainer { host, container, restart: "always".into() }
+    Call::Docker(DockerCall::UpdateContainer { host, container, restart: "always".into() })
 }
 
 fn rename() -> Call {
     let (host, container) = main_container();
-    Call::DockerRenameContainer { host, container, to: "old".into() }
+    Call::Docker(DockerCall::RenameContainer { host, container, to: "old".into() })
 }
 
 /// Who waits may have more in its way later on than when it began to wait.

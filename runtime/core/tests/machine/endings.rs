@@ -2,6 +2,7 @@
 
 use super::claims::{call_id, end, failed, handle, side_by_side, token};
 use super::*;
+use stepback_core::calls::{DockerCall, EbsCall};
 use stepback_core::event::NotRestored;
 
 fn container() -> Resource {
@@ -13,11 +14,11 @@ fn with_restart(restart: &str) -> Facts {
 }
 
 fn set_restart(restart: &str) -> Call {
-    Call::DockerUpdateContainer {
+    Call::Docker(DockerCall::UpdateContainer {
         host: "i-1".into(),
         container: "main".into(),
         restart: restart.to_owned(),
-    }
+    })
 }
 
 /// An operation of one step, whose attempt has begun; what it declares irreversible is a command.
@@ -69,12 +70,12 @@ fn a_declared_command_excuses_nothing_beside_it() {
     let (was, is) = (with_restart("always"), with_restart("no"));
     let id = |number| call_id(0, Direction::Do, number);
     make(&mut run, id(1), set_restart("no"), done(), [was, is.clone()]);
-    let exec = Call::DockerExec {
+    let exec = Call::Docker(DockerCall::Exec {
         host: "i-1".into(),
         container: "main".into(),
         command: vec!["true".into()],
         timeout_ms: 1_000,
-    };
+    });
     let unknown = EffectOutcome::Unknown("the runner died".into());
     make(&mut run, id(2), exec, unknown, [is, Facts::Unknown("not read".into())]);
     end(&mut run, &id(2), failed(FailureClass::Refused));
@@ -117,8 +118,11 @@ fn what_was_undone_and_is_not_tried_again_ends_the_operation() {
     for step in 0..2 {
         let id = call_id(step, Direction::Do, 1);
         let volume = format!("vol-{step}");
-        let call =
-            Call::EbsTag { volume: volume.as_str().into(), key: "k".into(), value: "v".into() };
+        let call = Call::Ebs(EbsCall::Tag {
+            volume: volume.as_str().into(),
+            key: "k".into(),
+            value: "v".into(),
+        });
         let token = token(&id);
         keep(&mut run, Input::EffectAsked { id: id.clone(), call, token, changes: vec![] });
         let finished = Input::EffectFinished { id: id.clone(), outcome: done(), changes: vec![] };

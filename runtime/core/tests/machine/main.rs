@@ -220,11 +220,11 @@ impl Run {
             before: self.facts(&of.step),
             after: None,
         }];
-        let call = Call::EbsTag {
+        let call = Call::Ebs(EbsCall::Tag {
             volume: of.step.step.0.as_str().into(),
             key: "k".into(),
             value: "v".into(),
-        };
+        });
         let id = CallId { of, number: CallNumber(1) };
         let token = Token::derive(&"store".into(), OperationId(1), &id);
         self.inputs.push_back(Input::EffectAsked { id, call, token, changes });

@@ -1,6 +1,7 @@
 //! Timeouts, waits and pauses between attempts.
 
 use super::*;
+use stepback_core::calls::{ClockCall, EbsCall};
 
 /// An operation of one step with this line in its manifest, whose attempt has begun.
 fn one_step(line: &str) -> Run {
@@ -48,7 +49,7 @@ fn a_wait_begins_once_and_ends_with_its_answer() {
         of: AttemptId { step: StepKey::plain("s0"), direction: Direction::Do, attempt: Attempt(1) },
         number: CallNumber(number),
     };
-    let call = Call::ClockSleep { duration_ms: 9_000 };
+    let call = Call::Clock(ClockCall::Sleep { duration_ms: 9_000 });
     let begun = |number, call: &Call| Input::WaitBegun {
         id: id(number),
         call: call.clone(),
@@ -56,7 +57,7 @@ fn a_wait_begins_once_and_ends_with_its_answer() {
     };
     let mut handle = |input| run.machine.handle(input, UnixMs(2_000)).map(|_| ());
     assert!(handle(begun(2, &call)).is_err(), "call 1 is due");
-    assert!(handle(begun(1, &Call::ClockNow {})).is_err(), "that is no wait");
+    assert!(handle(begun(1, &Call::Clock(ClockCall::Now {}))).is_err(), "that is no wait");
     handle(begun(1, &call)).expect("legal");
     assert!(handle(begun(1, &call)).is_err(), "it has begun");
     handle(Input::Answered { id: id(1), call: call.clone(), result: Ok(Value::Null) })
@@ -139,7 +140,8 @@ fn an_undo_is_patient_with_what_may_pass_and_with_nothing_else() {
             attempt: Attempt(attempt),
         };
         let id = CallId { of: of(Direction::Do, 1), number: CallNumber(1) };
-        let call = Call::EbsTag { volume: "vol-0".into(), key: "k".into(), value: "v".into() };
+        let call =
+            Call::Ebs(EbsCall::Tag { volume: "vol-0".into(), key: "k".into(), value: "v".into() });
         let token = Token("token".to_owned());
         let asked = Input::EffectAsked { id: id.clone(), call, token, changes: vec![] };
         run.machine.handle(asked, UnixMs(0)).expect("legal");

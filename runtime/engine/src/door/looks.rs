@@ -4,7 +4,7 @@ use super::Door;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stepback_core::calls::Beside;
+use stepback_core::calls::{Beside, DockerCall, Ec2Call};
 use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, PastEffect};
 use stepback_core::{Call, Facts, Failure, FailureClass, InstanceId, Resource, Token};
@@ -108,7 +108,7 @@ impl Door {
 
     /// Every container of a host; where nobody can say which there are, that.
     async fn containers_of(&self, host: &InstanceId) -> Vec<Change> {
-        let list = Call::DockerListContainers { host: host.clone() };
+        let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
         let limit = Duration::from_millis(BESIDE_MS_MAX);
         let listed = match self.clock.timeout(limit, self.read(&list)).await {
             Ok(Ok(listed)) => listed,
@@ -127,7 +127,8 @@ impl Door {
     }
 
     async fn volumes_of(&self, instance: &InstanceId) -> Vec<Change> {
-        let described = self.read(&Call::Ec2Describe { instance: instance.clone() }).await;
+        let described =
+            self.read(&Call::Ec2(Ec2Call::Describe { instance: instance.clone() })).await;
         let devices = described.ok().and_then(|found| found.get("devices")?.as_array().cloned());
         let devices = devices.unwrap_or_default();
         let volumes = devices.iter().filter_map(|one| one.get("volume").and_then(Value::as_str));

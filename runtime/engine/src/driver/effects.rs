@@ -162,7 +162,7 @@ impl Driver {
     /// What was kept only to settle this effect by may go: its outcome is durable.
     pub(super) fn forget(&mut self, id: &CallId) {
         let Some(effect) = self.machine.state().effect(id) else { return };
-        if !matches!(effect.call, Call::DockerRunOnce { .. }) {
+        if !effect.call.entry().leaves_behind {
             return;
         }
         let (call, context) = (effect.call.clone(), self.context(effect));

@@ -15,7 +15,7 @@ impl AttemptPort {
             return Err(failure);
         }
         let id = self.next_id();
-        let call = Call::EffectsReverse { effect: effect_id.to_owned() };
+        let call = Call::Effects(EffectsCall::Reverse { effect: effect_id.to_owned() });
         let planned = match self.recorded(&id) {
             Some(recorded) => self.replayed(id, call, recorded).await?,
             None => {

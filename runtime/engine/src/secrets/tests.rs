@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
+use stepback_core::calls::EbsCall;
 
 fn secrets(values: &[(&str, &str)]) -> Secrets {
     let found = values.iter().map(|(name, value)| ((*name).to_owned(), Ok((*value).to_owned())));
@@ -66,7 +67,9 @@ proptest! {
         pieces in prop::collection::vec((any::<usize>(), any::<usize>(), any::<bool>()), 0..8),
     ) {
         let (secrets, text) = (of_values(&values), text_of(&values, &pieces));
-        let call = |volume: &str| Call::EbsUntag { volume: volume.into(), key: "k".into() };
+        let call = |volume: &str| -> Call {
+            EbsCall::Untag { volume: volume.into(), key: "k".into() }.into()
+        };
         match secrets.reveal(&call(&secrets.redact_text(text.clone()))) {
             Ok(revealed) => prop_assert_eq!(revealed, call(&text)),
             Err(failure) => prop_assert_eq!(failure.code.as_deref(), Some("broken-secret")),
@@ -142,7 +145,7 @@ fn a_missing_secret_fails_only_the_call_that_needs_it() {
     let gone = Err("GONE is not set".to_owned());
     let found = BTreeMap::from([("s".to_owned(), gone)]);
     let secrets = Secrets::of(found, vec![], StoreId("store".into()));
-    let call = |key: &str| Call::EbsUntag { volume: "vol-1".into(), key: key.into() };
+    let call = |key: &str| Call::Ebs(EbsCall::Untag { volume: "vol-1".into(), key: key.into() });
     assert_eq!(secrets.reveal(&call("k")).unwrap(), call("k"));
     let failure = secrets.reveal(&call(&secret_placeholder("s"))).unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("secret-missing"));

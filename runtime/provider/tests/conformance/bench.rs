@@ -206,8 +206,8 @@ impl Bench {
         let proxy = self.wire(&effect.call)?;
         // Looks run in helpers, too: those that write say what.
         let writes = match effect.call {
-            Call::DockerMakeFileSystem { .. } => "DO=make",
-            Call::DockerGrowFileSystem { .. } => "DO=grow",
+            Call::Docker(DockerCall::MakeFileSystem { .. }) => "DO=make",
+            Call::Docker(DockerCall::GrowFileSystem { .. }) => "DO=grow",
             _ => return Some(proxy.seen(effect.wire?).len()),
         };
         let helpers = proxy.seen("POST /containers/create");
@@ -221,8 +221,8 @@ impl Bench {
         match (&self.to_engine, is_up) {
             (Some(proxy), false) => proxy.go_away(),
             (Some(proxy), true) => proxy.come_back(),
-            (None, false) => drop(self.done(&Call::Ec2Stop { instance }).await),
-            (None, true) => drop(self.done(&Call::Ec2Start { instance }).await),
+            (None, false) => drop(self.done(&Call::Ec2(Ec2Call::Stop { instance })).await),
+            (None, true) => drop(self.done(&Call::Ec2(Ec2Call::Start { instance })).await),
         }
     }
 

@@ -9,16 +9,16 @@ use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 
 fn run_instance(bench: &Bench) -> Call {
-    Call::Ec2RunInstance {
+    Call::Ec2(Ec2Call::RunInstance {
         image: "ami-12345678".into(),
         instance_type: "t3.micro".into(),
         zone: bench.zone.clone(),
         tags: tags(&[("Name", "made")]),
-    }
+    })
 }
 
 pub fn create_volume(bench: &Bench) -> Call {
-    Call::EbsCreateVolume {
+    Call::Ebs(EbsCall::CreateVolume {
         zone: bench.zone.clone(),
         size_gib: 1,
         volume_type: "gp3".into(),
@@ -26,30 +26,30 @@ pub fn create_volume(bench: &Bench) -> Call {
         tags: tags(&[("database", "main")]),
         performance: Performance::default(),
         encrypted: false,
-    }
+    })
 }
 
 pub fn snapshot_of(volume: &VolumeId, own: &str) -> Call {
     let tags = tags(&[("own", own)]);
-    Call::EbsCreateSnapshot { volume: volume.clone(), description: "d".into(), tags }
+    Call::Ebs(EbsCall::CreateSnapshot { volume: volume.clone(), description: "d".into(), tags })
 }
 
 pub fn attach(volume: &VolumeId, instance: &InstanceId, device: &str) -> Call {
     let (volume, instance) = (volume.clone(), instance.clone());
-    Call::EbsAttach { volume, instance, device: device.into() }
+    Call::Ebs(EbsCall::Attach { volume, instance, device: device.into() })
 }
 
 pub fn detach(volume: &VolumeId, instance: &InstanceId) -> Call {
-    Call::EbsDetach { volume: volume.clone(), instance: instance.clone() }
+    Call::Ebs(EbsCall::Detach { volume: volume.clone(), instance: instance.clone() })
 }
 
 fn grow(volume: &VolumeId, size_gib: u32) -> Call {
-    Call::EbsModifyVolume { volume: volume.clone(), size_gib }
+    Call::Ebs(EbsCall::ModifyVolume { volume: volume.clone(), size_gib })
 }
 
 pub fn tag_of(_bench: &Bench, volume: &VolumeId) -> Call {
     let value = fresh().to_string();
-    Call::EbsTag { volume: volume.clone(), key: "k".into(), value }
+    Call::Ebs(EbsCall::Tag { volume: volume.clone(), key: "k".into(), value })
 }
 
 /// The `n`-th instance of the world; one that makes instances has a new one.
@@ -86,13 +86,14 @@ fn has_cloud(bench: &Bench) -> bool {
 async fn effects_on_instances(bench: &Bench) -> Vec<Effect> {
     let instance = InstanceId(id_of(&bench.done(&run_instance(bench)).await));
     let of = || instance.clone();
-    let set = Call::Ec2SetInstanceType { instance: of(), instance_type: "t3.large".into() };
+    let set =
+        Call::Ec2(Ec2Call::SetInstanceType { instance: of(), instance_type: "t3.large".into() });
     vec![
         effect(run_instance(bench), "RunInstances"),
-        effect(Call::Ec2Stop { instance: of() }, "StopInstances"),
+        effect(Call::Ec2(Ec2Call::Stop { instance: of() }), "StopInstances"),
         effect(set, "ModifyInstanceAttribute"),
-        effect(Call::Ec2Start { instance: of() }, "StartInstances"),
-        effect(Call::Ec2Terminate { instance: of() }, "TerminateInstances"),
+        effect(Call::Ec2(Ec2Call::Start { instance: of() }), "StartInstances"),
+        effect(Call::Ec2(Ec2Call::Terminate { instance: of() }), "TerminateInstances"),
     ]
 }
 
@@ -108,20 +109,28 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
     let (instance, made) = (instance(bench, 0).await, volume(bench).await);
     let snapshot = id_of(&bench.done(&snapshot_of(&volume(bench).await, "own")).await);
     let (key, value) = (format!("k{}", fresh()), "v".to_owned());
-    let of_instance = Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value };
-    let of_volume = Call::EbsTag { volume: made.clone(), key: key.clone(), value: "v".to_owned() };
+    let of_instance =
+        Call::Ec2(Ec2Call::Tag { instance: instance.clone(), key: key.clone(), value });
+    let of_volume =
+        Call::Ebs(EbsCall::Tag { volume: made.clone(), key: key.clone(), value: "v".to_owned() });
     all.extend([
         effect(of_instance, "CreateTags"),
-        effect(Call::Ec2Untag { instance: instance.clone(), key: key.clone() }, "DeleteTags"),
+        effect(
+            Call::Ec2(Ec2Call::Untag { instance: instance.clone(), key: key.clone() }),
+            "DeleteTags",
+        ),
         effect(create_volume(bench), "CreateVolume"),
         effect(snapshot_of(&made, "own"), "CreateSnapshot"),
         effect(attach(&made, &instance, &device()), "AttachVolume"),
         effect(detach(&made, &instance), "DetachVolume"),
         effect(grow(&made, 2), "ModifyVolume"),
         effect(of_volume, "CreateTags"),
-        effect(Call::EbsUntag { volume: made.clone(), key }, "DeleteTags"),
-        effect(Call::EbsDeleteSnapshot { snapshot: SnapshotId(snapshot) }, "DeleteSnapshot"),
-        effect(Call::EbsDeleteVolume { volume: made }, "DeleteVolume"),
+        effect(Call::Ebs(EbsCall::Untag { volume: made.clone(), key }), "DeleteTags"),
+        effect(
+            Call::Ebs(EbsCall::DeleteSnapshot { snapshot: SnapshotId(snapshot) }),
+            "DeleteSnapshot",
+        ),
+        effect(Call::Ebs(EbsCall::DeleteVolume { volume: made }), "DeleteVolume"),
     ]);
     all
 }
@@ -139,31 +148,37 @@ pub async fn story(bench: &Bench) -> Vec<(&'static str, Value)> {
     let own = format!("own-{}", fresh());
     let snapshot = SnapshotId(id_of(&bench.done(&snapshot_of(&volume, &own)).await));
     let of = || volume.clone();
-    let wait =
-        |state: &str| Call::EbsWaitVolume { volume: of(), state: state.into(), timeout_ms: 60_000 };
-    let tag = |key: &str| Call::EbsTag { volume: of(), key: key.into(), value: own.clone() };
+    let wait = |state: &str| {
+        Call::Ebs(EbsCall::WaitVolume { volume: of(), state: state.into(), timeout_ms: 60_000 })
+    };
+    let tag =
+        |key: &str| Call::Ebs(EbsCall::Tag { volume: of(), key: key.into(), value: own.clone() });
     let calls = [
-        Call::Ec2Describe { instance: instance.clone() },
-        Call::Ec2Tag { instance: instance.clone(), key: "own".into(), value: own.clone() },
-        Call::Ec2Find { tags: tags(&[("own", &own)]) },
-        Call::Ec2WaitState {
+        Call::Ec2(Ec2Call::Describe { instance: instance.clone() }),
+        Call::Ec2(Ec2Call::Tag {
+            instance: instance.clone(),
+            key: "own".into(),
+            value: own.clone(),
+        }),
+        Call::Ec2(Ec2Call::Find { tags: tags(&[("own", &own)]) }),
+        Call::Ec2(Ec2Call::WaitState {
             instance: instance.clone(),
             state: "running".into(),
             timeout_ms: 60_000,
-        },
+        }),
         tag("own"),
-        Call::EbsFind { tags: tags(&[("own", &own)]) },
-        Call::EbsFind { tags: tags(&[("own", "nobody's")]) },
+        Call::Ebs(EbsCall::Find { tags: tags(&[("own", &own)]) }),
+        Call::Ebs(EbsCall::Find { tags: tags(&[("own", "nobody's")]) }),
         attach(&volume, &instance, &device()),
         wait("in-use"),
-        Call::EbsDescribe { volume: of() },
+        Call::Ebs(EbsCall::Describe { volume: of() }),
         detach(&volume, &instance),
         wait("available"),
-        Call::EbsWaitSnapshot { snapshot: snapshot.clone(), timeout_ms: 60_000 },
-        Call::EbsDescribeSnapshot { snapshot: snapshot.clone() },
-        Call::EbsFindSnapshots { tags: tags(&[("own", &own)]) },
-        Call::EbsDeleteSnapshot { snapshot },
-        Call::EbsDeleteVolume { volume: of() },
+        Call::Ebs(EbsCall::WaitSnapshot { snapshot: snapshot.clone(), timeout_ms: 60_000 }),
+        Call::Ebs(EbsCall::DescribeSnapshot { snapshot: snapshot.clone() }),
+        Call::Ebs(EbsCall::FindSnapshots { tags: tags(&[("own", &own)]) }),
+        Call::Ebs(EbsCall::DeleteSnapshot { snapshot }),
+        Call::Ebs(EbsCall::DeleteVolume { volume: of() }),
     ];
     for call in calls {
         let answer = bench.answer(&call).await;
@@ -191,8 +206,8 @@ pub async fn resources(bench: &Bench) -> Vec<(Resource, Option<Token>)> {
         };
         let id = id_of(&answer);
         let resource = match call {
-            Call::EbsCreateVolume { .. } => Resource::Volume { id },
-            Call::EbsCreateSnapshot { .. } => Resource::Snapshot { id },
+            Call::Ebs(EbsCall::CreateVolume { .. }) => Resource::Volume { id },
+            Call::Ebs(EbsCall::CreateSnapshot { .. }) => Resource::Snapshot { id },
             _ => Resource::Instance { id },
         };
         made.push((resource, Some(context.token)));
@@ -218,24 +233,24 @@ pub fn of_nothing(bench: &Bench) -> Vec<Call> {
     let snapshot = || SnapshotId("snap-0123456789abcdef0".to_owned());
     let (key, value) = ("k".to_owned(), "v".to_owned());
     let mut tags = vec![
-        Call::Ec2Tag { instance: no_instance(), key: key.clone(), value: value.clone() },
-        Call::EbsTag { volume: no_volume(), key: key.clone(), value },
-        Call::EbsUntag { volume: no_volume(), key },
+        Call::Ec2(Ec2Call::Tag { instance: no_instance(), key: key.clone(), value: value.clone() }),
+        Call::Ebs(EbsCall::Tag { volume: no_volume(), key: key.clone(), value }),
+        Call::Ebs(EbsCall::Untag { volume: no_volume(), key }),
     ];
     if bench.world == World::Aws {
         println!("Aws: tags of nothing are left out: moto takes them; EC2 says NotFound");
         tags.clear();
     }
     let mut all = vec![
-        Call::Ec2Describe { instance: no_instance() },
-        Call::EbsDescribe { volume: no_volume() },
-        Call::EbsDescribeSnapshot { snapshot: snapshot() },
+        Call::Ec2(Ec2Call::Describe { instance: no_instance() }),
+        Call::Ebs(EbsCall::Describe { volume: no_volume() }),
+        Call::Ebs(EbsCall::DescribeSnapshot { snapshot: snapshot() }),
         snapshot_of(&no_volume(), "own"),
         attach(&no_volume(), &no_instance(), "/dev/sdf"),
         detach(&no_volume(), &no_instance()),
         grow(&no_volume(), 9),
-        Call::EbsDeleteVolume { volume: no_volume() },
-        Call::EbsDeleteSnapshot { snapshot: snapshot() },
+        Call::Ebs(EbsCall::DeleteVolume { volume: no_volume() }),
+        Call::Ebs(EbsCall::DeleteSnapshot { snapshot: snapshot() }),
     ];
     all.extend(tags);
     all
@@ -280,7 +295,7 @@ pub async fn an_attached_volume_is_not_attached_elsewhere(bench: &Bench) {
     bench.refuses(&elsewhere, FailureClass::Refused, "VolumeInUse").await;
     bench
         .refuses(
-            &Call::EbsDeleteVolume { volume: volume.clone() },
+            &Call::Ebs(EbsCall::DeleteVolume { volume: volume.clone() }),
             FailureClass::Refused,
             "VolumeInUse",
         )
@@ -305,7 +320,7 @@ pub async fn a_detached_volume_is_not_detached(bench: &Bench) {
 /// (Amazon EBS User Guide, *How Amazon EBS encryption works*).
 pub async fn a_volume_is_provisioned_as_it_was_asked_for(bench: &Bench) {
     let mut call = create_volume(bench);
-    if let Call::EbsCreateVolume { size_gib, performance, encrypted, .. } = &mut call {
+    if let Call::Ebs(EbsCall::CreateVolume { size_gib, performance, encrypted, .. }) = &mut call {
         *size_gib = 8;
         *performance = Performance { iops: Some(4_000), throughput_mibps: Some(250) };
         *encrypted = true;
@@ -318,7 +333,7 @@ pub async fn a_volume_is_provisioned_as_it_was_asked_for(bench: &Bench) {
     }
     let of_it = bench.done(&snapshot_of(&volume, "own")).await;
     let mut again = create_volume(bench);
-    if let Call::EbsCreateVolume { size_gib, snapshot, .. } = &mut again {
+    if let Call::Ebs(EbsCall::CreateVolume { size_gib, snapshot, .. }) = &mut again {
         *size_gib = 8;
         *snapshot = Some(SnapshotId(id_of(&of_it)));
     }

@@ -26,11 +26,15 @@ pub fn image(bench: &Bench) -> ImageRef {
 }
 
 pub fn pull(bench: &Bench) -> Call {
-    Call::DockerPullImage { host: host(), image: image(bench) }
+    Call::Docker(DockerCall::PullImage { host: host(), image: image(bench) })
 }
 
 pub fn create_volume(name: &str, options: &[(&str, &str)]) -> Call {
-    Call::DockerCreateVolume { host: host(), volume: name.into(), options: tags(options) }
+    Call::Docker(DockerCall::CreateVolume {
+        host: host(),
+        volume: name.into(),
+        options: tags(options),
+    })
 }
 
 pub fn create(bench: &Bench, name: &str, volume: &str) -> Call {
@@ -42,32 +46,45 @@ pub fn create(bench: &Bench, name: &str, volume: &str) -> Call {
         restart: "no".to_owned(),
         ..ContainerSpec::default()
     };
-    Call::DockerCreateContainer { host: host(), container: name.into(), spec }
+    Call::Docker(DockerCall::CreateContainer { host: host(), container: name.into(), spec })
 }
 
 pub fn start(name: &str) -> Call {
-    Call::DockerStartContainer { host: host(), container: name.into() }
+    Call::Docker(DockerCall::StartContainer { host: host(), container: name.into() })
 }
 
 pub fn stop(name: &str) -> Call {
-    Call::DockerStopContainer { host: host(), container: name.into(), grace_ms: 5_000 }
+    Call::Docker(DockerCall::StopContainer {
+        host: host(),
+        container: name.into(),
+        grace_ms: 5_000,
+    })
 }
 
 pub fn remove(name: &str) -> Call {
-    Call::DockerRemoveContainer { host: host(), container: name.into() }
+    Call::Docker(DockerCall::RemoveContainer { host: host(), container: name.into() })
 }
 
 pub fn remove_volume(name: &str) -> Call {
-    Call::DockerRemoveVolume { host: host(), volume: name.into() }
+    Call::Docker(DockerCall::RemoveVolume { host: host(), volume: name.into() })
 }
 
 pub fn rename(name: &str, to: &str) -> Call {
-    Call::DockerRenameContainer { host: host(), container: name.into(), to: to.into() }
+    Call::Docker(DockerCall::RenameContainer {
+        host: host(),
+        container: name.into(),
+        to: to.into(),
+    })
 }
 
 fn exec(name: &str, command: &[&str]) -> Call {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
-    Call::DockerExec { host: host(), container: name.into(), command, timeout_ms: 20_000 }
+    Call::Docker(DockerCall::Exec {
+        host: host(),
+        container: name.into(),
+        command,
+        timeout_ms: 20_000,
+    })
 }
 
 pub fn run_once(bench: &Bench) -> Call {
@@ -76,7 +93,7 @@ pub fn run_once(bench: &Bench) -> Call {
         command: vec!["sleep".to_owned(), "0".to_owned()],
         ..ContainerSpec::default()
     };
-    Call::DockerRunOnce { host: host(), spec, timeout_ms: 20_000 }
+    Call::Docker(DockerCall::RunOnce { host: host(), spec, timeout_ms: 20_000 })
 }
 
 /// Another name of the image that is pulled.
@@ -85,7 +102,7 @@ fn other_name() -> ImageRef {
 }
 
 async fn is_here(bench: &Bench, image: ImageRef) -> bool {
-    let here = Call::DockerInspectImage { host: host(), image };
+    let here = Call::Docker(DockerCall::InspectImage { host: host(), image });
     !bench.answer(&here).await.expect("an answer").is_null()
 }
 
@@ -94,7 +111,10 @@ pub async fn clean(bench: &Bench) {
     if !has_engine(bench) {
         return;
     }
-    let all = bench.answer(&Call::DockerListContainers { host: host() }).await.expect("a list");
+    let all = bench
+        .answer(&Call::Docker(DockerCall::ListContainers { host: host() }))
+        .await
+        .expect("a list");
     for container in all.as_array().expect("a list") {
         let name = container["name"].as_str().expect("a name");
         if container["running"] == true {
@@ -104,7 +124,7 @@ pub async fn clean(bench: &Bench) {
     }
     for image in [other_name(), image(bench)] {
         if is_here(bench, image.clone()).await {
-            bench.done(&Call::DockerRemoveImage { host: host(), image }).await;
+            bench.done(&Call::Docker(DockerCall::RemoveImage { host: host(), image })).await;
         }
     }
 }
@@ -124,14 +144,17 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
         return vec![];
     }
     let digest = bench.done(&pull(bench)).await["digest"].as_str().unwrap_or_default().to_owned();
-    let tag = Call::DockerTagImage { host: host(), image: other_name(), digest };
+    let tag = Call::Docker(DockerCall::TagImage { host: host(), image: other_name(), digest });
     clean(bench).await;
     let (name, to) = (format!("c{}", fresh()), format!("d{}", fresh()));
     let volume = format!("v{}", fresh());
     let restart = "unless-stopped".to_owned();
-    let update =
-        Call::DockerUpdateContainer { host: host(), container: to.as_str().into(), restart };
-    let remove_image = Call::DockerRemoveImage { host: host(), image: image(bench) };
+    let update = Call::Docker(DockerCall::UpdateContainer {
+        host: host(),
+        container: to.as_str().into(),
+        restart,
+    });
+    let remove_image = Call::Docker(DockerCall::RemoveImage { host: host(), image: image(bench) });
     vec![
         effect(pull(bench), "POST /images/create"),
         effect(tag, "POST /images/*/tag"),
@@ -153,14 +176,22 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
 async fn attached(bench: &Bench) -> VolumeId {
     let volume = cloud::volume(bench).await;
     bench.done(&cloud::attach(&volume, &host(), &cloud::device())).await;
-    let wait = Call::DockerWaitDevice { host: host(), volume: volume.clone(), timeout_ms: 20_000 };
+    let wait = Call::Docker(DockerCall::WaitDevice {
+        host: host(),
+        volume: volume.clone(),
+        timeout_ms: 20_000,
+    });
     assert_eq!(bench.answer(&wait).await, Ok("none".into()), "{:?}: it is blank", bench.world);
     volume
 }
 
 fn make_file_system(volume: &VolumeId) -> Call {
     let filesystem_type = "ext4".to_owned();
-    Call::DockerMakeFileSystem { host: host(), volume: volume.clone(), filesystem_type }
+    Call::Docker(DockerCall::MakeFileSystem {
+        host: host(),
+        volume: volume.clone(),
+        filesystem_type,
+    })
 }
 
 pub async fn effects_on_devices(bench: &Bench) -> Vec<Effect> {
@@ -169,8 +200,8 @@ pub async fn effects_on_devices(bench: &Bench) -> Vec<Effect> {
     }
     let (blank, small) = (attached(bench).await, attached(bench).await);
     bench.done(&make_file_system(&small)).await;
-    bench.done(&Call::EbsModifyVolume { volume: small.clone(), size_gib: 2 }).await;
-    let grow = Call::DockerGrowFileSystem { host: host(), volume: small };
+    bench.done(&Call::Ebs(EbsCall::ModifyVolume { volume: small.clone(), size_gib: 2 })).await;
+    let grow = Call::Docker(DockerCall::GrowFileSystem { host: host(), volume: small });
     vec![
         effect(make_file_system(&blank), "POST /containers/*/start"),
         effect(grow, "POST /containers/*/start"),
@@ -195,25 +226,33 @@ pub async fn story(bench: &Bench) -> Vec<(&'static str, Value)> {
     let container = || ContainerName(name.clone());
     bench.done(&start(&name)).await;
     let mut calls = vec![
-        Call::DockerWaitEngine { host: host(), timeout_ms: 30_000 },
-        Call::DockerWaitHealthy { host: host(), container: container(), timeout_ms: 30_000 },
-        Call::DockerInspectContainer { host: host(), container: container() },
-        Call::DockerListContainers { host: host() },
-        Call::DockerInspectImage { host: host(), image: image(bench) },
-        Call::DockerInspectVolume { host: host(), volume: volume.as_str().into() },
-        Call::DockerLogs { host: host(), container: container(), tail_lines: 3 },
-        Call::DockerCheckHelper { host: host() },
+        Call::Docker(DockerCall::WaitEngine { host: host(), timeout_ms: 30_000 }),
+        Call::Docker(DockerCall::WaitHealthy {
+            host: host(),
+            container: container(),
+            timeout_ms: 30_000,
+        }),
+        Call::Docker(DockerCall::InspectContainer { host: host(), container: container() }),
+        Call::Docker(DockerCall::ListContainers { host: host() }),
+        Call::Docker(DockerCall::InspectImage { host: host(), image: image(bench) }),
+        Call::Docker(DockerCall::InspectVolume { host: host(), volume: volume.as_str().into() }),
+        Call::Docker(DockerCall::Logs { host: host(), container: container(), tail_lines: 3 }),
+        Call::Docker(DockerCall::CheckHelper { host: host() }),
     ];
     if has_devices(bench) {
         let on = attached(bench).await;
         let (of, timeout_ms) = (on.clone(), 20_000);
         calls.extend([
             make_file_system(&on),
-            Call::DockerFileSystem { host: host(), volume: on.clone() },
-            Call::DockerWaitDevice { host: host(), volume: on.clone(), timeout_ms },
-            Call::DockerWaitUnmounted { host: host(), volume: on.clone(), timeout_ms },
-            Call::EbsModifyVolume { volume: of.clone(), size_gib: 2 },
-            Call::DockerGrowFileSystem { host: host(), volume: of.clone() },
+            Call::Docker(DockerCall::FileSystem { host: host(), volume: on.clone() }),
+            Call::Docker(DockerCall::WaitDevice { host: host(), volume: on.clone(), timeout_ms }),
+            Call::Docker(DockerCall::WaitUnmounted {
+                host: host(),
+                volume: on.clone(),
+                timeout_ms,
+            }),
+            Call::Ebs(EbsCall::ModifyVolume { volume: of.clone(), size_gib: 2 }),
+            Call::Docker(DockerCall::GrowFileSystem { host: host(), volume: of.clone() }),
             cloud::detach(&on, &host()),
         ]);
     }
@@ -242,7 +281,7 @@ pub async fn resources(bench: &Bench) -> Vec<(Resource, Option<Token>)> {
         assert!(matches!(outcome, EffectOutcome::Done(_)), "{outcome:?}");
         let (host, name) = (host_name(), name.clone());
         let resource = match call {
-            Call::DockerCreateVolume { .. } => {
+            Call::Docker(DockerCall::CreateVolume { .. }) => {
                 Resource::DockerVolume { host, name: volume.clone() }
             }
             _ => Resource::Container { host, name },
@@ -262,18 +301,28 @@ pub fn of_nothing(bench: &Bench) -> Vec<Call> {
         return vec![];
     }
     vec![
-        Call::DockerInspectContainer { host: host(), container: "none".into() },
-        Call::DockerInspectImage { host: host(), image: ImageRef("none:1".to_owned()) },
-        Call::DockerInspectVolume { host: host(), volume: "none".into() },
-        Call::DockerLogs { host: host(), container: "none".into(), tail_lines: 1 },
+        Call::Docker(DockerCall::InspectContainer { host: host(), container: "none".into() }),
+        Call::Docker(DockerCall::InspectImage {
+            host: host(),
+            image: ImageRef("none:1".to_owned()),
+        }),
+        Call::Docker(DockerCall::InspectVolume { host: host(), volume: "none".into() }),
+        Call::Docker(DockerCall::Logs { host: host(), container: "none".into(), tail_lines: 1 }),
         start("none"),
         stop("none"),
         remove("none"),
         rename("none", "other"),
         exec("none", &["sleep", "0"]),
         remove_volume("none"),
-        Call::DockerRemoveImage { host: host(), image: ImageRef("none:1".to_owned()) },
-        Call::DockerTagImage { host: host(), image: other_name(), digest: "sha256:00".to_owned() },
+        Call::Docker(DockerCall::RemoveImage {
+            host: host(),
+            image: ImageRef("none:1".to_owned()),
+        }),
+        Call::Docker(DockerCall::TagImage {
+            host: host(),
+            image: other_name(),
+            digest: "sha256:00".to_owned(),
+        }),
     ]
 }
 
@@ -307,7 +356,7 @@ pub async fn what_runs_or_is_in_use_is_not_removed(bench: &Bench) {
     bench.done(&start(&name)).await;
     bench.refuses(&remove(&name), FailureClass::Refused, "409").await;
     bench.refuses(&remove_volume(&volume), FailureClass::Refused, "409").await;
-    let remove_image = Call::DockerRemoveImage { host: host(), image: image(bench) };
+    let remove_image = Call::Docker(DockerCall::RemoveImage { host: host(), image: image(bench) });
     bench.refuses(&remove_image, FailureClass::Refused, "409").await;
     // What runs is started, and what has stopped is stopped.
     bench.done(&start(&name)).await;
@@ -385,13 +434,16 @@ pub async fn only_what_is_blank_gets_a_file_system(bench: &Bench) {
     bench.done(&make_file_system(&volume)).await;
     let failure = bench.refused(&make_file_system(&volume)).await;
     assert_eq!(failure.class, FailureClass::Refused, "{:?}: {failure}", bench.world);
-    let kind = Call::DockerFileSystem { host: host(), volume: volume.clone() };
+    let kind = Call::Docker(DockerCall::FileSystem { host: host(), volume: volume.clone() });
     assert_eq!(bench.answer(&kind).await, Ok("ext4".into()));
     bench.done(&cloud::detach(&volume, &host())).await;
     // What the host does not show has no file system there, and nothing tells what became of it.
     let there = Resource::FileSystem { host: host().0, volume: volume.0.clone() };
     assert!(bench.observe(&there).await.is_absent(), "{:?}: {volume} is detached", bench.world);
-    for call in [make_file_system(&volume), Call::DockerGrowFileSystem { host: host(), volume }] {
+    for call in [
+        make_file_system(&volume),
+        Call::Docker(DockerCall::GrowFileSystem { host: host(), volume }),
+    ] {
         let failure = bench.refused(&call).await;
         assert_eq!(failure.class, FailureClass::Precondition, "{:?}: {failure}", bench.world);
         let settled = bench.provider.settle(&call, &context()).await;

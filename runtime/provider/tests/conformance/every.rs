@@ -15,8 +15,8 @@ async fn effects(bench: &Bench) -> Vec<Effect> {
     let mut all = cloud::effects(bench).await;
     all.extend(engine::effects(bench).await);
     all.extend(engine::effects_on_devices(bench).await);
-    let made = |function: &&&str| !all.iter().any(|effect| effect.call.function() == **function);
-    let served = Call::FUNCTIONS.iter().filter(|function| bench.serves(function));
+    let made = |function: &&str| !all.iter().any(|effect| effect.call.function() == *function);
+    let served = Call::functions().filter(|function| bench.serves(function));
     let forgotten: Vec<_> = served.filter(|function| is_effect(function)).filter(made).collect();
     assert!(forgotten.is_empty(), "{:?}: no effect for {forgotten:?}", bench.world);
     all
@@ -121,26 +121,33 @@ pub async fn a_lost_request_or_answer_is_settled_by_looking(bench: &Bench) {
 
 /// What looks at the same thing as an effect's answer shows.
 fn look_at(call: &Call, answer: &Value) -> Option<Call> {
-    use Call::*;
     let id = || answer["id"].as_str().unwrap_or_default();
     Some(match call {
-        Ec2RunInstance { .. } | Ec2Start { .. } | Ec2Stop { .. } => {
-            Ec2Describe { instance: id().into() }
+        Call::Ec2(Ec2Call::RunInstance { .. })
+        | Call::Ec2(Ec2Call::Start { .. })
+        | Call::Ec2(Ec2Call::Stop { .. }) => Call::Ec2(Ec2Call::Describe { instance: id().into() }),
+        Call::Ebs(EbsCall::CreateVolume { .. })
+        | Call::Ebs(EbsCall::Attach { .. })
+        | Call::Ebs(EbsCall::Detach { .. })
+        | Call::Ebs(EbsCall::ModifyVolume { .. }) => {
+            Call::Ebs(EbsCall::Describe { volume: id().into() })
         }
-        EbsCreateVolume { .. } | EbsAttach { .. } | EbsDetach { .. } | EbsModifyVolume { .. } => {
-            EbsDescribe { volume: id().into() }
+        Call::Ebs(EbsCall::CreateSnapshot { .. }) => {
+            Call::Ebs(EbsCall::DescribeSnapshot { snapshot: id().into() })
         }
-        EbsCreateSnapshot { .. } => EbsDescribeSnapshot { snapshot: id().into() },
-        DockerCreateContainer { host, container, .. }
-        | DockerStartContainer { host, container }
-        | DockerStopContainer { host, container, .. } => {
-            DockerInspectContainer { host: host.clone(), container: container.clone() }
+        Call::Docker(DockerCall::CreateContainer { host, container, .. })
+        | Call::Docker(DockerCall::StartContainer { host, container })
+        | Call::Docker(DockerCall::StopContainer { host, container, .. }) => {
+            Call::Docker(DockerCall::InspectContainer {
+                host: host.clone(),
+                container: container.clone(),
+            })
         }
-        DockerCreateVolume { host, volume, .. } => {
-            DockerInspectVolume { host: host.clone(), volume: volume.clone() }
+        Call::Docker(DockerCall::CreateVolume { host, volume, .. }) => {
+            Call::Docker(DockerCall::InspectVolume { host: host.clone(), volume: volume.clone() })
         }
-        DockerPullImage { host, image } => {
-            DockerInspectImage { host: host.clone(), image: image.clone() }
+        Call::Docker(DockerCall::PullImage { host, image }) => {
+            Call::Docker(DockerCall::InspectImage { host: host.clone(), image: image.clone() })
         }
         _ => return None,
     })
@@ -159,7 +166,7 @@ async fn shows_the_same(bench: &Bench, call: &Call, answer: &Value) {
             let shown = bench.answer(&look).await.expect("an answer");
             assert_eq!(steady(answer), steady(&shown), "{function}");
         }
-        None if matches!(call, Call::DockerRunOnce { .. }) => {
+        None if matches!(call, Call::Docker(DockerCall::RunOnce { .. })) => {
             assert_eq!(answer["exit_code"], 0, "{function}: {answer}");
         }
         None => assert!(answer.is_null(), "{function}: {answer}"),

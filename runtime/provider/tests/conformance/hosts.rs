@@ -10,7 +10,7 @@ use stepback_core::*;
 use stepback_provider::{EffectContext, Settled};
 
 fn wait_engine(timeout_ms: u64) -> Call {
-    Call::DockerWaitEngine { host: host(), timeout_ms }
+    Call::Docker(DockerCall::WaitEngine { host: host(), timeout_ms })
 }
 
 pub async fn waiting_for_an_engine_ends_when_it_answers(bench: &Bench) {
@@ -79,7 +79,7 @@ async fn nothing_is_seen(bench: &Bench, resources: &[Resource]) {
         let failure = bench.provider.observe(resource).await.expect_err("it can't be seen");
         is_down(bench, &failure, &resource.to_string());
     }
-    let list = Call::DockerListContainers { host: host() };
+    let list = Call::Docker(DockerCall::ListContainers { host: host() });
     let failure = bench.answer(&list).await.expect_err("it can't be asked");
     is_down(bench, &failure, "the list");
     let one_by_one = bench.observe(&Resource::Containers { host: host().0 }).await;
@@ -117,12 +117,12 @@ async fn nothing_is_settled_or_made(
         engine::remove(name),
         engine::run_once(bench),
         engine::remove_volume(volume),
-        Call::DockerRemoveImage { host: host(), image: engine::image(bench) },
-        Call::DockerUpdateContainer {
+        Call::Docker(DockerCall::RemoveImage { host: host(), image: engine::image(bench) }),
+        Call::Docker(DockerCall::UpdateContainer {
             host: host(),
             container: name.into(),
             restart: "always".into(),
-        },
+        }),
     ];
     for call in made.iter().map(|(call, _)| call).chain(&others) {
         let function = call.function();
@@ -167,7 +167,9 @@ pub async fn what_comes_up_with_its_host_is_told_by_its_policy(bench: &Bench) {
             ..ContainerSpec::default()
         };
         let container = name.as_str().into();
-        bench.done(&Call::DockerCreateContainer { host: host(), container, spec }).await;
+        bench
+            .done(&Call::Docker(DockerCall::CreateContainer { host: host(), container, spec }))
+            .await;
         if was != Was::NeverStarted {
             bench.done(&engine::start(&name)).await;
         }
@@ -180,12 +182,13 @@ pub async fn what_comes_up_with_its_host_is_told_by_its_policy(bench: &Bench) {
     assert_eq!(bench.answer(&wait_engine(60_000)).await, Ok(Value::Null));
     for (name, what, ..) in made.iter().filter(|(.., comes_up)| *comes_up) {
         let container = name.as_str().into();
-        let healthy = Call::DockerWaitHealthy { host: host(), container, timeout_ms: 60_000 };
+        let healthy =
+            Call::Docker(DockerCall::WaitHealthy { host: host(), container, timeout_ms: 60_000 });
         bench.answer(&healthy).await.unwrap_or_else(|failure| panic!("{what}: {failure}"));
     }
     for (name, what, was, comes_up) in &made {
         let container = name.as_str().into();
-        let look = Call::DockerInspectContainer { host: host(), container };
+        let look = Call::Docker(DockerCall::InspectContainer { host: host(), container });
         let found = bench.answer(&look).await.expect("an answer");
         assert_eq!(found["running"], *comes_up, "{what}");
         // What went down with its host has ended.

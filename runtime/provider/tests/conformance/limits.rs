@@ -52,7 +52,8 @@ const TAKEN: [(&str, u32, Speed); 7] = [
 
 fn volume(bench: &Bench, kind: &str, size: u32, speed: Speed) -> Call {
     let mut call = cloud::create_volume(bench);
-    let Call::EbsCreateVolume { size_gib, volume_type, performance, .. } = &mut call else {
+    let Call::Ebs(EbsCall::CreateVolume { size_gib, volume_type, performance, .. }) = &mut call
+    else {
         unreachable!()
     };
     (*size_gib, *volume_type) = (size, kind.to_owned());
@@ -70,7 +71,7 @@ pub async fn a_volume_is_as_large_and_fast_as_its_type_allows(bench: &Bench) {
     }
     let small = bench.done(&volume(bench, "standard", 8, (None, None))).await;
     for size_gib in [1_025, u32::MAX] {
-        let grow = Call::EbsModifyVolume { volume: VolumeId(id_of(&small)), size_gib };
+        let grow = Call::Ebs(EbsCall::ModifyVolume { volume: VolumeId(id_of(&small)), size_gib });
         bench.refuses(&grow, FailureClass::Refused, VALUE).await;
     }
 }
@@ -84,7 +85,7 @@ pub async fn a_type_is_one_that_there_is(bench: &Bench) {
 pub async fn a_resource_has_fifty_tags_at_most(bench: &Bench) {
     let with = |count: usize| {
         let mut call = cloud::create_volume(bench);
-        let Call::EbsCreateVolume { tags, .. } = &mut call else { unreachable!() };
+        let Call::Ebs(EbsCall::CreateVolume { tags, .. }) = &mut call else { unreachable!() };
         *tags = (0..count).map(|n| (format!("k{n}"), "v".to_owned())).collect();
         call
     };
@@ -94,14 +95,15 @@ pub async fn a_resource_has_fifty_tags_at_most(bench: &Bench) {
     let volume = VolumeId(id_of(&bench.done(&with(48)).await));
     let tag = |key: &str| {
         let (key, value) = (key.to_owned(), "other".to_owned());
-        Call::EbsTag { volume: volume.clone(), key, value }
+        Call::Ebs(EbsCall::Tag { volume: volume.clone(), key, value })
     };
     bench.refuses(&tag("one-more"), class, code).await;
     bench.done(&tag("k0")).await;
     let Some(instance) = bench.instances.first() else { return };
     // What there was before any operation carries no stamp.
     let key = |n: usize| format!("fifty-{n}");
-    let tag = |n| Call::Ec2Tag { instance: instance.clone(), key: key(n), value: "v".into() };
+    let tag =
+        |n| Call::Ec2(Ec2Call::Tag { instance: instance.clone(), key: key(n), value: "v".into() });
     let facts = bench.observe(&Resource::Instance { id: instance.0.clone() }).await;
     let has = facts.get("tags").and_then(Value::as_object).map_or(0, serde_json::Map::len);
     for n in has..50 {
@@ -109,7 +111,7 @@ pub async fn a_resource_has_fifty_tags_at_most(bench: &Bench) {
     }
     bench.refuses(&tag(50), class, code).await;
     for n in has..50 {
-        bench.done(&Call::Ec2Untag { instance: instance.clone(), key: key(n) }).await;
+        bench.done(&Call::Ec2(Ec2Call::Untag { instance: instance.clone(), key: key(n) })).await;
     }
 }
 
@@ -118,7 +120,7 @@ pub async fn a_tag_is_not_longer_than_ec2_takes_it(bench: &Bench) {
     let volume = cloud::volume(bench).await;
     let tag = |key: usize, value: usize| {
         let (key, value) = ("ä".repeat(key), "ä".repeat(value));
-        Call::EbsTag { volume: volume.clone(), key, value }
+        Call::Ebs(EbsCall::Tag { volume: volume.clone(), key, value })
     };
     bench.done(&tag(128, 256)).await;
     bench.refuses(&tag(129, 1), FailureClass::Refused, VALUE).await;
@@ -134,18 +136,19 @@ pub async fn no_time_is_too_long(bench: &Bench) {
     let (name, host) = (format!("c{}", fresh()), engine::host);
     let spec = ContainerSpec { image: bench.image.clone(), ..ContainerSpec::default() };
     let container = || ContainerName(name.clone());
-    let create = Call::DockerCreateContainer { host: host(), container: container(), spec };
+    let create =
+        Call::Docker(DockerCall::CreateContainer { host: host(), container: container(), spec });
     bench.done(&create).await;
     bench.done(&engine::start(&name)).await;
     let timeout_ms = u64::MAX;
     for wait in [
-        Call::DockerWaitEngine { host: host(), timeout_ms },
-        Call::DockerWaitHealthy { host: host(), container: container(), timeout_ms },
+        Call::Docker(DockerCall::WaitEngine { host: host(), timeout_ms }),
+        Call::Docker(DockerCall::WaitHealthy { host: host(), container: container(), timeout_ms }),
     ] {
         bench.answer(&wait).await.unwrap_or_else(|why| panic!("{}: {why}", wait.function()));
     }
     let mut once = engine::run_once(bench);
-    if let Call::DockerRunOnce { timeout_ms, .. } = &mut once {
+    if let Call::Docker(DockerCall::RunOnce { timeout_ms, .. }) = &mut once {
         *timeout_ms = u64::MAX;
     }
     let context = context();
@@ -153,7 +156,8 @@ pub async fn no_time_is_too_long(bench: &Bench) {
     assert!(matches!(ran, EffectOutcome::Done(_)), "{:?}: {ran:?}", bench.world);
     bench.provider.forget(&once, &context).await;
     let grace_ms = u64::MAX;
-    let stop = Call::DockerStopContainer { host: host(), container: container(), grace_ms };
+    let stop =
+        Call::Docker(DockerCall::StopContainer { host: host(), container: container(), grace_ms });
     assert_eq!(bench.done(&stop).await["running"], false, "{:?}", bench.world);
     engine::clean(bench).await;
 }
@@ -166,11 +170,17 @@ pub async fn a_restart_policy_is_shown_as_the_engine_has_it(bench: &Bench) {
     let restart = "on-failure:00".to_owned();
     let spec = ContainerSpec { image: bench.image.clone(), restart, ..ContainerSpec::default() };
     let container = || ContainerName(name.clone());
-    bench.done(&Call::DockerCreateContainer { host: host(), container: container(), spec }).await;
+    bench
+        .done(&Call::Docker(DockerCall::CreateContainer {
+            host: host(),
+            container: container(),
+            spec,
+        }))
+        .await;
     let there = Resource::Container { host: host().0, name: name.clone() };
     let update = |restart: &str| {
         let restart = restart.to_owned();
-        Call::DockerUpdateContainer { host: host(), container: container(), restart }
+        Call::Docker(DockerCall::UpdateContainer { host: host(), container: container(), restart })
     };
     let shown = |facts: Facts| facts.get("restart").cloned();
     assert_eq!(shown(bench.observe(&there).await), Some("on-failure".into()), "{:?}", bench.world);

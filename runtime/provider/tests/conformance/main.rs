@@ -241,7 +241,7 @@ async fn suite(bench: &Bench) {
         }
     }
     let called = bench.called();
-    let served = stepback_core::Call::FUNCTIONS.iter().filter(|name| bench.serves(name));
+    let served = stepback_core::Call::functions().filter(|name| bench.serves(name));
     let forgotten: Vec<_> = served.filter(|name| !called.contains(*name)).collect();
     assert!(forgotten.is_empty(), "never called in {:?}: {forgotten:?}", bench.world);
 }

@@ -21,23 +21,31 @@ fn spec(bench: &Bench) -> ContainerSpec {
 }
 
 fn create(name: &str, spec: ContainerSpec) -> Call {
-    Call::DockerCreateContainer { host: host(), container: name.into(), spec }
+    Call::Docker(DockerCall::CreateContainer { host: host(), container: name.into(), spec })
 }
 
 fn rename(name: &str, to: &str) -> Call {
-    Call::DockerRenameContainer { host: host(), container: name.into(), to: to.into() }
+    Call::Docker(DockerCall::RenameContainer {
+        host: host(),
+        container: name.into(),
+        to: to.into(),
+    })
 }
 
 fn remove(name: &str) -> Call {
-    Call::DockerRemoveContainer { host: host(), container: name.into() }
+    Call::Docker(DockerCall::RemoveContainer { host: host(), container: name.into() })
 }
 
 fn docker_volume(name: &str, options: &[(&str, &str)]) -> Call {
-    Call::DockerCreateVolume { host: host(), volume: name.into(), options: tags(options) }
+    Call::Docker(DockerCall::CreateVolume {
+        host: host(),
+        volume: name.into(),
+        options: tags(options),
+    })
 }
 
 async fn pull(bench: &Bench) {
-    bench.done(&Call::DockerPullImage { host: host(), image: image(bench) }).await;
+    bench.done(&Call::Docker(DockerCall::PullImage { host: host(), image: image(bench) })).await;
 }
 
 async fn told(bench: &Bench, call: &Call, class: FailureClass, code: Option<&str>) {
@@ -63,14 +71,21 @@ pub async fn what_makes_no_sense_is_invalid_input(bench: &Bench) {
         create("other", other.clone()),
         create("other", port("80")),
         create("other", port("x:y")),
-        Call::DockerRunOnce { host: host(), spec: other, timeout_ms: 1_000 },
-        Call::DockerUpdateContainer { host: host(), container: of(), restart: restart() },
+        Call::Docker(DockerCall::RunOnce { host: host(), spec: other, timeout_ms: 1_000 }),
+        Call::Docker(DockerCall::UpdateContainer {
+            host: host(),
+            container: of(),
+            restart: restart(),
+        }),
         rename(&name, "c"),
         rename(&name, &name),
         docker_volume("v", &[]),
         docker_volume("v/w", &[]),
         docker_volume("volume", &[("nonsense", "x")]),
-        Call::DockerPullImage { host: host(), image: ImageRef("Not A Name".to_owned()) },
+        Call::Docker(DockerCall::PullImage {
+            host: host(),
+            image: ImageRef("Not A Name".to_owned()),
+        }),
     ];
     for call in &odd {
         bench.refuses(call, FailureClass::InvalidInput, "400").await;
@@ -84,7 +99,7 @@ pub async fn what_makes_no_sense_is_invalid_input(bench: &Bench) {
 
 pub async fn an_image_that_no_registry_has_is_not_pulled(bench: &Bench) {
     let image = ImageRef(format!("{}-none", bench.image));
-    let call = Call::DockerPullImage { host: host(), image };
+    let call = Call::Docker(DockerCall::PullImage { host: host(), image });
     bench.refuses(&call, FailureClass::Precondition, "404").await;
 }
 
@@ -95,7 +110,7 @@ pub async fn a_repeated_token_makes_one_container(bench: &Bench) {
     let (name, volume) = (format!("c{}", fresh()), format!("v{}", fresh()));
     let command = ["sh", "-c", "exit 3"].map(str::to_owned).to_vec();
     let once = ContainerSpec { command, ..spec(bench) };
-    let once = Call::DockerRunOnce { host: host(), spec: once, timeout_ms: 20_000 };
+    let once = Call::Docker(DockerCall::RunOnce { host: host(), spec: once, timeout_ms: 20_000 });
     for call in [create(&name, spec(bench)), docker_volume(&volume, &[]), once] {
         let context = context();
         let first = bench.perform(&call, &context).await;
@@ -107,7 +122,12 @@ pub async fn a_repeated_token_makes_one_container(bench: &Bench) {
         bench.provider.forget(&call, &context).await;
     }
     bench.done(&remove(&name)).await;
-    bench.done(&Call::DockerRemoveVolume { host: host(), volume: volume.as_str().into() }).await;
+    bench
+        .done(&Call::Docker(DockerCall::RemoveVolume {
+            host: host(),
+            volume: volume.as_str().into(),
+        }))
+        .await;
     engine::clean(bench).await;
 }
 
@@ -116,7 +136,7 @@ pub async fn a_command_that_is_cut_off_says_so(bench: &Bench) {
     pull(bench).await;
     let command = ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"].map(str::to_owned).to_vec();
     let once = ContainerSpec { command, ..spec(bench) };
-    let once = Call::DockerRunOnce { host: host(), spec: once, timeout_ms: 600_000 };
+    let once = Call::Docker(DockerCall::RunOnce { host: host(), spec: once, timeout_ms: 600_000 });
     let context = context();
     context.cancel.cancel();
     let outcome = bench.perform(&once, &context).await;
@@ -142,12 +162,17 @@ pub async fn a_command_that_can_not_begin_leaves_nothing(bench: &Bench) {
     let mount = Mount { volume: volume.0.clone(), target: "/data".into(), read_only: false };
     let spec = ContainerSpec { mounts: vec![mount], ..spec(bench) };
     let (call, context) =
-        (Call::DockerRunOnce { host: host(), spec, timeout_ms: 20_000 }, context());
+        (Call::Docker(DockerCall::RunOnce { host: host(), spec, timeout_ms: 20_000 }), context());
     let outcome = bench.perform(&call, &context).await;
     let EffectOutcome::Refused(failure) = outcome else { panic!("{:?}: {outcome:?}", bench.world) };
     assert_eq!(failure.code.as_deref(), Some("500"), "{:?}: {failure}", bench.world);
     assert_eq!(bench.stamped(&context.token).await, [], "{:?}", bench.world);
-    bench.done(&Call::DockerRemoveVolume { host: host(), volume: volume.0.as_str().into() }).await;
+    bench
+        .done(&Call::Docker(DockerCall::RemoveVolume {
+            host: host(),
+            volume: volume.0.as_str().into(),
+        }))
+        .await;
 }
 
 /// A container that was only made has not ended either.
@@ -156,8 +181,11 @@ pub async fn what_never_ran_has_no_exit_code(bench: &Bench) {
     let name = format!("c{}", fresh());
     let made = bench.done(&create(&name, spec(bench))).await;
     assert!(made["exit_code"].is_null(), "{:?}: {made}", bench.world);
-    let healthy =
-        Call::DockerWaitHealthy { host: host(), container: name.as_str().into(), timeout_ms: 500 };
+    let healthy = Call::Docker(DockerCall::WaitHealthy {
+        host: host(),
+        container: name.as_str().into(),
+        timeout_ms: 500,
+    });
     told(bench, &healthy, FailureClass::Precondition, Some("not-running")).await;
     bench.done(&remove(&name)).await;
     told(bench, &healthy, FailureClass::Precondition, Some("404")).await;
@@ -170,16 +198,16 @@ pub async fn what_is_not_attached_does_not_show_up(bench: &Bench) {
     for volume in [cloud::volume(bench).await, VolumeId("vol-0123456789abcdef0".to_owned())] {
         let of = || (host(), volume.clone());
         let (host, volume) = of();
-        let look = Call::DockerFileSystem { host, volume };
+        let look = Call::Docker(DockerCall::FileSystem { host, volume });
         told(bench, &look, FailureClass::Precondition, Some("ENOENT")).await;
         let (host, volume) = of();
-        let grow = Call::DockerGrowFileSystem { host, volume };
+        let grow = Call::Docker(DockerCall::GrowFileSystem { host, volume });
         bench.refuses(&grow, FailureClass::Precondition, "ENOENT").await;
         let (host, volume) = of();
-        let wait = Call::DockerWaitDevice { host, volume, timeout_ms };
+        let wait = Call::Docker(DockerCall::WaitDevice { host, volume, timeout_ms });
         told(bench, &wait, FailureClass::Deadline, None).await;
         let (host, volume) = of();
-        let wait = Call::DockerWaitUnmounted { host, volume, timeout_ms };
+        let wait = Call::Docker(DockerCall::WaitUnmounted { host, volume, timeout_ms });
         told(bench, &wait, FailureClass::Deadline, None).await;
     }
 }
@@ -187,13 +215,17 @@ pub async fn what_is_not_attached_does_not_show_up(bench: &Bench) {
 pub async fn a_file_system_is_one_that_can_be_made(bench: &Bench) {
     let volume = cloud::volume(bench).await;
     bench.done(&cloud::attach(&volume, &host(), &cloud::device())).await;
-    let wait = Call::DockerWaitDevice { host: host(), volume: volume.clone(), timeout_ms: 20_000 };
+    let wait = Call::Docker(DockerCall::WaitDevice {
+        host: host(),
+        volume: volume.clone(),
+        timeout_ms: 20_000,
+    });
     assert_eq!(bench.answer(&wait).await, Ok("none".into()), "{:?}", bench.world);
     let make = |kind: &str| {
         let (volume, filesystem_type) = (volume.clone(), kind.to_owned());
-        Call::DockerMakeFileSystem { host: host(), volume, filesystem_type }
+        Call::Docker(DockerCall::MakeFileSystem { host: host(), volume, filesystem_type })
     };
-    let grow = Call::DockerGrowFileSystem { host: host(), volume: volume.clone() };
+    let grow = Call::Docker(DockerCall::GrowFileSystem { host: host(), volume: volume.clone() });
     bench.refuses(&grow, FailureClass::Refused, "500").await;
     bench.refuses(&make("zfs"), FailureClass::Refused, "500").await;
     bench.done(&make("ext4")).await;
@@ -206,7 +238,7 @@ pub async fn reserved_tags_are_not_written(bench: &Bench) {
     let (instance, volume) = (cloud::instance(bench, 0).await, cloud::volume(bench).await);
     for key in ["stepback:token", "aws:x"] {
         let (key, value) = (key.to_owned(), "v".to_owned());
-        let create = Call::EbsCreateVolume {
+        let create = Call::Ebs(EbsCall::CreateVolume {
             zone: bench.zone.clone(),
             size_gib: 1,
             volume_type: "gp3".into(),
@@ -214,11 +246,15 @@ pub async fn reserved_tags_are_not_written(bench: &Bench) {
             tags: tags(&[(&key, "v")]),
             performance: Performance::default(),
             encrypted: false,
-        };
+        });
         let calls = [
-            Call::EbsTag { volume: volume.clone(), key: key.clone(), value: value.clone() },
-            Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value },
-            Call::EbsUntag { volume: volume.clone(), key },
+            Call::Ebs(EbsCall::Tag {
+                volume: volume.clone(),
+                key: key.clone(),
+                value: value.clone(),
+            }),
+            Call::Ec2(Ec2Call::Tag { instance: instance.clone(), key: key.clone(), value }),
+            Call::Ebs(EbsCall::Untag { volume: volume.clone(), key }),
             create,
         ];
         for call in calls {
@@ -246,7 +282,7 @@ pub async fn attaching_where_it_is_attached_is_done(bench: &Bench) {
 /// Amazon EC2 API Reference, *ModifyInstanceAttribute*.
 pub async fn an_instance_that_runs_keeps_its_type(bench: &Bench) {
     let instance = cloud::new_instance(bench).await;
-    let set = Call::Ec2SetInstanceType { instance, instance_type: "t3.large".into() };
+    let set = Call::Ec2(Ec2Call::SetInstanceType { instance, instance_type: "t3.large".into() });
     bench.refuses(&set, FailureClass::Refused, "IncorrectInstanceState").await;
 }
 
@@ -255,18 +291,18 @@ pub async fn a_terminated_instance_stays_so(bench: &Bench) {
     let instance = cloud::new_instance(bench).await;
     let of = || instance.clone();
     let (class, code) = (FailureClass::Refused, "IncorrectInstanceState");
-    bench.done(&Call::Ec2Terminate { instance: of() }).await;
-    bench.refuses(&Call::Ec2Start { instance: of() }, class, code).await;
-    bench.refuses(&Call::Ec2Stop { instance: of() }, class, code).await;
+    bench.done(&Call::Ec2(Ec2Call::Terminate { instance: of() })).await;
+    bench.refuses(&Call::Ec2(Ec2Call::Start { instance: of() }), class, code).await;
+    bench.refuses(&Call::Ec2(Ec2Call::Stop { instance: of() }), class, code).await;
 }
 
 /// It never comes into another state.
 pub async fn a_terminated_instance_is_not_waited_for(bench: &Bench) {
     let instance = cloud::new_instance(bench).await;
-    bench.done(&Call::Ec2Terminate { instance: instance.clone() }).await;
+    bench.done(&Call::Ec2(Ec2Call::Terminate { instance: instance.clone() })).await;
     let wait = |state: &str| {
         let (instance, state) = (instance.clone(), state.to_owned());
-        Call::Ec2WaitState { instance, state, timeout_ms: 20_000 }
+        Call::Ec2(Ec2Call::WaitState { instance, state, timeout_ms: 20_000 })
     };
     told(bench, &wait("running"), FailureClass::Precondition, None).await;
     let answer = bench.answer(&wait("terminated")).await.expect("it is");
@@ -274,7 +310,7 @@ pub async fn a_terminated_instance_is_not_waited_for(bench: &Bench) {
 }
 
 fn volume_from(bench: &Bench, snapshot: SnapshotId) -> Call {
-    Call::EbsCreateVolume {
+    Call::Ebs(EbsCall::CreateVolume {
         zone: bench.zone.clone(),
         size_gib: 1,
         volume_type: "gp3".into(),
@@ -282,7 +318,7 @@ fn volume_from(bench: &Bench, snapshot: SnapshotId) -> Call {
         tags: tags(&[]),
         performance: Performance::default(),
         encrypted: false,
-    }
+    })
 }
 
 pub async fn a_volume_comes_from_a_snapshot_that_is_there(bench: &Bench) {
@@ -293,7 +329,7 @@ pub async fn a_volume_comes_from_a_snapshot_that_is_there(bench: &Bench) {
 /// Amazon EC2 API Reference, *CreateVolume*.
 pub async fn a_volume_holds_its_snapshot(bench: &Bench) {
     let volume = cloud::volume(bench).await;
-    bench.done(&Call::EbsModifyVolume { volume: volume.clone(), size_gib: 2 }).await;
+    bench.done(&Call::Ebs(EbsCall::ModifyVolume { volume: volume.clone(), size_gib: 2 })).await;
     let snapshot = SnapshotId(id_of(&bench.done(&cloud::snapshot_of(&volume, "own")).await));
     let small = volume_from(bench, snapshot);
     bench.refuses(&small, FailureClass::Refused, "InvalidParameterValue").await;
@@ -304,7 +340,7 @@ pub async fn a_type_takes_what_it_can_be_provisioned_with(bench: &Bench) {
     let cases = [("io2", None, None), ("gp2", Some(4_000), None), ("io1", Some(400), Some(250))];
     for (kind, iops, throughput_mibps) in cases {
         let mut call = cloud::create_volume(bench);
-        let Call::EbsCreateVolume { volume_type, performance, .. } = &mut call else {
+        let Call::Ebs(EbsCall::CreateVolume { volume_type, performance, .. }) = &mut call else {
             unreachable!()
         };
         (*volume_type, *performance) = (kind.into(), Performance { iops, throughput_mibps });
@@ -315,7 +351,10 @@ pub async fn a_type_takes_what_it_can_be_provisioned_with(bench: &Bench) {
 }
 
 pub async fn a_call_that_is_nobodys_is_a_defect(bench: &Bench) {
-    for call in [Call::ClockNow {}, Call::EffectsReverse { effect: "x".to_owned() }] {
+    for call in [
+        Call::Clock(ClockCall::Now {}),
+        Call::Effects(EffectsCall::Reverse { effect: "x".to_owned() }),
+    ] {
         let failure = bench.provider.read(&call).await.expect_err(call.function());
         assert_eq!(failure.class, FailureClass::Internal, "{:?}: {failure}", bench.world);
     }

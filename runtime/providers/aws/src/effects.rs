@@ -14,9 +14,10 @@ use aws_sdk_ec2::types::{
 };
 use std::time::Duration;
 use stepback_clock::Moment;
-use stepback_core::calls::Tags;
+use stepback_core::calls::{EbsCall, Ec2Call, Tags};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Failure, FailureClass};
+use stepback_core::{ebs_reads, ebs_waits, ec2_reads, ec2_waits};
 use stepback_provider::EffectContext;
 
 /// How long one request may take, from asking for credentials to the last byte of the answer.
@@ -140,29 +141,39 @@ impl Aws {
         dry_run: Option<bool>,
     ) -> Result<Accepted, Trouble> {
         match call {
-            Call::Ec2RunInstance { .. }
-            | Call::EbsCreateVolume { .. }
-            | Call::EbsCreateSnapshot { .. } => self.create(call, context, dry_run).await,
-            Call::Ec2Start { .. }
-            | Call::Ec2Stop { .. }
-            | Call::Ec2Terminate { .. }
-            | Call::Ec2SetInstanceType { .. } => self.change_instance(call, dry_run).await,
-            Call::EbsAttach { .. }
-            | Call::EbsDetach { .. }
-            | Call::EbsModifyVolume { .. }
-            | Call::EbsDeleteVolume { .. }
-            | Call::EbsDeleteSnapshot { .. } => self.change_storage(call, dry_run).await,
-            Call::Ec2Tag { instance, key, value } => {
+            Call::Ec2(Ec2Call::RunInstance { .. })
+            | Call::Ebs(EbsCall::CreateVolume { .. })
+            | Call::Ebs(EbsCall::CreateSnapshot { .. }) => {
+                self.create(call, context, dry_run).await
+            }
+            Call::Ec2(Ec2Call::Start { .. })
+            | Call::Ec2(Ec2Call::Stop { .. })
+            | Call::Ec2(Ec2Call::Terminate { .. })
+            | Call::Ec2(Ec2Call::SetInstanceType { .. }) => {
+                self.change_instance(call, dry_run).await
+            }
+            Call::Ebs(EbsCall::Attach { .. })
+            | Call::Ebs(EbsCall::Detach { .. })
+            | Call::Ebs(EbsCall::ModifyVolume { .. })
+            | Call::Ebs(EbsCall::DeleteVolume { .. })
+            | Call::Ebs(EbsCall::DeleteSnapshot { .. }) => self.change_storage(call, dry_run).await,
+            Call::Ec2(Ec2Call::Tag { instance, key, value }) => {
                 self.write_tag(instance.as_str(), key, value, dry_run).await
             }
-            Call::EbsTag { volume, key, value } => {
+            Call::Ebs(EbsCall::Tag { volume, key, value }) => {
                 self.write_tag(volume.as_str(), key, value, dry_run).await
             }
-            Call::Ec2Untag { instance, key } => {
+            Call::Ec2(Ec2Call::Untag { instance, key }) => {
                 self.delete_tag(instance.as_str(), key, dry_run).await
             }
-            Call::EbsUntag { volume, key } => self.delete_tag(volume.as_str(), key, dry_run).await,
-            other => Err(Trouble::NeverSent(misplaced(other))),
+            Call::Ebs(EbsCall::Untag { volume, key }) => {
+                self.delete_tag(volume.as_str(), key, dry_run).await
+            }
+            Call::Ec2(ec2_reads!() | Ec2Call::WaitState { .. })
+            | Call::Ebs(ebs_reads!() | ebs_waits!())
+            | Call::Docker(_)
+            | Call::Effects(_)
+            | Call::Clock(_) => Err(Trouble::NeverSent(misplaced(call))),
         }
     }
 
@@ -177,7 +188,7 @@ impl Aws {
         // A question uses no token of ours up; the SDK makes up one of its own.
         let token = dry_run.is_none().then(|| context.token.0.clone());
         match call {
-            Call::Ec2RunInstance { image, instance_type, zone, tags } => {
+            Call::Ec2(Ec2Call::RunInstance { image, instance_type, zone, tags }) => {
                 let placement = Placement::builder().availability_zone(zone).build();
                 let request = self.effects.run_instances().image_id(image).set_client_token(token);
                 let request = request.set_dry_run(dry_run);
@@ -188,7 +199,7 @@ impl Aws {
                 let made = answer.instances.unwrap_or_default().into_iter().next();
                 created(made.and_then(|instance| instance.instance_id))
             }
-            Call::EbsCreateVolume {
+            Call::Ebs(EbsCall::CreateVolume {
                 zone,
                 size_gib,
                 volume_type,
@@ -196,7 +207,7 @@ impl Aws {
                 tags,
                 performance,
                 encrypted,
-            } => {
+            }) => {
                 let request = self.effects.create_volume().set_client_token(token);
                 let request = request.set_dry_run(dry_run);
                 let request = request.availability_zone(zone).size(size(*size_gib)?);
@@ -211,7 +222,7 @@ impl Aws {
                 let request = request.set_snapshot_id(snapshot).tag_specifications(tags);
                 created(request.send().await?.volume_id)
             }
-            Call::EbsCreateSnapshot { volume, description, tags } => {
+            Call::Ebs(EbsCall::CreateSnapshot { volume, description, tags }) => {
                 let tags = stamped(ResourceType::Snapshot, tags, context);
                 let request = self.effects.create_snapshot().volume_id(volume.as_str());
                 let request = request.set_dry_run(dry_run);
@@ -228,24 +239,34 @@ impl Aws {
         dry_run: Option<bool>,
     ) -> Result<Accepted, Trouble> {
         match call {
-            Call::Ec2Start { instance } => {
+            Call::Ec2(Ec2Call::Start { instance }) => {
                 let request = self.effects.start_instances().instance_ids(instance.as_str());
                 request.set_dry_run(dry_run).send().await?;
             }
-            Call::Ec2Stop { instance } => {
+            Call::Ec2(Ec2Call::Stop { instance }) => {
                 let request = self.effects.stop_instances().instance_ids(instance.as_str());
                 request.set_dry_run(dry_run).send().await?;
             }
-            Call::Ec2Terminate { instance } => {
+            Call::Ec2(Ec2Call::Terminate { instance }) => {
                 let request = self.effects.terminate_instances().instance_ids(instance.as_str());
                 request.set_dry_run(dry_run).send().await?;
             }
-            Call::Ec2SetInstanceType { instance, instance_type } => {
+            Call::Ec2(Ec2Call::SetInstanceType { instance, instance_type }) => {
                 let request = self.effects.modify_instance_attribute().set_dry_run(dry_run);
                 let value = AttributeValue::builder().value(instance_type).build();
                 request.instance_id(instance.as_str()).instance_type(value).send().await?;
             }
-            other => return Err(Trouble::NeverSent(misplaced(other))),
+            Call::Ec2(
+                ec2_reads!()
+                | ec2_waits!()
+                | Ec2Call::RunInstance { .. }
+                | Ec2Call::Tag { .. }
+                | Ec2Call::Untag { .. },
+            )
+            | Call::Ebs(_)
+            | Call::Docker(_)
+            | Call::Effects(_)
+            | Call::Clock(_) => return Err(Trouble::NeverSent(misplaced(call))),
         }
         Ok(Accepted::Changed)
     }
@@ -256,29 +277,40 @@ impl Aws {
         dry_run: Option<bool>,
     ) -> Result<Accepted, Trouble> {
         match call {
-            Call::EbsAttach { volume, instance, device } => {
+            Call::Ebs(EbsCall::Attach { volume, instance, device }) => {
                 let request = self.effects.attach_volume().volume_id(volume.as_str());
                 let request = request.instance_id(instance.as_str()).device(device);
                 request.set_dry_run(dry_run).send().await?;
             }
-            Call::EbsDetach { volume, instance } => {
+            Call::Ebs(EbsCall::Detach { volume, instance }) => {
                 let request = self.effects.detach_volume().volume_id(volume.as_str());
                 let request = request.instance_id(instance.as_str());
                 request.set_dry_run(dry_run).send().await?;
             }
-            Call::EbsModifyVolume { volume, size_gib } => {
+            Call::Ebs(EbsCall::ModifyVolume { volume, size_gib }) => {
                 let request = self.effects.modify_volume().volume_id(volume.as_str());
                 request.size(size(*size_gib)?).set_dry_run(dry_run).send().await?;
             }
-            Call::EbsDeleteVolume { volume } => {
+            Call::Ebs(EbsCall::DeleteVolume { volume }) => {
                 let request = self.effects.delete_volume().volume_id(volume.as_str());
                 request.set_dry_run(dry_run).send().await?;
             }
-            Call::EbsDeleteSnapshot { snapshot } => {
+            Call::Ebs(EbsCall::DeleteSnapshot { snapshot }) => {
                 let request = self.effects.delete_snapshot().snapshot_id(snapshot.as_str());
                 request.set_dry_run(dry_run).send().await?;
             }
-            other => return Err(Trouble::NeverSent(misplaced(other))),
+            Call::Ec2(_)
+            | Call::Ebs(
+                ebs_reads!()
+                | ebs_waits!()
+                | EbsCall::CreateVolume { .. }
+                | EbsCall::CreateSnapshot { .. }
+                | EbsCall::Tag { .. }
+                | EbsCall::Untag { .. },
+            )
+            | Call::Docker(_)
+            | Call::Effects(_)
+            | Call::Clock(_) => return Err(Trouble::NeverSent(misplaced(call))),
         }
         Ok(Accepted::Changed)
     }
@@ -356,10 +388,12 @@ impl Aws {
         let why = match self.look(call, mark).await {
             Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
             Ok(Look::Passing(why)) => match call {
-                Call::EbsAttach { volume, .. } => match self.volume(volume.as_str()).await {
-                    Ok(Some(found)) => return EffectOutcome::Done(found.json()),
-                    Ok(None) | Err(_) => why,
-                },
+                Call::Ebs(EbsCall::Attach { volume, .. }) => {
+                    match self.volume(volume.as_str()).await {
+                        Ok(Some(found)) => return EffectOutcome::Done(found.json()),
+                        Ok(None) | Err(_) => why,
+                    }
+                }
                 _ => why,
             },
             Ok(Look::Broken(why)) => why,
@@ -377,7 +411,7 @@ impl Aws {
         trouble: &Trouble,
         context: &EffectContext,
     ) -> EffectOutcome {
-        let attach = matches!(call, Call::EbsAttach { .. });
+        let attach = matches!(call, Call::Ebs(EbsCall::Attach { .. }));
         if attach && trouble.has_code(&["VolumeInUse"]) {
             match self.look(call, Mark::Named).await {
                 Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn every_function_of_ec2_and_ebs_has_its_actions_and_no_other() {
-        for function in Call::FUNCTIONS {
+        for function in Call::functions() {
             let actions = iam_actions(function);
             assert_eq!(!actions.is_empty(), is_ours(function), "{function}");
             let is_known =

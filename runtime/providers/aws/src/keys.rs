@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::{Call, Failure, FailureClass};
 
 /// A network that leads to EC2 alone is not waited for.
@@ -90,25 +91,32 @@ impl Aws {
 
     async fn keys_of(&self, call: &Call) -> Used {
         let (volumes, instance) = match call {
-            Call::EbsAttach { volume, .. }
-            | Call::EbsDetach { volume, .. }
-            | Call::EbsCreateSnapshot { volume, .. } => (vec![volume.0.clone()], None),
+            Call::Ebs(EbsCall::Attach { volume, .. })
+            | Call::Ebs(EbsCall::Detach { volume, .. })
+            | Call::Ebs(EbsCall::CreateSnapshot { volume, .. }) => (vec![volume.0.clone()], None),
             // It is started again, by the undo if by nobody else.
-            Call::Ec2Start { instance } | Call::Ec2Stop { instance } => (vec![], Some(instance)),
-            Call::EbsCreateVolume { snapshot: Some(snapshot), .. } => {
+            Call::Ec2(Ec2Call::Start { instance }) | Call::Ec2(Ec2Call::Stop { instance }) => {
+                (vec![], Some(instance))
+            }
+            Call::Ebs(EbsCall::CreateVolume { snapshot: Some(snapshot), .. }) => {
                 let found = self.snapshot(snapshot.as_str()).await.ok().flatten();
                 let key = found.and_then(|found| found.key);
                 return key.map(|key| (key, format!("snapshot {snapshot}"))).into_iter().collect();
             }
-            Call::EbsCreateVolume { encrypted: true, .. } => return self.default_key().await,
+            Call::Ebs(EbsCall::CreateVolume { encrypted: true, .. }) => {
+                return self.default_key().await;
+            }
             _ => return Used::new(),
         };
         let volumes = match instance {
             Some(instance) => {
                 let found = self.instance(instance.as_str()).await.ok().flatten();
                 // One that is so already is left alone.
-                let is_so =
-                    if matches!(call, Call::Ec2Start { .. }) { "running" } else { "stopped" };
+                let is_so = if matches!(call, Call::Ec2(Ec2Call::Start { .. })) {
+                    "running"
+                } else {
+                    "stopped"
+                };
                 let found = found.filter(|found| found.state != is_so);
                 found.map_or_else(Vec::new, |found| found.devices.into_values().collect())
             }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Moment;
 use stepback_core::Call;
+use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::texts::MapTexts;
 
 /// When each thing was made, by its id.
@@ -25,9 +26,9 @@ impl Aws {
     /// What was deleted is not looked for again.
     pub(super) fn forget_gone(&self, call: &Call) {
         let id = match call {
-            Call::Ec2Terminate { instance } => instance.as_str(),
-            Call::EbsDeleteVolume { volume } => volume.as_str(),
-            Call::EbsDeleteSnapshot { snapshot } => snapshot.as_str(),
+            Call::Ec2(Ec2Call::Terminate { instance }) => instance.as_str(),
+            Call::Ebs(EbsCall::DeleteVolume { volume }) => volume.as_str(),
+            Call::Ebs(EbsCall::DeleteSnapshot { snapshot }) => snapshot.as_str(),
             _ => return,
         };
         self.made.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);

@@ -8,8 +8,9 @@ use super::waits::Backoff;
 use aws_sdk_ec2::types::{Filter, Reservation};
 use serde_json::Value;
 use std::time::Duration;
-use stepback_core::calls::Tags;
+use stepback_core::calls::{EbsCall, Ec2Call, Tags};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
+use stepback_core::{ebs_effects, ebs_waits, ec2_effects, ec2_waits};
 
 /// At most so many values in one filter; EC2 takes 200
 /// (Amazon EC2 API Reference, *Error codes*: `FilterLimitExceeded`).
@@ -156,22 +157,22 @@ impl Aws {
     async fn answer_once(&self, call: &Call) -> Result<Value, Failure> {
         let failed = |trouble: Trouble| trouble.failure(call.function());
         match call {
-            Call::Ec2Describe { instance: id } => {
+            Call::Ec2(Ec2Call::Describe { instance: id }) => {
                 let found = self.instance(id.as_str()).await.map_err(failed)?;
                 let none = || missing("InvalidInstanceID.NotFound", "instance", id);
                 found.map(|found| found.json()).ok_or_else(none)
             }
-            Call::EbsDescribe { volume: id } => {
+            Call::Ebs(EbsCall::Describe { volume: id }) => {
                 let found = self.volume(id.as_str()).await.map_err(failed)?;
                 let none = || missing("InvalidVolume.NotFound", "volume", id);
                 found.filter(|v| !v.is_gone()).map(|found| found.json()).ok_or_else(none)
             }
-            Call::EbsDescribeSnapshot { snapshot: id } => {
+            Call::Ebs(EbsCall::DescribeSnapshot { snapshot: id }) => {
                 let found = self.snapshot(id.as_str()).await.map_err(failed)?;
                 let none = || missing("InvalidSnapshot.NotFound", "snapshot", id);
                 found.map(|found| found.json()).ok_or_else(none)
             }
-            Call::Ec2Find { tags } => {
+            Call::Ec2(Ec2Call::Find { tags }) => {
                 let found = self.instances(filters(tags)).await.map_err(failed)?;
                 Ok(found
                     .iter()
@@ -179,11 +180,11 @@ impl Aws {
                     .map(InstanceSeen::json)
                     .collect())
             }
-            Call::EbsFind { tags } => {
+            Call::Ebs(EbsCall::Find { tags }) => {
                 let found = self.volumes(filters(tags)).await.map_err(failed)?;
                 Ok(found.iter().filter(|v| carries(&v.tags, tags)).map(VolumeSeen::json).collect())
             }
-            Call::EbsFindSnapshots { tags } => {
+            Call::Ebs(EbsCall::FindSnapshots { tags }) => {
                 let found = self.snapshots(filters(tags)).await.map_err(failed)?;
                 Ok(found
                     .iter()
@@ -191,7 +192,11 @@ impl Aws {
                     .map(SnapshotSeen::json)
                     .collect())
             }
-            other => Err(misplaced(other)),
+            Call::Ec2(ec2_waits!() | ec2_effects!())
+            | Call::Ebs(ebs_waits!() | ebs_effects!())
+            | Call::Docker(_)
+            | Call::Effects(_)
+            | Call::Clock(_) => Err(misplaced(call)),
         }
     }
 

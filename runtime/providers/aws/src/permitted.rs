@@ -5,6 +5,7 @@ use super::iam::iam_actions;
 use aws_sdk_ec2::types::{
     AttachmentLimitType, EbsInstanceBlockDevice, EphemeralNvmeSupport, InstanceTypeInfo,
 };
+use stepback_core::calls::EbsCall;
 use stepback_core::{Call, Epoch, Failure, FailureClass, OperationId, StoreId, Token};
 use stepback_provider::devices::letter_of;
 use stepback_provider::{EffectContext, Notes};
@@ -43,7 +44,7 @@ impl Aws {
     async fn nothing_is_in_its_way(&self, call: &Call) -> Result<(), Failure> {
         self.must_have_usable_keys(call).await?;
         match call {
-            Call::EbsAttach { volume, instance, device } => {
+            Call::Ebs(EbsCall::Attach { volume, instance, device }) => {
                 self.must_have_room(instance.as_str(), volume.as_str(), device).await
             }
             _ => Ok(()),

@@ -11,8 +11,9 @@ use super::waits::Backoff;
 use aws_sdk_ec2::types::VolumeModificationState;
 use serde_json::Value;
 use std::time::Duration;
-use stepback_core::calls::{SettleMode, Tags};
+use stepback_core::calls::{EbsCall, Ec2Call, SettleMode, Tags};
 use stepback_core::{Call, InstanceId, Token, VolumeId};
+use stepback_core::{ebs_reads, ebs_waits, ec2_reads, ec2_waits};
 use stepback_provider::{EffectContext, Settled};
 
 /// What one look told.
@@ -119,7 +120,7 @@ impl Aws {
     /// Look once at what the call brings about.
     pub(super) async fn look(&self, call: &Call, mark: Mark<'_>) -> Result<Look, Trouble> {
         match call {
-            Call::Ec2RunInstance { .. } => {
+            Call::Ec2(Ec2Call::RunInstance { .. }) => {
                 let found = match mark {
                     Mark::Id(id) => self.instance(id).await?,
                     Mark::Stamp(token) => self.instances_by(token).await?.into_iter().next(),
@@ -127,7 +128,7 @@ impl Aws {
                 };
                 Ok(found.as_ref().map_or(Look::Not, instance_made))
             }
-            Call::EbsCreateVolume { .. } => {
+            Call::Ebs(EbsCall::CreateVolume { .. }) => {
                 let found = match mark {
                     Mark::Id(id) => self.volume(id).await?,
                     Mark::Stamp(token) => self.volumes_by(token).await?.into_iter().next(),
@@ -137,7 +138,7 @@ impl Aws {
             }
             // It counts from the moment it was begun; `ebs.wait-snapshot` waits for the rest
             // (Amazon EC2 API Reference, *CreateSnapshot*).
-            Call::EbsCreateSnapshot { .. } => {
+            Call::Ebs(EbsCall::CreateSnapshot { .. }) => {
                 let found = match mark {
                     Mark::Id(id) => self.snapshot(id).await?,
                     Mark::Stamp(token) => self.snapshots_by(token).await?.into_iter().next(),
@@ -152,50 +153,61 @@ impl Aws {
     async fn look_at_named(&self, call: &Call) -> Result<Look, Trouble> {
         let id_of_instance = |id: &InstanceId| id.0.clone();
         match call {
-            Call::Ec2Start { instance } => {
+            Call::Ec2(Ec2Call::Start { instance }) => {
                 Ok(state_is(self.instance(&id_of_instance(instance)).await?, "running", "pending"))
             }
-            Call::Ec2Stop { instance } => {
+            Call::Ec2(Ec2Call::Stop { instance }) => {
                 Ok(state_is(self.instance(&id_of_instance(instance)).await?, "stopped", "stopping"))
             }
-            Call::Ec2Terminate { instance } => {
+            Call::Ec2(Ec2Call::Terminate { instance }) => {
                 Ok(terminated(self.instance(instance.as_str()).await?.as_ref()))
             }
-            Call::Ec2SetInstanceType { instance, instance_type } => {
+            Call::Ec2(Ec2Call::SetInstanceType { instance, instance_type }) => {
                 let found = self.instance(instance.as_str()).await?;
                 Ok(done(found.is_some_and(|found| found.instance_type == *instance_type)))
             }
-            Call::Ec2Tag { instance, key, value } => {
+            Call::Ec2(Ec2Call::Tag { instance, key, value }) => {
                 let found = self.instance(instance.as_str()).await?;
                 Ok(tag_is(found.as_ref().map(|found| &found.tags), key, Some(value)))
             }
-            Call::Ec2Untag { instance, key } => {
+            Call::Ec2(Ec2Call::Untag { instance, key }) => {
                 let found = self.instance(instance.as_str()).await?;
                 Ok(tag_is(found.as_ref().map(|found| &found.tags), key, None))
             }
-            Call::EbsTag { volume, key, value } => {
+            Call::Ebs(EbsCall::Tag { volume, key, value }) => {
                 let found = self.volume(volume.as_str()).await?;
                 Ok(tag_is(found.as_ref().map(|found| &found.tags), key, Some(value)))
             }
-            Call::EbsUntag { volume, key } => {
+            Call::Ebs(EbsCall::Untag { volume, key }) => {
                 let found = self.volume(volume.as_str()).await?;
                 Ok(tag_is(found.as_ref().map(|found| &found.tags), key, None))
             }
-            Call::EbsAttach { volume, instance, device } => {
+            Call::Ebs(EbsCall::Attach { volume, instance, device }) => {
                 Ok(attached(self.volume(volume.as_str()).await?, instance, device))
             }
-            Call::EbsDetach { volume, instance } => {
+            Call::Ebs(EbsCall::Detach { volume, instance }) => {
                 Ok(detached(self.volume(volume.as_str()).await?, instance))
             }
-            Call::EbsModifyVolume { volume, size_gib } => self.grown(volume, *size_gib).await,
-            Call::EbsDeleteVolume { volume } => {
+            Call::Ebs(EbsCall::ModifyVolume { volume, size_gib }) => {
+                self.grown(volume, *size_gib).await
+            }
+            Call::Ebs(EbsCall::DeleteVolume { volume }) => {
                 let found = self.volume(volume.as_str()).await?;
                 Ok(done(found.is_none_or(|found| found.is_gone())))
             }
-            Call::EbsDeleteSnapshot { snapshot } => {
+            Call::Ebs(EbsCall::DeleteSnapshot { snapshot }) => {
                 Ok(done(self.snapshot(snapshot.as_str()).await?.is_none()))
             }
-            other => Err(Trouble::NeverSent(misplaced(other))),
+            Call::Ec2(ec2_reads!() | ec2_waits!() | Ec2Call::RunInstance { .. })
+            | Call::Ebs(
+                ebs_reads!()
+                | ebs_waits!()
+                | EbsCall::CreateVolume { .. }
+                | EbsCall::CreateSnapshot { .. },
+            )
+            | Call::Docker(_)
+            | Call::Effects(_)
+            | Call::Clock(_) => Err(Trouble::NeverSent(misplaced(call))),
         }
     }
 

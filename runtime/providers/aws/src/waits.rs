@@ -8,6 +8,7 @@ use super::errors::{Trouble, misplaced, missing};
 use serde_json::Value;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::manifest::duration_text;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, VolumeId};
 
@@ -124,9 +125,15 @@ impl Aws {
 
     async fn look_of_wait(&self, call: &Call) -> Result<Waited, Trouble> {
         match call {
-            Call::Ec2WaitState { instance, state, .. } => self.instance_is(instance, state).await,
-            Call::EbsWaitVolume { volume, state, .. } => self.volume_is(volume, state).await,
-            Call::EbsWaitSnapshot { snapshot, .. } => self.snapshot_is_complete(snapshot).await,
+            Call::Ec2(Ec2Call::WaitState { instance, state, .. }) => {
+                self.instance_is(instance, state).await
+            }
+            Call::Ebs(EbsCall::WaitVolume { volume, state, .. }) => {
+                self.volume_is(volume, state).await
+            }
+            Call::Ebs(EbsCall::WaitSnapshot { snapshot, .. }) => {
+                self.snapshot_is_complete(snapshot).await
+            }
             other => Ok(Waited::InVain(misplaced(other))),
         }
     }
@@ -187,9 +194,9 @@ impl Aws {
 
 fn timeout_ms(call: &Call) -> Option<u64> {
     match call {
-        Call::Ec2WaitState { timeout_ms, .. }
-        | Call::EbsWaitVolume { timeout_ms, .. }
-        | Call::EbsWaitSnapshot { timeout_ms, .. } => Some(*timeout_ms),
+        Call::Ec2(Ec2Call::WaitState { timeout_ms, .. })
+        | Call::Ebs(EbsCall::WaitVolume { timeout_ms, .. })
+        | Call::Ebs(EbsCall::WaitSnapshot { timeout_ms, .. }) => Some(*timeout_ms),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use super::shapes::{is_running, ports_of};
 use super::sockets::Sockets;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, HealthConfig};
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use stepback_core::calls::ContainerSpec;
+use stepback_core::calls::{ContainerSpec, DockerCall};
 use stepback_core::manifest::duration_text;
 use stepback_core::{Call, FailureClass};
 use stepback_provider::ports::{self, Published};
@@ -23,13 +23,15 @@ const START_INTERVAL_SINCE: (usize, usize) = (1, 44);
 /// again.
 pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> Answer<()> {
     match call {
-        Call::DockerCreateContainer { spec, .. } => can_be_like(docker, engine, spec).await,
-        Call::DockerRemoveContainer { container, .. } => {
+        Call::Docker(DockerCall::CreateContainer { spec, .. }) => {
+            can_be_like(docker, engine, spec).await
+        }
+        Call::Docker(DockerCall::RemoveContainer { container, .. }) => {
             let Some(found) = engine.find(container.as_str()).await? else { return Ok(()) };
             nobody_hangs_on(engine, &found).await?;
             engine.must_keep_nothing(&found).await
         }
-        Call::DockerStopContainer { container, grace_ms, .. } => {
+        Call::Docker(DockerCall::StopContainer { container, grace_ms, .. }) => {
             let found = engine.find(container.as_str()).await?;
             let own_s = found.as_ref().and_then(|found| found.config.as_ref()?.stop_timeout);
             let grace_s = grace_ms.div_ceil(1000);
@@ -58,7 +60,7 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
                 Some(false) | None => Ok(()),
             }
         }
-        Call::DockerWaitHealthy { container, timeout_ms, .. } => {
+        Call::Docker(DockerCall::WaitHealthy { container, timeout_ms, .. }) => {
             let Some(found) = engine.find(container.as_str()).await? else { return Ok(()) };
             // Of one that runs its health is known.
             match is_running(&found) {

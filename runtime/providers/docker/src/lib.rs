@@ -52,6 +52,7 @@ use stepback_clock::Clock;
 use stepback_core::calls::run_once_name;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
+use stepback_core::{docker_effects, docker_reads, docker_waits};
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::engines::{ONE_BY_ONE, is_gone};
 use stepback_provider::import::Landscape;
@@ -173,16 +174,19 @@ impl Docker {
     }
 
     async fn effect(&self, call: &Call, context: &EffectContext) -> Result<Value, Told> {
-        use Call::*;
         let Some(host) = call.host() else { return Err(misplaced(call).into()) };
         let engine = self.engine(host.as_str()).await?;
         match call {
-            DockerPullImage { image, .. } => {
+            Call::Docker(DockerCall::PullImage { image, .. }) => {
                 pull::pull(&engine, image.as_str(), &self.settings, context).await
             }
-            DockerTagImage { image, digest, .. } => engine.tag(image.as_str(), digest).await,
-            DockerRemoveImage { image, .. } => engine.remove_image(image.as_str()).await,
-            DockerCreateContainer { container, spec, .. } => {
+            Call::Docker(DockerCall::TagImage { image, digest, .. }) => {
+                engine.tag(image.as_str(), digest).await
+            }
+            Call::Docker(DockerCall::RemoveImage { image, .. }) => {
+                engine.remove_image(image.as_str()).await
+            }
+            Call::Docker(DockerCall::CreateContainer { container, spec, .. }) => {
                 let model = match &spec.like {
                     Some(like) => {
                         let on = self.engine(&like.host).await?;
@@ -194,44 +198,52 @@ impl Docker {
                 };
                 engine.create(container.as_str(), spec, model, context).await
             }
-            DockerStartContainer { container, .. } => engine.start(container.as_str()).await,
-            DockerStopContainer { container, grace_ms, .. } => {
+            Call::Docker(DockerCall::StartContainer { container, .. }) => {
+                engine.start(container.as_str()).await
+            }
+            Call::Docker(DockerCall::StopContainer { container, grace_ms, .. }) => {
                 engine.stop(container.as_str(), *grace_ms, context).await
             }
-            DockerRenameContainer { container, to, .. } => {
+            Call::Docker(DockerCall::RenameContainer { container, to, .. }) => {
                 engine.rename(container.as_str(), to.as_str()).await
             }
-            DockerUpdateContainer { container, restart, .. } => {
+            Call::Docker(DockerCall::UpdateContainer { container, restart, .. }) => {
                 engine.set_restart(container.as_str(), restart).await
             }
-            DockerRemoveContainer { container, .. } => {
+            Call::Docker(DockerCall::RemoveContainer { container, .. }) => {
                 engine.remove(container.as_str(), context).await
             }
-            DockerRunOnce { spec, timeout_ms, .. } => {
+            Call::Docker(DockerCall::RunOnce { spec, timeout_ms, .. }) => {
                 engine.run_once(spec, *timeout_ms, context).await
             }
-            DockerExec { container, command, timeout_ms, .. } => {
+            Call::Docker(DockerCall::Exec { container, command, timeout_ms, .. }) => {
                 engine.exec(container.as_str(), command, *timeout_ms, context).await
             }
-            DockerCreateVolume { volume, options, .. } => {
+            Call::Docker(DockerCall::CreateVolume { volume, options, .. }) => {
                 engine.create_volume(volume.as_str(), options, context).await
             }
-            DockerRemoveVolume { volume, .. } => engine.remove_volume(volume.as_str()).await,
-            DockerMakeFileSystem { volume, filesystem_type, .. } => {
+            Call::Docker(DockerCall::RemoveVolume { volume, .. }) => {
+                engine.remove_volume(volume.as_str()).await
+            }
+            Call::Docker(DockerCall::MakeFileSystem { volume, filesystem_type, .. }) => {
                 let helper = self.helper(&engine)?;
                 helper.make(volume.as_str(), filesystem_type, context).await
             }
-            DockerGrowFileSystem { volume, .. } => {
+            Call::Docker(DockerCall::GrowFileSystem { volume, .. }) => {
                 self.helper(&engine)?.grow(volume.as_str(), context).await
             }
-            other => Err(misplaced(other).into()),
+            Call::Ec2(_)
+            | Call::Ebs(_)
+            | Call::Docker(docker_reads!() | docker_waits!())
+            | Call::Effects(_)
+            | Call::Clock(_) => Err(misplaced(call).into()),
         }
     }
 
     /// How far a call came that the engine ended with an error: that is told by looking.
     async fn ended(&self, call: &Call, context: &EffectContext, told: Told) -> EffectOutcome {
         // An engine ends a pull so for what a registry says, and it leaves nothing that counts.
-        if matches!(call, Call::DockerPullImage { .. }) {
+        if matches!(call, Call::Docker(DockerCall::PullImage { .. })) {
             return EffectOutcome::Refused(told.failure);
         }
         match settle::settle(self, call, context).await {
@@ -315,31 +327,34 @@ impl Provider for Docker {
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        use Call::*;
         let Some(host) = call.host() else { return Err(misplaced(call)) };
         let engine = self.engine(host.as_str()).await?;
         let answer = match call {
-            DockerInspectContainer { container, .. } => {
+            Call::Docker(DockerCall::InspectContainer { container, .. }) => {
                 engine.container(container.as_str()).await.map(Option::unwrap_or_default)
             }
-            DockerListContainers { .. } => engine.containers().await,
-            DockerInspectImage { image, .. } => {
+            Call::Docker(DockerCall::ListContainers { .. }) => engine.containers().await,
+            Call::Docker(DockerCall::InspectImage { image, .. }) => {
                 engine.image(image.as_str()).await.map(Option::unwrap_or_default)
             }
-            DockerInspectVolume { volume, .. } => {
+            Call::Docker(DockerCall::InspectVolume { volume, .. }) => {
                 engine.volume(volume.as_str()).await.map(Option::unwrap_or_default)
             }
-            DockerFileSystem { volume, .. } => {
+            Call::Docker(DockerCall::FileSystem { volume, .. }) => {
                 self.helper(&engine)?.kind(volume.as_str()).await.map(Value::from)
             }
-            DockerCheckHelper { .. } => {
+            Call::Docker(DockerCall::CheckHelper { .. }) => {
                 self.check_helper(&engine).await?;
                 Ok(Value::Null)
             }
-            DockerLogs { container, tail_lines, .. } => {
+            Call::Docker(DockerCall::Logs { container, tail_lines, .. }) => {
                 engine.tail(container.as_str(), *tail_lines).await
             }
-            other => return Err(misplaced(other)),
+            Call::Ec2(_)
+            | Call::Ebs(_)
+            | Call::Docker(docker_waits!() | docker_effects!())
+            | Call::Effects(_)
+            | Call::Clock(_) => return Err(misplaced(call)),
         };
         answer.map_err(|told| told.failure)
     }
@@ -351,15 +366,15 @@ impl Provider for Docker {
         stepback_provider::rules::must_make_sense(call)?;
         let engine = self.engine(host.as_str()).await?;
         match call {
-            Call::DockerPullImage { image, .. } => {
+            Call::Docker(DockerCall::PullImage { image, .. }) => {
                 pull::check(&engine, image.as_str(), &self.settings).await
             }
-            Call::DockerMakeFileSystem { filesystem_type, .. } => {
+            Call::Docker(DockerCall::MakeFileSystem { filesystem_type, .. }) => {
                 self.check_helper(&engine).await?;
                 let checked = self.helper(&engine)?.check_tools(filesystem_type).await;
                 checked.map_err(|told| told.failure)
             }
-            Call::DockerGrowFileSystem { volume, .. } => {
+            Call::Docker(DockerCall::GrowFileSystem { volume, .. }) => {
                 self.check_helper(&engine).await?;
                 let helper = self.helper(&engine)?;
                 // One that is not there yet is looked at when it is grown.
@@ -395,7 +410,7 @@ impl Provider for Docker {
 
     /// Remove the exited container of a run-once, by which its answer would have been settled.
     async fn forget(&self, call: &Call, context: &EffectContext) {
-        if let Call::DockerRunOnce { host, .. } = call
+        if let Call::Docker(DockerCall::RunOnce { host, .. }) = call
             && let Ok(engine) = self.engine(host.as_str()).await
         {
             // It is tried again at every recovery.

@@ -9,7 +9,8 @@ use bollard::models::ImageInspect;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::Call;
-use stepback_core::calls::run_once_name;
+use stepback_core::calls::{DockerCall, run_once_name};
+use stepback_core::{docker_reads, docker_waits};
 use stepback_provider::EffectContext;
 use stepback_provider::restart::Policy;
 
@@ -19,40 +20,41 @@ pub(super) async fn settle(
     call: &Call,
     context: &EffectContext,
 ) -> Answer<Option<Value>> {
-    use Call::*;
     let Some(host) = call.host() else { return Err(super::misplaced(call).into()) };
     let engine = docker.engine(host.as_str()).await?;
     let done = |is_so: bool| Ok(is_so.then_some(Value::Null));
     match call {
-        DockerPullImage { .. } | DockerTagImage { .. } | DockerRemoveImage { .. } => {
-            settle_image(docker, &engine, call).await
-        }
-        DockerCreateContainer { container, .. } => {
+        Call::Docker(DockerCall::PullImage { .. })
+        | Call::Docker(DockerCall::TagImage { .. })
+        | Call::Docker(DockerCall::RemoveImage { .. }) => settle_image(docker, &engine, call).await,
+        Call::Docker(DockerCall::CreateContainer { container, .. }) => {
             match engine.is_stamped(container.as_str(), context).await? {
                 true => engine.container(container.as_str()).await,
                 false => Ok(None),
             }
         }
-        DockerStartContainer { container, .. } => {
+        Call::Docker(DockerCall::StartContainer { container, .. }) => {
             let found = engine.find(container.as_str()).await?;
             match found.filter(is_running) {
                 Some(found) => Ok(Some(engine.shown(&found).await?)),
                 None => Ok(None),
             }
         }
-        DockerStopContainer { container, grace_ms, .. } => {
+        Call::Docker(DockerCall::StopContainer { container, grace_ms, .. }) => {
             engine.settle_stop(container.as_str(), *grace_ms).await
         }
-        DockerRenameContainer { container, to, .. } => {
+        Call::Docker(DockerCall::RenameContainer { container, to, .. }) => {
             let old = engine.find(container.as_str()).await?;
             done(old.is_none() && engine.find(to.as_str()).await?.is_some())
         }
-        DockerUpdateContainer { container, restart, .. } => {
+        Call::Docker(DockerCall::UpdateContainer { container, restart, .. }) => {
             let found = engine.find(container.as_str()).await?;
             done(found.is_some_and(|found| Policy::are_same(&restart_of(&found), restart)))
         }
-        DockerRemoveContainer { container, .. } => engine.settle_removal(container.as_str()).await,
-        DockerRunOnce { timeout_ms, .. } => {
+        Call::Docker(DockerCall::RemoveContainer { container, .. }) => {
+            engine.settle_removal(container.as_str()).await
+        }
+        Call::Docker(DockerCall::RunOnce { timeout_ms, .. }) => {
             let name = run_once_name(&context.token);
             match engine.find(&name).await? {
                 // It is there and never ran: nobody wants it to any more.
@@ -61,37 +63,53 @@ pub(super) async fn settle(
                 None => Ok(None),
             }
         }
-        DockerCreateVolume { volume, options, .. } => {
-            let found = engine.find_volume(volume.as_str()).await?;
-            let ours = found.filter(|found| {
-                token_of(Some(&found.labels)) == Some(context.token.0.as_str())
-                    || engine.options_of(found) == shown(options)
-            });
-            Ok(ours.map(|found| engine.volume_shown(&found)))
+        Call::Docker(DockerCall::CreateVolume { volume, options, .. }) => {
+            settle_volume(&engine, volume.as_str(), options, context).await
         }
-        DockerRemoveVolume { volume, .. } => {
+        Call::Docker(DockerCall::RemoveVolume { volume, .. }) => {
             done(engine.find_volume(volume.as_str()).await?.is_none())
         }
-        DockerMakeFileSystem { volume, .. } | DockerGrowFileSystem { volume, .. } => {
+        Call::Docker(DockerCall::MakeFileSystem { volume, .. })
+        | Call::Docker(DockerCall::GrowFileSystem { volume, .. }) => {
             let helper = docker.helper(&engine)?;
             helper.until_idle(volume.as_str(), &context.cancel).await?;
             done(is_written(&helper, call).await?)
         }
-        DockerExec { .. } => Err(Told::unknown("nothing tells whether the command ran")),
-        other => Err(super::misplaced(other).into()),
+        Call::Docker(DockerCall::Exec { .. }) => {
+            Err(Told::unknown("nothing tells whether the command ran"))
+        }
+        Call::Ec2(_)
+        | Call::Ebs(_)
+        | Call::Docker(docker_reads!() | docker_waits!())
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(super::misplaced(call).into()),
     }
+}
+
+async fn settle_volume(
+    engine: &Engine,
+    volume: &str,
+    options: &BTreeMap<String, String>,
+    context: &EffectContext,
+) -> Answer<Option<Value>> {
+    let found = engine.find_volume(volume).await?;
+    let ours = found.filter(|found| {
+        token_of(Some(&found.labels)) == Some(context.token.0.as_str())
+            || engine.options_of(found) == shown(options)
+    });
+    Ok(ours.map(|found| engine.volume_shown(&found)))
 }
 
 async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<Option<Value>> {
     match call {
         // An older one may be there by that name, and to pull again changes nothing more; so it
         // counts as pulled only if the registry says so.
-        Call::DockerPullImage { image, .. } => {
+        Call::Docker(DockerCall::PullImage { image, .. }) => {
             let found = engine.image(image.as_str()).await?;
             let wanted = super::pull::digest(engine, image.as_str(), &docker.settings).await;
             Ok(found.filter(|found| wanted.is_some_and(|wanted| found["digest"] == wanted)))
         }
-        Call::DockerTagImage { image, digest, .. } => {
+        Call::Docker(DockerCall::TagImage { image, digest, .. }) => {
             let found = engine.find_image(image.as_str()).await?;
             let is_it = |found: &ImageInspect| {
                 let known = found.repo_digests.iter().flatten();
@@ -100,7 +118,7 @@ async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<O
             };
             Ok(found.filter(is_it).map(|_| Value::Null))
         }
-        Call::DockerRemoveImage { image, .. } => {
+        Call::Docker(DockerCall::RemoveImage { image, .. }) => {
             let is_gone = engine.find_image(image.as_str()).await?.is_none();
             Ok(is_gone.then_some(Value::Null))
         }
@@ -111,10 +129,12 @@ async fn settle_image(docker: &Docker, engine: &Engine, call: &Call) -> Answer<O
 /// Whether a file system is as the call wants it.
 async fn is_written(helper: &Helper<'_>, call: &Call) -> Answer<bool> {
     match call {
-        Call::DockerMakeFileSystem { volume, filesystem_type, .. } => {
+        Call::Docker(DockerCall::MakeFileSystem { volume, filesystem_type, .. }) => {
             Ok(helper.kind(volume.as_str()).await? == *filesystem_type)
         }
-        Call::DockerGrowFileSystem { volume, .. } => helper.is_grown(volume.as_str()).await,
+        Call::Docker(DockerCall::GrowFileSystem { volume, .. }) => {
+            helper.is_grown(volume.as_str()).await
+        }
         other => Err(super::misplaced(other).into()),
     }
 }

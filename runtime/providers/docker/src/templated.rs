@@ -6,6 +6,7 @@ use minijinja::{Environment, UndefinedBehavior, context, value::Serde};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stepback_core::calls::Ec2Call;
 use stepback_core::{Call, Failure, FailureClass};
 use stepback_provider::Provider;
 
@@ -28,7 +29,8 @@ impl TemplatedHosts {
     }
 
     async fn rendered(&self, template: &str, instance: &str) -> Result<Endpoint, Failure> {
-        let told = self.cloud.read(&Call::Ec2Describe { instance: instance.into() }).await?;
+        let told =
+            self.cloud.read(&Call::Ec2(Ec2Call::Describe { instance: instance.into() })).await?;
         match told["state"].as_str().unwrap_or("unknown") {
             "running" => {}
             "terminated" => return Err(stepback_provider::engines::gone(instance)),

@@ -17,8 +17,10 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 use stepback_clock::Moment;
+use stepback_core::calls::DockerCall;
 use stepback_core::manifest::duration_text;
 use stepback_core::{Call, Failure, FailureClass, InstanceId};
+use stepback_core::{docker_effects, docker_reads};
 
 /// The pause between two looks begins so short, and is a part of what was waited so far: nobody is
 /// told much later than it could be.
@@ -36,10 +38,10 @@ enum Look {
 
 fn timeout_ms(call: &Call) -> Option<u64> {
     match call {
-        Call::DockerWaitEngine { timeout_ms, .. }
-        | Call::DockerWaitHealthy { timeout_ms, .. }
-        | Call::DockerWaitDevice { timeout_ms, .. }
-        | Call::DockerWaitUnmounted { timeout_ms, .. } => Some(*timeout_ms),
+        Call::Docker(DockerCall::WaitEngine { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitHealthy { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitDevice { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitUnmounted { timeout_ms, .. }) => Some(*timeout_ms),
         _ => None,
     }
 }
@@ -108,7 +110,9 @@ struct News {
 impl News {
     /// Wait for the next; for ever, where there will be none.
     async fn come(&mut self, engine: Option<&Engine>, call: &Call) {
-        let (Some(engine), Call::DockerWaitHealthy { container, .. }) = (engine, call) else {
+        let (Some(engine), Call::Docker(DockerCall::WaitHealthy { container, .. })) =
+            (engine, call)
+        else {
             return std::future::pending().await;
         };
         if self.are_over {
@@ -142,19 +146,19 @@ async fn look(
     };
     match call {
         // It may have been connected to before it went down.
-        Call::DockerWaitEngine { .. } => {
+        Call::Docker(DockerCall::WaitEngine { .. }) => {
             let what = format!("the Docker Engine of {host}");
             engine.asked(&what, engine.client.ping()).await?;
             Ok(Look::Over(Value::Null))
         }
-        Call::DockerWaitHealthy { container, .. } => {
+        Call::Docker(DockerCall::WaitHealthy { container, .. }) => {
             healthy(engine, container.as_str(), docker.settings.stays_up_ms, up).await
         }
-        Call::DockerWaitDevice { volume, .. } => {
+        Call::Docker(DockerCall::WaitDevice { volume, .. }) => {
             let kind = docker.helper(engine)?.kind(volume.as_str()).await;
             shows_up(kind.map(|kind| Look::Over(Value::from(kind))))
         }
-        Call::DockerWaitUnmounted { volume, .. } => {
+        Call::Docker(DockerCall::WaitUnmounted { volume, .. }) => {
             let mounts = docker.helper(engine)?.mounts(volume.as_str()).await;
             shows_up(mounts.map(|mounts| match mounts.first() {
                 None => Look::Over(Value::Null),
@@ -164,7 +168,11 @@ async fn look(
                 )),
             }))
         }
-        other => Err(super::misplaced(other).into()),
+        Call::Ec2(_)
+        | Call::Ebs(_)
+        | Call::Docker(docker_reads!() | docker_effects!())
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(super::misplaced(call).into()),
     }
 }
 

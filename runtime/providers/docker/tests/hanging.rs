@@ -79,7 +79,7 @@ fn hangs_nothing(tells_who_it_is: bool) {
         let (host, why) = &told.not_asked[0];
         assert_eq!(host, "i-a");
         assert!(why.contains("does not answer"), "{why}");
-        let wait = Call::DockerWaitEngine { host: "i-a".into(), timeout_ms: 60_000 };
+        let wait = Call::Docker(DockerCall::WaitEngine { host: "i-a".into(), timeout_ms: 60_000 });
         let failure = docker.wait(&wait).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Deadline);
         let message = &failure.message;

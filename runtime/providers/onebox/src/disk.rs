@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::EbsCall;
 use stepback_core::{Call, Failure, FailureClass};
 use stepback_simulated::BALLAST;
 use stepback_simulated::refusals::refused;
@@ -120,7 +121,7 @@ impl Disk {
     ) -> Result<(), Failure> {
         let id = answer["id"].as_str().unwrap_or_default();
         match call {
-            Call::EbsCreateVolume { size_gib, snapshot, .. } => {
+            Call::Ebs(EbsCall::CreateVolume { size_gib, snapshot, .. }) => {
                 let part = self.volume(id).with_extension("img.part");
                 if let Some(from) = snapshot {
                     copy(&self.snapshot(from.as_str()), &part)?;
@@ -128,7 +129,7 @@ impl Disk {
                 resize(&part, *size_gib)?;
                 finish(&part)
             }
-            Call::EbsCreateSnapshot { volume, .. } => {
+            Call::Ebs(EbsCall::CreateSnapshot { volume, .. }) => {
                 let part = self.snapshot(id).with_extension("img.part");
                 let from = self.volume(volume.as_str());
                 match self.mounted_at(volume.as_str())?.first() {
@@ -137,11 +138,13 @@ impl Disk {
                 }
                 finish(&part)
             }
-            Call::EbsDeleteVolume { volume } => begin_to_delete(&self.volume(volume.as_str())),
-            Call::EbsDeleteSnapshot { snapshot } => {
+            Call::Ebs(EbsCall::DeleteVolume { volume }) => {
+                begin_to_delete(&self.volume(volume.as_str()))
+            }
+            Call::Ebs(EbsCall::DeleteSnapshot { snapshot }) => {
                 begin_to_delete(&self.snapshot(snapshot.as_str()))
             }
-            Call::EbsModifyVolume { volume, size_gib } => {
+            Call::Ebs(EbsCall::ModifyVolume { volume, size_gib }) => {
                 let path = self.volume(volume.as_str());
                 resize(&path, *size_gib)?;
                 match self.device(volume.as_str())? {
@@ -151,10 +154,10 @@ impl Disk {
                     None => Ok(()),
                 }
             }
-            Call::EbsAttach { volume, instance, .. } => {
+            Call::Ebs(EbsCall::Attach { volume, instance, .. }) => {
                 self.attach(volume.as_str(), instance.as_str())
             }
-            Call::EbsDetach { volume, instance } => {
+            Call::Ebs(EbsCall::Detach { volume, instance }) => {
                 self.must_be_idle(volume.as_str())?;
                 self.detach(volume.as_str(), instance.as_str(), before)
             }

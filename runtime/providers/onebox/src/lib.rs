@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
@@ -187,11 +188,11 @@ impl Shared {
 /// This machine is one instance or several, and none of them is made, stopped or resized by it.
 fn refuse_what_it_can_not(call: &Call) -> Result<(), Failure> {
     match call {
-        Call::Ec2RunInstance { .. }
-        | Call::Ec2Start { .. }
-        | Call::Ec2Stop { .. }
-        | Call::Ec2Terminate { .. }
-        | Call::Ec2SetInstanceType { .. } => {
+        Call::Ec2(Ec2Call::RunInstance { .. })
+        | Call::Ec2(Ec2Call::Start { .. })
+        | Call::Ec2(Ec2Call::Stop { .. })
+        | Call::Ec2(Ec2Call::Terminate { .. })
+        | Call::Ec2(Ec2Call::SetInstanceType { .. }) => {
             let message = format!(
                 "{}: the instances of a onebox are Docker Engines of this machine; they are \
                  added to and taken from its environment in stepback.toml",
@@ -252,7 +253,7 @@ impl Provider for Onebox {
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         let (mut call, context) = (call.clone(), context.clone());
-        if let Call::EbsCreateVolume { encrypted: encrypted @ true, .. } = &mut call {
+        if let Call::Ebs(EbsCall::CreateVolume { encrypted: encrypted @ true, .. }) = &mut call {
             // Nobody is told of an encryption that is not there.
             *encrypted = false;
             context.notes.warn("a onebox does not encrypt: a volume is a plain file".to_owned());
@@ -376,7 +377,7 @@ mod tests {
         let EffectOutcome::Unknown(why) = applied else { panic!("{applied:?}") };
         assert!(why.contains("on purpose"), "{why}");
         let (key, value) = ("k".to_owned(), "v".to_owned());
-        let tag = Call::EbsTag { volume: "vol-none".into(), key, value };
+        let tag = Call::Ebs(EbsCall::Tag { volume: "vol-none".into(), key, value });
         let EffectOutcome::Refused(failure) = onebox.perform(&tag, &context()).await else {
             panic!("there is no such volume")
         };

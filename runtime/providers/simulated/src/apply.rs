@@ -3,6 +3,7 @@
 use super::{docker, ec2, instances, limits};
 use crate::world::World;
 use serde_json::Value;
+use stepback_core::calls::Ec2Call;
 use stepback_core::{Call, Failure, Interface, Token, UnixMs};
 
 /// Make an effect in the world, or refuse it.
@@ -28,13 +29,13 @@ pub(super) fn effect(
 /// What EC2 says.
 pub fn cloud(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Result<Value, Failure> {
     match call {
-        Call::Ec2RunInstance { instance_type, zone, tags, .. } => {
+        Call::Ec2(Ec2Call::RunInstance { instance_type, zone, tags, .. }) => {
             limits::must_be_tags(tags, true)?;
             Ok(instances::run(world, instance_type, zone, tags, token, now))
         }
-        Call::Ec2Start { instance } => instances::start(world, instance),
-        Call::Ec2Stop { instance } => instances::stop(world, instance),
-        Call::Ec2Terminate { instance } => instances::terminate(world, instance),
+        Call::Ec2(Ec2Call::Start { instance }) => instances::start(world, instance),
+        Call::Ec2(Ec2Call::Stop { instance }) => instances::stop(world, instance),
+        Call::Ec2(Ec2Call::Terminate { instance }) => instances::terminate(world, instance),
         other => ec2::apply(world, other, token, now),
     }
 }

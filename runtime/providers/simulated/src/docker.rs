@@ -7,8 +7,9 @@ use super::refusals::{misplaced, missing, refused};
 use super::world::{Container, DockerVolume, Engine, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stepback_core::calls::{ContainerSpec, run_once_name};
-use stepback_core::{Call, Failure, FailureClass, InstanceId, Token};
+use stepback_core::calls::{ContainerSpec, DockerCall, run_once_name};
+use stepback_core::{Call, ContainerName, Failure, FailureClass, InstanceId, Token};
+use stepback_core::{docker_reads, docker_waits};
 use stepback_provider::engines;
 use stepback_provider::ports::{self, Published};
 use stepback_provider::restart::Policy;
@@ -43,62 +44,68 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
     engine(world, host.as_str())?;
     stepback_provider::rules::must_make_sense(call)?;
     match call {
-        Call::DockerPullImage { host, image } => {
+        Call::Docker(DockerCall::PullImage { host, image }) => {
             let digest = world.served(image.as_str()).map(|image| image.digest.clone());
             let digest =
                 digest.ok_or_else(|| missing("404", &format!("manifest for `{image}`")))?;
             set_image(engine_mut(world, host)?, image.as_str(), &digest);
             Ok(json!({ "reference": image, "digest": digest }))
         }
-        Call::DockerTagImage { host, image, digest } => {
+        Call::Docker(DockerCall::TagImage { host, image, digest }) => {
             tag_image(world, host, image.as_str(), digest)
         }
-        Call::DockerRemoveImage { host, image } => remove_image(world, host, image.as_str()),
-        Call::DockerCreateContainer { host, container, spec } => {
+        Call::Docker(DockerCall::RemoveImage { host, image }) => {
+            remove_image(world, host, image.as_str())
+        }
+        Call::Docker(DockerCall::CreateContainer { host, container, spec }) => {
             create(world, host, container.as_str(), spec, token)
         }
-        Call::DockerStartContainer { host, container } => start(world, host, container.as_str()),
-        Call::DockerStopContainer { host, container, .. } => stop(world, host, container.as_str()),
-        Call::DockerRenameContainer { host, container, to } => {
-            let engine = engine_mut(world, host)?;
-            if engine.containers.contains_key(to.as_str()) {
-                return Err(refused("409", format!("the name `{to}` is in use on {host}")));
-            }
-            let found = engine.containers.remove(container.as_str());
-            let found = found
-                .ok_or_else(|| missing("404", &format!("container `{container}` on {host}")))?;
-            engine.containers.insert(to.0.clone(), found);
-            Ok(Value::Null)
+        Call::Docker(DockerCall::StartContainer { host, container }) => {
+            start(world, host, container.as_str())
         }
-        Call::DockerUpdateContainer { host, container, restart } => {
+        Call::Docker(DockerCall::StopContainer { host, container, .. }) => {
+            stop(world, host, container.as_str())
+        }
+        Call::Docker(DockerCall::RenameContainer { host, container, to }) => {
+            rename(world, host, container, to)
+        }
+        Call::Docker(DockerCall::UpdateContainer { host, container, restart }) => {
             let found = container_mut(world, host, container.as_str())?;
             found.spec.restart = as_shown(restart);
             Ok(Value::Null)
         }
-        Call::DockerRemoveContainer { host, container } => {
+        Call::Docker(DockerCall::RemoveContainer { host, container }) => {
             if container_mut(world, host, container.as_str())?.running {
                 return Err(refused("409", format!("container `{container}` is running")));
             }
             engine_mut(world, host)?.containers.remove(container.as_str());
             Ok(Value::Null)
         }
-        Call::DockerRunOnce { host, spec, .. } => run_once(world, host, spec, token, is_cut_off),
-        Call::DockerExec { host, container, command, .. } => {
+        Call::Docker(DockerCall::RunOnce { host, spec, .. }) => {
+            run_once(world, host, spec, token, is_cut_off)
+        }
+        Call::Docker(DockerCall::Exec { host, container, command, .. }) => {
             exec(world, host, container.as_str(), command)
         }
-        Call::DockerCreateVolume { host, volume, options } => {
+        Call::Docker(DockerCall::CreateVolume { host, volume, options }) => {
             create_volume(world, host, volume.as_str(), options, token)
         }
-        Call::DockerRemoveVolume { host, volume } => remove_volume(world, host, volume.as_str()),
-        Call::DockerMakeFileSystem { host, volume, filesystem_type } => {
+        Call::Docker(DockerCall::RemoveVolume { host, volume }) => {
+            remove_volume(world, host, volume.as_str())
+        }
+        Call::Docker(DockerCall::MakeFileSystem { host, volume, filesystem_type }) => {
             attached(world, host, volume)?;
             make(world, volume, filesystem_type)
         }
-        Call::DockerGrowFileSystem { host, volume } => {
+        Call::Docker(DockerCall::GrowFileSystem { host, volume }) => {
             attached(world, host, volume)?;
             grow(world, volume)
         }
-        other => Err(misplaced(other)),
+        Call::Ec2(_)
+        | Call::Ebs(_)
+        | Call::Docker(docker_reads!() | docker_waits!())
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(misplaced(call)),
     }
 }
 
@@ -183,20 +190,24 @@ fn complete(world: &World, spec: &ContainerSpec) -> Result<ContainerSpec, Failur
 /// one goes, a container that would be gone when it is stopped.
 pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Failure> {
     match call {
-        Call::DockerCreateContainer { host, spec, .. } if let Some(like) = &spec.like => {
+        Call::Docker(DockerCall::CreateContainer { host, spec, .. })
+            if let Some(like) = &spec.like =>
+        {
             // What it is to be like is looked for when it is made.
             let Ok(whole) = complete(world, spec) else { return Ok(()) };
             let except = (like.host == host.0).then_some(like.container.as_str());
             ports_must_be_free(world, host, &whole.ports, except)
         }
-        Call::DockerPullImage { image, .. } if world.served(image.as_str()).is_none() => {
+        Call::Docker(DockerCall::PullImage { image, .. })
+            if world.served(image.as_str()).is_none() =>
+        {
             Err(missing("404", &format!("image {image} in its registry")))
         }
         // Without an image it is the ports alone that are asked for.
-        Call::DockerCreateContainer { host, spec, .. } if spec.image.is_empty() => {
+        Call::Docker(DockerCall::CreateContainer { host, spec, .. }) if spec.image.is_empty() => {
             ports_must_be_free(world, host, &spec.ports, None)
         }
-        Call::DockerStopContainer { host, container: name, .. } => {
+        Call::Docker(DockerCall::StopContainer { host, container: name, .. }) => {
             match container(world, host.as_str(), name.as_str()) {
                 Ok(found) if found.running && found.auto_remove => {
                     Err(ports::removes_itself(host.as_str(), name.as_str()))
@@ -226,6 +237,23 @@ fn ports_must_be_free(
     ports::must_be_free(host.as_str(), &wanted, &others)?;
     let held = engine.listening.iter().filter_map(|port| Published::listening(port));
     ports::must_not_be_held(host.as_str(), &wanted, &held.collect::<Vec<_>>())
+}
+
+fn rename(
+    world: &mut World,
+    host: &InstanceId,
+    container: &ContainerName,
+    to: &ContainerName,
+) -> Answer {
+    let engine = engine_mut(world, host)?;
+    if engine.containers.contains_key(to.as_str()) {
+        return Err(refused("409", format!("the name `{to}` is in use on {host}")));
+    }
+    let found = engine.containers.remove(container.as_str());
+    let found =
+        found.ok_or_else(|| missing("404", &format!("container `{container}` on {host}")))?;
+    engine.containers.insert(to.0.clone(), found);
+    Ok(Value::Null)
 }
 
 fn create(

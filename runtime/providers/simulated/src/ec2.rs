@@ -6,8 +6,9 @@ use super::read::{instance, snapshot_json, volume, volume_json};
 use super::refusals::{misplaced, missing, refused};
 use super::world::{Attachment, FileSystem, Instance, Snapshot, Volume, World};
 use serde_json::Value;
-use stepback_core::calls::Tags;
+use stepback_core::calls::{EbsCall, Ec2Call, Tags};
 use stepback_core::{Call, Failure, InstanceId, SnapshotId, Token, UnixMs, VolumeId};
+use stepback_core::{ebs_reads, ebs_waits, ec2_reads, ec2_waits};
 use stepback_provider::devices::letter_of;
 
 type Answer = Result<Value, Failure>;
@@ -25,9 +26,35 @@ fn volume_mut<'a>(world: &'a mut World, id: &VolumeId) -> Result<&'a mut Volume,
     found.ok_or_else(|| missing("InvalidVolume.NotFound", &format!("volume `{id}`")))
 }
 
+fn create_snapshot(
+    world: &mut World,
+    id: &VolumeId,
+    tags: &Tags,
+    token: &Token,
+    now: UnixMs,
+) -> Answer {
+    let source = volume(world, id)?.clone();
+    limits::must_be_tags(tags, true)?;
+    must_have_a_usable_key(&format!("volume `{id}`"), source.key_state.as_deref())?;
+    let made = Snapshot {
+        volume: id.0.clone(),
+        size_gib: source.size_gib,
+        encrypted: source.encrypted,
+        key_state: source.key_state,
+        filesystem: source.filesystem,
+        tags: tags.clone(),
+        stamp: Some(token.0.clone()),
+        listed_from_ms: world.listed_from_ms(now),
+    };
+    let id = world.new_id("snap");
+    let answer = snapshot_json(&id, &made);
+    world.snapshots.insert(id, made);
+    Ok(answer)
+}
+
 pub fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answer {
     match call {
-        Call::Ec2SetInstanceType { instance, instance_type } => {
+        Call::Ec2(Ec2Call::SetInstanceType { instance, instance_type }) => {
             let found = instance_mut(world, instance)?;
             if found.state != "stopped" {
                 let message = format!("instance `{instance}` is {}, not stopped", found.state);
@@ -36,26 +63,28 @@ pub fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answ
             found.instance_type = instance_type.clone();
             Ok(Value::Null)
         }
-        Call::Ec2Tag { instance, key, value } => {
+        Call::Ec2(Ec2Call::Tag { instance, key, value }) => {
             let found = instance_mut(world, instance)?;
             tag(&mut found.tags, found.stamp.is_some(), key, value)
         }
-        Call::Ec2Untag { instance, key } => {
+        Call::Ec2(Ec2Call::Untag { instance, key }) => {
             instance_mut(world, instance)?.tags.remove(key);
             Ok(Value::Null)
         }
-        Call::EbsTag { volume, key, value } => {
+        Call::Ebs(EbsCall::Tag { volume, key, value }) => {
             let found = volume_mut(world, volume)?;
             tag(&mut found.tags, found.stamp.is_some(), key, value)
         }
-        Call::EbsUntag { volume, key } => {
+        Call::Ebs(EbsCall::Untag { volume, key }) => {
             volume_mut(world, volume)?.tags.remove(key);
             Ok(Value::Null)
         }
-        Call::EbsAttach { volume, instance, device } => attach(world, volume, instance, device),
-        Call::EbsDetach { volume, instance } => detach(world, volume, instance),
-        Call::EbsCreateVolume { .. } => create_volume(world, call, token, now),
-        Call::EbsDeleteVolume { volume: id } => {
+        Call::Ebs(EbsCall::Attach { volume, instance, device }) => {
+            attach(world, volume, instance, device)
+        }
+        Call::Ebs(EbsCall::Detach { volume, instance }) => detach(world, volume, instance),
+        Call::Ebs(EbsCall::CreateVolume { .. }) => create_volume(world, call, token, now),
+        Call::Ebs(EbsCall::DeleteVolume { volume: id }) => {
             if let Some(at) = volume(world, id)?.attachments.first() {
                 let message = format!("volume `{id}` is attached to {}", at.instance);
                 return Err(refused("VolumeInUse", message));
@@ -63,28 +92,25 @@ pub fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answ
             world.volumes.remove(id.as_str());
             Ok(Value::Null)
         }
-        Call::EbsModifyVolume { volume, size_gib } => modify(world, volume, *size_gib, now),
-        Call::EbsCreateSnapshot { volume: id, tags, .. } => {
-            let source = volume(world, id)?.clone();
-            limits::must_be_tags(tags, true)?;
-            must_have_a_usable_key(&format!("volume `{id}`"), source.key_state.as_deref())?;
-            let made = Snapshot {
-                volume: id.0.clone(),
-                size_gib: source.size_gib,
-                encrypted: source.encrypted,
-                key_state: source.key_state,
-                filesystem: source.filesystem,
-                tags: tags.clone(),
-                stamp: Some(token.0.clone()),
-                listed_from_ms: world.listed_from_ms(now),
-            };
-            let id = world.new_id("snap");
-            let answer = snapshot_json(&id, &made);
-            world.snapshots.insert(id, made);
-            Ok(answer)
+        Call::Ebs(EbsCall::ModifyVolume { volume, size_gib }) => {
+            modify(world, volume, *size_gib, now)
         }
-        Call::EbsDeleteSnapshot { snapshot } => delete_snapshot(world, snapshot),
-        other => Err(misplaced(other)),
+        Call::Ebs(EbsCall::CreateSnapshot { volume, tags, .. }) => {
+            create_snapshot(world, volume, tags, token, now)
+        }
+        Call::Ebs(EbsCall::DeleteSnapshot { snapshot }) => delete_snapshot(world, snapshot),
+        Call::Ec2(
+            ec2_reads!()
+            | ec2_waits!()
+            | Ec2Call::RunInstance { .. }
+            | Ec2Call::Start { .. }
+            | Ec2Call::Stop { .. }
+            | Ec2Call::Terminate { .. },
+        )
+        | Call::Ebs(ebs_reads!() | ebs_waits!())
+        | Call::Docker(_)
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(misplaced(call)),
     }
 }
 
@@ -142,7 +168,7 @@ pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Fa
         must_have_a_usable_key(&format!("volume `{id}`"), state)
     };
     match call {
-        Call::EbsAttach { volume: id, instance, device } => {
+        Call::Ebs(EbsCall::Attach { volume: id, instance, device }) => {
             usable(id)?;
             let is_there = |at: &Attachment| at.instance == instance.0;
             match world.volumes.get(id.as_str()) {
@@ -150,15 +176,20 @@ pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Fa
                 _ => must_be_free_for(world, instance.as_str(), device),
             }
         }
-        Call::EbsDetach { volume, .. } | Call::EbsCreateSnapshot { volume, .. } => usable(volume),
-        Call::EbsCreateVolume { snapshot: Some(id), .. } => {
+        Call::Ebs(EbsCall::Detach { volume, .. })
+        | Call::Ebs(EbsCall::CreateSnapshot { volume, .. }) => usable(volume),
+        Call::Ebs(EbsCall::CreateVolume { snapshot: Some(id), .. }) => {
             let found = world.snapshots.get(id.as_str());
             let state = found.and_then(|found| found.key_state.as_deref());
             must_have_a_usable_key(&format!("snapshot `{id}`"), state)
         }
-        Call::Ec2Stop { instance } | Call::Ec2Start { instance } => {
+        Call::Ec2(Ec2Call::Stop { instance }) | Call::Ec2(Ec2Call::Start { instance }) => {
             // One that is so already is left alone.
-            let is_so = if matches!(call, Call::Ec2Start { .. }) { "running" } else { "stopped" };
+            let is_so = if matches!(call, Call::Ec2(Ec2Call::Start { .. })) {
+                "running"
+            } else {
+                "stopped"
+            };
             if world.instances.get(instance.as_str()).is_some_and(|found| found.state == is_so) {
                 return Ok(());
             }
@@ -222,7 +253,7 @@ fn detach(world: &mut World, id: &VolumeId, from: &InstanceId) -> Answer {
 }
 
 fn create_volume(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answer {
-    let Call::EbsCreateVolume {
+    let Call::Ebs(EbsCall::CreateVolume {
         zone,
         size_gib,
         volume_type,
@@ -230,7 +261,7 @@ fn create_volume(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> 
         tags,
         performance,
         encrypted,
-    } = call
+    }) = call
     else {
         return Err(misplaced(call));
     };

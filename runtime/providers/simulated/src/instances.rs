@@ -6,7 +6,7 @@ use super::read::{instance, instance_json};
 use super::refusals::refused;
 use super::world::{Container, Instance, World};
 use serde_json::Value;
-use stepback_core::calls::Tags;
+use stepback_core::calls::{Ec2Call, Tags};
 use stepback_core::{Call, Failure, InstanceId, Token, UnixMs};
 
 type Answer = Result<Value, Failure>;
@@ -40,7 +40,7 @@ pub(super) fn run(
 
 /// *StartInstances*: one that runs does so already, one that was terminated never will.
 pub(super) fn start(world: &mut World, id: &InstanceId) -> Answer {
-    nothing_is_in_its_way(world, &Call::Ec2Start { instance: id.clone() })?;
+    nothing_is_in_its_way(world, &Call::Ec2(Ec2Call::Start { instance: id.clone() }))?;
     if set_state(world, id, "running")? {
         bring_up(world, id);
     }

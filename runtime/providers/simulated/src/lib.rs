@@ -17,6 +17,7 @@ pub mod settle;
 pub mod world;
 
 pub use import::{Imported, import};
+use stepback_core::calls::{DockerCall, SettleMode, run_once_name};
 use stepback_provider::import::Landscape;
 use stepback_provider::locks::{LockFile, WorldLocks};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
@@ -29,7 +30,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::calls::{SettleMode, run_once_name};
 use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
@@ -291,7 +291,7 @@ impl Provider for Simulated {
     }
 
     async fn forget(&self, call: &Call, context: &EffectContext) {
-        if let Call::DockerRunOnce { host, .. } = call {
+        if let Call::Docker(DockerCall::RunOnce { host, .. }) = call {
             // Where that fails now, the container is found again at the next resume.
             let _ = self.change(|world| {
                 let name = run_once_name(&context.token);

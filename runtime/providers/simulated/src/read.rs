@@ -3,8 +3,11 @@
 use super::refusals::{misplaced, missing};
 use super::world::{Container, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
-use stepback_core::calls::{Performance, Tags};
+use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs, VolumeId};
+use stepback_core::{
+    docker_effects, docker_reads, docker_waits, ebs_effects, ebs_reads, ec2_effects, ec2_reads,
+};
 
 pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {
     let found = world.instances.get(id);
@@ -125,25 +128,25 @@ fn carries(tags: &Tags, wanted: &Tags) -> bool {
 pub fn answer(world: &World, call: &Call, now: UnixMs) -> Result<Value, Failure> {
     let is_listed = |from_ms: u64| from_ms <= now.0;
     match call {
-        Call::Ec2Describe { instance: id } => {
+        Call::Ec2(Ec2Call::Describe { instance: id }) => {
             instance(world, id.as_str()).map(|found| instance_json(world, id.as_str(), found))
         }
-        Call::Ec2Find { tags } => {
+        Call::Ec2(Ec2Call::Find { tags }) => {
             let alive = world.instances.iter().filter(|(_, i)| i.state != "terminated");
             let found =
                 alive.filter(|(_, i)| is_listed(i.listed_from_ms) && carries(&i.tags, tags));
             Ok(found.map(|(id, i)| instance_json(world, id, i)).collect())
         }
-        Call::EbsDescribe { volume: id } => {
+        Call::Ebs(EbsCall::Describe { volume: id }) => {
             volume(world, id).map(|found| volume_json(id.as_str(), found))
         }
-        Call::EbsFind { tags } => {
+        Call::Ebs(EbsCall::Find { tags }) => {
             let listed = world.volumes.iter().filter(|(_, v)| is_listed(v.listed_from_ms));
             let found = listed.filter(|(_, v)| carries(&v.tags, tags));
             Ok(found.map(|(id, v)| volume_json(id, v)).collect())
         }
-        Call::EbsDescribeSnapshot { snapshot: id } => snapshot(world, id),
-        Call::EbsFindSnapshots { tags } => {
+        Call::Ebs(EbsCall::DescribeSnapshot { snapshot: id }) => snapshot(world, id),
+        Call::Ebs(EbsCall::FindSnapshots { tags }) => {
             let listed = world.snapshots.iter().filter(|(_, s)| is_listed(s.listed_from_ms));
             let found = listed.filter(|(_, s)| carries(&s.tags, tags));
             Ok(found.map(|(id, s)| snapshot_json(id, s)).collect())
@@ -154,35 +157,43 @@ pub fn answer(world: &World, call: &Call, now: UnixMs) -> Result<Value, Failure>
 
 fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
     match call {
-        Call::DockerInspectContainer { host, container: name } => {
+        Call::Docker(DockerCall::InspectContainer { host, container: name }) => {
             let found = engine(world, host.as_str())?.containers.get(name.as_str());
             Ok(found.map_or(Value::Null, |c| container_json(world, name.as_str(), c)))
         }
-        Call::DockerListContainers { host } => {
+        Call::Docker(DockerCall::ListContainers { host }) => {
             let all = engine(world, host.as_str())?.containers.iter();
             Ok(all.map(|(name, c)| container_json(world, name, c)).collect())
         }
-        Call::DockerInspectImage { host, image } => {
+        Call::Docker(DockerCall::InspectImage { host, image }) => {
             let found = engine(world, host.as_str())?.image(image.as_str());
             let image = |digest| json!({ "reference": image, "digest": digest });
             Ok(found.map_or(Value::Null, image))
         }
-        Call::DockerInspectVolume { host, volume: name } => {
+        Call::Docker(DockerCall::InspectVolume { host, volume: name }) => {
             let found = engine(world, host.as_str())?.volumes.get(name.as_str());
             Ok(found.map_or(
                 Value::Null,
                 |volume| json!({ "name": name, "driver": "local", "options": volume.options }),
             ))
         }
-        Call::DockerFileSystem { host, volume } => file_system(world, host.as_str(), volume),
+        Call::Docker(DockerCall::FileSystem { host, volume }) => {
+            file_system(world, host.as_str(), volume)
+        }
         // A simulated host has its tools, and a simulated registry is open to everybody.
-        Call::DockerCheckHelper { host } => engine(world, host.as_str()).map(|_| Value::Null),
-        Call::DockerLogs { host, container: name, .. } => {
+        Call::Docker(DockerCall::CheckHelper { host }) => {
+            engine(world, host.as_str()).map(|_| Value::Null)
+        }
+        Call::Docker(DockerCall::Logs { host, container: name, .. }) => {
             let found = container(world, host.as_str(), name.as_str())?;
             let state = if found.running { "running" } else { "stopped" };
             Ok(json!([format!("simulated container {name} is {state}")]))
         }
-        other => Err(misplaced(other)),
+        Call::Ec2(_)
+        | Call::Ebs(_)
+        | Call::Docker(docker_waits!() | docker_effects!())
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(misplaced(call)),
     }
 }
 
@@ -204,13 +215,13 @@ fn file_system(world: &World, host: &str, id: &VolumeId) -> Result<Value, Failur
 /// How long a wait may take.
 pub fn timeout_ms(call: &Call) -> u64 {
     match call {
-        Call::Ec2WaitState { timeout_ms, .. }
-        | Call::EbsWaitVolume { timeout_ms, .. }
-        | Call::EbsWaitSnapshot { timeout_ms, .. }
-        | Call::DockerWaitHealthy { timeout_ms, .. }
-        | Call::DockerWaitEngine { timeout_ms, .. }
-        | Call::DockerWaitDevice { timeout_ms, .. }
-        | Call::DockerWaitUnmounted { timeout_ms, .. } => *timeout_ms,
+        Call::Ec2(Ec2Call::WaitState { timeout_ms, .. })
+        | Call::Ebs(EbsCall::WaitVolume { timeout_ms, .. })
+        | Call::Ebs(EbsCall::WaitSnapshot { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitHealthy { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitEngine { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitDevice { timeout_ms, .. })
+        | Call::Docker(DockerCall::WaitUnmounted { timeout_ms, .. }) => *timeout_ms,
         _ => 0,
     }
 }
@@ -221,7 +232,7 @@ pub fn timeout_ms(call: &Call) -> u64 {
 /// What can't become so any more, unless it is transient: an engine may answer later.
 pub fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
     match call {
-        Call::Ec2WaitState { instance: id, state, .. } => {
+        Call::Ec2(Ec2Call::WaitState { instance: id, state, .. }) => {
             let found = instance(world, id.as_str())?;
             if found.state == "terminated" && state != "terminated" {
                 let message = format!("instance `{id}` is terminated");
@@ -229,15 +240,15 @@ pub fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
             }
             Ok((found.state == *state).then(|| instance_json(world, id.as_str(), found)))
         }
-        Call::EbsWaitVolume { volume: id, state, .. } => {
+        Call::Ebs(EbsCall::WaitVolume { volume: id, state, .. }) => {
             let found = volume_json(id.as_str(), volume(world, id)?);
             Ok((found["state"] == state.as_str()).then_some(found))
         }
-        Call::EbsWaitSnapshot { snapshot: id, .. } => snapshot(world, id).map(Some),
-        Call::DockerWaitEngine { host, .. } => {
+        Call::Ebs(EbsCall::WaitSnapshot { snapshot: id, .. }) => snapshot(world, id).map(Some),
+        Call::Docker(DockerCall::WaitEngine { host, .. }) => {
             engine(world, host.as_str()).map(|_| Some(Value::Null))
         }
-        Call::DockerWaitHealthy { host, container: name, .. } => {
+        Call::Docker(DockerCall::WaitHealthy { host, container: name, .. }) => {
             let found = container(world, host.as_str(), name.as_str())?;
             if found.running && keeps_dying(world, found) {
                 let why = format!(
@@ -257,18 +268,22 @@ pub fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
                 }
             }
         }
-        Call::DockerWaitDevice { host, volume: id, .. } => {
+        Call::Docker(DockerCall::WaitDevice { host, volume: id, .. }) => {
             engine(world, host.as_str())?;
             let is_there = shows(world, host.as_str(), id);
             is_there.then(|| file_system(world, host.as_str(), id)).transpose()
         }
-        Call::DockerWaitUnmounted { host, volume: id, .. } => {
+        Call::Docker(DockerCall::WaitUnmounted { host, volume: id, .. }) => {
             engine(world, host.as_str())?;
             // Of a device that does not show up nothing can be told.
             let is_over = shows(world, host.as_str(), id)
                 && world.mounted_by(host.as_str(), id.as_str()).is_empty();
             Ok(is_over.then_some(Value::Null))
         }
-        other => Err(misplaced(other)),
+        Call::Ec2(ec2_reads!() | ec2_effects!())
+        | Call::Ebs(ebs_reads!() | ebs_effects!())
+        | Call::Docker(docker_reads!() | docker_effects!())
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(misplaced(call)),
     }
 }

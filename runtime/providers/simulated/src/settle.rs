@@ -8,8 +8,9 @@ use super::read::{attached, engine, instance_json, snapshot_json, volume_json};
 use super::refusals::misplaced;
 use super::world::{Attachment, World};
 use serde_json::{Value, json};
-use stepback_core::calls::{SettleMode, run_once_name};
+use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, SettleMode, run_once_name};
 use stepback_core::{Call, Failure, InstanceId, Resource, Token, UnixMs, VolumeId};
+use stepback_core::{docker_reads, docker_waits, ebs_reads, ebs_waits, ec2_reads, ec2_waits};
 use stepback_provider::Settled;
 use stepback_provider::restart::Policy;
 
@@ -26,10 +27,9 @@ pub(super) fn may_lag(call: &Call) -> bool {
 /// Tell what became of the call by its settle mode.
 pub fn settle(world: &World, call: &Call, token: &Token, now: UnixMs) -> Settled {
     let told = match call.settle_mode() {
-        Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp) => {
+        Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp | SettleMode::DesiredState) => {
             created(world, call, token, now)
         }
-        Some(SettleMode::DesiredState) => desired(world, call),
         Some(SettleMode::Unknowable) | None => {
             return Settled::CantKnow(format!("nothing tells whether {} ran", call.function()));
         }
@@ -41,31 +41,31 @@ pub fn settle(world: &World, call: &Call, token: &Token, now: UnixMs) -> Settled
     }
 }
 
-/// The answer of a call that creates something, if what it creates is there.
+/// The call's answer: that of one that creates something, if what it creates is there.
 fn created(world: &World, call: &Call, token: &Token, now: UnixMs) -> Told {
     match call {
-        Call::DockerCreateContainer { host, container: name, .. } => {
+        Call::Docker(DockerCall::CreateContainer { host, container: name, .. }) => {
             let found = engine(world, host.as_str())?.containers.get(name.as_str());
             let is_ours = found.is_some_and(|found| found.stamp.as_ref() == Some(&token.0));
             is_ours.then(|| shown(world, host, name.as_str())).transpose()
         }
-        Call::DockerCreateVolume { host, volume, options } => {
+        Call::Docker(DockerCall::CreateVolume { host, volume, options }) => {
             let found = engine(world, host.as_str())?.volumes.get(volume.as_str());
             let is_so = found.is_some_and(|found| found.options == *options);
             Ok(is_so.then(|| volume_answer(volume.as_str(), options)))
         }
-        Call::DockerRunOnce { host, spec, .. } => {
+        Call::Docker(DockerCall::RunOnce { host, spec, .. }) => {
             let found = engine(world, host.as_str())?.containers.get(&run_once_name(token));
             let ended = found.and_then(|found| found.exit_code);
             Ok(ended.map(|exit_code| command_answer(exit_code, &spec.command)))
         }
-        Call::Ec2RunInstance { .. }
-        | Call::EbsCreateVolume { .. }
-        | Call::EbsCreateSnapshot { .. } => {
+        Call::Ec2(Ec2Call::RunInstance { .. })
+        | Call::Ebs(EbsCall::CreateVolume { .. })
+        | Call::Ebs(EbsCall::CreateSnapshot { .. }) => {
             let found = world.carrying(std::slice::from_ref(token), None, now).found;
             Ok(found.into_iter().find_map(|(_, found)| of_cloud(world, &found)))
         }
-        other => Err(misplaced(other)),
+        other => desired(world, other),
     }
 }
 
@@ -92,102 +92,128 @@ fn desired(world: &World, call: &Call) -> Told {
 }
 
 fn desired_of_cloud(world: &World, call: &Call) -> Told {
-    use Call::*;
     let instance = |id: &InstanceId| world.instances.get(id.as_str());
     let volume = |id: &VolumeId| world.volumes.get(id.as_str());
     let tagged = |is_so: Option<bool>| Ok(done(is_so == Some(true)));
     match call {
-        Ec2Start { instance: id } | Ec2Stop { instance: id } => {
-            let wanted = if matches!(call, Ec2Start { .. }) { "running" } else { "stopped" };
+        Call::Ec2(Ec2Call::Start { instance: id }) | Call::Ec2(Ec2Call::Stop { instance: id }) => {
+            let wanted = if matches!(call, Call::Ec2(Ec2Call::Start { .. })) {
+                "running"
+            } else {
+                "stopped"
+            };
             let found = instance(id).filter(|found| found.state == wanted);
             Ok(found.map(|found| instance_json(world, id.as_str(), found)))
         }
-        Ec2Terminate { instance: id } => {
+        Call::Ec2(Ec2Call::Terminate { instance: id }) => {
             Ok(done(instance(id).is_none_or(|found| found.state == "terminated")))
         }
-        Ec2SetInstanceType { instance: id, instance_type } => {
+        Call::Ec2(Ec2Call::SetInstanceType { instance: id, instance_type }) => {
             Ok(done(instance(id).is_some_and(|found| found.instance_type == *instance_type)))
         }
-        Ec2Tag { instance: id, key, value } => {
+        Call::Ec2(Ec2Call::Tag { instance: id, key, value }) => {
             tagged(instance(id).map(|found| found.tags.get(key) == Some(value)))
         }
-        Ec2Untag { instance: id, key } => {
+        Call::Ec2(Ec2Call::Untag { instance: id, key }) => {
             tagged(instance(id).map(|found| !found.tags.contains_key(key)))
         }
-        EbsTag { volume: id, key, value } => {
+        Call::Ebs(EbsCall::Tag { volume: id, key, value }) => {
             tagged(volume(id).map(|found| found.tags.get(key) == Some(value)))
         }
-        EbsUntag { volume: id, key } => {
+        Call::Ebs(EbsCall::Untag { volume: id, key }) => {
             tagged(volume(id).map(|found| !found.tags.contains_key(key)))
         }
-        EbsAttach { volume: id, instance, device } => {
+        Call::Ebs(EbsCall::Attach { volume: id, instance, device }) => {
             let here = |at: &Attachment| at.instance == instance.0 && at.device == *device;
             let found = volume(id).filter(|found| found.attachments.iter().any(here));
             Ok(found.map(|found| volume_json(id.as_str(), found)))
         }
-        EbsDetach { volume: id, instance } => {
+        Call::Ebs(EbsCall::Detach { volume: id, instance }) => {
             let here = |at: &Attachment| at.instance == instance.0;
             let found = volume(id).filter(|found| !found.attachments.iter().any(here));
             Ok(found.map(|found| volume_json(id.as_str(), found)))
         }
-        EbsModifyVolume { volume: id, size_gib } => {
+        Call::Ebs(EbsCall::ModifyVolume { volume: id, size_gib }) => {
             let found = volume(id).filter(|found| found.size_gib == *size_gib);
             Ok(found.map(|found| volume_json(id.as_str(), found)))
         }
-        EbsDeleteVolume { volume: id } => Ok(done(volume(id).is_none())),
-        EbsDeleteSnapshot { snapshot } => {
+        Call::Ebs(EbsCall::DeleteVolume { volume: id }) => Ok(done(volume(id).is_none())),
+        Call::Ebs(EbsCall::DeleteSnapshot { snapshot }) => {
             Ok(done(!world.snapshots.contains_key(snapshot.as_str())))
         }
-        other => Err(misplaced(other)),
+        Call::Ec2(ec2_reads!() | ec2_waits!() | Ec2Call::RunInstance { .. })
+        | Call::Ebs(
+            ebs_reads!()
+            | ebs_waits!()
+            | EbsCall::CreateVolume { .. }
+            | EbsCall::CreateSnapshot { .. },
+        )
+        | Call::Docker(_)
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(misplaced(call)),
     }
 }
 
 fn desired_on_engine(world: &World, call: &Call) -> Told {
-    use Call::*;
     let host = call.host().ok_or_else(|| misplaced(call))?;
     let on = engine(world, host.as_str())?;
     match call {
-        DockerPullImage { image, .. } => {
+        Call::Docker(DockerCall::PullImage { image, .. }) => {
             // An older one may be there by that name.
             let served = world.served(image.as_str()).map(|served| &served.digest);
             let digest = on.images.get(image.as_str()).filter(|found| Some(*found) == served);
             Ok(digest.map(|digest| json!({ "reference": image, "digest": digest })))
         }
-        DockerTagImage { image, digest, .. } => {
+        Call::Docker(DockerCall::TagImage { image, digest, .. }) => {
             Ok(done(on.images.get(image.as_str()) == Some(digest)))
         }
-        DockerRemoveImage { image, .. } => Ok(done(!on.images.contains_key(image.as_str()))),
-        DockerStartContainer { container: name, .. }
-        | DockerStopContainer { container: name, .. } => {
-            let wanted = matches!(call, DockerStartContainer { .. });
+        Call::Docker(DockerCall::RemoveImage { image, .. }) => {
+            Ok(done(!on.images.contains_key(image.as_str())))
+        }
+        Call::Docker(DockerCall::StartContainer { container: name, .. })
+        | Call::Docker(DockerCall::StopContainer { container: name, .. }) => {
+            let wanted = matches!(call, Call::Docker(DockerCall::StartContainer { .. }));
             let found = on.containers.get(name.as_str());
             let is_so = found.is_some_and(|found| found.running == wanted);
             is_so.then(|| shown(world, host, name.as_str())).transpose()
         }
-        DockerRenameContainer { container: name, to, .. } => {
+        Call::Docker(DockerCall::RenameContainer { container: name, to, .. }) => {
             let has = |name: &str| on.containers.contains_key(name);
             Ok(done(has(to.as_str()) && !has(name.as_str())))
         }
-        DockerUpdateContainer { container: name, restart, .. } => {
+        Call::Docker(DockerCall::UpdateContainer { container: name, restart, .. }) => {
             let found = on.containers.get(name.as_str());
             Ok(done(found.is_some_and(|found| Policy::are_same(&found.spec.restart, restart))))
         }
-        DockerRemoveContainer { container: name, .. } => {
+        Call::Docker(DockerCall::RemoveContainer { container: name, .. }) => {
             Ok(done(!on.containers.contains_key(name.as_str())))
         }
-        DockerRemoveVolume { volume, .. } => Ok(done(!on.volumes.contains_key(volume.as_str()))),
-        DockerMakeFileSystem { volume, filesystem_type, .. } => {
+        Call::Docker(DockerCall::RemoveVolume { volume, .. }) => {
+            Ok(done(!on.volumes.contains_key(volume.as_str())))
+        }
+        Call::Docker(DockerCall::MakeFileSystem { volume, filesystem_type, .. }) => {
             attached(world, host, volume)?;
             let found = world.volumes.get(volume.as_str()).and_then(|v| v.filesystem.as_ref());
             Ok(done(found.is_some_and(|found| found.kind == *filesystem_type)))
         }
-        DockerGrowFileSystem { volume, .. } => {
+        Call::Docker(DockerCall::GrowFileSystem { volume, .. }) => {
             attached(world, host, volume)?;
             let found = world.volumes.get(volume.as_str());
             Ok(done(found.is_some_and(|found| {
                 found.filesystem.as_ref().is_some_and(|fs| fs.size_gib == found.size_gib)
             })))
         }
-        other => Err(misplaced(other)),
+        Call::Ec2(_)
+        | Call::Ebs(_)
+        | Call::Docker(
+            docker_reads!()
+            | docker_waits!()
+            | DockerCall::CreateContainer { .. }
+            | DockerCall::RunOnce { .. }
+            | DockerCall::Exec { .. }
+            | DockerCall::CreateVolume { .. },
+        )
+        | Call::Effects(_)
+        | Call::Clock(_) => Err(misplaced(call)),
     }
 }

@@ -63,7 +63,7 @@ async fn the_plugin_refuses_what_ec2_refuses() {
         for size_gib in SIZES {
             for iops in IOPS {
                 for throughput_mibps in MIBPS {
-                    let call = Call::EbsCreateVolume {
+                    let call = Call::Ebs(EbsCall::CreateVolume {
                         zone: "a".to_owned(),
                         size_gib,
                         volume_type: kind.to_owned(),
@@ -71,7 +71,7 @@ async fn the_plugin_refuses_what_ec2_refuses() {
                         tags: BTreeMap::new(),
                         performance: Performance { iops, throughput_mibps },
                         encrypted: false,
-                    };
+                    });
                     let unfit = kinds::unfit(kind, size_gib, iops, throughput_mibps);
                     assert_eq!(unfit.is_none(), takes(&call).await, "{call:?}: {unfit:?}");
                 }
@@ -86,7 +86,7 @@ async fn the_plugin_lets_grow_what_ec2_lets_grow() {
         for size_gib in SIZES {
             let seed = format!("[volumes.vol-1]\nsize_gib = 0\ntype = \"{kind}\"\nzone = \"a\"");
             let world = Simulated::in_memory(&seed, Clock::real()).unwrap();
-            let grow = Call::EbsModifyVolume { volume: "vol-1".into(), size_gib };
+            let grow = Call::Ebs(EbsCall::ModifyVolume { volume: "vol-1".into(), size_gib });
             let grown = world.perform(&grow, &context(1)).await;
             let unfit = kinds::unfit_size(kind, size_gib);
             let is_done = matches!(grown, EffectOutcome::Done(_));

@@ -36,7 +36,7 @@ fn tags() -> BTreeMap<String, String> {
 
 /// What creates something, and what lists it.
 fn creates() -> [(Call, Call); 3] {
-    let volume = Call::EbsCreateVolume {
+    let volume = Call::Ebs(EbsCall::CreateVolume {
         zone: "us-east-1a".into(),
         size_gib: 4,
         volume_type: "gp3".into(),
@@ -44,19 +44,19 @@ fn creates() -> [(Call, Call); 3] {
         tags: tags(),
         performance: Performance::default(),
         encrypted: false,
-    };
+    });
     let (of, description) = ("vol-db-main".into(), "d".to_owned());
-    let snapshot = Call::EbsCreateSnapshot { volume: of, description, tags: tags() };
-    let instance = Call::Ec2RunInstance {
+    let snapshot = Call::Ebs(EbsCall::CreateSnapshot { volume: of, description, tags: tags() });
+    let instance = Call::Ec2(Ec2Call::RunInstance {
         image: "ami-1".into(),
         instance_type: "t3.micro".into(),
         zone: "us-east-1a".into(),
         tags: tags(),
-    };
+    });
     [
-        (volume, Call::EbsFind { tags: tags() }),
-        (snapshot, Call::EbsFindSnapshots { tags: tags() }),
-        (instance, Call::Ec2Find { tags: tags() }),
+        (volume, Call::Ebs(EbsCall::Find { tags: tags() })),
+        (snapshot, Call::Ebs(EbsCall::FindSnapshots { tags: tags() })),
+        (instance, Call::Ec2(Ec2Call::Find { tags: tags() })),
     ]
 }
 
@@ -82,9 +82,13 @@ fn a_stamp_is_found_when_the_delay_is_over_and_not_before() {
             };
             assert_eq!(is_listed(&world, &call, &list, &context.token).await, [false; 3]);
             let by_id = match &call {
-                Call::Ec2RunInstance { .. } => Call::Ec2Describe { instance: id(&answer).into() },
-                Call::EbsCreateVolume { .. } => Call::EbsDescribe { volume: id(&answer).into() },
-                _ => Call::EbsDescribeSnapshot { snapshot: id(&answer).into() },
+                Call::Ec2(Ec2Call::RunInstance { .. }) => {
+                    Call::Ec2(Ec2Call::Describe { instance: id(&answer).into() })
+                }
+                Call::Ebs(EbsCall::CreateVolume { .. }) => {
+                    Call::Ebs(EbsCall::Describe { volume: id(&answer).into() })
+                }
+                _ => Call::Ebs(EbsCall::DescribeSnapshot { snapshot: id(&answer).into() }),
             };
             assert_eq!(world.read(&by_id).await.as_ref(), Ok(&answer), "{function}");
             let delay_ms = world.visible_after_ms();
@@ -126,11 +130,11 @@ fn without_a_delay_nobody_waits() {
     let time = Virtual::new(UnixMs(1_790_000_000_000));
     time.runtime().unwrap().block_on(async {
         let lagging = format!("describe_lag_looks = {LAG_LOOKS}\n{DEMO}");
-        let volume = Call::DockerCreateVolume {
+        let volume = Call::Docker(DockerCall::CreateVolume {
             host: "i-db-1".into(),
             volume: "data".into(),
             options: BTreeMap::new(),
-        };
+        });
         let clock = time.clock();
         for (seed, call) in [(lagging.as_str(), volume), (DEMO, creates()[0].0.clone())] {
             let world = Simulated::in_memory(seed, time.clock()).unwrap();

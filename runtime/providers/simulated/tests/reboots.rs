@@ -40,11 +40,11 @@ async fn runs(world: &Simulated) -> bool {
 }
 
 fn stop() -> Call {
-    Call::Ec2Stop { instance: "i-db-1".into() }
+    Call::Ec2(Ec2Call::Stop { instance: "i-db-1".into() })
 }
 
 fn start() -> Call {
-    Call::Ec2Start { instance: "i-db-1".into() }
+    Call::Ec2(Ec2Call::Start { instance: "i-db-1".into() })
 }
 
 #[tokio::test]
@@ -107,13 +107,13 @@ async fn what_misses_its_device_stays_down() {
     let world = world(DEMO);
     done(&world, &stop()).await;
     let (volume, instance) = (VolumeId::from("vol-db-main"), InstanceId::from("i-db-1"));
-    let detach = Call::EbsDetach { volume: volume.clone(), instance: instance.clone() };
+    let detach = Call::Ebs(EbsCall::Detach { volume: volume.clone(), instance: instance.clone() });
     done(&world, &detach).await;
     done(&world, &start()).await;
     assert!(!runs(&world).await, "its data is elsewhere");
-    done(&world, &Call::EbsAttach { volume, instance, device: "/dev/sdf".into() }).await;
+    done(&world, &Call::Ebs(EbsCall::Attach { volume, instance, device: "/dev/sdf".into() })).await;
     let (host, container) = ("i-db-1".into(), "main".into());
-    done(&world, &Call::DockerStartContainer { host, container }).await;
+    done(&world, &Call::Docker(DockerCall::StartContainer { host, container })).await;
     assert!(runs(&world).await);
 }
 
@@ -132,11 +132,13 @@ async fn nothing_runs_where_its_instance_does_not() {
 #[tokio::test]
 async fn a_terminated_instance_lets_its_volumes_go_and_takes_its_containers_along() {
     let world = world(DEMO);
-    done(&world, &Call::Ec2Terminate { instance: "i-db-1".into() }).await;
+    done(&world, &Call::Ec2(Ec2Call::Terminate { instance: "i-db-1".into() })).await;
     assert_eq!(world.observe(&main_container()).await, Ok(Facts::Absent));
-    let volume = world.read(&Call::EbsDescribe { volume: "vol-db-main".into() }).await.unwrap();
+    let volume =
+        world.read(&Call::Ebs(EbsCall::Describe { volume: "vol-db-main".into() })).await.unwrap();
     assert_eq!(volume["state"], "available", "attached later, it is kept: {volume}");
-    let instance = world.read(&Call::Ec2Describe { instance: "i-db-1".into() }).await.unwrap();
+    let instance =
+        world.read(&Call::Ec2(Ec2Call::Describe { instance: "i-db-1".into() })).await.unwrap();
     assert_eq!(instance["state"], "terminated", "EC2 shows it for a while");
     assert_eq!(world.observe(&Resource::Instance { id: "i-db-1".into() }).await, Ok(Facts::Absent));
 }

@@ -71,21 +71,29 @@ impl Bench {
 }
 
 fn stop() -> Call {
-    Call::DockerStopContainer { host: "i-db-1".into(), container: "main".into(), grace_ms: 1 }
+    Call::Docker(DockerCall::StopContainer {
+        host: "i-db-1".into(),
+        container: "main".into(),
+        grace_ms: 1,
+    })
 }
 
 fn detach() -> Call {
-    Call::EbsDetach { volume: "vol-db-main".into(), instance: "i-db-1".into() }
+    Call::Ebs(EbsCall::Detach { volume: "vol-db-main".into(), instance: "i-db-1".into() })
 }
 
 fn attach(instance: &str) -> Call {
     let (instance, device) = (instance.into(), "/dev/sdf".into());
-    Call::EbsAttach { volume: "vol-db-main".into(), instance, device }
+    Call::Ebs(EbsCall::Attach { volume: "vol-db-main".into(), instance, device })
 }
 
 fn snapshot() -> Call {
     let tags = BTreeMap::new();
-    Call::EbsCreateSnapshot { volume: "vol-db-main".into(), description: "d".into(), tags }
+    Call::Ebs(EbsCall::CreateSnapshot {
+        volume: "vol-db-main".into(),
+        description: "d".into(),
+        tags,
+    })
 }
 
 #[tokio::test]
@@ -98,18 +106,21 @@ async fn wrong_states_are_refused_with_the_providers_codes() {
     assert_eq!(bench.code(&detach()).await, "IncorrectState", "it is detached");
     assert_eq!(bench.code(&attach("i-db-3")).await, "InvalidVolume.ZoneMismatch");
     assert_eq!(bench.code(&attach("i-none")).await, "InvalidInstanceID.NotFound");
-    let shrink = Call::EbsModifyVolume { volume: "vol-db-main".into(), size_gib: 10 };
+    let shrink = Call::Ebs(EbsCall::ModifyVolume { volume: "vol-db-main".into(), size_gib: 10 });
     assert_eq!(bench.code(&shrink).await, "InvalidParameterValue");
-    let grow = Call::EbsModifyVolume { volume: "vol-db-main".into(), size_gib: 30 };
+    let grow = Call::Ebs(EbsCall::ModifyVolume { volume: "vol-db-main".into(), size_gib: 30 });
     bench.done(&grow).await;
     assert_eq!(bench.code(&grow).await, "VolumeModificationRateExceeded");
-    let start = Call::DockerStartContainer { host: "i-db-1".into(), container: "main".into() };
+    let start = Call::Docker(DockerCall::StartContainer {
+        host: "i-db-1".into(),
+        container: "main".into(),
+    });
     assert_eq!(bench.code(&start).await, "500", "its device is gone");
 }
 
 #[tokio::test]
 async fn a_repeated_token_takes_effect_once() {
-    let create = Call::EbsCreateVolume {
+    let create = Call::Ebs(EbsCall::CreateVolume {
         zone: "us-east-1a".into(),
         size_gib: 4,
         volume_type: "gp3".into(),
@@ -117,7 +128,7 @@ async fn a_repeated_token_takes_effect_once() {
         tags: BTreeMap::new(),
         performance: Performance::default(),
         encrypted: false,
-    };
+    });
     let bench = Bench::new(&[]);
     let context = bench.context();
     let first = bench.faulty.perform(&create, &context).await;
@@ -161,7 +172,7 @@ async fn a_run_once_is_found_until_its_outcome_is_durable() {
         command: vec!["true".into()],
         ..Default::default()
     };
-    let run = Call::DockerRunOnce { host: "i-db-1".into(), spec, timeout_ms: 1_000 };
+    let run = Call::Docker(DockerCall::RunOnce { host: "i-db-1".into(), spec, timeout_ms: 1_000 });
     let bench = Bench::new(&["docker.run-once=lost"]);
     let (before, context) = (bench.restorable(), bench.context());
     let outcome = bench.faulty.perform(&run, &context).await;
@@ -202,24 +213,29 @@ async fn an_older_epoch_is_refused() {
 #[tokio::test]
 async fn every_reversible_effect_goes_back_to_what_it_was() {
     let (host, volume) = (InstanceId::from("i-db-1"), VolumeId::from("vol-db-main"));
-    let tag = Call::EbsTag { volume: volume.clone(), key: "database".into(), value: "x".into() };
-    let untag = Call::EbsUntag { volume, key: "database".into() };
-    let update = Call::DockerUpdateContainer {
+    let tag = Call::Ebs(EbsCall::Tag {
+        volume: volume.clone(),
+        key: "database".into(),
+        value: "x".into(),
+    });
+    let untag = Call::Ebs(EbsCall::Untag { volume, key: "database".into() });
+    let update = Call::Docker(DockerCall::UpdateContainer {
         host: host.clone(),
         container: "main".into(),
         restart: "no".into(),
-    };
-    let rename = Call::DockerRenameContainer {
+    });
+    let rename = Call::Docker(DockerCall::RenameContainer {
         host: host.clone(),
         container: "main".into(),
         to: "old".into(),
-    };
-    let create = Call::DockerCreateVolume {
+    });
+    let create = Call::Docker(DockerCall::CreateVolume {
         host: host.clone(),
         volume: "scratch".into(),
         options: BTreeMap::new(),
-    };
-    let start_tag = Call::Ec2Tag { instance: host, key: "role".into(), value: "db".into() };
+    });
+    let start_tag =
+        Call::Ec2(Ec2Call::Tag { instance: host, key: "role".into(), value: "db".into() });
     let calls = [stop(), tag, untag, update, rename, create, start_tag, snapshot()];
     let bench = Bench::new(&[]);
     for call in calls {
@@ -324,7 +340,8 @@ async fn what_was_written_without_an_id_has_the_same_one_at_every_look() {
     let before = one.world.observe(&container("main")).await.unwrap();
     assert_eq!(one.world.observe(&container("main")).await.unwrap(), before);
     let (host, to) = ("i-db-1".into(), "old".into());
-    one.done(&Call::DockerRenameContainer { host, container: "main".into(), to }).await;
+    one.done(&Call::Docker(DockerCall::RenameContainer { host, container: "main".into(), to }))
+        .await;
     let renamed = one.world.observe(&container("old")).await.unwrap();
     assert_eq!(renamed.identity(), before.identity());
 }
@@ -333,9 +350,10 @@ async fn what_was_written_without_an_id_has_the_same_one_at_every_look() {
 #[tokio::test]
 async fn a_world_is_the_same_whatever_the_ids_in_it_are() {
     let bench = Bench::new(&[]);
-    let remove = Call::DockerRemoveVolume { host: "i-db-1".into(), volume: "data".into() };
+    let remove =
+        Call::Docker(DockerCall::RemoveVolume { host: "i-db-1".into(), volume: "data".into() });
     let (host, volume, options) = ("i-db-1".into(), "data".into(), BTreeMap::new());
-    let create = Call::DockerCreateVolume { host, volume, options };
+    let create = Call::Docker(DockerCall::CreateVolume { host, volume, options });
     let mut seen = vec![];
     for _ in 0..2 {
         bench.done(&create).await;
@@ -384,7 +402,8 @@ fn faults_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn a_pull_is_settled_by_what_the_registry_serves() {
     let bench = Bench::new(&["docker.pull-image=lost"]);
-    let pull = Call::DockerPullImage { host: "i-db-1".into(), image: "postgres:16".into() };
+    let pull =
+        Call::Docker(DockerCall::PullImage { host: "i-db-1".into(), image: "postgres:16".into() });
     let settled = bench.world.settle(&pull, &bench.context()).await;
     assert!(matches!(settled, Settled::Done(_)), "it is what is served: {settled:?}");
     let moved = bench.world.change(|world| {

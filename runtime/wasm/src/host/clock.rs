@@ -3,13 +3,14 @@
 use crate::bindings::stepback::step::clock::{Failure, Host};
 use crate::guest::Guest;
 use stepback_core::Call;
+use stepback_core::calls::ClockCall;
 
 impl Host for Guest {
     async fn now(&mut self) -> Result<u64, Failure> {
-        self.ask(Call::ClockNow {}).await
+        self.ask(Call::Clock(ClockCall::Now {})).await
     }
 
     async fn sleep(&mut self, duration_ms: u64) -> Result<(), Failure> {
-        self.tell(Call::ClockSleep { duration_ms }).await
+        self.tell(Call::Clock(ClockCall::Sleep { duration_ms })).await
     }
 }

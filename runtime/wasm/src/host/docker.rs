@@ -7,6 +7,7 @@ use crate::bindings::stepback::step::docker::{
 use crate::guest::Guest;
 use stepback_core::Call;
 use stepback_core::calls;
+use stepback_core::calls::DockerCall;
 
 impl Host for Guest {
     async fn inspect_container(
@@ -14,12 +15,15 @@ impl Host for Guest {
         host: String,
         container: String,
     ) -> Result<Option<Container>, Failure> {
-        self.ask(Call::DockerInspectContainer { host: host.into(), container: container.into() })
-            .await
+        self.ask(Call::Docker(DockerCall::InspectContainer {
+            host: host.into(),
+            container: container.into(),
+        }))
+        .await
     }
 
     async fn list_containers(&mut self, host: String) -> Result<Vec<Container>, Failure> {
-        self.ask(Call::DockerListContainers { host: host.into() }).await
+        self.ask(Call::Docker(DockerCall::ListContainers { host: host.into() })).await
     }
 
     async fn inspect_image(
@@ -27,7 +31,8 @@ impl Host for Guest {
         host: String,
         image: String,
     ) -> Result<Option<Image>, Failure> {
-        self.ask(Call::DockerInspectImage { host: host.into(), image: image.into() }).await
+        self.ask(Call::Docker(DockerCall::InspectImage { host: host.into(), image: image.into() }))
+            .await
     }
 
     async fn inspect_volume(
@@ -35,19 +40,25 @@ impl Host for Guest {
         host: String,
         volume: String,
     ) -> Result<Option<DockerVolume>, Failure> {
-        self.ask(Call::DockerInspectVolume { host: host.into(), volume: volume.into() }).await
+        self.ask(Call::Docker(DockerCall::InspectVolume {
+            host: host.into(),
+            volume: volume.into(),
+        }))
+        .await
     }
 
     async fn filesystem(&mut self, host: String, volume: String) -> Result<String, Failure> {
-        self.ask(Call::DockerFileSystem { host: host.into(), volume: volume.into() }).await
+        self.ask(Call::Docker(DockerCall::FileSystem { host: host.into(), volume: volume.into() }))
+            .await
     }
 
     async fn check_helper(&mut self, host: String) -> Result<(), Failure> {
-        self.tell(Call::DockerCheckHelper { host: host.into() }).await
+        self.tell(Call::Docker(DockerCall::CheckHelper { host: host.into() })).await
     }
 
     async fn pull_image(&mut self, host: String, image: String) -> Result<Image, Failure> {
-        self.ask(Call::DockerPullImage { host: host.into(), image: image.into() }).await
+        self.ask(Call::Docker(DockerCall::PullImage { host: host.into(), image: image.into() }))
+            .await
     }
 
     async fn create_container(
@@ -56,11 +67,11 @@ impl Host for Guest {
         container: String,
         spec: ContainerSpec,
     ) -> Result<Container, Failure> {
-        self.ask(Call::DockerCreateContainer {
+        self.ask(Call::Docker(DockerCall::CreateContainer {
             host: host.into(),
             container: container.into(),
             spec: spec_of(spec)?,
-        })
+        }))
         .await
     }
 
@@ -69,8 +80,11 @@ impl Host for Guest {
         host: String,
         container: String,
     ) -> Result<Container, Failure> {
-        self.ask(Call::DockerStartContainer { host: host.into(), container: container.into() })
-            .await
+        self.ask(Call::Docker(DockerCall::StartContainer {
+            host: host.into(),
+            container: container.into(),
+        }))
+        .await
     }
 
     async fn stop_container(
@@ -79,11 +93,11 @@ impl Host for Guest {
         container: String,
         grace_ms: u64,
     ) -> Result<Container, Failure> {
-        self.ask(Call::DockerStopContainer {
+        self.ask(Call::Docker(DockerCall::StopContainer {
             host: host.into(),
             container: container.into(),
             grace_ms,
-        })
+        }))
         .await
     }
 
@@ -93,11 +107,11 @@ impl Host for Guest {
         container: String,
         to: String,
     ) -> Result<(), Failure> {
-        self.tell(Call::DockerRenameContainer {
+        self.tell(Call::Docker(DockerCall::RenameContainer {
             host: host.into(),
             container: container.into(),
             to: to.into(),
-        })
+        }))
         .await
     }
 
@@ -107,17 +121,20 @@ impl Host for Guest {
         container: String,
         restart: String,
     ) -> Result<(), Failure> {
-        self.tell(Call::DockerUpdateContainer {
+        self.tell(Call::Docker(DockerCall::UpdateContainer {
             host: host.into(),
             container: container.into(),
             restart,
-        })
+        }))
         .await
     }
 
     async fn remove_container(&mut self, host: String, container: String) -> Result<(), Failure> {
-        self.tell(Call::DockerRemoveContainer { host: host.into(), container: container.into() })
-            .await
+        self.tell(Call::Docker(DockerCall::RemoveContainer {
+            host: host.into(),
+            container: container.into(),
+        }))
+        .await
     }
 
     async fn tag_image(
@@ -126,15 +143,21 @@ impl Host for Guest {
         image: String,
         digest: String,
     ) -> Result<(), Failure> {
-        self.tell(Call::DockerTagImage { host: host.into(), image: image.into(), digest }).await
+        self.tell(Call::Docker(DockerCall::TagImage {
+            host: host.into(),
+            image: image.into(),
+            digest,
+        }))
+        .await
     }
 
     async fn remove_image(&mut self, host: String, image: String) -> Result<(), Failure> {
-        self.tell(Call::DockerRemoveImage { host: host.into(), image: image.into() }).await
+        self.tell(Call::Docker(DockerCall::RemoveImage { host: host.into(), image: image.into() }))
+            .await
     }
 
     async fn wait_engine(&mut self, host: String, timeout_ms: u64) -> Result<(), Failure> {
-        self.tell(Call::DockerWaitEngine { host: host.into(), timeout_ms }).await
+        self.tell(Call::Docker(DockerCall::WaitEngine { host: host.into(), timeout_ms })).await
     }
 
     async fn wait_healthy(
@@ -143,11 +166,11 @@ impl Host for Guest {
         container: String,
         timeout_ms: u64,
     ) -> Result<Container, Failure> {
-        self.ask(Call::DockerWaitHealthy {
+        self.ask(Call::Docker(DockerCall::WaitHealthy {
             host: host.into(),
             container: container.into(),
             timeout_ms,
-        })
+        }))
         .await
     }
 
@@ -157,8 +180,12 @@ impl Host for Guest {
         volume: String,
         timeout_ms: u64,
     ) -> Result<String, Failure> {
-        self.ask(Call::DockerWaitDevice { host: host.into(), volume: volume.into(), timeout_ms })
-            .await
+        self.ask(Call::Docker(DockerCall::WaitDevice {
+            host: host.into(),
+            volume: volume.into(),
+            timeout_ms,
+        }))
+        .await
     }
 
     async fn wait_unmounted(
@@ -167,11 +194,11 @@ impl Host for Guest {
         volume: String,
         timeout_ms: u64,
     ) -> Result<(), Failure> {
-        self.tell(Call::DockerWaitUnmounted {
+        self.tell(Call::Docker(DockerCall::WaitUnmounted {
             host: host.into(),
             volume: volume.into(),
             timeout_ms,
-        })
+        }))
         .await
     }
 
@@ -181,8 +208,12 @@ impl Host for Guest {
         container: String,
         tail_lines: u32,
     ) -> Result<Vec<String>, Failure> {
-        self.ask(Call::DockerLogs { host: host.into(), container: container.into(), tail_lines })
-            .await
+        self.ask(Call::Docker(DockerCall::Logs {
+            host: host.into(),
+            container: container.into(),
+            tail_lines,
+        }))
+        .await
     }
 
     async fn run_once(
@@ -191,7 +222,12 @@ impl Host for Guest {
         spec: ContainerSpec,
         timeout_ms: u64,
     ) -> Result<CommandResult, Failure> {
-        self.ask(Call::DockerRunOnce { host: host.into(), spec: spec_of(spec)?, timeout_ms }).await
+        self.ask(Call::Docker(DockerCall::RunOnce {
+            host: host.into(),
+            spec: spec_of(spec)?,
+            timeout_ms,
+        }))
+        .await
     }
 
     async fn exec(
@@ -202,7 +238,7 @@ impl Host for Guest {
         timeout_ms: u64,
     ) -> Result<CommandResult, Failure> {
         let (host, container) = (host.into(), container.into());
-        self.ask(Call::DockerExec { host, container, command, timeout_ms }).await
+        self.ask(Call::Docker(DockerCall::Exec { host, container, command, timeout_ms })).await
     }
 
     async fn create_volume(
@@ -211,16 +247,20 @@ impl Host for Guest {
         volume: String,
         options: Vec<Pair>,
     ) -> Result<DockerVolume, Failure> {
-        self.ask(Call::DockerCreateVolume {
+        self.ask(Call::Docker(DockerCall::CreateVolume {
             host: host.into(),
             volume: volume.into(),
             options: map_of("options", options)?,
-        })
+        }))
         .await
     }
 
     async fn remove_volume(&mut self, host: String, volume: String) -> Result<(), Failure> {
-        self.tell(Call::DockerRemoveVolume { host: host.into(), volume: volume.into() }).await
+        self.tell(Call::Docker(DockerCall::RemoveVolume {
+            host: host.into(),
+            volume: volume.into(),
+        }))
+        .await
     }
 
     async fn make_filesystem(
@@ -229,16 +269,20 @@ impl Host for Guest {
         volume: String,
         filesystem_type: String,
     ) -> Result<(), Failure> {
-        self.tell(Call::DockerMakeFileSystem {
+        self.tell(Call::Docker(DockerCall::MakeFileSystem {
             host: host.into(),
             volume: volume.into(),
             filesystem_type,
-        })
+        }))
         .await
     }
 
     async fn grow_filesystem(&mut self, host: String, volume: String) -> Result<(), Failure> {
-        self.tell(Call::DockerGrowFileSystem { host: host.into(), volume: volume.into() }).await
+        self.tell(Call::Docker(DockerCall::GrowFileSystem {
+            host: host.into(),
+            volume: volume.into(),
+        }))
+        .await
     }
 }
 

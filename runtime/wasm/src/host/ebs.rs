@@ -4,21 +4,21 @@ use super::map_of;
 use crate::bindings::stepback::step::ebs::{Failure, Host, Pair, Snapshot, Volume, VolumeSpec};
 use crate::guest::Guest;
 use stepback_core::Call;
-use stepback_core::calls::Performance;
+use stepback_core::calls::{EbsCall, Performance};
 
 impl Host for Guest {
     async fn describe(&mut self, volume: String) -> Result<Volume, Failure> {
-        self.ask(Call::EbsDescribe { volume: volume.into() }).await
+        self.ask(Call::Ebs(EbsCall::Describe { volume: volume.into() })).await
     }
 
     async fn find(&mut self, tags: Vec<Pair>) -> Result<Vec<Volume>, Failure> {
-        self.ask(Call::EbsFind { tags: map_of("tags", tags)? }).await
+        self.ask(Call::Ebs(EbsCall::Find { tags: map_of("tags", tags)? })).await
     }
 
     async fn create_volume(&mut self, spec: VolumeSpec) -> Result<Volume, Failure> {
         let VolumeSpec { zone, size_gib, volume_type, encrypted, snapshot, tags, .. } = spec;
         let VolumeSpec { iops, throughput_mibps, .. } = spec;
-        self.ask(Call::EbsCreateVolume {
+        self.ask(Call::Ebs(EbsCall::CreateVolume {
             zone,
             size_gib,
             volume_type,
@@ -26,12 +26,12 @@ impl Host for Guest {
             tags: map_of("tags", tags)?,
             performance: Performance { iops, throughput_mibps },
             encrypted,
-        })
+        }))
         .await
     }
 
     async fn delete_volume(&mut self, volume: String) -> Result<(), Failure> {
-        self.tell(Call::EbsDeleteVolume { volume: volume.into() }).await
+        self.tell(Call::Ebs(EbsCall::DeleteVolume { volume: volume.into() })).await
     }
 
     async fn attach(
@@ -40,15 +40,21 @@ impl Host for Guest {
         instance: String,
         device: String,
     ) -> Result<Volume, Failure> {
-        self.ask(Call::EbsAttach { volume: volume.into(), instance: instance.into(), device }).await
+        self.ask(Call::Ebs(EbsCall::Attach {
+            volume: volume.into(),
+            instance: instance.into(),
+            device,
+        }))
+        .await
     }
 
     async fn detach(&mut self, volume: String, instance: String) -> Result<Volume, Failure> {
-        self.ask(Call::EbsDetach { volume: volume.into(), instance: instance.into() }).await
+        self.ask(Call::Ebs(EbsCall::Detach { volume: volume.into(), instance: instance.into() }))
+            .await
     }
 
     async fn modify_volume(&mut self, volume: String, size_gib: u32) -> Result<Volume, Failure> {
-        self.ask(Call::EbsModifyVolume { volume: volume.into(), size_gib }).await
+        self.ask(Call::Ebs(EbsCall::ModifyVolume { volume: volume.into(), size_gib })).await
     }
 
     async fn create_snapshot(
@@ -57,24 +63,24 @@ impl Host for Guest {
         description: String,
         tags: Vec<Pair>,
     ) -> Result<Snapshot, Failure> {
-        self.ask(Call::EbsCreateSnapshot {
+        self.ask(Call::Ebs(EbsCall::CreateSnapshot {
             volume: volume.into(),
             description,
             tags: map_of("tags", tags)?,
-        })
+        }))
         .await
     }
 
     async fn describe_snapshot(&mut self, snapshot: String) -> Result<Snapshot, Failure> {
-        self.ask(Call::EbsDescribeSnapshot { snapshot: snapshot.into() }).await
+        self.ask(Call::Ebs(EbsCall::DescribeSnapshot { snapshot: snapshot.into() })).await
     }
 
     async fn find_snapshots(&mut self, tags: Vec<Pair>) -> Result<Vec<Snapshot>, Failure> {
-        self.ask(Call::EbsFindSnapshots { tags: map_of("tags", tags)? }).await
+        self.ask(Call::Ebs(EbsCall::FindSnapshots { tags: map_of("tags", tags)? })).await
     }
 
     async fn delete_snapshot(&mut self, snapshot: String) -> Result<(), Failure> {
-        self.tell(Call::EbsDeleteSnapshot { snapshot: snapshot.into() }).await
+        self.tell(Call::Ebs(EbsCall::DeleteSnapshot { snapshot: snapshot.into() })).await
     }
 
     async fn wait_volume(
@@ -83,7 +89,7 @@ impl Host for Guest {
         state: String,
         timeout_ms: u64,
     ) -> Result<Volume, Failure> {
-        self.ask(Call::EbsWaitVolume { volume: volume.into(), state, timeout_ms }).await
+        self.ask(Call::Ebs(EbsCall::WaitVolume { volume: volume.into(), state, timeout_ms })).await
     }
 
     async fn wait_snapshot(
@@ -91,14 +97,14 @@ impl Host for Guest {
         snapshot: String,
         timeout_ms: u64,
     ) -> Result<Snapshot, Failure> {
-        self.ask(Call::EbsWaitSnapshot { snapshot: snapshot.into(), timeout_ms }).await
+        self.ask(Call::Ebs(EbsCall::WaitSnapshot { snapshot: snapshot.into(), timeout_ms })).await
     }
 
     async fn tag(&mut self, volume: String, key: String, value: String) -> Result<(), Failure> {
-        self.tell(Call::EbsTag { volume: volume.into(), key, value }).await
+        self.tell(Call::Ebs(EbsCall::Tag { volume: volume.into(), key, value })).await
     }
 
     async fn untag(&mut self, volume: String, key: String) -> Result<(), Failure> {
-        self.tell(Call::EbsUntag { volume: volume.into(), key }).await
+        self.tell(Call::Ebs(EbsCall::Untag { volume: volume.into(), key })).await
     }
 }

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use stepback_core as core;
+use stepback_core::calls::ClockCall;
 use stepback_core::failure::ONLY_ASKED;
 use stepback_core::{Call, Class};
 
@@ -46,7 +47,8 @@ impl Guest {
     async fn perform(&mut self, call: Call) -> Result<Value, Failure> {
         self.permit(&call)?;
         let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
-        let waits = call.class() == Class::Wait && !matches!(call, Call::ClockSleep { .. });
+        let waits =
+            call.class() == Class::Wait && !matches!(call, Call::Clock(ClockCall::Sleep { .. }));
         if self.mode == Mode::Check && (call.is_effect() || waits) {
             let function = call.function();
             let why = if waits { "waits" } else { "changes the world" };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use stepback_core::Call;
+use stepback_core::calls::ClockCall;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -97,7 +98,7 @@ impl ClockView<'_> {
         }
         if let Some(_in_host) = self.0.watch.enter_host() {
             // A sleep that ends early (cancelled) is over too: the next call tells the guest.
-            let _ = self.0.port.call(Call::ClockSleep { duration_ms }).await;
+            let _ = self.0.port.call(Call::Clock(ClockCall::Sleep { duration_ms })).await;
         }
         clock.slept_until_ns.fetch_max(due_ns, Ordering::Relaxed);
     }

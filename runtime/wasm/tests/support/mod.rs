@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::{ClockCall, EffectsCall};
 use stepback_core::{Call, Failure};
 use stepback_wasm::{
     Grants, HostPort, Invocation, Limits, LogLevel, Mode, Reversed, Runtime, RuntimeConfig,
@@ -198,7 +199,7 @@ impl Port {
 #[async_trait]
 impl HostPort for Port {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
-        let sleeps = matches!(call, Call::ClockSleep { .. });
+        let sleeps = matches!(call, Call::Clock(ClockCall::Sleep { .. }));
         lock(&self.calls).push(call);
         match self.sleep {
             Some(duration) if sleeps => Clock::real().sleep(duration).await,
@@ -214,7 +215,8 @@ impl HostPort for Port {
     }
 
     async fn reverse(&self, effect_id: &str) -> Result<Reversed, Failure> {
-        lock(&self.calls).push(Call::EffectsReverse { effect: effect_id.to_owned() });
+        lock(&self.calls)
+            .push(Call::Effects(EffectsCall::Reverse { effect: effect_id.to_owned() }));
         Ok(lock(&self.reversed).pop_front().unwrap_or(Reversed::NothingToDo))
     }
 

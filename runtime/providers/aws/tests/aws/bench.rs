@@ -147,16 +147,16 @@ pub fn id_of(answer: &Value) -> String {
 }
 
 pub fn run_instance() -> Call {
-    Call::Ec2RunInstance {
+    Call::Ec2(Ec2Call::RunInstance {
         image: "ami-12345678".into(),
         instance_type: "t3.micro".into(),
         zone: ZONE.into(),
         tags: tags(&[("Name", "made")]),
-    }
+    })
 }
 
 pub fn create_volume() -> Call {
-    Call::EbsCreateVolume {
+    Call::Ebs(EbsCall::CreateVolume {
         zone: ZONE.into(),
         size_gib: 4,
         volume_type: "gp3".into(),
@@ -164,21 +164,21 @@ pub fn create_volume() -> Call {
         tags: tags(&[("database", "main")]),
         performance: Performance::default(),
         encrypted: false,
-    }
+    })
 }
 
 pub fn snapshot_of(volume: &VolumeId) -> Call {
     let tags = tags(&[("database", "main")]);
-    Call::EbsCreateSnapshot { volume: volume.clone(), description: "d".into(), tags }
+    Call::Ebs(EbsCall::CreateSnapshot { volume: volume.clone(), description: "d".into(), tags })
 }
 
 pub fn attach(volume: &VolumeId, instance: &InstanceId) -> Call {
     let (volume, instance) = (volume.clone(), instance.clone());
-    Call::EbsAttach { volume, instance, device: "/dev/sdf".into() }
+    Call::Ebs(EbsCall::Attach { volume, instance, device: "/dev/sdf".into() })
 }
 
 pub fn detach(volume: &VolumeId, instance: &InstanceId) -> Call {
-    Call::EbsDetach { volume: volume.clone(), instance: instance.clone() }
+    Call::Ebs(EbsCall::Detach { volume: volume.clone(), instance: instance.clone() })
 }
 
 pub async fn seen_now(world: &dyn Provider, effect: &PastEffect) -> Vec<Seen> {

@@ -24,23 +24,26 @@ async fn story(world: &dyn Provider, own: &str) -> Vec<(&'static str, Value)> {
     }
     any(world, &mut told, attach(&volume, &instance)).await;
     any(world, &mut told, wait_volume(&volume, "in-use")).await;
-    any(world, &mut told, Call::EbsDescribe { volume: volume.clone() }).await;
+    any(world, &mut told, Call::Ebs(EbsCall::Describe { volume: volume.clone() })).await;
     any(world, &mut told, detach(&volume, &instance)).await;
     let (key, value) = ("own".to_owned(), own.to_owned());
-    any(world, &mut told, Call::EbsTag { volume: volume.clone(), key, value }).await;
-    any(world, &mut told, Call::EbsFind { tags: tagged.clone() }).await;
-    any(world, &mut told, Call::EbsUntag { volume: volume.clone(), key: "own".into() }).await;
-    any(world, &mut told, Call::EbsModifyVolume { volume: volume.clone(), size_gib: 8 }).await;
+    any(world, &mut told, Call::Ebs(EbsCall::Tag { volume: volume.clone(), key, value })).await;
+    any(world, &mut told, Call::Ebs(EbsCall::Find { tags: tagged.clone() })).await;
+    any(world, &mut told, Call::Ebs(EbsCall::Untag { volume: volume.clone(), key: "own".into() }))
+        .await;
+    any(world, &mut told, Call::Ebs(EbsCall::ModifyVolume { volume: volume.clone(), size_gib: 8 }))
+        .await;
     let (of, description) = (volume.clone(), "d".to_owned());
-    let make = Call::EbsCreateSnapshot { volume: of, description, tags: tagged.clone() };
+    let make = Call::Ebs(EbsCall::CreateSnapshot { volume: of, description, tags: tagged.clone() });
     let snapshot = SnapshotId(id_of(&effect(world, &mut told, make).await));
-    let wait = Call::EbsWaitSnapshot { snapshot: snapshot.clone(), timeout_ms: 60_000 };
+    let wait = Call::Ebs(EbsCall::WaitSnapshot { snapshot: snapshot.clone(), timeout_ms: 60_000 });
     any(world, &mut told, wait).await;
-    any(world, &mut told, Call::EbsDescribeSnapshot { snapshot: snapshot.clone() }).await;
-    any(world, &mut told, Call::EbsFindSnapshots { tags: tagged }).await;
-    any(world, &mut told, Call::EbsDeleteSnapshot { snapshot }).await;
-    any(world, &mut told, Call::EbsDeleteVolume { volume }).await;
-    any(world, &mut told, Call::Ec2Terminate { instance }).await;
+    any(world, &mut told, Call::Ebs(EbsCall::DescribeSnapshot { snapshot: snapshot.clone() }))
+        .await;
+    any(world, &mut told, Call::Ebs(EbsCall::FindSnapshots { tags: tagged })).await;
+    any(world, &mut told, Call::Ebs(EbsCall::DeleteSnapshot { snapshot })).await;
+    any(world, &mut told, Call::Ebs(EbsCall::DeleteVolume { volume })).await;
+    any(world, &mut told, Call::Ec2(Ec2Call::Terminate { instance })).await;
     told
 }
 
@@ -48,23 +51,27 @@ fn story_of_instance(instance: &InstanceId, own: &str) -> Vec<Call> {
     let (key, value) = ("own".to_owned(), own.to_owned());
     let instance_type = "t3.large".to_owned();
     vec![
-        Call::Ec2Describe { instance: instance.clone() },
-        Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value },
-        Call::Ec2Find { tags: tags(&[("own", own)]) },
-        Call::Ec2Untag { instance: instance.clone(), key },
-        Call::Ec2Stop { instance: instance.clone() },
-        Call::Ec2SetInstanceType { instance: instance.clone(), instance_type },
-        Call::Ec2Start { instance: instance.clone() },
-        Call::Ec2WaitState {
+        Call::Ec2(Ec2Call::Describe { instance: instance.clone() }),
+        Call::Ec2(Ec2Call::Tag { instance: instance.clone(), key: key.clone(), value }),
+        Call::Ec2(Ec2Call::Find { tags: tags(&[("own", own)]) }),
+        Call::Ec2(Ec2Call::Untag { instance: instance.clone(), key }),
+        Call::Ec2(Ec2Call::Stop { instance: instance.clone() }),
+        Call::Ec2(Ec2Call::SetInstanceType { instance: instance.clone(), instance_type }),
+        Call::Ec2(Ec2Call::Start { instance: instance.clone() }),
+        Call::Ec2(Ec2Call::WaitState {
             instance: instance.clone(),
             state: "running".into(),
             timeout_ms: 60_000,
-        },
+        }),
     ]
 }
 
 fn wait_volume(volume: &VolumeId, state: &str) -> Call {
-    Call::EbsWaitVolume { volume: volume.clone(), state: state.into(), timeout_ms: 60_000 }
+    Call::Ebs(EbsCall::WaitVolume {
+        volume: volume.clone(),
+        state: state.into(),
+        timeout_ms: 60_000,
+    })
 }
 
 async fn effect(world: &dyn Provider, told: &mut Vec<(&str, Value)>, call: Call) -> Value {
@@ -111,9 +118,9 @@ async fn every_call_answers_as_the_simulated_world_does() {
         assert_eq!(shape(answer), shape(simulated), "{function}");
     }
     let told: Vec<&str> = here.iter().map(|(function, _)| *function).collect();
-    let ours = |f: &&&str| f.starts_with("ec2.") || f.starts_with("ebs.");
-    for function in Call::FUNCTIONS.iter().filter(ours) {
-        assert!(told.contains(function), "{function} was never called");
+    let ours = |f: &&str| f.starts_with("ec2.") || f.starts_with("ebs.");
+    for function in Call::functions().filter(ours) {
+        assert!(told.contains(&function), "{function} was never called");
     }
 }
 
@@ -175,17 +182,19 @@ async fn wrong_states_are_refused_with_codes_and_classes() {
     let (instance, volume) = (bench.instance().await, bench.volume().await);
     let (no_instance, no_volume) = ("i-0123456789abcdef0".into(), "vol-0123456789abcdef0".into());
     bench.done(&attach(&volume, &instance)).await;
-    let delete = |volume: &VolumeId| Call::EbsDeleteVolume { volume: volume.clone() };
-    let unsnapshot = Call::EbsDeleteSnapshot { snapshot: "snap-0123456789abcdef0".into() };
+    let delete = |volume: &VolumeId| Call::Ebs(EbsCall::DeleteVolume { volume: volume.clone() });
+    let unsnapshot =
+        Call::Ebs(EbsCall::DeleteSnapshot { snapshot: "snap-0123456789abcdef0".into() });
     let (key, value) = ("stepback:token".to_owned(), "x".to_owned());
-    let stamp = Call::EbsTag { volume: volume.clone(), key, value };
-    let docker = Call::DockerStartContainer { host: "h".into(), container: "c".into() };
-    let elsewhere = Call::Ec2RunInstance {
+    let stamp = Call::Ebs(EbsCall::Tag { volume: volume.clone(), key, value });
+    let docker =
+        Call::Docker(DockerCall::StartContainer { host: "h".into(), container: "c".into() });
+    let elsewhere = Call::Ec2(Ec2Call::RunInstance {
         image: "ami-12345678".into(),
         instance_type: "t3.micro".into(),
         zone: "eu-west-9z".into(),
         tags: tags(&[]),
-    };
+    });
     let table = [
         (delete(&volume), Some("VolumeInUse"), FailureClass::Refused),
         (delete(&no_volume), Some("InvalidVolume.NotFound"), FailureClass::Precondition),
@@ -196,7 +205,7 @@ async fn wrong_states_are_refused_with_codes_and_classes() {
             FailureClass::Precondition,
         ),
         (
-            Call::Ec2Stop { instance: no_instance.clone() },
+            Call::Ec2(Ec2Call::Stop { instance: no_instance.clone() }),
             Some("InvalidInstanceID.NotFound"),
             FailureClass::Precondition,
         ),
@@ -213,10 +222,11 @@ async fn wrong_states_are_refused_with_codes_and_classes() {
     bench.done(&detach(&volume, &instance)).await;
     let failure = bench.refused(&detach(&volume, &instance)).await;
     assert_eq!(failure.code.as_deref(), Some("InvalidAttachment.NotFound"));
-    let failure = bench.aws.read(&Call::Ec2Describe { instance: no_instance }).await.unwrap_err();
+    let failure =
+        bench.aws.read(&Call::Ec2(Ec2Call::Describe { instance: no_instance })).await.unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("InvalidInstanceID.NotFound"));
     assert_eq!(failure.class, FailureClass::Precondition);
-    let now = bench.aws.read(&Call::ClockNow {}).await.unwrap_err();
+    let now = bench.aws.read(&Call::Clock(ClockCall::Now {})).await.unwrap_err();
     assert_eq!(now.class, FailureClass::Internal);
 }
 
@@ -241,14 +251,17 @@ async fn tags_are_found_literally() {
     let mut made = vec![];
     for value in ["a*", "ab", r"a\b"] {
         let mut call = create_volume();
-        let Call::EbsCreateVolume { tags: own_tags, .. } = &mut call else { unreachable!() };
+        let Call::Ebs(EbsCall::CreateVolume { tags: own_tags, .. }) = &mut call else {
+            unreachable!()
+        };
         *own_tags = tags(&[("own", &own), ("x", value)]);
         made.push((value, id_of(&bench.done(&call).await)));
     }
-    let all = bench.aws.read(&Call::EbsFind { tags: tags(&[("own", &own)]) }).await.unwrap();
+    let all =
+        bench.aws.read(&Call::Ebs(EbsCall::Find { tags: tags(&[("own", &own)]) })).await.unwrap();
     assert_eq!(all.as_array().unwrap().len(), 3);
     for (value, id) in &made {
-        let find = Call::EbsFind { tags: tags(&[("own", &own), ("x", value)]) };
+        let find = Call::Ebs(EbsCall::Find { tags: tags(&[("own", &own), ("x", value)]) });
         let found = bench.aws.read(&find).await.unwrap();
         assert_eq!(found.as_array().unwrap().len(), 1, "{value}: {found}");
         assert_eq!(found[0]["id"], id.as_str());
@@ -267,35 +280,39 @@ pub async fn each_effect(bench: &Bench) -> Vec<(Call, &'static str)> {
     let instance_type = "t3.large".to_owned();
     let snapshot = SnapshotId(id_of(&bench.done(&snapshot_of(&volume)).await));
     calls.extend([
-        (Call::Ec2Stop { instance: instance.clone() }, "StopInstances"),
+        (Call::Ec2(Ec2Call::Stop { instance: instance.clone() }), "StopInstances"),
         (
-            Call::Ec2SetInstanceType { instance: instance.clone(), instance_type },
+            Call::Ec2(Ec2Call::SetInstanceType { instance: instance.clone(), instance_type }),
             "ModifyInstanceAttribute",
         ),
-        (Call::Ec2Start { instance: instance.clone() }, "StartInstances"),
+        (Call::Ec2(Ec2Call::Start { instance: instance.clone() }), "StartInstances"),
         (
-            Call::Ec2Tag { instance: instance.clone(), key: key.clone(), value: value.clone() },
+            Call::Ec2(Ec2Call::Tag {
+                instance: instance.clone(),
+                key: key.clone(),
+                value: value.clone(),
+            }),
             "CreateTags",
         ),
-        (Call::Ec2Untag { instance: instance.clone(), key: key.clone() }, "DeleteTags"),
+        (Call::Ec2(Ec2Call::Untag { instance: instance.clone(), key: key.clone() }), "DeleteTags"),
         (attach(&volume, &instance), "AttachVolume"),
         (detach(&volume, &instance), "DetachVolume"),
-        (Call::EbsModifyVolume { volume: volume.clone(), size_gib: 9 }, "ModifyVolume"),
-        (Call::EbsTag { volume: volume.clone(), key: key.clone(), value }, "CreateTags"),
-        (Call::EbsUntag { volume: volume.clone(), key }, "DeleteTags"),
-        (Call::EbsDeleteSnapshot { snapshot }, "DeleteSnapshot"),
-        (Call::EbsDeleteVolume { volume }, "DeleteVolume"),
-        (Call::Ec2Terminate { instance }, "TerminateInstances"),
+        (Call::Ebs(EbsCall::ModifyVolume { volume: volume.clone(), size_gib: 9 }), "ModifyVolume"),
+        (Call::Ebs(EbsCall::Tag { volume: volume.clone(), key: key.clone(), value }), "CreateTags"),
+        (Call::Ebs(EbsCall::Untag { volume: volume.clone(), key }), "DeleteTags"),
+        (Call::Ebs(EbsCall::DeleteSnapshot { snapshot }), "DeleteSnapshot"),
+        (Call::Ebs(EbsCall::DeleteVolume { volume }), "DeleteVolume"),
+        (Call::Ec2(Ec2Call::Terminate { instance }), "TerminateInstances"),
     ]);
-    let ours = |f: &&&str| f.starts_with("ec2.") || f.starts_with("ebs.");
+    let ours = |f: &&str| f.starts_with("ec2.") || f.starts_with("ebs.");
     let told: Vec<&str> = calls.iter().map(|(call, _)| call.function()).collect();
     for (call, _) in &calls {
         assert!(call.is_effect());
     }
     let reads = ["describe", "find", "wait"];
-    let is_effect = |f: &&&str| !reads.iter().any(|word| f.contains(word));
-    for function in Call::FUNCTIONS.iter().filter(ours).filter(is_effect) {
-        assert!(told.contains(function), "{function} is left out");
+    let is_effect = |f: &&str| !reads.iter().any(|word| f.contains(word));
+    for function in Call::functions().filter(ours).filter(is_effect) {
+        assert!(told.contains(&function), "{function} is left out");
     }
     calls
 }

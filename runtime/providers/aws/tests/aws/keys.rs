@@ -3,6 +3,7 @@
 use crate::bench::*;
 use crate::proxy::Fault;
 use aws_sdk_kms::config::retry::RetryConfig;
+use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::{Call, InstanceId, VolumeId};
 use stepback_provider::Provider;
 
@@ -50,7 +51,7 @@ fn calls(volume: &VolumeId, instance: &InstanceId) -> Vec<Call> {
     vec![
         detach(volume, instance),
         snapshot_of(volume),
-        Call::Ec2Stop { instance: instance.clone() },
+        Call::Ec2(Ec2Call::Stop { instance: instance.clone() }),
     ]
 }
 
@@ -69,17 +70,17 @@ async fn a_key_that_can_not_be_used_is_told_while_the_volume_is_still_attached()
         assert!(failure.message.contains(&key.arn), "{failure}");
         assert_keeps_secrets(&failure);
     }
-    let start = Call::Ec2Start { instance: instance.clone() };
+    let start = Call::Ec2(Ec2Call::Start { instance: instance.clone() });
     bench.aws.may(&start).await.expect("it runs already");
     key.enable().await;
     for call in calls(&volume, &instance) {
         bench.aws.may(&call).await.unwrap_or_else(|failure| panic!("{failure}"));
     }
-    bench.done(&Call::Ec2Stop { instance: instance.clone() }).await;
+    bench.done(&Call::Ec2(Ec2Call::Stop { instance: instance.clone() })).await;
     key.disable().await;
     let failure = bench.aws.may(&start).await.expect_err("a disabled key");
     assert!(failure.message.contains("is Disabled"), "{failure}");
-    bench.aws.may(&Call::Ec2Stop { instance }).await.expect("it is stopped already");
+    bench.aws.may(&Call::Ec2(Ec2Call::Stop { instance })).await.expect("it is stopped already");
 }
 
 /// moto's snapshots have no key, and its account has no other than AWS's.
@@ -89,7 +90,9 @@ async fn a_new_volume_is_asked_for_too() {
     let key = Key::of(&bench).await;
     key.disable().await;
     let mut call = create_volume();
-    let Call::EbsCreateVolume { snapshot, encrypted, .. } = &mut call else { panic!("{call:?}") };
+    let Call::Ebs(EbsCall::CreateVolume { snapshot, encrypted, .. }) = &mut call else {
+        panic!("{call:?}")
+    };
     (*snapshot, *encrypted) = (None, true);
     let answer = |default: &str| {
         let body = format!("<kmsKeyId>{default}</kmsKeyId>");
@@ -101,7 +104,7 @@ async fn a_new_volume_is_asked_for_too() {
     bench.proxy.on("GetEbsDefaultKmsKeyId", 1, answer(&key.arn));
     let failure = bench.aws.may(&call).await.expect_err("a disabled key");
     assert!(failure.message.starts_with("the new volume is encrypted with"), "{failure}");
-    let Call::EbsCreateVolume { snapshot, .. } = &mut call else { panic!("{call:?}") };
+    let Call::Ebs(EbsCall::CreateVolume { snapshot, .. }) = &mut call else { panic!("{call:?}") };
     *snapshot = Some("snap-1".into());
     let item = format!(
         "<item><snapshotId>snap-1</snapshotId><status>completed</status>\

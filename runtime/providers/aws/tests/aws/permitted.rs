@@ -4,15 +4,16 @@ use crate::bench::*;
 use crate::conformance::each_effect;
 use crate::proxy::{Fault, ec2_error};
 use serde_json::Value;
+use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::{Call, FailureClass};
 use stepback_provider::Provider;
 
 async fn everything(bench: &Bench) -> Vec<Value> {
     let tags = Tags::new();
     let all = [
-        Call::Ec2Find { tags: tags.clone() },
-        Call::EbsFind { tags: tags.clone() },
-        Call::EbsFindSnapshots { tags },
+        Call::Ec2(Ec2Call::Find { tags: tags.clone() }),
+        Call::Ebs(EbsCall::Find { tags: tags.clone() }),
+        Call::Ebs(EbsCall::FindSnapshots { tags }),
     ];
     let mut found = vec![];
     for call in &all {
@@ -127,7 +128,7 @@ async fn a_name_of_one_of_the_instances_own_disks_is_told() {
     ] {
         bench.proxy.on("DescribeInstanceTypes", 1, told(nvme, count));
         let (volume, instance) = (volume.clone(), instance.clone());
-        let call = Call::EbsAttach { volume, instance, device: device.into() };
+        let call = Call::Ebs(EbsCall::Attach { volume, instance, device: device.into() });
         match (bench.aws.may(&call).await, is_taken) {
             (Ok(()), false) => {}
             (Err(failure), true) => {

@@ -41,9 +41,9 @@ async fn numbers_that_the_api_has_no_place_for_are_never_sent() {
     let bench = Bench::new().await;
     let volume = bench.volume().await;
     let mut create = create_volume();
-    let Call::EbsCreateVolume { size_gib, .. } = &mut create else { unreachable!() };
+    let Call::Ebs(EbsCall::CreateVolume { size_gib, .. }) = &mut create else { unreachable!() };
     *size_gib = u32::MAX;
-    let grow = Call::EbsModifyVolume { volume, size_gib: u32::MAX };
+    let grow = Call::Ebs(EbsCall::ModifyVolume { volume, size_gib: u32::MAX });
     for (call, action) in [(create, "CreateVolume"), (grow, "ModifyVolume")] {
         let before = bench.proxy.seen(action).len();
         let failure = bench.refused(&call).await;
@@ -87,7 +87,7 @@ async fn bad_credentials_are_denied_with_what_to_do_and_never_quoted() {
         bench.proxy.on("CreateVolume", 1, ec2_error(403, code, &quote));
         bench.proxy.on("DescribeInstances", 1, ec2_error(403, code, &quote));
         bench.proxy.on("GetCallerIdentity", 1, sts_error(403, code, &quote));
-        let find = Call::Ec2Find { tags: tags(&[]) };
+        let find = Call::Ec2(Ec2Call::Find { tags: tags(&[]) });
         let failures = [
             bench.refused(&create_volume()).await,
             bench.aws.read(&find).await.unwrap_err(),
@@ -127,7 +127,7 @@ async fn throttling_is_tried_again_and_happens_once() {
     let made = bench.aws.stamped(std::slice::from_ref(&context.token)).await.unwrap();
     assert_eq!(made.found.len(), 1);
     bench.proxy.on("DescribeVolumes", 2, throttled);
-    bench.aws.read(&Call::EbsFind { tags: tags(&[("own", "none")]) }).await.unwrap();
+    bench.aws.read(&Call::Ebs(EbsCall::Find { tags: tags(&[("own", "none")]) })).await.unwrap();
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn what_breaks_behind_the_request_is_unknown_and_not_sent_again() {
     let failure = bench.refused(&run_instance()).await;
     assert_eq!(failure.class, FailureClass::Refused);
     bench.proxy.on("DescribeVolumes", 2, ec2_error(500, "InternalError", "an internal error"));
-    bench.aws.read(&Call::EbsFind { tags: tags(&[("own", "none")]) }).await.unwrap();
+    bench.aws.read(&Call::Ebs(EbsCall::Find { tags: tags(&[("own", "none")]) })).await.unwrap();
 }
 
 /// Accepted is accepted: what goes wrong while it is looked for is no refusal.

@@ -84,7 +84,7 @@ async fn attaching_and_detaching_end_in_a_steady_state() {
 async fn a_modification_is_settled_by_its_target_size() {
     let bench = Bench::new().await;
     let volume = bench.volume().await;
-    let grow = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 9 };
+    let grow = Call::Ebs(EbsCall::ModifyVolume { volume: volume.clone(), size_gib: 9 });
     bench.proxy.on("DescribeVolumes", 2, volume_xml(&volume, 4, "available", ""));
     let action = "DescribeVolumesModifications";
     bench.proxy.on(action, 2, modification_xml(&volume, 9, "modifying"));
@@ -92,7 +92,7 @@ async fn a_modification_is_settled_by_its_target_size() {
     assert_eq!(answer["size_gib"], 9);
     assert_eq!(bench.proxy.seen(action).len(), 2, "at the wanted size nothing is asked");
     // One that failed, and one to another size, are not this one: each look counts as absent.
-    let other = Call::EbsModifyVolume { volume: volume.clone(), size_gib: 20 };
+    let other = Call::Ebs(EbsCall::ModifyVolume { volume: volume.clone(), size_gib: 20 });
     let (looks, before) = (PACE.absent_looks as usize, bench.proxy.seen(action).len());
     bench.proxy.on(action, looks / 2, modification_xml(&volume, 20, "failed"));
     bench.proxy.on(action, looks, modification_xml(&volume, 30, "optimizing"));
@@ -160,7 +160,7 @@ async fn waits_end_when_it_is_so_when_it_can_not_be_and_when_time_is_over() {
     let (instance, volume) = (bench.instance().await, bench.volume().await);
     let wait = |state: &str, timeout_ms| {
         let (volume, state) = (volume.clone(), state.to_owned());
-        Call::EbsWaitVolume { volume, state, timeout_ms }
+        Call::Ebs(EbsCall::WaitVolume { volume, state, timeout_ms })
     };
     bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "creating", ""));
     // More often than the SDK tries again by itself.
@@ -172,9 +172,9 @@ async fn waits_end_when_it_is_so_when_it_can_not_be_and_when_time_is_over() {
     bench.proxy.on("DescribeVolumes", 1, volume_xml(&volume, 4, "error", ""));
     let failure = bench.aws.wait(&wait("available", 60_000)).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Precondition);
-    bench.done(&Call::Ec2Terminate { instance: instance.clone() }).await;
+    bench.done(&Call::Ec2(Ec2Call::Terminate { instance: instance.clone() })).await;
     let state = "running".to_owned();
-    let run = Call::Ec2WaitState { instance, state, timeout_ms: 60_000 };
+    let run = Call::Ec2(Ec2Call::WaitState { instance, state, timeout_ms: 60_000 });
     let failure = bench.aws.wait(&run).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Precondition, "{failure}");
 }
@@ -183,7 +183,8 @@ async fn waits_end_when_it_is_so_when_it_can_not_be_and_when_time_is_over() {
 async fn a_dropped_wait_asks_no_more() {
     let bench = Bench::new().await;
     let volume = bench.volume().await;
-    let wait = Call::EbsWaitVolume { volume, state: "in-use".into(), timeout_ms: 60_000 };
+    let wait =
+        Call::Ebs(EbsCall::WaitVolume { volume, state: "in-use".into(), timeout_ms: 60_000 });
     let mut looking = bench.aws.wait(&wait);
     // Until it has looked a few times.
     while bench.proxy.seen("DescribeVolumes").len() < 4 {
@@ -210,22 +211,26 @@ async fn what_was_just_made_is_asked_for_again() {
     assert_eq!(bench.proxy.seen("AttachVolume").len(), 3);
 
     bench.proxy.on("DescribeVolumes", 2, not_found("InvalidVolume.NotFound"));
-    let found = bench.aws.read(&Call::EbsDescribe { volume: volume.clone() }).await;
+    let found = bench.aws.read(&Call::Ebs(EbsCall::Describe { volume: volume.clone() })).await;
     assert!(found.is_ok(), "{found:?}");
 
     bench.proxy.on("DescribeVolumes", 2, not_found("InvalidVolume.NotFound"));
-    let waits =
-        Call::EbsWaitVolume { volume: volume.clone(), state: "in-use".into(), timeout_ms: 30_000 };
+    let waits = Call::Ebs(EbsCall::WaitVolume {
+        volume: volume.clone(),
+        state: "in-use".into(),
+        timeout_ms: 30_000,
+    });
     let waited = bench.aws.wait(&waits).await;
     assert!(waited.is_ok(), "{waited:?}");
 
     // Somebody else's is not there, or it is.
-    let other = Call::EbsDescribe { volume: "vol-0123456789abcdef0".into() };
+    let other = Call::Ebs(EbsCall::Describe { volume: "vol-0123456789abcdef0".into() });
     let failure = bench.aws.read(&other).await.expect_err("there is none");
     assert_eq!(failure.class, FailureClass::Precondition);
     bench.done(&detach(&volume, &instance)).await;
-    bench.done(&Call::EbsDeleteVolume { volume: volume.clone() }).await;
-    let failure = bench.aws.read(&Call::EbsDescribe { volume }).await.expect_err("it is gone");
+    bench.done(&Call::Ebs(EbsCall::DeleteVolume { volume: volume.clone() })).await;
+    let failure =
+        bench.aws.read(&Call::Ebs(EbsCall::Describe { volume })).await.expect_err("it is gone");
     assert_eq!(failure.class, FailureClass::Precondition);
 }
 
