@@ -4,7 +4,7 @@
 //! operations are renewed by one write. A runner that was stopped past that time must ask, lease
 //! by lease, whether it still holds it: somebody else may have taken the operation over.
 
-use super::alive::Alive;
+use super::liveness::Alive;
 use super::writer::Writer;
 use crate::{Lease, LeaseTerms, RunnerId, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};

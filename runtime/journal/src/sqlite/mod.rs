@@ -3,23 +3,23 @@
 //! `synchronous=FULL` makes a commit survive a power cut (SQLite docs, *PRAGMA synchronous*).
 //! Reads have a connection of their own and see what was committed last.
 
-mod alive;
-mod asked;
 mod elsewhere;
 mod leases;
-mod lines;
 mod listing;
+mod liveness;
+mod lock_queue;
+mod request_poller;
 mod schema;
 mod writer;
 
 use crate::*;
-use alive::Alive;
-use asked::Asked;
 use async_trait::async_trait;
 pub use elsewhere::{Found, look_into};
 use leases::Leases;
-use lines::{Wanted, text_if_any};
 use listing::{is_run, released_at};
+use liveness::Alive;
+use lock_queue::{Wanted, text_if_any};
+use request_poller::{Asked, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
 use std::path::{Path, PathBuf};
@@ -310,13 +310,13 @@ impl Store for Sqlite {
             must_hold(connection, &lease)?;
             let (asker, environment, names) = (lease.operation, &environment, &names[..]);
             let wanted = Wanted { asker, environment, names, at, wait };
-            lines::lock_all(connection, &leases, &wanted)
+            lock_queue::lock_all(connection, &leases, &wanted)
         };
         self.writer.write(write).await
     }
 
     async fn locks(&self) -> Result<Vec<LockRow>, StoreError> {
-        lines::all(&self.read())
+        lock_queue::all(&self.read())
     }
 
     async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError> {
@@ -353,7 +353,7 @@ impl Store for Sqlite {
         let mut was_seen = false;
         loop {
             let is_gap = tokio::select! {
-                () = asked::until_it_may_concern(lease.operation, &mut looks, was_seen) => false,
+                () = until_it_may_concern(lease.operation, &mut looks, was_seen) => false,
                 _ = gaps.changed() => true,
             };
             if is_gap {
