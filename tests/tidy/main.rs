@@ -42,6 +42,9 @@ const CLOCKS: [&str; 7] = [
     "Zoned::now",
 ];
 
+/// A database's words, which the rest of the journal must not know.
+const SQLITE: &str = "rusqlite";
+
 /// The only concrete stores and providers, which the engine must not name.
 const ENGINE_NEVER: [&str; 3] = ["Sqlite", "Simulated", "println!"];
 
@@ -185,6 +188,17 @@ fn no_room_imports_what_it_must_not() {
         }
     }
     assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn sqlites_words_stay_in_its_room() {
+    let files = files(&["runtime/journal/src"], "rs").into_iter();
+    let (room, others): (Vec<_>, Vec<_>) =
+        files.partition(|(name, _)| name.contains("/src/sqlite/"));
+    assert!(room.iter().any(|(_, text)| text.contains(SQLITE)), "nothing to look at");
+    let named = others.iter().filter(|(_, text)| text.contains(SQLITE));
+    let named: Vec<&str> = named.map(|(name, _)| name.as_str()).collect();
+    assert!(named.is_empty(), "these must not use {SQLITE}:\n{}", named.join("\n"));
 }
 
 #[test]

@@ -1,4 +1,8 @@
-//! What can go wrong with a store, by kind.
+//! What can go wrong with a store, by class.
+//!
+//! Whoever uses a store tells failures apart by these, whichever store it is; the text beside a
+//! class is its cause, for people. What a database says is put into a class in that store's own
+//! room, and no database's type is named here.
 
 use std::path::PathBuf;
 use stepback_core::{Epoch, OperationId, Seq};
@@ -8,8 +12,10 @@ use stepback_core::{Epoch, OperationId, Seq};
 pub enum StoreError {
     #[error("there is no operation {0}")]
     NotFound(OperationId),
+    /// The lease is another runner's by now (R13).
     #[error("operation {id} was taken over by another program, which runs it or has ended it")]
     StaleEpoch { id: OperationId, held: Epoch, now: Epoch },
+    /// The records do not follow the last one that the store has.
     #[error("operation {id} has event {last:?} already; another runner appended it")]
     WrongSequence { id: OperationId, last: Seq },
     #[error("operation {id} is being run by {runner}{}", left(.left_ms))]
@@ -19,12 +25,14 @@ pub enum StoreError {
         /// When its lease runs out, unless it is renewed.
         left_ms: Option<u64>,
     },
+    /// A request waits that is to be honoured before the commit point (R2).
     #[error("operation {0} was asked to roll back")]
     Requested(OperationId),
     #[error("the store {path} was written by a newer Stepback (schema {found}, known {known})")]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("the store can't be opened or used ({path}): {why}")]
     Unusable { path: PathBuf, why: String },
+    /// Somebody else uses it; the same may be done a little later.
     #[error("the store is busy: {0}")]
     Busy(String),
     #[error("no room is left for the store: {0}")]
@@ -36,6 +44,7 @@ pub enum StoreError {
     /// One record of one operation; all others are what they were.
     #[error("event {} of operation {id} can't be read: {why}", .seq.0)]
     Unreadable { id: OperationId, seq: Seq, why: String },
+    /// What is there is not what was written.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     #[error("the store's writer has ended")]
@@ -48,25 +57,5 @@ fn left(left_ms: &Option<u64>) -> String {
             format!("; if that process is stuck, its lease runs out in {} s", ms / 1000 + 1)
         }
         None => String::new(),
-    }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
-        let why = error.to_string();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(why),
-            Some(ErrorCode::DiskFull) => StoreError::Full(why),
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly(why),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => StoreError::Io(why),
-            _ => StoreError::Corrupt(why),
-        }
-    }
-}
-
-impl From<serde_json::Error> for StoreError {
-    fn from(error: serde_json::Error) -> Self {
-        StoreError::Corrupt(error.to_string())
     }
 }

@@ -7,6 +7,7 @@
 
 mod error;
 mod memory;
+mod random;
 mod sqlite;
 mod store;
 

@@ -3,6 +3,7 @@
 //! It keeps the same rules as the store on disk, and the same suite of tests holds both to them.
 //! What it never does is outlive its process.
 
+use crate::random::random_name;
 use crate::*;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -118,7 +119,7 @@ impl Memory {
     /// # Errors
     /// If there are no random numbers to make its identity of.
     pub fn open() -> Result<Self, StoreError> {
-        let id = StoreId(crate::sqlite::random_name()?);
+        let id = StoreId(random_name()?);
         Ok(Self { id, inner: Mutex::default(), requested: Notify::new() })
     }
 

@@ -4,6 +4,7 @@
 //! Reads have a connection of their own and see what was committed last.
 
 mod elsewhere;
+mod errors;
 mod leases;
 mod listing;
 mod liveness;
@@ -15,6 +16,7 @@ mod writer;
 use crate::*;
 use async_trait::async_trait;
 pub use elsewhere::{Found, look_into};
+use errors::{as_opening, unusable};
 use leases::Leases;
 use listing::{is_run, released_at};
 use liveness::Alive;
@@ -108,25 +110,6 @@ fn set_up(path: &Path, writer: &Connection, reader: &Connection) -> Result<Store
         .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
         .map_err(|error| as_opening(path, error))?;
     migrate(path, writer)
-}
-
-/// An error of the first use of the file, with its place.
-fn as_opening(path: &Path, error: rusqlite::Error) -> StoreError {
-    match StoreError::from(error) {
-        StoreError::Io(why) | StoreError::ReadOnly(why) => unusable(path, &why),
-        StoreError::Corrupt(why) => StoreError::Corrupt(format!("{}: {why}", path.display())),
-        other => other,
-    }
-}
-
-fn unusable(path: &Path, why: &str) -> StoreError {
-    StoreError::Unusable { path: path.to_owned(), why: why.to_owned() }
-}
-
-pub(crate) fn random_name() -> Result<String, StoreError> {
-    let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes).map_err(|e| unusable(Path::new("random"), &e.to_string()))?;
-    Ok(hex::encode(bytes))
 }
 
 /// The operation's epoch, last event and runner.

@@ -1,6 +1,7 @@
 //! The tables, their versions, and how a store of an older version becomes one of this.
 
-use super::unusable;
+use super::errors::unusable;
+use crate::random::random_name;
 use crate::{Ending, StoreError};
 use rusqlite::Connection;
 use std::path::Path;
@@ -111,7 +112,7 @@ fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreE
         connection.execute_batch(change)?;
     }
     if found == 0 {
-        connection.execute("INSERT INTO store (id) VALUES (?1)", [super::random_name()?])?;
+        connection.execute("INSERT INTO store (id) VALUES (?1)", [random_name()?])?;
     } else if found < 2 {
         fill_stages(connection)?;
     }
