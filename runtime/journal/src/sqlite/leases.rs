@@ -4,7 +4,7 @@
 //! operations are renewed by one write. A runner that was stopped past that time must ask, lease
 //! by lease, whether it still holds it: somebody else may have taken the operation over.
 
-use super::liveness::Alive;
+use super::liveness::Liveness;
 use super::writer::Writer;
 use crate::{Lease, LeaseTerms, RunnerId, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -28,7 +28,7 @@ struct Held {
 /// The leases of this process's runners.
 pub(super) struct Leases {
     terms: LeaseTerms,
-    pub(super) alive: Alive,
+    pub(super) liveness: Liveness,
     clock: Clock,
     held: Mutex<HashMap<String, Held>>,
     /// Counts the gaps: times that a runner wrote down that it lives, and its leases had run out.
@@ -36,9 +36,9 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(terms: LeaseTerms, alive: Alive, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(terms: LeaseTerms, liveness: Liveness, clock: Clock) -> Arc<Self> {
         let (held, gaps) = (Mutex::default(), watch::Sender::new(0));
-        Arc::new(Self { terms, alive, clock, held, gaps })
+        Arc::new(Self { terms, liveness, clock, held, gaps })
     }
 
     /// Changes with each gap, in which a lease may have been taken by somebody else.
@@ -111,7 +111,7 @@ impl Leases {
         runner: &str,
         grace_ms: u64,
     ) -> Result<Option<u64>, StoreError> {
-        if self.alive.is_dead(runner) {
+        if self.liveness.is_dead(runner) {
             return Ok(Some(0));
         }
         let sql = "SELECT until_ms FROM runners WHERE name = ?1";

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// The runners of one store's directory.
-pub(crate) struct Alive {
+pub(crate) struct Liveness {
     dir: PathBuf,
     /// The locks of this process's own runners, held until it ends.
     held: Mutex<HashMap<String, File>>,
 }
 
-impl Alive {
+impl Liveness {
     pub(crate) fn new(store_dir: &Path) -> Self {
         Self { dir: store_dir.join("runners"), held: Mutex::default() }
     }
@@ -67,7 +67,7 @@ impl Alive {
     }
 }
 
-impl Drop for Alive {
+impl Drop for Liveness {
     /// A runner that ends well leaves no file behind.
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_runner_lives_until_its_lock_is_gone() {
         let dir = tempfile::TempDir::new().expect("a directory");
-        let (mine, theirs) = (Alive::new(dir.path()), Alive::new(dir.path()));
+        let (mine, theirs) = (Liveness::new(dir.path()), Liveness::new(dir.path()));
         mine.hold("1-a").expect("it can be held");
         mine.hold("1-a").expect("it is held already");
         assert!(!theirs.is_dead("1-a") && theirs.is_shown("1-a"));

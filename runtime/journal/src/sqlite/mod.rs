@@ -19,9 +19,9 @@ pub use elsewhere::{Found, look_into};
 use errors::{as_opening, unusable};
 use leases::Leases;
 use listing::{is_run, released_at};
-use liveness::Alive;
+use liveness::Liveness;
 use lock_queue::{Wanted, text_if_any};
-use request_poller::{Asked, until_it_may_concern};
+use request_poller::{RequestPoller, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::{Stage, migrate, note_stage};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub struct Sqlite {
     reader: Arc<Mutex<Connection>>,
     writer: Arc<Writer>,
     leases: Arc<Leases>,
-    asked: Asked,
+    poller: RequestPoller,
 }
 
 impl Sqlite {
@@ -70,18 +70,18 @@ impl Sqlite {
         let (writer, reader) = (connect()?, connect()?);
         let id = set_up(&path, &writer, &reader)?;
         let writer = Arc::new(Writer::start(writer));
-        let leases = Leases::new(terms, Alive::new(dir), clock.clone());
+        let leases = Leases::new(terms, Liveness::new(dir), clock.clone());
         Leases::keep_renewing(&leases, &writer);
         let reader = Arc::new(Mutex::new(reader));
-        let asked = Asked::keep_looking(&reader, clock);
+        let poller = RequestPoller::start(&reader, clock);
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        Ok(Self { id, dir, reader, writer, leases, asked })
+        Ok(Self { id, dir, reader, writer, leases, poller })
     }
 
     /// Show that the runner lives, before it gets its first lease.
     fn show_alive(&self, runner: &RunnerId) -> Result<(), StoreError> {
         let unwritable = |error: std::io::Error| StoreError::ReadOnly(error.to_string());
-        self.leases.alive.hold(&runner.0).map_err(unwritable)
+        self.leases.liveness.hold(&runner.0).map_err(unwritable)
     }
 
     /// How many commits this process made, for measuring.
@@ -332,11 +332,11 @@ impl Store for Sqlite {
     }
 
     async fn until_requested(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {
-        let (mut looks, mut gaps) = (self.asked.subscribe(), self.leases.gaps());
+        let (mut polls, mut gaps) = (self.poller.subscribe(), self.leases.gaps());
         let mut was_seen = false;
         loop {
             let is_gap = tokio::select! {
-                () = until_it_may_concern(lease.operation, &mut looks, was_seen) => false,
+                () = until_it_may_concern(lease.operation, &mut polls, was_seen) => false,
                 _ = gaps.changed() => true,
             };
             if is_gap {
@@ -435,7 +435,7 @@ impl Store for Sqlite {
     }
 
     fn shows_alive(&self, runner: &str) -> bool {
-        self.leases.alive.is_shown(runner)
+        self.leases.liveness.is_shown(runner)
     }
 
     async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
