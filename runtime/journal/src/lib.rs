@@ -2,10 +2,11 @@
 //!
 //! It keeps what it is given, in order, and lets nobody overwrite it: an append names the
 //! sequence number it follows and the lease it is made under, and is durable when it returns. It
-//! knows nothing of plans, plugins or providers; of an event it looks only at what ends an
-//! operation, because locks are released in that very transaction.
+//! knows nothing of plans, plugins or providers; of an event it looks only at what it implies for
+//! that which is kept beside the events in the same transaction, such as locks (`implied.rs`).
 
 mod error;
+mod implied;
 mod memory;
 mod random;
 mod sqlite;

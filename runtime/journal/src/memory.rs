@@ -3,6 +3,7 @@
 //! It keeps the same rules as the store on disk, and the same suite of tests holds both to them.
 //! What it never does is outlive its process.
 
+use crate::implied::{EndingChange, Implied, Known, Stage, implied};
 use crate::random::random_name;
 use crate::*;
 use async_trait::async_trait;
@@ -37,6 +38,7 @@ struct Operation {
     runner: Option<RunnerId>,
     released_at: Option<UnixMs>,
     records: Vec<Record>,
+    stage: Stage,
     ending: Option<Ending>,
     requests: Vec<Request>,
     logs: Vec<LogLine>,
@@ -47,8 +49,8 @@ impl Operation {
         Seq(self.records.len() as u64)
     }
 
-    fn has(&self, kind: impl Fn(&Event) -> bool) -> bool {
-        self.records.iter().any(|record| kind(&record.event))
+    fn known(&self, id: OperationId) -> Known {
+        Known { id, last: self.last(), has_requests: !self.requests.is_empty() }
     }
 }
 
@@ -62,13 +64,37 @@ impl Inner {
     }
 
     fn held(&mut self, lease: &Lease) -> Result<&mut Operation, StoreError> {
-        let id = lease.operation;
-        let operation = self.operation_mut(id)?;
-        if operation.epoch != lease.epoch || operation.runner.as_ref() != Some(&lease.runner) {
-            let (held, now) = (lease.epoch, operation.epoch);
-            return Err(StoreError::StaleEpoch { id, held, now });
-        }
+        let operation = self.operation_mut(lease.operation)?;
+        let runner = operation.runner.as_ref().map(|runner| runner.0.as_str());
+        lease.must_be_of(operation.epoch, runner)?;
         Ok(operation)
+    }
+
+    /// Keep records, and what they imply.
+    fn keep(
+        &mut self,
+        id: OperationId,
+        records: Vec<Record>,
+        implied: Implied,
+    ) -> Result<(), StoreError> {
+        let operation = self.operation_mut(id)?;
+        operation.records.extend(records);
+        operation.stage = implied.progress.stage.unwrap_or(operation.stage);
+        match implied.progress.ending {
+            EndingChange::Same => {}
+            EndingChange::GoesOn => operation.ending = None,
+            EndingChange::Ends(ending) => operation.ending = Some(ending),
+        }
+        if implied.drops_requests {
+            operation.requests.clear();
+        }
+        if implied.leaves_queue {
+            self.waiting.retain(|(waiter, ..)| *waiter != id);
+        }
+        if implied.releases_locks {
+            self.locks.retain(|_, (owner, _)| *owner != id);
+        }
+        Ok(())
     }
 
     /// Who stands before the asker, if anybody does.
@@ -83,11 +109,8 @@ impl Inner {
             let Some((by, since)) = self.locks.get(&key).copied() else { continue };
             if by != asker {
                 let owner = self.operations.get(&by);
-                let how = match owner.and_then(|owner| owner.ending) {
-                    Some(Ending::RollbackFailed) => BusyHow::StandsStill,
-                    _ if owner.is_some_and(|owner| owner.runner.is_some()) => BusyHow::Holds,
-                    _ => BusyHow::LeftUnfinished,
-                };
+                let is_run = owner.is_some_and(|owner| owner.runner.is_some());
+                let how = BusyHow::of_holder(owner.and_then(|owner| owner.ending), is_run);
                 return Some(Busy { name: name.clone(), by, since, how });
             }
         }
@@ -144,6 +167,7 @@ impl Store for Memory {
         let id = OperationId(inner.operations.len() as u64 + 1);
         let (manifest, environment) = (pinned.manifest_name.clone(), pinned.environment.clone());
         let event = Event::Created(Box::new(pinned));
+        let records = vec![Record { seq: Seq(1), at, epoch: Epoch(1), event }];
         let operation = Operation {
             manifest,
             environment,
@@ -151,12 +175,15 @@ impl Store for Memory {
             epoch: Epoch(1),
             runner: Some(runner.clone()),
             released_at: None,
-            records: vec![Record { seq: Seq(1), at, epoch: Epoch(1), event }],
+            records: vec![],
+            stage: Stage::default(),
             ending: None,
             requests: vec![],
             logs: vec![],
         };
+        let implied = implied(operation.known(id), Seq(0), &records)?;
         inner.operations.insert(id, operation);
+        inner.keep(id, records, implied)?;
         Ok((id, Lease { operation: id, epoch: Epoch(1), runner: runner.clone() }))
     }
 
@@ -168,37 +195,9 @@ impl Store for Memory {
     ) -> Result<(), StoreError> {
         let mut inner = self.inner();
         let id = lease.operation;
-        let operation = inner.held(lease)?;
-        let now = operation.last();
-        let follows = (now.0 + 1..).zip(&records).all(|(seq, record)| record.seq.0 == seq);
-        if now != last || !follows {
-            return Err(StoreError::WrongSequence { id, last: now });
-        }
-        let commits = |record: &Record| matches!(record.event, Event::Committed);
-        if !operation.requests.is_empty() && records.iter().any(commits) {
-            return Err(StoreError::Requested(id));
-        }
-        let mut ending = operation.ending;
-        for record in &records {
-            match (&record.event, Ending::of(&record.event)) {
-                (Event::RollbackResumed { .. }, _) => ending = None,
-                (Event::CancelRequested { .. }, _) => operation.requests.clear(),
-                (_, Some(ended)) => {
-                    operation.requests.clear();
-                    ending = Some(ended);
-                }
-                (_, None) => {}
-            }
-        }
-        operation.records.extend(records);
-        operation.ending = ending;
-        if ending.is_some() {
-            inner.waiting.retain(|(waiter, ..)| *waiter != id);
-        }
-        if ending.is_some_and(Ending::releases_locks) {
-            inner.locks.retain(|_, (owner, _)| *owner != id);
-        }
-        Ok(())
+        let known = inner.held(lease)?.known(id);
+        let implied = implied(known, last, &records)?;
+        inner.keep(id, records, implied)
     }
 
     async fn load(&self, id: OperationId) -> Result<Vec<Record>, StoreError> {
@@ -236,7 +235,7 @@ impl Store for Memory {
         let asker = lease.operation;
         if let Some(busy) = inner.busy(asker, environment, names) {
             let is_new = !inner.waiting.iter().any(|(id, ..)| *id == asker);
-            if wait && is_new && busy.how != BusyHow::StandsStill {
+            if wait && is_new && busy.how.is_worth_waiting() {
                 inner.waiting.push((asker, environment.clone(), names.to_vec(), at));
             }
             return Ok(LockAnswer::Busy(busy));
@@ -266,20 +265,12 @@ impl Store for Memory {
     async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError> {
         let mut inner = self.inner();
         let operation = inner.operation_mut(id)?;
-        let rolls_back = |event: &Event| {
-            matches!(event, Event::RollbackStarted { .. } | Event::RollbackResumed { .. })
-        };
-        if let Some(ending) = operation.ending {
-            return Ok(Requested::Ended(ending));
-        } else if operation.has(rolls_back) {
-            return Ok(Requested::RollingBack);
-        } else if operation.has(|event| matches!(event, Event::Committed)) {
-            return Ok(Requested::PastCommit);
+        let answer = operation.stage.answer(operation.ending, operation.runner.is_some());
+        if let Requested::Kept { .. } = answer {
+            operation.requests.push(request);
+            self.requested.notify_waiters();
         }
-        operation.requests.push(request);
-        let is_run = operation.runner.is_some();
-        self.requested.notify_waiters();
-        Ok(Requested::Kept { is_run })
+        Ok(answer)
     }
 
     async fn requests(&self, lease: &Lease) -> Result<Vec<Request>, StoreError> {

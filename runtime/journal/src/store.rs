@@ -22,6 +22,19 @@ pub struct Lease {
     pub runner: RunnerId,
 }
 
+impl Lease {
+    /// Whether it is the lease of the operation that has this epoch and runner now.
+    ///
+    /// # Errors
+    /// [`StoreError::StaleEpoch`] if somebody else has taken it over, or it was given back.
+    pub(crate) fn must_be_of(&self, now: Epoch, runner: Option<&str>) -> Result<(), StoreError> {
+        if now != self.epoch || runner != Some(self.runner.0.as_str()) {
+            return Err(StoreError::StaleEpoch { id: self.operation, held: self.epoch, now });
+        }
+        Ok(())
+    }
+}
+
 /// A lease, and when the runner before was last known to live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Takeover {
@@ -126,6 +139,25 @@ pub enum BusyHow {
     WaitsBefore,
     /// Its rollback is incomplete, so it keeps the lock until a person acts (R7).
     StandsStill,
+}
+
+impl BusyHow {
+    /// What an operation does that holds a lock, by how it has ended and whether it is run.
+    pub(crate) fn of_holder(ending: Option<Ending>, is_run: bool) -> Self {
+        match ending {
+            Some(Ending::RollbackFailed) => BusyHow::StandsStill,
+            _ if is_run => BusyHow::Holds,
+            _ => BusyHow::LeftUnfinished,
+        }
+    }
+
+    /// Whether the lock may come free without a person, so that waiting in line is of use.
+    pub(crate) fn is_worth_waiting(self) -> bool {
+        match self {
+            BusyHow::Holds | BusyHow::LeftUnfinished | BusyHow::WaitsBefore => true,
+            BusyHow::StandsStill => false,
+        }
+    }
 }
 
 /// A lock that is held, and who waits for it, first come first.

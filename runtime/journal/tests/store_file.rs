@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use stepback_clock::{Clock, Virtual};
-use stepback_core::event::{Event, Pinned, Record};
+use stepback_core::event::{Cause, Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 use stepback_journal::*;
 
@@ -140,6 +140,42 @@ async fn a_store_of_version_1_is_taken_over_with_all_it_holds() {
     let asked = store.request(OperationId(2), cancel()).await.unwrap();
     assert_eq!(asked, Requested::PastCommit, "worked out from the events");
     store.take_lease(OperationId(1), &runner("new"), 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_version_1_did_not_keep_is_worked_out_from_its_events() {
+    let failed = Event::Finished {
+        status: FinalStatus::RollbackFailed,
+        outputs: BTreeMap::new(),
+        unknown_outputs: BTreeMap::new(),
+    };
+    let rolls_back = || Event::RollbackStarted { cause: Cause::Failed, why: "a step".into() };
+    let taken_up = Event::TakenUp { actor: "ann".into(), dead_ms: 1 };
+    let table = [
+        (vec![rolls_back(), taken_up], Requested::RollingBack),
+        (vec![rolls_back(), failed.clone()], Requested::Ended(Ending::RollbackFailed)),
+        (
+            vec![rolls_back(), failed, Event::RollbackResumed { actor: "ann".into() }],
+            Requested::RollingBack,
+        ),
+    ];
+    for (events, wanted) in table {
+        let dir = tempfile::tempdir().unwrap();
+        write_version_1(dir.path());
+        let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        for (seq, event) in (3..).zip(&events) {
+            let record =
+                Record { seq: Seq(seq), at: UnixMs(seq), epoch: Epoch(1), event: event.clone() };
+            let values = rusqlite::params![seq as i64, serde_json::to_string(&record).unwrap()];
+            raw.execute("INSERT INTO events VALUES (1, ?1, ?2)", values).unwrap();
+        }
+        let store = Sqlite::open(dir.path(), Clock::real()).unwrap();
+        let cancel = |reason| Request::Cancel { actor: "ann".into(), reason };
+        let asked = store.request(OperationId(1), cancel(None)).await.unwrap();
+        assert_eq!(asked, wanted, "{events:?}");
+        let other = store.request(OperationId(2), cancel(None)).await.unwrap();
+        assert_eq!(other, Requested::PastCommit, "each operation has its own");
+    }
 }
 
 #[tokio::test]

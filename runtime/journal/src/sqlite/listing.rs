@@ -1,7 +1,7 @@
 //! What operations there are, how each ended, and whether anybody runs it.
 
 use super::leases::Leases;
-use super::lock_queue::{text_if_any, text_of};
+use super::rows::{text_if_any, text_of};
 use crate::{StoreError, Summary};
 use rusqlite::Connection;
 use stepback_core::{EnvironmentName, OperationId, Seq, UnixMs};

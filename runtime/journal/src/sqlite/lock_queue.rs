@@ -1,8 +1,10 @@
 //! Locks, and the line of those who wait for them (R13).
 
 use super::leases::Leases;
+use super::listing::is_run;
+use super::rows::{text_if_any, text_of};
 use crate::{Busy, BusyHow, Ending, LockAnswer, LockRow, StoreError};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use stepback_core::*;
 
 /// What is asked for.
@@ -31,7 +33,7 @@ pub(super) fn lock_all(
     let asker = wanted.asker.0 as i64;
     let environment = wanted.environment.as_str();
     if let Some(busy) = busy {
-        if wanted.wait && busy.how != BusyHow::StandsStill {
+        if wanted.wait && busy.how.is_worth_waiting() {
             let names = serde_json::to_string(wanted.names)?;
             connection.execute(
                 "INSERT OR IGNORE INTO waiting (operation, environment, names, since)
@@ -83,11 +85,7 @@ fn held_by_other(
         let Some((owner, since, ending, runner)) = held.optional()? else { continue };
         // One that can't be read has not ended, as far as is known.
         let ending: Option<Ending> = ending.and_then(|text| serde_json::from_str(&text).ok());
-        let how = match ending {
-            Some(Ending::RollbackFailed) => BusyHow::StandsStill,
-            _ if super::is_run(connection, leases, runner.as_deref())? => BusyHow::Holds,
-            _ => BusyHow::LeftUnfinished,
-        };
+        let how = BusyHow::of_holder(ending, is_run(connection, leases, runner.as_deref())?);
         let (by, since) = (OperationId(owner as u64), UnixMs(since as u64));
         return Ok(Some(Busy { name: name.clone(), by, since, how }));
     }
@@ -112,7 +110,7 @@ fn waits_before(
         let names = names_in(&text_of(row, 1)?);
         let Some(name) = wanted.names.iter().find(|name| names.contains(name)) else { continue };
         let runner = text_if_any(row, 3)?;
-        if super::is_run(connection, leases, runner.as_deref())? {
+        if is_run(connection, leases, runner.as_deref())? {
             return Ok(Some(Busy {
                 name: name.clone(),
                 by: OperationId(row.get::<_, i64>(0)? as u64),
@@ -159,15 +157,4 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<LockRow>, StoreError> {
         }
     }
     Ok(locks)
-}
-
-/// A text, whatever its bytes are: one that is damaged must not hide all others.
-pub(super) fn text_of(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    Ok(text_if_any(row, column)?.unwrap_or_default())
-}
-
-/// The same of what may be nothing.
-pub(super) fn text_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
-    let bytes = row.get_ref(column)?.as_bytes_or_null().unwrap_or_default();
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }

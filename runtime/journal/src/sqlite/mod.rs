@@ -9,21 +9,25 @@ mod leases;
 mod listing;
 mod liveness;
 mod lock_queue;
+mod records;
 mod request_poller;
+mod rows;
 mod schema;
 mod writer;
 
+use crate::implied::Known;
 use crate::*;
 use async_trait::async_trait;
 pub use elsewhere::{Found, look_into};
 use errors::{as_opening, unusable};
 use leases::Leases;
-use listing::{is_run, released_at};
+use listing::released_at;
 use liveness::Liveness;
-use lock_queue::{Wanted, text_if_any};
+use lock_queue::Wanted;
+use records::{answer, head, insert, must_hold};
 use request_poller::{RequestPoller, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
-use schema::{Stage, migrate, note_stage};
+use schema::migrate;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_clock::Clock;
@@ -112,98 +116,6 @@ fn set_up(path: &Path, writer: &Connection, reader: &Connection) -> Result<Store
     migrate(path, writer)
 }
 
-/// The operation's epoch, last event and runner.
-fn head(
-    connection: &Connection,
-    id: OperationId,
-) -> Result<(Epoch, Seq, Option<String>), StoreError> {
-    let row = connection
-        .query_row(
-            "SELECT epoch, last_seq, runner FROM operations WHERE id = ?1",
-            [id.0 as i64],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, text_if_any(row, 2)?)),
-        )
-        .optional()?;
-    let (epoch, seq, runner) = row.ok_or(StoreError::NotFound(id))?;
-    Ok((Epoch(epoch.max(0) as u64), Seq(seq.max(0) as u64), runner))
-}
-
-fn must_hold(connection: &Connection, lease: &Lease) -> Result<Seq, StoreError> {
-    let (now, last, runner) = head(connection, lease.operation)?;
-    if now != lease.epoch || runner.as_ref() != Some(&lease.runner.0) {
-        return Err(StoreError::StaleEpoch { id: lease.operation, held: lease.epoch, now });
-    }
-    Ok(last)
-}
-
-fn insert(
-    connection: &Connection,
-    id: OperationId,
-    mut last: Seq,
-    records: &[Record],
-) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached("INSERT INTO events (operation, seq, record) VALUES (?1, ?2, ?3)")?;
-    for record in records {
-        if record.seq.0 != last.0 + 1 {
-            return Err(StoreError::WrongSequence { id, last });
-        }
-        last = record.seq;
-        let text = serde_json::to_string(record)?;
-        statement.execute(params![id.0 as i64, last.0 as i64, text])?;
-        note_stage(connection, id.0 as i64, &record.event)?;
-        match (&record.event, Ending::of(&record.event)) {
-            (Event::Committed, _) if has_requests(connection, id)? => {
-                return Err(StoreError::Requested(id));
-            }
-            (Event::CancelRequested { .. }, _) => drop_requests(connection, id)?,
-            (_, Some(ending)) => {
-                drop_requests(connection, id)?;
-                connection.execute("DELETE FROM waiting WHERE operation = ?1", [id.0 as i64])?;
-                if ending.releases_locks() {
-                    connection.execute("DELETE FROM locks WHERE owner = ?1", [id.0 as i64])?;
-                }
-            }
-            (_, None) => {}
-        }
-    }
-    connection.execute(
-        "UPDATE operations SET last_seq = ?2 WHERE id = ?1",
-        params![id.0 as i64, last.0 as i64],
-    )?;
-    Ok(())
-}
-
-fn has_requests(connection: &Connection, id: OperationId) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE operation = ?1)";
-    Ok(connection.prepare_cached(sql)?.query_row([id.0 as i64], |row| row.get(0))?)
-}
-
-fn drop_requests(connection: &Connection, id: OperationId) -> Result<(), StoreError> {
-    connection.execute("DELETE FROM requests WHERE operation = ?1", [id.0 as i64])?;
-    Ok(())
-}
-
-/// How far the operation is, how it ended, and whether somebody runs it.
-fn progress(
-    connection: &Connection,
-    leases: &Leases,
-    id: OperationId,
-) -> Result<(Stage, Option<Ending>, bool), StoreError> {
-    let row = connection
-        .query_row(
-            "SELECT stage, ending, runner FROM operations WHERE id = ?1",
-            [id.0 as i64],
-            |row| Ok((row.get::<_, String>(0)?, text_if_any(row, 1)?, text_if_any(row, 2)?)),
-        )
-        .optional()?;
-    let (stage, ending, runner) = row.ok_or(StoreError::NotFound(id))?;
-    let known = Stage::ALL.into_iter().find(|known| known.name() == stage);
-    let stage = known.ok_or_else(|| StoreError::Corrupt(format!("stage `{stage}`")))?;
-    let ending = ending.map(|text| serde_json::from_str(&text)).transpose()?;
-    Ok((stage, ending, is_run(connection, leases, runner.as_deref())?))
-}
-
 #[async_trait]
 impl Store for Sqlite {
     fn id(&self) -> StoreId {
@@ -231,7 +143,8 @@ impl Store for Sqlite {
             let id = OperationId(connection.last_insert_rowid() as u64);
             let event = Event::Created(Box::new(pinned));
             let record = Record { seq: Seq(1), at, epoch: Epoch(1), event };
-            insert(connection, id, Seq(0), &[record])?;
+            let known = Known { id, last: Seq(0), has_requests: false };
+            insert(connection, known, Seq(0), &[record])?;
             let asked_ms = leases.write(connection, &name)?;
             Ok((id, asked_ms, Lease { operation: id, epoch: Epoch(1), runner: name }))
         };
@@ -248,11 +161,8 @@ impl Store for Sqlite {
     ) -> Result<(), StoreError> {
         let lease = lease.clone();
         let write = move |connection: &Connection| {
-            let now = must_hold(connection, &lease)?;
-            if now != last {
-                return Err(StoreError::WrongSequence { id: lease.operation, last: now });
-            }
-            insert(connection, lease.operation, last, &records)
+            let known = must_hold(connection, &lease)?;
+            insert(connection, known, last, &records)
         };
         self.writer.write(write).await
     }
@@ -305,19 +215,15 @@ impl Store for Sqlite {
     async fn request(&self, id: OperationId, request: Request) -> Result<Requested, StoreError> {
         let leases = Arc::clone(&self.leases);
         let write = move |connection: &Connection| {
-            let (stage, ending, is_run) = progress(connection, &leases, id)?;
-            match (ending, stage) {
-                (Some(ending), _) => return Ok(Requested::Ended(ending)),
-                (None, Stage::RollingBack) => return Ok(Requested::RollingBack),
-                (None, Stage::Committed) => return Ok(Requested::PastCommit),
-                (None, Stage::Open) => {}
+            let answer = answer(connection, &leases, id)?;
+            if let Requested::Kept { .. } = answer {
+                let text = serde_json::to_string(&request)?;
+                connection.execute(
+                    "INSERT INTO requests (operation, request) VALUES (?1, ?2)",
+                    params![id.0 as i64, text],
+                )?;
             }
-            let text = serde_json::to_string(&request)?;
-            connection.execute(
-                "INSERT INTO requests (operation, request) VALUES (?1, ?2)",
-                params![id.0 as i64, text],
-            )?;
-            Ok(Requested::Kept { is_run })
+            Ok(answer)
         };
         self.writer.write(write).await
     }

@@ -1,12 +1,15 @@
 //! The tables, their versions, and how a store of an older version becomes one of this.
 
 use super::errors::unusable;
+use super::records::keep_progress;
+use crate::StoreError;
+use crate::implied::Progress;
 use crate::random::random_name;
-use crate::{Ending, StoreError};
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::path::Path;
 use stepback_core::StoreId;
-use stepback_core::event::{Event, Record};
+use stepback_core::event::Record;
 
 /// The version of the tables, kept in `user_version`.
 pub(super) const SCHEMA: i64 = 2;
@@ -53,37 +56,6 @@ CREATE TABLE waiting (
 ) STRICT;
 ";
 
-/// How far an operation is, as far as a request must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Open,
-    RollingBack,
-    Committed,
-}
-
-impl Stage {
-    pub(super) const ALL: [Stage; 3] = [Stage::Open, Stage::RollingBack, Stage::Committed];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Stage::Open => "open",
-            Stage::RollingBack => "rolling-back",
-            Stage::Committed => "committed",
-        }
-    }
-
-    /// The stage that begins with the event.
-    pub(super) fn after(event: &Event) -> Option<Stage> {
-        match event {
-            Event::RollbackStarted { .. } | Event::RollbackResumed { .. } => {
-                Some(Stage::RollingBack)
-            }
-            Event::Committed => Some(Stage::Committed),
-            _ => None,
-        }
-    }
-}
-
 /// Bring the tables to this version, all or nothing.
 ///
 /// # Errors
@@ -114,42 +86,26 @@ fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreE
     if found == 0 {
         connection.execute("INSERT INTO store (id) VALUES (?1)", [random_name()?])?;
     } else if found < 2 {
-        fill_stages(connection)?;
+        fill_progress(connection)?;
     }
     connection.pragma_update(None, "user_version", SCHEMA)?;
     Ok(())
 }
 
 /// What version 2 keeps beside the events, worked out from the events of version 1.
-fn fill_stages(connection: &Connection) -> Result<(), StoreError> {
+fn fill_progress(connection: &Connection) -> Result<(), StoreError> {
     let mut all = connection.prepare("SELECT operation, record FROM events ORDER BY 1, seq")?;
     let mut rows = all.query([])?;
+    let mut operations: BTreeMap<i64, Progress> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         // What can't be read is told when its operation is; it is in nobody else's way.
         let text = row.get::<_, String>(1).unwrap_or_default();
         if let Ok(record) = serde_json::from_str::<Record>(&text) {
-            note_stage(connection, row.get(0)?, &record.event)?;
+            let progress = operations.entry(row.get(0)?).or_default();
+            *progress = progress.then(&record.event);
         }
     }
-    Ok(())
-}
-
-/// Keep beside the events how far the operation is, for those who must not read them all.
-pub(super) fn note_stage(
-    connection: &Connection,
-    id: i64,
-    event: &Event,
-) -> Result<(), StoreError> {
-    if let Some(stage) = Stage::after(event) {
-        let sql = "UPDATE operations SET stage = ?2, ending = NULL WHERE id = ?1";
-        connection.execute(sql, rusqlite::params![id, stage.name()])?;
-    }
-    if let Some(ending) = Ending::of(event) {
-        let text = serde_json::to_string(&ending)?;
-        let sql = "UPDATE operations SET ending = ?2 WHERE id = ?1";
-        connection.execute(sql, rusqlite::params![id, text])?;
-    }
-    Ok(())
+    operations.into_iter().try_for_each(|(id, progress)| keep_progress(connection, id, progress))
 }
 
 /// An empty journal beside what was written to it last is none that is new.
