@@ -183,7 +183,7 @@ impl Lives {
         let world = Simulated::in_memory(&world, time.clock());
         let world = Arc::new(world.expect("a world"));
         let before = world.load().expect("a world");
-        let store = Arc::new(Memory::open().expect("a store"));
+        let store = Arc::new(Memory::open(time.clock()).expect("a store"));
         Self {
             manifest: manifest.to_owned(),
             story: Story::new(world, store, time, befalls),
@@ -210,7 +210,7 @@ impl Lives {
 
     /// With an operation of another store beside it, from this life on.
     pub fn beside(mut self, manifest: &str, from_life: u32) -> Self {
-        let store = Arc::new(Memory::open().expect("a store"));
+        let store = Arc::new(Memory::open(self.story.time.clock()).expect("a store"));
         self.neighbour = Some(Neighbour { manifest: manifest.to_owned(), store, from_life });
         self
     }

@@ -13,7 +13,7 @@ use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_journal::{
     Lease, LockAnswer, LockRow, LogLine, Memory, Request as Asked, Requested, RunnerId, Store,
-    StoreError, Summary, Takeover,
+    StoreError, StoreTime, Summary, Takeover,
 };
 use stepback_provider::faulty::Faulty;
 use stepback_provider::import::Landscape;
@@ -82,6 +82,10 @@ impl MortalStore {
 impl Store for MortalStore {
     fn id(&self) -> StoreId {
         self.inner.id()
+    }
+
+    async fn now(&self) -> Result<StoreTime, StoreError> {
+        self.inner.now().await
     }
 
     async fn create(
@@ -194,8 +198,9 @@ impl Store for MortalStore {
         self.reaper.pass().await;
         // A store on a disk knows it from the runners' rows.
         match self.reaper.story.wrote() {
-            Some((at, dead_ms)) => {
-                taken.map(|taken| Takeover { last_alive: Some(at), dead_ms, ..taken })
+            Some((at, silent_ms)) => {
+                let silent_since = self.inner.now().await?.before_ms(silent_ms);
+                taken.map(|taken| Takeover { last_alive: Some(at), silent_since, ..taken })
             }
             None => taken,
         }

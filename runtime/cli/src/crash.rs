@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use stepback_core::event::{Pinned, Record};
 use stepback_core::{EnvironmentName, LockName, OperationId, PluginDigest, Seq, StoreId, UnixMs};
 use stepback_journal::{
-    Lease, LockAnswer, LockRow, LogLine, Request, Requested, RunnerId, Store, StoreError, Summary,
-    Takeover,
+    Lease, LockAnswer, LockRow, LogLine, Request, Requested, RunnerId, Store, StoreError,
+    StoreTime, Summary, Takeover,
 };
 use stepback_provider::faults::{Fault, Faults};
 
@@ -54,6 +54,10 @@ impl Store for CrashingStore {
 
     fn place(&self) -> Option<PathBuf> {
         self.inner.place()
+    }
+
+    async fn now(&self) -> Result<StoreTime, StoreError> {
+        self.inner.now().await
     }
 
     async fn create(

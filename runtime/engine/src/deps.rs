@@ -24,7 +24,7 @@ pub struct Deps {
     /// Who works it, for the journal: `user@host`.
     pub actor: String,
     pub limits: Limits,
-    /// The one clock: the provider's and the store's too (R15).
+    /// The one clock, which the provider has too (R15). Leases go by the store's own (R13).
     pub clock: Clock,
 }
 

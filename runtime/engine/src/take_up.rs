@@ -12,7 +12,9 @@ use stepback_core::event::Pinned;
 use stepback_core::machine::{Machine, Recovery};
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_journal::{Lease, Request as Asked, Requested, Store, StoreError};
+use stepback_journal::{
+    Lease, Request as Asked, Requested, Store, StoreError, StoreTime, Takeover,
+};
 use stepback_provider::Provider;
 
 /// A takeover waits this much longer than a request can take, because clocks are read at two ends.
@@ -188,8 +190,8 @@ async fn take_up(
     let job = Arc::new(Job::from_pinned(deps, id, state, &pinned).await?);
     must_not_run_elsewhere(&*deps.store, Some(&*deps.provider), id, Some(&pinned)).await?;
     let grace_ms = grace_ms(deps.provider.request_ms_max());
-    let takeover = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
-    let (lease, last_alive, taken_at) = (takeover.lease, takeover.last_alive, deps.clock.now());
+    let taken = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
+    let Takeover { lease, last_alive, silent_since } = taken;
     let going = async {
         let left = |why: String| RunError::Left { id, why };
         // Whoever has the world's locks is the one that may, and shuts the others out.
@@ -213,8 +215,7 @@ async fn take_up(
         }
         let alive_at = last_alive.map_or(state.last_at, |at| UnixMs(at.0.max(state.last_at.0)));
         // The system's clock may have been set back meanwhile.
-        let since = deps.clock.now().since(taken_at);
-        let gone_ms = takeover.dead_ms.saturating_add(since.as_millis() as u64);
+        let gone_ms = gone_ms(&*deps.store, silent_since).await?;
         let clock = deps.clock.never_before(not_before(last_alive, state.last_at, gone_ms));
         let dead_ms = clock.unix().since_ms(alive_at);
         #[cfg(feature = "mutants")]
@@ -243,6 +244,12 @@ async fn must_retake(
         Going::On => RunError::Left { id, why },
         Going::BackAgain => RunError::StandsStill { id, why },
     })
+}
+
+/// How long ago the last runner wrote down that it lives: by the store's clock, which this machine
+/// and that runner's share.
+async fn gone_ms(store: &dyn Store, silent_since: StoreTime) -> Result<u64, RunError> {
+    Ok(store.now().await?.since_ms(silent_since))
 }
 
 /// The earliest that it can be, where the last runner wrote down `gone_ms` ago that it lives.
@@ -303,6 +310,21 @@ fn touches_what_is_barred(job: &Job, state: &State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use stepback_clock::Virtual;
+    use stepback_journal::Memory;
+
+    #[tokio::test]
+    async fn the_time_without_a_runner_is_told_by_the_stores_clock() {
+        // This machine's own goes on by itself, and this one does not.
+        let time = Virtual::new(UnixMs(1));
+        let store = Memory::open(time.clock()).expect("a store");
+        time.advance(Duration::from_secs(60));
+        let silent_since = store.now().await.expect("the time");
+        assert_eq!(gone_ms(&store, silent_since).await.expect("the time"), 0);
+        time.advance(Duration::from_millis(8_500));
+        assert_eq!(gone_ms(&store, silent_since).await.expect("the time"), 8_500);
+    }
 
     #[test]
     fn the_time_without_a_runner_counts_from_when_it_wrote_last() {

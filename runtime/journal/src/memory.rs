@@ -9,6 +9,7 @@ use crate::*;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 /// A store that is gone with its process.
 pub struct Memory {
     id: StoreId,
+    clock: Clock,
     inner: Mutex<Inner>,
     /// Told of every request.
     requested: Notify,
@@ -137,13 +139,13 @@ impl Inner {
 }
 
 impl Memory {
-    /// A new, empty store.
+    /// A new, empty store, which goes by this clock.
     ///
     /// # Errors
     /// If there are no random numbers to make its identity of.
-    pub fn open() -> Result<Self, StoreError> {
+    pub fn open(clock: Clock) -> Result<Self, StoreError> {
         let id = StoreId(random_name()?);
-        Ok(Self { id, inner: Mutex::default(), requested: Notify::new() })
+        Ok(Self { id, clock, inner: Mutex::default(), requested: Notify::new() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -155,6 +157,10 @@ impl Memory {
 impl Store for Memory {
     fn id(&self) -> StoreId {
         self.id.clone()
+    }
+
+    async fn now(&self) -> Result<StoreTime, StoreError> {
+        Ok(self.clock.now().into())
     }
 
     async fn create(
@@ -328,7 +334,8 @@ impl Store for Memory {
         operation.epoch = Epoch(operation.epoch.0 + 1);
         operation.runner = Some(runner.clone());
         let lease = Lease { operation: id, epoch: operation.epoch, runner: runner.clone() };
-        Ok(Takeover { lease, last_alive: operation.released_at, dead_ms: 0 })
+        let silent_since = self.clock.now().into();
+        Ok(Takeover { lease, last_alive: operation.released_at, silent_since })
     }
 
     /// All who share this store share its process: a lease lasts until it is taken.

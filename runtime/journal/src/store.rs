@@ -4,6 +4,7 @@ use crate::StoreError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use stepback_clock::Moment;
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 
@@ -35,13 +36,45 @@ impl Lease {
     }
 }
 
+/// A moment by a store's own clock, in milliseconds: what its leases run out by (R13).
+///
+/// It tells only how far it is from another one of the same store. It is no time of day, and no
+/// moment of the clock that the asker's machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreTime(pub u64);
+
+impl StoreTime {
+    /// The moment so many milliseconds later.
+    pub fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// The moment so many milliseconds before; the first there is, if that is later.
+    pub fn before_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+
+    /// How many milliseconds ago `earlier` was; 0 if it is still to come.
+    pub fn since_ms(self, earlier: StoreTime) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The one clock's moment, for a store that only programs of one machine share (R15).
+impl From<Moment> for StoreTime {
+    fn from(moment: Moment) -> Self {
+        Self(moment.as_ms())
+    }
+}
+
 /// A lease, and when the runner before was last known to live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Takeover {
     pub lease: Lease,
+    /// When that was, as the runner told it, by a clock that may have been set since.
     pub last_alive: Option<UnixMs>,
-    /// At least so long ago that was, by a clock that nobody can set.
-    pub dead_ms: u64,
+    /// It was then, or before, by the store's clock, which nobody can set.
+    pub silent_since: StoreTime,
 }
 
 /// How long leases last, and how often they are renewed.
@@ -214,6 +247,13 @@ pub trait Store: Send + Sync {
     fn place(&self) -> Option<PathBuf> {
         None
     }
+
+    /// What time it is by the store's clock, by which its leases run out (R13).
+    ///
+    /// Whatever a lease's time is compared with comes from here, and not from the asker's machine:
+    /// all programs that share a store share this clock, wherever they run. It goes on while a
+    /// machine sleeps, and can't be set.
+    async fn now(&self) -> Result<StoreTime, StoreError>;
 
     /// Begin an operation with its `Created` event, under a lease of epoch 1.
     async fn create(

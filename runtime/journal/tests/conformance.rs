@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stepback_clock::Clock;
+use std::time::Duration;
+use stepback_clock::{Clock, Virtual};
 use stepback_core::event::{Event, FinalStatus, Pinned, Record};
 use stepback_core::*;
 use stepback_journal::*;
@@ -182,7 +183,7 @@ async fn a_runner_hears_of_the_requests_for_its_operation(store: &dyn Store) {
         biased;
         _ = &mut others => panic!("nothing was asked"),
         _ = &mut own => panic!("nothing was asked"),
-        () = Clock::real().sleep(std::time::Duration::from_millis(1)) => {}
+        () = Clock::real().sleep(Duration::from_millis(1)) => {}
     }
     store.request(id, cancel()).await.unwrap();
     let asked = tokio::select! {
@@ -232,6 +233,15 @@ async fn logs_and_blobs_are_kept(store: &dyn Store) {
     assert_eq!(store.get_blob(&"none".into()).await.unwrap(), None);
 }
 
+async fn a_takeover_is_told_by_the_stores_clock(store: &dyn Store) {
+    let before = store.now().await.unwrap();
+    let (id, lease) = created(store).await;
+    store.release(&lease, UnixMs(9)).await.unwrap();
+    let taken = store.take_lease(id, &runner("b"), 0).await.unwrap();
+    let now = store.now().await.unwrap();
+    assert!(before <= taken.silent_since && taken.silent_since <= now, "{taken:?} {now:?}");
+}
+
 async fn all(store: &dyn Store) {
     appends_are_in_sequence_and_under_a_lease(store).await;
     locks_are_all_or_none_and_end_with_the_operation(store).await;
@@ -240,11 +250,28 @@ async fn all(store: &dyn Store) {
     a_runner_hears_of_the_requests_for_its_operation(store).await;
     an_incomplete_rollback_can_be_taken_up_or_accepted(store).await;
     logs_and_blobs_are_kept(store).await;
+    a_takeover_is_told_by_the_stores_clock(store).await;
+}
+
+/// Only the clock that it was given passes for a store, whatever time it is elsewhere.
+#[tokio::test]
+async fn a_store_goes_by_the_clock_that_it_was_given() {
+    let (dir, time) = (tempfile::tempdir().unwrap(), Virtual::new(UnixMs(1)));
+    let memory = Memory::open(time.clock()).unwrap();
+    let terms = LeaseTerms { length_ms: 8_000, renew_every_ms: None };
+    let sqlite = Sqlite::open_with(dir.path(), terms, time.clock()).unwrap();
+    for store in [&memory as &dyn Store, &sqlite] {
+        let began = store.now().await.unwrap();
+        time.advance(Duration::from_millis(1_234));
+        assert_eq!(store.now().await.unwrap().since_ms(began), 1_234);
+        time.set_unix(UnixMs(99));
+        assert_eq!(store.now().await.unwrap().since_ms(began), 1_234, "it can't be set");
+    }
 }
 
 #[tokio::test]
 async fn memory_conforms() {
-    all(&Memory::open().unwrap()).await;
+    all(&Memory::open(Clock::real()).unwrap()).await;
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ proptest! {
     fn memory_and_sqlite_keep_the_same(acts in proptest::collection::vec(act(), 1..20)) {
         let dir = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open_with(dir.path(), TERMS, Clock::real()).unwrap();
-        let memory = Memory::open().unwrap();
+        let memory = Memory::open(Clock::real()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut sqlite = Tried::begun(&sqlite).await;

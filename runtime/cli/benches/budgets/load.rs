@@ -141,7 +141,7 @@ impl Load {
                 let disk = Arc::new(Sqlite::open(dir.path(), Clock::real()).expect("a store"));
                 (Some(Arc::clone(&disk)), disk)
             }
-            Store::Memory => (None, Arc::new(Memory::open().expect("a store"))),
+            Store::Memory => (None, Arc::new(Memory::open(Clock::real()).expect("a store"))),
         };
         let world = Simulated::open(&dir.path().join("world"), "", Clock::real());
         let runtime = Runtime::new(RuntimeConfig::default()).expect("a sandbox");

@@ -3,10 +3,13 @@
 //! One row a runner holds the time until which all its leases last, so that ten thousand
 //! operations are renewed by one write. A runner that was stopped past that time must ask, lease
 //! by lease, whether it still holds it: somebody else may have taken the operation over.
+//!
+//! The store's clock is the machine's, which all programs with this file share: the time since it
+//! was started, sleep included. No other is asked for a lease.
 
 use super::liveness::Liveness;
 use super::writer::Writer;
-use crate::{Lease, LeaseTerms, RunnerId, StoreError};
+use crate::{Lease, LeaseTerms, RunnerId, StoreError, StoreTime};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,11 +21,11 @@ use tokio::sync::watch;
 /// What is known of one of this process's runners.
 #[derive(Default)]
 struct Held {
-    until_ms: u64,
+    until: StoreTime,
     /// Since when it was renewed without a gap.
-    since_ms: u64,
+    since: StoreTime,
     /// When each of its leases was last known to be its own.
-    leases: HashMap<OperationId, u64>,
+    leases: HashMap<OperationId, StoreTime>,
 }
 
 /// The leases of this process's runners.
@@ -50,8 +53,9 @@ impl Leases {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
-        self.clock.now().as_ms()
+    /// What time it is by the store's clock.
+    pub(super) fn now(&self) -> StoreTime {
+        self.clock.now().into()
     }
 
     /// Write down that the runner lives, in the transaction that is open.
@@ -59,32 +63,32 @@ impl Leases {
         &self,
         connection: &Connection,
         runner: &RunnerId,
-    ) -> Result<u64, StoreError> {
-        let asked_ms = self.now_ms();
-        let until_ms = (asked_ms + self.terms.length_ms) as i64;
+    ) -> Result<StoreTime, StoreError> {
+        let asked = self.now();
+        let until_ms = asked.after_ms(self.terms.length_ms).0 as i64;
         connection.execute(
             "INSERT INTO runners (name, until_ms, seen_at) VALUES (?1, ?2, ?3)
              ON CONFLICT (name) DO UPDATE SET until_ms = ?2, seen_at = ?3",
             params![runner.0, until_ms, self.clock.unix().0 as i64],
         )?;
-        Ok(asked_ms)
+        Ok(asked)
     }
 
     /// Take note that what [`Leases::write`] wrote is durable, and that a lease was asked for.
-    pub(super) fn written(&self, runner: &RunnerId, asked_ms: u64, lease: Option<OperationId>) {
+    pub(super) fn written(&self, runner: &RunnerId, asked: StoreTime, lease: Option<OperationId>) {
         let mut held = self.held();
         let held = held.entry(runner.0.clone()).or_default();
-        if held.until_ms <= asked_ms {
-            held.since_ms = asked_ms;
+        if held.until <= asked {
+            held.since = asked;
             self.gaps.send_modify(|gaps| *gaps += 1);
-            if held.until_ms > 0 {
-                let late_ms = asked_ms - held.until_ms;
+            if held.until > StoreTime::default() {
+                let late_ms = asked.since_ms(held.until);
                 tracing::warn!(late_ms, "leases were renewed late: somebody may have taken over");
             }
         }
-        held.until_ms = held.until_ms.max(asked_ms + self.terms.length_ms);
+        held.until = held.until.max(asked.after_ms(self.terms.length_ms));
         if let Some(id) = lease {
-            held.leases.insert(id, asked_ms);
+            held.leases.insert(id, asked);
         }
     }
 
@@ -99,7 +103,7 @@ impl Leases {
         let held = self.held();
         let Some(held) = held.get(&lease.runner.0) else { return false };
         let known = held.leases.get(&lease.operation);
-        self.now_ms() < held.until_ms && known.is_some_and(|at| *at >= held.since_ms)
+        self.now() < held.until && known.is_some_and(|at| *at >= held.since)
     }
 
     /// How long, in milliseconds, the runner may still live; 0 if it is gone.
@@ -114,27 +118,27 @@ impl Leases {
         if self.liveness.is_dead(runner) {
             return Ok(Some(0));
         }
-        let sql = "SELECT until_ms FROM runners WHERE name = ?1";
-        let until: Option<i64> =
-            connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
-        let Some(until_ms) = until.map(|until| until.max(0) as u64) else { return Ok(None) };
-        let now_ms = self.now_ms();
+        let Some(until) = until(connection, runner)? else { return Ok(None) };
+        let now = self.now();
         // Longer than any lease lasts: it was written before the machine was started again.
-        if until_ms > now_ms.saturating_add(self.terms.length_ms) {
+        if until > now.after_ms(self.terms.length_ms) {
             return Ok(Some(0));
         }
-        Ok(Some(until_ms.saturating_add(grace_ms).saturating_sub(now_ms)))
+        Ok(Some(until.after_ms(grace_ms).since_ms(now)))
     }
 
-    /// How long ago the runner wrote down last that it lives: the time since the machine was
-    /// started can't be set. After another start of the machine it may be longer ago than that.
-    pub(super) fn dead_ms(&self, connection: &Connection, runner: &str) -> Result<u64, StoreError> {
-        let sql = "SELECT until_ms FROM runners WHERE name = ?1";
-        let until: Option<i64> =
-            connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
-        let wrote_ms =
-            until.map(|until| (until.max(0) as u64).saturating_sub(self.terms.length_ms));
-        Ok(wrote_ms.map_or(0, |wrote| self.now_ms().saturating_sub(wrote)))
+    /// When the runner wrote down last that it lives; now, if there is none or it is not known.
+    ///
+    /// After another start of the machine it may be longer ago than that.
+    pub(super) fn silent_since(
+        &self,
+        connection: &Connection,
+        runner: Option<&str>,
+    ) -> Result<StoreTime, StoreError> {
+        let now = self.now();
+        let Some(runner) = runner else { return Ok(now) };
+        let wrote = until(connection, runner)?.map(|until| until.before_ms(self.terms.length_ms));
+        Ok(wrote.map_or(now, |wrote| wrote.min(now)))
     }
 
     /// When the runner was last known to live.
@@ -174,9 +178,16 @@ impl Leases {
             let (leases, name) = (Arc::clone(this), runner.clone());
             let written = writer.write_blocking(move |connection| leases.write(connection, &name));
             // What can't be renewed runs out, and is asked for before the next effect.
-            if let Ok(asked_ms) = written {
-                this.written(&runner, asked_ms, None);
+            if let Ok(asked) = written {
+                this.written(&runner, asked, None);
             }
         }
     }
+}
+
+/// Until when the runner's leases last, by what it wrote down.
+fn until(connection: &Connection, runner: &str) -> Result<Option<StoreTime>, StoreError> {
+    let sql = "SELECT until_ms FROM runners WHERE name = ?1";
+    let until: Option<i64> = connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
+    Ok(until.map(|until| StoreTime(until.max(0) as u64)))
 }

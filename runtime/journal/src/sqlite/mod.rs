@@ -126,6 +126,10 @@ impl Store for Sqlite {
         Some(self.dir.clone())
     }
 
+    async fn now(&self) -> Result<StoreTime, StoreError> {
+        Ok(self.leases.now())
+    }
+
     async fn create(
         &self,
         pinned: Pinned,
@@ -145,11 +149,11 @@ impl Store for Sqlite {
             let record = Record { seq: Seq(1), at, epoch: Epoch(1), event };
             let known = Known { id, last: Seq(0), has_requests: false };
             insert(connection, known, Seq(0), &[record])?;
-            let asked_ms = leases.write(connection, &name)?;
-            Ok((id, asked_ms, Lease { operation: id, epoch: Epoch(1), runner: name }))
+            let asked = leases.write(connection, &name)?;
+            Ok((id, asked, Lease { operation: id, epoch: Epoch(1), runner: name }))
         };
-        let (id, asked_ms, lease) = self.writer.write(write).await?;
-        self.leases.written(runner, asked_ms, Some(id));
+        let (id, asked, lease) = self.writer.write(write).await?;
+        self.leases.written(runner, asked, Some(id));
         Ok((id, lease))
     }
 
@@ -315,7 +319,7 @@ impl Store for Sqlite {
                 None => Some(0),
                 Some(other) => leases.left_ms(connection, other, grace_ms)?,
             };
-            let dead_ms = other.iter().try_fold(0, |_, other| leases.dead_ms(connection, other))?;
+            let silent_since = leases.silent_since(connection, other.as_deref())?;
             let last_alive = match &other {
                 Some(other) if left_ms == Some(0) => Leases::seen_at(connection, other)?,
                 Some(other) => {
@@ -331,12 +335,12 @@ impl Store for Sqlite {
                 params![id.0 as i64, epoch.0 as i64, name.0],
             )?;
             drop_unused_runners(connection)?;
-            let asked_ms = leases.write(connection, &name)?;
+            let asked = leases.write(connection, &name)?;
             let lease = Lease { operation: id, epoch, runner: name };
-            Ok((asked_ms, Takeover { lease, last_alive, dead_ms }))
+            Ok((asked, Takeover { lease, last_alive, silent_since }))
         };
-        let (asked_ms, takeover) = self.writer.write(write).await?;
-        self.leases.written(runner, asked_ms, Some(id));
+        let (asked, takeover) = self.writer.write(write).await?;
+        self.leases.written(runner, asked, Some(id));
         Ok(takeover)
     }
 
@@ -348,13 +352,13 @@ impl Store for Sqlite {
         if self.leases.is_fresh(lease) {
             return Ok(());
         }
-        let (asked, leases) = (lease.clone(), Arc::clone(&self.leases));
+        let (held, leases) = (lease.clone(), Arc::clone(&self.leases));
         let write = move |connection: &Connection| {
-            must_hold(connection, &asked)?;
-            leases.write(connection, &asked.runner)
+            must_hold(connection, &held)?;
+            leases.write(connection, &held.runner)
         };
-        let asked_ms = self.writer.write(write).await?;
-        self.leases.written(&lease.runner, asked_ms, Some(lease.operation));
+        let asked = self.writer.write(write).await?;
+        self.leases.written(&lease.runner, asked, Some(lease.operation));
         Ok(())
     }
 
