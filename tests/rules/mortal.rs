@@ -15,6 +15,7 @@ use stepback_journal::{
     Lease, LockAnswer, LockRow, LogLine, Memory, Request as Asked, Requested, RunnerId, Store,
     StoreError, StoreTime, Summary, Takeover,
 };
+use stepback_provider::advice::Advice;
 use stepback_provider::faulty::Faulty;
 use stepback_provider::import::Landscape;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
@@ -393,6 +394,10 @@ impl Provider for MortalProvider {
         self.or_panics(looked).await
     }
 
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        self.world().advice(resource, before, now)
+    }
+
     fn visible_after_ms(&self) -> u64 {
         self.world().visible_after_ms()
     }
@@ -455,6 +460,10 @@ impl Provider for ByNumber {
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.0.observe(resource).await
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        self.0.advice(resource, before, now)
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

@@ -4,6 +4,7 @@
 //! meets the fault as it would meet the real one. `refuse` and `transient` never reach the real
 //! provider; with `lost` and `crash-after` the effect is made.
 
+use crate::advice::Advice;
 use crate::faults::{self, Fault, Faults};
 use crate::import::Landscape;
 use crate::locks::WorldLocks;
@@ -141,6 +142,10 @@ impl Provider for Faulty {
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.inner.observe(resource).await
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        self.inner.advice(resource, before, now)
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

@@ -5,6 +5,7 @@
 //! done, refused (proof that nothing happened) and unknown. It knows nothing of journals, plans
 //! or guests.
 
+pub mod advice;
 pub mod devices;
 pub mod endpoint;
 pub mod engines;
@@ -12,6 +13,7 @@ pub mod faults;
 pub mod faulty;
 pub mod import;
 pub mod locks;
+pub mod mends;
 pub mod ports;
 pub mod restart;
 pub mod router;
@@ -22,6 +24,7 @@ mod notes;
 
 pub use notes::{Note, Notes};
 
+use crate::advice::Advice;
 use crate::import::Landscape;
 use crate::locks::WorldLocks;
 use async_trait::async_trait;
@@ -184,6 +187,13 @@ pub trait Provider: Send + Sync {
     ///
     /// [`Resource::Created`] is found by its stamp.
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure>;
+
+    /// What a person can do about a resource that is not as it was.
+    ///
+    /// A command in it reaches this world and no other. It goes into the journal; the resource and
+    /// the facts are as the journal has them, with no secret in them. It follows from these alone:
+    /// nobody is asked, so it takes no time.
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice;
 
     /// How long, in milliseconds of its clock, what was just created may not be found by its stamp:
     /// whoever looks once and sooner has not seen that it is not there.

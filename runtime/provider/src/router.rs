@@ -1,6 +1,7 @@
 //! Several providers as one: each call finds its way by its interface, each resource by that of its
 //! kind.
 
+use crate::advice::Advice;
 use crate::import::Landscape;
 use crate::locks::WorldLocks;
 use crate::{Checked, EffectContext, Provider, Settled, Stamped};
@@ -142,6 +143,16 @@ impl Provider for Router {
         self.of(resource.kind().interface())?.observe(resource).await
     }
 
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        match self.of(resource.kind().interface()) {
+            Ok(provider) => provider.advice(resource, before, now),
+            Err(failure) => {
+                let look = Advice::look_at(resource);
+                Advice::LookAt(format!("{look}: {}", failure.message))
+            }
+        }
+    }
+
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
         let mut all = Stamped::default();
         for one in &self.providers {
@@ -165,6 +176,7 @@ impl Provider for Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use stepback_core::VolumeId;
     use stepback_core::calls::EbsCall;
 
@@ -177,6 +189,9 @@ mod tests {
         assert!(failure.message.contains("`ebs`"), "{failure:?}");
         let volume = Resource::Volume { id: "vol-1".into() };
         router.observe(&volume).await.unwrap_err();
+        let advice = router.advice(&volume, &Facts::Absent, &Facts::Present(BTreeMap::new()));
+        let wanted = format!("look at ebs:volume/vol-1: {}", failure.message);
+        assert_eq!(advice, Advice::LookAt(wanted));
         assert_eq!(router.may(&call).await, Err(failure));
     }
 }

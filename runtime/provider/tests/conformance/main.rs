@@ -3,6 +3,7 @@
 //! A case is written once and runs against every world that the table below does not except it
 //! from, with the reason. Where a stand-in is laxer than what it stands for, the reason says so.
 
+mod advice;
 mod bench;
 mod cloud;
 mod engine;
@@ -60,6 +61,7 @@ const CASES: &[Case] = &[
     case!(every::facts_are_those_that_count),
     case!(every::what_is_not_there_is_a_precondition),
     case!(every::the_world_is_the_same_when_it_is_opened_again),
+    case!(advice::every_kind_has_advice_that_reaches_its_own_world),
     case!(
         every::an_epoch_is_its_stores_own,
         Aws: "EC2 knows no epochs: a takeover waits until requests are over",

@@ -6,6 +6,7 @@
 //! as a tag from its first moment, and as client token where the API has one. No credential is in
 //! any error.
 
+mod advice;
 mod effects;
 mod errors;
 mod iam;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Class, Facts, Failure, FailureClass, Interface, Resource, Token};
+use stepback_provider::advice::Advice;
 use stepback_provider::import::Landscape;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 
@@ -320,6 +322,10 @@ impl Provider for Aws {
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.facts(resource).await
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        advice::advice(resource, before, now)
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

@@ -7,6 +7,7 @@
 //! An engine knows no idempotence tokens and no epochs. What is created carries the token as a
 //! label; everything else is settled by looking.
 
+mod advice;
 mod check;
 mod commands;
 mod connect;
@@ -53,6 +54,7 @@ use stepback_core::calls::run_once_name;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_core::{docker_effects, docker_reads, docker_waits};
+use stepback_provider::advice::Advice;
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::engines::{ONE_BY_ONE, is_gone};
 use stepback_provider::import::Landscape;
@@ -435,6 +437,10 @@ impl Provider for Docker {
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.observed(resource).await
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        advice::advice(resource, before, now)
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

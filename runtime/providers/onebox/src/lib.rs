@@ -6,6 +6,7 @@
 //! turn as the real thing, under one lock; what a crash left between the two is put right when the
 //! onebox is opened next.
 
+mod advice;
 mod disk;
 
 use async_trait::async_trait;
@@ -23,6 +24,7 @@ use stepback_core::{
     Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
 };
 use stepback_docker::Hosts;
+use stepback_provider::advice::Advice;
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::import::Landscape;
 use stepback_provider::locks::{LockFile, WorldLocks};
@@ -304,6 +306,10 @@ impl Provider for Onebox {
             return Err(Failure::new(FailureClass::Internal, message));
         }
         self.shared.ledger.observe(resource).await
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        advice::advice(resource, before, now)
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

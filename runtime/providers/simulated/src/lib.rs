@@ -4,6 +4,7 @@
 //! container whose device is missing are refused with the codes that EC2 and Docker give. It is
 //! never lax where the real thing is strict.
 
+mod advice;
 pub mod apply;
 mod docker;
 mod ec2;
@@ -18,6 +19,7 @@ pub mod world;
 
 pub use import::{Imported, import};
 use stepback_core::calls::{DockerCall, SettleMode, run_once_name};
+use stepback_provider::advice::Advice;
 use stepback_provider::import::Landscape;
 use stepback_provider::locks::{LockFile, WorldLocks};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
@@ -329,6 +331,10 @@ impl Provider for Simulated {
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         self.load()?.seen(resource, self.now())
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        advice::advice(resource, before, now)
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

@@ -1,0 +1,286 @@
+//! The changes that put a cloud's resource back, in the order in which they can be made, and
+//! Stepback's own steps that make them.
+//!
+//! Which changes there are follows from the facts alone. A provider says them in words that reach
+//! its world: a command line of its own, or, where it has none, the steps.
+
+use crate::advice::Advice;
+use serde_json::{Map, Value};
+use stepback_core::{Facts, Resource};
+
+/// One change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mend<'a> {
+    DeleteVolume {
+        volume: &'a str,
+    },
+    DeleteSnapshot {
+        snapshot: &'a str,
+    },
+    TerminateInstance {
+        instance: &'a str,
+    },
+    Detach {
+        volume: &'a str,
+        instance: &'a str,
+    },
+    Attach {
+        volume: &'a str,
+        instance: &'a str,
+        device: &'a str,
+    },
+    StopInstance {
+        instance: &'a str,
+    },
+    /// It is made only while the instance is stopped.
+    SetInstanceType {
+        instance: &'a str,
+        instance_type: &'a str,
+    },
+    StartInstance {
+        instance: &'a str,
+    },
+    TagVolume {
+        volume: &'a str,
+        key: &'a str,
+        value: &'a str,
+    },
+    UntagVolume {
+        volume: &'a str,
+        key: &'a str,
+    },
+    TagInstance {
+        instance: &'a str,
+        key: &'a str,
+        value: &'a str,
+    },
+    UntagInstance {
+        instance: &'a str,
+        key: &'a str,
+    },
+}
+
+/// What puts a resource back as it was; nothing for what is gone, or where nothing is known.
+pub fn mends<'a>(resource: &'a Resource, before: &'a Facts, now: &'a Facts) -> Vec<Mend<'a>> {
+    match (resource, before.is_absent(), now.is_absent()) {
+        (Resource::Volume { id }, true, false) => vec![Mend::DeleteVolume { volume: id }],
+        (Resource::Snapshot { id }, true, false) => vec![Mend::DeleteSnapshot { snapshot: id }],
+        (Resource::Instance { id }, true, false) => vec![Mend::TerminateInstance { instance: id }],
+        (Resource::Volume { id: volume }, false, false) => {
+            let mut all = attachments(volume, before, now);
+            all.extend(tags(before, now).into_iter().map(|tag| match tag {
+                Tag::Surplus { key } => Mend::UntagVolume { volume, key },
+                Tag::Lost { key, value } => Mend::TagVolume { volume, key, value },
+            }));
+            all
+        }
+        (Resource::Instance { id: instance }, false, false) => {
+            let mut all = runs_as_before(instance, before, now);
+            all.extend(tags(before, now).into_iter().map(|tag| match tag {
+                Tag::Surplus { key } => Mend::UntagInstance { instance, key },
+                Tag::Lost { key, value } => Mend::TagInstance { instance, key, value },
+            }));
+            all
+        }
+        _ => vec![],
+    }
+}
+
+fn text<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {
+    facts.get(name)?.as_str()
+}
+
+fn runs_as_before<'a>(instance: &'a str, before: &'a Facts, now: &'a Facts) -> Vec<Mend<'a>> {
+    let runs = |facts: &Facts| text(facts, "state") == Some("running");
+    let (mut all, mut is_up) = (vec![], runs(now));
+    let other_type = text(before, "type").filter(|before| text(now, "type") != Some(before));
+    if let Some(instance_type) = other_type {
+        if std::mem::take(&mut is_up) {
+            all.push(Mend::StopInstance { instance });
+        }
+        all.push(Mend::SetInstanceType { instance, instance_type });
+    }
+    match (runs(before), is_up) {
+        (true, false) => all.push(Mend::StartInstance { instance }),
+        (false, true) => all.push(Mend::StopInstance { instance }),
+        (true, true) | (false, false) => {}
+    }
+    all
+}
+
+fn attachments<'a>(volume: &'a str, before: &'a Facts, now: &'a Facts) -> Vec<Mend<'a>> {
+    let list = |facts: &'a Facts| facts.get("attachments").and_then(Value::as_array);
+    let (was, is) = (list(before), list(now));
+    let has = |list: Option<&Vec<Value>>, one: &Value| list.is_some_and(|all| all.contains(one));
+    let field = |one: &'a Value, name: &str| one.get(name).and_then(Value::as_str).unwrap_or("?");
+    let surplus = is.into_iter().flatten().filter(|one| !has(was, one));
+    let detach = surplus.map(|one| Mend::Detach { volume, instance: field(one, "instance") });
+    let lost = was.into_iter().flatten().filter(|one| !has(is, one));
+    let attach = lost.map(|one| Mend::Attach {
+        volume,
+        instance: field(one, "instance"),
+        device: field(one, "device"),
+    });
+    detach.chain(attach).collect()
+}
+
+enum Tag<'a> {
+    Surplus { key: &'a str },
+    Lost { key: &'a str, value: &'a str },
+}
+
+fn tags<'a>(before: &'a Facts, now: &'a Facts) -> Vec<Tag<'a>> {
+    let of = |facts: &'a Facts| facts.get("tags").and_then(Value::as_object);
+    let (was, is) = (of(before), of(now));
+    let get = |tags: Option<&'a Map<String, Value>>, key: &str| tags.and_then(|tags| tags.get(key));
+    let surplus = is.into_iter().flatten().filter(|(key, _)| get(was, key).is_none());
+    let surplus = surplus.map(|(key, _)| Tag::Surplus { key });
+    let lost = was.into_iter().flatten().filter(|(key, value)| get(is, key) != Some(value));
+    let lost =
+        lost.map(|(key, value)| Tag::Lost { key, value: value.as_str().unwrap_or_default() });
+    surplus.chain(lost).collect()
+}
+
+/// What to do in steps of a manifest, for a world that has no command line of its own; `place`
+/// comes first and says where the manifest is run.
+pub fn in_steps(place: &str, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+    let steps: Vec<String> = mends(resource, before, now).iter().filter_map(step).collect();
+    let run =
+        |steps: &[String]| format!("{place}run a manifest with the step {}", steps.join(", then "));
+    let look = match resource {
+        Resource::Volume { id } => uses("ebs/describe-volume", &[("volume", id)]),
+        Resource::Instance { id } => uses("ec2/describe-instance", &[("instance", id)]),
+        _ => String::new(),
+    };
+    match (before.is_absent(), now.is_absent()) {
+        _ if !steps.is_empty() => Advice::Paste(run(&steps)),
+        (false, true) => Advice::LookAt(format!("{place}{}", Advice::make_anew(resource))),
+        (false, false) if !look.is_empty() => Advice::LookAt(run(&[look])),
+        _ => Advice::LookAt(format!("{place}{}", Advice::look_at(resource))),
+    }
+}
+
+/// The step that makes a change; there is none that tags instances.
+fn step(mend: &Mend<'_>) -> Option<String> {
+    let step = match *mend {
+        Mend::DeleteVolume { volume } => uses_up("ebs/delete-volume", &[("volume", volume)]),
+        Mend::DeleteSnapshot { snapshot } => {
+            uses_up("ebs/delete-snapshot", &[("snapshot", snapshot)])
+        }
+        Mend::TerminateInstance { instance } => {
+            uses_up("ec2/terminate-instance", &[("instance", instance)])
+        }
+        Mend::Detach { volume, instance } => {
+            uses("ebs/detach-volume", &[("volume", volume), ("instance", instance)])
+        }
+        Mend::Attach { volume, instance, device } => {
+            let with = [("volume", volume), ("instance", instance), ("device", device)];
+            uses("ebs/attach-volume", &with)
+        }
+        Mend::StopInstance { instance } => uses("ec2/stop-instance", &[("instance", instance)]),
+        Mend::SetInstanceType { instance, instance_type } => {
+            let with = [("instance", instance), ("instance_type", instance_type)];
+            uses("ec2/set-instance-type", &with)
+        }
+        Mend::StartInstance { instance } => uses("ec2/start-instance", &[("instance", instance)]),
+        Mend::TagVolume { volume, key, value } => {
+            uses("ebs/tag-volume", &[("volume", volume), ("key", key), ("value", value)])
+        }
+        Mend::UntagVolume { volume, key } => {
+            uses("ebs/untag-volume", &[("volume", volume), ("key", key)])
+        }
+        Mend::TagInstance { .. } | Mend::UntagInstance { .. } => return None,
+    };
+    Some(step)
+}
+
+/// A step with its inputs, as a manifest has them: a JSON string is one of TOML, too.
+fn uses(step: &str, with: &[(&str, &str)]) -> String {
+    let with = with.iter().map(|(name, value)| format!("{name} = {}", Value::from(*value)));
+    let with: Vec<String> = with.collect();
+    format!("uses = \"{step}\", with = {{ {} }}", with.join(", "))
+}
+
+/// A step that has no undo, and so must say why that is right.
+fn uses_up(step: &str, with: &[(&str, &str)]) -> String {
+    format!("{}, irreversible = \"it was not there\"", uses(step, with))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_volume_is_detached_before_it_is_attached_and_its_tags_are_as_they_were() {
+        let volume = Resource::Volume { id: "vol-1".to_owned() };
+        let at = |instance: &str, tags: Value| {
+            let attachments = json!([{ "instance": instance, "device": "/dev/sdf" }]);
+            Facts::from_json(json!({ "attachments": attachments, "tags": tags }))
+        };
+        let before = at("i-a", json!({ "lost": "l", "other": "o", "same": "s" }));
+        let now = at("i-b", json!({ "other": "p", "same": "s", "surplus": "u" }));
+        let wanted = [
+            Mend::Detach { volume: "vol-1", instance: "i-b" },
+            Mend::Attach { volume: "vol-1", instance: "i-a", device: "/dev/sdf" },
+            Mend::UntagVolume { volume: "vol-1", key: "surplus" },
+            Mend::TagVolume { volume: "vol-1", key: "lost", value: "l" },
+            Mend::TagVolume { volume: "vol-1", key: "other", value: "o" },
+        ];
+        assert_eq!(mends(&volume, &before, &now), wanted);
+        let said = in_steps("", &volume, &before, &now).to_string();
+        let step = r#"uses = "ebs/attach-volume", with = { volume = "vol-1", instance = "i-a", "#;
+        assert!(said.contains(step), "{said}");
+    }
+
+    #[test]
+    fn an_instance_is_stopped_before_it_gets_its_type_back() {
+        let instance = Resource::Instance { id: "i-1".to_owned() };
+        let of = |state: &str, kind: &str| {
+            Facts::from_json(json!({ "state": state, "type": kind, "tags": {} }))
+        };
+        let (was, now) = (of("running", "t3.small"), of("running", "t3.large"));
+        let said = in_steps("here, ", &instance, &was, &now).to_string();
+        let wanted = "here, run a manifest with the step uses = \"ec2/stop-instance\", with = { \
+                      instance = \"i-1\" }, then uses = \"ec2/set-instance-type\", with = { \
+                      instance = \"i-1\", instance_type = \"t3.small\" }, then uses = \
+                      \"ec2/start-instance\", with = { instance = \"i-1\" }";
+        assert_eq!(said, wanted);
+    }
+
+    /// What a step can't undo is refused in a manifest that does not say why that is right.
+    #[test]
+    fn what_has_no_undo_says_why_that_is_right() {
+        let there = Facts::from_json(json!({ "tags": {} }));
+        let id = "x\"y".to_owned();
+        for resource in [
+            Resource::Volume { id: id.clone() },
+            Resource::Snapshot { id: id.clone() },
+            Resource::Instance { id: id.clone() },
+        ] {
+            let said = in_steps("", &resource, &Facts::Absent, &there);
+            assert!(matches!(said, Advice::Paste(_)), "{said:?}");
+            let said = said.to_string();
+            assert!(said.ends_with("irreversible = \"it was not there\""), "{said}");
+            assert!(said.contains(r#" = "x\"y" }"#), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_no_step_puts_back_is_looked_at() {
+        let of = |tags: Value| Facts::from_json(json!({ "state": "running", "tags": tags }));
+        let (was, is) = (of(json!({ "k": "v" })), of(json!({})));
+        let instance = Resource::Instance { id: "i-1".to_owned() };
+        assert_eq!(mends(&instance, &was, &is).len(), 1);
+        let said = in_steps("", &instance, &was, &is);
+        let looks = "run a manifest with the step uses = \"ec2/describe-instance\", with = { \
+                     instance = \"i-1\" }";
+        assert_eq!(said, Advice::LookAt(looks.to_owned()));
+        let snapshot = Resource::Snapshot { id: "snap-1".to_owned() };
+        let said = in_steps("here, ", &snapshot, &was, &is);
+        assert_eq!(said, Advice::LookAt("here, look at ebs:snapshot/snap-1".to_owned()));
+        let said = in_steps("here, ", &snapshot, &was, &Facts::Absent);
+        let gone = "here, ebs:snapshot/snap-1 is gone: make it anew as it was";
+        assert_eq!(said, Advice::LookAt(gone.to_owned()));
+    }
+}
