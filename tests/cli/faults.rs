@@ -59,6 +59,18 @@ fn an_undo_that_fails_is_named_with_what_to_do_and_the_others_are_done() {
 }
 
 #[test]
+fn what_was_not_there_before_is_told_fact_by_fact() {
+    let place = Place::new();
+    let faults = ["docker.start-container=refuse", "undo:docker.remove-container=refuse"];
+    let [start, remove] = faults.map(|fault| ["--inject", fault]);
+    let provision = operation("provision-database");
+    let ran = place.run(&[&["run", &provision][..], &start, &remove].concat()).exits(5);
+    let made = "container/orders\n  it was not there, and is\n  digest: is \"sha256:";
+    ran.says(made)
+        .says("\n  restart: is \"unless-stopped\"\n  running: is false\n  why:  it was not");
+}
+
+#[test]
 fn an_undo_that_lies_is_found_out() {
     let place = Place::new();
     std::fs::copy(component("testing"), place.path("t.wasm")).expect("the build made it");

@@ -26,6 +26,7 @@ mod environment;
 )]
 mod environments;
 mod error;
+mod facts;
 mod files;
 mod log;
 mod output;

@@ -69,6 +69,10 @@ pub enum ResourceKind {
 /// with what was before, because what was made anew just as it was is restored.
 pub const IDENTITY: &str = "id";
 
+/// How a value begins that was sealed before it went into the journal: it tells whether it is
+/// another one, and nothing else.
+pub const SEALED: &str = "sealed:";
+
 impl ResourceKind {
     /// The facts that count of this kind: a rollback is `restored` only when each is as it was.
     ///
@@ -248,6 +252,14 @@ impl Facts {
             let (fact, key) = name.split_once('.')?;
             self.get(fact)?.as_object()?.get(key)
         })
+    }
+
+    /// Every fact by the name that [`Facts::differing`] gives it.
+    pub fn each(&self) -> BTreeMap<String, &Value> {
+        match self {
+            Facts::Absent | Facts::Unknown(_) => BTreeMap::new(),
+            Facts::Present(map) => self.flat(map),
+        }
     }
 
     /// The facts that `among` has too, those that are maps key by key.

@@ -19,7 +19,7 @@ use stepback_core::expr::secret_placeholder;
 use stepback_core::inputs;
 use stepback_core::manifest::Manifest;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Call, Facts, Failure, FailureClass, Resource, StoreId};
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, StoreId, resource};
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
@@ -448,7 +448,7 @@ impl Secrets {
             let Some(Value::Object(values)) = map.get_mut(name) else { continue };
             for value in values.values_mut() {
                 let sealed = digest(&self.salt, &value.to_string());
-                *value = Value::String(format!("sealed:{sealed}"));
+                *value = Value::String(format!("{}{sealed}", resource::SEALED));
             }
         }
         match self.canonical_facts(Facts::Present(map)) {

@@ -1,9 +1,9 @@
 //! The last word of an operation: on stdout, with everything that was not restored.
 
 use crate::error::Exit;
+use crate::facts::differences;
 use crate::output::{Style, duration, foreign, in_row, print, set_in, timestamp};
 use crate::words::verdict_word;
-use serde_json::Value;
 use std::fmt::Write;
 use stepback_core::event::{Cause, Verdict};
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
@@ -150,29 +150,10 @@ fn how_it_ended(cause: Option<Cause>, verdict: Verdict) -> String {
 
 /// Fact by fact.
 fn write_difference(text: &mut String, before: &Facts, now: Option<&Facts>) -> std::fmt::Result {
-    let Some(now) = now else {
-        writeln!(text, "  was: {before}")?;
-        return writeln!(text, "  is:  not known");
-    };
-    match (before, now) {
-        (Facts::Present(_), Facts::Present(_)) => {
-            let shown = |facts: &Facts, name: &str| match facts.flat_get(name) {
-                None | Some(Value::Null) => "nothing".to_owned(),
-                Some(value) => value.to_string(),
-            };
-            for name in before.differing(now) {
-                let (was, is) = (shown(before, &name), shown(now, &name));
-                writeln!(text, "  {name}: was {was}, is {is}")?;
-            }
-            Ok(())
-        }
-        (Facts::Absent, Facts::Present(_)) => writeln!(text, "  it was not there, and is: {now}"),
-        (Facts::Present(_), Facts::Absent) => writeln!(text, "  it was: {before}; it is gone"),
-        _ => {
-            writeln!(text, "  was: {before}")?;
-            writeln!(text, "  is:  {now}")
-        }
+    for line in differences(before, now) {
+        writeln!(text, "  {}", set_in(&line))?;
     }
+    Ok(())
 }
 
 /// What a person is left with: nothing was put back, so all that was touched is to be looked at.
@@ -202,7 +183,7 @@ fn write_abandoned(
     for (resource, before) in state.baselines.iter() {
         writeln!(text, "look at: {resource}")?;
         match world.iter().find(|(seen, _)| seen == resource) {
-            None => writeln!(text, "  was: {before}")?,
+            None => write_difference(text, before, None)?,
             Some((_, now)) if before.differing(now).is_empty() => {
                 writeln!(text, "  it is as it was")?;
             }
