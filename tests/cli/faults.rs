@@ -58,6 +58,44 @@ fn an_undo_that_fails_is_named_with_what_to_do_and_the_others_are_done() {
     next.says("held by operation 1 since").says("whose rollback is incomplete");
 }
 
+/// In a copy of production the names are production's: what is said there reaches the copy alone.
+#[test]
+fn what_a_copy_is_left_with_is_told_fact_by_fact_and_in_words_for_the_copy() {
+    let place = Place::new();
+    place.write(
+        "stepback.toml",
+        "default_environment = \"local\"\n[environments.local]\nprovider = \"simulated\"\n\
+         [environments.copy]\nprovider = \"simulated\"\nworld = \"world.toml\"\n",
+    );
+    place.run(&["env", "snapshot", "-o", "world.toml"]).exits(0);
+    let faults = ["docker.start-container=refuse", "undo:ebs.attach=refuse"];
+    let [start, attach] = faults.map(|fault| ["--inject", fault]);
+    let flagship = operation("redeploy-database");
+    let ran = place.run(&[&["run", &flagship, "-e", "copy"][..], &start, &attach].concat());
+    let shown = place.run(&["show", "1"]).exits(0);
+    let given_up = place.run(&["unlock", "1", "--reason", "it is late"]).exits(0);
+    let volume = "ebs:volume/vol-db-main\n  attachments: was \
+                  [{\"device\":\"/dev/sdf\",\"instance\":\"i-db-1\"}], is []\n";
+    let container = "docker:i-db-1/container/main\n  restart: was \"unless-stopped\", is \"no\"\n  \
+                     running: was true, is false\n";
+    for said in [ran.exits(5), shown, given_up] {
+        for not_restored in [volume, container] {
+            let why = format!("not restored: {not_restored}  why:  it is not as it was: ");
+            said.clone().says(&why);
+        }
+        let do_this = "do:   in the simulation, ";
+        said.says(do_this).lacks("aws ").lacks("  do:   docker").lacks("docker start").lacks("://");
+    }
+    let shown = place.show(1);
+    for lost in shown["not_restored"].as_array().expect("what is left") {
+        let [before, now] = ["before", "now"].map(|at| lost[at].as_object().expect("facts").len());
+        assert!(before > 5 && before == now, "it is not whole: {lost:#}");
+        let hint = lost["hint"].as_str().expect("a hint");
+        assert!(hint.starts_with("in the simulation, "), "{hint}");
+        assert!(["aws ", "docker "].iter().all(|real| !hint.contains(real)), "{hint}");
+    }
+}
+
 #[test]
 fn what_was_not_there_before_is_told_fact_by_fact() {
     let place = Place::new();

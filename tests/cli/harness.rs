@@ -30,7 +30,7 @@ pub fn component(name: &str) -> PathBuf {
 }
 
 /// What a run of the program said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ran {
     pub code: Option<i32>,
     pub stdout: String,

@@ -149,7 +149,7 @@ pub struct NotRestoredView {
     /// Null for absent, `"unknown"` if it could not be read.
     pub now: Value,
     pub why: String,
-    /// What to paste.
+    /// What to paste, or to look at, in words of the world that the operation was in.
     pub hint: String,
     /// Whether a declared irreversible effect explains it.
     pub declared: bool,

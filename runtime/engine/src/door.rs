@@ -16,12 +16,13 @@ use crate::deps::{Deps, Limits};
 use crate::secrets::Secrets;
 use futures_util::FutureExt;
 use serde_json::Value;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::{Call, Failure, FailureClass};
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource};
 use stepback_provider::Provider;
+use stepback_provider::advice::Advice;
 
 /// The way to one world, for one operation.
 #[derive(Clone)]
@@ -168,5 +169,35 @@ impl Door {
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
         told("may", call.function(), &answer);
         answer
+    }
+
+    /// What the provider says to do about a resource that is not as it was. It is told what the
+    /// journal holds, and asks nobody.
+    pub(crate) fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> String {
+        let advice = or_look_at(resource, || self.provider.advice(resource, before, now));
+        self.secrets.redact_text(advice.to_string())
+    }
+}
+
+/// What was read still counts where the provider panics at what to say of it.
+fn or_look_at(resource: &Resource, asked: impl FnOnce() -> Advice) -> Advice {
+    catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|panic| {
+        let why = NoAnswer::Panic(panic_text(&*panic)).why();
+        Advice::LookAt(format!("{}: {why}", Advice::look_at(resource)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_panics_at_its_advice_loses_nothing_that_was_read() {
+        let volume = Resource::Volume { id: "vol-1".to_owned() };
+        let said = or_look_at(&volume, || panic!("on purpose"));
+        let wanted = "look at ebs:volume/vol-1: the provider panicked: on purpose";
+        assert_eq!(said.to_string(), wanted);
+        let said = or_look_at(&volume, || Advice::Paste("mend it".to_owned()));
+        assert_eq!(said.to_string(), "mend it");
     }
 }

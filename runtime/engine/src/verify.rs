@@ -1,7 +1,7 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
 use crate::door::{Door, Found};
-use stepback_core::machine::Observation;
+use stepback_core::machine::{Observation, Reading};
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
 use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
@@ -21,7 +21,7 @@ pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
     if door.limits.mutant == Some(crate::mutants::Mutant::BelievesUndos) {
         let as_before = state.baselines.iter().map(|(resource, before)| Observation {
             resource: resource.clone(),
-            now: Ok(before.clone()),
+            now: Ok(reading(door, state, resource, before.clone())),
         });
         return as_before.collect();
     }
@@ -52,15 +52,24 @@ pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
     observations
 }
 
+/// What was read, with what its provider says to do where that is not as it was.
+fn reading(door: &Door, state: &State, resource: &Resource, facts: Facts) -> Reading {
+    let before = state.baselines.of(resource).unwrap_or(&Facts::Absent);
+    let advice = door.advice(resource, before, &facts);
+    Reading { facts, advice }
+}
+
 /// The facts of a resource. What is on an instance that is down, as it was when the operation
 /// came, can't be asked any more: it is as it was left when its engine answered last.
-async fn read(door: &Door, state: &State, resource: &Resource) -> Result<Facts, String> {
+async fn read(door: &Door, state: &State, resource: &Resource) -> Result<Reading, String> {
     let failure = match door.observe(resource).await {
-        Ok(facts) => return Ok(facts),
+        Ok(facts) => return Ok(reading(door, state, resource, facts)),
         Err(failure) => failure,
     };
     match state.left_on_a_host_that_was_down(resource) {
-        Some(left) if is_down(door, resource).await => Ok(left.clone()),
+        Some(left) if is_down(door, resource).await => {
+            Ok(reading(door, state, resource, left.clone()))
+        }
         _ => Err(failure.message),
     }
 }

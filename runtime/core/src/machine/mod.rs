@@ -9,7 +9,6 @@
 
 mod claims;
 mod forward;
-mod hint;
 mod holds;
 mod index;
 mod messages;
@@ -19,7 +18,7 @@ mod verdict;
 mod window;
 
 pub use messages::{AttemptOrder, Command, Decision, Input, Recovery};
-pub use verdict::Observation;
+pub use verdict::{Observation, Reading};
 
 use crate::calls::Call;
 use crate::event::{AttemptResult, Cause, Event, Record, UndoResult};

@@ -3,7 +3,6 @@
 //! No undo's word counts here. Equal facts make `restored`; a difference is excused only by an
 //! irreversible effect that was declared and may have run; what could not be read is a difference.
 
-use super::hint;
 use super::*;
 use crate::calls::DockerCall;
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
@@ -15,7 +14,15 @@ use crate::reverse::own_facts;
 pub struct Observation {
     pub resource: Resource,
     /// The error's text if it could not be read.
-    pub now: Result<Facts, String>,
+    pub now: Result<Reading, String>,
+}
+
+/// What was read, with what whoever knows the world says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub facts: Facts,
+    /// What a person can do if these facts are not those of before.
+    pub advice: String,
 }
 
 impl Machine {
@@ -56,7 +63,8 @@ impl Machine {
         let ran = |resource: &Resource| self.state.baselines.of(resource).is_some_and(runs);
         let of_service = |one: &&Observation| touched.contains(&one.resource) && ran(&one.resource);
         let mut all = observations.iter().filter(of_service).peekable();
-        all.peek().is_some() && all.all(|one| one.now.as_ref().is_ok_and(runs))
+        let is_up = |one: &Observation| one.now.as_ref().is_ok_and(|now| runs(&now.facts));
+        all.peek().is_some() && all.all(is_up)
     }
 
     fn difference(&self, observation: &Observation) -> Option<NotRestored> {
@@ -66,36 +74,48 @@ impl Machine {
             _ if let Facts::Unknown(why) = &before => {
                 (None, format!("it can't be compared, because it could not be read before: {why}"))
             }
-            Ok(now) if now.is_as(&before) || self.is_harmless(resource, &before) => return None,
-            Ok(now) => (Some(now.clone()), describe_difference(&before, now)),
+            Ok(now) if now.facts.is_as(&before) || self.is_harmless(resource, &before) => {
+                return None;
+            }
+            Ok(now) => (Some(now), describe_difference(&before, &now.facts)),
             Err(error) => (None, format!("it could not be read: {error}")),
         };
         if let Some(undo) = self.undo_error_of(resource) {
             why = format!("{why}; {undo}");
         }
+        let hint = self.hint(resource, &before, now);
+        let now = now.map(|now| now.facts.clone());
         let declared = now.as_ref().is_some_and(|now| self.is_declared(resource, &before, now));
+        Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
+    }
+
+    /// What a person is told to do: what the provider says, but where somebody else's doing would
+    /// be undone by it, or nothing could be compared.
+    fn hint(&self, resource: &Resource, before: &Facts, now: Option<&Reading>) -> String {
+        let operation = self.operation;
         let is_made_here = |now: &Facts| {
             !before.is_absent() || now.is_absent() || self.state.is_own(resource, now)
         };
-        let hint = match &now {
-            Some(now) if !is_made_here(now) => format!(
+        match now {
+            Some(Reading { facts, .. }) if !is_made_here(facts) => format!(
                 "it is not this operation's: leave it to whoever made it; then `stepback rollback \
-                 {} --accept REASON`",
-                self.operation
+                 {operation} --accept REASON`"
             ),
-            Some(now) if let Some(names) = self.set_by_others(resource, &before, now) => format!(
-                "{names} is not as this operation left it: ask whoever changed it; then `stepback \
-                 rollback {0}` once it is as it was, or `stepback rollback {0} --accept REASON`",
-                self.operation
-            ),
-            Some(now) => hint::hint(self.cloud(), resource, &before, now),
-            None if matches!(before, Facts::Unknown(_)) => format!(
-                "look at it yourself; then `stepback rollback {} --accept REASON`",
-                self.operation
-            ),
-            None => format!("make it reachable, then run `stepback rollback {}`", self.operation),
-        };
-        Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
+            Some(Reading { facts, .. })
+                if let Some(names) = self.set_by_others(resource, before, facts) =>
+            {
+                format!(
+                    "{names} is not as this operation left it: ask whoever changed it; then \
+                     `stepback rollback {operation}` once it is as it was, or `stepback rollback \
+                     {operation} --accept REASON`"
+                )
+            }
+            Some(now) => now.advice.clone(),
+            None if matches!(before, Facts::Unknown(_)) => {
+                format!("look at it yourself; then `stepback rollback {operation} --accept REASON`")
+            }
+            None => format!("make it reachable, then run `stepback rollback {operation}`"),
+        }
     }
 
     /// An image in a host's cache changes nothing (R8), but what a name was made to mean does.
@@ -133,15 +153,6 @@ impl Machine {
         let mut names = before.differing(now);
         names.retain(|name| left(name) != now.flat_get(name));
         (!names.is_empty()).then(|| names.join(", "))
-    }
-
-    fn cloud(&self) -> hint::Cloud {
-        let world = self.state.pinned.as_ref().map(|pinned| &pinned.world);
-        match world {
-            Some(world) if world["provider"] == "simulated" => hint::Cloud::Simulated,
-            Some(world) if world.get("onebox").is_some() => hint::Cloud::Onebox,
-            Some(_) | None => hint::Cloud::Ec2,
-        }
     }
 
     /// What the last step that touched the resource said when its undo failed.
@@ -218,17 +229,7 @@ fn describe_difference(before: &Facts, now: &Facts) -> String {
         (Facts::Absent, Facts::Absent) => "nothing differs".into(),
         (Facts::Unknown(why), _) | (_, Facts::Unknown(why)) => format!("not known: {why}"),
         (Facts::Present(_), Facts::Present(_)) => {
-            let names = before.differing(now);
-            let facts: Vec<String> = names
-                .iter()
-                .map(|name| {
-                    let text = |facts: &Facts| {
-                        facts.flat_get(name).map_or("nothing".into(), ToString::to_string)
-                    };
-                    format!("{name} was {} and is {}", text(before), text(now))
-                })
-                .collect();
-            facts.join(", ")
+            format!("it is not as it was: {}", before.differing(now).join(", "))
         }
     }
 }

@@ -5,6 +5,9 @@ use super::*;
 use stepback_core::calls::{DockerCall, EbsCall};
 use stepback_core::event::NotRestored;
 
+/// What the provider says of a container that is not as it was.
+const ADVICE: &str = "on i-1: docker update --restart always main";
+
 fn container() -> Resource {
     Resource::Container { host: "i-1".into(), name: "main".into() }
 }
@@ -53,7 +56,8 @@ fn left_behind(run: &mut Run) -> (Verdict, Vec<NotRestored>) {
     let undo = call_id(0, Direction::Undo, 1);
     let answer = UndoAnswer::CannotUndo("the provider said no".into());
     end(run, &undo, AttemptResult::Undo(answer));
-    let observations = vec![Observation { resource: container(), now: Ok(with_restart("no")) }];
+    let now = Ok(Reading { facts: with_restart("no"), advice: ADVICE.to_owned() });
+    let observations = vec![Observation { resource: container(), now }];
     handle(run, Input::Observed { observations });
     let state = run.machine.state();
     (state.verdict.expect("it has ended"), state.not_restored.clone())
@@ -97,8 +101,9 @@ fn a_refused_undo_is_blamed_on_nobody() {
     make(&mut run, undo, set_restart("always"), refused, [is.clone(), is]);
     let (verdict, not_restored) = left_behind(&mut run);
     assert_eq!(verdict, Verdict::Incomplete);
-    let hint = &not_restored[0].hint;
-    assert!(hint.contains("docker update --restart always main"), "{hint}");
+    assert_eq!(not_restored[0].hint, ADVICE);
+    let why = &not_restored[0].why;
+    assert!(why.starts_with("it is not as it was: restart; undoing `s0`: "), "{why}");
 }
 
 /// A runner's death loses what the gate said; what was undone for it is not forgotten.

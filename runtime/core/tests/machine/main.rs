@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use stepback_core::event::{AttemptResult, Event, FinalStatus, Pinned, Record, Verdict};
-use stepback_core::machine::{Command, Decision, Input, Machine, Observation, Recovery};
+use stepback_core::machine::{Command, Decision, Input, Machine, Observation, Reading, Recovery};
 use stepback_core::plan::Plan;
 use stepback_core::state::{State, Status, StepStatus};
 use stepback_core::step::{Change, EffectOutcome, StepInfo, UndoAnswer};
@@ -179,8 +179,9 @@ impl Run {
                     let state = self.machine.state();
                     let observations = state.baselines.iter().map(|(resource, _)| {
                         let Resource::Volume { id } = resource else { unreachable!() };
-                        let now = Facts::from_json(json!({ "value": self.world[id] }));
-                        Observation { resource: resource.clone(), now: Ok(now) }
+                        let facts = Facts::from_json(json!({ "value": self.world[id] }));
+                        let now = Ok(Reading { facts, advice: "put it back".to_owned() });
+                        Observation { resource: resource.clone(), now }
                     });
                     let observations = observations.collect();
                     self.inputs.push_back(Input::Observed { observations });
