@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use stepback_plugin_build::{LockFile, build};
 
 fn main() -> anyhow::Result<()> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
@@ -15,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());
     let plugins = root.join("plugins");
-    let built = stepback_plugin_build::build(&plugins, &plugins.join("target"))?;
+    let built = build(&plugins, &plugins.join("target"), LockFile::AsItIs)?;
     let mut table = String::from("pub const BUILTINS: &[(&str, &[u8])] = &[\n");
     for name in ["core", "docker", "ebs", "ec2"] {
         let component = built.iter().find(|(built, _)| built == name);

@@ -10,10 +10,20 @@ mod route;
 pub use route::{Facts, Route, choose};
 
 use anyhow::{Context, bail, ensure};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+
+/// What becomes of a `Cargo.lock` that no longer fits its `Cargo.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockFile {
+    /// Nothing is built: what is built is what was written down.
+    AsItIs,
+    /// Cargo adds what is missing, as it does by itself.
+    Amended,
+}
 
 /// Build every plugin of the crate or workspace at `manifest_dir` into `target_dir`.
 ///
@@ -22,15 +32,19 @@ const TARGET: &str = "wasm32-unknown-unknown";
 ///
 /// # Errors
 /// What to install where no toolchain can build for WebAssembly; the compiler's own words where a
-/// crate does not compile.
-pub fn build(manifest_dir: &Path, target_dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+/// crate does not compile, and then what was run.
+pub fn build(
+    manifest_dir: &Path,
+    target_dir: &Path,
+    lock_file: LockFile,
+) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let manifest = manifest_dir.join("Cargo.toml");
     ensure!(manifest.is_file(), "there is no {}", manifest.display());
     // Cargo runs in the crate's directory, where a relative path would mean another place.
     let (manifest_dir, target_dir) = (&absolute(manifest_dir)?, &absolute(target_dir)?);
     std::fs::create_dir_all(target_dir).with_context(|| target_dir.display().to_string())?;
     let route = route::find(manifest_dir)?;
-    let modules = compile(manifest_dir, target_dir, route)?;
+    let modules = compile(manifest_dir, target_dir, lock_file, route)?;
     if modules.is_empty() {
         bail!(
             "{} has no plugin: a plugin's crate has `crate-type = [\"cdylib\"]` in `[lib]`",
@@ -54,7 +68,12 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Compile, and tell which core modules came out of it.
-fn compile(manifest_dir: &Path, target_dir: &Path, route: Route) -> anyhow::Result<Vec<PathBuf>> {
+fn compile(
+    manifest_dir: &Path,
+    target_dir: &Path,
+    lock_file: LockFile,
+    route: Route,
+) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = Command::new(route::cargo());
     route::clear_inherited(&mut cargo);
     cargo
@@ -69,9 +88,9 @@ fn compile(manifest_dir: &Path, target_dir: &Path, route: Route) -> anyhow::Resu
         .arg("--target-dir")
         .arg(target_dir)
         // No path of the machine that built it gets into a component.
-        .env("RUSTFLAGS", remap(manifest_dir))
+        .env("RUSTFLAGS", remap(target_dir))
         .stderr(Stdio::inherit());
-    if manifest_dir.join("Cargo.lock").is_file() {
+    if lock_file == LockFile::AsItIs && manifest_dir.join("Cargo.lock").is_file() {
         cargo.arg("--locked");
     }
     if route == Route::BuildStd {
@@ -82,8 +101,28 @@ fn compile(manifest_dir: &Path, target_dir: &Path, route: Route) -> anyhow::Resu
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", route::DEBIAN_LINKER);
     }
     let output = cargo.output().context("cargo can't be started")?;
-    ensure!(output.status.success(), "{} does not build", manifest_dir.display());
+    if !output.status.success() {
+        bail!("{} does not build; this was run there:\n{}", manifest_dir.display(), shown(&cargo));
+    }
     Ok(modules(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// A command as a shell takes it, with the variables that it was given.
+fn shown(command: &Command) -> String {
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        value.map(|value| format!("{}={}", name.display(), quoted(value)))
+    });
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// The `.wasm` files among cargo's artifacts (The Cargo Book, *External tools*, JSON messages).
@@ -97,12 +136,15 @@ fn modules(messages: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")).collect()
 }
 
-fn remap(manifest_dir: &Path) -> String {
-    let here = manifest_dir.canonicalize().unwrap_or_else(|_| manifest_dir.to_owned());
+/// Cargo names a crate's own files from its workspace on; whole paths lead to generated code and to
+/// the crates of others. Crates in one target directory have the same flags, or each would compile
+/// what they share anew.
+fn remap(target_dir: &Path) -> String {
+    let target = target_dir.canonicalize().unwrap_or_else(|_| target_dir.to_owned());
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
         .unwrap_or_default();
-    let mut flags = format!("--remap-path-prefix={}=/plugin", here.display());
+    let mut flags = format!("--remap-path-prefix={}=/target", target.display());
     if !home.is_empty() {
         flags.push_str(&format!(" --remap-path-prefix={home}=/cargo"));
     }
@@ -143,7 +185,14 @@ mod tests {
     #[test]
     fn a_directory_without_a_crate_is_told_so() {
         let empty = std::env::temp_dir();
-        let error = build(&empty, &empty).expect_err("nothing can be built");
+        let error = build(&empty, &empty, LockFile::AsItIs).expect_err("nothing can be built");
         assert!(error.to_string().contains("there is no"), "{error}");
+    }
+
+    #[test]
+    fn a_command_is_shown_as_a_shell_takes_it() {
+        let mut command = Command::new("cargo");
+        command.args(["build", "it's"]).env("RUSTFLAGS", "-C a=b").env_remove("HOME");
+        assert_eq!(shown(&command), r"RUSTFLAGS='-C a=b' cargo build 'it'\''s'");
     }
 }

@@ -1,7 +1,7 @@
 //! Which toolchain builds for WebAssembly here.
 
 use anyhow::bail;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,6 +55,10 @@ pub fn choose(facts: Facts) -> Result<Route, String> {
 
 /// Look, and where needed ask rustup, until there is a route that can be built with.
 pub(crate) fn find(manifest_dir: &Path) -> anyhow::Result<Route> {
+    let cargo = cargo();
+    if !runs(&cargo, "--version") {
+        bail!("`{}` can't be run: plugins need a Rust toolchain", cargo.display());
+    }
     let mut facts = probe(manifest_dir);
     loop {
         match choose(facts) {
@@ -98,7 +102,7 @@ fn debian_source() -> bool {
     Path::new(&sysroot).join("lib/rustlib/src/rust/library/std").is_dir()
 }
 
-fn runs(program: &str, argument: &str) -> bool {
+fn runs(program: impl AsRef<OsStr>, argument: &str) -> bool {
     let mut command = Command::new(program);
     let quiet = command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())

@@ -382,6 +382,10 @@ pub enum PluginVerb {
         json: bool,
     },
     /// Build the plugins of a crate or workspace as components
+    ///
+    /// It needs a Rust toolchain with the target `wasm32-unknown-unknown`, and asks rustup for the
+    /// target where that is missing. Where rustup can't get it, Debian's rustc-web, rust-web-src
+    /// and lld-19 do. Cargo compiles into `target/`, or where CARGO_TARGET_DIR says.
     Build {
         /// Where its `Cargo.toml` is
         #[arg(default_value = ".")]
@@ -389,6 +393,9 @@ pub enum PluginVerb {
         /// Where the components go; by default the crate's own directory
         #[arg(short, long, value_name = "DIR", action = ArgAction::Set)]
         output: Option<PathBuf>,
+        /// Build nothing where `Cargo.lock` does not fit `Cargo.toml`
+        #[arg(long)]
+        locked: bool,
     },
 }
 

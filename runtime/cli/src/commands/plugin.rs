@@ -1,5 +1,7 @@
 //! `stepback plugin`: list, inspect and build plugins.
 
+mod build;
+
 use crate::args::{Global, Plugin, PluginVerb};
 use crate::config::Config;
 use crate::environment;
@@ -7,7 +9,7 @@ use crate::error::{CliError, Exit};
 use crate::output::{print, print_data, table};
 use crate::plugins::{self, Plugins};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use stepback_core::diagnostic::suggest;
 use stepback_core::step::StepInfo;
@@ -18,7 +20,9 @@ pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
     match plugin.verb {
         PluginVerb::List { json } => list(&config, json).await,
         PluginVerb::Inspect { plugin, json } => inspect(&config, &plugin, json).await,
-        PluginVerb::Build { dir, output } => build(&config, &dir, output).await,
+        PluginVerb::Build { dir, output, locked } => {
+            build::run(&config, &dir, output, locked).await
+        }
     }
 }
 
@@ -126,25 +130,4 @@ fn kind_of(property: &Value) -> String {
         }
         _ => "any".to_owned(),
     }
-}
-
-async fn build(config: &Config, dir: &Path, output: Option<PathBuf>) -> Result<Exit, CliError> {
-    let output = output.unwrap_or_else(|| dir.to_owned());
-    let built = stepback_plugin_build::build(dir, &dir.join("target"));
-    let built =
-        built.map_err(|error| CliError::Usage { message: format!("{error:#}"), help: None })?;
-    let sandbox = environment::sandbox(config)?;
-    for (name, component) in built {
-        let bytes = plugins::read(&component).map_err(unusable)?;
-        // What can't be loaded should be told by the build, not by the first run.
-        let checked = sandbox.load(&name, &bytes).map_err(unusable)?;
-        let steps = checked.describe().await.map_err(unusable)?;
-        let to = output.join(format!("{name}.wasm"));
-        std::fs::create_dir_all(&output)
-            .and_then(|()| std::fs::write(&to, &bytes))
-            .map_err(|error| unusable(format!("{} can't be written: {error}", to.display())))?;
-        let steps: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
-        print(&format!("{}: {}\n", to.display(), steps.join(", ")));
-    }
-    Ok(Exit::Succeeded)
 }

@@ -1,0 +1,42 @@
+//! `stepback plugin build`: a crate's plugins as components, each loaded to see that it can be.
+
+use super::unusable;
+use crate::config::Config;
+use crate::environment;
+use crate::error::{CliError, Exit};
+use crate::output::print;
+use crate::plugins;
+use std::path::{Path, PathBuf};
+use stepback_plugin_build::LockFile;
+
+pub async fn run(
+    config: &Config,
+    dir: &Path,
+    output: Option<PathBuf>,
+    locked: bool,
+) -> Result<Exit, CliError> {
+    let output = output.unwrap_or_else(|| dir.to_owned());
+    let lock_file = if locked { LockFile::AsItIs } else { LockFile::Amended };
+    let built = stepback_plugin_build::build(dir, &target_dir(dir), lock_file);
+    let built = built.map_err(|error| unusable(format!("{error:#}")))?;
+    let sandbox = environment::sandbox(config)?;
+    for (name, component) in built {
+        let bytes = plugins::read(&component).map_err(unusable)?;
+        // What can't be loaded should be told by the build, not by the first run.
+        let checked = sandbox.load(&name, &bytes).map_err(unusable)?;
+        let steps = checked.describe().await.map_err(unusable)?;
+        let to = output.join(format!("{name}.wasm"));
+        std::fs::create_dir_all(&output)
+            .and_then(|()| std::fs::write(&to, &bytes))
+            .map_err(|error| unusable(format!("{} can't be written: {error}", to.display())))?;
+        let steps: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
+        print(&format!("{}: {}\n", to.display(), steps.join(", ")));
+    }
+    Ok(Exit::Succeeded)
+}
+
+/// Where cargo compiles: as it would by itself, so that a `cargo test` before finds the same.
+fn target_dir(dir: &Path) -> PathBuf {
+    let given = std::env::var_os("CARGO_TARGET_DIR").filter(|given| !given.is_empty());
+    given.map_or_else(|| dir.join("target"), PathBuf::from)
+}
