@@ -1,18 +1,15 @@
-//! Builds the plugins and embeds them in the program.
+//! Builds the plugins and embeds them in the program, and with them what a new plugin is made of.
 
 use std::fmt::Write;
-use std::path::PathBuf;
-use stepback_plugin_build::{LockFile, build};
+use std::path::{Path, PathBuf};
+use stepback_plugin_build::{LockFile, build, kit};
 
 fn main() -> anyhow::Result<()> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let root = here.join("../..");
-    for watched in ["plugins/sdk", "plugins/ec2", "plugins/ebs", "plugins/docker", "plugins/core"] {
-        println!("cargo::rerun-if-changed={}", root.join(watched).display());
-    }
-    for watched in ["plugins/Cargo.toml", "plugins/Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    for watched in ["sdk", "ec2", "ebs", "docker", "core", "example", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join("plugins").join(watched).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());
     let plugins = root.join("plugins");
@@ -28,5 +25,18 @@ fn main() -> anyhow::Result<()> {
     }
     table.push_str("];\n");
     std::fs::write(out.join("builtins.rs"), table)?;
+    std::fs::write(out.join("kit.rs"), embedded_kit(&root)?)?;
     Ok(())
+}
+
+/// The constants that `stepback plugin new` lays a crate from.
+fn embedded_kit(root: &Path) -> anyhow::Result<String> {
+    let kit::Kit { sdk, example, sdk_version, contract } = kit::gather(root)?;
+    let mut text = String::new();
+    for (name, files) in [("SDK", sdk), ("EXAMPLE", example)] {
+        writeln!(text, "pub const {name}: &[(&str, &str)] = &{files:?};")?;
+    }
+    writeln!(text, "pub const SDK_VERSION: &str = {sdk_version:?};")?;
+    writeln!(text, "pub const CONTRACT: &[&str] = &{contract:?};")?;
+    Ok(text)
 }

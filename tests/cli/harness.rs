@@ -38,6 +38,16 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Run a program to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("the program starts");
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Assert the exit code, and show everything if it is another.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
@@ -113,12 +123,7 @@ impl Place {
 
     /// Run the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().expect("the program starts");
-        Ran {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(&mut self.command(arguments))
     }
 
     /// Run a shipped operation with what it must be given, and with these arguments.

@@ -17,6 +17,7 @@ mod inside;
 mod interrupts;
 mod kills;
 mod misbehaviour;
+mod new_plugin;
 mod others;
 mod pinned;
 mod policy;

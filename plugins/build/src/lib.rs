@@ -1,10 +1,13 @@
-//! Builds plugins: Rust crates become WebAssembly components, whichever toolchain is at hand.
+//! Builds plugins: Rust crates become WebAssembly components, whichever toolchain is at hand; and
+//! gathers what a new plugin is made of.
 //!
 //! Three routes, tried in this order: the toolchain's own `wasm32-unknown-unknown`; `rustup target
 //! add`; and, where rustup's server can't be reached, Debian's compiler with the standard library
 //! built from source. Used by the program's build script and by `stepback plugin build`. It never
 //! reaches outside the crate's own directory but for the toolchain.
 
+pub mod kit;
+mod lock;
 mod route;
 
 pub use route::{Facts, Route, choose};

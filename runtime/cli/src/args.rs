@@ -70,7 +70,7 @@ pub enum Verb {
     /// List environments, and check that what they name can be reached
     #[command(subcommand)]
     Env(Env),
-    /// Look at plugins, and build them
+    /// Begin a plugin, build it, and look at what plugins offer
     Plugin(Plugin),
     /// Print a JSON Schema
     Schema(Schema),
@@ -369,6 +369,18 @@ pub struct Plugin {
 
 #[derive(Debug, Subcommand)]
 pub enum PluginVerb {
+    /// Begin a plugin in Rust: a crate with one step, its test, and an operation that runs it
+    ///
+    /// The crate builds by itself, wherever it is. The SDK (`sdk/`) and the contract (`wit/`) are
+    /// in it, as this program has them; `stepback plugin update` brings newer ones. Its README.md
+    /// has the commands that build, test and run it.
+    New {
+        /// The plugin's name, in small letters, digits and `-`; the crate's and the component's too
+        name: String,
+        /// The directory to make, or one that is empty; by default NAME, here
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// List the plugins that need no path, with their steps
     List {
         #[arg(long)]
@@ -396,6 +408,17 @@ pub enum PluginVerb {
         /// Build nothing where `Cargo.lock` does not fit `Cargo.toml`
         #[arg(long)]
         locked: bool,
+    },
+    /// Bring the SDK and the contract of a plugin to those of this program
+    ///
+    /// Only `sdk/` and `wit/` are written. Where a file in them was changed by hand, nothing is.
+    Update {
+        /// Where the plugin's `Cargo.toml` is
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Write over files that were changed by hand, and over newer ones
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -1,11 +1,18 @@
-//! Reading files that somebody named, bounded: a path may lead to what has no end.
+//! Files that somebody named. They are read bounded, because a path may lead to what has no end,
+//! and written whole or not at all.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What people write is shorter, a manifest too.
 pub const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// The mode of a file for its owner's eyes.
+pub const FOR_OWNER: u32 = 0o600;
+/// The mode of a file for everybody whom the umask lets have it.
+pub const FOR_ALL: u32 = 0o666;
 
 /// A file's bytes.
 ///
@@ -35,4 +42,22 @@ pub fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
         let at = error.utf8_error().valid_up_to();
         format!("{} is not UTF-8 (byte {at}): save it as UTF-8", path.display())
     })
+}
+
+/// Write a file, all of it or nothing.
+///
+/// # Errors
+/// Why it can't be written.
+pub fn write_whole(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    let mut part = path.to_owned().into_os_string();
+    part.push(format!(".{}.part", std::process::id()));
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let done = written.and_then(|()| std::fs::rename(&part, path));
+    if done.is_err() {
+        // Why it could not be written is told; a part that stays is only untidy.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
 }

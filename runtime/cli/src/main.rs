@@ -28,6 +28,7 @@ mod environments;
 mod error;
 mod facts;
 mod files;
+mod kit;
 mod log;
 mod output;
 mod plugins;

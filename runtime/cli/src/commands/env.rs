@@ -5,10 +5,9 @@ use crate::config::Config;
 use crate::environment;
 use crate::environments::Environment;
 use crate::error::{CliError, Exit};
+use crate::files;
 use crate::output::{Style, print, print_data, table, timestamp};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use stepback_clock::Clock;
 use stepback_core::Failure;
@@ -116,25 +115,10 @@ async fn snapshot(
     }
     match output {
         None => print_data(&text),
-        Some(path) => write_whole(path, &text).map_err(|error| {
+        Some(path) => files::write_whole(path, &text, files::FOR_OWNER).map_err(|error| {
             let message = format!("{} can't be written: {error}", path.display());
             CliError::usage(message, "choose another place with `-o FILE`")
         })?,
     }
     Ok(Exit::Succeeded)
-}
-
-/// Write a file for its owner's eyes, all of it or nothing.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut part = path.to_owned().into_os_string();
-    part.push(format!(".{}.part", std::process::id()));
-    let mut options = std::fs::File::options();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let done = written.and_then(|()| std::fs::rename(&part, path));
-    if done.is_err() {
-        // Why it could not be written is told; a part that stays is only untidy.
-        let _ = std::fs::remove_file(&part);
-    }
-    done
 }

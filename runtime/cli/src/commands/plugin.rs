@@ -1,6 +1,8 @@
-//! `stepback plugin`: list, inspect and build plugins.
+//! `stepback plugin`: begin a plugin, build it, and look at what plugins offer.
 
 mod build;
+mod new;
+mod update;
 
 use crate::args::{Global, Plugin, PluginVerb};
 use crate::config::Config;
@@ -16,12 +18,15 @@ use stepback_core::step::StepInfo;
 use stepback_wasm::{Plugin as Component, Runtime};
 
 pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
-    let config = Config::load(global)?;
+    // What a configuration says makes no difference to a plugin that is only written.
+    let config = || Config::load(global);
     match plugin.verb {
-        PluginVerb::List { json } => list(&config, json).await,
-        PluginVerb::Inspect { plugin, json } => inspect(&config, &plugin, json).await,
+        PluginVerb::New { name, dir } => new::run(&name, dir),
+        PluginVerb::Update { dir, force } => update::run(&dir, force),
+        PluginVerb::List { json } => list(&config()?, json).await,
+        PluginVerb::Inspect { plugin, json } => inspect(&config()?, &plugin, json).await,
         PluginVerb::Build { dir, output, locked } => {
-            build::run(&config, &dir, output, locked).await
+            build::run(&config()?, &dir, output, locked).await
         }
     }
 }
