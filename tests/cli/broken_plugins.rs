@@ -3,7 +3,7 @@
 use crate::harness::{Place, component};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-const STEPS: &str = "stepback:step/steps@0.1.0";
+const STEPS: &str = "stepback:step/steps@0.2.0";
 
 /// A plugin of our world whose `describe` is this WAT.
 fn described_by(body: &str) -> Vec<u8> {
@@ -12,7 +12,7 @@ fn described_by(body: &str) -> Vec<u8> {
     let past = "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)";
     let text = format!(
         r#"(module
-            (import "stepback:step/log@0.1.0" "line" (func $line (param i32 i32 i32)))
+            (import "stepback:log/log@0.2.0" "line" (func $line (param i32 i32 i32)))
             (memory (export "memory") 2)
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
             (func $deep (param i32) (result i32)

@@ -11,6 +11,7 @@ mod edges;
 mod faults;
 mod features;
 mod first_hour;
+mod golden;
 mod harness;
 mod hazards;
 mod inside;

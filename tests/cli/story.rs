@@ -3,7 +3,7 @@
 use crate::harness::{Place, operation};
 use serde_json::Value;
 
-/// The keys that scripts rely on (DESIGN 8).
+/// The keys that scripts rely on.
 const OPERATION_KEYS: [&str; 13] = [
     "id",
     "manifest",

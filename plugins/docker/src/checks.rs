@@ -49,7 +49,8 @@ impl Step for CheckPorts {
             env: vec![],
             mounts: vec![],
             ports: ports.clone(),
-            restart: String::new(),
+            restart: None,
+            labels: vec![],
             like,
         };
         may(|| docker::create_container(host, &name, &spec))?;
@@ -103,7 +104,7 @@ impl Step for CheckReplace {
             answer => answer?,
         }
         let others = docker::list_containers(host)?;
-        let others = others.iter().filter(|other| other.running && other.name != *container);
+        let others = others.iter().filter(|other| other.is_running() && other.name != *container);
         let own: Vec<&str> = found.mounts.iter().map(|mount| mount.volume.as_str()).collect();
         let device = |volume: &str| -> Result<Option<String>, Failure> {
             let volume = docker::inspect_volume(host, volume)?;

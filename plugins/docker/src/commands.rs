@@ -54,7 +54,8 @@ impl Step for RunOnce {
             env: pairs(&input.env),
             mounts: input.mounts.into_iter().map(docker::Mount::from).collect(),
             ports: vec![],
-            restart: "no".to_owned(),
+            restart: Some(docker::RestartPolicy::No),
+            labels: vec![],
             like: None,
         };
         let ran = docker::run_once(&input.host, &spec, input.timeout.ms())?;
@@ -114,7 +115,7 @@ impl Step for Exec {
             return Ok(Check::Refused("`command` is empty".to_owned()));
         }
         Ok(match docker::inspect_container(&input.host, &input.container)? {
-            Some(found) if found.running => Check::Ok,
+            Some(found) if found.is_running() => Check::Ok,
             Some(_) => Check::NotYet(format!("{} does not run on {}", input.container, input.host)),
             None => Check::NotYet(format!(
                 "there is no container {} on {}",

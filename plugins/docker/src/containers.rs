@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, docker, log, may, pairs, precondition, tag_map,
+    Check, Duration, Failure, FailureClass, Step, UnknownWord, docker,
+    docker::{Health, RestartPolicy},
+    failure, log, may, pairs, precondition, tag_map,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -40,15 +42,26 @@ pub struct Container {
     /// The digest of the image it was made from.
     pub digest: String,
     pub running: bool,
+    /// created, running, paused, restarting, removing, exited or dead.
+    pub state: String,
     /// none, starting, healthy or unhealthy.
     pub health: String,
+    /// How it ended; none while it runs, and before it ever ran.
     pub exit_code: Option<i32>,
+    /// It was killed because memory ran out.
+    pub out_of_memory: bool,
+    /// How often the engine started it again by itself.
+    pub restart_count: u32,
     pub restart: String,
+    /// `[address:]host-port:container-port/protocol`.
+    pub ports: Vec<String>,
+    pub labels: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
 }
 
 impl From<docker::Container> for Container {
     fn from(container: docker::Container) -> Self {
+        let running = container.is_running();
         let mounts = container.mounts.into_iter().map(|mount| {
             let docker::Mount { volume, target, read_only } = mount;
             Mount { volume, target, read_only }
@@ -57,13 +70,23 @@ impl From<docker::Container> for Container {
             name: container.name,
             image: container.image,
             digest: container.digest,
-            running: container.running,
-            health: container.health,
-            exit_code: container.exit_code,
-            restart: container.restart,
+            running,
+            state: container.state.to_string(),
+            health: container.health.to_string(),
+            exit_code: container.ended.as_ref().map(|ended| ended.exit_code),
+            out_of_memory: container.ended.is_some_and(|ended| ended.out_of_memory),
+            restart_count: container.restart_count,
+            restart: container.restart.to_string(),
+            ports: container.ports.iter().map(ToString::to_string).collect(),
+            labels: tag_map(&container.labels),
             mounts: mounts.collect(),
         }
     }
+}
+
+fn policy(text: &str) -> Result<RestartPolicy, Failure> {
+    text.parse()
+        .map_err(|error: UnknownWord| failure(FailureClass::InvalidInput, error.to_string()))
 }
 
 /// The container, or why the step can't go on without it.
@@ -171,6 +194,9 @@ pub struct CreateInput {
     /// no, always, unless-stopped or on-failure; by default unless-stopped, or as `like` has it.
     #[serde(default)]
     restart: Option<String>,
+    /// Beside those of its image and of the container that it is like.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     /// Take every option not given here from this container.
     #[serde(default)]
     like: Option<Like>,
@@ -186,22 +212,23 @@ impl CreateInput {
         })
     }
 
-    fn spec(self) -> docker::ContainerSpec {
-        let restart = match (self.restart, &self.like) {
-            (Some(restart), _) => restart,
-            (None, Some(_)) => String::new(),
-            (None, None) => "unless-stopped".to_owned(),
+    fn spec(self) -> Result<docker::ContainerSpec, Failure> {
+        let restart = match (&self.restart, &self.like) {
+            (Some(restart), _) => Some(policy(restart)?),
+            (None, Some(_)) => None,
+            (None, None) => Some(RestartPolicy::UnlessStopped),
         };
         let like = self.like.map(|Like { host, container }| docker::Like { host, container });
-        docker::ContainerSpec {
+        Ok(docker::ContainerSpec {
             image: self.image.unwrap_or_default(),
             command: self.command,
             env: pairs(&self.env),
             mounts: self.mounts.into_iter().map(docker::Mount::from).collect(),
             ports: self.ports,
             restart,
+            labels: pairs(&self.labels),
             like,
-        }
+        })
     }
 }
 
@@ -223,7 +250,7 @@ impl Step for CreateContainer {
             return Ok(Check::Refused("give `image` or `like`".to_owned()));
         };
         // What it is to be like may be something else by then.
-        let all = input.clone().spec();
+        let all = input.clone().spec()?;
         let spec = docker::ContainerSpec { image: image.clone(), like: None, ..all };
         may(|| docker::create_container(host, container, &spec))?;
         Ok(match the_very(host, &image, input.digest.as_deref())? {
@@ -239,7 +266,7 @@ impl Step for CreateContainer {
             let none = || precondition(format!("{host} has no image {image} that is {digest}"));
             input.image = Some(found.ok_or_else(none)?.reference);
         }
-        docker::create_container(&host, &container, &input.spec()).map(Container::from)
+        docker::create_container(&host, &container, &input.spec()?).map(Container::from)
     }
 }
 
@@ -303,13 +330,13 @@ impl Step for StopContainer {
         let StopInput { host, container, grace, may_be_gone: _, clean } = input;
         let found = existing(&host, &container)?;
         // A restart policy would bring it back at the next start of the daemon.
-        if found.restart != "no" {
-            docker::update_container(&host, &container, "no")?;
+        if found.restart != RestartPolicy::No {
+            docker::update_container(&host, &container, RestartPolicy::No)?;
         }
         let stopped = docker::stop_container(&host, &container, grace.ms()).map(Container::from)?;
         match stopped.exit_code {
             // It did not run before.
-            _ if !found.running => {}
+            _ if !found.is_running() => {}
             Some(KILLED) => {
                 let told = format!(
                     "`{container}` did not stop in {grace} and was killed (exit {KILLED}): give it \
@@ -347,18 +374,14 @@ impl Step for SetRestartPolicy {
     const DOC: &'static str = "Tell Docker when to start a container by itself.";
 
     fn check(input: &RestartInput) -> Result<Check, Failure> {
-        let word = match input.restart.split_once(':') {
-            Some(("on-failure", count)) if count.parse::<u32>().is_ok() => "on-failure",
-            _ => input.restart.as_str(),
-        };
-        if !matches!(word, "no" | "always" | "unless-stopped" | "on-failure") {
-            return Ok(Check::Refused(format!("`{}` is no restart policy", input.restart)));
+        if let Err(why) = policy(&input.restart) {
+            return Ok(Check::Refused(why.message));
         }
         check_exists(&input.host, &input.container)
     }
 
     fn run(input: RestartInput) -> Result<(), Failure> {
-        docker::update_container(&input.host, &input.container, &input.restart)
+        docker::update_container(&input.host, &input.container, policy(&input.restart)?)
     }
 }
 
@@ -374,7 +397,7 @@ impl Step for RemoveContainer {
     fn check(input: &ContainerInput) -> Result<Check, Failure> {
         let ContainerInput { host, container } = input;
         Ok(match docker::inspect_container(host, container)? {
-            Some(found) if found.running => Check::NotYet(format!("`{container}` is running")),
+            Some(found) if found.is_running() => Check::NotYet(format!("`{container}` is running")),
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("there is no container `{container}` on {host}")),
         })
@@ -448,7 +471,7 @@ impl Step for WaitHealthy {
         let WaitInput { host, container, timeout } = input;
         match docker::wait_healthy(&host, &container, timeout.ms()) {
             Ok(found) => {
-                if found.health == "none" {
+                if found.health == Health::None {
                     let text = format!(
                         "{container} has no health check: it counts as healthy because it has \
                          stayed up, which is all that is known of it"

@@ -2,14 +2,27 @@
 
 use super::*;
 use serde_json::{Value, json};
+use stepback_sdk::docker::{self, ContainerState};
 use stepback_sdk::testing::{World, input};
 use stepback_sdk::{Check, FailureClass, Step, failure};
 
 fn container(running: bool, restart: &str) -> Value {
-    json!({
-        "name": "db", "image": "postgres:16", "digest": "sha256:16", "running": running,
-        "health": "healthy", "exit_code": null, "restart": restart, "mounts": [],
-    })
+    let restart: docker::RestartPolicy = restart.parse().expect("a restart policy");
+    let state = if running { ContainerState::Running } else { ContainerState::Exited };
+    let found = docker::Container {
+        name: "db".to_owned(),
+        image: "postgres:16".to_owned(),
+        digest: "sha256:16".to_owned(),
+        state,
+        health: docker::Health::Healthy,
+        ended: None,
+        restart_count: 0,
+        restart,
+        mounts: vec![],
+        ports: vec![],
+        labels: vec![],
+    };
+    serde_json::to_value(found).expect("JSON")
 }
 
 #[test]

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, Step, ebs, may, pairs, precondition, tag_map, unfit_tags,
+    Check, Duration, Failure, Step, ebs, ebs::VolumeState, may, pairs, precondition, tag_map,
+    unfit_tags,
 };
 
 /// A first snapshot copies the whole volume, which takes hours for a large one.
@@ -26,7 +27,7 @@ pub struct Snapshot {
 impl From<ebs::Snapshot> for Snapshot {
     fn from(snapshot: ebs::Snapshot) -> Self {
         let ebs::Snapshot { id, volume, state, size_gib, tags } = snapshot;
-        Self { id, volume, state, size_gib, tags: tag_map(&tags) }
+        Self { id, volume, state: state.to_string(), size_gib, tags: tag_map(&tags) }
     }
 }
 
@@ -54,7 +55,7 @@ impl Step for CreateSnapshot {
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
         let volume = ebs::describe(&input.volume)?;
-        if volume.state == "error" {
+        if volume.state == VolumeState::Error {
             return Ok(Check::Refused(format!("{} went to state error", volume.id)));
         }
         // (Amazon EC2 API Reference, *CreateSnapshot*).

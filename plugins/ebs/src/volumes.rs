@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, ebs, ec2, failure, may, no_room_for, pairs,
-    tag_map, unfit_tag, unfit_tags,
+    Check, Duration, Failure, FailureClass, Step, ebs, ebs::VolumeState, ec2, ec2::InstanceState,
+    failure, may, no_room_for, pairs, tag_map, unfit_tag, unfit_tags,
 };
 
 /// How long a volume may take to become available or attached; EC2 mostly needs seconds.
@@ -45,7 +45,7 @@ impl From<ebs::Volume> for Volume {
         let (instance, device) = first.map(|first| (first.instance, first.device)).unzip();
         Self {
             id: volume.id,
-            state: volume.state,
+            state: volume.state.to_string(),
             size_gib: volume.size_gib,
             volume_type: volume.volume_type,
             iops: volume.iops,
@@ -169,7 +169,7 @@ impl Step for CreateVolume {
 
     fn run(input: CreateInput) -> Result<Volume, Failure> {
         let made = ebs::create_volume(&input.spec()?)?;
-        ebs::wait_volume(&made.id, "available", VOLUME_WAIT.ms()).map(Volume::from)
+        ebs::wait_volume(&made.id, VolumeState::Available, VOLUME_WAIT.ms()).map(Volume::from)
     }
 }
 
@@ -270,7 +270,7 @@ impl Step for AttachVolume {
         }
         let volume = ebs::describe(&input.volume)?;
         let instance = ec2::describe(&input.instance)?;
-        if volume.state == "error" {
+        if volume.state == VolumeState::Error {
             return Ok(Check::Refused(format!("{} went to state error", volume.id)));
         }
         if volume.zone != instance.zone {
@@ -279,13 +279,15 @@ impl Step for AttachVolume {
                 volume.id, volume.zone, instance.id, instance.zone
             )));
         }
-        match instance.state.as_str() {
-            "running" | "stopped" => {}
-            "terminated" | "shutting-down" => {
+        match instance.state {
+            InstanceState::Running | InstanceState::Stopped => {}
+            InstanceState::Terminated | InstanceState::ShuttingDown => {
                 let why = format!("instance {} is {}", instance.id, instance.state);
                 return Ok(Check::Refused(why));
             }
-            state => return Ok(Check::NotYet(format!("instance {} is {state}", instance.id))),
+            state @ (InstanceState::Pending | InstanceState::Stopping) => {
+                return Ok(Check::NotYet(format!("instance {} is {state}", instance.id)));
+            }
         }
         may(|| ebs::attach(&input.volume, &input.instance, &input.device))?;
         may(|| ebs::detach(&input.volume, &input.instance))?;
@@ -306,7 +308,7 @@ impl Step for AttachVolume {
 
     fn run(input: AttachInput) -> Result<Volume, Failure> {
         ebs::attach(&input.volume, &input.instance, &input.device)?;
-        ebs::wait_volume(&input.volume, "in-use", VOLUME_WAIT.ms()).map(Volume::from)
+        ebs::wait_volume(&input.volume, VolumeState::InUse, VOLUME_WAIT.ms()).map(Volume::from)
     }
 }
 
@@ -355,7 +357,7 @@ impl Step for DetachVolume {
 
     fn run(input: DetachInput) -> Result<Volume, Failure> {
         ebs::detach(&input.volume, &input.instance)?;
-        ebs::wait_volume(&input.volume, "available", VOLUME_WAIT.ms()).map(Volume::from)
+        ebs::wait_volume(&input.volume, VolumeState::Available, VOLUME_WAIT.ms()).map(Volume::from)
     }
 }
 

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, ec2, may, pairs, precondition, tag_map,
-    unfit_tags,
+    Check, Duration, Failure, FailureClass, Step, ec2, ec2::InstanceState, failure, may, pairs,
+    precondition, tag_map, unfit_tags,
 };
 
 /// How long an instance may take to change its state; EC2 mostly needs a minute.
@@ -47,18 +47,22 @@ impl From<ec2::Instance> for Instance {
         let devices: BTreeMap<String, String> =
             devices.into_iter().map(|one| (one.device, one.volume)).collect();
         let taken = devices.keys().flat_map(|device| names_of(device)).collect();
+        let state = state.to_string();
         Self { id, state, instance_type, zone, private_ip, tags: tag_map(&tags), devices, taken }
     }
 }
 
 /// Whether the instance is in one of the states; another may still come.
-fn check_state(instance: &str, states: &[&str]) -> Result<Check, Failure> {
+fn check_state(instance: &str, states: &[InstanceState]) -> Result<Check, Failure> {
     let found = ec2::describe(instance)?;
     let (id, state) = (found.id, found.state);
-    Ok(match state.as_str() {
-        "terminated" | "shutting-down" => Check::Refused(format!("instance {id} is {state}")),
+    let wanted = || states.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    Ok(match state {
+        InstanceState::Terminated | InstanceState::ShuttingDown => {
+            Check::Refused(format!("instance {id} is {state}"))
+        }
         state if states.contains(&state) => Check::Ok,
-        _ => Check::NotYet(format!("instance {id} is {state}, not {}", states.join(" or "))),
+        _ => Check::NotYet(format!("instance {id} is {state}, not {}", wanted())),
     })
 }
 
@@ -160,7 +164,7 @@ impl Step for RunInstance {
 
     fn run(input: RunInput) -> Result<Instance, Failure> {
         let made = ec2::run_instance(&input.spec())?;
-        ec2::wait_state(&made.id, "running", STATE_WAIT.ms()).map(Instance::from)
+        ec2::wait_state(&made.id, InstanceState::Running, STATE_WAIT.ms()).map(Instance::from)
     }
 }
 
@@ -175,12 +179,16 @@ impl Step for StartInstance {
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
         may(|| ec2::start(&input.instance))?;
         may(|| ec2::stop(&input.instance))?;
-        check_state(&input.instance, &["stopped", "running", "pending"])
+        check_state(
+            &input.instance,
+            &[InstanceState::Stopped, InstanceState::Running, InstanceState::Pending],
+        )
     }
 
     fn run(input: InstanceInput) -> Result<Instance, Failure> {
         ec2::start(&input.instance)?;
-        ec2::wait_state(&input.instance, "running", STATE_WAIT.ms()).map(Instance::from)
+        ec2::wait_state(&input.instance, InstanceState::Running, STATE_WAIT.ms())
+            .map(Instance::from)
     }
 }
 
@@ -195,12 +203,16 @@ impl Step for StopInstance {
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
         may(|| ec2::stop(&input.instance))?;
         may(|| ec2::start(&input.instance))?;
-        check_state(&input.instance, &["running", "stopped", "stopping"])
+        check_state(
+            &input.instance,
+            &[InstanceState::Running, InstanceState::Stopped, InstanceState::Stopping],
+        )
     }
 
     fn run(input: InstanceInput) -> Result<Instance, Failure> {
         ec2::stop(&input.instance)?;
-        ec2::wait_state(&input.instance, "stopped", STATE_WAIT.ms()).map(Instance::from)
+        ec2::wait_state(&input.instance, InstanceState::Stopped, STATE_WAIT.ms())
+            .map(Instance::from)
     }
 }
 
@@ -215,12 +227,20 @@ impl Step for TerminateInstance {
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
         may(|| ec2::terminate(&input.instance))?;
-        check_state(&input.instance, &["running", "stopped", "stopping", "pending"])
+        check_state(
+            &input.instance,
+            &[
+                InstanceState::Running,
+                InstanceState::Stopped,
+                InstanceState::Stopping,
+                InstanceState::Pending,
+            ],
+        )
     }
 
     fn run(input: InstanceInput) -> Result<(), Failure> {
         ec2::terminate(&input.instance)?;
-        ec2::wait_state(&input.instance, "terminated", STATE_WAIT.ms()).map(drop)
+        ec2::wait_state(&input.instance, InstanceState::Terminated, STATE_WAIT.ms()).map(drop)
     }
 }
 
@@ -241,7 +261,7 @@ impl Step for SetInstanceType {
 
     fn check(input: &SetTypeInput) -> Result<Check, Failure> {
         may(|| ec2::set_instance_type(&input.instance, &input.instance_type))?;
-        check_state(&input.instance, &["stopped"])
+        check_state(&input.instance, &[InstanceState::Stopped])
     }
 
     fn run(input: SetTypeInput) -> Result<(), Failure> {
@@ -272,6 +292,10 @@ impl Step for WaitInstance {
     const DOC: &'static str = "Wait until an instance is in a state.";
 
     fn run(input: WaitInput) -> Result<Instance, Failure> {
-        ec2::wait_state(&input.instance, &input.state, input.timeout.ms()).map(Instance::from)
+        let state = input
+            .state
+            .parse::<InstanceState>()
+            .map_err(|error| failure(FailureClass::InvalidInput, error.to_string()))?;
+        ec2::wait_state(&input.instance, state, input.timeout.ms()).map(Instance::from)
     }
 }

@@ -1,14 +1,14 @@
 //! The host functions: in a component they reach the host, in a native test a scripted world.
 
 macro_rules! functions {
-    ($module:ident $interface:literal {
+    ($package:ident::$module:ident $interface:literal {
         $( $(#[$doc:meta])* $function:ident $wire:literal
             ( $($arg:ident : $type:ty),* ) -> $answer:ty; )*
     }) => { $(
         $(#[$doc])*
         pub fn $function($($arg: $type),*) -> Result<$answer, $crate::Failure> {
             #[cfg(target_arch = "wasm32")]
-            return $crate::bindings::stepback::step::$module::$function($($arg),*);
+            return $crate::bindings::stepback::$package::$module::$function($($arg),*);
             #[cfg(not(target_arch = "wasm32"))]
             return $crate::testing::answer(
                 concat!($interface, ".", $wire),
@@ -20,12 +20,12 @@ macro_rules! functions {
 
 /// Lines and progress for the operation's log.
 pub mod log {
-    pub use crate::bindings::stepback::step::log::Level;
+    pub use crate::bindings::stepback::log::log::Level;
 
     /// One line.
     pub fn line(level: Level, text: &str) {
         #[cfg(target_arch = "wasm32")]
-        crate::bindings::stepback::step::log::line(level, text);
+        crate::bindings::stepback::log::log::line(level, text);
         #[cfg(not(target_arch = "wasm32"))]
         crate::testing::logged(level, text);
     }
@@ -38,7 +38,7 @@ pub mod log {
     /// How far something long is, in whatever unit the text names.
     pub fn progress(text: &str, done: u64, total: Option<u64>) {
         #[cfg(target_arch = "wasm32")]
-        crate::bindings::stepback::step::log::progress(text, done, total);
+        crate::bindings::stepback::log::log::progress(text, done, total);
         #[cfg(not(target_arch = "wasm32"))]
         crate::testing::logged(Level::Info, &format!("{text}: {done} of {total:?}"));
     }
@@ -46,7 +46,7 @@ pub mod log {
 
 /// Time, as the journal tells it.
 pub mod clock {
-    functions! { clock "clock" {
+    functions! { clock::clock "clock" {
         /// Milliseconds since the Unix epoch.
         now "now" () -> u64;
         /// Ends early with `cancelled`.
@@ -56,9 +56,9 @@ pub mod clock {
 
 /// Taking back what was done.
 pub mod effects {
-    pub use crate::bindings::stepback::step::effects::Reversal;
+    pub use crate::bindings::stepback::effects::effects::Reversal;
 
-    functions! { effects "effects" {
+    functions! { effects::effects "effects" {
         /// Put each resource of a past effect back to that effect's `before`.
         reverse "reverse" (id: &str) -> Reversal;
     }}
@@ -67,9 +67,9 @@ pub mod effects {
 /// EC2 instances.
 pub mod ec2 {
     use crate::Pair;
-    pub use crate::bindings::stepback::step::ec2::{Instance, RunSpec};
+    pub use crate::bindings::stepback::ec2::instances::{Instance, InstanceState, RunSpec};
 
-    functions! { ec2 "ec2" {
+    functions! { ec2::instances "ec2" {
         describe "describe" (instance: &str) -> Instance;
         /// Instances that carry all these tags, terminated ones left out, by id.
         find "find" (tags: &[Pair]) -> Vec<Instance>;
@@ -79,7 +79,8 @@ pub mod ec2 {
         terminate "terminate" (instance: &str) -> ();
         /// The instance must be stopped.
         set_instance_type "set-instance-type" (instance: &str, instance_type: &str) -> ();
-        wait_state "wait-state" (instance: &str, state: &str, timeout_ms: u64) -> Instance;
+        wait_state "wait-state"
+            (instance: &str, state: InstanceState, timeout_ms: u64) -> Instance;
         tag "tag" (instance: &str, key: &str, value: &str) -> ();
         untag "untag" (instance: &str, key: &str) -> ();
     }}
@@ -88,9 +89,11 @@ pub mod ec2 {
 /// EBS volumes and snapshots.
 pub mod ebs {
     use crate::Pair;
-    pub use crate::bindings::stepback::step::ebs::{Attachment, Snapshot, Volume, VolumeSpec};
+    pub use crate::bindings::stepback::ebs::volumes::{
+        Attachment, Snapshot, SnapshotState, Volume, VolumeSpec, VolumeState,
+    };
 
-    functions! { ebs "ebs" {
+    functions! { ebs::volumes "ebs" {
         describe "describe" (volume: &str) -> Volume;
         /// Volumes that carry all these tags, by id.
         find "find" (tags: &[Pair]) -> Vec<Volume>;
@@ -105,7 +108,8 @@ pub mod ebs {
         describe_snapshot "describe-snapshot" (snapshot: &str) -> Snapshot;
         find_snapshots "find-snapshots" (tags: &[Pair]) -> Vec<Snapshot>;
         delete_snapshot "delete-snapshot" (snapshot: &str) -> ();
-        wait_volume "wait-volume" (volume: &str, state: &str, timeout_ms: u64) -> Volume;
+        wait_volume "wait-volume"
+            (volume: &str, state: VolumeState, timeout_ms: u64) -> Volume;
         wait_snapshot "wait-snapshot" (snapshot: &str, timeout_ms: u64) -> Snapshot;
         tag "tag" (volume: &str, key: &str, value: &str) -> ();
         untag "untag" (volume: &str, key: &str) -> ();
@@ -115,11 +119,12 @@ pub mod ebs {
 /// Docker Engines; the first argument is always the host: the instance the engine runs on.
 pub mod docker {
     use crate::Pair;
-    pub use crate::bindings::stepback::step::docker::{
-        CommandResult, Container, ContainerSpec, DockerVolume, Image, Like, Mount,
+    pub use crate::bindings::stepback::docker::engine::{
+        CommandResult, Container, ContainerSpec, ContainerState, DockerVolume, Ended, Health,
+        Image, Like, Mount, Protocol, PublishedPort, RestartPolicy,
     };
 
-    functions! { docker "docker" {
+    functions! { docker::engine "docker" {
         inspect_container "inspect-container" (host: &str, container: &str) -> Option<Container>;
         list_containers "list-containers" (host: &str) -> Vec<Container>;
         inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
@@ -138,7 +143,8 @@ pub mod docker {
             (host: &str, container: &str, grace_ms: u64) -> Container;
         rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
         /// Set the restart policy.
-        update_container "update-container" (host: &str, container: &str, restart: &str) -> ();
+        update_container "update-container"
+            (host: &str, container: &str, restart: RestartPolicy) -> ();
         remove_container "remove-container" (host: &str, container: &str) -> ();
         remove_image "remove-image" (host: &str, image: &str) -> ();
         /// Wait until the host's engine answers.

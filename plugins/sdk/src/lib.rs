@@ -37,12 +37,14 @@ mod step;
 mod tags;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod words;
 
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
         world: "plugin",
+        generate_all,
         pub_export_macro: true,
         default_bindings_module: "stepback_sdk::bindings",
         additional_derives: [serde::Serialize, serde::Deserialize, PartialEq],
@@ -53,8 +55,9 @@ pub mod bindings {
 pub mod entry;
 
 pub use bindings::exports::stepback::step::steps::{Change, Past, PastEffect};
-pub use bindings::stepback::step::types::{Failure, FailureClass, Pair};
+pub use bindings::stepback::types::types::{Failure, FailureClass, Pair};
 pub use duration::Duration;
 pub use host::{clock, docker, ebs, ec2, effects, log};
 pub use step::{Check, Step, Undo, failure, may, pairs, precondition, reverse_effects, tag_map};
 pub use tags::{no_room_for, unfit_tag, unfit_tags};
+pub use words::UnknownWord;

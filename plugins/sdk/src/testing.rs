@@ -7,7 +7,7 @@ use crate::log::Level;
 use crate::{Failure, Step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -94,7 +94,11 @@ pub fn input<S: Step>(with: Value) -> S::Input {
     serde_json::from_value(with).expect("an input that fits the step")
 }
 
-pub(crate) fn answer<T: DeserializeOwned>(function: &str, arguments: Value) -> Result<T, Failure> {
+pub(crate) fn answer<T: DeserializeOwned>(
+    function: &str,
+    mut arguments: Value,
+) -> Result<T, Failure> {
+    each_word(&mut arguments, &word_of);
     let answer = WORLD.with_borrow_mut(|world| {
         if world.asks {
             world.asked.push(Made { function: function.to_owned(), arguments });
@@ -109,9 +113,64 @@ pub(crate) fn answer<T: DeserializeOwned>(function: &str, arguments: Value) -> R
             1 => answers[0].clone(),
             _ => answers.pop_front().unwrap_or_else(|| panic!("no answer is left for {function}")),
         }
-    })?;
+    });
+    let mut answer = answer?;
+    each_word(&mut answer, &case_of);
     Ok(serde_json::from_value(answer)
         .unwrap_or_else(|error| panic!("the answer scripted for {function}: {error}")))
+}
+
+/// The fields that are enumerations in the contract. Tests may write them in the contract's words,
+/// and see them so among the arguments.
+const WORD_FIELDS: [&str; 4] = ["state", "health", "protocol", "restart"];
+
+fn each_word(value: &mut Value, change: &dyn Fn(&Value) -> Option<Value>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| each_word(item, change)),
+        Value::Object(record) => {
+            for (field, value) in record {
+                match WORD_FIELDS.contains(&field.as_str()) {
+                    true => *value = change(value).unwrap_or_else(|| value.take()),
+                    false => each_word(value, change),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `in-use` as serde knows the case, `InUse`; `on-failure:3` is a case with a number.
+fn case_of(word: &Value) -> Option<Value> {
+    let word = word.as_str()?;
+    let capital = |part: &str| part[..1].to_uppercase() + &part[1..];
+    let case = |word: &str| -> String { word.split('-').map(capital).collect() };
+    Some(match word.split_once(':') {
+        Some((word, times)) => json!({ case(word): times.parse::<u32>().ok() }),
+        None if word == "on-failure" => json!({ case(word): null }),
+        None => case(word).into(),
+    })
+}
+
+/// The word of a case.
+fn word_of(case: &Value) -> Option<Value> {
+    let word = |case: &str| {
+        let kebab = case.chars().enumerate().flat_map(|(at, letter)| {
+            let dash = (at > 0 && letter.is_uppercase()).then_some('-');
+            dash.into_iter().chain(letter.to_lowercase())
+        });
+        kebab.collect::<String>()
+    };
+    match case {
+        Value::String(case) => Some(word(case).into()),
+        Value::Object(one) => {
+            let (case, times) = one.iter().next()?;
+            Some(match times.as_u64() {
+                Some(times) => format!("{}:{times}", word(case)).into(),
+                None => word(case).into(),
+            })
+        }
+        _ => None,
+    }
 }
 
 fn only_asked() -> Failure {

@@ -108,7 +108,7 @@ pub struct Checked {
 /// A world that operations can change.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// The provider's name in `stepback.toml`.
+    /// The provider's name, for messages and for the world's identity.
     fn name(&self) -> &str;
 
     /// The host interfaces whose calls it answers, and whose resources it knows.

@@ -1,8 +1,28 @@
 //! Ports that containers publish on their host (Docker docs, *Port publishing and mapping*).
 
+use serde_json::{Value, json};
 use std::fmt;
 use std::net::IpAddr;
 use stepback_core::{Failure, FailureClass};
+
+/// Published ports as the contract shows them, of what was asked for as
+/// `[address:]host-port:container-port[/protocol]`.
+pub fn all_shown(ports: &[String]) -> Value {
+    ports.iter().filter_map(|port| shown(port, None)).collect()
+}
+
+/// One of them; a host port that the engine chooses is told beside it, where one is chosen.
+pub fn shown(port: &str, chosen: Option<u16>) -> Option<Value> {
+    let (outside, inside) = port.rsplit_once(':').unwrap_or(("", port));
+    let (container_port, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
+    let (address, host_port) = outside.rsplit_once(':').unwrap_or(("", outside));
+    let address = address.trim_matches(['[', ']']);
+    Some(json!({
+        "host_ip": (!matches!(address, "" | "0.0.0.0" | "::")).then_some(address),
+        "host_port": host_port.parse::<u16>().ok().filter(|port| *port > 0).or(chosen),
+        "container_port": container_port.parse::<u16>().ok()?, "protocol": protocol,
+    }))
+}
 
 /// Where on its host a port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

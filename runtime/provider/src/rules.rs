@@ -54,6 +54,21 @@ fn name(name: &str) -> Result<(), Failure> {
     }
 }
 
+/// Whether a container gets no label that is a mark of Stepback's, by which lost answers are
+/// settled and helpers are known. An engine itself takes any.
+///
+/// # Errors
+/// `invalid-input`, with the label.
+pub fn labels_must_be_free(spec: &ContainerSpec) -> Result<(), Failure> {
+    let is_mark = |key: &&String| key.is_empty() || key.to_lowercase().starts_with("stepback.");
+    match spec.labels.keys().find(is_mark) {
+        Some(key) => {
+            Err(bad(format!("the label `{key}` can't be given: it is empty, or Stepback's own")))
+        }
+        None => Ok(()),
+    }
+}
+
 fn policy(restart: &str) -> Result<(), Failure> {
     match Policy::parse(restart) {
         Some(_) => Ok(()),
@@ -69,6 +84,7 @@ fn specified(spec: &ContainerSpec) -> Result<(), Failure> {
     if let Some(odd) = spec.ports.iter().find(|port| !is_port(port)) {
         return Err(bad(format!("the port `{odd}` is not HOST-PORT:CONTAINER-PORT")));
     }
+    labels_must_be_free(spec)?;
     for (at, mount) in spec.mounts.iter().enumerate() {
         let target = mount.target.trim_end_matches('/');
         if target.is_empty() || !target.starts_with('/') {

@@ -37,7 +37,7 @@ impl FromIterator<Interface> for Grants {
 /// What a guest is run for; it decides which classes of calls are let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Reads and waits only.
+    /// Reads only; an effect or a wait is a question whether it could be made.
     Check,
     /// Effects too; those without an inverse only if the step declared itself irreversible.
     Run { irreversible_allowed: bool },

@@ -17,9 +17,10 @@ const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 const COMPONENT: &[u8] = &[0x0d, 0, 1, 0];
 
 /// What a plugin exports.
-const STEPS: &str = "stepback:step/steps@0.1.0";
-const OURS: &str = "stepback:step/";
-const VERSION: &str = "@0.1.0";
+const STEPS: &str = "stepback:step/steps@0.2.0";
+const OURS: &str = "stepback:";
+/// Each interface is a package of its own, with a version of its own.
+const VERSION: &str = "@0.2.0";
 
 /// What is there of WASI 0.2 (see `wasi/`), all of it with nothing granted.
 const WASI: [&str; 6] =
@@ -55,8 +56,17 @@ pub(crate) fn verify(
     let component_type = component.component_type();
     let exports: Vec<_> = component_type.exports(engine).map(|(export, _)| export).collect();
     if !exports.contains(&STEPS) {
+        let is_steps = |export: &&str| export.starts_with(OURS) && export.contains("/steps@");
         let hint = match exports.as_slice() {
             [] => String::new(),
+            exports if exports.iter().any(is_steps) => cut(
+                &format!(
+                    " (it exports {}: it was built for another version of the contract; build it \
+                     anew with the SDK of this program, `stepback plugin update`)",
+                    exports.join(", ")
+                ),
+                WHY_BYTES_MAX,
+            ),
             exports => cut(&format!(" (it exports {})", exports.join(", ")), WHY_BYTES_MAX),
         };
         return Err(PluginError::NotAPlugin { name: name.to_owned(), wanted: STEPS.into(), hint });
@@ -64,7 +74,8 @@ pub(crate) fn verify(
     let mut imports = BTreeSet::new();
     for (import, _) in component_type.imports(engine) {
         let ours = import.strip_prefix(OURS).and_then(|rest| rest.strip_suffix(VERSION));
-        match (ours, ours.and_then(Interface::from_name)) {
+        let package = ours.and_then(|ours| Some(ours.split_once('/')?.0));
+        match (package, package.and_then(Interface::from_name)) {
             (_, Some(interface)) => {
                 imports.insert(interface);
             }

@@ -1,7 +1,7 @@
 //! The door of the sandbox: everything a guest asks of the world comes out here.
 //!
-//! Whoever implements [`HostPort`] journals and carries out; by the time a call arrives, its
-//! interface is granted and its class fits the mode the guest runs in.
+//! During an attempt whoever implements [`HostPort`] journals; during a check nothing is journaled. By
+//! the time a call arrives, its interface is granted and its class fits the mode the guest runs in.
 
 use serde_json::Value;
 use stepback_core::{Call, Failure};
@@ -31,7 +31,7 @@ pub trait HostPort: Send + Sync {
     fn progress(&self, text: String, done: u64, total: Option<u64>);
 
     /// What WASI's clocks show, in milliseconds since the Unix epoch: the journaled time of the
-    /// attempt's last call, so that a replay sees the same (R4).
+    /// attempt's last read or wait, so that a replay sees the same (R4).
     fn journaled_ms(&self) -> u64 {
         0
     }

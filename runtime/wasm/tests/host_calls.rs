@@ -40,7 +40,7 @@ fn say(addresses: &[u32]) -> String {
 
 #[tokio::test]
 async fn an_ebs_volume_with_every_option() {
-    let mut fields = r#"(import "stepback:step/ebs@0.1.0" "create-volume"
+    let mut fields = r#"(import "stepback:ebs/volumes@0.2.0" "create-volume"
         (func $create (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32
                              i32 i32 i32 i32 i32)))"#
         .to_owned();
@@ -59,21 +59,23 @@ async fn an_ebs_volume_with_every_option() {
                (i32.const 2000) (i32.const 1) (i32.const 800))
            {}
            ;; the first attachment's instance and device, the snapshot, the second tag
-           (call $say (i32.load (i32.const 860)))
-           (call $say (i32.add (i32.load (i32.const 860)) (i32.const 8)))
-           (call $say (i32.const 872))
-           (call $say (i32.add (i32.load (i32.const 880)) (i32.const 16)))
-           (call $say (i32.add (i32.load (i32.const 880)) (i32.const 24)))
-           (if (i32.ne (i32.load (i32.const 820)) (i32.const 4000000000)) (then unreachable))
+           (call $say (i32.load (i32.const 856)))
+           (call $say (i32.add (i32.load (i32.const 856)) (i32.const 8)))
+           (call $say (i32.const 868))
+           (call $say (i32.add (i32.load (i32.const 876)) (i32.const 16)))
+           (call $say (i32.add (i32.load (i32.const 876)) (i32.const 24)))
+           ;; in-use, the third state
+           (if (i32.ne (i32.load8_u (i32.const 812)) (i32.const 2)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 816)) (i32.const 4000000000)) (then unreachable))
            ;; iops: none; throughput: some; encrypted
-           (if (i32.load8_u (i32.const 832)) (then unreachable))
-           (if (i32.ne (i32.load8_u (i32.const 840)) (i32.const 1)) (then unreachable))
-           (if (i32.ne (i32.load (i32.const 844)) (i32.const 250)) (then unreachable))
-           (if (i32.ne (i32.load8_u (i32.const 848)) (i32.const 1)) (then unreachable))
-           (if (i32.ne (i32.load (i32.const 864)) (i32.const 1)) (then unreachable))
-           (if (i32.ne (i32.load8_u (i32.const 868)) (i32.const 1)) (then unreachable))
+           (if (i32.load8_u (i32.const 828)) (then unreachable))
+           (if (i32.ne (i32.load8_u (i32.const 836)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 840)) (i32.const 250)) (then unreachable))
+           (if (i32.ne (i32.load8_u (i32.const 844)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 860)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load8_u (i32.const 864)) (i32.const 1)) (then unreachable))
            (i32.const 512)"#,
-        say(&[804, 812, 824, 852])
+        say(&[804, 820, 848])
     );
     let port = Port::answering([Ok(json!({
         "id": "vol-9", "state": "in-use", "size_gib": 4_000_000_000_u32, "volume_type": "gp3",
@@ -92,30 +94,31 @@ async fn an_ebs_volume_with_every_option() {
         encrypted: true,
     });
     assert_eq!(port.calls(), [asked]);
-    let told = ["vol-9", "in-use", "gp3", "us-east-1a", "i-1", "/dev/sdf", "snap-1", "b", "2"];
+    let told = ["vol-9", "gp3", "us-east-1a", "i-1", "/dev/sdf", "snap-1", "b", "2"];
     assert_eq!(port.lines(), told);
 }
 
 #[tokio::test]
 async fn ec2_instances_with_and_without_an_address() {
     let mut fields =
-        r#"(import "stepback:step/ec2@0.1.0" "find" (func $find (param i32 i32 i32)))"#.to_owned();
+        r#"(import "stepback:ec2/instances@0.2.0" "find" (func $find (param i32 i32 i32)))"#
+            .to_owned();
     fields += &string(1100, "role", 2000);
     fields += &string(1110, "db", 2008);
-    // Two instances of 60 bytes each; an option's mark lies at 32, its string at 36,
-    // the list of devices at 52.
+    // Two instances of 56 bytes each; an option's mark lies at 28, its string at 32,
+    // the list of devices at 48.
     let body = r#"
         (local $first i32)
         (call $find (i32.const 2000) (i32.const 1) (i32.const 800))
         (if (i32.ne (i32.load (i32.const 808)) (i32.const 2)) (then unreachable))
         (local.set $first (i32.load (i32.const 804)))
         (call $say (local.get $first))
-        (call $say (i32.add (local.get $first) (i32.const 36)))
-        (call $say (i32.load offset=52 (local.get $first)))
-        (call $say (i32.add (i32.load offset=52 (local.get $first)) (i32.const 8)))
-        (call $say (i32.add (local.get $first) (i32.const 60)))
-        (if (i32.load8_u offset=92 (local.get $first)) (then unreachable))
-        (if (i32.load offset=116 (local.get $first)) (then unreachable))
+        (call $say (i32.add (local.get $first) (i32.const 32)))
+        (call $say (i32.load offset=48 (local.get $first)))
+        (call $say (i32.add (i32.load offset=48 (local.get $first)) (i32.const 8)))
+        (call $say (i32.add (local.get $first) (i32.const 56)))
+        (if (i32.load8_u offset=84 (local.get $first)) (then unreachable))
+        (if (i32.load offset=108 (local.get $first)) (then unreachable))
         (i32.const 512)"#;
     let instance = |id: &str, ip: Option<&str>, devices: Value| {
         json!({ "id": id, "state": "running", "instance_type": "t3.small", "zone": "z",
@@ -132,22 +135,31 @@ async fn ec2_instances_with_and_without_an_address() {
 
 /// The arguments of `create-container` as they lie in memory, being too many to be passed.
 fn container_arguments() -> String {
-    let mut fields = r#"(import "stepback:step/docker@0.1.0" "create-container"
+    let mut fields = r#"(import "stepback:docker/engine@0.2.0" "create-container"
         (func $create (param i32 i32)))"#
         .to_owned();
-    let top = [("i-1", 2000), ("main", 2008), ("postgres:16", 2016), ("no", 2056)];
+    let top = [("i-1", 2000), ("main", 2008), ("postgres:16", 2016)];
     // A list's elements are aligned to four bytes.
     let lists = [("-c", 2100), ("PGDATA", 2112), ("/data", 2120), ("vol-x", 2128)];
-    let like = [("/mnt", 2136), ("80:80", 2152), ("i-2", 2068), ("old", 2076)];
-    for (index, (text, at)) in top.into_iter().chain(lists).chain(like).enumerate() {
+    let label = [("team", 2160), ("db", 2168)];
+    let like = [("/mnt", 2136), ("80:80", 2152), ("i-2", 2084), ("old", 2092)];
+    let all = top.into_iter().chain(lists).chain(label).chain(like);
+    for (index, (text, at)) in all.enumerate() {
         fields += &string(1100 + index * 20, text, at);
     }
-    // Read-only; lists of one: command, environment, mounts, ports; the mark of `like`.
+    // Read-only; lists of one: command, environment, mounts, ports, labels; the marks of a policy,
+    // that it is the fourth, and of its number, 3; the mark of `like`.
     fields += r#"(data (i32.const 2144) "\01")"#;
-    for (at, list) in [(2024, 2100), (2032, 2112), (2040, 2128), (2048, 2152)] {
+    for at in [2056, 2064] {
+        fields += &format!(r#"(data (i32.const {at}) "\01")"#);
+    }
+    for at in [2060, 2068] {
+        fields += &format!(r#"(data (i32.const {at}) "\03")"#);
+    }
+    for (at, list) in [(2024, 2100), (2032, 2112), (2040, 2128), (2048, 2152), (2072, 2160)] {
         fields += &format!(r#"(data (i32.const {at}) "{}{}")"#, bytes(list), bytes(1));
     }
-    fields + r#"(data (i32.const 2064) "\01")"#
+    fields + r#"(data (i32.const 2080) "\01")"#
 }
 
 #[tokio::test]
@@ -155,15 +167,33 @@ async fn a_docker_container_whose_arguments_lie_in_memory() {
     let body = format!(
         r#"(call $create (i32.const 2000) (i32.const 800))
            {}
-           (if (i32.ne (i32.load8_u (i32.const 828)) (i32.const 1)) (then unreachable))
+           ;; exited, the sixth state; no health; how it ended; started again twice
+           (if (i32.ne (i32.load8_u (i32.const 828)) (i32.const 5)) (then unreachable))
+           (if (i32.load8_u (i32.const 829)) (then unreachable))
+           (if (i32.ne (i32.load8_u (i32.const 832)) (i32.const 1)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 836)) (i32.const -1)) (then unreachable))
            (if (i32.ne (i32.load8_u (i32.const 840)) (i32.const 1)) (then unreachable))
-           (if (i32.ne (i32.load (i32.const 844)) (i32.const -1)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 856)) (i32.const 2)) (then unreachable))
+           ;; on-failure:3
+           (if (i32.ne (i32.load8_u (i32.const 860)) (i32.const 3)) (then unreachable))
+           (if (i32.ne (i32.load (i32.const 868)) (i32.const 3)) (then unreachable))
+           ;; one port: any address, 5432 of the host, udp; one label
+           (if (i32.ne (i32.load (i32.const 884)) (i32.const 1)) (then unreachable))
+           (if (i32.load8_u (i32.load (i32.const 880))) (then unreachable))
+           (if (i32.ne (i32.load16_u offset=14 (i32.load (i32.const 880))) (i32.const 5432))
+               (then unreachable))
+           (if (i32.ne (i32.load8_u offset=18 (i32.load (i32.const 880))) (i32.const 1))
+               (then unreachable))
+           (call $say (i32.load (i32.const 888)))
            (i32.const 512)"#,
-        say(&[804, 812, 820, 832, 848])
+        say(&[804, 812, 820, 848])
     );
     let port = Port::answering([Ok(json!({
-        "name": "main", "image": "postgres:16", "digest": "sha256:1", "running": true,
-        "health": "none", "exit_code": -1, "restart": "no", "mounts": [],
+        "name": "main", "image": "postgres:16", "digest": "sha256:1", "state": "exited",
+        "health": "none", "restart": "on-failure:3", "restart_count": 2, "mounts": [],
+        "ended": { "exit_code": -1, "out_of_memory": true, "error": "why" },
+        "ports": [{ "host_ip": null, "host_port": 5432, "container_port": 53, "protocol": "udp" }],
+        "labels": { "team": "db" },
     }))]);
     let fields = container_arguments();
     assert_eq!(run(fields, &body, &port).await, Ok(Value::Null));
@@ -177,7 +207,8 @@ async fn a_docker_container_whose_arguments_lie_in_memory() {
             read_only: true,
         }],
         ports: vec!["80:80".to_owned()],
-        restart: "no".to_owned(),
+        restart: "on-failure:3".to_owned(),
+        labels: [("team".to_owned(), "db".to_owned())].into(),
         like: Some(Like { host: "i-2".to_owned(), container: "old".to_owned() }),
     };
     let asked = Call::Docker(DockerCall::CreateContainer {
@@ -186,12 +217,12 @@ async fn a_docker_container_whose_arguments_lie_in_memory() {
         spec,
     });
     assert_eq!(port.calls(), [asked]);
-    assert_eq!(port.lines(), ["main", "postgres:16", "sha256:1", "none", "no"]);
+    assert_eq!(port.lines(), ["main", "postgres:16", "sha256:1", "why", "team"]);
 }
 
 #[tokio::test]
 async fn nothing_found_is_none() {
-    let fields = r#"(import "stepback:step/docker@0.1.0" "inspect-image"
+    let fields = r#"(import "stepback:docker/engine@0.2.0" "inspect-image"
         (func $inspect (param i32 i32 i32 i32 i32)))"#
         .to_owned();
     let body = r#"
@@ -204,7 +235,7 @@ async fn nothing_found_is_none() {
 
 #[tokio::test]
 async fn an_engine_that_is_waited_for() {
-    let fields = r#"(import "stepback:step/docker@0.1.0" "wait-engine"
+    let fields = r#"(import "stepback:docker/engine@0.2.0" "wait-engine"
         (func $wait (param i32 i32 i64 i32)))"#
         .to_owned();
     let body = r#"
@@ -219,7 +250,7 @@ async fn an_engine_that_is_waited_for() {
 
 #[tokio::test]
 async fn the_time_and_progress() {
-    let fields = r#"(import "stepback:step/log@0.1.0" "progress"
+    let fields = r#"(import "stepback:log/log@0.2.0" "progress"
         (func $progress (param i32 i32 i64 i32 i64)))"#
         .to_owned();
     let body = r#"
@@ -255,7 +286,7 @@ async fn a_failure_keeps_its_class_code_and_message_both_ways() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_the_contract_is_an_internal_failure() {
-    let fields = r#"(import "stepback:step/ebs@0.1.0" "describe"
+    let fields = r#"(import "stepback:ebs/volumes@0.2.0" "describe"
         (func $describe (param i32 i32 i32)))"#
         .to_owned();
     let body = "(call $describe (i32.const 264) (i32.const 5) (i32.const 800)) (i32.const 800)";
@@ -268,7 +299,8 @@ async fn an_answer_that_breaks_the_contract_is_an_internal_failure() {
 #[tokio::test]
 async fn a_tag_given_twice_is_the_guests_mistake() {
     let mut fields =
-        r#"(import "stepback:step/ec2@0.1.0" "find" (func $find (param i32 i32 i32)))"#.to_owned();
+        r#"(import "stepback:ec2/instances@0.2.0" "find" (func $find (param i32 i32 i32)))"#
+            .to_owned();
     for at in [2000, 2008, 2016, 2024] {
         fields += &string(1100, "same", at);
     }
@@ -300,7 +332,7 @@ fn effect() -> PastEffect {
 
 #[tokio::test]
 async fn an_undo_is_told_its_past_and_reverses_it() {
-    let fields = r#"(import "stepback:step/effects@0.1.0" "reverse"
+    let fields = r#"(import "stepback:effects/effects@0.2.0" "reverse"
         (func $reverse (param i32 i32 i32)))"#
         .to_owned();
     // The past: finished at 4, the output at 5, the list of effects at 8; 40 bytes an effect.
@@ -341,7 +373,7 @@ async fn an_undo_is_told_its_past_and_reverses_it() {
 
 #[tokio::test]
 async fn reversing_is_for_undos_only() {
-    let fields = r#"(import "stepback:step/effects@0.1.0" "reverse"
+    let fields = r#"(import "stepback:effects/effects@0.2.0" "reverse"
         (func $reverse (param i32 i32 i32)))"#
         .to_owned();
     let body = "(call $reverse (i32.const 264) (i32.const 5) (i32.const 800)) (i32.const 800)";
@@ -353,7 +385,7 @@ async fn reversing_is_for_undos_only() {
 
 #[tokio::test]
 async fn an_effect_without_an_inverse_needs_a_step_that_says_so() {
-    let fields = r#"(import "stepback:step/ebs@0.1.0" "delete-volume"
+    let fields = r#"(import "stepback:ebs/volumes@0.2.0" "delete-volume"
         (func $delete (param i32 i32 i32)))"#
         .to_owned();
     let delete = "(call $delete (i32.const 264) (i32.const 5) (i32.const 800))";

@@ -20,6 +20,9 @@ fn each_way_of_not_being_a_plugin_has_its_own_error() {
     assert!(matches!(refused(&module), PluginError::CoreModule { .. }));
     let component = wat::parse_str("(component)").expect("a component");
     assert!(matches!(refused(&component), PluginError::NotAPlugin { .. }));
+    let older = r#"(component (instance $i) (export "stepback:step/steps@0.1.0" (instance $i)))"#;
+    let told = refused(&wat::parse_str(older).expect("a component")).to_string();
+    assert!(told.contains("built for another version of the contract"), "{told}");
     let cut_off = &Text::default().component()[..300];
     assert!(matches!(refused(cut_off), PluginError::Invalid { .. }));
     let text = format!(
@@ -27,7 +30,7 @@ fn each_way_of_not_being_a_plugin_has_its_own_error() {
             (import "acme:net/sockets@1.0.0" (instance $i (export "f" (func))))
             (instance $steps)
             (export "{}" (instance $steps)))"#,
-        "stepback:step/steps@0.1.0"
+        "stepback:step/steps@0.2.0"
     );
     let foreign = wat::parse_str(text).expect("a component");
     let error = refused(&foreign);
@@ -38,7 +41,7 @@ fn each_way_of_not_being_a_plugin_has_its_own_error() {
 fn other_world(import: &str) -> Vec<u8> {
     let text = format!(
         r#"(component {import} (instance $steps) (export "{}" (instance $steps)))"#,
-        "stepback:step/steps@0.1.0"
+        "stepback:step/steps@0.2.0"
     );
     wat::parse_str(text).expect("a component")
 }
@@ -53,9 +56,9 @@ fn what_does_not_fit_the_contract_is_told_with_the_piece_that_does_not() {
     assert!(why.contains("describe"), "{why}");
     let why = told(r#"(import "wasi:io/poll@0.2.0" (instance (export "wait" (func))))"#);
     assert!(why.contains("wait"), "{why}");
-    let why = told(r#"(import "stepback:step/ebs@0.1.0" (instance (export "format" (func))))"#);
+    let why = told(r#"(import "stepback:ebs/volumes@0.2.0" (instance (export "format" (func))))"#);
     assert!(why.contains("format"), "{why}");
-    for unknown in ["stepback:step/ebs@0.2.0", "wasi:http/types@0.2.0", "wasi:io/poll@0.3.0"] {
+    for unknown in ["stepback:ebs/volumes@0.3.0", "wasi:http/types@0.2.0", "wasi:io/poll@0.3.0"] {
         let error = refused(&other_world(&format!(
             r#"(import "{unknown}" (instance (export "f" (func))))"#
         )));

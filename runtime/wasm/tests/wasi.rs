@@ -44,9 +44,9 @@ const PACKAGES: [&str; 6] = [
      }",
     "package test:guest;
      world guest {
-         import stepback:step/log@0.1.0;
-         import stepback:step/clock@0.1.0;
-         import stepback:step/ebs@0.1.0;
+         import stepback:log/log@0.2.0;
+         import stepback:clock/clock@0.2.0;
+         import stepback:ebs/volumes@0.2.0;
          import wasi:io/poll@0.2.0;
          import wasi:clocks/wall-clock@0.2.0;
          import wasi:clocks/monotonic-clock@0.2.0;
@@ -55,7 +55,7 @@ const PACKAGES: [&str; 6] = [
          import wasi:cli/environment@0.2.0;
          import wasi:cli/exit@0.2.0;
          import wasi:filesystem/preopens@0.2.0;
-         export stepback:step/steps@0.1.0;
+         export stepback:step/steps@0.2.0;
      }",
 ];
 

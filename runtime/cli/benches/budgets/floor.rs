@@ -3,7 +3,7 @@
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, Lower};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
-const STEPS: &str = "stepback:step/steps@0.1.0";
+const STEPS: &str = "stepback:step/steps@0.2.0";
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
@@ -65,7 +65,7 @@ impl Bare {
         let mut linker = Linker::new(&engine);
         linker.define_unknown_imports_as_traps(&component).expect("stubs");
         linker.allow_shadowing(true);
-        let mut clock = linker.instance("stepback:step/clock@0.1.0").expect("the clock");
+        let mut clock = linker.instance("stepback:clock/clock@0.2.0").expect("the clock");
         clock
             .func_wrap_async("sleep", |_, (_ms,): (u64,)| {
                 Box::new(async { Ok((Ok::<(), Failure>(()),)) })

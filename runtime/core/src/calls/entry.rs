@@ -25,7 +25,7 @@ pub enum Class {
 pub enum SettleMode {
     /// The API knows the token: search for the stamp, then the same request again is safe.
     ReissueSameToken,
-    /// Look whether the world is as wanted, then act.
+    /// Look whether the world is as the call wants it.
     DesiredState,
     /// What was created carries the token: find it, or after a delay be sure it is not there.
     FindByStamp,
@@ -36,7 +36,8 @@ pub enum SettleMode {
 /// One call's entry in the table of host functions: all that anybody must know of the function,
 /// with the arguments of this call.
 ///
-/// No field has a default, so that a new function can't be half added.
+/// Every entry states each field, or takes it from a base that is named for what it means: a new
+/// function can't be half added.
 pub struct Entry<'a> {
     pub class: Class,
     /// What it changes.

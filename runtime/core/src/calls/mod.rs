@@ -5,8 +5,9 @@
 //! the rest of the program must know of it: may it change anything, what does it touch, which
 //! facts does it change, how is a lost answer settled, what takes it back.
 //!
-//! A new function is a line in its interface's list and an entry beside it; without the entry, or
-//! without one of the entry's fields, nothing compiles.
+//! A new function is a line in its interface's list, its place among the interface's reads, waits or
+//! effects, and an entry beside them; without these, or without one of the entry's fields, nothing
+//! compiles.
 
 mod area;
 mod clock;
@@ -56,7 +57,7 @@ macro_rules! functions {
         impl $calls {
             /// The interface that they are of.
             pub const INTERFACE: $crate::interface::Interface = $interface;
-            /// Every function's name, in the contract's order.
+            /// Every function's name.
             pub const FUNCTIONS: &'static [&'static str] = &[$($name),+];
 
             /// `interface.function`.
@@ -116,7 +117,7 @@ macro_rules! interfaces {
         })+
 
         impl Call {
-            /// Every function's name, in the contract's order.
+            /// Every function's name.
             pub fn functions() -> impl Iterator<Item = &'static str> + Clone {
                 [$($calls::FUNCTIONS),+].into_iter().flatten().copied()
             }

@@ -43,6 +43,9 @@ pub struct ContainerSpec {
     pub ports: Vec<String>,
     /// `no`, `always`, `unless-stopped` or `on-failure`.
     pub restart: String,
+    /// Without those of the container it is like, which it has too.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Take every option not given here from this container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<Like>,
@@ -90,7 +93,7 @@ impl MapTexts for Like {
 
 impl MapTexts for ContainerSpec {
     fn map_texts(&self, change: Change<'_>) -> Self {
-        let Self { image, command, env, mounts, ports, restart, like } = self;
+        let Self { image, command, env, mounts, ports, restart, labels, like } = self;
         Self {
             image: change(image),
             command: command.map_texts(change),
@@ -98,6 +101,7 @@ impl MapTexts for ContainerSpec {
             mounts: mounts.map_texts(change),
             ports: ports.map_texts(change),
             restart: change(restart),
+            labels: labels.map_texts(change),
             like: like.map_texts(change),
         }
     }

@@ -117,7 +117,7 @@ pub async fn clean(bench: &Bench) {
         .expect("a list");
     for container in all.as_array().expect("a list") {
         let name = container["name"].as_str().expect("a name");
-        if container["running"] == true {
+        if container["state"] == "running" {
             bench.done(&stop(name)).await;
         }
         bench.done(&remove(name)).await;

@@ -190,10 +190,10 @@ pub async fn what_comes_up_with_its_host_is_told_by_its_policy(bench: &Bench) {
         let container = name.as_str().into();
         let look = Call::Docker(DockerCall::InspectContainer { host: host(), container });
         let found = bench.answer(&look).await.expect("an answer");
-        assert_eq!(found["running"], *comes_up, "{what}");
+        assert_eq!(found["state"] == "running", *comes_up, "{what}: {found}");
         // What went down with its host has ended.
         let has_ended = !comes_up && *was != Was::NeverStarted;
-        assert_eq!(found["exit_code"].is_i64(), has_ended, "{what}: {found}");
+        assert_eq!(found["ended"]["exit_code"].is_i64(), has_ended, "{what}: {found}");
     }
     engine::clean(bench).await;
 }

@@ -20,6 +20,7 @@ mod parts;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
 #[path = "../../../providers/aws/tests/aws/proxy.rs"]
 mod proxy;
+mod shown;
 mod strict;
 #[path = "../../../../tests/real/turn.rs"]
 mod turn;
@@ -155,6 +156,7 @@ const CASES: &[Case] = &[
     case!(strict::an_image_that_no_registry_has_is_not_pulled, Aws: NO_ENGINE),
     case!(strict::a_repeated_token_makes_one_container, Aws: NO_ENGINE),
     case!(strict::what_never_ran_has_no_exit_code, Aws: NO_ENGINE),
+    case!(shown::a_container_shows_what_it_was_made_of, Aws: NO_ENGINE),
     case!(strict::a_command_that_is_cut_off_says_so, Aws: NO_ENGINE),
     case!(
         strict::a_command_that_can_not_begin_leaves_nothing,

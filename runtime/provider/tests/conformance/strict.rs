@@ -180,7 +180,8 @@ pub async fn what_never_ran_has_no_exit_code(bench: &Bench) {
     pull(bench).await;
     let name = format!("c{}", fresh());
     let made = bench.done(&create(&name, spec(bench))).await;
-    assert!(made["exit_code"].is_null(), "{:?}: {made}", bench.world);
+    assert!(made["ended"].is_null(), "{:?}: {made}", bench.world);
+    assert_eq!(made["state"], "created", "{:?}: {made}", bench.world);
     let healthy = Call::Docker(DockerCall::WaitHealthy {
         host: host(),
         container: name.as_str().into(),
@@ -270,7 +271,7 @@ async fn told_of(bench: &Bench, call: &Call, class: FailureClass) {
     assert_eq!(failure.class, class, "{:?}: {}: {failure}", bench.world, call.function());
 }
 
-/// An attachment to its own target is what an earlier request with a lost answer made (DESIGN 7).
+/// An attachment to its own target is what an earlier request with a lost answer made.
 pub async fn attaching_where_it_is_attached_is_done(bench: &Bench) {
     let (instance, volume) = (cloud::instance(bench, 0).await, cloud::volume(bench).await);
     let attach = cloud::attach(&volume, &instance, &cloud::device());

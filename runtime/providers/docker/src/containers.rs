@@ -22,6 +22,7 @@ use std::time::Duration;
 use stepback_core::FailureClass;
 use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_provider::EffectContext;
+use stepback_provider::rules::labels_must_be_free;
 
 /// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
 /// status*).
@@ -92,6 +93,7 @@ impl Engine {
         model: Option<Model>,
         context: &EffectContext,
     ) -> Answer<ContainerCreateBody> {
+        labels_must_be_free(spec)?;
         let mut body = match model {
             Some(model) => {
                 model.must_be_possible(spec)?;
@@ -112,7 +114,9 @@ impl Engine {
         env.retain(|one| !spec.env.contains_key(&key(one)));
         env.extend(spec.env.iter().map(|(key, value)| format!("{key}={value}")));
         body.env = Some(env);
-        body.labels.get_or_insert_default().extend(labels(context));
+        let own = body.labels.get_or_insert_default();
+        own.extend(spec.labels.clone());
+        own.extend(labels(context));
         let mut host = body.host_config.take().unwrap_or_default();
         if !spec.mounts.is_empty() {
             set_volumes(&mut host, &spec.mounts);
@@ -185,7 +189,7 @@ impl Engine {
         let own_s = if context.undo { u64::try_from(own_s).unwrap_or_default() } else { 0 };
         self.stop_within(name, grace_ms.div_ceil(1000).max(own_s)).await?;
         let shown = self.shown_after(name).await?;
-        if context.undo && shown["exit_code"] == KILLED {
+        if context.undo && shown["ended"]["exit_code"] == KILLED {
             let what = self.name_of("container", name);
             context.notes.warn(format!("{what} had to be killed: it did not stop by itself"));
         }

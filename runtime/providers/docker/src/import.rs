@@ -184,9 +184,11 @@ fn container_of(shown: &Value, facts: Value) -> SeenContainer {
         mounts: serde_json::from_value(field("mounts")).unwrap_or_default(),
         ports: serde_json::from_value(field("ports")).unwrap_or_default(),
         restart: text("restart"),
+        // A snapshot leaves out what may be secret, and labels hold whatever people like.
+        labels: BTreeMap::new(),
         like: None,
     };
-    let exit_code = shown["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
+    let exit_code = shown["ended"]["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
     let running = facts["running"].as_bool().unwrap_or_default();
     let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
     let auto_remove = facts["config"]["AutoRemove"] == true;

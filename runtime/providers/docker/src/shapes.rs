@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
+use stepback_provider::ports;
 
 /// The options of a container that count, but for those that are facts of their own. Links and
 /// ulimits are left out: an engine tells them in any order, and with its own defaults among them.
@@ -79,9 +80,10 @@ impl Engine {
         let exited = exited.filter(|_| !running && has_run(found));
         Ok(json!({
             "name": name_of(found), "image": image_of(found), "digest": self.digest(found).await?,
-            "running": running, "health": health_of(found),
-            "exit_code": exited, "restart": restart_of(found),
-            "mounts": mounts_of(found),
+            "state": state_of(found), "health": health_of(found),
+            "ended": exited.map(|code| ended(found, code)),
+            "restart_count": found.restart_count.unwrap_or_default(), "restart": restart_of(found),
+            "mounts": mounts_of(found), "ports": published(found), "labels": labels_of(found),
         }))
     }
 
@@ -222,6 +224,45 @@ pub(super) fn name_of(found: &ContainerInspectResponse) -> String {
 
 pub(super) fn image_of(found: &ContainerInspectResponse) -> String {
     found.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default()
+}
+
+/// Its state in the engine's own word.
+fn state_of(found: &ContainerInspectResponse) -> String {
+    let state = found.state.as_ref();
+    let status = state.and_then(|state| state.status).map(|status| status.to_string());
+    let by_itself = if is_running(found) { "running" } else { "exited" };
+    status.filter(|status| !status.is_empty()).unwrap_or_else(|| by_itself.to_owned())
+}
+
+fn ended(found: &ContainerInspectResponse, code: i64) -> Value {
+    let state = found.state.clone().unwrap_or_default();
+    let error = state.error.filter(|error| !error.is_empty());
+    json!({
+        "exit_code": code, "out_of_memory": state.oom_killed.unwrap_or_default(), "error": error,
+    })
+}
+
+/// The labels that people gave it, and its image's; Stepback's own are for Stepback.
+fn labels_of(found: &ContainerInspectResponse) -> BTreeMap<String, String> {
+    let labels = found.config.as_ref().and_then(|config| config.labels.clone());
+    let given = labels.unwrap_or_default().into_iter();
+    given.filter(|(key, _)| !is_stamp(key)).collect()
+}
+
+/// The ports that its host forwards, with those that the engine chose.
+fn published(found: &ContainerInspectResponse) -> Vec<Value> {
+    let settings = found.network_settings.as_ref();
+    let now: Option<&PortMap> = settings.and_then(|settings| settings.ports.as_ref());
+    let chosen = |inside: &str| {
+        let bindings = now?.get(inside).or_else(|| now?.get(&format!("{inside}/tcp")))?.as_ref()?;
+        bindings.first()?.host_port.as_deref()?.parse().ok()
+    };
+    let all = ports_of(found).into_iter();
+    all.filter_map(|port| {
+        let inside = port.rsplit_once(':').map_or(port.as_str(), |(_, inside)| inside).to_owned();
+        ports::shown(&port, chosen(&inside))
+    })
+    .collect()
 }
 
 pub(super) fn is_running(found: &ContainerInspectResponse) -> bool {

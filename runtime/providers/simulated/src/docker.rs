@@ -183,6 +183,9 @@ fn complete(world: &World, spec: &ContainerSpec) -> Result<ContainerSpec, Failur
     for (key, value) in model.env {
         whole.env.entry(key).or_insert(value);
     }
+    for (key, value) in model.labels {
+        whole.labels.entry(key).or_insert(value);
+    }
     Ok(whole)
 }
 

@@ -8,6 +8,7 @@ use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs,
 use stepback_core::{
     docker_effects, docker_reads, docker_waits, ebs_effects, ebs_reads, ec2_effects, ec2_reads,
 };
+use stepback_provider::ports;
 
 pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {
     let found = world.instances.get(id);
@@ -59,10 +60,34 @@ pub(super) fn snapshot_json(id: &str, snapshot: &Snapshot) -> Value {
 pub(super) fn container_json(world: &World, name: &str, container: &Container) -> Value {
     json!({
         "name": name, "image": container.spec.image, "digest": container.digest,
-        "running": container.running, "health": health(world, container),
-        "exit_code": container.exit_code, "restart": container.spec.restart,
-        "mounts": container.spec.mounts,
+        "state": state(container), "health": health(world, container), "ended": ended(container),
+        "restart_count": 0, "restart": policy(container), "mounts": container.spec.mounts,
+        "ports": ports::all_shown(&container.spec.ports), "labels": container.spec.labels,
     })
+}
+
+/// Its restart policy; a world file need not name one.
+fn policy(container: &Container) -> &str {
+    match container.spec.restart.as_str() {
+        "" => "no",
+        given => given,
+    }
+}
+
+fn state(container: &Container) -> &'static str {
+    match (container.running, container.exit_code) {
+        (true, _) => "running",
+        (false, Some(_)) => "exited",
+        (false, None) => "created",
+    }
+}
+
+/// How it ended, where it ran.
+fn ended(container: &Container) -> Value {
+    match container.exit_code.filter(|_| !container.running) {
+        Some(code) => json!({ "exit_code": code, "out_of_memory": false, "error": null }),
+        None => Value::Null,
+    }
 }
 
 /// What a host does not show: nothing on it knows of volumes that are attached elsewhere.

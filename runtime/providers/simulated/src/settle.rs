@@ -24,7 +24,7 @@ pub(super) fn may_lag(call: &Call) -> bool {
     is_made && !call.function().starts_with("docker.")
 }
 
-/// Tell what became of the call by its settle mode.
+/// What became of the call, told from the world, unless nothing can tell.
 pub fn settle(world: &World, call: &Call, token: &Token, now: UnixMs) -> Settled {
     let told = match call.settle_mode() {
         Some(SettleMode::ReissueSameToken | SettleMode::FindByStamp | SettleMode::DesiredState) => {
@@ -41,7 +41,8 @@ pub fn settle(world: &World, call: &Call, token: &Token, now: UnixMs) -> Settled
     }
 }
 
-/// The call's answer: that of one that creates something, if what it creates is there.
+/// The call's answer, if the world is as it wants: of a call that creates something, if that is
+/// there.
 fn created(world: &World, call: &Call, token: &Token, now: UnixMs) -> Told {
     match call {
         Call::Docker(DockerCall::CreateContainer { host, container: name, .. }) => {

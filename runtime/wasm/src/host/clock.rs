@@ -1,6 +1,6 @@
 //! `clock`: the journal's time, and sleeping.
 
-use crate::bindings::stepback::step::clock::{Failure, Host};
+use crate::bindings::stepback::clock::clock::{Failure, Host};
 use crate::guest::Guest;
 use stepback_core::Call;
 use stepback_core::calls::ClockCall;

@@ -1,8 +1,9 @@
 //! `docker`: the Docker Engines of the hosts.
 
 use super::map_of;
-use crate::bindings::stepback::step::docker::{
+use crate::bindings::stepback::docker::engine::{
     CommandResult, Container, ContainerSpec, DockerVolume, Failure, Host, Image, Like, Mount, Pair,
+    RestartPolicy,
 };
 use crate::guest::Guest;
 use stepback_core::Call;
@@ -119,12 +120,12 @@ impl Host for Guest {
         &mut self,
         host: String,
         container: String,
-        restart: String,
+        restart: RestartPolicy,
     ) -> Result<(), Failure> {
         self.tell(Call::Docker(DockerCall::UpdateContainer {
             host: host.into(),
             container: container.into(),
-            restart,
+            restart: policy(restart),
         }))
         .await
     }
@@ -287,7 +288,7 @@ impl Host for Guest {
 }
 
 fn spec_of(spec: ContainerSpec) -> Result<calls::ContainerSpec, Failure> {
-    let ContainerSpec { image, command, env, mounts, ports, restart, like } = spec;
+    let ContainerSpec { image, command, env, mounts, ports, restart, labels, like } = spec;
     let mount_of = |Mount { volume, target, read_only }| calls::Mount { volume, target, read_only };
     Ok(calls::ContainerSpec {
         image,
@@ -295,7 +296,19 @@ fn spec_of(spec: ContainerSpec) -> Result<calls::ContainerSpec, Failure> {
         env: map_of("env", env)?,
         mounts: mounts.into_iter().map(mount_of).collect(),
         ports,
-        restart,
+        restart: restart.map(policy).unwrap_or_default(),
+        labels: map_of("labels", labels)?,
         like: like.map(|Like { host, container }| calls::Like { host, container }),
     })
+}
+
+/// A restart policy as `docker run --restart` takes it.
+fn policy(policy: RestartPolicy) -> String {
+    match policy {
+        RestartPolicy::No => "no".to_owned(),
+        RestartPolicy::Always => "always".to_owned(),
+        RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
+        RestartPolicy::OnFailure(None) => "on-failure".to_owned(),
+        RestartPolicy::OnFailure(Some(times)) => format!("on-failure:{times}"),
+    }
 }

@@ -1,7 +1,9 @@
 //! `ebs`: volumes and snapshots.
 
 use super::map_of;
-use crate::bindings::stepback::step::ebs::{Failure, Host, Pair, Snapshot, Volume, VolumeSpec};
+use crate::bindings::stepback::ebs::volumes::{
+    Failure, Host, Pair, Snapshot, Volume, VolumeSpec, VolumeState,
+};
 use crate::guest::Guest;
 use stepback_core::Call;
 use stepback_core::calls::{EbsCall, Performance};
@@ -86,10 +88,11 @@ impl Host for Guest {
     async fn wait_volume(
         &mut self,
         volume: String,
-        state: String,
+        state: VolumeState,
         timeout_ms: u64,
     ) -> Result<Volume, Failure> {
-        self.ask(Call::Ebs(EbsCall::WaitVolume { volume: volume.into(), state, timeout_ms })).await
+        let (volume, state) = (volume.into(), word(state).to_owned());
+        self.ask(Call::Ebs(EbsCall::WaitVolume { volume, state, timeout_ms })).await
     }
 
     async fn wait_snapshot(
@@ -106,5 +109,16 @@ impl Host for Guest {
 
     async fn untag(&mut self, volume: String, key: String) -> Result<(), Failure> {
         self.tell(Call::Ebs(EbsCall::Untag { volume: volume.into(), key })).await
+    }
+}
+
+fn word(state: VolumeState) -> &'static str {
+    match state {
+        VolumeState::Creating => "creating",
+        VolumeState::Available => "available",
+        VolumeState::InUse => "in-use",
+        VolumeState::Deleting => "deleting",
+        VolumeState::Deleted => "deleted",
+        VolumeState::Error => "error",
     }
 }

@@ -1,7 +1,9 @@
 //! `ec2`: instances.
 
 use super::map_of;
-use crate::bindings::stepback::step::ec2::{Failure, Host, Instance, Pair, RunSpec};
+use crate::bindings::stepback::ec2::instances::{
+    Failure, Host, Instance, InstanceState, Pair, RunSpec,
+};
 use crate::guest::Guest;
 use stepback_core::Call;
 use stepback_core::calls::Ec2Call;
@@ -50,11 +52,11 @@ impl Host for Guest {
     async fn wait_state(
         &mut self,
         instance: String,
-        state: String,
+        state: InstanceState,
         timeout_ms: u64,
     ) -> Result<Instance, Failure> {
-        self.ask(Call::Ec2(Ec2Call::WaitState { instance: instance.into(), state, timeout_ms }))
-            .await
+        let (instance, state) = (instance.into(), word(state).to_owned());
+        self.ask(Call::Ec2(Ec2Call::WaitState { instance, state, timeout_ms })).await
     }
 
     async fn tag(&mut self, instance: String, key: String, value: String) -> Result<(), Failure> {
@@ -63,5 +65,16 @@ impl Host for Guest {
 
     async fn untag(&mut self, instance: String, key: String) -> Result<(), Failure> {
         self.tell(Call::Ec2(Ec2Call::Untag { instance: instance.into(), key })).await
+    }
+}
+
+fn word(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Pending => "pending",
+        InstanceState::Running => "running",
+        InstanceState::ShuttingDown => "shutting-down",
+        InstanceState::Terminated => "terminated",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Stopped => "stopped",
     }
 }

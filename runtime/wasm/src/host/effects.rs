@@ -1,7 +1,7 @@
 //! `effects`: taking back what was done; for undos only.
 
 use super::{denied, too_many_calls};
-use crate::bindings::stepback::step::effects::{Failure, Host, Reversal};
+use crate::bindings::stepback::effects::effects::{Failure, Host, Reversal};
 use crate::guest::Guest;
 use crate::invocation::Mode;
 use crate::port::Reversed;

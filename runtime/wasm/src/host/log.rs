@@ -1,6 +1,6 @@
 //! `log`: lines and progress, bounded.
 
-use crate::bindings::stepback::step::log::{Host, Level};
+use crate::bindings::stepback::log::log::{Host, Level};
 use crate::guest::Guest;
 use crate::port::LogLevel;
 

@@ -10,7 +10,7 @@ mod ec2;
 mod effects;
 mod log;
 
-use crate::bindings::stepback::step::types::{self, Failure, FailureClass, Pair};
+use crate::bindings::stepback::types::types::{self, Failure, FailureClass, Pair};
 use crate::guest::Guest;
 use crate::invocation::{Interface, Mode};
 use serde::de::DeserializeOwned;
@@ -22,7 +22,9 @@ use stepback_core::failure::ONLY_ASKED;
 use stepback_core::{Call, Class};
 
 /// The fields of answers that are maps on the host's side and lists of pairs in the contract.
-const PAIR_FIELDS: [&str; 2] = ["tags", "options"];
+const PAIR_FIELDS: [&str; 3] = ["tags", "options", "labels"];
+/// The fields that are enumerations in the contract; a provider tells them in the words of its API.
+const WORD_FIELDS: [&str; 3] = ["state", "health", "protocol"];
 
 impl types::Host for Guest {}
 
@@ -31,7 +33,7 @@ impl Guest {
     pub(crate) async fn ask<T: DeserializeOwned>(&mut self, call: Call) -> Result<T, Failure> {
         let function = call.function();
         let mut answer = self.perform(call).await?;
-        pair_up(&mut answer);
+        as_in_contract(&mut answer);
         serde_json::from_value(answer).map_err(|error| Failure {
             class: FailureClass::Internal,
             code: None,
@@ -93,12 +95,24 @@ fn too_many_calls() -> Failure {
     Failure { class: FailureClass::Internal, code: None, message: message.to_owned() }
 }
 
-/// Turns the maps among an answer's fields into lists of pairs, in the answer itself and in each
-/// element of a list.
-fn pair_up(answer: &mut Value) {
+/// Gives an answer's fields the contract's form, in the answer itself and in each element of a
+/// list: maps become lists of pairs, and words the names of cases.
+fn as_in_contract(answer: &mut Value) {
     match answer {
-        Value::Array(items) => items.iter_mut().for_each(pair_up),
+        Value::Array(items) => items.iter_mut().for_each(as_in_contract),
         Value::Object(record) => {
+            if let Some(ports) = record.get_mut("ports") {
+                as_in_contract(ports);
+            }
+            for field in WORD_FIELDS {
+                if let Some(Value::String(word)) = record.get_mut(field) {
+                    *word = case_of(word);
+                }
+            }
+            if let Some(Value::String(policy)) = record.get_mut("restart") {
+                let policy = policy_case(policy);
+                record.insert("restart".to_owned(), policy);
+            }
             for field in PAIR_FIELDS {
                 if let Some(Value::Object(map)) = record.get_mut(field) {
                     let pairs = std::mem::take::<Map<String, Value>>(map).into_iter();
@@ -108,6 +122,24 @@ fn pair_up(answer: &mut Value) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `in-use` as serde knows the case: `InUse`.
+fn case_of(word: &str) -> String {
+    let capital = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+    };
+    word.split('-').filter_map(capital).collect()
+}
+
+/// A restart policy, which an engine tells as one word and perhaps a number.
+fn policy_case(policy: &str) -> Value {
+    match policy.split_once(':') {
+        Some((word, times)) => json!({ case_of(word): times.parse::<u32>().ok() }),
+        None if policy == "on-failure" => json!({ "OnFailure": null }),
+        None => case_of(policy).into(),
     }
 }
 

@@ -17,7 +17,7 @@ use stepback_wasm::{
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-const STEPS: &str = "stepback:step/steps@0.1.0";
+const STEPS: &str = "stepback:step/steps@0.2.0";
 
 pub const RUN: Mode = Mode::Run { irreversible_allowed: false };
 
@@ -81,10 +81,10 @@ impl Text {
         let Self { memory, fields, describe, check, run, undo, .. } = self;
         format!(
             r#"(module
-                (import "stepback:step/log@0.1.0" "line" (func $line (param i32 i32 i32)))
-                (import "stepback:step/clock@0.1.0" "sleep" (func $sleep (param i64 i32)))
-                (import "stepback:step/clock@0.1.0" "now" (func $now (param i32)))
-                (import "stepback:step/ebs@0.1.0" "untag"
+                (import "stepback:log/log@0.2.0" "line" (func $line (param i32 i32 i32)))
+                (import "stepback:clock/clock@0.2.0" "sleep" (func $sleep (param i64 i32)))
+                (import "stepback:clock/clock@0.2.0" "now" (func $now (param i32)))
+                (import "stepback:ebs/volumes@0.2.0" "untag"
                     (func $untag (param i32 i32 i32 i32 i32)))
                 {fields}
                 {memory}

@@ -230,7 +230,7 @@ async fn wrong_states_are_refused_with_codes_and_classes() {
     assert_eq!(now.class, FailureClass::Internal);
 }
 
-/// *VolumeInUse* by its target is done; by another instance it is refused (DESIGN 7).
+/// *VolumeInUse* by its target is done; by another instance it is refused.
 #[tokio::test]
 async fn a_volume_in_use_by_its_target_is_attached() {
     let bench = Bench::new().await;
