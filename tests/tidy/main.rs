@@ -13,7 +13,7 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 
-/// What each room must not depend on (DESIGN 3); a crate's name or the beginning of one.
+/// What each room must not depend on; a crate's name or the beginning of one.
 const WALLS: [(&str, &[&str]); 7] = [
     ("runtime/clock", &["stepback-j", "stepback-p", "stepback-w", "stepback-e", "jiff"]),
     ("runtime/core", &["tokio", "wasmtime", "rusqlite", "jiff", "getrandom", "rand", "stepback-"]),

@@ -10,7 +10,7 @@ use stepback_core::diagnostic::{Diagnostic, Diagnostics};
 use stepback_engine::{Refusal, RunError, WayOut};
 use stepback_journal::StoreError;
 
-/// The exit codes of the program (DESIGN 8).
+/// The exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Succeeded = 0,

@@ -62,7 +62,8 @@ pub enum Event {
     AttemptStarted {
         of: AttemptId,
     },
-    /// A read or a wait was answered; it rides along with the next flush.
+    /// A call ended without an effect being sent: a read, a wait, a reversal that was worked out, or
+    /// an effect that was denied. It rides along with the next flush.
     CallAnswered {
         id: CallId,
         call: Call,
@@ -98,7 +99,7 @@ pub enum Event {
         of: AttemptId,
         result: AttemptResult,
     },
-    /// The failed attempt is taken back and the step runs anew, not before `not_before`.
+    /// The step runs again, not before `not_before`; what its failed attempt did is taken back.
     RetryScheduled {
         step: StepKey,
         not_before: UnixMs,
@@ -242,7 +243,7 @@ pub enum Verdict {
 pub struct NotRestored {
     pub resource: Resource,
     pub before: Facts,
-    /// `None`: it could not be read.
+    /// `None`: the facts now, or those before, are not known.
     pub now: Option<Facts>,
     pub why: String,
     pub hint: String,

@@ -54,7 +54,7 @@ impl Failure {
         self
     }
 
-    /// Whether a manifest's `retry` covers it (R5).
+    /// Whether every `retry` covers it, whatever it names (R5).
     pub fn is_retryable(&self) -> bool {
         matches!(self.class, FailureClass::Transient | FailureClass::Deadline)
     }

@@ -1,5 +1,6 @@
 //! What a person closes: an incomplete rollback is accepted as it is, and what no command can end
-//! any more is given up where it stands (R7). It takes the store alone.
+//! any more is given up where it stands (R7). The store is enough for it; where the provider can be
+//! had, it fences a runner that wakes and frees the locks that the world holds.
 
 use crate::error::RunError;
 use crate::locks;
@@ -57,7 +58,7 @@ pub enum GivenUp {
 
 /// Give an operation up where it stands: nothing goes on, and its locks are released (R7).
 ///
-/// It needs nothing but the store. Where the provider can be had, it refuses a runner that wakes.
+/// The store is enough. Where the provider can be had, it refuses a runner that wakes.
 ///
 /// # Errors
 /// [`RunError::Ended`] if there is nothing to give up; [`StoreError::LeaseHeld`] while a runner

@@ -1,4 +1,5 @@
-//! The provider's door: the one place where calls go out to the world and answers come in.
+//! The provider's door: every call of a step goes out to the world here, and its answer comes in.
+//! Only what belongs to no step (whose a lock is, what an environment is) asks the provider itself.
 //!
 //! Secrets are put in here and taken out again, also of the names of things: what is observed is
 //! what was called. Facts are sealed; an effect whose answer was lost is settled before anyone
@@ -100,7 +101,7 @@ impl Door {
         }
     }
 
-    /// What every other way in here keeps from being done, for a defect on purpose.
+    /// The bare provider, for a defect on purpose: nothing else may reach it past the door.
     #[cfg(feature = "mutants")]
     pub(crate) fn left_open(&self) -> &dyn Provider {
         &*self.provider

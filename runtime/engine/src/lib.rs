@@ -1,7 +1,8 @@
-//! The driver: carries an operation out as the core decides it (append, apply, perform, repeat).
+//! The driver: carries an operation out as the core decides it (decide, apply, append, perform).
 //!
 //! Everything that happens comes in as one [`Message`](message) in one queue; the core's machine
-//! turns it into records and commands; the records are durable before a command is carried out.
+//! turns it into records and commands. Commands start at once; only what changes the world waits
+//! until its own record is durable (R1).
 //! Guests run in tasks of their own and may be dropped at any await; effects run in tasks that
 //! belong to the driver and are never dropped by a guest's end (R9).
 //!

@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 /// What an effect's asker is told.
 pub(crate) type Reply = Result<Value, Failure>;
 
-/// Everything that can come to the driver, in one line.
+/// Everything that can come to the driver, in one queue.
 pub(crate) enum Message {
-    /// A read or a wait was answered at `at`.
+    /// A call ended at `at` without an effect being sent: a read, a wait, or a denied effect.
     Answered {
         id: CallId,
         call: Call,

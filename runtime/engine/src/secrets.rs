@@ -1,4 +1,4 @@
-//! Secrets: put in at the provider's door, taken out of everything that comes back (DESIGN 4).
+//! Secrets: put in at the provider's door, taken out of everything that comes back.
 //!
 //! Guests, the journal, logs and errors hold marks and references only. A mark stands for a secret,
 //! for one line of it, or for the beginning of one that was cut off; each is turned back into

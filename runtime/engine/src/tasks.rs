@@ -18,7 +18,7 @@ const BATCH_LINES_MAX: usize = 512;
 pub(crate) struct Logs {
     id: OperationId,
     reporter: Arc<dyn Reporter>,
-    /// Unbounded, because a guest's log is: each attempt may log 1 MiB (see the sandbox's limits).
+    /// It needs no bound of its own: an attempt logs 1 MiB at most (see the sandbox's limits).
     lines: mpsc::UnboundedSender<LogLine>,
 }
 

@@ -218,7 +218,7 @@ impl Index {
         self.complete[place]
     }
 
-    /// A step that failed, or whose undo did.
+    /// A step because of which the operation stops.
     pub(super) fn failed(&self) -> Option<&StepKey> {
         self.failed.first()
     }

@@ -32,7 +32,8 @@ pub enum Input {
     },
     /// What the expressions of the operation's outputs come to.
     OutputsEvaluated(Outputs),
-    /// A read or a wait was answered.
+    /// A call ended without an effect being sent: a read, a wait, or an effect that was refused before
+    /// it went out.
     Answered {
         id: CallId,
         call: Call,
@@ -79,7 +80,7 @@ pub enum Input {
     Tick,
 }
 
-/// What the driver is to do, once the records that came with it are durable.
+/// What the driver is to start; an effect among it waits until its record is durable (R1).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Evaluate a step's expressions where that can be given up.
@@ -133,7 +134,7 @@ pub struct Recovery {
     pub cancel: Option<(String, Option<String>)>,
 }
 
-/// The records of one decision, already applied to the state, and what to do when they are durable.
+/// The records of one decision, already applied to the state, and what the driver is to start.
 #[derive(Debug, Default)]
 pub struct Decision {
     pub records: Vec<Record>,

@@ -2,8 +2,8 @@
 //!
 //! A [`Machine`] is one operation's plan and state. It never waits and never asks; what must be
 //! asked of the world is a [`Command`], and what the world said comes back as an [`Input`]. The
-//! records of a decision are applied here at once, but a command may only be carried out when
-//! they are durable: whoever drives the machine must append first (R1). What is kept beside the
+//! records of a decision are applied here at once. Whoever drives the machine appends them, and
+//! sends an effect only after its `CallStarted` is durable (R1). What is kept beside the
 //! state (which attempts were told to stop, whether the gate was asked) is only about this
 //! runner's own tasks and is rebuilt by asking again.
 

@@ -2,7 +2,7 @@
 //!
 //! [`State::apply`] is the one transition table. An event that is not legal where it stands is an
 //! [`IllegalEvent`]; it is never skipped. The fold does not know the plan, so that a journal can
-//! be read long after its manifest's plugins are gone; what the plan means is `decide`'s.
+//! be read long after its manifest's plugins are gone; what the plan means the machine knows.
 
 mod attempts;
 mod step;
@@ -89,7 +89,7 @@ pub struct State {
     ///
     /// With the identity of each, where its kind has one and somebody looked.
     pub own: BTreeMap<Resource, Option<String>>,
-    /// The † effects that were made on nothing but what the operation owned at that moment.
+    /// The irreversible effects that were made on nothing but what the operation owned at that moment.
     pub own_effects: BTreeSet<CallId>,
     /// The first `before` of each resource, in the order in which they were first touched.
     pub baselines: Baselines,
@@ -227,7 +227,8 @@ impl State {
         }
     }
 
-    /// Whether a call made now would have no inverse: † on something that is not the operation's.
+    /// Whether a call made now would have no inverse: an irreversible one, on something that is not
+    /// the operation's own.
     pub fn is_irreversible(&self, call: &Call, changes: &[Change]) -> bool {
         // What a command did is unknown, whoever made the container it ran in.
         matches!(
