@@ -40,8 +40,8 @@ fn an_undo_that_fails_is_named_with_what_to_do_and_the_others_are_done() {
     ]);
     let ran = ran.exits(5).says("verdict: incomplete").says("ebs:volume/vol-db-main");
     // In a copy of production the ids are production's: nothing is to be pasted there.
-    let ran =
-        ran.says("in the simulation, run a manifest with the step uses = \"ebs/attach-volume\"");
+    let ran = ran.says("in the simulation, run a manifest with steps = [{ id = \"mend-1\", ");
+    let ran = ran.says("uses = \"ebs/attach-volume\"");
     let ran = ran.lacks("aws ec2").says("attachments: was [");
     ran.says("mend what is listed above, then `stepback rollback 1`");
     let shown = place.show(1);

@@ -1,5 +1,6 @@
 //! What differs between a resource as it was and as it is, for people: one line a fact.
 
+use crate::output::in_row;
 use serde_json::Value;
 use stepback_core::Facts;
 use stepback_core::resource::SEALED;
@@ -35,6 +36,7 @@ fn not_known(now: Option<&Facts>) -> String {
 
 /// A fact that differs. What is sealed tells that it differs, and nothing else.
 fn line(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
+    let name = in_row(name);
     match is_sealed(was) && is_sealed(is) {
         true => format!("{name}: was one sealed value, is another"),
         false => format!("{name}: was {}, is {}", said(was), said(is)),
@@ -57,7 +59,7 @@ fn one_side(first: String, verb: &str, facts: &Facts) -> Vec<String> {
     }
     let told = facts.each().into_iter();
     let told = told.filter(|(_, value)| !is_nothing(value) && !is_sealed(Some(value)));
-    let lines = told.map(|(name, value)| format!("{name}: {verb} {value}"));
+    let lines = told.map(|(name, value)| format!("{}: {verb} {value}", in_row(&name)));
     std::iter::once(first).chain(lines).collect()
 }
 

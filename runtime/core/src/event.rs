@@ -62,8 +62,8 @@ pub enum Event {
     AttemptStarted {
         of: AttemptId,
     },
-    /// A call ended without an effect being sent: a read, a wait, a reversal that was worked out, or
-    /// an effect that was denied. It rides along with the next flush.
+    /// A call ended without an effect being sent: a read, a wait, a reversal that was worked out,
+    /// or an effect that was denied. It rides along with the next flush.
     CallAnswered {
         id: CallId,
         call: Call,

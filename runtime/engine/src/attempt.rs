@@ -66,7 +66,8 @@ async fn run_do(
         .check_with(step_id, &order.input)
         .map_err(|why| Failure::new(FailureClass::InvalidInput, format!("`with`: {why}")))?;
     let loaded = job.loaded(step_id)?;
-    // Whether irreversible calls may be made is decided by the driver, which knows what was created here.
+    // Whether irreversible calls may be made is decided by the driver, which knows what was created
+    // here.
     let both = invocation(job, order, port, Mode::Run { irreversible_allowed: true })?;
     let as_port = Arc::clone(port) as Arc<dyn HostPort>;
     let ran = loaded.plugin.check_then_run(both, as_port).await.map_err(|f| f.to_failure())?;

@@ -6,6 +6,7 @@
 
 use crate::advice::Advice;
 use serde_json::{Map, Value};
+use stepback_core::expr::MARK_EDGE;
 use stepback_core::{Facts, Resource};
 
 /// One change.
@@ -59,6 +60,32 @@ pub enum Mend<'a> {
         key: &'a str,
     },
 }
+
+impl Mend<'_> {
+    /// Whether it writes or removes something that stands for a secret, which only the person who
+    /// has the secret can do.
+    pub fn needs_a_secret(&self) -> bool {
+        let holds = |text: &str| text.contains(MARK_EDGE);
+        match *self {
+            Mend::TagVolume { key, value, .. } | Mend::TagInstance { key, value, .. } => {
+                holds(key) || holds(value)
+            }
+            Mend::UntagVolume { key, .. } | Mend::UntagInstance { key, .. } => holds(key),
+            Mend::DeleteVolume { .. }
+            | Mend::DeleteSnapshot { .. }
+            | Mend::TerminateInstance { .. }
+            | Mend::Detach { .. }
+            | Mend::Attach { .. }
+            | Mend::StopInstance { .. }
+            | Mend::SetInstanceType { .. }
+            | Mend::StartInstance { .. } => false,
+        }
+    }
+}
+
+/// What is said where a tag held a secret: what stands for it must not be written in its place.
+pub const HOLDS_A_SECRET: &str =
+    "a tag of it held a secret: write that one yourself, as the manifest's input has it";
 
 /// What puts a resource back as it was; nothing for what is gone, or where nothing is known.
 pub fn mends<'a>(resource: &'a Resource, before: &'a Facts, now: &'a Facts) -> Vec<Mend<'a>> {
@@ -144,9 +171,19 @@ fn tags<'a>(before: &'a Facts, now: &'a Facts) -> Vec<Tag<'a>> {
 /// What to do in steps of a manifest, for a world that has no command line of its own; `place`
 /// comes first and says where the manifest is run.
 pub fn in_steps(place: &str, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-    let steps: Vec<String> = mends(resource, before, now).iter().filter_map(step).collect();
-    let run =
-        |steps: &[String]| format!("{place}run a manifest with the step {}", steps.join(", then "));
+    let all = mends(resource, before, now);
+    let (secret, plain): (Vec<_>, Vec<_>) = all.into_iter().partition(|mend| mend.needs_a_secret());
+    let steps: Vec<String> = plain.iter().filter_map(step).collect();
+    let and = match secret.is_empty() {
+        true => String::new(),
+        false => format!("; {HOLDS_A_SECRET}"),
+    };
+    let run = |steps: &[String]| {
+        let all = steps.iter().enumerate();
+        let all = all.map(|(at, step)| format!("{{ id = \"mend-{}\", {step} }}", at + 1));
+        let all: Vec<String> = all.collect();
+        format!("{place}run a manifest with steps = [{}]{and}", all.join(", "))
+    };
     let look = match resource {
         Resource::Volume { id } => uses("ebs/describe-volume", &[("volume", id)]),
         Resource::Instance { id } => uses("ec2/describe-instance", &[("instance", id)]),
@@ -156,7 +193,7 @@ pub fn in_steps(place: &str, resource: &Resource, before: &Facts, now: &Facts) -
         _ if !steps.is_empty() => Advice::Paste(run(&steps)),
         (false, true) => Advice::LookAt(format!("{place}{}", Advice::make_anew(resource))),
         (false, false) if !look.is_empty() => Advice::LookAt(run(&[look])),
-        _ => Advice::LookAt(format!("{place}{}", Advice::look_at(resource))),
+        _ => Advice::LookAt(format!("{place}{}{and}", Advice::look_at(resource))),
     }
 }
 
@@ -194,9 +231,11 @@ fn step(mend: &Mend<'_>) -> Option<String> {
     Some(step)
 }
 
-/// A step with its inputs, as a manifest has them: a JSON string is one of TOML, too.
+/// A step with its inputs, as a manifest has them: a JSON string is one of TOML, too, and what
+/// looks like an expression is written so that it is none.
 fn uses(step: &str, with: &[(&str, &str)]) -> String {
-    let with = with.iter().map(|(name, value)| format!("{name} = {}", Value::from(*value)));
+    let plain = |value: &str| value.replace("{{", "{{ '{{' }}").replace("{%", "{{ '{%' }}");
+    let with = with.iter().map(|(name, value)| format!("{name} = {}", Value::from(plain(value))));
     let with: Vec<String> = with.collect();
     format!("uses = \"{step}\", with = {{ {} }}", with.join(", "))
 }
@@ -241,10 +280,11 @@ mod tests {
         };
         let (was, now) = (of("running", "t3.small"), of("running", "t3.large"));
         let said = in_steps("here, ", &instance, &was, &now).to_string();
-        let wanted = "here, run a manifest with the step uses = \"ec2/stop-instance\", with = { \
-                      instance = \"i-1\" }, then uses = \"ec2/set-instance-type\", with = { \
-                      instance = \"i-1\", instance_type = \"t3.small\" }, then uses = \
-                      \"ec2/start-instance\", with = { instance = \"i-1\" }";
+        let wanted = "here, run a manifest with steps = [{ id = \"mend-1\", uses = \
+                      \"ec2/stop-instance\", with = { instance = \"i-1\" } }, { id = \"mend-2\", \
+                      uses = \"ec2/set-instance-type\", with = { instance = \"i-1\", \
+                      instance_type = \"t3.small\" } }, { id = \"mend-3\", uses = \
+                      \"ec2/start-instance\", with = { instance = \"i-1\" } }]";
         assert_eq!(said, wanted);
     }
 
@@ -261,9 +301,33 @@ mod tests {
             let said = in_steps("", &resource, &Facts::Absent, &there);
             assert!(matches!(said, Advice::Paste(_)), "{said:?}");
             let said = said.to_string();
-            assert!(said.ends_with("irreversible = \"it was not there\""), "{said}");
+            assert!(said.ends_with("irreversible = \"it was not there\" }]"), "{said}");
             assert!(said.contains(r#" = "x\"y" }"#), "{said}");
         }
+    }
+
+    /// What stands for a secret is no value: written in its place it would be taken for one.
+    #[test]
+    fn a_secret_is_left_to_whoever_has_it() {
+        let volume = Resource::Volume { id: "vol-1".to_owned() };
+        let tagged = |tags: Value| Facts::from_json(json!({ "attachments": [], "tags": tags }));
+        let mark = stepback_core::expr::secret_placeholder("pw");
+        let (before, now) = (tagged(json!({ "pw": mark, "a": "b" })), tagged(json!({})));
+        let said = in_steps("", &volume, &before, &now);
+        assert!(matches!(&said, Advice::Paste(text) if text.ends_with(HOLDS_A_SECRET)), "{said:?}");
+        assert!(!said.to_string().contains(&mark[1..]), "{said}");
+        let said = in_steps("", &volume, &tagged(json!({ "pw": mark })), &now);
+        assert!(
+            matches!(&said, Advice::LookAt(text) if text.ends_with(HOLDS_A_SECRET)),
+            "{said:?}"
+        );
+    }
+
+    /// The words are a manifest's, whatever the values look like.
+    #[test]
+    fn a_value_that_looks_like_an_expression_is_none() {
+        let said = uses("ebs/tag-volume", &[("value", "v{{ 1 + 1 }}{% if x %}")]);
+        assert!(said.contains("v{{ '{{' }} 1 + 1 }}{{ '{%' }} if x %}"), "{said}");
     }
 
     #[test]
@@ -273,8 +337,8 @@ mod tests {
         let instance = Resource::Instance { id: "i-1".to_owned() };
         assert_eq!(mends(&instance, &was, &is).len(), 1);
         let said = in_steps("", &instance, &was, &is);
-        let looks = "run a manifest with the step uses = \"ec2/describe-instance\", with = { \
-                     instance = \"i-1\" }";
+        let looks = "run a manifest with steps = [{ id = \"mend-1\", uses = \
+                     \"ec2/describe-instance\", with = { instance = \"i-1\" } }]";
         assert_eq!(said, Advice::LookAt(looks.to_owned()));
         let snapshot = Resource::Snapshot { id: "snap-1".to_owned() };
         let said = in_steps("here, ", &snapshot, &was, &is);

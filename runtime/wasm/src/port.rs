@@ -1,7 +1,8 @@
 //! The door of the sandbox: everything a guest asks of the world comes out here.
 //!
-//! During an attempt whoever implements [`HostPort`] journals; during a check nothing is journaled. By
-//! the time a call arrives, its interface is granted and its class fits the mode the guest runs in.
+//! During an attempt whoever implements [`HostPort`] journals; during a check nothing is journaled.
+//! By the time a call arrives, its interface is granted and its class fits the mode the guest runs
+//! in.
 
 use serde_json::Value;
 use stepback_core::{Call, Failure};

@@ -5,9 +5,9 @@
 //! the rest of the program must know of it: may it change anything, what does it touch, which
 //! facts does it change, how is a lost answer settled, what takes it back.
 //!
-//! A new function is a line in its interface's list, its place among the interface's reads, waits or
-//! effects, and an entry beside them; without these, or without one of the entry's fields, nothing
-//! compiles.
+//! A new function is a line in its interface's list, its place among the interface's reads, waits
+//! or effects, and an entry beside them; without these, or without one of the entry's fields,
+//! nothing compiles.
 
 mod area;
 mod clock;

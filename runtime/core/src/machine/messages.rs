@@ -32,8 +32,8 @@ pub enum Input {
     },
     /// What the expressions of the operation's outputs come to.
     OutputsEvaluated(Outputs),
-    /// A call ended without an effect being sent: a read, a wait, or an effect that was refused before
-    /// it went out.
+    /// A call ended without an effect being sent: a read, a wait, or an effect that was refused
+    /// before it went out.
     Answered {
         id: CallId,
         call: Call,

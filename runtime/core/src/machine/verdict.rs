@@ -25,13 +25,30 @@ pub struct Reading {
     pub advice: String,
 }
 
+/// The order in which a person puts things back: what runs and did not is stopped before what it
+/// uses is taken from it, and what ran is started when that is there again.
+fn place(one: &NotRestored) -> u8 {
+    match one.resource.kind() {
+        ResourceKind::Container => match (runs(&one.before), one.now.as_ref().is_some_and(runs)) {
+            (false, true) => 0,
+            (false, false) => 1,
+            (true, true) => 5,
+            (true, false) => 6,
+        },
+        ResourceKind::Containers | ResourceKind::DockerVolume | ResourceKind::FileSystem => 2,
+        ResourceKind::Instance => 3,
+        ResourceKind::Volume | ResourceKind::Snapshot | ResourceKind::Image => 4,
+    }
+}
+
 impl Machine {
     pub(super) fn handle_observed(
         &mut self,
         observations: Vec<Observation>,
     ) -> Result<(), IllegalEvent> {
-        let not_restored: Vec<NotRestored> =
+        let mut not_restored: Vec<NotRestored> =
             observations.iter().filter_map(|observation| self.difference(observation)).collect();
+        not_restored.sort_by_key(place);
         let irreversible_ran = self.irreversible_steps().next().is_some();
         let verdict = if not_restored.iter().any(|difference| !difference.declared) {
             Verdict::Incomplete
@@ -93,8 +110,11 @@ impl Machine {
     /// be undone by it, or nothing could be compared.
     fn hint(&self, resource: &Resource, before: &Facts, now: Option<&Reading>) -> String {
         let operation = self.operation;
-        let is_made_here = |now: &Facts| {
-            !before.is_absent() || now.is_absent() || self.state.is_own(resource, now)
+        let is_made_here = |now: &Facts| match (before.is_absent(), now.is_absent()) {
+            (_, true) => true,
+            (true, false) => self.state.is_own(resource, now),
+            // Its name may be another one's by now.
+            (false, false) => !before.is_another(now) || self.state.is_own(resource, now),
         };
         match now {
             Some(Reading { facts, .. }) if !is_made_here(facts) => format!(

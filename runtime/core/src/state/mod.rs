@@ -89,7 +89,8 @@ pub struct State {
     ///
     /// With the identity of each, where its kind has one and somebody looked.
     pub own: BTreeMap<Resource, Option<String>>,
-    /// The irreversible effects that were made on nothing but what the operation owned at that moment.
+    /// The irreversible effects that were made on nothing but what the operation owned at that
+    /// moment.
     pub own_effects: BTreeSet<CallId>,
     /// The first `before` of each resource, in the order in which they were first touched.
     pub baselines: Baselines,

@@ -148,3 +148,61 @@ fn what_was_undone_and_is_not_tried_again_ends_the_operation() {
     machine.handle(ended, UnixMs(3_000)).expect("legal");
     assert_ne!(machine.state().status, Status::Running, "it goes back");
 }
+
+/// What has the name by now may be another thing: what the provider says of it would change what
+/// somebody else made.
+#[test]
+fn another_one_of_that_name_is_left_to_whoever_made_it() {
+    let mut run = of_one_step(false);
+    let id = call_id(0, Direction::Do, 1);
+    let policies = [with_restart("always"), with_restart("no")];
+    make(&mut run, id.clone(), set_restart("no"), done(), policies);
+    end(&mut run, &id, failed(FailureClass::Refused));
+    let answer = UndoAnswer::CannotUndo("that is another one by now".into());
+    end(&mut run, &call_id(0, Direction::Undo, 1), AttemptResult::Undo(answer));
+    let facts = Facts::from_json(json!({ "id": "c-2", "running": true, "restart": "no" }));
+    let now = Ok(Reading { facts, advice: ADVICE.to_owned() });
+    let observations = vec![Observation { resource: container(), now }];
+    handle(&mut run, Input::Observed { observations });
+    let hint = &run.machine.state().not_restored[0].hint;
+    assert!(hint.starts_with("it is not this operation's: leave it"), "{hint}");
+}
+
+/// What runs and did not is stopped before its volume is taken from it; what ran is started when
+/// its volume is there again.
+#[test]
+fn what_is_left_is_told_in_the_order_in_which_it_is_put_back() {
+    let mut run = of_one_step(false);
+    let of = |host: &str| Resource::Container { host: host.into(), name: "main".into() };
+    let volume = Resource::Volume { id: "vol-1".into() };
+    let up = |up: bool| Facts::from_json(json!({ "running": up }));
+    let at = |host: &str| Facts::from_json(json!({ "attachments": host }));
+    let id = call_id(0, Direction::Do, 1);
+    let (old, new) = (of("i-1"), of("i-2"));
+    let before = [(&volume, at("i-1")), (&old, up(true)), (&new, Facts::Absent)];
+    let call = set_restart("no");
+    let changes = |after: [Option<Facts>; 3]| {
+        let all = before.clone().into_iter().zip(after);
+        let of = |((resource, before), after): ((&Resource, Facts), Option<Facts>)| Change {
+            resource: resource.clone(),
+            before,
+            after,
+        };
+        all.map(of).collect::<Vec<_>>()
+    };
+    let (token, asked) = (token(&id), changes([None, None, None]));
+    handle(&mut run, Input::EffectAsked { id: id.clone(), call, token, changes: asked });
+    let after = changes([Some(at("i-2")), Some(up(false)), Some(up(true))]);
+    handle(&mut run, Input::EffectFinished { id: id.clone(), outcome: done(), changes: after });
+    end(&mut run, &id, failed(FailureClass::Refused));
+    let answer = UndoAnswer::CannotUndo("the provider said no".into());
+    end(&mut run, &call_id(0, Direction::Undo, 1), AttemptResult::Undo(answer));
+    let now = [(&volume, at("i-2")), (&old, up(false)), (&new, up(true))];
+    let observations = now.into_iter().map(|(resource, facts)| Observation {
+        resource: resource.clone(),
+        now: Ok(Reading { facts, advice: ADVICE.to_owned() }),
+    });
+    handle(&mut run, Input::Observed { observations: observations.collect() });
+    let left = run.machine.state().not_restored.iter().map(|one| one.resource.clone());
+    assert_eq!(left.collect::<Vec<_>>(), [new, volume, old]);
+}

@@ -52,7 +52,8 @@ impl Driver {
         Ok(())
     }
 
-    /// An irreversible call is for steps that are declared irreversible, and for what this operation created.
+    /// An irreversible call is for steps that are declared irreversible, and for what this
+    /// operation created.
     pub(super) fn denial(&self, id: &CallId, call: &Call, changes: &[Change]) -> Option<Failure> {
         #[cfg(feature = "mutants")]
         if self.deps.limits.mutant == Some(crate::mutants::Mutant::TakesStrangers) {

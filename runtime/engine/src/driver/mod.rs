@@ -1,11 +1,11 @@
 //! The driver of one operation: one queue in, the machine decides, records are made durable,
 //! commands are carried out (R1).
 //!
-//! While an operation runs, only its driver appends, and in order: one flush at a time takes all that is
-//! pending, while guests go on. What changes the world waits until its own intent is durable;
-//! whatever a crash cuts off before that has left no trace outside. Reads and waits alone don't
-//! cause a flush for a while. Effects run in tasks that no guest can drop; an attempt has not ended
-//! before its last effect has.
+//! While an operation runs, only its driver appends, and in order: one flush at a time takes all
+//! that is pending, while guests go on. What changes the world waits until its own intent is
+//! durable; whatever a crash cuts off before that has left no trace outside. Reads and waits alone
+//! don't cause a flush for a while. Effects run in tasks that no guest can drop; an attempt has not
+//! ended before its last effect has.
 
 mod commands;
 mod effects;

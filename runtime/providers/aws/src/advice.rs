@@ -1,15 +1,24 @@
 //! What puts a volume, a snapshot or an instance back, in commands of the AWS CLI (AWS CLI Command
 //! Reference, *ec2*).
 
+use serde_json::json;
 use stepback_core::shell::{quoted, word};
 use stepback_core::{Facts, Resource};
 use stepback_provider::advice::Advice;
-use stepback_provider::mends::{Mend, mends};
+use stepback_provider::mends::{HOLDS_A_SECRET, Mend, mends};
 
 pub(crate) fn advice(resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-    let mends = mends(resource, before, now);
-    if !mends.is_empty() {
-        return Advice::Paste(commands(&mends).join(" && "));
+    let all = mends(resource, before, now);
+    let (secret, mends): (Vec<_>, Vec<_>) = all.into_iter().partition(|mend| mend.needs_a_secret());
+    match (mends.is_empty(), secret.is_empty()) {
+        (false, true) => return Advice::Paste(commands(&mends).join(" && ")),
+        (false, false) => {
+            return Advice::Paste(format!("{}; {HOLDS_A_SECRET}", commands(&mends).join(" && ")));
+        }
+        (true, false) => {
+            return Advice::LookAt(format!("{}; {HOLDS_A_SECRET}", Advice::look_at(resource)));
+        }
+        (true, true) => {}
     }
     match (resource, before.is_absent(), now.is_absent()) {
         (_, false, true) => Advice::make_anew(resource),
@@ -26,10 +35,18 @@ pub(crate) fn advice(resource: &Resource, before: &Facts, now: &Facts) -> Advice
 fn commands(mends: &[Mend<'_>]) -> Vec<String> {
     let mut commands = vec![];
     for (index, mend) in mends.iter().enumerate() {
-        // One that is still stopping keeps its type.
-        if let (Mend::SetInstanceType { instance, .. }, true) = (mend, index > 0) {
-            let id = word(instance);
-            commands.push(format!("aws ec2 wait instance-stopped --instance-ids {id}"));
+        match mend {
+            // One that is still stopping keeps its type.
+            Mend::SetInstanceType { instance, .. } => {
+                let id = word(instance);
+                commands.push(format!("aws ec2 wait instance-stopped --instance-ids {id}"));
+            }
+            // One that is still being let go is attached nowhere else.
+            Mend::Attach { volume, .. } if index > 0 => {
+                let id = word(volume);
+                commands.push(format!("aws ec2 wait volume-available --volume-ids {id}"));
+            }
+            _ => {}
         }
         commands.push(format!("aws ec2 {}", command(mend)));
     }
@@ -65,12 +82,14 @@ fn command(mend: &Mend<'_>) -> String {
         }
         Mend::TagVolume { volume: id, key, value }
         | Mend::TagInstance { instance: id, key, value } => {
-            let tag = quoted(&format!("Key={key},Value={value}"));
-            format!("create-tags --resources {} --tags {tag}", word(id))
+            // As JSON: in the shorthand a comma or a quote means something (AWS CLI User Guide,
+            // *Using shorthand syntax*).
+            let tags = quoted(&json!([{ "Key": key, "Value": value }]).to_string());
+            format!("create-tags --resources {} --tags {tags}", word(id))
         }
         Mend::UntagVolume { volume: id, key } | Mend::UntagInstance { instance: id, key } => {
-            let tag = quoted(&format!("Key={key}"));
-            format!("delete-tags --resources {} --tags {tag}", word(id))
+            let tags = quoted(&json!([{ "Key": key }]).to_string());
+            format!("delete-tags --resources {} --tags {tags}", word(id))
         }
     }
 }
@@ -97,8 +116,9 @@ mod tests {
         let commands: Vec<&str> = said.split(" && ").collect();
         let expected = [
             "aws ec2 detach-volume --volume-id vol-1 --instance-id i-b",
+            "aws ec2 wait volume-available --volume-ids vol-1",
             "aws ec2 attach-volume --volume-id vol-1 --instance-id i-a --device /dev/sdf",
-            r"aws ec2 create-tags --resources vol-1 --tags 'Key=who,Value=Ann'\''s'",
+            r#"aws ec2 create-tags --resources vol-1 --tags '[{"Key":"who","Value":"Ann'\''s"}]'"#,
         ];
         assert_eq!(commands, expected);
         let there = attached("i-a", json!({}));
@@ -145,13 +165,13 @@ mod tests {
         let wait = "aws ec2 wait instance-stopped --instance-ids i-1";
         let set = "aws ec2 modify-instance-attribute --instance-id i-1 --instance-type \
                    Value=t3.small";
-        let tag = "aws ec2 create-tags --resources i-1 --tags 'Key=k,Value=v'";
+        let tag = r#"aws ec2 create-tags --resources i-1 --tags '[{"Key":"k","Value":"v"}]'"#;
         let look = "aws ec2 describe-instances --instance-ids i-1";
         let stopped = of("stopped", "t3.small", json!({}));
         let table = [
             (&was, of("stopped", "t3.small", json!({ "k": "v" })), vec![start]),
             (&was, of("running", "t3.large", json!({ "k": "v" })), vec![stop, wait, set, start]),
-            (&was, of("stopped", "t3.large", json!({ "k": "v" })), vec![set, start]),
+            (&was, of("stopped", "t3.large", json!({ "k": "v" })), vec![wait, set, start]),
             (&was, of("running", "t3.small", json!({})), vec![tag]),
             (&stopped, of("running", "t3.small", json!({})), vec![stop]),
             (&stopped, stopped.clone(), vec![look]),

@@ -1,8 +1,9 @@
 //! Making an effect: one request, and then the look that shows it.
 //!
-//! A request goes out once. It goes out again only after a throttle, or where AWS does not know an id
-//! yet that it has just given: both prove that nothing happened; and only for so long that [`REQUEST_MS_MAX`] holds. Once AWS has accepted an effect,
-//! nothing that goes wrong after it can make it *refused*.
+//! A request goes out once. It goes out again only after a throttle, or where AWS does not know an
+//! id yet that it has just given: both prove that nothing happened; and only for so long that
+//! [`REQUEST_MS_MAX`] holds. Once AWS has accepted an effect, nothing that goes wrong after it can
+//! make it *refused*.
 
 use super::Aws;
 use super::errors::{Trouble, misplaced};

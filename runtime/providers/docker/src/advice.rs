@@ -13,7 +13,13 @@ const SHAPE: [&str; 8] =
 pub(crate) fn advice(resource: &Resource, before: &Facts, now: &Facts) -> Advice {
     match (resource, before.is_absent(), now.is_absent()) {
         (Resource::Container { host, name }, true, false) => {
-            Advice::Paste(on(host, &format!("docker rm -f {}", word(name))))
+            let name = word(name);
+            // What runs gets its grace first.
+            let stop = match now.get("running") {
+                Some(Value::Bool(true)) => format!("docker stop {name} && "),
+                _ => String::new(),
+            };
+            Advice::Paste(on(host, &format!("{stop}docker rm {name}")))
         }
         (Resource::DockerVolume { host, name }, true, false) => {
             Advice::Paste(on(host, &format!("docker volume rm {}", word(name))))
@@ -71,8 +77,13 @@ mod tests {
         let image = Resource::Image { host: "i-1".into(), image: "db:1".into() };
         let there = || Facts::from_json(json!({ "driver": "local" }));
         let table = [
-            (of("main"), &Facts::Absent, was.clone(), "on i-1: docker rm -f main"),
-            (of("x; reboot"), &Facts::Absent, was.clone(), "on i-1: docker rm -f 'x; reboot'"),
+            (of("main"), &Facts::Absent, was.clone(), "on i-1: docker stop main && docker rm main"),
+            (
+                of("x; reboot"),
+                &Facts::Absent,
+                facts("db:1", "no", false),
+                "on i-1: docker rm 'x; reboot'",
+            ),
             (volume.clone(), &Facts::Absent, there(), "on i-1: docker volume rm data"),
             (
                 of("main"),

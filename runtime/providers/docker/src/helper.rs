@@ -23,6 +23,8 @@ use stepback_provider::EffectContext;
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY_MS: u64 = 50;
+/// So long a new helper waits for those that were lost to be removed.
+const LOST_MS_MAX: u64 = 1_000;
 /// What the script exits with when the device is not there.
 const NO_DEVICE: i64 = 44;
 /// What the script exits with when the device holds something already.
@@ -245,8 +247,10 @@ impl<'a> Helper<'a> {
             return Ok(ran);
         }
         self.clear_away().await?;
-        let (started, ()) =
-            tokio::join!(Resident::start(engine, self.body()), engine.remove_lost());
+        // An engine that hangs over a removal keeps nobody waiting; the next helper tries again.
+        let limit = Duration::from_millis(LOST_MS_MAX);
+        let removed = engine.clock.timeout(limit, engine.remove_lost());
+        let (started, _) = tokio::join!(Resident::start(engine, self.body()), removed);
         let mut made = started?;
         match made.look(engine, what_to_do, of).await {
             Ok(ran) => {

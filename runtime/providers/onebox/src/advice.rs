@@ -30,15 +30,17 @@ mod tests {
         };
         let (before, now) = (at("i-a", json!({ "who": "Ann's" })), at("i-b", json!({})));
         let said = advice(&volume, &before, &now).to_string();
-        let wanted = [
-            "run a manifest with the step uses = \"ebs/detach-volume\", with = { volume = \
-             \"vol-1\", instance = \"i-b\" }",
-            "uses = \"ebs/attach-volume\", with = { volume = \"vol-1\", instance = \"i-a\", device \
-             = \"/dev/sdf\" }",
-            "uses = \"ebs/tag-volume\", with = { volume = \"vol-1\", key = \"who\", value = \
-             \"Ann's\" }",
+        let step = |at: u8, uses: &str, with: &str| {
+            format!("{{ id = \"mend-{at}\", uses = \"ebs/{uses}\", with = {{ {with} }} }}")
+        };
+        let attach = r#"volume = "vol-1", instance = "i-a", device = "/dev/sdf""#;
+        let steps = [
+            step(1, "detach-volume", r#"volume = "vol-1", instance = "i-b""#),
+            step(2, "attach-volume", attach),
+            step(3, "tag-volume", r#"volume = "vol-1", key = "who", value = "Ann's""#),
         ];
-        assert_eq!(said, wanted.join(", then "));
+        let wanted = format!("run a manifest with steps = [{}]", steps.join(", "));
+        assert_eq!(said, wanted);
     }
 
     /// A step that starts, stops or resizes one would be refused.

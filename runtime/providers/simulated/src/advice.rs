@@ -31,8 +31,8 @@ mod tests {
                 &volume,
                 &bare,
                 &tagged,
-                "in the simulation, run a manifest with the step uses = \"ebs/untag-volume\", with \
-                 = { volume = \"vol-1\", key = \"k\" }",
+                "in the simulation, run a manifest with steps = [{ id = \"mend-1\", uses = \
+                 \"ebs/untag-volume\", with = { volume = \"vol-1\", key = \"k\" } }]",
             ),
             (
                 &volume,
