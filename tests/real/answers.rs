@@ -1,6 +1,6 @@
 //! Answers that prove nothing: an engine, or what is before it, that says no to what it has done.
 
-use crate::parts::{Parts, are_possible};
+use crate::parts::{TestCluster, are_possible};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -124,7 +124,7 @@ fn an_error_of_the_engine_is_no_proof_of_anything() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let socket = parts.b.host().trim_start_matches("unix://").into();
     let between = Between::start(socket);
@@ -165,7 +165,7 @@ fn a_helper_whose_making_or_removal_went_wrong_is_removed() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let socket = parts.b.host().trim_start_matches("unix://").into();
     let between = Between::start(socket);

@@ -3,7 +3,7 @@
 //! moto has no devices, so a script beside it gives each attached volume one, as a hypervisor
 //! would. What EC2 says afterwards is read with boto3.
 
-use crate::parts::{Part, Parts, are_possible, free_port};
+use crate::parts::{Part, TestCluster, are_possible, free_port};
 use crate::place::operation;
 use crate::snapshot::copied;
 use serde_json::Value;
@@ -34,7 +34,7 @@ fn script() -> String {
 }
 
 impl Cloud {
-    pub fn start(parts: &Parts) -> Self {
+    pub fn start(parts: &TestCluster) -> Self {
         let (home, port) = (home_of_moto(), free_port());
         let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned);
         let server = home.join("moto_server").display().to_string();
@@ -51,7 +51,7 @@ impl Cloud {
 
     /// From now on everybody may do only what their policy says; those who are there already may
     /// do everything.
-    pub fn guard(&mut self, parts: &Parts) {
+    pub fn guard(&mut self, parts: &TestCluster) {
         self.asked_at = self.user("admin", &["*"]).2;
         self.hypervisor = hypervisor(parts, &self.asked_at);
         ask(&self.endpoint, &["guard"]);
@@ -65,12 +65,12 @@ impl Cloud {
         (access_key.to_owned(), secret_key.to_owned(), endpoint.to_owned())
     }
 
-    pub fn configure(&self, parts: &Parts) {
+    pub fn configure(&self, parts: &TestCluster) {
         self.configure_with(parts, "us-east-1", &format!("endpoint = \"{}\"\n", self.endpoint));
     }
 
     /// The same in another region, and with other settings of the provider's.
-    pub fn configure_with(&self, parts: &Parts, region: &str, more: &str) {
+    pub fn configure_with(&self, parts: &TestCluster, region: &str, more: &str) {
         let text = format!(
             "[environments.box]\nprovider = \"aws\"\nregion = \"{region}\"\n{more}\
              [environments.box.docker]\nhelper_image = \"helper:1\"\n\
@@ -103,7 +103,7 @@ impl Cloud {
     }
 }
 
-fn hypervisor(parts: &Parts, endpoint: &str) -> Part {
+fn hypervisor(parts: &TestCluster, endpoint: &str) -> Part {
     let disks = parts.path("disks");
     std::fs::create_dir_all(&disks).expect("a directory");
     let arguments =
@@ -124,7 +124,7 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let cloud = Cloud::start(&parts);
     cloud.configure(&parts);
     parts.run(&["env", "check"]).exits(0).says("✓ aws").says("123456789012");
@@ -176,7 +176,7 @@ fn the_shipped_operations_run_unchanged_on_ec2() {
 }
 
 /// The database's volume is grown on the second instance, after a rollback.
-fn resizes(parts: &Parts, cloud: &Cloud, volume: &str) {
+fn resizes(parts: &TestCluster, cloud: &Cloud, volume: &str) {
     ask(&cloud.asked_at, &["tag", volume, "backup", "daily"]);
     let before = cloud.state();
     let failing = ["--inject", "docker.wait-healthy=refuse"];

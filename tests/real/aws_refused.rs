@@ -3,7 +3,7 @@
 //! moto checks none of that, so a proxy answers in AWS's place.
 
 use crate::aws::Cloud;
-use crate::parts::{Parts, are_possible};
+use crate::parts::{TestCluster, are_possible};
 use crate::place::{Ran, operation};
 use proxy::{Proxy, ec2_error, sts_error};
 
@@ -47,7 +47,7 @@ fn at(proxy: &Proxy) -> String {
     format!("endpoint = \"http://{}\"\n", proxy.address)
 }
 
-fn sign_in(parts: &Parts) {
+fn sign_in(parts: &TestCluster) {
     parts.set("AWS_ACCESS_KEY_ID", "testing");
     parts.set("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
     parts.set("AWS_SESSION_TOKEN", SESSION);
@@ -55,7 +55,7 @@ fn sign_in(parts: &Parts) {
     parts.set("HOME", &parts.path("").display().to_string());
 }
 
-fn provision_inputs(parts: &Parts, instance: &str) -> Vec<String> {
+fn provision_inputs(parts: &TestCluster, instance: &str) -> Vec<String> {
     let mut arguments = vec!["run".to_owned(), operation("provision-database")];
     let (image, instance) = (format!("image={}", parts.image()), format!("instance={instance}"));
     for input in [&instance, "data_dir=/data", "size_gib=1", "database=main", &image] {
@@ -64,14 +64,14 @@ fn provision_inputs(parts: &Parts, instance: &str) -> Vec<String> {
     arguments
 }
 
-fn provision(parts: &Parts, instance: &str) -> Ran {
+fn provision(parts: &TestCluster, instance: &str) -> Ran {
     let arguments = provision_inputs(parts, instance);
     parts.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Nobody wrote a credential down.
 #[track_caller]
-fn assert_kept(parts: &Parts, said: &str) {
+fn assert_kept(parts: &TestCluster, said: &str) {
     let mut found = vec![];
     let secrets = [SECRET_KEY, SESSION];
     crate::credentials::holding(&parts.path(".stepback"), &secrets, &mut found);
@@ -84,7 +84,7 @@ fn what_keeps_it_from_aws_is_told_before_anything_is_changed() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let cloud = Cloud::start(&parts);
     sign_in(&parts);
     let nothing = cloud.state();
@@ -137,7 +137,7 @@ fn credentials_that_expire_on_the_way_end_it_truthfully() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let cloud = Cloud::start(&parts);
     sign_in(&parts);
     let nothing = cloud.state();

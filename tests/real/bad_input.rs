@@ -1,6 +1,6 @@
 //! What is wrong with an environment is told before anything is changed, with what to do.
 
-use crate::parts::{Parts, are_possible, free_port};
+use crate::parts::{TestCluster, are_possible, free_port};
 use crate::place::operation;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -28,7 +28,7 @@ fn what_is_wrong_with_an_environment_is_told_before_anything_is_changed() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let old = parts.path("old.sock");
     old_engine(&old);
@@ -75,7 +75,7 @@ fn what_can_be_rolled_back_in_another_world_is_not_promised_to_be_all() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let image = format!("image={}", parts.image());
     let given = ["instance=i-a", "data_dir=/data", "size_gib=1", "database=main", &image];

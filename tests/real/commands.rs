@@ -1,9 +1,9 @@
 //! Commands in real containers, of their own and running ones.
 
-use crate::parts::{Parts, are_possible};
+use crate::parts::{TestCluster, are_possible};
 
 /// One step that can't be undone.
-fn manifest(parts: &Parts, uses: &str, with: &str) -> String {
+fn manifest(parts: &TestCluster, uses: &str, with: &str) -> String {
     let text = format!(
         "schema = 1\n[operation]\nname = \"command\"\n[[steps]]\nid = \"command\"\n\
          uses = \"docker/{uses}\"\nirreversible = \"it ran\"\n[steps.with]\n\
@@ -19,7 +19,7 @@ fn commands_run_in_containers_and_tell_what_they_print() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     println!("in a running container");
     let exec = |command: &str| {

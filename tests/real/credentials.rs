@@ -1,6 +1,6 @@
 //! A registry that asks who comes: with the right credentials, wrong ones, and none.
 
-use crate::parts::{Parts, Registry, are_possible};
+use crate::parts::{Registry, TestCluster, are_possible};
 use crate::place::{Ran, operation};
 use std::path::Path;
 
@@ -11,7 +11,7 @@ const HTPASSWD: &str = "ann:$2b$05$stepbackstepbackstepbekDPLldMbNsPHaYooOJ6xK.Q
 const BASIC: &str = "YW5uOmNvcnJlY3QtaG9yc2UtMQ==";
 
 /// A registry with the database's image, for `ann` alone.
-fn private_registry(parts: &Parts) -> Registry {
+fn private_registry(parts: &TestCluster) -> Registry {
     let dir = parts.path("private");
     let open = Registry::start(&dir);
     parts.a.docker(&["pull", &parts.image()]);
@@ -50,7 +50,7 @@ fn a_registry_that_lets_nobody_in_without_credentials_is_told_before_anything_is
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let registry = private_registry(&parts);
     let name = format!("127.0.0.1:{}", registry.port);
     let login = |password: &str| {

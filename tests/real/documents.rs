@@ -2,7 +2,7 @@
 //! and Redis as their images behave.
 
 use crate::credentials::{PASSWORD, holding, lets_only_ann_in};
-use crate::parts::{Parts, Registry, are_possible, copy_libraries};
+use crate::parts::{Registry, TestCluster, are_possible, copy_libraries};
 use crate::place::Ran;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ fn postgres() -> (PathBuf, PathBuf) {
 }
 
 /// Put the images into the registry, by the names that the document has.
-fn push_images(parts: &Parts, registry: &Registry) {
+fn push_images(parts: &TestCluster, registry: &Registry) {
     let (programs, share) = postgres();
     let bin = programs.join("bin");
     let root = parts.root("postgres", &["busybox"]);
@@ -99,7 +99,7 @@ fn push_images(parts: &Parts, registry: &Registry) {
 }
 
 /// Run a line of the document in a shell.
-fn run(parts: &Parts, line: &str) -> Ran {
+fn run(parts: &TestCluster, line: &str) -> Ran {
     let program = Path::new(env!("CARGO_BIN_EXE_stepback"));
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = parts.command(&[]);
@@ -127,7 +127,7 @@ fn the_onebox_of_the_documents_works_as_written() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let dir = parts.path("private");
     let open = Registry::start(&dir);
     push_images(&parts, &open);

@@ -1,6 +1,6 @@
 //! How containers end, and what would be lost with them.
 
-use crate::parts::{Parts, are_possible};
+use crate::parts::{TestCluster, are_possible};
 use crate::place::Ran;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use std::time::Duration;
 /// It takes some seconds to end when it is told to.
 const SLOW: &str = "trap 'sleep 4; exit 0' TERM; while :; do sleep 1 & wait $!; done";
 
-fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
+fn step(parts: &TestCluster, uses: &str, with: &str) -> Ran {
     parts.step(uses, &format!("host = \"i-a\", container = \"main\", {with}"), "")
 }
 
-fn is_running(parts: &Parts) -> bool {
+fn is_running(parts: &TestCluster) -> bool {
     parts.a.docker(&["inspect", "-f", "{{.State.Running}}", "main"]) == "true"
 }
 
@@ -22,7 +22,7 @@ fn a_stop_that_goes_on_without_its_runner_is_waited_for() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let text = "schema = 1\n[operation]\nname = \"stop\"\n[[steps]]\nid = \"stop\"\n\
                 uses = \"docker/stop-container\"\n\
@@ -59,7 +59,7 @@ fn a_container_that_takes_longer_than_its_grace_is_left_alone() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let slow = ["--stop-timeout", "120", "helper:1", "sh", "-c", SLOW];
     parts.a.docker(&[&["run", "--detach", "--name", "main"], &slow[..]].concat());
@@ -79,7 +79,7 @@ fn a_container_with_something_of_its_own_does_not_make_way() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let replace = |with: &str| step(&parts, "docker/check-replace", with);
     let run = ["run", "--detach", "--name", "main", "--volume", "data:/data", "helper:1"];

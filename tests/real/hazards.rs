@@ -1,6 +1,6 @@
 //! What could cost somebody their data.
 
-use crate::parts::{Parts, are_possible, loops_below};
+use crate::parts::{TestCluster, are_possible, loops_below};
 use crate::place::{Ran, operation};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Run one step on `i-a`, declared irreversible.
-fn step(parts: &Parts, uses: &str, with: &str) -> Ran {
+fn step(parts: &TestCluster, uses: &str, with: &str) -> Ran {
     parts.step(uses, &format!("host = \"i-a\", {with}"), "irreversible = \"it is a test\"")
 }
 
 /// A manifest that makes a volume and attaches it.
-pub fn made_and_attached(parts: &Parts) -> String {
+pub fn made_and_attached(parts: &TestCluster) -> String {
     let text = "schema = 1\n[operation]\nname = \"disk\"\n[[steps]]\nid = \"made\"\n\
                 uses = \"ebs/create-volume\"\n\
                 with = { zone = \"onebox\", size_gib = 1, tags = { database = \"other\" } }\n\
@@ -30,7 +30,7 @@ fn a_name_is_not_the_beginning_of_another_containers_id() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let id = parts.a.docker(&["inspect", "-f", "{{.Id}}", "main"]);
     let prefix = &id[..4];
@@ -51,7 +51,7 @@ fn a_disk_with_a_partition_table_is_not_blank() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
     let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
@@ -79,7 +79,7 @@ fn a_restart_policy_keeps_its_count() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     parts.a.docker(&["update", "--restart", "on-failure:5", "main"]);
     let policy =
@@ -101,7 +101,7 @@ fn a_command_whose_engine_dies_is_not_run_twice() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     parts.a.docker(&["pull", &parts.image()]);
     parts.a.docker(&["volume", "create", "log"]);
@@ -133,7 +133,7 @@ fn relative_paths_are_those_of_the_configuration() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let (path, to) = (operation("redeploy-database"), "to_instance=i-b");
     parts.run(&["--config", "stepback.toml", "run", &path, "-i", to]).exits(0);
@@ -168,7 +168,7 @@ fn on_a_full_disk_what_was_done_is_still_told() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let root = parts.path("onebox");
     let _small = Small::mount(&root, 32);
@@ -195,7 +195,7 @@ fn a_ctrl_c_at_the_terminal_leaves_no_file_system_frozen() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let fill = ["exec", "main", "busybox", "dd", "if=/dev/urandom", "of=/data/rest", "bs=1M"];
     parts.a.docker(&[&fill[..], &["count=400"]].concat());
@@ -226,7 +226,7 @@ fn a_container_that_keeps_dying_is_not_healthy() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     // It dies at once, or before the time that counts as healthy is over.
     for command in ["exit 1", "sleep 2; exit 1"] {
@@ -250,7 +250,7 @@ fn a_health_check_that_is_asked_too_late_is_told_before_the_stop() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let model = |interval: &str| {
         let _ = parts.a.try_docker(&["rm", "--force", "main", "made"]);
@@ -294,7 +294,7 @@ fn a_container_that_removes_itself_is_told_before_it_is_stopped() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     parts.a.docker(&["run", "-d", "--rm", "--name", "main", "helper:1", "sleep", "600"]);
     let refused = step(&parts, "docker/stop-container", "container = \"main\"");
@@ -309,7 +309,7 @@ fn a_disk_with_unknown_data_is_not_blank_whatever_the_engine_logs_by() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.a.restart_with(&["--log-driver=none".to_owned()]);
     parts.configure("");
     let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
@@ -340,7 +340,7 @@ fn a_helper_that_can_not_run_is_told_before_the_database_stops() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     std::fs::create_dir(parts.path("nothing")).expect("a directory");
     let (from, tar) = (parts.path("nothing").display().to_string(), parts.path("nothing.tar"));

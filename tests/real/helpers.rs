@@ -2,14 +2,14 @@
 
 use crate::hazards::made_and_attached;
 use crate::left::has_none;
-use crate::parts::{Engine, Parts, are_possible, loops_below};
+use crate::parts::{Engine, TestCluster, are_possible, loops_below};
 use crate::place::operation;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
-impl Parts {
+impl TestCluster {
     /// What an engine that was killed has left is cleared away by whoever looks there next.
     #[track_caller]
     pub fn is_cleared_away(&self, killed: &Engine, operation: &str, to: &str) {
@@ -40,7 +40,7 @@ fn one_helper_a_host_looks_in_the_downtime_and_ends_with_the_program() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let mut seen = vec![];
     let (path, to) = (operation("redeploy-database"), "to_instance=i-b");
@@ -73,7 +73,7 @@ fn one_helper_a_host_looks_in_the_downtime_and_ends_with_the_program() {
 
 /// They end by themselves, which takes a moment; and so are they removed.
 #[track_caller]
-fn none_is_left(parts: &Parts) {
+fn none_is_left(parts: &TestCluster) {
     let all = ["ps", "--all", "--quiet", "--filter", "label=stepback.helper"];
     parts.until("a helper is left", || {
         [&parts.a, &parts.b].iter().all(|engine| engine.docker(&all).is_empty())
@@ -86,7 +86,7 @@ fn a_plan_says_what_it_made_to_look_and_how_long_the_last_runs_were_down() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let path = operation("redeploy-database");
     let plan = |to: &str| parts.run(&["plan", &path, "-i", &format!("to_instance={to}")]);
@@ -107,7 +107,7 @@ fn a_mount_in_another_namespace_is_a_mount() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let made = parts.run(&["run", &made_and_attached(&parts)]).exits(0);
     let volume = made.said.split("volume = \"").nth(1).and_then(|rest| rest.split('"').next());
@@ -174,7 +174,7 @@ fn a_port_that_a_process_has_is_told_before_anything_is_made() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();

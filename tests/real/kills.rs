@@ -1,6 +1,6 @@
 //! The flagship on real parts, killed with SIGKILL on both sides of every effect, in do and undo.
 
-use crate::parts::{Engine, Parts, are_possible, loops_below};
+use crate::parts::{Engine, TestCluster, are_possible, loops_below};
 use crate::place::Ran;
 
 /// Each effect of a run, as `--inject` names it: the n-th of its function.
@@ -26,7 +26,7 @@ fn id(ran: &Ran) -> &str {
 
 /// The database serves there, with its data, and nowhere else is anything of it.
 #[track_caller]
-fn is_only_on(parts: &Parts, here: &Engine, there: &Engine, why: &str) {
+fn is_only_on(parts: &TestCluster, here: &Engine, there: &Engine, why: &str) {
     assert_eq!(here.redis(&["get", "row"]), "kept", "{why}");
     assert!(here.redis(&["incr", "writes"]).parse::<u32>().is_ok(), "{why}: it takes writes");
     assert_eq!(there.docker(&["ps", "--all", "--quiet"]), "", "{why}: a container is left");
@@ -41,7 +41,7 @@ fn a_database_killed_on_the_way_arrives() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let ends = [("i-b", &parts.b, &parts.a), ("i-a", &parts.a, &parts.b)];
     let mut way = ends.iter().cycle();
@@ -75,7 +75,7 @@ fn a_move_killed_on_the_way_back_is_taken_back() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let fails = ["--inject", "docker.wait-healthy=refuse"];
     let failed = parts.redeploy("i-b", &fails).exits(3);

@@ -1,9 +1,9 @@
 //! What a run of the program must not leave on an engine: its helpers.
 
-use crate::parts::{Engine, Parts};
+use crate::parts::{Engine, TestCluster};
 use std::sync::atomic::Ordering;
 
-impl Parts {
+impl TestCluster {
     /// Helpers end with the program, which takes the engine a moment.
     #[track_caller]
     pub fn helpers_end(&self) {

@@ -1,17 +1,17 @@
 //! A container like another one, on engines: the same, or refused by name before anything stops.
 
-use crate::parts::{Parts, are_possible, loops_below};
+use crate::parts::{TestCluster, are_possible, loops_below};
 use crate::place::{Ran, operation};
 use std::path::Path;
 use std::process::Command;
 
 /// Make one on a host like `model` of `i-a`.
-fn like(parts: &Parts, host: &str, more: &str) -> Ran {
+fn like(parts: &TestCluster, host: &str, more: &str) -> Ran {
     write_like(parts, host, more);
     parts.run(&["run", "like.toml"])
 }
 
-fn write_like(parts: &Parts, host: &str, more: &str) {
+fn write_like(parts: &TestCluster, host: &str, more: &str) {
     let text = format!(
         "schema = 1\n[operation]\nname = \"like\"\n[[steps]]\nid = \"fits\"\n\
          uses = \"docker/check-ports\"\n\
@@ -23,7 +23,7 @@ fn write_like(parts: &Parts, host: &str, more: &str) {
     std::fs::write(parts.path("like.toml"), text).expect("a file");
 }
 
-fn model(parts: &Parts, options: &[&str], command: &[&str]) {
+fn model(parts: &TestCluster, options: &[&str], command: &[&str]) {
     let _ = parts.a.try_docker(&["rm", "--force", "--volumes", "model"]);
     let image = if options.iter().any(|one| one.starts_with("--image=")) { "" } else { "helper:1" };
     let image: Vec<&str> = options
@@ -41,7 +41,7 @@ fn what_can_not_be_had_on_another_host_is_refused_by_name() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let sleep = ["sleep", "60"];
     parts.a.docker(&["network", "create", "lan"]);
@@ -101,7 +101,7 @@ fn what_only_a_start_tells_is_tried_before_anything_stops() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = listener.local_addr().expect("an address");
@@ -130,7 +130,7 @@ fn a_start_that_waits_for_somebody_silent_is_told() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let target = format!("syslog-address=tcp+tls://{}", listener.local_addr().expect("one"));
@@ -152,7 +152,7 @@ fn a_file_system_whose_twin_is_mounted_there_is_told() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let run = |program: &str, arguments: &[&str]| {
         let done = Command::new(program).args(arguments).output().expect(program);
@@ -215,7 +215,7 @@ impl Drop for Loops<'_> {
 
 /// What a database keeps may go by the name of its host that nobody gave, too.
 #[track_caller]
-fn goes_by_the_same_name(parts: &Parts) {
+fn goes_by_the_same_name(parts: &TestCluster) {
     model(parts, &[], &["sleep", "60"]);
     like(parts, "i-a", "").exits(0);
     let name = |of: &str| parts.a.docker(&["inspect", "-f", "{{.Config.Hostname}}", of]);
@@ -228,7 +228,7 @@ fn all_that_was_given_is_copied_and_what_the_image_gives_is_not() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let tar = parts.path("helper.tar").display().to_string();
     let defaults = ["-c", "ENV OF_IMAGE=1", "-c", "LABEL of=1", "-c", "WORKDIR /tmp"];
@@ -297,7 +297,7 @@ fn an_anonymous_volume_of_what_is_taken_back_is_taken_back() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let tar = parts.path("helper.tar").display().to_string();
     parts.a.docker(&["import", "-c", "VOLUME /anonymous", &tar, "volume:1"]);
@@ -325,7 +325,7 @@ fn a_database_whose_image_keeps_its_data_elsewhere_is_not_started() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let (tar, image) =
         (parts.path("helper.tar").display().to_string(), parts.registry.image("db:18"));

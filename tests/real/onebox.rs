@@ -1,12 +1,12 @@
 //! A real database with real bytes on this machine: moved, grown, backed up, and put back.
 
-use crate::parts::{Parts, are_possible, loops_below};
+use crate::parts::{TestCluster, are_possible, loops_below};
 use crate::place::operation;
 use std::fs::File;
 
 /// The old database serves again, with its data, and the operation says so.
 #[track_caller]
-fn is_back_on_a(parts: &Parts) {
+fn is_back_on_a(parts: &TestCluster) {
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
     assert!(parts.a.redis(&["incr", "writes"]).parse::<u32>().is_ok(), "it takes writes");
     assert_eq!(parts.b.docker(&["ps", "--all", "--quiet"]), "", "a container is left on i-b");
@@ -20,7 +20,7 @@ fn a_database_moves_between_two_engines_and_back_with_its_data() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let moved = parts.redeploy("i-b", &[]).exits(0).says("downtime: ");
     println!("{}", moved.said.lines().find(|line| line.starts_with("downtime")).unwrap_or("?"));
@@ -39,7 +39,7 @@ fn every_shipped_operation_runs_on_real_parts() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     parts.run(&["run", &operation("backup-database")]).exits(0).says("snapshot = \"snap-");
     parts.run(&["run", &operation("restart-database")]).exits(0);
@@ -66,7 +66,7 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     println!("the image is missing on the new instance, and the registry has it no more");
     let gone = parts.path("registry/images/docker/registry/v2/repositories");
@@ -146,7 +146,7 @@ fn a_start_that_takes_a_stop_back_waits_for_its_device() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let path = parts.path("late.toml");
     std::fs::write(&path, LATE).expect("a file");
@@ -174,7 +174,7 @@ fn a_start_that_takes_a_stop_back_waits_for_its_device() {
 }
 
 /// The flagship's manifest with one thing changed.
-fn changed(parts: &Parts, from: &str, to: &str) -> String {
+fn changed(parts: &TestCluster, from: &str, to: &str) -> String {
     let text = std::fs::read_to_string(operation("redeploy-database")).expect("a manifest");
     assert!(text.contains(from));
     let path = parts.path("changed.toml");

@@ -315,7 +315,7 @@ impl Registry {
 }
 
 /// Two engines, a registry, and a database's image in it.
-pub struct Parts {
+pub struct TestCluster {
     pub a: Engine,
     pub b: Engine,
     pub registry: Registry,
@@ -326,7 +326,7 @@ pub struct Parts {
     _turn: Turn,
 }
 
-impl Parts {
+impl TestCluster {
     pub fn start() -> Self {
         let turn = Turn::take();
         // A socket's path has 108 bytes at most (unix(7)).
@@ -450,7 +450,7 @@ pub fn copy_libraries(program: &Path, root: &Path) {
     }
 }
 
-impl Drop for Parts {
+impl Drop for TestCluster {
     /// Loop devices outlive whoever made them, and so do the mounts of an engine that was killed.
     fn drop(&mut self) {
         for engine in [&self.a, &self.b] {

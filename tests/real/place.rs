@@ -1,6 +1,6 @@
 //! The program, run in an environment of real parts.
 
-use crate::parts::Parts;
+use crate::parts::TestCluster;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,7 +38,7 @@ pub fn operation(name: &str) -> String {
     root.join(format!("{name}.toml")).display().to_string()
 }
 
-impl Parts {
+impl TestCluster {
     /// Write `stepback.toml`, with more in it than the engines.
     pub fn configure(&self, more: &str) {
         self.configure_with(&self.b.host(), more);

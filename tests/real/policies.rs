@@ -2,7 +2,7 @@
 //! that is missing is told before anything is changed.
 
 use crate::aws::Cloud;
-use crate::parts::{Parts, are_possible};
+use crate::parts::{TestCluster, are_possible};
 use crate::place::{Ran, operation};
 use std::path::Path;
 
@@ -25,13 +25,13 @@ fn policy(name: &str) -> Vec<String> {
 }
 
 struct Bench {
-    parts: Parts,
+    parts: TestCluster,
     cloud: Cloud,
 }
 
 impl Bench {
     fn start() -> Self {
-        let parts = Parts::start();
+        let parts = TestCluster::start();
         let mut cloud = Cloud::start(&parts);
         cloud.configure(&parts);
         cloud.guard(&parts);

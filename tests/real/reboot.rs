@@ -1,9 +1,9 @@
 //! A onebox after a reboot: engines, containers, mounts and loop devices are gone, disks are not.
 
-use crate::parts::{Engine, Parts, are_possible, loops_below};
+use crate::parts::{Engine, TestCluster, are_possible, loops_below};
 use std::process::Command;
 
-impl Parts {
+impl TestCluster {
     /// Take from the machine what a reboot takes: every process at once, then what the kernel
     /// held, then what lies in `/run`.
     fn go_down(&self) {
@@ -60,7 +60,7 @@ impl Parts {
 
 /// The database serves there, with its data, and nowhere else is anything of it.
 #[track_caller]
-fn is_only_on(parts: &Parts, here: &Engine, there: &Engine, why: &str) {
+fn is_only_on(parts: &TestCluster, here: &Engine, there: &Engine, why: &str) {
     assert_eq!(here.redis(&["get", "row"]), "kept", "{why}");
     assert!(here.redis(&["incr", "writes"]).parse::<u32>().is_ok(), "{why}: it takes writes");
     assert_eq!(there.docker(&["ps", "--all", "--quiet"]), "", "{why}: a container is left");
@@ -74,7 +74,7 @@ fn a_onebox_outlives_a_reboot_and_so_does_what_was_under_way() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     println!("the volumes come back before the engines");
     parts.reboot();

@@ -1,6 +1,6 @@
 //! Registries that fail: one that serves manifests and never a layer, and mirrors.
 
-use crate::parts::{Parts, Registry, are_possible, free_port};
+use crate::parts::{Registry, TestCluster, are_possible, free_port};
 use crate::place::operation;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,12 +56,12 @@ fn provision(image: &str) -> Vec<String> {
     arguments
 }
 
-fn run(parts: &Parts, arguments: &[String]) -> crate::place::Ran {
+fn run(parts: &TestCluster, arguments: &[String]) -> crate::place::Ran {
     parts.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Put an image into a registry under the name that the first one has for its own.
-fn push(parts: &Parts, from: &str, to: &str) {
+fn push(parts: &TestCluster, from: &str, to: &str) {
     parts.a.docker(&["pull", from]);
     parts.a.docker(&["tag", from, to]);
     parts.a.docker(&["push", to]);
@@ -74,7 +74,7 @@ fn a_pull_that_moves_a_name_is_taken_back() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.configure("");
     let moved = parts.registry.image("moved:1");
     let id = |engine: &crate::parts::Engine| engine.docker(&["inspect", "-f", "{{.Id}}", &moved]);
@@ -99,7 +99,7 @@ fn a_pull_that_moves_a_name_is_taken_back() {
 }
 
 /// A manifest that pulls an image on the second engine and then fails where it is told to.
-fn pulling(parts: &Parts, image: &str) -> String {
+fn pulling(parts: &TestCluster, image: &str) -> String {
     let manifest = format!(
         "schema = 1\n[operation]\nname = \"pull\"\n\
          [[steps]]\nid = \"pull\"\nuses = \"docker/pull-image\"\n\
@@ -117,7 +117,7 @@ fn a_pull_that_stalls_goes_on_from_a_mirror_with_the_same_image() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let stalling = Stalling::before(&parts.registry);
     let mirror = Registry::start(&parts.path("mirror"));
     push(&parts, &parts.image(), &mirror.image("redis:7"));

@@ -1,11 +1,11 @@
 //! A living environment as a world of the simulator: an operation is tried there first.
 
-use crate::parts::{Parts, are_possible};
+use crate::parts::{TestCluster, are_possible};
 use crate::place::operation;
 use stepback_simulated::world::World;
 
 /// Read the environment, and have an environment `copy` that begins so.
-pub fn copied(parts: &Parts) -> World {
+pub fn copied(parts: &TestCluster) -> World {
     parts.run(&["env", "snapshot", "-o", "world.toml"]).exits(0);
     let config = std::fs::read_to_string(parts.path("stepback.toml")).expect("a file");
     let copy = "[environments.copy]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
@@ -19,7 +19,7 @@ fn an_operation_is_tried_in_a_copy_of_real_parts() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     parts.run(&["run", &operation("backup-database")]).exits(0);
     let before = parts.a.docker(&["ps", "--all", "--no-trunc"]);

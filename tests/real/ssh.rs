@@ -1,6 +1,6 @@
 //! A Docker Engine behind SSH: a server of the test's own, with keys of its own.
 
-use crate::parts::{Part, Parts, are_possible, free_port};
+use crate::parts::{Part, TestCluster, are_possible, free_port};
 use crate::place::operation;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ struct Ssh {
 
 impl Ssh {
     /// Whoever comes in reaches the engine at this address with `docker`.
-    fn start(parts: &Parts, docker_host: &str) -> Self {
+    fn start(parts: &TestCluster, docker_host: &str) -> Self {
         let dir = parts.path("ssh");
         std::fs::create_dir_all(dir.join("bin")).expect("a directory");
         // Where the server puts itself before somebody is in (sshd(8)).
@@ -130,7 +130,7 @@ fn an_engine_behind_ssh_is_used_as_the_users_configuration_says() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let ssh = Ssh::start(&parts, &parts.b.host());
     parts.set("PATH", &ssh.path());
     parts.provision();

@@ -1,17 +1,17 @@
 //! A Docker Engine over TCP with TLS: certificates of the test's own, right and wrong.
 
-use crate::parts::{Parts, are_possible, free_port};
+use crate::parts::{TestCluster, are_possible, free_port};
 use crate::place::operation;
 use std::process::Command;
 
 /// Certificates of one CA, in files named after it.
 struct Ca<'a> {
-    parts: &'a Parts,
+    parts: &'a TestCluster,
     name: &'static str,
 }
 
 impl<'a> Ca<'a> {
-    fn new(parts: &'a Parts, name: &'static str) -> Self {
+    fn new(parts: &'a TestCluster, name: &'static str) -> Self {
         let ca = Self { parts, name };
         ca.make("ca", "basicConstraints=critical,CA:TRUE", &[]);
         let of_ca = ["-CA", &ca.file("ca"), "-CAkey", &ca.key("ca")].map(str::to_owned);
@@ -69,7 +69,7 @@ fn an_engine_over_tls_is_used_and_a_wrong_certificate_is_told_before_anything_is
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     parts.provision();
     let (own, other) = (Ca::new(&parts, "own"), Ca::new(&parts, "other"));
     let port = free_port();

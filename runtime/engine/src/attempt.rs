@@ -30,7 +30,7 @@ pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: AttemptPort) -
         if let Some(result) = result {
             return match (port.divergence(), result) {
                 (Some(failure), _) | (None, Err(failure)) => {
-                    AttemptResult::Failed(port.door.secrets.redact_failure(failure))
+                    AttemptResult::Failed(port.access.secrets.redact_failure(failure))
                 }
                 (None, Ok(result)) => result,
             };
@@ -73,7 +73,7 @@ async fn run_do(
     let ran = loaded.plugin.check_then_run(both, as_port).await.map_err(|f| f.to_failure())?;
     let precondition = |why: String| Failure::new(FailureClass::Precondition, why);
     match ran {
-        Ran::Output(output) => Ok(AttemptResult::Output(port.door.secrets.redact(output))),
+        Ran::Output(output) => Ok(AttemptResult::Output(port.access.secrets.redact(output))),
         Ran::Refused(why) => Err(precondition(why)),
         Ran::NotYet(why) => Err(precondition(format!("what it needs is not there: {why}"))),
     }
@@ -85,7 +85,7 @@ async fn run_undo(
     port: &Arc<AttemptPort>,
 ) -> Result<AttemptResult, Failure> {
     #[cfg(feature = "mutants")]
-    if port.door.limits.mutant == Some(crate::mutants::Mutant::UndoSkipped) {
+    if port.access.limits.mutant == Some(crate::mutants::Mutant::UndoSkipped) {
         return Ok(AttemptResult::Undo(stepback_core::step::UndoAnswer::Undone));
     }
     let loaded = job.loaded(&order.of.step.step)?;

@@ -3,9 +3,9 @@
 //! A new operation takes its plugins from where the manifest says; a resumed one takes the very
 //! bytes it was pinned to from the store (R14). Both end up as the same [`Job`].
 
+use crate::access::{self, WorldAccess};
 use crate::barred::Barred;
 use crate::deps::{Deps, PluginSource};
-use crate::door::{self, Door};
 use crate::error::{Refusal, RunError};
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
@@ -52,7 +52,7 @@ pub struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) plugins: BTreeMap<String, Loaded>,
     pub(crate) inputs: BTreeMap<String, Value>,
-    pub(crate) door: Door,
+    pub(crate) access: WorldAccess,
     pub(crate) environment: EnvironmentName,
 }
 
@@ -99,9 +99,9 @@ impl Job {
         let inputs = secrets::absolute(plan.manifest(), inputs, source);
         let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
-        let door = Door::new(deps, secrets, Barred::default());
+        let access = WorldAccess::new(deps, secrets, Barred::default());
         let environment = request.environment.clone();
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, environment })
     }
 
     /// The job of an operation that is on record. A secret that is missing, or a part of the world
@@ -143,7 +143,7 @@ impl Job {
         }
         let plan =
             Plan::pinned(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
-        let world = door::identity(deps).await.map_err(|failure| left(failure.message))?;
+        let world = access::identity(deps).await.map_err(|failure| left(failure.message))?;
         let (source, salt) = (&*deps.secrets, deps.store.id());
         let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
         let told = met::texts_of(state);
@@ -154,16 +154,16 @@ impl Job {
         let secrets = Secrets::again(manifest, &inputs, source, salt.clone(), began_with, is_told);
         let barred = Barred::between(&pinned.world, &world);
         let met = met::in_world(deps, &barred, state, secrets.missing(), &salt).await;
-        let door = Door::new(deps, secrets.with_met(met), barred);
+        let access = WorldAccess::new(deps, secrets.with_met(met), barred);
         let environment = pinned.environment.clone();
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, door, environment })
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, environment })
     }
 
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).
     pub(crate) fn only_back_because(&self) -> Vec<String> {
-        let missing = self.door.secrets.missing().iter();
+        let missing = self.access.secrets.missing().iter();
         let missing = missing.map(|(name, why)| format!("the secret `{name}`: {why}"));
-        let another = self.door.barred.reasons().into_iter();
+        let another = self.access.barred.reasons().into_iter();
         missing.chain(another.map(|why| format!("it began in another world: {why}"))).collect()
     }
 
@@ -173,7 +173,7 @@ impl Job {
     /// Locks whose names can't be evaluated, or a world that can't be asked who it is.
     pub(crate) async fn pin(&self, deps: &Deps, request: &Request) -> Result<Pinned, Refusal> {
         let refuse = |reason: String| Refusal::Reasons { id: None, reasons: vec![reason] };
-        let world = door::identity(deps).await.map_err(|failure| refuse(failure.message))?;
+        let world = access::identity(deps).await.map_err(|failure| refuse(failure.message))?;
         let locks = self.locks().await.map_err(refuse)?;
         let manifest = self.plan.manifest();
         let digests =
@@ -193,7 +193,7 @@ impl Job {
             actor: request.actor.clone(),
             store: of_one_operation(&deps.store.id(), &deps.runner),
             grants: self.plugins.iter().map(grants).collect(),
-            secrets: self.door.secrets.fingerprints(),
+            secrets: self.access.secrets.fingerprints(),
         })
     }
 
@@ -211,8 +211,8 @@ impl Job {
             };
             locks.iter().map(evaluate).collect::<Result<Vec<_>, _>>()
         };
-        let limit = Duration::from_millis(self.door.limits.expression_ms_max);
-        let names = self.door.clock.in_thread(limit, work).await;
+        let limit = Duration::from_millis(self.access.limits.expression_ms_max);
+        let names = self.access.clock.in_thread(limit, work).await;
         let mut names = names.map_err(|_| format!("`locks` take longer than {limit:?}"))??;
         names.sort();
         names.dedup();

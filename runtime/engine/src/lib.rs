@@ -9,18 +9,18 @@
 //! Deliberately absent: the terminal, and any concrete store or provider. Those are picked by
 //! `runtime/cli` and come in as [`Deps`].
 
+mod access;
 mod attempt;
 mod barred;
+mod check_port;
 mod close;
 mod deps;
-mod door;
 mod driver;
 mod error;
 mod expressions;
 mod job;
 mod locks;
 mod look_at;
-mod look_port;
 mod message;
 #[cfg(feature = "mutants")]
 mod mutant;

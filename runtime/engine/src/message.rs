@@ -7,7 +7,7 @@ use stepback_core::event::AttemptResult;
 use stepback_core::machine::Observation;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::*;
-use stepback_journal::{Request as Asked, StoreError};
+use stepback_journal::{Request, StoreError};
 use tokio::sync::oneshot;
 
 /// What an effect's asker is told.
@@ -73,7 +73,7 @@ pub(crate) enum Message {
     Observed {
         observations: Vec<Observation>,
     },
-    Requested(Vec<Asked>),
+    Requested(Vec<Request>),
     /// The operation is no longer this runner's.
     LeaseLost(StoreError),
     Tick,

@@ -11,7 +11,7 @@
 
 mod reversal;
 
-use crate::door::Door;
+use crate::access::WorldAccess;
 use crate::message::{Message, Reply};
 use crate::recorded::Recorded;
 use crate::secrets::{HIDDEN, Secrets};
@@ -77,7 +77,7 @@ pub(crate) struct AttemptPort {
     pub(crate) of: AttemptId,
     pub(crate) operation: OperationId,
     pub(crate) store: StoreId,
-    pub(crate) door: Door,
+    pub(crate) access: WorldAccess,
     pub(crate) driver: mpsc::Sender<Box<Message>>,
     pub(crate) logs: Logs,
     pub(crate) clock: Clock,
@@ -179,7 +179,7 @@ impl AttemptPort {
             Class::Effect | Class::Irreversible => return self.effect(id, call).await,
             Class::Read => match &call {
                 Call::Clock(ClockCall::Now {}) => Ok(Value::from(self.clock.unix().0)),
-                other => self.unless_stopped(function, self.door.read(other)).await,
+                other => self.unless_stopped(function, self.access.read(other)).await,
             },
             Class::Wait => self.wait(&id, &call).await,
         };
@@ -197,7 +197,7 @@ impl AttemptPort {
             return Err(self.diverge(id, &begun.call, call));
         }
         let mut waiting = self.waiting(begun.map_or_else(|| call.clone(), |b| b.rest(since)));
-        let lasts = Duration::from_millis(self.door.limits.parked_after_ms);
+        let lasts = Duration::from_millis(self.access.limits.parked_after_ms);
         let answer = self.clock.timeout(lasts, &mut waiting);
         if let Ok(answer) = self.unless_stopped(call.function(), async { Ok(answer.await) }).await?
         {
@@ -219,12 +219,12 @@ impl AttemptPort {
     }
 
     fn waiting(&self, call: Call) -> Waiting {
-        let door = self.door.clone();
+        let access = self.access.clone();
         Box::pin(async move {
             let Call::Clock(ClockCall::Sleep { duration_ms }) = call else {
-                return door.wait(&call).await;
+                return access.wait(&call).await;
             };
-            door.clock.sleep(Duration::from_millis(duration_ms)).await;
+            access.clock.sleep(Duration::from_millis(duration_ms)).await;
             Ok(Value::Null)
         })
     }
@@ -274,14 +274,14 @@ impl AttemptPort {
 
     async fn effect(&self, id: CallId, call: Call) -> Result<Value, Failure> {
         // What can't go out is told before anything of it is written down.
-        if let Err(failure) = self.door.going_out(&call) {
+        if let Err(failure) = self.access.going_out(&call) {
             return self.answered(id, call, Err(failure)).await;
         }
         let token = Token::derive(&self.store, self.operation, &id);
         if let Err(failure) = self.until_granted(&id, &call, &token).await {
             return self.answered(id, call, Err(failure)).await;
         }
-        let before = self.door.before(&call, &token);
+        let before = self.access.before(&call, &token);
         let changes = match self.unless_stopped(call.function(), before).await {
             Ok(changes) => changes,
             Err(failure) => return self.answered(id, call, Err(failure)).await,
@@ -298,7 +298,7 @@ impl AttemptPort {
     /// elsewhere, without the guest.
     async fn until_granted(&self, id: &CallId, call: &Call, token: &Token) -> Result<(), Failure> {
         #[cfg(feature = "mutants")]
-        if self.door.limits.mutant == Some(crate::mutants::Mutant::WaitsForNobody) {
+        if self.access.limits.mutant == Some(crate::mutants::Mutant::WaitsForNobody) {
             return Ok(());
         }
         let function = call.function();
@@ -316,7 +316,7 @@ impl AttemptPort {
         if self.held.as_ref() == Some(id) {
             return self.unless_stopped(function, granted).await;
         }
-        let lasts = Duration::from_millis(self.door.limits.parked_after_ms);
+        let lasts = Duration::from_millis(self.access.limits.parked_after_ms);
         let answer = self.clock.timeout(lasts, &mut granted);
         match self.unless_stopped(function, async { Ok(answer.await) }).await? {
             Ok(answer) => answer,
@@ -351,7 +351,7 @@ impl AttemptPort {
 
     #[cfg(feature = "mutants")]
     async fn make_again(&self, effect: &stepback_core::step::PastEffect) {
-        if self.door.limits.mutant != Some(crate::mutants::Mutant::ReplayMakesEffects) {
+        if self.access.limits.mutant != Some(crate::mutants::Mutant::ReplayMakesEffects) {
             return;
         }
         let context = stepback_provider::EffectContext {
@@ -363,7 +363,7 @@ impl AttemptPort {
             cancel: tokio_util::sync::CancellationToken::new(),
             notes: stepback_provider::Notes::default(),
         };
-        let _ = self.door.left_open().perform(&effect.call, &context).await;
+        let _ = self.access.left_open().perform(&effect.call, &context).await;
     }
 }
 
@@ -378,7 +378,7 @@ impl HostPort for AttemptPort {
         if let Some(failure) = self.divergence() {
             return Err(failure);
         }
-        let (id, call) = (self.next_id(), self.door.secrets.canonical(&call));
+        let (id, call) = (self.next_id(), self.access.secrets.canonical(&call));
         match self.recorded(&id) {
             Some(recorded) => self.replayed(id, call, recorded).await,
             None => self.live(id, call).await,
@@ -405,13 +405,13 @@ impl HostPort for AttemptPort {
                 LogLevel::Warn => "warn",
                 LogLevel::Error => "error",
             };
-            let text = self.door.secrets.redact_text(text);
+            let text = self.access.secrets.redact_text(text);
             self.logs.line(self.clock.unix(), &self.of.step, level, text);
         }
     }
 
     fn progress(&self, text: String, done: u64, total: Option<u64>) {
-        let text = self.door.secrets.redact_text(text);
+        let text = self.access.secrets.redact_text(text);
         self.logs.progress(&self.of.step, &text, done, total);
     }
 

@@ -4,9 +4,9 @@
 //! check that fails (a trap, a limit, a world that can't be asked) counts as a refusal: what can't
 //! be checked can't be promised. So does an expression that can never be evaluated.
 
+use crate::check_port::CheckPort;
 use crate::expressions;
 use crate::job::{Job, Loaded};
-use crate::look_port::LookPort;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) async fn gate(
     let (mut reasons, mut to_check) = (vec![], vec![]);
     for (step, scope) in steps {
         let evaluated =
-            expressions::of_step(&job.plan, &job.door.limits, clock, &step, scope).await;
+            expressions::of_step(&job.plan, &job.access.limits, clock, &step, scope).await;
         match evaluated.instances(&step) {
             Ok(instances) => to_check.extend(instances),
             Err(why) => reasons.push(format!("step `{step}`: {why}")),
@@ -204,19 +204,19 @@ async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> Looke
     let Ok(loaded) = job.loaded(&step.id) else { return LookedAhead::Changes };
     let mode = Mode::Run { irreversible_allowed: true };
     let invocation = invocation(step, loaded, with, mode);
-    let port = Arc::new(LookPort::new(job.door.clone(), clock.clone(), false));
+    let port = Arc::new(CheckPort::new(job.access.clone(), clock.clone(), false));
     let run = loaded.plugin.run(invocation, Arc::clone(&port) as _);
-    let limit = Duration::from_millis(job.door.limits.check_ms_max);
+    let limit = Duration::from_millis(job.access.limits.check_ms_max);
     let ran = clock.timeout(limit, run).await;
     if port.was_denied() {
         return LookedAhead::Changes;
     }
     match ran {
-        Ok(Ok(output)) => LookedAhead::Output(job.door.secrets.redact(output)),
+        Ok(Ok(output)) => LookedAhead::Output(job.access.secrets.redact(output)),
         Ok(Err(fault)) => match fault.to_failure() {
             // What may pass has its retries when its turn comes.
             failure if failure.is_retryable() => LookedAhead::Changes,
-            failure => LookedAhead::Fails(job.door.secrets.redact_text(failure.message)),
+            failure => LookedAhead::Fails(job.access.secrets.redact_text(failure.message)),
         },
         Err(_) => LookedAhead::Changes,
     }
@@ -233,7 +233,7 @@ async fn known_inputs(job: &Arc<Job>, clock: &Clock, step: &Step, known: &Scope)
     let steps = looks_at.into_iter().flatten().filter_map(|id| known.steps.get_key_value(id));
     let steps = steps.map(|(id, output)| (id.clone(), output.clone())).collect();
     let scope = Scope { steps, ..job.scope() };
-    let limits = &job.door.limits;
+    let limits = &job.access.limits;
     match expressions::of_step(&job.plan, limits, clock, &step.id, scope).await {
         Evaluated::Skipped => Known::Answer(StepCheckAnswer::Skipped),
         evaluated => match evaluated.instances(&step.id) {
@@ -274,7 +274,7 @@ async fn check_each(
     is_after: bool,
 ) -> Vec<StepCheck> {
     let mut tasks = JoinSet::new();
-    let redact = |with: &Value| shown(&job.door.secrets.redact(with.clone()));
+    let redact = |with: &Value| shown(&job.access.secrets.redact(with.clone()));
     let all: Vec<(StepKey, Value)> =
         steps.iter().map(|(key, with)| (key.clone(), redact(with))).collect();
     for (index, (key, with)) in steps.into_iter().enumerate() {
@@ -336,9 +336,9 @@ async fn check_one(
         return StepCheckAnswer::Refused("it has no plugin".into());
     };
     let invocation = invocation(step, loaded, with, Mode::Check);
-    let port = Arc::new(LookPort::new(job.door.clone(), clock.clone(), true));
-    let limit = Duration::from_millis(job.door.limits.check_ms_max);
-    let redact = |why: String| job.door.secrets.redact_text(why);
+    let port = Arc::new(CheckPort::new(job.access.clone(), clock.clone(), true));
+    let limit = Duration::from_millis(job.access.limits.check_ms_max);
+    let redact = |why: String| job.access.secrets.redact_text(why);
     match clock.timeout(limit, loaded.plugin.check(invocation, port)).await {
         Ok(Ok(CheckAnswer::Ok)) => StepCheckAnswer::Ok,
         Ok(Ok(CheckAnswer::Refused(why))) => StepCheckAnswer::Refused(redact(why)),

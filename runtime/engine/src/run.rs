@@ -12,7 +12,7 @@ use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::machine::Recovery;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_journal::{Lease, Request as Asked};
+use stepback_journal::{self as journal, Lease};
 use tracing::Instrument;
 
 /// An operation that has come to its end.
@@ -140,7 +140,8 @@ async fn called_off(deps: &Deps, lease: &Lease, control: &Control) -> Result<Str
     loop {
         let asked = tokio::select! {
             asked = deps.store.until_requested(lease) => {
-                asked?.into_iter().next().map(|Asked::Cancel { actor, reason }| (actor, reason))
+                let first = asked?.into_iter().next();
+                first.map(|journal::Request::Cancel { actor, reason }| (actor, reason))
             }
             // The other end lives as long as the program wants the operation to.
             _ = wishes.changed() => {
@@ -184,7 +185,7 @@ async fn drive(
         | Status::RolledBack
         | Status::Abandoned => {
             let asked = deps.store.requests(lease).await?.into_iter().next();
-            let cancel = asked.map(|Asked::Cancel { actor, reason }| (actor, reason));
+            let cancel = asked.map(|journal::Request::Cancel { actor, reason }| (actor, reason));
             let (actor, dead_ms) = (deps.actor.clone(), start.dead_ms);
             driver.recover(Recovery { actor, dead_ms, cancel })?;
         }
@@ -203,7 +204,7 @@ async fn why_not(
     control: &Control,
 ) -> Result<Vec<String>, RunError> {
     // Called off while nobody ran it, it needs no lock and no look.
-    if let Some(Asked::Cancel { actor, reason }) =
+    if let Some(journal::Request::Cancel { actor, reason }) =
         deps.store.requests(lease).await?.into_iter().next()
     {
         return Ok(vec![was_called_off(&actor, reason)]);

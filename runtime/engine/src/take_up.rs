@@ -12,9 +12,7 @@ use stepback_core::event::Pinned;
 use stepback_core::machine::{Machine, Recovery};
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_journal::{
-    Lease, Request as Asked, Requested, Store, StoreError, StoreTime, Takeover,
-};
+use stepback_journal::{Lease, Request, Requested, Store, StoreError, StoreTime, Takeover};
 use stepback_provider::Provider;
 
 /// A takeover waits this much longer than a request can take, because clocks are read at two ends.
@@ -74,7 +72,7 @@ pub async fn roll_back(
         }
         Status::Queued | Status::Running => {
             must_be_nobodys(&*deps.store, id).await?;
-            match deps.store.request(id, Asked::Cancel { actor, reason }).await? {
+            match deps.store.request(id, Request::Cancel { actor, reason }).await? {
                 Requested::Kept { .. } | Requested::RollingBack => {}
                 Requested::PastCommit => return Err(RunError::Committed { id }),
                 Requested::Ended(_) => {
@@ -277,7 +275,7 @@ async fn must_be_able(
     }
     let id = lease.operation;
     let asked = deps.store.requests(lease).await?.into_iter().next();
-    let cancel = asked.map(|Asked::Cancel { actor, reason }| (actor, reason));
+    let cancel = asked.map(|Request::Cancel { actor, reason }| (actor, reason));
     // Called off before it began, it does nothing at all.
     if state.status == Status::Queued && cancel.is_some() {
         return Ok(());
@@ -304,7 +302,7 @@ fn touches_what_is_barred(job: &Job, state: &State) -> bool {
     let to_undo = state.steps.values().flat_map(|step| step.to_undo());
     let changes = to_undo.flat_map(|(_, effect)| &effect.changes);
     let mut resources = changes.map(|change| &change.resource);
-    resources.any(|resource| job.door.barred.must_allow_look(resource).is_err())
+    resources.any(|resource| job.access.barred.must_allow_look(resource).is_err())
 }
 
 #[cfg(test)]

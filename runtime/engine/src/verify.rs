@@ -1,31 +1,31 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
-use crate::door::{Door, Found};
+use crate::access::{Found, WorldAccess};
 use stepback_core::machine::{Observation, Reading};
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
 use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
 
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
-pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
+pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observation> {
     let mut observations = vec![];
     // What was touched last stands in the way of what was touched before, so it comes first.
     for (resource, baseline) in state.baselines.iter().rev() {
         let now = match baseline {
             Facts::Unknown(why) => Err(why.clone()),
-            Facts::Absent | Facts::Present(_) => read(door, state, resource).await,
+            Facts::Absent | Facts::Present(_) => read(access, state, resource).await,
         };
         observations.push(Observation { resource: resource.clone(), now });
     }
     #[cfg(feature = "mutants")]
-    if door.limits.mutant == Some(crate::mutants::Mutant::BelievesUndos) {
+    if access.limits.mutant == Some(crate::mutants::Mutant::BelievesUndos) {
         let as_before = state.baselines.iter().map(|(resource, before)| Observation {
             resource: resource.clone(),
-            now: Ok(reading(door, state, resource, before.clone())),
+            now: Ok(reading(access, state, resource, before.clone())),
         });
         return as_before.collect();
     }
-    match search(door, state).await {
+    match search(access, state).await {
         Ok(found) => {
             // What may exist under an unknown name, on a host that could not be asked.
             for resource in nameless(state) {
@@ -36,7 +36,7 @@ pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
             }
             for resource in found.resources {
                 if !observations.iter().any(|seen| seen.resource == resource) {
-                    let now = read(door, state, &resource).await;
+                    let now = read(access, state, &resource).await;
                     observations.push(Observation { resource, now });
                 }
             }
@@ -53,31 +53,31 @@ pub(crate) async fn observe(door: &Door, state: &State) -> Vec<Observation> {
 }
 
 /// What was read, with what its provider says to do where that is not as it was.
-fn reading(door: &Door, state: &State, resource: &Resource, facts: Facts) -> Reading {
+fn reading(access: &WorldAccess, state: &State, resource: &Resource, facts: Facts) -> Reading {
     let before = state.baselines.of(resource).unwrap_or(&Facts::Absent);
-    let advice = door.advice(resource, before, &facts);
+    let advice = access.advice(resource, before, &facts);
     Reading { facts, advice }
 }
 
 /// The facts of a resource. What is on an instance that is down, as it was when the operation
 /// came, can't be asked any more: it is as it was left when its engine answered last.
-async fn read(door: &Door, state: &State, resource: &Resource) -> Result<Reading, String> {
-    let failure = match door.observe(resource).await {
-        Ok(facts) => return Ok(reading(door, state, resource, facts)),
+async fn read(access: &WorldAccess, state: &State, resource: &Resource) -> Result<Reading, String> {
+    let failure = match access.observe(resource).await {
+        Ok(facts) => return Ok(reading(access, state, resource, facts)),
         Err(failure) => failure,
     };
     match state.left_on_a_host_that_was_down(resource) {
-        Some(left) if is_down(door, resource).await => {
-            Ok(reading(door, state, resource, left.clone()))
+        Some(left) if is_down(access, resource).await => {
+            Ok(reading(access, state, resource, left.clone()))
         }
         _ => Err(failure.message),
     }
 }
 
-async fn is_down(door: &Door, resource: &Resource) -> bool {
+async fn is_down(access: &WorldAccess, resource: &Resource) -> bool {
     let Some(host) = resource.host() else { return false };
     let instance = Resource::Instance { id: host.to_owned() };
-    door.observe(&instance).await.is_ok_and(|facts| facts.is_down())
+    access.observe(&instance).await.is_ok_and(|facts| facts.is_down())
 }
 
 fn effects(state: &State) -> impl Iterator<Item = &PastEffect> {
@@ -94,7 +94,7 @@ fn nameless(state: &State) -> impl Iterator<Item = &Resource> {
 
 /// Whatever carries a stamp; *nothing does* counts only when what was just made must show. What a
 /// provider said it did not make is looked for as long: its word is not taken for the world.
-async fn search(door: &Door, state: &State) -> Result<Found, Failure> {
+async fn search(access: &WorldAccess, state: &State) -> Result<Found, Failure> {
     let tokens: Vec<Token> = effects(state).map(|effect| effect.token.clone()).collect();
     let is_nameless = |effect: &PastEffect| {
         effect.changes.iter().any(|c| matches!(c.resource, Resource::Created { .. }))
@@ -105,7 +105,7 @@ async fn search(door: &Door, state: &State) -> Result<Found, Failure> {
         EffectOutcome::Done(_) | EffectOutcome::Unknown(_) => false,
     };
     match effects(state).any(|effect| is_nameless(effect) && !was_looked_for(effect)) {
-        false => door.stamped(&tokens).await,
-        true => door.stamped_in_time(&tokens, |_| false).await,
+        false => access.stamped(&tokens).await,
+        true => access.stamped_in_time(&tokens, |_| false).await,
     }
 }

@@ -16,7 +16,7 @@ mod place;
 mod turn;
 
 use jiff::Timestamp;
-use parts::{Engine, Parts, are_possible, free_port};
+use parts::{Engine, TestCluster, are_possible, free_port};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
@@ -48,7 +48,7 @@ fn main() {
     if !are_possible() {
         return;
     }
-    let parts = Parts::start();
+    let parts = TestCluster::start();
     let (ours, hand) = (free_port(), free_port());
     ours_begins(&parts, ours);
     by_hand_begins(&parts, hand);
@@ -168,7 +168,7 @@ fn answers(connection: &mut Option<TcpStream>, port: u16) -> bool {
 }
 
 /// Make the database's container, on the network of the machine so that it can be asked.
-fn create(engine: &Engine, parts: &Parts, name: &str, volume: &str, port: u16) {
+fn create(engine: &Engine, parts: &TestCluster, name: &str, volume: &str, port: u16) {
     let mount = format!("type=volume,source={volume},target=/data,volume-nocopy");
     let (port, image) = (port.to_string(), parts.image());
     let health = format!("--health-cmd=redis-cli -p {port} ping");
@@ -179,7 +179,7 @@ fn create(engine: &Engine, parts: &Parts, name: &str, volume: &str, port: u16) {
     engine.docker(&[&first[..], &options, &[&image], &command, &more].concat());
 }
 
-fn ours_begins(parts: &Parts, port: u16) {
+fn ours_begins(parts: &TestCluster, port: u16) {
     parts.provision();
     let volume = parts.a.docker(&["volume", "ls", "--quiet"]);
     parts.a.docker(&["rm", "--force", "main"]);
@@ -188,17 +188,17 @@ fn ours_begins(parts: &Parts, port: u16) {
     parts.a.until_healthy("main");
 }
 
-fn file(parts: &Parts, name: &str) -> String {
+fn file(parts: &TestCluster, name: &str) -> String {
     parts.path(name).display().to_string()
 }
 
 /// The link by which an engine knows the device of the volume that is moved by hand.
-fn device(parts: &Parts, engine: &Engine) -> String {
+fn device(parts: &TestCluster, engine: &Engine) -> String {
     let of = if std::ptr::eq(engine, &parts.a) { "a" } else { "b" };
     file(parts, &format!("hand-{of}"))
 }
 
-fn by_hand_begins(parts: &Parts, port: u16) {
+fn by_hand_begins(parts: &TestCluster, port: u16) {
     let image = file(parts, "hand.img");
     run("truncate", &["--size=1G", &image]);
     run("mkfs.ext4", &["-q", &image]);
@@ -215,7 +215,7 @@ fn by_hand_begins(parts: &Parts, port: u16) {
     parts.a.until_healthy("hand");
 }
 
-fn move_by_hand(parts: &Parts, from: &Engine, to: &Engine) {
+fn move_by_hand(parts: &TestCluster, from: &Engine, to: &Engine) {
     let data = if std::ptr::eq(from, &parts.a) { "a/data" } else { "b/data" };
     let moved = Command::new("bash")
         .args(["-c", BY_HAND])
@@ -236,17 +236,17 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&said.stdout).trim().to_owned()
 }
 
-fn shown(parts: &Parts, id: &str) -> serde_json::Value {
+fn shown(parts: &TestCluster, id: &str) -> serde_json::Value {
     let shown = parts.run(&["show", id, "--json"]).exits(0).said;
     serde_json::from_str(&shown).expect("JSON")
 }
 
-fn told_ms(parts: &Parts, id: &str) -> f64 {
+fn told_ms(parts: &TestCluster, id: &str) -> f64 {
     shown(parts, id)["downtime_ms"].as_f64().expect("it was down")
 }
 
 /// Where the time of the last move went.
-fn timeline(parts: &Parts) {
+fn timeline(parts: &TestCluster) {
     let list = parts.run(&["list", "--json"]).exits(0).said;
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     let last = list.as_array().and_then(|all| all.last()).expect("there are some");

@@ -8,7 +8,7 @@ use crate::expr::{self, Kind, Mention, Outline, Part};
 use crate::inputs;
 
 pub(super) fn all(manifest: &Manifest, graph: &Graph, found: &mut Vec<Diagnostic>) {
-    let look = Look { manifest, graph, body: body(manifest) };
+    let look = NameChecker { manifest, graph, body: body(manifest) };
     for text in manifest.texts() {
         let mistakes = match expr::read(text.text, text.reading()) {
             Ok(outline) => look.at(&text, &outline),
@@ -41,13 +41,13 @@ fn body(manifest: &Manifest) -> Steps {
     body
 }
 
-struct Look<'a> {
+struct NameChecker<'a> {
     manifest: &'a Manifest,
     graph: &'a Graph,
     body: Steps,
 }
 
-impl Look<'_> {
+impl NameChecker<'_> {
     fn at(&self, text: &Text<'_>, outline: &Outline) -> Vec<Diagnostic> {
         let mut all = expr::unknown_names(outline);
         all.extend(secrets::mistakes(self.manifest, outline, text.place));

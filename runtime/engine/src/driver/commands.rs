@@ -2,7 +2,7 @@
 //! also when it panics, so that nothing waits for ever for an answer that never comes.
 
 use super::*;
-use crate::door::panic_text;
+use crate::access::panic_text;
 use crate::expressions;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -63,7 +63,7 @@ impl Driver {
     }
 
     fn verify(&mut self) {
-        let (door, state) = (self.job.door.clone(), self.machine.state().clone());
+        let (access, state) = (self.job.access.clone(), self.machine.state().clone());
         self.tell_later(async move {
             let unread = |said: String| {
                 let all = state.baselines.iter();
@@ -73,7 +73,7 @@ impl Driver {
                 };
                 all.map(unread).collect()
             };
-            let observations = or_panicked(verify::observe(&door, &state), unread).await;
+            let observations = or_panicked(verify::observe(&access, &state), unread).await;
             Message::Observed { observations }
         });
     }

@@ -1,7 +1,7 @@
 //! Effects: allowed or not, made in tasks that no guest can drop, settled before anyone hears.
 
 use super::*;
-use crate::door::panic_text;
+use crate::access::panic_text;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use stepback_provider::{Note, Notes};
@@ -93,19 +93,19 @@ impl Driver {
         if stop.is_stopped() {
             cancel.cancel();
         }
-        let way = Way {
+        let permit = IssuePermit {
             store: Arc::clone(&self.deps.store),
             lease: self.lease.clone(),
             goes_forward: Box::new(move || undo || !stop.is_stopped()),
         };
         self.in_flight.insert(id.clone(), InFlight { reply, cancel });
-        let (door, outbox) = (self.job.door.clone(), self.outbox.clone());
+        let (access, outbox) = (self.job.access.clone(), self.outbox.clone());
         let AttemptId { step, direction, .. } = &id.of;
         let span = tracing::info_span!("effect", %step, ?direction, cut_off);
         // Not one of `tasks`: those are dropped when the operation is left, effects never are.
         let making = async move {
             let changes = effect.changes.clone();
-            let made = door.make(&effect.call, &context, effect.changes, cut_off, &way);
+            let made = access.make(&effect.call, &context, effect.changes, cut_off, &permit);
             let made = AssertUnwindSafe(made).catch_unwind().await;
             let message = match made {
                 Ok(Ok((outcome, changes))) => Message::EffectEnded { id, outcome, changes },
@@ -144,7 +144,7 @@ impl Driver {
     fn notes(&self, step: &StepKey) -> Notes {
         // An effect outlives an operation that is left here, and its log is closed then.
         let (logs, clock, step) = (self.logs.downgrade(), self.clock.clone(), step.clone());
-        let secrets = Arc::clone(&self.job.door.secrets);
+        let secrets = Arc::clone(&self.job.access.secrets);
         Notes::new(move |note| {
             let Some(logs) = logs.upgrade() else { return };
             let line = |level, text| {
@@ -167,8 +167,8 @@ impl Driver {
             return;
         }
         let (call, context) = (effect.call.clone(), self.context(effect));
-        let door = self.job.door.clone();
-        self.forgetting.spawn(async move { door.forget(&call, &context).await });
+        let access = self.job.access.clone();
+        self.forgetting.spawn(async move { access.forget(&call, &context).await });
     }
 
     pub(super) fn on_effect_taken_up(&mut self, id: &CallId, reply: oneshot::Sender<Reply>) {

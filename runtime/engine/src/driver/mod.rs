@@ -12,9 +12,9 @@ mod effects;
 mod flush;
 mod trace;
 
+use crate::access::IssuePermit;
 use crate::attempt;
 use crate::deps::{Control, Deps, Wish};
-use crate::door::Way;
 use crate::error::RunError;
 use crate::job::Job;
 use crate::message::{Message, Reply};
@@ -39,7 +39,7 @@ use stepback_core::machine::{
 use stepback_core::state::{OpenAttempt, RecordedCall, State, StepState};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
-use stepback_journal::{Lease, Request as Asked, StoreError};
+use stepback_journal::{Lease, Request, StoreError};
 use stepback_provider::EffectContext;
 use stepback_wasm::StopSignal;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -54,7 +54,7 @@ const QUEUE_MAX: usize = 256;
 /// How long the end of an operation waits for what is cleared away behind it.
 const FORGET_MS_MAX: u64 = 10_000;
 
-type Requested = Pin<Box<dyn Future<Output = Result<Vec<Asked>, StoreError>> + Send>>;
+type Requested = Pin<Box<dyn Future<Output = Result<Vec<Request>, StoreError>> + Send>>;
 
 struct InFlight {
     reply: Option<oneshot::Sender<Reply>>,
@@ -200,7 +200,7 @@ impl Driver {
                     }
                     let wish = self.wishes.borrow_and_update().clone();
                     if let Some((actor, reason)) = wish.cancel {
-                        return Ok(Message::Requested(vec![Asked::Cancel { actor, reason }]));
+                        return Ok(Message::Requested(vec![Request::Cancel { actor, reason }]));
                     }
                 }
                 asked = &mut self.requested => {
@@ -268,7 +268,7 @@ impl Driver {
             Message::Gated { reasons } => self.handle(Input::Gated { reasons }),
             Message::Observed { observations } => self.handle(Input::Observed { observations }),
             Message::Requested(asked) => {
-                for Asked::Cancel { actor, reason } in asked {
+                for Request::Cancel { actor, reason } in asked {
                     self.handle(Input::Cancel { actor, reason })?;
                 }
                 Ok(())
@@ -332,7 +332,7 @@ impl Driver {
             of: order.of.clone(),
             operation: self.lease.operation,
             store: self.store(),
-            door: self.job.door.clone(),
+            access: self.job.access.clone(),
             driver: self.outbox.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),

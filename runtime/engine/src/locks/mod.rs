@@ -15,12 +15,12 @@ use std::time::Duration;
 use stepback_core::event::Pinned;
 use stepback_core::{EnvironmentName, Failure, LockName, OperationId, UnixMs};
 use stepback_journal::{
-    Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request as Asked, Store, StoreError,
+    Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request, Store, StoreError,
 };
 use stepback_provider::Provider;
 use stepback_provider::locks::{Holder, WorldLock, host, mounts};
 use tokio::sync::watch;
-use whose::{Looks, has_ended, place, runners_here, unkept, whose};
+use whose::{OwnerProbe, has_ended, place, runners_here, unkept, whose};
 
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;
@@ -44,7 +44,7 @@ pub(crate) async fn acquire(
     no_wait: bool,
     wishes: &mut watch::Receiver<Wish>,
 ) -> Result<Option<String>, RunError> {
-    let (mut told, mut looks) = (None, Looks::new());
+    let (mut told, mut looks) = (None, OwnerProbe::new());
     loop {
         let behind = match take(deps, lease, pinned, no_wait, &mut looks).await? {
             Ok(None) => return Ok(None),
@@ -72,7 +72,7 @@ pub(crate) async fn acquire(
                 }
             }
         }
-        if let Some(Asked::Cancel { actor, reason }) =
+        if let Some(Request::Cancel { actor, reason }) =
             deps.store.requests(lease).await?.into_iter().next()
         {
             return Ok(Some(cancelled(&actor, reason)));
@@ -86,7 +86,7 @@ async fn take(
     lease: &Lease,
     pinned: &Pinned,
     no_wait: bool,
-    looks: &mut Looks,
+    looks: &mut OwnerProbe,
 ) -> Result<Result<Option<Behind>, Failure>, RunError> {
     let (store, names) = (&*deps.store, &pinned.locks);
     let (now, environment) = (deps.clock.unix(), &pinned.environment);
@@ -102,7 +102,7 @@ async fn take_in_world(
     deps: &Deps,
     lease: &Lease,
     pinned: &Pinned,
-    looks: &mut Looks,
+    looks: &mut OwnerProbe,
 ) -> Result<Result<Option<Behind>, Failure>, RunError> {
     let (store, names) = (&*deps.store, &pinned.locks);
     let Some(world) = deps.provider.locks().filter(|_| !names.is_empty()) else {
@@ -154,7 +154,7 @@ pub(crate) async fn retake(
     lease: &Lease,
     pinned: &Pinned,
 ) -> Result<Option<String>, RunError> {
-    Ok(match take_in_world(deps, lease, pinned, &mut Looks::new()).await? {
+    Ok(match take_in_world(deps, lease, pinned, &mut OwnerProbe::new()).await? {
         Ok(None) => None,
         Ok(Some(behind)) => Some(behind.said(&pinned.environment)),
         Err(failure) => Some(unkept(&failure)),

@@ -38,7 +38,7 @@ pub enum Whose {
 }
 
 /// Looks into other state directories for one question: each once, and all within a time.
-pub(super) struct Looks {
+pub(super) struct OwnerProbe {
     until: Moment,
     found: BTreeMap<(String, OperationId, StoreId), Result<Found, Unseen>>,
     /// Directories that took too long, and since when nobody looks again.
@@ -54,7 +54,7 @@ enum Unseen {
     Late,
 }
 
-impl Looks {
+impl OwnerProbe {
     pub(super) fn new() -> Self {
         let until = Clock::real().now().after(LOOKS);
         Self { until, found: BTreeMap::new(), hung: BTreeMap::new() }
@@ -129,7 +129,7 @@ pub(super) async fn whose(
     store: Option<&dyn Store>,
     world: &dyn WorldLocks,
     lock: &WorldLock,
-    looks: &mut Looks,
+    looks: &mut OwnerProbe,
 ) -> Result<Result<Option<Whose>, Failure>, StoreError> {
     let holder = &lock.holder;
     let lives = world.is_run(holder);
@@ -184,7 +184,7 @@ pub async fn held_in_world(
 ) -> Result<Vec<(WorldLock, Whose)>, RunError> {
     let unreadable =
         |failure: Failure| Refusal::Reasons { id: None, reasons: vec![unkept(&failure)] };
-    let (mut held, mut looks) = (vec![], Looks::new());
+    let (mut held, mut looks) = (vec![], OwnerProbe::new());
     let all = world.held().await.map_err(unreadable)?.into_iter();
     for lock in all.filter(|lock| only.is_none_or(|name| lock.name.as_str() == name)) {
         if let Some(whose) = whose(store, world, &lock, &mut looks).await?.map_err(unreadable)? {

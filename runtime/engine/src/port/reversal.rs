@@ -57,7 +57,7 @@ impl AttemptPort {
     /// which may be a runner's death ago, somebody else changed the same.
     pub(super) fn came_between(&self, changes: &[Change]) -> Option<Failure> {
         #[cfg(feature = "mutants")]
-        if self.door.limits.mutant == Some(crate::mutants::Mutant::TakesStrangers) {
+        if self.access.limits.mutant == Some(crate::mutants::Mutant::TakesStrangers) {
             return None;
         }
         let reversing = self.reversing.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
@@ -97,9 +97,9 @@ impl AttemptPort {
         {
             return Ok(Reversal::Kept(format!("declared irreversible: {why}")));
         }
-        let now = self.unless_stopped("effects.reverse", self.door.see_again(effect)).await?;
+        let now = self.unless_stopped("effects.reverse", self.access.see_again(effect)).await?;
         #[cfg(feature = "mutants")]
-        let now = match self.door.limits.mutant {
+        let now = match self.access.limits.mutant {
             Some(crate::mutants::Mutant::TakesStrangers) => {
                 now.into_iter().map(crate::mutants::unrecognized).collect()
             }

@@ -276,7 +276,7 @@ async fn docker_and_onebox_on_real_engines() {
     if !parts::are_possible() {
         return;
     }
-    let parts = std::rc::Rc::new(parts::Parts::start());
+    let parts = std::rc::Rc::new(parts::TestCluster::start());
     suite(&worlds::docker(&parts)).await;
     suite(&worlds::onebox(&parts)).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, World};
 use crate::moto::Moto;
-use crate::parts::Parts;
+use crate::parts::TestCluster;
 use crate::proxy::{Proxy, Upstream};
 use async_trait::async_trait;
 use std::cell::RefCell;
@@ -133,19 +133,19 @@ fn settings() -> DockerSettings {
     DockerSettings { helper_image, ..DockerSettings::default() }
 }
 
-fn to_engine(parts: &Parts) -> (Proxy, Endpoint) {
+fn to_engine(parts: &TestCluster) -> (Proxy, Endpoint) {
     let proxy = Proxy::to(Upstream::Unix(parts.path("a/sock")));
     let endpoint = Endpoint::parse(&format!("tcp://{}", proxy.address)).unwrap();
     (proxy, endpoint)
 }
 
 /// A machine that goes down ends its engine, and the engine its containers.
-fn reboot(parts: &Rc<Parts>) -> Box<dyn Fn()> {
+fn reboot(parts: &Rc<TestCluster>) -> Box<dyn Fn()> {
     let parts = Rc::clone(parts);
     Box::new(move || parts.a.restart_with(&[]))
 }
 
-pub fn docker(parts: &Rc<Parts>) -> Bench {
+pub fn docker(parts: &Rc<TestCluster>) -> Bench {
     let (proxy, endpoint) = to_engine(parts);
     let open = move || -> Arc<dyn Provider> {
         Arc::new(Docker::new(Arc::new(OneHost(endpoint.clone())), settings(), Clock::real()))
@@ -164,7 +164,7 @@ pub fn docker(parts: &Rc<Parts>) -> Bench {
     }
 }
 
-pub fn onebox(parts: &Rc<Parts>) -> Bench {
+pub fn onebox(parts: &Rc<TestCluster>) -> Bench {
     let (proxy, endpoint) = to_engine(parts);
     let other = Endpoint::parse(&parts.b.host()).unwrap();
     let instance = |docker: &Endpoint, zone: Option<&str>| OneboxInstance {

@@ -6,8 +6,8 @@
 //! make it *refused*.
 
 use super::Aws;
-use super::errors::{Trouble, misplaced};
-use super::settle::{Look, Mark};
+use super::errors::{RequestError, misplaced};
+use super::settle::{Mark, Probe};
 use super::shapes::{STAMP_OPERATION, STAMP_TOKEN};
 use super::waits::Backoff;
 use aws_sdk_ec2::types::{
@@ -39,8 +39,8 @@ pub(super) enum Accepted {
     Changed,
 }
 
-fn invalid(message: String) -> Trouble {
-    Trouble::NeverSent(Failure::new(FailureClass::InvalidInput, message))
+fn invalid(message: String) -> RequestError {
+    RequestError::NeverSent(Failure::new(FailureClass::InvalidInput, message))
 }
 
 fn tag(key: &str, value: &str) -> Tag {
@@ -60,16 +60,16 @@ fn stamped(kind: ResourceType, tags: &Tags, context: &EffectContext) -> TagSpeci
 }
 
 /// Numbers as the API takes them.
-fn number(value: u32) -> Result<i32, Trouble> {
+fn number(value: u32) -> Result<i32, RequestError> {
     i32::try_from(value).map_err(|_| invalid(format!("{value} is too large")))
 }
 
-fn size(size_gib: u32) -> Result<i32, Trouble> {
+fn size(size_gib: u32) -> Result<i32, RequestError> {
     i32::try_from(size_gib).map_err(|_| invalid(format!("{size_gib} GiB is too large")))
 }
 
-fn created(id: Option<String>) -> Result<Accepted, Trouble> {
-    let nameless = || Trouble::NoAnswer("the answer of AWS names nothing".into());
+fn created(id: Option<String>) -> Result<Accepted, RequestError> {
+    let nameless = || RequestError::NoAnswer("the answer of AWS names nothing".into());
     id.map(Accepted::Created).ok_or_else(nameless)
 }
 
@@ -114,7 +114,7 @@ impl Aws {
         call: &Call,
         context: &EffectContext,
         begun: Moment,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         let mut backoff = Backoff::new(&self.pace, &self.clock);
         loop {
             let trouble = match self.send_once(call, context, None).await {
@@ -140,7 +140,7 @@ impl Aws {
         call: &Call,
         context: &EffectContext,
         dry_run: Option<bool>,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         match call {
             Call::Ec2(Ec2Call::RunInstance { .. })
             | Call::Ebs(EbsCall::CreateVolume { .. })
@@ -174,7 +174,7 @@ impl Aws {
             | Call::Ebs(ebs_reads!() | ebs_waits!())
             | Call::Docker(_)
             | Call::Effects(_)
-            | Call::Clock(_) => Err(Trouble::NeverSent(misplaced(call))),
+            | Call::Clock(_) => Err(RequestError::NeverSent(misplaced(call))),
         }
     }
 
@@ -185,7 +185,7 @@ impl Aws {
         call: &Call,
         context: &EffectContext,
         dry_run: Option<bool>,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         // A question uses no token of ours up; the SDK makes up one of its own.
         let token = dry_run.is_none().then(|| context.token.0.clone());
         match call {
@@ -230,7 +230,7 @@ impl Aws {
                 let request = request.description(description).tag_specifications(tags);
                 created(request.send().await?.snapshot_id)
             }
-            other => Err(Trouble::NeverSent(misplaced(other))),
+            other => Err(RequestError::NeverSent(misplaced(other))),
         }
     }
 
@@ -238,7 +238,7 @@ impl Aws {
         &self,
         call: &Call,
         dry_run: Option<bool>,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         match call {
             Call::Ec2(Ec2Call::Start { instance }) => {
                 let request = self.effects.start_instances().instance_ids(instance.as_str());
@@ -267,7 +267,7 @@ impl Aws {
             | Call::Ebs(_)
             | Call::Docker(_)
             | Call::Effects(_)
-            | Call::Clock(_) => return Err(Trouble::NeverSent(misplaced(call))),
+            | Call::Clock(_) => return Err(RequestError::NeverSent(misplaced(call))),
         }
         Ok(Accepted::Changed)
     }
@@ -276,7 +276,7 @@ impl Aws {
         &self,
         call: &Call,
         dry_run: Option<bool>,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         match call {
             Call::Ebs(EbsCall::Attach { volume, instance, device }) => {
                 let request = self.effects.attach_volume().volume_id(volume.as_str());
@@ -311,7 +311,7 @@ impl Aws {
             )
             | Call::Docker(_)
             | Call::Effects(_)
-            | Call::Clock(_) => return Err(Trouble::NeverSent(misplaced(call))),
+            | Call::Clock(_) => return Err(RequestError::NeverSent(misplaced(call))),
         }
         Ok(Accepted::Changed)
     }
@@ -322,7 +322,7 @@ impl Aws {
         key: &str,
         value: &str,
         dry_run: Option<bool>,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         let request = self.effects.create_tags().resources(id).tags(tag(key, value));
         request.set_dry_run(dry_run).send().await?;
         Ok(Accepted::Changed)
@@ -335,7 +335,7 @@ impl Aws {
         id: &str,
         key: &str,
         dry_run: Option<bool>,
-    ) -> Result<Accepted, Trouble> {
+    ) -> Result<Accepted, RequestError> {
         let tag = Tag::builder().key(key).build();
         let request = self.effects.delete_tags().resources(id).tags(tag);
         request.set_dry_run(dry_run).send().await?;
@@ -356,13 +356,13 @@ impl Aws {
             Accepted::Changed => Mark::Named,
         };
         let function = call.function();
-        let looking = async {
+        let reads = async {
             let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
                 match self.look(call, mark).await {
-                    Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
-                    Ok(Look::Broken(why)) => return EffectOutcome::Unknown(why),
-                    Ok(Look::Passing(_) | Look::Not) => {}
+                    Ok(Probe::Done(answer)) => return EffectOutcome::Done(answer),
+                    Ok(Probe::Broken(why)) => return EffectOutcome::Unknown(why),
+                    Ok(Probe::Passing(_) | Probe::Not) => {}
                     Err(trouble) if trouble.may_pass(function) => {}
                     Err(trouble) => {
                         let message = trouble.failure(function).message;
@@ -374,7 +374,7 @@ impl Aws {
         };
         let limit = Duration::from_millis(self.pace.effect_ms_max);
         tokio::select! {
-            outcome = self.clock.timeout(limit, looking) => outcome.unwrap_or_else(|_| {
+            outcome = self.clock.timeout(limit, reads) => outcome.unwrap_or_else(|_| {
                 EffectOutcome::Unknown(format!(
                     "{function} was accepted, and did not show in {limit:?}"
                 ))
@@ -387,8 +387,8 @@ impl Aws {
     async fn as_far_as_it_came(&self, call: &Call, mark: Mark<'_>) -> EffectOutcome {
         let function = call.function();
         let why = match self.look(call, mark).await {
-            Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
-            Ok(Look::Passing(why)) => match call {
+            Ok(Probe::Done(answer)) => return EffectOutcome::Done(answer),
+            Ok(Probe::Passing(why)) => match call {
                 Call::Ebs(EbsCall::Attach { volume, .. }) => {
                     match self.volume(volume.as_str()).await {
                         Ok(Some(found)) => return EffectOutcome::Done(found.json()),
@@ -397,8 +397,8 @@ impl Aws {
                 }
                 _ => why,
             },
-            Ok(Look::Broken(why)) => why,
-            Ok(Look::Not) => format!("{function} was accepted, and has not shown"),
+            Ok(Probe::Broken(why)) => why,
+            Ok(Probe::Not) => format!("{function} was accepted, and has not shown"),
             Err(trouble) => trouble.failure(function).message,
         };
         EffectOutcome::Unknown(format!("{why}, when its step was ended"))
@@ -409,17 +409,17 @@ impl Aws {
     async fn turned_down(
         &self,
         call: &Call,
-        trouble: &Trouble,
+        trouble: &RequestError,
         context: &EffectContext,
     ) -> EffectOutcome {
         let attach = matches!(call, Call::Ebs(EbsCall::Attach { .. }));
         if attach && trouble.has_code(&["VolumeInUse"]) {
             match self.look(call, Mark::Named).await {
-                Ok(Look::Done(answer)) => return EffectOutcome::Done(answer),
-                Ok(Look::Passing(_)) => {
+                Ok(Probe::Done(answer)) => return EffectOutcome::Done(answer),
+                Ok(Probe::Passing(_)) => {
                     return self.confirm(call, &Accepted::Changed, context).await;
                 }
-                Ok(Look::Not | Look::Broken(_)) | Err(_) => {}
+                Ok(Probe::Not | Probe::Broken(_)) | Err(_) => {}
             }
         }
         match trouble.outcome(call.function()) {

@@ -30,7 +30,7 @@ enum Meaning {
 
 /// How an effect's or a read's request ended, if not well.
 #[derive(Clone, Debug)]
-pub(super) enum Trouble {
+pub(super) enum RequestError {
     /// AWS answered with an error.
     Answered { code: String, message: String, status: u16 },
     /// The request was not sent: nothing happened.
@@ -181,30 +181,32 @@ fn by_pattern(code: &str, status: u16) -> Meaning {
     }
 }
 
-impl<E> From<SdkError<E, HttpResponse>> for Trouble
+impl<E> From<SdkError<E, HttpResponse>> for RequestError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         if let Some(failure) = credentials_failure(&error) {
-            return Trouble::NeverSent(failure);
+            return RequestError::NeverSent(failure);
         }
         match &error {
             SdkError::ConstructionFailure(_) => {
                 let message = "the request to AWS could not be made of these arguments";
-                Trouble::NeverSent(Failure::new(FailureClass::InvalidInput, message))
+                RequestError::NeverSent(Failure::new(FailureClass::InvalidInput, message))
             }
-            SdkError::TimeoutError(_) => Trouble::NoAnswer("AWS did not answer in time".into()),
+            SdkError::TimeoutError(_) => {
+                RequestError::NoAnswer("AWS did not answer in time".into())
+            }
             SdkError::DispatchFailure(_) => undispatched(&error),
             SdkError::ResponseError(_) => {
-                Trouble::NoAnswer("the answer of AWS could not be read".into())
+                RequestError::NoAnswer("the answer of AWS could not be read".into())
             }
-            SdkError::ServiceError(answer) => Trouble::Answered {
+            SdkError::ServiceError(answer) => RequestError::Answered {
                 code: error.code().unwrap_or(UNNAMED).to_owned(),
                 message: error.message().unwrap_or_default().to_owned(),
                 status: answer.raw().status().as_u16(),
             },
-            _ => Trouble::NoAnswer("the request to AWS failed".into()),
+            _ => RequestError::NoAnswer("the request to AWS failed".into()),
         }
     }
 }
@@ -222,14 +224,14 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 }
 
 /// A connection that was never made carried no request.
-fn undispatched(error: &(dyn Error + 'static)) -> Trouble {
+fn undispatched(error: &(dyn Error + 'static)) -> RequestError {
     if cause::<ClientError>(error).is_some_and(ClientError::is_connect) {
         let message = "AWS can't be reached: no connection was made. Check the network, the \
              region's name, the `endpoint` setting and this machine's CA certificates";
         let failure = Failure::new(FailureClass::Transient, message).with_code("Unreachable");
-        return Trouble::NeverSent(failure);
+        return RequestError::NeverSent(failure);
     }
-    Trouble::NoAnswer("the connection to AWS broke before an answer came".into())
+    RequestError::NoAnswer("the connection to AWS broke before an answer came".into())
 }
 
 fn credentials_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
@@ -257,17 +259,17 @@ pub(super) fn no_credentials(error: &CredentialsError) -> Failure {
     Failure::new(FailureClass::Denied, message).with_code("NoCredentials")
 }
 
-impl Trouble {
+impl RequestError {
     /// Whether AWS answered with one of these codes.
     pub(super) fn has_code(&self, codes: &[&str]) -> bool {
-        matches!(self, Trouble::Answered { code, .. } if codes.contains(&code.as_str()))
+        matches!(self, RequestError::Answered { code, .. } if codes.contains(&code.as_str()))
     }
 
     /// The code that AWS answered with.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
-            Trouble::Answered { code, .. } => Some(code),
-            Trouble::NeverSent(_) | Trouble::NoAnswer(_) => None,
+            RequestError::Answered { code, .. } => Some(code),
+            RequestError::NeverSent(_) | RequestError::NoAnswer(_) => None,
         }
     }
 
@@ -283,19 +285,19 @@ impl Trouble {
 
     fn meaning(&self) -> Option<Meaning> {
         match self {
-            Trouble::Answered { code, status, .. } => Some(meaning(code, *status)),
-            Trouble::NeverSent(_) | Trouble::NoAnswer(_) => None,
+            RequestError::Answered { code, status, .. } => Some(meaning(code, *status)),
+            RequestError::NeverSent(_) | RequestError::NoAnswer(_) => None,
         }
     }
 
     /// As the failure of a read or a wait, which change nothing.
     pub(super) fn failure(&self, what: &str) -> Failure {
         let (code, message, status) = match self {
-            Trouble::NeverSent(failure) => return failure.clone(),
-            Trouble::NoAnswer(why) => {
+            RequestError::NeverSent(failure) => return failure.clone(),
+            RequestError::NoAnswer(why) => {
                 return Failure::new(FailureClass::Transient, format!("{what}: {why}"));
             }
-            Trouble::Answered { code, message, status } => (code, clean(message), *status),
+            RequestError::Answered { code, message, status } => (code, clean(message), *status),
         };
         let (class, text) = match meaning(code, status) {
             Meaning::Throttled => {
@@ -315,11 +317,11 @@ impl Trouble {
     /// As the outcome of an effect.
     pub(super) fn outcome(&self, what: &str) -> EffectOutcome {
         match (self, self.meaning()) {
-            (Trouble::NoAnswer(why), _) => EffectOutcome::Unknown(format!("{what}: {why}")),
-            (Trouble::Answered { code, .. }, Some(Meaning::Broke)) => {
+            (RequestError::NoAnswer(why), _) => EffectOutcome::Unknown(format!("{what}: {why}")),
+            (RequestError::Answered { code, .. }, Some(Meaning::Broke)) => {
                 EffectOutcome::Unknown(format!("{what}: AWS failed after the request ({code})"))
             }
-            (Trouble::NeverSent(_) | Trouble::Answered { .. }, _) => {
+            (RequestError::NeverSent(_) | RequestError::Answered { .. }, _) => {
                 EffectOutcome::Refused(self.failure(what))
             }
         }
@@ -349,8 +351,8 @@ pub(super) fn misplaced(call: &Call) -> Failure {
 mod tests {
     use super::*;
 
-    fn answered(code: &str, status: u16) -> Trouble {
-        Trouble::Answered { code: code.into(), message: "m. m.".into(), status }
+    fn answered(code: &str, status: u16) -> RequestError {
+        RequestError::Answered { code: code.into(), message: "m. m.".into(), status }
     }
 
     #[test]
@@ -382,7 +384,7 @@ mod tests {
 
     #[test]
     fn only_proof_counts_as_refused() {
-        let refused = |t: Trouble| matches!(t.outcome("x"), EffectOutcome::Refused(_));
+        let refused = |t: RequestError| matches!(t.outcome("x"), EffectOutcome::Refused(_));
         assert!(refused(answered("RequestLimitExceeded", 503)));
         assert!(refused(answered("InsufficientInstanceCapacity", 500)));
         assert!(refused(answered("NeverHeardOf", 400)));
@@ -390,19 +392,19 @@ mod tests {
         assert!(!refused(answered(UNNAMED, 404)));
         assert!(!refused(answered("InternalError", 500)));
         assert!(!refused(answered("Unavailable", 503)));
-        assert!(!refused(Trouble::NoAnswer("reset".into())));
+        assert!(!refused(RequestError::NoAnswer("reset".into())));
     }
 
     #[test]
     fn what_aws_says_of_signatures_is_withheld() {
-        let trouble = Trouble::Answered {
+        let trouble = RequestError::Answered {
             code: "SignatureDoesNotMatch".into(),
             message: "the canonical string was x-amz-security-token:SECRET".into(),
             status: 403,
         };
         let failure = trouble.failure("x");
         assert!(!failure.message.contains("SECRET"), "{failure}");
-        let trouble = Trouble::Answered {
+        let trouble = RequestError::Answered {
             code: "UnauthorizedOperation".into(),
             message: "No. Encoded authorization failure message: AAAA".into(),
             status: 403,

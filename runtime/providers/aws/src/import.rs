@@ -1,7 +1,7 @@
 //! What there is in the account and region, as its provider sees it.
 
 use super::Aws;
-use super::errors::Trouble;
+use super::errors::RequestError;
 use super::shapes::{InstanceSeen, SnapshotSeen, VolumeSeen, shown};
 use stepback_core::Failure;
 use stepback_provider::import::{
@@ -16,7 +16,7 @@ impl Aws {
     /// Instances, volumes and the account's own snapshots. Nothing is told between two states:
     /// what passes through one is written as what it becomes.
     pub(super) async fn import_into(&self, all: &mut Landscape) -> Result<(), Failure> {
-        let failed = |trouble: Trouble| trouble.failure("reading what there is");
+        let failed = |trouble: RequestError| trouble.failure("reading what there is");
         self.must_be_its_account().await?;
         for found in self.instances(vec![]).await.map_err(failed)? {
             let id = found.id.clone();

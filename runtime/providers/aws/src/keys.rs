@@ -5,7 +5,7 @@
 //! detaches it can't attach it back then (AWS KMS Developer Guide, *How unusable KMS keys affect
 //! data keys*).
 
-use super::errors::Trouble;
+use super::errors::RequestError;
 use super::{Aws, client_for};
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -50,7 +50,7 @@ impl Keys {
         }
         let asked = self.client.describe_key().key_id(key).send();
         let answer = clock.timeout(Duration::from_millis(ANSWER_MS_MAX), asked).await;
-        let answer = answer.ok().map(|answer| answer.map_err(Trouble::from));
+        let answer = answer.ok().map(|answer| answer.map_err(RequestError::from));
         match answer {
             Some(Ok(answer)) => match answer.key_metadata?.key_state? {
                 // It changes where it is replicated, and can be used meanwhile.
@@ -60,8 +60,8 @@ impl Keys {
             Some(Err(trouble)) if trouble.has_code(&["NotFoundException"]) => {
                 Some("is unknown to AWS KMS".to_owned())
             }
-            Some(Err(Trouble::Answered { .. })) => None,
-            Some(Err(Trouble::NeverSent(_) | Trouble::NoAnswer(_))) | None => {
+            Some(Err(RequestError::Answered { .. })) => None,
+            Some(Err(RequestError::NeverSent(_) | RequestError::NoAnswer(_))) | None => {
                 self.is_silent.store(true, Ordering::Relaxed);
                 None
             }

@@ -13,8 +13,8 @@ mod iam;
 mod import;
 mod keys;
 mod late;
-mod looking;
 mod permitted;
+mod reads;
 mod settle;
 mod shapes;
 mod waits;
@@ -30,7 +30,7 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use effects::{ATTEMPT_MS_MAX, REQUEST_MS_MAX};
-use errors::Trouble;
+use errors::RequestError;
 use serde_json::{Value, json};
 use std::time::Duration;
 use stepback_clock::Clock;
@@ -191,7 +191,7 @@ impl Aws {
 
     /// The account that the credentials are of (AWS STS API Reference, *GetCallerIdentity*).
     async fn whose(&self) -> Result<String, Failure> {
-        let answer = self.sts.get_caller_identity().send().await.map_err(Trouble::from);
+        let answer = self.sts.get_caller_identity().send().await.map_err(RequestError::from);
         let answer = answer.map_err(|trouble| {
             let failure = trouble.failure("asking AWS whose the credentials are");
             let message = format!("{} (region {})", failure.message, self.region);

@@ -5,7 +5,7 @@
 //! when no answer told one, by the stamp it carries.
 
 use super::Aws;
-use super::errors::{Trouble, misplaced};
+use super::errors::{RequestError, misplaced};
 use super::shapes::{InstanceSeen, VolumeSeen};
 use super::waits::Backoff;
 use aws_sdk_ec2::types::VolumeModificationState;
@@ -18,7 +18,7 @@ use stepback_provider::{EffectContext, Settled};
 
 /// What one look told.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Look {
+pub(super) enum Probe {
     /// The world is as the call wants it; its answer.
     Done(Value),
     /// On the way there, and what is in between.
@@ -40,85 +40,85 @@ pub(super) enum Mark<'a> {
     Named,
 }
 
-fn done(is_so: bool) -> Look {
-    if is_so { Look::Done(Value::Null) } else { Look::Not }
+fn done(is_so: bool) -> Probe {
+    if is_so { Probe::Done(Value::Null) } else { Probe::Not }
 }
 
-fn tag_is(tags: Option<&Tags>, key: &str, value: Option<&String>) -> Look {
+fn tag_is(tags: Option<&Tags>, key: &str, value: Option<&String>) -> Probe {
     done(tags.is_some_and(|tags| tags.get(key) == value))
 }
 
-fn instance_made(found: &InstanceSeen) -> Look {
+fn instance_made(found: &InstanceSeen) -> Probe {
     let (id, state) = (&found.id, found.state.as_str());
     match state {
-        "running" => Look::Done(found.json()),
-        "pending" => Look::Passing(format!("instance `{id}` is pending")),
+        "running" => Probe::Done(found.json()),
+        "pending" => Probe::Passing(format!("instance `{id}` is pending")),
         _ => {
             let why = found.reason.as_deref().unwrap_or("no reason was given");
-            Look::Broken(format!("instance `{id}` was created and is {state}: {why}"))
+            Probe::Broken(format!("instance `{id}` was created and is {state}: {why}"))
         }
     }
 }
 
-fn volume_made(found: &VolumeSeen) -> Look {
+fn volume_made(found: &VolumeSeen) -> Probe {
     let (id, state) = (&found.id, found.state.as_str());
     match state {
-        "available" | "in-use" => Look::Done(found.json()),
-        "creating" => Look::Passing(format!("volume `{id}` is being created")),
-        _ => Look::Broken(format!("volume `{id}` was created and is in state {state}")),
+        "available" | "in-use" => Probe::Done(found.json()),
+        "creating" => Probe::Passing(format!("volume `{id}` is being created")),
+        _ => Probe::Broken(format!("volume `{id}` was created and is in state {state}")),
     }
 }
 
 /// An instance that is to come into `wanted` through `via`.
-fn state_is(found: Option<InstanceSeen>, wanted: &str, via: &str) -> Look {
-    let Some(found) = found else { return Look::Not };
+fn state_is(found: Option<InstanceSeen>, wanted: &str, via: &str) -> Probe {
+    let Some(found) = found else { return Probe::Not };
     match found.state.as_str() {
-        state if state == wanted => Look::Done(found.json()),
-        state if state == via => Look::Passing(format!("instance `{}` is {state}", found.id)),
-        _ => Look::Not,
+        state if state == wanted => Probe::Done(found.json()),
+        state if state == via => Probe::Passing(format!("instance `{}` is {state}", found.id)),
+        _ => Probe::Not,
     }
 }
 
-fn terminated(found: Option<&InstanceSeen>) -> Look {
+fn terminated(found: Option<&InstanceSeen>) -> Probe {
     match found.map(|found| found.state.as_str()) {
-        None | Some("terminated") => Look::Done(Value::Null),
-        Some("shutting-down") => Look::Passing("the instance is shutting down".into()),
-        Some(_) => Look::Not,
+        None | Some("terminated") => Probe::Done(Value::Null),
+        Some("shutting-down") => Probe::Passing("the instance is shutting down".into()),
+        Some(_) => Probe::Not,
     }
 }
 
-fn attached(found: Option<VolumeSeen>, instance: &InstanceId, device: &str) -> Look {
-    let Some(found) = found else { return Look::Not };
+fn attached(found: Option<VolumeSeen>, instance: &InstanceId, device: &str) -> Probe {
+    let Some(found) = found else { return Probe::Not };
     let here = found.attachments.iter().find(|a| a.instance == instance.0 && a.device == device);
     match here.map(|attachment| attachment.state.as_str()) {
         // A volume's own state may lag behind that of its attachment.
-        Some("attached") if found.state == "in-use" => Look::Done(found.json()),
+        Some("attached") if found.state == "in-use" => Probe::Done(found.json()),
         Some("attached" | "attaching") => {
-            Look::Passing(format!("volume `{}` is being attached to {instance}", found.id))
+            Probe::Passing(format!("volume `{}` is being attached to {instance}", found.id))
         }
-        Some(_) | None => Look::Not,
+        Some(_) | None => Probe::Not,
     }
 }
 
-fn detached(found: Option<VolumeSeen>, instance: &InstanceId) -> Look {
-    let Some(found) = found else { return Look::Not };
+fn detached(found: Option<VolumeSeen>, instance: &InstanceId) -> Probe {
+    let Some(found) = found else { return Probe::Not };
     let here = found.attachments.iter().find(|attachment| attachment.instance == instance.0);
     match here.map(|attachment| attachment.state.as_str()) {
         None if found.attachments.is_empty() && found.state == "in-use" => {
-            Look::Passing(format!("volume `{}` is on its way to available", found.id))
+            Probe::Passing(format!("volume `{}` is on its way to available", found.id))
         }
-        None => Look::Done(found.json()),
+        None => Probe::Done(found.json()),
         Some(state @ ("detaching" | "busy")) => {
             let id = &found.id;
-            Look::Passing(format!("volume `{id}` is {state}: is it mounted on {instance}?"))
+            Probe::Passing(format!("volume `{id}` is {state}: is it mounted on {instance}?"))
         }
-        Some(_) => Look::Not,
+        Some(_) => Probe::Not,
     }
 }
 
 impl Aws {
     /// Look once at what the call brings about.
-    pub(super) async fn look(&self, call: &Call, mark: Mark<'_>) -> Result<Look, Trouble> {
+    pub(super) async fn look(&self, call: &Call, mark: Mark<'_>) -> Result<Probe, RequestError> {
         match call {
             Call::Ec2(Ec2Call::RunInstance { .. }) => {
                 let found = match mark {
@@ -126,7 +126,7 @@ impl Aws {
                     Mark::Stamp(token) => self.instances_by(token).await?.into_iter().next(),
                     Mark::Named => None,
                 };
-                Ok(found.as_ref().map_or(Look::Not, instance_made))
+                Ok(found.as_ref().map_or(Probe::Not, instance_made))
             }
             Call::Ebs(EbsCall::CreateVolume { .. }) => {
                 let found = match mark {
@@ -134,7 +134,7 @@ impl Aws {
                     Mark::Stamp(token) => self.volumes_by(token).await?.into_iter().next(),
                     Mark::Named => None,
                 };
-                Ok(found.as_ref().map_or(Look::Not, volume_made))
+                Ok(found.as_ref().map_or(Probe::Not, volume_made))
             }
             // It counts from the moment it was begun; `ebs.wait-snapshot` waits for the rest
             // (Amazon EC2 API Reference, *CreateSnapshot*).
@@ -144,13 +144,13 @@ impl Aws {
                     Mark::Stamp(token) => self.snapshots_by(token).await?.into_iter().next(),
                     Mark::Named => None,
                 };
-                Ok(found.map_or(Look::Not, |found| Look::Done(found.json())))
+                Ok(found.map_or(Probe::Not, |found| Probe::Done(found.json())))
             }
             _ => self.look_at_named(call).await,
         }
     }
 
-    async fn look_at_named(&self, call: &Call) -> Result<Look, Trouble> {
+    async fn look_at_named(&self, call: &Call) -> Result<Probe, RequestError> {
         let id_of_instance = |id: &InstanceId| id.0.clone();
         match call {
             Call::Ec2(Ec2Call::Start { instance }) => {
@@ -207,21 +207,21 @@ impl Aws {
             )
             | Call::Docker(_)
             | Call::Effects(_)
-            | Call::Clock(_) => Err(Trouble::NeverSent(misplaced(call))),
+            | Call::Clock(_) => Err(RequestError::NeverSent(misplaced(call))),
         }
     }
 
     /// A modification is told by its target size, and the volume has that size from `optimizing`
     /// on, hours before `completed` (Amazon EBS User Guide, *Monitor the progress of volume
     /// modifications*). One that failed left the volume as it was.
-    async fn grown(&self, id: &VolumeId, size_gib: u32) -> Result<Look, Trouble> {
-        let Some(found) = self.volume(id.as_str()).await? else { return Ok(Look::Not) };
+    async fn grown(&self, id: &VolumeId, size_gib: u32) -> Result<Probe, RequestError> {
+        let Some(found) = self.volume(id.as_str()).await? else { return Ok(Probe::Not) };
         if found.size_gib == size_gib {
-            return Ok(Look::Done(found.json()));
+            return Ok(Probe::Done(found.json()));
         }
         let asked = self.reads.describe_volumes_modifications().volume_ids(id.as_str());
         let none = ["InvalidVolumeModification.NotFound", "InvalidVolume.NotFound"];
-        let all = match asked.send().await.map_err(Trouble::from) {
+        let all = match asked.send().await.map_err(RequestError::from) {
             Ok(answer) => answer.volumes_modifications.unwrap_or_default(),
             Err(trouble) if trouble.has_code(&none) => vec![],
             Err(trouble) => return Err(trouble),
@@ -232,7 +232,7 @@ impl Aws {
             target == Some(size_gib) && !failed
         });
         let why = || format!("volume `{id}` is being grown to {size_gib} GiB");
-        Ok(if under_way { Look::Passing(why()) } else { Look::Not })
+        Ok(if under_way { Probe::Passing(why()) } else { Probe::Not })
     }
 
     /// Find out what became of an effect whose answer was lost.
@@ -248,8 +248,8 @@ impl Aws {
         };
         let mut last = "nothing was seen".to_owned();
         let limit = Duration::from_millis(self.pace.steady_ms_max);
-        let looking = self.look_until_sure(call, mark, &mut last);
-        match self.clock.timeout(limit, looking).await {
+        let reads = self.look_until_sure(call, mark, &mut last);
+        match self.clock.timeout(limit, reads).await {
             Ok(settled) => settled,
             Err(_) => Settled::CantKnow(format!("after {limit:?}: {last}")),
         }
@@ -262,13 +262,13 @@ impl Aws {
         let mut absent = 0;
         loop {
             match self.look(call, mark).await {
-                Ok(Look::Done(answer)) => return Settled::Done(answer),
-                Ok(Look::Broken(why)) => return Settled::CantKnow(why),
-                Ok(Look::Passing(why)) => {
+                Ok(Probe::Done(answer)) => return Settled::Done(answer),
+                Ok(Probe::Broken(why)) => return Settled::CantKnow(why),
+                Ok(Probe::Passing(why)) => {
                     absent = 0;
                     *last = why;
                 }
-                Ok(Look::Not) => {
+                Ok(Probe::Not) => {
                     absent += 1;
                     if absent >= self.pace.absent_looks {
                         return Settled::NotHappened;

@@ -4,7 +4,7 @@
 //! leaves nothing behind. What may pass (throttling, a broken connection) does not end a wait.
 
 use super::Aws;
-use super::errors::{Trouble, misplaced, missing};
+use super::errors::{RequestError, misplaced, missing};
 use serde_json::Value;
 use std::time::Duration;
 use stepback_clock::Clock;
@@ -101,7 +101,7 @@ impl Aws {
     /// Look until it is so, the time is over, or it can't become so any more.
     pub(super) async fn wait_for(&self, call: &Call) -> Result<Value, Failure> {
         let timeout_ms = timeout_ms(call).ok_or_else(|| misplaced(call))?;
-        let looking = async {
+        let reads = async {
             let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
                 match self.look_of_wait(call).await {
@@ -120,10 +120,10 @@ impl Aws {
             Failure::new(FailureClass::Deadline, message)
         };
         let limit = Duration::from_millis(timeout_ms);
-        self.clock.timeout(limit, looking).await.unwrap_or_else(|_| Err(late()))
+        self.clock.timeout(limit, reads).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn look_of_wait(&self, call: &Call) -> Result<Waited, Trouble> {
+    async fn look_of_wait(&self, call: &Call) -> Result<Waited, RequestError> {
         match call {
             Call::Ec2(Ec2Call::WaitState { instance, state, .. }) => {
                 self.instance_is(instance, state).await
@@ -143,7 +143,7 @@ impl Aws {
         if self.is_new(id) { Waited::NotYet } else { Waited::InVain(failure) }
     }
 
-    async fn instance_is(&self, id: &InstanceId, state: &str) -> Result<Waited, Trouble> {
+    async fn instance_is(&self, id: &InstanceId, state: &str) -> Result<Waited, RequestError> {
         let Some(found) = self.instance(id.as_str()).await? else {
             return Ok(
                 self.not_there(missing("InvalidInstanceID.NotFound", "instance", id), id.as_str())
@@ -160,7 +160,7 @@ impl Aws {
         })
     }
 
-    async fn volume_is(&self, id: &VolumeId, state: &str) -> Result<Waited, Trouble> {
+    async fn volume_is(&self, id: &VolumeId, state: &str) -> Result<Waited, RequestError> {
         let none = || missing("InvalidVolume.NotFound", "volume", id);
         let found = match self.volume(id.as_str()).await? {
             None => return Ok(self.not_there(none(), id.as_str())),
@@ -175,7 +175,7 @@ impl Aws {
         })
     }
 
-    async fn snapshot_is_complete(&self, id: &SnapshotId) -> Result<Waited, Trouble> {
+    async fn snapshot_is_complete(&self, id: &SnapshotId) -> Result<Waited, RequestError> {
         let Some(found) = self.snapshot(id.as_str()).await? else {
             return Ok(
                 self.not_there(missing("InvalidSnapshot.NotFound", "snapshot", id), id.as_str())

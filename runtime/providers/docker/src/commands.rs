@@ -1,7 +1,7 @@
 //! Commands in containers: what they print goes to the step's log as it comes.
 
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::shapes::{has_run, is_running};
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -149,7 +149,7 @@ impl Engine {
             self.follow(&id, &mut output).await;
             return Ok(command_result(code, output.end(None)));
         }
-        self.stop_within(&id, STOP_GRACE_MS / 1000).await.map_err(Told::after_accepted)?;
+        self.stop_within(&id, STOP_GRACE_MS / 1000).await.map_err(RequestError::after_accepted)?;
         Ok(command_result(cut.code(), output.end(Some(&cut.why(timeout_ms)))))
     }
 
@@ -222,7 +222,7 @@ impl Engine {
         let container = self.id_of(name).await?;
         // Nothing has run by then, whatever became of the answer.
         let created = self.asked(&what, self.client.create_exec(&container, config)).await;
-        let id = created.map_err(|told| Told::from(told.failure))?.id;
+        let id = created.map_err(|told| RequestError::from(told.failure))?.id;
         let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
         let started = match self.asked(&what, self.client.start_exec(&id, Some(options))).await {
             Ok(started) => started,
@@ -242,7 +242,7 @@ impl Engine {
             loop {
                 let found = self.asked(&what, self.client.inspect_exec(&id)).await;
                 // It was started, so no answer proves that it did not run.
-                let found = found.map_err(|told| Told::unknown(told.failure.message))?;
+                let found = found.map_err(|told| RequestError::unknown(told.failure.message))?;
                 if let (Some(false), Some(code)) = (found.running, found.exit_code) {
                     return Ok(code);
                 }
@@ -254,10 +254,10 @@ impl Engine {
             Err(Cut::Late) => {
                 let message =
                     format!("the command in {what} still ran after {}", duration_text(timeout_ms));
-                Err(Told::unknown(message))
+                Err(RequestError::unknown(message))
             }
             Err(Cut::Cancelled) => {
-                Err(Told::unknown(format!("the command in {what} still ran at the cancel")))
+                Err(RequestError::unknown(format!("the command in {what} still ran at the cancel")))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Where an engine listens, and the connection to it.
 
-use super::errors::{Answer, Told, told};
+use super::errors::{Answer, RequestError, told};
 use super::made::{Lost, Made};
 use super::ssh;
 use super::tls::{self, Tls};
@@ -164,7 +164,7 @@ impl Engine {
         answer: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Answer<T> {
         self.asked(what, answer).await.map_err(|told| match told.has_status() {
-            true => Told::from(told.failure),
+            true => RequestError::from(told.failure),
             false => told,
         })
     }
@@ -200,7 +200,7 @@ fn client(
 }
 
 /// Why the first request failed, with what to do where the endpoint tells more than the error.
-fn refused(error: Error, what: &str, endpoint: &Endpoint, tls: Option<&Tls>) -> Told {
+fn refused(error: Error, what: &str, endpoint: &Endpoint, tls: Option<&Tls>) -> RequestError {
     // A server with TLS that is talked to without answers so in plain HTTP (Go, *net/http*).
     let is_bad_request = matches!(error, Error::DockerResponseServerError { status_code: 400, .. });
     let mut told = told(error, what);

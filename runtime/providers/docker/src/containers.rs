@@ -2,7 +2,7 @@
 
 use super::OPERATION_LABEL;
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::like::Model;
 use super::options::{mount, policy};
 use super::shapes::{image_of, labels, token_of};
@@ -37,7 +37,7 @@ const DEVICE_EVERY_MS: u64 = 50;
 
 /// Whether a start failed because a volume's device is not there (yet): the engine said no, so
 /// nothing happened.
-fn misses_a_device(told: &Told) -> bool {
+fn misses_a_device(told: &RequestError) -> bool {
     let message = &told.failure.message;
     !told.is_unknown()
         && message.contains("failed to mount local volume")
@@ -84,7 +84,7 @@ impl Engine {
             let found = self.inspect(name).await?;
             self.shown(&found).await
         };
-        shown.await.map_err(Told::after_accepted)
+        shown.await.map_err(RequestError::after_accepted)
     }
 
     async fn body(
@@ -151,7 +151,7 @@ impl Engine {
             };
             let Some(volume) = self.find_volume(name).await? else {
                 let message = format!("there is no {}", self.name_of("Docker volume", name));
-                return Err(Told::no(FailureClass::Precondition, "404", message));
+                return Err(RequestError::no(FailureClass::Precondition, "404", message));
             };
             if volume.options.contains_key("device") {
                 let options = mount.volume_options.get_or_insert_default();
@@ -296,7 +296,7 @@ fn set_ports(
     for port in ports {
         let Some((outside, inside)) = port.rsplit_once(':') else {
             let message = format!("the port `{port}` is not HOST-PORT:CONTAINER-PORT");
-            return Err(Told::no(FailureClass::InvalidInput, "400", message));
+            return Err(RequestError::no(FailureClass::InvalidInput, "400", message));
         };
         let inside = match inside.contains('/') {
             true => inside.to_owned(),

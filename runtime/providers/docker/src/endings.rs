@@ -2,7 +2,7 @@
 //! way, and what is lost with a container.
 
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::shapes::{has_run, is_running};
 use bollard::models::{ContainerInspectResponse, EventMessage};
 use bollard::query_parameters::EventsOptionsBuilder;
@@ -71,7 +71,7 @@ impl Engine {
         match told {
             Seen::Begun => {
                 let what = self.name_of("container", name);
-                Err(Told::unknown(format!("{what} was told to stop, and still runs")))
+                Err(RequestError::unknown(format!("{what} was told to stop, and still runs")))
             }
             // By now it would have been killed.
             Seen::NotBegun | Seen::Nothing => Ok(None),
@@ -124,7 +124,7 @@ impl Engine {
         match found.as_ref().and_then(|found| found.state.as_ref()) {
             Some(state) if state.dead == Some(true) => {
                 let what = self.name_of("container", name);
-                Err(Told::unknown(format!("{what} is dead: a part of it is removed")))
+                Err(RequestError::unknown(format!("{what} is dead: a part of it is removed")))
             }
             _ => Ok(found.is_none().then_some(Value::Null)),
         }
@@ -152,7 +152,7 @@ impl Engine {
             "{what} has files of its own outside of its volumes, which go when it is removed \
              ({told}{more}): move them into a volume, or say `own_files = \"lost\"`"
         );
-        Err(Told::no(FailureClass::Precondition, "own-files", message))
+        Err(RequestError::no(FailureClass::Precondition, "own-files", message))
     }
 }
 

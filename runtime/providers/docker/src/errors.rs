@@ -15,7 +15,7 @@ use stepback_core::{Failure, FailureClass};
 
 /// A failure, and what it proves of an effect.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct RequestError {
     pub(super) failure: Failure,
     proves: Proves,
 }
@@ -29,9 +29,9 @@ enum Proves {
     Nothing,
 }
 
-pub(super) type Answer<T> = Result<T, Told>;
+pub(super) type Answer<T> = Result<T, RequestError>;
 
-impl Told {
+impl RequestError {
     /// The engine said no.
     pub(super) fn no(class: FailureClass, code: &str, message: impl Into<String>) -> Self {
         Self { failure: Failure::new(class, message).with_code(code), proves: Proves::Rejected }
@@ -81,51 +81,52 @@ impl Told {
 }
 
 /// What failed before anything was sent.
-impl From<Failure> for Told {
+impl From<Failure> for RequestError {
     fn from(failure: Failure) -> Self {
         Self { failure, proves: Proves::Rejected }
     }
 }
 
 /// What `what` (`container `db` on i-1`) was asked for failed with.
-pub(super) fn told(error: Error, what: &str) -> Told {
+pub(super) fn told(error: Error, what: &str) -> RequestError {
     match error {
         Error::DockerResponseServerError { status_code, message } => {
             let class = class_of(status_code, &message);
-            let told = Told::no(class, &status_code.to_string(), format!("{what}: {message}"));
+            let told =
+                RequestError::no(class, &status_code.to_string(), format!("{what}: {message}"));
             let proves = match status_code {
                 502..=504 => Proves::Nothing,
                 500.. => Proves::Ended,
                 _ => Proves::Rejected,
             };
-            Told { proves, ..told }
+            RequestError { proves, ..told }
         }
         Error::DockerStreamError { error } => {
             let class = class_of(500, &error);
-            Told::no(class, "500", format!("{what}: {error}"))
+            RequestError::no(class, "500", format!("{what}: {error}"))
         }
         Error::DockerContainerWaitError { error, code } => {
             let message = format!("{what} ended with {code}: {error}");
-            Told::no(FailureClass::Refused, "500", message)
+            RequestError::no(FailureClass::Refused, "500", message)
         }
         Error::SocketNotFoundError(path) => {
             let message = format!("{what}: there is no socket {path}; is the Docker Engine up?");
-            Told::no(FailureClass::Transient, "ENOENT", message)
+            RequestError::no(FailureClass::Transient, "ENOENT", message)
         }
         other => unanswered(&other, what),
     }
 }
 
 /// A request without an answer: did it go out at all?
-fn unanswered(error: &Error, what: &str) -> Told {
+fn unanswered(error: &Error, what: &str) -> RequestError {
     let never_sent = matches!(error, Error::HyperLegacyError { err } if err.is_connect());
     if let Some(error) = cause::<NoConnection>(error) {
-        return Told::no(FailureClass::Transient, "ssh", format!("{what}: {error}"));
+        return RequestError::no(FailureClass::Transient, "ssh", format!("{what}: {error}"));
     }
     if let Some(error) = cause::<rustls::Error>(error) {
         return match never_sent {
             true => tls::refused(error, what).into(),
-            false => Told::unknown(tls::refused(error, what).message),
+            false => RequestError::unknown(tls::refused(error, what).message),
         };
     }
     // What the layers in between call themselves tells nobody anything.
@@ -137,9 +138,9 @@ fn unanswered(error: &Error, what: &str) -> Told {
     match never_sent {
         true => {
             let message = format!("{what}: the Docker Engine does not answer: {said}");
-            Told::no(FailureClass::Transient, "ECONNREFUSED", message)
+            RequestError::no(FailureClass::Transient, "ECONNREFUSED", message)
         }
-        false => Told::unknown(format!("{what}: no answer of the Docker Engine: {said}")),
+        false => RequestError::unknown(format!("{what}: no answer of the Docker Engine: {said}")),
     }
 }
 

@@ -8,7 +8,7 @@
 use super::DockerSettings;
 use super::connect::Engine;
 use super::connect::Resident;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::made::Made;
 use super::resident::Ran;
 use super::script::{HELPER_LABEL, SCRIPT, WRITES_LABEL, is_helper};
@@ -74,7 +74,7 @@ impl<'a> Helper<'a> {
         let can_not = |why: &str| {
             let (image, host) = (self.image, &self.engine.host);
             let message = format!("the helper image {image} can't run on {host}: {why}");
-            Told::no(FailureClass::Precondition, "helper", message)
+            RequestError::no(FailureClass::Precondition, "helper", message)
         };
         match self.ask("check", "").await {
             Ok(ran) if ran.code == 0 => Ok(()),
@@ -93,7 +93,7 @@ impl<'a> Helper<'a> {
         }
         let (image, host, why) = (self.image, &self.engine.host, ran.lines.join("; "));
         let message = format!("the helper image {image} on {host} can't write {kind}: {why}");
-        Err(Told::no(FailureClass::Precondition, "helper", message))
+        Err(RequestError::no(FailureClass::Precondition, "helper", message))
     }
 
     /// What of the host's network is in use.
@@ -174,7 +174,7 @@ impl<'a> Helper<'a> {
         mounts_of(&lines).map_err(|odd| {
             let host = &self.engine.host;
             let message = format!("where `{volume}` is mounted on {host} can't be read: {odd}");
-            Told::no(FailureClass::Precondition, "unreadable", message)
+            RequestError::no(FailureClass::Precondition, "unreadable", message)
         })
     }
 
@@ -194,7 +194,7 @@ impl<'a> Helper<'a> {
             if cancel.is_cancelled() {
                 let id = one.id.as_deref().unwrap_or_default();
                 let message = format!("a helper still writes to `{volume}` (container {id:.12})");
-                return Err(Told::no(FailureClass::Cancelled, "writing", message));
+                return Err(RequestError::no(FailureClass::Cancelled, "writing", message));
             }
             engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
         }
@@ -217,11 +217,11 @@ impl<'a> Helper<'a> {
             code => {
                 let said = ran.lines.join("; ");
                 let message = format!("volume `{volume}` on {host}: exit {code}: {said}");
-                let told = Told::no(FailureClass::Refused, "500", message);
+                let told = RequestError::no(FailureClass::Refused, "500", message);
                 return Err(if code == HALF_DONE { told.after_accepted() } else { told });
             }
         };
-        Err(Told::no(class, code, message))
+        Err(RequestError::no(class, code, message))
     }
 
     async fn look(&self, volume: &str, what_to_do: &str) -> Answer<Ran> {
@@ -259,7 +259,7 @@ impl<'a> Helper<'a> {
             }
             // Where the engine answers, it is the helper that can't.
             Err(told) if made.has_ended() && engine.client.ping().await.is_ok() => {
-                Err(Told::no(FailureClass::Precondition, "helper", told.failure.message))
+                Err(RequestError::no(FailureClass::Precondition, "helper", told.failure.message))
             }
             Err(told) => Err(told),
         }
@@ -350,7 +350,7 @@ impl<'a> Helper<'a> {
                 let said = lines.join("; ");
                 let message =
                     format!("{what} ended with {code}, and not all it said is heard: {said}");
-                Err(Told::no(FailureClass::Refused, "unheard", message))
+                Err(RequestError::no(FailureClass::Refused, "unheard", message))
             }
         }
     }

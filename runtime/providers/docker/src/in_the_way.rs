@@ -2,7 +2,7 @@
 
 use super::Docker;
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::like::Model;
 use super::shapes::{is_running, ports_of};
 use super::sockets::Sockets;
@@ -43,7 +43,7 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
                     "{what} may take {own_s} s to stop (`--stop-timeout`), and would be killed \
                      after {grace_s} s: give it that long"
                 );
-                return Err(Told::no(FailureClass::Precondition, "grace", message));
+                return Err(RequestError::no(FailureClass::Precondition, "grace", message));
             }
             let state = found.as_ref().and_then(|found| found.state.as_ref());
             if state.and_then(|state| state.paused) == Some(true) {
@@ -51,7 +51,7 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
                 let message = format!(
                     "{what} is paused, and nothing would pause it again: `docker unpause` it first"
                 );
-                return Err(Told::no(FailureClass::Precondition, "paused", message));
+                return Err(RequestError::no(FailureClass::Precondition, "paused", message));
             }
             let removes_itself = |host: &bollard::models::HostConfig| host.auto_remove;
             let goes = found.as_ref().filter(|found| is_running(found));
@@ -95,7 +95,7 @@ fn is_asked_in_time(
         duration_text(first_ms),
         duration_text(timeout_ms)
     );
-    Err(Told::no(FailureClass::Precondition, "late-health", message))
+    Err(RequestError::no(FailureClass::Precondition, "late-health", message))
 }
 
 /// After how long the first answer of a health check can be there; never where there is none.
@@ -142,7 +142,7 @@ async fn nobody_hangs_on(engine: &Engine, found: &ContainerInspectResponse) -> A
          not be started without it: make it anew first, or by hand",
         engine.host
     );
-    Err(Told::no(FailureClass::Precondition, "in-use", message))
+    Err(RequestError::no(FailureClass::Precondition, "in-use", message))
 }
 
 /// Which namespace of the container with this id another one has, by the option that gives it.
@@ -205,7 +205,7 @@ async fn ports_are_free(
     let others: Vec<_> = engine.running().await?;
     let others = others.iter().filter(|one| here.is_none() || one.id.as_deref() != here);
     let others: Vec<_> = others.map(published).collect();
-    ports::must_be_free(&engine.host, &wanted, &others).map_err(Told::from)?;
+    ports::must_be_free(&engine.host, &wanted, &others).map_err(RequestError::from)?;
     let Some(seen) = docker.sockets(engine).await else { return Ok(()) };
     let (mut theirs, mut sockets) = (vec![], Sockets::default());
     if let Some((on, found)) = makes_way {

@@ -19,11 +19,11 @@ mod import;
 mod in_the_way;
 mod left_behind;
 mod like;
-mod looking;
 mod made;
 mod names;
 mod options;
 mod pull;
+mod reads;
 mod resident;
 mod script;
 mod settle;
@@ -43,7 +43,7 @@ pub use tls::Tls;
 
 use async_trait::async_trait;
 use connect::Engine;
-use errors::Told;
+use errors::RequestError;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -175,7 +175,7 @@ impl Docker {
         self.engine(host).await?.version().await
     }
 
-    async fn effect(&self, call: &Call, context: &EffectContext) -> Result<Value, Told> {
+    async fn effect(&self, call: &Call, context: &EffectContext) -> Result<Value, RequestError> {
         let Some(host) = call.host() else { return Err(misplaced(call).into()) };
         let engine = self.engine(host.as_str()).await?;
         match call {
@@ -243,7 +243,12 @@ impl Docker {
     }
 
     /// How far a call came that the engine ended with an error: that is told by looking.
-    async fn ended(&self, call: &Call, context: &EffectContext, told: Told) -> EffectOutcome {
+    async fn ended(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        told: RequestError,
+    ) -> EffectOutcome {
         // An engine ends a pull so for what a registry says, and it leaves nothing that counts.
         if matches!(call, Call::Docker(DockerCall::PullImage { .. })) {
             return EffectOutcome::Refused(told.failure);

@@ -5,7 +5,7 @@
 //! *Docker Engine API*, *ContainerCreate*).
 
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::options::{mount, policy};
 use super::shapes::{given_address, image_of, is_stamp, name_of, own_name_of, restart_of};
 use bollard::models::{
@@ -58,9 +58,9 @@ impl Model {
         settings.and_then(|settings| settings.networks).unwrap_or_default()
     }
 
-    pub(super) fn refuse(&self, code: &str, why: &str) -> Told {
+    pub(super) fn refuse(&self, code: &str, why: &str) -> RequestError {
         let message = format!("container `{}` {why}", name_of(&self.found));
-        Told::no(FailureClass::Precondition, code, message)
+        RequestError::no(FailureClass::Precondition, code, message)
     }
 
     /// What of it can't be had anywhere, or not on another host.

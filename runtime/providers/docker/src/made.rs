@@ -4,7 +4,7 @@
 //! be removed as well: an engine that was killed forgets connections, and with them what was to
 //! end with them.
 
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use bollard::query_parameters::{CreateContainerOptions, CreateContainerOptionsBuilder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ impl Made {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| {
             let message = format!("there are no random numbers on this machine: {error}");
-            Told::no(FailureClass::Internal, "random", message)
+            RequestError::no(FailureClass::Internal, "random", message)
         })?;
         let name = format!("stepback-helper-{:016x}", u64::from_le_bytes(random));
         Ok(Self { name, may_be_cut_off, lost: Arc::clone(lost) })

@@ -1,7 +1,7 @@
 //! Options of a container as the Engine API has them (Docker docs, *Docker Engine API*,
 //! *ContainerCreate*).
 
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use bollard::models::{
     Mount as DockerMount, MountType, MountVolumeOptions, RestartPolicy, RestartPolicyNameEnum,
 };
@@ -28,7 +28,7 @@ pub(super) fn policy(restart: &str) -> Answer<RestartPolicy> {
         Some(Policy::OnFailure(count)) => (RestartPolicyNameEnum::ON_FAILURE, Some(count)),
         None => {
             let message = format!("`{restart}` is no restart policy");
-            return Err(Told::no(FailureClass::InvalidInput, "400", message));
+            return Err(RequestError::no(FailureClass::InvalidInput, "400", message));
         }
     };
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: count.map(i64::from) })

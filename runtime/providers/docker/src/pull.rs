@@ -5,7 +5,7 @@
 
 use super::DockerSettings;
 use super::connect::Engine;
-use super::errors::{Answer, Told, told};
+use super::errors::{Answer, RequestError, told};
 use super::names::Name;
 use super::shapes::digest_of;
 use bollard::auth::DockerCredentials;
@@ -134,7 +134,7 @@ pub(super) async fn pull(
         {
             say(format!("{source} has another image ({other}, not {wanted}); it is not used"));
             let message = format!("{image}: {source} has {other}, not {wanted}");
-            last = Some(Told::no(FailureClass::Refused, "digest-mismatch", message));
+            last = Some(RequestError::no(FailureClass::Refused, "digest-mismatch", message));
             continue;
         }
         match from_source(engine, image, &name, source, settings, context).await {
@@ -154,7 +154,7 @@ pub(super) async fn pull(
             }
         }
     }
-    Err(last.unwrap_or_else(|| Told::unknown(format!("{image} has no source"))))
+    Err(last.unwrap_or_else(|| RequestError::unknown(format!("{image} has no source"))))
 }
 
 /// The digest that the image has where it is pulled from, if anybody can be asked.
@@ -274,7 +274,7 @@ impl Engine {
         let found = self.asked(&what, all).await?.into_iter().find(has);
         let Some(found) = found else {
             let message = format!("{} has no image {digest}, which {what} is to be", self.host);
-            return Err(Told::no(FailureClass::Precondition, "404", message));
+            return Err(RequestError::no(FailureClass::Precondition, "404", message));
         };
         self.name_it(&found.id, image).await?;
         Ok(Value::Null)
@@ -314,7 +314,7 @@ async fn from_source(
         let until = moved_at.after(progress.limit(stall));
         let step = tokio::select! {
             () = context.cancel.cancelled() => {
-                return Err(Told::unknown(format!("{what} was ended")));
+                return Err(RequestError::unknown(format!("{what} was ended")));
             }
             step = engine.clock.timeout_at(until, steps.next()) => step,
         };
@@ -322,7 +322,7 @@ async fn from_source(
             Err(_) => {
                 let limit = progress.limit(stall);
                 let message = format!("{what} stalled: nothing was heard of it for {limit:?}");
-                return Err(Told::no(FailureClass::Transient, "stalled", message));
+                return Err(RequestError::no(FailureClass::Transient, "stalled", message));
             }
             Ok(None) => break,
             Ok(Some(Err(error))) => return Err(told(error, &what)),
@@ -335,7 +335,11 @@ async fn from_source(
     }
     let found = engine.find_image(&reference).await?;
     let Some(found) = found else {
-        return Err(Told::no(FailureClass::Refused, "404", format!("{what}: it is not there")));
+        return Err(RequestError::no(
+            FailureClass::Refused,
+            "404",
+            format!("{what}: it is not there"),
+        ));
     };
     if source != name.registry {
         engine.name_it(&reference, image).await?;

@@ -6,7 +6,7 @@
 //! it ends by itself after [`LIFE_S`]. It changes nothing, so it is no effect.
 
 use super::connect::{Engine, Resident};
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::made::Made;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
@@ -82,7 +82,7 @@ impl Resident {
         // It would be read as something else.
         if device.contains(char::is_whitespace) {
             let message = format!("`{device}` is no device that can be looked at: it has spaces");
-            return Err(Told::no(FailureClass::InvalidInput, "EINVAL", message));
+            return Err(RequestError::no(FailureClass::InvalidInput, "EINVAL", message));
         }
         self.asked += 1;
         let limit = Duration::from_millis(LOOK_MS_MAX);
@@ -94,11 +94,11 @@ impl Resident {
                 let said = String::from_utf8_lossy(&self.said);
                 let said: String = said.trim().chars().take(SAID_CHARS_MAX).collect();
                 let why = format!("the helper on {} ended; {said}", engine.host);
-                Err(Told::unknown(why.trim_end_matches("; ").to_owned()))
+                Err(RequestError::unknown(why.trim_end_matches("; ").to_owned()))
             }
             Err(_) => {
                 let why = format!("the helper on {} did not answer in {limit:?}", engine.host);
-                Err(Told::unknown(why))
+                Err(RequestError::unknown(why))
             }
         }
     }

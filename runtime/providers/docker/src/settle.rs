@@ -2,7 +2,7 @@
 
 use super::Docker;
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::helper::Helper;
 use super::shapes::{has_run, is_running, restart_of, shown_option, token_of};
 use bollard::models::ImageInspect;
@@ -76,7 +76,7 @@ pub(super) async fn settle(
             done(is_written(&helper, call).await?)
         }
         Call::Docker(DockerCall::Exec { .. }) => {
-            Err(Told::unknown("nothing tells whether the command ran"))
+            Err(RequestError::unknown("nothing tells whether the command ran"))
         }
         Call::Ec2(_)
         | Call::Ebs(_)

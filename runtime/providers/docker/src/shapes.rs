@@ -1,7 +1,7 @@
 //! What an engine shows, in the contract's shapes.
 
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::script::is_helper;
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
@@ -34,13 +34,14 @@ impl Engine {
         if name_of(&found) == name || found.id.as_deref() == Some(name) {
             return Ok(found);
         }
-        Err(Told::no(FailureClass::Precondition, "404", format!("there is no {what}")))
+        Err(RequestError::no(FailureClass::Precondition, "404", format!("there is no {what}")))
     }
 
     /// The whole id of the container of this name, by which no other is ever meant.
     pub(super) async fn id_of(&self, name: &str) -> Answer<String> {
         let found = self.inspect(name).await?;
-        let nameless = || Told::unknown(format!("{} has no id", self.name_of("container", name)));
+        let nameless =
+            || RequestError::unknown(format!("{} has no id", self.name_of("container", name)));
         found.id.ok_or_else(nameless)
     }
 

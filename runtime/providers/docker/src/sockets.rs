@@ -4,7 +4,7 @@
 //! own parent, which is in the engine's network. Whether an address can be bound nobody can tell: a
 //! host may bind what is not its own (ip(7), *ip_nonlocal_bind*).
 
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use stepback_provider::ports::{self, Published};
 
@@ -57,7 +57,7 @@ impl Sockets {
         };
         let stays = self.listening.iter().filter(|socket| !goes(socket));
         let listening: Vec<Published> = stays.map(|socket| socket.on.clone()).collect();
-        ports::must_not_be_held(host, wanted, &listening).map_err(Told::from)
+        ports::must_not_be_held(host, wanted, &listening).map_err(RequestError::from)
     }
 }
 

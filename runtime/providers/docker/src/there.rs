@@ -3,7 +3,7 @@
 
 use super::Docker;
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::like::{Model, OWN_NETWORKS};
 use super::shapes::{given_address, name_of};
 use bollard::models::{NetworkInspect, SystemInfo};
@@ -64,7 +64,7 @@ impl Model {
                 to.host,
                 of(&there)
             );
-            return Err(Told::no(FailureClass::Precondition, "architecture", message));
+            return Err(RequestError::no(FailureClass::Precondition, "architecture", message));
         }
         for kind in ["name=userns", "name=rootless"] {
             let is_so = |info: &SystemInfo| {
@@ -76,7 +76,7 @@ impl Model {
                      Options): the files of container `{name}` would belong to nobody there",
                     on.host, to.host
                 );
-                return Err(Told::no(FailureClass::Precondition, "users", message));
+                return Err(RequestError::no(FailureClass::Precondition, "users", message));
             }
         }
         Ok(())

@@ -5,7 +5,7 @@
 
 use super::Docker;
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::like::Model;
 use super::made::Made;
 use super::shapes::name_of;
@@ -47,7 +47,7 @@ impl Model {
                 let limit = Duration::from_millis(START_MS_MAX);
                 let late = |_| {
                     let why = format!("it did not start in {limit:?}: what does it wait for?");
-                    Err(Told::no(FailureClass::Precondition, "no-start", why))
+                    Err(RequestError::no(FailureClass::Precondition, "no-start", why))
                 };
                 to.clock.timeout(limit, started).await.unwrap_or_else(late)
             }
@@ -66,7 +66,7 @@ impl Model {
                     to.host,
                     told.failure.message
                 );
-                Err(Told::no(FailureClass::Precondition, "no-start", message))
+                Err(RequestError::no(FailureClass::Precondition, "no-start", message))
             }
             Ok(()) => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! Effects on Docker volumes and images.
 
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::shapes::{labels, shown_option};
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
@@ -27,7 +27,7 @@ impl Engine {
                 true => Ok(self.volume_shown(&old)),
                 false => {
                     let message = format!("{what} has other options");
-                    Err(Told::no(FailureClass::Refused, "409", message))
+                    Err(RequestError::no(FailureClass::Refused, "409", message))
                 }
             };
         }

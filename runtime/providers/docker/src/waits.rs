@@ -30,7 +30,7 @@ const PAUSE_PART: u32 = 20;
 /// A look that was begun in time may take so long, whatever is left of it: a helper has to start.
 const LOOK_MS_MIN: u64 = 15_000;
 
-enum Look {
+enum Progress {
     Over(Value),
     /// What it still waits for.
     NotYet(String),
@@ -61,10 +61,10 @@ pub(super) async fn wait(
     loop {
         let left = until.since(clock.now()).max(Duration::from_millis(LOOK_MS_MIN));
         let looked_at = clock.now();
-        let looking = look(docker, host, &mut engine, call, &mut up);
-        let waits_for = match clock.timeout(left, looking).await {
-            Ok(Ok(Look::Over(answer))) => return Ok(answer),
-            Ok(Ok(Look::NotYet(why))) => why,
+        let reads = look(docker, host, &mut engine, call, &mut up);
+        let waits_for = match clock.timeout(left, reads).await {
+            Ok(Ok(Progress::Over(answer))) => return Ok(answer),
+            Ok(Ok(Progress::NotYet(why))) => why,
             Ok(Err(told)) if told.is_unknown() || told.failure.is_retryable() => {
                 // It may listen elsewhere when it comes back, and what ran there was down.
                 (engine, up, news) = (None, None, News::default());
@@ -139,7 +139,7 @@ async fn look(
     engine: &mut Option<Engine>,
     call: &Call,
     up: &mut Option<Up>,
-) -> Answer<Look> {
+) -> Answer<Progress> {
     let engine = match engine {
         Some(engine) => engine,
         None => engine.insert(docker.engine(host.as_str()).await?),
@@ -149,20 +149,20 @@ async fn look(
         Call::Docker(DockerCall::WaitEngine { .. }) => {
             let what = format!("the Docker Engine of {host}");
             engine.asked(&what, engine.client.ping()).await?;
-            Ok(Look::Over(Value::Null))
+            Ok(Progress::Over(Value::Null))
         }
         Call::Docker(DockerCall::WaitHealthy { container, .. }) => {
             healthy(engine, container.as_str(), docker.settings.stays_up_ms, up).await
         }
         Call::Docker(DockerCall::WaitDevice { volume, .. }) => {
             let kind = docker.helper(engine)?.kind(volume.as_str()).await;
-            shows_up(kind.map(|kind| Look::Over(Value::from(kind))))
+            shows_up(kind.map(|kind| Progress::Over(Value::from(kind))))
         }
         Call::Docker(DockerCall::WaitUnmounted { volume, .. }) => {
             let mounts = docker.helper(engine)?.mounts(volume.as_str()).await;
             shows_up(mounts.map(|mounts| match mounts.first() {
-                None => Look::Over(Value::Null),
-                Some(at) => Look::NotYet(format!(
+                None => Progress::Over(Value::Null),
+                Some(at) => Progress::NotYet(format!(
                     "volume `{volume}` is still mounted on {host}, at {at}; where no container \
                      that runs uses it, restart the Docker Engine"
                 )),
@@ -177,10 +177,10 @@ async fn look(
 }
 
 /// What a device tells that may show up later.
-fn shows_up(told: Answer<Look>) -> Answer<Look> {
+fn shows_up(told: Answer<Progress>) -> Answer<Progress> {
     match told {
         Err(told) if told.failure.code.as_deref() == Some("ENOENT") => {
-            Ok(Look::NotYet(told.failure.message))
+            Ok(Progress::NotYet(told.failure.message))
         }
         told => told,
     }
@@ -220,7 +220,7 @@ async fn healthy(
     name: &str,
     stays_up_ms: u64,
     up: &mut Option<Up>,
-) -> Answer<Look> {
+) -> Answer<Progress> {
     let found = engine.inspect(name).await?;
     let what = engine.name_of("container", name);
     let refuse = |code: &str, why: String| {
@@ -257,7 +257,7 @@ async fn healthy(
         }
     };
     match is_over {
-        true => Ok(Look::Over(engine.shown(&found).await?)),
-        false => Ok(Look::NotYet(format!("{what} is not healthy yet"))),
+        true => Ok(Progress::Over(engine.shown(&found).await?)),
+        false => Ok(Progress::NotYet(format!("{what} is not healthy yet"))),
     }
 }

@@ -15,7 +15,7 @@ use stepback_provider::Settled;
 use stepback_provider::restart::Policy;
 
 /// The call's answer, if the world is as the call wants it; an error where nobody can tell.
-type Told = Result<Option<Value>, Failure>;
+type Lookup = Result<Option<Value>, Failure>;
 
 /// Whether what the call created may take a while to be found.
 pub(super) fn may_lag(call: &Call) -> bool {
@@ -43,7 +43,7 @@ pub fn settle(world: &World, call: &Call, token: &Token, now: UnixMs) -> Settled
 
 /// The call's answer, if the world is as it wants: of a call that creates something, if that is
 /// there.
-fn created(world: &World, call: &Call, token: &Token, now: UnixMs) -> Told {
+fn created(world: &World, call: &Call, token: &Token, now: UnixMs) -> Lookup {
     match call {
         Call::Docker(DockerCall::CreateContainer { host, container: name, .. }) => {
             let found = engine(world, host.as_str())?.containers.get(name.as_str());
@@ -85,14 +85,14 @@ fn done(is_so: bool) -> Option<Value> {
 }
 
 /// The answer of a call that brings about a state, if the world is in that state.
-fn desired(world: &World, call: &Call) -> Told {
+fn desired(world: &World, call: &Call) -> Lookup {
     match call.function().starts_with("docker.") {
         true => desired_on_engine(world, call),
         false => desired_of_cloud(world, call),
     }
 }
 
-fn desired_of_cloud(world: &World, call: &Call) -> Told {
+fn desired_of_cloud(world: &World, call: &Call) -> Lookup {
     let instance = |id: &InstanceId| world.instances.get(id.as_str());
     let volume = |id: &VolumeId| world.volumes.get(id.as_str());
     let tagged = |is_so: Option<bool>| Ok(done(is_so == Some(true)));
@@ -155,7 +155,7 @@ fn desired_of_cloud(world: &World, call: &Call) -> Told {
     }
 }
 
-fn desired_on_engine(world: &World, call: &Call) -> Told {
+fn desired_on_engine(world: &World, call: &Call) -> Lookup {
     let host = call.host().ok_or_else(|| misplaced(call))?;
     let on = engine(world, host.as_str())?;
     match call {

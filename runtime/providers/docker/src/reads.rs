@@ -4,7 +4,7 @@
 //! the instance itself is gone for good, what was on it is gone too.
 
 use super::connect::Engine;
-use super::errors::{Answer, Told};
+use super::errors::{Answer, RequestError};
 use super::{Docker, ONE_BY_ONE, is_gone};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ impl Docker {
             let found = self.clock.timeout(limit, self.carrying_on(&host, tokens)).await;
             let late = |_| {
                 let what = format!("the Docker Engine of {host}");
-                Err(Told::unknown(format!("{what} does not answer in {limit:?}")))
+                Err(RequestError::unknown(format!("{what} does not answer in {limit:?}")))
             };
             let found = found.unwrap_or_else(late);
             (host, found)

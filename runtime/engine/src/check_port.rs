@@ -2,7 +2,7 @@
 //!
 //! Nothing of it is kept; in a run ahead, what would change or await something is denied and noted.
 
-use crate::door::Door;
+use crate::access::WorldAccess;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use stepback_core::{Call, Class, Failure, FailureClass};
 use stepback_wasm::{HostPort, LogLevel, Reversed};
 
 /// What a guest that may only look is answered by.
-pub(crate) struct LookPort {
-    door: Door,
+pub(crate) struct CheckPort {
+    access: WorldAccess,
     clock: Clock,
     may_wait: bool,
     denied: AtomicBool,
 }
 
-impl LookPort {
-    pub(crate) fn new(door: Door, clock: Clock, may_wait: bool) -> Self {
-        Self { door, clock, may_wait, denied: AtomicBool::new(false) }
+impl CheckPort {
+    pub(crate) fn new(access: WorldAccess, clock: Clock, may_wait: bool) -> Self {
+        Self { access, clock, may_wait, denied: AtomicBool::new(false) }
     }
 
     /// Whether something was asked for that is not looking.
@@ -37,16 +37,16 @@ impl LookPort {
 }
 
 #[async_trait::async_trait]
-impl HostPort for LookPort {
+impl HostPort for CheckPort {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
         match (call.class(), &call) {
             (Class::Read, Call::Clock(ClockCall::Now {})) => Ok(Value::from(self.clock.unix().0)),
-            (Class::Read, other) => self.door.read(other).await,
+            (Class::Read, other) => self.access.read(other).await,
             (Class::Wait, Call::Clock(ClockCall::Sleep { duration_ms })) if self.may_wait => {
                 self.clock.sleep(Duration::from_millis(*duration_ms)).await;
                 Ok(Value::Null)
             }
-            (Class::Wait, other) if self.may_wait => self.door.wait(other).await,
+            (Class::Wait, other) if self.may_wait => self.access.wait(other).await,
             (Class::Wait | Class::Effect | Class::Irreversible, other) => {
                 Err(self.deny(other.function()))
             }
@@ -54,7 +54,7 @@ impl HostPort for LookPort {
     }
 
     async fn may(&self, call: Call) -> Result<(), Failure> {
-        self.door.may(&call).await
+        self.access.may(&call).await
     }
 
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {

@@ -1,6 +1,6 @@
 //! Making an effect: issued, settled when its answer is lost, and its facts read afterwards (R3).
 
-use super::{Door, Found, NoAnswer};
+use super::{Found, NoAnswer, WorldAccess};
 use crate::secrets::{HIDDEN, Secrets};
 use serde_json::Value;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use stepback_journal::{Lease, Store, StoreError};
 use stepback_provider::{EffectContext, Settled};
 
 /// What an effect may still be issued under.
-pub(crate) struct Way {
+pub(crate) struct IssuePermit {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) lease: Lease,
     /// Whether an effect that did not happen may be issued again.
@@ -19,13 +19,13 @@ pub(crate) struct Way {
 }
 
 /// An effect, as the journal has it and as it goes out, and what it was about to change.
-struct Asked<'a> {
+struct RevealedEffect<'a> {
     call: &'a Call,
     going_out: &'a Call,
     changes: &'a [Change],
 }
 
-impl Door {
+impl WorldAccess {
     /// Make an effect, or with `cut_off` take up one whose runner is gone; then read what became
     /// of its resources.
     ///
@@ -37,12 +37,12 @@ impl Door {
         context: &EffectContext,
         changes: Vec<Change>,
         cut_off: bool,
-        way: &Way,
+        permit: &IssuePermit,
     ) -> Result<(EffectOutcome, Vec<Change>), StoreError> {
         let outcome = match self.going_out(call) {
             Ok(going_out) => {
-                let asked = Asked { call, going_out: &going_out, changes: &changes };
-                self.settled(&asked, context, cut_off, way).await?
+                let asked = RevealedEffect { call, going_out: &going_out, changes: &changes };
+                self.settled(&asked, context, cut_off, permit).await?
             }
             Err(failure) if cut_off => self.settled_without(call, context, &failure).await,
             Err(failure) => EffectOutcome::Refused(failure),
@@ -80,10 +80,10 @@ impl Door {
     /// Issue the call until its outcome is known or can't be known.
     async fn settled(
         &self,
-        asked: &Asked<'_>,
+        asked: &RevealedEffect<'_>,
         context: &EffectContext,
         cut_off: bool,
-        way: &Way,
+        permit: &IssuePermit,
     ) -> Result<EffectOutcome, StoreError> {
         #[cfg(feature = "mutants")]
         let cut_off =
@@ -91,7 +91,7 @@ impl Door {
         let function = asked.call.function();
         let mut outcome = match cut_off {
             true => EffectOutcome::Unknown("the runner ended before an answer came".into()),
-            false => self.issue(asked.going_out, context, way).await?,
+            false => self.issue(asked.going_out, context, permit).await?,
         };
         let mut reissues = 0;
         while let EffectOutcome::Unknown(why) = &outcome {
@@ -107,7 +107,7 @@ impl Door {
             tracing::info!(function, reissues, told, "no answer came, and the world was asked");
             match found {
                 Settled::Done(value) => return Ok(EffectOutcome::Done(value)),
-                Settled::NotHappened if !(way.goes_forward)() => {
+                Settled::NotHappened if !(permit.goes_forward)() => {
                     let message = format!("{function} did not happen, and its step is ending");
                     return refused(FailureClass::Cancelled, message);
                 }
@@ -117,7 +117,7 @@ impl Door {
                 }
                 Settled::NotHappened => {
                     reissues += 1;
-                    outcome = self.issue(asked.going_out, context, way).await?;
+                    outcome = self.issue(asked.going_out, context, permit).await?;
                 }
                 Settled::CantKnow(more) => {
                     return Ok(EffectOutcome::Unknown(format!("{why}; {more}")));
@@ -129,7 +129,7 @@ impl Door {
 
     /// What became of a call; that the world is not as wanted proves nothing where somebody else
     /// has changed it since.
-    async fn find_out(&self, asked: &Asked<'_>, context: &EffectContext) -> Settled {
+    async fn find_out(&self, asked: &RevealedEffect<'_>, context: &EffectContext) -> Settled {
         let settled = self.settle(asked.going_out, context).await;
         let Some(main) = asked.changes.first() else { return settled };
         if settled != Settled::NotHappened || asked.call.leaves().is_none() {
@@ -183,9 +183,9 @@ impl Door {
         &self,
         call: &Call,
         context: &EffectContext,
-        way: &Way,
+        permit: &IssuePermit,
     ) -> Result<EffectOutcome, StoreError> {
-        way.store.hold(&way.lease).await?;
+        permit.store.hold(&permit.lease).await?;
         let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
         let asked = self.provider.perform(call, context);
         let outcome = self.ask(limit_ms, asked).await;

@@ -1,6 +1,6 @@
 //! Reading facts: of what a call touches before and after it, and of what an operation made.
 
-use super::Door;
+use super::WorldAccess;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Found {
     }
 }
 
-impl Door {
+impl WorldAccess {
     /// The facts that count of a resource; what may pass (throttling, a broken connection) is
     /// tried again a few times.
     pub(crate) async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {

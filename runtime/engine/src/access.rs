@@ -1,4 +1,4 @@
-//! The provider's door: every call of a step goes out to the world here, and its answer comes in.
+//! Access to the world: every call of a step goes out here, and its answer comes in.
 //! Only what belongs to no step (whose a lock is, what an environment is) asks the provider itself.
 //!
 //! Secrets are put in here and taken out again, also of the names of things: what is observed is
@@ -9,7 +9,7 @@
 mod effects;
 mod looks;
 
-pub(crate) use effects::Way;
+pub(crate) use effects::IssuePermit;
 pub(crate) use looks::Found;
 
 use crate::barred::Barred;
@@ -27,7 +27,7 @@ use stepback_provider::advice::Advice;
 
 /// The way to one world, for one operation.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct WorldAccess {
     /// Reached through this alone.
     provider: Arc<dyn Provider>,
     pub(crate) secrets: Arc<Secrets>,
@@ -90,7 +90,7 @@ fn told<T>(question: &str, of: &str, answer: &Result<T, Failure>) {
     }
 }
 
-impl Door {
+impl WorldAccess {
     pub(crate) fn new(deps: &Deps, secrets: Secrets, barred: Barred) -> Self {
         Self {
             provider: Arc::clone(&deps.provider),
@@ -101,7 +101,7 @@ impl Door {
         }
     }
 
-    /// The bare provider, for a defect on purpose: nothing else may reach it past the door.
+    /// The bare provider, for a defect on purpose: nothing else may reach it.
     #[cfg(feature = "mutants")]
     pub(crate) fn left_open(&self) -> &dyn Provider {
         &*self.provider

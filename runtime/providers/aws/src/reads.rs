@@ -2,7 +2,7 @@
 //! that count.
 
 use super::Aws;
-use super::errors::{Trouble, misplaced, missing};
+use super::errors::{RequestError, misplaced, missing};
 use super::shapes::{InstanceSeen, STAMP_TOKEN, SnapshotSeen, VolumeSeen};
 use super::waits::Backoff;
 use aws_sdk_ec2::types::{Filter, Reservation};
@@ -51,7 +51,7 @@ fn instances_of(reservations: Vec<Reservation>) -> Vec<InstanceSeen> {
 }
 
 /// Nothing where EC2 says that there is no such thing.
-fn if_there<T>(found: Result<T, Trouble>, code: &str) -> Result<Option<T>, Trouble> {
+fn if_there<T>(found: Result<T, RequestError>, code: &str) -> Result<Option<T>, RequestError> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(trouble) if trouble.has_code(&[code]) => Ok(None),
@@ -61,25 +61,25 @@ fn if_there<T>(found: Result<T, Trouble>, code: &str) -> Result<Option<T>, Troub
 
 impl Aws {
     /// An instance as it is now (Amazon EC2 API Reference, *DescribeInstances*).
-    pub(super) async fn instance(&self, id: &str) -> Result<Option<InstanceSeen>, Trouble> {
+    pub(super) async fn instance(&self, id: &str) -> Result<Option<InstanceSeen>, RequestError> {
         let answer = self.reads.describe_instances().instance_ids(id).send().await;
-        let found = if_there(answer.map_err(Trouble::from), "InvalidInstanceID.NotFound")?;
+        let found = if_there(answer.map_err(RequestError::from), "InvalidInstanceID.NotFound")?;
         let reservations = found.and_then(|found| found.reservations).unwrap_or_default();
         Ok(instances_of(reservations).into_iter().next())
     }
 
     /// A volume as it is now (Amazon EC2 API Reference, *DescribeVolumes*).
-    pub(super) async fn volume(&self, id: &str) -> Result<Option<VolumeSeen>, Trouble> {
+    pub(super) async fn volume(&self, id: &str) -> Result<Option<VolumeSeen>, RequestError> {
         let answer = self.reads.describe_volumes().volume_ids(id).send().await;
-        let found = if_there(answer.map_err(Trouble::from), "InvalidVolume.NotFound")?;
+        let found = if_there(answer.map_err(RequestError::from), "InvalidVolume.NotFound")?;
         let volumes = found.and_then(|found| found.volumes).unwrap_or_default();
         Ok(volumes.into_iter().next().map(VolumeSeen::from))
     }
 
     /// A snapshot as it is now (Amazon EC2 API Reference, *DescribeSnapshots*).
-    pub(super) async fn snapshot(&self, id: &str) -> Result<Option<SnapshotSeen>, Trouble> {
+    pub(super) async fn snapshot(&self, id: &str) -> Result<Option<SnapshotSeen>, RequestError> {
         let answer = self.reads.describe_snapshots().snapshot_ids(id).send().await;
-        let found = if_there(answer.map_err(Trouble::from), "InvalidSnapshot.NotFound")?;
+        let found = if_there(answer.map_err(RequestError::from), "InvalidSnapshot.NotFound")?;
         let snapshots = found.and_then(|found| found.snapshots).unwrap_or_default();
         Ok(snapshots.into_iter().next().map(SnapshotSeen::from))
     }
@@ -88,7 +88,7 @@ impl Aws {
     pub(super) async fn instances(
         &self,
         filters: Vec<Filter>,
-    ) -> Result<Vec<InstanceSeen>, Trouble> {
+    ) -> Result<Vec<InstanceSeen>, RequestError> {
         let asked = self.reads.describe_instances().set_filters(Some(filters));
         let found = asked.into_paginator().items().send().try_collect().await?;
         let mut found = instances_of(found);
@@ -98,7 +98,10 @@ impl Aws {
     }
 
     /// Volumes that pass the filters, those on their way out left out.
-    pub(super) async fn volumes(&self, filters: Vec<Filter>) -> Result<Vec<VolumeSeen>, Trouble> {
+    pub(super) async fn volumes(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<VolumeSeen>, RequestError> {
         let asked = self.reads.describe_volumes().set_filters(Some(filters));
         let found = asked.into_paginator().items().send().try_collect().await?;
         let mut found: Vec<VolumeSeen> = found.into_iter().map(VolumeSeen::from).collect();
@@ -111,7 +114,7 @@ impl Aws {
     pub(super) async fn snapshots(
         &self,
         filters: Vec<Filter>,
-    ) -> Result<Vec<SnapshotSeen>, Trouble> {
+    ) -> Result<Vec<SnapshotSeen>, RequestError> {
         let asked = self.reads.describe_snapshots().owner_ids("self").set_filters(Some(filters));
         let found = asked.into_paginator().items().send().try_collect().await?;
         let mut found: Vec<SnapshotSeen> = found.into_iter().map(SnapshotSeen::from).collect();
@@ -120,23 +123,29 @@ impl Aws {
     }
 
     /// The instances that a token's effect created.
-    pub(super) async fn instances_by(&self, token: &Token) -> Result<Vec<InstanceSeen>, Trouble> {
+    pub(super) async fn instances_by(
+        &self,
+        token: &Token,
+    ) -> Result<Vec<InstanceSeen>, RequestError> {
         self.instances(vec![stamp_filter(std::slice::from_ref(token))]).await
     }
 
     /// The volumes that a token's effect created.
-    pub(super) async fn volumes_by(&self, token: &Token) -> Result<Vec<VolumeSeen>, Trouble> {
+    pub(super) async fn volumes_by(&self, token: &Token) -> Result<Vec<VolumeSeen>, RequestError> {
         self.volumes(vec![stamp_filter(std::slice::from_ref(token))]).await
     }
 
     /// The snapshots that a token's effect created.
-    pub(super) async fn snapshots_by(&self, token: &Token) -> Result<Vec<SnapshotSeen>, Trouble> {
+    pub(super) async fn snapshots_by(
+        &self,
+        token: &Token,
+    ) -> Result<Vec<SnapshotSeen>, RequestError> {
         self.snapshots(vec![stamp_filter(std::slice::from_ref(token))]).await
     }
 
     /// Answer a call of class *read*; what was made a moment ago is looked for again.
     pub(super) async fn answer(&self, call: &Call) -> Result<Value, Failure> {
-        let looking = async {
+        let reads = async {
             let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
                 let answer = self.answer_once(call).await;
@@ -148,14 +157,14 @@ impl Aws {
             }
         };
         let limit = Duration::from_millis(LATE_MS_MAX);
-        match self.clock.timeout(limit, looking).await {
+        match self.clock.timeout(limit, reads).await {
             Ok(answer) => answer,
             Err(_) => self.answer_once(call).await,
         }
     }
 
     async fn answer_once(&self, call: &Call) -> Result<Value, Failure> {
-        let failed = |trouble: Trouble| trouble.failure(call.function());
+        let failed = |trouble: RequestError| trouble.failure(call.function());
         match call {
             Call::Ec2(Ec2Call::Describe { instance: id }) => {
                 let found = self.instance(id.as_str()).await.map_err(failed)?;
@@ -236,7 +245,7 @@ impl Aws {
     /// What is being attached counts as attached, however long it takes, because it can be
     /// detached; of any other state that only passes through nothing is known.
     async fn unsteady_facts(&self, resource: &Resource, limit: Duration) -> Result<Facts, Failure> {
-        let failed = |trouble: Trouble| trouble.failure(&resource.to_string());
+        let failed = |trouble: RequestError| trouble.failure(&resource.to_string());
         if let Resource::Volume { id } = resource
             && let Some(found) = self.volume(id).await.map_err(failed)?
             && found.is_coming()
@@ -249,7 +258,7 @@ impl Aws {
 
     /// The facts, unless the state only passes through.
     async fn steady_facts(&self, resource: &Resource) -> Result<Option<Facts>, Failure> {
-        let failed = |trouble: Trouble| trouble.failure(&resource.to_string());
+        let failed = |trouble: RequestError| trouble.failure(&resource.to_string());
         match resource {
             Resource::Instance { id } => Ok(match self.instance(id).await.map_err(failed)? {
                 None => Some(Facts::Absent),
@@ -279,7 +288,7 @@ impl Aws {
     pub(super) async fn carrying(
         &self,
         tokens: &[Token],
-    ) -> Result<Vec<(Token, Resource)>, Trouble> {
+    ) -> Result<Vec<(Token, Resource)>, RequestError> {
         let mut all = vec![];
         for some in tokens.chunks(FILTER_VALUES_MAX) {
             let mut add = |tags: &Tags, resource: Resource| {
