@@ -34,7 +34,7 @@ bench: setup
 	@tests/parts.sh
 	cargo bench --package stepback --bench budgets --bench downtime
 
-lint:
+lint: setup
 	cargo fmt --all --check
 	cargo fmt --all --manifest-path plugins/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
