@@ -50,12 +50,19 @@ impl TemplatedHosts {
 pub(crate) fn render(template: &str, instance: &Value) -> Result<Endpoint, String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let rendered = environment.render_str(template, context! { instance => Serde(instance) });
-    let rendered = rendered.map_err(|error| format!("`{template}` fails: {error}"))?;
-    // An instance without an address has null for it.
-    match rendered.to_lowercase().contains("none") {
-        true => Err(format!("`{template}` gives `{rendered}`")),
-        false => Endpoint::parse(&rendered),
+    let has = without_nulls(instance);
+    let rendered = environment.render_str(template, context! { instance => Serde(&has) });
+    Endpoint::parse(&rendered.map_err(|error| format!("`{template}` fails: {error}"))?)
+}
+
+/// What an instance has: one without an address has null for it, which is no address.
+fn without_nulls(instance: &Value) -> Value {
+    match instance {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(name, value)| (name.clone(), without_nulls(value))).collect()
+        }
+        other => other.clone(),
     }
 }
 
@@ -98,7 +105,9 @@ mod tests {
         let table = [
             ("ssh://admin@{{ instance.private_ip }}", Ok("ssh://admin@10.0.1.11")),
             ("tcp://{{ instance.tags.Name }}.example.com:2376", Ok("tcp://db.example.com:2376")),
-            ("tcp://{{ instance.zone }}:2376", Err("gives `tcp://None:2376`")),
+            ("tcp://{{ instance.zone }}:2376", Err("undefined")),
+            // A name may have any word in it.
+            ("tcp://none-{{ instance.tags.Name }}:2376", Ok("tcp://none-db:2376")),
             ("tcp://{{ instance.adress }}:2376", Err("undefined")),
             ("{{ instance.private_ip }}", Err("is not unix:///PATH")),
         ];
