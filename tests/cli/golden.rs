@@ -59,3 +59,27 @@ fn the_component_of_then_runs_and_is_undone_now() {
     let inspected = place.run(&["plugin", "inspect", "golden.wasm"]).exits(0);
     assert!(inspected.stdout.contains("log, clock, effects, ec2, ebs, docker"));
 }
+
+/// A journal whose end is gone is not believed: what it forgot was done, and would be called
+/// restored.
+#[test]
+fn a_journal_whose_end_is_gone_is_told_so() {
+    for from in [15, 19, 21] {
+        let place = golden();
+        let store = rusqlite::Connection::open(place.path("state/journal.db")).expect("the store");
+        let cut = "DELETE FROM events WHERE operation = 1 AND seq >= ?1";
+        store.execute(cut, [from]).expect("it can be damaged");
+        drop(store);
+        for command in [&["rollback", "1"][..], &["resume", "1"], &["show", "1"]] {
+            let ran = place.run(command);
+            assert!(ran.code.is_some_and(|code| ![0, 3, 101].contains(&code)), "{}", ran.stderr);
+            ran.says(&format!("operation 1 can't be read: event {from}: it is gone"));
+        }
+        assert_eq!(
+            container(&place, "forward")["running"],
+            false,
+            "nothing was asked of the world"
+        );
+        place.run(&["rollback", "2"]).exits(3).says("verdict: restored");
+    }
+}

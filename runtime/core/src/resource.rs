@@ -162,7 +162,7 @@ impl fmt::Display for Resource {
             }
             Resource::Containers { host } => write!(f, "docker:{host}/containers"),
             Resource::Created { kind, token, .. } => {
-                write!(f, "new:{kind:?}/{}", &token[..token.len().min(12)])
+                write!(f, "new:{kind:?}/{}", token.chars().take(12).collect::<String>())
             }
         }
     }

@@ -69,7 +69,7 @@ pub struct Mount {
 
 /// The name of a run-once container: its stamp.
 pub fn run_once_name(token: &Token) -> String {
-    format!("stepback-{}", &token.0[..token.0.len().min(20)])
+    format!("stepback-{}", token.0.chars().take(20).collect::<String>())
 }
 
 impl MapTexts for Performance {

@@ -24,7 +24,7 @@ use leases::Leases;
 use listing::released_at;
 use liveness::Liveness;
 use lock_queue::Wanted;
-use records::{answer, head, insert, must_hold};
+use records::{answer, head, insert, must_hold, must_reach};
 use request_poller::{RequestPoller, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::migrate;
@@ -173,7 +173,7 @@ impl Store for Sqlite {
 
     async fn load(&self, id: OperationId) -> Result<Vec<Record>, StoreError> {
         let connection = self.read();
-        head(&connection, id)?;
+        let (_, last, _) = head(&connection, id)?;
         let mut statement = connection
             .prepare_cached("SELECT seq, record FROM events WHERE operation = ?1 ORDER BY seq")?;
         let mut rows = statement.query([id.0 as i64])?;
@@ -186,6 +186,7 @@ impl Store for Sqlite {
             let unreadable = |why| StoreError::Unreadable { id, seq: Seq(seq as u64), why };
             records.push(record.map_err(unreadable)?);
         }
+        must_reach(id, last, records.last().map(|record: &Record| record.seq))?;
         Ok(records)
     }
 

@@ -111,3 +111,17 @@ pub(super) fn answer(
     let ending: Option<Ending> = ending.map(|text| serde_json::from_str(&text)).transpose()?;
     Ok(stage.answer(ending, is_run(connection, leases, runner.as_deref())?))
 }
+
+/// Whether the events reach as far as the store says that they do: a journal whose end is gone
+/// would be believed, and the world taken for what it is not. More may have come meanwhile.
+///
+/// # Errors
+/// [`StoreError::Unreadable`], with the first event that is gone.
+pub(super) fn must_reach(id: OperationId, last: Seq, found: Option<Seq>) -> Result<(), StoreError> {
+    let found = found.unwrap_or_default();
+    if found >= last {
+        return Ok(());
+    }
+    let why = format!("it is gone, with all that came after it up to event {}", last.0);
+    Err(StoreError::Unreadable { id, seq: Seq(found.0 + 1), why })
+}
