@@ -226,7 +226,9 @@ impl Engine {
         for container in running.lines() {
             let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
             let pid: u32 = pid.parse().expect("a number");
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+            // One may end while it is asked for.
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            let Ok(stat) = stat else { continue };
             let (_, rest) = stat.rsplit_once(") ").expect("its name ends so");
             let parent = rest.split(' ').nth(1).and_then(|ppid| ppid.parse().ok());
             all.extend([parent.expect("it has a parent"), pid]);

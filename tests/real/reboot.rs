@@ -2,6 +2,7 @@
 
 use crate::parts::{Engine, TestCluster, are_possible, loops_below};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 impl TestCluster {
     /// Take from the machine what a reboot takes: every process at once, then what the kernel
@@ -33,8 +34,11 @@ impl TestCluster {
     }
 
     fn start_engines(&self) {
-        self.a.start_again();
-        self.b.start_again();
+        for engine in [&self.a, &self.b] {
+            engine.start_again();
+            // What was there was killed with it, so that nothing is left by whoever comes now.
+            engine.was_killed.store(false, Ordering::SeqCst);
+        }
     }
 
     /// Reboot, with the volumes attached before the engines start, as docs/environments.md has it.
