@@ -75,3 +75,31 @@ fn in_an_undo_the_rest_is_put_back_and_the_verdict_is_true() {
         assert_eq!(shown["not_restored"][0]["now"]["tags"]["misbehaved"], "yes", "{how}");
     }
 }
+
+/// A plan takes neither a step's name for what it does, nor a plugin's word that it can be undone
+/// where the manifest says otherwise.
+#[test]
+fn a_plan_does_not_go_by_what_a_plugin_says_of_itself() {
+    let place = Place::new();
+    place.untouched();
+    std::fs::copy(component("testing"), place.path("t.wasm")).expect("the build made it");
+    let manifest = place.write(
+        "forgetful.toml",
+        r#"
+schema = 1
+[operation]
+name = "forgetful"
+[[steps]]
+id = "look"
+uses = "./t.wasm#check-forgetful"
+with = { snapshot = "snap-db-main-0" }
+irreversible = "it is old"
+"#,
+    );
+    let planned = place.run(&["plan", &manifest, "--grant", "t.wasm=ebs"]).exits(0);
+    let look = planned.stdout.lines().find(|line| line.contains("check-forgetful"));
+    assert!(look.is_some_and(|line| line.contains(" NO ")), "{}", planned.stdout);
+    assert!(planned.stdout.contains("other"), "{}", planned.stdout);
+    place.run(&["run", &manifest, "--grant", "t.wasm=ebs"]).exits(0);
+    assert!(!place.world().snapshots.contains_key("snap-db-main-0"));
+}

@@ -165,12 +165,30 @@ fn an_update_goes_from_one_version_to_another() {
     fs::write(mine.join("sdk/src/tags.rs"), "// mine\n").expect("it can be written");
     update().exits(2).says("sdk/src/tags.rs (not Stepback's)");
     fs::write(&stamp, now.replace(version, "sdk = \"99.0.0\"")).expect("it can be written");
-    update().exits(2).says("is 99.0.0, newer than this program's");
+    update().exits(2).says("has SDK 99.0.0, contract ").says("newer than this program's");
+    fs::write(&stamp, now.replace("stepback:ebs@0.2.0", "stepback:ebs@0.3.0")).expect("a file");
+    update().exits(2).says("stepback:ebs@0.3.0").says("newer than this program's");
     let outside = older.replace("wit/old.wit", "wit/../src/lib.rs");
     fs::write(&stamp, outside).expect("it can be written");
     update().exits(2).says("outside sdk/ and wit/");
     assert!(mine.join("src/lib.rs").exists());
+    // What leads elsewhere is not written through.
+    fs::write(&stamp, &now).expect("a file");
+    let elsewhere = place.path("elsewhere");
+    fs::rename(mine.join("wit/deps"), &elsewhere).expect("it can be moved");
+    std::os::unix::fs::symlink(&elsewhere, mine.join("wit/deps")).expect("a link");
+    fs::remove_file(elsewhere.join("ec2.wit")).expect("it was there");
+    place.run(&["plugin", "update", "mine", "--force"]).exits(2).says("wit/deps is no directory");
+    assert!(!elsewhere.join("ec2.wit").exists(), "nothing is written there");
+    fs::remove_file(mine.join("wit/deps")).expect("a link");
+    fs::rename(&elsewhere, mine.join("wit/deps")).expect("it can be moved");
+    // Lost, or with a merge's marks in it, it does not keep anybody from a new one.
     fs::remove_file(&stamp).expect("it was there");
+    update().exits(2).says("`--force` lays sdk/ and wit/ down anew");
+    place.run(&["plugin", "update", "mine", "--force"]).exits(0).says("from SDK unknown");
+    assert_eq!(text(&stamp), now);
+    fs::remove_file(&stamp).expect("it was there");
+    fs::remove_file(mine.join("sdk/Cargo.toml")).expect("it was there");
     update().exits(2).says("`stepback plugin new NAME`");
 }
 
@@ -190,7 +208,8 @@ impl Author {
         kept.hash(&mut hasher);
         let lock = fs::File::create(kept.join("author.lock")).expect("a file");
         lock.lock().expect("the lock");
-        let name = format!("stepback-author-{:016x}", hasher.finish());
+        // A path may have a space in it.
+        let name = format!("stepback author {:016x}", hasher.finish());
         let dir = std::env::temp_dir().join(name);
         // One may be left by a test that was killed.
         let _ = fs::remove_dir_all(&dir);
@@ -261,6 +280,10 @@ fn a_new_plugin_builds_is_tested_runs_fails_and_is_undone() {
         assert!(text(&author.dir.join("README.md")).contains(command), "as its README has it");
     }
 
+    fs::remove_file(author.dir.join("Cargo.lock")).expect("it was there");
+    author.stepback(&["plugin", "build", "--locked"]).exits(2).says("--locked");
+    assert!(!author.dir.join("Cargo.lock").exists(), "nothing is resolved anew");
+    fs::write(author.dir.join("Cargo.lock"), lock).expect("it can be written");
     fs::write(author.dir.join("src/lib.rs"), "no Rust").expect("it can be written");
     let broken = author.stepback(&["plugin", "build"]).exits(2).says("src/lib.rs:1");
     broken.says("build --release --target wasm32-unknown-unknown").says("--remap-path-prefix");

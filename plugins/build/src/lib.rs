@@ -19,6 +19,11 @@ use std::process::{Command, Stdio};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The compiler's flags, and what is between two of them: a path may have a space in it (The Cargo
+/// Book, *Environment Variables*).
+const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
+const BETWEEN: char = '\u{1f}';
+
 /// What becomes of a `Cargo.lock` that no longer fits its `Cargo.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockFile {
@@ -91,9 +96,9 @@ fn compile(
         .arg("--target-dir")
         .arg(target_dir)
         // No path of the machine that built it gets into a component.
-        .env("RUSTFLAGS", remap(target_dir))
+        .env(FLAGS, remap(target_dir))
         .stderr(Stdio::inherit());
-    if lock_file == LockFile::AsItIs && manifest_dir.join("Cargo.lock").is_file() {
+    if lock_file == LockFile::AsItIs {
         cargo.arg("--locked");
     }
     if route == Route::BuildStd {
@@ -113,7 +118,11 @@ fn compile(
 /// A command as a shell takes it, with the variables that it was given.
 fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
-        value.map(|value| format!("{}={}", name.display(), quoted(value)))
+        let value = value?.to_string_lossy();
+        Some(match name == FLAGS {
+            true => format!("RUSTFLAGS={}", quoted(OsStr::new(&value.replace(BETWEEN, " ")))),
+            false => format!("{}={}", name.display(), quoted(OsStr::new(&*value))),
+        })
     });
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     variables.chain(words).collect::<Vec<_>>().join(" ")
@@ -149,7 +158,7 @@ fn remap(target_dir: &Path) -> String {
         .unwrap_or_default();
     let mut flags = format!("--remap-path-prefix={}=/target", target.display());
     if !home.is_empty() {
-        flags.push_str(&format!(" --remap-path-prefix={home}=/cargo"));
+        flags.push_str(&format!("{BETWEEN}--remap-path-prefix={home}=/cargo"));
     }
     flags
 }

@@ -56,8 +56,16 @@ pub fn choose(facts: Facts) -> Result<Route, String> {
 /// Look, and where needed ask rustup, until there is a route that can be built with.
 pub(crate) fn find(manifest_dir: &Path) -> anyhow::Result<Route> {
     let cargo = cargo();
-    if !runs(&cargo, "--version") {
-        bail!("`{}` can't be run: plugins need a Rust toolchain", cargo.display());
+    let mut asked = Command::new(&cargo);
+    match asked.current_dir(manifest_dir).arg("--version").output() {
+        Ok(output) if output.status.success() => {}
+        // It is there, and says itself what is wrong, such as a toolchain that is not installed.
+        Ok(output) => {
+            bail!("`{}` fails: {}", cargo.display(), String::from_utf8_lossy(&output.stderr).trim())
+        }
+        Err(error) => {
+            bail!("`{}` can't be run: {error}: plugins need a Rust toolchain", cargo.display())
+        }
     }
     let mut facts = probe(manifest_dir);
     loop {
@@ -117,7 +125,8 @@ fn add_target(manifest_dir: &Path) -> bool {
         .args(["target", "add", super::TARGET])
         .env("RUSTUP_MAX_RETRIES", "1")
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        // What keeps it from it, it says itself.
+        .stderr(Stdio::inherit());
     let Ok(mut child) = rustup.spawn() else { return false };
     let started = Instant::now();
     loop {

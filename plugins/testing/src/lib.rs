@@ -1,7 +1,7 @@
 //! Steps that misbehave on purpose, for the tests of the program.
 
 use stepback_sdk::{
-    Check, Failure, FailureClass, Past, Step, Undo, ebs, export_steps, failure, log,
+    Check, Failure, FailureClass, Past, Step, Undo, ebs, export_steps, failure, log, may,
     reverse_effects,
 };
 
@@ -28,6 +28,31 @@ impl Step for LyingUndo {
 
     fn undo(_: &TagInput, _: &Past) -> Result<Undo, Failure> {
         Ok(Undo::Undone)
+    }
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetfulInput {
+    snapshot: String,
+}
+
+/// Does what can't be undone, and does not say so; its name says that it looks.
+pub struct Forgetful;
+
+impl Step for Forgetful {
+    type Input = ForgetfulInput;
+    type Output = ();
+    const NAME: &'static str = "check-forgetful";
+    const DOC: &'static str = "Delete a snapshot, without saying that this can't be undone.";
+
+    fn check(input: &ForgetfulInput) -> Result<Check, Failure> {
+        may(|| ebs::delete_snapshot(&input.snapshot))?;
+        Ok(Check::Ok)
+    }
+
+    fn run(input: ForgetfulInput) -> Result<(), Failure> {
+        ebs::delete_snapshot(&input.snapshot)
     }
 }
 
@@ -149,4 +174,4 @@ fn recurse(depth: u64) -> u64 {
     1 + recurse(deeper.iter().sum())
 }
 
-export_steps!(LyingUndo, Fail, Misbehave);
+export_steps!(LyingUndo, Forgetful, Fail, Misbehave);

@@ -48,12 +48,12 @@ pub fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
 ///
 /// # Errors
 /// Why it can't be written.
-pub fn write_whole(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+pub fn write_whole(path: &Path, text: impl AsRef<[u8]>, mode: u32) -> std::io::Result<()> {
     let mut part = path.to_owned().into_os_string();
     part.push(format!(".{}.part", std::process::id()));
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(text.as_ref()).and_then(|()| file.sync_all());
     let done = written.and_then(|()| std::fs::rename(&part, path));
     if done.is_err() {
         // Why it could not be written is told; a part that stays is only untidy.

@@ -36,12 +36,20 @@ impl Stamp {
         Self { sdk: SDK_VERSION.to_owned(), contract: contract.collect(), files: files.collect() }
     }
 
+    /// Where none can be read: nothing is known of what was laid.
+    pub fn lost() -> Self {
+        Self { sdk: "unknown".to_owned(), contract: vec![], files: BTreeMap::new() }
+    }
+
     /// The stamp of the plugin in this directory.
     ///
     /// # Errors
     /// Why it can't be read, or that it is none.
     pub fn read(dir: &Path) -> Result<Self, String> {
         let path = dir.join(STAMP);
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(format!("{} is no file", path.display()));
+        }
         let text = files::text(&path, TEXT_BYTES_MAX)?;
         let stamp: Self = toml::from_str(&text)
             .map_err(|error| format!("{} is no stamp: {}", path.display(), error.message()))?;
@@ -68,7 +76,14 @@ impl Stamp {
         let numbers = |version: &str| -> Vec<u64> {
             version.split('.').map_while(|number| number.parse().ok()).collect()
         };
+        let package = |one: &str| -> Option<(String, Vec<u64>)> {
+            let (name, version) = one.split_once('@')?;
+            Some((name.to_owned(), numbers(version)))
+        };
+        let known: BTreeMap<_, _> = other.contract.iter().filter_map(|one| package(one)).collect();
+        let is_newer = |(name, version)| known.get(&name).is_none_or(|known| version > *known);
         numbers(&self.sdk) > numbers(&other.sdk)
+            || self.contract.iter().filter_map(|one| package(one)).any(is_newer)
     }
 }
 

@@ -234,7 +234,10 @@ fn step(mend: &Mend<'_>) -> Option<String> {
 /// A step with its inputs, as a manifest has them: a JSON string is one of TOML, too, and what
 /// looks like an expression is written so that it is none.
 fn uses(step: &str, with: &[(&str, &str)]) -> String {
-    let plain = |value: &str| value.replace("{{", "{{ '{{' }}").replace("{%", "{{ '{%' }}");
+    let plain = |value: &str| match ["{{", "{%", "{#"].iter().any(|mark| value.contains(mark)) {
+        true => format!("{{{{ {} }}}}", Value::from(value)),
+        false => value.to_owned(),
+    };
     let with = with.iter().map(|(name, value)| format!("{name} = {}", Value::from(plain(value))));
     let with: Vec<String> = with.collect();
     format!("uses = \"{step}\", with = {{ {} }}", with.join(", "))
@@ -326,8 +329,17 @@ mod tests {
     /// The words are a manifest's, whatever the values look like.
     #[test]
     fn a_value_that_looks_like_an_expression_is_none() {
-        let said = uses("ebs/tag-volume", &[("value", "v{{ 1 + 1 }}{% if x %}")]);
-        assert!(said.contains("v{{ '{{' }} 1 + 1 }}{{ '{%' }} if x %}"), "{said}");
+        for value in
+            ["v{{ 1 + 1 }}{% if x %}", "a{{b{# hidden #}c", " {{", "a{{\n", "${#x[@]} {{\""]
+        {
+            let said = uses("ebs/tag-volume", &[("value", value)]);
+            let written = said.split_once("value = ").expect("a value").1;
+            let written = written.strip_suffix(" }").expect("the end");
+            let text: String = serde_json::from_str(written).expect("a string");
+            let scope = stepback_core::expr::Scope::default();
+            let read = stepback_core::expr::evaluate_value(&Value::from(text), &scope);
+            assert_eq!(read, Ok(Value::from(value)), "{said}");
+        }
     }
 
     #[test]

@@ -21,9 +21,9 @@ pub enum PluginError {
     NotAPlugin { name: String, wanted: String, hint: String },
     #[error(
         "`{name}` imports `{import}`, which Stepback does not offer: its own interfaces are in \
-         `wit/`, and of WASI 0.2 there is all but http"
+         `wit/`, and of WASI 0.2 there is all but http{hint}"
     )]
-    UnknownImport { name: String, import: String },
+    UnknownImport { name: String, import: String, hint: String },
     #[error("`{name}` does not fit the plugin contract: {why}")]
     WrongInterface { name: String, why: String },
     #[error("`{name}` can't describe its steps: {fault}")]

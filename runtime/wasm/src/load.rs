@@ -27,6 +27,10 @@ const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 const WASI_VERSION: &str = "@0.2.";
 
+/// What to do about a plugin of another version of the contract.
+const ANOTHER: &str = "an older one is built anew with the SDK of this program (`stepback plugin \
+                       update`), a newer one needs a newer Stepback";
+
 /// A compiler's complaint in a message; the whole of one can be pages.
 const WHY_BYTES_MAX: usize = 600;
 
@@ -61,8 +65,7 @@ pub(crate) fn verify(
             [] => String::new(),
             exports if exports.iter().any(is_steps) => cut(
                 &format!(
-                    " (it exports {}: it was built for another version of the contract; build it \
-                     anew with the SDK of this program, `stepback plugin update`)",
+                    " (it exports {}: it was built for another version of the contract; {ANOTHER})",
                     exports.join(", ")
                 ),
                 WHY_BYTES_MAX,
@@ -83,8 +86,16 @@ pub(crate) fn verify(
             (Some("types"), None) => {}
             (None, None) if is_of_wasi(import) => {}
             _ => {
+                let is_of_another = import
+                    .strip_prefix(OURS)
+                    .and_then(|rest| rest.split(['/', '@']).next())
+                    .is_some_and(|package| Interface::from_name(package).is_some());
+                let hint = match is_of_another {
+                    true => format!("; of its own interfaces there is {VERSION}: {ANOTHER}"),
+                    false => String::new(),
+                };
                 let import = cut(import, WHY_BYTES_MAX);
-                return Err(PluginError::UnknownImport { name: name.to_owned(), import });
+                return Err(PluginError::UnknownImport { name: name.to_owned(), import, hint });
             }
         }
     }
@@ -105,7 +116,11 @@ pub(crate) fn link(
     linker
         .instantiate_pre(component)
         .and_then(PluginPre::new)
-        .map_err(|error| PluginError::WrongInterface { name: name.to_owned(), why: why(&error) })
+        // A version grows by functions: what is missing here may be there in a newer program.
+        .map_err(|error| PluginError::WrongInterface {
+            name: name.to_owned(),
+            why: format!("{}; {ANOTHER}", why(&error)),
+        })
 }
 
 fn why(error: &wasmtime::Error) -> String {

@@ -1,8 +1,10 @@
 //! What a step does to the world, told by the first word of its name: `stop-container` stops one.
 //!
 //! Every shipped step is named so, and so is the advice for others' (docs/manifest.md). A name
-//! with another first word is told as it is.
+//! with another first word is told as it is, and so is a step of somebody else's plugin that by its
+//! name only looks: that is its author's word alone.
 
+use crate::plugins::Plugins;
 use serde_json::Value;
 use stepback_core::manifest::Uses;
 
@@ -30,7 +32,9 @@ pub fn does(uses: &Uses) -> Option<&'static str> {
         "stop" => "stop",
         "remove" | "delete" | "terminate" => "remove",
         "run" | "exec" => "run",
-        "describe" | "find" | "inspect" | "check" | "no" | "wait" | "assert" | "sleep" => {
+        "describe" | "find" | "inspect" | "check" | "no" | "wait" | "assert" | "sleep"
+            if Plugins::builtin(uses.plugin()).is_some() =>
+        {
             return None;
         }
         _ => "other",
@@ -58,7 +62,11 @@ mod tests {
 
     #[test]
     fn what_a_step_does_is_told_by_its_name() {
-        let does = |name: &str| does(&Uses::Builtin { plugin: "p".into(), step: name.into() });
+        let of =
+            |plugin: &str, name: &str| Uses::Builtin { plugin: plugin.into(), step: name.into() };
+        let others = does(&of("acme", "check-label"));
+        assert_eq!(others, Some("other"), "whoever wrote it says that it only looks");
+        let does = |name: &str| does(&of("docker", name));
         for (name, wanted) in [
             ("create-volume", Some("create")),
             ("set-restart-policy", Some("change")),

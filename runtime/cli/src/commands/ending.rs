@@ -94,7 +94,7 @@ fn write_summary(
     }
     for lost in &state.not_restored {
         let declared = if lost.declared { " (declared irreversible)" } else { "" };
-        writeln!(text, "not restored: {}{declared}", lost.resource)?;
+        writeln!(text, "not restored: {}{declared}", in_row(&lost.resource.to_string()))?;
         write_difference(text, &lost.before, lost.now.as_ref())?;
         writeln!(text, "  why:  {}", set_in(&lost.why))?;
         writeln!(text, "  do:   {}", set_in(&lost.hint))?;

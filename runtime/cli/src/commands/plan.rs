@@ -99,7 +99,9 @@ fn phase_word(phase: Phase) -> &'static str {
 }
 
 fn undo_word(plan: &Plan, step: &Step) -> &'static str {
-    match (step.phase, plan.info(&step.id).is_some_and(|info| info.reversible)) {
+    let can_be = plan.info(&step.id).is_some_and(|info| info.reversible);
+    // The manifest may know better than a plugin that forgot to say so.
+    match (step.phase, can_be && step.irreversible.is_none()) {
         (Phase::Cleanup, _) => "after the commit",
         (_, true) => "yes",
         (_, false) => "NO",

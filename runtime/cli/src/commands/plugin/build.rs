@@ -4,6 +4,7 @@ use super::unusable;
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
+use crate::files;
 use crate::output::print;
 use crate::plugins;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub async fn run(
         let steps = checked.describe().await.map_err(unusable)?;
         let to = output.join(format!("{name}.wasm"));
         std::fs::create_dir_all(&output)
-            .and_then(|()| std::fs::write(&to, &bytes))
+            .and_then(|()| files::write_whole(&to, &bytes, files::FOR_ALL))
             .map_err(|error| unusable(format!("{} can't be written: {error}", to.display())))?;
         let steps: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
         print(&format!("{}: {}\n", to.display(), steps.join(", ")));

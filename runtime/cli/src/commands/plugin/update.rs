@@ -7,22 +7,32 @@ use crate::error::{CliError, Exit};
 use crate::files;
 use crate::kit::{SDK, STAMP, Stamp, digest};
 use crate::output::print;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 pub fn run(dir: &Path, force: bool) -> Result<Exit, CliError> {
-    let laid = Stamp::read(dir).map_err(|why| {
-        let help = "`stepback plugin new NAME` makes a plugin that can be updated";
-        CliError::usage(format!("{why}; nothing was changed"), help)
-    })?;
+    let laid = match Stamp::read(dir) {
+        Ok(laid) => laid,
+        // It was lost, or a merge left its marks in it: what is there is laid down anew.
+        Err(_) if force && has_sdk(dir) => Stamp::lost(),
+        Err(why) => {
+            let help = match has_sdk(dir) {
+                true => "`--force` lays sdk/ and wit/ down anew",
+                false => "`stepback plugin new NAME` makes a plugin that can be updated",
+            };
+            return Err(CliError::usage(format!("{why}; nothing was changed"), help));
+        }
+    };
     let carried = Stamp::carried();
+    must_be_here(dir, laid.files.keys().chain(carried.files.keys()))?;
     if laid.is_newer_than(&carried) && !force {
         let message = format!(
-            "the SDK in {} is {}, newer than this program's, {}; nothing was changed",
+            "{} has {}, newer than this program's, {}; nothing was changed",
             dir.display(),
-            laid.sdk,
-            carried.sdk
+            laid.versions(),
+            carried.versions()
         );
         return Err(CliError::usage(message, "take a newer program, or go back with `--force`"));
     }
@@ -45,11 +55,38 @@ pub fn run(dir: &Path, force: bool) -> Result<Exit, CliError> {
     Ok(Exit::Succeeded)
 }
 
+/// Whether each directory between a plugin and its files is one: what is laid down below a link
+/// would be laid, and what is old removed, somewhere else.
+fn must_be_here<'a>(dir: &Path, paths: impl Iterator<Item = &'a String>) -> Result<(), CliError> {
+    let above = |path: &'a String| Path::new(path).ancestors().skip(1);
+    let between: BTreeSet<&Path> =
+        paths.flat_map(above).filter(|path| !path.as_os_str().is_empty()).collect();
+    for path in between {
+        let whole = dir.join(path);
+        if fs::symlink_metadata(&whole).is_ok_and(|found| !found.is_dir()) {
+            let message = format!("{} is no directory; nothing was changed", whole.display());
+            let help = "move it away: files would be written and removed where it leads";
+            return Err(CliError::usage(message, help));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the SDK is there, whatever its stamp says.
+fn has_sdk(dir: &Path) -> bool {
+    let path = dir.join("sdk/Cargo.toml");
+    fs::symlink_metadata(&path).is_ok_and(|found| found.is_file())
+        && files::text(&path, files::TEXT_BYTES_MAX)
+            .is_ok_and(|text| text.contains("name = \"stepback-sdk\""))
+}
+
 /// The digest of the file as it is; `None` if it is gone.
 fn now(dir: &Path, path: &str) -> Result<Option<String>, CliError> {
     let whole = dir.join(path);
     match fs::symlink_metadata(&whole) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Nobody waits for what a pipe says.
+        Ok(found) if !found.is_file() => Ok(Some("no file".to_owned())),
         _ => files::bytes(&whole, files::TEXT_BYTES_MAX)
             .map(|bytes| Some(digest(&bytes)))
             .map_err(|why| CliError::Usage { message: why, help: None }),
