@@ -1,7 +1,7 @@
 //! Where an engine listens, and the connection to it.
 
 use super::errors::{Answer, RequestError, told};
-use super::made::{Lost, Made};
+use super::leftovers::{HelperGuard, Leftovers};
 use super::ssh;
 use super::tls::{self, Tls};
 use bollard::container::LogOutput;
@@ -36,7 +36,7 @@ pub(super) struct Resident {
     pub(super) asked: u64,
     pub(super) has_ended: bool,
     /// It ends with its connection, where the engine lives to see it.
-    pub(super) _made: Made,
+    pub(super) _made: HelperGuard,
 }
 
 /// One engine, connected.
@@ -52,7 +52,7 @@ pub(super) struct Engine {
     /// The helper that stays there, once it was needed.
     pub(super) resident: Arc<Mutex<Option<Resident>>>,
     /// The helpers that this program made there and may have left.
-    pub(super) lost: Arc<Lost>,
+    pub(super) leftovers: Arc<Leftovers>,
 }
 
 impl Engine {
@@ -95,8 +95,8 @@ impl Engine {
             return Err(Failure::new(FailureClass::Precondition, message).with_code("api-too-old"));
         }
         let (host, clock) = (host.to_owned(), clock.clone());
-        let (resident, lost) = <(Arc<_>, Arc<_>)>::default();
-        Ok(Self { host, endpoint, device_dir, client, clock, resident, lost })
+        let (resident, leftovers) = <(Arc<_>, Arc<_>)>::default();
+        Ok(Self { host, endpoint, device_dir, client, clock, resident, leftovers })
     }
 
     /// What it says of itself.

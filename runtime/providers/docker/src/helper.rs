@@ -9,7 +9,7 @@ use super::DockerSettings;
 use super::connect::Engine;
 use super::connect::Resident;
 use super::errors::{Answer, RequestError};
-use super::made::Made;
+use super::leftovers::HelperGuard;
 use super::resident::Ran;
 use super::script::{HELPER_LABEL, SCRIPT, WRITES_LABEL, is_helper};
 use super::sockets::Sockets;
@@ -249,7 +249,7 @@ impl<'a> Helper<'a> {
         self.clear_away().await?;
         // An engine that hangs over a removal keeps nobody waiting; the next helper tries again.
         let limit = Duration::from_millis(LOST_MS_MAX);
-        let removed = engine.clock.timeout(limit, engine.remove_lost());
+        let removed = engine.clock.timeout(limit, engine.remove_leftovers());
         let (started, _) = tokio::join!(Resident::start(engine, self.body()), removed);
         let mut made = started?;
         match made.look(engine, what_to_do, of).await {
@@ -298,7 +298,7 @@ impl<'a> Helper<'a> {
             }),
             ..made.host_config.unwrap_or_default()
         });
-        let mut name = Made::new(&engine.lost, false)?;
+        let mut name = HelperGuard::new(&engine.leftovers, false)?;
         let created = engine.client.create_container(name.options(), made);
         let ran = match engine.asked(&what, created).await {
             Ok(created) => self.to_its_end(&what, &created.id).await,
@@ -308,7 +308,7 @@ impl<'a> Helper<'a> {
             name.has_ended();
         }
         drop(name);
-        engine.remove_lost().await;
+        engine.remove_leftovers().await;
         ran
     }
 

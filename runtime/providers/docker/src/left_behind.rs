@@ -55,13 +55,13 @@ impl Helper<'_> {
 
 impl Engine {
     /// Remove what this program made here and nobody needs any more.
-    pub(super) async fn remove_lost(&self) {
+    pub(super) async fn remove_leftovers(&self) {
         let all: Vec<(String, bool)> =
-            self.lost.all().iter().map(|(name, by_force)| (name.clone(), *by_force)).collect();
+            self.leftovers.all().iter().map(|(name, by_force)| (name.clone(), *by_force)).collect();
         let limit = Duration::from_millis(REMOVE_MS_MAX);
         for (name, by_force) in all {
             if self.clock.timeout(limit, self.is_removed(&name, by_force)).await == Ok(true) {
-                self.lost.all().remove(&name);
+                self.leftovers.all().remove(&name);
             }
         }
     }

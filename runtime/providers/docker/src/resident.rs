@@ -7,7 +7,7 @@
 
 use super::connect::{Engine, Resident};
 use super::errors::{Answer, RequestError};
-use super::made::Made;
+use super::leftovers::HelperGuard;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::AttachContainerOptionsBuilder;
@@ -35,10 +35,10 @@ impl Resident {
     /// Start one; whether it can do its work is asked of it.
     pub(super) async fn start(engine: &Engine, helper: ContainerCreateBody) -> Answer<Self> {
         let what = format!("the helper on {}", engine.host);
-        let made = Made::new(&engine.lost, true)?;
+        let made = HelperGuard::new(&engine.leftovers, true)?;
         let started = Self::made(engine, &what, helper, made).await;
         if started.is_err() {
-            engine.remove_lost().await;
+            engine.remove_leftovers().await;
         }
         started
     }
@@ -47,14 +47,14 @@ impl Resident {
         engine: &Engine,
         what: &str,
         helper: ContainerCreateBody,
-        made: Made,
+        made: HelperGuard,
     ) -> Answer<Self> {
         let created = engine.client.create_container(made.options(), serving(helper)).await;
         let id = engine.asked(what, async { created }).await?.id;
         Self::attached(engine, what, &id, made).await
     }
 
-    async fn attached(engine: &Engine, what: &str, id: &str, made: Made) -> Answer<Self> {
+    async fn attached(engine: &Engine, what: &str, id: &str, made: HelperGuard) -> Answer<Self> {
         let options = AttachContainerOptionsBuilder::new()
             .stdin(true)
             .stdout(true)

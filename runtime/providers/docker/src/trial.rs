@@ -6,8 +6,8 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
+use super::leftovers::HelperGuard;
 use super::like::Model;
-use super::made::Made;
 use super::shapes::name_of;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Model {
             ..helper.body()
         };
         let what = format!("a trial container on {}", to.host);
-        let name = Made::new(&to.lost, true)?;
+        let name = HelperGuard::new(&to.leftovers, true)?;
         let created = to.asked(&what, to.client.create_container(name.options(), made)).await;
         let started = match &created {
             Ok(created) => {
@@ -54,7 +54,7 @@ impl Model {
             Err(_) => Ok(()),
         };
         drop(name);
-        remove_lost(to).await;
+        remove_leftovers(to).await;
         match created.map(drop).and(started) {
             // An engine that does not answer now may do so later.
             Err(told) if to.client.ping().await.is_err() => Err(told),
@@ -74,9 +74,9 @@ impl Model {
 }
 
 /// Remove a trial; an engine that can't end its start removes it later.
-async fn remove_lost(on: &Engine) {
+async fn remove_leftovers(on: &Engine) {
     let engine = on.clone();
-    let removing = tokio::spawn(async move { engine.remove_lost().await });
+    let removing = tokio::spawn(async move { engine.remove_leftovers().await });
     let _ = on.clock.timeout(Duration::from_millis(REMOVE_MS_MAX), removing).await;
 }
 

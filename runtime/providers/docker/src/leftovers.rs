@@ -12,40 +12,40 @@ use stepback_core::FailureClass;
 
 /// The names of what may be left on a host, and whether each may be removed while it runs.
 #[derive(Default)]
-pub(super) struct Lost(Mutex<BTreeMap<String, bool>>);
+pub(super) struct Leftovers(Mutex<BTreeMap<String, bool>>);
 
-impl Lost {
+impl Leftovers {
     pub(super) fn all(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One helper, which counts as lost from when this is dropped until it is seen removed.
-pub(super) struct Made {
+pub(super) struct HelperGuard {
     name: String,
     may_be_cut_off: bool,
-    lost: Arc<Lost>,
+    leftovers: Arc<Leftovers>,
 }
 
-impl Drop for Made {
+impl Drop for HelperGuard {
     fn drop(&mut self) {
-        self.lost.all().insert(std::mem::take(&mut self.name), self.may_be_cut_off);
+        self.leftovers.all().insert(std::mem::take(&mut self.name), self.may_be_cut_off);
     }
 }
 
-impl Made {
+impl HelperGuard {
     /// A name for a new helper. One that writes is not removed while it may run.
     ///
     /// # Errors
     /// A machine that has no random numbers.
-    pub(super) fn new(lost: &Arc<Lost>, may_be_cut_off: bool) -> Answer<Self> {
+    pub(super) fn new(lost: &Arc<Leftovers>, may_be_cut_off: bool) -> Answer<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| {
             let message = format!("there are no random numbers on this machine: {error}");
             RequestError::no(FailureClass::Internal, "random", message)
         })?;
         let name = format!("stepback-helper-{:016x}", u64::from_le_bytes(random));
-        Ok(Self { name, may_be_cut_off, lost: Arc::clone(lost) })
+        Ok(Self { name, may_be_cut_off, leftovers: Arc::clone(lost) })
     }
 
     /// What the engine is asked to name it.
