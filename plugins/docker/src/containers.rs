@@ -1,20 +1,19 @@
-//! Steps on images and containers.
+//! Steps on what a container is: looking at it, making it, renaming it, taking it away.
 
 use crate::images::the_very;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, UnknownWord, docker,
-    docker::{Health, RestartPolicy},
-    failure, log, may, pairs, precondition, tag_map,
+    Check, Failure, FailureClass, Step, UnknownWord, docker, docker::RestartPolicy, failure, may,
+    pairs, precondition, tag_map,
 };
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerInput {
-    host: String,
-    container: String,
+    pub(crate) host: String,
+    pub(crate) container: String,
 }
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -84,7 +83,7 @@ impl From<docker::Container> for Container {
     }
 }
 
-fn policy(text: &str) -> Result<RestartPolicy, Failure> {
+pub(crate) fn policy(text: &str) -> Result<RestartPolicy, Failure> {
     text.parse()
         .map_err(|error: UnknownWord| failure(FailureClass::InvalidInput, error.to_string()))
 }
@@ -95,7 +94,7 @@ pub(crate) fn existing(host: &str, container: &str) -> Result<docker::Container,
     found.ok_or_else(|| precondition(format!("there is no container `{container}` on {host}")))
 }
 
-fn check_exists(host: &str, container: &str) -> Result<Check, Failure> {
+pub(crate) fn check_exists(host: &str, container: &str) -> Result<Check, Failure> {
     Ok(match docker::inspect_container(host, container)? {
         Some(_) => Check::Ok,
         None => Check::NotYet(no_container(host, container)),
@@ -270,121 +269,6 @@ impl Step for CreateContainer {
     }
 }
 
-pub struct StartContainer;
-
-impl Step for StartContainer {
-    type Input = ContainerInput;
-    type Output = Container;
-    const NAME: &'static str = "start-container";
-    const DOC: &'static str = "Start a container.";
-
-    fn check(input: &ContainerInput) -> Result<Check, Failure> {
-        check_exists(&input.host, &input.container)
-    }
-
-    fn run(input: ContainerInput) -> Result<Container, Failure> {
-        docker::start_container(&input.host, &input.container).map(Container::from)
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StopInput {
-    host: String,
-    container: String,
-    /// How long it may take to stop by itself before it is killed.
-    #[serde(default = "half_a_minute")]
-    grace: Duration,
-    /// It may remove itself when it stops (`docker run --rm`), with all its options.
-    #[serde(default)]
-    may_be_gone: bool,
-    /// Fail if it had to be killed, so that nothing is done with what it left unfinished.
-    #[serde(default)]
-    clean: bool,
-}
-
-fn half_a_minute() -> Duration {
-    Duration::seconds(30)
-}
-
-/// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
-/// status*).
-const KILLED: i32 = 137;
-
-pub struct StopContainer;
-
-impl Step for StopContainer {
-    type Input = StopInput;
-    type Output = Container;
-    const NAME: &'static str = "stop-container";
-    const DOC: &'static str = "Stop a container so that it stays down, even when its host reboots.";
-
-    fn check(input: &StopInput) -> Result<Check, Failure> {
-        if !input.may_be_gone {
-            may(|| docker::stop_container(&input.host, &input.container, input.grace.ms()))?;
-        }
-        check_exists(&input.host, &input.container)
-    }
-
-    fn run(input: StopInput) -> Result<Container, Failure> {
-        let StopInput { host, container, grace, may_be_gone: _, clean } = input;
-        let found = existing(&host, &container)?;
-        // A restart policy would bring it back at the next start of the daemon.
-        if found.restart != RestartPolicy::No {
-            docker::update_container(&host, &container, RestartPolicy::No)?;
-        }
-        let stopped = docker::stop_container(&host, &container, grace.ms()).map(Container::from)?;
-        match stopped.exit_code {
-            // It did not run before.
-            _ if !found.is_running() => {}
-            Some(KILLED) => {
-                let told = format!(
-                    "`{container}` did not stop in {grace} and was killed (exit {KILLED}): give it \
-                     more `grace`"
-                );
-                if clean {
-                    return Err(precondition(told));
-                }
-                log::line(log::Level::Warn, &told);
-            }
-            Some(code) => {
-                log::info(&format!("`{container}` stopped within its grace (exit {code})"));
-            }
-            None => {}
-        }
-        Ok(stopped)
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RestartInput {
-    host: String,
-    container: String,
-    /// no, always, unless-stopped or on-failure.
-    restart: String,
-}
-
-pub struct SetRestartPolicy;
-
-impl Step for SetRestartPolicy {
-    type Input = RestartInput;
-    type Output = ();
-    const NAME: &'static str = "set-restart-policy";
-    const DOC: &'static str = "Tell Docker when to start a container by itself.";
-
-    fn check(input: &RestartInput) -> Result<Check, Failure> {
-        if let Err(why) = policy(&input.restart) {
-            return Ok(Check::Refused(why.message));
-        }
-        check_exists(&input.host, &input.container)
-    }
-
-    fn run(input: RestartInput) -> Result<(), Failure> {
-        docker::update_container(&input.host, &input.container, policy(&input.restart)?)
-    }
-}
-
 pub struct RemoveContainer;
 
 impl Step for RemoveContainer {
@@ -434,67 +318,5 @@ impl Step for RenameContainer {
 
     fn run(input: RenameInput) -> Result<(), Failure> {
         docker::rename_container(&input.host, &input.container, &input.to)
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WaitInput {
-    host: String,
-    container: String,
-    #[serde(default = "a_minute")]
-    timeout: Duration,
-}
-
-fn a_minute() -> Duration {
-    Duration::seconds(60)
-}
-
-pub struct WaitHealthy;
-
-impl Step for WaitHealthy {
-    type Input = WaitInput;
-    type Output = Container;
-    const NAME: &'static str = "wait-healthy";
-    const DOC: &'static str = "Wait until a container is healthy; when it is not, show its log.";
-
-    fn check(input: &WaitInput) -> Result<Check, Failure> {
-        may(|| docker::wait_healthy(&input.host, &input.container, input.timeout.ms()))?;
-        let WaitInput { host, container, .. } = input;
-        Ok(match docker::inspect_container(host, container)? {
-            Some(_) => Check::Ok,
-            None => Check::NotYet(format!("there is no container `{container}` on {host}")),
-        })
-    }
-
-    fn run(input: WaitInput) -> Result<Container, Failure> {
-        let WaitInput { host, container, timeout } = input;
-        match docker::wait_healthy(&host, &container, timeout.ms()) {
-            Ok(found) => {
-                if found.health == Health::None {
-                    let text = format!(
-                        "{container} has no health check: it counts as healthy because it has \
-                         stayed up, which is all that is known of it"
-                    );
-                    log::line(log::Level::Warn, &text);
-                }
-                Ok(found.into())
-            }
-            Err(why) if why.class == FailureClass::Cancelled => Err(why),
-            Err(why) => {
-                show_log(&host, &container);
-                Err(why)
-            }
-        }
-    }
-}
-
-/// What the container said last, which mostly tells why; that it can't be read changes nothing.
-fn show_log(host: &str, container: &str) {
-    const TAIL_LINES: u32 = 20;
-    if let Ok(lines) = docker::logs(host, container, TAIL_LINES) {
-        for line in lines {
-            log::line(log::Level::Warn, &format!("{container}: {line}"));
-        }
     }
 }

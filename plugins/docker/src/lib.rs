@@ -7,16 +7,15 @@ mod commands;
 mod containers;
 mod engines;
 mod images;
+mod running;
 mod volumes;
 
 pub use checks::{CheckPorts, CheckReplace};
 pub use commands::{Exec, RunOnce};
-pub use containers::{
-    CreateContainer, InspectContainer, RemoveContainer, RenameContainer, SetRestartPolicy,
-    StartContainer, StopContainer, WaitHealthy,
-};
+pub use containers::{CreateContainer, InspectContainer, RemoveContainer, RenameContainer};
 pub use engines::WaitEngine;
 pub use images::{InspectImage, PullImage};
+pub use running::{SetRestartPolicy, StartContainer, StopContainer, WaitHealthy};
 pub use volumes::{
     CheckHelper, CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice,
     WaitUnmounted,

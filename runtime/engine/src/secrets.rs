@@ -9,39 +9,26 @@
 //! only what the undo uses (R14).
 
 pub(crate) mod met;
+mod redact;
 
 use crate::deps::SecretSource;
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::inputs;
 use stepback_core::manifest::Manifest;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Call, Facts, Failure, FailureClass, Resource, StoreId, resource};
+use stepback_core::{Call, Failure, FailureClass, Resource, StoreId};
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
-/// So much of a secret's beginning at the end of a text is taken for one that was cut off.
-const BEGINNING_BYTES_MIN: usize = 8;
-/// Nobody cuts off a text that is shorter, but with an ellipsis.
-const CUT_BYTES_MIN: usize = 1024;
-/// What a text that was cut off ends with.
-const ELLIPSIS: char = '…';
-/// Of more secrets that overlap, no more are named.
-const OVERLAPS_TOLD_MAX: usize = 4;
 /// What a mark begins and ends with: nobody types it by accident.
 const EDGE: char = '\u{1}';
 /// Said of an answer with marks in it: a later step may look for what it does not find.
 pub(crate) const HIDDEN: &str = "the answer has a secret's value in it; steps see a mark in its \
      place, which stands for it in later calls, and compares with nothing";
-/// The fields of answers that are maps, so that their keys are data.
-const MAPS: [&str; 3] = ["tags", "options", "env"];
-
-/// The facts whose values are the contract's own words: decisions are made by them, and a secret
-/// that is called like one of them is none.
-const WORDS: [&str; 2] = ["state", "restart"];
 
 /// The secrets of one operation.
 pub(crate) struct Secrets {
@@ -317,169 +304,6 @@ impl Secrets {
     /// That a mark of a secret's beginning was made here, of a text that had that beginning.
     fn proof(&self, cut: &str, beginning: &str) -> String {
         digest(&self.salt, &format!("{cut}={beginning}"))
-    }
-
-    /// A text with no secret's value in it.
-    pub(crate) fn redact_text(&self, text: String) -> String {
-        let Some(finder) = &self.finder else { return text };
-        let mut spans: Vec<(usize, usize, Vec<usize>)> = vec![];
-        let mut matches: Vec<_> = finder.find_overlapping_iter(&text).collect();
-        matches.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end())));
-        for found in matches {
-            let pattern = found.pattern().as_usize();
-            match spans.last_mut() {
-                // What overlaps goes as one; a shorter one inside a longer is the longer one.
-                Some((_, end, patterns)) if found.start() < *end => {
-                    if found.end() > *end {
-                        *end = found.end();
-                        patterns.push(pattern);
-                    }
-                }
-                _ => spans.push((found.start(), found.end(), vec![pattern])),
-            }
-        }
-        let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
-        for (start, end, patterns) in spans {
-            redacted.push_str(&text[at..start]);
-            redacted.push_str(&self.mark_of(&patterns));
-            at = end;
-        }
-        match text.len() >= CUT_BYTES_MIN || text.ends_with(ELLIPSIS) {
-            true => redacted.push_str(&self.without_beginning(&text[at..])),
-            false => redacted.push_str(&text[at..]),
-        }
-        redacted
-    }
-
-    fn mark_of(&self, patterns: &[usize]) -> String {
-        match patterns {
-            [one] => self.texts[*one].1.clone(),
-            several => {
-                let names = several.iter().map(|one| self.texts[*one].1.trim_matches(EDGE));
-                let names: BTreeSet<&str> = names.collect();
-                let mut names: Vec<&str> = names.into_iter().take(OVERLAPS_TOLD_MAX).collect();
-                // It stands for more than the one, so it must not be the one's mark.
-                if let [one] = names[..] {
-                    names.push(one);
-                }
-                format!("{EDGE}{}{EDGE}", names.join(" and "))
-            }
-        }
-    }
-
-    /// The end of a text that was cut off in the middle of a secret.
-    fn without_beginning(&self, end: &str) -> String {
-        let (kept, ellipsis) = match end.strip_suffix(ELLIPSIS) {
-            Some(kept) => (kept, ELLIPSIS.to_string()),
-            None => (end, String::new()),
-        };
-        let cut_at = |text: &str| {
-            let longest = text.len().saturating_sub(1).min(kept.len());
-            let ends = (BEGINNING_BYTES_MIN..=longest).rev();
-            ends.filter(|bytes| text.is_char_boundary(*bytes))
-                .find(|bytes| kept.ends_with(&text[..*bytes]))
-        };
-        let found = self.texts.iter().filter_map(|(text, mark)| Some((cut_at(text)?, mark)));
-        match found.max_by_key(|(bytes, _)| *bytes) {
-            None => end.to_owned(),
-            Some((bytes, mark)) => {
-                let (before, beginning) = kept.split_at(kept.len() - bytes);
-                let cut = format!("{}<{bytes}", mark.trim_matches(EDGE));
-                let proof = self.proof(&cut, beginning);
-                format!("{before}{EDGE}{cut}#{proof}{EDGE}{ellipsis}")
-            }
-        }
-    }
-
-    /// A value with no secret's value in it; the keys of records are the contract's and stay.
-    pub(crate) fn redact(&self, value: Value) -> Value {
-        if self.finder.is_none() {
-            return value;
-        }
-        match value {
-            Value::String(text) => Value::String(self.redact_text(text)),
-            Value::Array(list) => list.into_iter().map(|item| self.redact(item)).collect(),
-            Value::Object(record) => {
-                let field = |(name, item): (String, Value)| match MAPS.contains(&name.as_str()) {
-                    true => (name, item.map_texts(&|text| self.redact_text(text.to_owned()))),
-                    false => (name, self.redact(item)),
-                };
-                record.into_iter().map(field).collect()
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => value,
-        }
-    }
-
-    /// A failure with no secret's value in it.
-    /// An answer of the world with no secret's value in it, and nothing that could be taken for
-    /// what stands for one: whoever can write a tag must not get a secret by it.
-    pub(crate) fn taken_in(&self, answer: Value) -> Value {
-        match &self.finder {
-            None => answer,
-            Some(_) => {
-                let replaced = char::REPLACEMENT_CHARACTER.to_string();
-                self.redact(answer.map_texts(&|text| text.replace(EDGE, &replaced)))
-            }
-        }
-    }
-
-    pub(crate) fn redact_failure(&self, mut failure: Failure) -> Failure {
-        failure.message = self.redact_text(failure.message);
-        failure.code = failure.code.map(|code| self.redact_text(code));
-        failure
-    }
-
-    /// A call, or a resource, as the journal may hold it: whoever names it, and however much of the
-    /// name is a secret's value, it has one name.
-    pub(crate) fn canonical<T: MapTexts + Clone>(&self, named: &T) -> T {
-        match &self.finder {
-            None => named.clone(),
-            Some(_) => named.map_texts(&|text| self.redact_text(self.reveal_text(text))),
-        }
-    }
-
-    /// Facts as the journal may hold them: a container's environment sealed, and its other
-    /// options too, since labels, log options and health checks hold passwords as well.
-    pub(crate) fn seal(&self, facts: Facts) -> Facts {
-        let Facts::Present(mut map) = facts else { return self.canonical_facts(facts) };
-        let words: BTreeMap<String, Value> =
-            map.extract_if(.., |name, _| WORDS.contains(&name.as_str())).collect();
-        for name in ["env", "config"] {
-            let Some(Value::Object(values)) = map.get_mut(name) else { continue };
-            for value in values.values_mut() {
-                let sealed = digest(&self.salt, &value.to_string());
-                *value = Value::String(format!("{}{sealed}", resource::SEALED));
-            }
-        }
-        match self.canonical_facts(Facts::Present(map)) {
-            Facts::Present(mut map) => {
-                map.extend(words);
-                Facts::Present(map)
-            }
-            other => other,
-        }
-    }
-
-    fn canonical_facts(&self, facts: Facts) -> Facts {
-        match &self.finder {
-            None => facts,
-            // Put back, it would be taken for a mark.
-            Some(_) if Self::are_hidden_in(&serde_json::json!(facts)) => {
-                let why = "it holds what stands for secrets here, the character U+0001";
-                Facts::Unknown(why.to_owned())
-            }
-            Some(_) => facts.map_texts(&|text| self.redact_text(text.to_owned())),
-        }
-    }
-
-    /// Whether an answer holds marks.
-    pub(crate) fn are_hidden_in(answer: &Value) -> bool {
-        let is_hidden = std::cell::Cell::new(false);
-        answer.map_texts(&|text| {
-            is_hidden.set(is_hidden.get() || text.contains(EDGE));
-            String::new()
-        });
-        is_hidden.get()
     }
 }
 

@@ -6,8 +6,8 @@
 //! fingerprint, is the secret.
 
 use super::{EDGE, print};
-use crate::barred::Barred;
 use crate::deps::Deps;
+use crate::replaced::ReplacedParts;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use std::cell::RefCell;
@@ -73,7 +73,7 @@ pub(crate) fn texts_of(state: &State) -> BTreeSet<String> {
 /// Nothing is told of what can't be looked at: it is looked at again where it matters.
 pub(crate) async fn in_world(
     deps: &Deps,
-    barred: &Barred,
+    replaced: &ReplacedParts,
     state: &State,
     missing: &BTreeMap<String, String>,
     salt: &StoreId,
@@ -94,7 +94,7 @@ pub(crate) async fn in_world(
     let resources = effects.flat_map(|effect| &effect.changes).map(|change| &change.resource);
     let resources: BTreeSet<&Resource> = resources
         .filter(|resource| !resource.to_string().contains(EDGE))
-        .filter(|resource| barred.must_allow_look(resource).is_ok())
+        .filter(|resource| replaced.must_allow_look(resource).is_ok())
         .collect();
     let limit = Duration::from_millis(LOOK_MS_MAX);
     // What does not answer keeps nothing else from being met.

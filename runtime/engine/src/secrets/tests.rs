@@ -1,8 +1,10 @@
 //! Whatever secrets there are and whatever text holds them: none is passed on, each is put back.
 
+use super::redact::{BEGINNING_BYTES_MIN, ELLIPSIS, OVERLAPS_TOLD_MAX};
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
+use stepback_core::Facts;
 use stepback_core::calls::EbsCall;
 
 fn secrets(values: &[(&str, &str)]) -> Secrets {
