@@ -17,7 +17,7 @@ use stepback_journal::{
 };
 use stepback_provider::advice::Advice;
 use stepback_provider::faulty::Faulty;
-use stepback_provider::import::Landscape;
+use stepback_provider::inventory::Inventory;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 use tokio::sync::Notify;
 
@@ -377,7 +377,7 @@ impl Provider for MortalProvider {
         self.world().take_over(&self.epochs.of(store), operation, epoch).await
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         self.world().import(found).await
     }
 
@@ -450,7 +450,7 @@ impl Provider for ByNumber {
         self.0.take_over(&Epochs::ByNumber.of(store), operation, epoch).await
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         self.0.import(found).await
     }
 

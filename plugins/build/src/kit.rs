@@ -25,8 +25,9 @@ pub struct Kit {
     pub sdk: Vec<File>,
     /// The rest, which is its author's from then on.
     pub example: Vec<File>,
+    /// The version that the plugins' workspace has, such as `0.1.0`.
     pub sdk_version: String,
-    /// The contract's packages with their versions, such as `stepback:step@0.1.0`.
+    /// The contract's packages with their versions, such as `stepback:step@0.2.0`.
     pub contract: Vec<String>,
 }
 

@@ -25,12 +25,17 @@ pub enum Route {
 /// What was found on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// The toolchain has the standard library for `wasm32-unknown-unknown`.
     pub target_installed: bool,
+    /// There is a `rustup` that can be run.
     pub rustup: bool,
     /// `rustup target add` was tried in vain.
     pub rustup_failed: bool,
+    /// Debian's compiler is there, `/usr/bin/rustc`.
     pub debian_rustc: bool,
+    /// That compiler has the standard library's source.
     pub debian_source: bool,
+    /// Debian's linker for WebAssembly can be run, `wasm-ld-19`.
     pub debian_linker: bool,
 }
 

@@ -20,6 +20,7 @@ thread_local! {
 pub struct Made {
     /// `interface.function`.
     pub function: String,
+    /// By name; a case of an enumeration is the contract's word, such as `in-use`.
     pub arguments: Value,
 }
 

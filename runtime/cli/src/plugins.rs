@@ -46,7 +46,7 @@ impl Plugins {
 impl PluginSource for Plugins {
     fn plugin(&self, uses: &Uses, base_dir: &Path) -> Result<PluginBytes, Option<String>> {
         match uses {
-            Uses::Builtin { plugin, .. } => {
+            Uses::Named { plugin, .. } => {
                 if let Some(bytes) = Self::builtin(plugin) {
                     return Ok(PluginBytes { bytes: bytes.into(), grants: Grants::all() });
                 }

@@ -13,6 +13,7 @@ const STACK_BYTES: usize = 16 << 20;
 pub enum GivenUp {
     /// It took longer than it may; its thread goes on, and nobody listens to it.
     Late,
+    /// The work panicked, and gave nothing.
     Panicked,
     /// There is no thread for it.
     NoThread(String),

@@ -48,7 +48,9 @@ impl Diagnostic {
 pub struct Diagnostics {
     /// The file's name as it was given.
     pub name: String,
+    /// The whole source, whose lines are shown; empty where it was too large to take.
     pub text: String,
+    /// In the order in which they are shown.
     pub list: Vec<Diagnostic>,
 }
 

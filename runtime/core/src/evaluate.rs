@@ -19,14 +19,22 @@ pub enum Evaluated {
     /// It runs once for each of these.
     Each(Vec<Instance>),
     /// Its `when` or its `for_each` can't be evaluated.
-    Failed { what: &'static str, why: String },
+    Failed {
+        /// The key of the manifest, such as `when`.
+        what: &'static str,
+        /// The expression that fails, and what is wrong with it.
+        why: String,
+    },
 }
 
 /// One instance of a step with `for_each`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
+    /// An item's text or number, else its position in the list; of a map, its key.
     pub key: EachKey,
+    /// What the instance's expressions see as `each.value`.
     pub value: Value,
+    /// The evaluated `with`, or one sentence that says why there is none.
     pub with: Result<Value, String>,
 }
 
@@ -35,6 +43,7 @@ pub struct Instance {
 pub struct Outputs {
     /// Those that are not known are null.
     pub values: BTreeMap<String, Value>,
+    /// By an output's name, why its value is not known.
     pub unknown: BTreeMap<String, String>,
 }
 

@@ -34,6 +34,7 @@ pub const ONLY_ASKED: &str = "only-asked";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
+    /// Its kind, which decides whether the step is tried again.
     pub class: FailureClass,
     /// The provider's own error code (`VolumeInUse`, `NoSuchImage`), where it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

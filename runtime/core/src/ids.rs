@@ -146,22 +146,29 @@ impl fmt::Display for StepKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
+    /// The plugin's `run`.
     Do,
+    /// The plugin's `undo`, in a rollback or before a retry.
     Undo,
 }
 
 /// Which attempt of which step: the address of everything a guest does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
+    /// The step's instance.
     pub step: StepKey,
+    /// Runs and undos of a step are numbered apart.
     pub direction: Direction,
+    /// Its number in this direction, from 1.
     pub attempt: Attempt,
 }
 
 /// Which call of which attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CallId {
+    /// The attempt that makes the call.
     pub of: AttemptId,
+    /// The call's place in it; a replay numbers its calls alike.
     pub number: CallNumber,
 }
 

@@ -13,7 +13,9 @@ const FROM: &str = "from";
 /// A value as it was given: text from a command line is read by the input's type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Given {
+    /// From a command line: a string or a secret as it is, any other type in JSON.
     Text(String),
+    /// From a file of inputs, which has types itself.
     Value(Value),
 }
 

@@ -6,11 +6,17 @@ use std::fmt;
 /// An interface of the contract that a component may import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interface {
+    /// Lines and progress for the operation's log.
     Log,
+    /// The time, and sleeping.
     Clock,
+    /// Taking back what the step itself did.
     Effects,
+    /// EC2 instances.
     Ec2,
+    /// EBS volumes and snapshots.
     Ebs,
+    /// Docker Engines.
     Docker,
 }
 

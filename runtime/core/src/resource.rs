@@ -13,40 +13,61 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "resource", rename_all = "kebab-case")]
 pub enum Resource {
+    /// An EBS volume.
     Volume {
+        /// `vol-…`, as EC2 gave it.
         id: String,
     },
+    /// An EBS snapshot.
     Snapshot {
+        /// `snap-…`, as EC2 gave it.
         id: String,
     },
+    /// An EC2 instance; what is on its Docker Engine names it as the `host`.
     Instance {
+        /// `i-…`, as EC2 gave it.
         id: String,
     },
+    /// A container, whether it runs or not.
     Container {
+        /// The instance whose Docker Engine has it.
         host: String,
+        /// Its name there; another container may get it later.
         name: String,
     },
+    /// What an image reference means on one host.
     Image {
+        /// The instance whose Docker Engine has it.
         host: String,
+        /// `repository[:tag][@sha256:…]`.
         image: String,
     },
+    /// A Docker volume, which the containers of its host mount by its name.
     DockerVolume {
+        /// The instance whose Docker Engine has it.
         host: String,
+        /// Its name there; another volume may get it later.
         name: String,
     },
     /// The file system on a volume, as its host sees it.
     FileSystem {
+        /// The instance that the volume is attached to.
         host: String,
+        /// The EBS volume's id.
         volume: String,
     },
     /// All containers of a host, where its engine could not be asked which they are.
     Containers {
+        /// The instance whose Docker Engine was asked.
         host: String,
     },
     /// What a call is about to create: it has no name until the result, or the stamp, tells one.
     Created {
+        /// Its kind, which is known before its name.
         kind: ResourceKind,
+        /// The host, if a Docker Engine creates it; `None` for what EC2 creates.
         host: Option<String>,
+        /// The token of the call, which is its stamp too.
         token: String,
     },
 }
@@ -55,13 +76,21 @@ pub enum Resource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResourceKind {
+    /// An EBS volume.
     Volume,
+    /// An EBS snapshot.
     Snapshot,
+    /// An EC2 instance.
     Instance,
+    /// A container of a Docker Engine.
     Container,
+    /// An image of a Docker Engine.
     Image,
+    /// A volume of a Docker Engine.
     DockerVolume,
+    /// The file system on an EBS volume.
     FileSystem,
+    /// All containers of a host together; no fact of them counts.
     Containers,
 }
 
@@ -172,7 +201,9 @@ impl fmt::Display for Resource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Facts {
+    /// There is no such resource.
     Absent,
+    /// Each fact by name; besides those that count, [`IDENTITY`] where the kind has one.
     Present(BTreeMap<String, Value>),
     /// They could not be read, and why, so that nothing can be compared with them.
     Unknown(String),

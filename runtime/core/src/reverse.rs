@@ -16,7 +16,9 @@ use serde_json::Value;
 /// One of an effect's resources as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
+    /// By the name that the effect's `changes` have it under.
     pub resource: Resource,
+    /// As they were read for this reversal.
     pub facts: Facts,
     /// Whether it carries the effect's stamp, where that was asked for.
     pub is_stamped: Option<bool>,

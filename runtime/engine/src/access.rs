@@ -12,8 +12,8 @@ mod looks;
 pub(crate) use effects::IssuePermit;
 pub(crate) use looks::Found;
 
-use crate::barred::Barred;
 use crate::deps::{Deps, Limits};
+use crate::replaced::ReplacedParts;
 use crate::secrets::Secrets;
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub(crate) struct WorldAccess {
     /// Reached through this alone.
     provider: Arc<dyn Provider>,
     pub(crate) secrets: Arc<Secrets>,
-    pub(crate) barred: Arc<Barred>,
+    pub(crate) replaced: Arc<ReplacedParts>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
 }
@@ -91,11 +91,11 @@ fn told<T>(question: &str, of: &str, answer: &Result<T, Failure>) {
 }
 
 impl WorldAccess {
-    pub(crate) fn new(deps: &Deps, secrets: Secrets, barred: Barred) -> Self {
+    pub(crate) fn new(deps: &Deps, secrets: Secrets, replaced: ReplacedParts) -> Self {
         Self {
             provider: Arc::clone(&deps.provider),
             secrets: Arc::new(secrets),
-            barred: Arc::new(barred),
+            replaced: Arc::new(replaced),
             limits: deps.limits.clone(),
             clock: deps.clock.clone(),
         }
@@ -139,7 +139,7 @@ impl WorldAccess {
     /// It needs a secret that is missing, or is for a part of the world that is another one by now.
     pub(crate) fn going_out(&self, call: &Call) -> Result<Call, Failure> {
         let revealed = self.secrets.reveal(call)?;
-        self.barred.must_allow(&revealed)?;
+        self.replaced.must_allow(&revealed)?;
         Ok(revealed)
     }
 

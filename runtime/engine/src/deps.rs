@@ -13,16 +13,23 @@ use tokio::sync::watch;
 
 /// Everything outside the engine that an operation needs.
 pub struct Deps {
+    /// Where journals, logs, locks and the bytes of plugins are kept.
     pub store: Arc<dyn Store>,
+    /// The environment's provider: all that is read and changed there goes through it.
     pub provider: Arc<dyn Provider>,
+    /// Where the plugins of a new operation come from; the store has those of all others.
     pub plugins: Arc<dyn PluginSource>,
+    /// The sandbox that plugins run in.
     pub runtime: Arc<Runtime>,
+    /// Told of everything as it happens, for whoever watches.
     pub reporter: Arc<dyn Reporter>,
+    /// Asked for the values of secret inputs when an operation begins or is taken up.
     pub secrets: Arc<dyn SecretSource>,
     /// This process among all that share the store.
     pub runner: RunnerId,
-    /// Who works it, for the journal: `user@host`.
+    /// Who works it, for the journal: `user@host (uid N)`.
     pub actor: String,
+    /// The engine's own bounds; those of guests are the sandbox's.
     pub limits: Limits,
     /// The one clock, which the provider has too (R15). Leases go by the store's own (R13).
     pub clock: Clock,
@@ -122,7 +129,9 @@ pub trait Reporter: Send + Sync {
 
 /// A plugin's bytes, and the interfaces it was granted.
 pub struct PluginBytes {
+    /// The WebAssembly component.
     pub bytes: Arc<[u8]>,
+    /// What it may use; if it imports more, a manifest that uses it is refused.
     pub grants: Grants,
 }
 

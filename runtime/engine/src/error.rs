@@ -13,7 +13,12 @@ pub enum Refusal {
     Mistakes(Diagnostics),
     /// Locks, secrets or the world say no; `id` is set once the operation is on record.
     #[error("{}", .reasons.join("\n"))]
-    Reasons { id: Option<OperationId>, reasons: Vec<String> },
+    Reasons {
+        /// `None` as long as it is not on record.
+        id: Option<OperationId>,
+        /// One sentence each, for people.
+        reasons: Vec<String>,
+    },
 }
 
 /// How an operation ends that can't go forward.
@@ -32,44 +37,99 @@ pub enum WayOut {
 /// Why [`crate::run`] or [`crate::resume`] has no ended operation to show.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Nothing was changed, and nothing is left to resume.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The operation is unfinished and can be resumed.
     #[error("operation {id} is left unfinished: {why}")]
-    Left { id: OperationId, why: String },
+    Left {
+        /// What `resume` takes.
+        id: OperationId,
+        /// What keeps it from going on, for people.
+        why: String,
+    },
     /// The operation is unfinished because of its store, and can be resumed.
     #[error("operation {id} is left unfinished: {error}")]
-    LeftByStore { id: OperationId, error: StoreError },
+    LeftByStore {
+        /// What `resume` takes.
+        id: OperationId,
+        /// What went wrong with the store.
+        error: StoreError,
+    },
     /// A request came before the commit point; the driver goes on from the journal with it.
     #[error("a request is to be honoured first")]
     Requested,
     /// Nothing can be resumed: the operation has ended.
     #[error("operation {id} has ended already ({status})")]
-    Ended { id: OperationId, status: String },
+    Ended {
+        /// Its number in the store.
+        id: OperationId,
+        /// How it ended, such as `rolled-back`, and who accepted that, if anybody did.
+        status: String,
+    },
     /// It can't go forward any more, because something that it began with is not there.
     #[error("operation {id} is left unfinished: {}", .because.join("; "))]
-    NotForward { id: OperationId, because: Vec<String>, way_out: WayOut },
+    NotForward {
+        /// Its number in the store.
+        id: OperationId,
+        /// Each thing that is missing, or is another one by now, for people.
+        because: Vec<String>,
+        /// How it can still end.
+        way_out: WayOut,
+    },
     /// Its journal can't be read.
     #[error("the journal of operation {id} can't be read: {why}")]
-    Unreadable { id: OperationId, why: String },
+    Unreadable {
+        /// Its number in the store.
+        id: OperationId,
+        /// What is wrong with it, for people.
+        why: String,
+    },
     /// Nothing rolls back after the commit point.
     #[error("operation {id} is past its commit point")]
-    Committed { id: OperationId },
+    Committed {
+        /// Its number in the store.
+        id: OperationId,
+    },
     /// Somebody runs it.
     #[error("operation {id} is being run")]
-    BeingRun { id: OperationId },
+    BeingRun {
+        /// Its number in the store.
+        id: OperationId,
+    },
     /// The operation has not ended yet, so there is no rollback to take up again.
     #[error("operation {id} has not ended")]
-    Unfinished { id: OperationId, rolling_back: bool },
+    Unfinished {
+        /// Its number in the store.
+        id: OperationId,
+        /// Whether it is on its way back already.
+        rolling_back: bool,
+    },
     /// A program runs it from a state directory that this one is a copy of.
     #[error("operation {id} is run from another state directory, {place} on {host}")]
-    RunsElsewhere { id: OperationId, place: String, host: String },
+    RunsElsewhere {
+        /// Its number, which is the same there.
+        id: OperationId,
+        /// The path of that state directory, or `(unknown)`.
+        place: String,
+        /// The machine that it is on.
+        host: String,
+    },
     /// Its rollback is incomplete, and can't be taken up again now.
     #[error("the rollback of operation {id} can't be taken up again: {why}")]
-    StandsStill { id: OperationId, why: String },
+    StandsStill {
+        /// Its number in the store.
+        id: OperationId,
+        /// What is in its way, for people.
+        why: String,
+    },
     /// Whoever runs it was asked to roll it back.
     #[error("whoever runs operation {id} was asked to roll it back")]
-    AskedFor { id: OperationId },
+    AskedFor {
+        /// Its number in the store.
+        id: OperationId,
+    },
+    /// The store failed, or the operation is not there, or is somebody else's.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A defect of Stepback.

@@ -4,9 +4,9 @@
 //! bytes it was pinned to from the store (R14). Both end up as the same [`Job`].
 
 use crate::access::{self, WorldAccess};
-use crate::barred::Barred;
 use crate::deps::{Deps, PluginSource};
 use crate::error::{Refusal, RunError};
+use crate::replaced::ReplacedParts;
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,13 +29,17 @@ use stepback_wasm::{Grants, Interface, Plugin, Runtime};
 pub struct Request {
     /// The path, for people.
     pub manifest_name: String,
+    /// Its text, in TOML.
     pub manifest: String,
     /// Where the manifest's relative paths start.
     pub base_dir: PathBuf,
+    /// By name, as they were given; not held against the manifest yet.
     pub inputs: BTreeMap<String, Given>,
     /// References of the secrets that values of map inputs name.
     pub secrets: BTreeMap<String, String>,
+    /// Where it is to run, as `stepback.toml` names it.
     pub environment: EnvironmentName,
+    /// Who asks for it, for the journal, such as `ann@box (uid 1000)`.
     pub actor: String,
     /// Refuse at once when a lock is held.
     pub no_wait: bool,
@@ -99,7 +103,7 @@ impl Job {
         let inputs = secrets::absolute(plan.manifest(), inputs, source);
         let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
-        let access = WorldAccess::new(deps, secrets, Barred::default());
+        let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let environment = request.environment.clone();
         Ok(Job { plan: Arc::new(plan), plugins, inputs, access, environment })
     }
@@ -152,9 +156,9 @@ impl Job {
             |value: &str| told.iter().any(|text| text.contains(value) && !secrets::has_mark(text));
         let manifest = plan.manifest();
         let secrets = Secrets::again(manifest, &inputs, source, salt.clone(), began_with, is_told);
-        let barred = Barred::between(&pinned.world, &world);
-        let met = met::in_world(deps, &barred, state, secrets.missing(), &salt).await;
-        let access = WorldAccess::new(deps, secrets.with_met(met), barred);
+        let replaced = ReplacedParts::between(&pinned.world, &world);
+        let met = met::in_world(deps, &replaced, state, secrets.missing(), &salt).await;
+        let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
         let environment = pinned.environment.clone();
         Ok(Job { plan: Arc::new(plan), plugins, inputs, access, environment })
     }
@@ -163,7 +167,7 @@ impl Job {
     pub(crate) fn only_back_because(&self) -> Vec<String> {
         let missing = self.access.secrets.missing().iter();
         let missing = missing.map(|(name, why)| format!("the secret `{name}`: {why}"));
-        let another = self.access.barred.reasons().into_iter();
+        let another = self.access.replaced.reasons().into_iter();
         missing.chain(another.map(|why| format!("it began in another world: {why}"))).collect()
     }
 

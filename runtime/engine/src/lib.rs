@@ -11,7 +11,6 @@
 
 mod access;
 mod attempt;
-mod barred;
 mod check_port;
 mod close;
 mod deps;
@@ -29,6 +28,7 @@ mod mutants;
 mod port;
 mod preflight;
 mod recorded;
+mod replaced;
 mod run;
 mod secrets;
 mod take_up;

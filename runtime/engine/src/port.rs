@@ -8,6 +8,10 @@
 //! A guest whose wait lasts is *parked*: it is dropped, its wait goes on without it, and when the
 //! answer is in the journal the attempt runs again from its beginning, as after a crash. Thus
 //! thousands of operations can wait, and none of them holds a sandbox meanwhile.
+//!
+//! It touches three things: what the journal holds of this one attempt ([`Recorded`]), the world,
+//! for reads and waits alone and only through [`WorldAccess`], and the driver's channel, by which
+//! it asks for effects and writes down answers. It has no provider, no store and no lease.
 
 mod reversal;
 

@@ -24,7 +24,9 @@ use tokio::task::JoinSet;
 /// What is known of one step before the operation runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepCheck {
+    /// Of a `for_each`, each instance by itself, as far as its keys are known.
     pub step: StepKey,
+    /// What its check says now, or why it was not asked.
     pub answer: StepCheckAnswer,
     /// What the step would be run with, if all that it looks at is known; a secret is its mark.
     pub with: Option<Value>,
@@ -35,7 +37,9 @@ pub struct StepCheck {
 /// A check's answer, or why there is none yet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepCheckAnswer {
+    /// Nothing speaks against it now.
     Ok,
+    /// It can't run, and why; the operation, or its downtime, does not begin then.
     Refused(String),
     /// An earlier step may still bring it about.
     NotYet(String),
@@ -166,7 +170,7 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
         }
         // What no step before it could bring about never will be.
         if comes_first(job, step, &known) {
-            answers.iter_mut().for_each(|check| check.answer = settled(&check.answer));
+            answers.iter_mut().for_each(|check| check.answer = final_answer(&check.answer));
         }
         if answers.iter().any(|check| check.answer.refusal().is_some()) {
             refused.insert(step.id.clone());
@@ -177,7 +181,7 @@ pub(crate) async fn check_all(job: &Arc<Job>, clock: &Clock) -> Vec<StepCheck> {
 }
 
 /// The answer of a step that nothing is changed before.
-fn settled(answer: &StepCheckAnswer) -> StepCheckAnswer {
+fn final_answer(answer: &StepCheckAnswer) -> StepCheckAnswer {
     match answer {
         StepCheckAnswer::NotYet(why) => {
             let why = format!("{why}, and no step before it could change that");

@@ -18,6 +18,7 @@ use tracing::Instrument;
 /// An operation that has come to its end.
 #[derive(Clone, Debug)]
 pub struct Ended {
+    /// Its number in the store.
     pub id: OperationId,
     /// Its status, cause, verdict and what was not restored.
     pub state: State,
@@ -25,6 +26,7 @@ pub struct Ended {
 
 /// What would happen.
 pub struct Preview {
+    /// What would be run: the manifest with its plugins and inputs.
     pub job: Arc<Job>,
     /// What each step's check says now, in the plan's order.
     pub checks: Vec<StepCheck>,

@@ -291,18 +291,18 @@ async fn must_be_able(
     let way_out = match state.status {
         Status::Queued => WayOut::CalledOff,
         _ if state.committed => WayOut::GivenUp,
-        _ if touches_what_is_barred(job, state) => WayOut::BackInPart,
+        _ if touches_what_was_replaced(job, state) => WayOut::BackInPart,
         _ => WayOut::Back,
     };
     Err(RunError::NotForward { id, because, way_out })
 }
 
 /// Whether anything that is to be undone is in a part of the world that is another one by now.
-fn touches_what_is_barred(job: &Job, state: &State) -> bool {
+fn touches_what_was_replaced(job: &Job, state: &State) -> bool {
     let to_undo = state.steps.values().flat_map(|step| step.to_undo());
     let changes = to_undo.flat_map(|(_, effect)| &effect.changes);
     let mut resources = changes.map(|change| &change.resource);
-    resources.any(|resource| job.access.barred.must_allow_look(resource).is_err())
+    resources.any(|resource| job.access.replaced.must_allow_look(resource).is_err())
 }
 
 #[cfg(test)]

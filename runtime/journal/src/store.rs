@@ -18,8 +18,11 @@ pub struct RunnerId(pub String);
 /// It lasts as long as its runner renews it, which the store does by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The one operation that it is for.
     pub operation: OperationId,
+    /// 1 for whoever begins the operation, and one more with each takeover.
     pub epoch: Epoch,
+    /// Who has it, until it is given back or taken over.
     pub runner: RunnerId,
 }
 
@@ -70,6 +73,7 @@ impl From<Moment> for StoreTime {
 /// A lease, and when the runner before was last known to live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Takeover {
+    /// The new lease, of the next epoch.
     pub lease: Lease,
     /// When that was, as the runner told it, by a clock that may have been set since.
     pub last_alive: Option<UnixMs>,
@@ -80,6 +84,7 @@ pub struct Takeover {
 /// How long leases last, and how often they are renewed.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseTerms {
+    /// How long a lease lasts from when it was given or renewed.
     pub length_ms: u64,
     /// `None`: nobody renews them.
     pub renew_every_ms: Option<u64>,
@@ -88,11 +93,17 @@ pub struct LeaseTerms {
 /// One line of `list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// The number by which commands name it.
     pub id: OperationId,
+    /// The path or name that it was started from.
     pub manifest: String,
+    /// The environment that it changes, as `stepback.toml` names it.
     pub environment: EnvironmentName,
+    /// When it was begun, by the clock of whoever began it.
     pub created_at: UnixMs,
+    /// Its last event in the store.
     pub last_seq: Seq,
+    /// How it ended; `None` if it has not, or if that can't be read.
     pub finished: Option<Ending>,
     /// Whether a runner that lives holds its lease.
     pub is_run: bool,
@@ -106,9 +117,13 @@ pub struct Summary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
+    /// It never began: a check said no, a lock was not to be had, or it was called off.
     Refused,
+    /// It is past its commit point, and all is done but what is listed as left over (R12).
     Succeeded,
+    /// Every fact that counts is as it was, but for what was declared irreversible (R8).
     RolledBack,
+    /// Its rollback is incomplete: it waits for a person, and can be taken up again (R7).
     RollbackFailed,
     /// A rollback that failed, taken as it is by a person.
     Accepted,
@@ -148,16 +163,22 @@ impl Ending {
 /// The answer to asking for locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockAnswer {
+    /// The asker has all of them.
     Held,
+    /// The asker got none; this one stands before it.
     Busy(Busy),
 }
 
 /// Who stands before the asker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Busy {
+    /// One of the locks that were asked for, which is not to be had now.
     pub name: LockName,
+    /// The operation that holds it, or stands in line for it.
     pub by: OperationId,
+    /// Since when it does, by the clock of whoever ran it then.
     pub since: UnixMs,
+    /// Whether it holds the lock, and whether it will let go by itself.
     pub how: BusyHow,
 }
 
@@ -196,10 +217,15 @@ impl BusyHow {
 /// A lock that is held, and who waits for it, first come first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockRow {
+    /// Where it is held; a lock of this name in another environment is another one.
     pub environment: EnvironmentName,
+    /// As the manifest's `locks` came out, such as `database/main`.
     pub name: LockName,
+    /// The operation that holds it, whether anybody runs that or not.
     pub owner: OperationId,
+    /// When it was first taken, by the clock of whoever ran the owner then.
     pub since: UnixMs,
+    /// In the order in which they came; one that nobody runs is skipped when its turn comes.
     pub waiting: Vec<OperationId>,
 }
 
@@ -207,7 +233,13 @@ pub struct LockRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
-    Cancel { actor: String, reason: Option<String> },
+    /// Roll it back, or call it off if it has changed nothing yet (R9).
+    Cancel {
+        /// Who asked, for the journal.
+        actor: String,
+        /// Why, in that person's words, if they gave any.
+        reason: Option<String>,
+    },
 }
 
 /// What became of a request; final, because the commit point reads the requests (R2).
@@ -222,15 +254,20 @@ pub enum Requested {
     RollingBack,
     /// The operation is past its commit point.
     PastCommit,
+    /// The operation has ended this way, so the request is not kept.
     Ended(Ending),
 }
 
 /// One line of an operation's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
+    /// When it was said, by the clock of whoever ran the operation then.
     pub at: UnixMs,
+    /// Whose line it is; `None` for what is said of the whole operation.
     pub step: Option<StepKey>,
+    /// `debug`, `info`, `warn` or `error`.
     pub level: String,
+    /// What was said; the engine takes values of secrets out of it first.
     pub text: String,
 }
 

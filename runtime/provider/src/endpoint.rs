@@ -6,9 +6,11 @@ use std::path::PathBuf;
 /// Where an engine listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
+    /// A socket of this machine, by its absolute path.
     Unix(PathBuf),
     /// `host:port`, with TLS where the settings have certificates.
     Tcp(String),
+    /// This machine's `ssh` leads there; `docker` at the other end reaches its engine.
     Ssh(Destination),
 }
 

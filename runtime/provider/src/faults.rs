@@ -11,11 +11,14 @@ pub enum Fault {
     Refuse,
     /// The provider says *try again*.
     Transient,
-    /// It happens, and the answer never comes.
+    /// An effect happens, and its answer never comes; a read or a wait is not made, and may be
+    /// asked again.
     Lost,
     /// It never answers.
     Hang,
+    /// This process dies before the call is made, or the commit is written.
     CrashBefore,
+    /// This process dies when an effect or a commit is done, before anybody is told.
     CrashAfter,
 }
 

@@ -6,7 +6,7 @@
 
 use crate::advice::Advice;
 use crate::faults::{self, Fault, Faults};
-use crate::import::Landscape;
+use crate::inventory::Inventory;
 use crate::locks::WorldLocks;
 use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ pub struct Faulty {
 }
 
 impl Faulty {
+    /// The provider `inner` with these faults at its door.
     pub fn new(inner: Arc<dyn Provider>, faults: Faults) -> Self {
         Self { inner, faults: Mutex::new(faults) }
     }
@@ -128,7 +129,7 @@ impl Provider for Faulty {
         self.inner.take_over(store, operation, epoch).await
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         self.inner.import(found).await
     }
 

@@ -11,7 +11,7 @@ pub mod endpoint;
 pub mod engines;
 pub mod faults;
 pub mod faulty;
-pub mod import;
+pub mod inventory;
 pub mod locks;
 pub mod mends;
 pub mod ports;
@@ -25,7 +25,7 @@ mod notes;
 pub use notes::{Note, Notes};
 
 use crate::advice::Advice;
-use crate::import::Landscape;
+use crate::inventory::Inventory;
 use crate::locks::WorldLocks;
 use async_trait::async_trait;
 use serde_json::Value;
@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub struct EffectContext {
     /// The store that the operation is kept in: numbers of operations are its own.
     pub store: StoreId,
+    /// The operation that makes it; a tag or label of what is created has its number.
     pub operation: OperationId,
     /// The idempotence token, stamped on what is created.
     pub token: Token,
@@ -57,8 +58,11 @@ pub struct EffectContext {
 /// What asking the world told of an effect whose answer was lost (R3).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
+    /// It took place; this is the answer that was lost.
     Done(Value),
+    /// It did not take place, and the same call may be made again.
     NotHappened,
+    /// Nobody can say whether it took place, and why.
     CantKnow(String),
 }
 
@@ -176,7 +180,7 @@ pub trait Provider: Send + Sync {
     ///
     /// Instances and volumes come first: engines are looked at on the running instances that were
     /// found by then.
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure>;
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure>;
 
     /// How long after it was sent, in milliseconds, a request can still take effect.
     ///

@@ -12,51 +12,84 @@ use stepback_core::{Facts, Resource};
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mend<'a> {
+    /// It was not there before; what is on it is lost.
     DeleteVolume {
+        /// Its id.
         volume: &'a str,
     },
+    /// It was not there before.
     DeleteSnapshot {
+        /// Its id.
         snapshot: &'a str,
     },
+    /// It was not there before; terminated, it is gone for good.
     TerminateInstance {
+        /// Its id.
         instance: &'a str,
     },
+    /// It was not attached there before.
     Detach {
+        /// The volume's id.
         volume: &'a str,
+        /// The id of the instance that it is attached to.
         instance: &'a str,
     },
+    /// It was attached there, by this name.
     Attach {
+        /// The volume's id.
         volume: &'a str,
+        /// The id of the instance that it was attached to.
         instance: &'a str,
+        /// The device name that it had there, such as `/dev/sdf`.
         device: &'a str,
     },
+    /// It did not run before, or its type is set next.
     StopInstance {
+        /// Its id.
         instance: &'a str,
     },
     /// It is made only while the instance is stopped.
     SetInstanceType {
+        /// The instance's id.
         instance: &'a str,
+        /// The type that it had, such as `r6i.large`.
         instance_type: &'a str,
     },
+    /// It ran before.
     StartInstance {
+        /// Its id.
         instance: &'a str,
     },
+    /// A tag of a volume is gone, or has another value.
     TagVolume {
+        /// The volume's id.
         volume: &'a str,
+        /// The tag's key.
         key: &'a str,
+        /// The value that it had.
         value: &'a str,
     },
+    /// A volume has a tag that it did not have.
     UntagVolume {
+        /// The volume's id.
         volume: &'a str,
+        /// The tag's key.
         key: &'a str,
     },
+    /// A tag of an instance is gone, or has another value.
     TagInstance {
+        /// The instance's id.
         instance: &'a str,
+        /// The tag's key.
         key: &'a str,
+        /// The value that it had.
         value: &'a str,
     },
+    /// An instance has a tag that it did not have.
     UntagInstance {
+        /// The instance's id.
         instance: &'a str,
+        /// The tag's key.
         key: &'a str,
     },
 }

@@ -6,12 +6,17 @@ use std::sync::Arc;
 /// One thing said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A line that is worth knowing.
     Info(String),
+    /// A line about what is not as it should be.
     Warn(String),
-    /// How far something long is, in the unit that the text names.
+    /// How far something long is, in any unit: what counts is how much of the whole is done.
     Progress {
+        /// What is under way, such as one layer of an image.
         text: String,
+        /// How much of it is done.
         done: u64,
+        /// How much it is altogether, if that is known.
         total: Option<u64>,
     },
 }

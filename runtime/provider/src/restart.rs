@@ -6,8 +6,11 @@ use std::fmt;
 /// When an engine starts a container by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
+    /// Never, however it ended.
     No,
+    /// Whenever it ends by itself, and with the engine, even one that was stopped by hand.
     Always,
+    /// As [`Policy::Always`], but one that was stopped by hand stays down.
     UnlessStopped,
     /// So many times at most; with 0 as often as it takes.
     OnFailure(u32),

@@ -2,7 +2,7 @@
 //! kind.
 
 use crate::advice::Advice;
-use crate::import::Landscape;
+use crate::inventory::Inventory;
 use crate::locks::WorldLocks;
 use crate::{Checked, EffectContext, Provider, Settled, Stamped};
 use async_trait::async_trait;
@@ -124,7 +124,7 @@ impl Provider for Router {
         Ok(())
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         for one in &self.providers {
             one.import(found).await?;
         }

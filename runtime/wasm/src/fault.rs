@@ -8,28 +8,79 @@ use stepback_core::{Failure, FailureClass};
 /// Why a plugin can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
+    /// The bytes do not begin as WebAssembly does.
     #[error("`{name}` is not WebAssembly")]
-    NotWasm { name: String },
+    NotWasm {
+        /// The plugin, by its name or path.
+        name: String,
+    },
+    /// It is WebAssembly, but no component was made of it.
     #[error(
         "`{name}` is a core WebAssembly module, not a component; \
          `stepback plugin build` makes a component of it"
     )]
-    CoreModule { name: String },
+    CoreModule {
+        /// The plugin, by its name or path.
+        name: String,
+    },
+    /// It does not compile, or the version of its format is not known.
     #[error("`{name}` is not a valid component: {why}")]
-    Invalid { name: String, why: String },
+    Invalid {
+        /// The plugin, by its name or path.
+        name: String,
+        /// What the compiler says; the end of a long text is cut off.
+        why: String,
+    },
+    /// It is a component, but does not export the steps of this contract.
     #[error("`{name}` exports no `{wanted}`: it is no Stepback plugin{hint}")]
-    NotAPlugin { name: String, wanted: String, hint: String },
+    NotAPlugin {
+        /// The plugin, by its name or path.
+        name: String,
+        /// The export that is missing, with its version.
+        wanted: String,
+        /// What it exports instead, and what to do; it ends the message, and may be empty.
+        hint: String,
+    },
+    /// It imports something that is not there for plugins.
     #[error(
         "`{name}` imports `{import}`, which Stepback does not offer: its own interfaces are in \
          `wit/`, and of WASI 0.2 there is all but http{hint}"
     )]
-    UnknownImport { name: String, import: String, hint: String },
+    UnknownImport {
+        /// The plugin, by its name or path.
+        name: String,
+        /// The first such import, as the component names it.
+        import: String,
+        /// What to do, if it is of another version; it ends the message, and may be empty.
+        hint: String,
+    },
+    /// The names of its imports and exports are right, but not their functions and types.
     #[error("`{name}` does not fit the plugin contract: {why}")]
-    WrongInterface { name: String, why: String },
+    WrongInterface {
+        /// The plugin, by its name or path.
+        name: String,
+        /// What does not fit, and what to do.
+        why: String,
+    },
+    /// Asked for its steps, it ended without an answer.
     #[error("`{name}` can't describe its steps: {fault}")]
-    Describe { name: String, fault: GuestFault },
+    Describe {
+        /// The plugin, by its name or path.
+        name: String,
+        /// How it ended.
+        fault: GuestFault,
+    },
+    /// The schema of a step's input or output can't be read.
     #[error("`{name}` describes its step `{step}` with a schema that is not JSON: {why}")]
-    Schema { name: String, step: String, why: String },
+    Schema {
+        /// The plugin, by its name or path.
+        name: String,
+        /// The step's name within the plugin.
+        step: String,
+        /// What is wrong with the text, and where.
+        why: String,
+    },
+    /// No plugin can be used: the sandbox itself did not start.
     #[error("the WebAssembly engine can't start: {0}")]
     Engine(String),
 }
@@ -40,29 +91,49 @@ pub enum GuestFault {
     /// The guest's own failure.
     #[error("{0}")]
     Failed(Failure),
+    /// It trapped, as a panic does, or failed in the engine; the text is the cause.
     #[error("the plugin crashed: {0}")]
     Trap(String),
+    /// Its memory would grow past the limit; it is ended there.
     #[error(
         "the plugin asked for more memory than it may use ({limit_mib} MiB): let the step hold \
          less at once"
     )]
-    OutOfMemory { limit_mib: usize },
+    OutOfMemory {
+        /// [`crate::Limits::memory_bytes_max`], in MiB.
+        limit_mib: usize,
+    },
+    /// Its tables would grow past the limit; it is ended there.
     #[error("the plugin asked for tables of more entries than it may use ({limit})")]
-    TableTooLarge { limit: usize },
+    TableTooLarge {
+        /// [`crate::Limits::table_entries_max`].
+        limit: usize,
+    },
+    /// It computed for too long, host calls not counted.
     #[error(
         "the plugin computed for {limit_ms} ms, the most it may, without coming to an end: it \
          loops, or does too much at once"
     )]
-    OutOfTime { limit_ms: u64 },
+    OutOfTime {
+        /// The limit of its mode: a check has another one than a run or an undo.
+        limit_ms: u64,
+    },
+    /// One call or answer of it had too much text in it.
     #[error(
         "the plugin handed over more than {limit_mib} MiB at once, the most it may: let it answer \
          with less, or in parts"
     )]
-    TooMuchOutput { limit_mib: usize },
+    TooMuchOutput {
+        /// [`crate::Limits::output_bytes_max`], in MiB.
+        limit_mib: usize,
+    },
+    /// Its calls went too deep; endless recursion does that.
     #[error("the plugin called itself too deeply: its stack is full")]
     StackOverflow,
+    /// It was told to stop before it began, or did not end within its grace.
     #[error("the plugin was stopped")]
     Stopped,
+    /// It imports an interface that it may not use; it did not run.
     #[error("the plugin uses `{0}`, which it was not granted")]
     NotGranted(String),
 }

@@ -39,8 +39,12 @@ impl FromIterator<Interface> for Grants {
 pub enum Mode {
     /// Reads only; an effect or a wait is a question whether it could be made.
     Check,
-    /// Effects too; those without an inverse only if the step declared itself irreversible.
-    Run { irreversible_allowed: bool },
+    /// Effects too; those without an inverse only where that is allowed. The engine allows them,
+    /// and its driver refuses each that the step has not declared.
+    Run {
+        /// Whether effects without an inverse get to the port.
+        irreversible_allowed: bool,
+    },
     /// Everything, and reversing; the port decides what was created by this operation.
     Undo,
 }
@@ -52,10 +56,13 @@ pub struct Invocation {
     pub step: String,
     /// The step's `with`, evaluated; secrets are placeholders.
     pub input: Value,
+    /// Which calls get to the port.
     pub mode: Mode,
+    /// What the plugin may use; one that imports more does not run.
     pub grants: Grants,
     /// What the guest's random numbers come from: the same seed, the same numbers.
     pub seed: [u8; 32],
+    /// Whoever has a clone of it can tell the guest to end.
     pub stop: StopSignal,
 }
 

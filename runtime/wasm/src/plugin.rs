@@ -36,6 +36,7 @@ pub enum Ran {
     Refused(String),
     /// The check waits for something.
     NotYet(String),
+    /// The check let it run, and this is what the run gave.
     Output(Value),
 }
 

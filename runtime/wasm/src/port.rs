@@ -41,6 +41,7 @@ pub trait HostPort: Send + Sync {
 /// What became of reversing an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reversed {
+    /// The calls that take it back were made.
     Reversed,
     /// The world already is as it was before the effect, or the effect never happened.
     NothingToDo,
@@ -53,8 +54,12 @@ pub enum Reversed {
 /// How much a line of a guest's log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
+    /// Detail; it is shown like every other line.
     Debug,
+    /// What is worth knowing, and what a guest prints to standard output.
     Info,
+    /// What is not as it should be, and what a guest prints to standard error.
     Warn,
+    /// What ends the step, such as a panic.
     Error,
 }

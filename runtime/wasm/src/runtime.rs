@@ -25,6 +25,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 pub struct RuntimeConfig {
     /// Where compiled plugins are kept; without it each process compiles anew.
     pub cache_dir: Option<PathBuf>,
+    /// The bounds of each guest.
     pub limits: Limits,
 }
 

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn what_a_step_does_is_told_by_its_name() {
         let of =
-            |plugin: &str, name: &str| Uses::Builtin { plugin: plugin.into(), step: name.into() };
+            |plugin: &str, name: &str| Uses::Named { plugin: plugin.into(), step: name.into() };
         let others = does(&of("acme", "check-label"));
         assert_eq!(others, Some("other"), "whoever wrote it says that it only looks");
         let does = |name: &str| does(&of("docker", name));

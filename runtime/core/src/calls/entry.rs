@@ -12,8 +12,11 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
+    /// It only asks.
     Read,
+    /// It waits for something that others bring about.
     Wait,
+    /// It changes the world, and can be taken back.
     Effect,
     /// An effect with no inverse, but on what this operation itself created.
     Irreversible,
@@ -39,6 +42,7 @@ pub enum SettleMode {
 /// Every entry states each field, or takes it from a base that is named for what it means: a new
 /// function can't be half added.
 pub struct Entry<'a> {
+    /// Whether it asks, waits or changes the world.
     pub class: Class,
     /// What it changes.
     pub touches: Touches<'a>,
@@ -50,10 +54,13 @@ pub struct Entry<'a> {
     pub beside: Option<Beside>,
     /// How a lost answer is settled; a read or a wait is asked again.
     pub settle: Option<SettleMode>,
+    /// What takes the effect back; [`Inverse::None`] also for a read or a wait.
     pub inverse: Inverse<'a>,
     /// The host whose Docker Engine it is for.
     pub host: Option<&'a InstanceId>,
+    /// Which of its arguments says how long it may take.
     pub takes: Takes,
+    /// The tags that it writes or takes away; a provider refuses reserved keys among them.
     pub tags: WrittenTags<'a>,
     /// Whether it leaves something behind, by which its answer can be settled, and which goes when
     /// its outcome is durable.
@@ -90,9 +97,11 @@ impl<'a> Entry<'a> {
 
 /// The resources that a call changes.
 pub enum Touches<'a> {
+    /// It is a read or a wait.
     Nothing,
     /// Something new that has no name until the answer tells it.
     New(ResourceKind),
+    /// One resource that has its name already.
     One(Target<'a>),
     /// The first is what it mainly changes; the other one shows it as well.
     Two(Target<'a>, Target<'a>),
@@ -103,14 +112,21 @@ pub enum Touches<'a> {
 /// One resource, by the arguments that name it.
 #[derive(Clone, Copy)]
 pub enum Target<'a> {
+    /// An EC2 instance.
     Instance(&'a InstanceId),
+    /// An EBS volume.
     Volume(&'a VolumeId),
+    /// An EBS snapshot.
     Snapshot(&'a SnapshotId),
+    /// A container, by its host and its name there.
     Container(&'a InstanceId, &'a ContainerName),
     /// An ephemeral container: named by its token, gone when the call is settled.
     RunOnce(&'a InstanceId),
+    /// An image, by its host and its reference.
     Image(&'a InstanceId, &'a ImageRef),
+    /// A Docker volume, by its host and its name there.
     DockerVolume(&'a InstanceId, &'a DockerVolumeName),
+    /// The file system on an EBS volume, by the host that has the volume and the volume.
     FileSystem(&'a InstanceId, &'a VolumeId),
 }
 
@@ -157,10 +173,13 @@ impl Touches<'_> {
 
 /// The facts of its main resource that a call changes.
 pub enum Changes<'a> {
+    /// No fact: it is a read, a wait, or a command inside a container.
     Nothing,
     /// It comes, goes, or may change in every fact, and so does whatever else the call touches.
     Whole,
+    /// These facts by name, and no other.
     Facts(&'static [&'static str]),
+    /// The tag of this key, and no other.
     Tag(&'a str),
     /// The instance, and with it every container that runs on it.
     Host(&'a InstanceId),
@@ -168,9 +187,13 @@ pub enum Changes<'a> {
 
 /// A fact that a call sets, and to what.
 pub enum Sets<'a> {
+    /// No fact, or none that the call alone tells.
     Nothing,
+    /// A fact, and whether it is true afterwards.
     Flag(&'static str, bool),
+    /// A fact, and the number that it is afterwards.
     Number(&'static str, u32),
+    /// A fact, and the text that it is afterwards.
     Text(&'static str, &'a str),
     /// A tag of this key, or none.
     Tag(&'a str, Option<&'a str>),
@@ -218,8 +241,11 @@ pub enum Takes {
 
 /// The tags that a call writes or takes away.
 pub enum WrittenTags<'a> {
+    /// It leaves tags alone.
     None,
+    /// All of these, on something new.
     All(&'a Tags),
+    /// The one of this key.
     One(&'a str),
 }
 

@@ -15,6 +15,7 @@ pub enum Reversal {
     Calls(Vec<Call>),
     /// It stays, and why that is harmless.
     Kept(String),
+    /// It can't be taken back, and why.
     Cannot(String),
 }
 
@@ -35,8 +36,9 @@ impl Reversal {
 pub struct Undo<'a> {
     /// What it mainly changed.
     pub resource: &'a Resource,
-    /// That resource before the effect, and now.
+    /// That resource before the effect.
     pub before: &'a Facts,
+    /// As it was read for this reversal.
     pub now: &'a Facts,
     /// Whether the resource is now as the effect leaves it; else it is as it was before.
     pub is_done: bool,
@@ -48,7 +50,9 @@ pub struct Undo<'a> {
 
 /// A resource that an effect changed beside the main one.
 pub struct Other<'a> {
+    /// Such as a container of a host that the effect stopped.
     pub resource: &'a Resource,
+    /// As it was before the effect.
     pub before: &'a Facts,
     /// `None` where it was not looked at.
     pub now: Option<&'a Facts>,

@@ -51,7 +51,13 @@ macro_rules! functions {
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(tag = "function", content = "arguments")]
         pub enum $calls {
-            $(#[serde(rename = $name)] $variant { $($(#[$attr])* $field: $type),* }),+
+            $(
+                #[doc = concat!("`", $name, "` in the contract, in `--inject` and in the journal.")]
+                #[serde(rename = $name)] $variant { $(
+                    #[doc = concat!("An argument of `", $name, "`, so named in the journal too.")]
+                    $(#[$attr])* $field: $type
+                ),* }
+            ),+
         }
 
         impl $calls {
@@ -107,7 +113,10 @@ macro_rules! interfaces {
         /// One host call with its arguments.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Call {
-            $($variant($calls)),+
+            $(
+                #[doc = concat!("A call of one of the functions in [`", stringify!($calls), "`].")]
+                $variant($calls)
+            ),+
         }
 
         $(impl From<$calls> for Call {

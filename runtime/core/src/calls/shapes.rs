@@ -35,13 +35,18 @@ impl Performance {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContainerSpec {
+    /// An image reference; empty for that of `like`.
     pub image: String,
+    /// The program and its arguments; empty for those of `like` or of the image.
     pub command: Vec<String>,
+    /// Variables by name; they replace those of `like` and of the image.
     pub env: BTreeMap<String, String>,
+    /// Docker volumes to mount; if there are any, none of those of `like` is mounted.
     pub mounts: Vec<Mount>,
-    /// `host-port:container-port[/protocol]`.
+    /// `[address:]host-port:container-port[/protocol]`.
     pub ports: Vec<String>,
-    /// `no`, `always`, `unless-stopped` or `on-failure`.
+    /// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`; empty for that of `like`,
+    /// or `no`.
     pub restart: String,
     /// Without those of the container it is like, which it has too.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -54,15 +59,20 @@ pub struct ContainerSpec {
 /// A container to copy options from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Like {
+    /// The instance whose Docker Engine has it.
     pub host: String,
+    /// Its name there.
     pub container: String,
 }
 
 /// A Docker volume in a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
+    /// Its name on the container's host, which must have it.
     pub volume: String,
+    /// The absolute path in the container; no two mounts have the same.
     pub target: String,
+    /// Whether the container can't write to it; if left out, it can.
     #[serde(default)]
     pub read_only: bool,
 }

@@ -25,11 +25,15 @@ use std::sync::LazyLock;
 /// What expressions can see.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scope {
+    /// By name; a secret is its placeholder.
     pub inputs: BTreeMap<String, Value>,
     /// The output of each complete step; null for a skipped one.
     pub steps: BTreeMap<StepId, Value>,
+    /// An instance's key and value; only for the `with` of a step with `for_each`.
     pub each: Option<(EachKey, Value)>,
+    /// A map of its `name` and its `id`, which is null before the operation begins.
     pub operation: Value,
+    /// A map of its `name` alone.
     pub environment: Value,
 }
 
@@ -37,7 +41,9 @@ pub struct Scope {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("the expression `{expression}` fails: {why}")]
 pub struct ExprError {
+    /// As it was written, but for the braces around it; of a long one only the beginning.
     pub expression: String,
+    /// What is wrong with it.
     pub why: String,
 }
 

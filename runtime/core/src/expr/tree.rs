@@ -19,6 +19,7 @@ pub(crate) struct Outline {
     pub uses: Vec<Use>,
     /// Whether evaluating it only walks data and puts text together.
     pub simple: bool,
+    /// What kind of value it comes to.
     pub kind: Kind,
 }
 

@@ -252,7 +252,7 @@ impl Machine {
         if let (Event::UndoEnded { step, result }, Some(order)) =
             (&record.event, &mut self.undo_order)
         {
-            order.settle(&self.plan, step, !matches!(result, UndoResult::Failed(_)));
+            order.note_ended(&self.plan, step, !matches!(result, UndoResult::Failed(_)));
         }
         self.decision.records.push(record);
         Ok(())

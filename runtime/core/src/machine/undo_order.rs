@@ -26,7 +26,7 @@ struct Edges {
     waits_for: usize,
     /// Who waits for this one, and whether because both changed the same fact.
     behind: Vec<(Node, bool)>,
-    is_settled: bool,
+    is_over: bool,
 }
 
 /// The order of the undos that are still to come.
@@ -38,7 +38,7 @@ pub(super) struct UndoOrder {
     begun: BTreeSet<StepKey>,
     /// Steps that an undo which failed stands in the way of.
     blocked: BTreeMap<StepKey, StepKey>,
-    /// Steps whose undo is not settled, each with its newest change.
+    /// Steps whose undo is not over, each with its newest change.
     pending: BTreeMap<StepKey, Seq>,
     /// Of these and those that failed, how many took the service down.
     window_left: usize,
@@ -119,7 +119,7 @@ impl UndoOrder {
         }
     }
 
-    /// Settle what is settled already, and see what is ready.
+    /// Note what has ended already, and see what is ready.
     fn begin(&mut self, plan: &Plan, to_undo: &BTreeMap<&StepKey, &StepState>) {
         let under_way = to_undo.iter().filter(|(_, step)| step.open.is_some());
         self.begun.extend(under_way.map(|(key, _)| (*key).clone()));
@@ -128,7 +128,7 @@ impl UndoOrder {
         free.into_iter().for_each(|node| self.freed(node));
         for (key, step) in to_undo {
             if step.status == StepStatus::UndoFailed {
-                self.settle(plan, key, false);
+                self.note_ended(plan, key, false);
             }
         }
     }
@@ -150,10 +150,10 @@ impl UndoOrder {
 
     /// A node is over; gives those that nothing else stands before.
     fn leave(&mut self, node: &Node) -> Vec<Node> {
-        let Some(edges) = self.nodes.get_mut(node).filter(|edges| !edges.is_settled) else {
+        let Some(edges) = self.nodes.get_mut(node).filter(|edges| !edges.is_over) else {
             return vec![];
         };
-        edges.is_settled = true;
+        edges.is_over = true;
         let behind = edges.behind.clone();
         let mut free = vec![];
         for (then, _) in behind {
@@ -169,7 +169,7 @@ impl UndoOrder {
 
     /// An undo has ended; after one that failed, what changed the same before it is not tried,
     /// because it could do harm there.
-    pub(super) fn settle(&mut self, plan: &Plan, key: &StepKey, is_undone: bool) {
+    pub(super) fn note_ended(&mut self, plan: &Plan, key: &StepKey, is_undone: bool) {
         if self.pending.remove(key).is_none() {
             return;
         }

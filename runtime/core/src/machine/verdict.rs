@@ -12,6 +12,7 @@ use crate::reverse::own_facts;
 /// What verification read of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
+    /// One with a baseline or a stamp, or one that may be there and can't be looked for.
     pub resource: Resource,
     /// The error's text if it could not be read.
     pub now: Result<Reading, String>,
@@ -20,6 +21,7 @@ pub struct Observation {
 /// What was read, with what whoever knows the world says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
+    /// As they are; on a host that is down as it was before, as they were read last.
     pub facts: Facts,
     /// What a person can do if these facts are not those of before.
     pub advice: String,

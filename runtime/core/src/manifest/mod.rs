@@ -32,6 +32,7 @@ use std::ops::Range;
 /// So many locks an operation may take, and so long are their names: a world keeps them all in one
 /// file.
 pub const LOCKS_MAX: usize = 100;
+/// So many bytes may a lock's name have, once its template is evaluated.
 pub const LOCK_BYTES_MAX: usize = 255;
 /// So large may a pattern become when it is made ready to match.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -50,12 +51,17 @@ pub const JSON_SCHEMA: &str = include_str!("manifest.schema.json");
 pub struct Manifest {
     /// The file's name as it was given.
     pub name: String,
+    /// The whole file, as it is pinned to an operation.
     pub text: String,
+    /// The `[operation]` table: what it is called, its locks, its timeout.
     pub operation: Operation,
+    /// By name, what may be given.
     pub inputs: BTreeMap<String, InputSpec>,
+    /// The `[downtime]` table; without one the window has no budget.
     pub downtime: Downtime,
     /// In the order written.
     pub steps: Vec<Step>,
+    /// By name, the template that is evaluated when every step is complete.
     pub outputs: BTreeMap<String, String>,
     /// Where each output's value is.
     pub output_spans: BTreeMap<String, Range<usize>>,
@@ -64,21 +70,28 @@ pub struct Manifest {
 /// The `[operation]` table.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Operation {
+    /// Letters, digits, `-`, `_` and `.`.
     pub name: String,
+    /// What a plan is headed with; without one it is the name.
     pub title: Option<String>,
     /// Templates; evaluated before anything starts.
     pub locks: Vec<String>,
     /// Where each lock is.
     pub lock_spans: Vec<Range<usize>>,
+    /// How long it may take to the commit point, or it is rolled back; `None` is no limit.
     pub timeout_ms: Option<u64>,
+    /// Where that is; empty if it was left out.
     pub timeout_span: Range<usize>,
 }
 
 /// The `[downtime]` table.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Downtime {
+    /// How long the window may be open; `None` is no limit.
     pub budget_ms: Option<u64>,
+    /// Where that is; empty if it was left out.
     pub budget_span: Range<usize>,
+    /// What happens when the window is open for longer.
     pub on_overrun: OnOverrun,
 }
 
@@ -95,30 +108,44 @@ impl Downtime {
 /// What an overrun downtime budget does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnOverrun {
+    /// The operation is rolled back.
     #[default]
     Rollback,
+    /// The operation goes on, and its summary says by how much.
     Warn,
 }
 
 /// One input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputSpec {
+    /// The type that a value must have.
     pub kind: InputKind,
+    /// A regular expression for a string; it need only match a part of the text.
     pub pattern: Option<String>,
+    /// Taken where nothing is given; without one the input must be given. A secret has none.
     pub default: Option<Value>,
+    /// Shown where the input is missing.
     pub description: Option<String>,
+    /// Where its table is.
     pub span: Range<usize>,
 }
 
 /// The types an input can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
+    /// Text; on a command line as it is.
     String,
+    /// A whole number.
     Integer,
+    /// A number, with or without a fraction.
     Number,
+    /// `true` or `false`.
     Boolean,
+    /// A list of anything; on a command line in JSON.
     List,
+    /// A map, in which a value may ask for a secret by name; on a command line in JSON.
     Map,
+    /// A reference, `env:NAME` or `file:PATH`, never the value itself.
     Secret,
 }
 
@@ -151,17 +178,27 @@ impl InputKind {
 /// Which plugin's step a step uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Uses {
-    /// `plugin/step`: built in.
-    Builtin { plugin: String, step: String },
+    /// `plugin/step`: of a plugin that is known by a name.
+    Named {
+        /// The plugin's name: one of Stepback's own, or one in `stepback.toml`.
+        plugin: String,
+        /// The step's name in the plugin.
+        step: String,
+    },
     /// `./path.wasm#step`, relative to the manifest.
-    Path { path: String, step: String },
+    Path {
+        /// The component's file.
+        path: String,
+        /// The step's name in the plugin.
+        step: String,
+    },
 }
 
 impl Uses {
     /// What tells the plugin from others: its name or path.
     pub fn plugin(&self) -> &str {
         match self {
-            Uses::Builtin { plugin, .. } => plugin,
+            Uses::Named { plugin, .. } => plugin,
             Uses::Path { path, .. } => path,
         }
     }
@@ -169,7 +206,7 @@ impl Uses {
     /// The step's name in the plugin.
     pub fn step(&self) -> &str {
         match self {
-            Uses::Builtin { step, .. } | Uses::Path { step, .. } => step,
+            Uses::Named { step, .. } | Uses::Path { step, .. } => step,
         }
     }
 }
@@ -177,7 +214,7 @@ impl Uses {
 impl std::fmt::Display for Uses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Uses::Builtin { plugin, step } => write!(f, "{plugin}/{step}"),
+            Uses::Named { plugin, step } => write!(f, "{plugin}/{step}"),
             Uses::Path { path, step } => write!(f, "{path}#{step}"),
         }
     }
@@ -200,7 +237,9 @@ pub enum Phase {
 pub struct Retry {
     /// In all, the first one included.
     pub attempts: u32,
+    /// The pause before the second attempt, or up to half less; it doubles from there.
     pub backoff_min_ms: u64,
+    /// No pause is longer, however often it has doubled.
     pub backoff_max_ms: u64,
     /// The classes that are tried again beside `transient` and `deadline`: of failures that mean
     /// that nothing happened, or that what did is taken back first.
@@ -221,36 +260,54 @@ impl Retry {
 /// One `[[steps]]` entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
+    /// Unique in the manifest; expressions name the step's output by it.
     pub id: StepId,
+    /// The plugin's step that is run.
     pub uses: Uses,
+    /// For whoever reads the manifest, and in `plan --json`.
     pub title: Option<String>,
     /// Strings may be templates.
     pub with: Value,
+    /// While the service is up, in the downtime window, or after the commit point.
     pub phase: Phase,
     /// As written; `None` means the step above.
     pub needs: Option<Vec<StepId>>,
+    /// A condition: where it is false, the step is skipped; `None` is no condition.
     pub when: Option<String>,
+    /// A list or map: one instance for each item; `None` is one plain instance.
     pub for_each: Option<String>,
+    /// Without one, no failure is tried again.
     pub retry: Option<Retry>,
+    /// How long one attempt at its run may take; `None` is no limit. An undo has none.
     pub timeout_ms: Option<u64>,
+    /// Why it is acceptable that the step can't be undone, if it can't.
     pub irreversible: Option<String>,
+    /// Where these are written.
     pub spans: StepSpans,
 }
 
 /// Where a step's parts are in the text.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StepSpans {
+    /// The value of `id`.
     pub id: Range<usize>,
+    /// The value of `uses`.
     pub uses: Range<usize>,
+    /// All of `with`; empty, as the others, if it was left out.
     pub with: Range<usize>,
     /// Each key of `with`.
     pub with_keys: BTreeMap<String, Range<usize>>,
     /// Everything in `with`, by its JSON pointer: `/mounts/0/volume`.
     pub with_values: BTreeMap<String, Range<usize>>,
+    /// Each id of `needs`, in its order.
     pub needs: Vec<Range<usize>>,
+    /// The value of `phase`.
     pub phase: Range<usize>,
+    /// The expression of `when`.
     pub when: Range<usize>,
+    /// The expression of `for_each`.
     pub for_each: Range<usize>,
+    /// The value of `timeout`.
     pub timeout: Range<usize>,
 }
 

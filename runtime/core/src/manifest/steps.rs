@@ -97,7 +97,7 @@ fn parse_uses(text: &str) -> Result<Uses, String> {
     }
     match text.split_once('/') {
         Some((plugin, step)) if is_id(plugin) && is_id(step) => {
-            Ok(Uses::Builtin { plugin: plugin.into(), step: step.into() })
+            Ok(Uses::Named { plugin: plugin.into(), step: step.into() })
         }
         _ => Err(format!("`{text}` does not name a plugin's step")),
     }

@@ -9,8 +9,11 @@ use std::ops::Range;
 /// One string that is evaluated.
 #[derive(Clone, Debug)]
 pub(crate) struct Text<'a> {
+    /// As it is written, braces included.
     pub text: &'a str,
+    /// Its bytes in the manifest.
     pub span: Range<usize>,
+    /// The key that it is the value of.
     pub place: Place<'a>,
 }
 

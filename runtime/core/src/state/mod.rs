@@ -26,12 +26,19 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
+    /// It is created, and waits for its checks and its locks.
     Queued,
+    /// Preflight said no, or it was cancelled before it began: nothing was changed.
     Refused,
+    /// It goes forward, past the commit point too.
     Running,
+    /// What was done is taken back, then the world is compared with the baselines.
     RollingBack,
+    /// It is over, past the commit point; something may be left to clean up.
     Succeeded,
+    /// It is over; all is restored, or all but what was declared.
     RolledBack,
+    /// The verdict is incomplete; it keeps its locks until a person ends it (R7).
     RollbackFailed,
     /// A person gave it up where it stood, because nothing else could end it (R7).
     Abandoned,
@@ -66,24 +73,39 @@ impl Status {
 /// The fold of an operation's journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
+    /// `Queued` until an event changes it.
     pub status: Status,
+    /// What it is pinned to; `None` before the first event.
     pub pinned: Option<Pinned>,
+    /// When it was first written down; 0 before that.
     pub created_at: UnixMs,
+    /// When preflight had passed; `None` before that.
     pub started_at: Option<UnixMs>,
+    /// When it came to its end; `None` again while a rollback is taken up again.
     pub finished_at: Option<UnixMs>,
+    /// The number of the last event; 0 before the first.
     pub last_seq: Seq,
     /// When the last event was; the operation's time goes on from there.
     pub last_at: UnixMs,
+    /// Why preflight said no, one sentence each; empty if it did not.
     pub refusals: Vec<String>,
+    /// Who asked for the end, and why if they said so; `None` if nobody did.
     pub cancel: Option<(String, Option<String>)>,
+    /// Why it rolled back; `None` if it did not.
     pub cause: Option<Cause>,
+    /// The same in one line, for a person.
     pub why: Option<String>,
+    /// `None` until the world is compared; incomplete in [`Status::Abandoned`], too.
     pub verdict: Option<Verdict>,
+    /// Every instance that was started or skipped.
     pub steps: BTreeMap<StepKey, StepState>,
-    /// The steps that something may still have to be done about: neither pending nor settled.
+    /// The steps that something may still have to be done about: begun, and not over.
     pub active: BTreeSet<StepKey>,
+    /// The instances of each step with `for_each`, once that is evaluated.
     pub expanded: BTreeMap<StepId, Vec<(EachKey, Value)>>,
+    /// Whether it is past the commit point (R12): nothing rolls back any more.
     pub committed: bool,
+    /// How long the service was down, by the window's events.
     pub downtime: Downtime,
     /// What this operation made and nobody has taken away since; a name may be used twice.
     ///
@@ -94,13 +116,17 @@ pub struct State {
     pub own_effects: BTreeSet<CallId>,
     /// The first `before` of each resource, in the order in which they were first touched.
     pub baselines: Baselines,
+    /// What differed when the world was compared last.
     pub not_restored: Vec<NotRestored>,
+    /// What undos left on purpose, as of then.
     pub kept: Vec<Kept>,
+    /// By name; empty unless it succeeded. What is not known is null.
     pub outputs: BTreeMap<String, Value>,
     /// Those of them that could not be worked out, and why.
     pub unknown_outputs: BTreeMap<String, String>,
     /// Who took the world as an incomplete rollback left it, and why.
     pub accepted: Option<(String, String)>,
+    /// `None` unless a person gave it up, past the commit point too.
     pub abandoned: Option<Abandoned>,
 }
 
@@ -130,8 +156,11 @@ impl Downtime {
 /// Who gave the operation up, why, and what may have happened without anybody knowing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abandoned {
+    /// Who ran `stepback unlock`.
     pub actor: String,
+    /// Why nothing else could end it, in their words.
     pub reason: String,
+    /// The effects of which nobody knows whether they happened.
     pub unknown: Vec<UnknownEffect>,
 }
 
@@ -166,8 +195,11 @@ impl Baselines {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("event {seq} ({event}) is not legal here: {why}", seq = .seq.0)]
 pub struct IllegalEvent {
+    /// The event's number.
     pub seq: Seq,
+    /// Its kind, as the journal has it.
     pub event: &'static str,
+    /// What speaks against it, such as the status of the operation or the step.
     pub why: String,
 }
 
@@ -284,7 +316,7 @@ impl State {
 
     pub(crate) fn note_activity(&mut self, key: &StepKey) {
         let Some(step) = self.steps.get(key) else { return };
-        let settled = match step.status {
+        let is_over = match step.status {
             StepStatus::Pending
             | StepStatus::Skipped
             | StepStatus::Done
@@ -297,7 +329,7 @@ impl State {
             | StepStatus::Undoing
             | StepStatus::UndoFailed => false,
         };
-        if settled && step.open.is_none() {
+        if is_over && step.open.is_none() {
             self.active.remove(key);
         } else {
             self.active.insert(key.clone());

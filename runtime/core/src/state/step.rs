@@ -12,16 +12,27 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepStatus {
+    /// It has not begun. No event sets this: it is for showing steps without an instance.
     Pending,
+    /// Its `when` is false; its output is null.
     Skipped,
+    /// Its run has begun, and is not over.
     Running,
+    /// Its run failed, and is tried again when `not_before` has come.
     WaitingRetry,
+    /// Its run gave an output.
     Done,
+    /// Its run failed; what it did, if anything, is not taken back yet.
     Failed,
+    /// Its undo has begun, and is not over.
     Undoing,
+    /// Its undo ended well, and nothing is left.
     Undone,
+    /// Its undo ended well, and something is left that is harmless.
     Kept,
+    /// Its undo was given up; what the step did may be there still.
     UndoFailed,
+    /// It failed past the commit point: nothing is taken back, and the rest goes on.
     Leftover,
 }
 
@@ -29,14 +40,20 @@ pub enum StepStatus {
 #[expect(clippy::large_enum_variant, reason = "most calls are answered ones, so boxing saves none")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecordedCall {
+    /// A call that sent no effect.
     Answered {
+        /// As the guest made it; a replay that makes another one ends the attempt.
         call: Call,
+        /// When it was answered: from then on the guest's own clock stands there.
         at: UnixMs,
+        /// What the guest was given, and is given again.
         result: Result<Value, Failure>,
     },
     /// An index into [`StepState::effects`], and whether its outcome is journaled.
     Effect {
+        /// Its place in [`StepState::effects`].
         index: usize,
+        /// If `false`, a replay settles the effect before it goes on.
         finished: bool,
     },
 }
@@ -44,10 +61,13 @@ pub enum RecordedCall {
 /// The attempt that has started and not finished.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenAttempt {
+    /// Which attempt it is.
     pub id: AttemptId,
+    /// When it started first; a replay does not change that.
     pub started_at: UnixMs,
     /// How much of the time since then no runner lived; its timeout stood still (R15).
     pub paused_ms: u64,
+    /// In the order of their numbers, from 1.
     pub calls: Vec<RecordedCall>,
     /// The wait that it is in, if that lasts.
     pub wait: Option<Box<BegunWait>>,
@@ -58,16 +78,22 @@ pub struct OpenAttempt {
 /// An effect that is not made before other steps are done, which changed the same facts (R6).
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeldEffect {
+    /// The number that the effect will have once it is made or denied.
     pub id: CallId,
+    /// As the guest made it.
     pub call: Call,
+    /// The steps that it waits for; there is at least one.
     pub behind: Vec<StepKey>,
+    /// When it began to wait; the step's timeout stands still from then on.
     pub since: UnixMs,
 }
 
 /// A wait that lasts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BegunWait {
+    /// As the guest made it, with the whole time that it may take.
     pub call: Call,
+    /// When it began.
     pub since: UnixMs,
     /// How much of the time since then no runner lived.
     pub paused_ms: u64,
@@ -91,20 +117,28 @@ impl BegunWait {
 /// One step's instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepState {
+    /// `Skipped` for good, or `Running` at first.
     pub status: StepStatus,
+    /// What it is run and undone with; null if it was skipped, or `with` could not be evaluated.
     pub with: Value,
+    /// The number of the last attempt at its run; 0 before the first.
     pub attempts: Attempt,
+    /// The number of the last attempt at its undo; 0 before the first.
     pub undo_attempts: Attempt,
     /// How many undo attempts there were before the current undo began.
     pub undo_attempts_before: Attempt,
+    /// `None` while no attempt is under way.
     pub open: Option<OpenAttempt>,
+    /// Those of all its attempts, undos included, oldest first.
     pub effects: Vec<PastEffect>,
     /// The event that each of them began with.
     pub effect_seqs: Vec<Seq>,
     /// How many of them an undo has taken back or kept, before the step was tried again: they are
     /// no longer this step's to undo.
-    pub settled_effects: usize,
+    pub effects_dealt_with: usize,
+    /// `None` unless a run succeeded; it stays when the step is undone.
     pub output: Option<Value>,
+    /// Why the last run failed; `None` once one succeeded.
     pub error: Option<Failure>,
     /// Why the last undo attempt did not work.
     pub undo_error: Option<String>,
@@ -112,8 +146,11 @@ pub struct StepState {
     pub kept: Option<String>,
     /// What the current undo was told.
     pub past: Option<Past>,
+    /// When it is tried again; `None` unless it waits for that.
     pub not_before: Option<UnixMs>,
+    /// When it was started or skipped.
     pub started_at: Option<UnixMs>,
+    /// When its last attempt or undo ended; `None` before the first did.
     pub finished_at: Option<UnixMs>,
     /// The place in the order in which steps started.
     pub order: usize,
@@ -130,7 +167,7 @@ impl StepState {
             open: None,
             effects: vec![],
             effect_seqs: vec![],
-            settled_effects: 0,
+            effects_dealt_with: 0,
             output: None,
             error: None,
             undo_error: None,
@@ -144,15 +181,15 @@ impl StepState {
     }
 
     /// The effects that are still to be taken back if the step is, those of its undos included.
-    pub fn unsettled(&self) -> &[PastEffect] {
-        &self.effects[self.settled_effects..]
+    pub fn not_dealt_with(&self) -> &[PastEffect] {
+        &self.effects[self.effects_dealt_with..]
     }
 
     /// The effects of runs, not known to have been refused and not taken back (R6), each with the
     /// event that it began with.
     pub fn to_undo(&self) -> impl DoubleEndedIterator<Item = (Seq, &PastEffect)> {
         let seqs = self.effect_seqs.iter().copied();
-        seqs.zip(&self.effects).skip(self.settled_effects).filter(|(_, effect)| {
+        seqs.zip(&self.effects).skip(self.effects_dealt_with).filter(|(_, effect)| {
             effect.id.of.direction == Direction::Do
                 && !matches!(effect.outcome, EffectOutcome::Refused(_))
         })
@@ -168,7 +205,7 @@ impl StepState {
         Past {
             finished: self.output.is_some(),
             output: self.output.clone(),
-            effects: self.unsettled().to_vec(),
+            effects: self.not_dealt_with().to_vec(),
         }
     }
 

@@ -176,14 +176,14 @@ impl State {
                 }
                 StepStatus::Running | StepStatus::WaitingRetry => StepStatus::Failed,
                 StepStatus::Undoing => StepStatus::UndoFailed,
-                settled @ (StepStatus::Pending
+                ended @ (StepStatus::Pending
                 | StepStatus::Skipped
                 | StepStatus::Done
                 | StepStatus::Failed
                 | StepStatus::Undone
                 | StepStatus::Kept
                 | StepStatus::UndoFailed
-                | StepStatus::Leftover) => settled,
+                | StepStatus::Leftover) => ended,
             };
         }
         self.active.clear();
@@ -259,7 +259,7 @@ impl State {
                 }
                 step.status = undo_status(result);
                 if !matches!(result, UndoResult::Failed(_)) {
-                    step.settled_effects = step.effects.len();
+                    step.effects_dealt_with = step.effects.len();
                 }
                 match result {
                     UndoResult::Undone => step.undo_error = None,

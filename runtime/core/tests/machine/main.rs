@@ -332,15 +332,15 @@ impl Run {
 
     /// No undo starts while a step that came after it in the graph still needs its own.
     fn check_undo_order(&self) -> Result<(), TestCaseError> {
-        let mut settled: Vec<&StepKey> = vec![];
+        let mut ended: Vec<&StepKey> = vec![];
         for record in &self.journal {
             match &record.event {
-                Event::UndoEnded { step, .. } => settled.push(step),
+                Event::UndoEnded { step, .. } => ended.push(step),
                 Event::UndoStarted { step, .. } => {
                     for later in self.machine.state().steps.iter().filter(|(_, s)| s.needs_undo()) {
                         let needs = &self.scripts[index(later.0)].needs;
                         if needs.contains(&index(step)) {
-                            prop_assert!(settled.contains(&later.0), "{step} before {}", later.0);
+                            prop_assert!(ended.contains(&later.0), "{step} before {}", later.0);
                         }
                     }
                 }

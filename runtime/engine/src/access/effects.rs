@@ -42,9 +42,9 @@ impl WorldAccess {
         let outcome = match self.going_out(call) {
             Ok(going_out) => {
                 let asked = RevealedEffect { call, going_out: &going_out, changes: &changes };
-                self.settled(&asked, context, cut_off, permit).await?
+                self.issue_until_known(&asked, context, cut_off, permit).await?
             }
-            Err(failure) if cut_off => self.settled_without(call, context, &failure).await,
+            Err(failure) if cut_off => self.settle_unissued(call, context, &failure).await,
             Err(failure) => EffectOutcome::Refused(failure),
         };
         let outcome = match outcome {
@@ -78,7 +78,7 @@ impl WorldAccess {
     }
 
     /// Issue the call until its outcome is known or can't be known.
-    async fn settled(
+    async fn issue_until_known(
         &self,
         asked: &RevealedEffect<'_>,
         context: &EffectContext,
@@ -155,7 +155,7 @@ impl WorldAccess {
     ///
     /// What carries a stamp is found by that and by its name, which mostly holds no secret;
     /// anything else would be compared with what nobody knows.
-    async fn settled_without(
+    async fn settle_unissued(
         &self,
         call: &Call,
         context: &EffectContext,
@@ -168,7 +168,7 @@ impl WorldAccess {
         let by_stamp = call.leaves_a_stamp();
         let are_known = |resource: &Resource| self.secrets.reveal_resource(resource).is_ok();
         let named = names.resources(&context.token).iter().all(are_known);
-        if !by_stamp || !named || self.barred.must_allow(&names).is_err() {
+        if !by_stamp || !named || self.replaced.must_allow(&names).is_err() {
             return unknown(&failure.message);
         }
         match self.settle(&names, context).await {

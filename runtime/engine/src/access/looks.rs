@@ -55,7 +55,7 @@ impl WorldAccess {
             Some(crate::mutants::Mutant::ObservesMarks) => resource.clone(),
             _ => revealed,
         };
-        self.barred.must_allow_look(&revealed)?;
+        self.replaced.must_allow_look(&revealed)?;
         let mut tried = 0;
         loop {
             tried += 1;

@@ -57,7 +57,7 @@ impl Driver {
     }
 
     /// Wait until everything decided is durable.
-    pub(super) async fn settle_journal(&mut self) -> Result<(), RunError> {
+    pub(super) async fn await_durable(&mut self) -> Result<(), RunError> {
         self.pending_urgent = true;
         loop {
             self.start_flush();

@@ -169,14 +169,14 @@ impl Driver {
             self.start_flush();
             let message = self.next().await?;
             if matches!(message, Message::Leave) {
-                self.settle_journal().await?;
+                self.await_durable().await?;
                 // What somebody else took over is not this one's to leave.
                 let held = self.deps.store.hold(&self.lease).await;
                 held.map_err(|error| self.left_by(error))?;
             }
             self.on_message(message)?;
         }
-        self.settle_journal().await?;
+        self.await_durable().await?;
         let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
         // What is not cleared away by then stays, and is harmless.
         let _ = self.clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;

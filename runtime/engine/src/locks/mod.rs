@@ -164,6 +164,7 @@ pub(crate) async fn retake(
 /// A lock that a new operation would not get at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InTheWay {
+    /// One that the manifest asks for, such as `database/main`.
     pub name: LockName,
     /// Who has it, and what to do.
     pub said: String,

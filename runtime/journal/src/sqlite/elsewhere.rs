@@ -20,6 +20,7 @@ pub enum Found {
     Nothing,
     /// It has ended, and holds nothing.
     Ended,
+    /// It has not ended, and keeps its locks; whether anybody runs it is not told.
     Unfinished,
     /// Its rollback is incomplete, and waits for a person.
     StandsStill,

@@ -131,10 +131,12 @@ impl Table {
 }
 
 impl LockFile {
+    /// The locks in `locks.json` of this directory, which all programs that use it share.
     pub fn in_dir(dir: &Path, clock: Clock) -> Self {
         Self { kept: Kept::Dir(dir.to_owned()), clock, alive: Alive::default() }
     }
 
+    /// Locks that only clones of this one share, and that are gone with the process.
     pub fn in_memory(clock: Clock) -> Self {
         Self { kept: Kept::Memory(Arc::default()), clock, alive: Alive::default() }
     }

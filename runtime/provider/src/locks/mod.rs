@@ -20,8 +20,11 @@ pub struct Holder {
     /// The operation, told from every other that ever was: numbers repeat, and a state directory
     /// may be a copy.
     pub key: StoreId,
+    /// The identity of its state directory's store; a copy of the directory has the same.
     pub store: StoreId,
+    /// Its number in that store.
     pub operation: OperationId,
+    /// What its own configuration calls this world.
     pub environment: EnvironmentName,
     /// The state directory, if it has one that can be written down.
     pub place: Option<String>,
@@ -30,6 +33,7 @@ pub struct Holder {
     /// In whose view of the machine's files it is there (namespaces(7)).
     #[serde(default)]
     pub mounts: Option<String>,
+    /// Who began it or took it up last, such as `ann@box (uid 1000)`.
     pub actor: String,
     /// The program that runs it, by a name that no other ever has.
     #[serde(default)]
@@ -37,23 +41,31 @@ pub struct Holder {
     /// Which lease it has; one that took over has a later one.
     #[serde(default)]
     pub epoch: Epoch,
+    /// When it took the lock, or took it over, by its own machine's clock.
     pub since: UnixMs,
 }
 
 /// A lock that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorldLock {
+    /// As the manifest's `locks` came out, such as `database/main`.
     pub name: LockName,
+    /// Whoever took it last; that program may be gone.
     pub holder: Holder,
 }
 
 /// A lock that somebody freed by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freed {
+    /// The lock's name, such as `database/main`.
     pub name: LockName,
+    /// Who held it until then; it is freed only while it is still held so.
     pub holder: Holder,
+    /// Who freed it, such as `ann@box (uid 1000)`.
     pub by: String,
+    /// Why, in that person's words; cut after 1000 characters.
     pub reason: String,
+    /// When, by the clock of that person's machine.
     pub at: UnixMs,
 }
 

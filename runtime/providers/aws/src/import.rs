@@ -4,8 +4,8 @@ use super::Aws;
 use super::errors::RequestError;
 use super::shapes::{InstanceSeen, SnapshotSeen, VolumeSeen, shown};
 use stepback_core::Failure;
-use stepback_provider::import::{
-    Landscape, SeenAttachment, SeenInstance, SeenSnapshot, SeenVolume,
+use stepback_provider::inventory::{
+    FoundAttachment, FoundInstance, FoundSnapshot, FoundVolume, Inventory,
 };
 
 /// After a volume was modified, it can't be again for so long (Amazon EBS User Guide, *Limitations
@@ -15,7 +15,7 @@ const COOLDOWN_S: u64 = 6 * 3600;
 impl Aws {
     /// Instances, volumes and the account's own snapshots. Nothing is told between two states:
     /// what passes through one is written as what it becomes.
-    pub(super) async fn import_into(&self, all: &mut Landscape) -> Result<(), Failure> {
+    pub(super) async fn import_into(&self, all: &mut Inventory) -> Result<(), Failure> {
         let failed = |trouble: RequestError| trouble.failure("reading what there is");
         self.must_be_its_account().await?;
         for found in self.instances(vec![]).await.map_err(failed)? {
@@ -46,13 +46,13 @@ impl Aws {
 
 /// The instance, or the state that is not told (Amazon EC2 User Guide, *Amazon EC2 instance state
 /// changes*).
-fn instance_of(found: InstanceSeen) -> Result<SeenInstance, String> {
+fn instance_of(found: InstanceSeen) -> Result<FoundInstance, String> {
     let state = match found.state.as_str() {
         "running" | "pending" => "running",
         "stopped" | "stopping" => "stopped",
         other => return Err(other.to_owned()),
     };
-    Ok(SeenInstance {
+    Ok(FoundInstance {
         state: state.to_owned(),
         instance_type: found.instance_type,
         zone: found.zone,
@@ -63,13 +63,13 @@ fn instance_of(found: InstanceSeen) -> Result<SeenInstance, String> {
 
 /// The volume, or the state that is not told (Amazon EBS User Guide, *Amazon EBS volume
 /// lifecycle*).
-fn volume_of(found: VolumeSeen) -> Result<SeenVolume, String> {
+fn volume_of(found: VolumeSeen) -> Result<FoundVolume, String> {
     if !matches!(found.state.as_str(), "available" | "in-use" | "creating") {
         return Err(found.state);
     }
     let attachments = found.attachments.into_iter().filter(|one| one.state != "detaching");
     let performance = found.performance.provisioned(&found.volume_type);
-    Ok(SeenVolume {
+    Ok(FoundVolume {
         size_gib: found.size_gib,
         iops: performance.iops,
         throughput_mibps: performance.throughput_mibps,
@@ -77,7 +77,7 @@ fn volume_of(found: VolumeSeen) -> Result<SeenVolume, String> {
         volume_type: found.volume_type,
         zone: found.zone,
         attachments: attachments
-            .map(|one| SeenAttachment { instance: one.instance, device: one.device })
+            .map(|one| FoundAttachment { instance: one.instance, device: one.device })
             .collect(),
         snapshot: found.snapshot,
         filesystem: None,
@@ -86,11 +86,11 @@ fn volume_of(found: VolumeSeen) -> Result<SeenVolume, String> {
 }
 
 /// The snapshot, or the state that is not told (Amazon EC2 API Reference, *Snapshot*).
-fn snapshot_of(found: SnapshotSeen) -> Result<SeenSnapshot, String> {
+fn snapshot_of(found: SnapshotSeen) -> Result<FoundSnapshot, String> {
     if !matches!(found.state.as_str(), "completed" | "pending") {
         return Err(found.state);
     }
-    Ok(SeenSnapshot {
+    Ok(FoundSnapshot {
         volume: found.volume,
         size_gib: found.size_gib,
         encrypted: found.encrypted,

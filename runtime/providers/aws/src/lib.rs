@@ -37,7 +37,7 @@ use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Call, Class, Facts, Failure, FailureClass, Interface, Resource, Token};
 use stepback_provider::advice::Advice;
-use stepback_provider::import::Landscape;
+use stepback_provider::inventory::Inventory;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 
 /// How long a connection may take to be made.
@@ -58,6 +58,7 @@ const STAMPED_MS_MAX: u64 = 180_000;
 /// chain*).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AwsConfig {
+    /// Such as `eu-west-1`; nothing outside it is read or changed.
     pub region: Option<String>,
     /// A profile of `~/.aws/config`.
     pub profile: Option<String>,
@@ -306,7 +307,7 @@ impl Provider for Aws {
         self.find_out(call, context).await
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         self.import_into(found).await
     }
 

@@ -38,7 +38,7 @@ const PASSING: [&str; 12] = [
 const LOST_TOLD: usize = 5;
 
 /// What an engine's events tell of a stop.
-enum Seen {
+enum StopTold {
     Begun,
     NotBegun,
     /// They do not go back so far.
@@ -55,7 +55,7 @@ impl Engine {
             return Ok(Some(self.shown(&found).await?));
         }
         let told = self.told_to_end(&found).await?;
-        if matches!(told, Seen::NotBegun) {
+        if matches!(told, StopTold::NotBegun) {
             return Ok(None);
         }
         let limit = Duration::from_millis(grace_ms.saturating_add(KILL_MS_MAX));
@@ -69,17 +69,17 @@ impl Engine {
             }
         }
         match told {
-            Seen::Begun => {
+            StopTold::Begun => {
                 let what = self.name_of("container", name);
                 Err(RequestError::unknown(format!("{what} was told to stop, and still runs")))
             }
             // By now it would have been killed.
-            Seen::NotBegun | Seen::Nothing => Ok(None),
+            StopTold::NotBegun | StopTold::Nothing => Ok(None),
         }
     }
 
     /// Whether a container was sent the signal to end since it was started.
-    async fn told_to_end(&self, found: &ContainerInspectResponse) -> Answer<Seen> {
+    async fn told_to_end(&self, found: &ContainerInspectResponse) -> Answer<StopTold> {
         let id = found.id.clone().unwrap_or_default();
         let signal = found.config.as_ref().and_then(|config| config.stop_signal.clone());
         let state = found.state.as_ref();
@@ -94,12 +94,12 @@ impl Engine {
         let mut signals = kills
             .filter_map(|event| event.actor.as_ref()?.attributes.as_ref()?.get("signal").cloned());
         if signals.any(|sent| sent == SIGKILL || ends_by(&sent, signal.as_deref())) {
-            return Ok(Seen::Begun);
+            return Ok(StopTold::Begun);
         }
         let oldest = all.first().and_then(|event| event.time).unwrap_or_default();
         match all.len() < EVENTS_KEPT || oldest < started_s {
-            true => Ok(Seen::NotBegun),
-            false => Ok(Seen::Nothing),
+            true => Ok(StopTold::NotBegun),
+            false => Ok(StopTold::Nothing),
         }
     }
 

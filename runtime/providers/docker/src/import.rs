@@ -15,8 +15,8 @@ use std::time::Duration;
 use stepback_core::Failure;
 use stepback_core::calls::ContainerSpec;
 use stepback_provider::engines::down;
-use stepback_provider::import::{
-    Landscape, SeenContainer, SeenEngine, SeenFileSystem, SeenInstance,
+use stepback_provider::inventory::{
+    FoundContainer, FoundEngine, FoundFileSystem, FoundInstance, Inventory,
 };
 use tokio::sync::Semaphore;
 
@@ -27,18 +27,18 @@ const ENGINE_MS_MAX: u64 = 120_000;
 
 /// What one engine showed.
 #[derive(Default)]
-struct Seen {
-    engine: SeenEngine,
+struct FoundOnEngine {
+    engine: FoundEngine,
     /// Images that a registry knows by these names: reference and digest.
     pullable: BTreeMap<String, String>,
     /// By volume.
-    file_systems: BTreeMap<String, SeenFileSystem>,
+    file_systems: BTreeMap<String, FoundFileSystem>,
     left_out: Vec<String>,
 }
 
 /// Look at the engine of every instance that runs.
-pub(super) async fn all(docker: &Docker, found: &mut Landscape) -> Vec<String> {
-    let is_up = |instance: &SeenInstance| instance.state == "running";
+pub(super) async fn all(docker: &Docker, found: &mut Inventory) -> Vec<String> {
+    let is_up = |instance: &FoundInstance| instance.state == "running";
     let running = found.instances.iter().filter(|(_, instance)| is_up(instance));
     let hosts: Vec<String> = running.map(|(id, _)| id.clone()).collect();
     let are_down = found.instances.iter().filter(|(_, instance)| !is_up(instance));
@@ -57,7 +57,7 @@ pub(super) async fn all(docker: &Docker, found: &mut Landscape) -> Vec<String> {
             docker.clock.timeout(limit, look).await.unwrap_or_else(late)
         }
     });
-    let seen: Vec<Result<Seen, String>> = join_all(looks).await;
+    let seen: Vec<Result<FoundOnEngine, String>> = join_all(looks).await;
     for (host, seen) in hosts.into_iter().zip(seen) {
         match seen {
             Ok(seen) => left_out.extend(put(found, host, seen)),
@@ -67,14 +67,14 @@ pub(super) async fn all(docker: &Docker, found: &mut Landscape) -> Vec<String> {
     left_out
 }
 
-fn attached_to(found: &Landscape, host: &str) -> Vec<String> {
+fn attached_to(found: &Inventory, host: &str) -> Vec<String> {
     let volumes = found.volumes.iter();
     let here = volumes.filter(|(_, volume)| volume.attachments.iter().any(|a| a.instance == host));
     here.map(|(id, _)| id.clone()).collect()
 }
 
 /// Put what an engine showed to the rest; gives what has no place there.
-fn put(found: &mut Landscape, host: String, seen: Seen) -> Vec<String> {
+fn put(found: &mut Inventory, host: String, seen: FoundOnEngine) -> Vec<String> {
     let mut left_out = seen.left_out;
     for (reference, digest) in seen.pullable {
         let known = found.registry.get(&reference);
@@ -96,7 +96,7 @@ fn put(found: &mut Landscape, host: String, seen: Seen) -> Vec<String> {
     left_out
 }
 
-async fn look(docker: &Docker, host: &str, volumes: &[String]) -> Result<Seen, String> {
+async fn look(docker: &Docker, host: &str, volumes: &[String]) -> Result<FoundOnEngine, String> {
     let left_out = |failure: Failure| failure.message;
     let engine = docker.engine(host).await.map_err(left_out)?;
     let mut seen = seen_on(&engine).await.map_err(|told| told.failure.message)?;
@@ -115,7 +115,7 @@ async fn look(docker: &Docker, host: &str, volumes: &[String]) -> Result<Seen, S
                 let kind = facts["type"].as_str().map(str::to_owned);
                 let size_gib = facts["size_gib"].as_u64().and_then(|gib| u32::try_from(gib).ok());
                 let both = kind.zip(size_gib);
-                let read = both.map(|(kind, size_gib)| SeenFileSystem { kind, size_gib });
+                let read = both.map(|(kind, size_gib)| FoundFileSystem { kind, size_gib });
                 seen.file_systems.extend(read.map(|facts| (volume.clone(), facts)));
             }
             Err(told) => {
@@ -126,8 +126,8 @@ async fn look(docker: &Docker, host: &str, volumes: &[String]) -> Result<Seen, S
     Ok(seen)
 }
 
-async fn seen_on(engine: &Engine) -> Answer<Seen> {
-    let mut seen = Seen::default();
+async fn seen_on(engine: &Engine) -> Answer<FoundOnEngine> {
+    let mut seen = FoundOnEngine::default();
     let what = format!("the containers on {}", engine.host);
     let options = ListContainersOptionsBuilder::new().all(true).build();
     let all = engine.asked(&what, engine.client.list_containers(Some(options))).await?;
@@ -173,7 +173,7 @@ async fn seen_on(engine: &Engine) -> Answer<Seen> {
 }
 
 /// A container from what inspecting it shows, and from its facts.
-fn container_of(shown: &Value, facts: Value) -> SeenContainer {
+fn container_of(shown: &Value, facts: Value) -> FoundContainer {
     let field = |name: &str| facts[name].clone();
     let text = |name: &str| facts[name].as_str().unwrap_or_default().to_owned();
     // Facts are made here, in these shapes.
@@ -192,5 +192,5 @@ fn container_of(shown: &Value, facts: Value) -> SeenContainer {
     let running = facts["running"].as_bool().unwrap_or_default();
     let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
     let auto_remove = facts["config"]["AutoRemove"] == true;
-    SeenContainer { spec, digest, running, exit_code, auto_remove }
+    FoundContainer { spec, digest, running, exit_code, auto_remove }
 }

@@ -57,7 +57,7 @@ use stepback_core::{docker_effects, docker_reads, docker_waits};
 use stepback_provider::advice::Advice;
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::engines::{ONE_BY_ONE, is_gone};
-use stepback_provider::import::Landscape;
+use stepback_provider::inventory::Inventory;
 use stepback_provider::{Checked, EffectContext, Provider, Settled, Stamped};
 
 /// The label that holds the token of the call that created something.
@@ -99,6 +99,7 @@ pub trait Hosts: Send + Sync {
 /// How engines are used.
 #[derive(Clone, Debug)]
 pub struct DockerSettings {
+    /// For `tcp://` endpoints, which are plain without.
     pub tls: Option<Tls>,
     /// An image with `sh`, `blkid`, `mount`, `mkfs.*`, `resize2fs` and `xfs_growfs`.
     pub helper_image: Option<String>,
@@ -425,7 +426,7 @@ impl Provider for Docker {
         }
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         let left_out = import::all(self, found).await;
         found.left_out.extend(left_out);
         Ok(())

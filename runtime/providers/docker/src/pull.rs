@@ -38,13 +38,16 @@ const CHECK_MS_MAX: u64 = 5_000;
 pub struct Registry {
     /// Registries that hold the same images, tried in order.
     pub mirrors: Vec<String>,
+    /// For this registry alone: those of a mirror are under its own name.
     pub credentials: Option<Credentials>,
 }
 
 /// A user name and a password, which is never shown.
 #[derive(Clone)]
 pub struct Credentials {
+    /// Shown in messages, as the password never is.
     pub username: String,
+    /// The value itself; a configuration has only a reference to it.
     pub password: String,
 }
 

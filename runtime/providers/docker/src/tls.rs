@@ -19,8 +19,11 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// The certificates for TLS with TCP endpoints.
 #[derive(Clone, Debug)]
 pub struct Tls {
+    /// PEM file of the CA that the engines' certificates must be of.
     pub ca: PathBuf,
+    /// PEM file of this client's own certificate, which engines ask for.
     pub cert: PathBuf,
+    /// PEM file of the private key that goes with `cert`.
     pub key: PathBuf,
 }
 

@@ -26,7 +26,7 @@ use stepback_core::{
 use stepback_docker::Hosts;
 use stepback_provider::advice::Advice;
 use stepback_provider::endpoint::Endpoint;
-use stepback_provider::import::Landscape;
+use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 use stepback_simulated::world::{Instance, World};
@@ -42,13 +42,16 @@ const ZONE: &str = "onebox";
 pub struct OneboxConfig {
     /// Where volumes, snapshots and the ledger are.
     pub root: PathBuf,
+    /// By the id that manifests name them by.
     pub instances: BTreeMap<String, OneboxInstance>,
 }
 
 /// An instance: a Docker Engine of this machine.
 #[derive(Clone, Debug)]
 pub struct OneboxInstance {
+    /// Where its engine listens.
     pub docker: Endpoint,
+    /// Only volumes of the same zone can be attached to it; `None` is the zone `onebox`.
     pub zone: Option<String>,
 }
 
@@ -286,7 +289,7 @@ impl Provider for Onebox {
         self.shared.ledger.take_over(store, operation, epoch).await
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         self.shared.ledger.import(found).await
     }
 
@@ -320,6 +323,7 @@ impl Provider for Onebox {
 impl OneboxHosts {
     pub fn new(config: OneboxConfig) -> Self {
         Self { config }
+    /// The engines that this configuration names; nothing is connected to yet.
     }
 }
 

@@ -8,14 +8,15 @@ use super::world::{
 use std::collections::BTreeMap;
 use stepback_core::Failure;
 use stepback_provider::Provider;
-use stepback_provider::import::{
-    Landscape, SeenAttachment, SeenContainer, SeenEngine, SeenFileSystem, SeenInstance,
-    SeenSnapshot, SeenVolume,
+use stepback_provider::inventory::{
+    FoundAttachment, FoundContainer, FoundEngine, FoundFileSystem, FoundInstance, FoundSnapshot,
+    FoundVolume, Inventory,
 };
 
 /// A world, and what of the environment is not in it.
 #[derive(Clone, Debug, Default)]
 pub struct Imported {
+    /// What was found, as a simulated environment can begin with it.
     pub world: World,
     /// What could not be looked at, or has no place in a world; one line each.
     pub left_out: Vec<String>,
@@ -29,7 +30,7 @@ pub struct Imported {
 /// # Errors
 /// A cloud that can't be read. An engine that can't is left out, and named.
 pub async fn import(provider: &dyn Provider) -> Result<Imported, Failure> {
-    let mut found = Landscape::default();
+    let mut found = Inventory::default();
     provider.import(&mut found).await?;
     let left_out = std::mem::take(&mut found.left_out);
     Ok(Imported::new(World::from(found), left_out))
@@ -73,8 +74,8 @@ where
     from.into_iter().map(|(id, one)| (id, one.into())).collect()
 }
 
-impl From<Landscape> for World {
-    fn from(found: Landscape) -> Self {
+impl From<Inventory> for World {
+    fn from(found: Inventory) -> Self {
         let image = |digest| RegistryImage {
             digest,
             healthy: true,
@@ -95,8 +96,8 @@ impl From<Landscape> for World {
     }
 }
 
-impl From<SeenInstance> for Instance {
-    fn from(seen: SeenInstance) -> Self {
+impl From<FoundInstance> for Instance {
+    fn from(seen: FoundInstance) -> Self {
         Self {
             state: seen.state,
             instance_type: seen.instance_type,
@@ -111,10 +112,10 @@ impl From<SeenInstance> for Instance {
     }
 }
 
-impl From<SeenVolume> for Volume {
-    fn from(seen: SeenVolume) -> Self {
+impl From<FoundVolume> for Volume {
+    fn from(seen: FoundVolume) -> Self {
         let attachment =
-            |at: SeenAttachment| Attachment { instance: at.instance, device: at.device };
+            |at: FoundAttachment| Attachment { instance: at.instance, device: at.device };
         Self {
             size_gib: seen.size_gib,
             volume_type: seen.volume_type,
@@ -134,20 +135,20 @@ impl From<SeenVolume> for Volume {
     }
 }
 
-impl From<SeenFileSystem> for FileSystem {
-    fn from(SeenFileSystem { kind, size_gib }: SeenFileSystem) -> Self {
+impl From<FoundFileSystem> for FileSystem {
+    fn from(FoundFileSystem { kind, size_gib }: FoundFileSystem) -> Self {
         Self { kind, size_gib }
     }
 }
 
-impl From<FileSystem> for SeenFileSystem {
+impl From<FileSystem> for FoundFileSystem {
     fn from(FileSystem { kind, size_gib }: FileSystem) -> Self {
         Self { kind, size_gib }
     }
 }
 
-impl From<SeenSnapshot> for Snapshot {
-    fn from(seen: SeenSnapshot) -> Self {
+impl From<FoundSnapshot> for Snapshot {
+    fn from(seen: FoundSnapshot) -> Self {
         Self {
             volume: seen.volume,
             size_gib: seen.size_gib,
@@ -161,8 +162,8 @@ impl From<SeenSnapshot> for Snapshot {
     }
 }
 
-impl From<SeenEngine> for Engine {
-    fn from(seen: SeenEngine) -> Self {
+impl From<FoundEngine> for Engine {
+    fn from(seen: FoundEngine) -> Self {
         let volume = |options| DockerVolume { id: String::new(), options, stamp: None };
         let volumes = seen.volumes.into_iter();
         Self {
@@ -174,8 +175,8 @@ impl From<SeenEngine> for Engine {
     }
 }
 
-impl From<SeenContainer> for Container {
-    fn from(seen: SeenContainer) -> Self {
+impl From<FoundContainer> for Container {
+    fn from(seen: FoundContainer) -> Self {
         Self {
             id: String::new(),
             spec: seen.spec,
@@ -224,7 +225,7 @@ impl World {
     }
 
     /// What there is in it, without what only a world has.
-    pub(super) fn show(self, found: &mut Landscape) {
+    pub(super) fn show(self, found: &mut Inventory) {
         let (world, left_out) = self.into_found();
         found.left_out.extend(left_out);
         found.modification_cooldown_s = world.modification_cooldown_s;
@@ -237,17 +238,17 @@ impl World {
     }
 }
 
-impl From<Instance> for SeenInstance {
+impl From<Instance> for FoundInstance {
     fn from(one: Instance) -> Self {
         let Instance { state, instance_type, zone, private_ip, tags, .. } = one;
         Self { state, instance_type, zone, private_ip, tags }
     }
 }
 
-impl From<Volume> for SeenVolume {
+impl From<Volume> for FoundVolume {
     fn from(one: Volume) -> Self {
         let attachment =
-            |at: Attachment| SeenAttachment { instance: at.instance, device: at.device };
+            |at: Attachment| FoundAttachment { instance: at.instance, device: at.device };
         Self {
             size_gib: one.size_gib,
             volume_type: one.volume_type,
@@ -257,28 +258,28 @@ impl From<Volume> for SeenVolume {
             zone: one.zone,
             attachments: one.attachments.into_iter().map(attachment).collect(),
             snapshot: one.snapshot,
-            filesystem: one.filesystem.map(SeenFileSystem::from),
+            filesystem: one.filesystem.map(FoundFileSystem::from),
             tags: one.tags,
         }
     }
 }
 
-impl From<Snapshot> for SeenSnapshot {
+impl From<Snapshot> for FoundSnapshot {
     fn from(one: Snapshot) -> Self {
         let Snapshot { volume, size_gib, encrypted, filesystem, tags, .. } = one;
-        let filesystem = filesystem.map(SeenFileSystem::from);
+        let filesystem = filesystem.map(FoundFileSystem::from);
         Self { volume, size_gib, encrypted, filesystem, tags }
     }
 }
 
-impl From<Engine> for SeenEngine {
+impl From<Engine> for FoundEngine {
     fn from(one: Engine) -> Self {
         let volumes = one.volumes.into_iter().map(|(name, volume)| (name, volume.options));
         Self { containers: all(one.containers), images: one.images, volumes: volumes.collect() }
     }
 }
 
-impl From<Container> for SeenContainer {
+impl From<Container> for FoundContainer {
     fn from(one: Container) -> Self {
         let Container { spec, digest, running, exit_code, auto_remove, .. } = one;
         Self { spec, digest, running, exit_code, auto_remove }

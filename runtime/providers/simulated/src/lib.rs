@@ -20,7 +20,7 @@ pub mod world;
 pub use import::{Imported, import};
 use stepback_core::calls::{DockerCall, SettleMode, run_once_name};
 use stepback_provider::advice::Advice;
-use stepback_provider::import::Landscape;
+use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 
@@ -175,6 +175,7 @@ impl Simulated {
     }
 
     pub fn now(&self) -> UnixMs {
+    /// The time of day, by the clock that it was opened with.
         self.clock.unix()
     }
 
@@ -315,7 +316,7 @@ impl Provider for Simulated {
         })
     }
 
-    async fn import(&self, found: &mut Landscape) -> Result<(), Failure> {
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
         self.load()?.show(found);
         Ok(())
     }

@@ -22,7 +22,9 @@ pub struct World {
     pub snapshots: BTreeMap<String, Snapshot>,
     /// One Docker Engine an instance, by the instance's id.
     pub engines: BTreeMap<String, Engine>,
+    /// By id.
     /// What registries serve: image reference to image.
+    /// By id.
     pub registry: BTreeMap<String, RegistryImage>,
     /// How long a modified volume can't be modified again, in seconds.
     #[serde(skip_serializing_if = "is_default")]
@@ -43,6 +45,7 @@ pub struct World {
     pub created: u64,
 }
 
+    /// How many ids were given so far; the next one is made from it.
 /// How far apart looks are; a simulated second is much shorter than a real one.
 pub(super) const LOOK_MS: u64 = 2;
 /// Nothing is listed later than this, whatever a world file says.
@@ -58,8 +61,11 @@ pub struct Made {
     pub times: u32,
     pub answer: Value,
 }
+    /// `interface.function`.
 
+    /// How often it took place; more than once, a request was repeated.
 /// An EC2 instance.
+    /// The first answer, which the same token gets again where the API knows tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
@@ -67,14 +73,20 @@ pub struct Instance {
     #[serde(rename = "type")]
     pub instance_type: String,
     pub zone: String,
+    /// `running`, `stopped`, or `terminated` for good; it is never between two of them.
     #[serde(default)]
+    /// Such as `r6i.large`.
     pub private_ip: Option<String>,
     #[serde(default)]
+    /// The availability zone; only volumes of the same one can be attached.
     pub tags: Tags,
+    /// Its address in its network, which is only shown.
     #[serde(default)]
     pub stamp: Option<String>,
+    /// Without its stamp.
     /// So many volumes can be attached to it; by default as many as anybody likes.
     #[serde(default, skip_serializing_if = "is_default")]
+    /// The token of the call that made it; `None` for what the world began with.
     pub max_attachments: Option<usize>,
     /// The device names of its own disks (instance store), which no volume can have.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -92,32 +104,44 @@ pub struct Volume {
     #[serde(rename = "type")]
     pub volume_type: String,
     /// As it was provisioned; what was left out is the type's baseline.
+    /// The device's size; its file system can be smaller.
     #[serde(default, skip_serializing_if = "is_default")]
+    /// Such as `gp3`.
     pub iops: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub throughput_mibps: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub encrypted: bool,
+    /// As it was provisioned, MiB a second of `gp3`; `None` is the baseline, or another type.
     /// Why its KMS key can't be used (`Disabled`, `PendingDeletion`), if it can't.
     #[serde(default, skip_serializing_if = "is_default")]
+    /// Whether its data is encrypted; with which key is not told.
     pub key_state: Option<String>,
     pub zone: String,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
     #[serde(default)]
+    /// The availability zone; only instances of the same one can have it attached.
     pub snapshot: Option<String>,
+    /// Where it is attached; without any it is `available`.
     #[serde(default)]
     pub filesystem: Option<FileSystem>,
+    /// The id of the snapshot that it was made of, if any.
     #[serde(default)]
     pub tags: Tags,
+    /// `None` if it is blank.
     #[serde(default)]
     pub modified_at_s: Option<u64>,
+    /// Without its stamp.
     #[serde(default)]
     pub stamp: Option<String>,
+    /// Unix time, in seconds, of its last change of size; the cool-down runs from then.
     #[serde(default, skip_serializing_if = "is_default")]
     pub listed_from_ms: u64,
+    /// As an instance's.
 }
 
+    /// As an instance's.
 /// Where a volume is attached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,7 +150,9 @@ pub struct Attachment {
     pub device: String,
 }
 
+    /// The instance's id.
 /// A file system on a volume; it can be smaller than its volume until it is grown.
+    /// The name that it was attached by, such as `/dev/sdf`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSystem {
@@ -134,8 +160,10 @@ pub struct FileSystem {
     pub kind: String,
     pub size_gib: u32,
 }
+    /// `ext4`, `xfs`.
 
 /// An EBS snapshot; it keeps the file system as it was.
+    /// Growing it makes it as large as its volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
@@ -143,18 +171,26 @@ pub struct Snapshot {
     pub size_gib: u32,
     #[serde(default, skip_serializing_if = "is_default")]
     pub encrypted: bool,
+    /// The id of the volume that it was made of, which may be gone.
     #[serde(default, skip_serializing_if = "is_default")]
+    /// The size of its volume when it was made; a volume made of it has no less.
     pub key_state: Option<String>,
+    /// Whether it is encrypted; a volume made of it is so, too.
     #[serde(default)]
     pub filesystem: Option<FileSystem>,
+    /// As a volume's.
     #[serde(default)]
     pub tags: Tags,
+    /// What was on its volume; `None` if that was blank.
     #[serde(default)]
     pub stamp: Option<String>,
+    /// Without its stamp.
     #[serde(default, skip_serializing_if = "is_default", alias = "unseen_looks")]
     pub listed_from_ms: u64,
+    /// As an instance's.
 }
 
+    /// As an instance's; older worlds have a count of looks here, which is a time long past.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -167,9 +203,11 @@ pub struct Engine {
     /// Image reference to digest.
     pub images: BTreeMap<String, String>,
     pub volumes: BTreeMap<String, DockerVolume>,
+    /// By name.
     /// What processes of its host listen on that are no container's, `[ADDRESS:]PORT/PROTOCOL`.
     #[serde(skip_serializing_if = "is_default")]
     pub listening: Vec<String>,
+    /// By name.
 }
 
 /// A container.
@@ -183,8 +221,11 @@ pub struct Container {
     pub digest: String,
     #[serde(default)]
     pub running: bool,
+    /// What it is made of, with all that it took from the one that it is like.
     /// How it ended when it ran last.
+    /// The digest of its image when it was made, `sha256:…`.
     #[serde(default)]
+    /// Whether it is up; what its policy starts again and again counts as up.
     pub exit_code: Option<i32>,
     /// Whether it ended with its host, or by itself, and was not stopped by hand.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -196,6 +237,7 @@ pub struct Container {
     pub stamp: Option<String>,
 }
 
+    /// As an instance's.
 /// A named Docker volume of the `local` driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,8 +249,10 @@ pub struct DockerVolume {
     pub options: BTreeMap<String, String>,
     #[serde(default)]
     pub stamp: Option<String>,
+    /// The driver's: with `device` it mounts an EBS volume, which must be formatted as `type`.
 }
 
+    /// As an instance's.
 /// An image as a registry serves it, with how its containers behave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -217,6 +261,7 @@ pub struct RegistryImage {
     /// Whether its containers ever become healthy.
     #[serde(default = "yes")]
     pub healthy: bool,
+    /// `sha256:…`, which a pull of its name gives.
     /// Whether its containers end as soon as they run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dies: bool,

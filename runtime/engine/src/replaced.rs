@@ -10,7 +10,7 @@ use stepback_core::{Call, Failure, FailureClass, Resource};
 
 /// What must not be asked or changed, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Barred {
+pub(crate) struct ReplacedParts {
     /// By host: its engine is another one.
     engines: BTreeMap<String, String>,
     /// Everything that is no engine's: the account or the region is another one.
@@ -20,13 +20,13 @@ pub(crate) struct Barred {
 /// The key under which a world's identity has its engines, by host.
 const ENGINES: &str = "engines";
 
-impl Barred {
+impl ReplacedParts {
     /// What differs between the world as it was and as it is. What did not answer, then or now, is
     /// `null` and taken for the same: it keeps nothing else from being put right.
     pub(crate) fn between(then: &Value, now: &Value) -> Self {
-        let mut barred = Self::default();
-        barred.compare(then, now, "");
-        barred
+        let mut replaced = Self::default();
+        replaced.compare(then, now, "");
+        replaced
     }
 
     fn compare(&mut self, then: &Value, now: &Value, path: &str) {
@@ -102,8 +102,8 @@ mod tests {
     use serde_json::json;
     use stepback_core::calls::{DockerCall, EbsCall};
 
-    fn barred(then: &Value, now: &Value) -> Vec<String> {
-        Barred::between(then, now).reasons().into_iter().map(str::to_owned).collect()
+    fn replaced(then: &Value, now: &Value) -> Vec<String> {
+        ReplacedParts::between(then, now).reasons().into_iter().map(str::to_owned).collect()
     }
 
     #[test]
@@ -114,29 +114,29 @@ mod tests {
             let engines = json!({ "engines": { "a": a, "b": b } });
             json!({ "aws": { "account": account }, "docker": engines })
         };
-        assert_eq!(barred(&then, &then), [""; 0]);
+        assert_eq!(replaced(&then, &then), [""; 0]);
         assert_eq!(
-            barred(&then, &now("1", json!("A"), json!("B"))),
+            replaced(&then, &now("1", json!("A"), json!("B"))),
             [""; 0],
             "it did not tell then"
         );
         assert_eq!(
-            barred(&then, &now("1", Value::Null, Value::Null)),
+            replaced(&then, &now("1", Value::Null, Value::Null)),
             [""; 0],
             "it can't tell now"
         );
-        assert_eq!(barred(&then, &now("1", json!("C"), Value::Null)).len(), 1, "another engine");
+        assert_eq!(replaced(&then, &now("1", json!("C"), Value::Null)).len(), 1, "another engine");
         assert_eq!(
-            barred(&then, &now("2", json!("C"), Value::Null)).len(),
+            replaced(&then, &now("2", json!("C"), Value::Null)).len(),
             2,
             "another account too"
         );
         let gone = json!({ "aws": { "account": "1" }, "docker": { "engines": { "a": "A" } } });
-        assert_eq!(barred(&now("1", json!("A"), json!("B")), &gone).len(), 1, "no engine any more");
+        assert_eq!(replaced(&now("1", json!("A"), json!("B")), &gone).len(), 1, "no engine any more");
     }
 
     #[test]
-    fn only_what_is_another_one_is_barred() {
+    fn only_what_was_replaced_is_refused() {
         let world = |account: &str, a: &str| {
             let engines = json!({ "engines": { "i-a": a } });
             json!({ "aws": { "account": account }, "docker": engines })
@@ -145,11 +145,11 @@ mod tests {
             Call::Docker(DockerCall::StartContainer { host: host.into(), container: "db".into() })
         };
         let detach = Call::Ebs(EbsCall::Detach { volume: "vol-1".into(), instance: "i-a".into() });
-        let allowed = |barred: &Barred, call: &Call| barred.must_allow(call).is_ok();
-        let engine = Barred::between(&world("1", "A"), &world("1", "B"));
+        let allowed = |replaced: &ReplacedParts, call: &Call| replaced.must_allow(call).is_ok();
+        let engine = ReplacedParts::between(&world("1", "A"), &world("1", "B"));
         assert!(!allowed(&engine, &start("i-a")));
         assert!(allowed(&engine, &start("i-b")) && allowed(&engine, &detach));
-        let account = Barred::between(&world("1", "A"), &world("2", "A"));
+        let account = ReplacedParts::between(&world("1", "A"), &world("2", "A"));
         assert!(allowed(&account, &start("i-a")) && !allowed(&account, &detach));
         let volume = Resource::Volume { id: "vol-1".into() };
         assert!(

@@ -7,13 +7,15 @@ use stepback_core::calls::{ContainerSpec, Tags};
 
 /// Everything that was found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Landscape {
+pub struct Inventory {
     /// By id.
-    pub instances: BTreeMap<String, SeenInstance>,
-    pub volumes: BTreeMap<String, SeenVolume>,
-    pub snapshots: BTreeMap<String, SeenSnapshot>,
+    pub instances: BTreeMap<String, FoundInstance>,
+    /// By id.
+    pub volumes: BTreeMap<String, FoundVolume>,
+    /// The account's own, by id.
+    pub snapshots: BTreeMap<String, FoundSnapshot>,
     /// The Docker Engine of each instance, by the instance's id.
-    pub engines: BTreeMap<String, SeenEngine>,
+    pub engines: BTreeMap<String, FoundEngine>,
     /// What registries serve, as far as engines know: image reference to digest.
     pub registry: BTreeMap<String, String>,
     /// How long a modified volume can't be modified again, in seconds.
@@ -24,62 +26,82 @@ pub struct Landscape {
 
 /// An instance that runs or is stopped.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenInstance {
+pub struct FoundInstance {
     /// `running` or `stopped`.
     pub state: String,
+    /// Such as `r6i.large`.
     pub instance_type: String,
+    /// The availability zone; only volumes of the same one can be attached.
     pub zone: String,
+    /// Its address in its network, if it has one.
     pub private_ip: Option<String>,
+    /// Without Stepback's stamps and AWS's own.
     pub tags: Tags,
 }
 
 /// A volume with what is on it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenVolume {
+pub struct FoundVolume {
+    /// The device's size; its file system can be smaller.
     pub size_gib: u32,
+    /// Such as `gp3`.
     pub volume_type: String,
     /// As it was provisioned; what was left out is the type's baseline.
     pub iops: Option<u32>,
+    /// As it was provisioned, MiB a second of `gp3`; `None` is the baseline, or another type.
     pub throughput_mibps: Option<u32>,
+    /// Whether its data is encrypted; with which key is not told.
     pub encrypted: bool,
+    /// The availability zone; only instances of the same one can have it attached.
     pub zone: String,
-    pub attachments: Vec<SeenAttachment>,
+    /// One for each instance that has it; none for a volume that is free.
+    pub attachments: Vec<FoundAttachment>,
     /// The one that it was made of.
     pub snapshot: Option<String>,
-    pub filesystem: Option<SeenFileSystem>,
+    /// As an engine's helper saw it; `None` if there is none, or nobody could look.
+    pub filesystem: Option<FoundFileSystem>,
+    /// Without Stepback's stamps and AWS's own.
     pub tags: Tags,
 }
 
 /// Where a volume is attached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenAttachment {
+pub struct FoundAttachment {
+    /// The instance's id.
     pub instance: String,
+    /// The name that it was attached by, such as `/dev/sdf`.
     pub device: String,
 }
 
 /// A file system.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenFileSystem {
+pub struct FoundFileSystem {
     /// `ext4`, `xfs`.
     pub kind: String,
+    /// Its own size, which can be less than its volume's.
     pub size_gib: u32,
 }
 
 /// A snapshot of the account's own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenSnapshot {
+pub struct FoundSnapshot {
+    /// The id of the volume that it was made of, which may be gone.
     pub volume: String,
+    /// The size of its volume when it was made.
     pub size_gib: u32,
+    /// Whether its data is encrypted; with which key is not told.
     pub encrypted: bool,
     /// What it holds, where anybody knows.
-    pub filesystem: Option<SeenFileSystem>,
+    pub filesystem: Option<FoundFileSystem>,
+    /// Without Stepback's stamps and AWS's own.
     pub tags: Tags,
 }
 
 /// A Docker Engine.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SeenEngine {
-    pub containers: BTreeMap<String, SeenContainer>,
+pub struct FoundEngine {
+    /// By name, whether they run or not; Stepback's own helpers are left out.
+    pub containers: BTreeMap<String, FoundContainer>,
     /// Image reference to digest.
     pub images: BTreeMap<String, String>,
     /// Volumes of the `local` driver, with their options.
@@ -88,9 +110,12 @@ pub struct SeenEngine {
 
 /// A container.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenContainer {
+pub struct FoundContainer {
+    /// What it is made of; the provider for Docker leaves out labels, which may hold secrets.
     pub spec: ContainerSpec,
+    /// Its image's, `sha256:…`; the image's own id where no registry knows it.
     pub digest: String,
+    /// Whether it was up when it was looked at.
     pub running: bool,
     /// How it ended when it ran last.
     pub exit_code: Option<i32>,
