@@ -257,3 +257,26 @@ fn what_waits_in_line_is_not_run_by_a_copy_too() {
     assert_ne!(codes, [Some(0), Some(0)]);
     assert_eq!(place.world().snapshots.len(), before + 1, "it was done twice");
 }
+
+/// The one that begins in its place has things of the same names, and nobody changed those.
+#[test]
+fn an_operation_is_not_carried_on_in_a_world_that_began_anew() {
+    let place = Place::new();
+    let fault = ["--inject", "docker.wait-healthy=crash-before"];
+    let ran = place.run(&[&["run", &operation("redeploy-database")][..], &fault].concat());
+    assert_eq!(ran.code, None, "{}", ran.stderr);
+    let worlds = place.path("state/worlds/local");
+    let lost = worlds.with_file_name("lost");
+    fs::rename(&worlds, &lost).expect("it can be moved");
+    let why = "it was lost or put in another's place, and begun anew";
+    for command in ["resume", "rollback"] {
+        let ran = place.run(&[command, "1"]);
+        ran.says(why).lacks("verdict: restored").lacks("operation 1 succeeded");
+    }
+    let changed = place.world();
+    fs::remove_dir_all(&worlds).expect("it can be removed");
+    fs::rename(&lost, &worlds).expect("it can be moved");
+    assert_ne!(changed.id, place.world().id);
+    assert!(changed.effects.is_empty(), "nothing was done in it: {:?}", changed.effects);
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+}

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepback_core::{Call, Failure, FailureClass, Resource};
+use stepback_core::{Call, Failure, FailureClass, InstanceId, Resource};
 
 /// What must not be asked or changed, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,10 +15,16 @@ pub(crate) struct ReplacedParts {
     engines: BTreeMap<String, String>,
     /// Everything that is no engine's: the account or the region is another one.
     cloud: Option<String>,
+    /// All of it: a simulated world that was lost and has begun anew.
+    whole: Option<String>,
 }
 
 /// The key under which a world's identity has its engines, by host.
 const ENGINES: &str = "engines";
+/// The key under which a world that is kept on disk has a name of its own, and the one for a
+/// record of a cloud. A world that did not tell it then is of an older Stepback.
+const WORLD: &str = "world";
+const LEDGER: &str = "ledger";
 
 impl ReplacedParts {
     /// What differs between the world as it was and as it is. What did not answer, then or now, is
@@ -38,6 +44,7 @@ impl ReplacedParts {
                     match (then.get(key), now.get(key)) {
                         (Some(then), Some(now)) => self.compare(then, now, &at),
                         (Some(then), None) => self.note(&at, &then.to_string(), "not there"),
+                        (None, Some(_)) if [WORLD, LEDGER].contains(&key.as_str()) => {}
                         (None, Some(now)) => self.note(&at, "not there", &now.to_string()),
                         (None, None) => {}
                     }
@@ -54,6 +61,13 @@ impl ReplacedParts {
                 let why = format!("the Docker Engine of {host} was {then} and is {now}");
                 self.engines.insert(host.to_owned(), why);
             }
+            None if path.rsplit('.').next() == Some(WORLD) => {
+                let why = format!(
+                    "the world was {then} and is {now}: it was lost or put in another's place, and \
+                     begun anew"
+                );
+                self.whole.get_or_insert(why);
+            }
             None => {
                 let why = format!("{path} of the environment was {then} and is {now}");
                 self.cloud.get_or_insert(why);
@@ -63,7 +77,8 @@ impl ReplacedParts {
 
     /// Why the world is not the one it was; nothing if it is.
     pub(crate) fn reasons(&self) -> Vec<&str> {
-        self.cloud.iter().chain(self.engines.values()).map(String::as_str).collect()
+        let parts = self.cloud.iter().chain(self.engines.values());
+        self.whole.iter().chain(parts).map(String::as_str).collect()
     }
 
     /// Whether a call may be made.
@@ -71,10 +86,7 @@ impl ReplacedParts {
     /// # Errors
     /// It is for a part of the world that is another one by now.
     pub(crate) fn must_allow(&self, call: &Call) -> Result<(), Failure> {
-        let why = match call.host() {
-            Some(host) => self.engines.get(host.as_str()),
-            None => self.cloud.as_ref(),
-        };
+        let why = self.why(call.host().map(InstanceId::as_str));
         why.map_or(Ok(()), |why| Err(another(call.function(), why)))
     }
 
@@ -83,11 +95,17 @@ impl ReplacedParts {
     /// # Errors
     /// It is in a part of the world that is another one by now.
     pub(crate) fn must_allow_look(&self, resource: &Resource) -> Result<(), Failure> {
-        let why = match resource.host() {
+        let why = self.why(resource.host());
+        why.map_or(Ok(()), |why| Err(another(&resource.to_string(), why)))
+    }
+
+    /// Why an engine, or what is no engine's, is another one by now.
+    fn why(&self, host: Option<&str>) -> Option<&String> {
+        let part = match host {
             Some(host) => self.engines.get(host),
             None => self.cloud.as_ref(),
         };
-        why.map_or(Ok(()), |why| Err(another(&resource.to_string(), why)))
+        self.whole.as_ref().or(part)
     }
 }
 
@@ -132,7 +150,33 @@ mod tests {
             "another account too"
         );
         let gone = json!({ "aws": { "account": "1" }, "docker": { "engines": { "a": "A" } } });
-        assert_eq!(replaced(&now("1", json!("A"), json!("B")), &gone).len(), 1, "no engine any more");
+        assert_eq!(
+            replaced(&now("1", json!("A"), json!("B")), &gone).len(),
+            1,
+            "no engine any more"
+        );
+    }
+
+    /// Its containers have the names of those that are gone, on hosts of the same names.
+    #[test]
+    fn of_a_world_that_began_anew_nothing_is_asked() {
+        let world = |id: Value| json!({ "provider": "simulated", "world": id });
+        let older = json!({ "provider": "simulated" });
+        for (then, now) in [
+            (&world(json!("a")), &world(json!("a"))),
+            (&world(Value::Null), &world(json!("b"))),
+            (&older, &world(json!("b"))),
+        ] {
+            assert_eq!(replaced(then, now), [""; 0]);
+        }
+        let anew = ReplacedParts::between(&world(json!("a")), &world(json!("b")));
+        let stop =
+            Call::Docker(DockerCall::InspectContainer { host: "h".into(), container: "c".into() });
+        let detach = Call::Ebs(EbsCall::Detach { volume: "vol-1".into(), instance: "i-a".into() });
+        assert!(anew.must_allow(&stop).is_err() && anew.must_allow(&detach).is_err());
+        let container = Resource::Container { host: "h".into(), name: "c".into() };
+        assert!(anew.must_allow_look(&container).is_err());
+        assert_eq!(anew.reasons().len(), 1);
     }
 
     #[test]

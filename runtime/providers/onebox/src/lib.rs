@@ -220,7 +220,9 @@ impl Provider for Onebox {
     }
 
     async fn identity(&self) -> Result<Value, Failure> {
-        Ok(json!({ "provider": "onebox", "root": self.shared.disk.root() }))
+        let ledger = self.shared.ledger.load()?.id;
+        let root = self.shared.disk.root();
+        Ok(json!({ "provider": "onebox", "root": root, "ledger": ledger }))
     }
 
     fn locks(&self) -> Option<&dyn WorldLocks> {
@@ -321,9 +323,9 @@ impl Provider for Onebox {
 }
 
 impl OneboxHosts {
+    /// The engines that this configuration names; nothing is connected to yet.
     pub fn new(config: OneboxConfig) -> Self {
         Self { config }
-    /// The engines that this configuration names; nothing is connected to yet.
     }
 }
 

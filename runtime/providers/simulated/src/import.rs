@@ -220,7 +220,8 @@ impl World {
                 (volume.id, volume.stamp) = (String::new(), None);
             }
         }
-        let found = Self { effects: BTreeMap::new(), epochs: BTreeMap::new(), created: 0, ..self };
+        let (id, effects, epochs) = (String::new(), BTreeMap::new(), BTreeMap::new());
+        let found = Self { id, effects, epochs, created: 0, ..self };
         (found, left_out)
     }
 

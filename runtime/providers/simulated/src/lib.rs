@@ -76,8 +76,9 @@ impl Simulated {
         std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
         let mut this = Self::with(Backing::Disk(dir.to_owned()), clock);
         let lock = this.lock()?;
-        if !file(dir).exists() {
-            this.store(&parse(seed)?)?;
+        let known = if file(dir).exists() { this.load()? } else { parse(seed)? };
+        if known.id.is_empty() {
+            this.store(&World { id: new_name()?, ..known })?;
         }
         drop(lock);
         this.lag_ms = this.load()?.lag_ms();
@@ -174,8 +175,8 @@ impl Simulated {
         Ok(answer)
     }
 
-    pub fn now(&self) -> UnixMs {
     /// The time of day, by the clock that it was opened with.
+    pub fn now(&self) -> UnixMs {
         self.clock.unix()
     }
 
@@ -207,7 +208,17 @@ fn parse(seed: &str) -> Result<World, Failure> {
         let message = format!("the world file is not a world: {error}");
         Failure::new(FailureClass::InvalidInput, message)
     });
-    written.map(World::put_right)
+    written.map(|world: World| World { id: String::new(), ..world }.put_right())
+}
+
+/// A name that no other world has.
+fn new_name() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let message = format!("the system gives no random numbers: {error}");
+        Failure::new(FailureClass::Internal, message)
+    })?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 #[async_trait]
@@ -225,7 +236,8 @@ impl Provider for Simulated {
     }
 
     async fn identity(&self) -> Result<Value, Failure> {
-        Ok(json!({ "provider": "simulated", "account": "000000000000" }))
+        let world = Some(self.load()?.id).filter(|id| !id.is_empty());
+        Ok(json!({ "provider": "simulated", "account": "000000000000", "world": world }))
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {

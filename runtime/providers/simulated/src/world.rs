@@ -17,14 +17,18 @@ use stepback_provider::devices::whole;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct World {
+    /// Tells it from another one that began as it did; given to it when it is first kept on disk.
+    #[serde(skip_serializing_if = "is_default")]
+    pub id: String,
+    /// By id.
     pub instances: BTreeMap<String, Instance>,
+    /// By id.
     pub volumes: BTreeMap<String, Volume>,
+    /// By id.
     pub snapshots: BTreeMap<String, Snapshot>,
     /// One Docker Engine an instance, by the instance's id.
     pub engines: BTreeMap<String, Engine>,
-    /// By id.
     /// What registries serve: image reference to image.
-    /// By id.
     pub registry: BTreeMap<String, RegistryImage>,
     /// How long a modified volume can't be modified again, in seconds.
     #[serde(skip_serializing_if = "is_default")]
@@ -41,11 +45,11 @@ pub struct World {
     /// its operations from 1.
     #[serde(skip_serializing_if = "is_default")]
     pub epochs: BTreeMap<String, u64>,
+    /// How many ids were given so far; the next one is made from it.
     #[serde(skip_serializing_if = "is_default")]
     pub created: u64,
 }
 
-    /// How many ids were given so far; the next one is made from it.
 /// How far apart looks are; a simulated second is much shorter than a real one.
 pub(super) const LOOK_MS: u64 = 2;
 /// Nothing is listed later than this, whatever a world file says.
@@ -57,36 +61,36 @@ const GP2_IOPS: (u32, u32) = (100, 16_000);
 /// An effect that took place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Made {
+    /// `interface.function`.
     pub function: String,
+    /// How often it took place; more than once, a request was repeated.
     pub times: u32,
+    /// The first answer, which the same token gets again where the API knows tokens.
     pub answer: Value,
 }
-    /// `interface.function`.
 
-    /// How often it took place; more than once, a request was repeated.
 /// An EC2 instance.
-    /// The first answer, which the same token gets again where the API knows tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
+    /// `running`, `stopped`, or `terminated` for good; it is never between two of them.
     pub state: String,
+    /// Such as `r6i.large`.
     #[serde(rename = "type")]
     pub instance_type: String,
-    pub zone: String,
-    /// `running`, `stopped`, or `terminated` for good; it is never between two of them.
-    #[serde(default)]
-    /// Such as `r6i.large`.
-    pub private_ip: Option<String>,
-    #[serde(default)]
     /// The availability zone; only volumes of the same one can be attached.
-    pub tags: Tags,
+    pub zone: String,
     /// Its address in its network, which is only shown.
     #[serde(default)]
-    pub stamp: Option<String>,
+    pub private_ip: Option<String>,
     /// Without its stamp.
+    #[serde(default)]
+    pub tags: Tags,
+    /// The token of the call that made it; `None` for what the world began with.
+    #[serde(default)]
+    pub stamp: Option<String>,
     /// So many volumes can be attached to it; by default as many as anybody likes.
     #[serde(default, skip_serializing_if = "is_default")]
-    /// The token of the call that made it; `None` for what the world began with.
     pub max_attachments: Option<usize>,
     /// The device names of its own disks (instance store), which no volume can have.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -100,97 +104,97 @@ pub struct Instance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
+    /// The device's size; its file system can be smaller.
     pub size_gib: u32,
+    /// Such as `gp3`.
     #[serde(rename = "type")]
     pub volume_type: String,
     /// As it was provisioned; what was left out is the type's baseline.
-    /// The device's size; its file system can be smaller.
     #[serde(default, skip_serializing_if = "is_default")]
-    /// Such as `gp3`.
     pub iops: Option<u32>,
+    /// As it was provisioned, MiB a second of `gp3`; `None` is the baseline, or another type.
     #[serde(default, skip_serializing_if = "is_default")]
     pub throughput_mibps: Option<u32>,
+    /// Whether its data is encrypted; with which key is not told.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encrypted: bool,
-    /// As it was provisioned, MiB a second of `gp3`; `None` is the baseline, or another type.
     /// Why its KMS key can't be used (`Disabled`, `PendingDeletion`), if it can't.
     #[serde(default, skip_serializing_if = "is_default")]
-    /// Whether its data is encrypted; with which key is not told.
     pub key_state: Option<String>,
-    pub zone: String,
-    #[serde(default)]
-    pub attachments: Vec<Attachment>,
-    #[serde(default)]
     /// The availability zone; only instances of the same one can have it attached.
-    pub snapshot: Option<String>,
+    pub zone: String,
     /// Where it is attached; without any it is `available`.
     #[serde(default)]
-    pub filesystem: Option<FileSystem>,
+    pub attachments: Vec<Attachment>,
     /// The id of the snapshot that it was made of, if any.
     #[serde(default)]
-    pub tags: Tags,
+    pub snapshot: Option<String>,
     /// `None` if it is blank.
     #[serde(default)]
-    pub modified_at_s: Option<u64>,
+    pub filesystem: Option<FileSystem>,
     /// Without its stamp.
     #[serde(default)]
-    pub stamp: Option<String>,
+    pub tags: Tags,
     /// Unix time, in seconds, of its last change of size; the cool-down runs from then.
+    #[serde(default)]
+    pub modified_at_s: Option<u64>,
+    /// As an instance's.
+    #[serde(default)]
+    pub stamp: Option<String>,
+    /// As an instance's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub listed_from_ms: u64,
-    /// As an instance's.
 }
 
-    /// As an instance's.
 /// Where a volume is attached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attachment {
+    /// The instance's id.
     pub instance: String,
+    /// The name that it was attached by, such as `/dev/sdf`.
     pub device: String,
 }
 
-    /// The instance's id.
 /// A file system on a volume; it can be smaller than its volume until it is grown.
-    /// The name that it was attached by, such as `/dev/sdf`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSystem {
+    /// `ext4`, `xfs`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Growing it makes it as large as its volume.
     pub size_gib: u32,
 }
-    /// `ext4`, `xfs`.
 
 /// An EBS snapshot; it keeps the file system as it was.
-    /// Growing it makes it as large as its volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
+    /// The id of the volume that it was made of, which may be gone.
     pub volume: String,
+    /// The size of its volume when it was made; a volume made of it has no less.
     pub size_gib: u32,
+    /// Whether it is encrypted; a volume made of it is so, too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encrypted: bool,
-    /// The id of the volume that it was made of, which may be gone.
-    #[serde(default, skip_serializing_if = "is_default")]
-    /// The size of its volume when it was made; a volume made of it has no less.
-    pub key_state: Option<String>,
-    /// Whether it is encrypted; a volume made of it is so, too.
-    #[serde(default)]
-    pub filesystem: Option<FileSystem>,
     /// As a volume's.
-    #[serde(default)]
-    pub tags: Tags,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key_state: Option<String>,
     /// What was on its volume; `None` if that was blank.
     #[serde(default)]
-    pub stamp: Option<String>,
+    pub filesystem: Option<FileSystem>,
     /// Without its stamp.
+    #[serde(default)]
+    pub tags: Tags,
+    /// As an instance's.
+    #[serde(default)]
+    pub stamp: Option<String>,
+    /// As an instance's; older worlds have a count of looks here, which is a time long past.
     #[serde(default, skip_serializing_if = "is_default", alias = "unseen_looks")]
     pub listed_from_ms: u64,
-    /// As an instance's.
 }
 
-    /// As an instance's; older worlds have a count of looks here, which is a time long past.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -199,15 +203,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
+    /// By name.
     pub containers: BTreeMap<String, Container>,
     /// Image reference to digest.
     pub images: BTreeMap<String, String>,
-    pub volumes: BTreeMap<String, DockerVolume>,
     /// By name.
+    pub volumes: BTreeMap<String, DockerVolume>,
     /// What processes of its host listen on that are no container's, `[ADDRESS:]PORT/PROTOCOL`.
     #[serde(skip_serializing_if = "is_default")]
     pub listening: Vec<String>,
-    /// By name.
 }
 
 /// A container.
@@ -217,15 +221,15 @@ pub struct Container {
     /// Tells it from another of the same name; given to one of a world file when that is read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub id: String,
+    /// What it is made of, with all that it took from the one that it is like.
     pub spec: ContainerSpec,
+    /// The digest of its image when it was made, `sha256:…`.
     pub digest: String,
+    /// Whether it is up; what its policy starts again and again counts as up.
     #[serde(default)]
     pub running: bool,
-    /// What it is made of, with all that it took from the one that it is like.
     /// How it ended when it ran last.
-    /// The digest of its image when it was made, `sha256:…`.
     #[serde(default)]
-    /// Whether it is up; what its policy starts again and again counts as up.
     pub exit_code: Option<i32>,
     /// Whether it ended with its host, or by itself, and was not stopped by hand.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -233,11 +237,11 @@ pub struct Container {
     /// Whether it is gone when it stops (Docker docs, *docker container run*, *--rm*).
     #[serde(default, skip_serializing_if = "is_default")]
     pub auto_remove: bool,
+    /// As an instance's.
     #[serde(default)]
     pub stamp: Option<String>,
 }
 
-    /// As an instance's.
 /// A named Docker volume of the `local` driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,23 +249,23 @@ pub struct DockerVolume {
     /// As a container's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub id: String,
+    /// The driver's: with `device` it mounts an EBS volume, which must be formatted as `type`.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// As an instance's.
     #[serde(default)]
     pub stamp: Option<String>,
-    /// The driver's: with `device` it mounts an EBS volume, which must be formatted as `type`.
 }
 
-    /// As an instance's.
 /// An image as a registry serves it, with how its containers behave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryImage {
+    /// `sha256:…`, which a pull of its name gives.
     pub digest: String,
     /// Whether its containers ever become healthy.
     #[serde(default = "yes")]
     pub healthy: bool,
-    /// `sha256:…`, which a pull of its name gives.
     /// Whether its containers end as soon as they run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dies: bool,
