@@ -139,4 +139,13 @@ fn an_emptied_journal_is_no_new_store() {
     }
     std::fs::remove_file(&journal).expect("a file");
     place.run(&["list"]).exits(1).says("from a backup");
+    // With its log gone too it looks like one that never was; who ran here tells that it was.
+    for log in ["journal.db-wal", "journal.db-shm"] {
+        let _ = std::fs::remove_file(place.path("state").join(log));
+    }
+    place.run(&["list"]).exits(1).says("it is not there").says("from a backup");
+    std::fs::write(&journal, "").expect("a file");
+    place.run(&["run", &flagship]).exits(1).says("it is empty").says("from a backup");
+    std::fs::rename(place.path("state"), place.path("moved away")).expect("a directory");
+    place.run(&["run", &flagship]).exits(0);
 }

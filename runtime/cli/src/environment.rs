@@ -25,9 +25,7 @@ const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
 
 /// The store in the state directory; made if `create`.
 pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
-    let is_there = |name: &str| config.state.join(name).exists();
-    // A journal that is gone from beside its log is no new one.
-    let is_new = !is_there("journal.db") && !is_there("journal.db-wal");
+    let is_new = !Sqlite::was_in(&config.state);
     if !create && is_new {
         return Err(CliError::usage(
             format!("there are no operations in {}", config.state.display()),
@@ -46,8 +44,7 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
 
 /// The store in the state directory, if there is one.
 pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
-    let is_there = |name: &str| config.state.join(name).exists();
-    match is_there("journal.db") || is_there("journal.db-wal") {
+    match Sqlite::was_in(&config.state) {
         true => store(config, false).map(Some),
         false => Ok(None),
     }

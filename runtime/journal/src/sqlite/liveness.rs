@@ -10,6 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The directory with the files of runners, in a store's own; it stays when they have ended.
+pub(super) const RUNNERS: &str = "runners";
+
 /// The runners of one store's directory.
 pub(crate) struct Liveness {
     dir: PathBuf,
@@ -19,7 +22,7 @@ pub(crate) struct Liveness {
 
 impl Liveness {
     pub(crate) fn new(store_dir: &Path) -> Self {
-        Self { dir: store_dir.join("runners"), held: Mutex::default() }
+        Self { dir: store_dir.join(RUNNERS), held: Mutex::default() }
     }
 
     fn path(&self, runner: &str) -> PathBuf {

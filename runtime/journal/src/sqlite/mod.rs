@@ -22,12 +22,13 @@ pub use elsewhere::{Found, look_into};
 use errors::{as_opening, unusable};
 use leases::Leases;
 use listing::released_at;
-use liveness::Liveness;
+use liveness::{Liveness, RUNNERS};
 use lock_queue::Wanted;
 use records::{answer, head, insert, must_hold, must_reach};
 use request_poller::{RequestPoller, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::migrate;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_clock::Clock;
@@ -54,6 +55,12 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// Whether there is a store in `dir`, or a sign that there was one: opening it then tells that
+    /// it is gone, and makes no new one.
+    pub fn was_in(dir: &Path) -> bool {
+        ["journal.db", "journal.db-wal", RUNNERS].iter().any(|name| dir.join(name).exists())
+    }
+
     /// Open the store `journal.db` in `dir`, making both where they are not there.
     ///
     /// # Errors
@@ -84,7 +91,12 @@ impl Sqlite {
 
     /// Show that the runner lives, before it gets its first lease.
     fn show_alive(&self, runner: &RunnerId) -> Result<(), StoreError> {
-        let unwritable = |error: std::io::Error| StoreError::ReadOnly(error.to_string());
+        let unwritable = |error: std::io::Error| match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                StoreError::ReadOnly(error.to_string())
+            }
+            _ => StoreError::Io(error.to_string()),
+        };
         self.leases.liveness.hold(&runner.0).map_err(unwritable)
     }
 

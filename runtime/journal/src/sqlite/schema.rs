@@ -1,6 +1,7 @@
 //! The tables, their versions, and how a store of an older version becomes one of this.
 
 use super::errors::unusable;
+use super::liveness::RUNNERS;
 use super::records::keep_progress;
 use crate::StoreError;
 use crate::implied::Progress;
@@ -108,17 +109,20 @@ fn fill_progress(connection: &Connection) -> Result<(), StoreError> {
     operations.into_iter().try_for_each(|(id, progress)| keep_progress(connection, id, progress))
 }
 
-/// An empty journal beside what was written to it last is none that is new.
+/// A journal that is empty, or not there, is none that is new where there is beside it what was
+/// written to it last, or a place for runners: that is made once there is a journal.
 pub(super) fn must_not_be_emptied(path: &Path) -> Result<(), StoreError> {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-    let log = path.with_extension("db-wal");
-    if bytes(path) > 0 || bytes(&log) == 0 {
+    let (log, runners) = (path.with_extension("db-wal"), path.with_file_name(RUNNERS));
+    if bytes(path) > 0 || bytes(&log) == 0 && !runners.is_dir() {
         return Ok(());
     }
+    let left = if bytes(&log) > 0 { log } else { runners };
     let why = format!(
-        "it is empty, and {} beside it is not: operations were kept here; take the whole state \
+        "it is {}, and {} beside it tells that operations were kept here; take the whole state \
          directory from a backup, or move it away to begin a new one",
-        log.display()
+        if path.exists() { "empty" } else { "not there" },
+        left.display()
     );
     Err(unusable(path, &why))
 }
