@@ -140,7 +140,8 @@ fn a_downtime_past_its_budget_is_rolled_back_or_only_told() {
     assert_eq!(place.facts(), before);
 
     let place = Place::new();
-    run(&place, &window("warn", "300ms"), &[]).exits(0);
+    let warned = run(&place, &window("warn", "300ms"), &[]).exits(0);
+    warned.says("over its budget of 100 ms");
     assert!(place.show(1)["downtime_ms"].as_u64().is_some_and(|ms| ms >= 300));
 }
 

@@ -6,6 +6,7 @@ use crate::output::{Style, duration, foreign, in_row, print, set_in, timestamp};
 use crate::words::verdict_word;
 use std::fmt::Write;
 use stepback_core::event::{Cause, Verdict};
+use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Facts, OperationId, Resource};
@@ -121,7 +122,15 @@ fn write_summary(
 
 fn write_downtime(text: &mut String, state: &State) -> std::fmt::Result {
     match (state.downtime.total_ms(), state.downtime.since) {
-        (Some(downtime_ms), _) => writeln!(text, "downtime: {}", duration(downtime_ms))?,
+        (Some(downtime_ms), _) => {
+            let took = duration(downtime_ms);
+            match budget_ms(state).filter(|budget_ms| downtime_ms > *budget_ms) {
+                Some(budget_ms) => {
+                    writeln!(text, "downtime: {took}, over its budget of {}", duration(budget_ms))?;
+                }
+                None => writeln!(text, "downtime: {took}")?,
+            }
+        }
         (None, Some(at)) => {
             let is_left = state.accepted.is_some() || state.status == Status::Abandoned;
             let end = if is_left { "nobody has seen its end" } else { "and not over" };
@@ -130,6 +139,13 @@ fn write_downtime(text: &mut String, state: &State) -> std::fmt::Result {
         (None, None) => {}
     }
     Ok(())
+}
+
+/// How long its downtime may be by its manifest.
+fn budget_ms(state: &State) -> Option<u64> {
+    let pinned = state.pinned.as_ref()?;
+    let manifest = manifest::parse_pinned(&pinned.manifest_name, &pinned.manifest).ok()?;
+    manifest.downtime.budget_ms
 }
 
 /// What happened to it, so that nobody takes a rollback for one that failed.

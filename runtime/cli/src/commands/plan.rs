@@ -252,7 +252,8 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
     };
     let steps = plan.steps().map(|step| {
         json!({
-            "id": step.id, "uses": step.uses.to_string(), "phase": phase_word(step.phase),
+            "id": step.id, "title": step.title, "uses": step.uses.to_string(),
+            "phase": phase_word(step.phase),
             "needs": plan.dependencies(&step.id).collect::<Vec<_>>(),
             "reversible": plan.info(&step.id).is_some_and(|info| info.reversible),
             "irreversible": step.irreversible, "does": does::does(&step.uses),
