@@ -37,6 +37,10 @@ fn why_it_failed_and_what_was_done_is_told_from_inside() {
     ] {
         assert!(has(wanted), "`{wanted}` is not in\n{text}");
     }
+    // What it was about is told with it, of questions too.
+    let of = |field: &str, call: &str| lines.iter().any(|line| line["fields"][field] == call);
+    assert!(of("effect", "ebs.detach(instance=i-db-1, volume=vol-db-main)"), "{text}");
+    assert!(of("of", "docker.inspect-container(container=main, host=i-db-1)"), "{text}");
     // Whatever happens in an attempt is in its span, and that is in its operation's.
     let failed = lines.iter().find(|line| message(line).as_deref() == Some("the effect is made"));
     let spans = failed.expect("one").get("spans").cloned().unwrap_or_default();

@@ -79,15 +79,34 @@ pub(crate) async fn identity(deps: &Deps) -> Result<Value, Failure> {
     Err(no_answer.failure("which world it is"))
 }
 
-/// Tell how a question was answered, for whoever looks from inside: failures are redacted by now.
-fn told<T>(question: &str, of: &str, answer: &Result<T, Failure>) {
+/// Tell how a question was answered, for whoever looks from inside: failures are redacted by now,
+/// and the call is as the journal has it.
+fn told<T>(question: &str, call: &Call, answer: &Result<T, Failure>) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let of = in_one_line(call);
     match answer {
-        Ok(_) => tracing::debug!(question, of, "answered"),
+        Ok(_) => tracing::debug!(question, %of, "answered"),
         Err(failure) => {
             let class = failure.class;
-            tracing::debug!(question, of, %class, why = ?failure.message, "failed");
+            tracing::debug!(question, %of, %class, why = ?failure.message, "failed");
         }
     }
+}
+
+/// A call with the arguments that say what it is about: `ebs.describe(volume=vol-1)`.
+fn in_one_line(call: &Call) -> String {
+    let arguments = serde_json::to_value(call).unwrap_or_default()["arguments"].take();
+    let plain = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => Some(format!("{name}={}", text.escape_debug())),
+        Value::Number(number) => Some(format!("{name}={number}")),
+        // What has parts of its own may be long, and is in the journal.
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    let plain: Vec<String> =
+        arguments.as_object().into_iter().flatten().filter_map(plain).collect();
+    format!("{}({})", call.function(), plain.join(", "))
 }
 
 impl WorldAccess {
@@ -148,7 +167,7 @@ impl WorldAccess {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
-        told("read", call.function(), &answer);
+        told("read", call, &answer);
         Ok(self.secrets.taken_in(answer?))
     }
 
@@ -159,7 +178,7 @@ impl WorldAccess {
         let limit_ms = call.own_ms().saturating_add(self.limits.read_ms_max);
         let asked = self.provider.wait(&going_out);
         let answer = self.ask_of(call.function(), limit_ms, asked).await;
-        told("wait", call.function(), &answer);
+        told("wait", call, &answer);
         Ok(self.secrets.taken_in(answer?))
     }
 
@@ -168,7 +187,7 @@ impl WorldAccess {
         let going_out = self.going_out(call)?;
         let asked = self.provider.may(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
-        told("may", call.function(), &answer);
+        told("may", call, &answer);
         answer
     }
 
@@ -191,6 +210,19 @@ fn or_look_at(resource: &Resource, asked: impl FnOnce() -> Advice) -> Advice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stepback_core::calls::EbsCall;
+
+    #[test]
+    fn a_call_is_told_in_one_line() {
+        let attach = Call::Ebs(EbsCall::Attach {
+            volume: "vol-1\n2026 INFO all is well".into(),
+            instance: "i-1".into(),
+            device: "/dev/sdf".into(),
+        });
+        let wanted =
+            "ebs.attach(device=/dev/sdf, instance=i-1, volume=vol-1\\n2026 INFO all is well)";
+        assert_eq!(in_one_line(&attach), wanted);
+    }
 
     #[test]
     fn a_provider_that_panics_at_its_advice_loses_nothing_that_was_read() {

@@ -1,6 +1,6 @@
 //! Making an effect: issued, settled when its answer is lost, and its facts read afterwards (R3).
 
-use super::{Found, NoAnswer, WorldAccess};
+use super::{Found, NoAnswer, WorldAccess, in_one_line};
 use crate::secrets::{HIDDEN, Secrets};
 use serde_json::Value;
 use std::sync::Arc;
@@ -16,6 +16,23 @@ pub(crate) struct IssuePermit {
     pub(crate) lease: Lease,
     /// Whether an effect that did not happen may be issued again.
     pub(crate) goes_forward: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Tell what became of an effect, for whoever looks from inside: it is redacted by now.
+fn tell_outcome(call: &Call, outcome: &EffectOutcome) {
+    if !tracing::enabled!(tracing::Level::WARN) {
+        return;
+    }
+    let effect = in_one_line(call);
+    match outcome {
+        EffectOutcome::Done(_) => tracing::info!(%effect, "the effect is made"),
+        EffectOutcome::Refused(failure) => {
+            tracing::info!(%effect, why = ?failure.message, "the effect is refused");
+        }
+        EffectOutcome::Unknown(why) => {
+            tracing::warn!(%effect, ?why, "nobody can say whether the effect is made");
+        }
+    }
 }
 
 /// An effect, as the journal has it and as it goes out, and what it was about to change.
@@ -54,16 +71,7 @@ impl WorldAccess {
             }
             EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
         };
-        let function = call.function();
-        match &outcome {
-            EffectOutcome::Done(_) => tracing::info!(function, "the effect is made"),
-            EffectOutcome::Refused(failure) => {
-                tracing::info!(function, why = ?failure.message, "the effect is refused");
-            }
-            EffectOutcome::Unknown(why) => {
-                tracing::warn!(function, ?why, "nobody can say whether the effect is made");
-            }
-        }
+        tell_outcome(call, &outcome);
         let changes = self.after(call, changes, &outcome, context).await;
         Ok((outcome, changes))
     }
