@@ -39,7 +39,7 @@ pub struct ContainerSpec {
     pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
-    /// `host-port:container-port[/protocol]`.
+    /// `[address:][host-port]:container-port[/protocol]`.
     pub ports: Vec<String>,
     /// `no`, `always`, `unless-stopped` or `on-failure`.
     pub restart: String,
