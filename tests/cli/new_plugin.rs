@@ -246,6 +246,20 @@ impl Drop for Author {
     }
 }
 
+/// Of all the repository's plugins one forgets to say what it does.
+#[test]
+fn a_build_says_what_nobody_declared() {
+    let place = Place::new();
+    let plugins = root().join("plugins").display().to_string();
+    let mut command = place.command(&["plugin", "build", &plugins, "--locked", "--output", "out"]);
+    command.env("CARGO_TARGET_DIR", root().join("plugins/target"));
+    let built = Ran::of(command.env("CARGO_NET_OFFLINE", "true")).exits(0);
+    let told: Vec<&str> =
+        built.stderr.lines().filter(|line| line.contains("is declared irreversible")).collect();
+    assert_eq!(told.len(), 1, "{}", built.stderr);
+    assert!(told[0].contains("`testing` can call ebs.delete-snapshot"), "{}", told[0]);
+}
+
 #[test]
 fn a_new_plugin_builds_is_tested_runs_fails_and_is_undone() {
     let author = Author::new();

@@ -8,7 +8,7 @@ use crate::args::{Global, Plugin, PluginVerb};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{print, print_data, table};
+use crate::output::{Style, print, print_data, table};
 use crate::plugins::{self, Plugins};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -34,6 +34,20 @@ pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
 /// A plugin's file can't be taken; the reason names what is wrong with it.
 fn unusable(error: impl ToString) -> CliError {
     CliError::Usage { message: error.to_string(), help: None }
+}
+
+/// What to tell of a plugin that can do what none of its steps is declared to do, if it is one.
+async fn undeclared(name: &str, component: &Component) -> Result<Option<String>, CliError> {
+    let functions = component.undeclared().await.map_err(unusable)?;
+    Ok((!functions.is_empty()).then(|| {
+        format!(
+            "`{name}` can call {}, which nothing takes back, and none of its steps is declared \
+             irreversible: such a call is refused in the middle of an operation, but on what that \
+             operation itself made (a command is refused there, too). Write `const REVERSIBLE: \
+             bool = false;` in the step that makes it",
+            functions.join(", ")
+        )
+    }))
 }
 
 fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
@@ -90,9 +104,12 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
     let shown: Vec<&StepInfo> =
         steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();
     let imports: Vec<&str> = component.imports().iter().map(|import| import.name()).collect();
-    let digest = component.digest();
+    let (digest, warning) = (component.digest(), undeclared(name, &component).await?);
     if json {
-        let whole = json!({ "name": name, "digest": digest, "imports": imports, "steps": shown });
+        let whole = json!({
+            "name": name, "digest": digest, "imports": imports, "steps": shown,
+            "warnings": warning.as_slice(),
+        });
         print_data(&format!("{whole:#}\n"));
         return Ok(Exit::Succeeded);
     }
@@ -105,7 +122,12 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
         text.push_str(&fields("output", &info.output_schema));
     }
     print(&text);
+    warning.iter().for_each(|warning| warn(warning));
     Ok(Exit::Succeeded)
+}
+
+fn warn(warning: &str) {
+    tell!("{} {warning}", Style::of_stderr().yellow("warning:"));
 }
 
 /// The fields of a schema, a line each.
