@@ -21,6 +21,7 @@ mod misbehaviour;
 mod new_plugin;
 mod others;
 mod pinned;
+mod plugin_build;
 mod policy;
 mod practice;
 mod refusals;

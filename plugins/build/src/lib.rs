@@ -13,6 +13,7 @@ mod route;
 pub use route::{Facts, Route, choose};
 
 use anyhow::{Context, bail, ensure};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,7 +41,7 @@ pub enum LockFile {
 ///
 /// # Errors
 /// What to install where no toolchain can build for WebAssembly; the compiler's own words where a
-/// crate does not compile, and then what was run.
+/// crate does not compile, and then what was run; two crates whose plugins have one name.
 pub fn build(
     manifest_dir: &Path,
     target_dir: &Path,
@@ -60,15 +61,35 @@ pub fn build(
         );
     }
     let mut components = vec![];
-    for module in modules {
-        let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let name = stem.strip_prefix("stepback_plugin_").unwrap_or(stem).replace('_', "-");
+    for (name, module) in named(modules)? {
         let path = target_dir.join(format!("{name}.component.wasm"));
         componentize(&module, &path)?;
         components.push((name, path));
     }
-    components.sort();
     Ok(components)
+}
+
+/// Each module by its plugin's name.
+///
+/// # Errors
+/// Two crates that have one name: one would be in the other's place.
+fn named(modules: Vec<Module>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut named: BTreeMap<String, Module> = BTreeMap::new();
+    for module in modules {
+        let stem = module.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = stem.strip_prefix("stepback_plugin_").unwrap_or(stem).replace('_', "-");
+        if let Some(other) = named.get(&name)
+            && other.manifest != module.manifest
+        {
+            bail!(
+                "two crates make a plugin `{name}`: {} and {}; give one of them another name",
+                other.manifest.display(),
+                module.manifest.display()
+            );
+        }
+        named.insert(name, module);
+    }
+    Ok(named.into_iter().map(|(name, module)| (name, module.path)).collect())
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
@@ -81,7 +102,7 @@ fn compile(
     target_dir: &Path,
     lock_file: LockFile,
     route: Route,
-) -> anyhow::Result<Vec<PathBuf>> {
+) -> anyhow::Result<Vec<Module>> {
     let mut cargo = Command::new(route::cargo());
     route::clear_inherited(&mut cargo);
     cargo
@@ -137,15 +158,41 @@ fn quoted(word: &OsStr) -> String {
     }
 }
 
+/// A core module, and the `Cargo.toml` of the crate that it was made of.
+#[derive(Debug, PartialEq, Eq)]
+struct Module {
+    manifest: PathBuf,
+    path: PathBuf,
+}
+
 /// The `.wasm` files among cargo's artifacts (The Cargo Book, *External tools*, JSON messages).
-fn modules(messages: &str) -> Vec<PathBuf> {
+fn modules(messages: &str) -> Vec<Module> {
     let messages =
         messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let artifacts = messages.filter(|message| message["reason"] == "compiler-artifact");
-    let files = artifacts
-        .flat_map(|artifact| artifact["filenames"].as_array().cloned().unwrap_or_default());
-    let paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")).collect()
+    let modules = artifacts.flat_map(|artifact| {
+        let manifest = PathBuf::from(artifact["manifest_path"].as_str().unwrap_or_default());
+        let files = artifact["filenames"].as_array().cloned().unwrap_or_default().into_iter();
+        let paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
+        let mut paths: Vec<PathBuf> =
+            paths.filter(|path| path.extension().is_some_and(|end| end == "wasm")).collect();
+        paths.extend(gone(&artifact));
+        paths
+            .into_iter()
+            .map(|path| Module { manifest: manifest.clone(), path })
+            .collect::<Vec<_>>()
+    });
+    modules.collect()
+}
+
+/// The module that a crate made where cargo tells of no file: another crate of its library's name
+/// is about to write the same one.
+fn gone(artifact: &serde_json::Value) -> Option<PathBuf> {
+    let is_there = artifact["filenames"].as_array().is_none_or(|files| !files.is_empty());
+    let kinds = artifact["target"]["crate_types"].as_array();
+    let is_plugin = kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"));
+    let name = artifact["target"]["name"].as_str().filter(|_| is_plugin && !is_there)?;
+    Some(PathBuf::from(format!("{}.wasm", name.replace('-', "_"))))
 }
 
 /// Cargo names a crate's own files from its workspace on; whole paths lead to generated code and to
@@ -188,10 +235,36 @@ mod tests {
             "not json\n",
             r#"{"reason":"build-script-executed"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","filenames":["/t/a.wasm","/t/liba.rlib"]}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","#,
+            r#""filenames":["/t/a.wasm","/t/liba.rlib"]}"#,
             "\n",
         );
-        assert_eq!(modules(messages), [PathBuf::from("/t/a.wasm")]);
+        assert_eq!(modules(messages), [module("/a", "/t/a.wasm")]);
+        let gone = r#"{"reason":"compiler-artifact","manifest_path":"/b/Cargo.toml","filenames":[],
+            "target":{"name":"a-b","crate_types":["cdylib"]}}"#;
+        assert_eq!(modules(&gone.replace('\n', "")), [module("/b", "a_b.wasm")]);
+        assert_eq!(modules(&gone.replace('\n', "").replace("cdylib", "rlib")), []);
+    }
+
+    fn module(dir: &str, path: &str) -> Module {
+        Module { manifest: Path::new(dir).join("Cargo.toml"), path: path.into() }
+    }
+
+    #[test]
+    fn one_plugin_is_not_in_the_place_of_another() {
+        let all = |paths: &[(&str, &str)]| {
+            named(paths.iter().map(|(dir, path)| module(dir, path)).collect())
+        };
+        let two = all(&[("/a", "/t/stepback_plugin_a_b.wasm"), ("/c", "/t/c.wasm")]);
+        let two = two.expect("two names");
+        assert_eq!(two.keys().collect::<Vec<_>>(), ["a-b", "c"]);
+        for path in ["/t/stepback_plugin_c.wasm", "/t/c.wasm"] {
+            let told = all(&[("/a", path), ("/c", "/t/c.wasm")]).expect_err("one name").to_string();
+            for said in ["`c`", "/a/Cargo.toml", "/c/Cargo.toml"] {
+                assert!(told.contains(said), "{told}");
+            }
+        }
+        assert!(all(&[("/c", "/t/c.wasm"), ("/c", "/t/c.wasm")]).is_ok(), "told twice");
     }
 
     #[test]

@@ -5,11 +5,12 @@ mod new;
 mod update;
 
 use crate::args::{Global, Plugin, PluginVerb};
+use crate::builtins;
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, print, print_data, table};
-use crate::plugins::{self, Plugins};
+use crate::plugins;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,13 +52,13 @@ async fn undeclared(name: &str, component: &Component) -> Result<Option<String>,
 }
 
 fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
-    if let Some(bytes) = Plugins::builtin(name) {
+    if let Some(bytes) = builtins::bytes(name) {
         return sandbox.load(name, bytes).map_err(unusable);
     }
     let configured = config.plugins.get(name).and_then(|plugin| plugin.path.clone());
     let path = configured.unwrap_or_else(|| PathBuf::from(name));
     if !path.exists() {
-        let names = Plugins::builtins().collect::<Vec<_>>();
+        let names = builtins::names().collect::<Vec<_>>();
         let help = format!("{}; or give the path of a `.wasm`", suggest(name, names));
         return Err(CliError::usage(format!("there is no plugin `{name}`"), help));
     }
@@ -67,7 +68,7 @@ fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>
 
 async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
     let sandbox = environment::sandbox(config)?;
-    let mut names: Vec<&str> = Plugins::builtins().collect();
+    let mut names: Vec<&str> = builtins::names().collect();
     let configured = config.plugins.iter().filter(|(_, plugin)| plugin.path.is_some());
     names.extend(configured.map(|(name, _)| name.as_str()));
     let mut rows = table(&["step", "undo", "what it does"]);

@@ -3,10 +3,10 @@
 //! Everything is written aside and then moved to its place, so that an error leaves nothing
 //! half-made. What it is made of is the program's own: nothing is fetched.
 
+use crate::builtins;
 use crate::error::{CliError, Exit};
 use crate::kit::{EXAMPLE, SDK, STAMP, Stamp};
 use crate::output::print;
-use crate::plugins::Plugins;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn check_name(name: &str) -> Result<(), CliError> {
     if let Some(rest) = name.strip_prefix(PREFIX) {
         return refused("its component has no such prefix", &format!("`{rest}` is enough"));
     }
-    if Plugins::builtin(name).is_some() {
+    if builtins::bytes(name).is_some() {
         return refused("the program has one of that name", "choose another name");
     }
     if TAKEN.split_whitespace().any(|taken| taken == name) {
