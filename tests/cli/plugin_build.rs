@@ -1,7 +1,11 @@
-//! `plugin build` of small crates: one plugin is never in the place of another.
+//! `plugin build` of small crates: whose flags are taken, and that one plugin is never in the place
+//! of another.
 
 use crate::harness::{Place, Ran};
 use std::fs;
+
+/// What is said of a crate that compiled, and has no step.
+const COMPILED: &str = "it is no Stepback plugin";
 
 /// A crate without dependencies, which compiles in a moment.
 fn make_crate(place: &Place, dir: &str, name: &str, lib: &str) {
@@ -22,6 +26,33 @@ fn build(place: &Place, dir: &str, variables: &[(&str, &str)]) -> Ran {
     command.envs(variables.iter().copied());
     command.env("CARGO_TARGET_DIR", place.path("target")).env("CARGO_NET_OFFLINE", "true");
     Ran::of(&mut command)
+}
+
+#[test]
+fn the_authors_own_flags_are_taken_with_those_of_the_build() {
+    let place = Place::new();
+    let lib = "#[cfg(not(mine))]\ncompile_error!(\"its flags are lost\");\n";
+    make_crate(&place, "c", "c", lib);
+    fs::create_dir(place.path("c/.cargo")).expect("a directory");
+    let flags = ("CARGO_ENCODED_RUSTFLAGS", "--cfg\u{1f}mine");
+    let with = |configuration: &str, variables: &[(&str, &str)]| {
+        place.write("c/.cargo/config.toml", configuration);
+        build(&place, "c", variables).exits(2)
+    };
+    let lost = with("", &[]).says("its flags are lost");
+    lost.says("--remap-path-prefix");
+    with("", &[("RUSTFLAGS", "--cfg mine")]).says(COMPILED);
+    with("", &[flags]).says(COMPILED);
+    for table in ["build", "target.wasm32-unknown-unknown", "target.'cfg(panic = \"abort\")'"] {
+        with(&format!("[{table}]\nrustflags = [\"--cfg\", \"mine\"]\n"), &[]).says(COMPILED);
+    }
+    let of_target = "[target.'cfg(target_arch = \"wasm32\")']\nrustflags = \"--cfg mine\"\n";
+    let both = format!("[build]\nrustflags = \"--cfg other\"\n{of_target}");
+    with(&both, &[]).says(COMPILED);
+    // As for cargo: what the environment says is all.
+    with(of_target, &[("RUSTFLAGS", "")]).says("its flags are lost");
+    // In a build script they are those of another build.
+    with("", &[flags, ("CARGO_CFG_TARGET_ARCH", "x86_64")]).says("its flags are lost");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! built from source. Used by the program's build script and by `stepback plugin build`. It never
 //! reaches outside the crate's own directory but for the toolchain.
 
+mod flags;
 pub mod kit;
 mod lock;
 mod route;
@@ -13,17 +14,13 @@ mod route;
 pub use route::{Facts, Route, choose};
 
 use anyhow::{Context, bail, ensure};
+use flags::{BETWEEN, ENCODED};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-
-/// The compiler's flags, and what is between two of them: a path may have a space in it (The Cargo
-/// Book, *Environment Variables*).
-const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
-const BETWEEN: char = '\u{1f}';
 
 /// What becomes of a `Cargo.lock` that no longer fits its `Cargo.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +34,8 @@ pub enum LockFile {
 /// Build every plugin of the crate or workspace at `manifest_dir` into `target_dir`.
 ///
 /// Gives each plugin's name (its crate's, without `stepback-plugin-`) and its component, which is
-/// touched only when its bytes change.
+/// touched only when its bytes change. The compiler's flags that cargo would take are taken, but in
+/// a build script.
 ///
 /// # Errors
 /// What to install where no toolchain can build for WebAssembly; the compiler's own words where a
@@ -103,6 +101,9 @@ fn compile(
     lock_file: LockFile,
     route: Route,
 ) -> anyhow::Result<Vec<Module>> {
+    let mut flags = flags::given(manifest_dir, route)?;
+    // No path of the machine that built it gets into a component.
+    flags.extend(remap(target_dir));
     let mut cargo = Command::new(route::cargo());
     route::clear_inherited(&mut cargo);
     cargo
@@ -116,8 +117,7 @@ fn compile(
         ])
         .arg("--target-dir")
         .arg(target_dir)
-        // No path of the machine that built it gets into a component.
-        .env(FLAGS, remap(target_dir))
+        .env(ENCODED, flags.join(&BETWEEN.to_string()))
         .stderr(Stdio::inherit());
     if lock_file == LockFile::AsItIs {
         cargo.arg("--locked");
@@ -140,13 +140,25 @@ fn compile(
 fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?.to_string_lossy();
-        Some(match name == FLAGS {
-            true => format!("RUSTFLAGS={}", quoted(OsStr::new(&value.replace(BETWEEN, " ")))),
+        Some(match name == ENCODED {
+            true => shown_flags(&value),
             false => format!("{}={}", name.display(), quoted(OsStr::new(&*value))),
         })
     });
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// `RUSTFLAGS` can't have a flag with a space in it.
+fn shown_flags(encoded: &str) -> String {
+    let plain = encoded.replace(BETWEEN, " ");
+    match encoded.contains(' ') {
+        true => {
+            let escaped = encoded.replace('\\', r"\\").replace('\'', r"\'");
+            format!("{ENCODED}=$'{}'", escaped.replace(BETWEEN, r"\x1f"))
+        }
+        false => format!("RUSTFLAGS={}", quoted(OsStr::new(&plain))),
+    }
 }
 
 fn quoted(word: &OsStr) -> String {
@@ -198,14 +210,14 @@ fn gone(artifact: &serde_json::Value) -> Option<PathBuf> {
 /// Cargo names a crate's own files from its workspace on; whole paths lead to generated code and to
 /// the crates of others. Crates in one target directory have the same flags, or each would compile
 /// what they share anew.
-fn remap(target_dir: &Path) -> String {
+fn remap(target_dir: &Path) -> Vec<String> {
     let target = target_dir.canonicalize().unwrap_or_else(|_| target_dir.to_owned());
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
         .unwrap_or_default();
-    let mut flags = format!("--remap-path-prefix={}=/target", target.display());
+    let mut flags = vec![format!("--remap-path-prefix={}=/target", target.display())];
     if !home.is_empty() {
-        flags.push_str(&format!("{BETWEEN}--remap-path-prefix={home}=/cargo"));
+        flags.push(format!("--remap-path-prefix={home}=/cargo"));
     }
     flags
 }
@@ -279,5 +291,7 @@ mod tests {
         let mut command = Command::new("cargo");
         command.args(["build", "it's"]).env("RUSTFLAGS", "-C a=b").env_remove("HOME");
         assert_eq!(shown(&command), r"RUSTFLAGS='-C a=b' cargo build 'it'\''s'");
+        assert_eq!(shown_flags("-C\u{1f}a=b"), "RUSTFLAGS='-C a=b'");
+        assert_eq!(shown_flags("-C\u{1f}a='b c'"), r"CARGO_ENCODED_RUSTFLAGS=$'-C\x1fa=\'b c\''");
     }
 }
