@@ -1,5 +1,5 @@
-//! `plugin build` of small crates: whose flags are taken, and that one plugin is never in the place
-//! of another.
+//! `plugin build` of small crates: whose flags are taken, what is said of what a plugin can't have,
+//! and that one plugin is never in the place of another.
 
 use crate::harness::{Place, Ran};
 use std::fs;
@@ -53,6 +53,26 @@ fn the_authors_own_flags_are_taken_with_those_of_the_build() {
     with(of_target, &[("RUSTFLAGS", "")]).says("its flags are lost");
     // In a build script they are those of another build.
     with("", &[flags, ("CARGO_CFG_TARGET_ARCH", "x86_64")]).says("its flags are lost");
+}
+
+#[test]
+fn what_a_plugin_can_not_have_is_told_with_what_brings_it() {
+    let place = Place::new();
+    for (module, said) in [
+        ("__wbindgen_placeholder__", "a crate of it was built for browsers: leave out the feature"),
+        ("env", "an `extern` block or C code calls what is not there"),
+        ("wasi:sockets/tcp@0.2.0", "no network"),
+    ] {
+        let lib = format!(
+            "#[link(wasm_import_module = \"{module}\")]\n\
+             unsafe extern \"C\" {{\n    fn outside(number: u32);\n}}\n\
+             #[unsafe(no_mangle)]\npub extern \"C\" fn run() {{\n    \
+             unsafe {{ outside(1) }}\n}}\n"
+        );
+        make_crate(&place, "c", "c", &lib);
+        let told = build(&place, "c", &[]).exits(2).says(said);
+        told.says(&format!("c.wasm can't be made a component: it imports `{module}` `outside`"));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! reaches outside the crate's own directory but for the toolchain.
 
 mod flags;
+mod imports;
 pub mod kit;
 mod lock;
 mod route;
@@ -228,6 +229,10 @@ fn componentize(module: &Path, to: &Path) -> anyhow::Result<()> {
     let component = wit_component::ComponentEncoder::default()
         .module(&bytes)
         .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| match imports::causes(&bytes) {
+            causes if causes.is_empty() => error,
+            causes => anyhow::anyhow!(causes.join("; ")),
+        })
         .with_context(|| format!("{} can't be made a component", module.display()))?;
     if std::fs::read(to).is_ok_and(|old| old == component) {
         return Ok(());

@@ -97,20 +97,35 @@ pub(crate) fn verify(
             (Some("types"), None) => {}
             (None, None) if is_of_wasi(import) => {}
             _ => {
-                let is_of_another = import
-                    .strip_prefix(OURS)
-                    .and_then(|rest| rest.split(['/', '@']).next())
-                    .is_some_and(|package| Interface::from_name(package).is_some());
-                let hint = match is_of_another {
-                    true => format!("; of its own interfaces there is {VERSION}: {ANOTHER}"),
-                    false => String::new(),
-                };
+                let hint = what_to_do(import);
                 let import = cut(import, WHY_BYTES_MAX);
                 return Err(PluginError::UnknownImport { name: name.to_owned(), import, hint });
             }
         }
     }
     Ok(imports)
+}
+
+/// What usually brings an import that there is not, and what to do; empty if nobody knows.
+fn what_to_do(import: &str) -> String {
+    let package = import.strip_prefix(OURS).and_then(|rest| rest.split(['/', '@']).next());
+    if package.and_then(Interface::from_name).is_some() {
+        return format!("; of its own interfaces there is {VERSION}: {ANOTHER}");
+    }
+    let hint = match import {
+        _ if import.starts_with("wasi:http/") => {
+            "; a step reaches the world through `ec2`, `ebs` and `docker` alone: leave out the \
+             crate, or its feature, that makes requests"
+        }
+        _ if import.starts_with("wasi:") => "; build it for WASI 0.2",
+        _ if import.starts_with("wasi_") => "; build it for WASI 0.2 (`wasm32-wasip2` of Rust)",
+        "env" => "; an `extern` block or C code calls what is not there",
+        _ if import.starts_with("__wbindgen_") || import == "wbg" => {
+            "; a crate of it was built for browsers: leave out that feature of it"
+        }
+        _ => "",
+    };
+    hint.to_owned()
 }
 
 /// The functions of an interface that an import names.
