@@ -1,11 +1,19 @@
 //! The host functions: in a component they reach the host, in a native test a scripted world.
 
+/// An interface's functions, each with what it does ([`crate::testing::Does`]), by which a scripted
+/// world is as strict as the host.
 macro_rules! functions {
     ($package:ident::$module:ident $interface:literal {
-        $( $(#[$doc:meta])* $function:ident $wire:literal
+        $( $(#[$doc:meta])* $does:ident $function:ident $wire:literal
             ( $($arg:ident : $type:ty),* ) -> $answer:ty; )*
-    }) => { $(
+    }) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        pub(crate) const FUNCTIONS: &[(&str, crate::testing::Does)] =
+            &[$((concat!($interface, ".", $wire), crate::testing::Does::$does)),*];
+
+    $(
         $(#[$doc])*
+        #[cfg_attr(not(target_arch = "wasm32"), track_caller)]
         pub fn $function($($arg: $type),*) -> Result<$answer, $crate::Failure> {
             #[cfg(target_arch = "wasm32")]
             return $crate::bindings::stepback::$package::$module::$function($($arg),*);
@@ -16,6 +24,13 @@ macro_rules! functions {
             );
         }
     )* };
+}
+
+/// Every function, by its name.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn functions() -> impl Iterator<Item = (&'static str, crate::testing::Does)> {
+    let all = [clock::FUNCTIONS, effects::FUNCTIONS, ec2::FUNCTIONS, ebs::FUNCTIONS];
+    all.into_iter().chain([docker::FUNCTIONS]).flatten().copied()
 }
 
 /// Lines and progress for the operation's log.
@@ -48,9 +63,9 @@ pub mod log {
 pub mod clock {
     functions! { clock::clock "clock" {
         /// Milliseconds since the Unix epoch.
-        now "now" () -> u64;
+        Read now "now" () -> u64;
         /// Ends early with `cancelled`.
-        sleep "sleep" (duration_ms: u64) -> ();
+        Wait sleep "sleep" (duration_ms: u64) -> ();
     }}
 }
 
@@ -60,7 +75,7 @@ pub mod effects {
 
     functions! { effects::effects "effects" {
         /// Put each resource of a past effect back to that effect's `before`.
-        reverse "reverse" (id: &str) -> Reversal;
+        Reverse reverse "reverse" (id: &str) -> Reversal;
     }}
 }
 
@@ -70,19 +85,19 @@ pub mod ec2 {
     pub use crate::bindings::stepback::ec2::instances::{Instance, InstanceState, RunSpec};
 
     functions! { ec2::instances "ec2" {
-        describe "describe" (instance: &str) -> Instance;
+        Read describe "describe" (instance: &str) -> Instance;
         /// Instances that carry all these tags, terminated ones left out, by id.
-        find "find" (tags: &[Pair]) -> Vec<Instance>;
-        run_instance "run-instance" (spec: &RunSpec) -> Instance;
-        start "start" (instance: &str) -> Instance;
-        stop "stop" (instance: &str) -> Instance;
-        terminate "terminate" (instance: &str) -> ();
+        Read find "find" (tags: &[Pair]) -> Vec<Instance>;
+        Effect run_instance "run-instance" (spec: &RunSpec) -> Instance;
+        Effect start "start" (instance: &str) -> Instance;
+        Effect stop "stop" (instance: &str) -> Instance;
+        Effect terminate "terminate" (instance: &str) -> ();
         /// The instance must be stopped.
-        set_instance_type "set-instance-type" (instance: &str, instance_type: &str) -> ();
-        wait_state "wait-state"
+        Effect set_instance_type "set-instance-type" (instance: &str, instance_type: &str) -> ();
+        Wait wait_state "wait-state"
             (instance: &str, state: InstanceState, timeout_ms: u64) -> Instance;
-        tag "tag" (instance: &str, key: &str, value: &str) -> ();
-        untag "untag" (instance: &str, key: &str) -> ();
+        Effect tag "tag" (instance: &str, key: &str, value: &str) -> ();
+        Effect untag "untag" (instance: &str, key: &str) -> ();
     }}
 }
 
@@ -94,25 +109,25 @@ pub mod ebs {
     };
 
     functions! { ebs::volumes "ebs" {
-        describe "describe" (volume: &str) -> Volume;
+        Read describe "describe" (volume: &str) -> Volume;
         /// Volumes that carry all these tags, by id.
-        find "find" (tags: &[Pair]) -> Vec<Volume>;
-        create_volume "create-volume" (spec: &VolumeSpec) -> Volume;
-        delete_volume "delete-volume" (volume: &str) -> ();
-        attach "attach" (volume: &str, instance: &str, device: &str) -> Volume;
-        detach "detach" (volume: &str, instance: &str) -> Volume;
+        Read find "find" (tags: &[Pair]) -> Vec<Volume>;
+        Effect create_volume "create-volume" (spec: &VolumeSpec) -> Volume;
+        Effect delete_volume "delete-volume" (volume: &str) -> ();
+        Effect attach "attach" (volume: &str, instance: &str, device: &str) -> Volume;
+        Effect detach "detach" (volume: &str, instance: &str) -> Volume;
         /// Growth only.
-        modify_volume "modify-volume" (volume: &str, size_gib: u32) -> Volume;
-        create_snapshot "create-snapshot"
+        Effect modify_volume "modify-volume" (volume: &str, size_gib: u32) -> Volume;
+        Effect create_snapshot "create-snapshot"
             (volume: &str, description: &str, tags: &[Pair]) -> Snapshot;
-        describe_snapshot "describe-snapshot" (snapshot: &str) -> Snapshot;
-        find_snapshots "find-snapshots" (tags: &[Pair]) -> Vec<Snapshot>;
-        delete_snapshot "delete-snapshot" (snapshot: &str) -> ();
-        wait_volume "wait-volume"
+        Read describe_snapshot "describe-snapshot" (snapshot: &str) -> Snapshot;
+        Read find_snapshots "find-snapshots" (tags: &[Pair]) -> Vec<Snapshot>;
+        Effect delete_snapshot "delete-snapshot" (snapshot: &str) -> ();
+        Wait wait_volume "wait-volume"
             (volume: &str, state: VolumeState, timeout_ms: u64) -> Volume;
-        wait_snapshot "wait-snapshot" (snapshot: &str, timeout_ms: u64) -> Snapshot;
-        tag "tag" (volume: &str, key: &str, value: &str) -> ();
-        untag "untag" (volume: &str, key: &str) -> ();
+        Wait wait_snapshot "wait-snapshot" (snapshot: &str, timeout_ms: u64) -> Snapshot;
+        Effect tag "tag" (volume: &str, key: &str, value: &str) -> ();
+        Effect untag "untag" (volume: &str, key: &str) -> ();
     }}
 }
 
@@ -125,48 +140,50 @@ pub mod docker {
     };
 
     functions! { docker::engine "docker" {
-        inspect_container "inspect-container" (host: &str, container: &str) -> Option<Container>;
-        list_containers "list-containers" (host: &str) -> Vec<Container>;
-        inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
-        inspect_volume "inspect-volume" (host: &str, volume: &str) -> Option<DockerVolume>;
+        Read inspect_container "inspect-container"
+            (host: &str, container: &str) -> Option<Container>;
+        Read list_containers "list-containers" (host: &str) -> Vec<Container>;
+        Read inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
+        Read inspect_volume "inspect-volume" (host: &str, volume: &str) -> Option<DockerVolume>;
         /// The file system on a volume attached to the host, `none` if it is blank.
-        filesystem "filesystem" (host: &str, volume: &str) -> String;
+        Read filesystem "filesystem" (host: &str, volume: &str) -> String;
         /// Fails where what looks into volumes is missing on the host.
-        check_helper "check-helper" (host: &str) -> ();
-        pull_image "pull-image" (host: &str, image: &str) -> Image;
+        Read check_helper "check-helper" (host: &str) -> ();
+        Effect pull_image "pull-image" (host: &str, image: &str) -> Image;
         /// Make a name mean the image of this digest, which the host has already.
-        tag_image "tag-image" (host: &str, image: &str, digest: &str) -> ();
-        create_container "create-container"
+        Effect tag_image "tag-image" (host: &str, image: &str, digest: &str) -> ();
+        Effect create_container "create-container"
             (host: &str, container: &str, spec: &ContainerSpec) -> Container;
-        start_container "start-container" (host: &str, container: &str) -> Container;
-        stop_container "stop-container"
+        Effect start_container "start-container" (host: &str, container: &str) -> Container;
+        Effect stop_container "stop-container"
             (host: &str, container: &str, grace_ms: u64) -> Container;
-        rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
+        Effect rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
         /// Set the restart policy.
-        update_container "update-container"
+        Effect update_container "update-container"
             (host: &str, container: &str, restart: RestartPolicy) -> ();
-        remove_container "remove-container" (host: &str, container: &str) -> ();
-        remove_image "remove-image" (host: &str, image: &str) -> ();
+        Effect remove_container "remove-container" (host: &str, container: &str) -> ();
+        Effect remove_image "remove-image" (host: &str, image: &str) -> ();
         /// Wait until the host's engine answers.
-        wait_engine "wait-engine" (host: &str, timeout_ms: u64) -> ();
-        wait_healthy "wait-healthy"
+        Wait wait_engine "wait-engine" (host: &str, timeout_ms: u64) -> ();
+        Wait wait_healthy "wait-healthy"
             (host: &str, container: &str, timeout_ms: u64) -> Container;
         /// Wait for an attached volume's device node; returns its file system.
-        wait_device "wait-device" (host: &str, volume: &str, timeout_ms: u64) -> String;
-        wait_unmounted "wait-unmounted" (host: &str, volume: &str, timeout_ms: u64) -> ();
-        logs "logs" (host: &str, container: &str, tail_lines: u32) -> Vec<String>;
+        Wait wait_device "wait-device" (host: &str, volume: &str, timeout_ms: u64) -> String;
+        Wait wait_unmounted "wait-unmounted" (host: &str, volume: &str, timeout_ms: u64) -> ();
+        Read logs "logs" (host: &str, container: &str, tail_lines: u32) -> Vec<String>;
         /// An ephemeral container run to completion; then it is removed.
-        run_once "run-once" (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> CommandResult;
+        Effect run_once "run-once"
+            (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> CommandResult;
         /// A command in a running container; what it did is not undone.
-        exec "exec"
+        Effect exec "exec"
             (host: &str, container: &str, command: &[String], timeout_ms: u64) -> CommandResult;
-        create_volume "create-volume"
+        Effect create_volume "create-volume"
             (host: &str, volume: &str, options: &[Pair]) -> DockerVolume;
-        remove_volume "remove-volume" (host: &str, volume: &str) -> ();
+        Effect remove_volume "remove-volume" (host: &str, volume: &str) -> ();
         /// Refuses what is not blank.
-        make_filesystem "make-filesystem"
+        Effect make_filesystem "make-filesystem"
             (host: &str, volume: &str, filesystem_type: &str) -> ();
         /// Grow the file system to its volume's size.
-        grow_filesystem "grow-filesystem" (host: &str, volume: &str) -> ();
+        Effect grow_filesystem "grow-filesystem" (host: &str, volume: &str) -> ();
     }}
 }
