@@ -22,6 +22,7 @@ mod new_plugin;
 mod others;
 mod pinned;
 mod plugin_build;
+mod plugin_stamp;
 mod policy;
 mod practice;
 mod refusals;

@@ -106,6 +106,8 @@ fn lay(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
     let parent = if is_there { dir } else { dir.parent().unwrap_or(dir) };
     fs::create_dir_all(parent)?;
     let part = parent.join(format!(".stepback-new.{}.part", std::process::id()));
+    // One of an earlier process of this number may have been left.
+    let _ = fs::remove_dir_all(&part);
     let done = write_all(&part, files).and_then(|()| match is_there {
         true => move_into(&part, dir),
         false => fs::rename(&part, dir),
