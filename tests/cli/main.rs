@@ -21,6 +21,8 @@ mod misbehaviour;
 mod new_plugin;
 mod others;
 mod pinned;
+mod plugin_build;
+mod plugin_stamp;
 mod policy;
 mod practice;
 mod refusals;

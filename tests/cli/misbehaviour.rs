@@ -103,3 +103,51 @@ irreversible = "it is old"
     place.run(&["run", &manifest, "--grant", "t.wasm=ebs"]).exits(0);
     assert!(!place.world().snapshots.contains_key("snap-db-main-0"));
 }
+
+/// What a component can call is in its imports. It is no refusal: what the operation itself made
+/// may be removed without a word.
+#[test]
+fn what_nobody_declared_is_told_before_it_is_refused_in_the_middle() {
+    let place = Place::new();
+    let before = place.untouched();
+    std::fs::copy(component("testing"), place.path("t.wasm")).expect("the build made it");
+    let warned = "`t.wasm` can call ebs.delete-snapshot, which nothing takes back";
+    let inspected = place.run(&["plugin", "inspect", "t.wasm"]).exits(0);
+    assert!(inspected.stderr.contains(warned), "{}", inspected.stderr);
+    inspected.says("`const REVERSIBLE: bool = false;`");
+    let told = place.run(&["plugin", "inspect", "t.wasm", "--json"]).exits(0).json();
+    assert!(told["warnings"][0].as_str().is_some_and(|told| told.contains(warned)), "{told}");
+
+    let step = "[[steps]]\nid = \"look\"\nuses = \"./t.wasm#check-forgetful\"\n\
+                with = { snapshot = \"snap-db-main-0\" }\n";
+    let manifest = |step: &str| format!("schema = 1\n[operation]\nname = \"m\"\n{step}");
+    let forgets = place.write("forgets.toml", manifest(step));
+    let says = place.write("says.toml", manifest(&format!("{step}irreversible = \"old\"\n")));
+    let run = |verb: &[&str]| place.run(&[verb, &["--grant", "t.wasm=ebs"]].concat());
+    run(&["plan", &forgets]).exits(0).says("`look`: plugin `./t.wasm` can call ebs.delete-snap");
+    let json = run(&["plan", &forgets, "--json"]).exits(0).json();
+    let wanted = serde_json::json!([
+        { "plugin": "./t.wasm", "functions": ["ebs.delete-snapshot"], "steps": ["look"] }
+    ]);
+    assert_eq!(json["undeclared"], wanted);
+    run(&["plan", &says]).exits(0).lacks("can call");
+    run(&["run", &forgets]).exits(3).says("must declare `irreversible`");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn no_plugin_of_the_program_is_warned_of() {
+    let place = Place::new();
+    for name in ["core", "docker", "ebs", "ec2"] {
+        let told = place.run(&["plugin", "inspect", name, "--json"]).exits(0).json();
+        assert_eq!(told["warnings"], serde_json::json!([]), "{name}");
+        place.run(&["plugin", "inspect", name]).exits(0).lacks("can call");
+    }
+    for name in ["redeploy-database", "deprovision-database", "backup-database"] {
+        let name = crate::harness::operation(name);
+        let given = crate::harness::given("deprovision-database");
+        let given = if name.contains("deprovision") { given } else { &[] };
+        let told = place.run(&[&["plan", &name, "--json"], given].concat()).exits(0).json();
+        assert_eq!(told["undeclared"], serde_json::json!([]), "{name}");
+    }
+}

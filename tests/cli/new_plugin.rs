@@ -170,7 +170,7 @@ fn an_update_goes_from_one_version_to_another() {
     update().exits(2).says("stepback:ebs@0.3.0").says("newer than this program's");
     let outside = older.replace("wit/old.wit", "wit/../src/lib.rs");
     fs::write(&stamp, outside).expect("it can be written");
-    update().exits(2).says("outside sdk/ and wit/");
+    update().exits(2).says("is no file in sdk/ or wit/");
     assert!(mine.join("src/lib.rs").exists());
     // What leads elsewhere is not written through.
     fs::write(&stamp, &now).expect("a file");
@@ -244,6 +244,20 @@ impl Drop for Author {
         // What can't be removed is removed by the next one.
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Of all the repository's plugins one forgets to say what it does.
+#[test]
+fn a_build_says_what_nobody_declared() {
+    let place = Place::new();
+    let plugins = root().join("plugins").display().to_string();
+    let mut command = place.command(&["plugin", "build", &plugins, "--locked", "--output", "out"]);
+    command.env("CARGO_TARGET_DIR", root().join("plugins/target"));
+    let built = Ran::of(command.env("CARGO_NET_OFFLINE", "true")).exits(0);
+    let told: Vec<&str> =
+        built.stderr.lines().filter(|line| line.contains("is declared irreversible")).collect();
+    assert_eq!(told.len(), 1, "{}", built.stderr);
+    assert!(told[0].contains("`testing` can call ebs.delete-snapshot"), "{}", told[0]);
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! built from source. Used by the program's build script and by `stepback plugin build`. It never
 //! reaches outside the crate's own directory but for the toolchain.
 
+mod flags;
+mod imports;
 pub mod kit;
 mod lock;
 mod route;
@@ -13,16 +15,13 @@ mod route;
 pub use route::{Facts, Route, choose};
 
 use anyhow::{Context, bail, ensure};
+use flags::{BETWEEN, ENCODED};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-
-/// The compiler's flags, and what is between two of them: a path may have a space in it (The Cargo
-/// Book, *Environment Variables*).
-const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
-const BETWEEN: char = '\u{1f}';
 
 /// What becomes of a `Cargo.lock` that no longer fits its `Cargo.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +35,12 @@ pub enum LockFile {
 /// Build every plugin of the crate or workspace at `manifest_dir` into `target_dir`.
 ///
 /// Gives each plugin's name (its crate's, without `stepback-plugin-`) and its component, which is
-/// touched only when its bytes change.
+/// touched only when its bytes change. The compiler's flags that cargo would take are taken, but in
+/// a build script.
 ///
 /// # Errors
 /// What to install where no toolchain can build for WebAssembly; the compiler's own words where a
-/// crate does not compile, and then what was run.
+/// crate does not compile, and then what was run; two crates whose plugins have one name.
 pub fn build(
     manifest_dir: &Path,
     target_dir: &Path,
@@ -60,15 +60,35 @@ pub fn build(
         );
     }
     let mut components = vec![];
-    for module in modules {
-        let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let name = stem.strip_prefix("stepback_plugin_").unwrap_or(stem).replace('_', "-");
+    for (name, module) in named(modules)? {
         let path = target_dir.join(format!("{name}.component.wasm"));
         componentize(&module, &path)?;
         components.push((name, path));
     }
-    components.sort();
     Ok(components)
+}
+
+/// Each module by its plugin's name.
+///
+/// # Errors
+/// Two crates that have one name: one would be in the other's place.
+fn named(modules: Vec<Module>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut named: BTreeMap<String, Module> = BTreeMap::new();
+    for module in modules {
+        let stem = module.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = stem.strip_prefix("stepback_plugin_").unwrap_or(stem).replace('_', "-");
+        if let Some(other) = named.get(&name)
+            && other.manifest != module.manifest
+        {
+            bail!(
+                "two crates make a plugin `{name}`: {} and {}; give one of them another name",
+                other.manifest.display(),
+                module.manifest.display()
+            );
+        }
+        named.insert(name, module);
+    }
+    Ok(named.into_iter().map(|(name, module)| (name, module.path)).collect())
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
@@ -81,7 +101,10 @@ fn compile(
     target_dir: &Path,
     lock_file: LockFile,
     route: Route,
-) -> anyhow::Result<Vec<PathBuf>> {
+) -> anyhow::Result<Vec<Module>> {
+    let mut flags = flags::given(manifest_dir, route)?;
+    // No path of the machine that built it gets into a component.
+    flags.extend(remap(target_dir));
     let mut cargo = Command::new(route::cargo());
     route::clear_inherited(&mut cargo);
     cargo
@@ -95,8 +118,7 @@ fn compile(
         ])
         .arg("--target-dir")
         .arg(target_dir)
-        // No path of the machine that built it gets into a component.
-        .env(FLAGS, remap(target_dir))
+        .env(ENCODED, flags.join(&BETWEEN.to_string()))
         .stderr(Stdio::inherit());
     if lock_file == LockFile::AsItIs {
         cargo.arg("--locked");
@@ -119,13 +141,25 @@ fn compile(
 fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?.to_string_lossy();
-        Some(match name == FLAGS {
-            true => format!("RUSTFLAGS={}", quoted(OsStr::new(&value.replace(BETWEEN, " ")))),
+        Some(match name == ENCODED {
+            true => shown_flags(&value),
             false => format!("{}={}", name.display(), quoted(OsStr::new(&*value))),
         })
     });
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// `RUSTFLAGS` can't have a flag with a space in it.
+fn shown_flags(encoded: &str) -> String {
+    let plain = encoded.replace(BETWEEN, " ");
+    match encoded.contains(' ') {
+        true => {
+            let escaped = encoded.replace('\\', r"\\").replace('\'', r"\'");
+            format!("{ENCODED}=$'{}'", escaped.replace(BETWEEN, r"\x1f"))
+        }
+        false => format!("RUSTFLAGS={}", quoted(OsStr::new(&plain))),
+    }
 }
 
 fn quoted(word: &OsStr) -> String {
@@ -137,28 +171,54 @@ fn quoted(word: &OsStr) -> String {
     }
 }
 
+/// A core module, and the `Cargo.toml` of the crate that it was made of.
+#[derive(Debug, PartialEq, Eq)]
+struct Module {
+    manifest: PathBuf,
+    path: PathBuf,
+}
+
 /// The `.wasm` files among cargo's artifacts (The Cargo Book, *External tools*, JSON messages).
-fn modules(messages: &str) -> Vec<PathBuf> {
+fn modules(messages: &str) -> Vec<Module> {
     let messages =
         messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let artifacts = messages.filter(|message| message["reason"] == "compiler-artifact");
-    let files = artifacts
-        .flat_map(|artifact| artifact["filenames"].as_array().cloned().unwrap_or_default());
-    let paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")).collect()
+    let modules = artifacts.flat_map(|artifact| {
+        let manifest = PathBuf::from(artifact["manifest_path"].as_str().unwrap_or_default());
+        let files = artifact["filenames"].as_array().cloned().unwrap_or_default().into_iter();
+        let paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
+        let mut paths: Vec<PathBuf> =
+            paths.filter(|path| path.extension().is_some_and(|end| end == "wasm")).collect();
+        paths.extend(gone(&artifact));
+        paths
+            .into_iter()
+            .map(|path| Module { manifest: manifest.clone(), path })
+            .collect::<Vec<_>>()
+    });
+    modules.collect()
+}
+
+/// The module that a crate made where cargo tells of no file: another crate of its library's name
+/// is about to write the same one.
+fn gone(artifact: &serde_json::Value) -> Option<PathBuf> {
+    let is_there = artifact["filenames"].as_array().is_none_or(|files| !files.is_empty());
+    let kinds = artifact["target"]["crate_types"].as_array();
+    let is_plugin = kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"));
+    let name = artifact["target"]["name"].as_str().filter(|_| is_plugin && !is_there)?;
+    Some(PathBuf::from(format!("{}.wasm", name.replace('-', "_"))))
 }
 
 /// Cargo names a crate's own files from its workspace on; whole paths lead to generated code and to
 /// the crates of others. Crates in one target directory have the same flags, or each would compile
 /// what they share anew.
-fn remap(target_dir: &Path) -> String {
+fn remap(target_dir: &Path) -> Vec<String> {
     let target = target_dir.canonicalize().unwrap_or_else(|_| target_dir.to_owned());
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
         .unwrap_or_default();
-    let mut flags = format!("--remap-path-prefix={}=/target", target.display());
+    let mut flags = vec![format!("--remap-path-prefix={}=/target", target.display())];
     if !home.is_empty() {
-        flags.push_str(&format!("{BETWEEN}--remap-path-prefix={home}=/cargo"));
+        flags.push(format!("--remap-path-prefix={home}=/cargo"));
     }
     flags
 }
@@ -169,6 +229,10 @@ fn componentize(module: &Path, to: &Path) -> anyhow::Result<()> {
     let component = wit_component::ComponentEncoder::default()
         .module(&bytes)
         .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| match imports::causes(&bytes) {
+            causes if causes.is_empty() => error,
+            causes => anyhow::anyhow!(causes.join("; ")),
+        })
         .with_context(|| format!("{} can't be made a component", module.display()))?;
     if std::fs::read(to).is_ok_and(|old| old == component) {
         return Ok(());
@@ -188,10 +252,36 @@ mod tests {
             "not json\n",
             r#"{"reason":"build-script-executed"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","filenames":["/t/a.wasm","/t/liba.rlib"]}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","#,
+            r#""filenames":["/t/a.wasm","/t/liba.rlib"]}"#,
             "\n",
         );
-        assert_eq!(modules(messages), [PathBuf::from("/t/a.wasm")]);
+        assert_eq!(modules(messages), [module("/a", "/t/a.wasm")]);
+        let gone = r#"{"reason":"compiler-artifact","manifest_path":"/b/Cargo.toml","filenames":[],
+            "target":{"name":"a-b","crate_types":["cdylib"]}}"#;
+        assert_eq!(modules(&gone.replace('\n', "")), [module("/b", "a_b.wasm")]);
+        assert_eq!(modules(&gone.replace('\n', "").replace("cdylib", "rlib")), []);
+    }
+
+    fn module(dir: &str, path: &str) -> Module {
+        Module { manifest: Path::new(dir).join("Cargo.toml"), path: path.into() }
+    }
+
+    #[test]
+    fn one_plugin_is_not_in_the_place_of_another() {
+        let all = |paths: &[(&str, &str)]| {
+            named(paths.iter().map(|(dir, path)| module(dir, path)).collect())
+        };
+        let two = all(&[("/a", "/t/stepback_plugin_a_b.wasm"), ("/c", "/t/c.wasm")]);
+        let two = two.expect("two names");
+        assert_eq!(two.keys().collect::<Vec<_>>(), ["a-b", "c"]);
+        for path in ["/t/stepback_plugin_c.wasm", "/t/c.wasm"] {
+            let told = all(&[("/a", path), ("/c", "/t/c.wasm")]).expect_err("one name").to_string();
+            for said in ["`c`", "/a/Cargo.toml", "/c/Cargo.toml"] {
+                assert!(told.contains(said), "{told}");
+            }
+        }
+        assert!(all(&[("/c", "/t/c.wasm"), ("/c", "/t/c.wasm")]).is_ok(), "told twice");
     }
 
     #[test]
@@ -206,5 +296,7 @@ mod tests {
         let mut command = Command::new("cargo");
         command.args(["build", "it's"]).env("RUSTFLAGS", "-C a=b").env_remove("HOME");
         assert_eq!(shown(&command), r"RUSTFLAGS='-C a=b' cargo build 'it'\''s'");
+        assert_eq!(shown_flags("-C\u{1f}a=b"), "RUSTFLAGS='-C a=b'");
+        assert_eq!(shown_flags("-C\u{1f}a='b c'"), r"CARGO_ENCODED_RUSTFLAGS=$'-C\x1fa=\'b c\''");
     }
 }

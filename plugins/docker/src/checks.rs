@@ -12,7 +12,7 @@ pub struct PortsInput {
     /// The container that the new one is to be like; all that it needs of the host is asked for.
     #[serde(default)]
     like: Option<Like>,
-    /// Ports of its own, `[ADDRESS:]HOST-PORT:CONTAINER-PORT[/PROTOCOL]`.
+    /// Ports of its own, `[ADDRESS:][HOST-PORT]:CONTAINER-PORT[/PROTOCOL]`.
     #[serde(default)]
     ports: Vec<String>,
     /// Its name, which no container may have yet.

@@ -187,7 +187,7 @@ pub struct CreateInput {
     env: BTreeMap<String, String>,
     #[serde(default)]
     mounts: Vec<Mount>,
-    /// `host-port:container-port[/protocol]`.
+    /// `[address:][host-port]:container-port[/protocol]`, as `docker run --publish` has it.
     #[serde(default)]
     ports: Vec<String>,
     /// no, always, unless-stopped or on-failure; by default unless-stopped, or as `like` has it.

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 use stepback_sdk::docker::{self, ContainerState};
 use stepback_sdk::testing::{World, input};
-use stepback_sdk::{Check, FailureClass, Step, failure};
+use stepback_sdk::{Check, FailureClass, failure};
 
 fn container(running: bool, restart: &str) -> Value {
     let restart: docker::RestartPolicy = restart.parse().expect("a restart policy");

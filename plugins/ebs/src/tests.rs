@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_sdk::testing::{World, input};
-use stepback_sdk::{Check, FailureClass, Past, PastEffect, Step, Undo, failure};
+use stepback_sdk::{Check, FailureClass, Past, PastEffect, Undo, failure};
 
 fn volume(zone: &str, attachments: Value) -> Value {
     json!({

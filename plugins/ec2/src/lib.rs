@@ -24,7 +24,7 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use stepback_sdk::testing::{World, input};
-    use stepback_sdk::{Check, FailureClass, Step};
+    use stepback_sdk::{Check, FailureClass};
 
     fn instance(state: &str) -> Value {
         json!({

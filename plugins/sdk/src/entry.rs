@@ -54,6 +54,9 @@ pub fn log_panics() {
 }
 
 /// Export a plugin's steps: `export_steps!(First, Second);`, once in a crate.
+///
+/// They are types of the crate, without functions `check`, `run` and `undo` of their own beside
+/// those of [`crate::Step`]: tests have these here, under the host's rules.
 #[macro_export]
 macro_rules! export_steps {
     ($($step:ty),+ $(,)?) => {
@@ -96,5 +99,32 @@ macro_rules! export_steps {
 
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::export!(ExportedSteps with_types_in $crate::bindings);
+
+        // In the plugin's own tests a step is called under the host's rules: a type's own functions
+        // go before those of its traits.
+        $(
+            #[cfg(all(test, not(target_arch = "wasm32")))]
+            #[allow(dead_code, private_interfaces)]
+            impl $step {
+                fn check(
+                    input: &<Self as $crate::Step>::Input,
+                ) -> ::core::result::Result<$crate::Check, $crate::Failure> {
+                    $crate::testing::check::<Self>(input)
+                }
+
+                fn run(
+                    input: <Self as $crate::Step>::Input,
+                ) -> ::core::result::Result<<Self as $crate::Step>::Output, $crate::Failure> {
+                    $crate::testing::run::<Self>(input)
+                }
+
+                fn undo(
+                    input: &<Self as $crate::Step>::Input,
+                    past: &$crate::Past,
+                ) -> ::core::result::Result<$crate::Undo, $crate::Failure> {
+                    $crate::testing::undo::<Self>(input, past)
+                }
+            }
+        )+
     };
 }

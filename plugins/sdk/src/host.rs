@@ -1,11 +1,19 @@
 //! The host functions: in a component they reach the host, in a native test a scripted world.
 
+/// An interface's functions, each with what it does ([`crate::testing::Does`]), by which a scripted
+/// world is as strict as the host.
 macro_rules! functions {
     ($package:ident::$module:ident $interface:literal {
-        $( $(#[$doc:meta])* $function:ident $wire:literal
+        $( $(#[$doc:meta])* $does:ident $function:ident $wire:literal
             ( $($arg:ident : $type:ty),* ) -> $answer:ty; )*
-    }) => { $(
+    }) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        pub(crate) const FUNCTIONS: &[(&str, crate::testing::Does)] =
+            &[$((concat!($interface, ".", $wire), crate::testing::Does::$does)),*];
+
+    $(
         $(#[$doc])*
+        #[cfg_attr(not(target_arch = "wasm32"), track_caller)]
         pub fn $function($($arg: $type),*) -> Result<$answer, $crate::Failure> {
             #[cfg(target_arch = "wasm32")]
             return $crate::bindings::stepback::$package::$module::$function($($arg),*);
@@ -16,6 +24,13 @@ macro_rules! functions {
             );
         }
     )* };
+}
+
+/// Every function, by its name.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn functions() -> impl Iterator<Item = (&'static str, crate::testing::Does)> {
+    let all = [clock::FUNCTIONS, effects::FUNCTIONS, ec2::FUNCTIONS, ebs::FUNCTIONS];
+    all.into_iter().chain([docker::FUNCTIONS]).flatten().copied()
 }
 
 /// Lines and progress for the operation's log.
@@ -48,9 +63,9 @@ pub mod log {
 pub mod clock {
     functions! { clock::clock "clock" {
         /// Milliseconds since the Unix epoch.
-        now "now" () -> u64;
+        Read now "now" () -> u64;
         /// Ends early with `cancelled`.
-        sleep "sleep" (duration_ms: u64) -> ();
+        Wait sleep "sleep" (duration_ms: u64) -> ();
     }}
 }
 
@@ -60,7 +75,7 @@ pub mod effects {
 
     functions! { effects::effects "effects" {
         /// Put each resource of a past effect back to that effect's `before`.
-        reverse "reverse" (id: &str) -> Reversal;
+        Reverse reverse "reverse" (id: &str) -> Reversal;
     }}
 }
 
@@ -71,26 +86,26 @@ pub mod ec2 {
 
     functions! { ec2::instances "ec2" {
         /// An instance as it is now; a failure if there is none of this id.
-        describe "describe" (instance: &str) -> Instance;
+        Read describe "describe" (instance: &str) -> Instance;
         /// Instances that carry all these tags, terminated ones left out, by id.
-        find "find" (tags: &[Pair]) -> Vec<Instance>;
+        Read find "find" (tags: &[Pair]) -> Vec<Instance>;
         /// Make an instance, and give it when it runs; taken back, it is terminated.
-        run_instance "run-instance" (spec: &RunSpec) -> Instance;
+        Effect run_instance "run-instance" (spec: &RunSpec) -> Instance;
         /// Start a stopped instance, and give it when it runs.
-        start "start" (instance: &str) -> Instance;
+        Effect start "start" (instance: &str) -> Instance;
         /// Stop an instance, and all that runs on it with it; give it when it is stopped.
-        stop "stop" (instance: &str) -> Instance;
+        Effect stop "stop" (instance: &str) -> Instance;
         /// End an instance for good: nothing takes this back.
-        terminate "terminate" (instance: &str) -> ();
+        Effect terminate "terminate" (instance: &str) -> ();
         /// The instance must be stopped.
-        set_instance_type "set-instance-type" (instance: &str, instance_type: &str) -> ();
+        Effect set_instance_type "set-instance-type" (instance: &str, instance_type: &str) -> ();
         /// Wait until an instance is in this state; a `deadline` failure if that takes longer.
-        wait_state "wait-state"
+        Wait wait_state "wait-state"
             (instance: &str, state: InstanceState, timeout_ms: u64) -> Instance;
         /// Put a tag on an instance; one of the same key is replaced.
-        tag "tag" (instance: &str, key: &str, value: &str) -> ();
+        Effect tag "tag" (instance: &str, key: &str, value: &str) -> ();
         /// Take a tag off an instance, if it has one of this key.
-        untag "untag" (instance: &str, key: &str) -> ();
+        Effect untag "untag" (instance: &str, key: &str) -> ();
     }}
 }
 
@@ -103,37 +118,37 @@ pub mod ebs {
 
     functions! { ebs::volumes "ebs" {
         /// A volume as it is now; a failure if there is none of this id.
-        describe "describe" (volume: &str) -> Volume;
+        Read describe "describe" (volume: &str) -> Volume;
         /// Volumes that carry all these tags, by id.
-        find "find" (tags: &[Pair]) -> Vec<Volume>;
+        Read find "find" (tags: &[Pair]) -> Vec<Volume>;
         /// Make a volume, and give it when it is available; taken back, it is deleted.
-        create_volume "create-volume" (spec: &VolumeSpec) -> Volume;
+        Effect create_volume "create-volume" (spec: &VolumeSpec) -> Volume;
         /// Delete a volume, attached nowhere, for good: nothing takes this back.
-        delete_volume "delete-volume" (volume: &str) -> ();
+        Effect delete_volume "delete-volume" (volume: &str) -> ();
         /// Attach a volume to an instance of its zone, as a device whose name is free.
-        attach "attach" (volume: &str, instance: &str, device: &str) -> Volume;
+        Effect attach "attach" (volume: &str, instance: &str, device: &str) -> Volume;
         /// Detach a volume, which must not be mounted; it is never forced.
-        detach "detach" (volume: &str, instance: &str) -> Volume;
+        Effect detach "detach" (volume: &str, instance: &str) -> Volume;
         /// Growth only.
-        modify_volume "modify-volume" (volume: &str, size_gib: u32) -> Volume;
+        Effect modify_volume "modify-volume" (volume: &str, size_gib: u32) -> Volume;
         /// Begin a snapshot: it counts from then on, and `wait_snapshot` waits for the rest.
-        create_snapshot "create-snapshot"
+        Effect create_snapshot "create-snapshot"
             (volume: &str, description: &str, tags: &[Pair]) -> Snapshot;
         /// A snapshot as it is now; a failure if there is none of this id.
-        describe_snapshot "describe-snapshot" (snapshot: &str) -> Snapshot;
+        Read describe_snapshot "describe-snapshot" (snapshot: &str) -> Snapshot;
         /// Snapshots of the account's own that carry all these tags, by id.
-        find_snapshots "find-snapshots" (tags: &[Pair]) -> Vec<Snapshot>;
+        Read find_snapshots "find-snapshots" (tags: &[Pair]) -> Vec<Snapshot>;
         /// Delete a snapshot for good: nothing takes this back.
-        delete_snapshot "delete-snapshot" (snapshot: &str) -> ();
+        Effect delete_snapshot "delete-snapshot" (snapshot: &str) -> ();
         /// Wait until a volume is in this state; a `deadline` failure if that takes longer.
-        wait_volume "wait-volume"
+        Wait wait_volume "wait-volume"
             (volume: &str, state: VolumeState, timeout_ms: u64) -> Volume;
         /// Wait until a snapshot is complete; a `deadline` failure if that takes longer.
-        wait_snapshot "wait-snapshot" (snapshot: &str, timeout_ms: u64) -> Snapshot;
+        Wait wait_snapshot "wait-snapshot" (snapshot: &str, timeout_ms: u64) -> Snapshot;
         /// Put a tag on a volume; one of the same key is replaced.
-        tag "tag" (volume: &str, key: &str, value: &str) -> ();
+        Effect tag "tag" (volume: &str, key: &str, value: &str) -> ();
         /// Take a tag off a volume, if it has one of this key.
-        untag "untag" (volume: &str, key: &str) -> ();
+        Effect untag "untag" (volume: &str, key: &str) -> ();
     }}
 }
 
@@ -147,63 +162,65 @@ pub mod docker {
 
     functions! { docker::engine "docker" {
         /// A container as it is now, if there is one of this name.
-        inspect_container "inspect-container" (host: &str, container: &str) -> Option<Container>;
+        Read inspect_container "inspect-container"
+            (host: &str, container: &str) -> Option<Container>;
         /// All containers, running or not, by name; Stepback's own helpers are left out.
-        list_containers "list-containers" (host: &str) -> Vec<Container>;
+        Read list_containers "list-containers" (host: &str) -> Vec<Container>;
         /// The image that the host has by this name, if it has one.
-        inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
+        Read inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
         /// A Docker volume, if there is one of this name.
-        inspect_volume "inspect-volume" (host: &str, volume: &str) -> Option<DockerVolume>;
+        Read inspect_volume "inspect-volume" (host: &str, volume: &str) -> Option<DockerVolume>;
         /// The file system on a volume attached to the host, `none` if it is blank.
-        filesystem "filesystem" (host: &str, volume: &str) -> String;
+        Read filesystem "filesystem" (host: &str, volume: &str) -> String;
         /// Fails where what looks into volumes is missing on the host.
-        check_helper "check-helper" (host: &str) -> ();
+        Read check_helper "check-helper" (host: &str) -> ();
         /// Pull an image; taken back, its name means again what it meant, and the image stays.
-        pull_image "pull-image" (host: &str, image: &str) -> Image;
+        Effect pull_image "pull-image" (host: &str, image: &str) -> Image;
         /// Make a name mean the image of this digest, which the host has already.
-        tag_image "tag-image" (host: &str, image: &str, digest: &str) -> ();
+        Effect tag_image "tag-image" (host: &str, image: &str, digest: &str) -> ();
         /// Make a container, which is not started; taken back, it is removed.
-        create_container "create-container"
+        Effect create_container "create-container"
             (host: &str, container: &str, spec: &ContainerSpec) -> Container;
         /// Start a container; one that runs already is left as it is.
-        start_container "start-container" (host: &str, container: &str) -> Container;
+        Effect start_container "start-container" (host: &str, container: &str) -> Container;
         /// Stop a container; what has not ended after the grace is killed.
-        stop_container "stop-container"
+        Effect stop_container "stop-container"
             (host: &str, container: &str, grace_ms: u64) -> Container;
         /// Give a container another name, which must be free.
-        rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
+        Effect rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
         /// Set the restart policy.
-        update_container "update-container"
+        Effect update_container "update-container"
             (host: &str, container: &str, restart: RestartPolicy) -> ();
         /// Remove a stopped container for good; its volumes stay.
-        remove_container "remove-container" (host: &str, container: &str) -> ();
+        Effect remove_container "remove-container" (host: &str, container: &str) -> ();
         /// Take the name off an image for good; no container may be of it.
-        remove_image "remove-image" (host: &str, image: &str) -> ();
+        Effect remove_image "remove-image" (host: &str, image: &str) -> ();
         /// Wait until the host's engine answers.
-        wait_engine "wait-engine" (host: &str, timeout_ms: u64) -> ();
+        Wait wait_engine "wait-engine" (host: &str, timeout_ms: u64) -> ();
         /// Wait until its health check says so; of a container without one, until it stays up.
-        wait_healthy "wait-healthy"
+        Wait wait_healthy "wait-healthy"
             (host: &str, container: &str, timeout_ms: u64) -> Container;
         /// Wait for an attached volume's device node; returns its file system.
-        wait_device "wait-device" (host: &str, volume: &str, timeout_ms: u64) -> String;
+        Wait wait_device "wait-device" (host: &str, volume: &str, timeout_ms: u64) -> String;
         /// Wait until nothing on the host has a volume mounted.
-        wait_unmounted "wait-unmounted" (host: &str, volume: &str, timeout_ms: u64) -> ();
+        Wait wait_unmounted "wait-unmounted" (host: &str, volume: &str, timeout_ms: u64) -> ();
         /// The last lines that a container printed, to standard output or standard error.
-        logs "logs" (host: &str, container: &str, tail_lines: u32) -> Vec<String>;
+        Read logs "logs" (host: &str, container: &str, tail_lines: u32) -> Vec<String>;
         /// An ephemeral container run to completion; then it is removed.
-        run_once "run-once" (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> CommandResult;
+        Effect run_once "run-once"
+            (host: &str, spec: &ContainerSpec, timeout_ms: u64) -> CommandResult;
         /// A command in a running container; what it did is not undone.
-        exec "exec"
+        Effect exec "exec"
             (host: &str, container: &str, command: &[String], timeout_ms: u64) -> CommandResult;
         /// Make a Docker volume; one of this name that is there must have these options.
-        create_volume "create-volume"
+        Effect create_volume "create-volume"
             (host: &str, volume: &str, options: &[Pair]) -> DockerVolume;
         /// Remove a Docker volume, which no container may use, for good.
-        remove_volume "remove-volume" (host: &str, volume: &str) -> ();
+        Effect remove_volume "remove-volume" (host: &str, volume: &str) -> ();
         /// Refuses what is not blank.
-        make_filesystem "make-filesystem"
+        Effect make_filesystem "make-filesystem"
             (host: &str, volume: &str, filesystem_type: &str) -> ();
         /// Grow the file system to its volume's size.
-        grow_filesystem "grow-filesystem" (host: &str, volume: &str) -> ();
+        Effect grow_filesystem "grow-filesystem" (host: &str, volume: &str) -> ();
     }}
 }

@@ -54,6 +54,9 @@ pub mod bindings {
 #[doc(hidden)]
 pub mod entry;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use host::functions;
+
 pub use bindings::exports::stepback::step::steps::{Change, Past, PastEffect};
 pub use bindings::stepback::types::types::{Failure, FailureClass, Pair};
 pub use duration::Duration;

@@ -1,10 +1,22 @@
 //! A scripted world for tests on the host: no Wasm, no provider.
 //!
 //! Script what each function answers, run the step, then look at the calls it made. A function
-//! that was not scripted fails the test by name. The world belongs to the thread, as a test does.
+//! that was not scripted fails the test by name, and so does one that there is not. The world
+//! belongs to the thread, as a test does.
+//!
+//! It is as strict as the host: a check may only look, and ask with [`crate::may`]. In the
+//! plugin's own tests `MyStep::check`, `run` and `undo` are [`check`], [`run`] and [`undo`] here,
+//! by [`crate::export_steps!`]; elsewhere call these.
+
+mod parts;
+
+pub use parts::{check, run, undo};
+
+pub(crate) use parts::Does;
 
 use crate::log::Level;
 use crate::{Failure, Step};
+use parts::{does, must_be_allowed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -44,18 +56,25 @@ impl World {
     /// The next answer of a function.
     ///
     /// # Panics
-    /// If the answer can't be JSON.
+    /// If there is no such function, or the answer can't be JSON.
+    #[track_caller]
     pub fn answer(function: &str, answer: impl Serialize) {
         let answer = serde_json::to_value(answer).expect("an answer that can be JSON");
         Self::push(function, Ok(answer));
     }
 
     /// The next answer of a function is a failure.
+    ///
+    /// # Panics
+    /// If there is no such function.
+    #[track_caller]
     pub fn fail(function: &str, failure: Failure) {
         Self::push(function, Err(failure));
     }
 
+    #[track_caller]
     fn push(function: &str, answer: Result<Value, Failure>) {
+        does(function);
         WORLD.with_borrow_mut(|world| {
             world.answers.entry(function.to_owned()).or_default().push_back(answer);
         });
@@ -95,10 +114,12 @@ pub fn input<S: Step>(with: Value) -> S::Input {
     serde_json::from_value(with).expect("an input that fits the step")
 }
 
+#[track_caller]
 pub(crate) fn answer<T: DeserializeOwned>(
     function: &str,
     mut arguments: Value,
 ) -> Result<T, Failure> {
+    must_be_allowed(function, WORLD.with_borrow(|world| world.asks));
     each_word(&mut arguments, &word_of);
     let answer = WORLD.with_borrow_mut(|world| {
         if world.asks {

@@ -4,6 +4,7 @@
 //! `local`, which is simulated. A mistake in the file is shown with its place.
 
 use crate::args::Global;
+use crate::builtins;
 use crate::environments::{self, Environment};
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
@@ -33,7 +34,7 @@ struct Authored {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AuthoredPlugin {
-    path: Option<PathBuf>,
+    path: Option<toml::Spanned<PathBuf>>,
     grants: Vec<toml::Spanned<String>>,
 }
 
@@ -181,8 +182,18 @@ fn plugins(
     base: &Path,
     found: &mut Vec<Diagnostic>,
 ) -> BTreeMap<String, PluginConfig> {
-    let mut plugins = BTreeMap::new();
+    let mut plugins: BTreeMap<String, PluginConfig> = BTreeMap::new();
     for (name, plugin) in authored {
+        if let Some(other) = plugins.keys().find(|known| is_one_file(known, &name)) {
+            let message = format!("`[plugins.{other:?}]` and `[plugins.{name:?}]` are one file");
+            found.push(Diagnostic::new(message).help("write one table for it".to_owned()));
+        }
+        if let (Some(path), Some(_)) = (&plugin.path, builtins::bytes(&name)) {
+            let (shown, given) = (path.get_ref().display(), path.span());
+            let message = format!("the program has a plugin `{name}` of its own, beside {shown}");
+            let help = format!("give this one another name, such as `[plugins.my-{name}]`");
+            found.push(Diagnostic::at(given, message).help(help));
+        }
         let mut grants = vec![];
         for grant in plugin.grants {
             match interface(grant.get_ref()) {
@@ -193,10 +204,16 @@ fn plugins(
                 }
             }
         }
-        let path = plugin.path.map(|path| base.join(path));
+        let path = plugin.path.map(|path| base.join(path.into_inner()));
         plugins.insert(name, PluginConfig { path, grants });
     }
     plugins
+}
+
+/// Whether two names of plugins are the path of one file: `./my.wasm` and `my.wasm`.
+pub fn is_one_file(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.strip_prefix("./").unwrap_or(name).to_owned();
+    plain(one) == plain(other)
 }
 
 fn interface(name: &str) -> Result<Interface, String> {
@@ -213,7 +230,8 @@ pub fn add_grants(config: &mut Config, given: &[String]) -> Result<(), CliError>
                 "such as `--grant ./my.wasm=ebs,docker`",
             ));
         };
-        let entry = config.plugins.entry(plugin.to_owned()).or_default();
+        let known = config.plugins.keys().find(|known| is_one_file(known, plugin)).cloned();
+        let entry = config.plugins.entry(known.unwrap_or_else(|| plugin.to_owned())).or_default();
         for name in names.split(',').filter(|name| !name.is_empty()) {
             let granted = interface(name).map_err(|help| {
                 CliError::usage(format!("`--grant`: there is no interface `{name}`"), help)

@@ -4,8 +4,9 @@
 use crate::files::{self, TEXT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::Path;
 
 // `SDK`, `EXAMPLE`, `SDK_VERSION` and `CONTRACT`.
 include!(concat!(env!("OUT_DIR"), "/kit.rs"));
@@ -18,9 +19,8 @@ const HEAD: &str = "\
 
 ";
 
-/// What was laid into a plugin.
+/// What was laid into a plugin. A newer program may say more in it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Stamp {
     pub sdk: String,
     pub contract: Vec<String>,
@@ -55,7 +55,9 @@ impl Stamp {
             .map_err(|error| format!("{} is no stamp: {}", path.display(), error.message()))?;
         // What it names is written over and removed.
         match stamp.files.keys().find(|path| !is_of_kit(path)) {
-            Some(odd) => Err(format!("{} names {odd:?}, outside sdk/ and wit/", path.display())),
+            Some(odd) => {
+                Err(format!("{} names {odd:?}, which is no file in sdk/ or wit/", path.display()))
+            }
             None => Ok(stamp),
         }
     }
@@ -82,22 +84,39 @@ impl Stamp {
         };
         let known: BTreeMap<_, _> = other.contract.iter().filter_map(|one| package(one)).collect();
         let is_newer = |(name, version)| known.get(&name).is_none_or(|known| version > *known);
-        numbers(&self.sdk) > numbers(&other.sdk)
-            || self.contract.iter().filter_map(|one| package(one)).any(is_newer)
+        match numbers(&self.sdk).cmp(&numbers(&other.sdk)) {
+            // A package that is not known may be one that there is no more.
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => self.contract.iter().filter_map(|one| package(one)).any(is_newer),
+        }
     }
 }
 
-/// Whether a path leads to a file of the SDK or of the contract, and nowhere else.
+/// Whether a path leads to a file of the SDK or of the contract, and nowhere else, and is written
+/// as it is laid: another way to write it would be taken for another file.
 fn is_of_kit(path: &str) -> bool {
-    let mut parts = Path::new(path).components();
-    let first = parts.next();
-    let is_in = ["sdk", "wit"].iter().any(|dir| first == Some(Component::Normal(dir.as_ref())));
-    is_in && parts.all(|part| matches!(part, Component::Normal(_)))
+    let mut parts = path.split('/');
+    let is_in = parts.next().is_some_and(|dir| dir == "sdk" || dir == "wit");
+    let rest: Vec<&str> = parts.collect();
+    let is_plain = |part: &&str| !matches!(*part, "" | "." | "..");
+    is_in && !rest.is_empty() && rest.iter().all(is_plain) && path != STAMP
 }
 
 /// The sha-256 of a file's bytes.
 pub fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// The same of a text whose lines end as they were laid, whatever Git or an editor made of them.
+pub fn digest_of_lines(bytes: &[u8]) -> String {
+    let mut laid = Vec::with_capacity(bytes.len());
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte != b'\r' || bytes.get(at + 1) != Some(&b'\n') {
+            laid.push(*byte);
+        }
+    }
+    digest(&laid)
 }
 
 #[cfg(test)]
@@ -112,10 +131,21 @@ mod tests {
             ("src/lib.rs", false),
             ("sdk/../src/lib.rs", false),
             ("/sdk/src/lib.rs", false),
+            ("sdk//src/lib.rs", false),
+            ("sdk/./src/lib.rs", false),
+            ("sdk/src/", false),
+            ("sdk", false),
+            ("sdk/version.toml", false),
             ("", false),
         ] {
             assert_eq!(is_of_kit(path), is_good, "{path}");
         }
+    }
+
+    #[test]
+    fn how_lines_end_is_no_change() {
+        assert_eq!(digest_of_lines(b"a\r\nb\r\n"), digest(b"a\nb\n"));
+        assert_eq!(digest_of_lines(b"a\rb\n\r"), digest(b"a\rb\n\r"));
     }
 
     #[test]
@@ -124,5 +154,9 @@ mod tests {
         assert!(of("0.10.0").is_newer_than(&of("0.9.9")));
         assert!(!of("0.9.9").is_newer_than(&of("0.10.0")));
         assert!(!of("1.0.0").is_newer_than(&of("1.0.0")));
+        // An older one may have had a package that was given up since.
+        let with = |sdk: &str| Stamp { contract: vec!["stepback:old@9.0.0".into()], ..of(sdk) };
+        assert!(!with("0.9.9").is_newer_than(&of("1.0.0")));
+        assert!(with("1.0.0").is_newer_than(&of("1.0.0")));
     }
 }

@@ -16,6 +16,7 @@ macro_rules! tell {
 
 mod actor;
 mod args;
+mod builtins;
 mod commands;
 mod config;
 mod crash;

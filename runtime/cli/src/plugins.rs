@@ -1,6 +1,7 @@
 //! Where plugins come from: the ones in the program, the configuration's, and paths.
 
-use crate::config::PluginConfig;
+use crate::builtins;
+use crate::config::{PluginConfig, is_one_file};
 use crate::files;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +9,6 @@ use std::sync::Arc;
 use stepback_core::manifest::Uses;
 use stepback_engine::{PluginBytes, PluginSource};
 use stepback_wasm::Grants;
-
-include!(concat!(env!("OUT_DIR"), "/builtins.rs"));
 
 /// A component this large is a mistake; compiling it would take minutes.
 const PLUGIN_BYTES_MAX: u64 = 64 << 20;
@@ -24,21 +23,9 @@ impl Plugins {
         Self { configured }
     }
 
-    /// The bytes of a plugin of the program.
-    pub fn builtin(name: &str) -> Option<&'static [u8]> {
-        BUILTINS.iter().find(|(builtin, _)| *builtin == name).map(|(_, bytes)| *bytes)
-    }
-
-    /// The names of the program's plugins.
-    pub fn builtins() -> impl Iterator<Item = &'static str> {
-        BUILTINS.iter().map(|(name, _)| *name)
-    }
-
     fn grants(&self, name: &str) -> Grants {
-        // `./my.wasm` and `my.wasm` are the same file.
-        let plain = |name: &str| name.strip_prefix("./").unwrap_or(name).to_owned();
         let mut configured = self.configured.iter();
-        let entry = configured.find(|(known, _)| plain(known) == plain(name));
+        let entry = configured.find(|(known, _)| is_one_file(known, name));
         entry.map_or_else(Grants::none, |(_, plugin)| plugin.granted())
     }
 }
@@ -47,7 +34,7 @@ impl PluginSource for Plugins {
     fn plugin(&self, uses: &Uses, base_dir: &Path) -> Result<PluginBytes, Option<String>> {
         match uses {
             Uses::Named { plugin, .. } => {
-                if let Some(bytes) = Self::builtin(plugin) {
+                if let Some(bytes) = builtins::bytes(plugin) {
                     return Ok(PluginBytes { bytes: bytes.into(), grants: Grants::all() });
                 }
                 let configured = self.configured.get(plugin).ok_or(None)?;
@@ -64,7 +51,7 @@ impl PluginSource for Plugins {
     fn names(&self) -> Vec<String> {
         let configured = self.configured.iter().filter(|(_, plugin)| plugin.path.is_some());
         let configured = configured.map(|(name, _)| name.clone());
-        Self::builtins().map(str::to_owned).chain(configured).collect()
+        builtins::names().map(str::to_owned).chain(configured).collect()
     }
 }
 

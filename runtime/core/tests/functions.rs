@@ -104,6 +104,46 @@ fn told(function: &str) -> String {
     lines.join("\n")
 }
 
+/// What the SDK says of its functions, by which its scripted world is as strict as the host.
+fn told_by_sdk() -> Vec<(String, String)> {
+    let host = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/sdk/src/host.rs");
+    let text = std::fs::read_to_string(host).expect("the SDK");
+    let mut told = vec![];
+    for block in text.split("    functions! {").skip(1) {
+        let interface = block.split('"').nth(1).expect("its interface");
+        for line in block.lines().map(str::trim) {
+            let mut words = line.split_whitespace();
+            if let (Some(does), Some(_), Some(name)) = (words.next(), words.next(), words.next())
+                && ["Read", "Wait", "Effect", "Reverse"].contains(&does)
+            {
+                let name = name.split('"').nth(1).expect("its name");
+                told.push((format!("{interface}.{name}"), does.to_owned()));
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn the_sdk_says_what_the_table_says() {
+    let mut sdk = told_by_sdk();
+    let mut table: Vec<(String, String)> = Call::functions()
+        .map(|function| {
+            let does = match call(function).class() {
+                // It changes nothing by itself, and is for undos only.
+                _ if function == "effects.reverse" => "Reverse",
+                Class::Read => "Read",
+                Class::Wait => "Wait",
+                Class::Effect | Class::Irreversible => "Effect",
+            };
+            (function.to_owned(), does.to_owned())
+        })
+        .collect();
+    sdk.sort();
+    table.sort();
+    assert_eq!(sdk, table);
+}
+
 #[test]
 fn the_table_says_what_people_have_read() {
     let now: Vec<String> = Call::functions().map(told).collect();

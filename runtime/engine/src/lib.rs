@@ -33,6 +33,7 @@ mod run;
 mod secrets;
 mod take_up;
 mod tasks;
+mod undeclared;
 mod verify;
 
 pub use close::{GivenUp, abandon, accept};
@@ -46,3 +47,4 @@ pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use run::{Ended, Preview, plan, run};
 pub use take_up::{resume, resume_asked, roll_back};
+pub use undeclared::Undeclared;

@@ -7,6 +7,7 @@ use crate::job::{Job, Request};
 use crate::locks::{self, InTheWay};
 use crate::preflight::{self, StepCheck};
 use crate::tasks::Logs;
+use crate::undeclared::{self, Undeclared};
 use std::sync::Arc;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::machine::Recovery;
@@ -32,6 +33,8 @@ pub struct Preview {
     pub checks: Vec<StepCheck>,
     /// The locks that it would not get at once.
     pub in_the_way: Vec<InTheWay>,
+    /// The plugins that can do what nobody declared.
+    pub undeclared: Vec<Undeclared>,
 }
 
 /// Read the manifest and ask every check whose inputs are known; nothing is kept or changed.
@@ -45,7 +48,8 @@ pub async fn plan(deps: &Deps, request: &Request) -> Result<Preview, RunError> {
     let names = job.locks().await.map_err(refuse)?;
     let in_the_way = locks::in_the_way(deps, &request.environment, &names).await?;
     let checks = preflight::check_all(&job, &deps.clock).await;
-    Ok(Preview { job, checks, in_the_way })
+    let undeclared = undeclared::undeclared(&job).await;
+    Ok(Preview { job, checks, in_the_way, undeclared })
 }
 
 /// Run a manifest as a new operation to its end.

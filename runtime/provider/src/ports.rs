@@ -1,9 +1,138 @@
 //! Ports that containers publish on their host (Docker docs, *Port publishing and mapping*).
+//!
+//! [`Port::parse`] is the one judge of how a port is written: the simulated world and the provider
+//! for Docker both take what it takes, and an engine is sent what it made of the text.
 
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use stepback_core::{Failure, FailureClass};
+
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
+/// A port to publish: `[address:][host-port]:container-port[/protocol]`.
+///
+/// All of it is what `docker run --publish` takes (Docker docs, *docker container run*). Docker
+/// takes more, which is refused here: a container's port alone, a range of a container's ports,
+/// port 0 of a container or in a range, and an empty protocol. An address that is none is refused,
+/// because an engine that is asked without `docker` publishes on all addresses then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Without one it is on all.
+    pub address: Option<IpAddr>,
+    /// Which port of the host it is.
+    pub on_host: OnHost,
+    /// The container's port, never 0.
+    pub in_container: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: &'static str,
+}
+
+/// The port of the host (Docker docs, *Engine API*, *ContainerCreate*, `PortBindings`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHost {
+    /// One that is free, which the engine chooses: nothing is written, or 0.
+    Any,
+    /// This one, never 0.
+    One(u16),
+    /// The first of these that is free.
+    OneOf(u16, u16),
+}
+
+impl Port {
+    /// Read one.
+    ///
+    /// # Errors
+    /// `invalid-input`, with the code and the sense that an engine's own answer has.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        Self::read(text).ok_or_else(|| {
+            let message = format!("the port `{text}` is not HOST-PORT:CONTAINER-PORT");
+            Failure::new(FailureClass::InvalidInput, message).with_code("400")
+        })
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (outside, inside) = text.rsplit_once(':')?;
+        let (in_container, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
+        let (address, on_host) = outside.rsplit_once(':').unwrap_or(("", outside));
+        Some(Self {
+            address: match address {
+                "" => None,
+                written => Some(without_brackets(written)?.parse().ok()?),
+            },
+            on_host: OnHost::parse(on_host)?,
+            in_container: number(in_container).filter(|port| *port > 0)?,
+            protocol: PROTOCOLS.into_iter().find(|one| one.eq_ignore_ascii_case(protocol))?,
+        })
+    }
+
+    /// The container's side as an engine names it, `5432/tcp`.
+    pub fn inside(&self) -> String {
+        format!("{}/{}", self.in_container, self.protocol)
+    }
+}
+
+/// As it is written, tcp left out.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            None => {}
+        }
+        write!(f, "{}:{}", self.on_host, self.in_container)?;
+        match self.protocol {
+            "tcp" => Ok(()),
+            other => write!(f, "/{other}"),
+        }
+    }
+}
+
+impl OnHost {
+    fn parse(text: &str) -> Option<Self> {
+        let some = |text: &str| number(text).filter(|port| *port > 0);
+        match text.split_once('-') {
+            Some((from, to)) => {
+                let (from, to) = (some(from)?, some(to)?);
+                match from.cmp(&to) {
+                    Ordering::Less => Some(Self::OneOf(from, to)),
+                    Ordering::Equal => Some(Self::One(from)),
+                    Ordering::Greater => None,
+                }
+            }
+            None if text.is_empty() => Some(Self::Any),
+            None => Some(match number(text)? {
+                0 => Self::Any,
+                port => Self::One(port),
+            }),
+        }
+    }
+}
+
+/// As an engine takes it.
+impl fmt::Display for OnHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => Ok(()),
+            Self::One(port) => write!(f, "{port}"),
+            Self::OneOf(from, to) => write!(f, "{from}-{to}"),
+        }
+    }
+}
+
+/// Digits alone: no sign and no space, which engines do not take either.
+fn number(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// An IPv6 address has brackets around it, and may go without.
+fn without_brackets(address: &str) -> Option<&str> {
+    match address.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']'),
+        None => Some(address),
+    }
+}
 
 /// Published ports as the contract shows them, of what was asked for as
 /// `[address:]host-port:container-port[/protocol]`.
@@ -39,12 +168,18 @@ enum At {
 impl At {
     fn parse(text: Option<&str>) -> Self {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return At::All };
-        match text.trim_matches(['[', ']']).parse::<IpAddr>().map(|address| address.to_canonical())
-        {
-            Ok(IpAddr::V4(address)) if address.is_unspecified() => At::AllV4,
-            Ok(IpAddr::V6(address)) if address.is_unspecified() => At::AllV6,
-            Ok(address) => At::One(address),
+        match text.trim_matches(['[', ']']).parse() {
+            Ok(address) => At::of(Some(address)),
             Err(_) => At::Odd,
+        }
+    }
+
+    fn of(address: Option<IpAddr>) -> Self {
+        match address.map(|address| address.to_canonical()) {
+            None => At::All,
+            Some(IpAddr::V4(address)) if address.is_unspecified() => At::AllV4,
+            Some(IpAddr::V6(address)) if address.is_unspecified() => At::AllV6,
+            Some(address) => At::One(address),
         }
     }
 
@@ -73,23 +208,19 @@ impl Published {
         Self { at: At::parse(address), port, protocol: protocol.to_owned() }
     }
 
-    /// `[address:]host-port:container-port[/protocol]`; nothing of a port that the engine chooses.
+    /// Where a [`Port`] is; nothing of one that the engine chooses.
     pub fn parse(text: &str) -> Option<Self> {
-        let (outside, inside) = text.rsplit_once(':')?;
-        let protocol = inside.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-        Self::outside(outside, protocol).filter(|published| published.port > 0)
+        let wanted = Port::parse(text).ok()?;
+        let OnHost::One(port) = wanted.on_host else { return None };
+        Some(Self { at: At::of(wanted.address), port, protocol: wanted.protocol.to_owned() })
     }
 
     /// `[address:]port/protocol`, of what listens there.
     pub fn listening(text: &str) -> Option<Self> {
         let (outside, protocol) = text.split_once('/')?;
-        Self::outside(outside, protocol)
-    }
-
-    fn outside(text: &str, protocol: &str) -> Option<Self> {
-        let (address, port) = match text.rsplit_once(':') {
+        let (address, port) = match outside.rsplit_once(':') {
             Some((address, port)) => (Some(address), port),
-            None => (None, text),
+            None => (None, outside),
         };
         Some(Self::new(address, port.parse().ok()?, protocol))
     }
@@ -160,6 +291,51 @@ pub fn removes_itself(host: &str, name: &str) -> Failure {
 mod tests {
     use super::*;
 
+    /// What is taken is what Docker makes of each (`docker create --publish` and `docker inspect`
+    /// of 20.10 were asked), but for one way to write an IPv6 address, and 0 for a free port.
+    #[test]
+    fn a_port_is_what_an_engine_takes() {
+        let taken = [
+            ("5432:5432", "5432:5432"),
+            ("80:8080/tcp", "80:8080"),
+            ("80:8080/UDP", "80:8080/udp"),
+            ("65535:65535/sctp", "65535:65535/sctp"),
+            ("080:80", "80:80"),
+            ("0:80", ":80"),
+            (":80", ":80"),
+            ("127.0.0.1::80", "127.0.0.1::80"),
+            ("127.0.0.1:0:80", "127.0.0.1::80"),
+            (":80:8080", "80:8080"),
+            ("0.0.0.0:80:8080", "0.0.0.0:80:8080"),
+            ("8000-8010:80", "8000-8010:80"),
+            ("8000-8000:80", "8000:80"),
+            ("127.0.0.1:8000-8010:80/udp", "127.0.0.1:8000-8010:80/udp"),
+            ("[::1]:80:80", "[::1]:80:80"),
+            ("[::1]::80", "[::1]::80"),
+            ("::1:80:80", "[::1]:80:80"),
+            ("[0:0:0:0:0:0:0:1]:80:80", "[::1]:80:80"),
+            ("[127.0.0.1]:80:80", "127.0.0.1:80:80"),
+        ];
+        for (text, wanted) in taken {
+            let port = Port::parse(text).unwrap_or_else(|failure| panic!("{failure}"));
+            assert_eq!(port.to_string(), wanted, "{text}");
+            assert_eq!(Port::parse(wanted), Ok(port), "{text}: what it is shown as");
+        }
+        let refused = "80 80/tcp 80: : :: x:y a:b:c:d 1:2:3:4 80:0 80:65536 65536:80 99999:80 \
+            +80:80 80:+80 -80:80 80:-80 0x50:80 8o:80 80.0:80 80:80/ 80:80/icmp 80:80/tcp/udp \
+            80/tcp:80 80:80-90 80-90:80-90 8010-8000:80 0-10:80 0-0:80 -10:80 10-:80 8000-x:80 \
+            1-2-3:80 localhost:80:80 127.0.0:80:80 256.0.0.1:80:80 [::1:80:80 ::1]:80:80 []:80:80 \
+            [localhost]:80:80 [fe80::1%eth0]:80:80 [::1]:80 ::1:80";
+        let spaces = ["", " ", "80 :80", "80: 80", " 80:80", "80:80 ", "80:80 /tcp", "80:80/ tcp"];
+        let more = ["127.0.0.1 :80:80", "80\n:80", "８０:80"];
+        for text in refused.split_whitespace().chain(spaces).chain(more) {
+            let failure = Port::parse(text).expect_err(text);
+            let told = (failure.class, failure.code.as_deref());
+            assert_eq!(told, (FailureClass::InvalidInput, Some("400")), "{text}");
+            assert_eq!(Published::parse(text), None, "{text}");
+        }
+    }
+
     #[test]
     fn two_containers_do_not_have_one_port() {
         let table = [
@@ -183,7 +359,8 @@ mod tests {
             let found = must_be_free("i-1", &[wanted], &others);
             assert_eq!(found.is_err(), clash, "{one} and {other}");
         }
-        assert_eq!(Published::parse("0:5432"), None);
-        assert_eq!(Published::parse(":5432"), None);
+        for chosen in ["0:5432", ":5432", "127.0.0.1::5432", "5432-5433:5432"] {
+            assert_eq!(Published::parse(chosen), None, "{chosen}");
+        }
     }
 }

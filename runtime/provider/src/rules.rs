@@ -3,13 +3,13 @@
 //! All of it is answered with 400 (Docker docs, *Docker Engine API*, *Bad parameter*), and the
 //! provider for Docker tells it as invalid input.
 
+use crate::ports::Port;
 use crate::restart::Policy;
 use stepback_core::calls::{ContainerSpec, DockerCall};
 use stepback_core::{Call, Failure, FailureClass};
 
 /// What the `local` driver takes (Docker docs, *docker volume create*, *--opt*).
 const VOLUME_OPTIONS: [&str; 4] = ["type", "device", "o", "size"];
-const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 fn bad(message: String) -> Failure {
     Failure::new(FailureClass::InvalidInput, message).with_code("400")
@@ -81,9 +81,7 @@ fn specified(spec: &ContainerSpec) -> Result<(), Failure> {
     if !spec.restart.is_empty() {
         policy(&spec.restart)?;
     }
-    if let Some(odd) = spec.ports.iter().find(|port| !is_port(port)) {
-        return Err(bad(format!("the port `{odd}` is not HOST-PORT:CONTAINER-PORT")));
-    }
+    spec.ports.iter().try_for_each(|port| Port::parse(port).map(drop))?;
     labels_must_be_free(spec)?;
     for (at, mount) in spec.mounts.iter().enumerate() {
         let target = mount.target.trim_end_matches('/');
@@ -98,20 +96,6 @@ fn specified(spec: &ContainerSpec) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// `[address:]host-port:container-port[/protocol]`.
-fn is_port(text: &str) -> bool {
-    let Some((outside, inside)) = text.rsplit_once(':') else { return false };
-    let (inside, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
-    let outside = outside.rsplit_once(':').map_or(outside, |(_, port)| port);
-    let is_number = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    // Of the host one of several, or any that is free (Docker docs, *Port publishing*).
-    let is_outside = match outside.split_once('-') {
-        Some((from, to)) => is_number(from) && is_number(to),
-        None => outside.parse::<u16>().is_ok(),
-    };
-    is_number(inside) && is_outside && PROTOCOLS.contains(&protocol)
 }
 
 /// A repository's name has small letters only (Docker docs, *docker image tag*).
@@ -146,12 +130,10 @@ mod tests {
         for odd in ["", "a", ".a", "a/b", "ä2", "a b"] {
             assert!(name(odd).is_err(), "{odd}");
         }
-        for good in ["5432:5432", "127.0.0.1:80:8080/udp", "0:80", "8000-8010:80"] {
-            assert!(is_port(good), "{good}");
-        }
-        for odd in ["80", "x:y", "80:80/icmp", "80:0", "80:70000", "8000-x:80"] {
-            assert!(!is_port(odd), "{odd}");
-        }
+        let published = |port: &str| {
+            specified(&ContainerSpec { ports: vec![port.to_owned()], ..ContainerSpec::default() })
+        };
+        assert!(published("127.0.0.1::80").is_ok() && published("80:").is_err());
         let mounted = |targets: &[&str]| {
             let mount = |target: &&str| Mount {
                 volume: "data".to_owned(),

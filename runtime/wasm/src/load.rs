@@ -7,7 +7,9 @@ use crate::guest::Guest;
 use crate::invocation::Interface;
 use crate::log::cut;
 use std::collections::BTreeSet;
+use stepback_core::Call;
 use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
 const MAGIC: &[u8] = b"\0asm";
@@ -51,12 +53,20 @@ pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Compo
         .map_err(|error| PluginError::Invalid { name, why: why(&error) })
 }
 
-/// The interfaces of ours that a component imports, if it is a plugin and imports nothing unknown.
+/// What a component imports of ours.
+#[derive(Default)]
+pub(crate) struct Imports {
+    pub(crate) interfaces: BTreeSet<Interface>,
+    /// `interface.function`, of those that the table has: what it can call, and nothing else.
+    pub(crate) functions: BTreeSet<&'static str>,
+}
+
+/// What a component imports of ours, if it is a plugin and imports nothing unknown.
 pub(crate) fn verify(
     engine: &Engine,
     name: &str,
     component: &Component,
-) -> Result<BTreeSet<Interface>, PluginError> {
+) -> Result<Imports, PluginError> {
     let component_type = component.component_type();
     let exports: Vec<_> = component_type.exports(engine).map(|(export, _)| export).collect();
     if !exports.contains(&STEPS) {
@@ -74,32 +84,58 @@ pub(crate) fn verify(
         };
         return Err(PluginError::NotAPlugin { name: name.to_owned(), wanted: STEPS.into(), hint });
     }
-    let mut imports = BTreeSet::new();
-    for (import, _) in component_type.imports(engine) {
+    let mut imports = Imports::default();
+    for (import, item) in component_type.imports(engine) {
         let ours = import.strip_prefix(OURS).and_then(|rest| rest.strip_suffix(VERSION));
         let package = ours.and_then(|ours| Some(ours.split_once('/')?.0));
         match (package, package.and_then(Interface::from_name)) {
             (_, Some(interface)) => {
-                imports.insert(interface);
+                imports.interfaces.insert(interface);
+                imports.functions.extend(functions(engine, interface, &item.ty));
             }
             // Types alone reach nothing.
             (Some("types"), None) => {}
             (None, None) if is_of_wasi(import) => {}
             _ => {
-                let is_of_another = import
-                    .strip_prefix(OURS)
-                    .and_then(|rest| rest.split(['/', '@']).next())
-                    .is_some_and(|package| Interface::from_name(package).is_some());
-                let hint = match is_of_another {
-                    true => format!("; of its own interfaces there is {VERSION}: {ANOTHER}"),
-                    false => String::new(),
-                };
+                let hint = what_to_do(import);
                 let import = cut(import, WHY_BYTES_MAX);
                 return Err(PluginError::UnknownImport { name: name.to_owned(), import, hint });
             }
         }
     }
     Ok(imports)
+}
+
+/// What usually brings an import that there is not, and what to do; empty if nobody knows.
+fn what_to_do(import: &str) -> String {
+    let package = import.strip_prefix(OURS).and_then(|rest| rest.split(['/', '@']).next());
+    if package.and_then(Interface::from_name).is_some() {
+        return format!("; of its own interfaces there is {VERSION}: {ANOTHER}");
+    }
+    let hint = match import {
+        _ if import.starts_with("wasi:http/") => {
+            "; a step reaches the world through `ec2`, `ebs` and `docker` alone: leave out the \
+             crate, or its feature, that makes requests"
+        }
+        _ if import.starts_with("wasi:") => "; build it for WASI 0.2",
+        _ if import.starts_with("wasi_") => "; build it for WASI 0.2 (`wasm32-wasip2` of Rust)",
+        "env" => "; an `extern` block or C code calls what is not there",
+        _ if import.starts_with("__wbindgen_") || import == "wbg" => {
+            "; a crate of it was built for browsers: leave out that feature of it"
+        }
+        _ => "",
+    };
+    hint.to_owned()
+}
+
+/// The functions of an interface that an import names.
+fn functions(engine: &Engine, interface: Interface, item: &ComponentItem) -> Vec<&'static str> {
+    let ComponentItem::ComponentInstance(instance) = item else { return vec![] };
+    let names: BTreeSet<String> = instance
+        .exports(engine)
+        .map(|(function, _)| format!("{}.{function}", interface.name()))
+        .collect();
+    Call::functions().filter(|function| names.contains(*function)).collect()
 }
 
 /// Whether an import is of a part of WASI that is there; what does not fit shows when linking.

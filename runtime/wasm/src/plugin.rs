@@ -5,6 +5,7 @@ use crate::bindings::exports::stepback::step::steps as wit;
 use crate::fault::{GuestFault, PluginError};
 use crate::guest::Guest;
 use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
+use crate::load::Imports;
 use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
 use crate::shared::Shared;
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use stepback_core::step::{CheckAnswer, Past, PastEffect, StepInfo, UndoAnswer};
-use stepback_core::{Call, Failure, FailureClass, PluginDigest};
+use stepback_core::{Call, Class, Failure, FailureClass, PluginDigest};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
@@ -23,7 +24,7 @@ pub struct Plugin {
     name: String,
     digest: PluginDigest,
     bytes: Arc<[u8]>,
-    imports: BTreeSet<Interface>,
+    imports: Imports,
     pre: PluginPre<Guest>,
     shared: Arc<Shared>,
     described: OnceCell<Vec<StepInfo>>,
@@ -73,7 +74,7 @@ pub(crate) struct Source {
 impl Plugin {
     pub(crate) fn new(
         source: Source,
-        imports: BTreeSet<Interface>,
+        imports: Imports,
         pre: PluginPre<Guest>,
         shared: Arc<Shared>,
     ) -> Self {
@@ -93,7 +94,23 @@ impl Plugin {
 
     /// The interfaces it imports: the capabilities it asks for.
     pub fn imports(&self) -> &BTreeSet<Interface> {
-        &self.imports
+        &self.imports.interfaces
+    }
+
+    /// What it can call that nothing takes back, where no step of it is declared irreversible.
+    ///
+    /// Its imports tell which functions it can call, not which step calls them, nor on what: such
+    /// a call is refused unless it is for what the same operation made.
+    ///
+    /// # Errors
+    /// As [`Plugin::describe`] has them.
+    pub async fn undeclared(&self) -> Result<Vec<&'static str>, PluginError> {
+        if self.describe().await?.iter().any(|info| !info.reversible) {
+            return Ok(vec![]);
+        }
+        let is_irreversible =
+            |function: &&str| Call::class_of(function) == Some(Class::Irreversible);
+        Ok(self.imports.functions.iter().copied().filter(is_irreversible).collect())
     }
 
     /// The steps it offers; asked once, and kept in the cache. It may look at nothing meanwhile.
@@ -224,7 +241,8 @@ impl Plugin {
         invocation: &Invocation,
         port: Arc<dyn HostPort>,
     ) -> Result<Session, GuestFault> {
-        let missing = self.imports.iter().find(|import| !invocation.grants.allow(**import));
+        let missing =
+            self.imports.interfaces.iter().find(|import| !invocation.grants.allow(**import));
         match missing {
             Some(import) => Err(GuestFault::NotGranted(import.to_string())),
             None => self.open(invocation, port).await,

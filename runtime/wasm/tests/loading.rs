@@ -65,6 +65,16 @@ fn what_does_not_fit_the_contract_is_told_with_the_piece_that_does_not() {
         let told = matches!(&error, PluginError::UnknownImport { import, .. } if import == unknown);
         assert!(told, "{error}");
     }
+    for (unknown, said) in [
+        ("stepback:ebs/volumes@0.3.0", "`stepback plugin update`"),
+        ("wasi:http/types@0.2.0", "that makes requests"),
+        ("wasi:io/poll@0.3.0", "build it for WASI 0.2"),
+        ("env", "an `extern` block"),
+    ] {
+        let import = format!(r#"(import "{unknown}" (instance (export "f" (func))))"#);
+        let told = refused(&other_world(&import)).to_string();
+        assert!(told.contains(said), "{unknown}: {told}");
+    }
 }
 
 #[test]

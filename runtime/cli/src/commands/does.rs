@@ -4,7 +4,7 @@
 //! with another first word is told as it is, and so is a step of somebody else's plugin that by its
 //! name only looks: that is its author's word alone.
 
-use crate::plugins::Plugins;
+use crate::builtins;
 use serde_json::Value;
 use stepback_core::manifest::Uses;
 
@@ -33,7 +33,7 @@ pub fn does(uses: &Uses) -> Option<&'static str> {
         "remove" | "delete" | "terminate" => "remove",
         "run" | "exec" => "run",
         "describe" | "find" | "inspect" | "check" | "no" | "wait" | "assert" | "sleep"
-            if Plugins::builtin(uses.plugin()).is_some() =>
+            if builtins::bytes(uses.plugin()).is_some() =>
         {
             return None;
         }

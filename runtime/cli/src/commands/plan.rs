@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use stepback_core::StepId;
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::plan::Plan;
-use stepback_engine::{InTheWay, Preview, StepCheck, StepCheckAnswer};
+use stepback_engine::{InTheWay, Preview, StepCheck, StepCheckAnswer, Undeclared};
 use stepback_journal::{Ending, Store, Summary};
 
 pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
@@ -149,6 +149,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
         ]);
     }
     text.push_str(&format!("{rows}\n\n"));
+    text.push_str(&undeclared(preview, style));
     text.push_str(&known(preview, style));
     text.push_str(&would(preview, style));
     let window: Vec<&str> =
@@ -173,6 +174,24 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
         text.push_str(&format!("it would be {}\n", style.red("refused")));
     }
     text
+}
+
+/// The steps whose plugins can do what nobody declared: what is refused then is refused at the
+/// call, when others have run.
+fn undeclared(preview: &Preview, style: &Style) -> String {
+    let told = |one: &Undeclared| {
+        let steps: Vec<String> = one.steps.iter().map(|step| format!("`{step}`")).collect();
+        format!(
+            "{} {}: plugin `{}` can call {}, which nothing takes back, and nobody declared it: \
+             such a call would be refused in the middle, but on what the operation itself made; \
+             write `irreversible = \"why that is acceptable\"` in the step that makes it\n\n",
+            style.yellow("!"),
+            steps.join(", "),
+            one.plugin,
+            one.functions.join(", ")
+        )
+    };
+    preview.undeclared.iter().map(told).collect()
 }
 
 /// What it would do to the world, in the plan's order.
@@ -271,6 +290,9 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
             || preview.in_the_way.iter().any(|lock| !lock.lets_go),
         "locks_held": preview.in_the_way.iter().map(|lock| json!({
             "name": lock.name, "by": lock.said, "would_wait": lock.lets_go,
+        })).collect::<Vec<_>>(),
+        "undeclared": preview.undeclared.iter().map(|one| json!({
+            "plugin": one.plugin, "functions": one.functions, "steps": one.steps,
         })).collect::<Vec<_>>(),
         "steps": steps.collect::<Vec<_>>(),
     })

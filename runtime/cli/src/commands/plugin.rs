@@ -5,11 +5,12 @@ mod new;
 mod update;
 
 use crate::args::{Global, Plugin, PluginVerb};
+use crate::builtins;
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{print, print_data, table};
-use crate::plugins::{self, Plugins};
+use crate::output::{Style, print, print_data, table};
+use crate::plugins;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,14 +37,28 @@ fn unusable(error: impl ToString) -> CliError {
     CliError::Usage { message: error.to_string(), help: None }
 }
 
+/// What to tell of a plugin that can do what none of its steps is declared to do, if it is one.
+async fn undeclared(name: &str, component: &Component) -> Result<Option<String>, CliError> {
+    let functions = component.undeclared().await.map_err(unusable)?;
+    Ok((!functions.is_empty()).then(|| {
+        format!(
+            "`{name}` can call {}, which nothing takes back, and none of its steps is declared \
+             irreversible: such a call is refused in the middle of an operation, but on what that \
+             operation itself made (a command is refused there, too). Write `const REVERSIBLE: \
+             bool = false;` in the step that makes it",
+            functions.join(", ")
+        )
+    }))
+}
+
 fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
-    if let Some(bytes) = Plugins::builtin(name) {
+    if let Some(bytes) = builtins::bytes(name) {
         return sandbox.load(name, bytes).map_err(unusable);
     }
     let configured = config.plugins.get(name).and_then(|plugin| plugin.path.clone());
     let path = configured.unwrap_or_else(|| PathBuf::from(name));
     if !path.exists() {
-        let names = Plugins::builtins().collect::<Vec<_>>();
+        let names = builtins::names().collect::<Vec<_>>();
         let help = format!("{}; or give the path of a `.wasm`", suggest(name, names));
         return Err(CliError::usage(format!("there is no plugin `{name}`"), help));
     }
@@ -53,7 +68,7 @@ fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>
 
 async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
     let sandbox = environment::sandbox(config)?;
-    let mut names: Vec<&str> = Plugins::builtins().collect();
+    let mut names: Vec<&str> = builtins::names().collect();
     let configured = config.plugins.iter().filter(|(_, plugin)| plugin.path.is_some());
     names.extend(configured.map(|(name, _)| name.as_str()));
     let mut rows = table(&["step", "undo", "what it does"]);
@@ -90,9 +105,12 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
     let shown: Vec<&StepInfo> =
         steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();
     let imports: Vec<&str> = component.imports().iter().map(|import| import.name()).collect();
-    let digest = component.digest();
+    let (digest, warning) = (component.digest(), undeclared(name, &component).await?);
     if json {
-        let whole = json!({ "name": name, "digest": digest, "imports": imports, "steps": shown });
+        let whole = json!({
+            "name": name, "digest": digest, "imports": imports, "steps": shown,
+            "warnings": warning.as_slice(),
+        });
         print_data(&format!("{whole:#}\n"));
         return Ok(Exit::Succeeded);
     }
@@ -105,7 +123,12 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
         text.push_str(&fields("output", &info.output_schema));
     }
     print(&text);
+    warning.iter().for_each(|warning| warn(warning));
     Ok(Exit::Succeeded)
+}
+
+fn warn(warning: &str) {
+    tell!("{} {warning}", Style::of_stderr().yellow("warning:"));
 }
 
 /// The fields of a schema, a line each.

@@ -66,6 +66,14 @@ macro_rules! functions {
             /// Every function's name.
             pub const FUNCTIONS: &'static [&'static str] = &[$($name),+];
 
+            /// A call of the function with nothing in its arguments.
+            pub(super) fn blank(function: &str) -> Option<Self> {
+                match function {
+                    $($name => Some($calls::$variant { $($field: Default::default()),* }),)+
+                    _ => None,
+                }
+            }
+
             /// `interface.function`.
             pub fn function(&self) -> &'static str {
                 match self { $($calls::$variant { .. } => $name),+ }
@@ -129,6 +137,15 @@ macro_rules! interfaces {
             /// Every function's name.
             pub fn functions() -> impl Iterator<Item = &'static str> + Clone {
                 [$($calls::FUNCTIONS),+].into_iter().flatten().copied()
+            }
+
+            /// What a function does to the world, by its name: its entry says it, whatever the
+            /// arguments are.
+            pub fn class_of(function: &str) -> Option<Class> {
+                $(if let Some(call) = $calls::blank(function) {
+                    return Some(Call::$variant(call).class());
+                })+
+                None
             }
 
             /// `interface.function`, as in the contract, in `--inject` and in the journal.
@@ -308,6 +325,17 @@ mod tests {
             assert_eq!(one.overlaps(two), wanted, "{one} and {two}");
             assert_eq!(two.overlaps(one), wanted, "{two} and {one}");
         }
+    }
+
+    #[test]
+    fn a_class_is_told_by_the_name_alone() {
+        let class = |function: &str| Call::class_of(function);
+        assert_eq!(class("docker.exec"), Some(Class::Irreversible));
+        assert_eq!(class("ebs.tag"), Some(Class::Effect));
+        assert_eq!(class("clock.sleep"), Some(Class::Wait));
+        assert_eq!(class("ec2.find"), Some(Class::Read));
+        assert_eq!(class("log.line"), None);
+        assert!(Call::functions().all(|function| class(function).is_some()));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Docker volumes to mount; if there are any, none of those of `like` is mounted.
     pub mounts: Vec<Mount>,
-    /// `[address:]host-port:container-port[/protocol]`.
+    /// `[address:][host-port]:container-port[/protocol]`.
     pub ports: Vec<String>,
     /// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`; empty for that of `like`,
     /// or `no`.

@@ -153,6 +153,7 @@ const CASES: &[Case] = &[
     case!(hosts::an_engine_that_is_down_tells_nothing, Aws: NO_ENGINE),
     case!(hosts::what_comes_up_with_its_host_is_told_by_its_policy, Aws: NO_ENGINE),
     case!(strict::what_makes_no_sense_is_invalid_input, Aws: NO_ENGINE),
+    case!(strict::a_port_is_read_as_an_engine_reads_it, Aws: NO_ENGINE),
     case!(strict::an_image_that_no_registry_has_is_not_pulled, Aws: NO_ENGINE),
     case!(strict::a_repeated_token_makes_one_container, Aws: NO_ENGINE),
     case!(strict::what_never_ran_has_no_exit_code, Aws: NO_ENGINE),

@@ -97,6 +97,49 @@ pub async fn what_makes_no_sense_is_invalid_input(bench: &Bench) {
     engine::clean(bench).await;
 }
 
+/// Docker docs, *docker container run*, *--publish*; the table of all of them is in `ports.rs`.
+pub async fn a_port_is_read_as_an_engine_reads_it(bench: &Bench) {
+    engine::clean(bench).await;
+    pull(bench).await;
+    let name = format!("c{}", fresh());
+    let with = |ports: &[&str]| {
+        let ports = ports.iter().map(|port| (*port).to_owned()).collect();
+        create(&name, ContainerSpec { ports, ..spec(bench) })
+    };
+    let odd = "80: 0-10:80 8010-8000:80 80:65536 80:80-90 +80:80 80:80/icmp 80:80/ a:b:c:d \
+               localhost:80:80 [::1:80:80";
+    for port in odd.split_whitespace().chain(["80 :80", "80:80 "]) {
+        let call = with(&["5432:5432", port]);
+        bench.refuses(&call, FailureClass::InvalidInput, "400").await;
+        told_by_may(bench, &call).await;
+    }
+    let none = Resource::Container { host: host().0, name: name.clone() };
+    assert!(bench.observe(&none).await.is_absent(), "{:?}: it was made", bench.world);
+    let taken = ["127.0.0.1::80", ":81", "18435-18445:82/UDP", "[::1]:18446:83/sctp"];
+    let made = bench.done(&with(&taken)).await;
+    let mut ports = made["ports"].as_array().expect("ports").clone();
+    ports.sort_by_key(|port| port["container_port"].as_u64());
+    let told = |port: &serde_json::Value| {
+        let word = |name: &str| port[name].as_str().map(str::to_owned);
+        (word("host_ip"), port["host_port"].as_u64(), word("protocol").unwrap_or_default())
+    };
+    let wanted = [
+        (Some("127.0.0.1"), None, "tcp"),
+        (None, None, "tcp"),
+        (None, None, "udp"),
+        (Some("::1"), Some(18446), "sctp"),
+    ];
+    let wanted = wanted.map(|(ip, port, kind)| (ip.map(str::to_owned), port, kind.to_owned()));
+    assert_eq!(ports.iter().map(told).collect::<Vec<_>>(), wanted, "{:?}", bench.world);
+    bench.done(&remove(&name)).await;
+    engine::clean(bench).await;
+}
+
+async fn told_by_may(bench: &Bench, call: &Call) {
+    let failure = bench.provider.may(call).await.expect_err(call.function());
+    assert_eq!(failure.class, FailureClass::InvalidInput, "{:?}: {failure}", bench.world);
+}
+
 pub async fn an_image_that_no_registry_has_is_not_pulled(bench: &Bench) {
     let image = ImageRef(format!("{}-none", bench.image));
     let call = Call::Docker(DockerCall::PullImage { host: host(), image });

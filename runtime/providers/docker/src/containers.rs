@@ -22,6 +22,7 @@ use std::time::Duration;
 use stepback_core::FailureClass;
 use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_provider::EffectContext;
+use stepback_provider::ports::Port;
 use stepback_provider::rules::labels_must_be_free;
 
 /// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
@@ -293,22 +294,12 @@ fn set_ports(
     ports: &[String],
 ) -> Answer<()> {
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for port in ports {
-        let Some((outside, inside)) = port.rsplit_once(':') else {
-            let message = format!("the port `{port}` is not HOST-PORT:CONTAINER-PORT");
-            return Err(RequestError::no(FailureClass::InvalidInput, "400", message));
-        };
-        let inside = match inside.contains('/') {
-            true => inside.to_owned(),
-            false => format!("{inside}/tcp"),
-        };
-        let (host_ip, host_port) = match outside.rsplit_once(':') {
-            Some((ip, port)) => (Some(ip.trim_matches(['[', ']']).to_owned()), port),
-            None => (None, outside),
-        };
-        let binding = PortBinding { host_ip, host_port: Some(host_port.to_owned()) };
-        bindings.entry(inside.clone()).or_default().get_or_insert_default().push(binding);
-        body.exposed_ports.get_or_insert_default().push(inside);
+    for text in ports {
+        let port = Port::parse(text)?;
+        let host_ip = port.address.map(|address| address.to_string());
+        let binding = PortBinding { host_ip, host_port: Some(port.on_host.to_string()) };
+        bindings.entry(port.inside()).or_default().get_or_insert_default().push(binding);
+        body.exposed_ports.get_or_insert_default().push(port.inside());
     }
     host.port_bindings = Some(bindings);
     Ok(())

@@ -11,7 +11,7 @@ use stepback_core::calls::{ContainerSpec, DockerCall, run_once_name};
 use stepback_core::{Call, ContainerName, Failure, FailureClass, InstanceId, Token};
 use stepback_core::{docker_reads, docker_waits};
 use stepback_provider::engines;
-use stepback_provider::ports::{self, Published};
+use stepback_provider::ports::{self, Port, Published};
 use stepback_provider::restart::Policy;
 
 type Answer = Result<Value, Failure>;
@@ -268,6 +268,10 @@ fn create(
 ) -> Answer {
     let mut spec = complete(world, spec)?;
     spec.restart = as_shown(&spec.restart);
+    for port in &mut spec.ports {
+        // A world's file may have what no engine would take; it stays as it is.
+        *port = Port::parse(port).map_or_else(|_| port.clone(), |read| read.to_string());
+    }
     if !is_name(name) {
         let message = format!("invalid container name ({name})");
         return Err(Failure::new(FailureClass::InvalidInput, message).with_code("400"));

@@ -1,6 +1,6 @@
 //! `stepback plugin build`: a crate's plugins as components, each loaded to see that it can be.
 
-use super::unusable;
+use super::{undeclared, unusable, warn};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
@@ -32,6 +32,7 @@ pub async fn run(
             .map_err(|error| unusable(format!("{} can't be written: {error}", to.display())))?;
         let steps: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
         print(&format!("{}: {}\n", to.display(), steps.join(", ")));
+        undeclared(&name, &checked).await?.iter().for_each(|warning| warn(warning));
     }
     Ok(Exit::Succeeded)
 }

@@ -3,10 +3,10 @@
 //! Everything is written aside and then moved to its place, so that an error leaves nothing
 //! half-made. What it is made of is the program's own: nothing is fetched.
 
+use crate::builtins;
 use crate::error::{CliError, Exit};
 use crate::kit::{EXAMPLE, SDK, STAMP, Stamp};
 use crate::output::print;
-use crate::plugins::Plugins;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn check_name(name: &str) -> Result<(), CliError> {
     if let Some(rest) = name.strip_prefix(PREFIX) {
         return refused("its component has no such prefix", &format!("`{rest}` is enough"));
     }
-    if Plugins::builtin(name).is_some() {
+    if builtins::bytes(name).is_some() {
         return refused("the program has one of that name", "choose another name");
     }
     if TAKEN.split_whitespace().any(|taken| taken == name) {
@@ -106,6 +106,8 @@ fn lay(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
     let parent = if is_there { dir } else { dir.parent().unwrap_or(dir) };
     fs::create_dir_all(parent)?;
     let part = parent.join(format!(".stepback-new.{}.part", std::process::id()));
+    // One of an earlier process of this number may have been left.
+    let _ = fs::remove_dir_all(&part);
     let done = write_all(&part, files).and_then(|()| match is_there {
         true => move_into(&part, dir),
         false => fs::rename(&part, dir),

@@ -5,7 +5,7 @@
 
 use crate::error::{CliError, Exit};
 use crate::files;
-use crate::kit::{SDK, STAMP, Stamp, digest};
+use crate::kit::{SDK, STAMP, Stamp, digest, digest_of_lines};
 use crate::output::print;
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,8 +56,19 @@ pub fn run(dir: &Path, force: bool) -> Result<Exit, CliError> {
 }
 
 /// Whether each directory between a plugin and its files is one: what is laid down below a link
-/// would be laid, and what is old removed, somewhere else.
-fn must_be_here<'a>(dir: &Path, paths: impl Iterator<Item = &'a String>) -> Result<(), CliError> {
+/// would be laid, and what is old removed, somewhere else. And whether none of the files is one,
+/// which would be found out half way.
+fn must_be_here<'a>(
+    dir: &Path,
+    paths: impl Iterator<Item = &'a String> + Clone,
+) -> Result<(), CliError> {
+    for path in paths.clone().map(String::as_str).chain([STAMP]) {
+        let whole = dir.join(path);
+        if fs::symlink_metadata(&whole).is_ok_and(|found| found.is_dir()) {
+            let message = format!("{} is a directory; nothing was changed", whole.display());
+            return Err(CliError::usage(message, "move it away: a file has its place there"));
+        }
+    }
     let above = |path: &'a String| Path::new(path).ancestors().skip(1);
     let between: BTreeSet<&Path> =
         paths.flat_map(above).filter(|path| !path.as_os_str().is_empty()).collect();
@@ -80,15 +91,16 @@ fn has_sdk(dir: &Path) -> bool {
             .is_ok_and(|text| text.contains("name = \"stepback-sdk\""))
 }
 
-/// The digest of the file as it is; `None` if it is gone.
-fn now(dir: &Path, path: &str) -> Result<Option<String>, CliError> {
+/// The digests of the file as it is, and with its lines' ends as they were laid; `None` if it is
+/// gone.
+fn now(dir: &Path, path: &str) -> Result<Option<[String; 2]>, CliError> {
     let whole = dir.join(path);
     match fs::symlink_metadata(&whole) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         // Nobody waits for what a pipe says.
-        Ok(found) if !found.is_file() => Ok(Some("no file".to_owned())),
+        Ok(found) if !found.is_file() => Ok(Some(["no file".to_owned(), "no file".to_owned()])),
         _ => files::bytes(&whole, files::TEXT_BYTES_MAX)
-            .map(|bytes| Some(digest(&bytes)))
+            .map(|bytes| Some([digest(&bytes), digest_of_lines(&bytes)]))
             .map_err(|why| CliError::Usage { message: why, help: None }),
     }
 }
@@ -100,7 +112,7 @@ fn changed_by_hand(dir: &Path, laid: &Stamp, carried: &Stamp) -> Result<Vec<Stri
     for path in laid.files.keys().chain(new) {
         let (was, is_to_be) = (laid.files.get(path), carried.files.get(path));
         match now(dir, path)? {
-            Some(is) if Some(&is) == was || Some(&is) == is_to_be => {}
+            Some(is) if is.iter().any(|is| Some(is) == was || Some(is) == is_to_be) => {}
             Some(_) if was.is_none() => changed.push(format!("{path} (not Stepback's)")),
             Some(_) => changed.push(path.clone()),
             None if was.is_some() && is_to_be.is_some() => changed.push(format!("{path} (gone)")),
