@@ -280,3 +280,60 @@ fn an_operation_is_not_carried_on_in_a_world_that_began_anew() {
     assert!(changed.effects.is_empty(), "nothing was done in it: {:?}", changed.effects);
     place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
 }
+
+/// What was being made when the program died is in the world that is gone: nothing tells of it.
+#[test]
+fn what_was_made_in_a_world_that_is_gone_is_not_taken_for_undone() {
+    for (name, fault) in [
+        ("backup-database", "ebs.create-snapshot=crash-after"),
+        ("redeploy-database", "docker.create-volume=crash-after"),
+    ] {
+        let place = Place::new();
+        let before = place.untouched();
+        let ran = place.run(&["run", &operation(name), "--inject", fault]);
+        assert_eq!(ran.code, None, "{}", ran.stderr);
+        let worlds = place.path("state/worlds/local");
+        let lost = worlds.with_file_name("lost");
+        fs::rename(&worlds, &lost).expect("it can be moved");
+        place.run(&["rollback", "1"]).exits(5).says("verdict: incomplete");
+        fs::remove_dir_all(&worlds).expect("it can be removed");
+        fs::rename(&lost, &worlds).expect("it can be moved");
+        let ran = place.run(&["rollback", "1"]).lacks("it is not this operation's");
+        match ran.code {
+            Some(3) => assert_eq!(place.facts(), before, "{name}"),
+            // It has no name but the mark that it carries: it is told, and left to a person.
+            _ => drop(ran.exits(5).says("not restored: ebs:snapshot/snap-")),
+        }
+    }
+}
+
+/// It is told of what is there, and nothing there is what it left.
+#[test]
+fn who_gives_an_operation_up_is_told_that_its_world_is_gone() {
+    let place = Place::new();
+    let fault = ["--inject", "docker.wait-healthy=crash-before"];
+    let ran = place.run(&[&["run", &operation("redeploy-database")][..], &fault].concat());
+    assert_eq!(ran.code, None, "{}", ran.stderr);
+    fs::remove_dir_all(place.path("state/worlds/local")).expect("it can be removed");
+    let told = place.run(&["unlock", "1", "--reason", "the world is gone"]);
+    told.says("begun anew").lacks("it is as it was");
+}
+
+/// A running operation sees the exchange as well.
+#[test]
+fn a_running_operation_is_not_carried_on_in_another_world() {
+    let place = Place::new();
+    let fault = ["--inject", "docker.wait-healthy=hang"];
+    let mut running =
+        place.start(&[&["run", &operation("redeploy-database")][..], &fault].concat());
+    running.wait_for("docker.wait-healthy");
+    let worlds = place.path("state/worlds/local");
+    let lost = worlds.with_file_name("lost");
+    fs::rename(&worlds, &lost).expect("it can be moved");
+    place.run(&["env", "check", "local"]).exits(0);
+    running.signal("INT");
+    running.ends().exits(5).lacks("verdict: restored");
+    fs::remove_dir_all(&worlds).expect("it can be removed");
+    fs::rename(&lost, &worlds).expect("it can be moved");
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+}

@@ -99,8 +99,9 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
         _ => {}
     });
     ran.exits(3).says("verdict: restored");
-    is_back_on_a(&parts);
+    // A helper whose making the engine's death cut off is whoever's that looks next.
     parts.is_cleared_away(&parts.b, &operation("redeploy-database"), "to_instance=i-b");
+    is_back_on_a(&parts);
 
     println!("it stays away: the old database serves, and what is left is taken up later");
     let ran = parts.run_watched(&arguments, |line| {
@@ -113,8 +114,8 @@ fn when_a_real_part_breaks_the_old_database_serves_again() {
     parts.b.start_again();
     let id = left.said.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':');
     parts.run(&["rollback", id]).exits(3).says("verdict: restored");
-    is_back_on_a(&parts);
     parts.is_cleared_away(&parts.b, &operation("redeploy-database"), "to_instance=i-b");
+    is_back_on_a(&parts);
 }
 
 /// Between the stop and the start that takes it back the device goes away; it is back only when
@@ -180,4 +181,39 @@ fn changed(parts: &TestCluster, from: &str, to: &str) -> String {
     let path = parts.path("changed.toml");
     std::fs::write(&path, text.replace(from, to)).expect("a file");
     path.display().to_string()
+}
+
+/// What was made since the backup is somebody's data, whatever the ledger knows.
+#[test]
+fn a_ledger_from_a_backup_writes_over_nothing() {
+    if !are_possible() {
+        return;
+    }
+    let parts = TestCluster::start();
+    parts.configure("");
+    let text = "schema = 1\n[operation]\nname = \"volume\"\n[[steps]]\nid = \"volume\"\n\
+                uses = \"ebs/create-volume\"\nwith = { size_gib = 1, zone = \"local\" }\n";
+    std::fs::write(parts.path("volume.toml"), text).expect("a file");
+    let volumes = || {
+        let all = std::fs::read_dir(parts.path("onebox/volumes")).expect("a directory");
+        let mut all: Vec<_> = all.map(|entry| entry.expect("an entry").path()).collect();
+        all.sort();
+        all
+    };
+    let ledger = parts.path("onebox/world.json");
+    parts.run(&["run", "volume.toml"]).exits(0);
+    let backup = std::fs::read(&ledger).expect("a ledger");
+    parts.run(&["run", "volume.toml"]).exits(0);
+    let made = volumes();
+    assert_eq!(made.len(), 2, "{made:?}");
+    let newest = &made[1];
+    let file = File::options().write(true).open(newest).expect("a volume");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"PRECIOUS", 0).expect("it is written");
+    std::fs::write(&ledger, backup).expect("a ledger");
+    parts.run(&["run", "volume.toml"]).exits(0);
+    assert_eq!(volumes().len(), 3, "{:?}", volumes());
+    let mut bytes = [0; 8];
+    let file = File::open(newest).expect("a volume");
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).expect("it is read");
+    assert_eq!(&bytes, b"PRECIOUS");
 }

@@ -79,22 +79,6 @@ pub(crate) async fn identity(deps: &Deps) -> Result<Value, Failure> {
     Err(no_answer.failure("which world it is"))
 }
 
-/// Tell how a question was answered, for whoever looks from inside: failures are redacted by now,
-/// and the call is as the journal has it.
-fn told<T>(question: &str, call: &Call, answer: &Result<T, Failure>) {
-    if !tracing::enabled!(tracing::Level::DEBUG) {
-        return;
-    }
-    let of = in_one_line(call);
-    match answer {
-        Ok(_) => tracing::debug!(question, %of, "answered"),
-        Err(failure) => {
-            let class = failure.class;
-            tracing::debug!(question, %of, %class, why = ?failure.message, "failed");
-        }
-    }
-}
-
 /// A call with the arguments that say what it is about: `ebs.describe(volume=vol-1)`.
 fn in_one_line(call: &Call) -> String {
     let arguments = serde_json::to_value(call).unwrap_or_default()["arguments"].take();
@@ -152,6 +136,22 @@ impl WorldAccess {
         answer.map_err(|failure| self.secrets.redact_failure(failure))
     }
 
+    /// Tell how a question was answered, for whoever looks from inside: failures are redacted by
+    /// now, and so is the call.
+    fn tell<T>(&self, question: &str, call: &Call, answer: &Result<T, Failure>) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let of = in_one_line(&self.secrets.canonical(call));
+        match answer {
+            Ok(_) => tracing::debug!(question, %of, "answered"),
+            Err(failure) => {
+                let class = failure.class;
+                tracing::debug!(question, %of, %class, why = ?failure.message, "failed");
+            }
+        }
+    }
+
     /// The call as it goes out.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl WorldAccess {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
-        told("read", call, &answer);
+        self.tell("read", call, &answer);
         Ok(self.secrets.taken_in(answer?))
     }
 
@@ -178,7 +178,7 @@ impl WorldAccess {
         let limit_ms = call.own_ms().saturating_add(self.limits.read_ms_max);
         let asked = self.provider.wait(&going_out);
         let answer = self.ask_of(call.function(), limit_ms, asked).await;
-        told("wait", call, &answer);
+        self.tell("wait", call, &answer);
         Ok(self.secrets.taken_in(answer?))
     }
 
@@ -187,7 +187,7 @@ impl WorldAccess {
         let going_out = self.going_out(call)?;
         let asked = self.provider.may(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
-        told("may", call, &answer);
+        self.tell("may", call, &answer);
         answer
     }
 

@@ -1,5 +1,6 @@
 //! The world as it is, for a person who is left with an operation that nobody goes on with.
 
+use crate::replaced::ReplacedParts;
 use crate::secrets::Secrets;
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -15,6 +16,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Everything that an operation touched, as it is now; what can't be read says why.
 ///
 /// Where it has secrets they may be anywhere in the world, and nobody gave them: nothing is told.
+/// Of a part of the world that is another one by now, that is told.
 pub async fn look_at(
     store: &dyn Store,
     provider: &dyn Provider,
@@ -23,10 +25,18 @@ pub async fn look_at(
 ) -> Vec<(Resource, Facts)> {
     let has_secrets = state.pinned.as_ref().is_none_or(|pinned| !pinned.secrets.is_empty());
     let secrets = &Secrets::none(store.id());
+    let replaced = &match (&state.pinned, clock.timeout(LOOK, provider.identity()).await) {
+        (Some(pinned), Ok(Ok(now))) => ReplacedParts::between(&pinned.world, &now),
+        // What can't tell which it is can't be read either.
+        (_, Ok(Err(_)) | Err(_)) | (None, _) => ReplacedParts::default(),
+    };
     let looks = state.baselines.iter().map(|(resource, _)| async move {
         if has_secrets {
             let why = "it may hold a secret, so look by hand".to_owned();
             return (resource.clone(), Facts::Unknown(why));
+        }
+        if let Err(failure) = replaced.must_allow_look(resource) {
+            return (resource.clone(), Facts::Unknown(failure.message));
         }
         let facts = match clock.timeout(LOOK, provider.observe(resource)).await {
             Ok(Ok(facts)) => secrets.seal(facts),

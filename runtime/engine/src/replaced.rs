@@ -25,6 +25,8 @@ const ENGINES: &str = "engines";
 /// record of a cloud. A world that did not tell it then is of an older Stepback.
 const WORLD: &str = "world";
 const LEDGER: &str = "ledger";
+/// The key of the directory that a ledger and what it is about are in.
+const ROOT: &str = "root";
 
 impl ReplacedParts {
     /// What differs between the world as it was and as it is. What did not answer, then or now, is
@@ -39,12 +41,17 @@ impl ReplacedParts {
         match (then, now) {
             (Value::Null, _) | (_, Value::Null) => {}
             (Value::Object(then), Value::Object(now)) => {
+                // The ledger tells which it is, wherever it was moved to.
+                let is_moved = then.contains_key(LEDGER) && then.get(LEDGER) == now.get(LEDGER);
                 for key in then.keys().chain(now.keys().filter(|key| !then.contains_key(*key))) {
                     let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     match (then.get(key), now.get(key)) {
+                        _ if is_moved && key == ROOT => {}
                         (Some(then), Some(now)) => self.compare(then, now, &at),
-                        (Some(then), None) => self.note(&at, &then.to_string(), "not there"),
+                        (Some(then), None) => self.is_gone(then, &at),
                         (None, Some(_)) if [WORLD, LEDGER].contains(&key.as_str()) => {}
+                        // The operation knew of no engine there.
+                        (None, Some(_)) if path.rsplit('.').next() == Some(ENGINES) => {}
                         (None, Some(now)) => self.note(&at, "not there", &now.to_string()),
                         (None, None) => {}
                     }
@@ -52,6 +59,19 @@ impl ReplacedParts {
             }
             (then, now) if then == now => {}
             (then, now) => self.note(path, &then.to_string(), &now.to_string()),
+        }
+    }
+
+    /// Of what is not there any more, each part is another one: the engines of a provider that the
+    /// environment has no more, too.
+    fn is_gone(&mut self, then: &Value, path: &str) {
+        match then {
+            Value::Object(parts) if !parts.is_empty() => {
+                for (key, part) in parts {
+                    self.is_gone(part, &format!("{path}.{key}"));
+                }
+            }
+            then => self.note(path, &then.to_string(), "not there"),
         }
     }
 
@@ -97,6 +117,25 @@ impl ReplacedParts {
     pub(crate) fn must_allow_look(&self, resource: &Resource) -> Result<(), Failure> {
         let why = self.why(resource.host());
         why.map_or(Ok(()), |why| Err(another(&resource.to_string(), why)))
+    }
+
+    /// The engines that are others, by host, and why.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.engines.iter()
+    }
+
+    /// Why everything that is no engine's is another one, if it is.
+    pub(crate) fn cloud(&self) -> Option<&String> {
+        self.cloud.as_ref()
+    }
+
+    /// Whether a search of the world tells anything.
+    ///
+    /// # Errors
+    /// All of it is another one by now.
+    pub(crate) fn must_allow_search(&self) -> Result<(), Failure> {
+        let why = self.whole.as_ref();
+        why.map_or(Ok(()), |why| Err(another("searching for what was made", why)))
     }
 
     /// Why an engine, or what is no engine's, is another one by now.
@@ -155,6 +194,17 @@ mod tests {
             1,
             "no engine any more"
         );
+        assert_eq!(replaced(&gone, &now("1", json!("A"), json!("B"))), [""; 0], "one more engine");
+        let other = json!({ "provider": "simulated", "world": "x" });
+        let of_other = ReplacedParts::between(&then, &other);
+        let engine = Resource::Container { host: "a".into(), name: "db".into() };
+        assert!(of_other.must_allow_look(&engine).is_err(), "another provider");
+        let onebox = |root: &str, ledger: &str| {
+            let one = json!({ "provider": "onebox", "root": root, "ledger": ledger });
+            json!({ "onebox": one })
+        };
+        assert_eq!(replaced(&onebox("/a", "x"), &onebox("/b", "x")), [""; 0], "it was moved");
+        assert_eq!(replaced(&onebox("/a", "x"), &onebox("/a", "y")).len(), 1, "it began anew");
     }
 
     /// Its containers have the names of those that are gone, on hosts of the same names.

@@ -114,7 +114,10 @@ impl Machine {
         let operation = self.operation;
         let is_made_here = |now: &Facts| match (before.is_absent(), now.is_absent()) {
             (_, true) => true,
-            (true, false) => self.state.is_own(resource, now),
+            // What no effect named was found by the mark that one of them gave it.
+            (true, false) => {
+                self.state.baselines.of(resource).is_none() || self.state.is_own(resource, now)
+            }
             // Its name may be another one's by now.
             (false, false) => !before.is_another(now) || self.state.is_own(resource, now),
         };
@@ -136,7 +139,9 @@ impl Machine {
             None if matches!(before, Facts::Unknown(_)) => {
                 format!("look at it yourself; then `stepback rollback {operation} --accept REASON`")
             }
-            None => format!("make it reachable, then run `stepback rollback {operation}`"),
+            None => format!(
+                "mend what keeps it from being read, then run `stepback rollback {operation}`"
+            ),
         }
     }
 

@@ -71,7 +71,7 @@ impl WorldAccess {
             }
             EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
         };
-        tell_outcome(call, &outcome);
+        tell_outcome(&self.secrets.canonical(call), &outcome);
         let changes = self.after(call, changes, &outcome, context).await;
         Ok((outcome, changes))
     }

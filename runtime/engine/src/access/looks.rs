@@ -151,13 +151,21 @@ impl WorldAccess {
     }
 
     /// What carries one of these stamps.
+    ///
+    /// In a part of the world that is another one by now, it is not looked for.
     pub(crate) async fn stamped(&self, tokens: &[Token]) -> Result<Found, Failure> {
+        self.replaced.must_allow_search()?;
         let asked = self.provider.stamped(tokens);
         let told = self.ask_of("searching for stamps", self.limits.read_ms_max, asked).await?;
-        let resources = told.found.iter().map(|(_, resource)| self.secrets.canonical(resource));
+        let found = told.found.iter().map(|(_, resource)| resource);
+        let found = found.filter(|resource| self.replaced.must_allow_look(resource).is_ok());
+        let resources = found.map(|resource| self.secrets.canonical(resource));
+        let replaced = self.replaced.engines().map(|(host, why)| (host.clone(), why.clone()));
         let not_asked = told.not_asked.into_iter();
         let not_asked = not_asked.map(|(host, why)| (host, self.secrets.redact_text(why)));
+        let not_asked = not_asked.chain(replaced);
         let cloud_not_asked = told.cloud_not_asked.map(|why| self.secrets.redact_text(why));
+        let cloud_not_asked = cloud_not_asked.or_else(|| self.replaced.cloud().cloned());
         let resources = resources.collect();
         Ok(Found { resources, not_asked: not_asked.collect(), cloud_not_asked })
     }

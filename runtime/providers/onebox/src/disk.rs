@@ -72,11 +72,11 @@ impl Disk {
         }
         // The names of loop devices' files, and of devices, are absolute.
         let root = root.canonicalize().map_err(|error| io("found", root, &error))?;
-        let has_volumes =
-            fs::read_dir(root.join("volumes")).is_ok_and(|mut dir| dir.next().is_some());
-        if has_volumes && !root.join("world.json").exists() {
+        let has_any =
+            |name: &str| fs::read_dir(root.join(name)).is_ok_and(|mut dir| dir.next().is_some());
+        if (has_any("volumes") || has_any("snapshots")) && !root.join("world.json").exists() {
             let message = format!(
-                "{} has volumes and no world.json to tell whose they are; put it back",
+                "{} has volumes or snapshots and no world.json to tell whose they are; put it back",
                 root.display()
             );
             return Err(Failure::new(FailureClass::Precondition, message));
@@ -126,17 +126,19 @@ impl Disk {
                 if let Some(from) = snapshot {
                     copy(&self.snapshot(from.as_str()), &part)?;
                 }
+                must_be_new(&self.volume(id))?;
                 resize(&part, *size_gib)?;
-                finish(&part)
+                keep_names(&part)
             }
             Call::Ebs(EbsCall::CreateSnapshot { volume, .. }) => {
                 let part = self.snapshot(id).with_extension("img.part");
                 let from = self.volume(volume.as_str());
+                must_be_new(&self.snapshot(id))?;
                 match self.mounted_at(volume.as_str())?.first() {
                     Some(at) => copy_frozen(&from, &part, at)?,
                     None => copy(&from, &part)?,
                 }
-                finish(&part)
+                keep_names(&part)
             }
             Call::Ebs(EbsCall::DeleteVolume { volume }) => {
                 begin_to_delete(&self.volume(volume.as_str()))
@@ -163,6 +165,29 @@ impl Disk {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Give what a call made its name, once the ledger knows it: until then it is thrown away by
+    /// whoever comes next.
+    pub(super) fn finish(&self, call: &Call, answer: &Value) -> Result<(), Failure> {
+        let id = answer["id"].as_str().unwrap_or_default();
+        match call {
+            Call::Ebs(EbsCall::CreateVolume { .. }) => restore(&self.volume(id)),
+            Call::Ebs(EbsCall::CreateSnapshot { .. }) => restore(&self.snapshot(id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A ledger that was put back from a backup knows nothing of what was made since: its files
+    /// stay, and nothing new is called like them.
+    pub(super) fn keep_unknown(&self, world: &mut World) -> Result<(), Failure> {
+        for dir in ["volumes", "snapshots"] {
+            for path in entries(&self.root.join(dir))? {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                world.never_give(name.strip_suffix(".img").unwrap_or_default());
+            }
+        }
+        Ok(())
     }
 
     /// Make what is there as the ledger says.
@@ -400,12 +425,26 @@ fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> 
     run(&what, command.args(arguments)).map(|_| ())
 }
 
-/// What was made has its name from here on, whatever becomes of this machine.
-fn finish(part: &Path) -> Result<(), Failure> {
-    let named = fs::rename(part, part.with_extension(""));
-    let dir = part.parent().unwrap_or(Path::new("/"));
-    let kept = named.and_then(|()| fs::File::open(dir)?.sync_all());
-    kept.map_err(|error| io("named", part, &error))
+/// What is in a directory is called so from here on, whatever becomes of this machine.
+fn keep_names(path: &Path) -> Result<(), Failure> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let kept = fs::File::open(dir).and_then(|dir| dir.sync_all());
+    kept.map_err(|error| io("named", path, &error))
+}
+
+/// A file that the ledger does not know is somebody's data all the same.
+fn must_be_new(path: &Path) -> Result<(), Failure> {
+    match path.exists() {
+        false => Ok(()),
+        true => {
+            let message = format!(
+                "{} is there, and the ledger does not know it: was that put back from a backup \
+                 while this ran?",
+                path.display()
+            );
+            Err(refused("in-use", message))
+        }
+    }
 }
 
 fn begin_to_delete(path: &Path) -> Result<(), Failure> {
@@ -417,7 +456,12 @@ fn restore(path: &Path) -> Result<(), Failure> {
     for rest in ["img.gone", "img.part"] {
         let other = path.with_extension(rest);
         if !path.exists() && other.exists() {
-            fs::rename(&other, path).map_err(|error| io("named", &other, &error))?;
+            match fs::rename(&other, path) {
+                Ok(()) => keep_names(path)?,
+                // Somebody else has done it meanwhile.
+                Err(_) if path.exists() => {}
+                Err(error) => return Err(io("named", &other, &error)),
+            }
         }
     }
     Ok(())

@@ -85,6 +85,7 @@ impl Onebox {
         let instances = config.instances.clone();
         ledger.change(|world| {
             set_instances(world, &instances)?;
+            disk.keep_unknown(world)?;
             disk.put_right(world)
         })?;
         disk.keep_ballast();
@@ -184,6 +185,7 @@ impl Shared {
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
         })?;
+        self.disk.finish(call, &answer)?;
         // Only what the ledger has forgotten is thrown away.
         self.disk.throw_away(&self.ledger.load()?)?;
         Ok(answer)

@@ -44,6 +44,9 @@ use world::{LOOK_MS, World};
 pub const BALLAST: &str = "ballast";
 
 /// How long one real second lasts here, as a divisor.
+/// The code of a world that was put in another's place.
+const ANOTHER_WORLD: &str = "another-world";
+
 const TIME_DIVISOR: u64 = 100;
 
 /// A simulated world, in a directory of its own or in memory.
@@ -54,6 +57,8 @@ pub struct Simulated {
     clock: Clock,
     locks: LockFile,
     /// How long what was just created is not listed.
+    /// Which world it was when it was opened; empty of one in memory.
+    id: String,
     lag_ms: u64,
 }
 
@@ -76,11 +81,13 @@ impl Simulated {
         std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
         let mut this = Self::with(Backing::Disk(dir.to_owned()), clock);
         let lock = this.lock()?;
-        let known = if file(dir).exists() { this.load()? } else { parse(seed)? };
+        let mut known = if file(dir).exists() { this.load()? } else { parse(seed)? };
         if known.id.is_empty() {
-            this.store(&World { id: new_name()?, ..known })?;
+            known.id = new_name()?;
+            this.store(&known)?;
         }
         drop(lock);
+        this.id = known.id;
         this.lag_ms = this.load()?.lag_ms();
         Ok(this)
     }
@@ -101,7 +108,7 @@ impl Simulated {
             Backing::Disk(dir) => LockFile::in_dir(dir, clock.clone()),
             Backing::Memory(_) => LockFile::in_memory(clock.clone()),
         };
-        Self { backing, gate, clock, locks, lag_ms: 0 }
+        Self { backing, gate, clock, locks, id: String::new(), lag_ms: 0 }
     }
 
     fn lock(&self) -> Result<Option<File>, Failure> {
@@ -119,7 +126,7 @@ impl Simulated {
     /// The world as it is now.
     ///
     /// # Errors
-    /// If the file can't be read or is not a world.
+    /// If the file can't be read, is not a world, or is another one than was opened.
     pub fn load(&self) -> Result<World, Failure> {
         let path = match &self.backing {
             Backing::Disk(dir) => file(dir),
@@ -132,7 +139,16 @@ impl Simulated {
             let message = format!("{} is not a world: {error}", path.display());
             Failure::new(FailureClass::Internal, message)
         });
-        written.map(World::put_right)
+        let world = written.map(World::put_right)?;
+        if !self.id.is_empty() && world.id != self.id {
+            let message = format!(
+                "{} is another world than it was when it was opened: it was lost or put in \
+                 another's place",
+                path.display()
+            );
+            return Err(Failure::new(FailureClass::Precondition, message).with_code(ANOTHER_WORLD));
+        }
+        Ok(world)
     }
 
     fn store(&self, world: &World) -> Result<(), Failure> {

@@ -55,6 +55,9 @@ pub(super) const LOOK_MS: u64 = 2;
 /// Nothing is listed later than this, whatever a world file says.
 const LAG_MS_MAX: u64 = 60_000;
 
+/// What the numbers of ids begin above.
+const FIRST_ID: u64 = 0x0a00_0000;
+
 /// The least and the most that a `gp2` volume has.
 const GP2_IOPS: (u32, u32) = (100, 16_000);
 
@@ -382,7 +385,7 @@ impl World {
     pub fn new_id(&mut self, prefix: &str) -> String {
         loop {
             self.created = self.created.wrapping_add(1);
-            let id = format!("{prefix}-{:017x}", 0x0a00_0000_u64.wrapping_add(self.created));
+            let id = format!("{prefix}-{:017x}", FIRST_ID.wrapping_add(self.created));
             // A world that was found elsewhere begins to count anew.
             if !self.knows(&id) {
                 return id;
@@ -394,6 +397,13 @@ impl World {
         let on = |engine: &Engine| {
             engine.containers.values().any(|container| container.id == id)
                 || engine.volumes.values().any(|volume| volume.id == id)
+    /// Never give an id to anything new that something has which the world does not know.
+    pub fn never_give(&mut self, id: &str) {
+        let number = id.rsplit_once('-').and_then(|(_, hex)| u64::from_str_radix(hex, 16).ok());
+        let created = number.and_then(|number| number.checked_sub(FIRST_ID));
+        self.created = self.created.max(created.unwrap_or_default());
+    }
+
         };
         self.volumes.contains_key(id)
             || self.snapshots.contains_key(id)
