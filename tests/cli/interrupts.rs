@@ -291,7 +291,7 @@ fn a_stopped_runner_that_wakes_after_a_takeover_changes_nothing() {
     let (facts, events) = (place.facts(), place.run(&["show", "1", "--json"]).stdout);
     stopped.signal("CONT");
     // Its call hangs for good: it learns of the takeover by itself.
-    stopped.ends().exits(6).says("was taken over");
+    stopped.ends().exits(6).says("another has taken it over");
     assert_eq!(place.facts(), facts);
     assert_eq!(place.run(&["show", "1", "--json"]).stdout, events);
     assert!(place.world().effects.values().all(|made| made.times == 1));
