@@ -8,8 +8,8 @@
 use crate::TARGET;
 use crate::route::{self, Route};
 use anyhow::{Context, ensure};
+use cargo_platform::{Cfg, CfgExpr, Platform};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -42,7 +42,7 @@ pub(crate) fn given(dir: &Path, route: Route) -> anyhow::Result<Vec<String>> {
 fn first(
     variable: &dyn Fn(&str) -> Option<String>,
     configuration: impl FnOnce() -> anyhow::Result<Value>,
-    properties: impl FnOnce() -> anyhow::Result<BTreeSet<String>>,
+    properties: impl FnOnce() -> anyhow::Result<Vec<Cfg>>,
 ) -> anyhow::Result<Vec<String>> {
     // One that is set to nothing says that there are no flags.
     if let Some(encoded) = variable(ENCODED) {
@@ -57,13 +57,18 @@ fn first(
     let mut of_target = listed(&all["target"][TARGET]["rustflags"]);
     of_target.extend(of_variable(OF_TARGET));
     let tables = all["target"].as_object().into_iter().flatten();
-    let conditions: Vec<(&str, Vec<String>)> = tables
+    // A condition that is none does not hold: cargo itself complains of it.
+    let condition = |key: &str| match key.parse() {
+        Ok(Platform::Cfg(condition)) => Some(condition),
+        Ok(Platform::Name(_)) | Err(_) => None,
+    };
+    let conditions: Vec<(CfgExpr, Vec<String>)> = tables
         .filter_map(|(key, table)| Some((condition(key)?, listed(&table["rustflags"]))))
         .filter(|(_, flags)| !flags.is_empty())
         .collect();
     if !conditions.is_empty() {
         let properties = properties()?;
-        let that_hold = conditions.into_iter().filter(|(one, _)| holds(one, &properties));
+        let that_hold = conditions.into_iter().filter(|(one, _)| one.matches(&properties));
         of_target.extend(that_hold.flat_map(|(_, flags)| flags));
     }
     if !of_target.is_empty() {
@@ -109,7 +114,7 @@ fn configuration(dir: &Path) -> anyhow::Result<Value> {
 }
 
 /// What the compiler says of the target, a line each: `unix`, `target_arch="wasm32"`.
-fn properties(dir: &Path, route: Route) -> anyhow::Result<BTreeSet<String>> {
+fn properties(dir: &Path, route: Route) -> anyhow::Result<Vec<Cfg>> {
     let mut rustc = Command::new(match route {
         Route::BuildStd => route::DEBIAN_RUSTC,
         Route::Installed | Route::Rustup => "rustc",
@@ -117,56 +122,12 @@ fn properties(dir: &Path, route: Route) -> anyhow::Result<BTreeSet<String>> {
     route::clear_inherited(&mut rustc);
     let told = rustc.current_dir(dir).args(["--print", "cfg", "--target", TARGET]).output();
     let told = told.context("rustc can't be started")?;
-    Ok(String::from_utf8_lossy(&told.stdout).lines().map(str::to_owned).collect())
+    Ok(properties_of(&String::from_utf8_lossy(&told.stdout)))
 }
 
-/// What is between the brackets of a key `cfg(…)`.
-fn condition(key: &str) -> Option<&str> {
-    key.trim().strip_prefix("cfg(")?.strip_suffix(')')
-}
-
-/// Whether a condition holds for a target (The Rust Reference, *Conditional compilation*). What
-/// is none does not: cargo itself complains of it.
-fn holds(condition: &str, properties: &BTreeSet<String>) -> bool {
-    let condition = condition.trim();
-    let each = |list: &str| -> Vec<bool> {
-        parts(list).into_iter().map(|part| holds(part, properties)).collect()
-    };
-    let inside = |word: &str| {
-        condition.strip_prefix(word)?.trim_start().strip_prefix('(')?.strip_suffix(')')
-    };
-    if let Some(list) = inside("all") {
-        return each(list).into_iter().all(|one| one);
-    }
-    if let Some(list) = inside("any") {
-        return each(list).into_iter().any(|one| one);
-    }
-    if let Some(list) = inside("not") {
-        return each(list) == [false];
-    }
-    match condition.split_once('=') {
-        Some((name, value)) => properties.contains(&format!("{}={}", name.trim(), value.trim())),
-        None => condition == "true" || properties.contains(condition),
-    }
-}
-
-/// The parts of a list, at the commas that are within no bracket and no text.
-fn parts(list: &str) -> Vec<&str> {
-    let (mut depth, mut is_text, mut from, mut found) = (0, false, 0, vec![]);
-    for (at, letter) in list.char_indices() {
-        match letter {
-            '"' => is_text = !is_text,
-            '(' if !is_text => depth += 1,
-            ')' if !is_text => depth -= 1,
-            ',' if !is_text && depth == 0 => {
-                found.push(&list[from..at]);
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    found.push(&list[from..]);
-    found.into_iter().filter(|part| !part.trim().is_empty()).collect()
+/// What a condition can't be about is left out.
+fn properties_of(lines: &str) -> Vec<Cfg> {
+    lines.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -174,9 +135,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn wasm() -> anyhow::Result<BTreeSet<String>> {
-        let told = ["panic=\"abort\"", "target_arch=\"wasm32\"", "target_os=\"unknown\""];
-        Ok(told.map(str::to_owned).into())
+    fn wasm() -> anyhow::Result<Vec<Cfg>> {
+        Ok(properties_of("panic=\"abort\"\ntarget_arch=\"wasm32\"\ntarget_os=\"unknown\"\n"))
     }
 
     #[track_caller]
@@ -217,7 +177,6 @@ mod tests {
 
     #[test]
     fn a_condition_holds_as_the_compiler_says() {
-        let wasm = wasm().expect("it is there");
         for (condition, wanted) in [
             ("target_arch = \"wasm32\"", true),
             ("target_arch=\"x86_64\"", false),
@@ -231,9 +190,9 @@ mod tests {
             ("not(all(panic = \"abort\", target_arch = \"wasm32\"))", false),
             ("nonsense(", false),
         ] {
-            assert_eq!(holds(condition, &wasm), wanted, "{condition}");
+            let wanted: &[&str] = if wanted { &["-C", "x"] } else { &[] };
+            let key = format!("cfg({condition})");
+            flags(&[], json!({ "target": { key: { "rustflags": "-C x" } } }), wanted);
         }
-        assert_eq!(condition("cfg(unix)"), Some("unix"));
-        assert_eq!(condition(TARGET), None);
     }
 }
