@@ -114,7 +114,7 @@ fn fill_progress(connection: &Connection) -> Result<(), StoreError> {
 pub(super) fn must_not_be_emptied(path: &Path) -> Result<(), StoreError> {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let (log, runners) = (path.with_extension("db-wal"), path.with_file_name(RUNNERS));
-    if bytes(path) > 0 || bytes(&log) == 0 && !runners.is_dir() {
+    if bytes(path) > 0 || bytes(&log) == 0 && !runners.exists() {
         return Ok(());
     }
     // Whoever makes the first one right now writes it before its log and the runners' place.
@@ -122,11 +122,11 @@ pub(super) fn must_not_be_emptied(path: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let left = if bytes(&log) > 0 { log } else { runners };
-    let why = format!(
-        "it is {}, and {} beside it tells that operations were kept here; take the whole state \
-         directory from a backup, or move it away to begin a new one",
+    Err(StoreError::Corrupt(format!(
+        "{}: it is {}, and {} tells that operations were kept here; to begin a new one, move the \
+         directory away",
+        path.display(),
         if path.exists() { "empty" } else { "not there" },
         left.display()
-    );
-    Err(unusable(path, &why))
+    )))
 }
