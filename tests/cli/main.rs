@@ -20,6 +20,7 @@ mod kills;
 mod misbehaviour;
 mod new_plugin;
 mod others;
+mod pausing;
 mod pinned;
 mod plugin_build;
 mod plugin_stamp;

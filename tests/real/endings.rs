@@ -66,10 +66,10 @@ fn a_container_that_takes_longer_than_its_grace_is_left_alone() {
     let refused = step(&parts, "docker/stop-container", "grace = \"60s\"").exits(2);
     refused.says("may take 120 s to stop (`--stop-timeout`), and would be killed after 60 s");
     assert!(is_running(&parts));
-    // Nothing would pause it again.
+    // It would come back without that.
     parts.a.docker(&["pause", "main"]);
     let refused = step(&parts, "docker/stop-container", "grace = \"120s\"").exits(2);
-    refused.says("is paused, and nothing would pause it again");
+    refused.says("is paused, and would not be when it is started again");
     parts.a.docker(&["unpause", "main"]);
     step(&parts, "docker/stop-container", "grace = \"120s\"").exits(0);
 }

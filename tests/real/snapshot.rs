@@ -49,6 +49,11 @@ fn an_operation_is_tried_in_a_copy_of_real_parts() {
     parts.run(&["run", &resize, "-e", "copy", "-i", "size_gib=2"]).exits(0);
     assert_eq!(parts.a.redis(&["get", "row"]), "kept");
 
+    println!("what is frozen there is frozen in the copy");
+    parts.a.docker(&["pause", "main"]);
+    parts.run(&["env", "snapshot"]).exits(0).says("paused = true");
+    parts.a.docker(&["unpause", "main"]);
+
     println!("an engine that does not answer is left out, and named");
     parts.b.kill();
     let said = parts.run(&["env", "snapshot"]).exits(0);

@@ -102,7 +102,7 @@ pub(crate) fn check_exists(host: &str, container: &str) -> Result<Check, Failure
 }
 
 /// With those that there are: mostly it is a name that was misspelt.
-fn no_container(host: &str, container: &str) -> String {
+pub(crate) fn no_container(host: &str, container: &str) -> String {
     const TOLD: usize = 20;
     let none = format!("there is no container `{container}` on {host}");
     // That they can't be told changes nothing.

@@ -15,7 +15,9 @@ pub use commands::{Exec, RunOnce};
 pub use containers::{CreateContainer, InspectContainer, RemoveContainer, RenameContainer};
 pub use engines::WaitEngine;
 pub use images::{InspectImage, PullImage};
-pub use running::{SetRestartPolicy, StartContainer, StopContainer, WaitHealthy};
+pub use running::{
+    PauseContainer, SetRestartPolicy, StartContainer, StopContainer, UnpauseContainer, WaitHealthy,
+};
 pub use volumes::{
     CheckHelper, CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice,
     WaitUnmounted,
@@ -28,6 +30,8 @@ stepback_sdk::export_steps!(
     CreateContainer,
     StartContainer,
     StopContainer,
+    PauseContainer,
+    UnpauseContainer,
     SetRestartPolicy,
     RemoveContainer,
     RenameContainer,

@@ -1,11 +1,12 @@
-//! Steps on whether a container runs: starting, stopping, waiting for it, and its restart policy.
+//! Steps on whether a container runs: starting, stopping, freezing, waiting for it, and its restart
+//! policy.
 
-use crate::containers::{Container, ContainerInput, check_exists, existing, policy};
+use crate::containers::{Container, ContainerInput, check_exists, existing, no_container, policy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use stepback_sdk::{
     Check, Duration, Failure, FailureClass, Step, docker,
-    docker::{Health, RestartPolicy},
+    docker::{ContainerState, Health, RestartPolicy},
     log, may, precondition,
 };
 
@@ -183,5 +184,55 @@ fn show_log(host: &str, container: &str) {
         for line in lines {
             log::line(log::Level::Warn, &format!("{container}: {line}"));
         }
+    }
+}
+
+pub struct PauseContainer;
+
+impl Step for PauseContainer {
+    type Input = ContainerInput;
+    type Output = Container;
+    const NAME: &'static str = "pause-container";
+    const DOC: &'static str =
+        "Freeze a container that runs: it stays up and does nothing; the undo lets it go on.";
+
+    fn check(input: &ContainerInput) -> Result<Check, Failure> {
+        let ContainerInput { host, container } = input;
+        Ok(match docker::inspect_container(host, container)? {
+            Some(found) if found.state == ContainerState::Paused => {
+                Check::NotYet(format!("`{container}` on {host} is paused already"))
+            }
+            Some(found) if !found.is_running() => {
+                Check::NotYet(format!("`{container}` on {host} is not running"))
+            }
+            Some(_) => Check::Ok,
+            None => Check::NotYet(no_container(host, container)),
+        })
+    }
+
+    fn run(input: ContainerInput) -> Result<Container, Failure> {
+        docker::pause_container(&input.host, &input.container).map(Container::from)
+    }
+}
+
+pub struct UnpauseContainer;
+
+impl Step for UnpauseContainer {
+    type Input = ContainerInput;
+    type Output = Container;
+    const NAME: &'static str = "unpause-container";
+    const DOC: &'static str = "Let a paused container go on; the undo freezes it again.";
+
+    fn check(input: &ContainerInput) -> Result<Check, Failure> {
+        let ContainerInput { host, container } = input;
+        Ok(match docker::inspect_container(host, container)? {
+            Some(found) if found.state == ContainerState::Paused => Check::Ok,
+            Some(_) => Check::NotYet(format!("`{container}` on {host} is not paused")),
+            None => Check::NotYet(no_container(host, container)),
+        })
+    }
+
+    fn run(input: ContainerInput) -> Result<Container, Failure> {
+        docker::unpause_container(&input.host, &input.container).map(Container::from)
     }
 }

@@ -186,6 +186,10 @@ pub mod docker {
         /// Stop a container; what has not ended after the grace is killed.
         Effect stop_container "stop-container"
             (host: &str, container: &str, grace_ms: u64) -> Container;
+        /// Freeze every process of a container that runs; it stays up, and does nothing.
+        Effect pause_container "pause-container" (host: &str, container: &str) -> Container;
+        /// Let the processes of a paused container go on.
+        Effect unpause_container "unpause-container" (host: &str, container: &str) -> Container;
         /// Give a container another name, which must be free.
         Effect rename_container "rename-container" (host: &str, container: &str, to: &str) -> ();
         /// Set the restart policy.

@@ -123,7 +123,7 @@ impl ResourceKind {
             ResourceKind::Instance => &["state", "type", "zone", "tags"],
             ResourceKind::Container => &[
                 "image", "digest", "env", "mounts", "ports", "command", "restart", "running",
-                "networks", "config",
+                "paused", "networks", "config",
             ],
             ResourceKind::Image => &["digest"],
             ResourceKind::DockerVolume => &["driver", "options"],

@@ -117,6 +117,8 @@ pub struct FoundContainer {
     pub digest: String,
     /// Whether it was up when it was looked at.
     pub running: bool,
+    /// Whether it runs and its processes are frozen.
+    pub paused: bool,
     /// How it ended when it ran last.
     pub exit_code: Option<i32>,
     /// Whether it is gone when it stops.

@@ -287,6 +287,15 @@ pub fn removes_itself(host: &str, name: &str) -> Failure {
     Failure::new(FailureClass::Precondition, message).with_code("auto-remove")
 }
 
+/// Why a container that is paused is not stopped: it would come back without that.
+pub fn is_paused(host: &str, name: &str) -> Failure {
+    let message = format!(
+        "container `{name}` on {host} is paused, and would not be when it is started again: \
+         unpause it first, and pause it again afterwards"
+    );
+    Failure::new(FailureClass::Precondition, message).with_code("paused")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,8 @@ pub fn does(uses: &Uses) -> Option<&'static str> {
     Some(match name.split('-').next().unwrap_or(name) {
         "create" | "make" | "pull" => "create",
         "attach" | "detach" | "tag" | "untag" | "rename" | "set" | "modify" | "grow" => "change",
+        "pause" => "pause",
+        "unpause" => "unpause",
         "start" => "start",
         "stop" => "stop",
         "remove" | "delete" | "terminate" => "remove",
@@ -71,6 +73,8 @@ mod tests {
             ("create-volume", Some("create")),
             ("set-restart-policy", Some("change")),
             ("stop-container", Some("stop")),
+            ("pause-container", Some("pause")),
+            ("unpause-container", Some("unpause")),
             ("run-once", Some("run")),
             ("exec", Some("run")),
             ("no-volume", None),

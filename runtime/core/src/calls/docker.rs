@@ -6,7 +6,7 @@ use super::shapes::ContainerSpec;
 use super::{Call, functions};
 use crate::ids::*;
 use crate::interface::Interface;
-use crate::resource::Resource;
+use crate::resource::{Facts, Resource};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -29,6 +29,10 @@ functions! {
         StartContainer "docker.start-container" { host: InstanceId, container: ContainerName },
         StopContainer "docker.stop-container" {
             host: InstanceId, container: ContainerName, grace_ms: u64,
+        },
+        PauseContainer "docker.pause-container" { host: InstanceId, container: ContainerName },
+        UnpauseContainer "docker.unpause-container" {
+            host: InstanceId, container: ContainerName,
         },
         RenameContainer "docker.rename-container" {
             host: InstanceId, container: ContainerName, to: ContainerName,
@@ -96,6 +100,8 @@ macro_rules! docker_effects {
             | $crate::DockerCall::CreateContainer { .. }
             | $crate::DockerCall::StartContainer { .. }
             | $crate::DockerCall::StopContainer { .. }
+            | $crate::DockerCall::PauseContainer { .. }
+            | $crate::DockerCall::UnpauseContainer { .. }
             | $crate::DockerCall::RenameContainer { .. }
             | $crate::DockerCall::UpdateContainer { .. }
             | $crate::DockerCall::RemoveContainer { .. }
@@ -139,6 +145,8 @@ impl DockerCall {
             DockerCall::StopContainer { host, container, .. } => {
                 stop_container(self, host, container)
             }
+            DockerCall::PauseContainer { host, container } => pause(host, container, true),
+            DockerCall::UnpauseContainer { host, container } => pause(host, container, false),
             DockerCall::RenameContainer { host, container, to } => {
                 rename_container(host, container, to)
             }
@@ -321,6 +329,31 @@ fn stop_container<'a>(
     }
 }
 
+fn pausing(host: &InstanceId, container: &ContainerName, is_paused: bool) -> DockerCall {
+    let (host, container) = (host.clone(), container.clone());
+    match is_paused {
+        true => DockerCall::PauseContainer { host, container },
+        false => DockerCall::UnpauseContainer { host, container },
+    }
+}
+
+/// The entry of a call that freezes a container, or lets it go on.
+fn pause<'a>(host: &'a InstanceId, container: &'a ContainerName, is_paused: bool) -> Entry<'a> {
+    Entry {
+        class: Class::Effect,
+        touches: Touches::One(Target::Container(host, container)),
+        changes: Changes::Facts(&["paused"]),
+        sets: Sets::Flag("paused", is_paused),
+        beside: None,
+        settle: Some(SettleMode::DesiredState),
+        inverse: Inverse::call(move || pausing(host, container, !is_paused)),
+        host: Some(host),
+        takes: Takes::Moments,
+        tags: WrittenTags::None,
+        leaves_behind: false,
+    }
+}
+
 fn rename_container<'a>(
     host: &'a InstanceId,
     container: &'a ContainerName,
@@ -396,21 +429,29 @@ fn create_volume<'a>(host: &'a InstanceId, volume: &'a DockerVolumeName) -> Entr
     }
 }
 
-/// The call that lets a container run, or not run, as it did.
-pub(super) fn runs_as_before(other: &Other<'_>) -> Option<Call> {
-    let Resource::Container { host, name } = other.resource else { return None };
-    let ran = other.before.get("running")?.as_bool()?;
-    let found = other.now;
+/// The calls that let a container run, or not run, as it did before its host went down.
+pub(super) fn runs_as_before(other: &Other<'_>) -> Vec<Call> {
+    let Resource::Container { host, name } = other.resource else { return vec![] };
+    let flag = |facts: &Facts, name: &str| facts.get(name).and_then(Value::as_bool);
+    let (Some(ran), found) = (flag(other.before, "running"), other.now) else { return vec![] };
     if found.is_some_and(|found| found.is_absent() || found.is_another(other.before)) {
-        return None;
+        return vec![];
     }
-    let runs = found.and_then(|found| found.get("running")).and_then(Value::as_bool);
+    let runs = found.and_then(|found| flag(found, "running"));
     let comes_by_itself = !matches!(text(other.before, "restart"), Some("no"));
     let (host, container) = (InstanceId::from(host.as_str()), ContainerName::from(name.as_str()));
+    let mut calls: Vec<Call> = vec![];
     match (ran, runs) {
-        (true, None | Some(false)) => Some(starting(&host, &container).into()),
-        (false, Some(true)) => Some(stopping(&host, &container).into()),
-        (false, None) if comes_by_itself => Some(stopping(&host, &container).into()),
-        (true, Some(true)) | (false, None | Some(false)) => None,
+        (true, None | Some(false)) => calls.push(starting(&host, &container).into()),
+        (false, Some(true)) => calls.push(stopping(&host, &container).into()),
+        (false, None) if comes_by_itself => calls.push(stopping(&host, &container).into()),
+        (true, Some(true)) | (false, None | Some(false)) => {}
     }
+    // What comes up anew is not frozen; one that is not looked at was ended with its host.
+    let is_frozen =
+        runs == Some(true) && found.and_then(|found| flag(found, "paused")) == Some(true);
+    if ran && flag(other.before, "paused") == Some(true) && !is_frozen {
+        calls.push(pausing(&host, &container, true).into());
+    }
+    calls
 }

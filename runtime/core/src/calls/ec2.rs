@@ -206,7 +206,7 @@ fn start_again(instance: &InstanceId, undo: &Undo<'_>) -> Reversal {
     // Undos of other steps may need the engine next, whatever this one has to do there.
     let is_container = |resource: &Resource| matches!(resource, Resource::Container { .. });
     let has_engine = undo.others.iter().any(|other| is_container(other.resource));
-    let on_engine: Vec<Call> = undo.others.iter().filter_map(runs_as_before).collect();
+    let on_engine: Vec<Call> = undo.others.iter().flat_map(runs_as_before).collect();
     let mut calls: Vec<Call> = vec![];
     if undo.is_done {
         calls.push(Ec2Call::Start { instance: instance.clone() }.into());

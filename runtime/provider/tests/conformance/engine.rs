@@ -61,6 +61,14 @@ pub fn stop(name: &str) -> Call {
     })
 }
 
+pub fn pause(name: &str) -> Call {
+    Call::Docker(DockerCall::PauseContainer { host: host(), container: name.into() })
+}
+
+pub fn unpause(name: &str) -> Call {
+    Call::Docker(DockerCall::UnpauseContainer { host: host(), container: name.into() })
+}
+
 pub fn remove(name: &str) -> Call {
     Call::Docker(DockerCall::RemoveContainer { host: host(), container: name.into() })
 }
@@ -77,7 +85,7 @@ pub fn rename(name: &str, to: &str) -> Call {
     })
 }
 
-fn exec(name: &str, command: &[&str]) -> Call {
+pub fn exec(name: &str, command: &[&str]) -> Call {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
     Call::Docker(DockerCall::Exec {
         host: host(),
@@ -164,6 +172,8 @@ pub async fn effects(bench: &Bench) -> Vec<Effect> {
         effect(start(&to), "POST /containers/*/start"),
         effect(update, "POST /containers/*/update"),
         effect(exec(&to, &["sleep", "0"]), "POST /exec/*/start"),
+        effect(pause(&to), "POST /containers/*/pause"),
+        effect(unpause(&to), "POST /containers/*/unpause"),
         effect(stop(&to), "POST /containers/*/stop"),
         effect(remove(&to), "DELETE /containers/*"),
         effect(run_once(bench), "POST /containers/create"),
@@ -311,6 +321,8 @@ pub fn of_nothing(bench: &Bench) -> Vec<Call> {
         start("none"),
         stop("none"),
         remove("none"),
+        pause("none"),
+        unpause("none"),
         rename("none", "other"),
         exec("none", &["sleep", "0"]),
         remove_volume("none"),

@@ -137,6 +137,8 @@ fn look_at(call: &Call, answer: &Value) -> Option<Call> {
         }
         Call::Docker(DockerCall::CreateContainer { host, container, .. })
         | Call::Docker(DockerCall::StartContainer { host, container })
+        | Call::Docker(DockerCall::PauseContainer { host, container })
+        | Call::Docker(DockerCall::UnpauseContainer { host, container })
         | Call::Docker(DockerCall::StopContainer { host, container, .. }) => {
             Call::Docker(DockerCall::InspectContainer {
                 host: host.clone(),

@@ -17,6 +17,7 @@ mod moto;
 #[allow(dead_code, reason = "they are the program's tests' own, who use more of them")]
 #[path = "../../../../tests/real/parts.rs"]
 mod parts;
+mod pausing;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
 #[path = "../../../providers/aws/tests/aws/proxy.rs"]
 mod proxy;
@@ -118,6 +119,9 @@ const CASES: &[Case] = &[
     case!(engine::a_container_needs_its_image_and_its_volumes, Aws: NO_ENGINE),
     case!(engine::a_command_needs_a_container_that_runs, Aws: NO_ENGINE),
     case!(engine::a_volume_keeps_its_options, Aws: NO_ENGINE),
+    case!(pausing::a_container_is_frozen_until_it_goes_on, Aws: NO_ENGINE),
+    case!(pausing::a_paused_container_is_not_healthy, Aws: NO_ENGINE),
+    case!(pausing::a_paused_container_is_not_stopped_unasked, Aws: NO_ENGINE),
     case!(
         engine::a_container_starts_only_on_its_device,
         Aws: NO_ENGINE,

@@ -52,6 +52,12 @@ fn container(host: &str, name: &str, before: &Facts, now: &Facts) -> Advice {
         }
         _ => {}
     }
+    let is_frozen = |facts: &Facts| facts.get("paused") == Some(&Value::Bool(true));
+    match (is_frozen(before), is_frozen(now)) {
+        (true, false) => commands.push(format!("docker pause {name}")),
+        (false, true) => commands.insert(0, format!("docker unpause {name}")),
+        (true, true) | (false, false) => {}
+    }
     if commands.is_empty() {
         return Advice::LookAt(on(host, &format!("docker inspect {name}")));
     }
@@ -73,6 +79,13 @@ mod tests {
             Facts::from_json(json!({ "image": image, "restart": restart, "running": running }))
         };
         let was = facts("db:1", "always", true);
+        let frozen = |running: bool, paused: bool| match facts("db:1", "always", running) {
+            Facts::Present(mut map) => {
+                map.insert("paused".into(), paused.into());
+                Facts::Present(map)
+            }
+            other => other,
+        };
         let volume = Resource::DockerVolume { host: "i-1".into(), name: "data".into() };
         let image = Resource::Image { host: "i-1".into(), image: "db:1".into() };
         let there = || Facts::from_json(json!({ "driver": "local" }));
@@ -101,6 +114,20 @@ mod tests {
             ),
             (of("main"), &was, facts("db:2", "always", true), "on i-1: docker inspect main"),
             (of("main"), &facts("db:1", "always", false), was.clone(), "on i-1: docker stop main"),
+            (of("main"), &was, frozen(true, true), "on i-1: docker unpause main"),
+            (of("main"), &frozen(true, true), was.clone(), "on i-1: docker pause main"),
+            (
+                of("main"),
+                &frozen(true, true),
+                frozen(false, false),
+                "on i-1: docker start main && docker pause main",
+            ),
+            (
+                of("main"),
+                &frozen(false, false),
+                frozen(true, true),
+                "on i-1: docker unpause main && docker stop main",
+            ),
             (
                 of("main"),
                 &was,

@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// What an effect that the engine accepted has made of a container.
-    async fn shown_after(&self, name: &str) -> Answer<Value> {
+    pub(super) async fn shown_after(&self, name: &str) -> Answer<Value> {
         let shown = async {
             let found = self.inspect(name).await?;
             self.shown(&found).await

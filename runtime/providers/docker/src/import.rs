@@ -190,7 +190,8 @@ fn container_of(shown: &Value, facts: Value) -> FoundContainer {
     };
     let exit_code = shown["ended"]["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
     let running = facts["running"].as_bool().unwrap_or_default();
+    let paused = facts["paused"].as_bool().unwrap_or_default();
     let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
     let auto_remove = facts["config"]["AutoRemove"] == true;
-    FoundContainer { spec, digest, running, exit_code, auto_remove }
+    FoundContainer { spec, digest, running, paused, exit_code, auto_remove }
 }

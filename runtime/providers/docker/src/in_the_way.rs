@@ -4,7 +4,7 @@ use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::like::Model;
-use super::shapes::{is_running, ports_of};
+use super::shapes::{is_paused, is_running, ports_of};
 use super::sockets::Sockets;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, HealthConfig};
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -45,13 +45,8 @@ pub(super) async fn nothing(docker: &Docker, engine: &Engine, call: &Call) -> An
                 );
                 return Err(RequestError::no(FailureClass::Precondition, "grace", message));
             }
-            let state = found.as_ref().and_then(|found| found.state.as_ref());
-            if state.and_then(|state| state.paused) == Some(true) {
-                let what = engine.name_of("container", container.as_str());
-                let message = format!(
-                    "{what} is paused, and nothing would pause it again: `docker unpause` it first"
-                );
-                return Err(RequestError::no(FailureClass::Precondition, "paused", message));
+            if found.as_ref().is_some_and(is_paused) {
+                return Err(ports::is_paused(&engine.host, container.as_str()).into());
             }
             let removes_itself = |host: &bollard::models::HostConfig| host.auto_remove;
             let goes = found.as_ref().filter(|found| is_running(found));

@@ -22,6 +22,7 @@ mod leftovers;
 mod like;
 mod names;
 mod options;
+mod pausing;
 mod pull;
 mod reads;
 mod resident;
@@ -207,6 +208,9 @@ impl Docker {
             Call::Docker(DockerCall::StopContainer { container, grace_ms, .. }) => {
                 engine.stop(container.as_str(), *grace_ms, context).await
             }
+            Call::Docker(
+                DockerCall::PauseContainer { .. } | DockerCall::UnpauseContainer { .. },
+            ) => engine.set_paused(call).await,
             Call::Docker(DockerCall::RenameContainer { container, to, .. }) => {
                 engine.rename(container.as_str(), to.as_str()).await
             }

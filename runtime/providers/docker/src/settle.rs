@@ -43,6 +43,9 @@ pub(super) async fn settle(
         Call::Docker(DockerCall::StopContainer { container, grace_ms, .. }) => {
             engine.settle_stop(container.as_str(), *grace_ms).await
         }
+        Call::Docker(DockerCall::PauseContainer { .. } | DockerCall::UnpauseContainer { .. }) => {
+            engine.settle_pause(call).await
+        }
         Call::Docker(DockerCall::RenameContainer { container, to, .. }) => {
             let old = engine.find(container.as_str()).await?;
             done(old.is_none() && engine.find(to.as_str()).await?.is_some())

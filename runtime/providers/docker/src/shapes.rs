@@ -98,7 +98,8 @@ impl Engine {
             "env": env_of(&config.env.unwrap_or_default()), "mounts": mounts_of(&found),
             "ports": ports_of(&found), "command": config.cmd.unwrap_or_default(),
             "restart": restart_of(&found), "running": is_running(&found),
-            "networks": networks_of(&found), "config": config_of(&found),
+            "paused": is_paused(&found), "networks": networks_of(&found),
+            "config": config_of(&found),
         }))
     }
 
@@ -268,6 +269,11 @@ fn published(found: &ContainerInspectResponse) -> Vec<Value> {
 
 pub(super) fn is_running(found: &ContainerInspectResponse) -> bool {
     found.state.as_ref().and_then(|state| state.running).unwrap_or_default()
+}
+
+/// Whether its processes are frozen; it counts as running then (*ContainerInspect*).
+pub(super) fn is_paused(found: &ContainerInspectResponse) -> bool {
+    found.state.as_ref().and_then(|state| state.paused).unwrap_or_default()
 }
 
 /// What its health check says; `none` if it has none.

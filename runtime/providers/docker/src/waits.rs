@@ -7,9 +7,9 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::Answer;
-use super::shapes::{health_of, is_running};
+use super::shapes::{health_of, is_paused, is_running};
 use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, EventMessage};
+use bollard::models::{BollardDate, ContainerInspectResponse, ContainerState, EventMessage};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use serde_json::Value;
@@ -56,18 +56,18 @@ pub(super) async fn wait(
     let clock = &docker.clock;
     let began = clock.now();
     let until = began.after(Duration::from_millis(timeout_ms));
-    let (mut engine, mut up) = (None, None);
+    let (mut engine, mut watch) = (None, Watch::default());
     let mut news = News::default();
     loop {
         let left = until.since(clock.now()).max(Duration::from_millis(LOOK_MS_MIN));
         let looked_at = clock.now();
-        let reads = look(docker, host, &mut engine, call, &mut up);
+        let reads = look(docker, host, &mut engine, call, &mut watch);
         let waits_for = match clock.timeout(left, reads).await {
             Ok(Ok(Progress::Over(answer))) => return Ok(answer),
             Ok(Ok(Progress::NotYet(why))) => why,
             Ok(Err(told)) if told.is_unknown() || told.failure.is_retryable() => {
                 // It may listen elsewhere when it comes back, and what ran there was down.
-                (engine, up, news) = (None, None, News::default());
+                (engine, watch, news) = (None, Watch::default(), News::default());
                 told.failure.message
             }
             Ok(Err(told)) => return Err(told.failure),
@@ -81,7 +81,7 @@ pub(super) async fn wait(
         // A look that is dear is not made twice as often as it takes.
         let took = now.since(looked_at).min(Duration::from_millis(PAUSE_MS_MAX));
         let mut pause = pause_after(now.since(began)).max(took);
-        if up.is_some() {
+        if watch.up.is_some() {
             pause = pause.min(Duration::from_millis(docker.settings.stays_up_ms / 4 + 1));
         }
         tokio::select! {
@@ -99,8 +99,8 @@ fn pause_after(waited: Duration) -> Duration {
 type Events = Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>;
 
 /// What an engine tells by itself of the container that is waited for (Docker docs, *Engine API*,
-/// *SystemEvents*): its health, its start and its end. It only ends a pause; what counts is what
-/// the next look shows, so that one that tells nothing costs no more than that pause.
+/// *SystemEvents*): its health, its start and end, and that it goes on. It only ends a pause; what
+/// counts is what the next look shows, so that one that tells nothing costs no more than that.
 #[derive(Default)]
 struct News {
     stream: Option<Events>,
@@ -121,7 +121,7 @@ impl News {
         let stream = self.stream.get_or_insert_with(|| {
             let filters = HashMap::from([
                 ("container", vec![container.as_str()]),
-                ("event", vec!["health_status", "start", "die"]),
+                ("event", vec!["health_status", "start", "die", "unpause"]),
             ]);
             let options = EventsOptionsBuilder::new().filters(&filters).build();
             Box::pin(engine.client.events(Some(options)))
@@ -138,7 +138,7 @@ async fn look(
     host: &InstanceId,
     engine: &mut Option<Engine>,
     call: &Call,
-    up: &mut Option<Up>,
+    watch: &mut Watch,
 ) -> Answer<Progress> {
     let engine = match engine {
         Some(engine) => engine,
@@ -152,7 +152,7 @@ async fn look(
             Ok(Progress::Over(Value::Null))
         }
         Call::Docker(DockerCall::WaitHealthy { container, .. }) => {
-            healthy(engine, container.as_str(), docker.settings.stays_up_ms, up).await
+            healthy(engine, container.as_str(), docker.settings.stays_up_ms, watch).await
         }
         Call::Docker(DockerCall::WaitDevice { volume, .. }) => {
             let kind = docker.helper(engine)?.kind(volume.as_str()).await;
@@ -183,6 +183,25 @@ fn shows_up(told: Answer<Progress>) -> Answer<Progress> {
             Ok(Progress::NotYet(told.failure.message))
         }
         told => told,
+    }
+}
+
+/// What the looks at a container have told so far.
+#[derive(Default)]
+struct Watch {
+    up: Option<Up>,
+    /// The health check's newest run at the first look, if it had run by then.
+    first_probe: Option<Option<BollardDate>>,
+}
+
+impl Watch {
+    /// Whether the health check has not run since the first look: what it says then may be of
+    /// before. One that ran into a pause failed, and says so until the next (Docker docs,
+    /// *Engine API*, *ContainerInspect*, `State.Health.Log`).
+    fn knows_no_newer(&mut self, state: &ContainerState) -> bool {
+        let log = state.health.as_ref().and_then(|health| health.log.as_ref());
+        let newest = log.and_then(|log| log.last()).and_then(|probe| probe.start.clone());
+        *self.first_probe.get_or_insert_with(|| newest.clone()) == newest && newest.is_some()
     }
 }
 
@@ -219,7 +238,7 @@ async fn healthy(
     engine: &Engine,
     name: &str,
     stays_up_ms: u64,
-    up: &mut Option<Up>,
+    watch: &mut Watch,
 ) -> Answer<Progress> {
     let found = engine.inspect(name).await?;
     let what = engine.name_of("container", name);
@@ -239,13 +258,20 @@ async fn healthy(
         let why = format!("{what} is not running: exit {code}{again} {error}");
         return refuse("not-running", why.trim_end().to_owned());
     }
+    if is_paused(&found) {
+        // It answers nobody, whatever its last check said, and stays up only from when it goes on.
+        watch.up = None;
+        return Ok(Progress::NotYet(format!("{what} is paused")));
+    }
+    let is_old = watch.knows_no_newer(&state);
     let is_over = match health.as_str() {
         "healthy" => true,
+        "unhealthy" if is_old => false,
         "unhealthy" => return refuse("unhealthy", format!("{what} is unhealthy")),
         "starting" => false,
         _ => {
             let (now, run) = (engine.clock.now(), Run::of(&found));
-            let began = up.get_or_insert_with(|| Up { since: now, run: Run::of(&found) });
+            let began = watch.up.get_or_insert_with(|| Up { since: now, run: Run::of(&found) });
             if began.run != run {
                 let times = found.restart_count.unwrap_or_default();
                 let why = format!(

@@ -2,6 +2,7 @@
 //! (Docker docs, *Docker Engine API*).
 
 use super::ec2::{grow, make};
+use super::pausing;
 use super::read::{attached, container, container_json, engine, image_of, keeps_dying};
 use super::refusals::{misplaced, missing, refused};
 use super::world::{Container, DockerVolume, Engine, World};
@@ -44,13 +45,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
     engine(world, host.as_str())?;
     stepback_provider::rules::must_make_sense(call)?;
     match call {
-        Call::Docker(DockerCall::PullImage { host, image }) => {
-            let digest = world.served(image.as_str()).map(|image| image.digest.clone());
-            let digest =
-                digest.ok_or_else(|| missing("404", &format!("manifest for `{image}`")))?;
-            set_image(engine_mut(world, host)?, image.as_str(), &digest);
-            Ok(json!({ "reference": image, "digest": digest }))
-        }
+        Call::Docker(DockerCall::PullImage { host, image }) => pull(world, host, image.as_str()),
         Call::Docker(DockerCall::TagImage { host, image, digest }) => {
             tag_image(world, host, image.as_str(), digest)
         }
@@ -66,20 +61,23 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
         Call::Docker(DockerCall::StopContainer { host, container, .. }) => {
             stop(world, host, container.as_str())
         }
+        Call::Docker(DockerCall::PauseContainer { host, container }) => {
+            pausing::pause(container_mut(world, host, container.as_str())?)?;
+            shown(world, host, container.as_str())
+        }
+        Call::Docker(DockerCall::UnpauseContainer { host, container }) => {
+            pausing::unpause(container_mut(world, host, container.as_str())?)?;
+            shown(world, host, container.as_str())
+        }
         Call::Docker(DockerCall::RenameContainer { host, container, to }) => {
             rename(world, host, container, to)
         }
         Call::Docker(DockerCall::UpdateContainer { host, container, restart }) => {
-            let found = container_mut(world, host, container.as_str())?;
-            found.spec.restart = as_shown(restart);
+            container_mut(world, host, container.as_str())?.spec.restart = as_shown(restart);
             Ok(Value::Null)
         }
         Call::Docker(DockerCall::RemoveContainer { host, container }) => {
-            if container_mut(world, host, container.as_str())?.running {
-                return Err(refused("409", format!("container `{container}` is running")));
-            }
-            engine_mut(world, host)?.containers.remove(container.as_str());
-            Ok(Value::Null)
+            remove(world, host, container.as_str())
         }
         Call::Docker(DockerCall::RunOnce { host, spec, .. }) => {
             run_once(world, host, spec, token, is_cut_off)
@@ -107,6 +105,21 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }
+}
+
+fn pull(world: &mut World, host: &InstanceId, image: &str) -> Answer {
+    let digest = world.served(image).map(|image| image.digest.clone());
+    let digest = digest.ok_or_else(|| missing("404", &format!("manifest for `{image}`")))?;
+    set_image(engine_mut(world, host)?, image, &digest);
+    Ok(json!({ "reference": image, "digest": digest }))
+}
+
+fn remove(world: &mut World, host: &InstanceId, name: &str) -> Answer {
+    if container_mut(world, host, name)?.running {
+        return Err(refused("409", format!("container `{name}` is running")));
+    }
+    engine_mut(world, host)?.containers.remove(name);
+    Ok(Value::Null)
 }
 
 fn tag_image(world: &mut World, host: &InstanceId, image: &str, digest: &str) -> Answer {
@@ -212,6 +225,7 @@ pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Fa
         }
         Call::Docker(DockerCall::StopContainer { host, container: name, .. }) => {
             match container(world, host.as_str(), name.as_str()) {
+                Ok(found) if found.paused => Err(ports::is_paused(host.as_str(), name.as_str())),
                 Ok(found) if found.running && found.auto_remove => {
                     Err(ports::removes_itself(host.as_str(), name.as_str()))
                 }
@@ -298,6 +312,7 @@ fn create(
         spec,
         digest,
         running: false,
+        paused: false,
         exit_code: None,
         went_down: false,
         auto_remove: false,
@@ -319,6 +334,9 @@ fn is_name(name: &str) -> bool {
 /// A start mounts the container's volumes, so each device must be there and used by nobody else.
 pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer {
     let found = container(world, host.as_str(), name)?;
+    if found.paused {
+        return Err(refused("409", format!("container `{name}` on {host} is paused: unpause it")));
+    }
     if found.running {
         return shown(world, host, name);
     }
@@ -361,7 +379,7 @@ fn stop(world: &mut World, host: &InstanceId, name: &str) -> Answer {
     let found = container_mut(world, host, name)?;
     let is_gone = found.running && found.auto_remove;
     if found.running {
-        (found.running, found.exit_code) = (false, Some(exit_code));
+        (found.running, found.paused, found.exit_code) = (false, false, Some(exit_code));
     }
     let answer = shown(world, host, name);
     if is_gone {
@@ -408,8 +426,9 @@ fn run_once(
 /// Engine API*, *ContainerExec*).
 fn exec(world: &mut World, host: &InstanceId, name: &str, command: &[String]) -> Answer {
     let found = container(world, host.as_str(), name)?;
-    if !found.running {
-        return Err(refused("409", format!("container `{name}` on {host} is not running")));
+    if !found.running || found.paused {
+        let state = if found.paused { "paused" } else { "not running" };
+        return Err(refused("409", format!("container `{name}` on {host} is {state}")));
     }
     let image = world.registry.values().find(|image| image.digest == found.digest);
     Ok(command_answer(image.map_or(0, |image| image.exit_code), command))

@@ -182,6 +182,7 @@ impl From<FoundContainer> for Container {
             spec: seen.spec,
             digest: seen.digest,
             running: seen.running,
+            paused: seen.paused,
             exit_code: seen.exit_code,
             went_down: false,
             auto_remove: seen.auto_remove,
@@ -282,7 +283,7 @@ impl From<Engine> for FoundEngine {
 
 impl From<Container> for FoundContainer {
     fn from(one: Container) -> Self {
-        let Container { spec, digest, running, exit_code, auto_remove, .. } = one;
-        Self { spec, digest, running, exit_code, auto_remove }
+        let Container { spec, digest, running, paused, exit_code, auto_remove, .. } = one;
+        Self { spec, digest, running, paused, exit_code, auto_remove }
     }
 }

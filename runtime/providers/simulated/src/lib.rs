@@ -12,6 +12,7 @@ mod facts;
 mod import;
 mod instances;
 mod limits;
+mod pausing;
 pub mod read;
 pub mod refusals;
 pub mod settle;
@@ -43,10 +44,10 @@ use world::{LOOK_MS, World};
 /// A file that is given up when the disk is full and the world must be written.
 pub const BALLAST: &str = "ballast";
 
-/// How long one real second lasts here, as a divisor.
 /// The code of a world that was put in another's place.
 const ANOTHER_WORLD: &str = "another-world";
 
+/// How long one real second lasts here, as a divisor.
 const TIME_DIVISOR: u64 = 100;
 
 /// A simulated world, in a directory of its own or in memory.
@@ -56,9 +57,9 @@ pub struct Simulated {
     gate: Mutex<()>,
     clock: Clock,
     locks: LockFile,
-    /// How long what was just created is not listed.
     /// Which world it was when it was opened; empty of one in memory.
     id: String,
+    /// How long what was just created is not listed.
     lag_ms: u64,
 }
 
@@ -86,8 +87,8 @@ impl Simulated {
             known.id = new_name()?;
             this.store(&known)?;
         }
-        drop(lock);
         this.id = known.id;
+        drop(lock);
         this.lag_ms = this.load()?.lag_ms();
         Ok(this)
     }

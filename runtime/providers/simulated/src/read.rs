@@ -76,6 +76,7 @@ fn policy(container: &Container) -> &str {
 
 fn state(container: &Container) -> &'static str {
     match (container.running, container.exit_code) {
+        (true, _) if container.paused => "paused",
         (true, _) => "running",
         (false, Some(_)) => "exited",
         (false, None) => "created",
@@ -280,6 +281,10 @@ pub fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
                     "container `{name}` on {host} does not stay up: it ended, and was started again"
                 );
                 return Err(Failure::new(FailureClass::Precondition, why).with_code("not-running"));
+            }
+            // It answers nobody until it goes on, whatever its last check said.
+            if found.paused {
+                return Ok(None);
             }
             match health(world, found) {
                 "healthy" => Ok(Some(container_json(world, name.as_str(), found))),

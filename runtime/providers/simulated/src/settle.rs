@@ -178,6 +178,13 @@ fn desired_on_engine(world: &World, call: &Call) -> Lookup {
             let is_so = found.is_some_and(|found| found.running == wanted);
             is_so.then(|| shown(world, host, name.as_str())).transpose()
         }
+        Call::Docker(DockerCall::PauseContainer { container: name, .. })
+        | Call::Docker(DockerCall::UnpauseContainer { container: name, .. }) => {
+            let wanted = matches!(call, Call::Docker(DockerCall::PauseContainer { .. }));
+            let found = on.containers.get(name.as_str());
+            let is_so = found.is_some_and(|found| found.running && found.paused == wanted);
+            is_so.then(|| shown(world, host, name.as_str())).transpose()
+        }
         Call::Docker(DockerCall::RenameContainer { container: name, to, .. }) => {
             let has = |name: &str| on.containers.contains_key(name);
             Ok(done(has(to.as_str()) && !has(name.as_str())))

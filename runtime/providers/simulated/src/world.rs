@@ -231,6 +231,9 @@ pub struct Container {
     /// Whether it is up; what its policy starts again and again counts as up.
     #[serde(default)]
     pub running: bool,
+    /// Whether it runs and its processes are frozen (Docker docs, *docker container pause*).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub paused: bool,
     /// How it ended when it ran last.
     #[serde(default)]
     pub exit_code: Option<i32>,
@@ -325,6 +328,7 @@ impl Container {
     pub(super) fn go_down(&mut self) {
         if self.running {
             (self.running, self.went_down, self.exit_code) = (false, true, Some(0));
+            self.paused = false;
         }
     }
 }
@@ -393,10 +397,6 @@ impl World {
         }
     }
 
-    fn knows(&self, id: &str) -> bool {
-        let on = |engine: &Engine| {
-            engine.containers.values().any(|container| container.id == id)
-                || engine.volumes.values().any(|volume| volume.id == id)
     /// Never give an id to anything new that something has which the world does not know.
     pub fn never_give(&mut self, id: &str) {
         let number = id.rsplit_once('-').and_then(|(_, hex)| u64::from_str_radix(hex, 16).ok());
@@ -404,6 +404,10 @@ impl World {
         self.created = self.created.max(created.unwrap_or_default());
     }
 
+    fn knows(&self, id: &str) -> bool {
+        let on = |engine: &Engine| {
+            engine.containers.values().any(|container| container.id == id)
+                || engine.volumes.values().any(|volume| volume.id == id)
         };
         self.volumes.contains_key(id)
             || self.snapshots.contains_key(id)
@@ -429,6 +433,8 @@ impl World {
                 if is_down {
                     container.go_down();
                 }
+                // What does not run is not frozen, whatever somebody wrote.
+                container.paused &= container.running;
             }
             for (name, volume) in &mut engine.volumes {
                 given(&mut volume.id, "volume", host, name);

@@ -102,6 +102,30 @@ impl Host for Guest {
         .await
     }
 
+    async fn pause_container(
+        &mut self,
+        host: String,
+        container: String,
+    ) -> Result<Container, Failure> {
+        self.ask(Call::Docker(DockerCall::PauseContainer {
+            host: host.into(),
+            container: container.into(),
+        }))
+        .await
+    }
+
+    async fn unpause_container(
+        &mut self,
+        host: String,
+        container: String,
+    ) -> Result<Container, Failure> {
+        self.ask(Call::Docker(DockerCall::UnpauseContainer {
+            host: host.into(),
+            container: container.into(),
+        }))
+        .await
+    }
+
     async fn rename_container(
         &mut self,
         host: String,
