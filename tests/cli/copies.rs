@@ -338,3 +338,39 @@ fn a_running_operation_is_not_carried_on_in_another_world() {
     fs::rename(&lost, &worlds).expect("it can be moved");
     place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
 }
+
+/// A journal from a backup lacks what was done since: nothing is taken back by it, however often
+/// somebody tries, and whichever way.
+#[test]
+fn an_older_journal_put_back_takes_nothing_back() {
+    for was_killed in [true, false] {
+        let (place, _) = two();
+        let running = moving(&place);
+        match was_killed {
+            true => {
+                running.signal("KILL");
+                running.ends();
+                copy(&place.path("state"), &place.path("backup"));
+                place.run(&["resume", "1"]).exits(0);
+            }
+            // Copied while it ran, as a backup of a busy disk is.
+            false => {
+                copy(&place.path("state"), &place.path("backup"));
+                running.signal("INT");
+                running.ends().exits(3);
+            }
+        }
+        let newest = place.path("newest");
+        fs::rename(place.path("state"), &newest).expect("a directory");
+        copy(&place.path("backup"), &place.path("state"));
+        let before = place.world();
+        for command in ["cancel", "resume", "resume", "rollback", "resume"] {
+            let tried = place.run(&[command, "1"]);
+            assert_ne!(tried.code, Some(0), "{command}, killed {was_killed}: {}", tried.stderr);
+            tried.says("older copy").says("put the newest journal").says("unlock 1 --reason");
+            assert_eq!(place.world(), before, "{command}, killed {was_killed}");
+        }
+        place.run(&["unlock", "1", "--reason", "it is a copy"]).exits(0);
+        assert_eq!(place.facts(), before.restorable());
+    }
+}

@@ -249,6 +249,13 @@ impl From<RunError> for CliError {
                 ),
                 "end it there; two journals of one operation can't both be true",
             ),
+            RunError::WentOn { id, why } => CliError::usage(
+                why,
+                format!(
+                    "put the newest journal in this one's place; where there is none, look at the \
+                     world, then `stepback unlock {id} --reason …` gives this one up"
+                ),
+            ),
             RunError::StandsStill { id, why } => CliError::usage(
                 format!("the rollback of operation {id} can't be taken up again: {why}"),
                 format!("`stepback rollback {id}` once that one has let go"),

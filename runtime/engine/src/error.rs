@@ -115,6 +115,15 @@ pub enum RunError {
         /// The machine that it is on.
         host: String,
     },
+    /// What it did last is not in this journal, which is a copy: going on from here would take back
+    /// or do again what nobody here knows of.
+    #[error("{why}")]
+    WentOn {
+        /// Its number in the store.
+        id: OperationId,
+        /// From where it went on, for people.
+        why: String,
+    },
     /// Its rollback is incomplete, and can't be taken up again now.
     #[error("the rollback of operation {id} can't be taken up again: {why}")]
     StandsStill {

@@ -191,14 +191,13 @@ async fn take_up(
     let taken = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
     let Takeover { lease, last_alive, silent_since } = taken;
     let going = async {
-        let left = |why: String| RunError::Left { id, why };
-        // Whoever has the world's locks is the one that may, and shuts the others out.
+        // Whoever has the world's locks is the one that may, and shuts the others out. One that is
+        // in line for them has changed nothing, and shuts nobody out until it has them.
         let was_queued = state.status == Status::Queued;
         if !was_queued {
             must_retake(deps, &lease, &pinned, going).await?;
+            shut_others_out(deps, &lease, &pinned).await?;
         }
-        let fenced = deps.provider.take_over(&pinned.store, id, lease.epoch).await;
-        fenced.map_err(|failure| left(failure.message))?;
         // What the last runner appended between the look and the lease counts too.
         let records = deps.store.load(id).await?;
         let state = State::fold(&records)
@@ -210,6 +209,7 @@ async fn take_up(
         }
         if was_queued && state.status != Status::Queued {
             must_retake(deps, &lease, &pinned, going).await?;
+            shut_others_out(deps, &lease, &pinned).await?;
         }
         let alive_at = last_alive.map_or(state.last_at, |at| UnixMs(at.0.max(state.last_at.0)));
         // The system's clock may have been set back meanwhile.
@@ -227,6 +227,13 @@ async fn take_up(
     };
     let ended = going.await;
     release(deps, &lease, &pinned, ended).await
+}
+
+/// Let the world refuse every runner of the operation with an earlier lease.
+async fn shut_others_out(deps: &Deps, lease: &Lease, pinned: &Pinned) -> Result<(), RunError> {
+    let id = lease.operation;
+    let fenced = deps.provider.take_over(&pinned.store, id, lease.epoch).await;
+    fenced.map_err(|failure| RunError::Left { id, why: failure.message })
 }
 
 /// Take the world's locks again, which somebody may have freed and taken meanwhile.

@@ -13,14 +13,14 @@ use crate::deps::{Deps, Wish};
 use crate::error::RunError;
 use std::time::Duration;
 use stepback_core::event::Pinned;
-use stepback_core::{EnvironmentName, Failure, LockName, OperationId, UnixMs};
+use stepback_core::{EnvironmentName, Failure, LockName, OperationId, Seq, UnixMs};
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request, Store, StoreError,
 };
 use stepback_provider::Provider;
-use stepback_provider::locks::{Holder, WorldLock, host, mounts};
+use stepback_provider::locks::{Holder, WENT_ON, WorldLock, host, mounts};
 use tokio::sync::watch;
-use whose::{OwnerProbe, has_ended, place, runners_here, unkept, whose};
+use whose::{OwnerProbe, ended_at, place, runners_here, unkept, whose};
 
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;
@@ -119,6 +119,7 @@ async fn take_in_world(
         actor: deps.actor.clone(),
         runner: Some(deps.runner.0.clone()),
         epoch: lease.epoch,
+        last_seq: last_seq(store, lease.operation).await?,
         since: deps.clock.unix(),
     };
     let mut nobodys: Option<WorldLock> = None;
@@ -149,6 +150,9 @@ async fn take_in_world(
 
 /// Take the world's locks again for an operation that is taken up: somebody may have freed them,
 /// or its state directory is from a backup. Gives who has them now.
+///
+/// # Errors
+/// [`RunError::WentOn`] if what the operation did last is not in this journal.
 pub(crate) async fn retake(
     deps: &Deps,
     lease: &Lease,
@@ -157,6 +161,9 @@ pub(crate) async fn retake(
     Ok(match take_in_world(deps, lease, pinned, &mut OwnerProbe::new()).await? {
         Ok(None) => None,
         Ok(Some(behind)) => Some(behind.said(&pinned.environment)),
+        Err(failure) if failure.code.as_deref() == Some(WENT_ON) => {
+            return Err(RunError::WentOn { id: lease.operation, why: failure.message });
+        }
         Err(failure) => Some(unkept(&failure)),
     })
 }
@@ -210,6 +217,12 @@ pub(crate) async fn in_the_way(
     Ok(all.into_iter().map(told).collect())
 }
 
+async fn last_seq(store: &dyn Store, id: OperationId) -> Result<Seq, StoreError> {
+    let all = store.list().await?;
+    let found = all.iter().find(|one| one.id == id);
+    Ok(found.ok_or(StoreError::NotFound(id))?.last_seq)
+}
+
 /// How an operation of this store holds a lock.
 async fn own_busy(
     store: &dyn Store,
@@ -240,11 +253,11 @@ pub(crate) async fn let_go(
     let Some(world) = provider.locks().filter(|_| !pinned.locks.is_empty()) else {
         return Ok(());
     };
-    match has_ended(store, id).await {
-        Ok(true) => world.let_go(&pinned.store).await,
+    match ended_at(store, id).await {
+        Ok(Some(last_seq)) => world.let_go(&pinned.store, last_seq).await,
         // One that has not ended keeps them; of a store that can't be asked whoever opens it next
         // looks again.
-        Ok(false) | Err(_) => Ok(()),
+        Ok(None) | Err(_) => Ok(()),
     }
 }
 

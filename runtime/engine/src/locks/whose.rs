@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use stepback_clock::{Clock, Moment};
 use stepback_core::event::Event;
-use stepback_core::{Failure, OperationId, StoreId};
+use stepback_core::{Failure, OperationId, Seq, StoreId};
 use stepback_journal::{Ending, Found, Store, StoreError, look_into};
 use stepback_provider::locks::{Holder, WorldLock, WorldLocks, host, mounts};
 
@@ -139,16 +139,19 @@ pub(super) async fn whose(
     if let Some(store) = store
         && is_of(store, holder).await
     {
-        if lives || !has_ended(store, holder.operation).await? {
+        let ended = ended_at(store, holder.operation).await?;
+        let Some(last_seq) = ended.filter(|_| !lives) else {
             return Ok(Ok(Some(Whose::Own)));
-        }
+        };
         // Held from elsewhere, this state directory was moved, or it is a copy: of a copy nothing
         // follows for the one that it is a copy of.
         if is_at(holder, store) {
-            return Ok(world.let_go(&holder.key).await.map(|()| None));
+            return Ok(world.let_go(&holder.key, last_seq).await.map(|()| None));
         }
         return Ok(match looks.at(holder).await {
-            Ok(Found::Nothing | Found::Ended) => world.let_go(&holder.key).await.map(|()| None),
+            Ok(Found::Nothing | Found::Ended) => {
+                world.let_go(&holder.key, last_seq).await.map(|()| None)
+            }
             found => Ok(Some(from(found))),
         });
     }
@@ -230,10 +233,15 @@ pub(super) async fn is_of(store: &dyn Store, holder: &Holder) -> bool {
     }
 }
 
-pub(super) async fn has_ended(store: &dyn Store, id: OperationId) -> Result<bool, StoreError> {
+/// The last event of an operation that has ended and needs its locks no more.
+pub(super) async fn ended_at(
+    store: &dyn Store,
+    id: OperationId,
+) -> Result<Option<Seq>, StoreError> {
     let all = store.list().await?;
     let found = all.iter().find(|one| one.id == id);
-    Ok(found.is_some_and(|one| one.finished.is_some_and(Ending::releases_locks)))
+    let ended = found.filter(|one| one.finished.is_some_and(Ending::releases_locks));
+    Ok(ended.map(|one| one.last_seq))
 }
 
 /// The state directory, where its path is text.

@@ -2,7 +2,7 @@
 
 use super::alive::{self, Alive};
 use super::open::{opened, unusable};
-use super::{Freed, Holder, WorldLock, WorldLocks};
+use super::{Freed, Holder, WENT_ON, WorldLock, WorldLocks};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::{Epoch, Failure, FailureClass, LockName, OperationId, StoreId};
+use stepback_core::{Epoch, Failure, FailureClass, LockName, OperationId, Seq, StoreId};
 
 /// Nobody keeps the file for longer who is well.
 const TURN_MS_MAX: u64 = 5_000;
@@ -47,6 +47,8 @@ struct Past {
     key: StoreId,
     runner: Option<String>,
     epoch: Epoch,
+    #[serde(default)]
+    last_seq: Seq,
     place: Option<String>,
 }
 
@@ -55,7 +57,7 @@ struct Past {
 enum Took {
     All,
     HeldBy(Box<WorldLock>),
-    /// The operation went on from there, and ended.
+    /// The operation went on from there, and this journal does not have it.
     WentOnAt(Option<String>),
 }
 
@@ -82,12 +84,8 @@ impl Table {
         ours: &[String],
         is_gone: impl Fn(&Holder) -> bool,
     ) -> Took {
-        let past = self.past.iter().rev().find(|past| past.key == holder.key);
-        if let Some(past) = past
-            && past.runner != holder.runner
-            && past.epoch >= holder.epoch
-        {
-            return Took::WentOnAt(past.place.clone());
+        if let Some(place) = self.went_on_at(holder, &is_gone) {
+            return Took::WentOnAt(place);
         }
         let is_ours = |held: &Holder| held.runner.as_ref().is_some_and(|name| ours.contains(name));
         let is_own = |held: &Holder| {
@@ -107,11 +105,33 @@ impl Table {
         Took::All
     }
 
-    fn let_go(&mut self, is_its: impl Fn(&Holder) -> bool) {
+    /// From where the operation went on, if the taker's journal lacks what became of it there: it
+    /// is a copy, however often it was tried since with a lease of its own.
+    fn went_on_at(
+        &self,
+        holder: &Holder,
+        is_gone: impl Fn(&Holder) -> bool,
+    ) -> Option<Option<String>> {
+        let past = self.past.iter().rev().find(|past| past.key == holder.key);
+        let past = past.filter(|past| {
+            past.last_seq > holder.last_seq
+                || past.runner != holder.runner && past.epoch >= holder.epoch
+        });
+        if let Some(past) = past {
+            return Some(past.place.clone());
+        }
+        let mut held = self.locks.values().filter(|held| held.key == holder.key);
+        let further = held.find(|held| held.last_seq > holder.last_seq && is_gone(held));
+        further.map(|held| held.place.clone())
+    }
+
+    /// `last_seq` is the operation's last event, where its journal can be read.
+    fn let_go(&mut self, last_seq: Option<Seq>, is_its: impl Fn(&Holder) -> bool) {
         let gone = self.locks.extract_if(.., |_, holder| is_its(holder)).next();
         self.locks.retain(|_, holder| !is_its(holder));
-        if let Some((_, Holder { key, runner, epoch, place, .. })) = gone {
-            self.past.push(Past { key, runner, epoch, place });
+        if let Some((_, Holder { key, runner, epoch, last_seq: taken_at, place, .. })) = gone {
+            let last_seq = last_seq.unwrap_or(taken_at);
+            self.past.push(Past { key, runner, epoch, last_seq, place });
             let too_many = self.past.len().saturating_sub(PAST_MAX);
             self.past.drain(..too_many);
         }
@@ -280,30 +300,35 @@ impl WorldLocks for LockFile {
             self.alive.show(dir, runner)?;
         }
         let is_gone = move |held: &Holder| !is_run(dir.as_deref(), held);
-        let operation = holder.operation;
+        let (operation, here) = (holder.operation, holder.place.clone());
         match self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await? {
             Took::All => Ok(None),
             Took::HeldBy(held) => Ok(Some(*held)),
             Took::WentOnAt(place) => {
-                let place = place.unwrap_or_else(|| "(unknown)".to_owned());
-                let message = format!(
-                    "operation {operation} went on from another state directory, {place}, which \
-                     this one is a copy of: what it did there is in no journal here"
-                );
-                Err(Failure::new(FailureClass::Precondition, message).with_code("went-on"))
+                let message = match place {
+                    Some(place) if Some(&place) != here.as_ref() => format!(
+                        "operation {operation} went on from another state directory, {place}, \
+                         which this one is a copy of: what it did there is in no journal here"
+                    ),
+                    Some(_) | None => format!(
+                        "operation {operation} went on after the journal here was written: this \
+                         is an older copy, and lacks what the operation did since"
+                    ),
+                };
+                Err(Failure::new(FailureClass::Precondition, message).with_code(WENT_ON))
             }
         }
     }
 
-    async fn let_go(&self, key: &StoreId) -> Result<(), Failure> {
+    async fn let_go(&self, key: &StoreId, last_seq: Seq) -> Result<(), Failure> {
         let own = key.clone();
-        self.turn(move |table| table.let_go(|holder| holder.key == own)).await
+        self.turn(move |table| table.let_go(Some(last_seq), |holder| holder.key == own)).await
     }
 
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
         let store = store.clone();
         let is_its = move |holder: &Holder| holder.store == store && holder.operation == operation;
-        self.turn(move |table| table.let_go(is_its)).await
+        self.turn(move |table| table.let_go(None, is_its)).await
     }
 
     fn is_run(&self, holder: &Holder) -> bool {
@@ -353,6 +378,7 @@ mod tests {
             actor: "ann".to_owned(),
             runner: Some(format!("runner-{key}")),
             epoch: Epoch(1),
+            last_seq: Seq(7),
             since: UnixMs(1),
         }
     }
@@ -401,10 +427,36 @@ mod tests {
         // What a copy carried to its end, the other one does not go on with.
         let mut held = Table::default();
         assert_eq!(held.take(&names, &by("copy", 2), &[], gone), Took::All);
-        held.let_go(|holder| holder.operation == OperationId(1));
+        held.let_go(Some(Seq(7)), |holder| holder.operation == OperationId(1));
         assert_eq!(held.take(&names, &by("first", 1), &[], gone), Took::WentOnAt(None));
         assert_eq!(held.take(&names, &by("first", 2), &[], gone), Took::WentOnAt(None));
         assert_eq!(held.take(&names, &holder("two"), &[], gone), Took::All, "it is another's");
+    }
+
+    /// A refused try has a lease of its own, which is later each time.
+    #[test]
+    fn an_older_copy_of_a_journal_does_not_go_on_however_often_it_tries() {
+        let names: [LockName; 1] = ["a".into()];
+        let at = |runner: &str, epoch: u64, last_seq: u64| Holder {
+            runner: Some(runner.to_owned()),
+            epoch: Epoch(epoch),
+            last_seq: Seq(last_seq),
+            ..holder("one")
+        };
+        let mut table = Table::default();
+        assert_eq!(table.take(&names, &at("first", 1, 3), &[], gone), Took::All);
+        // Killed, and taken up with a journal that has less than was there when it was taken.
+        assert_eq!(table.take(&names, &at("copy", 9, 2), &[], gone), Took::WentOnAt(None));
+        assert_eq!(table.take(&names, &at("second", 2, 8), &[], gone), Took::All);
+        table.let_go(Some(Seq(20)), |_| true);
+        for epoch in 2..6 {
+            let copy = table.take(&names, &at("copy", epoch, 8), &[], gone);
+            assert_eq!(copy, Took::WentOnAt(None), "try {epoch}");
+        }
+        // Of the runner that let go there may be a copy as well.
+        assert_eq!(table.take(&names, &at("second", 3, 8), &[], gone), Took::WentOnAt(None));
+        // Taken up again from the journal that has it all.
+        assert_eq!(table.take(&names, &at("third", 3, 20), &[], gone), Took::All);
     }
 
     #[test]
@@ -451,13 +503,13 @@ mod tests {
         let found = two.take(&names, &holder("two"), &[]).await.unwrap();
         assert_eq!(found.map(|lock| lock.holder.key), Some(StoreId("one".into())));
         assert_eq!(two.held().await.unwrap().len(), 1);
-        two.let_go(&StoreId("two".into())).await.unwrap();
+        two.let_go(&StoreId("two".into()), Seq(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap().len(), 1, "it is another's");
-        one.let_go(&StoreId("one".into())).await.unwrap();
+        one.let_go(&StoreId("one".into()), Seq(1)).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         // Whoever held one lives, as the other sees, until its program ends.
         assert!(one.is_run(&holder("two")) && !one.is_run(&holder("three")));
-        two.let_go(&StoreId("two".into())).await.unwrap();
+        two.let_go(&StoreId("two".into()), Seq(1)).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);

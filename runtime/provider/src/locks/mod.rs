@@ -12,7 +12,10 @@ pub use file::LockFile;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use stepback_core::{EnvironmentName, Epoch, Failure, LockName, OperationId, StoreId, UnixMs};
+use stepback_core::{EnvironmentName, Epoch, Failure, LockName, OperationId, Seq, StoreId, UnixMs};
+
+/// The code of a failure to take locks: the operation went on elsewhere, and this journal lacks it.
+pub const WENT_ON: &str = "went-on";
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub struct Holder {
     /// Which lease it has; one that took over has a later one.
     #[serde(default)]
     pub epoch: Epoch,
+    /// The last event that its journal had then; an older copy of the journal has fewer.
+    #[serde(default)]
+    pub last_seq: Seq,
     /// When it took the lock, or took it over, by its own machine's clock.
     pub since: UnixMs,
 }
@@ -76,7 +82,8 @@ pub trait WorldLocks: Send + Sync {
     ///
     /// What is held under the same key with no later lease is taken over from a program that is
     /// gone, and from `ours`: programs of the very store that gave the lease. Any other program
-    /// that lives is somebody else: of a state directory and a copy of it both have the key.
+    /// that lives is somebody else: of a state directory and a copy of it both have the key. A
+    /// journal that lacks events which the last holder's had is a copy, and may not go on.
     ///
     /// # Errors
     /// A file that can't be read or written. An operation that went on from elsewhere: what it did
@@ -88,11 +95,11 @@ pub trait WorldLocks: Send + Sync {
         ours: &[String],
     ) -> Result<Option<WorldLock>, Failure>;
 
-    /// Let go of all that are held under this key.
+    /// Let go of all that are held under this key; `last_seq` is the operation's last event.
     ///
     /// # Errors
     /// Those of [`WorldLocks::take`].
-    async fn let_go(&self, key: &StoreId) -> Result<(), Failure>;
+    async fn let_go(&self, key: &StoreId, last_seq: Seq) -> Result<(), Failure>;
 
     /// Let go of all that an operation holds whose key can't be read any more.
     ///
