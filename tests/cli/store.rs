@@ -149,3 +149,22 @@ fn an_emptied_journal_is_no_new_store() {
     std::fs::rename(place.path("state"), place.path("moved away")).expect("a directory");
     place.run(&["run", &flagship]).exits(0);
 }
+
+/// What a runner that died wrote last is in the journal's log alone: copied without it, the journal
+/// is not taken for one in which nothing ever ran.
+#[test]
+fn a_journal_without_its_log_is_no_new_store() {
+    let place = Place::new();
+    let flagship = operation("redeploy-database");
+    let died = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-after"]);
+    assert_eq!(died.code, None);
+    let state = place.path("state");
+    for log in ["journal.db-wal", "journal.db-shm"] {
+        std::fs::rename(state.join(log), place.path(log)).expect("a log");
+    }
+    for command in [&["list"][..], &["resume", "--all"], &["run", &flagship]] {
+        place.run(command).exits(1).says("its `-wal` file belongs to it").says("from a backup");
+    }
+    std::fs::rename(place.path("journal.db-wal"), state.join("journal.db-wal")).expect("a log");
+    place.run(&["resume", "1"]).exits(0);
+}

@@ -80,6 +80,9 @@ fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreE
     if found > SCHEMA {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA });
     }
+    if found == 0 {
+        must_be_the_first(path)?;
+    }
     let done = usize::try_from(found).map_err(|_| unusable(path, "its version is negative"))?;
     for change in &CHANGES[done..] {
         connection.execute_batch(change)?;
@@ -107,6 +110,21 @@ fn fill_progress(connection: &Connection) -> Result<(), StoreError> {
         }
     }
     operations.into_iter().try_for_each(|(id, progress)| keep_progress(connection, id, progress))
+}
+
+/// Whoever makes a journal makes the runners' place once that is durable, so one without tables
+/// has lost them: what is not in the file yet is in its log, which was left behind.
+fn must_be_the_first(path: &Path) -> Result<(), StoreError> {
+    let runners = path.with_file_name(RUNNERS);
+    match runners.exists() {
+        false => Ok(()),
+        true => Err(StoreError::Corrupt(format!(
+            "{}: it has nothing in it, and {} tells that operations were kept here: where it was \
+             copied, its `-wal` file belongs to it; to begin a new one, move the directory away",
+            path.display(),
+            runners.display()
+        ))),
+    }
 }
 
 /// A journal that is empty, or not there, is none that is new where there is beside it what was
