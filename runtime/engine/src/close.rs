@@ -13,7 +13,7 @@ use stepback_journal::{Lease, RunnerId, Store, StoreError, Takeover};
 use stepback_provider::Provider;
 
 /// How long a request can take where the provider can't be asked: what the slowest one says.
-const REQUEST_MS_MAX: u64 = 60_000;
+const REQUEST_MS_MAX: u64 = 120_000;
 
 /// Take the world as an incomplete rollback left it, on the record, and release the locks (R7).
 ///

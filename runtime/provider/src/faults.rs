@@ -14,8 +14,11 @@ pub enum Fault {
     /// An effect happens, and its answer never comes; a read or a wait is not made, and may be
     /// asked again.
     Lost,
-    /// It never answers.
+    /// It never answers, and is not made; whoever asks gives up when its step is to end.
     Hang,
+    /// An effect happens, and nobody ever answers, whatever becomes of its step; a read or a wait
+    /// never answers.
+    HangAfter,
     /// This process dies before the call is made, or the commit is written.
     CrashBefore,
     /// This process dies when an effect or a commit is done, before anybody is told.
@@ -27,6 +30,7 @@ const NAMES: &[(&str, Fault)] = &[
     ("transient", Fault::Transient),
     ("lost", Fault::Lost),
     ("hang", Fault::Hang),
+    ("hang-after", Fault::HangAfter),
     ("crash-before", Fault::CrashBefore),
     ("crash-after", Fault::CrashAfter),
 ];

@@ -2,7 +2,7 @@
 //!
 //! What is asked for is put in at the provider's door, whatever is behind it: all above it
 //! meets the fault as it would meet the real one. `refuse` and `transient` never reach the real
-//! provider; with `lost` and `crash-after` the effect is made.
+//! provider; with `lost`, `hang-after` and `crash-after` the effect is made.
 
 use crate::advice::Advice;
 use crate::faults::{self, Fault, Faults};
@@ -44,7 +44,7 @@ impl Faulty {
             None => Ok(()),
             Some(Fault::Refuse) => Err(faults::refused(call)),
             Some(Fault::Transient | Fault::Lost) => Err(faults::transient(call)),
-            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Hang | Fault::HangAfter) => std::future::pending().await,
             Some(Fault::CrashBefore | Fault::CrashAfter) => faults::die(),
         }
     }
@@ -100,11 +100,12 @@ impl Provider for Faulty {
                 return EffectOutcome::Unknown("no answer came".into());
             }
             Some(Fault::CrashBefore) => faults::die(),
-            Some(Fault::Lost | Fault::CrashAfter) | None => {}
+            Some(Fault::Lost | Fault::HangAfter | Fault::CrashAfter) | None => {}
         }
         let outcome = self.inner.perform(call, context).await;
         match fault {
             Some(Fault::CrashAfter) => faults::die(),
+            Some(Fault::HangAfter) => std::future::pending().await,
             Some(Fault::Lost) if matches!(outcome, EffectOutcome::Done(_)) => {
                 EffectOutcome::Unknown("the answer was lost (injected fault)".into())
             }

@@ -4,11 +4,18 @@ use super::{Found, NoAnswer, WorldAccess, in_one_line};
 use crate::secrets::{HIDDEN, Secrets};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+use stepback_core::calls::SettleMode;
 use stepback_core::reverse::set_by_someone_else;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
 use stepback_journal::{Lease, Store, StoreError};
 use stepback_provider::{EffectContext, Settled};
+
+/// Without an answer for so long, the world is asked meanwhile.
+const SILENT_MS_MAX: u64 = 10_000;
+/// The same where the step is to end.
+const ENDING_MS_MAX: u64 = 2_000;
 
 /// What an effect may still be issued under.
 pub(crate) struct IssuePermit {
@@ -196,8 +203,44 @@ impl WorldAccess {
         permit.store.hold(&permit.lease).await?;
         let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
         let asked = self.provider.perform(call, context);
-        let outcome = self.ask(limit_ms, asked).await;
-        Ok(outcome.unwrap_or_else(|no_answer: NoAnswer| EffectOutcome::Unknown(no_answer.why())))
+        Ok(tokio::select! {
+            biased;
+            outcome = self.ask(limit_ms, asked) => {
+                let unknown = |no_answer: NoAnswer| EffectOutcome::Unknown(no_answer.why());
+                outcome.unwrap_or_else(unknown)
+            }
+            value = self.seen_made(call, context) => EffectOutcome::Done(value),
+        })
+    }
+
+    /// Ready when the world shows an effect that nobody answers for: looked for when no answer has
+    /// come for a while, or the step is to end. That it is not there yet proves nothing, because
+    /// the request may still be under way.
+    async fn seen_made(&self, call: &Call, context: &EffectContext) -> Value {
+        if call.settle_mode() != Some(SettleMode::DesiredState) || call.entry().leaves_behind {
+            return std::future::pending().await;
+        }
+        let silent_ms = SILENT_MS_MAX.saturating_add(call.own_ms());
+        let mut pause_ms = tokio::select! {
+            () = self.clock.sleep(Duration::from_millis(silent_ms)) => SILENT_MS_MAX,
+            () = context.cancel.cancelled() => {
+                self.clock.sleep(Duration::from_millis(ENDING_MS_MAX)).await;
+                ENDING_MS_MAX
+            }
+        };
+        let function = call.function();
+        loop {
+            if let Settled::Done(value) = self.settle(call, context).await {
+                tracing::info!(function, "no answer came, and the world shows that it is made");
+                return value;
+            }
+            context.notes.info(format!(
+                "{function} has no answer yet, and the world does not show it: it may still take \
+                 effect, and is waited for"
+            ));
+            self.clock.sleep(Duration::from_millis(pause_ms)).await;
+            pause_ms = pause_ms.saturating_mul(2);
+        }
     }
 
     /// The facts after the effect; what was created gets its own name.

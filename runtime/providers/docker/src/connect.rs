@@ -20,7 +20,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
 
 /// How long an engine may take to answer, in seconds, where nothing else is said.
-const ANSWER_S_MAX: u64 = 120;
+pub(super) const ANSWER_S_MAX: u64 = 120;
 /// How long a first answer may take, which is less than a check may.
 const CONNECT_MS_MAX: u64 = 25_000;
 /// Volume options of mounts as they are used here came with Docker 20.10 (Docker docs, *Engine API

@@ -69,7 +69,7 @@ pub const OPERATION_LABEL: &str = "stepback.operation";
 pub const DEVICE_DIR: &str = "/dev/disk/by-id";
 
 /// A request that was sent to an engine is over by then, or nobody waits for it.
-const REQUEST_MS_MAX: u64 = 60_000;
+const REQUEST_MS_MAX: u64 = connect::ANSWER_S_MAX * 1000;
 
 /// An engine that does not tell its id by then is one that does not answer.
 const IDENTITY_MS_MAX: u64 = 5_000;
