@@ -46,24 +46,41 @@ impl Port {
     /// # Errors
     /// `invalid-input`, with the code and the sense that an engine's own answer has.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        Self::read(text).ok_or_else(|| {
-            let message = format!("the port `{text}` is not HOST-PORT:CONTAINER-PORT");
+        Self::read(text).map_err(|why| {
+            let message = format!("the port `{text}` is not HOST-PORT:CONTAINER-PORT: {why}");
             Failure::new(FailureClass::InvalidInput, message).with_code("400")
         })
     }
 
-    fn read(text: &str) -> Option<Self> {
-        let (outside, inside) = text.rsplit_once(':')?;
+    fn read(text: &str) -> Result<Self, String> {
+        let (outside, inside) = text.rsplit_once(':').ok_or_else(|| match text.is_empty() {
+            true => "it is empty".to_owned(),
+            false => format!("write `:{text}` for a port of the host that is free"),
+        })?;
         let (in_container, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
         let (address, on_host) = outside.rsplit_once(':').unwrap_or(("", outside));
-        Some(Self {
+        let address_of = |written: &str| {
+            let address = without_brackets(written).and_then(|bare| bare.parse().ok());
+            address.ok_or_else(|| format!("`{written}` is no IP address"))
+        };
+        let is_one = |name: &&str| name.eq_ignore_ascii_case(protocol);
+        Ok(Self {
             address: match address {
                 "" => None,
-                written => Some(without_brackets(written)?.parse().ok()?),
+                written => Some(address_of(written)?),
             },
-            on_host: OnHost::parse(on_host)?,
-            in_container: number(in_container).filter(|port| *port > 0)?,
-            protocol: PROTOCOLS.into_iter().find(|one| one.eq_ignore_ascii_case(protocol))?,
+            on_host: OnHost::parse(on_host).ok_or_else(|| {
+                format!("`{on_host}` is no port of a host, such as `8080` or `8000-8010`")
+            })?,
+            in_container: number(in_container).filter(|port| *port > 0).ok_or_else(|| {
+                match in_container.contains('-') {
+                    true => format!("`{in_container}` is a range: give each port its own entry"),
+                    false => format!("`{in_container}` is no port of a container, 1 to 65535"),
+                }
+            })?,
+            protocol: PROTOCOLS.into_iter().find(is_one).ok_or_else(|| {
+                format!("`{protocol}` is no protocol: {} are", PROTOCOLS.join(", "))
+            })?,
         })
     }
 
@@ -237,15 +254,25 @@ impl fmt::Display for Published {
     }
 }
 
-/// Whether nobody has one of these ports.
+/// Whether nobody has one of these ports, and none is wanted twice: an engine makes such a
+/// container, and does not start it (Docker 20.10 was asked).
 ///
 /// # Errors
-/// The first that somebody has, and who.
+/// The first that is wanted twice, or that somebody has, and who.
 pub fn must_be_free(
     host: &str,
     wanted: &[Published],
     others: &[(String, Vec<Published>)],
 ) -> Result<(), Failure> {
+    let mut before = wanted.iter().enumerate().map(|(at, one)| (one, &wanted[..at]));
+    if let Some((twice, _)) = before.find(|(one, all)| all.iter().any(|other| one.clashes(other))) {
+        let message = format!(
+            "port {twice} of {host} is asked for twice by the same container: give it once in \
+             `ports`"
+        );
+        let failure = Failure::new(FailureClass::Precondition, message);
+        return Err(failure.with_code("port-in-use"));
+    }
     for (name, theirs) in others {
         let taken = wanted.iter().find(|one| theirs.iter().any(|other| one.clashes(other)));
         if let Some(taken) = taken {
@@ -346,6 +373,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_port_is_told_with_what_to_write() {
+        for (text, wanted) in [
+            ("80", "write `:80`"),
+            ("8090-8092:80-82", "give each port its own entry"),
+            ("8080:80/", "tcp, udp, sctp are"),
+            ("80:80/icmp", "`icmp` is no protocol"),
+            ("80:0", "1 to 65535"),
+            ("localhost:80:80", "`localhost` is no IP address"),
+            ("x:80", "`x` is no port of a host"),
+        ] {
+            let told = Port::parse(text).expect_err(text).message;
+            assert!(told.contains(wanted), "{text}: {told}");
+        }
+    }
+
+    #[test]
     fn two_containers_do_not_have_one_port() {
         let table = [
             ("5432:5432", "5432:8080", true),
@@ -365,8 +408,12 @@ mod tests {
             let (wanted, theirs) = (Published::parse(one), Published::parse(other));
             let (wanted, theirs) = (wanted.expect("a port"), theirs.expect("a port"));
             let others = [("other".to_owned(), vec![theirs])];
-            let found = must_be_free("i-1", &[wanted], &others);
+            let found = must_be_free("i-1", std::slice::from_ref(&wanted), &others);
             assert_eq!(found.is_err(), clash, "{one} and {other}");
+            // Nor does one container have it twice.
+            let both = [wanted, others[0].1[0].clone()];
+            let twice = must_be_free("i-1", &both, &[]);
+            assert_eq!(twice.is_err(), clash, "{one} and {other} of one container");
         }
         for chosen in ["0:5432", ":5432", "127.0.0.1::5432", "5432-5433:5432"] {
             assert_eq!(Published::parse(chosen), None, "{chosen}");
