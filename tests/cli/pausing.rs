@@ -47,6 +47,36 @@ fn a_frozen_container_goes_on_whatever_comes_of_the_rest() {
     }
 }
 
+/// An engine that does what it is asked and never says so: the world is looked at when the step is
+/// to end, and nobody waits for the answer.
+#[test]
+fn an_answer_that_never_comes_is_told_by_the_world() {
+    let place = Place::new();
+    let frozen = frozen_backup(&place);
+    let text = std::fs::read_to_string(&frozen).expect("a file");
+    let hurried = text.replace("id = \"go-on\"", "id = \"go-on\"\ntimeout = \"1s\"");
+    place.write("frozen.toml", hurried);
+    place.run(&["run", &frozen, "--inject", "docker.unpause-container=hang-after"]).exits(0);
+    assert!(!is_paused(&place));
+}
+
+#[test]
+fn what_is_frozen_is_not_stopped_even_if_it_was_not_when_it_was_checked() {
+    let place = Place::new();
+    let stop = place.write(
+        "stop.toml",
+        format!(
+            "schema = 1\n[operation]\nname = \"stop\"\n\
+             [[steps]]\nid = \"freeze\"\nuses = \"docker/pause-container\"\n{ON}\n\
+             [[steps]]\nid = \"stop\"\nneeds = [\"freeze\"]\n\
+             uses = \"docker/stop-container\"\n{ON}\n"
+        ),
+    );
+    let before = place.untouched();
+    place.run(&["run", &stop]).exits(3).says("is paused").says("verdict: restored");
+    assert_eq!(place.facts(), before);
+}
+
 #[test]
 fn a_frozen_container_goes_on_after_a_kill() {
     for (command, code) in [("rollback", 3), ("resume", 0)] {

@@ -69,6 +69,13 @@ impl Step for StopContainer {
     fn run(input: StopInput) -> Result<Container, Failure> {
         let StopInput { host, container, grace, may_be_gone: _, clean } = input;
         let found = existing(&host, &container)?;
+        // It may have been frozen since it was checked.
+        if found.state == ContainerState::Paused {
+            return Err(precondition(format!(
+                "`{container}` on {host} is paused, and would not be when it is started again: \
+                 unpause it first, and pause it again afterwards"
+            )));
+        }
         // A restart policy would bring it back at the next start of the daemon.
         if found.restart != RestartPolicy::No {
             docker::update_container(&host, &container, RestartPolicy::No)?;
