@@ -6,7 +6,7 @@ use stepback_engine::Mutant;
 
 #[track_caller]
 fn is_found(defect: &str, with: impl Fn(Sweep) -> Sweep) {
-    let found = sweeps().into_iter().find_map(|sweep| with(sweep).kill_everywhere().err());
+    let found = sweeps().into_iter().find_map(|sweep| with(sweep).kill_everywhere(None).err());
     match found {
         Some(why) => println!("{defect}: found, {why}"),
         None => panic!("{defect}: every sweep stayed green"),

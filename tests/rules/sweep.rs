@@ -2,6 +2,7 @@
 
 use crate::life::{Fate, Lived, Lives};
 use crate::mortal::Acks;
+use std::sync::Mutex;
 use stepback_core::state::Status;
 use stepback_engine::{Limits, Mutant};
 
@@ -119,34 +120,27 @@ impl Sweep {
         Ok(all)
     }
 
-    /// Kill at every instant; gives how many there were.
-    pub fn kill_everywhere(&self) -> Result<u32, String> {
+    /// Kill at every instant, and with a stride the resume that follows at every so-manieth of its
+    /// own; gives how many kills there were, and how many second ones.
+    pub fn kill_everywhere(&self, stride: Option<usize>) -> Result<(u32, u32), String> {
         let instants = self.instants()?;
-        let mut covered = 0;
-        for kill_at in 1..=instants {
-            let lives = self.killed(&[kill_at])?;
-            covered += u32::from(lives[0].ended.is_none());
-        }
-        // Every instant of a quiet life is one at which a life can end.
-        if covered < instants {
-            return Err(format!("{}: {covered} kills of {instants}", self.operation));
-        }
-        Ok(covered)
-    }
-
-    /// Kill at every `stride`-th instant, and the resume at every `stride`-th of its own.
-    pub fn kill_twice(&self, stride: usize) -> Result<u32, String> {
-        let instants = self.instants()?;
-        let mut covered = 0;
+        let (mut once, mut twice) = (0, 0);
         for (nth, first) in (1..=instants).enumerate() {
-            let resumed = self.killed(&[first])?.last().map_or(0, |life| life.instants);
+            let lives = self.killed(&[first])?;
+            once += u32::from(lives[0].ended.is_none());
+            let Some(stride) = stride else { continue };
+            let resumed = lives.last().map_or(0, |life| life.instants);
             // Another offset for each first kill, so that together they meet every second one.
             for second in (1..=resumed).skip(nth % stride).step_by(stride) {
                 let lives = self.killed(&[first, second])?;
-                covered += u32::from(lives.len() == 3);
+                twice += u32::from(lives.len() == 3);
             }
         }
-        Ok(covered)
+        // Every instant of a quiet life is one at which a life can end.
+        if once < instants {
+            return Err(format!("{}: {once} kills of {instants}", self.operation));
+        }
+        Ok((once, twice))
     }
 
     /// Cancel at every instant; gives how many were honoured and how many came too late.
@@ -176,29 +170,48 @@ impl Sweep {
     }
 }
 
-#[test]
-fn an_operation_killed_at_any_instant_comes_to_the_same_end() {
-    for sweep in sweeps() {
-        let covered = sweep.kill_everywhere().unwrap_or_else(|why| panic!("{why}"));
-        println!("{} {:?}: killed at {covered} instants", sweep.operation, sweep.faults);
-    }
+/// Each of them, as many at once as there are processors.
+fn for_all(sweeps: Vec<Sweep>, swept: impl Fn(&Sweep) + Sync) {
+    let left = Mutex::new(sweeps);
+    let next = || left.lock().expect("nobody panics with it").pop();
+    std::thread::scope(|scope| {
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..at_once {
+            scope.spawn(|| std::iter::from_fn(next).for_each(|sweep| swept(&sweep)));
+        }
+    });
+}
+
+/// What the threads of [`for_all`] say is told by the test, whose own output they do not have.
+fn tell(lines: Mutex<Vec<String>>) {
+    let mut lines = lines.into_inner().expect("nobody panicked");
+    lines.sort();
+    lines.iter().for_each(|line| println!("{line}"));
 }
 
 #[test]
-fn an_operation_killed_twice_comes_to_the_same_end() {
-    for sweep in sweeps() {
-        let covered = sweep.kill_twice(211).unwrap_or_else(|why| panic!("{why}"));
-        println!("{} {:?}: killed twice {covered} times", sweep.operation, sweep.faults);
-        assert!(covered > 0);
-    }
+fn an_operation_killed_at_any_instant_and_then_again_comes_to_the_same_end() {
+    let told = Mutex::new(vec![]);
+    for_all(sweeps(), |sweep| {
+        let (once, twice) = sweep.kill_everywhere(Some(211)).unwrap_or_else(|why| panic!("{why}"));
+        assert!(twice > 0, "{}", sweep.operation);
+        let of = format!("{} {:?}", sweep.operation, sweep.faults);
+        let mut told = told.lock().expect("nobody panics with it");
+        told.push(format!("{of}: killed at {once} instants"));
+        told.push(format!("{of}: killed twice {twice} times"));
+    });
+    tell(told);
 }
 
 #[test]
 fn a_cancel_at_any_instant_is_honoured_until_the_commit_point() {
-    for sweep in sweeps() {
+    let told = Mutex::new(vec![]);
+    for_all(sweeps(), |sweep| {
         let (honoured, too_late) = sweep.cancel_everywhere().unwrap_or_else(|why| panic!("{why}"));
         let (name, faults) = (&sweep.operation, sweep.faults);
-        println!("{name} {faults:?}: {honoured} honoured, {too_late} too late");
-        assert!(honoured > 0 && too_late > 0);
-    }
+        assert!(honoured > 0 && too_late > 0, "{name} {faults:?}");
+        let line = format!("{name} {faults:?}: {honoured} honoured, {too_late} too late");
+        told.lock().expect("nobody panics with it").push(line);
+    });
+    tell(told);
 }
