@@ -374,3 +374,35 @@ fn an_older_journal_put_back_takes_nothing_back() {
         assert_eq!(place.facts(), before.restorable());
     }
 }
+
+/// A world that was put back from a backup gives the name of what was made since to something else:
+/// that is not what the operation made, and is not taken away for it.
+#[test]
+fn what_another_made_under_the_same_name_is_not_taken_back() {
+    let place = Place::new();
+    let make = |tag: &str| {
+        place.write(
+            "make.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"make\"\n\
+                 [[steps]]\nid = \"snap\"\nuses = \"ebs/create-snapshot\"\n\
+                 with = {{ volume = \"vol-db-main\", tags = {{ by = \"{tag}\" }} }}\n\
+                 [[steps]]\nid = \"vol\"\nuses = \"ebs/create-volume\"\nneeds = [\"snap\"]\n\
+                 with = {{ size_gib = 5, zone = \"us-east-1a\", tags = {{ by = \"{tag}\" }} }}\n\
+                 [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\nneeds = [\"vol\"]\n\
+                 with = {{ volume = \"vol-db-main\", key = \"{tag}\", value = \"v\" }}\n"
+            ),
+        )
+    };
+    place.untouched();
+    let world = place.path("state/worlds/local/world.json");
+    let backup = fs::read(&world).expect("a world");
+    let died = place.run(&["run", &make("first"), "--inject", "ebs.tag=crash-before"]);
+    assert_eq!(died.code, None);
+    fs::write(&world, backup).expect("a world");
+    place.run(&["run", &make("second")]).exits(0);
+    let before = place.facts();
+    let ran = place.run(&["rollback", "1"]).exits(5).says("verdict: incomplete");
+    ran.says("does not carry this operation's mark: somebody else made it");
+    assert_eq!(place.facts(), before, "what the second one made was taken away");
+}

@@ -183,6 +183,10 @@ pub(crate) fn own_facts(effect: &PastEffect, resource: &Resource) -> Option<Vec<
     (!facts.is_empty()).then_some(facts)
 }
 
+fn without_mark(resource: &Resource) -> String {
+    format!("{resource}: it does not carry this operation's mark: somebody else made it")
+}
+
 /// Why what has the name of something that the effect left is not that thing.
 ///
 /// What carries the effect's stamp was made by it. Anything else is known by its identity: the
@@ -193,8 +197,15 @@ fn stranger(effect: &PastEffect, now: &[Seen]) -> Option<String> {
     effect.changes.iter().take(touched).find_map(|change| {
         let resource = &change.resource;
         let seen = seen_of(now, resource)?;
-        if !resource.kind().has_identity() || seen.is_stamped == Some(true) {
+        if seen.is_stamped == Some(true) {
             return None;
+        }
+        if !resource.kind().has_identity() {
+            // A world that was put back from a backup gives a name of EC2's to another thing.
+            let is_anothers = effect.call.leaves_a_stamp()
+                && seen.is_stamped == Some(false)
+                && matches!(seen.facts, Facts::Present(_));
+            return is_anothers.then(|| without_mark(resource));
         }
         let renamed = match effect.call.entry().touches {
             Touches::Renamed(..) => effect.changes.first(),
@@ -221,8 +232,7 @@ fn stranger(effect: &PastEffect, now: &[Seen]) -> Option<String> {
             (_, Facts::Present(_))
                 if effect.call.leaves_a_stamp() && seen.is_stamped == Some(false) =>
             {
-                let why = "it does not carry this operation's mark: somebody else made it";
-                Some(format!("{resource}: {why}"))
+                Some(without_mark(resource))
             }
             (left, found) if left.identity().is_some() && found.identity().is_some() => {
                 let why = "that is another one by now: somebody else made it";

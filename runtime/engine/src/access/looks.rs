@@ -213,16 +213,16 @@ impl WorldAccess {
     /// What its call is about can't be read. What is beside that may be out of reach just because
     /// of the effect.
     pub(crate) async fn see_again(&self, effect: &PastEffect) -> Result<Vec<Seen>, Failure> {
-        let stamped = match effect.call.leaves_a_stamp() {
-            true => Some(self.stamped(std::slice::from_ref(&effect.token)).await?),
-            false => None,
-        };
         let objects = effect.call.resources(&effect.token).len().min(effect.changes.len());
         let (objects, beside) = effect.changes.split_at(objects);
         let mut all = vec![];
         for change in objects {
             all.push((&change.resource, self.observe(&change.resource).await?));
         }
+        let stamped = match effect.call.leaves_a_stamp() {
+            true => Some(self.stamped_again(effect, &all).await?),
+            false => None,
+        };
         let is_down = all.first().is_some_and(|(_, main)| main.is_absent() || main.is_down());
         let looks = beside.iter().map(|change| self.see_beside(&change.resource, is_down));
         let looked = futures_util::future::join_all(looks).await;
@@ -237,6 +237,24 @@ impl WorldAccess {
             seen.push(Seen { resource, facts, is_stamped });
         }
         Ok(seen)
+    }
+}
+
+impl WorldAccess {
+    /// What carries the stamp of an effect of the past, of which this was seen just now: what is
+    /// there and was made a moment ago may not be listed by its stamp yet.
+    async fn stamped_again(
+        &self,
+        effect: &PastEffect,
+        seen: &[(&Resource, Facts)],
+    ) -> Result<Found, Failure> {
+        let tokens = std::slice::from_ref(&effect.token);
+        match seen.first() {
+            Some((main, Facts::Present(_))) => {
+                self.stamped_in_time(tokens, |found| found.resources.contains(main)).await
+            }
+            Some(_) | None => self.stamped(tokens).await,
+        }
     }
 }
 
