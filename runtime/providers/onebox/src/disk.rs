@@ -8,6 +8,7 @@ use super::device_dir;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,11 @@ impl Disk {
     /// Room for the ledger on a disk that is full: see [`stepback_simulated::Simulated`].
     pub(super) fn keep_ballast(&self) {
         let path = self.root.join(BALLAST);
-        if !path.exists() && fs::write(&path, vec![b'.'; BALLAST_BYTES]).is_err() {
+        // Never through a link: one is there, whatever it leads to.
+        let Ok(mut file) = fs::File::options().write(true).create_new(true).open(&path) else {
+            return;
+        };
+        if file.write_all(&[b'.'; BALLAST_BYTES]).is_err() {
             // A full disk has no room for it now; half of one is none.
             let _ = fs::remove_file(&path);
         }
@@ -192,6 +197,7 @@ impl Disk {
 
     /// Make what is there as the ledger says.
     pub(super) fn put_right(&self, world: &mut World) -> Result<(), Failure> {
+        self.must_stay_here(world)?;
         for id in world.volumes.keys() {
             restore(&self.volume(id))?;
         }
@@ -219,13 +225,38 @@ impl Disk {
         });
         let wanted: BTreeSet<PathBuf> = attached.collect();
         for instance in entries(&self.root.join("instances"))? {
+            // Whoever put a link there has things of his own behind it.
+            if instance.is_symlink() {
+                continue;
+            }
             for link in entries(&instance)? {
-                if !wanted.contains(&link) {
+                let is_ours = fs::read_link(&link).is_ok_and(|to| to.starts_with("/dev"));
+                if is_ours && !wanted.contains(&link) {
                     fs::remove_file(&link).map_err(|error| io("removed", &link, &error))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether every id in the ledger is the name of a file here, and of none elsewhere.
+    fn must_stay_here(&self, world: &World) -> Result<(), Failure> {
+        let is_plain = |id: &&String| {
+            !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        };
+        let mut ids = world.volumes.keys().chain(world.snapshots.keys());
+        match ids.find(|id| !is_plain(id)) {
+            None => Ok(()),
+            Some(odd) => Err(Failure::new(
+                FailureClass::Precondition,
+                format!(
+                    "the ledger of {} has the id `{}`, which is no name of a file there: put back \
+                     the ledger that Stepback wrote",
+                    self.root.display(),
+                    odd.escape_debug()
+                ),
+            )),
+        }
     }
 
     /// Delete the files of what the ledger knows no more.

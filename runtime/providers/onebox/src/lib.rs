@@ -375,6 +375,43 @@ mod tests {
     }
 
     /// Nobody knows how far it had gone, and whoever comes next is let in.
+    /// Whoever only looks takes nothing away that is not Stepback's, here or behind a link.
+    #[test]
+    fn nothing_of_others_is_removed_or_written_through() {
+        let (dir, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = OneboxConfig { root: dir.path().to_owned(), instances: BTreeMap::new() };
+        if let Err(failure) = Onebox::open(&config, Clock::real()) {
+            return println!("SKIPPED: no onebox here: {failure}");
+        }
+        let instances = dir.path().join("instances");
+        std::fs::create_dir_all(instances.join("i-x")).unwrap();
+        let kept = [others.path().join("a.txt"), instances.join("i-x/notes.txt")];
+        for file in &kept {
+            std::fs::write(file, "kept").unwrap();
+        }
+        let link = std::os::unix::fs::symlink::<&std::path::Path, std::path::PathBuf>;
+        link(others.path(), instances.join("i-a")).unwrap();
+        let (ballast, led_to) = (dir.path().join("ballast"), others.path().join("made"));
+        let _ = std::fs::remove_file(&ballast);
+        link(&led_to, ballast).unwrap();
+        Onebox::open(&config, Clock::real()).map(drop).unwrap();
+        for file in &kept {
+            assert_eq!(std::fs::read_to_string(file).unwrap(), "kept");
+        }
+        assert!(!led_to.exists(), "it was written through a link");
+
+        // An id of the ledger is a file's name here.
+        let ledger = dir.path().join("world.json");
+        let mut world: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&ledger).unwrap()).unwrap();
+        world["snapshots"]["../../outside"] = serde_json::json!({
+            "volume": "vol-1", "size_gib": 1, "encrypted": false, "tags": {},
+        });
+        std::fs::write(&ledger, world.to_string()).unwrap();
+        let told = Onebox::open(&config, Clock::real()).map(drop).unwrap_err();
+        assert!(told.message.contains("../../outside"), "{told:?}");
+    }
+
     #[tokio::test]
     async fn what_panics_is_unknown_and_blocks_nobody() {
         let dir = tempfile::tempdir().unwrap();
