@@ -12,6 +12,7 @@ mod faults;
 mod features;
 mod first_hour;
 mod golden;
+mod granted;
 mod harness;
 mod hazards;
 mod inside;

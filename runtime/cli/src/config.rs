@@ -43,6 +43,8 @@ struct AuthoredPlugin {
 pub struct PluginConfig {
     /// Where it is, if it is not a path in the manifest itself.
     pub path: Option<PathBuf>,
+    /// The one file that the grants are for, where the configuration names one.
+    file: Option<PathBuf>,
     pub grants: Vec<Interface>,
 }
 
@@ -54,6 +56,8 @@ pub struct Config {
     /// Where an operation runs if nobody says so.
     default_environment: Option<String>,
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// What the command line grants to plugins by their paths in its manifest.
+    pub granted_here: BTreeMap<String, PluginConfig>,
 }
 
 impl Config {
@@ -70,6 +74,7 @@ impl Config {
                 environments: BTreeMap::new(),
                 default_environment: None,
                 plugins: BTreeMap::new(),
+                granted_here: BTreeMap::new(),
             },
         };
         config.environments.entry(LOCAL.to_owned()).or_insert(DEMO);
@@ -168,7 +173,8 @@ fn read(path: &Path) -> Result<Config, CliError> {
     }
     let state = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
     let default_environment = authored.default_environment.map(toml::Spanned::into_inner);
-    Ok(Config { state, environments, default_environment, plugins })
+    let granted_here = BTreeMap::new();
+    Ok(Config { state, environments, default_environment, plugins, granted_here })
 }
 
 /// Whether a name leads nowhere else as a directory's.
@@ -205,7 +211,8 @@ fn plugins(
             }
         }
         let path = plugin.path.map(|path| base.join(path.into_inner()));
-        plugins.insert(name, PluginConfig { path, grants });
+        let file = Some(path.clone().unwrap_or_else(|| base.join(&name)));
+        plugins.insert(name, PluginConfig { path, file, grants });
     }
     plugins
 }
@@ -230,8 +237,11 @@ pub fn add_grants(config: &mut Config, given: &[String]) -> Result<(), CliError>
                 "such as `--grant ./my.wasm=ebs,docker`",
             ));
         };
-        let known = config.plugins.keys().find(|known| is_one_file(known, plugin)).cloned();
-        let entry = config.plugins.entry(known.unwrap_or_else(|| plugin.to_owned())).or_default();
+        // What has a name of its own is granted to by that, and anything else as the manifest
+        // writes it.
+        let named = config.plugins.get(plugin).is_some_and(|known| known.path.is_some());
+        let here = if named { &mut config.plugins } else { &mut config.granted_here };
+        let entry = here.entry(plugin.to_owned()).or_default();
         for name in names.split(',').filter(|name| !name.is_empty()) {
             let granted = interface(name).map_err(|help| {
                 CliError::usage(format!("`--grant`: there is no interface `{name}`"), help)
@@ -246,5 +256,13 @@ impl PluginConfig {
     /// What the plugin may use.
     pub fn granted(&self) -> Grants {
         self.grants.iter().copied().collect()
+    }
+
+    /// Whether its grants are for this file, however either path is written. A link is the file
+    /// that it leads to.
+    pub fn is_for(&self, file: &Path) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let own = self.file.as_deref().and_then(real);
+        own.is_some() && own == real(file)
     }
 }

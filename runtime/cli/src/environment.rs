@@ -151,7 +151,7 @@ pub async fn deps(
     Ok(Arc::new(Deps {
         store,
         provider,
-        plugins: Arc::new(Plugins::new(config.plugins.clone())),
+        plugins: Arc::new(Plugins::new(config)),
         runtime: sandbox(config)?,
         reporter,
         secrets: Arc::new(References),

@@ -1,7 +1,7 @@
 //! Where plugins come from: the ones in the program, the configuration's, and paths.
 
 use crate::builtins;
-use crate::config::{PluginConfig, is_one_file};
+use crate::config::{Config, PluginConfig, is_one_file};
 use crate::files;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,17 +16,22 @@ const PLUGIN_BYTES_MAX: u64 = 64 << 20;
 /// The program's own plugins and the user's.
 pub struct Plugins {
     configured: BTreeMap<String, PluginConfig>,
+    granted_here: BTreeMap<String, PluginConfig>,
 }
 
 impl Plugins {
-    pub fn new(configured: BTreeMap<String, PluginConfig>) -> Self {
-        Self { configured }
+    pub fn new(config: &Config) -> Self {
+        let (configured, granted_here) = (config.plugins.clone(), config.granted_here.clone());
+        Self { configured, granted_here }
     }
 
-    fn grants(&self, name: &str) -> Grants {
-        let mut configured = self.configured.iter();
-        let entry = configured.find(|(known, _)| is_one_file(known, name));
-        entry.map_or_else(Grants::none, |(_, plugin)| plugin.granted())
+    /// What is granted to a file: by the configuration to that very file, and by the command line
+    /// to the path that the manifest has.
+    fn grants(&self, written: &str, file: &Path) -> Grants {
+        let configured = self.configured.values().filter(|plugin| plugin.is_for(file));
+        let here = self.granted_here.iter().filter(|(named, _)| is_one_file(named, written));
+        let all = configured.chain(here.map(|(_, plugin)| plugin));
+        all.flat_map(|plugin| plugin.grants.iter().copied()).collect()
     }
 }
 
@@ -42,8 +47,8 @@ impl PluginSource for Plugins {
                 Ok(PluginBytes { bytes: read(path)?, grants: configured.granted() })
             }
             Uses::Path { path, .. } => {
-                let bytes = read(&base_dir.join(path))?;
-                Ok(PluginBytes { bytes, grants: self.grants(path) })
+                let file = base_dir.join(path);
+                Ok(PluginBytes { bytes: read(&file)?, grants: self.grants(path, &file) })
             }
         }
     }
