@@ -306,18 +306,24 @@ fn stop_container<'a>(
     Entry {
         class: Class::Effect,
         touches: Touches::One(Target::Container(host, container)),
-        changes: Changes::Facts(&["running"]),
+        // What is frozen goes on, and then ends.
+        changes: Changes::Facts(&["running", "paused"]),
         sets: Sets::Flag("running", false),
         beside: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_any(move |undo| {
             let start = starting(host, container);
             let ran = undo.before.get("running") == Some(&Value::Bool(true));
+            let mut calls: Vec<Call> = vec![start.into()];
+            if undo.before.get("paused") == Some(&Value::Bool(true)) {
+                calls.push(pausing(host, container, true).into());
+            }
             match undo.is_done {
-                true => Reversal::one(start),
+                true => Reversal::Calls(calls),
                 // It may still be on its way: only one that is waited for has ended.
                 false if undo.is_unknown && ran => {
-                    Reversal::Calls(vec![stop.clone().into(), start.into()])
+                    calls.insert(0, stop.clone().into());
+                    Reversal::Calls(calls)
                 }
                 false => Reversal::NothingToDo,
             }
