@@ -1,12 +1,14 @@
 //! Locks that a world holds itself, for operations of any state directory (R13).
 //!
 //! A store has locks for its own operations alone. Where the world has a directory, the locks of
-//! all that change it are in one file there, `locks.json`, with who holds them ([`file`]). Whether
+//! all that change it are in one file there, `locks.json`, with who holds them ([`file`]), and who
+//! may take which is told by them ([`table`]). Whether
 //! a holder's program lives is proved by a file that it keeps locked until it ends ([`alive`]).
 
 mod alive;
 mod file;
 mod open;
+mod table;
 
 pub use file::LockFile;
 
