@@ -22,7 +22,11 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     };
     environment::must_be_there(&config, &name)?;
     let provider = environment::provider(&config, &name, Faults::default()).await?;
-    let store = environment::store_if_any(&config)?;
+    // One that is damaged holds up nobody who asks what the world holds.
+    let store = match provider.locks() {
+        Some(_) => environment::store_if_any(&config).unwrap_or_default(),
+        None => environment::store_if_any(&config)?,
+    };
     let Some(world) = provider.locks() else {
         tell!(
             "`{name}` holds no locks itself: these are of the state directory {} alone",

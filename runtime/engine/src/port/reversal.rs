@@ -4,7 +4,7 @@ use super::{AttemptPort, cancelled};
 use serde_json::Value;
 use std::sync::PoisonError;
 use stepback_core::reverse::{Reversal, Seen, reverse};
-use stepback_core::step::Change;
+use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::*;
 use stepback_wasm::{HostPort, Reversed};
 
@@ -94,6 +94,7 @@ impl AttemptPort {
         }
         if let Some(why) = &self.declared
             && self.irreversible.contains(&effect.id)
+            && !matches!(effect.outcome, EffectOutcome::Refused(_))
         {
             return Ok(Reversal::Kept(format!("declared irreversible: {why}")));
         }
