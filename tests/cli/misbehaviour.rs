@@ -3,7 +3,7 @@
 
 use crate::harness::{Place, Ran, component};
 
-const WAYS: [(&str, &str); 7] = [
+const WAYS: [(&str, &str); 8] = [
     ("loop", "without coming to an end"),
     ("allocate", "more memory than it may use"),
     ("recurse", "the plugin crashed"),
@@ -11,6 +11,7 @@ const WAYS: [(&str, &str); 7] = [
     ("huge-output", "more memory than it may use"),
     ("flood", "the flood is over"),
     ("panic", "the plugin crashed"),
+    ("shout", "ebs.describe: its arguments have 1048592 bytes, and 65536 are the most"),
 ];
 
 fn misbehave(how: &str, at: &str) -> (Place, String, Ran) {
@@ -150,4 +151,15 @@ fn no_plugin_of_the_program_is_warned_of() {
         let told = place.run(&[&["plan", &name, "--json"], given].concat()).exits(0).json();
         assert_eq!(told["undeclared"], serde_json::json!([]), "{name}");
     }
+}
+
+/// Each call is one that may be made, and all of them are more than a journal is for.
+#[test]
+fn what_one_attempt_may_journal_is_bounded() {
+    let (place, before, ran) = misbehave("chatter", "run");
+    ran.exits(3).says("67108864 are the most of one attempt").says("verdict: restored");
+    assert_eq!(place.facts(), before);
+    let bytes = |name: &str| place.path("state").join(name).metadata().map_or(0, |file| file.len());
+    let kept = bytes("journal.db") + bytes("journal.db-wal");
+    assert!(kept < 200 << 20, "{kept} bytes");
 }

@@ -1,7 +1,7 @@
 //! Steps that misbehave on purpose, for the tests of the program.
 
 use stepback_sdk::{
-    Check, Failure, FailureClass, Past, Step, Undo, ebs, export_steps, failure, log, may,
+    Check, Failure, FailureClass, Pair, Past, Step, Undo, ebs, export_steps, failure, log, may,
     reverse_effects,
 };
 
@@ -94,6 +94,8 @@ pub enum How {
     HugeOutput,
     Flood,
     Panic,
+    Shout,
+    Chatter,
     Effect,
 }
 
@@ -161,6 +163,21 @@ fn misbehave(input: &MisbehaveInput) -> Result<String, Failure> {
             Err(failure(FailureClass::Precondition, "the flood is over"))
         }
         How::Panic => panic!("on purpose"),
+        How::Shout => {
+            for _ in 0..400 {
+                ebs::describe(&"x".repeat(1 << 20))?;
+            }
+            Ok("it heard me".to_owned())
+        }
+        // As much as one call may hold, and more than an attempt may.
+        How::Chatter => {
+            let tag = |number: u32| Pair { key: format!("k{number}"), value: "v".repeat(4 << 10) };
+            let tags: Vec<Pair> = (0..15).map(tag).collect();
+            for _ in 0..1_200 {
+                ebs::find(&tags)?;
+            }
+            Ok("it heard me".to_owned())
+        }
         How::Effect => {
             ebs::tag(&input.volume, "checked", "yes")?;
             Ok("it let me".to_owned())

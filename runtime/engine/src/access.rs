@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::bounds::answer_must_fit;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource};
 use stepback_provider::Provider;
 use stepback_provider::advice::Advice;
@@ -168,7 +169,9 @@ impl WorldAccess {
         let asked = self.provider.read(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
         self.tell("read", call, &answer);
-        Ok(self.secrets.taken_in(answer?))
+        let answer = answer?;
+        answer_must_fit(call.function(), &answer)?;
+        Ok(self.secrets.taken_in(answer))
     }
 
     /// Answer a wait; dropping the future ends it.
@@ -179,7 +182,9 @@ impl WorldAccess {
         let asked = self.provider.wait(&going_out);
         let answer = self.ask_of(call.function(), limit_ms, asked).await;
         self.tell("wait", call, &answer);
-        Ok(self.secrets.taken_in(answer?))
+        let answer = answer?;
+        answer_must_fit(call.function(), &answer)?;
+        Ok(self.secrets.taken_in(answer))
     }
 
     /// Whether the provider would let an effect be made.

@@ -22,10 +22,11 @@ use crate::secrets::{HIDDEN, Secrets};
 use crate::tasks::Logs;
 use serde_json::Value;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::bounds::{ATTEMPT_BYTES_MAX, TOO_LARGE, answer_bytes};
 use stepback_core::state::BegunWait;
 use stepback_core::step::{EffectOutcome, Past};
 use stepback_core::*;
@@ -97,6 +98,8 @@ pub(crate) struct AttemptPort {
     /// The wait behind what is recorded, if that lasts already.
     pub(crate) begun: Option<Box<BegunWait>>,
     pub(crate) calls_made: AtomicU32,
+    /// What its calls and their answers take in the journal.
+    pub(crate) journaled_bytes: AtomicUsize,
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
     pub(crate) parking: Parking,
@@ -124,6 +127,23 @@ impl AttemptPort {
 
     fn recorded(&self, id: &CallId) -> Option<Recorded> {
         self.recorded.get(id.number.0 as usize - 1).cloned()
+    }
+
+    /// Whether the journal takes another call of this attempt; a replay counts as it was counted.
+    fn must_have_room(&self, call: &Call) -> Result<(), Failure> {
+        let bytes = call.bytes();
+        let before = self.journaled_bytes.fetch_add(bytes, Ordering::Relaxed);
+        match before.saturating_add(bytes) {
+            all if all > ATTEMPT_BYTES_MAX => {
+                let message = format!(
+                    "{}: the step's calls and answers would take {all} bytes in the journal, and \
+                     {ATTEMPT_BYTES_MAX} are the most of one attempt",
+                    call.function()
+                );
+                Err(Failure::new(FailureClass::InvalidInput, message).with_code(TOO_LARGE))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_replaying(&self) -> bool {
@@ -260,6 +280,7 @@ impl AttemptPort {
         self.recorded = recorded.await.map_err(gone)?;
         self.begun = None;
         self.calls_made = AtomicU32::new(0);
+        self.journaled_bytes = AtomicUsize::new(0);
         self.last_at = AtomicU64::new(self.started_at.0);
         Ok(())
     }
@@ -382,11 +403,15 @@ impl HostPort for AttemptPort {
         if let Some(failure) = self.divergence() {
             return Err(failure);
         }
+        self.must_have_room(&call)?;
         let (id, call) = (self.next_id(), self.access.secrets.canonical(&call));
-        match self.recorded(&id) {
+        let answered = match self.recorded(&id) {
             Some(recorded) => self.replayed(id, call, recorded).await,
             None => self.live(id, call).await,
-        }
+        };
+        let bytes = answered.as_ref().map_or(0, answer_bytes);
+        self.journaled_bytes.fetch_add(bytes, Ordering::Relaxed);
+        answered
     }
 
     /// It was asked before the operation began. What is answered here depends on nothing, so that

@@ -10,6 +10,7 @@
 //! nothing compiles.
 
 mod area;
+pub mod bounds;
 mod clock;
 mod docker;
 mod ebs;

@@ -27,7 +27,7 @@ use effects::{finished_effects, unfinished_effects};
 use flush::{Flush, written};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stepback_clock::{Clock, Moment};
@@ -344,6 +344,7 @@ impl Driver {
             recorded,
             begun,
             calls_made: AtomicU32::new(0),
+            journaled_bytes: AtomicUsize::new(0),
             started_at,
             parking: Parking::default(),
             last_at: AtomicU64::new(started_at.0),

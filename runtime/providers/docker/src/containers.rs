@@ -20,6 +20,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 use stepback_core::FailureClass;
+use stepback_core::calls::bounds::{ANSWER_BYTES_MAX, answer_bytes};
 use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_provider::EffectContext;
 use stepback_provider::ports::Port;
@@ -248,7 +249,7 @@ impl Engine {
         Ok(Value::from(self.output(&id, lines).await?))
     }
 
-    /// The last lines that a container printed.
+    /// The last lines that a container printed, as many as an answer may hold.
     pub(super) async fn output(&self, name: &str, lines: u32) -> Answer<Vec<String>> {
         let what = self.name_of("container", name);
         let options =
@@ -258,9 +259,29 @@ impl Engine {
         while let Some(chunk) = chunks.next().await {
             let chunk = self.asked(&what, async { chunk }).await?;
             bytes.extend_from_slice(&LogOutput::into_bytes(chunk));
+            // Of what is more than an answer holds the last counts.
+            if bytes.len() > 2 * ANSWER_BYTES_MAX {
+                bytes.drain(..bytes.len() - ANSWER_BYTES_MAX);
+            }
         }
-        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+        Ok(last_lines(&String::from_utf8_lossy(&bytes)))
     }
+}
+
+/// The lines at the end, as many as an answer holds.
+fn last_lines(text: &str) -> Vec<String> {
+    let mut left = ANSWER_BYTES_MAX;
+    let mut kept: Vec<String> = vec![];
+    for line in text.lines().rev() {
+        let bytes = answer_bytes(&Value::from(line)) + 2;
+        if bytes > left {
+            break;
+        }
+        left -= bytes;
+        kept.push(line.to_owned());
+    }
+    kept.reverse();
+    kept
 }
 
 /// Other volumes than those of a model, and all else that it has mounted elsewhere. At the same
@@ -303,4 +324,21 @@ fn set_ports(
     }
     host.port_bindings = Some(bindings);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepback_core::calls::bounds::answer_must_fit;
+
+    #[test]
+    fn of_a_long_log_the_last_lines_are_an_answer() {
+        assert_eq!(last_lines("a\nb\n"), ["a", "b"]);
+        let long = format!("first\n{}\nlast", "x".repeat(ANSWER_BYTES_MAX));
+        assert_eq!(last_lines(&long), ["last"]);
+        let many = "\n".repeat(3 * ANSWER_BYTES_MAX);
+        let kept = last_lines(&many);
+        assert!(kept.len() > 100_000);
+        answer_must_fit("docker.logs", &Value::from(kept)).unwrap();
+    }
 }
