@@ -110,7 +110,7 @@ impl WorldAccess {
     async fn containers_of(&self, host: &InstanceId) -> Vec<Change> {
         let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
         let limit = Duration::from_millis(BESIDE_MS_MAX);
-        let listed = match self.clock.timeout(limit, self.read(&list)).await {
+        let listed = match self.clock.timeout(limit, self.read_all(&list)).await {
             Ok(Ok(listed)) => listed,
             Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => return vec![],
             Ok(Err(failure)) => return vec![unknown_containers(host, failure.message)],
@@ -128,7 +128,7 @@ impl WorldAccess {
 
     async fn volumes_of(&self, instance: &InstanceId) -> Vec<Change> {
         let described =
-            self.read(&Call::Ec2(Ec2Call::Describe { instance: instance.clone() })).await;
+            self.read_all(&Call::Ec2(Ec2Call::Describe { instance: instance.clone() })).await;
         let devices = described.ok().and_then(|found| found.get("devices")?.as_array().cloned());
         let devices = devices.unwrap_or_default();
         let volumes = devices.iter().filter_map(|one| one.get("volume").and_then(Value::as_str));
