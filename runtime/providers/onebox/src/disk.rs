@@ -40,7 +40,7 @@ struct Loop {
     volume: String,
 }
 
-fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     let message = format!("{} can't be {what}: {error}", path.display());
     Failure::new(FailureClass::Refused, message).with_code("io")
 }

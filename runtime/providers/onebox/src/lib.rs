@@ -8,6 +8,7 @@
 
 mod advice;
 mod disk;
+mod home;
 
 use async_trait::async_trait;
 use disk::Disk;
@@ -83,11 +84,15 @@ impl Onebox {
         let ledger = Simulated::open(&config.root, "", clock.clone())?;
         let locks = LockFile::in_dir(&config.root, clock.clone());
         let instances = config.instances.clone();
+        if config.root.join("world.json").exists() {
+            home::must_be_no_copy(&config.root, &ledger.load()?.id)?;
+        }
         ledger.change(|world| {
             set_instances(world, &instances)?;
             disk.keep_unknown(world)?;
             disk.put_right(world)
         })?;
+        home::must_be_no_copy(&config.root, &ledger.load()?.id)?;
         disk.keep_ballast();
         Ok(Self { shared: Arc::new(Shared { locks, disk, ledger }), clock })
     }
