@@ -163,3 +163,10 @@ fn what_one_attempt_may_journal_is_bounded() {
     let kept = bytes("journal.db") + bytes("journal.db-wal");
     assert!(kept < 200 << 20, "{kept} bytes");
 }
+
+/// No timeout of the manifest ends an undo, so what it waits for has an end of its own.
+#[test]
+fn an_undo_does_not_wait_for_ever() {
+    let (_, _, ran) = misbehave("wait", "undo");
+    ran.exits(5).says("an undo waits for 60 minutes at a time at most").says("NOT undone");
+}

@@ -1,8 +1,8 @@
 //! Steps that misbehave on purpose, for the tests of the program.
 
 use stepback_sdk::{
-    Check, Failure, FailureClass, Pair, Past, Step, Undo, ebs, export_steps, failure, log, may,
-    reverse_effects,
+    Check, Failure, FailureClass, Pair, Past, Step, Undo, clock, ebs, export_steps, failure, log,
+    may, reverse_effects,
 };
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -96,6 +96,7 @@ pub enum How {
     Panic,
     Shout,
     Chatter,
+    Wait,
     Effect,
 }
 
@@ -177,6 +178,10 @@ fn misbehave(input: &MisbehaveInput) -> Result<String, Failure> {
                 ebs::find(&tags)?;
             }
             Ok("it heard me".to_owned())
+        }
+        How::Wait => {
+            clock::sleep(u64::MAX)?;
+            Ok("it let me sleep".to_owned())
         }
         How::Effect => {
             ebs::tag(&input.volume, "checked", "yes")?;

@@ -49,6 +49,10 @@ pub(crate) fn cancelled(function: &str) -> Failure {
     Failure::new(FailureClass::Cancelled, format!("{function}: the step is being ended"))
 }
 
+/// What an undo waits for at a time, in milliseconds: a large disk that is let go of, a database
+/// that comes up.
+const UNDO_WAIT_MS_MAX: u64 = 60 * 60_000;
+
 /// A wait whose guest may be gone.
 type Waiting = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>;
 
@@ -210,8 +214,27 @@ impl AttemptPort {
         self.answered(id, call, result).await
     }
 
+    /// Whether a wait ends by itself in good time: no timeout of the manifest ends one of an undo,
+    /// and nobody may cancel it.
+    fn must_end(&self, call: &Call) -> Result<(), Failure> {
+        let is_too_long = call.own_ms() > UNDO_WAIT_MS_MAX;
+        match self.of.direction == Direction::Undo && is_too_long {
+            false => Ok(()),
+            true => {
+                let message = format!(
+                    "{}: an undo waits for {} minutes at a time at most, and {} ms are asked for",
+                    call.function(),
+                    UNDO_WAIT_MS_MAX / 60_000,
+                    call.own_ms()
+                );
+                Err(Failure::new(FailureClass::InvalidInput, message))
+            }
+        }
+    }
+
     /// Wait here for a while; if it lasts, elsewhere, without the guest.
     async fn wait(&self, id: &CallId, call: &Call) -> Result<Value, Failure> {
+        self.must_end(call)?;
         let since = self.clock.unix();
         let begun = match &self.begun {
             Some(begun) if id.number.0 as usize == self.recorded.len() + 1 => Some(begun),
