@@ -148,3 +148,43 @@ fn what_was_frozen_on_an_instance_is_frozen_again() {
         assert_eq!(place.facts(), before, "paused: {is_paused}");
     }
 }
+
+/// Frozen, renamed away by somebody else, and another one in its place: nothing that is seen by
+/// name tells that the database is frozen still.
+#[test]
+fn what_was_frozen_is_looked_for_by_its_id() {
+    let place = Place::new();
+    let frozen = frozen_backup(&place);
+    place.untouched();
+    let died = place.run(&["run", &frozen, "--inject", "ebs.create-snapshot=crash-before"]);
+    assert_eq!(died.code, None);
+    let path = place.path("state/worlds/local/world.json");
+    let text = std::fs::read_to_string(&path).expect("a world");
+    let mut world: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let all = &mut world["engines"]["i-db-1"]["containers"];
+    let mut anew = all["main"].clone();
+    all["main-old"] = anew.clone();
+    (anew["id"], anew["paused"]) = ("another".into(), false.into());
+    all["main"] = anew;
+    std::fs::write(&path, world.to_string()).expect("a world");
+    let ran = place.run(&["rollback", "1"]).exits(5).says("verdict: incomplete");
+    ran.says("paused: was false, is true");
+    // Somebody lets it go on.
+    world["engines"]["i-db-1"]["containers"]["main-old"]["paused"] = false.into();
+    std::fs::write(&path, world.to_string()).expect("a world");
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+}
+
+/// What is frozen answers nobody: the downtime goes on.
+#[test]
+fn a_frozen_service_is_down() {
+    let place = Place::new();
+    let text = std::fs::read_to_string(frozen_backup(&place)).expect("a file");
+    let windowed = text.replace("uses =", "phase = \"downtime\"\nuses =");
+    let frozen = place.write("frozen.toml", windowed);
+    let faults = ["ebs.create-snapshot=refuse", "undo:docker.unpause-container=refuse"];
+    let [snapshot, undo] = faults.map(|fault| ["--inject", fault]);
+    let ran = place.run(&[&["run", &frozen][..], &snapshot, &undo].concat()).exits(5);
+    ran.says("and not over");
+    place.run(&["rollback", "1"]).exits(3).lacks("and not over");
+}

@@ -15,7 +15,12 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
             Facts::Unknown(why) => Err(why.clone()),
             Facts::Absent | Facts::Present(_) => read(access, state, resource).await,
         };
+        let old = match &now {
+            Ok(now) => moved_away(access, state, resource, baseline, &now.facts).await,
+            Err(_) => None,
+        };
         observations.push(Observation { resource: resource.clone(), now });
+        observations.extend(old);
     }
     #[cfg(feature = "mutants")]
     if access.limits.mutant == Some(crate::mutants::Mutant::BelievesUndos) {
@@ -52,9 +57,32 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
     observations
 }
 
+/// The container that had this name when the operation came, where the name is another one's or
+/// nobody's by now: it may be as the operation left it, and nothing that is seen by name tells. An
+/// engine takes a container's id for its name (Docker docs, *Engine API*, *ContainerInspect*).
+async fn moved_away(
+    access: &WorldAccess,
+    state: &State,
+    resource: &Resource,
+    before: &Facts,
+    now: &Facts,
+) -> Option<Observation> {
+    let Resource::Container { host, .. } = resource else { return None };
+    let id = before.identity().filter(|id| now.identity() != Some(id))?;
+    let old = Resource::Container { host: host.clone(), name: id.to_owned() };
+    match access.observe(&old).await {
+        Ok(facts) if facts.is_absent() || facts.is_as(before) => None,
+        Ok(facts) => {
+            let now = Ok(reading(access, state, &old, facts));
+            Some(Observation { resource: old, now })
+        }
+        Err(failure) => Some(Observation { resource: old, now: Err(failure.message) }),
+    }
+}
+
 /// What was read, with what its provider says to do where that is not as it was.
 fn reading(access: &WorldAccess, state: &State, resource: &Resource, facts: Facts) -> Reading {
-    let before = state.baselines.of(resource).unwrap_or(&Facts::Absent);
+    let before = state.baselines.of_thing(resource).unwrap_or(&Facts::Absent);
     let advice = access.advice(resource, before, &facts);
     Reading { facts, advice }
 }

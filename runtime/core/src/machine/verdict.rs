@@ -88,7 +88,7 @@ impl Machine {
 
     fn difference(&self, observation: &Observation) -> Option<NotRestored> {
         let resource = &observation.resource;
-        let before = self.state.baselines.of(resource).cloned().unwrap_or(Facts::Absent);
+        let before = self.state.baselines.of_thing(resource).cloned().unwrap_or(Facts::Absent);
         let (now, mut why) = match &observation.now {
             _ if let Facts::Unknown(why) = &before => {
                 (None, format!("it can't be compared, because it could not be read before: {why}"))
@@ -244,9 +244,12 @@ impl Machine {
     }
 }
 
-/// Whether these are the facts of a container or an instance that runs.
+/// Whether these are the facts of a container or an instance that runs: what is frozen answers
+/// nobody.
 fn runs(facts: &Facts) -> bool {
-    facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into())
+    let is_up =
+        facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into());
+    is_up && facts.get("paused") != Some(&true.into())
 }
 
 fn describe_difference(before: &Facts, now: &Facts) -> String {

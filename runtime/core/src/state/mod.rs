@@ -182,6 +182,16 @@ impl Baselines {
         self.places.get(resource).map(|place| &self.in_order[*place].1)
     }
 
+    /// The one of a resource, or of the container that has this id, whatever it is called by now.
+    pub fn of_thing(&self, resource: &Resource) -> Option<&Facts> {
+        let by_id = || {
+            let Resource::Container { host, name } = resource else { return None };
+            let mut there = self.iter().filter(|(one, _)| one.host() == Some(host));
+            there.find(|(_, before)| before.identity() == Some(name)).map(|(_, before)| before)
+        };
+        self.of(resource).or_else(by_id)
+    }
+
     fn note(&mut self, resource: &Resource, before: &Facts) {
         if self.places.contains_key(resource) {
             return;
