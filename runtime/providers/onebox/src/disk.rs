@@ -102,11 +102,11 @@ impl Disk {
         &self.root
     }
 
-    fn volume(&self, id: &str) -> PathBuf {
+    pub(super) fn volume(&self, id: &str) -> PathBuf {
         self.root.join("volumes").join(format!("{id}.img"))
     }
 
-    fn snapshot(&self, id: &str) -> PathBuf {
+    pub(super) fn snapshot(&self, id: &str) -> PathBuf {
         self.root.join("snapshots").join(format!("{id}.img"))
     }
 

@@ -7,6 +7,7 @@
 //! onebox is opened next.
 
 mod advice;
+mod agrees;
 mod disk;
 mod home;
 
@@ -317,7 +318,9 @@ impl Provider for Onebox {
                 format!("{resource} is on the Docker Engine of {host}, not in the ledger");
             return Err(Failure::new(FailureClass::Internal, message));
         }
-        self.shared.ledger.observe(resource).await
+        let facts = self.shared.ledger.observe(resource).await?;
+        self.shared.disk.must_agree(resource, facts.is_absent())?;
+        Ok(facts)
     }
 
     fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {

@@ -1,0 +1,37 @@
+//! Whether the ledger says what is on the disk: the last word is about the volumes themselves.
+
+use super::disk::Disk;
+use stepback_core::{Failure, FailureClass, Resource};
+
+impl Disk {
+    /// Whether what the ledger has has its file, and what it has not has none: it may have been put
+    /// back from a backup, or somebody removed a file.
+    ///
+    /// # Errors
+    /// They do not agree: nothing can be said of the resource.
+    pub(super) fn must_agree(&self, resource: &Resource, is_absent: bool) -> Result<(), Failure> {
+        let (kind, file) = match resource {
+            Resource::Volume { id } if is_a_name(id) => ("volume", self.volume(id)),
+            Resource::Snapshot { id } if is_a_name(id) => ("snapshot", self.snapshot(id)),
+            _ => return Ok(()),
+        };
+        let message = match (is_absent, file.is_file()) {
+            (true, false) | (false, true) => return Ok(()),
+            (true, true) => format!(
+                "{resource}: the ledger knows no such {kind}, and its file {} is there: put the \
+                 newest ledger back, or remove the file",
+                file.display()
+            ),
+            (false, false) => format!(
+                "{resource}: the ledger has it, and its file {} is gone: put it back",
+                file.display()
+            ),
+        };
+        Err(Failure::new(FailureClass::Precondition, message).with_code("ledger"))
+    }
+}
+
+/// What could be an id of a onebox; nothing else is a file there.
+fn is_a_name(id: &str) -> bool {
+    !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
