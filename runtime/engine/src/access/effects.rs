@@ -217,12 +217,22 @@ impl WorldAccess {
     /// come for a while, or the step is to end. That it is not there yet proves nothing, because
     /// the request may still be under way.
     async fn seen_made(&self, call: &Call, context: &EffectContext) -> Value {
-        if call.settle_mode() != Some(SettleMode::DesiredState) || call.entry().leaves_behind {
-            return std::future::pending().await;
-        }
-        let silent_ms = SILENT_MS_MAX.saturating_add(call.own_ms());
+        let silent_ms = match call.settle_mode() {
+            _ if call.entry().leaves_behind => return std::future::pending().await,
+            Some(SettleMode::DesiredState) => Some(SILENT_MS_MAX.saturating_add(call.own_ms())),
+            // What carries its stamp may not be all made yet; where its step is to end, that goes
+            // with it.
+            Some(SettleMode::FindByStamp | SettleMode::ReissueSameToken) => None,
+            Some(SettleMode::Unknowable) | None => return std::future::pending().await,
+        };
+        let silence = async {
+            match silent_ms {
+                Some(ms) => self.clock.sleep(Duration::from_millis(ms)).await,
+                None => std::future::pending().await,
+            }
+        };
         let mut pause_ms = tokio::select! {
-            () = self.clock.sleep(Duration::from_millis(silent_ms)) => SILENT_MS_MAX,
+            () = silence => SILENT_MS_MAX,
             () = context.cancel.cancelled() => {
                 self.clock.sleep(Duration::from_millis(ENDING_MS_MAX)).await;
                 ENDING_MS_MAX
