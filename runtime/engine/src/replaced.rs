@@ -28,6 +28,11 @@ const LEDGER: &str = "ledger";
 /// The key of the directory that a ledger and what it is about are in.
 const ROOT: &str = "root";
 
+/// Whether a path of an identity leads to an engine.
+fn is_engines(path: &str) -> bool {
+    path.split('.').any(|part| part == ENGINES)
+}
+
 impl ReplacedParts {
     /// What differs between the world as it was and as it is. What did not answer, then or now, is
     /// `null` and taken for the same: it keeps nothing else from being put right.
@@ -58,6 +63,12 @@ impl ReplacedParts {
                 }
             }
             (then, now) if then == now => {}
+            // An older Stepback knew an engine by less.
+            (Value::String(then), Value::String(now))
+                if is_engines(path)
+                    && now
+                        .strip_prefix(then.as_str())
+                        .is_some_and(|more| more.starts_with('/')) => {}
             (then, now) => self.note(path, &then.to_string(), &now.to_string()),
         }
     }
@@ -188,6 +199,10 @@ mod tests {
             2,
             "another account too"
         );
+        let whole = |id: &str| now("1", json!(id), Value::Null);
+        assert_eq!(replaced(&then, &whole("A/none")), [""; 0], "an older Stepback knew less");
+        assert_eq!(replaced(&then, &whole("AB")).len(), 1, "it only begins alike");
+        assert_eq!(replaced(&whole("A/none"), &whole("A/other")).len(), 1, "another data-root");
         let gone = json!({ "aws": { "account": "1" }, "docker": { "engines": { "a": "A" } } });
         assert_eq!(
             replaced(&now("1", json!("A"), json!("B")), &gone).len(),

@@ -7,7 +7,7 @@ use super::tls::{self, Tls};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::ContainerSummary;
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker as Client};
 use futures_util::Stream;
 use std::pin::Pin;
@@ -108,9 +108,17 @@ impl Engine {
         Ok(format!("Docker {version}, API {api}"))
     }
 
-    /// The engine's own id, which it keeps for its life.
+    /// The engine's own id, which it keeps for its life, and that of its network `none`: before
+    /// Docker 23 all engines of one machine have the one id, from `/etc/docker/key.json` (two of
+    /// 20.10 were asked), and the network each makes for itself, once for a data-root.
     pub(super) async fn id(&self) -> Option<String> {
-        self.client.info().await.ok()?.id
+        let id = self.client.info().await.ok()?.id?;
+        let none = self.client.inspect_network("none", None::<InspectNetworkOptions>).await;
+        match none {
+            Ok(none) => Some(none.id.map_or(id.clone(), |network| format!("{id}/{network}"))),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Some(id),
+            Err(_) => None,
+        }
     }
 
     pub(super) fn name_of(&self, kind: &str, name: &str) -> String {
