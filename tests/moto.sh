@@ -8,7 +8,8 @@ MOTO=5.2.5
 BOTO3=1.44.5
 HOME_OF_MOTO=target/moto
 MARK="$HOME_OF_MOTO/versions"
-WANTED="moto $MOTO boto3 $BOTO3"
+# Its programs have its own path in them, so one that was moved is made anew.
+WANTED="moto $MOTO boto3 $BOTO3 in $PWD"
 
 if [ -x "$HOME_OF_MOTO/bin/moto_server" ] && [ "$(cat "$MARK" 2>/dev/null)" = "$WANTED" ]; then
     exit 0
