@@ -406,3 +406,77 @@ fn what_another_made_under_the_same_name_is_not_taken_back() {
     ran.says("does not carry this operation's mark: somebody else made it");
     assert_eq!(place.facts(), before, "what the second one made was taken away");
 }
+
+/// An operation without locks is known to the world too, and one of which another journal was made
+/// half way, whatever became of the operation since: it ended, or was killed again.
+#[test]
+fn a_journal_that_lacks_an_effect_goes_on_with_nothing() {
+    let lockless = |place: &Place| {
+        let text = fs::read_to_string(operation("redeploy-database")).expect("a manifest");
+        let locks = text.lines().filter(|line| !line.starts_with("locks"));
+        place.write("lockless.toml", locks.collect::<Vec<_>>().join("\n"))
+    };
+    for (without_locks, then) in [
+        (true, &["resume", "1"][..]),
+        (false, &["resume", "1", "--inject", "docker.start-container=crash-after"]),
+        (true, &["resume", "1", "--inject", "docker.start-container=crash-after"]),
+        (false, &["rollback", "1", "--inject", "undo:docker.start-container=crash-before"]),
+    ] {
+        let (place, _) = two();
+        let manifest = match without_locks {
+            true => lockless(&place),
+            false => operation("redeploy-database"),
+        };
+        let died = place.run(&["run", &manifest, "--inject", "ebs.attach=crash-before"]);
+        assert_eq!(died.code, None, "{}", died.stderr);
+        copy(&place.path("state"), &place.path("backup"));
+        place.run(then);
+        fs::rename(place.path("state"), place.path("newest")).expect("a directory");
+        copy(&place.path("backup"), &place.path("state"));
+        let before = place.world();
+        for command in ["resume", "rollback", "resume", "cancel"] {
+            let tried = place.run(&[command, "1"]).exits(2);
+            tried.says("older copy").says("put the newest journal");
+            assert_eq!(place.world(), before, "{then:?}: {command}");
+        }
+        // Given up here, nothing of it is told the world: the newest journal goes on.
+        place.run(&["unlock", "1", "--reason", "it is a copy"]).exits(0);
+        assert_eq!(place.world(), before, "{then:?}");
+        fs::remove_dir_all(place.path("state")).expect("a directory");
+        fs::rename(place.path("newest"), place.path("state")).expect("a directory");
+        let last = place.run(&["resume", "1"]);
+        last.lacks("older copy");
+        assert!(matches!(place.show(1)["status"].as_str(), Some("succeeded" | "rolled-back")));
+    }
+}
+
+/// What a program wrote last may be in a part of the log that was cut off.
+#[test]
+fn a_journal_whose_log_was_cut_off_goes_on_with_nothing_that_it_lacks() {
+    let (place, _) = two();
+    killed(&place);
+    let log = place.path("state/journal.db-wal");
+    let bytes = fs::read(&log).expect("a log");
+    let whole = place.show(1)["steps"].clone();
+    let mut refused = 0;
+    for part in 1..8 {
+        copy(&place.path("state"), &place.path("cut"));
+        fs::write(place.path("cut/journal.db-wal"), &bytes[..bytes.len() * part / 8])
+            .expect("a log");
+        let state = place.path("cut").display().to_string();
+        let before = place.world();
+        let tried = place.run(&["--state", &state, "rollback", "1"]);
+        let shown = place.run(&["--state", &state, "show", "1", "--json"]);
+        // Where the journal has no operation 1 any more, there is nothing to go on with; where it
+        // has all of it, it goes on.
+        if shown.code != Some(0) || shown.json()["steps"] != whole {
+            assert_eq!(place.world(), before, "{part}");
+        }
+        if shown.code == Some(0) && shown.json()["steps"] != whole {
+            tried.exits(2).says("a copy of").says("put the newest journal");
+            refused += 1;
+        }
+        fs::remove_dir_all(place.path("cut")).expect("a directory");
+    }
+    assert!(refused > 0, "no cut left a journal that lacks something");
+}

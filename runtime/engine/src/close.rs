@@ -32,6 +32,9 @@ pub async fn accept(
     let state = folded(store, id).await?;
     must_be_incomplete(id, &state)?;
     must_not_run_elsewhere(store, provider, id, state.pinned.as_ref()).await?;
+    if let (Some(provider), Some(pinned)) = (provider, &state.pinned) {
+        locks::must_have_it_all(store, provider, id, pinned).await?;
+    }
     let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
     let accepted = async {
         let state = folded(store, id).await?;
@@ -76,6 +79,15 @@ pub async fn abandon(
     let pinned = folded(store, id).await.ok().and_then(|state| state.pinned);
     must_not_run_elsewhere(store, provider, id, pinned.as_ref()).await?;
     let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
+    // Of an older copy nothing is told the world: whoever has the newest journal has its locks and
+    // its epoch.
+    let provider = match (provider, &pinned) {
+        (Some(one), Some(pinned)) => {
+            let is_newest = locks::must_have_it_all(store, one, id, pinned).await.is_ok();
+            provider.filter(|_| is_newest)
+        }
+        (provider, _) => provider,
+    };
     let Takeover { lease, .. } = store.take_lease(id, runner, grace_ms).await?;
     let given_up = async {
         if let Some(provider) = provider {

@@ -31,6 +31,7 @@ mod recorded;
 mod replaced;
 mod run;
 mod secrets;
+mod summary;
 mod take_up;
 mod tasks;
 mod undeclared;

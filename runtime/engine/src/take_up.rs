@@ -7,6 +7,7 @@ use crate::error::{RunError, WayOut};
 use crate::job::Job;
 use crate::locks;
 use crate::run::{Ended, Start, carry_through, release};
+use crate::summary;
 use std::sync::Arc;
 use stepback_core::event::Pinned;
 use stepback_core::machine::{Machine, Recovery};
@@ -137,9 +138,7 @@ pub(crate) async fn summary(
     store: &dyn Store,
     id: OperationId,
 ) -> Result<stepback_journal::Summary, RunError> {
-    let all = store.list().await?;
-    let found = all.into_iter().find(|one| one.id == id);
-    found.ok_or(RunError::Store(StoreError::NotFound(id)))
+    summary::of(store, id).await?.ok_or(RunError::Store(StoreError::NotFound(id)))
 }
 
 async fn must_be_nobodys(store: &dyn Store, id: OperationId) -> Result<(), RunError> {
@@ -187,6 +186,7 @@ async fn take_up(
     let pinned = pinned.ok_or_else(|| RunError::Internal("it has no first event".into()))?;
     let job = Arc::new(Job::from_pinned(deps, id, state, &pinned).await?);
     must_not_run_elsewhere(&*deps.store, Some(&*deps.provider), id, Some(&pinned)).await?;
+    locks::must_have_it_all(&*deps.store, &*deps.provider, id, &pinned).await?;
     let grace_ms = grace_ms(deps.provider.request_ms_max());
     let taken = deps.store.take_lease(id, &deps.runner, grace_ms).await?;
     let Takeover { lease, last_alive, silent_since } = taken;

@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
-    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, ResourceKind,
+    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, ResourceKind, Seq,
     StoreId, Token,
 };
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,8 @@ pub struct EffectContext {
     pub operation: OperationId,
     /// The idempotence token, stamped on what is created.
     pub token: Token,
+    /// The event in which it began, which is durable by now.
+    pub seq: Seq,
     /// The lease's epoch; a provider that can refuses an older one than it has seen.
     pub epoch: Epoch,
     /// Whether an undo asks.

@@ -1,6 +1,7 @@
 //! Making an effect: issued, settled when its answer is lost, and its facts read afterwards (R3).
 
 use super::{Found, NoAnswer, WorldAccess, in_one_line};
+use crate::locks::place;
 use crate::secrets::{HIDDEN, Secrets};
 use serde_json::Value;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use stepback_core::reverse::set_by_someone_else;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
 use stepback_journal::{Lease, Store, StoreError};
+use stepback_provider::locks::Journaled;
 use stepback_provider::{EffectContext, Settled};
 
 /// Without an answer for so long, the world is asked meanwhile.
@@ -201,6 +203,7 @@ impl WorldAccess {
         permit: &IssuePermit,
     ) -> Result<EffectOutcome, StoreError> {
         permit.store.hold(&permit.lease).await?;
+        self.tell_how_far(context, &*permit.store).await;
         let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
         let asked = self.provider.perform(call, context);
         Ok(tokio::select! {
@@ -211,6 +214,16 @@ impl WorldAccess {
             }
             value = self.seen_made(call, context) => EffectOutcome::Done(value),
         })
+    }
+
+    /// Let the world know how far the journal is: one that has less by and by is an older copy.
+    async fn tell_how_far(&self, context: &EffectContext, store: &dyn Store) {
+        let Some(world) = self.provider.locks() else { return };
+        let journaled = Journaled { last_seq: context.seq, place: place(store) };
+        // Without it only a copy is not known; a world that can't be written refuses the effect.
+        if let Err(failure) = world.note(&context.store, &journaled).await {
+            tracing::warn!(why = ?failure.message, "how far the journal is can't be noted");
+        }
     }
 
     /// Ready when the world shows an effect that nobody answers for: looked for when no answer has

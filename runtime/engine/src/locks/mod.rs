@@ -6,21 +6,22 @@
 mod said;
 mod whose;
 
-pub(crate) use whose::runs_elsewhere;
 pub use whose::{Whose, held_in_world};
+pub(crate) use whose::{place, runs_elsewhere};
 
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
+use crate::summary;
 use std::time::Duration;
 use stepback_core::event::Pinned;
-use stepback_core::{EnvironmentName, Failure, LockName, OperationId, Seq, UnixMs};
+use stepback_core::{EnvironmentName, Failure, FailureClass, LockName, OperationId, UnixMs};
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request, Store, StoreError,
 };
 use stepback_provider::Provider;
-use stepback_provider::locks::{Holder, WENT_ON, WorldLock, host, mounts};
+use stepback_provider::locks::{Holder, Journaled, WorldLock, WorldLocks, host, mounts};
 use tokio::sync::watch;
-use whose::{OwnerProbe, ended_at, place, runners_here, unkept, whose};
+use whose::{OwnerProbe, needs_no_locks, runners_here, unkept, whose};
 
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;
@@ -119,7 +120,6 @@ async fn take_in_world(
         actor: deps.actor.clone(),
         runner: Some(deps.runner.0.clone()),
         epoch: lease.epoch,
-        last_seq: last_seq(store, lease.operation).await?,
         since: deps.clock.unix(),
     };
     let mut nobodys: Option<WorldLock> = None;
@@ -129,7 +129,14 @@ async fn take_in_world(
             Err(failure) => return Ok(Err(failure)),
         };
         let held = match world.take(names, &holder, &ours).await {
-            Ok(None) => return Ok(Ok(None)),
+            Ok(None) => {
+                // Whoever had them until now may have gone on with this very operation.
+                let more = must_lack_nothing(store, world, lease.operation, pinned).await?;
+                if more.is_err() {
+                    let _ = world.let_go(&pinned.store).await;
+                }
+                return Ok(more.map(|()| None));
+            }
             Ok(Some(held)) => held,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -161,10 +168,66 @@ pub(crate) async fn retake(
     Ok(match take_in_world(deps, lease, pinned, &mut OwnerProbe::new()).await? {
         Ok(None) => None,
         Ok(Some(behind)) => Some(behind.said(&pinned.environment)),
-        Err(failure) if failure.code.as_deref() == Some(WENT_ON) => {
+        Err(failure) if is_of_a_copy(&failure) => {
             return Err(RunError::WentOn { id: lease.operation, why: failure.message });
         }
         Err(failure) => Some(unkept(&failure)),
+    })
+}
+
+/// The code of what a journal that lacks something is refused with.
+const WENT_ON: &str = "went-on";
+
+fn is_of_a_copy(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some(WENT_ON)
+}
+
+/// Whether the world knows of nothing that the operation did and this journal lacks: it would be
+/// a copy, or from a backup. The inner error says that, or that the world can't be asked.
+async fn must_lack_nothing(
+    store: &dyn Store,
+    world: &dyn WorldLocks,
+    id: OperationId,
+    pinned: &Pinned,
+) -> Result<Result<(), Failure>, StoreError> {
+    let noted = match world.noted(&pinned.store).await {
+        Ok(Some(noted)) => noted,
+        Ok(None) => return Ok(Ok(())),
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let last_seq = summary::of(store, id).await?.ok_or(StoreError::NotFound(id))?.last_seq;
+    if noted.last_seq <= last_seq {
+        return Ok(Ok(()));
+    }
+    let message = match noted.place {
+        Some(there) if Some(&there) != place(store).as_ref() => format!(
+            "operation {id} went on from another state directory, {there}, which this one is a \
+             copy of: what it did there is in no journal here"
+        ),
+        Some(_) | None => format!(
+            "operation {id} went on after the journal here was written: this is an older copy, \
+             and lacks what the operation did since"
+        ),
+    };
+    Ok(Err(Failure::new(FailureClass::Precondition, message).with_code(WENT_ON)))
+}
+
+/// Whether this journal has all that the operation did, as far as the world knows.
+///
+/// # Errors
+/// [`RunError::WentOn`] if it lacks something; [`RunError::Left`] if that can't be told.
+pub(crate) async fn must_have_it_all(
+    store: &dyn Store,
+    provider: &dyn Provider,
+    id: OperationId,
+    pinned: &Pinned,
+) -> Result<(), RunError> {
+    let Some(world) = provider.locks() else { return Ok(()) };
+    must_lack_nothing(store, world, id, pinned).await?.map_err(|failure| {
+        match is_of_a_copy(&failure) {
+            true => RunError::WentOn { id, why: failure.message },
+            false => RunError::Left { id, why: failure.message },
+        }
     })
 }
 
@@ -217,12 +280,6 @@ pub(crate) async fn in_the_way(
     Ok(all.into_iter().map(told).collect())
 }
 
-async fn last_seq(store: &dyn Store, id: OperationId) -> Result<Seq, StoreError> {
-    let all = store.list().await?;
-    let found = all.iter().find(|one| one.id == id);
-    Ok(found.ok_or(StoreError::NotFound(id))?.last_seq)
-}
-
 /// How an operation of this store holds a lock.
 async fn own_busy(
     store: &dyn Store,
@@ -230,8 +287,7 @@ async fn own_busy(
     by: OperationId,
     since: UnixMs,
 ) -> Result<Busy, StoreError> {
-    let all = store.list().await?;
-    let how = match all.iter().find(|one| one.id == by) {
+    let how = match summary::of(store, by).await? {
         Some(one) if one.finished == Some(Ending::RollbackFailed) => BusyHow::StandsStill,
         // It has ended, and is about to let go.
         Some(one) if one.is_run || one.finished.is_some() => BusyHow::Holds,
@@ -250,14 +306,18 @@ pub(crate) async fn let_go(
     id: OperationId,
     pinned: &Pinned,
 ) -> Result<(), Failure> {
-    let Some(world) = provider.locks().filter(|_| !pinned.locks.is_empty()) else {
+    let Some(world) = provider.locks() else { return Ok(()) };
+    // One that has not ended keeps them; of a store that can't be asked whoever opens it next looks
+    // again.
+    let Ok(Some(found)) = summary::of(store, id).await else { return Ok(()) };
+    if !needs_no_locks(&found) {
         return Ok(());
-    };
-    match ended_at(store, id).await {
-        Ok(Some(last_seq)) => world.let_go(&pinned.store, last_seq).await,
-        // One that has not ended keeps them; of a store that can't be asked whoever opens it next
-        // looks again.
-        Ok(None) | Err(_) => Ok(()),
+    }
+    let journaled = Journaled { last_seq: found.last_seq, place: place(store) };
+    world.note(&pinned.store, &journaled).await?;
+    match pinned.locks.is_empty() {
+        true => Ok(()),
+        false => world.let_go(&pinned.store).await,
     }
 }
 

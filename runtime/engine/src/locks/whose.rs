@@ -1,13 +1,14 @@
 //! Whose a lock in the world is: whether its holder lives, and what became of its operation.
 
 use crate::error::{Refusal, RunError};
+use crate::summary;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use stepback_clock::{Clock, Moment};
 use stepback_core::event::Event;
-use stepback_core::{Failure, OperationId, Seq, StoreId};
-use stepback_journal::{Ending, Found, Store, StoreError, look_into};
+use stepback_core::{Failure, OperationId, StoreId};
+use stepback_journal::{Ending, Found, Store, StoreError, Summary, look_into};
 use stepback_provider::locks::{Holder, WorldLock, WorldLocks, host, mounts};
 
 /// One look into another state directory takes no longer, whatever is there.
@@ -139,19 +140,16 @@ pub(super) async fn whose(
     if let Some(store) = store
         && is_of(store, holder).await
     {
-        let ended = ended_at(store, holder.operation).await?;
-        let Some(last_seq) = ended.filter(|_| !lives) else {
+        if lives || !has_ended(store, holder.operation).await? {
             return Ok(Ok(Some(Whose::Own)));
-        };
+        }
         // Held from elsewhere, this state directory was moved, or it is a copy: of a copy nothing
         // follows for the one that it is a copy of.
         if is_at(holder, store) {
-            return Ok(world.let_go(&holder.key, last_seq).await.map(|()| None));
+            return Ok(world.let_go(&holder.key).await.map(|()| None));
         }
         return Ok(match looks.at(holder).await {
-            Ok(Found::Nothing | Found::Ended) => {
-                world.let_go(&holder.key, last_seq).await.map(|()| None)
-            }
+            Ok(Found::Nothing | Found::Ended) => world.let_go(&holder.key).await.map(|()| None),
             found => Ok(Some(from(found))),
         });
     }
@@ -233,18 +231,16 @@ pub(super) async fn is_of(store: &dyn Store, holder: &Holder) -> bool {
     }
 }
 
-/// The last event of an operation that has ended and needs its locks no more.
-pub(super) async fn ended_at(
-    store: &dyn Store,
-    id: OperationId,
-) -> Result<Option<Seq>, StoreError> {
-    let all = store.list().await?;
-    let found = all.iter().find(|one| one.id == id);
-    let ended = found.filter(|one| one.finished.is_some_and(Ending::releases_locks));
-    Ok(ended.map(|one| one.last_seq))
+async fn has_ended(store: &dyn Store, id: OperationId) -> Result<bool, StoreError> {
+    Ok(summary::of(store, id).await?.is_some_and(|found| needs_no_locks(&found)))
+}
+
+/// Whether an operation has ended, and needs its locks no more.
+pub(super) fn needs_no_locks(found: &Summary) -> bool {
+    found.finished.is_some_and(Ending::releases_locks)
 }
 
 /// The state directory, where its path is text.
-pub(super) fn place(store: &dyn Store) -> Option<String> {
+pub(crate) fn place(store: &dyn Store) -> Option<String> {
     store.place().and_then(|place| place.to_str().map(str::to_owned))
 }

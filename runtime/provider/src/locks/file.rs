@@ -1,9 +1,10 @@
 //! Locks in a file of the world's directory, which all programs take turns at.
 
 use super::alive::{self, Alive};
+use super::journaled::{Journaled, Known};
 use super::open::{opened, unusable};
-use super::table::{Table, Took};
-use super::{Freed, Holder, WENT_ON, WorldLock, WorldLocks};
+use super::table::Table;
+use super::{Freed, Holder, WorldLock, WorldLocks};
 use async_trait::async_trait;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::{Failure, FailureClass, LockName, OperationId, Seq, StoreId};
+use stepback_core::{Failure, FailureClass, LockName, OperationId, StoreId};
 
 /// Nobody keeps the file for longer who is well.
 const TURN_MS_MAX: u64 = 5_000;
@@ -26,6 +27,7 @@ const MODE: u32 = 0o600;
 #[derive(Clone)]
 pub struct LockFile {
     kept: Kept,
+    known: Known,
     clock: Clock,
     alive: Alive,
 }
@@ -39,12 +41,14 @@ enum Kept {
 impl LockFile {
     /// The locks in `locks.json` of this directory, which all programs that use it share.
     pub fn in_dir(dir: &Path, clock: Clock) -> Self {
-        Self { kept: Kept::Dir(dir.to_owned()), clock, alive: Alive::default() }
+        let known = Known::in_dir(dir);
+        Self { kept: Kept::Dir(dir.to_owned()), known, clock, alive: Alive::default() }
     }
 
     /// Locks that only clones of this one share, and that are gone with the process.
     pub fn in_memory(clock: Clock) -> Self {
-        Self { kept: Kept::Memory(Arc::default()), clock, alive: Alive::default() }
+        let known = Known::in_memory();
+        Self { kept: Kept::Memory(Arc::default()), known, clock, alive: Alive::default() }
     }
 
     async fn turn<T: Send + 'static>(
@@ -58,7 +62,7 @@ impl LockFile {
             Kept::Dir(dir) => dir.clone(),
         };
         let guard = self.guard(&dir).await?;
-        let turned = tokio::task::spawn_blocking(move || {
+        in_thread(move || {
             let _guard = guard;
             let before = read(&dir)?;
             let mut table = before.clone();
@@ -67,11 +71,8 @@ impl LockFile {
                 write(&dir, &table)?;
             }
             Ok(answer)
-        });
-        let panicked = |error: tokio::task::JoinError| {
-            Err(Failure::new(FailureClass::Internal, error.to_string()))
-        };
-        turned.await.unwrap_or_else(panicked)
+        })
+        .await
     }
 
     /// This one's turn at the file, among all programs.
@@ -100,6 +101,16 @@ impl LockFile {
             }
         }
     }
+}
+
+/// What reads or writes files, where it blocks nobody.
+async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let panicked = |error: tokio::task::JoinError| {
+        Err(Failure::new(FailureClass::Internal, error.to_string()))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
 }
 
 /// The process that has a file locked, where the kernel tells (proc(5), */proc/locks*).
@@ -186,35 +197,28 @@ impl WorldLocks for LockFile {
             self.alive.show(dir, runner)?;
         }
         let is_gone = move |held: &Holder| !is_run(dir.as_deref(), held);
-        let (operation, here) = (holder.operation, holder.place.clone());
-        match self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await? {
-            Took::All => Ok(None),
-            Took::HeldBy(held) => Ok(Some(*held)),
-            Took::WentOnAt(place) => {
-                let message = match place {
-                    Some(place) if Some(&place) != here.as_ref() => format!(
-                        "operation {operation} went on from another state directory, {place}, \
-                         which this one is a copy of: what it did there is in no journal here"
-                    ),
-                    Some(_) | None => format!(
-                        "operation {operation} went on after the journal here was written: this \
-                         is an older copy, and lacks what the operation did since"
-                    ),
-                };
-                Err(Failure::new(FailureClass::Precondition, message).with_code(WENT_ON))
-            }
-        }
+        self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await
     }
 
-    async fn let_go(&self, key: &StoreId, last_seq: Seq) -> Result<(), Failure> {
+    async fn let_go(&self, key: &StoreId) -> Result<(), Failure> {
         let own = key.clone();
-        self.turn(move |table| table.let_go(Some(last_seq), |holder| holder.key == own)).await
+        self.turn(move |table| table.let_go(|holder| holder.key == own)).await
     }
 
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
         let store = store.clone();
         let is_its = move |holder: &Holder| holder.store == store && holder.operation == operation;
-        self.turn(move |table| table.let_go(None, is_its)).await
+        self.turn(move |table| table.let_go(is_its)).await
+    }
+
+    async fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
+        let (known, key, journaled) = (self.known.clone(), key.clone(), journaled.clone());
+        in_thread(move || known.note(&key, &journaled)).await
+    }
+
+    async fn noted(&self, key: &StoreId) -> Result<Option<Journaled>, Failure> {
+        let (known, key) = (self.known.clone(), key.clone());
+        in_thread(move || known.of(&key)).await
     }
 
     fn is_run(&self, holder: &Holder) -> bool {
@@ -251,10 +255,10 @@ mod tests {
     fn what_could_not_be_read_again_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let mut table = Table::default();
-        assert_eq!(table.take(&["a".into()], &holder("one"), &[], gone), Took::All);
+        assert_eq!(table.take(&["a".into()], &holder("one"), &[], gone), None);
         write(dir.path(), &table).unwrap();
         let long: LockName = "b".repeat(BYTES_MAX as usize).as_str().into();
-        assert_eq!(table.take(&[long], &holder("one"), &[], gone), Took::All);
+        assert_eq!(table.take(&[long], &holder("one"), &[], gone), None);
         write(dir.path(), &table).unwrap_err();
         assert_eq!(read(dir.path()).unwrap().locks.len(), 1, "as it was");
     }
@@ -268,13 +272,13 @@ mod tests {
         let found = two.take(&names, &holder("two"), &[]).await.unwrap();
         assert_eq!(found.map(|lock| lock.holder.key), Some(StoreId("one".into())));
         assert_eq!(two.held().await.unwrap().len(), 1);
-        two.let_go(&StoreId("two".into()), Seq(1)).await.unwrap();
+        two.let_go(&StoreId("two".into())).await.unwrap();
         assert_eq!(one.held().await.unwrap().len(), 1, "it is another's");
-        one.let_go(&StoreId("one".into()), Seq(1)).await.unwrap();
+        one.let_go(&StoreId("one".into())).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         // Whoever held one lives, as the other sees, until its program ends.
         assert!(one.is_run(&holder("two")) && !one.is_run(&holder("three")));
-        two.let_go(&StoreId("two".into()), Seq(1)).await.unwrap();
+        two.let_go(&StoreId("two".into())).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);

@@ -3,21 +3,21 @@
 //! A store has locks for its own operations alone. Where the world has a directory, the locks of
 //! all that change it are in one file there, `locks.json`, with who holds them ([`file`]), and who
 //! may take which is told by them ([`table`]). Whether
-//! a holder's program lives is proved by a file that it keeps locked until it ends ([`alive`]).
+//! a holder's program lives is proved by a file that it keeps locked until it ends ([`alive`]). Beside
+//! them is how far the journal of each operation was ([`journaled`]).
 
 mod alive;
 mod file;
+mod journaled;
 mod open;
 mod table;
 
 pub use file::LockFile;
+pub use journaled::Journaled;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use stepback_core::{EnvironmentName, Epoch, Failure, LockName, OperationId, Seq, StoreId, UnixMs};
-
-/// The code of a failure to take locks: the operation went on elsewhere, and this journal lacks it.
-pub const WENT_ON: &str = "went-on";
+use stepback_core::{EnvironmentName, Epoch, Failure, LockName, OperationId, StoreId, UnixMs};
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +46,6 @@ pub struct Holder {
     /// Which lease it has; one that took over has a later one.
     #[serde(default)]
     pub epoch: Epoch,
-    /// The last event that its journal had then; an older copy of the journal has fewer.
-    #[serde(default)]
-    pub last_seq: Seq,
     /// When it took the lock, or took it over, by its own machine's clock.
     pub since: UnixMs,
 }
@@ -84,12 +81,10 @@ pub trait WorldLocks: Send + Sync {
     ///
     /// What is held under the same key with no later lease is taken over from a program that is
     /// gone, and from `ours`: programs of the very store that gave the lease. Any other program
-    /// that lives is somebody else: of a state directory and a copy of it both have the key. A
-    /// journal that lacks events which the last holder's had is a copy, and may not go on.
+    /// that lives is somebody else: of a state directory and a copy of it both have the key.
     ///
     /// # Errors
-    /// A file that can't be read or written. An operation that went on from elsewhere: what it did
-    /// is in no journal here.
+    /// A file that can't be read or written.
     async fn take(
         &self,
         names: &[LockName],
@@ -97,17 +92,29 @@ pub trait WorldLocks: Send + Sync {
         ours: &[String],
     ) -> Result<Option<WorldLock>, Failure>;
 
-    /// Let go of all that are held under this key; `last_seq` is the operation's last event.
+    /// Let go of all that are held under this key.
     ///
     /// # Errors
     /// Those of [`WorldLocks::take`].
-    async fn let_go(&self, key: &StoreId, last_seq: Seq) -> Result<(), Failure>;
+    async fn let_go(&self, key: &StoreId) -> Result<(), Failure>;
 
     /// Let go of all that an operation holds whose key can't be read any more.
     ///
     /// # Errors
     /// Those of [`WorldLocks::take`].
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure>;
+
+    /// Note how far the journal of the operation with this key is; never less than it was noted.
+    ///
+    /// # Errors
+    /// A file that can't be read or written.
+    async fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure>;
+
+    /// How far its journal was noted to be.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    async fn noted(&self, key: &StoreId) -> Result<Option<Journaled>, Failure>;
 
     /// Whether the holder's program lives, wherever it is on this machine: in another container,
     /// or under another name of the host.

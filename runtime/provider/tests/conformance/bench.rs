@@ -65,6 +65,7 @@ pub fn context() -> EffectContext {
         store,
         operation: OperationId(7),
         token,
+        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),

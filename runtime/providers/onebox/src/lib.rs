@@ -367,6 +367,7 @@ impl Hosts for OneboxHosts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stepback_core::Seq;
     use stepback_provider::Notes;
     use tokio_util::sync::CancellationToken;
 
@@ -375,6 +376,7 @@ mod tests {
             store: StoreId("store".to_owned()),
             operation: OperationId(1),
             token: Token("token".to_owned()),
+            seq: Seq::default(),
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),

@@ -40,6 +40,7 @@ impl Bench {
             store: StoreId("store".to_owned()),
             operation: OperationId(1),
             token: Token(format!("token-{}", self.calls.get())),
+            seq: Seq::default(),
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),
