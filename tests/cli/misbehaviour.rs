@@ -170,3 +170,19 @@ fn an_undo_does_not_wait_for_ever() {
     let (_, _, ran) = misbehave("wait", "undo");
     ran.exits(5).says("an undo waits for 60 minutes at a time at most").says("NOT undone");
 }
+
+/// What was refused has left nothing, so nothing of it is kept.
+#[test]
+fn an_irreversible_call_that_was_refused_is_not_told_as_kept() {
+    let place = Place::new();
+    let before = place.untouched();
+    let manifest = place.write(
+        "exec.toml",
+        "schema = 1\n[operation]\nname = \"exec\"\n[[steps]]\nid = \"run\"\n\
+         uses = \"docker/exec\"\nirreversible = \"a command\"\n\
+         with = { host = \"i-db-1\", container = \"main\", command = [\"true\"] }\n",
+    );
+    let ran = place.run(&["run", &manifest, "--inject", "docker.exec=refuse"]).exits(3);
+    ran.says("verdict: restored").lacks("kept").lacks("declared");
+    assert_eq!(place.facts(), before);
+}

@@ -188,3 +188,24 @@ fn a_frozen_service_is_down() {
     ran.says("and not over");
     place.run(&["rollback", "1"]).exits(3).lacks("and not over");
 }
+
+/// The same of what is made: it is found by its mark when its step is to end.
+#[test]
+fn a_create_that_nobody_answers_for_is_found_and_taken_back() {
+    let place = Place::new();
+    let frozen = frozen_backup(&place);
+    let text = std::fs::read_to_string(&frozen).expect("a file");
+    let hurried = text.replace("id = \"snapshot\"", "id = \"snapshot\"\ntimeout = \"1s\"");
+    place.write(
+        "frozen.toml",
+        hurried
+            + "[[steps]]\nid = \"fail\"\nuses = \"ebs/untag-volume\"\n\
+        with = { volume = \"vol-db-main\", key = \"none\" }\n",
+    );
+    let before = place.untouched();
+    let faults = ["ebs.create-snapshot=hang-after", "docker.unpause-container=refuse"];
+    let [create, go_on] = faults.map(|fault| ["--inject", fault]);
+    let ran = place.run(&[&["run", &frozen][..], &create, &go_on].concat()).exits(3);
+    ran.says("verdict: restored");
+    assert_eq!(place.facts(), before);
+}

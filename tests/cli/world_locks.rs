@@ -299,3 +299,13 @@ fn mark(value: &mut serde_json::Value, marked: &mut usize) {
         _ => {}
     }
 }
+
+/// Who wants to free a lock by hand must be able to read its name.
+#[test]
+fn what_the_world_holds_is_told_beside_a_damaged_journal() {
+    let (place, _) = two();
+    killed(&place);
+    fs::write(place.path("state/journal.db"), "").expect("a file");
+    place.run(&["locks"]).exits(1).says("from a backup");
+    place.run(&["locks", "-e", "local"]).exits(0).says("database/main");
+}

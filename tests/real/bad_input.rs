@@ -92,3 +92,27 @@ fn what_can_be_rolled_back_in_another_world_is_not_promised_to_be_all() {
     std::fs::write(parts.path("stepback.toml"), text).expect("a file");
     parts.run(&["cancel", "1"]).exits(3).says("verdict: restored");
 }
+
+/// Before Docker 23 the engines of one machine have one id: a host that leads to another of them is
+/// told all the same, and nothing there is taken for what was on the old one.
+#[test]
+fn a_host_that_leads_to_another_engine_of_the_machine_is_told() {
+    if !are_possible() {
+        return;
+    }
+    let parts = TestCluster::start();
+    parts.provision();
+    let stop =
+        ["run", &operation("restart-database"), "--inject", "docker.start-container=crash-before"];
+    assert_eq!(parts.run(&stop).code, None, "it was killed");
+    let text = std::fs::read_to_string(parts.path("stepback.toml")).expect("a file");
+    let (a, b) = (parts.a.host(), parts.b.host());
+    let other = text.replace(&a, "an other").replace(&b, &a).replace("an other", &b);
+    assert_ne!(text, other);
+    std::fs::write(parts.path("stepback.toml"), other).expect("a file");
+    let back = parts.run(&["rollback", "2"]).exits(5).says("verdict: incomplete");
+    back.says("the Docker Engine of i-a was");
+    std::fs::write(parts.path("stepback.toml"), text).expect("a file");
+    parts.run(&["rollback", "2"]).exits(3).says("verdict: restored");
+    assert_eq!(parts.a.redis(&["get", "row"]), "kept");
+}

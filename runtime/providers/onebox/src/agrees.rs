@@ -32,6 +32,28 @@ impl Disk {
 }
 
 /// What could be an id of a onebox; nothing else is a file there.
-fn is_a_name(id: &str) -> bool {
+pub(super) fn is_a_name(id: &str) -> bool {
     !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepback_clock::Clock;
+
+    #[test]
+    fn a_ledger_and_its_disk_that_differ_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let Ok(disk) = Disk::open(dir.path(), Clock::real()) else {
+            return println!("SKIPPED: no onebox here");
+        };
+        let volume = |id: &str| Resource::Volume { id: id.to_owned() };
+        std::fs::write(dir.path().join("volumes/vol-1.img"), "bytes").unwrap();
+        let told = |id: &str, is_absent: bool| disk.must_agree(&volume(id), is_absent);
+        assert_eq!((told("vol-1", false), told("vol-2", true)), (Ok(()), Ok(())));
+        assert!(told("vol-1", true).unwrap_err().message.contains("knows no such volume"));
+        assert!(told("vol-2", false).unwrap_err().message.contains("is gone"));
+        // What is no name of a file there is nobody's, and is looked for nowhere else.
+        assert_eq!(told("../volumes/vol-1", true), Ok(()));
+    }
 }
