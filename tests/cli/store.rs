@@ -125,13 +125,19 @@ fn a_damaged_store_is_told_and_left_alone() {
     assert_eq!(std::fs::read(&path).expect("the store"), bytes, "nothing is written to it");
 }
 
-/// An emptied journal beside its log is no new store: what it knew may still be recovered.
-#[test]
-fn an_emptied_journal_is_no_new_store() {
+/// A place where a move was killed half way, and the operation's file.
+fn died() -> (Place, String) {
     let place = Place::new();
     let flagship = operation("redeploy-database");
     let died = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-after"]);
     assert_eq!(died.code, None);
+    (place, flagship)
+}
+
+/// An emptied journal beside its log is no new store: what it knew may still be recovered.
+#[test]
+fn an_emptied_journal_is_no_new_store() {
+    let (place, flagship) = died();
     let journal = place.path("state").join("journal.db");
     std::fs::write(&journal, "").expect("a file");
     for command in [&["list"][..], &["locks"], &["run", &flagship]] {
@@ -154,10 +160,7 @@ fn an_emptied_journal_is_no_new_store() {
 /// is not taken for one in which nothing ever ran.
 #[test]
 fn a_journal_without_its_log_is_no_new_store() {
-    let place = Place::new();
-    let flagship = operation("redeploy-database");
-    let died = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-after"]);
-    assert_eq!(died.code, None);
+    let (place, flagship) = died();
     let state = place.path("state");
     for log in ["journal.db-wal", "journal.db-shm"] {
         std::fs::rename(state.join(log), place.path(log)).expect("a log");

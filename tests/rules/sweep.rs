@@ -120,8 +120,8 @@ impl Sweep {
         Ok(all)
     }
 
-    /// Kill at every instant, and with a stride the resume that follows at every so-manieth of its
-    /// own; gives how many kills there were, and how many second ones.
+    /// Kill at every instant; with a stride, kill the resume that follows as well, once for every
+    /// `stride` of its instants. Gives how many kills there were, and how many second ones.
     pub fn kill_everywhere(&self, stride: Option<usize>) -> Result<(u32, u32), String> {
         let instants = self.instants()?;
         let (mut once, mut twice) = (0, 0);

@@ -39,12 +39,12 @@ struct AuthoredPlugin {
 }
 
 /// A plugin that the configuration names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PluginConfig {
     /// Where it is, if it is not a path in the manifest itself.
     pub path: Option<PathBuf>,
-    /// The one file that the grants are for, where the configuration names one.
-    file: Option<PathBuf>,
+    /// The one file that the grants are for.
+    file: PathBuf,
     pub grants: Vec<Interface>,
 }
 
@@ -57,7 +57,7 @@ pub struct Config {
     default_environment: Option<String>,
     pub plugins: BTreeMap<String, PluginConfig>,
     /// What the command line grants to plugins by their paths in its manifest.
-    pub granted_here: BTreeMap<String, PluginConfig>,
+    pub granted_here: BTreeMap<String, Vec<Interface>>,
 }
 
 impl Config {
@@ -211,7 +211,7 @@ fn plugins(
             }
         }
         let path = plugin.path.map(|path| base.join(path.into_inner()));
-        let file = Some(path.clone().unwrap_or_else(|| base.join(&name)));
+        let file = path.clone().unwrap_or_else(|| base.join(&name));
         plugins.insert(name, PluginConfig { path, file, grants });
     }
     plugins
@@ -239,14 +239,16 @@ pub fn add_grants(config: &mut Config, given: &[String]) -> Result<(), CliError>
         };
         // What has a name of its own is granted to by that, and anything else as the manifest
         // writes it.
-        let named = config.plugins.get(plugin).is_some_and(|known| known.path.is_some());
-        let here = if named { &mut config.plugins } else { &mut config.granted_here };
-        let entry = here.entry(plugin.to_owned()).or_default();
+        let named = config.plugins.get_mut(plugin).filter(|known| known.path.is_some());
+        let grants = match named {
+            Some(known) => &mut known.grants,
+            None => config.granted_here.entry(plugin.to_owned()).or_default(),
+        };
         for name in names.split(',').filter(|name| !name.is_empty()) {
             let granted = interface(name).map_err(|help| {
                 CliError::usage(format!("`--grant`: there is no interface `{name}`"), help)
             })?;
-            entry.grants.push(granted);
+            grants.push(granted);
         }
     }
     Ok(())
@@ -262,7 +264,7 @@ impl PluginConfig {
     /// that it leads to.
     pub fn is_for(&self, file: &Path) -> bool {
         let real = |path: &Path| std::fs::canonicalize(path).ok();
-        let own = self.file.as_deref().and_then(real);
+        let own = real(&self.file);
         own.is_some() && own == real(file)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use stepback_core::manifest::Uses;
 use stepback_engine::{PluginBytes, PluginSource};
-use stepback_wasm::Grants;
+use stepback_wasm::{Grants, Interface};
 
 /// A component this large is a mistake; compiling it would take minutes.
 const PLUGIN_BYTES_MAX: u64 = 64 << 20;
@@ -16,7 +16,7 @@ const PLUGIN_BYTES_MAX: u64 = 64 << 20;
 /// The program's own plugins and the user's.
 pub struct Plugins {
     configured: BTreeMap<String, PluginConfig>,
-    granted_here: BTreeMap<String, PluginConfig>,
+    granted_here: BTreeMap<String, Vec<Interface>>,
 }
 
 impl Plugins {
@@ -30,8 +30,8 @@ impl Plugins {
     fn grants(&self, written: &str, file: &Path) -> Grants {
         let configured = self.configured.values().filter(|plugin| plugin.is_for(file));
         let here = self.granted_here.iter().filter(|(named, _)| is_one_file(named, written));
-        let all = configured.chain(here.map(|(_, plugin)| plugin));
-        all.flat_map(|plugin| plugin.grants.iter().copied()).collect()
+        let all = configured.map(|plugin| &plugin.grants).chain(here.map(|(_, grants)| grants));
+        all.flatten().copied().collect()
     }
 }
 

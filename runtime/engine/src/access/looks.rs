@@ -207,6 +207,22 @@ impl WorldAccess {
         self.observe(resource).await.unwrap_or_else(|failure| Facts::Unknown(failure.message))
     }
 
+    /// What carries the stamp of an effect of the past, of which this was seen just now: what is
+    /// there and was made a moment ago may not be listed by its stamp yet.
+    async fn stamped_again(
+        &self,
+        effect: &PastEffect,
+        seen: &[(&Resource, Facts)],
+    ) -> Result<Found, Failure> {
+        let tokens = std::slice::from_ref(&effect.token);
+        match seen.first() {
+            Some((main, Facts::Present(_))) => {
+                self.stamped_in_time(tokens, |found| found.resources.contains(main)).await
+            }
+            Some(_) | None => self.stamped(tokens).await,
+        }
+    }
+
     /// What an effect of the past touched, as it is now.
     ///
     /// # Errors
@@ -237,24 +253,6 @@ impl WorldAccess {
             seen.push(Seen { resource, facts, is_stamped });
         }
         Ok(seen)
-    }
-}
-
-impl WorldAccess {
-    /// What carries the stamp of an effect of the past, of which this was seen just now: what is
-    /// there and was made a moment ago may not be listed by its stamp yet.
-    async fn stamped_again(
-        &self,
-        effect: &PastEffect,
-        seen: &[(&Resource, Facts)],
-    ) -> Result<Found, Failure> {
-        let tokens = std::slice::from_ref(&effect.token);
-        match seen.first() {
-            Some((main, Facts::Present(_))) => {
-                self.stamped_in_time(tokens, |found| found.resources.contains(main)).await
-            }
-            Some(_) | None => self.stamped(tokens).await,
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and one that is being deleted `.gone` until the ledger says the same: whoever finds one beside
 //! a ledger that does not know of it finishes what was begun.
 
+use super::agrees::is_a_name;
 use super::device_dir;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -241,11 +242,8 @@ impl Disk {
 
     /// Whether every id in the ledger is the name of a file here, and of none elsewhere.
     fn must_stay_here(&self, world: &World) -> Result<(), Failure> {
-        let is_plain = |id: &&String| {
-            !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
         let mut ids = world.volumes.keys().chain(world.snapshots.keys());
-        match ids.find(|id| !is_plain(id)) {
+        match ids.find(|id| !is_a_name(id)) {
             None => Ok(()),
             Some(odd) => Err(Failure::new(
                 FailureClass::Precondition,
