@@ -275,6 +275,11 @@ fn last_lines(text: &str) -> Vec<String> {
     for line in text.lines().rev() {
         let bytes = answer_bytes(&Value::from(line)) + 2;
         if bytes > left {
+            // Of one line that is more than all of it, its end.
+            if kept.is_empty() {
+                let from = line.ceil_char_boundary(line.len() - line.len().min(left / 2));
+                kept.push(line[from..].to_owned());
+            }
             break;
         }
         left -= bytes;
@@ -336,6 +341,9 @@ mod tests {
         assert_eq!(last_lines("a\nb\n"), ["a", "b"]);
         let long = format!("first\n{}\nlast", "x".repeat(ANSWER_BYTES_MAX));
         assert_eq!(last_lines(&long), ["last"]);
+        let kept = last_lines(&format!("{}end", "é".repeat(ANSWER_BYTES_MAX)));
+        assert!(kept[0].ends_with("ééend"));
+        answer_must_fit("docker.logs", &Value::from(kept)).unwrap();
         let many = "\n".repeat(3 * ANSWER_BYTES_MAX);
         let kept = last_lines(&many);
         assert!(kept.len() > 100_000);

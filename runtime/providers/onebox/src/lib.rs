@@ -384,7 +384,6 @@ mod tests {
         }
     }
 
-    /// Nobody knows how far it had gone, and whoever comes next is let in.
     /// Whoever only looks takes nothing away that is not Stepback's, here or behind a link.
     #[test]
     fn nothing_of_others_is_removed_or_written_through() {
@@ -422,6 +421,7 @@ mod tests {
         assert!(told.message.contains("../../outside"), "{told:?}");
     }
 
+    /// Nobody knows how far it had gone, and whoever comes next is let in.
     #[tokio::test]
     async fn what_panics_is_unknown_and_blocks_nobody() {
         let dir = tempfile::tempdir().unwrap();
