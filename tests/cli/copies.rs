@@ -440,8 +440,10 @@ fn a_journal_that_lacks_an_effect_goes_on_with_nothing() {
             assert_eq!(place.world(), before, "{then:?}: {command}");
         }
         // Given up here, nothing of it is told the world: the newest journal goes on.
+        let held = fs::read_to_string(kept(&place)).ok();
         place.run(&["unlock", "1", "--reason", "it is a copy"]).exits(0);
         assert_eq!(place.world(), before, "{then:?}");
+        assert_eq!(fs::read_to_string(kept(&place)).ok(), held, "{then:?}: a lock was let go of");
         fs::remove_dir_all(place.path("state")).expect("a directory");
         fs::rename(place.path("newest"), place.path("state")).expect("a directory");
         let last = place.run(&["resume", "1"]);

@@ -411,6 +411,32 @@ fn a_stop_of_which_nobody_knows_is_made_sure_of() {
     assert_eq!(reverse(&lost, &now(false)), Reversal::NothingToDo);
 }
 
+/// An engine lets it go on, and then ends it.
+#[test]
+fn what_was_frozen_when_it_was_stopped_is_started_and_frozen() {
+    let container = Resource::Container { host: "i-1".into(), name: "db".into() };
+    let (host, name) = (InstanceId::from("i-1"), ContainerName::from("db"));
+    let stop = Call::Docker(DockerCall::StopContainer {
+        host: host.clone(),
+        container: name.clone(),
+        grace_ms: 60_000,
+    });
+    let start =
+        Call::Docker(DockerCall::StartContainer { host: host.clone(), container: name.clone() });
+    let pause = Call::Docker(DockerCall::PauseContainer { host, container: name });
+    let is = |running: bool, paused: bool| {
+        facts(json!({ "id": "c", "running": running, "paused": paused }))
+    };
+    let now = [seen(container.clone(), is(false, false))];
+    let mut stopped =
+        effect(stop.clone(), container.clone(), is(true, true), Some(is(false, false)));
+    assert_eq!(reverse(&stopped, &now), Reversal::Calls(vec![start.clone(), pause.clone()]));
+    stopped.outcome = EffectOutcome::Unknown("no answer".into());
+    let lost = [seen(container.clone(), is(true, true))];
+    stopped.changes[0].after = None;
+    assert_eq!(reverse(&stopped, &lost), Reversal::Calls(vec![stop, start, pause]));
+}
+
 #[test]
 fn what_never_happened_or_has_no_inverse_is_told_apart() {
     let call = Call::Ebs(EbsCall::DeleteVolume { volume: "vol-1".into() });
