@@ -1,0 +1,12 @@
+//! Whose files are used, and for whom files are made.
+//!
+//! What steers the program, or tells it what it did, is used only where nobody can have put it
+//! there who is not trusted anyway ([`trust`]); what it keeps is for its owner alone, whatever the
+//! umask ([`private`]); and a lock that somebody else holds is not waited for without end
+//! ([`lock`]). Nothing here knows what is in a file.
+
+pub mod lock;
+pub mod private;
+pub mod trust;
+
+mod who;

@@ -1,0 +1,322 @@
+//! Directories and files for their owner alone: 0700 and 0600, whatever the umask.
+//!
+//! A group shares them where their directory says so: one with the set-group-ID bit that the group
+//! may write to is 2770, and what is made in it is 0770 and 0660 and has its group. What is there
+//! already is tightened, or refused where others may write it and this user can't change that.
+//! What root makes behind `sudo` in a directory of who called it is that user's.
+
+use crate::trust::{STICKY, Trusted, mode, own_group, quoted, sudo_uid};
+use crate::who;
+use rustix::process::geteuid;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// A directory whose files have its group (inode(7), *set-group-ID*).
+const SET_GROUP: u32 = 0o2000;
+/// All that a mode says of who may do what.
+const PERMISSIONS: u32 = 0o777;
+
+/// For whom files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Their owner.
+    Alone,
+    /// The members of a group, too.
+    Group(u32),
+}
+
+impl Sharing {
+    /// For whom what is made in a directory is.
+    ///
+    /// # Errors
+    /// A directory that can't be looked at.
+    pub fn of(dir: &Path) -> io::Result<Self> {
+        let found = fs::metadata(dir)?;
+        Ok(match found.mode() & (SET_GROUP | PERMISSIONS) == Self::Group(0).dir_mode() {
+            true => Self::Group(found.gid()),
+            false => Self::Alone,
+        })
+    }
+
+    /// The group that shares.
+    pub fn group(self) -> Option<u32> {
+        match self {
+            Self::Alone => None,
+            Self::Group(group) => Some(group),
+        }
+    }
+
+    fn dir_mode(self) -> u32 {
+        match self {
+            Self::Alone => 0o700,
+            Self::Group(_) => SET_GROUP | 0o770,
+        }
+    }
+
+    fn file_mode(self) -> u32 {
+        match self {
+            Self::Alone => 0o600,
+            Self::Group(_) => 0o660,
+        }
+    }
+}
+
+/// Make a directory that is shared as the one it is in, with those above it that are not there.
+///
+/// `marks` are names of which a directory that is used for this has one: it is tightened where it
+/// has one, or nothing at all. Any other is left as it is, and refused where others may write it:
+/// it may be something else's.
+///
+/// # Errors
+/// One that can't be made, or that others may write to, with what to do.
+pub fn dir(dir: &Path, marks: &[&str]) -> io::Result<()> {
+    let whole = std::path::absolute(dir)?;
+    let mut above = whole.ancestors().skip(1);
+    let there = above.find(|above| above.is_dir());
+    dir_for(dir, marks, there.map_or(Ok(Sharing::Alone), Sharing::of)?)
+}
+
+/// The same of a directory that is the top of what is kept: one that a group shares already stays
+/// as it is, because whoever knows for whom it is has made it so.
+///
+/// # Errors
+/// Those of [`dir`].
+pub fn top(dir: &Path, marks: &[&str]) -> io::Result<()> {
+    match Sharing::of(dir) {
+        Ok(Sharing::Group(_)) => Ok(()),
+        Ok(Sharing::Alone) | Err(_) => self::dir(dir, marks),
+    }
+}
+
+/// The same, shared as is said.
+///
+/// # Errors
+/// Those of [`dir`], and a group that this user is not in.
+pub fn dir_for(dir: &Path, marks: &[&str], sharing: Sharing) -> io::Result<()> {
+    let mut missing = vec![];
+    for above in dir.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+        match fs::metadata(above) {
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(above),
+            Err(error) => return Err(error),
+        }
+    }
+    for above in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(above) {
+            Ok(()) => give(&opened_dir(above)?, above, sharing)?,
+            // Another program has made it meanwhile.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?;
+    tighten_dir(dir, &opened, marks, sharing)
+}
+
+fn tighten_dir(path: &Path, dir: &File, marks: &[&str], sharing: Sharing) -> io::Result<()> {
+    let found = dir.metadata()?;
+    let is_marked = || {
+        let has_any = || fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
+        marks.iter().any(|mark| path.join(mark).exists()) || !has_any()
+    };
+    if is_tight(&found, sharing, sharing.dir_mode()) {
+        return Ok(());
+    }
+    if may_change(&found) && found.mode() & STICKY == 0 && is_marked() {
+        return give(dir, path, sharing);
+    }
+    must_not_be_written_by_others(path, &found, sharing)
+}
+
+/// Open a file that is private, made so where `how` makes it. It is no link, and no pipe whose
+/// other end never comes.
+///
+/// # Errors
+/// Those of opening it; one that others may write, with what to do.
+pub fn open(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = how.mode(0o600).custom_flags(flags).open(path)?;
+    tighten_file(path, &file)?;
+    Ok(file)
+}
+
+/// Make a file anew that is private; what a crash left there, or somebody put there, is not
+/// written through.
+///
+/// # Errors
+/// What is there can't be removed, or the file can't be made.
+pub fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    open(path, File::options().write(true).create_new(true))
+}
+
+/// Tighten a file, if it is there. It is not opened for that: whoever closes a file lets go of all
+/// locks that this process has on it (fcntl(2), *Record locks*).
+///
+/// # Errors
+/// Those of [`open`], but for one that is not there, or not readable.
+pub fn tighten(path: &Path) -> io::Result<()> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    match File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(file) => tighten_file(path, &file),
+    }
+}
+
+fn tighten_file(path: &Path, file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let sharing = path.parent().map_or(Ok(Sharing::Alone), Sharing::of)?;
+    match is_tight(&found, sharing, sharing.file_mode()) && !is_for_sudo(&found, path) {
+        true => Ok(()),
+        false if may_change(&found) => give(file, path, sharing),
+        false => must_not_be_written_by_others(path, &found, sharing),
+    }
+}
+
+fn opened_dir(path: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+fn is_tight(found: &Metadata, sharing: Sharing, mode: u32) -> bool {
+    let has_group = sharing.group().is_none_or(|group| group == found.gid());
+    found.mode() & (SET_GROUP | PERMISSIONS) == mode && has_group
+}
+
+fn may_change(found: &Metadata) -> bool {
+    let euid = geteuid().as_raw();
+    found.uid() == euid || euid == 0
+}
+
+/// Whether root has made it where who called `sudo` keeps files.
+fn is_for_sudo(found: &Metadata, path: &Path) -> bool {
+    heir(path).is_some_and(|heir| found.uid() == 0 && heir != 0)
+}
+
+/// Whose a file of root's is to be: who called `sudo`, in a directory of that user.
+fn heir(path: &Path) -> Option<u32> {
+    let sudo = sudo_uid(geteuid().as_raw())?;
+    let parent = fs::metadata(path.parent()?).ok()?;
+    (parent.uid() == sudo).then_some(sudo)
+}
+
+fn give(file: &File, path: &Path, sharing: Sharing) -> io::Result<()> {
+    let found = file.metadata()?;
+    // Whatever its path leads to by now (proc(5)).
+    let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let owner = heir(path).filter(|_| found.uid() == geteuid().as_raw());
+    let group = sharing.group().filter(|group| *group != found.gid());
+    if owner.is_some() || group.is_some() {
+        chown(&opened, owner, group).map_err(|error| {
+            let group = who::group(group.unwrap_or_else(own_group));
+            let why = format!("{} can't be given to {group}: {error}", path.display());
+            io::Error::new(error.kind(), why)
+        })?;
+    }
+    let mode = match found.is_dir() {
+        true => sharing.dir_mode(),
+        false => sharing.file_mode(),
+    };
+    match fs::set_permissions(opened, Permissions::from_mode(mode)) {
+        // Nothing is made there, and whoever may not write it can't.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            must_not_be_written_by_others(path, &found, sharing)
+        }
+        done => done,
+    }
+}
+
+fn must_not_be_written_by_others(
+    path: &Path,
+    found: &Metadata,
+    sharing: Sharing,
+) -> io::Result<()> {
+    if Trusted::caller().with_group(sharing.group()).alone_may_write(found) {
+        return Ok(());
+    }
+    let why = format!(
+        "others may write to {} (owner {}, mode {}): give it to its owner alone, `chmod go-w {}`, \
+         or choose another place",
+        path.display(),
+        who::user(found.uid()),
+        mode(found),
+        quoted(path),
+    );
+    Err(io::Error::new(ErrorKind::PermissionDenied, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_is_made_is_for_its_owner_alone_and_what_was_there_is_tightened() {
+        let place = tempfile::tempdir().unwrap();
+        let made = place.path().join("a/b");
+        dir(&made, &[]).unwrap();
+        assert_eq!((mode_of(&made), mode_of(&place.path().join("a"))), (0o700, 0o700));
+        set(&made, 0o777);
+        dir(&made, &[]).unwrap();
+        assert_eq!(mode_of(&made), 0o700);
+        let file = made.join("file");
+        open(&file, File::options().create(true).truncate(false).write(true)).unwrap();
+        assert_eq!(mode_of(&file), 0o600);
+        set(&file, 0o666);
+        tighten(&file).unwrap();
+        assert_eq!(mode_of(&file), 0o600);
+        tighten(&made.join("none")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", made.join("part")).unwrap();
+        create(&made.join("part")).unwrap();
+        assert_eq!(mode_of(&made.join("part")), 0o600);
+        std::os::unix::fs::symlink(&file, made.join("link")).unwrap();
+        open(&made.join("link"), File::options().read(true)).unwrap_err();
+    }
+
+    /// `--state /tmp`, or a home, is not taken from everybody else.
+    #[test]
+    fn a_directory_that_is_something_elses_is_refused_or_left_as_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("theirs"), "").unwrap();
+        for (mode, is_refused) in [(0o755, false), (0o777, true), (0o1777, true), (0o707, true)] {
+            set(place.path(), mode);
+            let told = dir(place.path(), &["journal.db"]);
+            assert_eq!(told.is_err(), is_refused, "{mode:o}: {told:?}");
+            assert_eq!(mode_of(place.path()), mode);
+        }
+        fs::write(place.path().join("journal.db"), "").unwrap();
+        dir(place.path(), &["journal.db"]).unwrap();
+        assert_eq!(mode_of(place.path()), 0o700);
+    }
+
+    #[test]
+    fn a_group_shares_what_is_in_its_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, group) = (place.path().join("state"), own_group());
+        dir_for(&state, &[], Sharing::Group(group)).unwrap();
+        assert_eq!(mode_of(&state), 0o2770);
+        let below = state.join("worlds/local");
+        dir(&below, &[]).unwrap();
+        let file = below.join("world.json");
+        open(&file, File::options().create(true).truncate(false).write(true)).unwrap();
+        assert_eq!((mode_of(&below), mode_of(&state.join("worlds"))), (0o2770, 0o2770));
+        assert_eq!(mode_of(&file), 0o660);
+    }
+}
