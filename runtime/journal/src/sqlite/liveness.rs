@@ -9,20 +9,28 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use stepback_clock::Clock;
+use stepback_files::lock::{self, Patience};
+use stepback_files::private;
 
 /// The directory with the files of runners, in a store's own; it stays when they have ended.
 pub(super) const RUNNERS: &str = "runners";
+
+/// Whoever asks whether a runner lives has its lock for an instant.
+const LOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// The runners of one store's directory.
 pub(crate) struct Liveness {
     dir: PathBuf,
     /// The locks of this process's own runners, held until it ends.
     held: Mutex<HashMap<String, File>>,
+    clock: Clock,
 }
 
 impl Liveness {
-    pub(crate) fn new(store_dir: &Path) -> Self {
-        Self { dir: store_dir.join(RUNNERS), held: Mutex::default() }
+    pub(crate) fn new(store_dir: &Path, clock: Clock) -> Self {
+        Self { dir: store_dir.join(RUNNERS), held: Mutex::default(), clock }
     }
 
     fn path(&self, runner: &str) -> PathBuf {
@@ -37,10 +45,11 @@ impl Liveness {
         if held.contains_key(runner) {
             return Ok(());
         }
-        std::fs::create_dir_all(&self.dir)?;
+        private::dir(&self.dir, &[])?;
         let path = self.path(runner);
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        file.lock()?;
+        let how = &mut File::options();
+        let file = private::open(&path, how.create(true).truncate(false).write(true))?;
+        lock::within(&file, &path, &self.clock, Patience::of(LOCKED_MAX))?;
         held.insert(runner.to_owned(), file);
         Ok(())
     }
@@ -87,7 +96,8 @@ mod tests {
     #[test]
     fn a_runner_lives_until_its_lock_is_gone() {
         let dir = tempfile::TempDir::new().expect("a directory");
-        let (mine, theirs) = (Liveness::new(dir.path()), Liveness::new(dir.path()));
+        let of = |dir: &Path| Liveness::new(dir, Clock::real());
+        let (mine, theirs) = (of(dir.path()), of(dir.path()));
         mine.hold("1-a").expect("it can be held");
         mine.hold("1-a").expect("it is held already");
         assert!(!theirs.is_dead("1-a") && theirs.is_shown("1-a"));

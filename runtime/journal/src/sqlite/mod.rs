@@ -28,12 +28,14 @@ use records::{answer, head, insert, must_hold, must_reach};
 use request_poller::{RequestPoller, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::migrate;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
+use stepback_files::private;
 use writer::Writer;
 
 /// How long a change waits for another process's commit: longer than a backup of the file takes,
@@ -43,6 +45,9 @@ const WRITER_BUSY_MS: u32 = 30_000;
 const READER_BUSY_MS: u32 = 5_000;
 /// How long a lease lasts, and how often it is renewed.
 const TERMS: LeaseTerms = LeaseTerms { length_ms: 8_000, renew_every_ms: Some(2_000) };
+
+/// What tells that a directory is a store's.
+const MARKS: [&str; 3] = ["journal.db", "journal.db-wal", RUNNERS];
 
 /// A store in a SQLite file.
 pub struct Sqlite {
@@ -58,7 +63,7 @@ impl Sqlite {
     /// Whether there is a store in `dir`, or a sign that there was one: opening it then tells that
     /// it is gone, and makes no new one.
     pub fn was_in(dir: &Path) -> bool {
-        ["journal.db", "journal.db-wal", RUNNERS].iter().any(|name| dir.join(name).exists())
+        MARKS.iter().any(|name| dir.join(name).exists())
     }
 
     /// Open the store `journal.db` in `dir`, making both where they are not there.
@@ -75,13 +80,14 @@ impl Sqlite {
     /// Those of [`Sqlite::open`].
     pub fn open_with(dir: &Path, terms: LeaseTerms, clock: Clock) -> Result<Self, StoreError> {
         let path = dir.join("journal.db");
-        std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error.to_string()))?;
+        private::top(dir, &MARKS).map_err(|error| unusable(dir, &error.to_string()))?;
         schema::must_not_be_emptied(&path)?;
+        make_private(&path).map_err(|error| unusable(&path, &error.to_string()))?;
         let connect = || Connection::open(&path).map_err(|e| unusable(&path, &e.to_string()));
         let (writer, reader) = (connect()?, connect()?);
         let id = set_up(&path, &writer, &reader)?;
         let writer = Arc::new(Writer::start(writer));
-        let leases = Leases::new(terms, Liveness::new(dir), clock.clone());
+        let leases = Leases::new(terms, Liveness::new(dir, clock.clone()), clock.clone());
         Leases::keep_renewing(&leases, &writer);
         let reader = Arc::new(Mutex::new(reader));
         let poller = RequestPoller::start(&reader, clock);
@@ -117,6 +123,21 @@ impl Sqlite {
     fn read(&self) -> MutexGuard<'_, Connection> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// SQLite makes what is beside the file with the mode of the file (SQLite's source, `os_unix.c`,
+/// *findCreateFileMode*), and the file itself for whomever the umask lets have it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if !path.exists() {
+        match private::open(path, File::options().write(true).create_new(true)) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    for name in ["db", "db-wal", "db-shm"] {
+        private::tighten(&path.with_extension(name))?;
+    }
+    Ok(())
 }
 
 fn set_up(path: &Path, writer: &Connection, reader: &Connection) -> Result<StoreId, StoreError> {

@@ -6,14 +6,15 @@
 
 use super::open::{opened, unusable};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_core::Failure;
+use stepback_files::private;
 
 /// Where the files are, below the world's directory.
 const DIR: &str = "locks.alive";
@@ -88,15 +89,15 @@ fn name_of(runner: &str) -> String {
 }
 
 fn show(world: &Path, runner: &str) -> std::io::Result<(File, File)> {
-    match DirBuilder::new().mode(0o700).create(world.join(DIR)) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
+    let made = world.join(DIR);
+    if !made.is_symlink() {
+        private::dir(&made, &[])?;
     }
     let dir = directory(world)?;
     sweep(&dir);
     let name = name_of(runner);
     let (part, path) = (inside(&dir, &format!("{name}{PART}")), inside(&dir, &name));
-    let file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
+    let file = opened(&part, File::options().write(true).create_new(true))?;
     let shown = file.try_lock().map_err(std::io::Error::from);
     match shown.and_then(|()| std::fs::rename(&part, &path)) {
         Ok(()) => Ok((dir, file)),

@@ -8,20 +8,18 @@ use super::{Freed, Holder, WorldLock, WorldLocks};
 use async_trait::async_trait;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, LockName, OperationId, StoreId};
+use stepback_files::{lock, private};
 
 /// Nobody keeps the file for longer who is well.
 const TURN_MS_MAX: u64 = 5_000;
 const TURN_LOOK_MS: u64 = 5;
 /// Nobody holds so many locks; more is neither read nor written.
 const BYTES_MAX: u64 = 4 << 20;
-/// Only whoever may change the world may hold it up.
-const MODE: u32 = 0o600;
 
 /// Locks in a file of a directory, or in memory.
 #[derive(Clone)]
@@ -79,7 +77,7 @@ impl LockFile {
     async fn guard(&self, dir: &Path) -> Result<File, Failure> {
         let path = dir.join("locks.lock");
         let how = &mut File::options();
-        let file = opened(&path, how.create(true).truncate(false).write(true).mode(MODE));
+        let file = opened(&path, how.create(true).truncate(false).write(true));
         let file = file.map_err(|error| unusable("opened", &path, &error))?;
         let until = self.clock.now().after(Duration::from_millis(TURN_MS_MAX));
         loop {
@@ -87,12 +85,8 @@ impl LockFile {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(unusable("locked", &path, &error)),
                 Err(TryLockError::WouldBlock) if self.clock.now() >= until => {
-                    let by = holder_of(&file).map(|pid| format!(" ({pid})")).unwrap_or_default();
-                    let message = format!(
-                        "{} has been locked by another program{by} for {TURN_MS_MAX} ms: end that \
-                         one",
-                        path.display()
-                    );
+                    let limit = Duration::from_millis(TURN_MS_MAX);
+                    let message = lock::held(&file, &path, limit);
                     return Err(Failure::new(FailureClass::Transient, message));
                 }
                 Err(TryLockError::WouldBlock) => {
@@ -111,15 +105,6 @@ async fn in_thread<T: Send + 'static>(
         Err(Failure::new(FailureClass::Internal, error.to_string()))
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
-}
-
-/// The process that has a file locked, where the kernel tells (proc(5), */proc/locks*).
-fn holder_of(file: &File) -> Option<u32> {
-    let inode = format!(":{}", file.metadata().ok()?.ino());
-    let all = std::fs::read_to_string("/proc/locks").ok()?;
-    let fields = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut held = fields.filter(|line| line.get(1) == Some(&"FLOCK"));
-    held.find(|line| line.get(5).is_some_and(|at| at.ends_with(&inode)))?.get(4)?.parse().ok()
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -161,12 +146,7 @@ fn write(dir: &Path, table: &Table) -> Result<(), Failure> {
         return Err(Failure::new(FailureClass::InvalidInput, message));
     }
     let write = || {
-        // What a crash left, or somebody put there: never written through.
-        match std::fs::remove_file(&part) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = File::options().write(true).create_new(true).mode(MODE).open(&part)?;
+        let mut file = private::create(&part)?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
         std::fs::rename(&part, &path)?;

@@ -9,13 +9,13 @@ use super::open::{opened, unusable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use stepback_core::{Failure, Seq, StoreId};
+use stepback_files::private;
 
 const DIR: &str = "journaled";
 const BYTES_MAX: u64 = 16 << 10;
@@ -108,12 +108,7 @@ fn read(path: &Path) -> Result<Option<Journaled>, Failure> {
 
 fn write(path: &Path, journaled: &Journaled) -> std::io::Result<()> {
     let part = path.with_extension("part");
-    // What a crash left, or somebody put there: never written through.
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
+    let mut file = private::create(&part)?;
     file.write_all(&serde_json::to_vec(journaled)?)?;
     fs::rename(&part, path)
 }
@@ -121,7 +116,7 @@ fn write(path: &Path, journaled: &Journaled) -> std::io::Result<()> {
 /// The directory, with room for one more: what was written longest ago goes.
 fn make_room(dir: &Path) {
     // What can't be made is told by what is to be written there.
-    let _ = DirBuilder::new().mode(0o700).create(dir);
+    let _ = private::dir(dir, &[]);
     let all: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
     if all.len() < KEPT_MAX {
         return;

@@ -1,7 +1,5 @@
 //! Files in a world's directory, which others may put there.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use stepback_core::{Failure, FailureClass};
 
@@ -10,11 +8,5 @@ pub(super) fn unusable(what: &str, path: &Path, error: &std::io::Error) -> Failu
     Failure::new(FailureClass::Internal, message)
 }
 
-/// A file that is one: no link, and no pipe whose other end never comes.
-pub(super) fn opened(path: &Path, how: &mut OpenOptions) -> std::io::Result<File> {
-    let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(std::io::Error::other("it is no file")),
-    }
-}
+/// A file that is one: no link, no pipe whose other end never comes, and nobody else's to write.
+pub(super) use stepback_files::private::open as opened;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::calls::EbsCall;
 use stepback_core::{Call, Failure, FailureClass};
+use stepback_files::private;
 use stepback_simulated::BALLAST;
 use stepback_simulated::refusals::refused;
 use stepback_simulated::world::{World, device_path};
@@ -29,6 +30,14 @@ pub(super) struct Disk {
     root: PathBuf,
     clock: Clock,
 }
+
+/// Another copy of the same file is made by then, in seconds.
+const FROZEN_S_MAX: &str = "600";
+
+/// What is below a onebox's directory.
+const DIRS: [&str; 3] = ["volumes", "snapshots", "instances"];
+/// What a directory that is a onebox's has in it.
+const MARKS: &[&str] = &["world.json", "world.lock", "volumes"];
 
 const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -68,9 +77,10 @@ fn run(what: &str, command: &mut Command) -> Result<String, Failure> {
 
 impl Disk {
     pub(super) fn open(root: &Path, clock: Clock) -> Result<Self, Failure> {
-        for name in ["volumes", "snapshots", "instances"] {
+        private::top(root, MARKS).map_err(|error| io("made", root, &error))?;
+        for name in DIRS {
             let dir = root.join(name);
-            fs::create_dir_all(&dir).map_err(|error| io("made", &dir, &error))?;
+            private::dir(&dir, &[]).map_err(|error| io("made", &dir, &error))?;
         }
         // The names of loop devices' files, and of devices, are absolute.
         let root = root.canonicalize().map_err(|error| io("found", root, &error))?;
@@ -90,10 +100,11 @@ impl Disk {
     pub(super) fn keep_ballast(&self) {
         let path = self.root.join(BALLAST);
         // Never through a link: one is there, whatever it leads to.
-        let Ok(mut file) = fs::File::options().write(true).create_new(true).open(&path) else {
+        if path.symlink_metadata().is_ok() {
             return;
-        };
-        if file.write_all(&[b'.'; BALLAST_BYTES]).is_err() {
+        }
+        let write = || private::create(&path)?.write_all(&[b'.'; BALLAST_BYTES]);
+        if write().is_err() {
             // A full disk has no room for it now; half of one is none.
             let _ = fs::remove_file(&path);
         }
@@ -288,7 +299,7 @@ impl Disk {
             return Ok(());
         }
         let dir = device_dir(&self.root, instance);
-        fs::create_dir_all(&dir).map_err(|error| io("made", &dir, &error))?;
+        private::dir(&dir, &[]).map_err(|error| io("made", &dir, &error))?;
         // A link from before a reboot names another device.
         let _ = fs::remove_file(&link);
         symlink(&device, &link).map_err(|error| io("made", &link, &error))
@@ -421,7 +432,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn resize(path: &Path, size_gib: u32) -> Result<(), Failure> {
-    let file = fs::File::options().create(true).truncate(false).write(true).open(path);
+    let file = private::open(path, fs::File::options().create(true).truncate(false).write(true));
     let grown = file.and_then(|file| {
         file.set_len(u64::from(size_gib).saturating_mul(GIB))?;
         file.sync_all()
@@ -433,6 +444,8 @@ fn resize(path: &Path, size_gib: u32) -> Result<(), Failure> {
 /// is done.
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     let arguments = ["--reflink=auto", "--sparse=always", &text(from), &text(to)];
+    // Its bytes are for nobody else from the first one on.
+    private::create(to).map_err(|error| io("made", to, &error))?;
     tool("cp", &arguments)?;
     tool("sync", &[&text(to)]).map(|_| ())
 }
@@ -441,7 +454,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
 /// frozen. The shell thaws what it froze, also when it is told to end and when this process is
 /// killed meanwhile; whoever copies the same file next waits for it.
 fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> {
-    const SCRIPT: &str = "exec 9<\"$1\"; flock 9\n\
+    const SCRIPT: &str = "exec 9<\"$1\"\n\
+                          flock -w \"$4\" 9 || { echo locked for \"$4\" s >&2; exit 1; }\n\
                           cp --reflink=always \"$1\" \"$2\" 2>/dev/null && exec sync \"$2\"\n\
                           at=$3; frozen=\n\
                           thaw() { [ -z \"$frozen\" ] || fsfreeze --unfreeze \"$at\"; }\n\
@@ -449,8 +463,9 @@ fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> 
                           frozen=1; fsfreeze --freeze \"$at\" || { frozen=; exit 1; }\n\
                           cp --sparse=always \"$1\" \"$2\" && thaw && frozen= && sync \"$2\"";
     let what = format!("copying {} with {mounted_at} frozen", from.display());
+    private::create(to).map_err(|error| io("made", to, &error))?;
     let mut command = Command::new("sh");
-    let arguments = ["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at];
+    let arguments = ["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at, FROZEN_S_MAX];
     run(&what, command.args(arguments)).map(|_| ())
 }
 

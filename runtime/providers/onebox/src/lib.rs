@@ -36,6 +36,8 @@ use stepback_simulated::{Simulated, apply, read, settle};
 
 /// How often a wait looks.
 const POLL_MS: u64 = 50;
+/// A volume is copied in one turn at the ledger.
+const TURN_MAX: Duration = Duration::from_secs(600);
 /// The zone of instances that name none.
 const ZONE: &str = "onebox";
 
@@ -82,7 +84,7 @@ impl Onebox {
     /// A directory that can't be used, or no right to make loop devices.
     pub fn open(config: &OneboxConfig, clock: Clock) -> Result<Self, Failure> {
         let disk = Disk::open(&config.root, clock.clone())?;
-        let ledger = Simulated::open(&config.root, "", clock.clone())?;
+        let ledger = Simulated::open(&config.root, "", clock.clone())?.with_turns_of(TURN_MAX);
         let locks = LockFile::in_dir(&config.root, clock.clone());
         let instances = config.instances.clone();
         if config.root.join("world.json").exists() {

@@ -39,6 +39,8 @@ use stepback_core::{
     Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
     UnixMs,
 };
+use stepback_files::lock::{self, Patience};
+use stepback_files::private;
 use world::{LOOK_MS, World};
 
 /// A file that is given up when the disk is full and the world must be written.
@@ -46,6 +48,11 @@ pub const BALLAST: &str = "ballast";
 
 /// The code of a world that was put in another's place.
 const ANOTHER_WORLD: &str = "another-world";
+
+/// Nobody keeps the world for longer who is well.
+const TURN_MAX: Duration = Duration::from_secs(5);
+/// What a directory of a world has in it.
+const MARKS: &[&str] = &["world.json", "world.lock", "locks.lock"];
 
 /// How long one real second lasts here, as a divisor.
 const TIME_DIVISOR: u64 = 100;
@@ -61,6 +68,8 @@ pub struct Simulated {
     id: String,
     /// How long what was just created is not listed.
     lag_ms: u64,
+    /// How long another program of ours may have its turn.
+    turn_max: Duration,
 }
 
 enum Backing {
@@ -79,7 +88,8 @@ impl Simulated {
     /// # Errors
     /// A seed that is not a world, or a directory that can't be written.
     pub fn open(dir: &Path, seed: &str, clock: Clock) -> Result<Self, Failure> {
-        std::fs::create_dir_all(dir).map_err(|error| io_failure("made", dir, &error))?;
+        private::top(dir, MARKS).map_err(|error| io_failure("made", dir, &error))?;
+        private::tighten(&file(dir)).map_err(|error| io_failure("used", &file(dir), &error))?;
         let mut this = Self::with(Backing::Disk(dir.to_owned()), clock);
         let lock = this.lock()?;
         let mut known = if file(dir).exists() { this.load()? } else { parse(seed)? };
@@ -109,19 +119,30 @@ impl Simulated {
             Backing::Disk(dir) => LockFile::in_dir(dir, clock.clone()),
             Backing::Memory(_) => LockFile::in_memory(clock.clone()),
         };
-        Self { backing, gate, clock, locks, id: String::new(), lag_ms: 0 }
+        Self { backing, gate, clock, locks, id: String::new(), lag_ms: 0, turn_max: TURN_MAX }
+    }
+
+    /// The same, where a change may take so long: whoever waits for its turn waits that long for
+    /// another program of the same user.
+    pub fn with_turns_of(self, turn_max: Duration) -> Self {
+        Self { turn_max, ..self }
     }
 
     fn lock(&self) -> Result<Option<File>, Failure> {
         let Backing::Disk(dir) = &self.backing else { return Ok(None) };
         let path = dir.join("world.lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .and_then(|file| file.lock().map(|()| file));
-        file.map(Some).map_err(|error| io_failure("locked", &path, &error))
+        let how = &mut File::options();
+        let file = private::open(&path, how.create(true).truncate(false).write(true));
+        let file = file.map_err(|error| io_failure("opened", &path, &error))?;
+        let patience = Patience { with_others: TURN_MAX, with_own: self.turn_max };
+        match lock::within(&file, &path, &self.clock, patience) {
+            Ok(()) => Ok(Some(file)),
+            // It names the file, and who has it.
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Err(Failure::new(FailureClass::Transient, error.to_string()).with_code("locked"))
+            }
+            Err(error) => Err(io_failure("locked", &path, &error)),
+        }
     }
 
     /// The world as it is now.
@@ -163,7 +184,7 @@ impl Simulated {
         let text = serde_json::to_string_pretty(world)
             .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
         let write = || {
-            let mut file = File::create(&part)?;
+            let mut file = private::create(&part)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             std::fs::rename(&part, &path)
