@@ -10,6 +10,7 @@ mod copies;
 mod edges;
 mod faults;
 mod features;
+mod files_owned;
 mod first_hour;
 mod golden;
 mod granted;

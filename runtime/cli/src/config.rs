@@ -9,10 +9,12 @@ use crate::environments::{self, Environment};
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
 use crate::output;
+use crate::ownership::{self, Choice, State};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
+use stepback_files::private::Sharing;
 use stepback_wasm::{Grants, Interface};
 
 const FILE: &str = "stepback.toml";
@@ -26,6 +28,7 @@ const DEMO: Environment = Environment::Simulated { world: None };
 #[serde(deny_unknown_fields, default)]
 struct Authored {
     state: Option<PathBuf>,
+    state_group: Option<toml::Spanned<String>>,
     default_environment: Option<toml::Spanned<String>>,
     environments: BTreeMap<String, environments::Authored>,
     plugins: BTreeMap<String, AuthoredPlugin>,
@@ -51,7 +54,7 @@ pub struct PluginConfig {
 /// The configuration, checked.
 #[derive(Debug)]
 pub struct Config {
-    pub state: PathBuf,
+    pub state: State,
     pub environments: BTreeMap<String, Environment>,
     /// Where an operation runs if nobody says so.
     default_environment: Option<String>,
@@ -63,14 +66,17 @@ pub struct Config {
 impl Config {
     /// Find and read the configuration.
     pub fn load(global: &Global) -> Result<Self, CliError> {
-        let found = match &global.config {
-            Some(path) => Some(path.clone()),
-            None => find_upwards(),
+        let (found, choice) = match &global.config {
+            Some(path) => (Some(path.clone()), Choice::Named),
+            None => (find_upwards(), Choice::Found),
         };
         let mut config = match &found {
-            Some(path) => read(path)?,
+            Some(path) => {
+                ownership::must_be_obeyed(path, choice)?;
+                read(path, choice)?
+            }
             None => Config {
-                state: PathBuf::from(STATE),
+                state: State { dir: PathBuf::from(STATE), choice, sharing: Sharing::Alone },
                 environments: BTreeMap::new(),
                 default_environment: None,
                 plugins: BTreeMap::new(),
@@ -79,7 +85,8 @@ impl Config {
         };
         config.environments.entry(LOCAL.to_owned()).or_insert(DEMO);
         if let Some(state) = &global.state {
-            config.state = state.clone();
+            config.state.dir = state.clone();
+            config.state.choice = Choice::Named;
         }
         Ok(config)
     }
@@ -132,7 +139,7 @@ fn find_upwards() -> Option<PathBuf> {
     here.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file())
 }
 
-fn read(path: &Path) -> Result<Config, CliError> {
+fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let text = files::text(path, TEXT_BYTES_MAX)
         .map_err(|why| CliError::usage(why, "give another with `--config FILE`"))?;
     let name = path.display().to_string();
@@ -168,13 +175,25 @@ fn read(path: &Path) -> Result<Config, CliError> {
         found.push(Diagnostic::at(named.span(), message).help(suggest(named.get_ref(), names)));
     }
     let plugins = plugins(authored.plugins, base, &mut found);
+    let sharing = sharing(authored.state_group.as_ref(), &mut found);
     if !found.is_empty() {
         return Err(fail(found));
     }
-    let state = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
+    let dir = base.join(authored.state.unwrap_or_else(|| PathBuf::from(STATE)));
+    let state = State { dir, choice, sharing };
     let default_environment = authored.default_environment.map(toml::Spanned::into_inner);
     let granted_here = BTreeMap::new();
     Ok(Config { state, environments, default_environment, plugins, granted_here })
+}
+
+/// For whom what is kept is.
+fn sharing(group: Option<&toml::Spanned<String>>, found: &mut Vec<Diagnostic>) -> Sharing {
+    let Some(group) = group else { return Sharing::Alone };
+    ownership::group(group.get_ref()).unwrap_or_else(|why| {
+        let help = "`getent group` lists those there are";
+        found.push(Diagnostic::at(group.span(), why).help(help.to_owned()));
+        Sharing::Alone
+    })
 }
 
 /// Whether a name leads nowhere else as a directory's.

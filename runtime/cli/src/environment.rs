@@ -25,26 +25,28 @@ const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
 
 /// The store in the state directory; made if `create`.
 pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
-    let is_new = !Sqlite::was_in(&config.state);
+    let is_new = !Sqlite::was_in(&config.state.dir);
     if !create && is_new {
         return Err(CliError::usage(
-            format!("there are no operations in {}", config.state.display()),
+            format!("there are no operations in {}", config.state.dir.display()),
             "`stepback run MANIFEST` begins one; `--state DIR` looks elsewhere",
         ));
     }
     if is_new {
-        let shown = std::path::absolute(&config.state).unwrap_or_else(|_| config.state.clone());
+        let shown =
+            std::path::absolute(&config.state.dir).unwrap_or_else(|_| config.state.dir.clone());
         tell!(
             "new state directory: {} (what is run is kept there, and its locks)",
             shown.display()
         );
     }
-    Ok(Arc::new(Sqlite::open(&config.state, Clock::real())?))
+    config.state.make_sure()?;
+    Ok(Arc::new(Sqlite::open(&config.state.dir, Clock::real())?))
 }
 
 /// The store in the state directory, if there is one.
 pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
-    match Sqlite::was_in(&config.state) {
+    match Sqlite::was_in(&config.state.dir) {
         true => store(config, false).map(Some),
         false => Ok(None),
     }
@@ -63,7 +65,7 @@ fn cache_dir(config: &Config) -> PathBuf {
     from("STEPBACK_CACHE")
         .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("stepback")))
         .or_else(|| from("HOME").map(|home| home.join(".cache/stepback")))
-        .unwrap_or_else(|| config.state.join("cache"))
+        .unwrap_or_else(|| config.state.dir.join("cache"))
 }
 
 /// The environment's provider, with the faults asked for.
@@ -75,7 +77,7 @@ pub async fn provider(
     let provider: Arc<dyn Provider> = match config.environment(name)? {
         Environment::Simulated { world } => Arc::new(simulated(config, name, world.as_deref())?),
         Environment::Onebox { root, instances, docker } => {
-            providers::onebox(root, instances, docker)?
+            providers::onebox(config, root, instances, docker)?
         }
         Environment::Aws { account, docker } => {
             if account.endpoint.as_deref().is_none_or(providers::is_of_aws) && !faults.is_empty() {
@@ -98,6 +100,7 @@ pub fn simulated(config: &Config, name: &str, world: Option<&Path>) -> Result<Si
         None => DEMO_WORLD.to_owned(),
         Some(path) => read_world(path)?,
     };
+    config.state.make_sure_of(&[WORLDS, name])?;
     let opened = Simulated::open(&world_dir(config, name), &seed, Clock::real());
     opened.map_err(|failure| {
         CliError::usage(failure.message, "mend the world file, or take another `--state`")
@@ -116,8 +119,11 @@ fn faults(inject: &[String]) -> Result<Faults, CliError> {
 
 /// Where a simulated environment's world is kept.
 pub fn world_dir(config: &Config, environment: &str) -> PathBuf {
-    config.state.join("worlds").join(environment)
+    config.state.dir.join(WORLDS).join(environment)
 }
+
+/// Where worlds are, in a state directory.
+const WORLDS: &str = "worlds";
 
 /// Of a snapshot of a large environment, too.
 const WORLD_BYTES_MAX: u64 = 64 << 20;
@@ -127,7 +133,7 @@ pub fn must_be_there(config: &Config, name: &str) -> Result<(), CliError> {
     if !config.is_simulated(name) || world_dir(config, name).exists() {
         return Ok(());
     }
-    let message = format!("nothing has run in `{name}` of {} yet", config.state.display());
+    let message = format!("nothing has run in `{name}` of {} yet", config.state.dir.display());
     Err(CliError::usage(message, "`--state DIR` looks elsewhere"))
 }
 

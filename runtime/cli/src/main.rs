@@ -32,6 +32,7 @@ mod files;
 mod kit;
 mod log;
 mod output;
+mod ownership;
 mod plugins;
 mod providers;
 mod report;

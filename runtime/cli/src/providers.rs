@@ -4,6 +4,7 @@
 #[cfg(feature = "docker")]
 pub use with_engines::*;
 
+use crate::config::Config;
 use crate::environments::{Account, DockerConfig, Instance};
 use crate::error::CliError;
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub async fn aws(_: &Account, _: &DockerConfig) -> Result<Arc<dyn Provider>, Cli
 
 #[cfg(not(feature = "onebox"))]
 pub fn onebox(
+    _: &Config,
     _: &Path,
     _: &BTreeMap<String, Instance>,
     _: &DockerConfig,
@@ -43,6 +45,8 @@ pub fn onebox(
 mod with_engines {
     use super::*;
     use crate::actor::actor;
+    #[cfg(feature = "onebox")]
+    use crate::ownership::{Choice, Kept};
     use crate::secrets::References;
     use stepback_clock::Clock;
     use stepback_docker::{Credentials, Docker, DockerSettings, Registry, Tls};
@@ -72,11 +76,15 @@ mod with_engines {
 
     #[cfg(feature = "onebox")]
     pub fn onebox(
+        config: &Config,
         root: &Path,
         instances: &BTreeMap<String, Instance>,
         docker: &DockerConfig,
     ) -> Result<Arc<dyn Provider>, CliError> {
         use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
+        let elsewhere = "give the environment another `root`";
+        let (choice, sharing) = (Choice::Found, config.state.sharing);
+        Kept { dir: root, choice, sharing, elsewhere }.make_sure(&["world.json", "volumes"])?;
         let instance = |(id, instance): (&String, &Instance)| {
             let Instance { docker, zone } = instance.clone();
             (id.clone(), OneboxInstance { docker, zone })

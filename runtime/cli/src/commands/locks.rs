@@ -30,7 +30,7 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     let Some(world) = provider.locks() else {
         tell!(
             "`{name}` holds no locks itself: these are of the state directory {} alone",
-            config.state.display()
+            config.state.dir.display()
         );
         let name = EnvironmentName::from(name.as_str());
         let mut held = match &store {
