@@ -62,6 +62,7 @@ pub fn choose(facts: Facts) -> Result<Route, String> {
 pub(crate) fn find(manifest_dir: &Path) -> anyhow::Result<Route> {
     let cargo = cargo();
     let mut asked = Command::new(&cargo);
+    clear_inherited(&mut asked);
     match asked.current_dir(manifest_dir).arg("--version").output() {
         Ok(output) if output.status.success() => {}
         // It is there, and says itself what is wrong, such as a toolchain that is not installed.
@@ -109,7 +110,9 @@ fn target_is_installed(dir: &Path) -> bool {
 
 /// The library's source where Debian's compiler looks for it.
 fn debian_source() -> bool {
-    let output = Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"]).output();
+    let mut rustc = Command::new(DEBIAN_RUSTC);
+    clear_inherited(&mut rustc);
+    let output = rustc.args(["--print", "sysroot"]).output();
     let Ok(output) = output else { return false };
     let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Path::new(&sysroot).join("lib/rustlib/src/rust/library/std").is_dir()
@@ -117,6 +120,7 @@ fn debian_source() -> bool {
 
 fn runs(program: impl AsRef<OsStr>, argument: &str) -> bool {
     let mut command = Command::new(program);
+    clear_inherited(&mut command);
     let quiet = command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
@@ -154,21 +158,51 @@ pub(crate) fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// Forget what an outer cargo says about its own build: its flags and targets are not ours.
+/// What a compiler is told by variables: how it is found, how it speaks, how cargo reaches its
+/// registries. A build runs other people's code, and a secret of this program is none of its
+/// business; neither is what an outer cargo says about its own build.
+const ALLOWED: [&str; 28] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TERM",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "SSH_AUTH_SOCK",
+    "CARGO",
+    "CARGO_HOME",
+    "NO_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSH_COMMAND",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "CC",
+    "AR",
+];
+/// How these begin.
+const ALLOWED_BEGINNINGS: [&str; 6] =
+    ["LC_", "RUSTUP_", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
+
+/// Give a command only what it is allowed to know; what else it needs it is given afterwards.
 pub(crate) fn clear_inherited(command: &mut Command) {
-    const KEPT: [&str; 2] = ["CARGO", "CARGO_HOME"];
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let ours = text.starts_with("CARGO")
-            && !KEPT.contains(&text.as_ref())
-            && !text.starts_with("CARGO_NET_")
-            && !text.starts_with("CARGO_HTTP_")
-            && !text.starts_with("CARGO_REGISTR")
-            && !text.starts_with("CARGO_SOURCE_");
-        if ours || text.starts_with("RUSTC") || text.starts_with("RUSTFLAGS") || text == "TARGET" {
-            command.env_remove(&name);
-        }
-    }
+    let allowed = std::env::vars_os().filter(|(name, _)| is_allowed(&name.to_string_lossy()));
+    command.env_clear().envs(allowed);
+}
+
+fn is_allowed(name: &str) -> bool {
+    ALLOWED.contains(&name) || ALLOWED_BEGINNINGS.iter().any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]
@@ -192,6 +226,16 @@ mod tests {
         ];
         for (facts, route) in table {
             assert_eq!(choose(facts).map_err(drop), route, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_build_is_told_nothing_that_it_need_not_know() {
+        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN", "CARGO_NET_OFFLINE"] {
+            assert!(is_allowed(name), "{name}");
+        }
+        for name in ["DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "RUSTFLAGS", "CARGO_TARGET_DIR"] {
+            assert!(!is_allowed(name), "{name}");
         }
     }
 }

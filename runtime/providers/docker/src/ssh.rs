@@ -15,6 +15,7 @@ use std::process::Stdio;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_provider::children;
 use stepback_provider::endpoint::Destination;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -110,6 +111,8 @@ fn is_sent_away(why: &str) -> bool {
 async fn connect(to: &Destination, clock: &Clock) -> Result<Stream, String> {
     let mut command = Command::new("ssh");
     command
+        .env_clear()
+        .envs(children::environment())
         .args(["-T", "-o", "BatchMode=yes"])
         .args(["-o", &format!("ConnectTimeout={CONNECT_S_MAX}")])
         .args(["-o", &format!("ServerAliveInterval={ALIVE_S}")])

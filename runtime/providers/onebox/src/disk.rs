@@ -19,6 +19,7 @@ use stepback_clock::Clock;
 use stepback_core::calls::EbsCall;
 use stepback_core::{Call, Failure, FailureClass};
 use stepback_files::private;
+use stepback_provider::children;
 use stepback_simulated::BALLAST;
 use stepback_simulated::refusals::refused;
 use stepback_simulated::world::{World, device_path};
@@ -64,6 +65,7 @@ fn tool(name: &str, arguments: &[&str]) -> Result<String, Failure> {
 fn run(what: &str, command: &mut Command) -> Result<String, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     // A Ctrl-C at the terminal is for the program alone, which has things to take back.
+    command.env_clear().envs(children::environment());
     let said = command.process_group(0).output().map_err(|error| {
         let message = format!("`{name}` can't be run: {error}; onebox needs util-linux");
         Failure::new(FailureClass::Precondition, message)
