@@ -320,3 +320,52 @@ fn a_lock_of_somebody_else_on_the_world_ends_the_wait_with_their_name() {
     drop(held);
     place.run(&["run", &operation("backup-database")]).exits(0);
 }
+
+/// What runs `ssh` may have secrets of its own, which are nobody else's.
+#[test]
+fn a_child_gets_no_variable_that_it_does_not_need() {
+    let place = Place::new();
+    place.write(
+        "stepback.toml",
+        "[environments.box]\nprovider = \"onebox\"\nroot = \"box\"\n\
+         [environments.box.instances.i-a]\ndocker = \"ssh://nowhere.invalid\"\n",
+    );
+    fs::create_dir(place.path("bin")).expect("a directory");
+    let shim = format!("#!/bin/sh\nenv > {}\nexit 1\n", place.path("told").display());
+    set(Path::new(&place.write("bin/ssh", shim)), 0o755);
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", place.path("bin").display());
+    let mut command = place.command(&["env", "check", "box"]);
+    command.env("PATH", path).env("DB_PASSWORD", "a secret").env("LD_DEBUG_OUTPUT", "x");
+    let ran = Ran::of(&mut command);
+    let Ok(told) = fs::read_to_string(place.path("told")) else {
+        assert!(ran.stderr.contains("onebox"), "{}", ran.stderr);
+        return println!("SKIPPED: no onebox here: {}", ran.stderr);
+    };
+    assert!(told.contains("PATH=") && !told.contains("a secret"), "{told}");
+    assert!(!told.contains("LD_DEBUG") && !told.contains("STEPBACK_"), "{told}");
+}
+
+#[test]
+fn a_plain_engine_of_another_machine_must_be_asked_for() {
+    let place = Place::new();
+    let configured = |endpoint: &str, more: &str| {
+        place.write(
+            "stepback.toml",
+            format!(
+                "[environments.box]\nprovider = \"aws\"\nregion = \"eu-west-1\"\n\
+                 [environments.box.docker]\n{more}hosts.i-a = \"{endpoint}\"\n"
+            ),
+        );
+        place.run(&["env", "list"])
+    };
+    for there in ["tcp://10.0.0.1:2375", "tcp://127.evil.example:2375", "tcp://localhost.a:2375"] {
+        configured(there, "").exits(2).says("is another machine's, and plain").says("insecure");
+        configured(there, "insecure = true\n").exits(0);
+        configured(there, "insecure = false\n").exits(2);
+        let tls = "tls = { ca = \"a\", cert = \"b\", key = \"c\" }\n";
+        configured(there, tls).exits(0);
+    }
+    for here in ["tcp://127.0.0.1:2375", "tcp://localhost:2375", "tcp://[::1]:2375"] {
+        configured(here, "").exits(0);
+    }
+}

@@ -43,6 +43,7 @@ struct AuthoredDocker {
     endpoint: Option<Spanned<String>>,
     hosts: BTreeMap<String, Spanned<String>>,
     tls: Option<AuthoredTls>,
+    insecure: bool,
     helper_image: Option<String>,
     stays_up: Option<Spanned<String>>,
     stall: Option<Spanned<String>>,
@@ -114,6 +115,8 @@ pub struct DockerConfig {
     pub endpoint: Option<String>,
     pub hosts: BTreeMap<String, Endpoint>,
     pub tls: Option<Certificates>,
+    /// Whether a plain `tcp://` endpoint may be another machine's.
+    pub insecure: bool,
     pub helper_image: Option<String>,
     pub stays_up_ms: Option<u64>,
     pub stall_ms: Option<u64>,
@@ -195,6 +198,7 @@ impl Authored {
             let instance = instance.get_ref();
             match Endpoint::parse(instance.docker.get_ref()) {
                 Ok(docker) => {
+                    self.refuse_open(&docker, instance.docker.span(), found);
                     let zone = instance.zone.clone();
                     instances.insert(id.clone(), Instance { docker, zone });
                 }
@@ -250,6 +254,17 @@ impl Authored {
         refuse(&misplaced, "onebox", "write `instances.ID = { docker = … }`", found);
     }
 
+    /// An engine that anybody on the network between is root through must be asked for.
+    fn refuse_open(&self, at: &Endpoint, span: Range<usize>, found: &mut Vec<Diagnostic>) {
+        let docker = self.docker.as_ref().map(Spanned::get_ref);
+        let has_tls = docker.is_some_and(|docker| docker.tls.is_some());
+        if at.is_open(has_tls) && !docker.is_some_and(|docker| docker.insecure) {
+            let message = format!("`{at}` is another machine's, and plain: there is no TLS");
+            let help = "give `tls` in the environment's `docker` table, or `insecure = true` there";
+            found.push(Diagnostic::at(span, message).help(help));
+        }
+    }
+
     fn docker_config(&self, base: &Path, found: &mut Vec<Diagnostic>) -> DockerConfig {
         let nothing = AuthoredDocker::default();
         let docker = self.docker.as_ref().map_or(&nothing, Spanned::get_ref);
@@ -258,6 +273,7 @@ impl Authored {
         for (instance, endpoint) in &docker.hosts {
             match Endpoint::parse(endpoint.get_ref()) {
                 Ok(at) => {
+                    self.refuse_open(&at, endpoint.span(), found);
                     hosts.insert(instance.clone(), at);
                 }
                 Err(why) => found.push(Diagnostic::at(endpoint.span(), why)),
@@ -272,6 +288,7 @@ impl Authored {
             endpoint: docker.endpoint.as_ref().map(|template| template.get_ref().clone()),
             hosts,
             tls,
+            insecure: docker.insecure,
             helper_image: docker.helper_image.clone(),
             stays_up_ms: duration(docker.stays_up.as_ref(), found),
             stall_ms: duration(docker.stall.as_ref(), found),

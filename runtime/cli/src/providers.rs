@@ -117,8 +117,15 @@ mod with_engines {
             let mirrors = registry.mirrors.clone();
             registries.insert(name.clone(), Registry { mirrors, credentials });
         }
+        if config.insecure && config.tls.is_none() {
+            tell!(
+                "warning: `insecure = true`: plain `tcp://` engines are used; whoever is on the \
+                 network between is root there"
+            );
+        }
         let tls = config.tls.clone();
         Ok(DockerSettings {
+            insecure: config.insecure,
             helper_image: config.helper_image.clone(),
             run_by: format!("{}, process {}", actor(), std::process::id()),
             stays_up_ms: config.stays_up_ms.unwrap_or(usual.stays_up_ms),

@@ -1,6 +1,7 @@
 //! Where a Docker Engine listens, as configurations say it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where an engine listens.
@@ -29,6 +30,28 @@ impl Endpoint {
             "tcp" => Err(format!("`{text}` has no port; 2376 is usual with TLS")),
             "ssh" => Destination::parse(rest.trim_end_matches('/')).map(Self::Ssh),
             _ => Err(format!("`{text}` is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")),
+        }
+    }
+}
+
+/// Whether `host[:port]` is this very machine: a loopback address, or `localhost` itself (RFC 6761,
+/// *6.3*). A name that only begins like one, `127.example.com`, is somewhere else.
+pub fn is_loopback(place: &str) -> bool {
+    let host = match place.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None if place.matches(':').count() > 1 => place,
+        None => place.split(':').next().unwrap_or_default(),
+    };
+    let is_address = |host: &str| host.parse::<IpAddr>().is_ok_and(|at| at.is_loopback());
+    host.eq_ignore_ascii_case("localhost") || is_address(host)
+}
+
+impl Endpoint {
+    /// Whether whoever is on the network between can read what is said, and say it himself.
+    pub fn is_open(&self, has_tls: bool) -> bool {
+        match self {
+            Self::Tcp(at) => !has_tls && !is_loopback(at),
+            Self::Unix(_) | Self::Ssh(_) => false,
         }
     }
 }
@@ -114,6 +137,27 @@ impl fmt::Display for Destination {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_address_of_this_machine_is_loopback() {
+        for here in ["127.0.0.1:5000", "127.1.2.3", "localhost", "LOCALHOST:80", "[::1]:80", "::1"]
+        {
+            assert!(is_loopback(here), "{here}");
+        }
+        for there in [
+            "127.evil.example:5000",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:5000",
+            "localhost-evil",
+            "10.0.0.1:2375",
+            "[fd00::1]:2375",
+            "",
+        ] {
+            assert!(!is_loopback(there), "{there}");
+            assert!(Endpoint::Tcp(there.to_owned()).is_open(false));
+            assert!(!Endpoint::Tcp(there.to_owned()).is_open(true));
+        }
+    }
 
     #[test]
     fn endpoints_are_read_as_docker_host_is() {

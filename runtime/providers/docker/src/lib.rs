@@ -102,6 +102,8 @@ pub trait Hosts: Send + Sync {
 pub struct DockerSettings {
     /// For `tcp://` endpoints, which are plain without.
     pub tls: Option<Tls>,
+    /// Whether a plain one may be another machine's.
+    pub insecure: bool,
     /// An image with `sh`, `blkid`, `mount`, `mkfs.*`, `resize2fs` and `xfs_growfs`.
     pub helper_image: Option<String>,
     /// Who runs this, for people who wonder whose helper it is.
@@ -118,6 +120,7 @@ impl Default for DockerSettings {
     fn default() -> Self {
         Self {
             tls: None,
+            insecure: false,
             helper_image: None,
             run_by: String::new(),
             stays_up_ms: 3_000,
@@ -156,6 +159,14 @@ impl Docker {
         }
         let dir = self.hosts.device_dir(host);
         let tls = self.settings.tls.as_ref();
+        if endpoint.is_open(tls.is_some()) && !self.settings.insecure {
+            let message = format!(
+                "the Docker Engine of {host} at {endpoint} would be talked to without TLS, and \
+                 whoever is on the network between would be root there: give it `tls` in the \
+                 environment's `docker` table, or `insecure = true`"
+            );
+            return Err(Failure::new(FailureClass::Precondition, message).with_code("insecure"));
+        }
         let engine = Engine::connect(host, endpoint, dir, tls, &self.clock).await?;
         self.engines().insert(host.to_owned(), engine.clone());
         Ok(engine)

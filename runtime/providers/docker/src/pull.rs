@@ -26,6 +26,7 @@ use std::pin::Pin;
 use std::time::Duration;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::EffectContext;
+use stepback_provider::endpoint::is_loopback;
 
 /// How long a registry may take to tell a digest.
 const DIGEST_MS_MAX: u64 = 10_000;
@@ -145,6 +146,9 @@ pub(super) async fn pull(
                 if tried > 0 {
                     say(format!("pulled from the mirror {source}"));
                 }
+                if tried > 0 && is_unverified(&name, &digests) {
+                    say(unverified(&name, source, &digest));
+                }
                 return Ok(json!({ "reference": image, "digest": digest }));
             }
             Err(why) if context.cancel.is_cancelled() => return Err(why),
@@ -158,6 +162,20 @@ pub(super) async fn pull(
         }
     }
     Err(last.unwrap_or_else(|| RequestError::unknown(format!("{image} has no source"))))
+}
+
+/// Whether nobody but a mirror says that what it has is the image: its registry can't tell its
+/// digest, and it is not pinned by one, which the engine would check.
+fn is_unverified(name: &Name, digests: &HashMap<String, String>) -> bool {
+    !name.version.starts_with('@') && !digests.contains_key(&name.registry)
+}
+
+fn unverified(name: &Name, mirror: &str, digest: &str) -> String {
+    format!(
+        "this image is unverified: {} can't tell its digest now, and {mirror} could have another \
+         ({digest}); a name pinned by digest, `NAME@sha256:…`, is checked",
+        name.registry
+    )
 }
 
 /// The digest that the image has where it is pulled from, if anybody can be asked.
@@ -223,8 +241,7 @@ async fn digest_from_here(
 /// A client of this machine for one registry.
 fn client_for(registry: &str) -> Client {
     super::tls::choose_cryptography();
-    let is_local = registry.starts_with("127.") || registry.starts_with("localhost");
-    let protocol = match is_local {
+    let protocol = match is_loopback(registry) {
         // As engines do it (Docker docs, *dockerd*, *Insecure registries*).
         true => ClientProtocol::HttpsExcept(vec![registry.to_owned()]),
         false => ClientProtocol::Https,
@@ -432,5 +449,18 @@ mod tests {
     fn a_password_is_not_shown() {
         let shown = Credentials { username: "ann".into(), password: "s3cret".into() };
         assert!(!format!("{shown:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_mirrors_word_alone_verifies_nothing_but_a_pinned_name() {
+        let digests = |all: &[&str]| -> HashMap<String, String> {
+            all.iter().map(|name| ((*name).to_owned(), "sha256:0".to_owned())).collect()
+        };
+        let (tag, pinned) = (Name::parse("quay.io/a/b:1"), Name::parse("quay.io/a/b@sha256:0"));
+        assert!(is_unverified(&tag, &digests(&["mirror.example"])));
+        assert!(!is_unverified(&tag, &digests(&["quay.io", "mirror.example"])));
+        assert!(!is_unverified(&pinned, &digests(&["mirror.example"])));
+        let said = unverified(&tag, "mirror.example", "sha256:0");
+        assert!(said.contains("unverified: quay.io can't tell"), "{said}");
     }
 }
