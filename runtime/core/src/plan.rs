@@ -6,6 +6,7 @@ mod kinds;
 mod outputs;
 mod schema;
 mod time;
+mod unfold;
 mod with;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
@@ -15,10 +16,10 @@ use crate::ids::StepId;
 use crate::manifest::{Manifest, Phase, Step};
 use crate::step::StepInfo;
 use graph::Graph;
-use jsonschema::Validator;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use with::Inputs;
 
 /// What a manifest's plugins offer: `plugin()` of each `uses` to its steps.
 pub type Offers = BTreeMap<String, Vec<StepInfo>>;
@@ -29,7 +30,7 @@ pub struct Plan {
     manifest: Manifest,
     graph: Graph,
     infos: BTreeMap<StepId, StepInfo>,
-    validators: BTreeMap<StepId, Arc<Validator>>,
+    validators: BTreeMap<StepId, Arc<Inputs>>,
     /// By place: the steps its expressions refer to.
     references: Vec<BTreeSet<StepId>>,
     /// By place: whether its expressions cost no more than walking their data once.
@@ -69,7 +70,7 @@ impl Plan {
         let mut infos = BTreeMap::new();
         let mut validators = BTreeMap::new();
         // One of each step of each plugin, however often it is used.
-        let mut compiled: BTreeMap<(&str, &str), Arc<Validator>> = BTreeMap::new();
+        let mut compiled: BTreeMap<(&str, &str), Arc<Inputs>> = BTreeMap::new();
         for step in &manifest.steps {
             let info = match offered(step, offers) {
                 Ok(info) => info,
@@ -113,7 +114,7 @@ impl Plan {
     fn assemble(
         manifest: Manifest,
         infos: BTreeMap<StepId, StepInfo>,
-        validators: BTreeMap<StepId, Arc<Validator>>,
+        validators: BTreeMap<StepId, Arc<Inputs>>,
     ) -> Plan {
         let graph = Graph::of(&manifest);
         let steps = || graph.order.iter().map(|i| &manifest.steps[*i]);
@@ -128,7 +129,8 @@ impl Plan {
     /// # Errors
     /// What does not fit, as one sentence.
     pub fn check_with(&self, id: &StepId, with: &Value) -> Result<(), String> {
-        let Some(validator) = self.validators.get(id) else { return Ok(()) };
+        let Some(inputs) = self.validators.get(id) else { return Ok(()) };
+        let validator = inputs.validator_for(with)?;
         if validator.is_valid(with) {
             return Ok(());
         }

@@ -2,30 +2,58 @@
 //! evaluated.
 
 use super::schema;
+use super::unfold::{Unfolded, unfold};
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::expr::{self, Kind, Part, Reading};
 use crate::manifest::{Step, pointer};
 use crate::step::StepInfo;
 use jsonschema::error::ValidationErrorKind as Misfit;
-use jsonschema::{ValidationError, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
+/// What a pattern may go back in a text; a check of one that goes back for longer fails.
+const BACKTRACKS_MAX: usize = 100_000;
+
 /// The schema of a step's inputs, ready to check them.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    validator: Validator,
+    unfolded: Unfolded,
+}
+
+impl Inputs {
+    /// What holds a value against it, if that ends in good time.
+    ///
+    /// # Errors
+    /// That it does not, as a sentence.
+    pub(super) fn validator_for(&self, value: &Value) -> Result<&Validator, String> {
+        let fits = self.unfolded.must_take(value);
+        fits.map(|()| &self.validator).map_err(|why| format!("the plugin's schema {why}"))
+    }
+}
+
+/// The schema of a step's inputs, if it is one that ends.
 ///
 /// # Errors
-/// That it is no schema.
-pub(super) fn compile(step: &Step, info: &StepInfo) -> Result<Validator, Diagnostic> {
-    jsonschema::validator_for(&info.input_schema).map_err(|error| {
-        let message = format!("the plugin's schema of `{}` is broken: {error}", step.uses);
-        Diagnostic::at(step.spans.uses.clone(), message)
-    })
+/// That it is no schema, or that it comes to more than anybody should check.
+pub(super) fn compile(step: &Step, info: &StepInfo) -> Result<Inputs, Diagnostic> {
+    let refuse =
+        |message: String| Diagnostic::at(step.spans.uses.clone(), message);
+    let unfolded = unfold(&info.input_schema)
+        .map_err(|why| refuse(format!("the plugin's schema of `{}` {why}", step.uses)))?;
+    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX);
+    let validator = jsonschema::options().with_pattern_options(patterns);
+    let validator = validator.build(&info.input_schema).map_err(|error| {
+        refuse(format!("the plugin's schema of `{}` is broken: {error}", step.uses))
+    })?;
+    Ok(Inputs { validator, unfolded })
 }
 
 /// Everything in `with` that can't fit, whatever its expressions come to.
 pub(super) fn check(
     step: &Step,
     info: &StepInfo,
-    validator: &Validator,
+    inputs: &Inputs,
     found: &mut Vec<Diagnostic>,
 ) {
     let mut told = vec![];
@@ -38,6 +66,10 @@ pub(super) fn check(
             found.push(Diagnostic::at(span, message).help(suggest(key, names)));
         }
     }
+    let validator = match inputs.validator_for(&step.with) {
+        Ok(validator) => validator,
+        Err(why) => return found.push(Diagnostic::at(step.spans.in_with(""), why)),
+    };
     for error in validator.iter_errors(&step.with) {
         if is_open(&error, &step.with) {
             continue;

@@ -1,0 +1,254 @@
+//! How much a plugin's schema asks of whoever holds a value against it.
+//!
+//! A schema of a few lines can ask for more than any machine does: of forty definitions, each of
+//! which refers to the next one twice, a validator makes 2⁴⁰. So what a schema comes to, with each
+//! reference in its place, is counted before a validator is made of it.
+
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// So many schemas one may come to. The largest of the built-in steps comes to about a hundred.
+const SCHEMAS_MAX: u64 = 50_000;
+/// So many looks at parts of a value one check may take: some seconds.
+const LOOKS_MAX: u64 = 100_000_000;
+/// References in references, each of which takes a part of the stack.
+const DEEP_MAX: usize = 100;
+
+/// Keywords whose schemas see the same value (JSON Schema 2020-12, *Core*, 10.2).
+const SAME_LIST: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+const SAME_ONE: [&str; 4] = ["not", "if", "then", "else"];
+const SAME_MAP: [&str; 2] = ["dependentSchemas", "dependencies"];
+/// Keywords whose schemas see what is within the value (10.3 and 11 there, and those of older
+/// drafts).
+const WITHIN_MAP: [&str; 2] = ["properties", "patternProperties"];
+const WITHIN: [&str; 9] = [
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "contains",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "contentSchema",
+];
+const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+const NAMES: [&str; 4] = ["$id", "id", "$anchor", "$dynamicAnchor"];
+
+/// What a schema comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unfolded {
+    schemas: u64,
+    /// References that lead back to a schema that they are a part of.
+    back: u64,
+}
+
+/// Count what a schema comes to.
+///
+/// # Errors
+/// More than anybody should check, as the end of a sentence that begins with the schema.
+pub(super) fn unfold(schema: &Value) -> Result<Unfolded, String> {
+    let mut names = HashMap::new();
+    note_names(schema, &mut names);
+    let mut count = Count { root: schema, names, open: vec![], known: HashMap::new() };
+    let unfolded = count.of(schema, 0)?;
+    match unfolded.schemas {
+        all if all > SCHEMAS_MAX => Err(format!(
+            "comes to {all} schemas, with each reference in its place, and {SCHEMAS_MAX} are the \
+             most"
+        )),
+        _ => Ok(unfolded),
+    }
+}
+
+impl Unfolded {
+    /// Whether a value can be held against it in good time.
+    ///
+    /// # Errors
+    /// That it can't, as the end of a sentence that begins with the schema.
+    pub(super) fn must_take(self, value: &Value) -> Result<(), String> {
+        let (parts, deep) = extent(value);
+        let again = match self.back {
+            0 | 1 => 1,
+            back => back.saturating_pow(deep),
+        };
+        match self.schemas.saturating_mul(again).saturating_mul(parts) {
+            looks if looks > LOOKS_MAX => Err(format!(
+                "refers back to itself in {} places, and a value of {parts} parts, {deep} deep, \
+                 would take {looks} looks to check: {LOOKS_MAX} are the most",
+                self.back
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many parts a value has, and how deep the deepest is.
+fn extent(value: &Value) -> (u64, u32) {
+    let within: Vec<&Value> = match value {
+        Value::Array(list) => list.iter().collect(),
+        Value::Object(map) => map.values().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
+    };
+    within.into_iter().map(extent).fold((1, 1), |(all, deepest), (parts, deep)| {
+        (all + parts, deepest.max(deep + 1))
+    })
+}
+
+/// What parts of a schema are called, whatever they are.
+fn note_names<'a>(value: &'a Value, names: &mut HashMap<&'a str, &'a Value>) {
+    match value {
+        Value::Object(map) => {
+            for name in NAMES {
+                if let Some(called) = map.get(name).and_then(Value::as_str) {
+                    names.insert(called, value);
+                }
+            }
+            map.values().for_each(|part| note_names(part, names));
+        }
+        Value::Array(list) => list.iter().for_each(|part| note_names(part, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+struct Count<'a> {
+    root: &'a Value,
+    names: HashMap<&'a str, &'a Value>,
+    /// What is being counted, each with how far within the value it is.
+    open: Vec<(*const Value, usize)>,
+    known: HashMap<*const Value, Unfolded>,
+}
+
+impl<'a> Count<'a> {
+    fn of(&mut self, schema: &'a Value, within: usize) -> Result<Unfolded, String> {
+        let Value::Object(keywords) = schema else {
+            return Ok(Unfolded { schemas: 1, back: 0 });
+        };
+        let place: *const Value = schema;
+        if let Some((_, before)) = self.open.iter().rev().find(|(open, _)| *open == place) {
+            return match *before == within {
+                true => Err("refers to itself without end".to_owned()),
+                false => Ok(Unfolded { schemas: 1, back: 1 }),
+            };
+        }
+        if let Some(known) = self.known.get(&place) {
+            return Ok(*known);
+        }
+        if self.open.len() >= DEEP_MAX {
+            return Err(format!("goes more than {DEEP_MAX} schemas deep"));
+        }
+        self.open.push((place, within));
+        let mut all = Unfolded { schemas: 1, back: 0 };
+        for (part, deeper) in self.parts(keywords) {
+            let part = self.of(part, within + deeper)?;
+            all.schemas = all.schemas.saturating_add(part.schemas);
+            all.back = all.back.saturating_add(part.back);
+        }
+        self.open.pop();
+        self.known.insert(place, all);
+        Ok(all)
+    }
+
+    /// The schemas that one is made of, and how much further within the value each looks.
+    fn parts(&self, keywords: &'a Map<String, Value>) -> Vec<(&'a Value, usize)> {
+        let get = |name: &&str| keywords.get(*name);
+        let lists = |names: &[&str]| names.iter().filter_map(get).flat_map(each).collect::<Vec<_>>();
+        let maps = |names: &[&str]| {
+            let all = names.iter().filter_map(get).filter_map(Value::as_object);
+            all.flat_map(Map::values).collect::<Vec<_>>()
+        };
+        let referred = REFERENCES.iter().filter_map(get).filter_map(Value::as_str);
+        let same = lists(&SAME_LIST).into_iter().chain(lists(&SAME_ONE)).chain(maps(&SAME_MAP));
+        let same = same.chain(referred.filter_map(|to| self.target(to)));
+        let within = lists(&WITHIN).into_iter().chain(maps(&WITHIN_MAP));
+        same.map(|part| (part, 0)).chain(within.map(|part| (part, 1))).collect()
+    }
+
+    /// Where a reference leads; what leads out of the schema is the validator's to refuse.
+    fn target(&self, to: &str) -> Option<&'a Value> {
+        let local = to.strip_prefix('#');
+        let pointed = local.and_then(|pointer| self.root.pointer(pointer));
+        pointed.or_else(|| self.names.get(local.unwrap_or(to)).copied())
+    }
+}
+
+fn each(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(list) => list.iter().collect(),
+        one => vec![one],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Definitions that refer to the next one, `times` each.
+    fn doubling(count: usize, times: usize, within: &str) -> Value {
+        let mut defs = Map::new();
+        for at in 0..count {
+            let next = json!({ "$ref": format!("#/$defs/d{}", at + 1) });
+            let next = match within {
+                "allOf" => json!({ "allOf": vec![next; times] }),
+                _ => {
+                    let all = (0..times).map(|field| (format!("f{field}"), next.clone()));
+                    json!({ "properties": all.collect::<Map<_, _>>() })
+                }
+            };
+            defs.insert(format!("d{at}"), next);
+        }
+        defs.insert(format!("d{count}"), json!({ "type": "string" }));
+        json!({ "$ref": "#/$defs/d0", "$defs": defs })
+    }
+
+    #[test]
+    fn what_doubles_is_told_before_a_validator_is_made_of_it() {
+        for within in ["allOf", "properties"] {
+            let told = unfold(&doubling(40, 2, within)).expect_err(within);
+            assert!(told.contains("and 50000 are the most"), "{told}");
+            unfold(&doubling(10, 2, within)).expect(within);
+        }
+        unfold(&doubling(40, 1, "allOf")).unwrap();
+        let told = unfold(&doubling(5_000, 1, "allOf")).unwrap_err();
+        assert!(told.contains("schemas deep"), "{told}");
+    }
+
+    #[test]
+    fn what_refers_to_itself_without_end_is_told() {
+        for schema in [
+            json!({ "$ref": "#" }),
+            json!({ "anyOf": [{ "type": "null" }, { "$ref": "#" }] }),
+            json!({ "$ref": "#/$defs/a", "$defs": {
+                "a": { "not": { "$ref": "#/$defs/b" } }, "b": { "$ref": "#/$defs/a" },
+            } }),
+            json!({ "$id": "a", "allOf": [{ "$ref": "a" }] }),
+            json!({ "$anchor": "a", "allOf": [{ "$ref": "#a" }] }),
+        ] {
+            let told = unfold(&schema).unwrap_err();
+            assert!(told.contains("without end"), "{schema}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_takes_too_long_is_told_and_a_tree_is_not() {
+        let tree = json!({ "properties": {
+            "left": { "$ref": "#" }, "right": { "$ref": "#" }, "name": { "type": "string" },
+        } });
+        let any = json!({ "anyOf": [
+            { "type": "string" },
+            { "items": { "$ref": "#" } },
+            { "additionalProperties": { "$ref": "#" } },
+        ] });
+        let bomb = json!({ "properties": { "a": { "allOf": vec![json!({ "$ref": "#" }); 4] } } });
+        let deep = |deep: usize| (0..deep).fold(json!("end"), |value, _| json!({ "a": value }));
+        for schema in [&tree, &any] {
+            unfold(schema).unwrap().must_take(&deep(12)).unwrap();
+        }
+        let told = unfold(&bomb).unwrap().must_take(&deep(30)).unwrap_err();
+        assert!(told.contains("100000000 are the most"), "{told}");
+        unfold(&bomb).unwrap().must_take(&deep(5)).unwrap();
+        // Data is no schema.
+        unfold(&json!({ "enum": [{ "$ref": "#" }], "default": { "$ref": "#" } })).unwrap();
+    }
+}
