@@ -90,9 +90,10 @@ fn extent(value: &Value) -> (u64, u32) {
         Value::Object(map) => map.values().collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
     };
-    within.into_iter().map(extent).fold((1, 1), |(all, deepest), (parts, deep)| {
-        (all + parts, deepest.max(deep + 1))
-    })
+    within
+        .into_iter()
+        .map(extent)
+        .fold((1, 1), |(all, deepest), (parts, deep)| (all + parts, deepest.max(deep + 1)))
 }
 
 /// What parts of a schema are called, whatever they are.
@@ -152,7 +153,8 @@ impl<'a> Count<'a> {
     /// The schemas that one is made of, and how much further within the value each looks.
     fn parts(&self, keywords: &'a Map<String, Value>) -> Vec<(&'a Value, usize)> {
         let get = |name: &&str| keywords.get(*name);
-        let lists = |names: &[&str]| names.iter().filter_map(get).flat_map(each).collect::<Vec<_>>();
+        let lists =
+            |names: &[&str]| names.iter().filter_map(get).flat_map(each).collect::<Vec<_>>();
         let maps = |names: &[&str]| {
             let all = names.iter().filter_map(get).filter_map(Value::as_object);
             all.flat_map(Map::values).collect::<Vec<_>>()

@@ -37,8 +37,7 @@ impl Inputs {
 /// # Errors
 /// That it is no schema, or that it comes to more than anybody should check.
 pub(super) fn compile(step: &Step, info: &StepInfo) -> Result<Inputs, Diagnostic> {
-    let refuse =
-        |message: String| Diagnostic::at(step.spans.uses.clone(), message);
+    let refuse = |message: String| Diagnostic::at(step.spans.uses.clone(), message);
     let unfolded = unfold(&info.input_schema)
         .map_err(|why| refuse(format!("the plugin's schema of `{}` {why}", step.uses)))?;
     let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX);
@@ -50,12 +49,7 @@ pub(super) fn compile(step: &Step, info: &StepInfo) -> Result<Inputs, Diagnostic
 }
 
 /// Everything in `with` that can't fit, whatever its expressions come to.
-pub(super) fn check(
-    step: &Step,
-    info: &StepInfo,
-    inputs: &Inputs,
-    found: &mut Vec<Diagnostic>,
-) {
+pub(super) fn check(step: &Step, info: &StepInfo, inputs: &Inputs, found: &mut Vec<Diagnostic>) {
     let mut told = vec![];
     for key in step.with.as_object().into_iter().flatten().map(|(key, _)| key) {
         let path = [Part::Name(key.clone())];

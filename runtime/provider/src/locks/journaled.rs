@@ -2,8 +2,9 @@
 //!
 //! A journal may be put back from a backup, or be a copy: what the operation did since is in none
 //! then, and would be done again, or left and called undone. One small file an operation, in
-//! `journaled` below the world's directory, is written before each of its effects. It is not synced:
-//! what ends a program leaves it, and what ends the machine leaves at most the guard behind.
+//! `journaled` below the world's directory, is written before each of its effects. It is not
+//! synced: what ends a program leaves it, and what ends the machine leaves at most the guard
+//! behind.
 
 use super::open::{opened, unusable};
 use serde::{Deserialize, Serialize};
@@ -11,9 +12,9 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 use stepback_core::{Failure, Seq, StoreId};
 use stepback_files::private;
 
@@ -121,8 +122,8 @@ fn make_room(dir: &Path) {
     if all.len() < KEPT_MAX {
         return;
     }
-    let written = |file: &fs::DirEntry| file.metadata().and_then(|found| found.modified());
-    let mut dated: Vec<(SystemTime, PathBuf)> =
+    let written = |file: &fs::DirEntry| file.metadata().map(|found| found.mtime());
+    let mut dated: Vec<(i64, PathBuf)> =
         all.iter().filter_map(|file| Some((written(file).ok()?, file.path()))).collect();
     dated.sort();
     for (_, path) in dated.iter().take(KEPT_MAX / 10) {

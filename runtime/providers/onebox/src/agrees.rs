@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use stepback_core::{Failure, FailureClass, Resource};
+use stepback_simulated::world::World;
 
 impl Disk {
     /// Whether what the ledger has has its file, and what it has not has none: it may have been put
@@ -29,10 +30,27 @@ impl Disk {
         };
         Err(Failure::new(FailureClass::Precondition, message).with_code("ledger"))
     }
+
+    /// Whether every id in the ledger is the name of a file here, and of none elsewhere.
+    pub(super) fn must_stay_here(&self, world: &World) -> Result<(), Failure> {
+        let mut ids = world.volumes.keys().chain(world.snapshots.keys());
+        match ids.find(|id| !is_a_name(id)) {
+            None => Ok(()),
+            Some(odd) => Err(Failure::new(
+                FailureClass::Precondition,
+                format!(
+                    "the ledger of {} has the id `{}`, which is no name of a file there: put back \
+                     the ledger that Stepback wrote",
+                    self.root().display(),
+                    odd.escape_debug()
+                ),
+            )),
+        }
+    }
 }
 
 /// What could be an id of a onebox; nothing else is a file there.
-pub(super) fn is_a_name(id: &str) -> bool {
+fn is_a_name(id: &str) -> bool {
     !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 

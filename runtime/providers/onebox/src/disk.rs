@@ -4,7 +4,6 @@
 //! and one that is being deleted `.gone` until the ledger says the same: whoever finds one beside
 //! a ledger that does not know of it finishes what was begun.
 
-use super::agrees::is_a_name;
 use super::device_dir;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -251,23 +250,6 @@ impl Disk {
             }
         }
         Ok(())
-    }
-
-    /// Whether every id in the ledger is the name of a file here, and of none elsewhere.
-    fn must_stay_here(&self, world: &World) -> Result<(), Failure> {
-        let mut ids = world.volumes.keys().chain(world.snapshots.keys());
-        match ids.find(|id| !is_a_name(id)) {
-            None => Ok(()),
-            Some(odd) => Err(Failure::new(
-                FailureClass::Precondition,
-                format!(
-                    "the ledger of {} has the id `{}`, which is no name of a file there: put back \
-                     the ledger that Stepback wrote",
-                    self.root.display(),
-                    odd.escape_debug()
-                ),
-            )),
-        }
     }
 
     /// Delete the files of what the ledger knows no more.
