@@ -7,6 +7,11 @@ const STEPS: &str = "stepback:step/steps@0.2.0";
 
 /// A plugin of our world whose `describe` is this WAT.
 fn described_by(body: &str) -> Vec<u8> {
+    plugin("", body)
+}
+
+/// One with data and functions of its own.
+pub fn plugin(fields: &str, body: &str) -> Vec<u8> {
     let nothing = "unreachable";
     let strings = "(param i32 i32 i32 i32) (result i32)";
     let past = "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)";
@@ -14,6 +19,7 @@ fn described_by(body: &str) -> Vec<u8> {
         r#"(module
             (import "stepback:log/log@0.2.0" "line" (func $line (param i32 i32 i32)))
             (memory (export "memory") 2)
+            {fields}
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
             (func $deep (param i32) (result i32)
                 (call $deep (i32.add (local.get 0) (i32.const 1))))

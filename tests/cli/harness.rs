@@ -214,6 +214,10 @@ impl Running {
         panic!("it never said `{text}`");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Send it a signal, `INT` or `TERM`.
     #[track_caller]
     pub fn signal(&self, name: &str) {

@@ -4,6 +4,7 @@
 //! shipped demo world, and what is asserted is exit codes, outputs and the world itself.
 
 mod bad_input;
+mod bombs;
 mod broken_plugins;
 mod commands;
 mod copies;

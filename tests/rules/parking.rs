@@ -25,7 +25,8 @@ with = { duration = \"1h\" }
 /// Deps with room for so many guests at once.
 fn with_room(guests_max: u32, clock: Clock) -> Arc<Deps> {
     let limits = GuestLimits { guests_max, ..GuestLimits::default() };
-    let runtime = Runtime::new(RuntimeConfig { cache_dir: None, limits }).expect("a sandbox");
+    let runtime =
+        Runtime::new(RuntimeConfig { limits, ..RuntimeConfig::default() }).expect("a sandbox");
     let world = Simulated::in_memory(WORLD, clock.clone()).expect("a world");
     let store = Arc::new(Memory::open(clock.clone()).expect("a store"));
     deps(store, Arc::new(world), Arc::new(runtime), Limits::default(), clock)

@@ -79,7 +79,13 @@ pub enum Verb {
     /// Write the manual pages into a directory
     #[command(hide = true)]
     Manual(Manual),
+    /// Compile the component on stdin: what this program starts for each plugin
+    #[command(hide = true, name = COMPILE_PLUGIN)]
+    CompilePlugin,
 }
+
+/// What makes this program a compiler (`stepback_wasm::Compiler`).
+pub const COMPILE_PLUGIN: &str = "compile-plugin";
 
 impl Verb {
     /// Whether the exit code tells how an operation ended, whatever became of what was printed.
@@ -101,7 +107,8 @@ impl Verb {
             | Verb::Plugin(_)
             | Verb::Schema(_)
             | Verb::Completions(_)
-            | Verb::Manual(_) => false,
+            | Verb::Manual(_)
+            | Verb::CompilePlugin => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Opens what an operation runs on: the store, the environment's provider, the sandbox.
 
 use crate::actor::actor;
+use crate::args;
 use crate::config::Config;
 use crate::crash::CrashingStore;
 use crate::environments::Environment;
@@ -18,7 +19,7 @@ use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
 use stepback_simulated::Simulated;
-use stepback_wasm::{Runtime, RuntimeConfig};
+use stepback_wasm::{Compiler, Runtime, RuntimeConfig};
 
 /// What `local` begins as.
 const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
@@ -54,8 +55,11 @@ pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
 
 /// The sandbox, with its cache of compiled plugins.
 pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
+    // This program, whatever is in its file by now (proc(5)).
+    let (program, arguments) = ("/proc/self/exe".into(), vec![args::COMPILE_PLUGIN.into()]);
+    let compiler = Some(Compiler { program, arguments });
     let cache_dir = Some(cache_dir(config));
-    let runtime = Runtime::new(RuntimeConfig { cache_dir, ..RuntimeConfig::default() });
+    let runtime = Runtime::new(RuntimeConfig { cache_dir, compiler, ..RuntimeConfig::default() });
     runtime.map(Arc::new).map_err(|error| CliError::Internal(error.to_string()))
 }
 

@@ -55,6 +55,9 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    if matches!(args.verb, Verb::CompilePlugin) {
+        return commands::compile_plugin::run().into();
+    }
     output::note_options(&args.global);
     if let Err(error) = log::start(&args.global) {
         error.print();
@@ -104,5 +107,6 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Schema(schema) => commands::schema::run(&schema),
         Verb::Completions(completions) => commands::completions::run(&completions),
         Verb::Manual(manual) => commands::manual::run(&manual),
+        Verb::CompilePlugin => Ok(commands::compile_plugin::run()),
     }
 }

@@ -191,6 +191,17 @@ impl Control {
         self.0.send_modify(|wishes| wishes.leave = true);
     }
 
+    /// Ready once anything is asked for.
+    pub(crate) async fn wished(&self) -> Wish {
+        let mut wishes = self.0.subscribe();
+        let asked = wishes.wait_for(|wish| wish.leave || wish.cancel.is_some()).await;
+        if let Ok(wish) = asked.map(|wish| wish.clone()) {
+            return wish;
+        }
+        // Nobody is left who could ask.
+        std::future::pending().await
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Wish> {
         let mut wishes = self.0.subscribe();
         // A wish from before counts too.

@@ -131,8 +131,8 @@ impl Job {
                     let bytes = deps.store.get_blob(digest).await?;
                     let bytes = bytes
                         .ok_or_else(|| left(format!("plugin `{name}` is not in the store")))?;
-                    let loaded =
-                        deps.runtime.load(name, &bytes).map_err(|e| left(e.to_string()))?;
+                    let loaded = deps.runtime.load_apart(name, &bytes).await;
+                    let loaded = loaded.map_err(|error| left(error.to_string()))?;
                     if loaded.digest() != digest {
                         return Err(left(format!("plugin `{name}` is not the one in the store")));
                     }
@@ -324,7 +324,8 @@ async fn load_one(
         None => unknown_plugin(source, uses, mistake),
     })?;
     let name = uses.plugin();
-    let plugin = runtime.load(name, &given.bytes).map_err(|e| mistake(e.to_string()))?;
+    let plugin = runtime.load_apart(name, &given.bytes).await;
+    let plugin = plugin.map_err(|error| mistake(error.to_string()))?;
     let missing: Vec<&str> = plugin
         .imports()
         .iter()

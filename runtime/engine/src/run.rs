@@ -61,8 +61,21 @@ pub async fn run(
     request: &Request,
     control: &Control,
 ) -> Result<Ended, RunError> {
-    let job = Arc::new(Job::prepare(deps, request).await?);
-    let pinned = job.pin(deps, request).await?;
+    let prepared = async {
+        let job = Arc::new(Job::prepare(deps, request).await?);
+        let pinned = job.pin(deps, request).await?;
+        Ok::<_, RunError>((job, pinned))
+    };
+    let (job, pinned) = tokio::select! {
+        prepared = prepared => prepared?,
+        wish = control.wished() => {
+            let why = match wish.cancel {
+                Some((actor, reason)) => was_called_off(&actor, reason),
+                None => "it was called off before it began".to_owned(),
+            };
+            return Err(Refusal::Reasons { id: None, reasons: vec![why] }.into());
+        }
+    };
     for loaded in job.plugins.values() {
         deps.store.put_blob(loaded.plugin.digest(), loaded.plugin.bytes()).await?;
     }

@@ -48,17 +48,20 @@ impl Cache {
     /// program.
     pub(crate) fn component(&self, engine: &Engine, digest: &PluginDigest) -> Option<Component> {
         let code = self.kept(&self.name(digest, "cwasm"))?;
-        // SAFETY: the code was written by `keep_component` of this program, for this very plugin
-        // and configuration: its seal is made over its name and bytes with a key that only this
-        // user can read. wasmtime checks its own version and settings in the code's header.
-        unsafe { Component::deserialize(engine, code) }.ok()
+        // Its seal is made over its name and bytes with a key that only this user can read.
+        component_of(engine, &code).ok()
     }
 
     /// Keeps a compiled component.
     pub(crate) fn keep_component(&self, digest: &PluginDigest, component: &Component) {
         if let Ok(code) = component.serialize() {
-            self.keep(&self.name(digest, "cwasm"), &code);
+            self.keep_code(digest, &code);
         }
+    }
+
+    /// Keeps machine code that this program's compiler made.
+    pub(crate) fn keep_code(&self, digest: &PluginDigest, code: &[u8]) {
+        self.keep(&self.name(digest, "cwasm"), code);
     }
 
     /// What the component said of its steps, if that is there and whole.
@@ -94,4 +97,11 @@ impl Cache {
             file.write_all(contents)
         })
     }
+}
+
+/// A component of machine code that this program made, here or in a process that it started.
+pub(crate) fn component_of(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: whoever calls has the code from this very program: it was sealed by it, or came over
+    // a pipe that nobody else has. wasmtime checks its own version and settings in the header.
+    unsafe { Component::deserialize(engine, code) }
 }

@@ -31,6 +31,14 @@ pub enum PluginError {
         /// What the compiler says; the end of a long text is cut off.
         why: String,
     },
+    /// Compiling it came to no end: it took too much, or its process could not be run.
+    #[error("`{name}` can't be compiled: {why}")]
+    Compiler {
+        /// The plugin, by its name or path.
+        name: String,
+        /// What it took, or how its process ended.
+        why: String,
+    },
     /// It is a component, but does not export the steps of this contract.
     #[error("`{name}` exports no `{wanted}`: it is no Stepback plugin{hint}")]
     NotAPlugin {

@@ -8,8 +8,10 @@
 //! Deliberately absent: what stands behind the port. Journaling, providers and the meaning of an
 //! effect belong to `runtime/engine` and `runtime/provider`.
 
+mod apart;
 mod bindings;
 mod cache;
+mod engine;
 mod fault;
 mod guest;
 mod host;
@@ -24,6 +26,7 @@ mod shared;
 mod wasi;
 mod watch;
 
+pub use apart::{Compiler, compile_stdin};
 pub use fault::{GuestFault, PluginError};
 pub use invocation::{Grants, Interface, Invocation, Mode, StopSignal};
 pub use limits::Limits;

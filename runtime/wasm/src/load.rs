@@ -36,8 +36,8 @@ const ANOTHER: &str = "an older one is built anew with the SDK of this program (
 /// A compiler's complaint in a message; the whole of one can be pages.
 const WHY_BYTES_MAX: usize = 600;
 
-/// Compiles a component, after making sure that it is one.
-pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, PluginError> {
+/// Whether the bytes begin as those of a component do.
+pub(crate) fn must_be_a_component(name: &str, bytes: &[u8]) -> Result<(), PluginError> {
     let name = name.to_owned();
     let Some(version) = bytes.strip_prefix(MAGIC) else {
         return Err(PluginError::NotWasm { name });
@@ -49,8 +49,14 @@ pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Compo
         let why = "a version of the component format that is not known".to_owned();
         return Err(PluginError::Invalid { name, why });
     }
+    Ok(())
+}
+
+/// Compiles a component, after making sure that it is one.
+pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, PluginError> {
+    must_be_a_component(name, bytes)?;
     Component::from_binary(engine, bytes)
-        .map_err(|error| PluginError::Invalid { name, why: why(&error) })
+        .map_err(|error| PluginError::Invalid { name: name.to_owned(), why: why(&error) })
 }
 
 /// What a component imports of ours.
@@ -159,6 +165,6 @@ pub(crate) fn link(
         })
 }
 
-fn why(error: &wasmtime::Error) -> String {
+pub(crate) fn why(error: &wasmtime::Error) -> String {
     cut(&format!("{error:#}"), WHY_BYTES_MAX)
 }

@@ -1,7 +1,9 @@
 //! The engine that all guests share: its configuration, its clock of epochs, its linker.
 
+use crate::apart::Compiler;
 use crate::bindings;
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
+use crate::engine::engine;
 use crate::fault::PluginError;
 use crate::guest::Guest;
 use crate::limits::Limits;
@@ -17,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use stepback_core::PluginDigest;
 use tokio::sync::Semaphore;
-use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::Engine;
+use wasmtime::component::{Component, HasSelf, Linker};
 
 /// What a [`Runtime`] is made with.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +29,16 @@ pub struct RuntimeConfig {
     pub cache_dir: Option<PathBuf>,
     /// The bounds of each guest.
     pub limits: Limits,
+    /// What [`Runtime::load_apart`] compiles with, whose own bounds are [`Limits::default`];
+    /// without it that is done in this process.
+    pub compiler: Option<Compiler>,
 }
 
 /// Loads plugins; one per process.
 pub struct Runtime {
     linker: Linker<Guest>,
     shared: Arc<Shared>,
+    compiler: Option<Compiler>,
     loaded: Mutex<HashMap<PluginDigest, Arc<Plugin>>>,
     compiled: AtomicU64,
 }
@@ -41,12 +47,8 @@ impl Runtime {
     /// Starts the engine and its epoch thread, which ends with the last plugin.
     pub fn new(config: RuntimeConfig) -> Result<Self, PluginError> {
         let fail = |error: wasmtime::Error| PluginError::Engine(format!("{error:#}"));
-        let RuntimeConfig { cache_dir, limits } = config;
-        // The pool reserves address space for every guest there may be. Where that can't be had (a
-        // limit of the shell's, a small processor), each guest gets its own when it comes.
-        let engine = engine(&limits, InstanceAllocationStrategy::Pooling(pool(&limits)))
-            .or_else(|_| engine(&limits, InstanceAllocationStrategy::OnDemand))
-            .map_err(fail)?;
+        let RuntimeConfig { cache_dir, limits, compiler } = config;
+        let engine = engine(&limits).map_err(fail)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker).map_err(fail)?;
         bindings::Plugin::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
@@ -57,6 +59,7 @@ impl Runtime {
         Ok(Self {
             linker,
             shared: Arc::new(Shared { engine, limits, cache, permits }),
+            compiler,
             loaded: Mutex::default(),
             compiled: AtomicU64::new(0),
         })
@@ -64,15 +67,15 @@ impl Runtime {
 
     /// The plugin of these bytes: compiled, or from the cache, or the one already loaded.
     ///
-    /// `name` is for messages. Compiling takes tens of milliseconds of this thread.
+    /// `name` is for messages. Compiling takes tens of milliseconds of this thread, and whatever a
+    /// hostile component makes of that.
     pub fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>, PluginError> {
-        let digest = PluginDigest(hex::encode(Sha256::digest(bytes)));
-        if let Some(plugin) = self.loaded().get(&digest) {
-            return Ok(plugin.clone());
+        let digest = digest_of(bytes);
+        if let Some(plugin) = self.known(&digest) {
+            return Ok(plugin);
         }
         let Shared { engine, cache, .. } = &*self.shared;
-        let cached = cache.as_ref().and_then(|cache| cache.component(engine, &digest));
-        let component = match cached {
+        let component = match self.cached(&digest) {
             Some(component) => component,
             None => {
                 let component = load::compile(engine, name, bytes)?;
@@ -83,8 +86,49 @@ impl Runtime {
                 component
             }
         };
-        let imports = load::verify(engine, name, &component)?;
-        let pre = load::link(&self.linker, name, &component)?;
+        self.linked(name, bytes, digest, &component)
+    }
+
+    /// The same, compiled in a process of its own that is bounded, and ended when this is dropped.
+    pub async fn load_apart(&self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>, PluginError> {
+        let digest = digest_of(bytes);
+        let is_there = self.known(&digest).is_some();
+        let Some(compiler) = self.compiler.as_ref().filter(|_| !is_there) else {
+            return self.load(name, bytes);
+        };
+        let component = match self.cached(&digest) {
+            Some(component) => component,
+            None => {
+                let code = compiler.compile(name, bytes).await?;
+                self.compiled.fetch_add(1, Ordering::Relaxed);
+                let Shared { engine, cache, .. } = &*self.shared;
+                let component = cache::component_of(engine, &code).map_err(|error| {
+                    PluginError::Compiler { name: name.to_owned(), why: load::why(&error) }
+                })?;
+                if let Some(cache) = cache {
+                    cache.keep_code(&digest, &code);
+                }
+                component
+            }
+        };
+        self.linked(name, bytes, digest, &component)
+    }
+
+    fn cached(&self, digest: &PluginDigest) -> Option<Component> {
+        let Shared { engine, cache, .. } = &*self.shared;
+        cache.as_ref().and_then(|cache| cache.component(engine, digest))
+    }
+
+    fn linked(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        digest: PluginDigest,
+        component: &Component,
+    ) -> Result<Arc<Plugin>, PluginError> {
+        let engine = &self.shared.engine;
+        let imports = load::verify(engine, name, component)?;
+        let pre = load::link(&self.linker, name, component)?;
         let shared = self.shared.clone();
         let source = Source { name: name.to_owned(), digest: digest.clone(), bytes: bytes.into() };
         let plugin = Arc::new(Plugin::new(source, imports, pre, shared));
@@ -106,46 +150,8 @@ impl Runtime {
     }
 }
 
-fn engine(limits: &Limits, places: InstanceAllocationStrategy) -> wasmtime::Result<Engine> {
-    // Host functions run on the guest's stack, above what the guest itself may use.
-    const HOST_STACK_BYTES: usize = 1 << 20;
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .epoch_interruption(true)
-        // R4: what a guest sees is deterministic.
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(false)
-        // No guest may have as much memory as these address.
-        .wasm_memory64(false)
-        .max_wasm_stack(limits.stack_bytes_max)
-        .async_stack_size(limits.stack_bytes_max + HOST_STACK_BYTES)
-        .allocation_strategy(places);
-    Engine::new(&config)
-}
-
-/// Slots for every guest at once: a component is its own module, the shims of the tooling, and
-/// for some languages a dozen libraries; one or two memories.
-fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    const MODULES_PER_GUEST: u32 = 64;
-    const MEMORIES_PER_GUEST: u32 = 2;
-    const TABLES_PER_GUEST: u32 = 4;
-    let guests = limits.guests_max;
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(guests)
-        .total_stacks(guests)
-        .total_memories(guests * MEMORIES_PER_GUEST)
-        .total_tables(guests * TABLES_PER_GUEST)
-        .total_core_instances(guests * MODULES_PER_GUEST)
-        .max_core_instances_per_component(MODULES_PER_GUEST)
-        .max_memories_per_component(MEMORIES_PER_GUEST)
-        .max_tables_per_component(TABLES_PER_GUEST)
-        .max_tables_per_module(TABLES_PER_GUEST)
-        .table_elements(limits.table_entries_max)
-        // The first pages stay mapped: resetting them is cheaper than faulting them in again.
-        .linear_memory_keep_resident(64 << 10)
-        .table_keep_resident(4 << 10);
-    pool
+fn digest_of(bytes: &[u8]) -> PluginDigest {
+    PluginDigest(hex::encode(Sha256::digest(bytes)))
 }
 
 /// Advances the engine's epoch until the engine is gone.

@@ -51,9 +51,9 @@ async fn undeclared(name: &str, component: &Component) -> Result<Option<String>,
     }))
 }
 
-fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
+async fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
     if let Some(bytes) = builtins::bytes(name) {
-        return sandbox.load(name, bytes).map_err(unusable);
+        return sandbox.load_apart(name, bytes).await.map_err(unusable);
     }
     let configured = config.plugins.get(name).and_then(|plugin| plugin.path.clone());
     let path = configured.unwrap_or_else(|| PathBuf::from(name));
@@ -63,7 +63,7 @@ fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>
         return Err(CliError::usage(format!("there is no plugin `{name}`"), help));
     }
     let bytes = plugins::read(&path).map_err(unusable)?;
-    sandbox.load(name, &bytes).map_err(unusable)
+    sandbox.load_apart(name, &bytes).await.map_err(unusable)
 }
 
 async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
@@ -74,7 +74,7 @@ async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
     let mut rows = table(&["step", "undo", "what it does"]);
     let mut all = vec![];
     for name in names {
-        let component = load(&sandbox, config, name)?;
+        let component = load(&sandbox, config, name).await?;
         for info in component.describe().await.map_err(unusable)? {
             let undo = if info.reversible { "yes" } else { "NO" };
             rows.add_row([format!("{name}/{}", info.name), undo.to_owned(), info.doc.clone()]);
@@ -94,7 +94,7 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
         None => (text, None),
     };
     let sandbox = environment::sandbox(config)?;
-    let component = load(&sandbox, config, name)?;
+    let component = load(&sandbox, config, name).await?;
     let steps = component.describe().await.map_err(unusable)?;
     if let Some(step) = step
         && !steps.iter().any(|info| info.name == step)

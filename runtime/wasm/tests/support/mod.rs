@@ -129,11 +129,11 @@ pub fn limits() -> Limits {
 }
 
 pub fn runtime(cache_dir: Option<PathBuf>) -> Runtime {
-    Runtime::new(RuntimeConfig { cache_dir, limits: limits() }).expect("a sandbox")
+    Runtime::new(RuntimeConfig { cache_dir, limits: limits(), compiler: None }).expect("a sandbox")
 }
 
 pub fn runtime_within(limits: Limits) -> Runtime {
-    Runtime::new(RuntimeConfig { cache_dir: None, limits }).expect("a sandbox")
+    Runtime::new(RuntimeConfig { limits, ..RuntimeConfig::default() }).expect("a sandbox")
 }
 
 pub fn invocation(mode: Mode) -> Invocation {

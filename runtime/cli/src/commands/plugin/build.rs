@@ -24,7 +24,7 @@ pub async fn run(
     for (name, component) in built {
         let bytes = plugins::read(&component).map_err(unusable)?;
         // What can't be loaded should be told by the build, not by the first run.
-        let checked = sandbox.load(&name, &bytes).map_err(unusable)?;
+        let checked = sandbox.load_apart(&name, &bytes).await.map_err(unusable)?;
         let steps = checked.describe().await.map_err(unusable)?;
         let to = output.join(format!("{name}.wasm"));
         std::fs::create_dir_all(&output)

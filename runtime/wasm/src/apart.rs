@@ -1,0 +1,186 @@
+//! Compiling in a process of its own, which can be ended: a component of a few megabytes can keep
+//! a compiler busy for hours, or take all memory there is.
+//!
+//! The process is this very program again ([`Compiler`]), which calls [`compile_stdin`]: bytes of a
+//! component in, one byte that tells what follows, then machine code or why there is none. It sets
+//! its own bounds before it reads anything, has no variables, and ends with whoever started it.
+
+use crate::engine::engine;
+use crate::fault::PluginError;
+use crate::limits::Limits;
+use crate::load;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use stepback_clock::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+/// A component of 64 MiB of ordinary code takes about half of it.
+const MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// Of all processors together.
+const PROCESSOR_S_MAX: u64 = 600;
+/// However little of a processor it gets.
+const TIME_MAX: Duration = Duration::from_secs(300);
+/// Machine code is a few times as large as its component; more is a mistake of the compiler.
+const CODE_BYTES_MAX: u64 = 1 << 30;
+
+const CODE: u8 = b'c';
+const WHY: u8 = b'w';
+
+/// The program that compiles, which is to call [`compile_stdin`].
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// Its file; this very program, as a rule.
+    pub program: PathBuf,
+    /// What makes it do so.
+    pub arguments: Vec<OsString>,
+}
+
+impl Compiler {
+    /// The machine code of a component. Dropped, it ends the process.
+    pub(crate) async fn compile(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, PluginError> {
+        load::must_be_a_component(name, bytes)?;
+        let broken = |error: std::io::Error| PluginError::Compiler {
+            name: name.to_owned(),
+            why: format!("{} can't be run: {error}", self.program.display()),
+        };
+        let mut child = self.started().map_err(broken)?;
+        let answered = Clock::real().timeout(TIME_MAX, answer(&mut child, bytes)).await;
+        let Ok(answered) = answered else {
+            return Err(too_much(name, format!("{} s", TIME_MAX.as_secs())));
+        };
+        let (status, mut answer) = answered.map_err(broken)?;
+        match (answer.first().copied(), status.success()) {
+            (Some(CODE), true) => Ok(answer.split_off(1)),
+            (Some(WHY), true) => {
+                let why = String::from_utf8_lossy(&answer[1..]).into_owned();
+                Err(PluginError::Invalid { name: name.to_owned(), why })
+            }
+            _ => Err(ended(name, status)),
+        }
+    }
+
+    fn started(&self) -> std::io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // What is typed at the terminal is for this program, which ends that one.
+        command.process_group(0).kill_on_drop(true).spawn()
+    }
+}
+
+async fn answer(child: &mut Child, bytes: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // One that ends before it has read all tells why by how it ends.
+            let _ = stdin.write_all(bytes).await;
+        }
+    };
+    let read = async {
+        let mut answer = vec![];
+        match stdout {
+            Some(stdout) => stdout.take(CODE_BYTES_MAX).read_to_end(&mut answer).await,
+            None => Ok(0),
+        }
+        .map(|_| answer)
+    };
+    let ((), answer) = tokio::join!(write, read);
+    Ok((child.wait().await?, answer?))
+}
+
+fn too_much(name: &str, bound: String) -> PluginError {
+    PluginError::Compiler {
+        name: name.to_owned(),
+        why: format!("it takes more than {bound}, the most that compiling a plugin may"),
+    }
+}
+
+fn ended(name: &str, status: ExitStatus) -> PluginError {
+    let signal = status.signal();
+    if signal == Some(Signal::XCPU.as_raw()) {
+        return too_much(name, format!("{PROCESSOR_S_MAX} s of processor time"));
+    }
+    // Memory that is refused ends a program by itself, where it is not used up by others.
+    if signal == Some(Signal::ABORT.as_raw()) || signal == Some(Signal::SEGV.as_raw()) {
+        return too_much(name, format!("{} GiB of memory", MEMORY_BYTES_MAX >> 30));
+    }
+    PluginError::Compiler { name: name.to_owned(), why: format!("its compiler ended: {status}") }
+}
+
+/// Compile the component on stdin, and write what comes of it to stdout.
+///
+/// # Errors
+/// Bounds that can't be set, or a pipe that can't be read or written.
+pub fn compile_stdin() -> std::io::Result<()> {
+    let engine =
+        engine(&Limits::default()).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    for (resource, most) in [
+        (Resource::Data, MEMORY_BYTES_MAX),
+        (Resource::Cpu, PROCESSOR_S_MAX),
+        (Resource::Core, 0),
+        (Resource::Fsize, 0),
+    ] {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    let mut bytes = vec![];
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    let mut stdout = std::io::stdout().lock();
+    match engine.precompile_component(&bytes) {
+        Ok(code) => {
+            stdout.write_all(&[CODE])?;
+            stdout.write_all(&code)?;
+        }
+        Err(error) => {
+            stdout.write_all(&[WHY])?;
+            stdout.write_all(load::why(&error).as_bytes())?;
+        }
+    }
+    stdout.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn shell(script: &str) -> Compiler {
+        Compiler { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+    }
+
+    #[tokio::test]
+    async fn how_a_compiler_ends_is_told() {
+        for (script, wanted) in [
+            ("kill -XCPU $$", "more than 600 s of processor time"),
+            ("kill -ABRT $$", "more than 4 GiB of memory"),
+            ("kill -KILL $$", "its compiler ended: signal: 9"),
+            ("exit 3", "its compiler ended: exit status: 3"),
+            ("cat > /dev/null; printf cut; exit 3", "its compiler ended"),
+            ("cat > /dev/null; printf wit-is-broken", "not a valid component: it-is-broken"),
+        ] {
+            let told = shell(script).compile("p", COMPONENT).await.unwrap_err().to_string();
+            assert!(told.contains(wanted), "{script}: {told}");
+        }
+        let none = Compiler { program: "/nowhere/none".into(), arguments: vec![] };
+        let told = none.compile("p", COMPONENT).await.unwrap_err().to_string();
+        assert!(told.contains("/nowhere/none can't be run"), "{told}");
+        let told = none.compile("p", b"\0asm\x01\0\0\0").await.unwrap_err();
+        assert_eq!(told, PluginError::CoreModule { name: "p".to_owned() });
+    }
+
+    #[tokio::test]
+    async fn a_compiler_has_no_variables_and_reads_what_it_is_given() {
+        let told = shell("printf c; cat; env").compile("p", COMPONENT).await.unwrap();
+        let (component, variables) = told.split_at(COMPONENT.len());
+        assert_eq!(component, COMPONENT);
+        let variables = String::from_utf8_lossy(variables);
+        assert!(!variables.contains("HOME=") && !variables.contains("CARGO"), "{variables}");
+    }
+}
