@@ -39,15 +39,15 @@ const DIRS: [&str; 3] = ["volumes", "snapshots", "instances"];
 /// What a directory that is a onebox's has in it.
 const MARKS: &[&str] = &["world.json", "world.lock", "volumes"];
 
-const GIB: u64 = 1024 * 1024 * 1024;
+pub(super) const GIB: u64 = 1024 * 1024 * 1024;
 
 /// More than a ledger ever takes.
 const BALLAST_BYTES: usize = 1024 * 1024;
 
 /// A loop device of one of our volumes.
-struct Loop {
+pub(super) struct Loop {
     device: PathBuf,
-    volume: String,
+    pub(super) volume: String,
 }
 
 pub(super) fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {
@@ -81,6 +81,10 @@ impl Disk {
         private::top(root, MARKS).map_err(|error| io("made", root, &error))?;
         for name in DIRS {
             let dir = root.join(name);
+            // What is too much in it is removed.
+            if dir.is_symlink() {
+                return Err(io("used", &dir, &std::io::Error::other("it is a link")));
+            }
             private::dir(&dir, &[]).map_err(|error| io("made", &dir, &error))?;
         }
         // The names of loop devices' files, and of devices, are absolute.
@@ -124,7 +128,7 @@ impl Disk {
     }
 
     /// Where an instance sees a volume.
-    fn link(&self, instance: &str, volume: &str) -> PathBuf {
+    pub(super) fn link(&self, instance: &str, volume: &str) -> PathBuf {
         let path = device_path(volume);
         let name = path.rsplit('/').next().unwrap_or_default();
         device_dir(&self.root, instance).join(name)
@@ -185,92 +189,8 @@ impl Disk {
         }
     }
 
-    /// Give what a call made its name, once the ledger knows it: until then it is thrown away by
-    /// whoever comes next.
-    pub(super) fn finish(&self, call: &Call, answer: &Value) -> Result<(), Failure> {
-        let id = answer["id"].as_str().unwrap_or_default();
-        match call {
-            Call::Ebs(EbsCall::CreateVolume { .. }) => restore(&self.volume(id)),
-            Call::Ebs(EbsCall::CreateSnapshot { .. }) => restore(&self.snapshot(id)),
-            _ => Ok(()),
-        }
-    }
-
-    /// A ledger that was put back from a backup knows nothing of what was made since: its files
-    /// stay, and nothing new is called like them.
-    pub(super) fn keep_unknown(&self, world: &mut World) -> Result<(), Failure> {
-        for dir in ["volumes", "snapshots"] {
-            for path in entries(&self.root.join(dir))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                world.never_give(name.strip_suffix(".img").unwrap_or_default());
-            }
-        }
-        Ok(())
-    }
-
-    /// Make what is there as the ledger says.
-    pub(super) fn put_right(&self, world: &mut World) -> Result<(), Failure> {
-        self.must_stay_here(world)?;
-        for id in world.volumes.keys() {
-            restore(&self.volume(id))?;
-        }
-        for id in world.snapshots.keys() {
-            restore(&self.snapshot(id))?;
-        }
-        self.throw_away(world)?;
-        for (id, volume) in &world.volumes {
-            if let Some(at) = volume.attachments.first() {
-                self.attach(id, &at.instance)?;
-            }
-        }
-        for found in self.loops()? {
-            let volume = world.volumes.get(&found.volume);
-            if volume.is_none_or(|volume| volume.attachments.is_empty()) {
-                self.let_go(&found)?;
-            }
-        }
-        self.remove_stale_links(world)
-    }
-
-    fn remove_stale_links(&self, world: &World) -> Result<(), Failure> {
-        let attached = world.volumes.iter().flat_map(|(id, volume)| {
-            volume.attachments.iter().map(|at| self.link(&at.instance, id))
-        });
-        let wanted: BTreeSet<PathBuf> = attached.collect();
-        for instance in entries(&self.root.join("instances"))? {
-            // Whoever put a link there has things of his own behind it.
-            if instance.is_symlink() {
-                continue;
-            }
-            for link in entries(&instance)? {
-                let is_ours = fs::read_link(&link).is_ok_and(|to| to.starts_with("/dev"));
-                if is_ours && !wanted.contains(&link) {
-                    fs::remove_file(&link).map_err(|error| io("removed", &link, &error))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Delete the files of what the ledger knows no more.
-    pub(super) fn throw_away(&self, world: &World) -> Result<(), Failure> {
-        for (dir, known) in [
-            ("volumes", world.volumes.keys().collect::<BTreeSet<_>>()),
-            ("snapshots", world.snapshots.keys().collect()),
-        ] {
-            for path in entries(&self.root.join(dir))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let Some((id, rest)) = name.split_once(".img") else { continue };
-                if matches!(rest, ".part" | ".gone") && !known.contains(&id.to_owned()) {
-                    fs::remove_file(&path).map_err(|error| io("removed", &path, &error))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Give the volume a loop device, if it has none, and show it to the instance.
-    fn attach(&self, volume: &str, instance: &str) -> Result<(), Failure> {
+    pub(super) fn attach(&self, volume: &str, instance: &str) -> Result<(), Failure> {
         let device = match self.device(volume)? {
             Some(device) => device,
             None => {
@@ -303,7 +223,7 @@ impl Disk {
 
     /// Let a loop device go, and see that it is gone: the kernel says yes to one in use, and keeps
     /// it until its last user is through (losetup(8), *--detach*).
-    fn let_go(&self, found: &Loop) -> Result<(), Failure> {
+    pub(super) fn let_go(&self, found: &Loop) -> Result<(), Failure> {
         tool("losetup", &["--detach", &text(&found.device)])?;
         let until = self.clock.now().after(Duration::from_millis(LET_GO_MS_MAX));
         while self.device(&found.volume)?.is_some() {
@@ -317,7 +237,7 @@ impl Disk {
     }
 
     /// The loop devices of this onebox's volumes, as the kernel shows them (losetup(8), *--list*).
-    fn loops(&self) -> Result<Vec<Loop>, Failure> {
+    pub(super) fn loops(&self) -> Result<Vec<Loop>, Failure> {
         let volumes = self.root.join("volumes");
         let mut ours = vec![];
         for device in entries(Path::new("/sys/block"))? {
@@ -410,7 +330,7 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let read = fs::read_dir(dir).map_err(|error| io("read", dir, &error))?;
     Ok(read.flatten().map(|entry| entry.path()).collect())
 }
@@ -454,7 +374,7 @@ fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> 
 }
 
 /// What is in a directory is called so from here on, whatever becomes of this machine.
-fn keep_names(path: &Path) -> Result<(), Failure> {
+pub(super) fn keep_names(path: &Path) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let kept = fs::File::open(dir).and_then(|dir| dir.sync_all());
     kept.map_err(|error| io("named", path, &error))
@@ -477,20 +397,4 @@ fn must_be_new(path: &Path) -> Result<(), Failure> {
 
 fn begin_to_delete(path: &Path) -> Result<(), Failure> {
     fs::rename(path, path.with_extension("img.gone")).map_err(|error| io("deleted", path, &error))
-}
-
-/// A file that the ledger knows has its own name.
-fn restore(path: &Path) -> Result<(), Failure> {
-    for rest in ["img.gone", "img.part"] {
-        let other = path.with_extension(rest);
-        if !path.exists() && other.exists() {
-            match fs::rename(&other, path) {
-                Ok(()) => keep_names(path)?,
-                // Somebody else has done it meanwhile.
-                Err(_) if path.exists() => {}
-                Err(error) => return Err(io("named", &other, &error)),
-            }
-        }
-    }
-    Ok(())
 }

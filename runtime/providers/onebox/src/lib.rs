@@ -10,6 +10,7 @@ mod advice;
 mod agrees;
 mod disk;
 mod home;
+mod right;
 
 use async_trait::async_trait;
 use disk::Disk;
@@ -193,9 +194,11 @@ impl Shared {
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
         })?;
-        self.disk.finish(call, &answer)?;
-        // Only what the ledger has forgotten is thrown away.
-        self.disk.throw_away(&self.ledger.load()?)?;
+        // In a turn too: what somebody else is making is not in the ledger yet.
+        self.ledger.look(|world| {
+            self.disk.finish(call, &answer)?;
+            self.disk.throw_away(world)
+        })?;
         Ok(answer)
     }
 }
@@ -285,7 +288,12 @@ impl Provider for Onebox {
                 shared.ledger.change(|world| {
                     // The real thing may be a step ahead of the ledger.
                     shared.disk.put_right(world)?;
-                    Ok(settle::settle(world, &call, &token, shared.ledger.now()))
+                    let settled = settle::settle(world, &call, &token, shared.ledger.now());
+                    match (&settled, shared.disk.must_know_all(world)) {
+                        // An older ledger knows nothing of what was made since.
+                        (Settled::NotHappened, Err(failure)) => Err(failure),
+                        _ => Ok(settled),
+                    }
                 })
             })
             .await;
@@ -321,7 +329,7 @@ impl Provider for Onebox {
             return Err(Failure::new(FailureClass::Internal, message));
         }
         let facts = self.shared.ledger.observe(resource).await?;
-        self.shared.disk.must_agree(resource, facts.is_absent())?;
+        self.shared.disk.must_agree(resource, &facts)?;
         Ok(facts)
     }
 
@@ -330,6 +338,7 @@ impl Provider for Onebox {
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        self.shared.ledger.look(|world| self.shared.disk.must_know_all(world))?;
         self.shared.ledger.stamped(tokens).await
     }
 }
@@ -369,7 +378,6 @@ impl Hosts for OneboxHosts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stepback_core::Seq;
     use stepback_provider::Notes;
     use tokio_util::sync::CancellationToken;
 
@@ -378,7 +386,6 @@ mod tests {
             store: StoreId("store".to_owned()),
             operation: OperationId(1),
             token: Token("token".to_owned()),
-            seq: Seq::default(),
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),
@@ -421,6 +428,43 @@ mod tests {
         std::fs::write(&ledger, world.to_string()).unwrap();
         let told = Onebox::open(&config, Clock::real()).map(drop).unwrap_err();
         assert!(told.message.contains("../../outside"), "{told:?}");
+    }
+
+    /// What one is making is not thrown away by another that has made its own.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_made_side_by_side_is_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = OneboxConfig { root: dir.path().to_owned(), instances: BTreeMap::new() };
+        let opened = || Onebox::open(&config, Clock::real());
+        if let Err(failure) = opened() {
+            return println!("SKIPPED: no onebox here: {failure}");
+        }
+        let making = (0..24).map(|number: usize| {
+            // Some by another program.
+            let onebox = opened().unwrap();
+            tokio::spawn(async move {
+                let context = EffectContext {
+                    token: Token(format!("token-{number}")),
+                    operation: OperationId(number as u64),
+                    ..context()
+                };
+                let call = Call::Ebs(stepback_core::calls::EbsCall::CreateVolume {
+                    size_gib: 1,
+                    zone: ZONE.to_owned(),
+                    volume_type: "gp3".to_owned(),
+                    snapshot: None,
+                    performance: Default::default(),
+                    encrypted: false,
+                    tags: BTreeMap::new(),
+                });
+                onebox.perform(&call, &context).await
+            })
+        });
+        for made in making.collect::<Vec<_>>() {
+            let EffectOutcome::Done(answer) = made.await.unwrap() else { panic!("not made") };
+            let id = answer["id"].as_str().unwrap();
+            assert!(dir.path().join(format!("volumes/{id}.img")).is_file(), "{id} has no file");
+        }
     }
 
     /// Nobody knows how far it had gone, and whoever comes next is let in.

@@ -213,6 +213,16 @@ impl Simulated {
         Ok(answer)
     }
 
+    /// Look at the world while nobody changes it.
+    ///
+    /// # Errors
+    /// What `look` says, or a world that can't be read.
+    pub fn look<T>(&self, look: impl FnOnce(&World) -> Result<T, Failure>) -> Result<T, Failure> {
+        let _gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _lock = self.lock()?;
+        look(&self.load()?)
+    }
+
     /// The time of day, by the clock that it was opened with.
     pub fn now(&self) -> UnixMs {
         self.clock.unix()
