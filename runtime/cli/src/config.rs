@@ -12,6 +12,8 @@ use crate::output;
 use crate::ownership::{self, Choice, State};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
 use stepback_files::private::Sharing;
@@ -281,9 +283,8 @@ impl PluginConfig {
 
     /// Whether its grants are for this file, however either path is written. A link is the file
     /// that it leads to.
-    pub fn is_for(&self, file: &Path) -> bool {
-        let real = |path: &Path| std::fs::canonicalize(path).ok();
-        let own = real(&self.file);
-        own.is_some() && own == real(file)
+    pub fn is_for(&self, file: &Metadata) -> bool {
+        let is_it = |own: Metadata| (own.dev(), own.ino()) == (file.dev(), file.ino());
+        std::fs::metadata(&self.file).is_ok_and(is_it)
     }
 }

@@ -1,7 +1,7 @@
 //! Files that somebody named. They are read bounded, because a path may lead to what has no end,
 //! and written whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -19,17 +19,26 @@ pub const FOR_ALL: u32 = 0o666;
 /// # Errors
 /// Why they can't be had, or that there are more than `bytes_max`, with the path.
 pub fn bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    opened(path, bytes_max).map(|(bytes, _)| bytes)
+}
+
+/// A file's bytes, and which file that was, whatever its path leads to by now.
+///
+/// # Errors
+/// As [`bytes`] has them.
+pub fn opened(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, Metadata), String> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| format!("{shown} can't be read: {error}");
     let file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
+    let found = file.metadata().map_err(unreadable)?;
+    if found.is_dir() {
         return Err(format!("{shown} is a directory"));
     }
     let mut bytes = vec![];
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     match bytes.len() as u64 > bytes_max {
         true => Err(format!("{shown} is larger than {} MiB", bytes_max >> 20)),
-        false => Ok(bytes),
+        false => Ok((bytes, found)),
     }
 }
 

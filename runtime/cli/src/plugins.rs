@@ -4,6 +4,7 @@ use crate::builtins;
 use crate::config::{Config, PluginConfig, is_one_file};
 use crate::files;
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
 use stepback_core::manifest::Uses;
@@ -27,7 +28,7 @@ impl Plugins {
 
     /// What is granted to a file: by the configuration to that very file, and by the command line
     /// to the path that the manifest has.
-    fn grants(&self, written: &str, file: &Path) -> Grants {
+    fn grants(&self, written: &str, file: &Metadata) -> Grants {
         let configured = self.configured.values().filter(|plugin| plugin.is_for(file));
         let here = self.granted_here.iter().filter(|(named, _)| is_one_file(named, written));
         let all = configured.map(|plugin| &plugin.grants).chain(here.map(|(_, grants)| grants));
@@ -48,7 +49,9 @@ impl PluginSource for Plugins {
             }
             Uses::Path { path, .. } => {
                 let file = base_dir.join(path);
-                Ok(PluginBytes { bytes: read(&file)?, grants: self.grants(path, &file) })
+                // What was read is what is granted to: the path may lead elsewhere by now.
+                let (bytes, file) = files::opened(&file, PLUGIN_BYTES_MAX)?;
+                Ok(PluginBytes { bytes: bytes.into(), grants: self.grants(path, &file) })
             }
         }
     }
