@@ -84,7 +84,10 @@ fn longest(name: &str, value: &Value) -> (String, usize) {
             all.max_by_key(|(_, bytes)| *bytes).unwrap_or_default()
         }
         Value::Object(map) => {
-            let fields = map.iter().filter(|(field, _)| !LONG.contains(&field.as_str()));
+            // Of a call, or of what it makes; a label may have any name.
+            let is_call = matches!(name, "" | "spec");
+            let fields =
+                map.iter().filter(|(field, _)| !(is_call && LONG.contains(&field.as_str())));
             let all = fields.map(|(field, value)| match field.len() {
                 long if long > NAME_BYTES_MAX => (format!("a key of `{name}`"), long),
                 _ => longest(field, value),
@@ -157,6 +160,10 @@ mod tests {
             labels: BTreeMap::from([("k".repeat(key), "v".to_owned())]),
             ..ContainerSpec::default()
         };
+        let label = |key: &str, value: usize| ContainerSpec {
+            labels: BTreeMap::from([(key.to_owned(), "v".repeat(value))]),
+            ..ContainerSpec::default()
+        };
         let logs = |tail_lines| {
             Call::Docker(DockerCall::Logs { host: "i".into(), container: "c".into(), tail_lines })
         };
@@ -166,6 +173,7 @@ mod tests {
             (tag(10, NAME_BYTES_MAX + 1), Some("`value` has 4097 bytes, and 4096 are the most")),
             (tag(NAME_BYTES_MAX + 1, 1), Some("`key` has 4097 bytes")),
             (create(labels(NAME_BYTES_MAX + 1)), Some("a key of `labels` has 4097 bytes")),
+            (create(label("command", 5_000)), Some("`command` has 5000 bytes")),
             (create(env(60 << 10)), None),
             (create(env(64 << 10)), Some("and 65536 are the most")),
             (create(commands(4_000)), None),
