@@ -225,6 +225,22 @@ fn a_file_that_is_no_store_is_told_by_kind() {
     assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
 }
 
+/// A trigger may leave out what is written, and a view answer what nobody wrote.
+#[test]
+fn what_stepback_never_makes_is_told_as_damage() {
+    for odd in [
+        "CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE VIEW v AS SELECT 1",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Sqlite::open(dir.path(), Clock::real()).unwrap());
+        let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        raw.execute_batch(odd).unwrap();
+        let error = Sqlite::open(dir.path(), Clock::real()).err().expect(odd);
+        assert!(matches!(&error, StoreError::Corrupt(why) if why.contains("did not make")));
+    }
+}
+
 /// One row that is damaged hides nothing else, and its own operation can still be given up.
 #[tokio::test]
 async fn a_damaged_row_is_in_nobodys_way() {

@@ -6,7 +6,7 @@ use super::records::keep_progress;
 use crate::StoreError;
 use crate::implied::Progress;
 use crate::random::random_name;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeMap;
 use std::path::Path;
 use stepback_core::StoreId;
@@ -72,8 +72,25 @@ pub(super) fn migrate(path: &Path, connection: &Connection) -> Result<StoreId, S
         connection.execute_batch(if changed.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
         changed?;
     }
+    must_be_tables(path, connection)?;
     let id: String = connection.query_row("SELECT id FROM store", [], |row| row.get(0))?;
     Ok(StoreId(id))
+}
+
+/// Whether there is nothing in it that Stepback never makes and that would change what is asked or
+/// written: a trigger may leave events out.
+fn must_be_tables(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let odd = "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view') LIMIT 1";
+    let found = connection
+        .query_row(odd, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
+    match found.optional()? {
+        None => Ok(()),
+        Some((kind, name)) => Err(StoreError::Corrupt(format!(
+            "{}: it has a {kind} `{}`, which Stepback did not make",
+            path.display(),
+            name.escape_default()
+        ))),
+    }
 }
 
 fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreError> {
