@@ -23,6 +23,7 @@ mod kills;
 mod misbehaviour;
 mod new_plugin;
 mod others;
+mod parted;
 mod pausing;
 mod pinned;
 mod plugin_build;

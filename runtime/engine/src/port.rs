@@ -406,7 +406,6 @@ impl AttemptPort {
             store: self.store.clone(),
             operation: self.operation,
             token: effect.token.clone(),
-            seq: Seq::default(),
             epoch: Epoch(u64::MAX),
             undo: self.of.direction == Direction::Undo,
             cancel: tokio_util::sync::CancellationToken::new(),

@@ -32,10 +32,13 @@ use async_trait::async_trait;
 use serde_json::Value;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
-    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, ResourceKind, Seq,
+    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, ResourceKind,
     StoreId, Token,
 };
 use tokio_util::sync::CancellationToken;
+
+/// The code of what a provider refuses because a later lease of the operation was used already.
+pub const STALE_EPOCH: &str = "StaleEpoch";
 
 /// What an effect is made under.
 #[derive(Clone, Debug)]
@@ -46,8 +49,6 @@ pub struct EffectContext {
     pub operation: OperationId,
     /// The idempotence token, stamped on what is created.
     pub token: Token,
-    /// The event in which it began, which is durable by now.
-    pub seq: Seq,
     /// The lease's epoch; a provider that can refuses an older one than it has seen.
     pub epoch: Epoch,
     /// Whether an undo asks.

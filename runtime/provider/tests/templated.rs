@@ -44,7 +44,6 @@ fn context() -> EffectContext {
         store: StoreId("store".to_owned()),
         operation: OperationId(1),
         token: Token("token".to_owned()),
-        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),

@@ -314,13 +314,6 @@ impl State {
         self.steps.get(&id.of.step)?.effects.iter().find(|effect| effect.id == *id)
     }
 
-    /// The event in which an effect began.
-    pub fn seq_of_effect(&self, id: &CallId) -> Option<Seq> {
-        let step = self.steps.get(&id.of.step)?;
-        let mut effects = step.effect_seqs.iter().zip(&step.effects);
-        effects.find(|(_, effect)| effect.id == *id).map(|(seq, _)| *seq)
-    }
-
     /// Attempts that have started and not finished.
     pub fn open_attempts(&self) -> impl Iterator<Item = &OpenAttempt> {
         self.active_steps().filter_map(|(_, step)| step.open.as_ref())

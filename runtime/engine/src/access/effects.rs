@@ -1,7 +1,6 @@
 //! Making an effect: issued, settled when its answer is lost, and its facts read afterwards (R3).
 
 use super::{Found, NoAnswer, WorldAccess, in_one_line};
-use crate::locks::place;
 use crate::secrets::{HIDDEN, Secrets};
 use serde_json::Value;
 use std::sync::Arc;
@@ -11,8 +10,7 @@ use stepback_core::reverse::set_by_someone_else;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
 use stepback_journal::{Lease, Store, StoreError};
-use stepback_provider::locks::Journaled;
-use stepback_provider::{EffectContext, Settled};
+use stepback_provider::{EffectContext, STALE_EPOCH, Settled};
 
 /// Without an answer for so long, the world is asked meanwhile.
 const SILENT_MS_MAX: u64 = 10_000;
@@ -203,26 +201,23 @@ impl WorldAccess {
         permit: &IssuePermit,
     ) -> Result<EffectOutcome, StoreError> {
         permit.store.hold(&permit.lease).await?;
-        self.tell_how_far(context, &*permit.store).await;
         let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
         let asked = self.provider.perform(call, context);
-        Ok(tokio::select! {
+        let outcome = tokio::select! {
             biased;
             outcome = self.ask(limit_ms, asked) => {
                 let unknown = |no_answer: NoAnswer| EffectOutcome::Unknown(no_answer.why());
                 outcome.unwrap_or_else(unknown)
             }
             value = self.seen_made(call, context) => EffectOutcome::Done(value),
-        })
-    }
-
-    /// Let the world know how far the journal is: one that has less by and by is an older copy.
-    async fn tell_how_far(&self, context: &EffectContext, store: &dyn Store) {
-        let Some(world) = self.provider.locks() else { return };
-        let journaled = Journaled { last_seq: context.seq, place: place(store) };
-        // Without it only a copy is not known; a world that can't be written refuses the effect.
-        if let Err(failure) = world.note(&context.store, &journaled).await {
-            tracing::warn!(why = ?failure.message, "how far the journal is can't be noted");
+        };
+        match &outcome {
+            // The world knows a later lease: nothing here is this runner's to do, or to judge.
+            EffectOutcome::Refused(failure) if failure.code.as_deref() == Some(STALE_EPOCH) => {
+                let held = permit.lease.epoch;
+                Err(StoreError::StaleEpoch { id: context.operation, held, now: held })
+            }
+            _ => Ok(outcome),
         }
     }
 

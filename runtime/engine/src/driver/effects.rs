@@ -133,7 +133,6 @@ impl Driver {
             store: self.store(),
             operation: self.lease.operation,
             token: effect.token.clone(),
-            seq: self.machine.state().seq_of_effect(&effect.id).unwrap_or_default(),
             epoch: self.lease.epoch,
             undo: effect.id.of.direction == Direction::Undo,
             cancel: CancellationToken::new(),

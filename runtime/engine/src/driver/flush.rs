@@ -1,6 +1,7 @@
 //! Making what was decided durable: one flush at a time, in order, while the driver goes on.
 
 use super::*;
+use crate::locks;
 
 /// Records on their way to the disk.
 pub(super) struct Flush {
@@ -27,8 +28,14 @@ impl Driver {
             (self.pending_since, self.pending_urgent) = (Some(self.clock.now()), true);
         }
         let (deps, lease, last) = (Arc::clone(&self.deps), self.lease.clone(), self.durable);
-        let to_write = records.clone();
-        let written = Box::pin(async move { deps.store.append(&lease, last, to_write).await });
+        let (to_write, key) = (records.clone(), self.store());
+        let written = Box::pin(async move {
+            let newest = to_write.last().map_or(last, |record| record.seq);
+            deps.store.append(&lease, last, to_write).await?;
+            // Before anything that waits for it is done.
+            locks::tell_how_far(&*deps.store, &*deps.provider, &key, newest).await;
+            Ok(())
+        });
         self.flush = Some(Flush { records, written });
     }
 

@@ -14,7 +14,9 @@ use crate::error::RunError;
 use crate::summary;
 use std::time::Duration;
 use stepback_core::event::Pinned;
-use stepback_core::{EnvironmentName, Failure, FailureClass, LockName, OperationId, UnixMs};
+use stepback_core::{
+    EnvironmentName, Failure, FailureClass, LockName, OperationId, Seq, StoreId, UnixMs,
+};
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request, Store, StoreError,
 };
@@ -106,9 +108,7 @@ async fn take_in_world(
     looks: &mut OwnerProbe,
 ) -> Result<Result<Option<Behind>, Failure>, RunError> {
     let (store, names) = (&*deps.store, &pinned.locks);
-    let Some(world) = deps.provider.locks().filter(|_| !names.is_empty()) else {
-        return Ok(Ok(None));
-    };
+    let Some(world) = deps.provider.locks() else { return Ok(Ok(None)) };
     let holder = Holder {
         key: pinned.store.clone(),
         store: store.id(),
@@ -173,6 +173,21 @@ pub(crate) async fn retake(
         }
         Err(failure) => Some(unkept(&failure)),
     })
+}
+
+/// Let the world know how far the journal is: one that has less by and by is an older copy.
+pub(crate) async fn tell_how_far(
+    store: &dyn Store,
+    provider: &dyn Provider,
+    key: &StoreId,
+    last_seq: Seq,
+) {
+    let Some(world) = provider.locks() else { return };
+    let journaled = Journaled { last_seq, place: place(store), has_ended: false };
+    // Without it only a copy is not known; a world that can't be written refuses the effect.
+    if let Err(failure) = world.note(key, &journaled).await {
+        tracing::warn!(why = ?failure.message, "how far the journal is can't be noted");
+    }
 }
 
 /// The code of what a journal that lacks something is refused with.
@@ -313,12 +328,12 @@ pub(crate) async fn let_go(
     if !needs_no_locks(&found) {
         return Ok(());
     }
-    let journaled = Journaled { last_seq: found.last_seq, place: place(store) };
-    world.note(&pinned.store, &journaled).await?;
-    match pinned.locks.is_empty() {
-        true => Ok(()),
-        false => world.let_go(&pinned.store).await,
+    let journaled = Journaled { last_seq: found.last_seq, place: place(store), has_ended: true };
+    // Whatever is kept of its end, nobody waits for it any more.
+    if let Err(failure) = world.note(&pinned.store, &journaled).await {
+        tracing::warn!(why = ?failure.message, "how the operation ended can't be noted");
     }
+    world.let_go(&pinned.store).await
 }
 
 fn cancelled(actor: &str, reason: Option<String>) -> String {

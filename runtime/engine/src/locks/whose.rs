@@ -119,8 +119,8 @@ pub(super) async fn runners_here(
     world: &dyn WorldLocks,
     holder: &Holder,
 ) -> Result<Vec<String>, Failure> {
-    let held = world.held().await?.into_iter().map(|lock| lock.holder);
-    let alike = held.filter(|held| held.key == holder.key && is_ours(Some(store), held));
+    let alike = world.holders().await?.into_iter();
+    let alike = alike.filter(|held| held.key == holder.key && is_ours(Some(store), held));
     Ok(alike.filter_map(|held| held.runner).collect())
 }
 
@@ -205,8 +205,8 @@ pub(crate) async fn runs_elsewhere(
     world: &dyn WorldLocks,
     key: &StoreId,
 ) -> Result<Option<Holder>, Failure> {
-    let held = world.held().await?.into_iter().map(|lock| lock.holder);
-    let mut of_it = held.filter(|holder| holder.key == *key && !is_ours(Some(store), holder));
+    let all = world.holders().await?.into_iter();
+    let mut of_it = all.filter(|holder| holder.key == *key && !is_ours(Some(store), holder));
     Ok(of_it.find(|holder| world.is_run(holder)))
 }
 

@@ -208,6 +208,11 @@ impl WorldLocks for LockFile {
         }
     }
 
+    async fn holders(&self) -> Result<Vec<Holder>, Failure> {
+        let all = |table: &mut Table| table.holders().cloned().collect();
+        self.turn(all).await
+    }
+
     async fn held(&self) -> Result<Vec<WorldLock>, Failure> {
         let held = |table: &mut Table| {
             let locks = table.locks.clone().into_iter();

@@ -20,7 +20,7 @@ use stepback_files::private;
 
 const DIR: &str = "journaled";
 const BYTES_MAX: u64 = 16 << 10;
-/// Of so many operations it is known.
+/// Of so many it is known; beyond that those are forgotten that ended.
 const KEPT_MAX: usize = 10_000;
 
 /// How far an operation's journal was, and where that was.
@@ -30,6 +30,9 @@ pub struct Journaled {
     pub last_seq: Seq,
     /// The state directory, if it has one that can be written down.
     pub place: Option<String>,
+    /// Whether the operation has ended: what is known of it may be forgotten, after a while.
+    #[serde(default)]
+    pub has_ended: bool,
 }
 
 /// What one world knows.
@@ -51,7 +54,10 @@ impl Known {
 
     /// Note how far it is; what is known already is never less afterwards.
     pub(super) fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
-        let is_more = |known: &Journaled| known.last_seq >= journaled.last_seq;
+        let is_more = |known: &Journaled| {
+            let is_new = (journaled.last_seq, journaled.has_ended);
+            (known.last_seq, known.has_ended) >= is_new
+        };
         match self {
             Self::Memory(all) => {
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,6 +69,7 @@ impl Known {
             Self::Dir(dir, turn) => {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 let path = dir.join(name_of(key));
+                must_be_ours(dir).map_err(|error| unusable("used", dir, &error))?;
                 match read(&path)? {
                     Some(known) if is_more(&known) => return Ok(()),
                     Some(_) => {}
@@ -103,7 +110,14 @@ fn read(path: &Path) -> Result<Option<Journaled>, Failure> {
     match read() {
         Ok(found) => Ok(found),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unusable("read", path, &error)),
+        Err(error) => {
+            let mut failure = unusable("read", path, &error);
+            failure.message.push_str(
+                "; look at it, and remove it where it is none of Stepback's: then only an older \
+                 copy of the journal is not known as one",
+            );
+            Err(failure)
+        }
     }
 }
 
@@ -114,11 +128,36 @@ fn write(path: &Path, journaled: &Journaled) -> std::io::Result<()> {
     fs::rename(&part, path)
 }
 
-/// The directory, with room for one more: what was written longest ago goes.
+/// The directory, made if need be, and no link to another: what is too much in it is removed.
+fn must_be_ours(dir: &Path) -> std::io::Result<()> {
+    if dir.is_symlink() {
+        return Err(std::io::Error::other("it is a link"));
+    }
+    let mode = || dir.metadata().map(|found| found.mode()).ok();
+    let before = mode();
+    // Whatever is in it, it is in a directory of ours.
+    private::dir(dir, &["."])?;
+    if before.is_some() && before != mode() {
+        // It is for others now than its files were.
+        for file in fs::read_dir(dir)?.flatten().filter(|file| is_ours(&file.path())) {
+            private::tighten(&file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is what is written here: [`name_of`] something.
+fn is_ours(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|end| end == "json")
+        && stem.len() == 32
+        && stem.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// Make room for one more: of what ended, what was written longest ago goes.
 fn make_room(dir: &Path) {
-    // What can't be made is told by what is to be written there.
-    let _ = private::dir(dir, &[]);
     let all: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    let all: Vec<_> = all.into_iter().filter(|file| is_ours(&file.path())).collect();
     if all.len() < KEPT_MAX {
         return;
     }
@@ -126,7 +165,10 @@ fn make_room(dir: &Path) {
     let mut dated: Vec<(i64, PathBuf)> =
         all.iter().filter_map(|file| Some((written(file).ok()?, file.path()))).collect();
     dated.sort();
-    for (_, path) in dated.iter().take(KEPT_MAX / 10) {
+    let has_ended = |path: &Path| matches!(read(path), Ok(Some(Journaled { has_ended: true, .. })));
+    let old = dated.iter().filter(|(_, path)| has_ended(path));
+    for (_, path) in old.take(KEPT_MAX / 10) {
+        // What can't be removed is one too many.
         let _ = fs::remove_file(path);
     }
 }
@@ -136,7 +178,7 @@ mod tests {
     use super::*;
 
     fn at(last_seq: u64, place: &str) -> Journaled {
-        Journaled { last_seq: Seq(last_seq), place: Some(place.to_owned()) }
+        Journaled { last_seq: Seq(last_seq), place: Some(place.to_owned()), has_ended: false }
     }
 
     #[test]
@@ -152,6 +194,39 @@ mod tests {
             assert_eq!(known.of(&one), Ok(Some(at(8, "y"))));
             assert_eq!(known.of(&two), Ok(None));
         }
+    }
+
+    /// However many come later.
+    #[test]
+    fn only_what_has_ended_is_forgotten() {
+        let world = tempfile::tempdir().unwrap();
+        let known = Known::in_dir(world.path());
+        let key = |number: usize| StoreId(format!("s-{number}"));
+        let dir = world.path().join(DIR);
+        fs::create_dir(&dir).unwrap();
+        let json = |journaled: &Journaled| serde_json::to_vec(journaled).unwrap();
+        let ended = Journaled { has_ended: true, ..at(9, "x") };
+        fs::write(dir.join("theirs.json"), json(&ended)).unwrap();
+        for number in 0..KEPT_MAX {
+            let journaled = if number % 2 == 0 { at(9, "x") } else { ended.clone() };
+            fs::write(dir.join(name_of(&key(number))), json(&journaled)).unwrap();
+        }
+        known.note(&key(KEPT_MAX), &at(1, "x")).unwrap();
+        let count = fs::read_dir(&dir).unwrap().count();
+        assert_eq!(count, KEPT_MAX + 2 - KEPT_MAX / 10);
+        for number in (0..KEPT_MAX).step_by(2) {
+            assert_eq!(known.of(&key(number)), Ok(Some(at(9, "x"))));
+        }
+        assert!(dir.join("theirs.json").exists());
+    }
+
+    #[test]
+    fn a_link_to_a_directory_of_others_is_not_written_to() {
+        let (world, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(theirs.path(), world.path().join(DIR)).unwrap();
+        let told = Known::in_dir(world.path()).note(&StoreId("a".into()), &at(1, "x"));
+        assert!(told.unwrap_err().message.contains("it is a link"));
+        assert_eq!(fs::read_dir(theirs.path()).unwrap().count(), 0);
     }
 
     #[test]

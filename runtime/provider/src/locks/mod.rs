@@ -77,7 +77,8 @@ pub struct Freed {
 /// The locks of one world.
 #[async_trait]
 pub trait WorldLocks: Send + Sync {
-    /// Take all of them, or none; gives the first that somebody else holds.
+    /// Take all of them, or none; gives the first that somebody else holds. An operation that has
+    /// none is kept as one that is run, until its program is gone: a copy does not run it too.
     ///
     /// What is held under the same key with no later lease is taken over from a program that is
     /// gone, and from `ours`: programs of the very store that gave the lease. Any other program
@@ -119,6 +120,12 @@ pub trait WorldLocks: Send + Sync {
     /// Whether the holder's program lives, wherever it is on this machine: in another container,
     /// or under another name of the host.
     fn is_run(&self, holder: &Holder) -> bool;
+
+    /// Everybody who holds a lock, or runs an operation that has none.
+    ///
+    /// # Errors
+    /// Those of [`WorldLocks::take`].
+    async fn holders(&self) -> Result<Vec<Holder>, Failure>;
 
     /// Every lock that is held.
     ///

@@ -3,7 +3,7 @@
 use super::{Freed, Holder, WorldLock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_core::LockName;
+use stepback_core::{LockName, StoreId};
 
 /// How many locks that were freed by hand are remembered.
 const FREED_MAX: usize = 50;
@@ -17,6 +17,9 @@ pub(super) struct Table {
     pub(super) locks: BTreeMap<LockName, Holder>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) freed: Vec<Freed>,
+    /// Who runs an operation that has no locks, by the operation's key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    runs: BTreeMap<StoreId, Holder>,
 }
 
 impl Table {
@@ -39,6 +42,15 @@ impl Table {
         if let Some((name, held)) = others.find(|(_, held)| !is_own(held)) {
             return Some(WorldLock { name: name.clone(), holder: held.clone() });
         }
+        if names.is_empty() {
+            // A program that is gone runs nothing.
+            self.runs.retain(|_, held| !is_gone(held));
+            if let Some(held) = self.runs.get(&holder.key).filter(|held| !is_own(held)) {
+                let name = LockName(format!("operation {}", holder.operation));
+                return Some(WorldLock { name, holder: held.clone() });
+            }
+            self.runs.insert(holder.key.clone(), holder.clone());
+        }
         for name in names {
             // Taken up elsewhere, it is held from there.
             self.locks.insert(name.clone(), holder.clone());
@@ -48,6 +60,11 @@ impl Table {
 
     pub(super) fn let_go(&mut self, is_its: impl Fn(&Holder) -> bool) {
         self.locks.retain(|_, holder| !is_its(holder));
+        self.runs.retain(|_, holder| !is_its(holder));
+    }
+
+    pub(super) fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.locks.values().chain(self.runs.values())
     }
 
     pub(super) fn free(&mut self, mut freed: Freed) -> bool {

@@ -65,7 +65,6 @@ pub fn context() -> EffectContext {
         store,
         operation: OperationId(7),
         token,
-        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{
     AttachmentLimitType, EbsInstanceBlockDevice, EphemeralNvmeSupport, InstanceTypeInfo,
 };
 use stepback_core::calls::EbsCall;
-use stepback_core::{Call, Epoch, Failure, FailureClass, OperationId, Seq, StoreId, Token};
+use stepback_core::{Call, Epoch, Failure, FailureClass, OperationId, StoreId, Token};
 use stepback_provider::devices::letter_of;
 use stepback_provider::{EffectContext, Notes};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,6 @@ impl Aws {
             store: StoreId(String::new()),
             operation: OperationId(0),
             token: Token("dry-run".to_owned()),
-            seq: Seq::default(),
             epoch: Epoch(0),
             undo: false,
             cancel: CancellationToken::new(),

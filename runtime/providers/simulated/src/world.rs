@@ -10,8 +10,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::calls::{ContainerSpec, Performance, Tags};
 use stepback_core::{Epoch, Failure, FailureClass, OperationId, StoreId, Token, UnixMs};
-use stepback_provider::EffectContext;
 use stepback_provider::devices::whole;
+use stepback_provider::{EffectContext, STALE_EPOCH};
 
 /// Everything there is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -360,7 +360,7 @@ impl World {
         let seen = self.epochs.entry(epoch_of(&context.store, context.operation)).or_default();
         if context.epoch.0 < *seen {
             let message = "another runner has taken this operation over";
-            return Err(Failure::new(FailureClass::Denied, message).with_code("StaleEpoch"));
+            return Err(Failure::new(FailureClass::Denied, message).with_code(STALE_EPOCH));
         }
         *seen = context.epoch.0;
         Ok(())

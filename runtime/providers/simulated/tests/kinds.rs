@@ -38,7 +38,6 @@ fn context(number: usize) -> EffectContext {
         store: StoreId("store".to_owned()),
         operation: OperationId(1),
         token: Token(format!("token-{number}")),
-        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),

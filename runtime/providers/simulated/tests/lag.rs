@@ -23,7 +23,6 @@ fn context(token: &str) -> EffectContext {
         store: StoreId("store".to_owned()),
         operation: OperationId(1),
         token: Token(token.to_owned()),
-        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),

@@ -20,7 +20,6 @@ async fn done(world: &Simulated, call: &Call) -> Value {
         store: StoreId("store".to_owned()),
         operation: OperationId(1),
         token: Token("token".to_owned()),
-        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),

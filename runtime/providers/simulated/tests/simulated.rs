@@ -40,7 +40,6 @@ impl Bench {
             store: StoreId("store".to_owned()),
             operation: OperationId(1),
             token: Token(format!("token-{}", self.calls.get())),
-            seq: Seq::default(),
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),

@@ -49,7 +49,6 @@ pub fn context() -> EffectContext {
         store: StoreId("store".to_owned()),
         operation: OperationId(7),
         token: token(),
-        seq: Seq::default(),
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
