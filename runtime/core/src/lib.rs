@@ -20,6 +20,7 @@ pub mod plan;
 pub mod resource;
 pub mod reverse;
 pub mod shell;
+pub mod shown;
 pub mod state;
 pub mod step;
 pub mod texts;
