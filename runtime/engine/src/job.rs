@@ -19,6 +19,7 @@ use stepback_core::expr::{Scope, evaluate_value};
 use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{self, LOCK_BYTES_MAX, Manifest, Step, Uses};
 use stepback_core::plan::{Offers, Plan};
+use stepback_core::shown::in_sentence;
 use stepback_core::state::State;
 use stepback_core::*;
 use stepback_journal::RunnerId;
@@ -166,9 +167,12 @@ impl Job {
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).
     pub(crate) fn only_back_because(&self) -> Vec<String> {
         let missing = self.access.secrets.missing().iter();
-        let missing = missing.map(|(name, why)| format!("the secret `{name}`: {why}"));
+        let missing =
+            missing.map(|(name, why)| format!("the secret `{name}`: {}", in_sentence(why)));
         let another = self.access.replaced.reasons().into_iter();
-        missing.chain(another.map(|why| format!("it began in another world: {why}"))).collect()
+        missing
+            .chain(another.map(|why| format!("it began in another world: {}", in_sentence(why))))
+            .collect()
     }
 
     /// What the operation is pinned to.
@@ -177,7 +181,9 @@ impl Job {
     /// Locks whose names can't be evaluated, or a world that can't be asked who it is.
     pub(crate) async fn pin(&self, deps: &Deps, request: &Request) -> Result<Pinned, Refusal> {
         let refuse = |reason: String| Refusal::Reasons { id: None, reasons: vec![reason] };
-        let world = access::identity(deps).await.map_err(|failure| refuse(failure.message))?;
+        let world = access::identity(deps)
+            .await
+            .map_err(|failure| refuse(in_sentence(&failure.message).into_owned()))?;
         let locks = self.locks().await.map_err(refuse)?;
         let manifest = self.plan.manifest();
         let digests =

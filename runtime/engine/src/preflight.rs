@@ -15,6 +15,7 @@ use stepback_clock::Clock;
 use stepback_core::evaluate::Evaluated;
 use stepback_core::expr::{self, Scope};
 use stepback_core::manifest::{Phase, Step};
+use stepback_core::shown::in_sentence;
 use stepback_core::step::CheckAnswer;
 use stepback_core::texts::MapTexts;
 use stepback_core::{StepId, StepKey};
@@ -75,7 +76,7 @@ pub(crate) async fn gate(
             expressions::of_step(&job.plan, &job.access.limits, clock, &step, scope).await;
         match evaluated.instances(&step) {
             Ok(instances) => to_check.extend(instances),
-            Err(why) => reasons.push(format!("step `{step}`: {why}")),
+            Err(why) => reasons.push(format!("step `{step}`: {}", in_sentence(&why))),
         }
     }
     let checks = check_each(job, clock, to_check, false).await;
@@ -96,11 +97,11 @@ pub(crate) fn refusals(checks: &[StepCheck]) -> Vec<String> {
             None => all.push((why, vec![step])),
         }
     }
-    let sentence = |(why, steps): (&str, Vec<String>)| match &steps[..] {
-        [first, rest @ ..] if !rest.is_empty() => {
+    let sentence = |(why, steps): (&str, Vec<String>)| match (&steps[..], in_sentence(why)) {
+        ([first, rest @ ..], why) if !rest.is_empty() => {
             format!("step {first}: {why} (so {} {})", says(rest.len()), rest.join(", "))
         }
-        steps => format!("step {}: {why}", steps.join(", ")),
+        (steps, why) => format!("step {}: {why}", steps.join(", ")),
     };
     all.into_iter().map(sentence).collect()
 }

@@ -11,6 +11,7 @@ use crate::undeclared::{self, Undeclared};
 use std::sync::Arc;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::machine::Recovery;
+use stepback_core::shown::in_sentence;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
 use stepback_journal::{self as journal, Lease};
@@ -244,6 +245,6 @@ async fn why_not(
 }
 
 fn was_called_off(actor: &str, reason: Option<String>) -> String {
-    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("cancelled by {actor} before anything was changed{reason}")
+    let reason = reason.map(|reason| format!(": {}", in_sentence(&reason))).unwrap_or_default();
+    format!("cancelled by {} before anything was changed{reason}", in_sentence(actor))
 }

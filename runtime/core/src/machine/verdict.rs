@@ -8,6 +8,7 @@ use crate::calls::DockerCall;
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::reverse::own_facts;
+use crate::shown::in_sentence;
 
 /// What verification read of one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,13 +130,14 @@ impl Machine {
             Some(Reading { facts, .. })
                 if let Some(names) = self.set_by_others(resource, before, facts) =>
             {
+                let names = in_sentence(&names);
                 format!(
                     "{names} is not as this operation left it: ask whoever changed it; then \
                      `stepback rollback {operation}` once it is as it was, or `stepback rollback \
                      {operation} --accept REASON`"
                 )
             }
-            Some(now) => now.advice.clone(),
+            Some(now) => in_sentence(&now.advice).into_owned(),
             None if matches!(before, Facts::Unknown(_)) => {
                 format!("look at it yourself; then `stepback rollback {operation} --accept REASON`")
             }

@@ -14,6 +14,7 @@ use crate::error::RunError;
 use crate::summary;
 use std::time::Duration;
 use stepback_core::event::Pinned;
+use stepback_core::shown::in_sentence;
 use stepback_core::{
     EnvironmentName, Failure, FailureClass, LockName, OperationId, Seq, StoreId, UnixMs,
 };
@@ -216,8 +217,9 @@ async fn must_lack_nothing(
     }
     let message = match noted.place {
         Some(there) if Some(&there) != place(store).as_ref() => format!(
-            "operation {id} went on from another state directory, {there}, which this one is a \
-             copy of: what it did there is in no journal here"
+            "operation {id} went on from another state directory, {}, which this one is a \
+             copy of: what it did there is in no journal here",
+            in_sentence(&there)
         ),
         Some(_) | None => format!(
             "operation {id} went on after the journal here was written: this is an older copy, \
@@ -337,8 +339,8 @@ pub(crate) async fn let_go(
 }
 
 fn cancelled(actor: &str, reason: Option<String>) -> String {
-    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("cancelled by {actor} while it waited for a lock{reason}")
+    let reason = reason.map(|reason| format!(": {}", in_sentence(&reason))).unwrap_or_default();
+    format!("cancelled by {} while it waited for a lock{reason}", in_sentence(actor))
 }
 
 /// A line for whoever watches, and for the operation's log.
@@ -353,7 +355,7 @@ async fn tell(deps: &Deps, id: OperationId, level: &str, text: String) {
 pub(crate) async fn tell_kept(deps: &Deps, id: OperationId, failure: &Failure) {
     let text = format!(
         "its locks in the environment could not be let go: {}; `stepback locks -e ENV` does it",
-        failure.message
+        in_sentence(&failure.message)
     );
     tell(deps, id, "warn", text).await;
 }

@@ -3,6 +3,7 @@
 use super::Behind;
 use super::whose::Whose;
 use stepback_core::shell::word;
+use stepback_core::shown::in_sentence;
 use stepback_core::{EnvironmentName, LockName, UnixMs};
 use stepback_journal::{Busy, BusyHow};
 use stepback_provider::locks::{Holder, WorldLock};
@@ -41,13 +42,13 @@ impl Behind {
 fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> String {
     let WorldLock { name, holder } = held;
     let Holder { operation, since, host, .. } = holder;
-    let place = holder.place.clone().unwrap_or_else(|| "(unknown)".to_owned());
-    let state = word(&place);
-    let held = format!("lock `{name}` is held by operation {operation}{}", at(*since));
+    let place = in_sentence(holder.place.as_deref().unwrap_or("(unknown)"));
+    let (state, host, said) = (word(&place), in_sentence(host), in_sentence(name.as_str()));
+    let held = format!("lock `{said}` is held by operation {operation}{}", at(*since));
     let unlock = format!(
         "`stepback unlock -e {} {} --reason …` frees it",
         word(environment.as_str()),
-        word(name.as_str())
+        word(&said)
     );
     match whose {
         Whose::Nobodys => format!(
@@ -79,7 +80,7 @@ fn said_of(held: &WorldLock, whose: Whose, environment: &EnvironmentName) -> Str
 
 fn said(busy: &Busy) -> String {
     let Busy { name, by, since, how } = busy;
-    let since = at(*since);
+    let (name, since) = (in_sentence(name.as_str()), at(*since));
     let held = format!("lock `{name}` is held by operation {by}{since}");
     match how {
         BusyHow::Holds => held,
