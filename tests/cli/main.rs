@@ -33,6 +33,7 @@ mod practice;
 mod refusals;
 mod run;
 mod secrets;
+mod shown;
 mod snapshot;
 mod states;
 mod store;

@@ -45,6 +45,27 @@ const CLOCKS: [&str; 7] = [
 /// A database's words, which the rest of the journal must not know.
 const SQLITE: &str = "rusqlite";
 
+/// Ways to show a text beside the one type that what others wrote must pass, each with the files
+/// of the program that may have it.
+const SHOWN_BESIDE: [(&str, &[&str]); 12] = [
+    ("println!", &[]),
+    ("print!(", &[]),
+    ("dbg!", &[]),
+    ("stdout()", &["output.rs"]),
+    ("stderr()", &["output.rs", "log.rs"]),
+    ("Shown::of(", &["shown.rs"]),
+    ("Shown::of_cells(", &["output.rs"]),
+    ("Inside(", &["shown.rs"]),
+    ("draw(", &["output.rs", "error.rs"]),
+    ("print_file(", &["output.rs", "commands/schema.rs", "commands/completions.rs"]),
+    // What the engine says, with its own commands: each such sentence is looked at in review.
+    (
+        "Shown::advice(",
+        &["shown.rs", "error.rs", "report.rs", "commands/plan.rs", "commands/ending.rs"],
+    ),
+    (".painted(", &["shown.rs", "output.rs"]),
+];
+
 /// The only concrete stores and providers, which the engine must not name.
 const ENGINE_NEVER: [&str; 3] = ["Sqlite", "Simulated", "println!"];
 
@@ -156,6 +177,23 @@ fn unwritten_rules(name: &str, text: &str, rules: &BTreeSet<&str>) -> Vec<String
         .collect()
 }
 
+/// Where a text of the program is shown in another way than it may be.
+fn shown_beside(name: &str, text: &str) -> Vec<String> {
+    let is_here = |file: &&str| name.ends_with(&format!("cli/src/{file}"));
+    let found = |(_, line): &(usize, &str)| {
+        let line = line.trim_start();
+        let is_said = |(way, files): &&(&str, &[&str])| {
+            let is_it = |(at, _): (usize, &str)| {
+                !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            };
+            !files.iter().any(is_here) && line.match_indices(way).any(is_it)
+        };
+        !line.starts_with("//") && SHOWN_BESIDE.iter().any(|one| is_said(&one))
+    };
+    let lines = text.lines().enumerate().filter(found);
+    lines.map(|(index, _)| format!("{name}:{} shows a text by itself", index + 1)).collect()
+}
+
 fn undocumented(name: &str, text: &str) -> Option<String> {
     (!text.starts_with("//!")).then(|| format!("{name} does not say what it is for"))
 }
@@ -232,6 +270,17 @@ fn there_is_one_clock() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// `Shown` is the only text that the program's sinks take, so what is raw can't come to them; this
+/// finds who would write beside them, or make one up.
+#[test]
+fn what_others_wrote_is_shown_by_one_type() {
+    let found: Vec<String> = files(&["runtime/cli/src"], "rs")
+        .into_iter()
+        .flat_map(|(name, text)| shown_beside(&name, &text))
+        .collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
 #[test]
 fn every_rule_that_is_cited_is_written_down() {
     let docs = std::fs::read_to_string(root().join("docs/rules.md")).expect("the rules");
@@ -283,5 +332,10 @@ fn each_rule_can_fail() {
     assert!(undocumented("x.rs", "fn f() {}").is_some());
     let rules = BTreeSet::from(["R1", "R4"]);
     assert_eq!(unwritten_rules("x", "(R1), R4; R77 and R128, PAR2", &rules).len(), 1);
+    for shows in ["println!(\"{x}\")", "io::stdout().write(b)", "Shown::of(format_args!(\"{x}\"))"]
+    {
+        assert_eq!(shown_beside("cli/src/commands/x.rs", shows).len(), 1, "{shows}");
+    }
+    assert!(shown_beside("cli/src/output.rs", "io::stderr(); tell!(\"a\"); is_drawn()").is_empty());
     assert_eq!(clocks("x", "let now = std::time::Instant::now();\nclock.now();").len(), 1);
 }

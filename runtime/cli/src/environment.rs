@@ -29,7 +29,7 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
     let is_new = !Sqlite::was_in(&config.state.dir);
     if !create && is_new {
         return Err(CliError::usage(
-            format!("there are no operations in {}", config.state.dir.display()),
+            shown!("there are no operations in {}", config.state.dir.display()),
             "`stepback run MANIFEST` begins one; `--state DIR` looks elsewhere",
         ));
     }
@@ -60,7 +60,7 @@ pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
     let compiler = Some(Compiler { program, arguments });
     let cache_dir = Some(cache_dir(config));
     let runtime = Runtime::new(RuntimeConfig { cache_dir, compiler, ..RuntimeConfig::default() });
-    runtime.map(Arc::new).map_err(|error| CliError::Internal(error.to_string()))
+    runtime.map(Arc::new).map_err(|error| CliError::Internal(error.to_string().into()))
 }
 
 /// Where compiled plugins are kept: with the user's other caches, for all state directories.
@@ -85,7 +85,8 @@ pub async fn provider(
         }
         Environment::Aws { account, docker } => {
             if account.endpoint.as_deref().is_none_or(providers::is_of_aws) && !faults.is_empty() {
-                let message = format!("`--inject` is not for `{name}`, which is an account of AWS");
+                let message =
+                    shown!("`--inject` is not for `{}`, which is an account of AWS", name);
                 let help = "try it in a simulated environment or a onebox";
                 return Err(CliError::usage(message, help));
             }
@@ -115,7 +116,7 @@ pub fn simulated(config: &Config, name: &str, world: Option<&Path>) -> Result<Si
 fn faults(inject: &[String]) -> Result<Faults, CliError> {
     Faults::parse(inject).map_err(|why| {
         CliError::usage(
-            format!("`--inject`: {why}"),
+            shown!("`--inject`: {}", why),
             "`[undo:]CALL[#N]=FAULT`, such as `ebs.attach=refuse`",
         )
     })
@@ -137,14 +138,14 @@ pub fn must_be_there(config: &Config, name: &str) -> Result<(), CliError> {
     if !config.is_simulated(name) || world_dir(config, name).exists() {
         return Ok(());
     }
-    let message = format!("nothing has run in `{name}` of {} yet", config.state.dir.display());
+    let message = shown!("nothing has run in `{}` of {} yet", name, config.state.dir.display());
     Err(CliError::usage(message, "`--state DIR` looks elsewhere"))
 }
 
 fn read_world(path: &Path) -> Result<String, CliError> {
     files::text(path, WORLD_BYTES_MAX).map_err(|why| {
         let help = "mend `world` of the environment in stepback.toml";
-        CliError::usage(format!("the world file {why}"), help)
+        CliError::usage(shown!("the world file {}", why), help)
     })
 }
 
@@ -175,6 +176,6 @@ pub async fn deps(
 /// This process, told from every other that ever ran.
 pub fn runner() -> Result<RunnerId, CliError> {
     let mut random = [0u8; 8];
-    getrandom::fill(&mut random).map_err(|error| CliError::Internal(error.to_string()))?;
+    getrandom::fill(&mut random).map_err(|error| CliError::Internal(error.to_string().into()))?;
     Ok(RunnerId(format!("{}-{}", std::process::id(), hex::encode(random))))
 }

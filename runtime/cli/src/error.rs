@@ -1,12 +1,14 @@
 //! Errors of the program: each with an exit code, what happened, and what to do.
 
-use crate::output::{Style, harmless};
+use crate::output::{Style, draw};
+use crate::shown::Shown;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity};
+use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
 use std::process::ExitCode;
 use stepback_core::OperationId;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics};
+use stepback_core::shown::{in_place, in_row, without_commands};
 use stepback_engine::{Refusal, RunError, WayOut};
 use stepback_journal::StoreError;
 
@@ -33,8 +35,8 @@ impl From<Exit> for ExitCode {
 pub enum CliError {
     /// A command line, file or input that can't be taken.
     Usage {
-        message: String,
-        help: Option<String>,
+        message: Shown,
+        help: Option<Shown>,
     },
     Mistakes(Diagnostics),
     Refused {
@@ -67,7 +69,7 @@ pub enum CliError {
         is_given_up: bool,
     },
     Store(StoreError),
-    Internal(String),
+    Internal(Shown),
 }
 
 impl CliError {
@@ -77,7 +79,7 @@ impl CliError {
     }
 
     /// A mistake on the command line, with what to do instead.
-    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<Shown>, help: impl Into<Shown>) -> Self {
         CliError::Usage { message: message.into(), help: Some(help.into()) }
     }
 
@@ -105,90 +107,94 @@ impl CliError {
         let error = style.red("error");
         match self {
             CliError::Usage { message, help } => {
-                tell!("{error}: {message}");
+                tell!("{}: {}", error, message);
                 if let Some(help) = help {
-                    tell!("  help: {help}");
+                    tell!("  help: {}", help);
                 }
             }
             CliError::Mistakes(mistakes) => print_mistakes(mistakes, &style),
             CliError::Refused { id, reasons } => {
                 match id {
                     Some(id) => {
-                        tell!("{error}: operation {id} is refused; nothing was changed")
+                        tell!("{}: operation {} is refused; nothing was changed", error, id)
                     }
-                    None => tell!("{error}: refused; nothing was changed"),
+                    None => tell!("{}: refused; nothing was changed", error),
                 }
                 for reason in reasons {
-                    tell!("  - {reason}");
+                    tell!("  - {}", Shown::advice(reason));
                 }
             }
             CliError::Left { id, why } => {
-                tell!("{error}: operation {id} is left unfinished: {why}");
-                tell!("  help: go on with `stepback resume {id}`");
+                tell!("{}: operation {} is left unfinished: {}", error, id, why);
+                tell!("  help: go on with `stepback resume {}`", id);
             }
             CliError::CancelKept { id, why } => {
-                tell!("{error}: operation {id} is left unfinished: {why}");
-                tell!("  help: the cancel is kept; `stepback resume {id}` rolls it back");
+                tell!("{}: operation {} is left unfinished: {}", error, id, why);
+                tell!("  help: the cancel is kept; `stepback resume {}` rolls it back", id);
             }
             CliError::LeftByStore { id, error: store } => {
                 match store {
-                    StoreError::StaleEpoch { .. } => tell!("{error}: {store}"),
-                    _ => tell!("{error}: operation {id} is left unfinished: {store}"),
+                    StoreError::StaleEpoch { .. } => tell!("{}: {}", error, store),
+                    _ => tell!("{}: operation {} is left unfinished: {}", error, id, store),
                 }
                 if let Some(help) = store_help(store) {
-                    tell!("  help: {help}");
+                    tell!("  help: {}", Shown::from(help));
                 }
                 if !matches!(store, StoreError::StaleEpoch { .. }) {
-                    tell!("  help: then go on with `stepback resume {id}`");
+                    tell!("  help: then go on with `stepback resume {}`", id);
                 }
             }
             CliError::NotForward { id, because, way_out } => {
-                tell!("{error}: operation {id} is left unfinished: it can't go forward");
+                tell!("{}: operation {} is left unfinished: it can't go forward", error, id);
                 for reason in because {
-                    tell!("  - {reason}");
+                    tell!("  - {}", Shown::advice(reason));
                 }
                 let out = way_out_text(*id, *way_out);
-                tell!("  help: put that back and `stepback resume {id}` goes on; {out}");
+                tell!("  help: put that back and `stepback resume {}` goes on; {}", id, out);
             }
             CliError::Unreadable { id, why, is_given_up } => {
-                tell!("{error}: the journal of operation {id} can't be read: {why}");
+                tell!("{}: the journal of operation {} can't be read: {}", error, id, why);
                 tell!("  help: {}", unreadable_help(*id, *is_given_up));
             }
             CliError::Store(store) => {
-                tell!("{error}: {store}");
+                tell!("{}: {}", error, store);
                 if let Some(help) = store_help(store) {
-                    tell!("  help: {help}");
+                    tell!("  help: {}", Shown::from(help));
                 }
             }
             CliError::Internal(why) => {
-                tell!("{error}: {why}");
+                tell!("{}: {}", error, why);
                 tell!("  help: this is a defect of Stepback; please report it");
             }
         }
     }
 }
 
-fn way_out_text(id: OperationId, way_out: WayOut) -> String {
+fn way_out_text(id: OperationId, way_out: WayOut) -> Shown {
     match way_out {
-        WayOut::CalledOff => format!("`stepback cancel {id}` calls it off"),
-        WayOut::Back => format!("`stepback cancel {id}` rolls it back without it"),
-        WayOut::BackInPart => format!(
-            "`stepback cancel {id}` rolls back only what can be without it; the rest waits for \
-             `stepback rollback {id}` with that put back"
+        WayOut::CalledOff => shown!("`stepback cancel {}` calls it off", id),
+        WayOut::Back => shown!("`stepback cancel {}` rolls it back without it", id),
+        WayOut::BackInPart => shown!(
+            "`stepback cancel {}` rolls back only what can be without it; the rest waits for \
+             `stepback rollback {}` with that put back",
+            id,
+            id
         ),
-        WayOut::GivenUp => format!(
-            "past its commit point nothing rolls back: `stepback unlock {id} --reason WHY` leaves \
-             what is not cleaned up, and releases its locks"
+        WayOut::GivenUp => shown!(
+            "past its commit point nothing rolls back: `stepback unlock {} --reason WHY` leaves \
+             what is not cleaned up, and releases its locks",
+            id
         ),
     }
 }
 
-fn unreadable_help(id: OperationId, is_given_up: bool) -> String {
+fn unreadable_help(id: OperationId, is_given_up: bool) -> Shown {
     match is_given_up {
-        true => "it was given up, and holds no locks; its records are what is left".to_owned(),
-        false => format!(
+        true => "it was given up, and holds no locks; its records are what is left".into(),
+        false => shown!(
             "take the state directory from a backup; or give the operation up: \
-             `stepback unlock {id} --reason WHY` releases its locks, and puts nothing back"
+             `stepback unlock {} --reason WHY` releases its locks, and puts nothing back",
+            id
         ),
     }
 }
@@ -236,16 +242,20 @@ impl From<RunError> for CliError {
             }
             RunError::Unreadable { id, why } => CliError::unreadable(id, why),
             RunError::Committed { id } => CliError::usage(
-                format!("operation {id} is past its commit point: nothing rolls back now"),
-                format!(
-                    "what it still does is cleanup; if nobody runs it, `stepback resume {id}` \
-                     goes on with it"
+                shown!("operation {} is past its commit point: nothing rolls back now", id),
+                shown!(
+                    "what it still does is cleanup; if nobody runs it, `stepback resume {}` \
+                     goes on with it",
+                    id
                 ),
             ),
             RunError::RunsElsewhere { id, place, host } => CliError::usage(
-                format!(
-                    "operation {id} is run from another state directory, {place} on {host}, which \
-                     this one is a copy of"
+                shown!(
+                    "operation {} is run from another state directory, {} on {}, which \
+                     this one is a copy of",
+                    id,
+                    place,
+                    host
                 ),
                 "end it there; two journals of one operation can't both be true",
             ),
@@ -257,31 +267,31 @@ impl From<RunError> for CliError {
                 ),
             ),
             RunError::StandsStill { id, why } => CliError::usage(
-                format!("the rollback of operation {id} can't be taken up again: {why}"),
-                format!("`stepback rollback {id}` once that one has let go"),
+                shown!("the rollback of operation {} can't be taken up again: {}", id, why),
+                shown!("`stepback rollback {}` once that one has let go", id),
             ),
             RunError::AskedFor { id } => CliError::usage(
-                format!("operation {id} is being run, and was asked to roll back"),
-                format!("`stepback show {id}` tells how it goes"),
+                shown!("operation {} is being run, and was asked to roll back", id),
+                shown!("`stepback show {}` tells how it goes", id),
             ),
             RunError::BeingRun { id } => CliError::usage(
-                format!("operation {id} is being run, so nobody else can take it back"),
-                format!("`stepback cancel {id}` asks whoever runs it to"),
+                shown!("operation {} is being run, so nobody else can take it back", id),
+                shown!("`stepback cancel {}` asks whoever runs it to", id),
             ),
             RunError::Unfinished { id, rolling_back: true } => CliError::usage(
-                format!("operation {id} has not ended: it is rolling back"),
-                format!("`stepback resume {id}` goes on with the rollback if nobody runs it"),
+                shown!("operation {} has not ended: it is rolling back", id),
+                shown!("`stepback resume {}` goes on with the rollback if nobody runs it", id),
             ),
             RunError::Unfinished { id, rolling_back: false } => CliError::usage(
-                format!("operation {id} has not ended, so there is no world to accept"),
-                format!("`stepback cancel {id}` rolls it back first"),
+                shown!("operation {} has not ended, so there is no world to accept", id),
+                shown!("`stepback cancel {}` rolls it back first", id),
             ),
             RunError::Ended { id, status } => CliError::usage(
-                format!("operation {id} has ended already: {status}"),
-                format!("`stepback show {id}` tells how"),
+                shown!("operation {} has ended already: {}", id, status),
+                shown!("`stepback show {}` tells how", id),
             ),
             RunError::Store(error) => error.into(),
-            RunError::Internal(why) => CliError::Internal(why),
+            RunError::Internal(why) => CliError::Internal(why.into()),
         }
     }
 }
@@ -290,29 +300,44 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unreadable { id, seq, why } => {
-                CliError::unreadable(id, format!("event {}: {why}", seq.0))
+                CliError::unreadable(id, format!("event {}: {}", seq.0, why))
             }
             error => CliError::Store(error),
         }
     }
 }
 
-/// One mistake, as miette draws it.
+/// One mistake, as miette draws it: what others wrote in it passes `in_place` first.
 #[derive(Debug)]
-struct Drawn<'a> {
-    one: &'a Diagnostic,
+struct Drawn {
+    one: Diagnostic,
     source: Option<NamedSource<String>>,
 }
 
-impl fmt::Display for Drawn<'_> {
+impl Drawn {
+    fn of(mistakes: &Diagnostics, one: &Diagnostic) -> Self {
+        let is_drawn = one.span.as_ref().is_some_and(|at| is_narrow(&mistakes.text, at.start));
+        let source = (is_drawn && !mistakes.text.is_empty())
+            .then(|| NamedSource::new(in_place(&mistakes.name), in_place(&mistakes.text)));
+        let one = Diagnostic {
+            message: in_place(&one.message),
+            label: one.label.as_deref().map(in_place),
+            help: one.help.as_deref().map(in_place),
+            span: one.span.clone(),
+        };
+        Self { one, source }
+    }
+}
+
+impl fmt::Display for Drawn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.one.message)
     }
 }
 
-impl std::error::Error for Drawn<'_> {}
+impl std::error::Error for Drawn {}
 
-impl miette::Diagnostic for Drawn<'_> {
+impl miette::Diagnostic for Drawn {
     fn severity(&self) -> Option<Severity> {
         Some(Severity::Error)
     }
@@ -346,21 +371,14 @@ fn is_narrow(text: &str, at: usize) -> bool {
 }
 
 /// `FILE:LINE:COLUMN` of a mistake that has a place.
-fn place_of(mistakes: &Diagnostics, one: &Diagnostic) -> String {
-    let name = harmless(&mistakes.name);
+fn place_of(mistakes: &Diagnostics, one: &Diagnostic) -> Shown {
     match &one.span {
         Some(span) if !mistakes.text.is_empty() => {
             let (line, column) = mistakes.line_column(span.start);
-            format!("{name}:{line}:{column}")
+            shown!("{}:{}:{}", mistakes.name, line, column)
         }
-        Some(_) | None => name,
+        Some(_) | None => shown!("{}", mistakes.name),
     }
-}
-
-/// Write what is drawn with colours of its own.
-fn draw(text: &str) {
-    // As everything that is told.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Print every mistake with its piece of text.
@@ -372,31 +390,36 @@ pub fn print_mistakes(mistakes: &Diagnostics, style: &Style) {
     let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
     let count = mistakes.list.len();
     for one in mistakes.list.iter().take(MISTAKES_TOLD_MAX) {
-        let one = &Diagnostic {
-            message: harmless(&one.message),
-            label: one.label.as_deref().map(harmless),
-            help: one.help.as_deref().map(harmless),
-            ..one.clone()
-        };
-        let is_drawn = one.span.as_ref().is_some_and(|at| is_narrow(&mistakes.text, at.start));
-        let source = (is_drawn && !mistakes.text.is_empty())
-            .then(|| NamedSource::new(harmless(&mistakes.name), harmless(&mistakes.text)));
-        let mut drawn = String::new();
-        let named = match source {
-            Some(_) => Drawn { one, source },
-            None => Drawn { one, source: None },
-        };
-        if handler.render_report(&mut drawn, &named).is_err() || named.source.is_none() {
-            drawn = format!("{}: {}\n", place_of(mistakes, one), one.message);
-            if let Some(help) = &one.help {
-                drawn.push_str(&format!("  help: {help}\n"));
+        let (mut text, drawn) = (String::new(), Drawn::of(mistakes, one));
+        match drawn.source.is_some() && handler.render_report(&mut text, &drawn).is_ok() {
+            true => draw(text.strip_suffix('\n').unwrap_or(&text)),
+            false => {
+                tell!("{}: {}", place_of(mistakes, one), one.message);
+                if let Some(help) = &one.help {
+                    tell!("  help: {}", help);
+                }
             }
         }
-        draw(drawn.strip_suffix('\n').unwrap_or(&drawn));
     }
     if let Some(more @ 1..) = count.checked_sub(MISTAKES_TOLD_MAX) {
-        tell!("… and {more} more");
+        tell!("… and {} more", more);
     }
     let noun = if count == 1 { "mistake" } else { "mistakes" };
-    tell!("{}: {count} {noun} in {}; nothing was changed", style.red("error"), mistakes.name);
+    tell!("{}: {} {} in {}; nothing was changed", style.red("error"), count, noun, mistakes.name);
+}
+
+/// Tell what clap says: help and the version are the program's own; an error repeats what was
+/// typed, which may be somebody else's.
+pub fn tell_usage(error: &clap::Error) -> Exit {
+    let is_plain = |typed: OsString| {
+        let typed = typed.to_string_lossy();
+        in_row(&typed) == typed && without_commands(&typed) == typed
+    };
+    if !error.use_stderr() || std::env::args_os().all(is_plain) {
+        // A closed pipe is the reader's choice.
+        let _ = error.print();
+    } else {
+        tell!("{}", error.render());
+    }
+    if error.use_stderr() { Exit::Refused } else { Exit::Succeeded }
 }

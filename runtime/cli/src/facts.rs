@@ -1,9 +1,9 @@
 //! What differs between a resource as it was and as it is, for people: one line a fact.
 
-use crate::output::in_row;
 use serde_json::Value;
 use stepback_core::Facts;
 use stepback_core::resource::SEALED;
+use stepback_core::shown::in_row;
 
 /// What differs, in lines; `None` is a resource that could not be read.
 pub fn differences(before: &Facts, now: Option<&Facts>) -> Vec<String> {

@@ -4,9 +4,11 @@
 use crate::args::{Global, LogFormat};
 use crate::error::CliError;
 use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
+use stepback_core::shown::{set_in, without_commands};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -25,12 +27,12 @@ pub fn start(global: &Global) -> Result<(), CliError> {
         return Ok(());
     }
     let filter = EnvFilter::try_new(own(&asked)).map_err(|error| {
-        let message = format!("`{VARIABLE}={asked}`: {error}");
+        let message = shown!("`{}={}`: {}", VARIABLE, asked, error);
         CliError::usage(message, "a level (`debug`), or `stepback_engine=debug,warn`")
     })?;
     let writer = match &global.log_file {
-        None => BoxMakeWriter::new(std::io::stderr),
-        Some(path) => BoxMakeWriter::new(Mutex::new(opened(path)?)),
+        None => BoxMakeWriter::new(|| Lines(std::io::stderr())),
+        Some(path) => BoxMakeWriter::new(Mutex::new(Lines(opened(path)?))),
     };
     // How long each took is for whoever wants all of it.
     let is_all = filter.max_level_hint().is_some_and(|level| level >= LevelFilter::DEBUG);
@@ -47,6 +49,23 @@ pub fn start(global: &Global) -> Result<(), CliError> {
     Ok(())
 }
 
+/// A line for each event: what others wrote in it draws none, and does nothing. It is written at
+/// once (docs of *tracing-subscriber*, *MakeWriter*), in JSON as well, whose values stay the same.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = format!("{}\n", without_commands(&set_in(&text)));
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A level alone is that of this program's own crates: what its libraries tell, nobody asked for.
 fn own(asked: &str) -> String {
     match asked.trim().parse::<LevelFilter>() {
@@ -59,7 +78,7 @@ fn own(asked: &str) -> String {
 fn opened(path: &Path) -> Result<File, CliError> {
     let opened = File::options().create(true).append(true).mode(0o600).open(path);
     opened.map_err(|error| {
-        let message = format!("{} can't be written: {error}", path.display());
+        let message = shown!("{} can't be written: {}", path.display(), error);
         CliError::usage(message, "choose another place with `--log-file FILE`")
     })
 }

@@ -4,15 +4,13 @@
 //! the only one that knows the terminal: results go to stdout, progress and logs to stderr, and
 //! every error ends with one of the documented exit codes.
 
-/// Write one line to stderr. One that can't be written is lost, and nothing else with it: whoever
-/// closed the pipe, or filled the disk, does not want the operation to end in its middle.
+/// Tell one line on stderr, as [`shown!`] makes it.
 macro_rules! tell {
-    ($($said:tt)*) => {{
-        use std::io::Write as _;
-        let said = $crate::output::for_stderr(&format!($($said)*));
-        let _ = writeln!(std::io::stderr(), "{said}");
-    }};
+    ($($said:tt)*) => { $crate::output::tell(&shown!($($said)*)) };
 }
+
+#[macro_use]
+mod shown;
 
 mod actor;
 mod args;
@@ -49,10 +47,7 @@ fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            let code = if error.use_stderr() { Exit::Refused } else { Exit::Succeeded };
-            // A closed pipe is the reader's choice.
-            let _ = error.print();
-            return code.into();
+            return error::tell_usage(&error).into();
         }
     };
     if matches!(args.verb, Verb::CompilePlugin) {
@@ -67,7 +62,7 @@ fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            tell!("error: the runtime can't start: {error}");
+            tell!("error: the runtime can't start: {}", error);
             return Exit::Internal.into();
         }
     };

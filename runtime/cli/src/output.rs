@@ -1,14 +1,17 @@
 //! How things look: colour only on a terminal and never against `NO_COLOR`, times for people.
 
 use crate::args::Global;
+use crate::shown::{Said, Shown};
 use jiff::Timestamp;
-use std::borrow::Cow;
+use serde::Serialize;
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stepback_core::UnixMs;
 use stepback_core::shell::word;
+use stepback_core::shown;
 
 /// Whether and how a stream is coloured.
 #[derive(Clone, Copy, Debug)]
@@ -42,30 +45,30 @@ impl Style {
         self.terminal
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
+    fn paint(&self, code: &'static str, text: &(impl Said + ?Sized)) -> Shown {
         match self.coloured {
-            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            false => text.to_owned(),
+            true => text.said().painted(code),
+            false => text.said(),
         }
     }
 
-    pub fn red(&self, text: &str) -> String {
+    pub fn red(&self, text: &(impl Said + ?Sized)) -> Shown {
         self.paint("31", text)
     }
 
-    pub fn green(&self, text: &str) -> String {
+    pub fn green(&self, text: &(impl Said + ?Sized)) -> Shown {
         self.paint("32", text)
     }
 
-    pub fn yellow(&self, text: &str) -> String {
+    pub fn yellow(&self, text: &(impl Said + ?Sized)) -> Shown {
         self.paint("33", text)
     }
 
-    pub fn dim(&self, text: &str) -> String {
+    pub fn dim(&self, text: &(impl Said + ?Sized)) -> Shown {
         self.paint("2", text)
     }
 
-    pub fn bold(&self, text: &str) -> String {
+    pub fn bold(&self, text: &(impl Said + ?Sized)) -> Shown {
         self.paint("1", text)
     }
 }
@@ -85,7 +88,7 @@ pub fn tell_simulated(environment: &str) {
 pub fn tell_simulated_again() {
     if let Some(environment) = SIMULATED.get() {
         let mark = Style::of_stderr().bold("SIMULATED");
-        tell!("{mark}: the environment `{environment}` is a simulation; nothing in it is real");
+        tell!("{}: the environment `{}` is a simulation; nothing in it is real", mark, environment);
     }
 }
 
@@ -112,39 +115,22 @@ pub fn note_options(global: &Global) {
     let _ = OPTIONS.set(options);
 }
 
-/// What a person is told, each command to paste with the options that this one was given.
-fn with_options(text: &str) -> Cow<'_, str> {
-    match OPTIONS.get() {
-        Some(options) if !options.is_empty() && text.contains(COMMAND) => {
-            Cow::Owned(put_in(text, options))
-        }
-        _ => Cow::Borrowed(text),
-    }
+fn options() -> &'static str {
+    OPTIONS.get().map_or("", String::as_str)
 }
 
-/// A line for stderr: with the options that commands need, and nothing in it does anything to the
-/// terminal.
-pub fn for_stderr(text: &str) -> String {
-    one_line(&for_people(text), Style::of_stderr())
+/// Write one line to stderr, as `tell!` does. One that can't be written is lost, and nothing else
+/// with it: whoever closed the pipe, or filled the disk, does not want the operation to end in its
+/// middle.
+pub fn tell(line: &Shown) {
+    let line = line.finished(options(), Style::of_stderr().coloured);
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What a command to paste begins with.
-const COMMAND: &str = "`stepback ";
-
-fn put_in(text: &str, options: &str) -> String {
-    let mut parts = text.split(COMMAND);
-    let mut whole = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        whole.push_str(COMMAND.trim_end());
-        // One that has a state directory of its own is for another one.
-        match part.starts_with("--state") {
-            true => whole.push_str(options.split(" --state").next().unwrap_or_default()),
-            false => whole.push_str(options),
-        }
-        whole.push(' ');
-        whole.push_str(part);
-    }
-    whole
+/// Write to stderr what miette drew, with colours of its own, of text that others wrote in place.
+pub fn draw(text: &str) {
+    // As everything that is told.
+    let _ = writeln!(std::io::stderr(), "{}", shown::without_commands(text));
 }
 
 /// Whether a result could not be written.
@@ -156,115 +142,78 @@ pub fn is_lost() -> bool {
 }
 
 /// Print a result for a person; a reader that has gone away is not an error.
-pub fn print(text: &str) {
-    print_data(&for_people(text));
+pub fn print(text: &Shown) {
+    write(text.finished(options(), Style::of_stdout().coloured).as_bytes());
 }
 
-/// Print a result for a script, as it is.
-pub fn print_data(text: &str) {
+/// Print JSON for a script, a value in many lines. It is the same JSON, whatever in it is written
+/// out (RFC 8259, *Strings*), so that it does nothing to a person, or a job, that only looks at it.
+pub fn print_json(value: &impl Serialize) {
+    write_json(serde_json::to_string_pretty(value));
+}
+
+/// The same in one line.
+pub fn print_json_line(value: &impl Serialize) {
+    write_json(serde_json::to_string(value));
+}
+
+fn write_json(json: serde_json::Result<String>) {
+    match json {
+        Ok(json) => {
+            let json = format!("{}\n", shown::written_out(&json));
+            write(shown::without_commands(&json).as_bytes());
+        }
+        Err(error) => lost(&error),
+    }
+}
+
+/// Print a table of values (RFC 4180), in which no cell does anything, nor is a formula.
+pub fn print_csv<const CELLS: usize>(
+    header: [&'static str; CELLS],
+    rows: impl IntoIterator<Item = [String; CELLS]>,
+) {
+    let mut writer = csv::Writer::from_writer(vec![]);
+    let mut written = writer.write_record(header);
+    for row in rows {
+        written = written.and_then(|()| writer.write_record(row.map(|cell| shown::in_cell(&cell))));
+    }
+    let bytes = written.map_err(|error| error.to_string());
+    match bytes.and_then(|()| writer.into_inner().map_err(|error| error.to_string())) {
+        Ok(bytes) => write(shown::without_commands(&String::from_utf8_lossy(&bytes)).as_bytes()),
+        Err(error) => lost(&error),
+    }
+}
+
+/// Print a file of the program's own, as it is.
+pub fn print_file(text: &str) {
+    write(text.as_bytes());
+}
+
+/// Print TOML for a script. What is written out stands in its strings as JSON has it (TOML,
+/// *Basic strings*); where it would be another value there, a script has it as it is, and whoever
+/// looks at it does not.
+pub fn print_toml(text: &str) {
+    let written = shown::written_out(text);
+    let written = shown::without_commands(&written);
+    let value = |text: &str| toml::from_str::<toml::Table>(text).ok();
+    let is_same = value(&written) == value(text);
+    write(if is_same || Style::of_stdout().terminal { &written } else { text }.as_bytes());
+}
+
+fn write(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
-    let written =
-        stdout.write_all(clean(text, Style::of_stdout()).as_bytes()).and_then(|()| stdout.flush());
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     if let Err(error) = written.or_else(|error| match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),
     }) {
-        IS_LOST.store(true, Ordering::Relaxed);
-        tell!("error: the result could not be written: {error}");
+        lost(&error);
     }
 }
 
-/// Text that may go on over several lines, none of which looks like one of the program's.
-pub fn set_in(text: &str) -> String {
-    text.replace('\n', "\n      ")
-}
-
-/// Foreign text, in which no command is the program's own.
-pub fn foreign(text: &str) -> Cow<'_, str> {
-    match text.contains(COMMAND) {
-        true => Cow::Owned(text.replace(COMMAND, &format!("`{FOREIGN}stepback "))),
-        false => Cow::Borrowed(text),
-    }
-}
-
-/// Stands in foreign text where a command would begin, until it is shown.
-const FOREIGN: char = '\u{2}';
-
-/// Whether a character turns text around (Unicode, *Bidirectional Algorithm*, explicit formatting
-/// characters).
-fn turns(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Foreign text that can't draw a row of its own, nor turn one around.
-pub fn in_row(text: &str) -> String {
-    foreign(&written_out(text, |c| c.is_control() || turns(c))).into_owned()
-}
-
-/// The text with such characters as JSON has them.
-fn written_out(text: &str, is_odd: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_odd(c) {
-            true => shown.push_str(&format!("\\u{:04x}", c as u32)),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// A text whose places stay where they are, with nothing in it that a terminal acts on.
-pub fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => shown.push(c),
-            '\r' => shown.push(' '),
-            c if c.is_control() || turns(c) => shown.push_str(&"?".repeat(c.len_utf8())),
-            c => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// What stands for a secret, as people read it, and nothing that turns their text around.
-fn for_people(text: &str) -> String {
-    const MARK: &str = "\u{1}secret:";
-    let mut parts = text.split(MARK);
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once('\u{1}') {
-            Some((name, rest)) => shown.push_str(&format!("<secret {name}>{rest}")),
-            None => shown.push_str(&format!("{MARK}{part}")),
-        }
-    }
-    with_options(&written_out(&shown, turns)).replace(FOREIGN, "")
-}
-
-/// What a person is shown does nothing to the terminal: a control character of a name or of what a
-/// command printed is written out, and only the colours that are put on here pass, where any are.
-fn clean(text: &str, style: Style) -> String {
-    const COLOURS: [&str; 6] = ["[0m", "[1m", "[2m", "[31m", "[32m", "[33m"];
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        let is_colour =
-            || style.coloured && COLOURS.iter().any(|colour| rest.as_str().starts_with(colour));
-        match c {
-            '\n' | '\t' => shown.push(c),
-            '\u{1b}' if is_colour() => shown.push(c),
-            // As JSON has it, which may be what is printed.
-            c if c.is_control() => shown.push_str(&format!("\\u{:04x}", c as u32)),
-            c => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// One line for the terminal: what goes on over several is set in, so that none of it looks like a
-/// line of the program's own.
-pub fn one_line(text: &str, style: Style) -> String {
-    clean(&set_in(text), style)
+fn lost(error: &dyn Display) {
+    IS_LOST.store(true, Ordering::Relaxed);
+    tell!("error: the result could not be written: {}", error);
 }
 
 /// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.
@@ -286,51 +235,29 @@ pub fn timestamp(at: UnixMs) -> String {
 }
 
 /// A table without lines, as terminals and greps like it.
-pub fn table(header: &[&str]) -> comfy_table::Table {
+pub struct Table(comfy_table::Table);
+
+/// A table with these columns.
+pub fn table(header: &[&'static str]) -> Table {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
-    table
+    Table(table)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_people_read_is_told_in_their_words() {
-        let table = [
-            ("i-1 is \u{1}secret:pw\u{1}", "i-1 is <secret pw>"),
-            ("\u{1}secret:a\u{1}\u{1}secret:b\u{1}x", "<secret a><secret b>x"),
-            ("\u{1}secret:cut", "\u{1}secret:cut"),
-            ("a\u{202e}b", "a\\u202eb"),
-        ];
-        for (text, wanted) in table {
-            assert_eq!(for_people(text), wanted);
-        }
-        let odd = "a\u{1b}[2J\u{9b}b\u{202e}\r\n";
-        assert_eq!(harmless(odd), "a?[2J??b??? \n");
-        assert_eq!(harmless(odd).len(), odd.len());
+impl Table {
+    /// Only the last cell of a row may have more lines than one: what is beside it is blank then,
+    /// and draws no row.
+    pub fn add<const CELLS: usize>(&mut self, cells: [Shown; CELLS]) {
+        let last = CELLS.saturating_sub(1);
+        let cells = cells.into_iter().enumerate().map(|(index, cell)| match index < last {
+            true => cell.in_row().into_cell(),
+            false => cell.into_cell(),
+        });
+        self.0.add_row(cells.collect::<Vec<String>>());
     }
 
-    #[test]
-    fn a_command_to_paste_has_the_options_that_this_one_was_given() {
-        let table = [
-            ("no command", "no command"),
-            (
-                "`stepback resume 1` goes on, `stepback cancel 1` rolls it back",
-                "`stepback --state /s resume 1` goes on, `stepback --state /s cancel 1` rolls it \
-                 back",
-            ),
-            ("`stepback --state /other resume 1`", "`stepback --state /other resume 1`"),
-            ("the `stepback` program", "the `stepback` program"),
-        ];
-        for (text, wanted) in table {
-            assert_eq!(put_in(text, " --state /s"), wanted);
-        }
-        let other = put_in("`stepback --state /other resume 1`", " --config c --state /s");
-        assert_eq!(other, "`stepback --config c --state /other resume 1`");
-        // What somebody else said stays as it was said.
-        let said = "as `stepback show 9` said";
-        assert_eq!(put_in(&in_row(said), " --state /s").replace(FOREIGN, ""), said);
+    /// As it is printed, without the end of its last line.
+    pub fn shown(&self) -> Shown {
+        Shown::of_cells(&self.0)
     }
 }

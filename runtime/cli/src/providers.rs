@@ -16,8 +16,8 @@ use stepback_provider::Provider;
 #[cfg(not(all(feature = "aws", feature = "onebox")))]
 fn left_out(provider: &str) -> CliError {
     CliError::usage(
-        format!("this `stepback` was built without the provider `{provider}`"),
-        format!("build it in: `cargo build --package stepback --features {provider}`"),
+        shown!("this `stepback` was built without the provider `{}`", provider),
+        shown!("build it in: `cargo build --package stepback --features {}`", provider),
     )
 }
 
@@ -108,7 +108,7 @@ mod with_engines {
                 None => None,
                 Some((username, reference)) => {
                     let password = References.resolve(reference).map_err(|why| {
-                        let message = format!("the password of the registry `{name}`: {why}");
+                        let message = shown!("the password of the registry `{}`: {}", name, why);
                         CliError::usage(message, "give it, and run this again")
                     })?;
                     Some(Credentials { username: username.clone(), password })

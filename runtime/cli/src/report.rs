@@ -4,7 +4,8 @@
 //! The reporter folds the records itself and knows nothing else, so that a replay of a finished
 //! operation tells the same story (nextest's habit).
 
-use crate::output::{Style, duration, one_line, print, print_data, timestamp};
+use crate::output::{Style, duration, print, print_json_line, timestamp};
+use crate::shown::{Said, Shown, row};
 use crate::view::is_simulated;
 use crate::words::{cause_word, verdict_word};
 use serde_json::json;
@@ -25,7 +26,7 @@ pub struct Human {
     /// The effects whose answer a runner that died had not written down.
     lost: Mutex<BTreeSet<CallId>>,
     /// What each line begins with.
-    prefix: String,
+    prefix: Shown,
     /// On stdout, each line with its time.
     is_told_again: bool,
     /// When what is told happened, in milliseconds of Unix time.
@@ -36,7 +37,7 @@ pub struct Human {
 
 /// Say one line, after the reporter's prefix.
 macro_rules! say {
-    ($this:expr, $($said:tt)*) => { $this.say(&format!($($said)*)) };
+    ($this:expr, $($said:tt)*) => { $this.say(&shown!($($said)*)) };
 }
 
 impl Human {
@@ -45,7 +46,7 @@ impl Human {
             style: Style::of_stderr(),
             state: Mutex::default(),
             lost: Mutex::default(),
-            prefix: String::new(),
+            prefix: Shown::default(),
             is_told_again: false,
             at_ms: AtomicU64::new(0),
             only: None,
@@ -59,7 +60,7 @@ impl Human {
 
     /// Lines of one operation among others: each begins with its number.
     pub fn among_others(id: OperationId) -> Self {
-        Self { prefix: format!("[{id}] "), ..Self::new() }
+        Self { prefix: shown!("[{}] ", id), ..Self::new() }
     }
 
     fn lost(&self) -> MutexGuard<'_, BTreeSet<CallId>> {
@@ -70,22 +71,21 @@ impl Human {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, text: &str) {
-        let text = one_line(text, self.style);
+    fn say(&self, text: &Shown) {
         match self.is_told_again {
-            false => tell!("{}{text}", self.prefix),
+            false => tell!("{}{}", self.prefix, text),
             true => {
                 let at = timestamp(UnixMs(self.at_ms.load(Ordering::Relaxed)));
-                print(&format!("{} {text}\n", self.style.dim(&at)));
+                print(&shown!("{} {}\n", self.style.dim(&at), text));
             }
         }
     }
 
-    fn line(&self, mark: &str, step: &str, text: &str) {
-        say!(self, "{mark} {step:<24} {text}");
+    fn line(&self, mark: impl Into<Shown>, step: &str, text: impl Into<Shown>) {
+        say!(self, "{} {:<24} {}", mark.into(), row(step), text.into());
     }
 
-    fn step(&self, mark: &str, step: &StepKey, text: &str) {
+    fn step(&self, mark: impl Into<Shown>, step: &StepKey, text: impl Into<Shown>) {
         self.line(mark, &step.to_string(), text);
     }
 
@@ -93,10 +93,10 @@ impl Human {
         if behind.is_empty() {
             return;
         }
-        let behind: Vec<String> = behind.iter().map(|step| format!("`{step}`")).collect();
-        let (function, behind) = (call.function(), behind.join(", "));
-        let text = format!("{function} waits for {behind}, which changed the same");
-        self.step(&self.style.yellow("~"), &id.of.step, &text);
+        let behind = Shown::join(behind.iter().map(|step| shown!("`{}`", step)), ", ");
+        let function = call.function();
+        let text = shown!("{} waits for {}, which changed the same", function, behind);
+        self.step(self.style.yellow("~"), &id.of.step, text);
     }
 
     fn tell(&self, id: OperationId, record: &Record, state: &State) {
@@ -107,13 +107,13 @@ impl Human {
         }
         match &record.event {
             Event::Created(pinned) => {
-                let title = style.bold(&format!("operation {id}"));
-                say!(self, "{title}: {} in {}", pinned.manifest_name, pinned.environment);
+                let title = style.bold(&shown!("operation {}", id));
+                say!(self, "{}: {} in {}", title, pinned.manifest_name, pinned.environment);
             }
             // While it runs that is the command's error, with its exit code.
             Event::Refused { reasons } if self.is_told_again => {
                 for reason in reasons {
-                    say!(self, "{}: {reason}", style.red("refused"));
+                    say!(self, "{}: {}", style.red("refused"), Shown::advice(reason));
                 }
             }
             Event::Refused { .. }
@@ -124,7 +124,7 @@ impl Human {
             Event::Started => {
                 let locks = state.pinned.as_ref().map_or(&[][..], |pinned| &pinned.locks);
                 for lock in locks {
-                    say!(self, "  {}", style.dim(&format!("holds lock {lock}")));
+                    say!(self, "  {}", style.dim(&shown!("holds lock {}", lock)));
                 }
             }
             Event::TakenUp { .. }
@@ -133,31 +133,31 @@ impl Human {
             | Event::Abandoned { .. }
             | Event::CancelRequested { .. } => self.by_somebody(&record.event),
             Event::StepExpanded { step, instances } => {
-                self.line(" ", step.as_str(), &format!("{} instances", instances.len()));
+                self.line(" ", step.as_str(), shown!("{} instances", instances.len()));
             }
-            Event::StepSkipped { step } => self.step(&style.dim("-"), step, "skipped"),
+            Event::StepSkipped { step } => self.step(style.dim("-"), step, "skipped"),
             Event::AttemptStarted { of } => self.attempt_started(of),
             Event::CallStarted { id, call, .. } | Event::WaitBegun { id, call, .. } => {
-                let text = style.dim(&format!("{} …", call.function()));
-                self.step(" ", &id.of.step, &text);
+                let text = style.dim(&shown!("{} …", call.function()));
+                self.step(" ", &id.of.step, text);
             }
             Event::EffectWaits { id, call, behind } => self.effect_waits(id, call, behind),
             Event::AttemptFinished { of, result } => self.attempt_finished(of, result, state),
             Event::RetryScheduled { step, not_before } => {
                 let wait = duration(not_before.since_ms(record.at));
-                self.step(&style.yellow("~"), step, &format!("is tried again in {wait}"));
+                self.step(style.yellow("~"), step, shown!("is tried again in {}", wait));
             }
             Event::DowntimeStarted => say!(self, "{} downtime window opens", style.yellow("▼")),
             Event::DowntimeEnded { downtime_ms } => {
                 let took = duration(*downtime_ms);
-                say!(self, "{} downtime window closes after {took}", style.yellow("▲"));
+                say!(self, "{} downtime window closes after {}", style.yellow("▲"), took);
             }
             Event::Committed => {
                 say!(self, "{} committed: nothing rolls back now", style.green("●"))
             }
             Event::RollbackStarted { cause, why } => {
                 let what = style.red("rolling back");
-                say!(self, "{what} ({}): {why}", cause_word(*cause));
+                say!(self, "{} ({}): {}", what, cause_word(*cause), why);
             }
             Event::UndoEnded { step, result } => self.undo_ended(step, result),
             Event::Verified { verdict, .. } => {
@@ -173,19 +173,19 @@ impl Human {
         match event {
             Event::TakenUp { actor, dead_ms } => {
                 let dead = duration(*dead_ms);
-                say!(self, "{} taken up by {actor} after {dead}", style.yellow("!"));
+                say!(self, "{} taken up by {} after {}", style.yellow("!"), actor, dead);
             }
             Event::RollbackResumed { actor } => {
                 let what = style.yellow("the rollback is taken up again");
-                say!(self, "{what} by {actor}");
+                say!(self, "{} by {}", what, actor);
             }
-            Event::Accepted { actor, reason } => say!(self, "accepted by {actor}: {reason}"),
+            Event::Accepted { actor, reason } => say!(self, "accepted by {}: {}", actor, reason),
             Event::Abandoned { actor, reason, .. } => {
-                say!(self, "{} given up by {actor}: {reason}", style.red("!"));
+                say!(self, "{} given up by {}: {}", style.red("!"), actor, reason);
             }
             Event::CancelRequested { actor, reason } => {
-                let reason = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                say!(self, "{} cancelled by {actor}{reason}; rolling back", style.yellow("!"));
+                let reason = reason.as_ref().map(|why| shown!(": {}", why)).unwrap_or_default();
+                say!(self, "{} cancelled by {}{}; rolling back", style.yellow("!"), actor, reason);
             }
             _ => {}
         }
@@ -201,25 +201,25 @@ impl Human {
         let Some(effect) = effect else { return };
         let function = effect.call.function();
         let (mark, text) = match outcome {
-            EffectOutcome::Done(_) => (self.style.green("="), "it is done, once".to_owned()),
-            EffectOutcome::Refused(_) => (self.style.green("="), "it did not happen".to_owned()),
+            EffectOutcome::Done(_) => (self.style.green("="), Shown::from("it is done, once")),
+            EffectOutcome::Refused(_) => (self.style.green("="), Shown::from("it did not happen")),
             EffectOutcome::Unknown(why) => {
-                (self.style.yellow("!"), format!("nobody can say whether it happened: {why}"))
+                (self.style.yellow("!"), shown!("nobody can say whether it happened: {}", why))
             }
         };
         self.step(
-            &mark,
+            mark,
             &id.of.step,
-            &format!("{function} was under way when its runner ended: {text}"),
+            shown!("{} was under way when its runner ended: {}", function, text),
         );
     }
 
     fn attempt_started(&self, of: &AttemptId) {
         let again =
-            if of.attempt.0 > 1 { format!(" (attempt {})", of.attempt.0) } else { "".into() };
+            if of.attempt.0 > 1 { shown!(" (attempt {})", of.attempt.0) } else { "".into() };
         match of.direction {
-            Direction::Do => self.step(" ", &of.step, &format!("started{again}")),
-            Direction::Undo => self.step(" ", &of.step, &format!("undoing{again}")),
+            Direction::Do => self.step(" ", &of.step, shown!("started{}", again)),
+            Direction::Undo => self.step(" ", &of.step, shown!("undoing{}", again)),
         }
     }
 
@@ -229,17 +229,17 @@ impl Human {
         let took = took.map(duration).unwrap_or_default();
         match result {
             AttemptResult::Output(_) => {
-                self.step(&self.style.green("✓"), &of.step, &format!("done in {took}"));
+                self.step(self.style.green("✓"), &of.step, shown!("done in {}", took));
             }
             AttemptResult::Failed(failure) => {
                 let verb = match of.direction {
                     Direction::Do => "failed",
                     Direction::Undo => "its undo failed",
                 };
-                let code = failure.code.as_ref().map(|code| format!(" [{code}]"));
+                let code = failure.code.as_ref().map(|code| shown!(" [{}]", code));
                 let code = code.unwrap_or_default();
-                let text = format!("{verb} ({}){code}: {}", failure.class, failure.message);
-                self.step(&self.style.red("✗"), &of.step, &text);
+                let text = shown!("{} ({}){}: {}", verb, failure.class, code, failure.message);
+                self.step(self.style.red("✗"), &of.step, text);
             }
             AttemptResult::Undo(_) => {}
         }
@@ -247,12 +247,12 @@ impl Human {
 
     fn undo_ended(&self, step: &StepKey, result: &UndoResult) {
         match result {
-            UndoResult::Undone => self.step(&self.style.green("↶"), step, "undone"),
+            UndoResult::Undone => self.step(self.style.green("↶"), step, "undone"),
             UndoResult::Kept(why) => {
-                self.step(&self.style.green("↶"), step, &format!("kept: {why}"));
+                self.step(self.style.green("↶"), step, shown!("kept: {}", why));
             }
             UndoResult::Failed(why) => {
-                self.step(&self.style.red("✗"), step, &format!("NOT undone: {why}"));
+                self.step(self.style.red("✗"), step, shown!("NOT undone: {}", why));
             }
         }
     }
@@ -262,13 +262,13 @@ impl Human {
         let took = state.finished_at.map(|at| duration(at.since_ms(state.created_at)));
         let took = took.unwrap_or_default();
         match status {
-            FinalStatus::Succeeded => say!(self, "{} in {took}", style.green("succeeded")),
+            FinalStatus::Succeeded => say!(self, "{} in {}", style.green("succeeded"), took),
             FinalStatus::RolledBack => {
-                say!(self, "{}, {took} after it began", style.yellow("rolled back"));
+                say!(self, "{}, {} after it began", style.yellow("rolled back"), took);
             }
             FinalStatus::RollbackFailed => {
                 let what = style.red("the rollback is incomplete");
-                say!(self, "{what}, {took} after it began");
+                say!(self, "{}, {} after it began", what, took);
             }
         }
     }
@@ -282,13 +282,17 @@ impl Reporter for Human {
             let _ = state.apply(record);
         }
         let (Some(pinned), Some(last)) = (&state.pinned, records.last()) else { return };
-        let title = self.style.bold(&format!("operation {id}"));
+        let title = self.style.bold(&shown!("operation {}", id));
         let (manifest, environment) = (&pinned.manifest_name, &pinned.environment);
         say!(
             self,
-            "{title}: {manifest} in {environment}; {} events up to {} (`stepback logs {id}`)",
+            "{}: {} in {}; {} events up to {} (`stepback logs {}`)",
+            title,
+            manifest,
+            environment,
             records.len(),
-            timestamp(last.at)
+            timestamp(last.at),
+            id
         );
     }
 
@@ -308,8 +312,13 @@ impl Reporter for Human {
             return;
         }
         let step = line.step.as_ref().map(ToString::to_string).unwrap_or_default();
-        let text = format!("{}: {}", line.level, line.text);
-        self.line(" ", &step, &self.style.dim(&text));
+        // What has no step is told by the engine.
+        let said = match line.step {
+            Some(_) => line.text.said(),
+            None => Shown::advice(&line.text),
+        };
+        let text = shown!("{}: {}", row(&line.level), said);
+        self.line(" ", &step, self.style.dim(&text));
     }
 
     fn on_progress(
@@ -321,8 +330,8 @@ impl Reporter for Human {
         total: Option<u64>,
     ) {
         if self.style.is_terminal() {
-            let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-            self.step(" ", step, &self.style.dim(&format!("{text}: {done}{of}")));
+            let of = total.map(|total| shown!(" of {}", total)).unwrap_or_default();
+            self.step(" ", step, self.style.dim(&shown!("{}: {}{}", text, done, of)));
         }
     }
 }
@@ -399,7 +408,7 @@ impl Reporter for JsonLines {
             "operation": id, "seq": record.seq, "at": timestamp(record.at),
             "simulated": is_simulated, "record": record.event,
         });
-        print_data(&format!("{line}\n"));
+        print_json_line(&line);
     }
 
     fn on_log(&self, id: OperationId, line: &LogLine) {
@@ -412,7 +421,7 @@ impl Reporter for JsonLines {
             "simulated": self.is_simulated.load(Ordering::Relaxed),
             "log": { "step": step, "level": line.level, "text": line.text },
         });
-        print_data(&format!("{line}\n"));
+        print_json_line(&line);
     }
 
     fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}

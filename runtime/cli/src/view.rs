@@ -4,6 +4,7 @@
 //! may be added, none may change its meaning.
 
 use crate::output::timestamp;
+use crate::shown::Shown;
 use crate::words::{cause_word, verdict_word};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -194,24 +195,37 @@ impl OperationView {
     }
 
     /// What to do about one that is unfinished.
-    pub fn left(&self) -> Option<String> {
+    pub fn left(&self) -> Option<Shown> {
         let (id, was) = (self.id, self.left_in.as_deref()?);
-        let since = self.left_at.as_ref().map(|at| format!(", seen last {at}")).unwrap_or_default();
+        let since = self.left_at.as_ref().map(|at| shown!(", seen last {}", at));
+        let since = since.unwrap_or_default();
         if let Some(AcceptedView { actor, reason }) = &self.cancel_kept {
-            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-            return Some(format!(
-                "operation {id} is unfinished: nobody runs it{since} (it was {was}), and {actor} \
-                 cancelled it{reason}; `stepback resume {id}` rolls it back"
+            let because = if reason.is_empty() { "" } else { ": " };
+            return Some(shown!(
+                "operation {} is unfinished: nobody runs it{} (it was {}), and {} cancelled \
+                 it{}{}; `stepback resume {}` rolls it back",
+                id,
+                since,
+                was,
+                actor,
+                because,
+                reason,
+                id
             ));
         }
         let back = match was {
-            "rolling-back" => String::new(),
-            _ if self.is_committed => "; past its commit point nothing rolls back".to_owned(),
-            _ => format!(", `stepback cancel {id}` rolls it back"),
+            "rolling-back" => Shown::default(),
+            _ if self.is_committed => "; past its commit point nothing rolls back".into(),
+            _ => shown!(", `stepback cancel {}` rolls it back", id),
         };
-        Some(format!(
-            "operation {id} is unfinished: nobody runs it{since} (it was {was}); \
-             `stepback resume {id}` goes on{back}"
+        Some(shown!(
+            "operation {} is unfinished: nobody runs it{} (it was {}); `stepback resume {}` goes \
+             on{}",
+            id,
+            since,
+            was,
+            id,
+            back
         ))
     }
 

@@ -23,9 +23,11 @@ pub async fn run(global: &Global, args: Cancel) -> Result<Exit, CliError> {
         Requested::Kept { is_run: true } => asked(id),
         Requested::Kept { is_run: false } => roll_back(&config, &*store, id, &args).await,
         Requested::RollingBack => {
-            print(&format!(
-                "operation {id} is rolling back already; if nobody runs it, `stepback resume {id}` \
-                 goes on\n"
+            print(&shown!(
+                "operation {} is rolling back already; if nobody runs it, `stepback resume {}` \
+                 goes on\n",
+                id,
+                id
             ));
             Ok(Exit::Succeeded)
         }
@@ -35,7 +37,11 @@ pub async fn run(global: &Global, args: Cancel) -> Result<Exit, CliError> {
 }
 
 pub fn asked(id: OperationId) -> Result<Exit, CliError> {
-    print(&format!("asked operation {id} to roll back; `stepback show {id}` tells how it goes\n"));
+    print(&shown!(
+        "asked operation {} to roll back; `stepback show {}` tells how it goes\n",
+        id,
+        id
+    ));
     Ok(Exit::Succeeded)
 }
 
@@ -48,7 +54,7 @@ async fn roll_back(
     let control = Control::new();
     signals::listen(control.clone());
     let deps = deps_of(config, store, id, &args.inject, args.json).await.inspect_err(|_| {
-        tell!("the cancel is kept: whoever takes operation {id} up rolls it back");
+        tell!("the cancel is kept: whoever takes operation {} up rolls it back", id);
     })?;
     match stepback_engine::resume_asked(&deps, id, &control).await {
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
@@ -64,17 +70,17 @@ async fn roll_back(
 
 fn has_ended(id: OperationId, ending: Ending) -> CliError {
     let (how, help) = match ending {
-        Ending::Refused => ("refused", format!("`stepback show {id}` tells why")),
-        Ending::Succeeded => ("succeeded", format!("`stepback show {id}` tells how")),
-        Ending::RolledBack => ("rolled-back", format!("`stepback show {id}` tells how")),
+        Ending::Refused => ("refused", shown!("`stepback show {}` tells why", id)),
+        Ending::Succeeded => ("succeeded", shown!("`stepback show {}` tells how", id)),
+        Ending::RolledBack => ("rolled-back", shown!("`stepback show {}` tells how", id)),
         Ending::RollbackFailed => (
             "rollback-failed",
-            format!("`stepback rollback {id}` takes the rollback up again after a fix"),
+            shown!("`stepback rollback {}` takes the rollback up again after a fix", id),
         ),
         Ending::Accepted => {
-            ("rollback-failed, and accepted", format!("`stepback show {id}` tells how"))
+            ("rollback-failed, and accepted", shown!("`stepback show {}` tells how", id))
         }
-        Ending::Abandoned => ("abandoned", format!("`stepback show {id}` tells how")),
+        Ending::Abandoned => ("abandoned", shown!("`stepback show {}` tells how", id)),
     };
-    CliError::usage(format!("operation {id} has ended already: {how}"), help)
+    CliError::usage(shown!("operation {} has ended already: {}", id, how), help)
 }

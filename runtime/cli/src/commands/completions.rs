@@ -7,6 +7,6 @@ use clap::CommandFactory;
 pub fn run(args: &Completions) -> Result<Exit, CliError> {
     let mut script = vec![];
     clap_complete::generate(args.shell, &mut Args::command(), "stepback", &mut script);
-    crate::output::print_data(&String::from_utf8_lossy(&script));
+    crate::output::print_file(&String::from_utf8_lossy(&script));
     Ok(Exit::Succeeded)
 }

@@ -2,9 +2,9 @@
 
 use crate::error::Exit;
 use crate::facts::differences;
-use crate::output::{Style, duration, foreign, in_row, print, set_in, timestamp};
+use crate::output::{Style, duration, print, timestamp};
+use crate::shown::{Shown, row};
 use crate::words::verdict_word;
-use std::fmt::Write;
 use stepback_core::event::{Cause, Verdict};
 use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
@@ -33,7 +33,7 @@ pub fn print_ended(ended: &Ended, json: bool) -> Exit {
 }
 
 /// The last word as text.
-pub fn summary(id: OperationId, state: &State, style: &Style) -> String {
+pub fn summary(id: OperationId, state: &State, style: &Style) -> Shown {
     summary_beside(id, state, &[], style)
 }
 
@@ -43,27 +43,30 @@ pub fn summary_beside(
     state: &State,
     world: &[(Resource, Facts)],
     style: &Style,
-) -> String {
-    let mut text = String::new();
-    // Writing to a string can't fail.
-    let _ = write_summary(&mut text, id, state, world, style);
+) -> Shown {
+    let mut text = Shown::default();
+    write_summary(&mut text, id, state, world, style);
     text
 }
 
 fn write_summary(
-    text: &mut String,
+    text: &mut Shown,
     id: OperationId,
     state: &State,
     world: &[(Resource, Facts)],
     style: &Style,
-) -> std::fmt::Result {
+) {
     match (state.status, state.verdict) {
         (Status::Succeeded, _) => {
-            writeln!(text, "operation {id} {}", style.green("succeeded"))?;
+            text.push(&shown!("operation {} {}\n", id, style.green("succeeded")));
         }
         (Status::Abandoned, _) => {
             let word = style.red(verdict_word(Verdict::Incomplete));
-            writeln!(text, "operation {id} is given up: nothing goes on; verdict: {word}")?;
+            text.push(&shown!(
+                "operation {} is given up: nothing goes on; verdict: {}\n",
+                id,
+                word
+            ));
         }
         (_, Some(verdict)) => {
             let word = verdict_word(verdict);
@@ -72,73 +75,76 @@ fn write_summary(
                 Verdict::Incomplete => style.red(word),
             };
             let how = how_it_ended(state.cause, verdict);
-            writeln!(text, "operation {id} {how}; verdict: {word}")?;
+            text.push(&shown!("operation {} {}; verdict: {}\n", id, how, word));
         }
-        (_, None) => writeln!(text, "operation {id} is unfinished")?,
+        (_, None) => text.push(&shown!("operation {} is unfinished\n", id)),
     }
     if let Some(why) = &state.why {
-        writeln!(text, "cause: {}", set_in(&foreign(why)))?;
+        text.push(&shown!("cause: {}\n", why));
     }
-    write_downtime(text, state)?;
+    write_downtime(text, state);
     if let Some((actor, reason)) = &state.accepted {
-        let (actor, reason) = (in_row(actor), in_row(reason));
-        writeln!(text, "accepted as it is by {actor}: {reason}; its locks are released")?;
+        let (actor, reason) = (row(actor), row(reason));
+        text.push(&shown!("accepted as it is by {}: {}; its locks are released\n", actor, reason));
     }
     if let Some(abandoned) = &state.abandoned {
-        write_abandoned(text, state, abandoned, world)?;
+        write_abandoned(text, state, abandoned, world);
     }
     for (name, value) in &state.outputs {
         match state.unknown_outputs.get(name) {
-            None => writeln!(text, "{name} = {value}")?,
-            Some(why) => writeln!(text, "{name} is not known: {}", set_in(why))?,
+            None => text.push(&shown!("{} = {}\n", name, value)),
+            Some(why) => text.push(&shown!("{} is not known: {}\n", name, why)),
         }
     }
     for lost in &state.not_restored {
         let declared = if lost.declared { " (declared irreversible)" } else { "" };
-        writeln!(text, "not restored: {}{declared}", in_row(&lost.resource.to_string()))?;
-        write_difference(text, &lost.before, lost.now.as_ref())?;
-        writeln!(text, "  why:  {}", set_in(&lost.why))?;
-        writeln!(text, "  do:   {}", set_in(&lost.hint))?;
+        text.push(&shown!("not restored: {}{}\n", row(&lost.resource), declared));
+        write_difference(text, &lost.before, lost.now.as_ref());
+        text.push(&shown!("  why:  {}\n", lost.why));
+        text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));
     }
     for kept in &state.kept {
-        writeln!(text, "kept: what step `{}` did ({})", kept.step, set_in(&kept.reason))?;
+        text.push(&shown!("kept: what step `{}` did ({})\n", kept.step, kept.reason));
     }
     for (key, step) in &state.steps {
         if step.status == StepStatus::Leftover {
             let error = step.error.as_ref().map(|error| error.message.as_str());
             let error = error.unwrap_or("it was given up before its end");
-            writeln!(text, "left over: {key}: {}", set_in(error))?;
+            text.push(&shown!("left over: {}: {}\n", key, error));
         }
     }
     if state.status == Status::RollbackFailed && state.accepted.is_none() {
-        writeln!(
-            text,
-            "next: mend what is listed above, then `stepback rollback {id}`; or take it as it is: \
-             `stepback rollback {id} --accept 'why'`"
-        )?;
+        text.push(&shown!(
+            "next: mend what is listed above, then `stepback rollback {}`; or take it as it is: \
+             `stepback rollback {} --accept 'why'`\n",
+            id,
+            id
+        ));
     }
-    Ok(())
 }
 
-fn write_downtime(text: &mut String, state: &State) -> std::fmt::Result {
+fn write_downtime(text: &mut Shown, state: &State) {
     match (state.downtime.total_ms(), state.downtime.since) {
         (Some(downtime_ms), _) => {
             let took = duration(downtime_ms);
             match budget_ms(state).filter(|budget_ms| downtime_ms > *budget_ms) {
                 Some(budget_ms) => {
-                    writeln!(text, "downtime: {took}, over its budget of {}", duration(budget_ms))?;
+                    text.push(&shown!(
+                        "downtime: {}, over its budget of {}\n",
+                        took,
+                        duration(budget_ms)
+                    ));
                 }
-                None => writeln!(text, "downtime: {took}")?,
+                None => text.push(&shown!("downtime: {}\n", took)),
             }
         }
         (None, Some(at)) => {
             let is_left = state.accepted.is_some() || state.status == Status::Abandoned;
             let end = if is_left { "nobody has seen its end" } else { "and not over" };
-            writeln!(text, "downtime: since {}, {end}", timestamp(at))?;
+            text.push(&shown!("downtime: since {}, {}\n", timestamp(at), end));
         }
         (None, None) => {}
     }
-    Ok(())
 }
 
 /// How long its downtime may be by its manifest.
@@ -149,7 +155,7 @@ fn budget_ms(state: &State) -> Option<u64> {
 }
 
 /// What happened to it, so that nobody takes a rollback for one that failed.
-fn how_it_ended(cause: Option<Cause>, verdict: Verdict) -> String {
+fn how_it_ended(cause: Option<Cause>, verdict: Verdict) -> Shown {
     let why = match cause {
         Some(Cause::Failed) | None => "failed",
         Some(Cause::Cancelled) => "was cancelled",
@@ -158,58 +164,60 @@ fn how_it_ended(cause: Option<Cause>, verdict: Verdict) -> String {
     };
     match verdict {
         Verdict::Restored | Verdict::RestoredExceptDeclared => {
-            format!("{why}, and was rolled back")
+            shown!("{}, and was rolled back", why)
         }
-        Verdict::Incomplete => format!("{why}, and not all of it could be rolled back"),
+        Verdict::Incomplete => shown!("{}, and not all of it could be rolled back", why),
     }
 }
 
 /// Fact by fact.
-fn write_difference(text: &mut String, before: &Facts, now: Option<&Facts>) -> std::fmt::Result {
+fn write_difference(text: &mut Shown, before: &Facts, now: Option<&Facts>) {
     for line in differences(before, now) {
-        writeln!(text, "  {}", set_in(&line))?;
+        text.push(&shown!("  {}\n", line));
     }
-    Ok(())
 }
 
 /// What a person is left with: nothing was put back, so all that was touched is to be looked at.
 fn write_abandoned(
-    text: &mut String,
+    text: &mut Shown,
     state: &State,
     abandoned: &Abandoned,
     world: &[(Resource, Facts)],
-) -> std::fmt::Result {
-    let (actor, reason) = (in_row(&abandoned.actor), in_row(&abandoned.reason));
-    writeln!(text, "given up by {actor}: {reason}; its locks are released")?;
+) {
+    let (actor, reason) = (row(&abandoned.actor), row(&abandoned.reason));
+    text.push(&shown!("given up by {}: {}; its locks are released\n", actor, reason));
     for (key, step) in &state.steps {
         let undone = matches!(step.status, StepStatus::Undone | StepStatus::Kept);
         for (_, effect) in step.to_undo().filter(|_| !undone) {
             if matches!(effect.outcome, EffectOutcome::Done(_)) {
                 let on = effect.changes.iter().map(|change| &change.resource);
                 let (function, on) = (effect.call.function(), joined(on));
-                writeln!(text, "happened, and was not taken back: {function} of {key}, on {on}")?;
+                text.push(&shown!(
+                    "happened, and was not taken back: {} of {}, on {}\n",
+                    function,
+                    key,
+                    on
+                ));
             }
         }
     }
     for effect in &abandoned.unknown {
         let (function, step) = (&effect.function, &effect.id.of.step);
         let on = joined(&effect.resources);
-        writeln!(text, "may have happened: {function} of {step}, on {on}")?;
+        text.push(&shown!("may have happened: {} of {}, on {}\n", function, step, on));
     }
     for (resource, before) in state.baselines.iter() {
-        writeln!(text, "look at: {resource}")?;
+        text.push(&shown!("look at: {}\n", resource));
         match world.iter().find(|(seen, _)| seen == resource) {
-            None => write_difference(text, before, None)?,
+            None => write_difference(text, before, None),
             Some((_, now)) if before.differing(now).is_empty() => {
-                writeln!(text, "  it is as it was")?;
+                text.push(&shown!("  it is as it was\n"));
             }
-            Some((_, now)) => write_difference(text, before, Some(now))?,
+            Some((_, now)) => write_difference(text, before, Some(now)),
         }
     }
-    Ok(())
 }
 
-fn joined<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> String {
-    let all: Vec<String> = resources.into_iter().map(ToString::to_string).collect();
-    all.join(", ")
+fn joined<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Shown {
+    Shown::join(resources.into_iter().map(row), ", ")
 }

@@ -6,7 +6,8 @@ use crate::environment;
 use crate::environments::Environment;
 use crate::error::{CliError, Exit};
 use crate::files;
-use crate::output::{Style, print, print_data, table, timestamp};
+use crate::output::{Style, print, print_json_line, print_toml, table, timestamp};
+use crate::shown::row;
 use serde_json::{Value, json};
 use std::path::Path;
 use stepback_clock::Clock;
@@ -35,13 +36,13 @@ pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
 fn list(config: &Config, json: bool) {
     if json {
         let all = config.environments.iter().map(listed);
-        return print_data(&format!("{}\n", all.collect::<Value>()));
+        return print_json_line(&all.collect::<Value>());
     }
     let mut rows = table(&["environment", "provider"]);
     for (name, environment) in &config.environments {
-        rows.add_row([name.as_str(), environment.provider()]);
+        rows.add([row(name), row(environment.provider())]);
     }
-    print(&format!("{rows}\n"));
+    print(&shown!("{}\n", rows.shown()));
 }
 
 fn listed((name, environment): (&String, &Environment)) -> Value {
@@ -55,12 +56,12 @@ async fn check(config: &Config, name: &str, json: bool) -> Result<Exit, CliError
     let all = provider.check().await;
     let is_well = all.iter().all(|one| one.found.is_ok());
     match json {
-        true => print_data(&format!("{}\n", all.iter().map(as_json).collect::<Value>())),
+        true => print_json_line(&all.iter().map(as_json).collect::<Value>()),
         false => {
             for Checked { what, found } in &all {
                 match found {
-                    Ok(said) => print(&format!("✓ {what}: {said}\n")),
-                    Err(failure) => print(&format!("✗ {what}: {failure}\n")),
+                    Ok(said) => print(&shown!("✓ {}: {}\n", what, said)),
+                    Err(failure) => print(&shown!("✗ {}: {}\n", what, failure)),
                 }
             }
         }
@@ -83,12 +84,12 @@ async fn snapshot(
     force: bool,
 ) -> Result<Exit, CliError> {
     if let Some(path) = output.filter(|path| !force && path.exists()) {
-        let message = format!("{} is there already", path.display());
+        let message = shown!("{} is there already", path.display());
         return Err(CliError::usage(message, "take another name, or `--force` to write over it"));
     }
     let unread = |failure: Failure| {
-        let message = format!("the environment `{name}` can't be read: {}", failure.message);
-        CliError::usage(message, format!("`stepback env check {name}` tells what is wrong"))
+        let message = shown!("the environment `{}` can't be read: {}", name, failure.message);
+        CliError::usage(message, shown!("`stepback env check {}` tells what is wrong", name))
     };
     let imported = match config.environment(name)? {
         // A world has more in it than any provider tells of.
@@ -103,7 +104,7 @@ async fn snapshot(
         }
     };
     let world = toml::to_string_pretty(&imported.world)
-        .map_err(|error| CliError::Internal(format!("the world can't be written: {error}")))?;
+        .map_err(|error| CliError::Internal(shown!("the world can't be written: {}", error)))?;
     let when = timestamp(Clock::real().unix());
     let text = format!(
         "# The environment `{name}` as it was at {when}, for `provider = \"simulated\"`.\n\
@@ -111,12 +112,12 @@ async fn snapshot(
          {world}"
     );
     for left_out in &imported.left_out {
-        tell!("{} left out: {left_out}", Style::of_stderr().yellow("!"));
+        tell!("{} left out: {}", Style::of_stderr().yellow("!"), left_out);
     }
     match output {
-        None => print_data(&text),
+        None => print_toml(&text),
         Some(path) => files::write_whole(path, &text, files::FOR_OWNER).map_err(|error| {
-            let message = format!("{} can't be written: {error}", path.display());
+            let message = shown!("{} can't be written: {}", path.display(), error);
             CliError::usage(message, "choose another place with `-o FILE`")
         })?,
     }

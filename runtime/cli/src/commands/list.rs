@@ -5,7 +5,8 @@ use crate::args::{Global, List};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{duration, in_row, print, print_data, table};
+use crate::output::{duration, print, print_json, table};
+use crate::shown::{Shown, row};
 use crate::view::OperationView;
 
 pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
@@ -13,14 +14,14 @@ pub async fn run(global: &Global, args: List) -> Result<Exit, CliError> {
     let store = environment::store(&config, false)?;
     let views = past::all(&config, &*store, &args.filter).await?;
     match args.json {
-        true => print_data(&format!("{}\n", past::json(&views)?)),
+        true => print_json(&views),
         false => print(&text(&views)),
     }
     Ok(Exit::Succeeded)
 }
 
 /// The table of `list` and `activity`.
-pub fn text(views: &[OperationView]) -> String {
+pub fn text(views: &[OperationView]) -> Shown {
     let mut rows = table(&[
         "id",
         "operation",
@@ -33,24 +34,24 @@ pub fn text(views: &[OperationView]) -> String {
         "by",
     ]);
     for view in views {
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
-        rows.add_row([
-            view.id.to_string(),
-            in_row(&view.name),
-            in_row(&view.shown_environment()),
-            view.status.clone(),
+        let text = |value: &Option<String>| row(value.as_deref().unwrap_or("-"));
+        rows.add([
+            row(view.id),
+            row(&view.name),
+            row(view.shown_environment()),
+            row(&view.status),
             text(&view.cause),
             text(&view.verdict),
             text(&view.started_at),
             match (view.downtime_ms, &view.downtime_since) {
-                (Some(ms), _) => duration(ms),
+                (Some(ms), _) => row(duration(ms)),
                 (None, Some(_)) => "not over".into(),
                 (None, None) => "-".into(),
             },
-            in_row(&view.actor),
+            row(&view.actor),
         ]);
     }
     let left = views.iter().filter_map(OperationView::left);
-    let left: String = left.map(|left| format!("! {left}\n")).collect();
-    format!("{rows}\n{left}")
+    let left: Shown = left.map(|left| shown!("! {}\n", left)).collect();
+    shown!("{}\n{}", rows.shown(), left)
 }

@@ -5,7 +5,8 @@ use crate::args::{Global, Locks};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{in_row, print, print_data, table, timestamp};
+use crate::output::{Table, print, print_json, table, timestamp};
+use crate::shown::{Shown, row};
 use serde_json::{Value, json};
 use stepback_core::EnvironmentName;
 use stepback_engine::Whose;
@@ -29,7 +30,8 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     };
     let Some(world) = provider.locks() else {
         tell!(
-            "`{name}` holds no locks itself: these are of the state directory {} alone",
+            "`{}` holds no locks itself: these are of the state directory {} alone",
+            name,
             config.state.dir.display()
         );
         let name = EnvironmentName::from(name.as_str());
@@ -46,13 +48,13 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
     match args.json {
         true => {
             let rows = held.iter().map(|(lock, whose)| of_world(lock, *whose));
-            print_data(&format!("{:#}\n", rows.collect::<Value>()));
+            print_json(&rows.collect::<Value>());
         }
         false => {
-            print(&format!("{}\n", table_of_world(&held)));
+            print(&shown!("{}\n", table_of_world(&held).shown()));
             let freed = world.freed().await.unwrap_or_default();
             let lately = freed.iter().rev().take(FREED_TOLD);
-            lately.for_each(|one| print(&format!("{}\n", freed_by_hand(one))));
+            lately.for_each(|one| print(&shown!("{}\n", freed_by_hand(one))));
         }
     }
     Ok(Exit::Succeeded)
@@ -61,18 +63,18 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
 /// So many of the locks that were freed by hand are told.
 const FREED_TOLD: usize = 5;
 
-fn freed_by_hand(freed: &Freed) -> String {
+fn freed_by_hand(freed: &Freed) -> Shown {
     let Freed { name, holder, by, reason, at } = freed;
     let place = holder.place.clone().unwrap_or_default();
-    format!(
+    shown!(
         "freed by hand: {}, which operation {} of {} on {} held, by {} at {}: {}",
-        in_row(name.as_str()),
+        row(name),
         holder.operation,
-        in_row(&place),
-        in_row(&holder.host),
-        in_row(by),
+        row(&place),
+        row(&holder.host),
+        row(by),
         timestamp(*at),
-        in_row(reason)
+        row(reason)
     )
 }
 
@@ -84,17 +86,21 @@ fn show(held: &[LockRow], as_json: bool) {
                 "since": timestamp(lock.since), "waiting": lock.waiting,
             })
         });
-        print_data(&format!("{:#}\n", rows.collect::<Value>()));
+        print_json(&rows.collect::<Value>());
         return;
     }
     let mut rows = table(&["environment", "lock", "operation", "since", "waiting"]);
     for lock in held {
-        let (environment, name) = (lock.environment.to_string(), lock.name.to_string());
         let waiting: Vec<String> = lock.waiting.iter().map(ToString::to_string).collect();
-        let (owner, since) = (lock.owner.to_string(), timestamp(lock.since));
-        rows.add_row([environment, name, owner, since, waiting.join(", ")]);
+        rows.add([
+            row(&lock.environment),
+            row(&lock.name),
+            row(lock.owner),
+            row(timestamp(lock.since)),
+            row(waiting.join(", ")),
+        ]);
     }
-    print(&format!("{rows}\n"));
+    print(&shown!("{}\n", rows.shown()));
 }
 
 /// A lock of a world in JSON.
@@ -119,18 +125,17 @@ fn word(whose: Whose) -> &'static str {
     }
 }
 
-fn table_of_world(held: &[(WorldLock, Whose)]) -> comfy_table::Table {
+fn table_of_world(held: &[(WorldLock, Whose)]) -> Table {
     let mut rows = table(&["lock", "operation", "since", "state directory", "host", "holder"]);
     for (lock, whose) in held {
         let holder = &lock.holder;
-        let place = holder.place.clone().unwrap_or_default();
-        rows.add_row([
-            in_row(lock.name.as_str()),
-            holder.operation.to_string(),
-            timestamp(holder.since),
-            in_row(&place),
-            in_row(&holder.host),
-            word(*whose).to_owned(),
+        rows.add([
+            row(&lock.name),
+            row(holder.operation),
+            row(timestamp(holder.since)),
+            row(holder.place.as_deref().unwrap_or_default()),
+            row(&holder.host),
+            word(*whose).into(),
         ]);
     }
     rows

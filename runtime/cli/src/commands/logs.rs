@@ -44,7 +44,7 @@ pub async fn run(global: &Global, args: Logs) -> Result<Exit, CliError> {
             && !is_left_told
             && let Some(left) = past::read(&*store, &now).await?.1.left()
         {
-            tell!("{} {left}", Style::of_stderr().yellow("!"));
+            tell!("{} {}", Style::of_stderr().yellow("!"), left);
         }
         is_left_told = is_left;
         if has_ended || !args.follow {
@@ -76,7 +76,7 @@ async fn must_have_step(store: &dyn Store, of: &Summary, step: &str) -> Result<(
     match names.iter().any(is_it) {
         true => Ok(()),
         false => {
-            let message = format!("operation {} has no step `{step}`", of.id);
+            let message = shown!("operation {} has no step `{}`", of.id, step);
             Err(CliError::usage(message, suggest(step, names)))
         }
     }

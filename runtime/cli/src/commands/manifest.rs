@@ -4,7 +4,8 @@ use crate::actor::actor;
 use crate::args::Operation;
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
-use crate::output::{Style, in_row as one_line};
+use crate::output::Style;
+use crate::shown::row;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,13 +58,15 @@ fn tell_taken_literally(name: &str, given: &Given) {
         let Some(value) = value.as_str().filter(|value| is_like_a_reference(value)) else {
             continue;
         };
-        let (name, key) = (one_line(name), one_line(key));
+        let (name, key) = (row(name), row(key));
         tell!(
-            "{} `{key}` of the input `{name}` is the text `{}` itself; a secret is asked for as \
+            "{} `{}` of the input `{}` is the text `{}` itself; a secret is asked for as \
              `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME={}`",
             Style::of_stderr().yellow("warning:"),
-            one_line(value),
-            one_line(value)
+            key,
+            name,
+            row(value),
+            row(value)
         );
     }
 }
@@ -89,7 +92,7 @@ fn inputs(operation: &Operation) -> Result<BTreeMap<String, Given>, CliError> {
     for text in &operation.inputs {
         let Some((name, value)) = text.split_once('=') else {
             return Err(CliError::usage(
-                format!("`-i {text}` is not NAME=VALUE"),
+                shown!("`-i {}` is not NAME=VALUE", text),
                 "such as `-i database=main`",
             ));
         };
@@ -110,7 +113,7 @@ fn secrets(operation: &Operation) -> Result<BTreeMap<String, String>, CliError> 
             ));
         };
         if secrets.insert(name.to_owned(), reference.to_owned()).is_some() {
-            let message = format!("the secret `{name}` is given twice");
+            let message = shown!("the secret `{}` is given twice", name);
             return Err(CliError::usage(message, "give it once"));
         }
     }
@@ -128,7 +131,7 @@ fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
     };
     read.map_err(|why| {
         let help = "write `name = value` lines (TOML), or an object (JSON, in a `.json` file)";
-        let message = format!("{} holds no inputs: {}", path.display(), why.trim_end());
+        let message = shown!("{} holds no inputs: {}", path.display(), why.trim_end());
         CliError::usage(message, help)
     })
 }

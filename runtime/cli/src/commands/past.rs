@@ -86,7 +86,7 @@ async fn must_be_known(
     if known.contains(name.as_str()) {
         return Ok(());
     }
-    let message = format!("there is no environment `{name}`, and nothing ran in one of that name");
+    let message = shown!("there is no environment `{}`, and nothing ran in one of that name", name);
     Err(CliError::usage(message, suggest(name, known)))
 }
 
@@ -106,7 +106,7 @@ async fn must_have_run(store: &dyn Store, filter: &Filter) -> Result<(), CliErro
         true => "nothing has run yet".to_owned(),
         false => suggest(name, names.iter().map(String::as_str)),
     };
-    Err(CliError::usage(format!("no operation of the name `{name}` has run"), help))
+    Err(CliError::usage(shown!("no operation of the name `{}` has run", name), help))
 }
 
 /// The views of the operations that are asked for, newest first; of one whose journal can't be
@@ -121,7 +121,7 @@ pub async fn all(
         && !STATUSES.contains(&status.as_str())
     {
         let help = suggest(status, STATUSES);
-        return Err(CliError::usage(format!("there is no status `{status}`"), help));
+        return Err(CliError::usage(shown!("there is no status `{}`", status), help));
     }
     let since = filter.since.as_deref().map(moment).transpose()?;
     let mut views = vec![];
@@ -139,7 +139,7 @@ pub async fn all(
             Ok(view) => view,
             Err(CliError::Unreadable { id, why, .. }) => {
                 let mark = Style::of_stderr().yellow("!");
-                tell!("{mark} the journal of operation {id} can't be read: {why}");
+                tell!("{} the journal of operation {} can't be read: {}", mark, id, why);
                 let held = store.locks().await?.into_iter().filter(|lock| lock.owner == id);
                 let held = held.map(|lock| lock.name.to_string()).collect();
                 OperationView::unreadable(&summary, &why, held)
@@ -162,11 +162,6 @@ fn moment(text: &str) -> Result<UnixMs, CliError> {
     };
     let at = ms.and_then(|ms| Clock::real().unix().0.checked_sub(ms));
     at.map(UnixMs).ok_or_else(|| {
-        CliError::usage(format!("`--since {text}` is no duration"), "such as `90m`, `24h` or `7d`")
+        CliError::usage(shown!("`--since {}` is no duration", text), "such as `90m`, `24h` or `7d`")
     })
-}
-
-/// What a script reads.
-pub fn json(value: &impl serde::Serialize) -> Result<String, CliError> {
-    serde_json::to_string_pretty(value).map_err(|error| CliError::Internal(error.to_string()))
 }

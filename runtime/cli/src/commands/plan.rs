@@ -5,7 +5,8 @@ use crate::args::{Global, Plan as PlanArgs};
 use crate::config::{Config, add_grants};
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, duration, print, print_data, table};
+use crate::output::{Style, duration, print, print_json, table};
+use crate::shown::{Shown, row};
 use serde_json::{Value, json};
 use stepback_core::StepId;
 use stepback_core::manifest::{Phase, Step};
@@ -32,7 +33,7 @@ pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let refused: Vec<&StepCheck> =
         preview.checks.iter().filter(|check| is_refusal(check)).collect();
     match args.json {
-        true => print_data(&format!("{:#}\n", as_json(&preview, &facts))),
+        true => print_json(&as_json(&preview, &facts)),
         false => print(&as_text(&preview, &facts, &Style::of_stdout())),
     }
     let is_held = preview.in_the_way.iter().any(|lock| !lock.lets_go);
@@ -108,11 +109,11 @@ fn undo_word(plan: &Plan, step: &Step) -> &'static str {
     }
 }
 
-fn answer_text(answer: &StepCheckAnswer) -> String {
+fn answer_text(answer: &StepCheckAnswer) -> Shown {
     match answer {
         StepCheckAnswer::Ok => "ok".into(),
-        StepCheckAnswer::Refused(why) => format!("refused: {why}"),
-        StepCheckAnswer::NotYet(why) => format!("not yet: {why}"),
+        StepCheckAnswer::Refused(why) => shown!("refused: {}", why),
+        StepCheckAnswer::NotYet(why) => shown!("not yet: {}", why),
         StepCheckAnswer::Unknown => "when earlier steps are done".into(),
         StepCheckAnswer::Skipped => "skipped".into(),
     }
@@ -122,71 +123,75 @@ fn checks_of<'a>(preview: &'a Preview, step: &'a StepId) -> impl Iterator<Item =
     preview.checks.iter().filter(move |check| check.step.step == *step)
 }
 
-fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> String {
+fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
     let plan = preview.job.plan();
     let manifest = plan.manifest();
     let title = manifest.operation.title.as_deref().unwrap_or(&manifest.operation.name);
-    let mut text = format!("{}\n\n", style.bold(title));
+    let mut text = shown!("plan: {}\n\n", style.bold(title));
     for InTheWay { said, lets_go, .. } in &preview.in_the_way {
         let would = if *lets_go { "wait for it" } else { "be refused" };
         let mark = style.yellow("!");
-        text.push_str(&format!("{mark} {said}; a run would {would}, and what is below is how ",));
-        text.push_str("things are in its middle\n");
+        text.push(&shown!(
+            "{} {}; a run would {}, and what is below is how ",
+            mark,
+            Shown::advice(said),
+            would
+        ));
+        text.push(&"things are in its middle\n".into());
     }
     if !preview.in_the_way.is_empty() {
-        text.push('\n');
+        text.push(&"\n".into());
     }
     let mut rows = table(&["step", "uses", "phase", "undo", "check now"]);
     for step in plan.steps() {
-        let answers: Vec<String> =
-            checks_of(preview, &step.id).map(|check| answer_text(&check.answer)).collect();
-        rows.add_row([
-            step.id.to_string(),
-            step.uses.to_string(),
-            phase_word(step.phase).to_owned(),
-            undo_word(plan, step).to_owned(),
-            answers.join("; "),
+        let answers = checks_of(preview, &step.id).map(|check| answer_text(&check.answer));
+        rows.add([
+            row(&step.id),
+            row(&step.uses),
+            phase_word(step.phase).into(),
+            undo_word(plan, step).into(),
+            Shown::join(answers, "; "),
         ]);
     }
-    text.push_str(&format!("{rows}\n\n"));
-    text.push_str(&undeclared(preview, style));
-    text.push_str(&known(preview, style));
-    text.push_str(&would(preview, style));
+    text.push(&shown!("{}\n\n", rows.shown()));
+    text.push(&undeclared(preview, style));
+    text.push(&known(preview, style));
+    text.push(&would(preview, style));
     let window: Vec<&str> =
         plan.steps().filter(|step| plan.is_window(&step.id)).map(|step| step.id.as_str()).collect();
     if !window.is_empty() {
         let budget = manifest
             .downtime
             .budget_ms
-            .map_or("no budget".into(), |budget_ms| format!("a budget of {}", duration(budget_ms)));
-        text.push_str(&format!("downtime: {}, with {budget}\n", window.join(" → ")));
-        text.push_str(&format!("expected downtime: {}\n", expected(facts)));
+            .map_or("no budget".into(), |budget_ms| shown!("a budget of {}", duration(budget_ms)));
+        text.push(&shown!("downtime: {}, with {}\n", window.join(" → "), budget));
+        text.push(&shown!("expected downtime: {}\n", expected(facts)));
     }
     if let Some(step) = plan.point_of_no_return() {
-        text.push_str(&format!("point of no return: {}\n", style.red(step.as_str())));
+        text.push(&shown!("point of no return: {}\n", style.red(step.as_str())));
     }
     if !facts.looks_through.is_empty() {
         let made = facts.looks_through.join(", ");
-        text.push_str(&format!("to look, it made {made}, which ends with this command\n"));
+        text.push(&shown!("to look, it made {}, which ends with this command\n", made));
     }
     let refused = preview.checks.iter().filter(|check| is_refusal(check)).count();
     if refused > 0 {
-        text.push_str(&format!("it would be {}\n", style.red("refused")));
+        text.push(&shown!("it would be {}\n", style.red("refused")));
     }
     text
 }
 
 /// The steps whose plugins can do what nobody declared: what is refused then is refused at the
 /// call, when others have run.
-fn undeclared(preview: &Preview, style: &Style) -> String {
+fn undeclared(preview: &Preview, style: &Style) -> Shown {
     let told = |one: &Undeclared| {
-        let steps: Vec<String> = one.steps.iter().map(|step| format!("`{step}`")).collect();
-        format!(
+        let steps = Shown::join(one.steps.iter().map(|step| shown!("`{}`", step)), ", ");
+        shown!(
             "{} {}: plugin `{}` can call {}, which nothing takes back, and nobody declared it: \
              such a call would be refused in the middle, but on what the operation itself made; \
              write `irreversible = \"why that is acceptable\"` in the step that makes it\n\n",
             style.yellow("!"),
-            steps.join(", "),
+            steps,
             one.plugin,
             one.functions.join(", ")
         )
@@ -195,62 +200,63 @@ fn undeclared(preview: &Preview, style: &Style) -> String {
 }
 
 /// What it would do to the world, in the plan's order.
-fn would(preview: &Preview, style: &Style) -> String {
-    let mut text = String::new();
+fn would(preview: &Preview, style: &Style) -> Shown {
+    let mut text = Shown::default();
     for step in preview.job.plan().steps() {
         let Some(does) = does::does(&step.uses) else { continue };
         let would = checks_of(preview, &step.id);
         for check in would.filter(|check| check.answer != StepCheckAnswer::Skipped) {
             let (key, about) = (check.step.to_string(), does::about(check.with.as_ref()));
-            text.push_str(&format!("  {does:<7} {key:<20} {about}\n"));
+            text.push(&shown!("  {:<7} {:<20} {}\n", does, row(key), about));
         }
     }
     match text.is_empty() {
-        true => "it would change nothing\n\n".to_owned(),
-        false => format!("{}\n{text}\n", style.bold("it would")),
+        true => "it would change nothing\n\n".into(),
+        false => shown!("{}\n{}\n", style.bold("it would"), text),
     }
 }
 
 /// What is known before it runs: the inputs, what each step would be run with, and what those
 /// found that only look.
-fn known(preview: &Preview, style: &Style) -> String {
-    let mut text = String::new();
+fn known(preview: &Preview, style: &Style) -> Shown {
+    let mut text = Shown::default();
     let inputs = preview.job.inputs();
     if !inputs.is_empty() {
-        text.push_str(&format!("{}\n", style.bold("inputs")));
-        inputs.iter().for_each(|(name, value)| text.push_str(&format!("  {name} = {value}\n")));
-        text.push('\n');
+        text.push(&shown!("{}\n", style.bold("inputs")));
+        inputs.iter().for_each(|(name, value)| text.push(&shown!("  {} = {}\n", name, value)));
+        text.push(&"\n".into());
     }
     for check in &preview.checks {
         let fields = |value: &Option<Value>, mark: &str| match value {
-            Some(Value::Object(map)) => {
-                map.iter().map(|(name, value)| format!("  {mark} {name} = {value}\n")).collect()
-            }
-            Some(Value::Null) | None => String::new(),
-            Some(other) => format!("  {mark} {other}\n"),
+            Some(Value::Object(map)) => map
+                .iter()
+                .map(|(name, value)| shown!("  {} {} = {}\n", mark, name, value))
+                .collect(),
+            Some(Value::Null) | None => Shown::default(),
+            Some(other) => shown!("  {} {}\n", mark, other),
         };
         let (with, found) = (fields(&check.with, "with"), fields(&check.output, "found"));
         if !with.is_empty() || !found.is_empty() {
-            text.push_str(&format!("{}\n{with}{found}", style.bold(&check.step.to_string())));
+            text.push(&shown!("{}\n{}{}", style.bold(&check.step.to_string()), with, found));
         }
     }
-    text.push('\n');
+    text.push(&"\n".into());
     text
 }
 
 /// From what the same operation took the last times: `0.4 s (the last 3 times 0.4 s to 0.5 s)`.
-fn expected(facts: &Facts) -> String {
+fn expected(facts: &Facts) -> Shown {
     let all = &facts.downtimes_ms;
     let (Some(expected), Some(least), Some(most)) =
         (facts.expected_ms(), all.iter().min(), all.iter().max())
     else {
-        return "not known; no run of it succeeded here lately".to_owned();
+        return "not known; no run of it succeeded here lately".into();
     };
     let times = match all.len() {
-        1 => "as it was the last time".to_owned(),
-        n => format!("the last {n} times {} to {}", duration(*least), duration(*most)),
+        1 => Shown::from("as it was the last time"),
+        n => shown!("the last {} times {} to {}", n, duration(*least), duration(*most)),
     };
-    format!("{} ({times})", duration(expected))
+    shown!("{} ({})", duration(expected), times)
 }
 
 fn as_json(preview: &Preview, facts: &Facts) -> Value {

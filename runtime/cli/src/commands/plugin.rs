@@ -9,8 +9,9 @@ use crate::builtins;
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print, print_data, table};
+use crate::output::{Style, print, print_json, table};
 use crate::plugins;
+use crate::shown::{Said, Shown, row};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +34,8 @@ pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
 }
 
 /// A plugin's file can't be taken; the reason names what is wrong with it.
-fn unusable(error: impl ToString) -> CliError {
-    CliError::Usage { message: error.to_string(), help: None }
+fn unusable(error: impl Said) -> CliError {
+    CliError::Usage { message: error.said(), help: None }
 }
 
 /// What to tell of a plugin that can do what none of its steps is declared to do, if it is one.
@@ -59,8 +60,8 @@ async fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Comp
     let path = configured.unwrap_or_else(|| PathBuf::from(name));
     if !path.exists() {
         let names = builtins::names().collect::<Vec<_>>();
-        let help = format!("{}; or give the path of a `.wasm`", suggest(name, names));
-        return Err(CliError::usage(format!("there is no plugin `{name}`"), help));
+        let help = shown!("{}; or give the path of a `.wasm`", suggest(name, names));
+        return Err(CliError::usage(shown!("there is no plugin `{}`", name), help));
     }
     let bytes = plugins::read(&path).map_err(unusable)?;
     sandbox.load_apart(name, &bytes).await.map_err(unusable)
@@ -77,14 +78,17 @@ async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
         let component = load(&sandbox, config, name).await?;
         for info in component.describe().await.map_err(unusable)? {
             let undo = if info.reversible { "yes" } else { "NO" };
-            rows.add_row([format!("{name}/{}", info.name), undo.to_owned(), info.doc.clone()]);
+            rows.add([shown!("{}/{}", name, info.name), undo.into(), info.doc.said()]);
             all.push(json!({
                 "uses": format!("{name}/{}", info.name), "doc": info.doc,
                 "reversible": info.reversible,
             }));
         }
     }
-    print(&if json { format!("{:#}\n", Value::Array(all)) } else { format!("{rows}\n") });
+    match json {
+        true => print_json(&all),
+        false => print(&shown!("{}\n", rows.shown())),
+    }
     Ok(Exit::Succeeded)
 }
 
@@ -100,7 +104,7 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
         && !steps.iter().any(|info| info.name == step)
     {
         let help = suggest(step, steps.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
-        return Err(CliError::usage(format!("plugin `{name}` has no step `{step}`"), help));
+        return Err(CliError::usage(shown!("plugin `{}` has no step `{}`", name, step), help));
     }
     let shown: Vec<&StepInfo> =
         steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();
@@ -111,16 +115,16 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
             "name": name, "digest": digest, "imports": imports, "steps": shown,
             "warnings": warning.as_slice(),
         });
-        print_data(&format!("{whole:#}\n"));
+        print_json(&whole);
         return Ok(Exit::Succeeded);
     }
     let mut text =
-        format!("{name}\n  digest   sha256:{digest}\n  imports  {}\n", imports.join(", "));
+        shown!("{}\n  digest   sha256:{}\n  imports  {}\n", name, digest, imports.join(", "));
     for info in shown {
         let undo = if info.reversible { "" } else { " (can't be undone)" };
-        text.push_str(&format!("\n{}{undo}\n  {}\n", info.name, info.doc));
-        text.push_str(&fields("with", &info.input_schema));
-        text.push_str(&fields("output", &info.output_schema));
+        text.push(&shown!("\nstep {}{}\n  {}\n", row(&info.name), undo, info.doc));
+        text.push(&fields("with", &info.input_schema));
+        text.push(&fields("output", &info.output_schema));
     }
     print(&text);
     warning.iter().for_each(|warning| warn(warning));
@@ -128,23 +132,23 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
 }
 
 fn warn(warning: &str) {
-    tell!("{} {warning}", Style::of_stderr().yellow("warning:"));
+    tell!("{} {}", Style::of_stderr().yellow("warning:"), warning);
 }
 
 /// The fields of a schema, a line each.
-fn fields(what: &str, schema: &Value) -> String {
+fn fields(what: &str, schema: &Value) -> Shown {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-        return String::new();
+        return Shown::default();
     };
     let required = schema.get("required").and_then(Value::as_array);
-    let mut text = String::new();
+    let mut text = Shown::default();
     for (name, property) in properties {
         let must = required.is_some_and(|all| all.iter().any(|one| one == name));
         let kind = kind_of(property);
         let optional = if must || what == "output" { "" } else { ", optional" };
         let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
-        let line = format!("  {what:<7}{name}: {kind}{optional}  {about}");
-        text.push_str(&format!("{}\n", line.trim_end()));
+        text.push(&shown!("  {:<7}{}: {}{}", what, row(name), kind, optional));
+        text.push(&if about.is_empty() { shown!("\n") } else { shown!("  {}\n", about) });
     }
     text
 }

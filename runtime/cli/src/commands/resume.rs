@@ -66,7 +66,7 @@ async fn all(
         let exit = match ended {
             Ok(Ok(ended)) => ending::print_ended(&ended, resume.json),
             Ok(Err(error)) => told(&CliError::from(error)),
-            Err(panic) => told(&CliError::Internal(panic.to_string())),
+            Err(panic) => told(&CliError::Internal(panic.to_string().into())),
         };
         worst = worse(worst, exit);
     }
@@ -95,12 +95,14 @@ pub async fn deps_of(
         Event::Created(pinned) => Some(pinned),
         _ => None,
     });
-    let pinned = pinned.ok_or_else(|| CliError::Internal(format!("{id} has no first event")))?;
+    let pinned = pinned.ok_or_else(|| CliError::Internal(shown!("{} has no first event", id)))?;
     let environment = pinned.environment.as_str();
     if config.environment(environment).is_err() {
-        let message = format!(
-            "operation {id} began in the environment `{environment}`, and the configuration in \
-             use has none of that name"
+        let message = shown!(
+            "operation {} began in the environment `{}`, and the configuration in \
+             use has none of that name",
+            id,
+            environment
         );
         let help = "give the configuration that it began with, `--config FILE`, or run this where \
                     it began";

@@ -8,7 +8,7 @@ use crate::args::{Global, Rollback};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, print, print_data};
+use crate::output::{Style, print, print_json};
 use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_engine::{Control, RunError};
@@ -49,7 +49,7 @@ async fn accept(
     let state = accepted.await?;
     if json {
         let (_, view) = past::one(store, id).await?;
-        print_data(&format!("{}\n", past::json(&view)?));
+        print_json(&view);
     } else {
         print(&ending::summary(id, &state, &Style::of_stdout()));
     }

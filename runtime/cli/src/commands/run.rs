@@ -33,17 +33,24 @@ async fn tell_unfinished(store: &dyn Store) -> Result<(), CliError> {
         let (id, manifest) = (one.id, &one.manifest);
         let left = match one.finished {
             None if !one.is_run => {
-                format!(
-                    "operation {id} ({manifest}) is unfinished: `stepback resume {id}` goes on, \
-                     `stepback show {id}` tells what else can be done"
+                shown!(
+                    "operation {} ({}) is unfinished: `stepback resume {}` goes on, \
+                     `stepback show {}` tells what else can be done",
+                    id,
+                    manifest,
+                    id,
+                    id
                 )
             }
-            Some(Ending::RollbackFailed) => format!(
-                "the rollback of operation {id} ({manifest}) is incomplete: `stepback show {id}`"
+            Some(Ending::RollbackFailed) => shown!(
+                "the rollback of operation {} ({}) is incomplete: `stepback show {}`",
+                id,
+                manifest,
+                id
             ),
             _ => continue,
         };
-        tell!("{} {left}", style.yellow("!"));
+        tell!("{} {}", style.yellow("!"), left);
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub fn listen(control: Control) {
     };
     let thread = std::thread::Builder::new().name("stepback-signals".to_owned());
     if let Err(error) = thread.spawn(heard) {
-        tell!("signals are not heard: {error}");
+        tell!("signals are not heard: {}", error);
     }
 }
 
@@ -57,7 +57,10 @@ async fn hear(control: &Control) {
             _ => {
                 control.leave();
                 Clock::real().sleep(LEAVING_MAX).await;
-                tell!("error: it could not be left in {LEAVING_MAX:?}, and ends as it is");
+                tell!(
+                    "error: it could not be left in {}, and ends as it is",
+                    format!("{:?}", LEAVING_MAX)
+                );
                 tell!("  help: `stepback list` tells what is unfinished");
                 std::process::exit(Exit::Unfinished as i32);
             }

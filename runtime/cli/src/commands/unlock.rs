@@ -10,7 +10,8 @@ use crate::args::{Global, Unlock};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
-use crate::output::{Style, in_row, print, print_data};
+use crate::output::{Style, print, print_json, print_json_line};
+use crate::shown::{Shown, row};
 use serde_json::json;
 use std::sync::Arc;
 use stepback_clock::Clock;
@@ -34,11 +35,12 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     }
     let store = environment::store(&config, false)?;
     let id = what.parse().map(OperationId).map_err(|_| {
-        let help = format!(
+        let help = shown!(
             "give the number that `stepback list` has; a lock that a world holds is freed with \
-             `-e ENV {what}`"
+             `-e ENV {}`",
+            what
         );
-        CliError::usage(format!("`{what}` is no operation's number"), help)
+        CliError::usage(shown!("`{}` is no operation's number", what), help)
     })?;
     let world = world_of(&config, &*store, id).await;
     let (runner, clock) = (environment::runner()?, Clock::real());
@@ -53,16 +55,18 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
             print(&ending::summary_beside(id, &state, &seen, &Style::of_stdout()));
         }
         (GivenUp::State(_), true) => {
-            print_data(&format!("{}\n", past::json(&past::one(&*store, id).await?.1)?));
+            print_json(&past::one(&*store, id).await?.1);
         }
         (GivenUp::Unreadable(why), false) => {
-            print(&format!(
-                "operation {id} is given up, and its locks are released; what it did can't be \
-                 told: {why}\n"
+            print(&shown!(
+                "operation {} is given up, and its locks are released; what it did can't be \
+                 told: {}\n",
+                id,
+                why
             ));
         }
         (GivenUp::Unreadable(why), true) => {
-            print_data(&format!("{}\n", json!({ "id": id, "status": "abandoned", "why": why })));
+            print_json_line(&json!({ "id": id, "status": "abandoned", "why": why }));
         }
     }
     Ok(Exit::Succeeded)
@@ -79,7 +83,7 @@ async fn free(
     environment::must_be_there(config, environment)?;
     let provider = environment::provider(config, environment, Faults::default()).await?;
     let Some(world) = provider.locks() else {
-        let message = format!("`{environment}` holds no locks itself");
+        let message = shown!("`{}` holds no locks itself", environment);
         let help = "`stepback unlock ID` gives an operation up, and releases its locks";
         return Err(CliError::usage(message, help));
     };
@@ -89,15 +93,20 @@ async fn free(
     let held = stepback_engine::held_in_world(store, world, Some(name)).await?;
     let Some((lock, whose)) = held.first() else {
         let all = world.held().await.unwrap_or_default();
-        let names: Vec<String> = all.iter().map(|lock| in_row(lock.name.as_str())).collect();
-        let help = match names.is_empty() {
-            true => "none is".to_owned(),
-            false => format!("these are: {}", names.join(", ")),
+        let help = match all.is_empty() {
+            true => Shown::from("none is"),
+            false => {
+                let names = Shown::join(all.iter().map(|lock| row(&lock.name)), ", ");
+                shown!("these are: {}", names)
+            }
         };
-        return Err(CliError::usage(format!("no lock `{name}` is held in `{environment}`"), help));
+        return Err(CliError::usage(
+            shown!("no lock `{}` is held in `{}`", name, environment),
+            help,
+        ));
     };
     let (id, place) = (lock.holder.operation, lock.holder.place.clone().unwrap_or_default());
-    let held_by = format!("lock `{name}` is held by operation {id}");
+    let held_by = shown!("lock `{}` is held by operation {}", name, id);
     let refusal = refusal(id, &place, &held_by, *whose);
     if let Some((message, help)) = refusal {
         return Err(CliError::usage(message, help));
@@ -105,16 +114,18 @@ async fn free(
     let (by, at) = (actor(), Clock::real().unix());
     let freed = Freed { name: lock.name.clone(), holder: lock.holder.clone(), by, reason, at };
     match world.free(&freed).await {
-        Ok(true) if as_json => print_data(&format!("{}\n", locks::of_world(lock, *whose))),
-        Ok(true) => print(&format!(
-            "lock `{name}` is free; operation {id} of {} on {} held it: what that changed is as \
+        Ok(true) if as_json => print_json_line(&locks::of_world(lock, *whose)),
+        Ok(true) => print(&shown!(
+            "lock `{}` is free; operation {} of {} on {} held it: what that changed is as \
              it left it\n",
-            in_row(&place),
-            in_row(&lock.holder.host)
+            name,
+            id,
+            row(&place),
+            row(&lock.holder.host)
         )),
         Ok(false) => {
             let help = "`stepback locks -e ENV` tells who has it now";
-            return Err(CliError::usage(format!("{held_by} no more"), help));
+            return Err(CliError::usage(shown!("{} no more", held_by), help));
         }
         Err(failure) => return Err(CliError::usage(failure.message, "mend that first")),
     }
@@ -122,35 +133,42 @@ async fn free(
 }
 
 /// Why a lock is not freed, and what ends its holder, unless nobody else can.
-fn refusal(id: OperationId, place: &str, held_by: &str, whose: Whose) -> Option<(String, String)> {
+fn refusal(id: OperationId, place: &str, held_by: &Shown, whose: Whose) -> Option<(Shown, Shown)> {
     let state = word(place);
     match whose {
         Whose::Own => {
-            let help = format!("`stepback cancel {id}` ends it, or else `stepback unlock {id}`");
-            Some((format!("{held_by} of this state directory"), help))
+            let help = shown!("`stepback cancel {}` ends it, or else `stepback unlock {}`", id, id);
+            Some((shown!("{} of this state directory", held_by), help))
         }
         Whose::Running => {
-            let help = "cancel it where it is run".to_owned();
-            Some((format!("{held_by} of the state directory {place}, which runs"), help))
+            let help = Shown::from("cancel it where it is run");
+            Some((shown!("{} of the state directory {}, which runs", held_by, place), help))
         }
         Whose::Others => {
-            let help = format!(
-                "`stepback --state {state} resume {id}` goes on with it, `stepback --state {state} \
-                 cancel {id}` takes it back"
+            let help = shown!(
+                "`stepback --state {} resume {}` goes on with it, `stepback --state {} \
+                 cancel {}` takes it back",
+                state,
+                id,
+                state,
+                id
             );
-            Some((format!("{held_by} of the state directory {place}, which has it"), help))
+            Some((shown!("{} of the state directory {}, which has it", held_by, place), help))
         }
         Whose::StandsStill => {
-            let help = format!(
-                "`stepback --state {state} rollback {id}` takes its rollback up again, and with \
-                 `--accept REASON` takes the world as it is"
+            let help = shown!(
+                "`stepback --state {} rollback {}` takes its rollback up again, and with \
+                 `--accept REASON` takes the world as it is",
+                state,
+                id
             );
-            let message = format!("{held_by} of the state directory {place}, which is to mend it");
+            let message =
+                shown!("{} of the state directory {}, which is to mend it", held_by, place);
             Some((message, help))
         }
         Whose::Late => {
-            let help = "try again in a minute".to_owned();
-            Some((format!("{held_by} of {place}, which there was no time to look into"), help))
+            let help = Shown::from("try again in a minute");
+            Some((shown!("{} of {}, which there was no time to look into", held_by, place), help))
         }
         Whose::Unseen | Whose::Nobodys => None,
     }

@@ -7,16 +7,19 @@ use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, print};
 use crate::plugins::Plugins;
+use crate::shown::Shown;
 use stepback_core::manifest::Step;
 
 /// What is no mistake, and does nothing: a step that asks no world fails in no way that passes.
-fn in_vain(step: &Step) -> Option<String> {
+fn in_vain(step: &Step) -> Option<Shown> {
     let is_asserted = step.uses.plugin() == "core" && step.uses.step() == "assert";
     let (id, uses) = (&step.id, &step.uses);
     (is_asserted && step.retry.is_some()).then(|| {
-        format!(
-            "the `retry` of step `{id}` does nothing: what {uses} looks at is known before its \
-             first attempt, and the same at each"
+        shown!(
+            "the `retry` of step `{}` does nothing: what {} looks at is known before its \
+             first attempt, and the same at each",
+            id,
+            uses
         )
     })
 }
@@ -38,9 +41,9 @@ pub async fn run(global: &Global, validate: Validate) -> Result<Exit, CliError> 
         match checked {
             Ok(plan) => {
                 plan.steps().filter_map(in_vain).for_each(|why| {
-                    tell!("{} {name}: {why}", Style::of_stderr().yellow("!"));
+                    tell!("{} {}: {}", Style::of_stderr().yellow("!"), name, why);
                 });
-                print(&format!("{name}: {} steps, no mistakes\n", plan.steps().count()));
+                print(&shown!("{}: {} steps, no mistakes\n", name, plan.steps().count()));
             }
             Err(error) => {
                 error.print();

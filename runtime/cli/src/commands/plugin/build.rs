@@ -29,9 +29,9 @@ pub async fn run(
         let to = output.join(format!("{name}.wasm"));
         std::fs::create_dir_all(&output)
             .and_then(|()| files::write_whole(&to, &bytes, files::FOR_ALL))
-            .map_err(|error| unusable(format!("{} can't be written: {error}", to.display())))?;
+            .map_err(|error| unusable(shown!("{} can't be written: {}", to.display(), error)))?;
         let steps: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
-        print(&format!("{}: {}\n", to.display(), steps.join(", ")));
+        print(&shown!("{}: {}\n", to.display(), steps.join(", ")));
         undeclared(&name, &checked).await?.iter().for_each(|warning| warn(warning));
     }
     Ok(Exit::Succeeded)

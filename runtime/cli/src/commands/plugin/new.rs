@@ -35,10 +35,13 @@ pub fn run(name: &str, dir: Option<PathBuf>) -> Result<Exit, CliError> {
     all.extend(SDK.iter().map(|(path, text)| (*path, (*text).to_owned())));
     for (path, text) in EXAMPLE {
         let text = kit::filled_in(path, text, name);
-        all.push((path, text.map_err(|error| CliError::Internal(format!("{error:#}")))?));
+        all.push((
+            path,
+            text.map_err(|error| CliError::Internal(shown!("{}", format!("{:#}", error))))?,
+        ));
     }
     lay(&dir, &all).map_err(|error| unwritable(&shown, &error))?;
-    print(&format!(
+    print(&shown!(
         "made {} ({}):\n\n  cd {}\n  stepback plugin build\n  cargo test\n  \
          stepback run operation.toml\n\nREADME.md there has more.\n",
         shown.display(),
@@ -49,14 +52,17 @@ pub fn run(name: &str, dir: Option<PathBuf>) -> Result<Exit, CliError> {
 }
 
 fn unwritable(dir: &Path, error: &io::Error) -> CliError {
-    let message = format!("{} can't be written: {error}", dir.display());
+    let message = shown!("{} can't be written: {}", dir.display(), error);
     CliError::usage(message, "choose another place with `--dir DIR`")
 }
 
 /// Whether a crate, a component and a plugin of the configuration can have this name.
 fn check_name(name: &str) -> Result<(), CliError> {
     let refused = |why: &str, help: &str| {
-        Err(CliError::usage(format!("a plugin can't be called `{name}`: {why}"), help))
+        Err(CliError::usage(
+            shown!("a plugin can't be called `{}`: {}", name, why),
+            help.to_owned(),
+        ))
     };
     let is_word = |word: &str| {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -90,10 +96,10 @@ fn must_be_free(shown: &Path, dir: &Path) -> Result<(), CliError> {
     let help = "choose another name, or another place with `--dir DIR`";
     match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(CliError::usage(format!("{} is not empty", shown.display()), help)),
+        Ok(false) => Err(CliError::usage(shown!("{} is not empty", shown.display()), help)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            Err(CliError::usage(format!("{} is there, and no directory", shown.display()), help))
+            Err(CliError::usage(shown!("{} is there, and no directory", shown.display()), help))
         }
         Err(error) => Err(unwritable(shown, &error)),
     }

@@ -22,13 +22,13 @@ pub fn run(dir: &Path, force: bool) -> Result<Exit, CliError> {
                 true => "`--force` lays sdk/ and wit/ down anew",
                 false => "`stepback plugin new NAME` makes a plugin that can be updated",
             };
-            return Err(CliError::usage(format!("{why}; nothing was changed"), help));
+            return Err(CliError::usage(shown!("{}; nothing was changed", why), help));
         }
     };
     let carried = Stamp::carried();
     must_be_here(dir, laid.files.keys().chain(carried.files.keys()))?;
     if laid.is_newer_than(&carried) && !force {
-        let message = format!(
+        let message = shown!(
             "{} has {}, newer than this program's, {}; nothing was changed",
             dir.display(),
             laid.versions(),
@@ -38,7 +38,7 @@ pub fn run(dir: &Path, force: bool) -> Result<Exit, CliError> {
     }
     let changed = changed_by_hand(dir, &laid, &carried)?;
     if !changed.is_empty() && !force {
-        let message = format!(
+        let message = shown!(
             "changed by hand in {}: {}; nothing was changed",
             dir.display(),
             changed.join(", ")
@@ -47,11 +47,11 @@ pub fn run(dir: &Path, force: bool) -> Result<Exit, CliError> {
         return Err(CliError::usage(message, help));
     }
     if changed.is_empty() && laid == carried {
-        print(&format!("nothing to do: {} is what there is\n", laid.versions()));
+        print(&shown!("nothing to do: {} is what there is\n", laid.versions()));
         return Ok(Exit::Succeeded);
     }
     write(dir, &laid, &carried)?;
-    print(&format!("from {}\nto   {}\n", laid.versions(), carried.versions()));
+    print(&shown!("from {}\nto   {}\n", laid.versions(), carried.versions()));
     Ok(Exit::Succeeded)
 }
 
@@ -65,7 +65,7 @@ fn must_be_here<'a>(
     for path in paths.clone().map(String::as_str).chain([STAMP]) {
         let whole = dir.join(path);
         if fs::symlink_metadata(&whole).is_ok_and(|found| found.is_dir()) {
-            let message = format!("{} is a directory; nothing was changed", whole.display());
+            let message = shown!("{} is a directory; nothing was changed", whole.display());
             return Err(CliError::usage(message, "move it away: a file has its place there"));
         }
     }
@@ -75,7 +75,7 @@ fn must_be_here<'a>(
     for path in between {
         let whole = dir.join(path);
         if fs::symlink_metadata(&whole).is_ok_and(|found| !found.is_dir()) {
-            let message = format!("{} is no directory; nothing was changed", whole.display());
+            let message = shown!("{} is no directory; nothing was changed", whole.display());
             let help = "move it away: files would be written and removed where it leads";
             return Err(CliError::usage(message, help));
         }
@@ -101,7 +101,7 @@ fn now(dir: &Path, path: &str) -> Result<Option<[String; 2]>, CliError> {
         Ok(found) if !found.is_file() => Ok(Some(["no file".to_owned(), "no file".to_owned()])),
         _ => files::bytes(&whole, files::TEXT_BYTES_MAX)
             .map(|bytes| Some([digest(&bytes), digest_of_lines(&bytes)]))
-            .map_err(|why| CliError::Usage { message: why, help: None }),
+            .map_err(|why| CliError::Usage { message: why.into(), help: None }),
     }
 }
 
@@ -124,7 +124,7 @@ fn changed_by_hand(dir: &Path, laid: &Stamp, carried: &Stamp) -> Result<Vec<Stri
 
 fn write(dir: &Path, laid: &Stamp, carried: &Stamp) -> Result<(), CliError> {
     let unwritable = |path: &str, error: io::Error| {
-        let message = format!("{} can't be written: {error}", dir.join(path).display());
+        let message = shown!("{} can't be written: {}", dir.join(path).display(), error);
         CliError::usage(message, "mend that, and update again: it goes on where it stopped")
     };
     let lay = |path: &str, text: &str| {
