@@ -3,6 +3,8 @@
 use crate::harness::{Place, Ran, component, operation};
 use rusqlite::Connection;
 use serde_json::Value;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 
 /// All that must not come out: controls, marks that turn text around, what can't be seen, lines
 /// of the program's own, a CI's commands, and a command to paste.
@@ -238,5 +240,46 @@ fn a_cell_is_no_formula() {
     let csv = place.run(&["activity", "--format", "csv"]).exits(0).does_nothing().stdout;
     for wanted in ["'=x.toml", "'+x.toml", "'@x.toml", "'-x.toml", "'\\u0009x.toml", "'\\u000dx"] {
         assert!(csv.contains(&format!(",{wanted}")), "{wanted} is not in\n{csv}");
+    }
+}
+
+/// Whose account it was is the system's word, in whatever words the name is; `sudo`'s counts for
+/// root alone, whose children anybody else's are not.
+#[test]
+fn who_it_was_is_the_account() {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !is_root {
+        println!("SKIPPED: it takes root to be somebody else");
+        return;
+    }
+    let backup = operation("backup-database");
+    for (uid, sudo, wanted) in [
+        (0, None, 0),
+        (0, Some("1234"), 1234),
+        (0, Some("ann"), 0),
+        (65534, Some("0"), 65534),
+        (65534, None, 65534),
+    ] {
+        let place = Place::new();
+        std::os::unix::fs::chown(place.path(""), Some(uid), Some(uid)).expect("it is root's");
+        let run = |arguments: &[&str]| {
+            let mut command = place.command(arguments);
+            command.env("USER", "mallory").env("SUDO_USER", "mallory").env_remove("SUDO_UID");
+            command.env("STEPBACK_CACHE", place.path("cache")).uid(uid).gid(uid);
+            command.envs(sudo.map(|sudo| ("SUDO_UID", sudo)));
+            Ran::of(&mut command)
+        };
+        run(&["run", &backup]).exits(0);
+        let shown = run(&["show", "1", "--json"]).exits(0).lacks("mallory").json();
+        assert_eq!(shown["actor_uid"], wanted, "{uid}, {sudo:?}: {shown}");
+        let csv = run(&["activity", "--format", "csv"]).exits(0).stdout;
+        assert!(
+            csv.lines().nth(1).is_some_and(|row| row.ends_with(&format!(",{wanted}"))),
+            "{csv}"
+        );
+        // A journal of before has a name alone.
+        let old = "UPDATE events SET record = json_remove(record, '$.event.actor_uid')";
+        store(&place).execute(old, []).expect("it can be changed");
+        assert!(run(&["show", "1", "--json"]).exits(0).json()["actor_uid"].is_null());
     }
 }

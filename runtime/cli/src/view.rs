@@ -5,17 +5,17 @@
 
 use crate::output::timestamp;
 use crate::shown::Shown;
-use crate::words::{cause_word, verdict_word};
+use crate::words::{cause_word, phase_word, verdict_word};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::event::{Event, Record, UnknownEffect};
-use stepback_core::manifest::{self, Manifest, Phase};
+use stepback_core::manifest::{self, Manifest};
 use stepback_core::state::{
     Abandoned, IllegalEvent, RecordedCall, State, Status, StepState, StepStatus,
 };
-use stepback_core::{Facts, StepKey};
+use stepback_core::{Actor, Facts, StepKey};
 use stepback_journal::{Ending, Request, Summary};
 
 /// The status of an operation that nobody runs any more.
@@ -52,8 +52,11 @@ pub struct OperationView {
     pub downtime_ms: Option<u64>,
     /// Since when it is, if it is; RFC 3339, UTC.
     pub downtime_since: Option<String>,
-    /// Who started it.
+    /// Who started it, for people.
     pub actor: String,
+    /// Whose account that was, by the system: of whoever called `sudo`, where it was called so.
+    /// Null where the journal is older than this.
+    pub actor_uid: Option<u32>,
     /// A secret is its reference.
     pub inputs: BTreeMap<String, Value>,
     pub outputs: BTreeMap<String, Value>,
@@ -86,6 +89,8 @@ pub struct OperationView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AbandonedView {
     pub actor: String,
+    /// As that of the operation.
+    pub actor_uid: Option<u32>,
     pub reason: String,
     /// The effects of which nobody knows whether they happened.
     pub unknown: Vec<UnknownEffectView>,
@@ -103,7 +108,15 @@ pub struct UnknownEffectView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AcceptedView {
     pub actor: String,
+    /// As that of the operation.
+    pub actor_uid: Option<u32>,
     pub reason: String,
+}
+
+impl AcceptedView {
+    fn of(actor: Actor, reason: String) -> Self {
+        Self { actor: actor.name, actor_uid: actor.uid, reason }
+    }
 }
 
 /// One step, or one instance of a `for_each` step.
@@ -199,7 +212,7 @@ impl OperationView {
         let (id, was) = (self.id, self.left_in.as_deref()?);
         let since = self.left_at.as_ref().map(|at| shown!(", seen last {}", at));
         let since = since.unwrap_or_default();
-        if let Some(AcceptedView { actor, reason }) = &self.cancel_kept {
+        if let Some(AcceptedView { actor, reason, .. }) = &self.cancel_kept {
             let because = if reason.is_empty() { "" } else { ": " };
             return Some(shown!(
                 "operation {} is unfinished: nobody runs it{} (it was {}), and {} cancelled \
@@ -257,7 +270,7 @@ impl OperationView {
             // Its last event may be later than the last time its runner said that it lives.
             left_at: summary.left_at.filter(|_| is_left).map(|at| timestamp(at.max(state.last_at))),
             cancel_kept: summary.cancel.clone().map(|Request::Cancel { actor, reason }| {
-                AcceptedView { actor, reason: reason.unwrap_or_default() }
+                AcceptedView::of(actor, reason.unwrap_or_default())
             }),
             cause: state.cause.map(|cause| cause_word(cause).to_owned()),
             why: state.why.clone(),
@@ -266,7 +279,8 @@ impl OperationView {
             finished_at: state.finished_at.map(timestamp),
             downtime_ms: state.downtime.total_ms(),
             downtime_since: state.downtime.since.map(timestamp),
-            actor: pinned.as_ref().map(|p| p.actor.clone()).unwrap_or_default(),
+            actor: pinned.as_ref().map(|p| p.actor.name.clone()).unwrap_or_default(),
+            actor_uid: pinned.as_ref().and_then(|p| p.actor.uid),
             inputs: pinned.as_ref().map(|p| p.inputs.clone()).unwrap_or_default(),
             outputs: state.outputs.clone(),
             unknown_outputs: state.unknown_outputs.clone(),
@@ -279,7 +293,7 @@ impl OperationView {
             not_restored: not_restored(&state),
             kept: kept(&state),
             leftovers: leftovers(&state),
-            accepted: state.accepted.clone().map(|(actor, reason)| AcceptedView { actor, reason }),
+            accepted: state.accepted.clone().map(|(actor, reason)| AcceptedView::of(actor, reason)),
             abandoned: state.abandoned.as_ref().map(abandoned),
         })
     }
@@ -308,6 +322,7 @@ impl OperationView {
             downtime_ms: None,
             downtime_since: None,
             actor: String::new(),
+            actor_uid: None,
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
             unknown_outputs: BTreeMap::new(),
@@ -333,7 +348,8 @@ fn abandoned(abandoned: &Abandoned) -> AbandonedView {
         resources: effect.resources.iter().map(ToString::to_string).collect(),
     };
     AbandonedView {
-        actor: abandoned.actor.clone(),
+        actor: abandoned.actor.name.clone(),
+        actor_uid: abandoned.actor.uid,
         reason: abandoned.reason.clone(),
         unknown: abandoned.unknown.iter().map(view).collect(),
     }
@@ -382,14 +398,6 @@ fn current(state: &State) -> Vec<CurrentView> {
         })
     };
     state.steps.iter().filter_map(view).collect()
-}
-
-fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Live => "live",
-        Phase::Downtime => "downtime",
-        Phase::Cleanup => "cleanup",
-    }
 }
 
 /// The steps as the manifest has them, and then any that it no longer tells of.

@@ -1,6 +1,7 @@
-//! What causes and verdicts are called, in tables and in JSON.
+//! What causes, verdicts and phases are called, in tables and in JSON.
 
 use stepback_core::event::{Cause, Verdict};
+use stepback_core::manifest::Phase;
 
 pub fn cause_word(cause: Cause) -> &'static str {
     match cause {
@@ -16,5 +17,13 @@ pub fn verdict_word(verdict: Verdict) -> &'static str {
         Verdict::Restored => "restored",
         Verdict::RestoredExceptDeclared => "restored-except-declared",
         Verdict::Incomplete => "incomplete",
+    }
+}
+
+pub fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Live => "live",
+        Phase::Downtime => "downtime",
+        Phase::Cleanup => "cleanup",
     }
 }

@@ -4,6 +4,7 @@
 //! need and nothing that can be recomputed: the call with its token, the facts around it, the
 //! evaluated `with`, the frozen `past`. A field may be added with a default; none may change.
 
+use crate::actor::Actor;
 use crate::calls::Call;
 use crate::failure::Failure;
 use crate::ids::*;
@@ -42,14 +43,16 @@ pub enum Event {
     /// Another runner goes on where the last one ended (R4).
     TakenUp {
         /// Who started the new runner.
-        actor: String,
+        #[serde(flatten)]
+        actor: Actor,
         /// How long nobody ran it: steps' timeouts stood still meanwhile (R15).
         dead_ms: u64,
     },
     /// Who asked for the end, and why; the rollback it causes follows (R9).
     CancelRequested {
         /// Who asked.
-        actor: String,
+        #[serde(flatten)]
+        actor: Actor,
         /// In their words; `None` if they gave none.
         reason: Option<String>,
     },
@@ -201,12 +204,14 @@ pub enum Event {
     /// anew, and the world is verified again (R7).
     RollbackResumed {
         /// Who ran `stepback rollback`.
-        actor: String,
+        #[serde(flatten)]
+        actor: Actor,
     },
     /// A person takes the world as an incomplete rollback left it; the locks are released (R7).
     Accepted {
         /// Who ran `stepback rollback --accept`.
-        actor: String,
+        #[serde(flatten)]
+        actor: Actor,
         /// Why the world may stay as it is, in their words.
         reason: String,
     },
@@ -214,7 +219,8 @@ pub enum Event {
     /// (R7).
     Abandoned {
         /// Who ran `stepback unlock`.
-        actor: String,
+        #[serde(flatten)]
+        actor: Actor,
         /// Why nothing else can end it, in their words.
         reason: String,
         /// The effects of which nobody knows whether they happened.
@@ -251,7 +257,8 @@ pub struct Pinned {
     /// Their evaluated names, sorted, each once.
     pub locks: Vec<LockName>,
     /// Who started the operation: `user@host (uid N)`, as the system has it.
-    pub actor: String,
+    #[serde(flatten)]
+    pub actor: Actor,
     /// The store's identity and, behind it, the random name of who began the operation.
     pub store: StoreId,
     /// The interfaces each plugin may use, by the name it has in the manifest.

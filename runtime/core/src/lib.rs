@@ -5,6 +5,7 @@
 //! events and commands. What the world says comes in as inputs; what should be done to it goes
 //! out as commands, and the driver in `runtime/engine` is the only one who carries them out.
 
+pub mod actor;
 pub mod calls;
 pub mod diagnostic;
 pub mod evaluate;
@@ -25,6 +26,7 @@ pub mod state;
 pub mod step;
 pub mod texts;
 
+pub use actor::Actor;
 pub use calls::{Call, Class, ClockCall, DockerCall, EbsCall, Ec2Call, EffectsCall, SettleMode};
 pub use event::Event;
 pub use failure::{Failure, FailureClass};

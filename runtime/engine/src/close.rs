@@ -26,7 +26,7 @@ pub async fn accept(
     runner: &RunnerId,
     id: OperationId,
     clock: &Clock,
-    actor: String,
+    actor: Actor,
     reason: String,
 ) -> Result<State, RunError> {
     let state = folded(store, id).await?;
@@ -72,7 +72,7 @@ pub async fn abandon(
     runner: &RunnerId,
     id: OperationId,
     clock: &Clock,
-    actor: String,
+    actor: Actor,
     reason: String,
 ) -> Result<GivenUp, RunError> {
     must_not_have_ended(store, id).await?;

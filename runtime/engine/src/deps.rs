@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::event::Record;
 use stepback_core::manifest::Uses;
-use stepback_core::{OperationId, StepKey};
+use stepback_core::{Actor, OperationId, StepKey};
 use stepback_journal::{LogLine, RunnerId, Store};
 use stepback_provider::Provider;
 use stepback_wasm::{Grants, Runtime};
@@ -28,7 +28,7 @@ pub struct Deps {
     /// This process among all that share the store.
     pub runner: RunnerId,
     /// Who works it, for the journal: `user@host (uid N)`.
-    pub actor: String,
+    pub actor: Actor,
     /// The engine's own bounds; those of guests are the sandbox's.
     pub limits: Limits,
     /// The one clock, which the provider has too (R15). Leases go by the store's own (R13).
@@ -164,7 +164,7 @@ pub trait SecretSource: Send + Sync {
 /// What somebody at the terminal wants of a running operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wish {
-    pub cancel: Option<(String, Option<String>)>,
+    pub cancel: Option<(Actor, Option<String>)>,
     pub leave: bool,
 }
 
@@ -179,8 +179,8 @@ impl Control {
     }
 
     /// Cancel and roll back; the first one counts.
-    pub fn cancel(&self, actor: &str, reason: Option<&str>) {
-        let wish = (actor.to_owned(), reason.map(str::to_owned));
+    pub fn cancel(&self, actor: impl Into<Actor>, reason: Option<&str>) {
+        let wish = (actor.into(), reason.map(str::to_owned));
         self.0.send_modify(|wishes| {
             wishes.cancel.get_or_insert(wish);
         });

@@ -41,7 +41,7 @@ pub struct Request {
     /// Where it is to run, as `stepback.toml` names it.
     pub environment: EnvironmentName,
     /// Who asks for it, for the journal, such as `ann@box (uid 1000)`.
-    pub actor: String,
+    pub actor: Actor,
     /// Refuse at once when a lock is held.
     pub no_wait: bool,
 }

@@ -244,7 +244,7 @@ async fn why_not(
     })
 }
 
-fn was_called_off(actor: &str, reason: Option<String>) -> String {
+fn was_called_off(actor: &Actor, reason: Option<String>) -> String {
     let reason = reason.map(|reason| format!(": {}", in_sentence(&reason))).unwrap_or_default();
-    format!("cancelled by {} before anything was changed{reason}", in_sentence(actor))
+    format!("cancelled by {} before anything was changed{reason}", in_sentence(&actor.name))
 }

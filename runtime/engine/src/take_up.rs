@@ -56,7 +56,7 @@ pub async fn resume(
 pub async fn roll_back(
     deps: &Arc<Deps>,
     id: OperationId,
-    actor: String,
+    actor: Actor,
     reason: Option<String>,
     control: &Control,
 ) -> Result<Ended, RunError> {

@@ -194,7 +194,7 @@ mod tests {
     /// Every event that implies something, one that does not, and what each does.
     fn table() -> Vec<(Event, Option<Stage>, EndingChange, [bool; 3])> {
         use EndingChange::{Ends, GoesOn, Same};
-        let (actor, reason) = (|| "ann".to_owned(), || "known".to_owned());
+        let (actor, reason) = (|| "ann".into(), || "known".to_owned());
         let accepted = Event::Accepted { actor: actor(), reason: reason() };
         let abandoned = Event::Abandoned { actor: actor(), reason: reason(), unknown: vec![] };
         let refused = Event::Refused { reasons: vec![] };

@@ -236,7 +236,8 @@ pub enum Request {
     /// Roll it back, or call it off if it has changed nothing yet (R9).
     Cancel {
         /// Who asked, for the journal.
-        actor: String,
+        #[serde(flatten)]
+        actor: Actor,
         /// Why, in that person's words, if they gave any.
         reason: Option<String>,
     },

@@ -28,7 +28,7 @@ enum Act {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let (actor, reason) = (|| "ann".to_owned(), || "known".to_owned());
+    let (actor, reason) = (|| "ann".into(), || "known".to_owned());
     let finished = |status| {
         let (outputs, unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
         Event::Finished { status, outputs, unknown_outputs }
@@ -122,7 +122,7 @@ impl<'a> Tried<'a> {
                 format!("{:?}", self.store.append(lease, after, records).await)
             }
             Act::Request { of } => {
-                let request = Request::Cancel { actor: format!("{at:?}"), reason: None };
+                let request = Request::Cancel { actor: format!("{at:?}").into(), reason: None };
                 format!("{:?}", self.store.request(self.leases[*of].operation, request).await)
             }
             Act::Lock { of, names, wait } => {

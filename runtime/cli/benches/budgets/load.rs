@@ -153,7 +153,7 @@ impl Load {
             reporter,
             secrets: Arc::new(NoSecrets),
             runner: RunnerId("bench".into()),
-            actor: "bench".to_owned(),
+            actor: "bench".into(),
             limits: Limits::default(),
             clock: Clock::real(),
         };

@@ -20,7 +20,7 @@ pub async fn run(global: &Global, args: Activity) -> Result<Exit, CliError> {
     Ok(Exit::Succeeded)
 }
 
-const HEADER: [&str; 18] = [
+const HEADER: [&str; 19] = [
     "id",
     "name",
     "manifest",
@@ -39,6 +39,7 @@ const HEADER: [&str; 18] = [
     "left_at",
     "closed_by",
     "closed_because",
+    "actor_uid",
 ];
 
 fn cells(view: &OperationView) -> [String; HEADER.len()] {
@@ -63,5 +64,6 @@ fn cells(view: &OperationView) -> [String; HEADER.len()] {
         text(&view.left_at),
         closed_by.to_owned(),
         closed_because.to_owned(),
+        view.actor_uid.map(|uid| uid.to_string()).unwrap_or_default(),
     ]
 }

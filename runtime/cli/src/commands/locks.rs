@@ -64,7 +64,7 @@ pub async fn run(global: &Global, args: Locks) -> Result<Exit, CliError> {
 const FREED_TOLD: usize = 5;
 
 fn freed_by_hand(freed: &Freed) -> Shown {
-    let Freed { name, holder, by, reason, at } = freed;
+    let Freed { name, holder, by, reason, at, .. } = freed;
     let place = holder.place.clone().unwrap_or_default();
     shown!(
         "freed by hand: {}, which operation {} of {} on {} held, by {} at {}: {}",
@@ -108,7 +108,8 @@ pub fn of_world(lock: &WorldLock, whose: Whose) -> Value {
     let holder = &lock.holder;
     json!({
         "name": lock.name, "operation": holder.operation, "environment": holder.environment,
-        "state": holder.place, "host": holder.host, "actor": holder.actor,
+        "state": holder.place, "host": holder.host, "actor": holder.actor.name,
+        "actor_uid": holder.actor.uid,
         "since": timestamp(holder.since), "holder": word(whose),
     })
 }

@@ -7,6 +7,7 @@ use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, duration, print, print_json, table};
 use crate::shown::{Shown, row};
+use crate::words::phase_word;
 use serde_json::{Value, json};
 use stepback_core::StepId;
 use stepback_core::manifest::{Phase, Step};
@@ -89,14 +90,6 @@ async fn last_downtimes(
 
 fn is_refusal(check: &StepCheck) -> bool {
     matches!(check.answer, StepCheckAnswer::Refused(_))
-}
-
-fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Live => "live",
-        Phase::Downtime => "downtime",
-        Phase::Cleanup => "cleanup",
-    }
 }
 
 fn undo_word(plan: &Plan, step: &Step) -> &'static str {

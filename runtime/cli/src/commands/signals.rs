@@ -51,7 +51,7 @@ async fn hear(control: &Control) {
             1 => {
                 // That it is cancelled is told when it is durable, and whether it still can be.
                 tell!("cancel asked for; a third Ctrl-C leaves it for `stepback resume`");
-                control.cancel(&actor(), Some("Ctrl-C"));
+                control.cancel(actor(), Some("Ctrl-C"));
             }
             2 => tell!("once more leaves it as it is, for `stepback resume`"),
             _ => {

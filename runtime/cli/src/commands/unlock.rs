@@ -112,7 +112,8 @@ async fn free(
         return Err(CliError::usage(message, help));
     }
     let (by, at) = (actor(), Clock::real().unix());
-    let freed = Freed { name: lock.name.clone(), holder: lock.holder.clone(), by, reason, at };
+    let (name_of, holder) = (lock.name.clone(), lock.holder.clone());
+    let freed = Freed { name: name_of, holder, by: by.name, by_uid: by.uid, reason, at };
     match world.free(&freed).await {
         Ok(true) if as_json => print_json_line(&locks::of_world(lock, *whose)),
         Ok(true) => print(&shown!(

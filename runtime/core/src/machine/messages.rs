@@ -1,6 +1,7 @@
 //! What comes to the machine, and what it asks to be done.
 
 use super::Observation;
+use crate::actor::Actor;
 use crate::calls::Call;
 use crate::evaluate::{Evaluated, Outputs};
 use crate::event::{AttemptResult, Record};
@@ -21,14 +22,14 @@ pub enum Input {
     /// Somebody asks for the end; past the commit point, or rolling back, this changes nothing.
     Cancel {
         /// Who asks.
-        actor: String,
+        actor: Actor,
         /// In their words; `None` if they gave none.
         reason: Option<String>,
     },
     /// An incomplete rollback is to be taken up again (R7).
     ResumeRollback {
         /// Who asks for it.
-        actor: String,
+        actor: Actor,
     },
     /// What the expressions of a step come to.
     Evaluated {
@@ -170,11 +171,11 @@ pub struct AttemptOrder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// Who started the runner that takes it up.
-    pub actor: String,
+    pub actor: Actor,
     /// How long no runner lived.
     pub dead_ms: u64,
     /// Who asked for the end meanwhile, and why.
-    pub cancel: Option<(String, Option<String>)>,
+    pub cancel: Option<(Actor, Option<String>)>,
 }
 
 /// The records of one decision, already applied to the state, and what the driver is to start.

@@ -20,6 +20,7 @@ mod window;
 pub use messages::{AttemptOrder, Command, Decision, Input, Recovery};
 pub use verdict::{Observation, Reading};
 
+use crate::actor::Actor;
 use crate::calls::Call;
 use crate::event::{AttemptResult, Cause, Event, Record, UndoResult};
 use crate::expr::Scope;
@@ -264,7 +265,7 @@ impl Machine {
         }
     }
 
-    fn handle_cancel(&mut self, actor: String, reason: Option<String>) -> Result<(), IllegalEvent> {
+    fn handle_cancel(&mut self, actor: Actor, reason: Option<String>) -> Result<(), IllegalEvent> {
         let open = matches!(self.state.status, Status::Queued | Status::Running);
         if !open || self.state.committed || self.state.cancel.is_some() {
             return Ok(());

@@ -10,6 +10,7 @@ mod transition;
 
 pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, StepStatus};
 
+use crate::actor::Actor;
 use crate::calls::{Call, Class, DockerCall};
 use crate::event::{
     AttemptResult, Cause, Event, FinalStatus, Kept, NotRestored, Pinned, Record, UndoResult,
@@ -90,7 +91,7 @@ pub struct State {
     /// Why preflight said no, one sentence each; empty if it did not.
     pub refusals: Vec<String>,
     /// Who asked for the end, and why if they said so; `None` if nobody did.
-    pub cancel: Option<(String, Option<String>)>,
+    pub cancel: Option<(Actor, Option<String>)>,
     /// Why it rolled back; `None` if it did not.
     pub cause: Option<Cause>,
     /// The same in one line, for a person.
@@ -125,7 +126,7 @@ pub struct State {
     /// Those of them that could not be worked out, and why.
     pub unknown_outputs: BTreeMap<String, String>,
     /// Who took the world as an incomplete rollback left it, and why.
-    pub accepted: Option<(String, String)>,
+    pub accepted: Option<(Actor, String)>,
     /// `None` unless a person gave it up, past the commit point too.
     pub abandoned: Option<Abandoned>,
 }
@@ -157,7 +158,7 @@ impl Downtime {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abandoned {
     /// Who ran `stepback unlock`.
-    pub actor: String,
+    pub actor: Actor,
     /// Why nothing else could end it, in their words.
     pub reason: String,
     /// The effects of which nobody knows whether they happened.

@@ -417,7 +417,7 @@ fn a_cancel_asked_while_nobody_ran_it_comes_before_anything_else() {
     run.go(3, &mut |_| 0);
     let state = State::fold(&run.journal).expect("it folds");
     let mut machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(2));
-    let cancel = Some(("ann".to_owned(), Some("wrong night".to_owned())));
+    let cancel = Some(("ann".into(), Some("wrong night".to_owned())));
     let recovery = Recovery { cancel, ..Recovery::default() };
     let decision = machine.recover(recovery, UnixMs(1)).expect("legal");
     let names: Vec<_> = decision.records.iter().map(|record| record.event.name()).collect();

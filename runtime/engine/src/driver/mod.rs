@@ -159,7 +159,7 @@ impl Driver {
     }
 
     /// Take up an incomplete rollback after a person's fix (R7).
-    pub(crate) fn resume_rollback(&mut self, actor: String) -> Result<(), RunError> {
+    pub(crate) fn resume_rollback(&mut self, actor: Actor) -> Result<(), RunError> {
         self.handle(Input::ResumeRollback { actor })
     }
 

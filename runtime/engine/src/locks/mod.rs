@@ -16,7 +16,7 @@ use std::time::Duration;
 use stepback_core::event::Pinned;
 use stepback_core::shown::in_sentence;
 use stepback_core::{
-    EnvironmentName, Failure, FailureClass, LockName, OperationId, Seq, StoreId, UnixMs,
+    Actor, EnvironmentName, Failure, FailureClass, LockName, OperationId, Seq, StoreId, UnixMs,
 };
 use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request, Store, StoreError,
@@ -338,9 +338,9 @@ pub(crate) async fn let_go(
     world.let_go(&pinned.store).await
 }
 
-fn cancelled(actor: &str, reason: Option<String>) -> String {
+fn cancelled(actor: &Actor, reason: Option<String>) -> String {
     let reason = reason.map(|reason| format!(": {}", in_sentence(&reason))).unwrap_or_default();
-    format!("cancelled by {} while it waited for a lock{reason}", in_sentence(actor))
+    format!("cancelled by {} while it waited for a lock{reason}", in_sentence(&actor.name))
 }
 
 /// A line for whoever watches, and for the operation's log.

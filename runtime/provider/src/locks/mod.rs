@@ -17,7 +17,9 @@ pub use journaled::Journaled;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use stepback_core::{EnvironmentName, Epoch, Failure, LockName, OperationId, StoreId, UnixMs};
+use stepback_core::{
+    Actor, EnvironmentName, Epoch, Failure, LockName, OperationId, StoreId, UnixMs,
+};
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +41,8 @@ pub struct Holder {
     #[serde(default)]
     pub mounts: Option<String>,
     /// Who began it or took it up last, such as `ann@box (uid 1000)`.
-    pub actor: String,
+    #[serde(flatten)]
+    pub actor: Actor,
     /// The program that runs it, by a name that no other ever has.
     #[serde(default)]
     pub runner: Option<String>,
@@ -68,6 +71,9 @@ pub struct Freed {
     pub holder: Holder,
     /// Who freed it, such as `ann@box (uid 1000)`.
     pub by: String,
+    /// Whose account that was, as [`Actor`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_uid: Option<u32>,
     /// Why, in that person's words; cut after 1000 characters.
     pub reason: String,
     /// When, by the clock of that person's machine.

@@ -99,7 +99,7 @@ pub(super) mod tests {
             place: None,
             host: "host".to_owned(),
             mounts: None,
-            actor: "ann".to_owned(),
+            actor: "ann".into(),
             runner: Some(format!("runner-{key}")),
             epoch: Epoch(1),
             since: UnixMs(1),
@@ -158,6 +158,7 @@ pub(super) mod tests {
             name: name.clone(),
             holder: holder(key),
             by: "ann".to_owned(),
+            by_uid: None,
             reason: "gone".to_owned(),
             at: UnixMs(2),
         };
