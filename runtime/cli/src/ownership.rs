@@ -6,6 +6,7 @@
 //! that person's own choice.
 
 use crate::error::CliError;
+use crate::shown::Shown;
 use nix::unistd::Group;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,8 @@ pub fn must_be_obeyed(path: &Path, choice: Choice) -> Result<(), CliError> {
     }
     let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     Trusted::caller().must_decide(&shown).map_err(|why| {
-        let message = format!("{} is not obeyed: {why}", shown.display());
-        let help = format!(
+        let message = shown!("{} is not obeyed: {}", shown.display(), why);
+        let help = shown!(
             "mend that (`{}`), or, if you trust whoever may write there, name the file: \
              `--config {}`; `--config /dev/null` is none",
             why.mend,
@@ -45,8 +46,8 @@ fn warn_of_everybody(path: &Path) {
         && found.is_file()
         && found.mode() & ALL_WRITE != 0
     {
-        let (shown, mode) = (path.display(), found.mode() & 0o7777);
-        tell!("warning: everybody may write {shown} (mode {mode:04o}): `chmod o-w` it");
+        let mode = format!("{:04o}", found.mode() & 0o7777);
+        tell!("warning: everybody may write {} (mode {}): `chmod o-w` it", path.display(), mode);
     }
 }
 
@@ -60,7 +61,7 @@ pub struct Kept<'a> {
     /// For whom it is.
     pub sharing: Sharing,
     /// How another one is chosen.
-    pub elsewhere: &'a str,
+    pub elsewhere: &'static str,
 }
 
 impl Kept<'_> {
@@ -70,12 +71,13 @@ impl Kept<'_> {
         if self.choice == Choice::Found {
             let trusted = Trusted::caller().with_group(self.sharing.group());
             trusted.must_decide(self.dir).map_err(|why| {
-                let help = format!("mend that (`{}`), or {}", why.mend, self.elsewhere);
-                CliError::usage(format!("{shown} is not used: {why}"), help)
+                let elsewhere = Shown::from(self.elsewhere);
+                let help = shown!("mend that (`{}`), or {}", why.mend, elsewhere);
+                CliError::usage(shown!("{} is not used: {}", shown, why), help)
             })?;
         }
         private::dir_for(self.dir, marks, self.sharing).map_err(|error| {
-            let message = format!("{shown} can't be used: {error}");
+            let message = shown!("{} can't be used: {}", shown, error);
             CliError::usage(message, self.elsewhere)
         })
     }
@@ -114,7 +116,7 @@ impl State {
         for name in names {
             dir.push(name);
             private::dir_for(&dir, &["."], self.sharing).map_err(|error| {
-                let message = format!("{} can't be used: {error}", dir.display());
+                let message = shown!("{} can't be used: {}", dir.display(), error);
                 CliError::usage(message, "choose another place with `--state DIR`")
             })?;
         }
