@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod event;
 pub mod expr;
 pub mod failure;
+pub mod grants;
 pub mod ids;
 pub mod inputs;
 pub mod interface;

@@ -1,0 +1,268 @@
+//! Whether a call may be made: each grant is held against all that the call names.
+
+use super::asked::{Asked, OnEngine};
+use super::known::{Known, Reach};
+use super::{CommandPattern, Grant, Grants, HostPattern, Policy};
+use crate::calls::Tags;
+use crate::resource::{Resource, ResourceKind};
+
+/// Whether a call may be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It may.
+    Allowed,
+    /// It may not; which part of which grant says so.
+    Refused(String),
+}
+
+impl Permit {
+    /// Whether the call may be made.
+    pub fn is_allowed(&self) -> bool {
+        *self == Self::Allowed
+    }
+}
+
+/// What speaks against a call, and how far the grant had covered it by then: of several grants the
+/// one that came furthest is told.
+struct Against {
+    part: &'static str,
+    why: String,
+    came: u8,
+}
+
+fn against(came: u8, part: &'static str, why: impl Into<String>) -> Result<(), Against> {
+    Err(Against { part, why: why.into(), came })
+}
+
+impl Grants {
+    /// Whether one of them covers a call.
+    pub fn permit(&self, asked: &Asked<'_>, known: &Known) -> Permit {
+        let interface = asked.call.interface();
+        if !interface.needs_grant() {
+            return Permit::Allowed;
+        }
+        let mut worst: Option<(&Grant, Against)> = None;
+        for grant in self.iter().filter(|grant| grant.interface == interface) {
+            match grant.covers(asked, known) {
+                Ok(()) => return Permit::Allowed,
+                Err(why) if worst.as_ref().is_none_or(|(_, other)| why.came > other.came) => {
+                    worst = Some((grant, why));
+                }
+                Err(_) => {}
+            }
+        }
+        Permit::Refused(match worst {
+            None => format!("`{interface}` is not granted"),
+            Some((grant, Against { part, why, .. })) => {
+                format!("`{part}` of the grant [{grant}]: {why}")
+            }
+        })
+    }
+}
+
+impl Policy {
+    /// Whether it lets a call through.
+    pub fn permit(&self, asked: &Asked<'_>, known: &Known) -> Permit {
+        if let Some(grant) = self.deny.iter().find(|grant| grant.hits(asked, known)) {
+            return Permit::Refused(format!("it is denied there: [{grant}]"));
+        }
+        match self.allow.as_ref().map(|allow| allow.permit(asked, known)) {
+            None | Some(Permit::Allowed) => Permit::Allowed,
+            Some(Permit::Refused(why)) => {
+                Permit::Refused(format!("it is not allowed there: {why}"))
+            }
+        }
+    }
+}
+
+impl Grant {
+    /// Whether it covers all that a call names.
+    fn covers(&self, asked: &Asked<'_>, known: &Known) -> Result<(), Against> {
+        let call = asked.call;
+        if !self.functions.cover(call) {
+            return against(0, "functions", format!("{} is none of them", call.function()));
+        }
+        let reach = Reach::of(asked, known);
+        for thing in asked.things.iter().chain(&reach.volumes) {
+            self.covers_thing(thing, known)?;
+        }
+        if let Some((kind, tags)) = &asked.made {
+            self.covers_made(*kind, tags)?;
+        }
+        if let Some((thing, key, value)) = &asked.retags {
+            let mut tags = known.tags.get(thing).cloned().unwrap_or_default();
+            match value {
+                Some(value) => tags.insert((*key).to_owned(), (*value).to_owned()),
+                None => tags.remove(*key),
+            };
+            let mut after = known.clone();
+            after.tags.insert(thing.clone(), tags);
+            self.covers_thing(thing, &after).map_err(|one| Against {
+                why: format!("{} without it: by its tag `{key}` {}", call.function(), one.why),
+                ..one
+            })?;
+        }
+        self.covers_engine(asked, &reach)
+    }
+
+    fn covers_thing(&self, thing: &Resource, known: &Known) -> Result<(), Against> {
+        let tags = known.tags.get(thing);
+        if has_tags(thing) && !self.tags.is_empty() && !tags.is_some_and(|tags| self.carries(tags))
+        {
+            return against(1, "where", format!("{thing} {}", untagged(&self.tags, tags)));
+        }
+        match thing {
+            Resource::Instance { id } if !self.hosts.is_empty() => {
+                if !self.hosts.iter().any(|host| host.is(id, tags)) {
+                    return against(2, "hosts", format!("{id} is none of them"));
+                }
+            }
+            Resource::Container { name, .. } if !self.containers.is_empty() => {
+                if !self.containers.iter().any(|glob| glob.matches(name)) {
+                    return against(3, "containers", format!("`{name}` is none of them"));
+                }
+            }
+            Resource::Image { image, .. } if !self.images.is_empty() => {
+                if !self.images.iter().any(|glob| glob.matches(image)) {
+                    return against(4, "images", format!("`{image}` is none of them"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn covers_made(&self, kind: ResourceKind, tags: &Tags) -> Result<(), Against> {
+        if !self.carries(tags) {
+            return against(
+                1,
+                "where",
+                format!("what is made {}", untagged(&self.tags, Some(tags))),
+            );
+        }
+        let is_host = |host: &HostPattern| host.is("", Some(tags));
+        if kind == ResourceKind::Instance
+            && !self.hosts.is_empty()
+            && !self.hosts.iter().any(is_host)
+        {
+            return against(2, "hosts", "what is made has neither such a name nor such tags");
+        }
+        Ok(())
+    }
+
+    /// What it would have an engine run, and how far that reaches.
+    fn covers_engine(&self, asked: &Asked<'_>, reach: &Reach) -> Result<(), Against> {
+        if let Some(why) = reach.root.first().filter(|_| !self.root) {
+            return against(5, "docker", format!("{why}, which only `docker = \"root\"` covers"));
+        }
+        let (image, command) = runs(asked);
+        // One that is named is covered with the other things.
+        if let Some(image) = image.filter(|_| self.images.is_empty() && !self.root) {
+            return against(6, "images", format!("it names none, and `{image}` is given"));
+        }
+        let fits = |pattern: &CommandPattern| pattern.matches(command);
+        if command.is_empty() || self.commands.iter().any(fits) {
+            return Ok(());
+        }
+        let shown = command.join(" ").escape_debug().take(60).collect::<String>();
+        match self.commands.is_empty() {
+            true if self.root => Ok(()),
+            true => against(7, "commands", format!("it names none, and `{shown}` is given")),
+            false => against(7, "commands", format!("`{shown}` is none of them")),
+        }
+    }
+
+    fn carries(&self, tags: &Tags) -> bool {
+        self.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
+    }
+
+    /// Whether, as something denied, it is touched by a call: by one thing of each kind that it
+    /// names. What is not known counts as touched.
+    fn hits(&self, asked: &Asked<'_>, known: &Known) -> bool {
+        if self.interface != asked.call.interface() || !self.functions.cover(asked.call) {
+            return false;
+        }
+        let reach = Reach::of(asked, known);
+        if self.root && reach.root.is_empty() {
+            return false;
+        }
+        let things = || asked.things.iter().chain(&reach.volumes);
+        let made = asked.made.as_ref();
+        let is_made_host = |(kind, tags): &(ResourceKind, &Tags)| {
+            *kind == ResourceKind::Instance && self.hosts.iter().any(|one| one.is("", Some(*tags)))
+        };
+        let is_tagged = |thing: &Resource| {
+            has_tags(thing) && known.tags.get(thing).is_none_or(|tags| self.carries(tags))
+        };
+        let is_host = |thing: &Resource| {
+            let Resource::Instance { id } = thing else { return false };
+            let tags = known.tags.get(thing);
+            self.hosts.iter().any(|host| host.may_be(id, tags))
+        };
+        let is_container = |thing: &Resource| {
+            let Resource::Container { name, .. } = thing else { return false };
+            is_an_id(name) || self.containers.iter().any(|glob| glob.matches(name))
+        };
+        let is_image = |thing: &Resource| {
+            let Resource::Image { image, .. } = thing else { return false };
+            is_an_id(image) || self.images.iter().any(|glob| glob.matches(image))
+        };
+        let (_, command) = runs(asked);
+        let by_tags = self.tags.is_empty()
+            || things().any(is_tagged)
+            || made.is_some_and(|(_, tags)| self.carries(tags));
+        let by_hosts =
+            self.hosts.is_empty() || things().any(is_host) || made.is_some_and(is_made_host);
+        by_tags
+            && by_hosts
+            && (self.containers.is_empty() || things().any(is_container))
+            && (self.images.is_empty() || things().any(is_image))
+            && (self.commands.is_empty() || self.commands.iter().any(|one| one.matches(command)))
+    }
+}
+
+impl HostPattern {
+    /// Whether an instance is one of these; what is not known of it is not so.
+    fn is(&self, id: &str, tags: Option<&Tags>) -> bool {
+        match self {
+            HostPattern::Named(glob) => {
+                let name = tags.and_then(|tags| tags.get("Name"));
+                !id.is_empty() && glob.matches(id) || name.is_some_and(|name| glob.matches(name))
+            }
+            HostPattern::Tagged(wanted) => tags
+                .is_some_and(|tags| wanted.iter().all(|(key, value)| tags.get(key) == Some(value))),
+        }
+    }
+
+    /// The same, where what is not known of it may be so.
+    fn may_be(&self, id: &str, tags: Option<&Tags>) -> bool {
+        tags.is_none() || self.is(id, tags)
+    }
+}
+
+/// Whether things of this kind have tags.
+fn has_tags(thing: &Resource) -> bool {
+    matches!(thing.kind(), ResourceKind::Instance | ResourceKind::Volume | ResourceKind::Snapshot)
+}
+
+/// Whether a name may be the id of something that has another name, too.
+fn is_an_id(name: &str) -> bool {
+    name.starts_with("sha256:") || name.len() >= 12 && name.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+fn untagged(wanted: &Tags, tags: Option<&Tags>) -> String {
+    let Some(tags) = tags else { return "is not there, or its tags are not known".to_owned() };
+    let missing = wanted.iter().find(|(key, value)| tags.get(*key) != Some(value));
+    missing.map_or_else(String::new, |(key, value)| format!("has not the tag {key} = {value}"))
+}
+
+/// The image and the command that a call gives of its own.
+fn runs<'a>(asked: &Asked<'a>) -> (Option<&'a str>, &'a [String]) {
+    match asked.engine {
+        OnEngine::Container(_, spec) => {
+            (Some(spec.image.as_str()).filter(|image| !image.is_empty()), &spec.command)
+        }
+        OnEngine::Command(_, _, command) => (None, command),
+        OnEngine::Nothing | OnEngine::Volume(_) => (None, &[]),
+    }
+}

@@ -1,0 +1,333 @@
+//! What is known of what a call names, and how far a container or a Docker volume reaches on its
+//! host by it.
+
+use super::asked::{Asked, OnEngine};
+use crate::calls::{ContainerSpec, Tags};
+use crate::resource::{Facts, Resource};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A Docker volume or a container, by its host and its name there.
+pub type OnHost = (String, String);
+
+/// What was read of the world for one call. What is not here is not known, and no grant that asks
+/// for it covers the call.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The tags of instances, volumes and snapshots.
+    pub tags: BTreeMap<Resource, Tags>,
+    /// The Docker volumes that there are.
+    pub docker_volumes: BTreeMap<OnHost, DockerVolume>,
+    /// The containers that there are.
+    pub containers: BTreeMap<OnHost, Facts>,
+    /// The EBS volumes that were looked for by their devices' names.
+    pub devices: BTreeMap<String, String>,
+}
+
+/// A Docker volume, as its engine shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DockerVolume {
+    /// Docker's own is `local`.
+    pub driver: String,
+    /// The driver's options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// How far a call would reach on a host, beside what it names.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reach {
+    /// The EBS volumes whose devices it would mount.
+    pub volumes: Vec<Resource>,
+    /// What only `docker = "root"` covers, a sentence each.
+    pub root: Vec<String>,
+}
+
+/// The file systems that a device may be mounted as.
+const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+/// The words of mount options that make it another thing than a device that is mounted (mount(8)).
+const NOT_A_DEVICE: [&str; 11] = [
+    "bind", "rbind", "move", "remount", "loop", "shared", "rshared", "slave", "rslave", "private",
+    "rprivate",
+];
+
+impl Reach {
+    /// How far a call would reach.
+    pub fn of(asked: &Asked<'_>, known: &Known) -> Self {
+        let mut reach = Self::default();
+        match &asked.engine {
+            OnEngine::Nothing => {}
+            OnEngine::Volume(options) => reach.add_volume("it", "local", options, known),
+            OnEngine::Container(host, spec) => reach.add_container(host.as_str(), spec, known),
+            OnEngine::Command(host, container, _) => {
+                reach.add_model(host.as_str(), container.as_str(), known);
+            }
+        }
+        reach
+    }
+
+    fn add_container(&mut self, host: &str, spec: &ContainerSpec, known: &Known) {
+        let mut mounts: Vec<String> = spec.mounts.iter().map(|one| one.volume.clone()).collect();
+        if let Some(like) = &spec.like {
+            self.add_model(&like.host, &like.container, known);
+            let model = known.containers.get(&(like.host.clone(), like.container.clone()));
+            if mounts.is_empty() {
+                mounts.extend(model.into_iter().flat_map(volumes_of));
+            }
+        }
+        for name in mounts {
+            // One that is not there is refused by its engine's provider.
+            if let Some(one) = known.docker_volumes.get(&(host.to_owned(), name.clone())) {
+                self.add_volume(&format!("`{name}`"), &one.driver, &one.options, known);
+            }
+        }
+    }
+
+    /// What a container may do on its host is what one like it may, or a command in it.
+    fn add_model(&mut self, host: &str, container: &str, known: &Known) {
+        match known.containers.get(&(host.to_owned(), container.to_owned())) {
+            Some(facts) => {
+                let told = powers(facts).into_iter();
+                self.root.extend(told.map(|power| format!("container `{container}` {power}")));
+            }
+            None => self.root.push(format!("how far container `{container}` reaches is not known")),
+        }
+    }
+
+    fn add_volume(
+        &mut self,
+        name: &str,
+        driver: &str,
+        options: &BTreeMap<String, String>,
+        known: &Known,
+    ) {
+        match mounted_by(driver, options) {
+            Ok(None) => {}
+            Ok(Some(device)) => {
+                let id = known.devices.get(whole(device)).cloned();
+                let id = id.unwrap_or_else(|| id_of(device));
+                self.volumes.push(Resource::Volume { id });
+            }
+            Err(why) => self.root.push(format!("Docker volume {name} {why}")),
+        }
+    }
+}
+
+/// The device of an EBS volume that a Docker volume mounts; none if it is a plain one.
+///
+/// # Errors
+/// It mounts something else of its host.
+pub fn mounted_by<'a>(
+    driver: &str,
+    options: &'a BTreeMap<String, String>,
+) -> Result<Option<&'a str>, String> {
+    if driver != "local" {
+        return Err(format!("is of the driver `{driver}`"));
+    }
+    if options.is_empty() {
+        return Ok(None);
+    }
+    let Some(device) = options.get("device") else {
+        let names: Vec<&str> = options.keys().map(String::as_str).collect();
+        return Err(format!("has options of the driver ({})", names.join(", ")));
+    };
+    if by_id(device).is_none() {
+        return Err(format!("is of `{device}`, which is no EBS volume's device by its id"));
+    }
+    let kind = options.get("type").map_or("", String::as_str);
+    if !FILE_SYSTEMS.contains(&kind) {
+        return Err(format!("is mounted as `{kind}`"));
+    }
+    let words = options.get("o").map_or("", String::as_str).split(',');
+    let mut words = words.map(|word| word.split('=').next().unwrap_or(word).trim());
+    if let Some(word) = words.find(|word| NOT_A_DEVICE.contains(word)) {
+        return Err(format!("has the mount option `{word}`"));
+    }
+    match options.keys().find(|key| !["device", "type", "o"].contains(&key.as_str())) {
+        Some(key) => Err(format!("has the option `{key}`")),
+        None => Ok(Some(device)),
+    }
+}
+
+/// What is behind the name that a Nitro instance gives an EBS volume's device, which begins with
+/// its id (Amazon EBS User Guide, *Amazon EBS volumes and NVMe*).
+fn by_id(device: &str) -> Option<&str> {
+    let rest = whole(device).strip_prefix("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol")?;
+    (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric())).then_some(rest)
+}
+
+/// The name of a device without its namespace, of which there is one.
+pub fn whole(device: &str) -> &str {
+    device.strip_suffix("_1").or_else(|| device.strip_suffix("-ns-1")).unwrap_or(device)
+}
+
+/// The id that a device's name is of.
+fn id_of(device: &str) -> String {
+    format!("vol-{}", by_id(device).unwrap_or_default())
+}
+
+/// The name of the device that an EBS volume has on a Nitro instance: its id without a dash.
+pub fn device_of(volume: &str) -> String {
+    format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{}", volume.replace('-', ""))
+}
+
+/// The Docker volumes that a container mounts.
+pub fn volumes_of(facts: &Facts) -> Vec<String> {
+    let mounts = facts.get("mounts").and_then(Value::as_array).into_iter().flatten();
+    let names = mounts.filter_map(|mount| mount.get("volume").and_then(Value::as_str));
+    names.map(str::to_owned).collect()
+}
+
+/// What a container may do on its host beside running its own program: by its options, which have
+/// the engine's own names (Docker docs, *Docker Engine API*, *ContainerInspect*, *HostConfig*).
+pub fn powers(facts: &Facts) -> Vec<String> {
+    let Facts::Present(_) = facts else { return vec!["can't be looked at".to_owned()] };
+    let empty = serde_json::Map::new();
+    let Some(config) = facts.get("config").map(|config| config.as_object().unwrap_or(&empty))
+    else {
+        return vec!["has options that are not known".to_owned()];
+    };
+    let is_set = |name: &str| match config.get(name) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Bool(true) | Value::Number(_)) => true,
+    };
+    let mut told: Vec<String> = vec![];
+    for (name, what) in POWERS {
+        if is_set(name) {
+            told.push((*what).to_owned());
+        }
+    }
+    for (name, what) in NAMESPACES {
+        if let Some(Value::String(mode)) = config.get(*name)
+            && (mode == "host" || mode.starts_with("container:"))
+        {
+            told.push(format!("has the {what} of `{mode}`"));
+        }
+    }
+    let binds = config.get("Binds").and_then(Value::as_array).into_iter().flatten();
+    let binds = binds.filter_map(Value::as_str).filter(|bind| bind.starts_with('/'));
+    told.extend(binds.map(|bind| format!("sees the host's `{}`", before_colon(bind))));
+    told.extend(mounts_of_the_host(config.get("Mounts")));
+    told
+}
+
+/// Options that reach the host whenever they are there.
+const POWERS: &[(&str, &str)] = &[
+    ("Privileged", "is privileged"),
+    ("CapAdd", "has added capabilities"),
+    ("Devices", "has devices of its host"),
+    ("DeviceRequests", "has devices of its host"),
+    ("DeviceCgroupRules", "may use devices of its host"),
+    ("VolumesFrom", "has the volumes of another container"),
+    ("SecurityOpt", "has security options of its own"),
+    ("UnmaskedPaths", "sees all of its host's kernel settings"),
+    ("CgroupParent", "is in a control group of its own choice"),
+];
+
+/// Options that name a namespace.
+const NAMESPACES: &[(&str, &str)] = &[
+    ("NetworkMode", "network"),
+    ("PidMode", "processes"),
+    ("IpcMode", "shared memory"),
+    ("UTSMode", "host name"),
+    ("UsernsMode", "users"),
+    ("CgroupnsMode", "control groups"),
+];
+
+fn before_colon(bind: &str) -> &str {
+    bind.split(':').next().unwrap_or(bind)
+}
+
+/// Mounts that are neither a volume as its engine has it nor memory.
+fn mounts_of_the_host(mounts: Option<&Value>) -> Vec<String> {
+    let all = mounts.and_then(Value::as_array).into_iter().flatten();
+    let told = all.filter_map(|mount| {
+        let text = |name: &str| mount.get(name).and_then(Value::as_str).unwrap_or_default();
+        let options = mount.get("VolumeOptions");
+        let driver = options.and_then(|options| options.get("DriverConfig"));
+        match text("Type") {
+            "tmpfs" => None,
+            "volume" if driver.is_none_or(Value::is_null) => None,
+            "volume" => Some(format!("has a volume with options of its own on {}", text("Target"))),
+            _ => Some(format!("sees the host's `{}`", text("Source"))),
+        }
+    });
+    told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn options(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+        all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_docker_volume_is_plain_or_of_an_ebs_volumes_device() {
+        let device = &device_of("vol-0a1");
+        let of = |device: &str| options(&[("type", "ext4"), ("device", device)]);
+        assert_eq!(mounted_by("local", &options(&[])), Ok(None));
+        for name in [device.clone(), format!("{device}_1"), format!("{device}-ns-1")] {
+            assert_eq!(mounted_by("local", &of(&name)), Ok(Some(name.as_str())));
+        }
+        let noatime = options(&[("type", "xfs"), ("device", device), ("o", "noatime,ro")]);
+        assert!(mounted_by("local", &noatime).is_ok());
+        for bad in [
+            of("/"),
+            of("/dev/sda"),
+            of(&format!("{device}/../../../sda")),
+            of(&format!("{device}-part1")),
+            of("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol"),
+            options(&[("type", "none"), ("o", "bind"), ("device", "/")]),
+            options(&[("type", "none"), ("o", "bind"), ("device", device)]),
+            options(&[("type", "ext4"), ("o", "noatime, bind"), ("device", device)]),
+            options(&[("type", "ext4"), ("o", "rbind"), ("device", device)]),
+            options(&[("type", "nfs"), ("o", "addr=10.0.0.1"), ("device", ":/")]),
+            options(&[("o", "bind")]),
+            options(&[("device", device)]),
+        ] {
+            assert!(mounted_by("local", &bad).is_err(), "{bad:?}");
+        }
+        assert!(mounted_by("rclone", &options(&[])).is_err());
+    }
+
+    #[test]
+    fn every_way_to_the_host_is_seen() {
+        let of = |config: Value| powers(&Facts::from_json(json!({ "config": config })));
+        assert_eq!(of(json!({})), Vec::<String>::new());
+        let plain = json!({
+            "Privileged": false, "NetworkMode": "bridge", "IpcMode": "private", "Binds": [],
+            "Mounts": [{ "Type": "volume", "Source": "data", "Target": "/data" },
+                       { "Type": "tmpfs", "Target": "/tmp" }], "Memory": 1024, "CapDrop": ["ALL"],
+        });
+        assert_eq!(of(plain), Vec::<String>::new());
+        for config in [
+            json!({ "Privileged": true }),
+            json!({ "CapAdd": ["SYS_ADMIN"] }),
+            json!({ "Devices": [{ "PathOnHost": "/dev/sda" }] }),
+            json!({ "DeviceRequests": [{ "Count": -1 }] }),
+            json!({ "DeviceCgroupRules": ["b 8:* rwm"] }),
+            json!({ "VolumesFrom": ["other"] }),
+            json!({ "SecurityOpt": ["seccomp=unconfined"] }),
+            json!({ "UnmaskedPaths": true }),
+            json!({ "NetworkMode": "host" }),
+            json!({ "PidMode": "host" }),
+            json!({ "PidMode": "container:abc" }),
+            json!({ "IpcMode": "host" }),
+            json!({ "UTSMode": "host" }),
+            json!({ "UsernsMode": "host" }),
+            json!({ "Binds": ["/:/host"] }),
+            json!({ "Mounts": [{ "Type": "bind", "Source": "/etc", "Target": "/e" }] }),
+            json!({ "Mounts": [{ "Type": "volume", "Target": "/e", "VolumeOptions": {
+                "DriverConfig": { "Options": { "device": "/", "o": "bind", "type": "none" } } } }] }),
+        ] {
+            assert_eq!(of(config.clone()).len(), 1, "{config}");
+        }
+        assert_eq!(powers(&Facts::from_json(json!({ "image": "x" }))).len(), 1);
+        assert_eq!(powers(&Facts::Unknown("why".into())).len(), 1);
+    }
+}

@@ -1,0 +1,346 @@
+//! Grants as they are written: in `stepback.toml`, and in an operation's first event.
+//!
+//! In the configuration the plain name of an interface is the whole of it, but no root of a host. A
+//! journal's plain name is the whole of it without any limit, as those of older journals were.
+
+use super::{CommandPattern, Functions, Glob, Grant, HostPattern, short_name};
+use crate::calls::{Call, Tags};
+use crate::diagnostic::suggest;
+use crate::interface::Interface;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+/// What is wrong with a grant as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// What is wrong, as one sentence without a full stop.
+    pub message: String,
+    /// The word in question, by which its place can be found.
+    pub word: Option<String>,
+    /// What to write instead.
+    pub help: String,
+}
+
+fn mistake<T>(
+    word: Option<&str>,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Result<T, Mistake> {
+    let word = word.map(str::to_owned);
+    Err(Mistake { message: message.into(), word, help: help.into() })
+}
+
+/// The words that stand for more than one function.
+const ALL: &str = "all";
+const READ: &str = "read";
+const ROOT: &str = "root";
+
+/// The keys of a grant beside those that name interfaces.
+const KEYS: [&str; 5] = ["where", "hosts", "containers", "images", "commands"];
+
+/// Reads one entry of `grants`, `allow` or `deny`: a grant for each interface that it names.
+///
+/// # Errors
+/// The first thing in it that can't be taken.
+pub fn read(written: &Value) -> Result<Vec<Grant>, Mistake> {
+    match written {
+        Value::String(name) => Ok(vec![Grant::whole(interface(name)?)]),
+        Value::Object(table) => read_table(table),
+        _ => mistake(
+            None,
+            "a grant is an interface's name or a table",
+            "such as `\"ebs\"`, or `{ ebs = [\"describe\", \"tag\"], where = { tags = { team = \
+             \"db\" } } }`",
+        ),
+    }
+}
+
+fn interface(name: &str) -> Result<Interface, Mistake> {
+    let granted = || Interface::ALL.into_iter().filter(|one| one.needs_grant());
+    let names = granted().map(Interface::name);
+    match Interface::from_name(name) {
+        Some(interface) => Ok(interface),
+        None => {
+            mistake(Some(name), format!("there is no interface `{name}`"), suggest(name, names))
+        }
+    }
+}
+
+fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
+    let mut grants = vec![];
+    for (key, value) in table.iter().filter(|(key, _)| !KEYS.contains(&key.as_str())) {
+        let Some(interface) = Interface::from_name(key) else {
+            let interfaces = Interface::ALL.into_iter().filter(|one| one.needs_grant());
+            let names = interfaces.map(Interface::name).chain(KEYS);
+            return mistake(
+                Some(key),
+                format!("a grant has no `{key}`, and there is no such interface"),
+                suggest(key, names),
+            );
+        };
+        let (functions, root) = functions(interface, value)?;
+        grants.push(Grant { functions, root, ..Grant::whole(interface) });
+    }
+    if grants.is_empty() {
+        let help = "such as `ebs = [\"describe\"]`, `ec2 = \"read\"` or `docker = \"all\"`";
+        return mistake(None, "the grant names no interface", help);
+    }
+    let text = |name: &str| texts(name, table.get(name));
+    let globs = |name: &str| text(name).map(|all| all.into_iter().map(Glob).collect::<Vec<_>>());
+    let (containers, images) = (globs("containers")?, globs("images")?);
+    let commands: Vec<CommandPattern> = text("commands")?.into_iter().map(CommandPattern).collect();
+    let (tags, hosts) = (tags_of(table.get("where"))?, hosts(table.get("hosts"))?);
+    let is_of_docker = grants.iter().any(|grant| grant.interface == Interface::Docker);
+    let of_docker = [
+        ("containers", containers.is_empty()),
+        ("images", images.is_empty()),
+        ("commands", commands.is_empty()),
+    ];
+    if let Some((name, _)) = of_docker.into_iter().find(|(_, is_empty)| !is_empty)
+        && !is_of_docker
+    {
+        let help = "name `docker` in the same table, or leave it out";
+        return mistake(Some(name), format!("`{name}` narrows `docker` alone"), help);
+    }
+    Ok(grants
+        .into_iter()
+        .map(|grant| Grant {
+            tags: tags.clone(),
+            hosts: hosts.clone(),
+            containers: containers.clone(),
+            images: images.clone(),
+            commands: commands.clone(),
+            ..grant
+        })
+        .collect())
+}
+
+fn functions(interface: Interface, value: &Value) -> Result<(Functions, bool), Mistake> {
+    let words = match value {
+        Value::String(word) => vec![word.clone()],
+        other => texts(interface.name(), Some(other))?,
+    };
+    if words.is_empty() {
+        let help = format!("such as `{interface} = [\"read\"]`; leave it out to grant none");
+        return mistake(Some(interface.name()), format!("`{interface}` has no functions"), help);
+    }
+    let (mut reads, mut named, mut root, mut all) = (false, vec![], false, false);
+    for word in words {
+        match word.as_str() {
+            ALL => all = true,
+            READ => reads = true,
+            ROOT if interface == Interface::Docker => root = true,
+            ROOT => {
+                let help = "write `docker = \"root\"`, or leave it out";
+                return mistake(Some(ROOT), format!("`{interface}` has no `root`"), help);
+            }
+            other => named.push(function(interface, other)?),
+        }
+    }
+    // Alone, it stands for all of them.
+    let is_all = all || root && !reads && named.is_empty();
+    let functions = if is_all { Functions::All } else { Functions::Some { reads, named } };
+    Ok((functions, root))
+}
+
+fn function(interface: Interface, word: &str) -> Result<Glob, Mistake> {
+    let of = move |name: &&str| name.split_once('.').is_some_and(|(of, _)| of == interface.name());
+    let names = Call::functions().filter(of).map(short_name);
+    let glob = Glob(word.to_owned());
+    if names.clone().any(|name| glob.matches(name)) {
+        return Ok(glob);
+    }
+    mistake(
+        Some(word),
+        format!("`{interface}` has no function `{word}`"),
+        suggest(word, names.chain([ALL, READ])),
+    )
+}
+
+fn texts(name: &str, value: Option<&Value>) -> Result<Vec<String>, Mistake> {
+    let bad = || {
+        let help = format!("such as `{name} = [\"…\"]`");
+        mistake(Some(name), format!("`{name}` is a list of texts"), help)
+    };
+    match value {
+        None => Ok(vec![]),
+        Some(Value::Array(list)) if !list.is_empty() => {
+            let texts: Option<Vec<String>> =
+                list.iter().map(|one| one.as_str().map(str::to_owned)).collect();
+            match texts {
+                Some(texts) if texts.iter().all(|text| !text.is_empty()) => Ok(texts),
+                Some(_) | None => bad(),
+            }
+        }
+        // A list of nothing would look as if it covered nothing.
+        Some(Value::Array(_)) => {
+            mistake(Some(name), format!("`{name}` is empty"), "leave it out, or name some")
+        }
+        Some(_) => bad(),
+    }
+}
+
+fn tags_of(value: Option<&Value>) -> Result<Tags, Mistake> {
+    let help = "such as `where = { tags = { team = \"db\" } }`";
+    match value {
+        None => Ok(Tags::new()),
+        Some(Value::Object(table)) => {
+            if let Some(other) = table.keys().find(|key| *key != "tags") {
+                return mistake(Some(other), format!("`where` has no `{other}`"), help);
+            }
+            plain_tags("tags", table.get("tags").unwrap_or(&Value::Null), help)
+        }
+        Some(_) => mistake(Some("where"), "`where` is a table", help),
+    }
+}
+
+fn plain_tags(name: &str, value: &Value, help: &str) -> Result<Tags, Mistake> {
+    let tags = value.as_object().map(|table| {
+        let tag = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        table.iter().map(tag).collect::<Option<Tags>>()
+    });
+    match tags.flatten() {
+        Some(tags) if !tags.is_empty() => Ok(tags),
+        Some(_) | None => mistake(Some(name), format!("`{name}` has a text for each tag"), help),
+    }
+}
+
+fn hosts(value: Option<&Value>) -> Result<Vec<HostPattern>, Mistake> {
+    let help = "such as `hosts = [\"i-db-*\", { role = \"db\" }]`: ids, names or tags";
+    let Some(value) = value else { return Ok(vec![]) };
+    let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
+        return mistake(Some("hosts"), "`hosts` is a list that names some", help);
+    };
+    let host = |one: &Value| match one {
+        Value::String(name) if !name.is_empty() => Ok(HostPattern::Named(Glob(name.clone()))),
+        Value::Object(_) => plain_tags("hosts", one, help).map(HostPattern::Tagged),
+        _ => mistake(Some("hosts"), "a host is a text, or a table of tags", help),
+    };
+    list.iter().map(host).collect()
+}
+
+fn written(grant: &Grant) -> Value {
+    if grant.is_unlimited() {
+        return Value::from(grant.interface.name());
+    }
+    let mut words: Vec<String> = vec![];
+    match &grant.functions {
+        Functions::All => words.push(ALL.to_owned()),
+        Functions::Some { reads, named } => {
+            words.extend(reads.then(|| READ.to_owned()));
+            words.extend(named.iter().map(|glob| glob.0.clone()));
+        }
+    }
+    words.extend(grant.root.then(|| ROOT.to_owned()));
+    let mut table = Map::new();
+    table.insert(grant.interface.name().to_owned(), words.into());
+    let mut add = |name: &str, all: Vec<Value>| {
+        if !all.is_empty() {
+            table.insert(name.to_owned(), all.into());
+        }
+    };
+    let text = |text: &String| Value::from(text.as_str());
+    add("hosts", grant.hosts.iter().map(host_written).collect());
+    add("containers", grant.containers.iter().map(|glob| text(&glob.0)).collect());
+    add("images", grant.images.iter().map(|glob| text(&glob.0)).collect());
+    add("commands", grant.commands.iter().map(|one| text(&one.0)).collect());
+    if !grant.tags.is_empty() {
+        table.insert("where".to_owned(), json!({ "tags": grant.tags }));
+    }
+    Value::Object(table)
+}
+
+fn host_written(host: &HostPattern) -> Value {
+    match host {
+        HostPattern::Named(glob) => Value::from(glob.0.as_str()),
+        HostPattern::Tagged(tags) => json!(tags),
+    }
+}
+
+impl Serialize for Grant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        written(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Grant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Value::deserialize(deserializer)?;
+        if let Value::String(name) = &written {
+            let named = interface(name).map_err(|bad| D::Error::custom(bad.message))?;
+            return Ok(Grant::unlimited(named));
+        }
+        let mut read = read(&written).map_err(|bad| D::Error::custom(bad.message))?;
+        match (read.pop(), read.is_empty()) {
+            (Some(grant), true) => Ok(grant),
+            _ => Err(D::Error::custom("a kept grant is of one interface")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(written: Value) -> Grant {
+        let mut read = read(&written).unwrap_or_else(|bad| panic!("{written}: {bad:?}"));
+        assert_eq!(read.len(), 1, "{written}");
+        read.remove(0)
+    }
+
+    #[test]
+    fn what_is_kept_reads_as_it_was() {
+        for written in [
+            json!("ebs"),
+            json!("docker"),
+            json!({ "docker": "root" }),
+            json!({ "docker": ["root", "read"], "containers": ["main"] }),
+            json!({ "ec2": "read" }),
+            json!({ "ebs": ["describe", "tag"], "where": { "tags": { "team": "db" } } }),
+            json!({ "docker": ["inspect-*", "read"], "hosts": ["i-db-*", { "role": "db" }],
+                    "containers": ["main"], "images": ["postgres:*"], "commands": ["true"] }),
+        ] {
+            let grant = one(written);
+            let kept = serde_json::to_value(&grant).expect("JSON");
+            let again: Grant = serde_json::from_value(kept.clone()).expect("a grant");
+            assert_eq!(again, grant, "{kept}");
+        }
+        let kept = |text: &str| serde_json::from_value::<Grant>(json!(text)).expect("a grant");
+        assert_eq!(
+            kept("docker"),
+            Grant::unlimited(Interface::Docker),
+            "as older journals mean it"
+        );
+        assert_eq!(serde_json::to_value(kept("ebs")).expect("JSON"), json!("ebs"));
+        assert_eq!(kept("log").interface, Interface::Log, "older journals have those, too");
+        assert!(!one(json!("docker")).root, "in a configuration it must be spelled out");
+    }
+
+    #[test]
+    fn what_can_not_be_taken_is_named() {
+        for (written, word, help) in [
+            (json!("ebz"), "ebz", "ebs"),
+            (json!({ "ebz": "read" }), "ebz", "ebs"),
+            (json!({ "ebs": ["describ"] }), "describ", "describe"),
+            (json!({ "ebs": "rea" }), "rea", "read"),
+            (json!({ "ebs": [] }), "ebs", "leave it out"),
+            (json!({ "ebs": "root" }), "root", "docker"),
+            (json!({ "ebs": 1 }), "ebs", "ebs = "),
+            (json!({ "ebs": "read", "container": ["a"] }), "container", "containers"),
+            (json!({ "ebs": "read", "containers": ["a"] }), "containers", "docker"),
+            (json!({ "docker": "read", "containers": [] }), "containers", "leave it out"),
+            (json!({ "docker": "read", "hosts": [1] }), "hosts", "i-db-*"),
+            (json!({ "docker": "read", "hosts": [] }), "hosts", "i-db-*"),
+            (json!({ "ebs": "read", "where": { "tag": {} } }), "tag", "tags"),
+            (json!({ "ebs": "read", "where": { "tags": {} } }), "tags", "team"),
+            (json!({ "ebs": "read", "where": { "tags": { "a": 1 } } }), "tags", "team"),
+        ] {
+            let bad = read(&written).expect_err("it is a mistake");
+            assert_eq!(bad.word.as_deref(), Some(word), "{written}: {bad:?}");
+            assert!(bad.help.contains(help), "{written}: {bad:?}");
+        }
+        assert!(read(&json!({ "hosts": ["a"] })).is_err());
+        assert!(read(&json!(["ebs"])).is_err());
+    }
+}
