@@ -60,7 +60,7 @@ impl PluginSource for Built {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let path = root.join("plugins/target").join(format!("{}.component.wasm", uses.plugin()));
         let bytes = std::fs::read(path).map_err(|error| Some(error.to_string()))?;
-        Ok(PluginBytes { bytes: bytes.into(), grants: Grants::all() })
+        Ok(PluginBytes::built_in(&bytes))
     }
 
     fn names(&self) -> Vec<String> {

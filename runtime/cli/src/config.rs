@@ -8,6 +8,7 @@ use crate::builtins;
 use crate::environments::{self, Environment};
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
+use crate::grants;
 use crate::output;
 use crate::ownership::{self, Choice, State};
 use serde::Deserialize;
@@ -16,8 +17,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
+use stepback_core::grants::{Grant, Policy};
 use stepback_files::private::Sharing;
-use stepback_wasm::{Grants, Interface};
 
 const FILE: &str = "stepback.toml";
 const STATE: &str = ".stepback";
@@ -40,7 +41,8 @@ struct Authored {
 #[serde(deny_unknown_fields, default)]
 struct AuthoredPlugin {
     path: Option<toml::Spanned<PathBuf>>,
-    grants: Vec<toml::Spanned<String>>,
+    sha256: Option<toml::Spanned<String>>,
+    grants: Vec<grants::Written>,
 }
 
 /// A plugin that the configuration names.
@@ -49,8 +51,12 @@ pub struct PluginConfig {
     /// Where it is, if it is not a path in the manifest itself.
     pub path: Option<PathBuf>,
     /// The one file that the grants are for.
-    file: PathBuf,
-    pub grants: Vec<Interface>,
+    pub file: PathBuf,
+    /// What its bytes must come to.
+    pub sha256: Option<String>,
+    pub grants: Vec<Grant>,
+    /// What the command line grants to it by its name.
+    pub granted_here: Vec<Grant>,
 }
 
 /// The configuration, checked.
@@ -62,7 +68,9 @@ pub struct Config {
     default_environment: Option<String>,
     pub plugins: BTreeMap<String, PluginConfig>,
     /// What the command line grants to plugins by their paths in its manifest.
-    pub granted_here: BTreeMap<String, Vec<Interface>>,
+    pub granted_here: BTreeMap<String, Vec<Grant>>,
+    /// What binds everybody, by the environment.
+    pub policies: BTreeMap<String, Policy>,
 }
 
 impl Config {
@@ -83,6 +91,7 @@ impl Config {
                 default_environment: None,
                 plugins: BTreeMap::new(),
                 granted_here: BTreeMap::new(),
+                policies: BTreeMap::new(),
             },
         };
         config.environments.entry(LOCAL.to_owned()).or_insert(DEMO);
@@ -176,7 +185,11 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
         let names = environments.keys().map(String::as_str).chain([LOCAL]);
         found.push(Diagnostic::at(named.span(), message).help(suggest(named.get_ref(), names)));
     }
-    let plugins = plugins(authored.plugins, base, &mut found);
+    let mut policies = BTreeMap::new();
+    for (name, environment) in &authored.environments {
+        policies.insert(name.clone(), environment.policy(&text, &mut found));
+    }
+    let plugins = plugins(authored.plugins, base, &text, &mut found);
     let sharing = sharing(authored.state_group.as_ref(), &mut found);
     if !found.is_empty() {
         return Err(fail(found));
@@ -185,7 +198,7 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let state = State { dir, choice, sharing };
     let default_environment = authored.default_environment.map(toml::Spanned::into_inner);
     let granted_here = BTreeMap::new();
-    Ok(Config { state, environments, default_environment, plugins, granted_here })
+    Ok(Config { state, environments, default_environment, plugins, granted_here, policies })
 }
 
 /// For whom what is kept is.
@@ -207,6 +220,7 @@ fn is_plain(name: &str) -> bool {
 fn plugins(
     authored: BTreeMap<String, AuthoredPlugin>,
     base: &Path,
+    text: &str,
     found: &mut Vec<Diagnostic>,
 ) -> BTreeMap<String, PluginConfig> {
     let mut plugins: BTreeMap<String, PluginConfig> = BTreeMap::new();
@@ -221,19 +235,12 @@ fn plugins(
             let help = format!("give this one another name, such as `[plugins.my-{name}]`");
             found.push(Diagnostic::at(given, message).help(help));
         }
-        let mut grants = vec![];
-        for grant in plugin.grants {
-            match interface(grant.get_ref()) {
-                Ok(interface) => grants.push(interface),
-                Err(help) => {
-                    let message = format!("there is no interface `{}`", grant.get_ref());
-                    found.push(Diagnostic::at(grant.span(), message).help(help));
-                }
-            }
-        }
+        let grants = grants::check(&plugin.grants, text, found);
+        let sha256 = plugin.sha256.and_then(|sha256| digest(&sha256, found));
         let path = plugin.path.map(|path| base.join(path.into_inner()));
         let file = path.clone().unwrap_or_else(|| base.join(&name));
-        plugins.insert(name, PluginConfig { path, file, grants });
+        let granted_here = vec![];
+        plugins.insert(name, PluginConfig { path, file, sha256, grants, granted_here });
     }
     plugins
 }
@@ -244,15 +251,23 @@ pub fn is_one_file(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 
-fn interface(name: &str) -> Result<Interface, String> {
-    let names = Interface::ALL.into_iter().map(Interface::name);
-    Interface::from_name(name).ok_or_else(|| suggest(name, names))
+/// A sha-256 as it is written, with `sha256:` in front or without.
+fn digest(written: &toml::Spanned<String>, found: &mut Vec<Diagnostic>) -> Option<String> {
+    let text = written.get_ref();
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    if digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Some(digits.to_ascii_lowercase());
+    }
+    let help = "it has 64 hex digits; `stepback plugin inspect FILE` tells it";
+    let message = format!("`{}` is not a sha-256", text.escape_default());
+    found.push(Diagnostic::at(written.span(), message).help(help));
+    None
 }
 
 /// Read `--grant PLUGIN=INTERFACE,…` into the configuration.
 pub fn add_grants(config: &mut Config, given: &[String]) -> Result<(), CliError> {
     for text in given {
-        let Some((plugin, names)) = text.split_once('=') else {
+        let Some((plugin, granted)) = text.split_once('=') else {
             return Err(CliError::usage(
                 format!("`--grant {text}` is not PLUGIN=INTERFACES"),
                 "such as `--grant ./my.wasm=ebs,docker`",
@@ -262,29 +277,28 @@ pub fn add_grants(config: &mut Config, given: &[String]) -> Result<(), CliError>
         // writes it.
         let named = config.plugins.get_mut(plugin).filter(|known| known.path.is_some());
         let grants = match named {
-            Some(known) => &mut known.grants,
+            Some(known) => &mut known.granted_here,
             None => config.granted_here.entry(plugin.to_owned()).or_default(),
         };
-        for name in names.split(',').filter(|name| !name.is_empty()) {
-            let granted = interface(name).map_err(|help| {
-                CliError::usage(format!("`--grant`: there is no interface `{name}`"), help)
-            })?;
-            grants.push(granted);
-        }
+        grants.extend(grants::given(granted)?);
     }
     Ok(())
 }
 
 impl PluginConfig {
-    /// What the plugin may use.
-    pub fn granted(&self) -> Grants {
-        self.grants.iter().copied().collect()
-    }
-
     /// Whether its grants are for this file, however either path is written. A link is the file
     /// that it leads to.
-    pub fn is_for(&self, file: &Metadata) -> bool {
-        let is_it = |own: Metadata| (own.dev(), own.ino()) == (file.dev(), file.ino());
-        std::fs::metadata(&self.file).is_ok_and(is_it)
+    pub fn is_for(&self, file: &Path) -> bool {
+        match std::fs::metadata(file) {
+            Ok(found) => self.is_it(&found),
+            // A file that is gone is known by its path.
+            Err(_) => self.file == file && !self.file.exists(),
+        }
+    }
+
+    /// Whether its grants are for the file that was opened.
+    pub fn is_it(&self, file: &Metadata) -> bool {
+        let is_same = |own: Metadata| (own.dev(), own.ino()) == (file.dev(), file.ino());
+        std::fs::metadata(&self.file).is_ok_and(is_same)
     }
 }

@@ -162,7 +162,7 @@ pub async fn deps(
     Ok(Arc::new(Deps {
         store,
         provider,
-        plugins: Arc::new(Plugins::new(config)),
+        plugins: Arc::new(Plugins::new(config, Some(environment))),
         runtime: sandbox(config)?,
         reporter,
         secrets: Arc::new(References),

@@ -1,10 +1,12 @@
 //! The environments of `stepback.toml`: what each is, with every mistake at its place.
 
+use crate::grants;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, suggest};
+use stepback_core::grants::Policy;
 use stepback_core::manifest::duration_ms;
 use stepback_provider::endpoint::Endpoint;
 use toml::Spanned;
@@ -28,6 +30,9 @@ pub struct Authored {
     docker: Option<Spanned<AuthoredDocker>>,
     #[serde(default)]
     registries: BTreeMap<String, Spanned<AuthoredRegistry>>,
+    allow: Option<Vec<grants::Written>>,
+    #[serde(default)]
+    deny: Vec<grants::Written>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +153,11 @@ impl Environment {
 }
 
 impl Authored {
+    /// What binds everybody in it.
+    pub fn policy(&self, text: &str, found: &mut Vec<Diagnostic>) -> Policy {
+        grants::policy(self.allow.as_deref(), &self.deny, text, found)
+    }
+
     /// Check it; `base` is where relative paths start.
     pub fn check(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
         match self.provider.get_ref().as_str() {

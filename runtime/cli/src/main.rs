@@ -27,6 +27,7 @@ mod environments;
 mod error;
 mod facts;
 mod files;
+mod grants;
 mod kit;
 mod log;
 mod output;

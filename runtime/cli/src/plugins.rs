@@ -3,13 +3,13 @@
 use crate::builtins;
 use crate::config::{Config, PluginConfig, is_one_file};
 use crate::files;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use stepback_core::grants::{Grant, Grants, Policy};
 use stepback_core::manifest::Uses;
 use stepback_engine::{PluginBytes, PluginSource};
-use stepback_wasm::{Grants, Interface};
 
 /// A component this large is a mistake; compiling it would take minutes.
 const PLUGIN_BYTES_MAX: u64 = 64 << 20;
@@ -17,49 +17,92 @@ const PLUGIN_BYTES_MAX: u64 = 64 << 20;
 /// The program's own plugins and the user's.
 pub struct Plugins {
     configured: BTreeMap<String, PluginConfig>,
-    granted_here: BTreeMap<String, Vec<Interface>>,
+    granted_here: BTreeMap<String, Vec<Grant>>,
+    policy: Policy,
 }
 
 impl Plugins {
-    pub fn new(config: &Config) -> Self {
+    /// Those of an environment; of none, where nothing is run.
+    pub fn new(config: &Config, environment: Option<&str>) -> Self {
         let (configured, granted_here) = (config.plugins.clone(), config.granted_here.clone());
-        Self { configured, granted_here }
+        let policy = environment.and_then(|name| config.policies.get(name));
+        Self { configured, granted_here, policy: policy.cloned().unwrap_or_default() }
     }
 
-    /// What is granted to a file: by the configuration to that very file, and by the command line
-    /// to the path that the manifest has.
-    fn grants(&self, written: &str, file: &Metadata) -> Grants {
-        let configured = self.configured.values().filter(|plugin| plugin.is_for(file));
+    /// The tables that are for a file.
+    fn tables(&self, file: &Path) -> impl Iterator<Item = &PluginConfig> {
+        self.configured.values().filter(move |plugin| plugin.is_for(file))
+    }
+
+    /// What the command line grants to the path that the manifest has.
+    fn here(&self, written: &str) -> Grants {
         let here = self.granted_here.iter().filter(|(named, _)| is_one_file(named, written));
-        let all = configured.map(|plugin| &plugin.grants).chain(here.map(|(_, grants)| grants));
-        all.flatten().copied().collect()
+        here.flat_map(|(_, grants)| grants).cloned().collect()
     }
 }
 
 impl PluginSource for Plugins {
     fn plugin(&self, uses: &Uses, base_dir: &Path) -> Result<PluginBytes, Option<String>> {
-        match uses {
+        let (file, named, here): (PathBuf, Option<&PluginConfig>, Grants) = match uses {
             Uses::Named { plugin, .. } => {
                 if let Some(bytes) = builtins::bytes(plugin) {
-                    return Ok(PluginBytes { bytes: bytes.into(), grants: Grants::all() });
+                    return Ok(PluginBytes::built_in(bytes));
                 }
                 let configured = self.configured.get(plugin).ok_or(None)?;
-                let path = configured.path.as_ref().ok_or(None)?;
-                Ok(PluginBytes { bytes: read(path)?, grants: configured.granted() })
+                let path = configured.path.clone().ok_or(None)?;
+                (path, Some(configured), configured.granted_here.iter().cloned().collect())
             }
             Uses::Path { path, .. } => {
                 let file = base_dir.join(path);
-                // What was read is what is granted to: the path may lead elsewhere by now.
-                let (bytes, file) = files::opened(&file, PLUGIN_BYTES_MAX)?;
-                Ok(PluginBytes { bytes: bytes.into(), grants: self.grants(path, &file) })
+                (base_dir.join(path), None, self.here(path))
+            }
+        };
+        // What was read is what is granted to: the path may lead elsewhere by now.
+        let (bytes, found) = files::opened(&file, PLUGIN_BYTES_MAX)?;
+        let is_it = |table: &&PluginConfig| table.is_it(&found);
+        let of_file = || self.configured.values().filter(is_it).collect();
+        let tables = named.map_or_else(of_file, |named| vec![named]);
+        let bytes: Arc<[u8]> = bytes.into();
+        let digest = hex::encode(Sha256::digest(&bytes));
+        for wanted in tables.iter().filter_map(|table| table.sha256.as_ref()) {
+            if *wanted != digest {
+                return Err(Some(format!(
+                    "plugin `{}` is not the file that it is granted for: its sha-256 is {digest}, \
+                     and stepback.toml says {wanted}",
+                    uses.plugin()
+                )));
             }
         }
+        for grant in here.iter() {
+            tell!("granted to {} (sha256:{}): {}", uses.plugin(), digest, grant);
+        }
+        let configured = tables.iter().flat_map(|table| &table.grants);
+        let grants = configured.chain(here.iter()).cloned().collect();
+        let file = std::fs::canonicalize(&file).unwrap_or(file);
+        let file = Some(file.display().to_string());
+        Ok(PluginBytes { bytes, grants, granted_here: here, file })
     }
 
     fn names(&self) -> Vec<String> {
         let configured = self.configured.iter().filter(|(_, plugin)| plugin.path.is_some());
         let configured = configured.map(|(name, _)| name.clone());
         builtins::names().map(str::to_owned).chain(configured).collect()
+    }
+
+    fn granted_now(&self, name: &str, file: Option<&str>) -> Option<Grants> {
+        if builtins::bytes(name).is_some() {
+            return Some(Grants::all());
+        }
+        let Some(file) = file else {
+            // Older journals do not tell the file.
+            return Some(self.configured.get(name)?.grants.iter().cloned().collect());
+        };
+        let tables = self.tables(Path::new(file));
+        Some(tables.flat_map(|table| &table.grants).cloned().collect())
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.clone()
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::actor::Actor;
 use crate::calls::Call;
 use crate::failure::Failure;
+use crate::grants::{Grants, Policy};
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, Past, UndoAnswer};
@@ -261,12 +262,35 @@ pub struct Pinned {
     pub actor: Actor,
     /// The store's identity and, behind it, the random name of who began the operation.
     pub store: StoreId,
-    /// The interfaces each plugin may use, by the name it has in the manifest.
+    /// What each plugin may do where, by the name it has in the manifest.
     #[serde(default)]
-    pub grants: BTreeMap<String, Vec<String>>,
+    pub grants: BTreeMap<String, Grants>,
     /// A salted fingerprint of each secret input: a resume must find the same one.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
+    /// What else binds it, and where the grants came from.
+    #[serde(default, skip_serializing_if = "Bounds::is_empty")]
+    pub bounds: Bounds,
+}
+
+/// What binds an operation beside its plugins' grants, and where those came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// What bound everybody in the environment.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
+    /// The grants among the plugins' that the command line gave: no configuration takes them back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub granted_here: BTreeMap<String, Grants>,
+    /// The file of each plugin that is not the program's own: grants are for one file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+}
+
+impl Bounds {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How an attempt ended.

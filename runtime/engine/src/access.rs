@@ -171,7 +171,7 @@ impl WorldAccess {
     }
 
     /// Answer a read of the engine's own, which no guest is given: however much there is counts.
-    async fn read_all(&self, call: &Call) -> Result<Value, Failure> {
+    pub(crate) async fn read_all(&self, call: &Call) -> Result<Value, Failure> {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
         let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;

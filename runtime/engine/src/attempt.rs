@@ -117,7 +117,7 @@ fn invocation(
         step: step.uses.step().to_owned(),
         input: order.input.clone(),
         mode,
-        grants: job.loaded(step_id)?.grants.clone(),
+        grants: job.loaded(step_id)?.guard.grants().clone(),
         seed,
         stop: port.stop.clone(),
     })

@@ -3,7 +3,9 @@
 //! Nothing of it is kept; in a run ahead, what would change or await something is denied and noted.
 
 use crate::access::WorldAccess;
+use crate::guard::{Going, Guard};
 use serde_json::Value;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stepback_clock::Clock;
@@ -14,14 +16,20 @@ use stepback_wasm::{HostPort, LogLevel, Reversed};
 /// What a guest that may only look is answered by.
 pub(crate) struct CheckPort {
     access: WorldAccess,
+    guard: Arc<Guard>,
     clock: Clock,
     may_wait: bool,
     denied: AtomicBool,
 }
 
 impl CheckPort {
-    pub(crate) fn new(access: WorldAccess, clock: Clock, may_wait: bool) -> Self {
-        Self { access, clock, may_wait, denied: AtomicBool::new(false) }
+    pub(crate) fn new(
+        access: WorldAccess,
+        guard: Arc<Guard>,
+        clock: Clock,
+        may_wait: bool,
+    ) -> Self {
+        Self { access, guard, clock, may_wait, denied: AtomicBool::new(false) }
     }
 
     /// Whether something was asked for that is not looking.
@@ -39,9 +47,15 @@ impl CheckPort {
 #[async_trait::async_trait]
 impl HostPort for CheckPort {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
+        if !call.is_effect() {
+            self.guard.permit(&self.access, &call, Going::Forward).await?;
+        }
         match (call.class(), &call) {
             (Class::Read, Call::Clock(ClockCall::Now {})) => Ok(Value::from(self.clock.unix().0)),
-            (Class::Read, other) => self.access.read(other).await,
+            (Class::Read, other) => {
+                let answer = self.access.read(other).await?;
+                self.guard.covered(&self.access, other, answer, Going::Forward).await
+            }
             (Class::Wait, Call::Clock(ClockCall::Sleep { duration_ms })) if self.may_wait => {
                 self.clock.sleep(Duration::from_millis(*duration_ms)).await;
                 Ok(Value::Null)
@@ -54,6 +68,7 @@ impl HostPort for CheckPort {
     }
 
     async fn may(&self, call: Call) -> Result<(), Failure> {
+        self.guard.permit(&self.access, &call, Going::Forward).await?;
         self.access.may(&call).await
     }
 

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::event::Record;
+use stepback_core::grants::{Grants, Policy};
 use stepback_core::manifest::Uses;
 use stepback_core::{Actor, OperationId, StepKey};
 use stepback_journal::{LogLine, RunnerId, Store};
 use stepback_provider::Provider;
-use stepback_wasm::{Grants, Runtime};
+use stepback_wasm::Runtime;
 use tokio::sync::watch;
 
 /// Everything outside the engine that an operation needs.
@@ -127,12 +128,24 @@ pub trait Reporter: Send + Sync {
     );
 }
 
-/// A plugin's bytes, and the interfaces it was granted.
+/// A plugin's bytes, and what it was granted.
 pub struct PluginBytes {
     /// The WebAssembly component.
     pub bytes: Arc<[u8]>,
-    /// What it may use; if it imports more, a manifest that uses it is refused.
+    /// What it may do where; if it imports more, a manifest that uses it is refused.
     pub grants: Grants,
+    /// Those of the grants that only the command line gives.
+    pub granted_here: Grants,
+    /// The file that the grants are for; none of the program's own plugins.
+    pub file: Option<String>,
+}
+
+impl PluginBytes {
+    /// A plugin of the program's own, which may do everything.
+    pub fn built_in(bytes: &[u8]) -> Self {
+        let (grants, granted_here) = (Grants::all(), Grants::none());
+        Self { bytes: bytes.into(), grants, granted_here, file: None }
+    }
 }
 
 /// Where plugins come from.
@@ -145,6 +158,17 @@ pub trait PluginSource: Send + Sync {
 
     /// The names of the plugins that need no path.
     fn names(&self) -> Vec<String>;
+
+    /// What a plugin that an operation began with is granted by now, by its name in the manifest
+    /// and its file then; `None` where nobody could have changed that.
+    fn granted_now(&self, _name: &str, _file: Option<&str>) -> Option<Grants> {
+        None
+    }
+
+    /// What binds everybody in the environment by now.
+    fn policy(&self) -> Policy {
+        Policy::default()
+    }
 }
 
 /// Where the values behind secret references come from.

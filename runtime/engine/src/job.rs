@@ -4,8 +4,9 @@
 //! bytes it was pinned to from the store (R14). Both end up as the same [`Job`].
 
 use crate::access::{self, WorldAccess};
-use crate::deps::{Deps, PluginSource};
+use crate::deps::{Deps, PluginBytes, PluginSource};
 use crate::error::{Refusal, RunError};
+use crate::guard::Guard;
 use crate::replaced::ReplacedParts;
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
@@ -14,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
-use stepback_core::event::Pinned;
+use stepback_core::event::{Bounds, Pinned};
 use stepback_core::expr::{Scope, evaluate_value};
+use stepback_core::grants::{Grants, Policy};
 use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{self, LOCK_BYTES_MAX, Manifest, Step, Uses};
 use stepback_core::plan::{Offers, Plan};
@@ -23,7 +25,7 @@ use stepback_core::shown::in_sentence;
 use stepback_core::state::State;
 use stepback_core::*;
 use stepback_journal::RunnerId;
-use stepback_wasm::{Grants, Interface, Plugin, Runtime};
+use stepback_wasm::{Plugin, Runtime};
 
 /// A manifest to run, as it was given.
 #[derive(Clone, Debug)]
@@ -49,7 +51,10 @@ pub struct Request {
 /// A plugin of the job, with what it may use.
 pub(crate) struct Loaded {
     pub(crate) plugin: Arc<Plugin>,
-    pub(crate) grants: Grants,
+    pub(crate) guard: Arc<Guard>,
+    /// The grants that only the command line gave.
+    granted_here: Grants,
+    file: Option<String>,
 }
 
 /// A validated manifest with everything it needs to run.
@@ -78,6 +83,12 @@ impl Job {
         name.and_then(|name| self.plugins.get(name)).ok_or_else(|| {
             Failure::new(FailureClass::Internal, format!("step `{step}` has no plugin"))
         })
+    }
+
+    /// What the plugin of a step may do where; nothing, if it has none.
+    pub(crate) fn guard(&self, step: &StepId) -> Arc<Guard> {
+        let nothing = || Arc::new(Guard::new("", Grants::none(), Policy::default()));
+        self.loaded(step).map_or_else(|_| nothing(), |loaded| Arc::clone(&loaded.guard))
     }
 
     /// Read and check all that can be without touching the world.
@@ -125,6 +136,7 @@ impl Job {
             .map_err(|mistakes| left(mistakes.to_string()))?;
         let mut offers = Offers::new();
         let mut plugins = BTreeMap::new();
+        let source = &*deps.plugins;
         for (name, digest) in &pinned.plugins {
             let plugin = match deps.runtime.known(digest) {
                 Some(plugin) => plugin,
@@ -142,9 +154,10 @@ impl Job {
             };
             let infos = plugin.describe().await.map_err(|error| left(error.to_string()))?;
             offers.insert(name.clone(), infos);
-            let granted = pinned.grants.get(name).map_or(&[][..], Vec::as_slice);
-            let grants = granted.iter().filter_map(|name| Interface::from_name(name)).collect();
-            plugins.insert(name.clone(), Loaded { plugin, grants });
+            let guard = Arc::new(Guard::again(name, pinned, source));
+            let file = pinned.bounds.files.get(name).cloned();
+            let granted_here = pinned.bounds.granted_here.get(name).cloned().unwrap_or_default();
+            plugins.insert(name.clone(), Loaded { plugin, guard, granted_here, file });
         }
         let plan =
             Plan::pinned(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
@@ -188,10 +201,8 @@ impl Job {
         let manifest = self.plan.manifest();
         let digests =
             |(name, loaded): (&String, &Loaded)| (name.clone(), loaded.plugin.digest().clone());
-        let grants = |(name, loaded): (&String, &Loaded)| {
-            let granted = Interface::ALL.into_iter().filter(|one| loaded.grants.allow(*one));
-            (name.clone(), granted.map(|one| one.name().to_owned()).collect())
-        };
+        let grants =
+            |(name, loaded): (&String, &Loaded)| (name.clone(), loaded.guard.grants().clone());
         Ok(Pinned {
             manifest_name: request.manifest_name.clone(),
             manifest: manifest.text.clone(),
@@ -204,7 +215,21 @@ impl Job {
             store: of_one_operation(&deps.store.id(), &deps.runner),
             grants: self.plugins.iter().map(grants).collect(),
             secrets: self.access.secrets.fingerprints(),
+            bounds: self.bounds(&*deps.plugins),
         })
+    }
+
+    fn bounds(&self, source: &dyn PluginSource) -> Bounds {
+        let here = self.plugins.iter().filter(|(_, loaded)| !loaded.granted_here.is_empty());
+        let files = self.plugins.iter();
+        let files = files.filter_map(|(name, loaded)| Some((name.clone(), loaded.file.clone()?)));
+        Bounds {
+            policy: source.policy(),
+            granted_here: here
+                .map(|(name, loaded)| (name.clone(), loaded.granted_here.clone()))
+                .collect(),
+            files: files.collect(),
+        }
     }
 
     pub(crate) async fn locks(&self) -> Result<Vec<LockName>, String> {
@@ -344,7 +369,9 @@ async fn load_one(
         return Err(mistake(message).help(help));
     }
     let infos = plugin.describe().await.map_err(|error| mistake(error.to_string()))?;
-    Ok((infos, Loaded { plugin, grants: given.grants }))
+    let PluginBytes { grants, granted_here, file, .. } = given;
+    let guard = Arc::new(Guard::new(name, grants, source.policy()));
+    Ok((infos, Loaded { plugin, guard, granted_here, file }))
 }
 
 fn unknown_plugin(

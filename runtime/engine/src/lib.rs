@@ -17,6 +17,7 @@ mod deps;
 mod driver;
 mod error;
 mod expressions;
+mod guard;
 mod job;
 mod locks;
 mod look_at;

@@ -13,9 +13,11 @@
 //! for reads and waits alone and only through [`WorldAccess`], and the driver's channel, by which
 //! it asks for effects and writes down answers. It has no provider, no store and no lease.
 
+mod live;
 mod reversal;
 
 use crate::access::WorldAccess;
+use crate::guard::Guard;
 use crate::message::{Message, Reply};
 use crate::recorded::Recorded;
 use crate::secrets::{HIDDEN, Secrets};
@@ -23,7 +25,7 @@ use crate::tasks::Logs;
 use serde_json::Value;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::calls::bounds::{ATTEMPT_BYTES_MAX, TOO_LARGE, answer_bytes};
@@ -87,6 +89,8 @@ pub(crate) struct AttemptPort {
     pub(crate) operation: OperationId,
     pub(crate) store: StoreId,
     pub(crate) access: WorldAccess,
+    /// What its step's plugin may do where.
+    pub(crate) guard: Arc<Guard>,
     pub(crate) driver: mpsc::Sender<Box<Message>>,
     pub(crate) logs: Logs,
     pub(crate) clock: Clock,
@@ -198,20 +202,6 @@ impl AttemptPort {
         if !call.is_effect() {
             self.last_at.store(at.0, Ordering::Relaxed);
         }
-    }
-
-    async fn live(&self, id: CallId, call: Call) -> Result<Value, Failure> {
-        let function = call.function();
-        let result = match call.class() {
-            _ if self.stop.is_stopped() => Err(cancelled(function)),
-            Class::Effect | Class::Irreversible => return self.effect(id, call).await,
-            Class::Read => match &call {
-                Call::Clock(ClockCall::Now {}) => Ok(Value::from(self.clock.unix().0)),
-                other => self.unless_stopped(function, self.access.read(other)).await,
-            },
-            Class::Wait => self.wait(&id, &call).await,
-        };
-        self.answered(id, call, result).await
     }
 
     /// Whether a wait ends by itself in good time: no timeout of the manifest ends one of an undo,

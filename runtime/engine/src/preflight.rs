@@ -209,7 +209,8 @@ async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> Looke
     let Ok(loaded) = job.loaded(&step.id) else { return LookedAhead::Changes };
     let mode = Mode::Run { irreversible_allowed: true };
     let invocation = invocation(step, loaded, with, mode);
-    let port = Arc::new(CheckPort::new(job.access.clone(), clock.clone(), false));
+    let guard = Arc::clone(&loaded.guard);
+    let port = Arc::new(CheckPort::new(job.access.clone(), guard, clock.clone(), false));
     let run = loaded.plugin.run(invocation, Arc::clone(&port) as _);
     let limit = Duration::from_millis(job.access.limits.check_ms_max);
     let ran = clock.timeout(limit, run).await;
@@ -315,7 +316,7 @@ fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocat
         step: step.uses.step().to_owned(),
         input,
         mode,
-        grants: loaded.grants.clone(),
+        grants: loaded.guard.grants().clone(),
         seed: [0; 32],
         stop: StopSignal::new(),
     }
@@ -341,7 +342,8 @@ async fn check_one(
         return StepCheckAnswer::Refused("it has no plugin".into());
     };
     let invocation = invocation(step, loaded, with, Mode::Check);
-    let port = Arc::new(CheckPort::new(job.access.clone(), clock.clone(), true));
+    let guard = Arc::clone(&loaded.guard);
+    let port = Arc::new(CheckPort::new(job.access.clone(), guard, clock.clone(), true));
     let limit = Duration::from_millis(job.access.limits.check_ms_max);
     let redact = |why: String| job.access.secrets.redact_text(why);
     match clock.timeout(limit, loaded.plugin.check(invocation, port)).await {

@@ -21,6 +21,7 @@ fn pinned(store: &dyn Store) -> Pinned {
         store: store.id(),
         grants: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        bounds: Default::default(),
     }
 }
 

@@ -21,6 +21,7 @@ fn pinned() -> Pinned {
         store: StoreId("s".into()),
         grants: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        bounds: Default::default(),
     }
 }
 

@@ -83,6 +83,7 @@ fn pinned() -> Pinned {
         store: StoreId("s".into()),
         grants: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        bounds: Default::default(),
     }
 }
 

@@ -1,38 +1,11 @@
 //! What one call into a guest is given: the step, its input, and how far it may reach.
 
 pub use stepback_core::Interface;
+pub use stepback_core::grants::Grants;
 
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// The interfaces a plugin may use; nothing is granted by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(BTreeSet<Interface>);
-
-impl Grants {
-    /// No interface at all.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Every interface there is: what the built-in plugins get.
-    pub fn all() -> Self {
-        Self(Interface::ALL.into())
-    }
-
-    /// Whether the interface may be used.
-    pub fn allow(&self, interface: Interface) -> bool {
-        !interface.needs_grant() || self.0.contains(&interface)
-    }
-}
-
-impl FromIterator<Interface> for Grants {
-    fn from_iter<I: IntoIterator<Item = Interface>>(interfaces: I) -> Self {
-        Self(interfaces.into_iter().collect())
-    }
-}
 
 /// What a guest is run for; it decides which classes of calls are let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +31,8 @@ pub struct Invocation {
     pub input: Value,
     /// Which calls get to the port.
     pub mode: Mode,
-    /// What the plugin may use; one that imports more does not run.
+    /// What the plugin may use; one that imports more interfaces does not run. What its calls are
+    /// about is held against it by the port.
     pub grants: Grants,
     /// What the guest's random numbers come from: the same seed, the same numbers.
     pub seed: [u8; 32],

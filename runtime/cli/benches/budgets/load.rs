@@ -90,7 +90,7 @@ struct Built;
 
 impl PluginSource for Built {
     fn plugin(&self, uses: &Uses, _base_dir: &Path) -> Result<PluginBytes, Option<String>> {
-        Ok(PluginBytes { bytes: component(uses.plugin()).into(), grants: Grants::all() })
+        Ok(PluginBytes::built_in(&component(uses.plugin())))
     }
 
     fn names(&self) -> Vec<String> {

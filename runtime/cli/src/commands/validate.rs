@@ -28,7 +28,7 @@ pub async fn run(global: &Global, validate: Validate) -> Result<Exit, CliError> 
     let mut config = Config::load(global)?;
     add_grants(&mut config, &validate.grants)?;
     let sandbox = environment::sandbox(&config)?;
-    let plugins = Plugins::new(&config);
+    let plugins = Plugins::new(&config, None);
     let mut worst = Exit::Succeeded;
     for path in &validate.manifests {
         let (name, dir) = (path.display().to_string(), base_dir(path));

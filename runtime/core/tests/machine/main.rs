@@ -126,6 +126,7 @@ impl Run {
             store: "store".into(),
             grants: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            bounds: Default::default(),
         };
         let at = UnixMs(0);
         let event = Event::Created(Box::new(pinned));

@@ -23,6 +23,8 @@ pub(crate) struct IssuePermit {
     pub(crate) lease: Lease,
     /// Whether an effect that did not happen may be issued again.
     pub(crate) goes_forward: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Why one that did not happen may not be issued again, though all else goes forward.
+    pub(crate) denied: Option<Failure>,
 }
 
 /// Tell what became of an effect, for whoever looks from inside: it is redacted by now.
@@ -125,6 +127,9 @@ impl WorldAccess {
                 Settled::NotHappened if !(permit.goes_forward)() => {
                     let message = format!("{function} did not happen, and its step is ending");
                     return refused(FailureClass::Cancelled, message);
+                }
+                Settled::NotHappened if let Some(failure) = &permit.denied => {
+                    return Ok(EffectOutcome::Refused(failure.clone()));
                 }
                 Settled::NotHappened if reissues >= self.limits.reissues_max => {
                     let message = format!("{function} never happened: {why}, time and again");

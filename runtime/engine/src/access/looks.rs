@@ -74,6 +74,14 @@ impl WorldAccess {
         }
     }
 
+    /// The facts of a resource as they are, without seals: for a decision alone, and kept nowhere.
+    pub(crate) async fn look_at(&self, resource: &Resource) -> Result<Facts, Failure> {
+        let revealed = self.secrets.reveal_resource(resource)?;
+        self.replaced.must_allow_look(&revealed)?;
+        let asked = self.provider.observe(&revealed);
+        self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await
+    }
+
     /// What a call touches, and what it changes beside that, as it is now; what it creates is
     /// absent.
     pub(crate) async fn before(&self, call: &Call, token: &Token) -> Result<Vec<Change>, Failure> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::access::panic_text;
+use crate::guard::Going;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use stepback_provider::{Note, Notes};
@@ -93,17 +94,24 @@ impl Driver {
         if stop.is_stopped() {
             cancel.cancel();
         }
-        let permit = IssuePermit {
+        let mut permit = IssuePermit {
             store: Arc::clone(&self.deps.store),
             lease: self.lease.clone(),
             goes_forward: Box::new(move || undo || !stop.is_stopped()),
+            denied: None,
         };
+        let guard = self.job.guard(&id.of.step.step);
         self.in_flight.insert(id.clone(), InFlight { reply, cancel });
         let (access, outbox) = (self.job.access.clone(), self.outbox.clone());
         let AttemptId { step, direction, .. } = &id.of;
         let span = tracing::info_span!("effect", %step, ?direction, cut_off);
         // Not one of `tasks`: those are dropped when the operation is left, effects never are.
         let making = async move {
+            // What is issued again goes forward, and may not be granted any more.
+            if cut_off && !undo {
+                let asked = guard.permit(&access, &effect.call, Going::Forward).await;
+                permit.denied = asked.err();
+            }
             let changes = effect.changes.clone();
             let made = access.make(&effect.call, &context, effect.changes, cut_off, &permit);
             let made = AssertUnwindSafe(made).catch_unwind().await;

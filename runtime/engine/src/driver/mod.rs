@@ -333,6 +333,7 @@ impl Driver {
             operation: self.lease.operation,
             store: self.store(),
             access: self.job.access.clone(),
+            guard: self.job.guard(&order.of.step.step),
             driver: self.outbox.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),

@@ -1,0 +1,354 @@
+//! What a plugin may do where: each call of a guest is held against its grants here, and against
+//! what binds everybody in the environment.
+//!
+//! What was granted when the operation began is pinned; what is granted by now is asked for once,
+//! when the operation is taken up. A call that goes forward needs both. One that goes back needs
+//! the pinned grants alone, and one that takes a journaled effect back needs none: the effect was
+//! covered when it was made, and narrowing a grant must not keep a rollback from its end. Answers
+//! of the journal never come here.
+//!
+//! What a grant asks for is read of the world first, and nothing where it asks for nothing. What
+//! can't be found is not known, and then no grant covers it; what may be found by and by (a world
+//! that does not answer) fails the call as it is.
+
+use crate::access::WorldAccess;
+use crate::deps::PluginSource;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Tags};
+use stepback_core::event::Pinned;
+use stepback_core::grants::{
+    Asked, DockerVolume, Grant, Grants, HostPattern, Known, OnEngine, Permit, Policy, Reach,
+    device_of, volumes_of,
+};
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
+
+/// The code of what is not granted.
+const NOT_GRANTED: &str = "not-granted";
+
+/// What a call is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Going {
+    /// The operation goes on.
+    Forward,
+    /// An undo looks and acts by itself.
+    Back,
+    /// A journaled effect is taken back.
+    Reversing,
+}
+
+/// What one plugin may do where.
+pub(crate) struct Guard {
+    /// Its name, or its path in the manifest.
+    plugin: String,
+    pinned: Grants,
+    policy: Policy,
+    /// What is granted by now, and what binds everybody by now, where it is another.
+    grants_now: Option<Grants>,
+    policy_now: Option<Policy>,
+}
+
+/// One thing that lets a call through, or not.
+enum Rule<'a> {
+    Grants(&'a Grants),
+    Policy(&'a Policy),
+}
+
+impl Rule<'_> {
+    fn permit(&self, asked: &Asked<'_>, known: &Known) -> Permit {
+        match self {
+            Rule::Grants(grants) => grants.permit(asked, known),
+            Rule::Policy(policy) => policy.permit(asked, known),
+        }
+    }
+
+    /// Whether it lets every call of the interface through.
+    fn is_open(&self, call: &Call) -> bool {
+        let interface = call.interface();
+        match self {
+            Rule::Grants(grants) => grants.are_unlimited(interface),
+            Rule::Policy(policy) => {
+                let is_open = |allow: &Grants| allow.are_unlimited(interface);
+                policy.allow.as_ref().is_none_or(is_open)
+                    && policy.deny.iter().all(|grant| grant.interface != interface)
+            }
+        }
+    }
+
+    fn grants(&self) -> Vec<&Grant> {
+        match self {
+            Rule::Grants(grants) => grants.iter().collect(),
+            Rule::Policy(Policy { allow, deny }) => {
+                allow.iter().flat_map(Grants::iter).chain(deny.iter()).collect()
+            }
+        }
+    }
+}
+
+impl Guard {
+    /// That of a new operation.
+    pub(crate) fn new(plugin: &str, grants: Grants, policy: Policy) -> Self {
+        let plugin = plugin.to_owned();
+        Self { plugin, pinned: grants, policy, grants_now: None, policy_now: None }
+    }
+
+    /// That of an operation that is taken up: what it was pinned to, and what is granted by now.
+    pub(crate) fn again(plugin: &str, pinned: &Pinned, source: &dyn PluginSource) -> Self {
+        let grants = pinned.grants.get(plugin).cloned().unwrap_or_default();
+        let file = pinned.bounds.files.get(plugin).map(String::as_str);
+        let here = pinned.bounds.granted_here.get(plugin);
+        let with_here = |now: Grants| -> Grants {
+            now.iter().chain(here.into_iter().flat_map(Grants::iter)).cloned().collect()
+        };
+        let now = source.granted_now(plugin, file).map(with_here);
+        let grants_now = now.filter(|now| *now != grants);
+        let policy_now = Some(source.policy()).filter(|now| *now != pinned.bounds.policy);
+        let policy = pinned.bounds.policy.clone();
+        Self { plugin: plugin.to_owned(), pinned: grants, policy, grants_now, policy_now }
+    }
+
+    /// What the operation began with.
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.pinned
+    }
+
+    /// Whether a call may be made.
+    ///
+    /// # Errors
+    /// `denied`, with the part of the grant that says so; or why the world could not be asked what
+    /// the call is about.
+    pub(crate) async fn permit(
+        &self,
+        access: &WorldAccess,
+        call: &Call,
+        going: Going,
+    ) -> Result<(), Failure> {
+        let rules = self.rules(call, going);
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let asked = Asked::of(call);
+        let known = look_up(access, &asked, &rules).await?;
+        self.hold(&rules, &asked, &known)
+    }
+
+    /// An answer without those elements of a list that are not covered.
+    ///
+    /// # Errors
+    /// Why the world could not be asked what they are about.
+    pub(crate) async fn covered(
+        &self,
+        access: &WorldAccess,
+        call: &Call,
+        answer: Value,
+        going: Going,
+    ) -> Result<Value, Failure> {
+        let rules = self.rules(call, going);
+        let asked = Asked::of(call);
+        let (Some(kind), false, Value::Array(list)) = (asked.lists, rules.is_empty(), &answer)
+        else {
+            return Ok(answer);
+        };
+        let mut known = look_up(access, &asked, &rules).await?;
+        let mut kept = vec![];
+        for item in list {
+            let Some(resource) = resource_of(kind, call, item) else { continue };
+            if let Some(tags) = tags_in(item) {
+                known.tags.insert(resource.clone(), tags);
+            }
+            let one = Asked::with_item(call, resource);
+            if self.hold(&rules, &one, &known).is_ok() {
+                kept.push(item.clone());
+            }
+        }
+        Ok(Value::Array(kept))
+    }
+
+    /// What a call has to pass, but for what lets all of its interface through.
+    fn rules(&self, call: &Call, going: Going) -> Vec<(Rule<'_>, bool)> {
+        if going == Going::Reversing || !call.interface().needs_grant() {
+            return vec![];
+        }
+        let pinned = [Rule::Grants(&self.pinned), Rule::Policy(&self.policy)];
+        let grants_now = self.grants_now.as_ref().map(Rule::Grants);
+        let policy_now = self.policy_now.as_ref().map(Rule::Policy);
+        let now = [grants_now, policy_now].into_iter().flatten();
+        let now = now.filter(|_| going == Going::Forward).map(|rule| (rule, true));
+        let all = pinned.into_iter().map(|rule| (rule, false)).chain(now);
+        all.filter(|(rule, _)| !rule.is_open(call)).collect()
+    }
+
+    fn hold(
+        &self,
+        rules: &[(Rule<'_>, bool)],
+        asked: &Asked<'_>,
+        known: &Known,
+    ) -> Result<(), Failure> {
+        for (rule, is_now) in rules {
+            let Permit::Refused(why) = rule.permit(asked, known) else { continue };
+            let (function, plugin) = (asked.call.function(), &self.plugin);
+            let since = if *is_now { " any more, since the operation began" } else { "" };
+            let message = format!("{function} is not granted to `{plugin}`{since}: {why}");
+            return Err(Failure::new(FailureClass::Denied, message).with_code(NOT_GRANTED));
+        }
+        Ok(())
+    }
+}
+
+/// Read of the world what the grants ask for about a call.
+async fn look_up(
+    access: &WorldAccess,
+    asked: &Asked<'_>,
+    rules: &[(Rule<'_>, bool)],
+) -> Result<Known, Failure> {
+    let call = asked.call;
+    let all = rules.iter().flat_map(|(rule, _)| rule.grants());
+    let grants: Vec<&Grant> = all
+        .filter(|grant| grant.interface == call.interface() && grant.functions.cover(call))
+        .collect();
+    let mut known = Known::default();
+    if grants.is_empty() {
+        return Ok(known);
+    }
+    look_up_tags(access, &asked.things, &grants, &mut known).await?;
+    look_up_engine(access, asked, &mut known).await?;
+    let mounted = Reach::of(asked, &known).volumes;
+    if !mounted.is_empty() {
+        look_up_devices(access, &grants, &mut known).await?;
+        let mounted = Reach::of(asked, &known).volumes;
+        look_up_tags(access, &mounted, &grants, &mut known).await?;
+    }
+    Ok(known)
+}
+
+async fn look_up_tags(
+    access: &WorldAccess,
+    things: &[Resource],
+    grants: &[&Grant],
+    known: &mut Known,
+) -> Result<(), Failure> {
+    let all: BTreeSet<&Resource> = things.iter().collect();
+    for thing in all {
+        let is_asked = grants.iter().any(|grant| asks_for_tags(grant, thing));
+        if !is_asked || known.tags.contains_key(thing) {
+            continue;
+        }
+        let describe = match thing {
+            Resource::Instance { id } => Ec2Call::Describe { instance: id.as_str().into() }.into(),
+            Resource::Volume { id } => EbsCall::Describe { volume: id.as_str().into() }.into(),
+            Resource::Snapshot { id } => {
+                EbsCall::DescribeSnapshot { snapshot: id.as_str().into() }.into()
+            }
+            _ => continue,
+        };
+        if let Some(tags) = found(access, &describe).await?.as_ref().and_then(tags_in) {
+            known.tags.insert(thing.clone(), tags);
+        }
+    }
+    Ok(())
+}
+
+/// Whether it makes a difference which tags a thing has.
+fn asks_for_tags(grant: &Grant, thing: &Resource) -> bool {
+    let is_named = |id: &str| {
+        let is_it =
+            |host: &HostPattern| matches!(host, HostPattern::Named(glob) if glob.matches(id));
+        grant.hosts.is_empty() || grant.hosts.iter().any(is_it)
+    };
+    match thing {
+        Resource::Instance { id } => !grant.tags.is_empty() || !is_named(id),
+        Resource::Volume { .. } | Resource::Snapshot { .. } => !grant.tags.is_empty(),
+        _ => false,
+    }
+}
+
+/// How far what an engine is to run reaches: the options of Docker volumes, and of containers.
+async fn look_up_engine(
+    access: &WorldAccess,
+    asked: &Asked<'_>,
+    known: &mut Known,
+) -> Result<(), Failure> {
+    let (host, mut volumes, model) = match &asked.engine {
+        OnEngine::Nothing | OnEngine::Volume(_) => return Ok(()),
+        OnEngine::Command(host, container, _) => {
+            (*host, vec![], Some((host.0.clone(), container.0.clone())))
+        }
+        OnEngine::Container(host, spec) => {
+            let mounts = spec.mounts.iter().map(|mount| mount.volume.clone()).collect();
+            let like = spec.like.as_ref();
+            (*host, mounts, like.map(|like| (like.host.clone(), like.container.clone())))
+        }
+    };
+    if let Some((on, name)) = model {
+        let resource = Resource::Container { host: on.clone(), name: name.clone() };
+        let facts = or_not_there(access.look_at(&resource).await)?;
+        if let Some(facts @ Facts::Present(_)) = facts {
+            let mounts_its = matches!(asked.engine, OnEngine::Container(..)) && volumes.is_empty();
+            volumes.extend(volumes_of(&facts).into_iter().filter(|_| mounts_its));
+            known.containers.insert((on, name), facts);
+        }
+    }
+    for volume in volumes {
+        let name = volume.as_str().into();
+        let inspect = DockerCall::InspectVolume { host: host.clone(), volume: name }.into();
+        let Some(shown) = found(access, &inspect).await?.filter(|shown| !shown.is_null()) else {
+            continue;
+        };
+        let driver = shown["driver"].as_str().unwrap_or_default().to_owned();
+        let options = serde_json::from_value(shown["options"].clone()).unwrap_or_default();
+        known.docker_volumes.insert((host.0.clone(), volume), DockerVolume { driver, options });
+    }
+    Ok(())
+}
+
+/// The volumes that the grants are for, by their devices: a device's name does not tell an id.
+async fn look_up_devices(
+    access: &WorldAccess,
+    grants: &[&Grant],
+    known: &mut Known,
+) -> Result<(), Failure> {
+    for grant in grants.iter().filter(|grant| !grant.tags.is_empty()) {
+        let find = EbsCall::Find { tags: grant.tags.clone() }.into();
+        let list = found(access, &find).await?.unwrap_or_default();
+        for volume in list.as_array().into_iter().flatten() {
+            let (Some(id), Some(tags)) = (volume["id"].as_str(), tags_in(volume)) else { continue };
+            known.devices.insert(device_of(id), id.to_owned());
+            known.tags.insert(Resource::Volume { id: id.to_owned() }, tags);
+        }
+    }
+    Ok(())
+}
+
+async fn found(access: &WorldAccess, call: &Call) -> Result<Option<Value>, Failure> {
+    or_not_there(access.read_all(call).await)
+}
+
+/// A world that does not answer now is no world without the thing.
+fn or_not_there<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(failure) if failure.is_retryable() => Err(failure),
+        Err(_) => Ok(None),
+    }
+}
+
+fn tags_in(answer: &Value) -> Option<Tags> {
+    serde_json::from_value(answer.get("tags")?.clone()).ok()
+}
+
+/// What an element of a list is.
+fn resource_of(kind: ResourceKind, call: &Call, item: &Value) -> Option<Resource> {
+    let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
+    match kind {
+        ResourceKind::Instance => Some(Resource::Instance { id: text("id")? }),
+        ResourceKind::Volume => Some(Resource::Volume { id: text("id")? }),
+        ResourceKind::Snapshot => Some(Resource::Snapshot { id: text("id")? }),
+        ResourceKind::Container => {
+            Some(Resource::Container { host: call.host()?.0.clone(), name: text("name")? })
+        }
+        ResourceKind::Image
+        | ResourceKind::DockerVolume
+        | ResourceKind::FileSystem
+        | ResourceKind::Containers => None,
+    }
+}

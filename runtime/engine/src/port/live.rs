@@ -1,0 +1,50 @@
+//! Calls that the journal does not hold yet: each is held against the plugin's grants, then made.
+
+use super::{AttemptPort, cancelled};
+use crate::guard::Going;
+use serde_json::Value;
+use std::sync::PoisonError;
+use stepback_core::*;
+
+impl AttemptPort {
+    pub(super) async fn live(&self, id: CallId, call: Call) -> Result<Value, Failure> {
+        let permit = self.permit(&call).await;
+        let result = match (permit, call.class()) {
+            (Err(failure), _) => Err(failure),
+            (Ok(()), Class::Effect | Class::Irreversible) => return self.effect(id, call).await,
+            (Ok(()), Class::Read) => self.look(&call).await,
+            (Ok(()), Class::Wait) => self.wait(&id, &call).await,
+        };
+        self.answered(id, call, result).await
+    }
+
+    async fn permit(&self, call: &Call) -> Result<(), Failure> {
+        if self.stop.is_stopped() {
+            return Err(cancelled(call.function()));
+        }
+        let permit = self.guard.permit(&self.access, call, self.going());
+        self.unless_stopped(call.function(), permit).await
+    }
+
+    async fn look(&self, call: &Call) -> Result<Value, Failure> {
+        if let Call::Clock(ClockCall::Now {}) = call {
+            return Ok(Value::from(self.clock.unix().0));
+        }
+        let covered = async {
+            let answer = self.access.read(call).await?;
+            self.guard.covered(&self.access, call, answer, self.going()).await
+        };
+        self.unless_stopped(call.function(), covered).await
+    }
+
+    /// What a call of now is made for.
+    fn going(&self) -> Going {
+        let is_reversing =
+            || self.reversing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        match self.of.direction {
+            _ if is_reversing() => Going::Reversing,
+            Direction::Undo => Going::Back,
+            Direction::Do => Going::Forward,
+        }
+    }
+}
