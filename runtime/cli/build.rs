@@ -8,9 +8,18 @@ fn main() -> anyhow::Result<()> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let root = here.join("../..");
-    for watched in
-        ["sdk", "ec2", "ebs", "docker", "core", "testing", "example", "Cargo.toml", "Cargo.lock"]
-    {
+    for watched in [
+        "sdk",
+        "ec2",
+        "ebs",
+        "docker",
+        "core",
+        "testing",
+        "attack",
+        "example",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join("plugins").join(watched).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());

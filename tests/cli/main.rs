@@ -21,6 +21,7 @@ mod inside;
 mod interrupts;
 mod kills;
 mod misbehaviour;
+mod narrowed;
 mod new_plugin;
 mod others;
 mod parted;

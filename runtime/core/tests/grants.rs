@@ -155,20 +155,7 @@ fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
 fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &World) -> bool {
     let (interface, name) = function.split_once('.').expect("a function");
     let Some(functions) = grant.get(interface) else { return false };
-    let words: Vec<&str> = match functions {
-        Value::String(word) => vec![word],
-        list => {
-            list.as_array().expect("a list").iter().map(|w| w.as_str().expect("text")).collect()
-        }
-    };
-    let class = Call::class_of(function).expect("a function");
-    let is_root = words.contains(&"root");
-    let is_named = words.iter().any(|word| match *word {
-        "all" => true,
-        "read" => matches!(class, Class::Read | Class::Wait),
-        "root" => words.len() == 1,
-        glob => is_like(glob, name),
-    });
+    let (is_named, is_root) = is_named(functions, name, function);
     let carries = |tags: &BTreeMap<String, String>, wanted: &Value| {
         let wanted = wanted.as_object().expect("a table").iter();
         wanted.into_iter().all(|(key, value)| tags.get(key).map(String::as_str) == value.as_str())
@@ -220,23 +207,45 @@ fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &World)
         .then(|| serde_json::from_value(arguments["tags"].clone()).expect("tags"));
     let made_fits = own.is_none() || fits(None, own.as_ref(), made);
     let (needs_root, volumes) = reaches(function, arguments);
-    let spec = &arguments["spec"];
-    let gives_image = spec["image"].as_str().is_some_and(|image| !image.is_empty());
-    let command = if spec.is_object() { &spec["command"] } else { &arguments["command"] };
-    let command: Vec<&str> =
-        command.as_array().into_iter().flatten().map(|w| w.as_str().expect("text")).collect();
-    let may_run = match grant.get("commands") {
-        _ if command.is_empty() => true,
-        None => is_root,
-        Some(patterns) => any_like(patterns, &command.join(" ")),
-    };
     is_named
         && things
         && made_fits
         && volumes.iter().all(|id| of_id(id))
         && (is_root || !needs_root)
-        && (!gives_image || is_root || grant.get("images").is_some())
-        && may_run
+        && may_run(grant, arguments, is_root)
+}
+
+/// Whether the function is one of those that are written, and whether root is.
+fn is_named(functions: &Value, name: &str, function: &str) -> (bool, bool) {
+    let words: Vec<&str> = match functions {
+        Value::String(word) => vec![word],
+        list => {
+            list.as_array().expect("a list").iter().map(|w| w.as_str().expect("text")).collect()
+        }
+    };
+    let class = Call::class_of(function).expect("a function");
+    let is_named = words.iter().any(|word| match *word {
+        "all" => true,
+        "read" => matches!(class, Class::Read | Class::Wait),
+        "root" => words.len() == 1,
+        glob => is_like(glob, name),
+    });
+    (is_named, words.contains(&"root"))
+}
+
+/// Whether the image and the command that a call gives of its own may be run.
+fn may_run(grant: &Value, arguments: &Value, is_root: bool) -> bool {
+    let spec = &arguments["spec"];
+    let gives_image = spec["image"].as_str().is_some_and(|image| !image.is_empty());
+    let command = if spec.is_object() { &spec["command"] } else { &arguments["command"] };
+    let command: Vec<&str> =
+        command.as_array().into_iter().flatten().map(|w| w.as_str().expect("text")).collect();
+    let is_command = match grant.get("commands") {
+        _ if command.is_empty() => true,
+        None => is_root,
+        Some(patterns) => any_like(patterns, &command.join(" ")),
+    };
+    is_command && (!gives_image || is_root || grant.get("images").is_some())
 }
 
 fn one_of(all: &'static [&'static str]) -> impl Strategy<Value = String> {

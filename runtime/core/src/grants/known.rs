@@ -56,7 +56,9 @@ impl Reach {
         let mut reach = Self::default();
         match &asked.engine {
             OnEngine::Nothing => {}
-            OnEngine::Volume(options) => reach.add_volume("it", "local", options, known),
+            OnEngine::Volume(options) => {
+                reach.add_volume("the Docker volume", "local", options, known)
+            }
             OnEngine::Container(host, spec) => reach.add_container(host.as_str(), spec, known),
             OnEngine::Command(host, container, _) => {
                 reach.add_model(host.as_str(), container.as_str(), known);
@@ -77,7 +79,12 @@ impl Reach {
         for name in mounts {
             // One that is not there is refused by its engine's provider.
             if let Some(one) = known.docker_volumes.get(&(host.to_owned(), name.clone())) {
-                self.add_volume(&format!("`{name}`"), &one.driver, &one.options, known);
+                self.add_volume(
+                    &format!("Docker volume `{name}`"),
+                    &one.driver,
+                    &one.options,
+                    known,
+                );
             }
         }
     }
@@ -107,7 +114,7 @@ impl Reach {
                 let id = id.unwrap_or_else(|| id_of(device));
                 self.volumes.push(Resource::Volume { id });
             }
-            Err(why) => self.root.push(format!("Docker volume {name} {why}")),
+            Err(why) => self.root.push(format!("{name} {why}")),
         }
     }
 }
@@ -322,8 +329,8 @@ mod tests {
             json!({ "UsernsMode": "host" }),
             json!({ "Binds": ["/:/host"] }),
             json!({ "Mounts": [{ "Type": "bind", "Source": "/etc", "Target": "/e" }] }),
-            json!({ "Mounts": [{ "Type": "volume", "Target": "/e", "VolumeOptions": {
-                "DriverConfig": { "Options": { "device": "/", "o": "bind", "type": "none" } } } }] }),
+            json!({ "Mounts": [{ "Type": "volume", "Target": "/e", "VolumeOptions":
+                { "DriverConfig": { "Options": { "device": "/", "o": "bind" } } } }] }),
         ] {
             assert_eq!(of(config.clone()).len(), 1, "{config}");
         }

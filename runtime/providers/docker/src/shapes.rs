@@ -19,8 +19,8 @@ use stepback_provider::ports;
 /// The options of a container that count, but for those that are facts of their own. Links and
 /// ulimits are left out: an engine tells them in any order, and with its own defaults among them.
 const OPTIONS: &str = "AutoRemove Binds CapAdd CapDrop CgroupParent CpuPeriod CpuQuota CpuShares \
-    CpusetCpus CpusetMems DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint \
-    ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels LogConfig Memory \
+    CpusetCpus CpusetMems DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch \
+    Entrypoint ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels LogConfig Memory \
     MemoryReservation MemorySwap Mounts NanoCpus NetworkMode OpenStdin PidMode PidsLimit \
     Privileged ReadonlyRootfs Runtime SecurityOpt ShmSize StopSignal StopTimeout Sysctls Tmpfs \
     Tty UTSMode User UsernsMode VolumesFrom WorkingDir";
@@ -391,7 +391,13 @@ fn config_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
     let counts = |name: &str| OPTIONS.split(' ').any(|option| option == name);
     let counted = options.flatten().filter(|(name, _)| counts(name));
     let counted = counted.map(|(name, value)| (name, spoken(value)));
-    counted.filter(|(_, value)| !value.is_null()).collect()
+    // By itself an engine hides some of its host's settings, and tells which.
+    let host = found.host_config.as_ref();
+    let paths = host.and_then(|host| host.readonly_paths.as_ref());
+    let shows_all = paths.is_some_and(Vec::is_empty)
+        && host.is_some_and(|host| !host.privileged.unwrap_or_default());
+    let unmasked = shows_all.then(|| ("UnmaskedPaths".to_owned(), Value::Bool(true)));
+    counted.filter(|(_, value)| !value.is_null()).chain(unmasked).collect()
 }
 
 /// A value without what says nothing; null if nothing is left.

@@ -280,6 +280,8 @@ fn create(
     spec: &ContainerSpec,
     token: &Token,
 ) -> Answer {
+    let model = spec.like.as_ref().map(|like| container(world, &like.host, &like.container));
+    let config = model.transpose()?.map(|model| model.config.clone()).unwrap_or_default();
     let mut spec = complete(world, spec)?;
     spec.restart = as_shown(&spec.restart);
     for port in &mut spec.ports {
@@ -316,6 +318,7 @@ fn create(
         exit_code: None,
         went_down: false,
         auto_remove: false,
+        config,
         stamp,
     };
     engine.containers.insert(name.to_owned(), made);

@@ -220,7 +220,7 @@ fn container_facts(container: &Container) -> Value {
             "id": container.id, "image": spec.image, "digest": container.digest, "env": spec.env,
             "mounts": spec.mounts, "ports": spec.ports, "command": spec.command,
             "restart": spec.restart, "running": container.running,
-            "paused": container.paused, "networks": {}, "config": {},
+            "paused": container.paused, "networks": {}, "config": container.config,
         }),
     )
 }

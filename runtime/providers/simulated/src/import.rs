@@ -186,6 +186,7 @@ impl From<FoundContainer> for Container {
             exit_code: seen.exit_code,
             went_down: false,
             auto_remove: seen.auto_remove,
+            config: BTreeMap::new(),
             stamp: None,
         }
     }

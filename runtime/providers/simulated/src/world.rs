@@ -243,6 +243,10 @@ pub struct Container {
     /// Whether it is gone when it stops (Docker docs, *docker container run*, *--rm*).
     #[serde(default, skip_serializing_if = "is_default")]
     pub auto_remove: bool,
+    /// Its further options by the engine's own names, such as `Privileged` (Docker docs, *Docker
+    /// Engine API*, *ContainerInspect*, *HostConfig*); one like it has them too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub config: BTreeMap<String, Value>,
     /// As an instance's.
     #[serde(default)]
     pub stamp: Option<String>,
