@@ -71,3 +71,32 @@ fn a_grant_on_the_command_line_is_for_what_it_names() {
         place.run(&["run", &named, "--grant", grant]).exits(code);
     }
 }
+
+/// The bytes that a table's grants are for are kept; others at the same path are not run.
+#[test]
+fn another_plugin_in_the_place_of_a_trusted_one_is_refused_until_it_is_trusted() {
+    let table = "[plugins.t]\npath = \"good/t.wasm\"\ngrants = [\"ebs\", \"ec2\", \"docker\"]\n";
+    let (place, manifest) = place(table, "./good/t.wasm", "t");
+    place.run(&["plan", &manifest]).exits(0);
+    assert!(!place.path("stepback.lock").exists(), "a look keeps nothing");
+    place.run(&["run", &manifest]).exits(3).says("is trusted as sha256:");
+    place.run(&["run", &manifest]).exits(3).lacks("is trusted as sha256:");
+    let lock = fs::read_to_string(place.path("stepback.lock")).expect("it is kept");
+    fs::copy(component("attack"), place.path("good/t.wasm")).expect("the build made it");
+    let attack = fs::read_to_string(&manifest).expect("the manifest");
+    let attack = attack.replace("#fail", "#attack").replace(WITH, "with = { run = [] }");
+    let attack = place.write("attack.toml", attack);
+    for verb in ["run", "plan", "validate"] {
+        let ran = place.run(&[verb, &attack]).exits(2).says("another file than the one");
+        ran.says("+ import docker").says("+ step attack").says("- step fail").says("plugin trust");
+    }
+    assert_eq!(fs::read_to_string(place.path("stepback.lock")).expect("it is kept"), lock);
+    place.run(&["plugin", "trust", "t"]).exits(0).says("+ step attack").says("ebs: everything");
+    place.run(&["run", &attack]).exits(0);
+    // A digest that a person has written is trusted by that.
+    fs::copy(component("testing"), place.path("good/t.wasm")).expect("the build made it");
+    place.run(&["run", &manifest]).exits(2);
+    place.run(&["plugin", "trust", "good/t.wasm"]).exits(0);
+    place.run(&["run", &manifest]).exits(3);
+    place.run(&["plugin", "trust", "other"]).exits(2).says("no plugin `other`");
+}

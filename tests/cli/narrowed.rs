@@ -64,9 +64,12 @@ impl Granted {
     pub fn manifest(&self, steps: &[Value], irreversible: bool) -> String {
         let mut text = "schema = 1\n[operation]\nname = \"attack\"\n".to_owned();
         for (number, calls) in steps.iter().enumerate() {
-            let declared = if irreversible { "irreversible = \"a test\"\n" } else { "" };
+            let (step, declared) = match irreversible {
+                true => ("attack-for-good", "irreversible = \"a test\"\n"),
+                false => ("attack", ""),
+            };
             text.push_str(&format!(
-                "[[steps]]\nid = \"s{number}\"\nuses = \"a/attack\"\n{declared}\
+                "[[steps]]\nid = \"s{number}\"\nuses = \"a/{step}\"\n{declared}\
                  with = {{ run = {} }}\n",
                 inline(calls)
             ));

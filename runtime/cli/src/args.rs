@@ -400,6 +400,14 @@ pub enum PluginVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Let the grants of a plugin in `stepback.toml` be for its file as it is now
+    ///
+    /// `stepback.lock` keeps which bytes each plugin's grants are for. Another file at the same path
+    /// is refused until this is said.
+    Trust {
+        /// The plugin's name in `stepback.toml`, or its path
+        plugin: String,
+    },
     /// Build the plugins of a crate or workspace as components
     ///
     /// It needs a Rust toolchain with the target `wasm32-unknown-unknown`, and asks rustup for the

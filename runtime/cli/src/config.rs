@@ -11,6 +11,7 @@ use crate::files::{self, TEXT_BYTES_MAX};
 use crate::grants;
 use crate::output;
 use crate::ownership::{self, Choice, State};
+use crate::trusted::Trusted;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -69,6 +70,10 @@ pub struct Config {
     pub plugins: BTreeMap<String, PluginConfig>,
     /// What the command line grants to plugins by their paths in its manifest.
     pub granted_here: BTreeMap<String, Vec<Grant>>,
+    /// The file that keeps which plugins are trusted, beside the configuration's.
+    pub trusted: Option<Trusted>,
+    /// Whether a plugin that was not seen yet is trusted from now on.
+    pub trusts_new: bool,
     /// What binds everybody, by the environment.
     pub policies: BTreeMap<String, Policy>,
 }
@@ -92,6 +97,8 @@ impl Config {
                 plugins: BTreeMap::new(),
                 granted_here: BTreeMap::new(),
                 policies: BTreeMap::new(),
+                trusted: None,
+                trusts_new: false,
             },
         };
         config.environments.entry(LOCAL.to_owned()).or_insert(DEMO);
@@ -198,7 +205,16 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let state = State { dir, choice, sharing };
     let default_environment = authored.default_environment.map(toml::Spanned::into_inner);
     let granted_here = BTreeMap::new();
-    Ok(Config { state, environments, default_environment, plugins, granted_here, policies })
+    Ok(Config {
+        state,
+        environments,
+        default_environment,
+        plugins,
+        granted_here,
+        policies,
+        trusted: Some(Trusted::beside(&whole, choice)),
+        trusts_new: false,
+    })
 }
 
 /// For whom what is kept is.

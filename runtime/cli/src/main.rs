@@ -36,6 +36,7 @@ mod plugins;
 mod providers;
 mod report;
 mod secrets;
+mod trusted;
 mod view;
 mod words;
 

@@ -3,13 +3,16 @@
 use crate::builtins;
 use crate::config::{Config, PluginConfig, is_one_file};
 use crate::files;
+use crate::trusted::{Entry, Trusted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_core::grants::{Grant, Grants, Policy};
 use stepback_core::manifest::Uses;
-use stepback_engine::{PluginBytes, PluginSource};
+use stepback_core::step::StepInfo;
+use stepback_engine::{PluginBytes, PluginSource, Unaccepted};
+use stepback_wasm::Plugin;
 
 /// A component this large is a mistake; compiling it would take minutes.
 const PLUGIN_BYTES_MAX: u64 = 64 << 20;
@@ -19,6 +22,8 @@ pub struct Plugins {
     configured: BTreeMap<String, PluginConfig>,
     granted_here: BTreeMap<String, Vec<Grant>>,
     policy: Policy,
+    trusted: Option<Trusted>,
+    trusts_new: bool,
 }
 
 impl Plugins {
@@ -26,7 +31,9 @@ impl Plugins {
     pub fn new(config: &Config, environment: Option<&str>) -> Self {
         let (configured, granted_here) = (config.plugins.clone(), config.granted_here.clone());
         let policy = environment.and_then(|name| config.policies.get(name));
-        Self { configured, granted_here, policy: policy.cloned().unwrap_or_default() }
+        let policy = policy.cloned().unwrap_or_default();
+        let (trusted, trusts_new) = (config.trusted.clone(), config.trusts_new);
+        Self { configured, granted_here, policy, trusted, trusts_new }
     }
 
     /// The tables that are for a file.
@@ -99,6 +106,45 @@ impl PluginSource for Plugins {
         };
         let tables = self.tables(Path::new(file));
         Some(tables.flat_map(|table| &table.grants).cloned().collect())
+    }
+
+    fn accept(
+        &self,
+        file: Option<&str>,
+        plugin: &Plugin,
+        steps: &[StepInfo],
+    ) -> Result<(), Unaccepted> {
+        let (Some(file), Some(trusted)) = (file, &self.trusted) else { return Ok(()) };
+        let tables = self.configured.iter().filter(|(_, table)| table.is_for(Path::new(file)));
+        for (name, _) in tables.filter(|(_, one)| one.sha256.is_none() && !one.grants.is_empty()) {
+            let unreadable = |why: String| Unaccepted { why, help: None };
+            let entry = Entry::of(plugin, steps);
+            match trusted.entry(name).map_err(unreadable)? {
+                Some(old) if old.sha256 == entry.sha256 => {}
+                Some(old) => {
+                    let why = format!(
+                        "plugin `{name}` is another file than the one that was trusted, with                          sha-256 {} and not {}: {}",
+                        entry.sha256,
+                        old.sha256,
+                        old.changes(&entry)
+                    );
+                    let help = Some(format!("if it is meant: `stepback plugin trust '{name}'`"));
+                    return Err(Unaccepted { why, help });
+                }
+                None if self.trusts_new => {
+                    let digest = entry.sha256.clone();
+                    match trusted.keep(name, entry) {
+                        Ok(()) => {
+                            tell!("plugin `{name}` is trusted as sha256:{digest} from now on")
+                        }
+                        // It is no worse than without the file.
+                        Err(error) => tell!("warning: {error}"),
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn policy(&self) -> Policy {

@@ -6,10 +6,11 @@ use stepback_clock::Clock;
 use stepback_core::event::Record;
 use stepback_core::grants::{Grants, Policy};
 use stepback_core::manifest::Uses;
+use stepback_core::step::StepInfo;
 use stepback_core::{Actor, OperationId, StepKey};
 use stepback_journal::{LogLine, RunnerId, Store};
 use stepback_provider::Provider;
-use stepback_wasm::Runtime;
+use stepback_wasm::{Plugin, Runtime};
 use tokio::sync::watch;
 
 /// Everything outside the engine that an operation needs.
@@ -148,6 +149,15 @@ impl PluginBytes {
     }
 }
 
+/// Why a plugin is not the one that its grants are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unaccepted {
+    /// One sentence.
+    pub why: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
 /// Where plugins come from.
 pub trait PluginSource: Send + Sync {
     /// The plugin that `uses` names; a relative path starts at `base_dir`.
@@ -158,6 +168,20 @@ pub trait PluginSource: Send + Sync {
 
     /// The names of the plugins that need no path.
     fn names(&self) -> Vec<String>;
+
+    /// Whether a plugin, once it is known what it offers, is the one that its grants are for; only
+    /// asked of a new operation's.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn accept(
+        &self,
+        _file: Option<&str>,
+        _plugin: &Plugin,
+        _steps: &[StepInfo],
+    ) -> Result<(), Unaccepted> {
+        Ok(())
+    }
 
     /// What a plugin that an operation began with is granted by now, by its name in the manifest
     /// and its file then; `None` where nobody could have changed that.

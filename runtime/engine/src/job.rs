@@ -370,6 +370,9 @@ async fn load_one(
     }
     let infos = plugin.describe().await.map_err(|error| mistake(error.to_string()))?;
     let PluginBytes { grants, granted_here, file, .. } = given;
+    source
+        .accept(file.as_deref(), &plugin, &infos)
+        .map_err(|no| Diagnostic { help: no.help, ..mistake(no.why) })?;
     let guard = Arc::new(Guard::new(name, grants, source.policy()));
     Ok((infos, Loaded { plugin, guard, granted_here, file }))
 }

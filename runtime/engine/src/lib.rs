@@ -39,7 +39,9 @@ mod undeclared;
 mod verify;
 
 pub use close::{GivenUp, abandon, accept};
-pub use deps::{Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource};
+pub use deps::{
+    Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource, Unaccepted,
+};
 pub use error::{Refusal, RunError, WayOut};
 pub use job::{Job, Request, validate};
 pub use locks::{InTheWay, Whose, held_in_world};

@@ -2,6 +2,7 @@
 
 mod build;
 mod new;
+mod trust;
 mod update;
 
 use crate::args::{Global, Plugin, PluginVerb};
@@ -27,6 +28,7 @@ pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
         PluginVerb::Update { dir, force } => update::run(&dir, force),
         PluginVerb::List { json } => list(&config()?, json).await,
         PluginVerb::Inspect { plugin, json } => inspect(&config()?, &plugin, json).await,
+        PluginVerb::Trust { plugin } => trust::run(&config()?, &plugin).await,
         PluginVerb::Build { dir, output, locked } => {
             build::run(&config()?, &dir, output, locked).await
         }

@@ -14,6 +14,7 @@ use stepback_journal::{Ending, Store};
 pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &run.operation.grants)?;
+    config.trusts_new = true;
     let name = config.chosen(run.operation.environment.as_deref())?;
     let request = manifest::request(&run.operation, &name, run.no_wait)?;
     config.tell_if_simulated(&name);
