@@ -362,3 +362,53 @@ fn a_table_may_be_granted_on_the_command_line() {
         ran.says("granted to a (sha256:").says("on what has the tags team = web");
     }
 }
+
+#[test]
+fn a_plan_says_what_a_plugin_may_do_where_and_what_reaches_its_host() {
+    let granted = Granted::new(
+        &format!("{FOUR}, {{ docker = \"root\", hosts = [\"i-db-1\"] }}, {{ ec2 = \"read\" }}"),
+        "deny = [{ ec2 = [\"terminate\"] }]",
+    );
+    let manifest = granted.manifest(&[json!([])], false);
+    let words = [
+        "ebs: describe, tag; on what has the tags team = web",
+        "docker: everything, as root of the host; on the hosts i-db-1",
+        "ec2: looking and waiting",
+    ];
+    let plan = granted.0.run(&["plan", &manifest]).exits(0).says("plugin `a` may");
+    let plan = plan.says("in this environment nobody may").says("ec2: terminate");
+    let inspected = granted.0.run(&["plugin", "inspect", "a"]).exits(0);
+    words.iter().for_each(|word| drop(plan.clone().says(word)));
+    words.iter().for_each(|word| drop(inspected.clone().says(word)));
+    let told = granted.0.run(&["plan", &manifest, "--json"]).exits(0).json();
+    assert_eq!(told["may"]["plugins"][0]["may"], json!(words));
+    assert_eq!(told["may"]["deny"], json!(["ec2: terminate"]));
+    // Those of the program may do it, and a plan says it.
+    let make = |more: &str| {
+        format!(
+            "schema = 1\n[operation]\nname = \"make\"\n[[steps]]\nid = \"make\"\n\
+             uses = \"docker/create-container\"\n\
+             with = {{ host = \"i-db-1\", container = \"new\", image = \"postgres:16\", {more} }}\n"
+        )
+    };
+    for (more, wanted) in [
+        ("like = { host = \"i-db-1\", container = \"privileged\" }", Some("is privileged")),
+        ("like = { host = \"i-db-1\", container = \"sees-etc\" }", Some("`/etc`")),
+        ("mounts = [{ volume = \"of-the-host\", target = \"/e\" }]", Some("`/etc`")),
+        ("like = { host = \"i-db-1\", container = \"main\" }", None),
+    ] {
+        let plan = granted.0.run(&["plan", &granted.0.write("make.toml", make(more))]).exits(0);
+        match wanted {
+            Some(wanted) => {
+                let plan = plan.says("the new container of `make` reaches its host");
+                plan.says(wanted).lacks("plugin `docker` may");
+            }
+            None => drop(plan.lacks("reaches its host")),
+        }
+    }
+    // Nobody may, where the environment says so.
+    let denied = Granted::new("", "deny = [{ docker = \"root\" }]");
+    let more = "mounts = [{ volume = \"of-the-host\", target = \"/e\" }]";
+    let make = denied.0.write("make.toml", make(more));
+    denied.0.run(&["run", &make]).exits(2).says("it is denied there");
+}

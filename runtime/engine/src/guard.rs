@@ -195,6 +195,16 @@ impl Guard {
     }
 }
 
+/// How far what a call would have an engine run reaches on its host, whoever makes it.
+///
+/// # Errors
+/// Why the world could not be asked.
+pub(crate) async fn reach_of(access: &WorldAccess, call: &Call) -> Result<Reach, Failure> {
+    let (asked, mut known) = (Asked::of(call), Known::default());
+    look_up_engine(access, &asked, &mut known).await?;
+    Ok(Reach::of(&asked, &known))
+}
+
 /// Read of the world what the grants ask for about a call.
 async fn look_up(
     access: &WorldAccess,

@@ -85,6 +85,11 @@ impl Job {
         })
     }
 
+    /// What each plugin may do where, by the name that it has in the manifest.
+    pub fn grants(&self) -> impl Iterator<Item = (&str, &Grants)> {
+        self.plugins.iter().map(|(name, loaded)| (name.as_str(), loaded.guard.grants()))
+    }
+
     /// What the plugin of a step may do where; nothing, if it has none.
     pub(crate) fn guard(&self, step: &StepId) -> Arc<Guard> {
         let nothing = || Arc::new(Guard::new("", Grants::none(), Policy::default()));

@@ -28,6 +28,7 @@ mod mutant;
 mod mutants;
 mod port;
 mod preflight;
+mod reaches;
 mod recorded;
 mod replaced;
 mod run;
@@ -49,6 +50,7 @@ pub use look_at::look_at;
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use preflight::{StepCheck, StepCheckAnswer};
+pub use reaches::Reaches;
 pub use run::{Ended, Preview, plan, run};
 pub use take_up::{resume, resume_asked, roll_back};
 pub use undeclared::Undeclared;

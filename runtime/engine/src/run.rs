@@ -6,10 +6,12 @@ use crate::error::{Refusal, RunError};
 use crate::job::{Job, Request};
 use crate::locks::{self, InTheWay};
 use crate::preflight::{self, StepCheck};
+use crate::reaches::{self, Reaches};
 use crate::tasks::Logs;
 use crate::undeclared::{self, Undeclared};
 use std::sync::Arc;
 use stepback_core::event::{Event, Pinned, Record};
+use stepback_core::grants::Policy;
 use stepback_core::machine::Recovery;
 use stepback_core::shown::in_sentence;
 use stepback_core::state::{State, Status};
@@ -36,6 +38,10 @@ pub struct Preview {
     pub in_the_way: Vec<InTheWay>,
     /// The plugins that can do what nobody declared.
     pub undeclared: Vec<Undeclared>,
+    /// What binds everybody in the environment.
+    pub policy: Policy,
+    /// The steps whose new containers would reach their hosts.
+    pub reaches: Vec<Reaches>,
 }
 
 /// Read the manifest and ask every check whose inputs are known; nothing is kept or changed.
@@ -50,7 +56,8 @@ pub async fn plan(deps: &Deps, request: &Request) -> Result<Preview, RunError> {
     let in_the_way = locks::in_the_way(deps, &request.environment, &names).await?;
     let checks = preflight::check_all(&job, &deps.clock).await;
     let undeclared = undeclared::undeclared(&job).await;
-    Ok(Preview { job, checks, in_the_way, undeclared })
+    let (policy, reaches) = (deps.plugins.policy(), reaches::reaches(&job.access, &checks).await);
+    Ok(Preview { job, checks, in_the_way, undeclared, policy, reaches })
 }
 
 /// Run a manifest as a new operation to its end.

@@ -22,5 +22,6 @@ pub mod validate;
 mod does;
 mod ending;
 mod manifest;
+mod may;
 mod past;
 mod signals;

@@ -1,6 +1,6 @@
 //! `stepback plan`: what would happen, with every check run live and nothing changed.
 
-use super::{does, manifest, past, run::reporter};
+use super::{does, manifest, may, past, run::reporter};
 use crate::args::{Global, Plan as PlanArgs};
 use crate::config::{Config, add_grants};
 use crate::environment;
@@ -148,6 +148,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
     }
     text.push(&shown!("{}\n\n", rows.shown()));
     text.push(&undeclared(preview, style));
+    text.push(&may::as_text(preview, style));
     text.push(&known(preview, style));
     text.push(&would(preview, style));
     let window: Vec<&str> =
@@ -293,6 +294,6 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
         "undeclared": preview.undeclared.iter().map(|one| json!({
             "plugin": one.plugin, "functions": one.functions, "steps": one.steps,
         })).collect::<Vec<_>>(),
-        "steps": steps.collect::<Vec<_>>(),
+        "may": may::as_json(preview), "steps": steps.collect::<Vec<_>>(),
     })
 }

@@ -7,7 +7,7 @@ mod update;
 
 use crate::args::{Global, Plugin, PluginVerb};
 use crate::builtins;
-use crate::config::Config;
+use crate::config::{Config, PluginConfig};
 use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, print, print_json, table};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use stepback_core::diagnostic::suggest;
+use stepback_core::grants::{Grant, Grants};
 use stepback_core::step::StepInfo;
 use stepback_wasm::{Plugin as Component, Runtime};
 
@@ -112,16 +113,21 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
         steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();
     let imports: Vec<&str> = component.imports().iter().map(|import| import.name()).collect();
     let (digest, warning) = (component.digest(), undeclared(name, &component).await?);
+    let granted = granted(config, name);
     if json {
         let whole = json!({
             "name": name, "digest": digest, "imports": imports, "steps": shown,
             "warnings": warning.as_slice(),
+            "may": granted.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         print_json(&whole);
         return Ok(Exit::Succeeded);
     }
     let mut text =
         shown!("{}\n  digest   sha256:{}\n  imports  {}\n", name, digest, imports.join(", "));
+    for grant in &granted {
+        text.push(&shown!("  may      {}\n", grant));
+    }
     for info in shown {
         let undo = if info.reversible { "" } else { " (can't be undone)" };
         text.push(&shown!("\nstep {}{}\n  {}\n", row(&info.name), undo, info.doc));
@@ -131,6 +137,17 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
     print(&text);
     warning.iter().for_each(|warning| warn(warning));
     Ok(Exit::Succeeded)
+}
+
+/// What the configuration grants to a plugin, by its name or its file.
+fn granted(config: &Config, name: &str) -> Vec<Grant> {
+    if builtins::bytes(name).is_some() {
+        return Grants::all().iter().filter(|one| one.interface.needs_grant()).cloned().collect();
+    }
+    let is_it = |(table, plugin): &(&String, &PluginConfig)| {
+        *table == name || plugin.is_for(std::path::Path::new(name))
+    };
+    config.plugins.iter().filter(is_it).flat_map(|(_, plugin)| plugin.grants.clone()).collect()
 }
 
 fn warn(warning: &str) {
