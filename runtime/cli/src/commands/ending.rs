@@ -103,6 +103,9 @@ fn write_summary(
         text.push(&shown!("  why:  {}\n", lost.why));
         text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));
     }
+    if matches!(state.verdict, Some(Verdict::RestoredExceptDeclared | Verdict::Incomplete)) {
+        write_commands(text, state);
+    }
     for kept in &state.kept {
         text.push(&shown!("kept: what step `{}` did ({})\n", kept.step, kept.reason));
     }
@@ -120,6 +123,19 @@ fn write_summary(
             id,
             id
         ));
+    }
+}
+
+/// What ran, or may have run, and is not taken back by any stop.
+fn write_commands(text: &mut Shown, state: &State) {
+    for (key, effect) in state.commands_ran() {
+        let ran = match &effect.outcome {
+            EffectOutcome::Done(_) => "commands ran",
+            EffectOutcome::Unknown(_) | EffectOutcome::Refused(_) => "commands may have run",
+        };
+        let function = effect.call.function();
+        let on = effect.changes.first().map(|main| row(&main.resource)).unwrap_or_default();
+        text.push(&shown!("{}: {} of `{}`, on {}\n", Shown::from(ran), function, key, on));
     }
 }
 

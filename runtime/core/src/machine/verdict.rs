@@ -4,7 +4,7 @@
 //! irreversible effect that was declared and may have run; what could not be read is a difference.
 
 use super::*;
-use crate::calls::DockerCall;
+use crate::calls::{Class, DockerCall};
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::reverse::own_facts;
@@ -211,8 +211,10 @@ impl Machine {
         for (key, effect) in self.irreversible_steps() {
             let declared =
                 self.plan.step(&key.step).is_some_and(|step| step.irreversible.is_some());
-            // What a command did inside a container is none of its facts, so it excuses none.
-            if !declared || effect.call.areas(&effect.token).is_empty() {
+            // What a command did inside a container is none of its facts, so it excuses none; and a
+            // container that was started is stopped again, whatever it did.
+            let is_start = effect.call.class() != Class::Irreversible;
+            if !declared || is_start || effect.call.areas(&effect.token).is_empty() {
                 continue;
             }
             let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);

@@ -21,6 +21,7 @@ impl State {
         let call = effect.call.clone();
         if !matches!(outcome, EffectOutcome::Refused(_)) {
             self.note_owner(&call, changes);
+            self.note_unsaid(&id.of.step, &call, outcome, changes);
             for change in changes {
                 self.note_baseline(&change.resource, &change.before, id.of.direction);
             }
@@ -70,6 +71,10 @@ impl State {
                 let harmless = !self.is_irreversible(call, changes);
                 if call.class() == Class::Irreversible && harmless {
                     self.own_effects.insert(id.clone());
+                }
+                // One that an undo starts again ran before.
+                if id.of.direction == Direction::Do && self.starts_unsaid(call, changes) {
+                    self.unsaid_starts.insert(id.clone());
                 }
                 let step = self.open_attempt(&id.of)?;
                 let index = step.effects.len();

@@ -5,6 +5,7 @@
 //! be read long after its manifest's plugins are gone; what the plan means the machine knows.
 
 mod attempts;
+mod ran;
 mod step;
 mod transition;
 
@@ -115,6 +116,10 @@ pub struct State {
     /// The irreversible effects that were made on nothing but what the operation owned at that
     /// moment.
     pub own_effects: BTreeSet<CallId>,
+    /// The containers that it made to run what no step's `with` says, each with its identity.
+    pub unsaid: BTreeMap<Resource, Option<String>>,
+    /// The starts of such containers.
+    pub unsaid_starts: BTreeSet<CallId>,
     /// The first `before` of each resource, in the order in which they were first touched.
     pub baselines: Baselines,
     /// What differed when the world was compared last.
@@ -236,6 +241,8 @@ impl Default for State {
             downtime: Downtime::default(),
             own: BTreeMap::new(),
             own_effects: BTreeSet::new(),
+            unsaid: BTreeMap::new(),
+            unsaid_starts: BTreeSet::new(),
             baselines: Baselines::default(),
             not_restored: vec![],
             kept: vec![],
@@ -285,6 +292,7 @@ impl State {
     /// Whether an effect of the past has no inverse.
     pub fn was_irreversible(&self, effect: &PastEffect) -> bool {
         effect.call.class() == Class::Irreversible && !self.own_effects.contains(&effect.id)
+            || self.unsaid_starts.contains(&effect.id)
     }
 
     pub(crate) fn note_owner(&mut self, call: &Call, changes: &[Change]) {

@@ -60,13 +60,20 @@ impl Driver {
         if self.deps.limits.mutant == Some(crate::mutants::Mutant::TakesStrangers) {
             return None;
         }
-        if !self.machine.state().is_irreversible(call, changes) {
+        let state = self.machine.state();
+        let starts_unsaid = id.of.direction == Direction::Do && state.starts_unsaid(call, changes);
+        if !starts_unsaid && !state.is_irreversible(call, changes) {
             return None;
         }
         let declared = self.job.plan.step(&id.of.step.step);
         let declared = declared.is_some_and(|step| step.irreversible.is_some());
         let message = match id.of.direction {
             Direction::Do if declared => return None,
+            Direction::Do if starts_unsaid => format!(
+                "{} starts what no step's `with` says (its image or its command), and what that \
+                 does can't be undone; the step must declare `irreversible` for it",
+                call.function()
+            ),
             Direction::Do => format!(
                 "{} can't be undone; the step must declare `irreversible` for it",
                 call.function()
