@@ -300,6 +300,14 @@ fn a_grant_that_was_narrowed_meanwhile_ends_what_goes_forward_and_not_the_rollba
     }
 }
 
+/// What was granted goes on to be granted, whatever has become of the file.
+#[test]
+fn a_file_that_is_gone_takes_no_grant_with_it() {
+    let granted = killed("ebs.tag#2=crash-after");
+    fs::remove_file(granted.0.path("a.wasm")).expect("it was there");
+    granted.0.run(&["resume", "1"]).exits(0);
+}
+
 #[test]
 fn a_policy_that_came_meanwhile_does_not_keep_a_rollback_either() {
     let granted = killed("ebs.tag#2=crash-after");

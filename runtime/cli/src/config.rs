@@ -305,11 +305,16 @@ impl PluginConfig {
     /// Whether its grants are for this file, however either path is written. A link is the file
     /// that it leads to.
     pub fn is_for(&self, file: &Path) -> bool {
-        match std::fs::metadata(file) {
-            Ok(found) => self.is_it(&found),
-            // A file that is gone is known by its path.
-            Err(_) => self.file == file && !self.file.exists(),
+        if let Ok(found) = std::fs::metadata(file) {
+            return self.is_it(&found);
         }
+        // One that is gone is known by where it was.
+        let place = |path: &Path| {
+            let dir = std::fs::canonicalize(path.parent()?).ok()?;
+            Some(dir.join(path.file_name()?))
+        };
+        let own = place(&self.file);
+        own.is_some() && own == place(file)
     }
 
     /// Whether its grants are for the file that was opened.

@@ -87,7 +87,7 @@ mod tests {
     fn a_mistake_is_at_its_word() {
         let text = "grants = [\"ebs\", { ebs = [\"describe\", \"describ\"] }]";
         let at = place(text, 17..text.len() - 1, Some("describ"));
-        assert_eq!((&text[at.clone()], at.start), ("describ", 37));
+        assert_eq!((&text[at.clone()], at.start), ("describ", 39));
         assert_eq!(place(text, 3..9, Some("nothing")), 3..9);
     }
 

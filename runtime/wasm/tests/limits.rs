@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::calls::EbsCall;
+use stepback_core::grants::Grant;
 use stepback_core::step::{CheckAnswer, Past, UndoAnswer};
 use stepback_core::{Failure, FailureClass};
 use stepback_wasm::{GuestFault, Interface, Limits, Mode, PluginError};
@@ -279,7 +280,7 @@ async fn what_is_not_granted_or_does_not_fit_the_mode_never_reaches_the_port() {
     assert!(plugin.imports().contains(&Interface::Ebs));
 
     let mut poor = invocation(RUN);
-    poor.grants = [Interface::Ec2].into_iter().collect();
+    poor.grants = [Grant::whole(Interface::Ec2)].into_iter().collect();
     let port = Port::new();
     let refused = plugin.run(poor, port.clone()).await;
     assert_eq!(refused, Err(GuestFault::NotGranted("ebs".to_owned())));
