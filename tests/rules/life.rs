@@ -22,7 +22,7 @@ use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
 use stepback_simulated::Simulated;
 use stepback_simulated::world::World;
-use stepback_wasm::{Grants, Runtime, RuntimeConfig};
+use stepback_wasm::{Runtime, RuntimeConfig};
 
 /// The world that every case begins with.
 pub const WORLD: &str = include_str!("../../operations/demo-world.toml");

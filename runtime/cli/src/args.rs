@@ -402,8 +402,8 @@ pub enum PluginVerb {
     },
     /// Let the grants of a plugin in `stepback.toml` be for its file as it is now
     ///
-    /// `stepback.lock` keeps which bytes each plugin's grants are for. Another file at the same path
-    /// is refused until this is said.
+    /// `stepback.lock` keeps which bytes each plugin's grants are for. Another file at the same
+    /// path is refused until this is said.
     Trust {
         /// The plugin's name in `stepback.toml`, or its path
         plugin: String,

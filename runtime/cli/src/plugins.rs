@@ -123,7 +123,8 @@ impl PluginSource for Plugins {
                 Some(old) if old.sha256 == entry.sha256 => {}
                 Some(old) => {
                     let why = format!(
-                        "plugin `{name}` is another file than the one that was trusted, with                          sha-256 {} and not {}: {}",
+                        "plugin `{name}` is another file than the one that was trusted, with \
+                         sha-256 {} and not {}: {}",
                         entry.sha256,
                         old.sha256,
                         old.changes(&entry)

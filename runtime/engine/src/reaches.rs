@@ -1,7 +1,8 @@
 //! Which containers that are made anew would reach their host: told in a plan.
 //!
 //! The program's own steps make what a manifest says, so a plan says how far that goes: a container
-//! like a privileged one is as privileged, and one on a Docker volume of the host's files sees them.
+//! like a privileged one is privileged too, and one on a Docker volume of the host's files sees
+//! them.
 
 use crate::access::WorldAccess;
 use crate::guard::reach_of;

@@ -68,32 +68,7 @@ impl State {
                 Ok(())
             }
             Event::CallStarted { id, call, token, changes } => {
-                let harmless = !self.is_irreversible(call, changes);
-                if call.class() == Class::Irreversible && harmless {
-                    self.own_effects.insert(id.clone());
-                }
-                // One that an undo starts again ran before.
-                if id.of.direction == Direction::Do && self.starts_unsaid(call, changes) {
-                    self.unsaid_starts.insert(id.clone());
-                }
-                let step = self.open_attempt(&id.of)?;
-                let index = step.effects.len();
-                let open = step.open.as_mut().ok_or("no attempt is open")?;
-                next_call(open, id)?;
-                end_hold(open, record.at);
-                open.calls.push(RecordedCall::Effect { index, finished: false });
-                step.effect_seqs.push(record.seq);
-                step.effects.push(PastEffect {
-                    id: id.clone(),
-                    call: call.clone(),
-                    token: token.clone(),
-                    outcome: EffectOutcome::Unknown("no answer yet".into()),
-                    changes: changes.clone(),
-                });
-                for change in changes {
-                    self.note_baseline(&change.resource, &change.before, id.of.direction);
-                }
-                Ok(())
+                self.start_effect(record, id, call, token, changes)
             }
             Event::CallFinished { id, outcome, changes } => {
                 self.finish_effect(id, outcome, changes)
@@ -101,6 +76,42 @@ impl State {
             Event::AttemptFinished { of, result } => self.finish_attempt(of, result, record.at),
             other => unreachable!("`{}` is not about an attempt", other.name()),
         }
+    }
+
+    fn start_effect(
+        &mut self,
+        record: &Record,
+        id: &CallId,
+        call: &Call,
+        token: &Token,
+        changes: &[Change],
+    ) -> Result<(), String> {
+        let harmless = !self.is_irreversible(call, changes);
+        if call.class() == Class::Irreversible && harmless {
+            self.own_effects.insert(id.clone());
+        }
+        // One that an undo starts again ran before.
+        if id.of.direction == Direction::Do && self.starts_unsaid(call, changes) {
+            self.unsaid_starts.insert(id.clone());
+        }
+        let step = self.open_attempt(&id.of)?;
+        let index = step.effects.len();
+        let open = step.open.as_mut().ok_or("no attempt is open")?;
+        next_call(open, id)?;
+        end_hold(open, record.at);
+        open.calls.push(RecordedCall::Effect { index, finished: false });
+        step.effect_seqs.push(record.seq);
+        step.effects.push(PastEffect {
+            id: id.clone(),
+            call: call.clone(),
+            token: token.clone(),
+            outcome: EffectOutcome::Unknown("no answer yet".into()),
+            changes: changes.to_vec(),
+        });
+        for change in changes {
+            self.note_baseline(&change.resource, &change.before, id.of.direction);
+        }
+        Ok(())
     }
 
     fn start_attempt(&mut self, of: &AttemptId, at: UnixMs) -> Result<(), String> {
