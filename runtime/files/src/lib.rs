@@ -2,9 +2,11 @@
 //!
 //! What steers the program, or tells it what it did, is used only where nobody can have put it
 //! there who is not trusted anyway ([`trust`]); what it keeps is for its owner alone, whatever the
-//! umask ([`private`]); and a lock that somebody else holds is not waited for without end
-//! ([`lock`]). Nothing here knows what is in a file.
+//! umask ([`private`]); a lock that somebody else holds is not waited for without end ([`lock`]);
+//! and what nobody may make or guess is made by a key ([`key`]). Nothing here knows what is in any
+//! other file.
 
+pub mod key;
 pub mod lock;
 pub mod private;
 pub mod trust;

@@ -31,7 +31,7 @@ impl Cache {
     /// Opens the cache, making its directory; `None` if it can't be trusted or made.
     pub(crate) fn open(dir: &Path, engine: &Engine) -> Option<Self> {
         let dir = Dir::open(dir).ok()?;
-        let key = Key::of(&dir).ok()?;
+        let key = key::of(&dir).ok()?;
         // The hasher's keys are fixed, so that the next process computes the same name.
         let mut hasher = std::hash::DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
