@@ -1,8 +1,8 @@
 //! Inputs: what was given, checked against what the manifest asks for.
 
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
-use crate::expr::{MARK_EDGE, secret_placeholder};
-use crate::manifest::{InputKind, InputSpec, Manifest, of_secrets};
+use crate::expr::{self, MARK_EDGE, secret_placeholder};
+use crate::manifest::{InputKind, InputSpec, Manifest, Step, of_secrets};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,6 +109,32 @@ pub fn secrets(manifest: &Manifest, inputs: &BTreeMap<String, Value>) -> BTreeMa
                 let values = value.as_object().into_iter().flat_map(|map| map.values());
                 let given = values.filter_map(|one| Some((named(one)?, one.get(FROM)?.as_str()?)));
                 all.extend(given.map(|(secret, at)| (secret.to_owned(), at.to_owned())));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The secrets that a step's own `with` mentions, by name: these are given to it, and no other.
+pub fn secrets_of(
+    manifest: &Manifest,
+    inputs: &BTreeMap<String, Value>,
+    step: &Step,
+) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for path in expr::references(&step.with).unwrap_or_default() {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let ["inputs", name, rest @ ..] = &path[..] else { continue };
+        match (manifest.inputs.get(*name).map(|spec| spec.kind), inputs.get(*name), rest) {
+            (Some(InputKind::Secret), _, _) => {
+                all.insert((*name).to_owned());
+            }
+            (Some(InputKind::Map), Some(map), [key, ..]) => {
+                all.extend(map.get(key).and_then(named).map(str::to_owned));
+            }
+            (Some(InputKind::Map), Some(Value::Object(map)), []) => {
+                all.extend(map.values().filter_map(named).map(str::to_owned));
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 //! `BLESS=1 cargo test -p stepback-core --test functions` writes it anew.
 
 use serde_json::{Value, json};
-use stepback_core::calls::{Inverse, Reversal, Undo};
+use stepback_core::calls::{Inverse, Reversal, Sinks, Undo};
 use stepback_core::*;
 
 /// Every argument that any function has; each takes its own of them.
@@ -92,6 +92,9 @@ fn told(function: &str) -> String {
     if call.own_ms() > 0 {
         let rest = call.clone().after_waiting(58_000).own_ms();
         add("takes", format!("{} ms; after 58 s {rest} ms", call.own_ms()));
+    }
+    if entry.sinks != Sinks::None {
+        add("takes secrets in", format!("{:?}", entry.sinks));
     }
     if entry.leaves_behind {
         add("leaves behind", "by which it is settled".to_owned());

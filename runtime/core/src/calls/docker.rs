@@ -160,12 +160,14 @@ impl DockerCall {
                 settle: Some(SettleMode::FindByStamp),
                 takes: Takes::UpTo("timeout_ms"),
                 leaves_behind: true,
+                sinks: Sinks::Container,
                 ..irreversible(host, Target::RunOnce(host), Changes::Whole)
             },
             // What a command did inside a container is none of its facts.
             DockerCall::Exec { host, container, .. } => Entry {
                 settle: Some(SettleMode::Unknowable),
                 takes: Takes::UpTo("timeout_ms"),
+                sinks: Sinks::Command,
                 ..irreversible(host, Target::Container(host, container), Changes::Nothing)
             },
             DockerCall::CreateVolume { host, volume, .. } => create_volume(host, volume),
@@ -195,6 +197,7 @@ fn irreversible<'a>(host: &'a InstanceId, target: Target<'a>, changes: Changes<'
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -211,6 +214,7 @@ fn pull_image<'a>(host: &'a InstanceId, image: &'a ImageRef) -> Entry<'a> {
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -233,6 +237,7 @@ fn tag_image<'a>(host: &'a InstanceId, image: &'a ImageRef) -> Entry<'a> {
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -258,6 +263,7 @@ fn create_container<'a>(host: &'a InstanceId, container: &'a ContainerName) -> E
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::Container,
     }
 }
 
@@ -295,6 +301,7 @@ fn start_container<'a>(host: &'a InstanceId, container: &'a ContainerName) -> En
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -332,6 +339,7 @@ fn stop_container<'a>(
         takes: Takes::UpTo("grace_ms"),
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -357,6 +365,7 @@ fn pause<'a>(host: &'a InstanceId, container: &'a ContainerName, is_paused: bool
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -382,6 +391,7 @@ fn rename_container<'a>(
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -410,6 +420,7 @@ fn update_container<'a>(
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -432,6 +443,7 @@ fn create_volume<'a>(host: &'a InstanceId, volume: &'a DockerVolumeName) -> Entr
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 

@@ -141,6 +141,7 @@ fn create_volume(tags: &Tags) -> Entry<'_> {
         takes: Takes::Moments,
         tags: WrittenTags::All(tags),
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -162,6 +163,7 @@ fn create_snapshot(tags: &Tags) -> Entry<'_> {
         takes: Takes::Moments,
         tags: WrittenTags::All(tags),
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -179,6 +181,7 @@ fn irreversible<'a>(target: Target<'a>, changes: Changes<'a>, sets: Sets<'a>) ->
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -200,6 +203,7 @@ fn attachment<'a>(
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -223,6 +227,7 @@ fn tags<'a>(volume: &'a VolumeId, key: &'a str, value: Option<&'a str>) -> Entry
         takes: Takes::Moments,
         tags: WrittenTags::One(key),
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 

@@ -98,6 +98,7 @@ fn run_instance(tags: &Tags) -> Entry<'_> {
         takes: Takes::Moments,
         tags: WrittenTags::All(tags),
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -116,6 +117,7 @@ fn start(instance: &InstanceId) -> Entry<'_> {
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -133,6 +135,7 @@ fn stop(instance: &InstanceId) -> Entry<'_> {
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -149,6 +152,7 @@ fn terminate(instance: &InstanceId) -> Entry<'_> {
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -171,6 +175,7 @@ fn set_instance_type<'a>(instance: &'a InstanceId, instance_type: &'a str) -> En
         takes: Takes::Moments,
         tags: WrittenTags::None,
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 
@@ -194,6 +199,7 @@ fn tags<'a>(instance: &'a InstanceId, key: &'a str, value: Option<&'a str>) -> E
         takes: Takes::Moments,
         tags: WrittenTags::One(key),
         leaves_behind: false,
+        sinks: Sinks::None,
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Entry<'a> {
     /// Whether it leaves something behind, by which its answer can be settled, and which goes when
     /// its outcome is durable.
     pub leaves_behind: bool,
+    /// Which of its arguments a secret may be put into.
+    pub sinks: Sinks,
 }
 
 impl<'a> Entry<'a> {
@@ -91,6 +93,8 @@ impl<'a> Entry<'a> {
             takes,
             tags: WrittenTags::None,
             leaves_behind: false,
+            // Whoever is asked a question is told it.
+            sinks: Sinks::None,
         }
     }
 }
@@ -237,6 +241,41 @@ pub enum Takes {
     UpTo(&'static str),
     /// Exactly so long.
     Exactly(&'static str),
+}
+
+/// The arguments of a call that a secret may be put into; in any other one it would be shown to
+/// whoever may look at the thing, or ask somebody about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sinks {
+    /// None of them.
+    None,
+    /// Those of a container that is made: the values of its environment, and its command.
+    Container,
+    /// The command alone.
+    Command,
+}
+
+/// What a secret may be put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sink {
+    /// The value of a variable of a container.
+    Environment,
+    /// A command line, which whoever may list processes or containers reads: only where the
+    /// manifest's step says so.
+    Command,
+}
+
+impl Sinks {
+    /// What the argument's value at a path is, if a secret may be put there.
+    pub(super) fn at(self, path: &[String]) -> Option<Sink> {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        match (self, &path[..]) {
+            (Sinks::Container, ["spec", "env", _]) => Some(Sink::Environment),
+            (Sinks::Container, ["spec", "command", _]) => Some(Sink::Command),
+            (Sinks::Command, ["command", _]) => Some(Sink::Command),
+            (Sinks::None | Sinks::Container | Sinks::Command, _) => None,
+        }
+    }
 }
 
 /// The tags that a call writes or takes away.

@@ -18,6 +18,7 @@ mod ec2;
 mod effects;
 mod entry;
 mod inverse;
+mod places;
 mod shapes;
 
 pub use area::{Area, Beside};
@@ -26,8 +27,11 @@ pub use docker::DockerCall;
 pub use ebs::EbsCall;
 pub use ec2::Ec2Call;
 pub use effects::EffectsCall;
-pub use entry::{Changes, Class, Entry, Sets, SettleMode, Takes, Target, Touches, WrittenTags};
+pub use entry::{
+    Changes, Class, Entry, Sets, SettleMode, Sink, Sinks, Takes, Target, Touches, WrittenTags,
+};
 pub use inverse::{Inverse, Other, Reversal, Undo};
+pub use places::ArgumentPlace;
 pub use shapes::{ContainerSpec, Like, Mount, Performance, Tags, run_once_name};
 
 use crate::ids::*;

@@ -22,6 +22,7 @@ pub(crate) use expressions::of_secrets;
 pub use read::{duration_ms, duration_text};
 pub(crate) use texts::{Place, Text};
 
+use crate::calls::Sink;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::failure::{Failure, FailureClass};
 use crate::ids::StepId;
@@ -282,6 +283,9 @@ pub struct Step {
     pub timeout_ms: Option<u64>,
     /// Why it is acceptable that the step can't be undone, if it can't.
     pub irreversible: Option<String>,
+    /// Where its secrets may be shown to whoever looks at what it makes, beside where they may be
+    /// put anyway.
+    pub reveal: Vec<Sink>,
     /// Where these are written.
     pub spans: StepSpans,
 }

@@ -35,6 +35,7 @@ fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
     let (timeout_ms, timeout_span) = reader.duration("timeout", found).unzip();
     spans.timeout = timeout_span.unwrap_or_default();
     let irreversible = reader.string("irreversible", found).map(|(text, _)| text);
+    let reveal = reader.get("reveal").map(|value| reveal(value, found)).unwrap_or_default();
     let retry_value = reader.get("retry");
     let retry = retry_value.as_ref().and_then(|value| retry(value, found));
     if let (Some(_), Some(retry), Some(value)) = (&irreversible, &retry, &retry_value)
@@ -76,6 +77,7 @@ fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
         retry,
         timeout_ms,
         irreversible,
+        reveal,
         spans,
     })
 }
@@ -183,6 +185,29 @@ fn values(value: &Toml<'_>, around: &str, spans: &mut BTreeMap<String, Range<usi
         | ValueInner::Float(_)
         | ValueInner::Boolean(_) => {}
     }
+}
+
+fn reveal(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Vec<Sink> {
+    let help = "write `reveal = [\"command\"]`: its secrets may then be in a command line, which \
+                whoever may list processes or containers reads";
+    let Some(items) = value.as_array() else {
+        found.push(Diagnostic::at(span_of(value), "`reveal` must be a list").help(help));
+        return vec![];
+    };
+    let mut sinks = vec![];
+    for item in items {
+        match item.as_str() {
+            Some("command") => sinks.push(Sink::Command),
+            other => {
+                let message = match other {
+                    Some(text) => format!("a secret can't be revealed in `{text}`"),
+                    None => "`reveal` must be a list of texts".to_owned(),
+                };
+                found.push(Diagnostic::at(span_of(item), message).help(help));
+            }
+        }
+    }
+    sinks
 }
 
 fn retry(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Retry> {
