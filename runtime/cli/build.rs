@@ -16,6 +16,7 @@ fn main() -> anyhow::Result<()> {
         "core",
         "testing",
         "attack",
+        "forging",
         "example",
         "Cargo.toml",
         "Cargo.lock",

@@ -13,6 +13,7 @@ mod faults;
 mod features;
 mod files_owned;
 mod first_hour;
+mod forged;
 mod golden;
 mod granted;
 mod harness;

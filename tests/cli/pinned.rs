@@ -77,9 +77,13 @@ name = "secret"
 [inputs]
 password = { type = "secret" }
 [[steps]]
-id = "tag"
-uses = "ebs/tag-volume"
-with = { volume = "vol-db-main", key = "password", value = "{{ inputs.password }}" }
+id = "make"
+uses = "docker/create-container"
+[steps.with]
+host = "i-db-1"
+container = "app"
+image = "postgres:16"
+env = { PASSWORD = "{{ inputs.password }}" }
 "#;
 
 #[test]
@@ -95,7 +99,7 @@ fn a_secret_must_be_the_one_it_began_with() {
         command.output().expect("the program starts")
     };
     let run = ["run", &manifest, "-i", "password=env:PASSWORD_OF_TEST"];
-    let run = [&run[..], &["--inject", "ebs.tag=crash-before"]].concat();
+    let run = [&run[..], &["--inject", "docker.create-container=crash-before"]].concat();
     let killed = with(place.command(&run), Some("correct horse"));
     assert_eq!(killed.status.code(), None, "it was killed");
     for (value, says) in [(None, "PASSWORD_OF_TEST"), (Some("battery staple"), "not the one")] {

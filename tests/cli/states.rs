@@ -31,9 +31,13 @@ needs = ["pause"]
 with = { volume = "vol-db-main" }
 [[steps]]
 id = "after"
-uses = "ebs/tag-volume"
+uses = "docker/create-container"
 phase = "cleanup"
-with = { volume = "vol-db-main", key = "password", value = "{{ inputs.password }}" }
+[steps.with]
+host = "i-db-1"
+container = "app"
+image = "postgres:16"
+env = { PASSWORD = "{{ inputs.password }}" }
 [[steps]]
 id = "rest"
 uses = "core/sleep"
@@ -134,7 +138,7 @@ fn stand(state: &str) -> Stand {
             Stand::new().runs(&["-i", "pause_after=1h"], "rest  ")
         }
         "running past the commit point, left" => {
-            Stand::new().ran(&crash("ebs.tag#2=crash-after"), None)
+            Stand::new().ran(&crash("docker.create-container=crash-after"), None)
         }
         "running past the commit point, left, and a secret is gone" => {
             stand("running past the commit point, left").without_secret()

@@ -17,6 +17,7 @@ use stepback_core::*;
 use stepback_engine::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, RunError, SecretSource,
 };
+use stepback_files::key::{KEY_BYTES, Key};
 use stepback_journal::{LogLine, Memory, RunnerId, Store};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
@@ -105,6 +106,7 @@ fn with_secrets(
         runtime,
         reporter: Arc::new(Quiet),
         secrets: Arc::new(secrets),
+        key: Key::of_bytes(&[7; KEY_BYTES]).expect("a key"),
         // The same name for all: a store in memory can't see a runner die.
         runner: RunnerId("mortal".into()),
         actor: "test".into(),

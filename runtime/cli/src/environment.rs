@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_engine::{Deps, Limits, Reporter};
+use stepback_files::key::Key;
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
@@ -159,6 +160,7 @@ pub async fn deps(
     let faults = faults(inject)?;
     let provider = provider(config, environment, faults.clone()).await?;
     let store = CrashingStore::around(store(config, true)?, &faults);
+    let key = key(config)?;
     Ok(Arc::new(Deps {
         store,
         provider,
@@ -166,11 +168,23 @@ pub async fn deps(
         runtime: sandbox(config)?,
         reporter,
         secrets: Arc::new(References),
+        key,
         runner: runner()?,
         actor: actor(),
         limits: Limits::default(),
         clock: Clock::real(),
     }))
+}
+
+/// The key in the state directory, which is there by now.
+fn key(config: &Config) -> Result<Key, CliError> {
+    let path = config.state.dir.join("secrets.key");
+    Key::in_file(&path).map_err(|why| {
+        CliError::usage(
+            shown!("the key of secrets, {}, can't be had: {}", path.display(), why),
+            "mend that; with another key, what was sealed by this one can't be compared any more",
+        )
+    })
 }
 
 /// This process, told from every other that ever ran.

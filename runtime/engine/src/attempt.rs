@@ -30,7 +30,7 @@ pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: AttemptPort) -
         if let Some(result) = result {
             return match (port.divergence(), result) {
                 (Some(failure), _) | (None, Err(failure)) => {
-                    AttemptResult::Failed(port.access.secrets.redact_failure(failure))
+                    AttemptResult::Failed(port.hide_failure(failure))
                 }
                 (None, Ok(result)) => result,
             };
@@ -73,7 +73,7 @@ async fn run_do(
     let ran = loaded.plugin.check_then_run(both, as_port).await.map_err(|f| f.to_failure())?;
     let precondition = |why: String| Failure::new(FailureClass::Precondition, why);
     match ran {
-        Ran::Output(output) => Ok(AttemptResult::Output(port.access.secrets.redact(output))),
+        Ran::Output(output) => Ok(AttemptResult::Output(port.hide_output(output))),
         Ran::Refused(why) => Err(precondition(why)),
         Ran::NotYet(why) => Err(precondition(format!("what it needs is not there: {why}"))),
     }
@@ -93,9 +93,9 @@ async fn run_undo(
         return Err(Failure::new(FailureClass::Internal, "an undo without a past"));
     };
     let undo = invocation(job, order, port, Mode::Undo)?;
-    let port = Arc::clone(port) as Arc<dyn HostPort>;
-    let answer = loaded.plugin.undo(undo, past, port).await.map_err(|f| f.to_failure())?;
-    Ok(AttemptResult::Undo(answer))
+    let as_port = Arc::clone(port) as Arc<dyn HostPort>;
+    let answer = loaded.plugin.undo(undo, past, as_port).await.map_err(|f| f.to_failure())?;
+    Ok(AttemptResult::Undo(port.hide_answer(answer)))
 }
 
 fn invocation(
@@ -115,7 +115,7 @@ fn invocation(
         .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
     Ok(Invocation {
         step: step.uses.step().to_owned(),
-        input: order.input.clone(),
+        input: port.door.let_in(&order.input),
         mode,
         grants: job.loaded(step_id)?.guard.grants().clone(),
         seed,

@@ -4,6 +4,7 @@
 
 use crate::access::WorldAccess;
 use crate::guard::{Going, Guard};
+use crate::secrets::door::Door;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ pub(crate) struct CheckPort {
     guard: Arc<Guard>,
     clock: Clock,
     may_wait: bool,
+    door: Door,
     denied: AtomicBool,
 }
 
@@ -28,8 +30,9 @@ impl CheckPort {
         guard: Arc<Guard>,
         clock: Clock,
         may_wait: bool,
+        door: Door,
     ) -> Self {
-        Self { access, guard, clock, may_wait, denied: AtomicBool::new(false) }
+        Self { access, guard, clock, may_wait, door, denied: AtomicBool::new(false) }
     }
 
     /// Whether something was asked for that is not looking.
@@ -47,6 +50,7 @@ impl CheckPort {
 #[async_trait::async_trait]
 impl HostPort for CheckPort {
     async fn call(&self, call: Call) -> Result<Value, Failure> {
+        let call = self.door.let_out(&call).allowed()?;
         if !call.is_effect() {
             self.guard.permit(&self.access, &call, Going::Forward).await?;
         }
@@ -68,6 +72,7 @@ impl HostPort for CheckPort {
     }
 
     async fn may(&self, call: Call) -> Result<(), Failure> {
+        let call = self.door.let_out(&call).allowed()?;
         self.guard.permit(&self.access, &call, Going::Forward).await?;
         self.access.may(&call).await
     }

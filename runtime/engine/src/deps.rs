@@ -8,6 +8,7 @@ use stepback_core::grants::{Grants, Policy};
 use stepback_core::manifest::Uses;
 use stepback_core::step::StepInfo;
 use stepback_core::{Actor, OperationId, StepKey};
+use stepback_files::key::Key;
 use stepback_journal::{LogLine, RunnerId, Store};
 use stepback_provider::Provider;
 use stepback_wasm::{Plugin, Runtime};
@@ -27,6 +28,8 @@ pub struct Deps {
     pub reporter: Arc<dyn Reporter>,
     /// Asked for the values of secret inputs when an operation begins or is taken up.
     pub secrets: Arc<dyn SecretSource>,
+    /// By which handles of secrets are made that nobody can guess; it is in no journal.
+    pub key: Key,
     /// This process among all that share the store.
     pub runner: RunnerId,
     /// Who works it, for the journal: `user@host (uid N)`.
@@ -56,6 +59,7 @@ impl Deps {
             runtime: Arc::clone(&self.runtime),
             reporter: Arc::clone(&self.reporter),
             secrets: Arc::clone(&self.secrets),
+            key: self.key.clone(),
             runner: self.runner.clone(),
             actor: self.actor.clone(),
             limits: self.limits.clone(),

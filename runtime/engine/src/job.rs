@@ -8,6 +8,7 @@ use crate::deps::{Deps, PluginBytes, PluginSource};
 use crate::error::{Refusal, RunError};
 use crate::guard::Guard;
 use crate::replaced::ReplacedParts;
+use crate::secrets::door::Door;
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use stepback_core::plan::{Offers, Plan};
 use stepback_core::shown::in_sentence;
 use stepback_core::state::State;
 use stepback_core::*;
+use stepback_files::key::Key;
 use stepback_journal::RunnerId;
 use stepback_wasm::{Plugin, Runtime};
 
@@ -63,6 +65,7 @@ pub struct Job {
     pub(crate) plugins: BTreeMap<String, Loaded>,
     pub(crate) inputs: BTreeMap<String, Value>,
     pub(crate) access: WorldAccess,
+    key: Key,
     pub(crate) environment: EnvironmentName,
 }
 
@@ -75,6 +78,19 @@ impl Job {
     /// The operation's inputs; a secret is its reference.
     pub fn inputs(&self) -> &BTreeMap<String, Value> {
         &self.inputs
+    }
+
+    /// The door of a step's guests: of those of an operation that runs, or of a check that belongs
+    /// to none yet.
+    pub(crate) fn door(&self, key: &StepKey, of: Option<(&StoreId, OperationId)>) -> Door {
+        let secrets = &self.access.secrets;
+        match self.plan.step(&key.step) {
+            Some(step) if !secrets.are_none() => {
+                let given = inputs::secrets_of(self.plan.manifest(), &self.inputs, step);
+                Door::new(&self.key, given, step.reveal.clone(), key, of)
+            }
+            _ => Door::open(),
+        }
     }
 
     /// The plugin of a step.
@@ -121,8 +137,8 @@ impl Job {
         let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
-        let environment = request.environment.clone();
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, environment })
+        let (key, environment) = (deps.key.clone(), request.environment.clone());
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, environment })
     }
 
     /// The job of an operation that is on record. A secret that is missing, or a part of the world
@@ -178,8 +194,8 @@ impl Job {
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, secrets.missing(), &salt).await;
         let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
-        let environment = pinned.environment.clone();
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, environment })
+        let (key, environment) = (deps.key.clone(), pinned.environment.clone());
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, environment })
     }
 
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).

@@ -13,6 +13,7 @@
 //! for reads and waits alone and only through [`WorldAccess`], and the driver's channel, by which
 //! it asks for effects and writes down answers. It has no provider, no store and no lease.
 
+mod hiding;
 mod live;
 mod reversal;
 
@@ -20,6 +21,7 @@ use crate::access::WorldAccess;
 use crate::guard::Guard;
 use crate::message::{Message, Reply};
 use crate::recorded::Recorded;
+use crate::secrets::door::{Door, LetOut};
 use crate::secrets::{HIDDEN, Secrets};
 use crate::tasks::Logs;
 use serde_json::Value;
@@ -91,6 +93,7 @@ pub(crate) struct AttemptPort {
     pub(crate) access: WorldAccess,
     /// What its step's plugin may do where.
     pub(crate) guard: Arc<Guard>,
+    pub(crate) door: Door,
     pub(crate) driver: mpsc::Sender<Box<Message>>,
     pub(crate) logs: Logs,
     pub(crate) clock: Clock,
@@ -202,6 +205,20 @@ impl AttemptPort {
         if !call.is_effect() {
             self.last_at.store(at.0, Ordering::Relaxed);
         }
+    }
+
+    /// Answer a call, or journal why it is not made.
+    async fn made(&self, call: Call, refusal: Option<Failure>) -> Result<Value, Failure> {
+        self.must_have_room(&call)?;
+        let (id, call) = (self.next_id(), self.access.secrets.canonical(&call));
+        let answered = match (self.recorded(&id), refusal) {
+            (Some(recorded), _) => self.replayed(id, call, recorded).await,
+            (None, Some(refusal)) => self.answered(id, call, Err(refusal)).await,
+            (None, None) => self.live(id, call).await,
+        };
+        let bytes = answered.as_ref().map_or(0, answer_bytes);
+        self.journaled_bytes.fetch_add(bytes, Ordering::Relaxed);
+        answered
     }
 
     /// Whether a wait ends by itself in good time: no timeout of the manifest ends one of an undo,
@@ -416,15 +433,8 @@ impl HostPort for AttemptPort {
         if let Some(failure) = self.divergence() {
             return Err(failure);
         }
-        self.must_have_room(&call)?;
-        let (id, call) = (self.next_id(), self.access.secrets.canonical(&call));
-        let answered = match self.recorded(&id) {
-            Some(recorded) => self.replayed(id, call, recorded).await,
-            None => self.live(id, call).await,
-        };
-        let bytes = answered.as_ref().map_or(0, answer_bytes);
-        self.journaled_bytes.fetch_add(bytes, Ordering::Relaxed);
-        answered
+        let LetOut { call, refusal } = self.door.let_out(&call);
+        self.made(call, refusal).await
     }
 
     /// It was asked before the operation began. What is answered here depends on nothing, so that
@@ -447,13 +457,13 @@ impl HostPort for AttemptPort {
                 LogLevel::Warn => "warn",
                 LogLevel::Error => "error",
             };
-            let text = self.access.secrets.redact_text(text);
+            let text = self.hide(text);
             self.logs.line(self.clock.unix(), &self.of.step, level, text);
         }
     }
 
     fn progress(&self, text: String, done: u64, total: Option<u64>) {
-        let text = self.access.secrets.redact_text(text);
+        let text = self.hide(text);
         self.logs.progress(&self.of.step, &text, done, total);
     }
 

@@ -208,21 +208,24 @@ enum LookedAhead {
 async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> LookedAhead {
     let Ok(loaded) = job.loaded(&step.id) else { return LookedAhead::Changes };
     let mode = Mode::Run { irreversible_allowed: true };
-    let invocation = invocation(step, loaded, with, mode);
+    let door = job.door(&StepKey::plain(step.id.as_str()), None);
+    let invocation = invocation(step, loaded, door.let_in(&with), mode);
     let guard = Arc::clone(&loaded.guard);
-    let port = Arc::new(CheckPort::new(job.access.clone(), guard, clock.clone(), false));
+    let (access, own) = (job.access.clone(), door.clone());
+    let port = Arc::new(CheckPort::new(access, guard, clock.clone(), false, own));
     let run = loaded.plugin.run(invocation, Arc::clone(&port) as _);
+    let redact = |why: String| job.access.secrets.redact_text(door.hide(why));
     let limit = Duration::from_millis(job.access.limits.check_ms_max);
     let ran = clock.timeout(limit, run).await;
     if port.was_denied() {
         return LookedAhead::Changes;
     }
     match ran {
-        Ok(Ok(output)) => LookedAhead::Output(job.access.secrets.redact(output)),
+        Ok(Ok(output)) => LookedAhead::Output(job.access.secrets.of_output(door.hide_all(output))),
         Ok(Err(fault)) => match fault.to_failure() {
             // What may pass has its retries when its turn comes.
             failure if failure.is_retryable() => LookedAhead::Changes,
-            failure => LookedAhead::Fails(job.access.secrets.redact_text(failure.message)),
+            failure => LookedAhead::Fails(redact(failure.message)),
         },
         Err(_) => LookedAhead::Changes,
     }
@@ -341,11 +344,13 @@ async fn check_one(
     let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {
         return StepCheckAnswer::Refused("it has no plugin".into());
     };
-    let invocation = invocation(step, loaded, with, Mode::Check);
+    let door = job.door(key, None);
+    let invocation = invocation(step, loaded, door.let_in(&with), Mode::Check);
     let guard = Arc::clone(&loaded.guard);
-    let port = Arc::new(CheckPort::new(job.access.clone(), guard, clock.clone(), true));
+    let (access, own) = (job.access.clone(), door.clone());
+    let port = Arc::new(CheckPort::new(access, guard, clock.clone(), true, own));
     let limit = Duration::from_millis(job.access.limits.check_ms_max);
-    let redact = |why: String| job.access.secrets.redact_text(why);
+    let redact = |why: String| job.access.secrets.redact_text(door.hide(why));
     match clock.timeout(limit, loaded.plugin.check(invocation, port)).await {
         Ok(Ok(CheckAnswer::Ok)) => StepCheckAnswer::Ok,
         Ok(Ok(CheckAnswer::Refused(why))) => StepCheckAnswer::Refused(redact(why)),

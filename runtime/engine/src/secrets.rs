@@ -1,6 +1,7 @@
 //! Secrets: put in at the provider's door, taken out of everything that comes back.
 //!
-//! Guests, the journal, logs and errors hold marks and references only. A mark stands for a secret,
+//! The journal, logs and errors hold marks and references only; guests are given handles
+//! ([`door`]). A mark stands for a secret,
 //! for one line of it, or for the beginning of one that was cut off; each is turned back into
 //! just the text that it stands for. What can't be turned back (two secrets that overlap, a mark
 //! that somebody took to pieces) makes the call that holds it fail, and is never passed on.
@@ -8,6 +9,7 @@
 //! A secret that can't be had any more is missed only by the calls that need it: going back needs
 //! only what the undo uses (R14).
 
+pub(crate) mod door;
 pub(crate) mod met;
 mod redact;
 
@@ -28,7 +30,7 @@ const SECRET_BYTES_MIN: usize = 4;
 const EDGE: char = '\u{1}';
 /// Said of an answer with marks in it: a later step may look for what it does not find.
 pub(crate) const HIDDEN: &str = "the answer has a secret's value in it; steps see a mark in its \
-     place, which stands for it in later calls, and compares with nothing";
+     place, which no call may hold, and which compares with nothing";
 
 /// The secrets of one operation.
 pub(crate) struct Secrets {
@@ -200,7 +202,7 @@ impl Secrets {
         &self.missing
     }
 
-    fn are_none(&self) -> bool {
+    pub(crate) fn are_none(&self) -> bool {
         self.texts.is_empty() && self.missing.is_empty()
     }
 

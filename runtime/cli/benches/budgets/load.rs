@@ -15,6 +15,7 @@ use stepback_core::{Call, Failure, OperationId, StepKey};
 use stepback_engine::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, SecretSource,
 };
+use stepback_files::key::{KEY_BYTES, Key};
 use stepback_journal::{LogLine, Memory, RunnerId, Sqlite};
 use stepback_simulated::Simulated;
 use stepback_wasm::{
@@ -152,6 +153,7 @@ impl Load {
             runtime: Arc::new(runtime),
             reporter,
             secrets: Arc::new(NoSecrets),
+            key: Key::of_bytes(&[7; KEY_BYTES]).expect("a key"),
             runner: RunnerId("bench".into()),
             actor: "bench".into(),
             limits: Limits::default(),

@@ -10,6 +10,7 @@ use crate::shown::{Shown, row};
 use crate::words::phase_word;
 use serde_json::{Value, json};
 use stepback_core::StepId;
+use stepback_core::calls::Sink;
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::plan::Plan;
 use stepback_engine::{InTheWay, Preview, StepCheck, StepCheckAnswer, Undeclared};
@@ -149,6 +150,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
     text.push(&shown!("{}\n\n", rows.shown()));
     text.push(&undeclared(preview, style));
     text.push(&may::as_text(preview, style));
+    text.push(&revealed(plan, style));
     text.push(&known(preview, style));
     text.push(&would(preview, style));
     let window: Vec<&str> =
@@ -191,6 +193,20 @@ fn undeclared(preview: &Preview, style: &Style) -> Shown {
         )
     };
     preview.undeclared.iter().map(told).collect()
+}
+
+/// The steps whose secrets others may read.
+fn revealed(plan: &Plan, style: &Style) -> Shown {
+    let reveals = plan.steps().filter(|step| step.reveal.contains(&Sink::Command));
+    let told = |step: &Step| {
+        shown!(
+            "{} `{}` puts secrets into a command line, which whoever may list processes or \
+             containers reads\n\n",
+            style.yellow("!"),
+            step.id
+        )
+    };
+    reveals.map(told).collect()
 }
 
 /// What it would do to the world, in the plan's order.
@@ -253,6 +269,14 @@ fn expected(facts: &Facts) -> Shown {
     shown!("{} ({})", duration(expected), times)
 }
 
+fn reveal(step: &Step) -> Vec<&'static str> {
+    let word = |sink: &Sink| match sink {
+        Sink::Command => "command",
+        Sink::Environment => "environment",
+    };
+    step.reveal.iter().map(word).collect()
+}
+
 fn as_json(preview: &Preview, facts: &Facts) -> Value {
     let plan = preview.job.plan();
     let manifest = plan.manifest();
@@ -275,7 +299,8 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
             "phase": phase_word(step.phase),
             "needs": plan.dependencies(&step.id).collect::<Vec<_>>(),
             "reversible": plan.info(&step.id).is_some_and(|info| info.reversible),
-            "irreversible": step.irreversible, "does": does::does(&step.uses),
+            "irreversible": step.irreversible, "reveal": reveal(step),
+            "does": does::does(&step.uses),
             "checks": checks_of(preview, &step.id).map(check).collect::<Vec<_>>(),
         })
     });

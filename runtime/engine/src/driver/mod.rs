@@ -334,6 +334,7 @@ impl Driver {
             store: self.store(),
             access: self.job.access.clone(),
             guard: self.job.guard(&order.of.step.step),
+            door: self.job.door(&order.of.step, Some((&self.store(), self.lease.operation))),
             driver: self.outbox.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),

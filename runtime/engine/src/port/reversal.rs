@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use stepback_core::reverse::{Reversal, Seen, reverse};
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::*;
-use stepback_wasm::{HostPort, Reversed};
+use stepback_wasm::Reversed;
 
 impl AttemptPort {
     /// Take an effect back, or say why not.
@@ -44,7 +44,8 @@ impl AttemptPort {
 
     async fn make_all(&self, calls: Vec<Call>) -> Result<(), Failure> {
         for call in calls {
-            self.call(call).await?;
+            // What it puts back is from the journal, and no guest wrote it.
+            self.made(call, None).await?;
         }
         Ok(())
     }

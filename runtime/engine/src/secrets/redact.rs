@@ -3,6 +3,7 @@
 use super::{EDGE, Secrets, digest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use stepback_core::expr::secret_placeholder;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Facts, Failure, resource};
 
@@ -14,8 +15,10 @@ const CUT_BYTES_MIN: usize = 1024;
 pub(super) const ELLIPSIS: char = '…';
 /// Of more secrets that overlap, no more are named.
 pub(super) const OVERLAPS_TOLD_MAX: usize = 4;
+/// What the name ends with in the mark of a secret that a step told.
+pub(super) const TOLD: &str = "#told";
 /// The fields of answers that are maps, so that their keys are data.
-const MAPS: [&str; 3] = ["tags", "options", "env"];
+const MAPS: [&str; 4] = ["tags", "options", "labels", "env"];
 
 /// The facts whose values are the contract's own words: decisions are made by them, and a secret
 /// that is called like one of them is none.
@@ -111,6 +114,21 @@ impl Secrets {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => value,
         }
+    }
+
+    /// A step's output as the journal and later steps may have it. A mark in it stands for nothing
+    /// that a later step is given: only what a step's own `with` mentions is put in.
+    pub(crate) fn of_output(&self, output: Value) -> Value {
+        if self.are_none() {
+            return output;
+        }
+        let names = self.fingerprints.keys().chain(self.missing.keys());
+        let told: Vec<(String, String)> = names
+            .map(|name| (secret_placeholder(name), secret_placeholder(&format!("{name}{TOLD}"))))
+            .collect();
+        self.redact(output).map_texts(&|text| {
+            told.iter().fold(text.to_owned(), |text, (mark, told)| text.replace(mark, told))
+        })
     }
 
     /// An answer of the world with no secret's value in it, and nothing that could be taken for
