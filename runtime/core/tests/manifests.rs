@@ -51,9 +51,8 @@ fn a_secret_that_is_put_in_whole_is_taken() {
         "PASSWORD={{ inputs.password }} run",
         "{{ inputs.name | upper }}:{{ inputs.password }}",
         "{{ inputs.password }}{% if inputs.name %}x{% endif %}",
-        "{{ inputs.name ~ ':' ~ inputs.password ~ '@' ~ steps.a-b.host[0].name }}",
-        "{{ 'x' ~ (inputs.password ~ inputs.other) ~ 5 }}",
-        "text {{ '=' ~ inputs.password -}} text",
+        "{{ inputs.name ~ ':' }}{{ inputs.password }}@{{ steps.a-b.host[0].name }}",
+        "text {{ inputs.password -}} text {{ inputs.other }}",
         "{# {{ inputs.password | upper }} #}{{ inputs.password }}",
         "{% raw %}{{ inputs.password | upper }}{% endraw %}",
         "{{ 'inputs.password | upper' }}",
@@ -65,6 +64,9 @@ fn a_secret_that_is_put_in_whole_is_taken() {
         }
     }
     for value in [
+        "{{ inputs.name ~ inputs.password }}",
+        "{{ 'x' ~ (inputs.password ~ inputs.other) ~ 5 }}",
+        "text {{ '=' ~ inputs.password -}} text",
         "{{ inputs.password ~ [1] }}",
         "{{ inputs.password ~ inputs.names[inputs.name] }}",
         "{{ (inputs.password) | e }}",

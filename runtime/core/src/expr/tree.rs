@@ -40,7 +40,7 @@ pub(crate) struct Mention {
     pub path: Vec<Part>,
     /// Whether it goes on with what only evaluating tells: `x[y]`, `x[1:]`, `x.method()`.
     pub open: bool,
-    /// Whether it is put in whole: alone, in text, or joined by `~` to others that are.
+    /// Whether it is put in whole: alone in its braces, whatever text is around them.
     pub whole: bool,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
     /// What is put into the text, or is all there is.
     fn emitted(&mut self, expr: &Expr<'a>) {
         // Whatever a block does with what is in it, a secret may not survive it.
-        self.whole = self.locals.len() <= 1 && is_whole(expr);
+        self.whole = self.locals.len() <= 1 && path(expr).is_some();
         self.expr(expr);
         self.whole = false;
     }
@@ -357,13 +357,4 @@ fn is_simple(expr: &Expr<'_>) -> bool {
 
 fn is_concat(expr: &Expr<'_>) -> bool {
     matches!(expr, Expr::BinOp(op) if matches!(op.op, BinOpKind::Concat))
-}
-
-/// Whether everything in an expression gets into its value as it is.
-fn is_whole(expr: &Expr<'_>) -> bool {
-    match expr {
-        Expr::BinOp(op) if is_concat(expr) => is_whole(&op.left) && is_whole(&op.right),
-        Expr::Const(_) => true,
-        other => path(other).is_some(),
-    }
 }

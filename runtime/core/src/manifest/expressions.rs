@@ -14,7 +14,7 @@ pub(super) fn all(manifest: &Manifest, graph: &Graph, found: &mut Vec<Diagnostic
             Ok(outline) => look.at(&text, &outline),
             Err(mistakes) => mistakes,
         };
-        text.found(mistakes, found);
+        text.found(secrets::forged(text.text).into_iter().chain(mistakes).collect(), found);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Where a manifest may mention a secret.
 //!
-//! Expressions see a placeholder, and the host puts the secret in where it finds that placeholder
-//! at the provider's door. Whatever does more with it than putting it in whole (a filter, a
-//! comparison, a slice) works on the placeholder: what comes out is wrong, and nothing fails.
+//! No expression sees one: the host fills a mention with what stands for it, and puts the secret in
+//! at the provider's door. Whatever would do more with it than putting it in whole (a filter, a
+//! comparison, a slice, `~`) would work on what stands for it, and so is a mistake.
 
 use super::{InputKind, Manifest, Place};
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Mention, Outline, Part, Use};
+use crate::expr::{MARK_EDGE, Mention, Outline, Part, Use};
 
 /// What is wrong with how an expression treats the secrets.
 pub(super) fn mistakes(
@@ -34,6 +34,14 @@ pub(super) fn mistakes_with(
     let debug = outline.uses.iter().any(shows_all).then(|| in_all("`debug()`", secrets));
     let mentions = outline.mentions.iter().filter_map(|one| mistake(secrets, maps, one, place));
     debug.into_iter().chain(mentions).collect()
+}
+
+/// What is wrong with a text that writes what stands for a secret itself.
+pub(super) fn forged(text: &str) -> Option<Diagnostic> {
+    text.contains(MARK_EDGE).then(|| {
+        let message = "it holds the control character U+0001, which stands for secrets here";
+        Diagnostic::new(message).help("a secret is put in by `{{ inputs.NAME }}`")
+    })
 }
 
 /// What is wrong with mentioning a secret like this here, if it is one.
@@ -81,6 +89,6 @@ fn in_all(what: &str, secrets: &[&str]) -> Diagnostic {
 fn allowed(name: &str) -> String {
     format!(
         "a secret can only be put in whole, in a step's `with` and outside of blocks: write \
-         `{{{{ inputs.{name} }}}}`, alone or in text, or join it with `~` to text and plain paths"
+         `{{{{ inputs.{name} }}}}`, alone or in text"
     )
 }
