@@ -160,3 +160,29 @@ fn a_command_is_revealed_in_where_the_manifest_says_so_and_a_plan_shows_it() {
         run(&place, "plan", &wrong, &[]).exits(2).says("reveal = [\"command\"]");
     }
 }
+
+/// What a program did with it is masked where it comes back: as a key, and in base64.
+#[test]
+fn what_comes_back_is_hidden_in_keys_and_in_other_forms() {
+    const BASIC: &str = "YWRtaW46aHVudGVyMjItWng4MSE=";
+    let (place, _) = place();
+    let world = place.path("state/worlds/local/world.json");
+    let told = std::fs::read_to_string(&world).expect("a world");
+    let tags = format!("\"database\": \"main\", \"{VALUE}\": \"{BASIC}\"");
+    std::fs::write(&world, told.replacen("\"database\": \"main\"", &tags, 1)).expect("a world");
+    let look = "[[steps]]\nid = \"look\"\nuses = \"ebs/describe-volume\"\n\
+                with = { volume = \"vol-db-main\" }\n";
+    let steps = format!("{look}{}", step("tells", "nowhere", "run", ""));
+    let ran = run(&place, "run", &steps.replace(", }", " }"), &["--json"]).exits(0);
+    let shown = place.show(1);
+    let output = &shown["steps"][2]["output"];
+    assert!(output.as_str().is_some_and(|told| told.contains("secret:pw")), "{output}");
+    let mut all = vec![ran.stdout, ran.stderr, shown.to_string()];
+    for name in ["journal.db", "journal.db-wal"] {
+        let bytes = std::fs::read(place.path("state").join(name)).unwrap_or_default();
+        all.push(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    for text in all {
+        assert!(!text.contains(VALUE) && !text.contains(&BASIC[10..]), "{text}");
+    }
+}

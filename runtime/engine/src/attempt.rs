@@ -5,6 +5,7 @@
 
 use crate::job::Job;
 use crate::port::AttemptPort;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::event::AttemptResult;
@@ -73,7 +74,10 @@ async fn run_do(
     let ran = loaded.plugin.check_then_run(both, as_port).await.map_err(|f| f.to_failure())?;
     let precondition = |why: String| Failure::new(FailureClass::Precondition, why);
     match ran {
-        Ran::Output(output) => Ok(AttemptResult::Output(port.hide_output(output))),
+        Ran::Output(output) => {
+            let schema = job.plan.info(step_id).map_or(&Value::Null, |info| &info.output_schema);
+            Ok(AttemptResult::Output(port.hide_output(output, schema)))
+        }
         Ran::Refused(why) => Err(precondition(why)),
         Ran::NotYet(why) => Err(precondition(format!("what it needs is not there: {why}"))),
     }

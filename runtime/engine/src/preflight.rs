@@ -221,7 +221,10 @@ async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> Looke
         return LookedAhead::Changes;
     }
     match ran {
-        Ok(Ok(output)) => LookedAhead::Output(job.access.secrets.of_output(door.hide_all(output))),
+        Ok(Ok(output)) => {
+            let schema = job.plan.info(&step.id).map_or(&Value::Null, |info| &info.output_schema);
+            LookedAhead::Output(job.access.secrets.of_output(door.hide_all(output), schema))
+        }
         Ok(Err(fault)) => match fault.to_failure() {
             // What may pass has its retries when its turn comes.
             failure if failure.is_retryable() => LookedAhead::Changes,

@@ -10,11 +10,13 @@
 //! only what the undo uses (R14).
 
 pub(crate) mod door;
+mod forms;
 pub(crate) mod met;
 mod redact;
 
 use crate::deps::SecretSource;
 use aho_corasick::{AhoCorasick, MatchKind};
+use forms::texts_of;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -75,27 +77,6 @@ fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn Secr
         (name, value)
     };
     inputs::secrets(manifest, inputs).into_iter().map(secret).collect()
-}
-
-/// Every text by which a secret may turn up, each with its mark: all of it, and each of its lines,
-/// because what prints a key prints it line by line.
-fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
-    let mut texts = vec![(value.to_owned(), secret_placeholder(name))];
-    let shown: String = value.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
-    if shown != value {
-        texts.push((shown, secret_placeholder(&format!("{name}#shown"))));
-    }
-    if value.contains(['\n', '\r']) {
-        for (number, line) in value.lines().enumerate() {
-            for (kind, line) in [("", line), ("-trimmed", line.trim())] {
-                if line.len() >= SECRET_BYTES_MIN {
-                    let mark = secret_placeholder(&format!("{name}#{}{kind}", number + 1));
-                    texts.push((line.to_owned(), mark));
-                }
-            }
-        }
-    }
-    texts
 }
 
 impl Secrets {

@@ -10,8 +10,9 @@ impl AttemptPort {
         self.access.secrets.redact_text(self.door.hide(text))
     }
 
-    pub(crate) fn hide_output(&self, output: Value) -> Value {
-        self.access.secrets.of_output(self.door.hide_all(output))
+    /// `schema` is what its plugin publishes of it.
+    pub(crate) fn hide_output(&self, output: Value, schema: &Value) -> Value {
+        self.access.secrets.of_output(self.door.hide_all(output), schema)
     }
 
     pub(crate) fn hide_failure(&self, mut failure: Failure) -> Failure {

@@ -116,9 +116,10 @@ impl Secrets {
         }
     }
 
-    /// A step's output as the journal and later steps may have it. A mark in it stands for nothing
-    /// that a later step is given: only what a step's own `with` mentions is put in.
-    pub(crate) fn of_output(&self, output: Value) -> Value {
+    /// A step's output as the journal and later steps may have it, keys included but for those
+    /// that its plugin's schema names. A mark in it stands for nothing that a later step is given:
+    /// only what a step's own `with` mentions is put in.
+    pub(crate) fn of_output(&self, output: Value, schema: &Value) -> Value {
         if self.are_none() {
             return output;
         }
@@ -126,9 +127,29 @@ impl Secrets {
         let told: Vec<(String, String)> = names
             .map(|name| (secret_placeholder(name), secret_placeholder(&format!("{name}{TOLD}"))))
             .collect();
-        self.redact(output).map_texts(&|text| {
+        let mut names = BTreeSet::new();
+        named_in(schema, &mut names);
+        self.redact_but(output, &names).map_texts(&|text| {
             told.iter().fold(text.to_owned(), |text, (mark, told)| text.replace(mark, told))
         })
+    }
+
+    fn redact_but(&self, value: Value, names: &BTreeSet<&str>) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.redact_text(text)),
+            Value::Array(list) => {
+                list.into_iter().map(|item| self.redact_but(item, names)).collect()
+            }
+            Value::Object(record) => {
+                let field = |(name, item): (String, Value)| {
+                    let is_named = names.contains(name.as_str());
+                    let name = if is_named { name } else { self.redact_text(name) };
+                    (name, self.redact_but(item, names))
+                };
+                record.into_iter().map(field).collect()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        }
     }
 
     /// An answer of the world with no secret's value in it, and nothing that could be taken for
@@ -201,5 +222,19 @@ impl Secrets {
             String::new()
         });
         is_hidden.get()
+    }
+}
+
+/// Every name that a schema gives to a part of a record.
+fn named_in<'a>(schema: &'a Value, names: &mut BTreeSet<&'a str>) {
+    match schema {
+        Value::Array(list) => list.iter().for_each(|item| named_in(item, names)),
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                names.extend(properties.keys().map(String::as_str));
+            }
+            map.values().for_each(|item| named_in(item, names));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

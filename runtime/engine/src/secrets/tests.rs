@@ -143,6 +143,53 @@ fn the_keys_of_maps_are_data_and_those_of_records_are_not() {
 }
 
 #[test]
+fn an_output_is_hidden_in_its_keys_but_for_those_of_its_schema() {
+    let secrets = secrets(&[("k", "hunter22"), ("s", "size_gib")]);
+    let schema = json!({ "anyOf": [{ "properties": { "size_gib": {} } }] });
+    let output = json!({ "size_gib": "size_gib", "x-hunter22": [{ "hunter22": 1 }] });
+    let told = secrets.of_output(output, &schema);
+    let mark = |name: &str| secret_placeholder(&format!("{name}#told"));
+    let (k, s) = (mark("k"), mark("s"));
+    assert_eq!(told, json!({ "size_gib": s, format!("x-{k}"): [{ k: 1 }] }));
+}
+
+/// What programs make of a value when they pass it on.
+#[test]
+fn a_secret_is_hidden_in_the_forms_that_programs_write_it_in() {
+    let value = "p\u{e4}ss/w\"rd+ 9?&~x";
+    let secrets = secrets(&[("password", value)]);
+    for (form, text) in [
+        ("JSON", "{\"p\":\"p\u{e4}ss/w\\\"rd+ 9?&~x\"}"),
+        ("JSON, escaped", "p\\u00e4ss/w\\\"rd+ 9?&~x"),
+        ("JSON, with a slash escaped", "p\u{e4}ss\\/w\\\"rd+ 9?&~x"),
+        ("an address", "?p=p%C3%A4ss%2Fw%22rd%2B%209%3F%26~x&q"),
+        ("an address, in small letters", "p%c3%a4ss%2fw%22rd%2b%209%3f%26~x"),
+        ("a form", "p=p%C3%A4ss%2Fw%22rd%2B+9%3F%26%7Ex"),
+        ("base64", "cMOkc3MvdyJyZCsgOT8mfng="),
+        // Of `user:` and it, `me:` and it, `x:` and it and a line's end.
+        ("base64", "Basic dXNlcjpww6Rzcy93InJkKyA5PyZ+eA=="),
+        ("base64", "Basic bWU6cMOkc3MvdyJyZCsgOT8mfng="),
+        ("base64", "eDpww6Rzcy93InJkKyA5PyZ+eAo="),
+        ("base64 for addresses", "Basic dXNlcjpww6Rzcy93InJkKyA5PyZ-eA"),
+    ] {
+        let told = secrets.redact_text(text.to_owned());
+        assert!(told.contains("\u{1}secret:password"), "{form}: {told}");
+        let left: usize = between_marks(&told).iter().map(String::len).sum();
+        // What is around it, and of it no more than the neighbours share a letter with.
+        assert!(left <= 16, "{form}: {told}");
+        let back = secrets
+            .reveal(&EbsCall::Untag { volume: told.as_str().into(), key: "k".into() }.into());
+        assert_eq!(
+            back.expect("it is whole"),
+            EbsCall::Untag { volume: text.into(), key: "k".into() }.into()
+        );
+    }
+    let short = self::secrets(&[("pin", "1234")]);
+    assert_ne!(short.redact_text("MTIzNA==".into()), "MTIzNA==");
+    assert_eq!(short.redact_text("xMTIz".into()), "xMTIz", "by chance");
+}
+
+#[test]
 fn a_missing_secret_fails_only_the_call_that_needs_it() {
     let gone = Err("GONE is not set".to_owned());
     let found = BTreeMap::from([("s".to_owned(), gone)]);
