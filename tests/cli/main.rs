@@ -34,6 +34,7 @@ mod policy;
 mod practice;
 mod refusals;
 mod run;
+mod sealed;
 mod secrets;
 mod shown;
 mod snapshot;

@@ -177,7 +177,7 @@ pub async fn deps(
 }
 
 /// The key in the state directory, which is there by now.
-fn key(config: &Config) -> Result<Key, CliError> {
+pub fn key(config: &Config) -> Result<Key, CliError> {
     let path = config.state.dir.join("secrets.key");
     Key::in_file(&path).map_err(|why| {
         CliError::usage(

@@ -21,7 +21,10 @@ pub fn differences(before: &Facts, now: Option<&Facts>) -> Vec<String> {
         (before, Some(Facts::Absent)) => one_side("it is gone".to_owned(), "was", before),
         (before, Some(now)) => {
             let names = before.differing(now).into_iter();
-            names.map(|name| line(&name, before.flat_get(&name), now.flat_get(&name))).collect()
+            let differ = names.map(|name| line(&name, before.flat_get(&name), now.flat_get(&name)));
+            let open = before.not_comparable(now).into_iter();
+            let open = open.map(|name| format!("{}: can't be compared", in_row(&name)));
+            differ.chain(open).collect()
         }
     }
 }

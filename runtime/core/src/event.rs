@@ -265,9 +265,13 @@ pub struct Pinned {
     /// What each plugin may do where, by the name it has in the manifest.
     #[serde(default)]
     pub grants: BTreeMap<String, Grants>,
-    /// A salted fingerprint of each secret input: a resume must find the same one.
+    /// A fingerprint of each secret input: a resume must find the same one.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
+    /// What the key is known by that fingerprints and seals were made with; `None` if there was
+    /// none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// What else binds it, and where the grants came from.
     #[serde(default, skip_serializing_if = "Bounds::is_empty")]
     pub bounds: Bounds,

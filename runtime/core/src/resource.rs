@@ -101,6 +101,23 @@ pub const IDENTITY: &str = "id";
 /// How a value begins that was sealed before it went into the journal: it tells whether it is
 /// another one, and nothing else.
 pub const SEALED: &str = "sealed:";
+/// The same of one that was sealed by a key, whose id follows: seals of two keys can't be compared.
+pub const SEALED_BY_KEY: &str = "sealed:2:";
+
+/// Whether two values of a fact are the same, as far as anybody can tell.
+pub(crate) fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    one == other || are_not_comparable(one, other)
+}
+
+/// Whether two values of a fact were sealed by different keys.
+fn are_not_comparable(one: Option<&Value>, other: Option<&Value>) -> bool {
+    let sealed_by = |value: Option<&Value>| {
+        let sealed = value?.as_str()?.strip_prefix(SEALED)?;
+        // One of before there was a key is by none.
+        Some(sealed.strip_prefix("2:").and_then(|rest| rest.split(':').next()).map(str::to_owned))
+    };
+    matches!((sealed_by(one), sealed_by(other)), (Some(one), Some(other)) if one != other)
+}
 
 impl ResourceKind {
     /// The facts that count of this kind: a rollback is `restored` only when each is as it was.
@@ -258,7 +275,8 @@ impl Facts {
     /// The names of the facts in which the two differ; `["exists"]` if only one is absent,
     /// `["known"]` if one could not be read.
     ///
-    /// A fact that only one of them has is none of these: an older Stepback did not look at it.
+    /// A fact that only one of them has is none of these: an older Stepback did not look at it. Nor
+    /// is one that is [not comparable](Self::not_comparable).
     /// A fact that is a map is compared key by key, and named `tags.owner`: two tags of one
     /// resource are two facts.
     pub fn differing(&self, other: &Facts) -> Vec<String> {
@@ -268,13 +286,24 @@ impl Facts {
             (Facts::Present(own), Facts::Present(others)) => {
                 let (a, b) = (self.flat(others), other.flat(own));
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                let differs = |name: &&&String| a.get(**name) != b.get(**name);
+                let differs =
+                    |name: &&&String| !is_same(a.get(**name).copied(), b.get(**name).copied());
                 names.iter().filter(differs).map(|name| (*name).clone()).collect()
             }
             (Facts::Absent, Facts::Present(_)) | (Facts::Present(_), Facts::Absent) => {
                 vec!["exists".to_owned()]
             }
         }
+    }
+
+    /// The names of the facts of which nobody can say whether they differ: the key that one of
+    /// them was sealed by is gone.
+    pub fn not_comparable(&self, other: &Facts) -> Vec<String> {
+        let (own, others) = (self.each(), other.each());
+        let is_it = |name: &&String| {
+            are_not_comparable(own.get(*name).copied(), others.get(*name).copied())
+        };
+        own.keys().filter(is_it).cloned().collect()
     }
 
     /// One fact by the name that [`Facts::differing`] gives it.

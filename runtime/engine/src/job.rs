@@ -9,6 +9,7 @@ use crate::error::{Refusal, RunError};
 use crate::guard::Guard;
 use crate::replaced::ReplacedParts;
 use crate::secrets::door::Door;
+use crate::secrets::seals::Seals;
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -132,9 +133,10 @@ impl Job {
                 return Err(Refusal::Mistakes(mistakes));
             }
         };
-        let (source, salt) = (&*deps.secrets, deps.store.id());
+        let source = &*deps.secrets;
+        let seals = Seals::by_key(&deps.key, deps.store.id());
         let inputs = secrets::absolute(plan.manifest(), inputs, source);
-        let secrets = Secrets::resolve(plan.manifest(), &inputs, source, salt)
+        let secrets = Secrets::resolve(plan.manifest(), &inputs, source, seals)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let (key, environment) = (deps.key.clone(), request.environment.clone());
@@ -183,16 +185,17 @@ impl Job {
         let plan =
             Plan::pinned(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
         let world = access::identity(deps).await.map_err(|failure| left(failure.message))?;
-        let (source, salt) = (&*deps.secrets, deps.store.id());
+        let source = &*deps.secrets;
+        let seals = Seals::pinned(&deps.key, deps.store.id(), pinned.key.as_deref());
         let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
         let told = met::texts_of(state);
         // A mark has the name of a secret in it, which tells no value.
         let is_told =
             |value: &str| told.iter().any(|text| text.contains(value) && !secrets::has_mark(text));
         let manifest = plan.manifest();
-        let secrets = Secrets::again(manifest, &inputs, source, salt.clone(), began_with, is_told);
+        let secrets = Secrets::again(manifest, &inputs, source, seals.clone(), began_with, is_told);
         let replaced = ReplacedParts::between(&pinned.world, &world);
-        let met = met::in_world(deps, &replaced, state, secrets.missing(), &salt).await;
+        let met = met::in_world(deps, &replaced, state, secrets.missing(), &seals).await;
         let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
         let (key, environment) = (deps.key.clone(), pinned.environment.clone());
         Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, environment })
@@ -237,6 +240,7 @@ impl Job {
             grants: self.plugins.iter().map(grants).collect(),
             secrets: self.access.secrets.fingerprints(),
             bounds: self.bounds(&*deps.plugins),
+            key: Some(self.access.secrets.key_id().to_owned()),
         })
     }
 

@@ -2,11 +2,13 @@
 
 use crate::replaced::ReplacedParts;
 use crate::secrets::Secrets;
+use crate::secrets::seals::Seals;
 use futures_util::future::join_all;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::state::State;
 use stepback_core::{Facts, Resource};
+use stepback_files::key::Key;
 use stepback_journal::Store;
 use stepback_provider::Provider;
 
@@ -22,9 +24,11 @@ pub async fn look_at(
     provider: &dyn Provider,
     state: &State,
     clock: &Clock,
+    key: &Key,
 ) -> Vec<(Resource, Facts)> {
     let has_secrets = state.pinned.as_ref().is_none_or(|pinned| !pinned.secrets.is_empty());
-    let secrets = &Secrets::none(store.id());
+    let pinned = state.pinned.as_ref().and_then(|pinned| pinned.key.as_deref());
+    let secrets = &Secrets::none(Seals::pinned(key, store.id(), pinned));
     let replaced = &match (&state.pinned, clock.timeout(LOOK, provider.identity()).await) {
         (Some(pinned), Ok(Ok(now))) => ReplacedParts::between(&pinned.world, &now),
         // What can't tell which it is can't be read either.

@@ -13,18 +13,19 @@ pub(crate) mod door;
 mod forms;
 pub(crate) mod met;
 mod redact;
+pub(crate) mod seals;
 
 use crate::deps::SecretSource;
 use aho_corasick::{AhoCorasick, MatchKind};
 use forms::texts_of;
+use seals::{Fits, Seals};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::inputs;
 use stepback_core::manifest::Manifest;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Call, Failure, FailureClass, Resource, StoreId};
+use stepback_core::{Call, Failure, FailureClass, Resource};
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
@@ -44,7 +45,7 @@ pub(crate) struct Secrets {
     fingerprints: BTreeMap<String, String>,
     /// Secrets that can't be had now, and why.
     missing: BTreeMap<String, String>,
-    salt: StoreId,
+    seals: Seals,
 }
 
 /// Where each secret came from: its value, or why there is none.
@@ -88,14 +89,14 @@ impl Secrets {
         manifest: &Manifest,
         inputs: &BTreeMap<String, Value>,
         source: &dyn SecretSource,
-        salt: StoreId,
+        seals: Seals,
     ) -> Result<Self, Vec<String>> {
         let found = find(manifest, inputs, source);
         let told = |(name, value): (&String, &Result<String, String>)| {
             value.as_ref().err().map(|why| format!("secret `{name}`: {why}"))
         };
         let missing: Vec<String> = found.iter().filter_map(told).collect();
-        if missing.is_empty() { Ok(Self::of(found, vec![], salt)) } else { Err(missing) }
+        if missing.is_empty() { Ok(Self::of(found, vec![], seals)) } else { Err(missing) }
     }
 
     /// Fetch the secrets of an operation that began with these fingerprints; one that is gone or
@@ -104,16 +105,26 @@ impl Secrets {
         manifest: &Manifest,
         inputs: &BTreeMap<String, Value>,
         source: &dyn SecretSource,
-        salt: StoreId,
+        seals: Seals,
         began_with: &BTreeMap<String, String>,
         is_told: impl Fn(&str) -> bool,
     ) -> Self {
         let mut found = find(manifest, inputs, source);
         let mut also = vec![];
         for (name, value) in &mut found {
-            let is_same = |value: &String| began_with.get(name) == Some(&print(&salt, name, value));
-            if value.as_ref().is_ok_and(|value| !is_same(value)) {
-                let another = "it is not the one that the operation began with".to_owned();
+            let fits = |value: &String| match began_with.get(name) {
+                Some(fingerprint) => seals.fits(name, value, fingerprint),
+                None => Fits::No,
+            };
+            let another = match value.as_ref().map(fits) {
+                Ok(Fits::No) => Some("it is not the one that the operation began with"),
+                Ok(Fits::CantTell) => Some(
+                    "nobody can say whether it is the one that the operation began with: the key \
+                     that tells is gone",
+                ),
+                Ok(Fits::Yes) | Err(_) => None,
+            };
+            if let Some(another) = another.map(str::to_owned) {
                 // Nobody may read that one either, unless it is a piece of what the journal tells
                 // anyway: hidden there, nothing would be as it was.
                 if let Ok(value) = std::mem::replace(value, Err(another))
@@ -123,7 +134,7 @@ impl Secrets {
                 }
             }
         }
-        Self::of(found, also, salt)
+        Self::of(found, also, seals)
     }
 
     /// The same, with what [`met::in_world`] found of those that are missing: they are kept out of
@@ -132,15 +143,15 @@ impl Secrets {
         let missing = self.missing.clone();
         let mut texts = self.texts;
         texts.extend(met.iter().flat_map(|(name, value)| texts_of(name, value)));
-        Self::to_look_for(texts, self.fingerprints, missing, self.salt)
+        Self::to_look_for(texts, self.fingerprints, missing, self.seals)
     }
 
     /// Of an operation that has none: it seals all the same.
-    pub(crate) fn none(salt: StoreId) -> Self {
-        Self::of(Found::new(), vec![], salt)
+    pub(crate) fn none(seals: Seals) -> Self {
+        Self::of(Found::new(), vec![], seals)
     }
 
-    fn of(found: Found, also: Vec<(String, String)>, salt: StoreId) -> Self {
+    fn of(found: Found, also: Vec<(String, String)>, seals: Seals) -> Self {
         let mut texts: Vec<(String, String)> =
             also.iter().flat_map(|(name, value)| texts_of(name, value)).collect();
         let mut missing = BTreeMap::new();
@@ -149,28 +160,33 @@ impl Secrets {
             match value {
                 Ok(value) => {
                     texts.extend(texts_of(&name, &value));
-                    let print = print(&salt, &name, &value);
-                    fingerprints.insert(name, print);
+                    let fingerprint = seals.fingerprint(&name, &value);
+                    fingerprints.insert(name, fingerprint);
                 }
                 Err(why) => {
                     missing.insert(name, why);
                 }
             }
         }
-        Self::to_look_for(texts, fingerprints, missing, salt)
+        Self::to_look_for(texts, fingerprints, missing, seals)
     }
 
     fn to_look_for(
         texts: Vec<(String, String)>,
         fingerprints: BTreeMap<String, String>,
         missing: BTreeMap<String, String>,
-        salt: StoreId,
+        seals: Seals,
     ) -> Self {
         let marks = texts.iter().map(|(text, mark)| (mark.clone(), text.clone())).collect();
         let patterns = texts.iter().map(|(text, _)| text);
         let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns);
         let finder = finder.ok().filter(|_| !texts.is_empty());
-        Self { texts, finder, marks, fingerprints, missing, salt }
+        Self { texts, finder, marks, fingerprints, missing, seals }
+    }
+
+    /// What the key is known by that seals are made with.
+    pub(crate) fn key_id(&self) -> &str {
+        self.seals.key_id()
     }
 
     /// A fingerprint of each, by which a resume knows them again (R14).
@@ -281,26 +297,8 @@ impl Secrets {
         let whole = self.marks.get(&format!("{EDGE}{name}{EDGE}"))?;
         // Whoever wrote it himself would be told as much of a secret as he likes.
         let beginning = whole.get(..bytes.parse().ok()?)?;
-        (self.proof(cut, beginning) == proof).then_some(beginning)
+        self.seals.proves(cut, beginning, proof).then_some(beginning)
     }
-
-    /// That a mark of a secret's beginning was made here, of a text that had that beginning.
-    fn proof(&self, cut: &str, beginning: &str) -> String {
-        digest(&self.salt, &format!("{cut}={beginning}"))
-    }
-}
-
-/// What a secret is known by again.
-fn print(salt: &StoreId, name: &str, value: &str) -> String {
-    digest(salt, &format!("{name}={value}"))
-}
-
-fn digest(salt: &StoreId, text: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(salt.as_str().as_bytes());
-    hash.update([0]);
-    hash.update(text.as_bytes());
-    hex::encode(&hash.finalize()[..12])
 }
 
 #[cfg(test)]

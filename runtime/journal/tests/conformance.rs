@@ -22,6 +22,7 @@ fn pinned(store: &dyn Store) -> Pinned {
         grants: BTreeMap::new(),
         secrets: BTreeMap::new(),
         bounds: Default::default(),
+        key: None,
     }
 }
 

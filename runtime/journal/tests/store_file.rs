@@ -22,6 +22,7 @@ fn pinned() -> Pinned {
         grants: BTreeMap::new(),
         secrets: BTreeMap::new(),
         bounds: Default::default(),
+        key: None,
     }
 }
 

@@ -84,6 +84,7 @@ fn pinned() -> Pinned {
         grants: BTreeMap::new(),
         secrets: BTreeMap::new(),
         bounds: Default::default(),
+        key: None,
     }
 }
 

@@ -226,7 +226,7 @@ fn write_abandoned(
         text.push(&shown!("look at: {}\n", resource));
         match world.iter().find(|(seen, _)| seen == resource) {
             None => write_difference(text, before, None),
-            Some((_, now)) if before.differing(now).is_empty() => {
+            Some((_, now)) if before.is_as(now) && before.not_comparable(now).is_empty() => {
                 text.push(&shown!("  it is as it was\n"));
             }
             Some((_, now)) => write_difference(text, before, Some(now)),

@@ -49,7 +49,10 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     match (given_up.await?, args.json) {
         (GivenUp::State(state), false) => {
             let seen = match &world {
-                Some(world) => stepback_engine::look_at(&*store, &**world, &state, &clock).await,
+                Some(world) => {
+                    let key = environment::key(&config)?;
+                    stepback_engine::look_at(&*store, &**world, &state, &clock, &key).await
+                }
                 None => vec![],
             };
             print(&ending::summary_beside(id, &state, &seen, &Style::of_stdout()));

@@ -94,9 +94,11 @@ impl Machine {
             _ if let Facts::Unknown(why) = &before => {
                 (None, format!("it can't be compared, because it could not be read before: {why}"))
             }
-            Ok(now) if now.facts.is_as(&before) || self.is_harmless(resource, &before) => {
-                return None;
-            }
+            Ok(_) if self.is_harmless(resource, &before) => return None,
+            Ok(now) if now.facts.is_as(&before) => match before.not_comparable(&now.facts) {
+                none if none.is_empty() => return None,
+                names => return Some(self.not_comparable(resource, before, now, &names)),
+            },
             Ok(now) => (Some(now), describe_difference(&before, &now.facts)),
             Err(error) => (None, format!("it could not be read: {error}")),
         };
@@ -105,8 +107,37 @@ impl Machine {
         }
         let hint = self.hint(resource, &before, now);
         let now = now.map(|now| now.facts.clone());
-        let declared = now.as_ref().is_some_and(|now| self.is_declared(resource, &before, now));
+        let is_declared = |now: &Facts| {
+            before.not_comparable(now).is_empty() && self.is_declared(resource, &before, now)
+        };
+        let declared = now.as_ref().is_some_and(is_declared);
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
+    }
+
+    /// What is as it was, but for what nobody can compare: the undo went on, and the last word is
+    /// a person's.
+    fn not_comparable(
+        &self,
+        resource: &Resource,
+        before: Facts,
+        now: &Reading,
+        names: &[String],
+    ) -> NotRestored {
+        let operation = self.operation;
+        NotRestored {
+            resource: resource.clone(),
+            before,
+            now: Some(now.facts.clone()),
+            why: format!(
+                "it can't be compared in {}, because the key that this was sealed by is gone",
+                names.join(", ")
+            ),
+            hint: format!(
+                "look at it yourself, or bring the file `secrets.key` back and run `stepback \
+                 rollback {operation}`; then `stepback rollback {operation} --accept REASON`"
+            ),
+            declared: false,
+        }
     }
 
     /// What a person is told to do: what the provider says, but where somebody else's doing would

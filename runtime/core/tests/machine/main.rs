@@ -127,6 +127,7 @@ impl Run {
             grants: BTreeMap::new(),
             secrets: BTreeMap::new(),
             bounds: Default::default(),
+            key: None,
         };
         let at = UnixMs(0);
         let event = Event::Created(Box::new(pinned));

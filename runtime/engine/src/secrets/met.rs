@@ -5,7 +5,8 @@
 //! and the fingerprint of what stood there; what the world has in its place, with that
 //! fingerprint, is the secret.
 
-use super::{EDGE, print};
+use super::EDGE;
+use super::seals::{Fits, Seals};
 use crate::deps::Deps;
 use crate::replaced::ReplacedParts;
 use futures_util::FutureExt;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::state::State;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Facts, Resource, StoreId};
+use stepback_core::{Facts, Resource};
 
 /// How long one look may take.
 const LOOK_MS_MAX: u64 = 10_000;
@@ -76,7 +77,7 @@ pub(crate) async fn in_world(
     replaced: &ReplacedParts,
     state: &State,
     missing: &BTreeMap<String, String>,
-    salt: &StoreId,
+    seals: &Seals,
 ) -> BTreeMap<String, String> {
     let mut met = BTreeMap::new();
     let began_with = match &state.pinned {
@@ -107,7 +108,8 @@ pub(crate) async fn in_world(
         for text in texts_in(&facts) {
             for one in &around {
                 let Some(value) = one.inside(&text) else { continue };
-                if began_with.get(&one.name) == Some(&print(salt, &one.name, value)) {
+                let began = began_with.get(&one.name);
+                if began.is_some_and(|began| seals.fits(&one.name, value, began) == Fits::Yes) {
                     met.insert(one.name.clone(), value.to_owned());
                 }
             }

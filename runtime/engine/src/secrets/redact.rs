@@ -1,11 +1,11 @@
 //! Taking secrets out of what comes back: marks in place of values, seals in place of facts.
 
-use super::{EDGE, Secrets, digest};
+use super::{EDGE, Secrets};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Facts, Failure, resource};
+use stepback_core::{Facts, Failure};
 
 /// So much of a secret's beginning at the end of a text is taken for one that was cut off.
 pub(super) const BEGINNING_BYTES_MIN: usize = 8;
@@ -91,7 +91,7 @@ impl Secrets {
             Some((bytes, mark)) => {
                 let (before, beginning) = kept.split_at(kept.len() - bytes);
                 let cut = format!("{}<{bytes}", mark.trim_matches(EDGE));
-                let proof = self.proof(&cut, beginning);
+                let proof = self.seals.proof(&cut, beginning);
                 format!("{before}{EDGE}{cut}#{proof}{EDGE}{ellipsis}")
             }
         }
@@ -180,8 +180,8 @@ impl Secrets {
         }
     }
 
-    /// Facts as the journal may hold them: a container's environment sealed, and its other
-    /// options too, since labels, log options and health checks hold passwords as well.
+    /// Facts as the journal may hold them: a container's environment and its command sealed, and
+    /// its other options too, since labels, log options and health checks hold passwords as well.
     pub(crate) fn seal(&self, facts: Facts) -> Facts {
         let Facts::Present(mut map) = facts else { return self.canonical_facts(facts) };
         let words: BTreeMap<String, Value> =
@@ -189,9 +189,13 @@ impl Secrets {
         for name in ["env", "config"] {
             let Some(Value::Object(values)) = map.get_mut(name) else { continue };
             for value in values.values_mut() {
-                let sealed = digest(&self.salt, &value.to_string());
-                *value = Value::String(format!("{}{sealed}", resource::SEALED));
+                *value = Value::String(self.seals.of_fact(value));
             }
+        }
+        let command = map.get_mut("command").filter(|_| self.seals.covers_commands());
+        // That there is none is no secret.
+        if let Some(command) = command.filter(|command| **command != serde_json::json!([])) {
+            *command = Value::String(self.seals.of_fact(command));
         }
         match self.canonical_facts(Facts::Present(map)) {
             Facts::Present(mut map) => {

@@ -4,12 +4,18 @@ use super::redact::{BEGINNING_BYTES_MIN, ELLIPSIS, OVERLAPS_TOLD_MAX};
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
-use stepback_core::Facts;
 use stepback_core::calls::EbsCall;
+use stepback_core::{Facts, StoreId};
+use stepback_files::key::{KEY_BYTES, Key};
+
+fn seals() -> Seals {
+    let key = Key::of_bytes(&[7; KEY_BYTES]).expect("a key");
+    Seals::by_key(&key, StoreId("store".into()))
+}
 
 fn secrets(values: &[(&str, &str)]) -> Secrets {
     let found = values.iter().map(|(name, value)| ((*name).to_owned(), Ok((*value).to_owned())));
-    Secrets::of(found.collect(), vec![], StoreId("store".into()))
+    Secrets::of(found.collect(), vec![], seals())
 }
 
 /// What is left of a text without its marks.
@@ -25,7 +31,7 @@ fn values() -> impl Strategy<Value = Vec<String>> {
 fn of_values(values: &[String]) -> Secrets {
     let named = values.iter().enumerate();
     let found = named.map(|(nth, value)| (format!("S{nth}"), Ok(value.clone())));
-    Secrets::of(found.collect(), vec![], StoreId("store".into()))
+    Secrets::of(found.collect(), vec![], seals())
 }
 
 /// A text in which they turn up whole, side by side, in pieces, and among others.
@@ -193,7 +199,7 @@ fn a_secret_is_hidden_in_the_forms_that_programs_write_it_in() {
 fn a_missing_secret_fails_only_the_call_that_needs_it() {
     let gone = Err("GONE is not set".to_owned());
     let found = BTreeMap::from([("s".to_owned(), gone)]);
-    let secrets = Secrets::of(found, vec![], StoreId("store".into()));
+    let secrets = Secrets::of(found, vec![], seals());
     let call = |key: &str| Call::Ebs(EbsCall::Untag { volume: "vol-1".into(), key: key.into() });
     assert_eq!(secrets.reveal(&call("k")).unwrap(), call("k"));
     let failure = secrets.reveal(&call(&secret_placeholder("s"))).unwrap_err();
@@ -205,7 +211,7 @@ fn a_missing_secret_fails_only_the_call_that_needs_it() {
 #[test]
 fn the_contracts_own_words_are_no_secret() {
     let found = [("p".to_owned(), Ok("running".to_owned()))];
-    let secrets = Secrets::of(found.into_iter().collect(), vec![], StoreId("store".into()));
+    let secrets = Secrets::of(found.into_iter().collect(), vec![], seals());
     let facts = |tag: &str| {
         Facts::from_json(serde_json::json!({ "state": "running", "tags": { "is": tag } }))
     };
@@ -216,7 +222,7 @@ fn the_contracts_own_words_are_no_secret() {
 #[test]
 fn a_mark_that_the_world_has_is_not_known() {
     let found = [("p".to_owned(), Ok("hunter22".to_owned()))];
-    let secrets = Secrets::of(found.into_iter().collect(), vec![], StoreId("store".into()));
+    let secrets = Secrets::of(found.into_iter().collect(), vec![], seals());
     let tags = serde_json::json!({ "tags": { "pw": secret_placeholder("p") } });
     assert!(matches!(secrets.seal(Facts::from_json(tags)), Facts::Unknown(_)));
 }
@@ -226,7 +232,7 @@ fn a_mark_that_the_world_has_is_not_known() {
 fn a_secret_that_was_changed_is_kept_out_by_both_its_values() {
     let also = vec![("p#another".to_owned(), "newpass99".to_owned())];
     let found = [("p".to_owned(), Err("it is another one".to_owned()))];
-    let secrets = Secrets::of(found.into_iter().collect(), also, StoreId("store".into()));
+    let secrets = Secrets::of(found.into_iter().collect(), also, seals());
     let met = [("p".to_owned(), "hunter22".to_owned())].into_iter().collect();
     let secrets = secrets.with_met(met);
     let redacted = secrets.redact_text("hunter22 and newpass99".to_owned());
