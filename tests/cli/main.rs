@@ -7,6 +7,7 @@ mod bad_input;
 mod bombs;
 mod broken_plugins;
 mod commands;
+mod configured_secrets;
 mod copies;
 mod edges;
 mod faults;

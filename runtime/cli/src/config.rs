@@ -11,6 +11,7 @@ use crate::files::{self, TEXT_BYTES_MAX};
 use crate::grants;
 use crate::output;
 use crate::ownership::{self, Choice, State};
+use crate::secrets::{self, Configured};
 use crate::trusted::Trusted;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ struct Authored {
     default_environment: Option<toml::Spanned<String>>,
     environments: BTreeMap<String, environments::Authored>,
     plugins: BTreeMap<String, AuthoredPlugin>,
+    secrets: BTreeMap<String, secrets::Authored>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +70,8 @@ pub struct Config {
     /// Where an operation runs if nobody says so.
     default_environment: Option<String>,
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// By the names that manifests and inputs call them.
+    pub secrets: BTreeMap<String, Configured>,
     /// What the command line grants to plugins by their paths in its manifest.
     pub granted_here: BTreeMap<String, Vec<Grant>>,
     /// The file that keeps which plugins are trusted, beside the configuration's.
@@ -95,6 +99,7 @@ impl Config {
                 environments: BTreeMap::new(),
                 default_environment: None,
                 plugins: BTreeMap::new(),
+                secrets: BTreeMap::new(),
                 granted_here: BTreeMap::new(),
                 policies: BTreeMap::new(),
                 trusted: None,
@@ -197,6 +202,9 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
         policies.insert(name.clone(), environment.policy(&text, &mut found));
     }
     let plugins = plugins(authored.plugins, base, &text, &mut found);
+    let secrets = authored.secrets.into_iter();
+    let secrets: BTreeMap<String, Configured> =
+        secrets.map(|(name, secret)| (name, secret.check(base, &mut found))).collect();
     let sharing = sharing(authored.state_group.as_ref(), &mut found);
     if !found.is_empty() {
         return Err(fail(found));
@@ -210,6 +218,7 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
         environments,
         default_environment,
         plugins,
+        secrets,
         granted_here,
         policies,
         trusted: Some(Trusted::beside(&whole, choice)),

@@ -167,7 +167,7 @@ pub async fn deps(
         plugins: Arc::new(Plugins::new(config, Some(environment))),
         runtime: sandbox(config)?,
         reporter,
-        secrets: Arc::new(References),
+        secrets: Arc::new(References(config.secrets.clone())),
         key,
         runner: runner()?,
         actor: actor(),

@@ -107,7 +107,7 @@ mod with_engines {
             let credentials = match &registry.login {
                 None => None,
                 Some((username, reference)) => {
-                    let password = References.resolve(reference).map_err(|why| {
+                    let password = References::default().resolve(reference).map_err(|why| {
                         let message = shown!("the password of the registry `{}`: {}", name, why);
                         CliError::usage(message, "give it, and run this again")
                     })?;

@@ -1,29 +1,98 @@
-//! Secrets by reference: from the environment or from a file.
+//! Secrets by reference: from the environment, from a file, or as the configuration has them.
 
 use crate::files::{self, TEXT_BYTES_MAX};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use stepback_core::diagnostic::Diagnostic;
+use stepback_core::manifest::Uses;
 use stepback_engine::SecretSource;
+use stepback_provider::children;
+use toml::Spanned;
 
-/// Reads `env:NAME` and `file:PATH`.
-pub struct References;
+/// A program that tells a secret may take so long: it may ask another machine.
+const TOLD_MAX: Duration = Duration::from_secs(30);
+
+/// `[secrets.NAME]` of `stepback.toml`, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authored {
+    from: Spanned<String>,
+    steps: Option<Vec<Spanned<String>>>,
+}
+
+/// A secret that the configuration has.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// `env:NAME`, `file:PATH` or `exec:COMMAND`.
+    from: String,
+    /// The steps that it is kept for; `None` is all.
+    steps: Option<Vec<String>>,
+}
+
+impl Authored {
+    /// Check it; `base` is where relative paths start.
+    pub fn check(self, base: &Path, found: &mut Vec<Diagnostic>) -> Configured {
+        let (span, mut from) = (self.from.span(), self.from.into_inner());
+        match from.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => {
+                from = format!("file:{}", base.join(path).display());
+            }
+            Some(("env" | "exec", rest)) if !rest.is_empty() => {}
+            _ => {
+                let help = "write `env:NAME`, `file:PATH` or `exec:COMMAND`";
+                let message = "where a secret comes from is a reference, never the secret itself";
+                found.push(Diagnostic::at(span, message).help(help));
+            }
+        }
+        let steps = self.steps.map(|steps| {
+            let plain = |step: Spanned<String>| {
+                let is_step = step.get_ref().split('/').filter(|part| !part.is_empty()).count()
+                    == 2
+                    && !step.get_ref().contains(['#', '.']);
+                if !is_step {
+                    let message = format!("`{}` names no plugin's step", step.get_ref());
+                    let help = "such as `docker/create-container`; a plugin that is a file gets a \
+                                name by `[plugins.NAME] path = …`";
+                    found.push(Diagnostic::at(step.span(), message).help(help));
+                }
+                step.into_inner()
+            };
+            steps.into_iter().map(plain).collect()
+        });
+        Configured { from, steps }
+    }
+}
+
+/// Reads `env:NAME`, `file:PATH`, and `secret:NAME` of the configuration.
+#[derive(Default)]
+pub struct References(pub BTreeMap<String, Configured>);
+
+impl References {
+    fn configured(&self, reference: &str) -> Option<&Configured> {
+        self.0.get(reference.strip_prefix("secret:")?)
+    }
+}
 
 impl SecretSource for References {
     fn resolve(&self, reference: &str) -> Result<String, String> {
         match reference.split_once(':') {
-            Some(("env", name)) => std::env::var(name).map_err(|error| match error {
-                std::env::VarError::NotPresent => {
-                    format!("the environment variable {name} is not set")
-                }
-                std::env::VarError::NotUnicode(_) => {
-                    format!("the environment variable {name} is not UTF-8")
-                }
-            }),
+            Some(("env", name)) => from_environment(name),
             Some(("file", path)) => {
                 let text = files::text(Path::new(path), TEXT_BYTES_MAX)?;
-                // Editors end a file with a line break that is not part of the secret.
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+                Ok(without_line_break(&text))
             }
+            Some(("secret", name)) => match self.0.get(name).map(|one| one.from.as_str()) {
+                None => Err(format!("the configuration in use has no `[secrets.{name}]`")),
+                Some(from) => match from.strip_prefix("exec:") {
+                    Some(command) => told_by(command),
+                    None => self.resolve(from),
+                },
+            },
             _ => Err("it must be a reference, `env:NAME` or `file:PATH`".to_owned()),
         }
     }
@@ -35,5 +104,76 @@ impl SecretSource for References {
             Some(path) => format!("file:{path}"),
             None => reference.to_owned(),
         }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn is_for(&self, reference: &str, uses: &Uses) -> Result<(), String> {
+        let Some(steps) = self.configured(reference).and_then(|one| one.steps.as_ref()) else {
+            return Ok(());
+        };
+        let named = matches!(uses, Uses::Named { .. }) && steps.contains(&uses.to_string());
+        match named {
+            true => Ok(()),
+            false => Err(format!(
+                "the configuration keeps it for {}, and the step uses {uses}",
+                steps.join(", ")
+            )),
+        }
+    }
+}
+
+fn from_environment(name: &str) -> Result<String, String> {
+    std::env::var(name).map_err(|error| match error {
+        std::env::VarError::NotPresent => format!("the environment variable {name} is not set"),
+        std::env::VarError::NotUnicode(_) => {
+            format!("the environment variable {name} is not UTF-8")
+        }
+    })
+}
+
+/// Editors end a file with a line break that is not part of the secret, and programs what they
+/// print.
+fn without_line_break(text: &str) -> String {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text).to_owned()
+}
+
+/// What a command of the configuration's owner prints, by the shell. What it says beside that goes
+/// to the terminal; what it prints is in no error.
+fn told_by(command: &str) -> Result<String, String> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env_clear()
+        .envs(children::environment())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
+    let printed = child.stdout.take();
+    let (send, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = vec![];
+        let read = printed.map(|out| out.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes));
+        // Nobody waits any more for what comes too late.
+        let _ = send.send(read.and_then(Result::ok).map(|_| bytes));
+    });
+    let bytes = told.recv_timeout(TOLD_MAX);
+    if bytes.is_err() {
+        // One that has just ended can't be killed, and need not be.
+        let _ = child.kill();
+    }
+    let ended = child.wait().map_err(|error| format!("the command that tells it: {error}"))?;
+    match bytes {
+        Err(_) => Err(format!("the command that tells it took longer than {TOLD_MAX:?}")),
+        Ok(_) if !ended.success() => Err(format!("the command that tells it failed: {ended}")),
+        Ok(Some(bytes)) if bytes.len() as u64 <= TEXT_BYTES_MAX => {
+            let text = String::from_utf8(bytes);
+            let text = text.map_err(|_| "the command that tells it prints no UTF-8".to_owned())?;
+            Ok(without_line_break(&text))
+        }
+        Ok(_) => Err("the command that tells it prints too much".to_owned()),
     }
 }

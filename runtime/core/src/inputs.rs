@@ -20,7 +20,8 @@ pub enum Given {
 }
 
 /// The operation's inputs: given or default, all checked. Of the secrets that values of maps name
-/// the references are put in; they are given by name, `secrets`.
+/// the references are put in; they are given by name, `secrets`, and `has` tells whether there is
+/// one of a name anyway.
 ///
 /// # Errors
 /// Every input that is unknown, missing, or not of its type or pattern; every secret that is named
@@ -29,6 +30,7 @@ pub fn resolve(
     manifest: &Manifest,
     given: &BTreeMap<String, Given>,
     secrets: &BTreeMap<String, String>,
+    has: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Value>, Diagnostics> {
     let mut found = vec![];
     let names = || manifest.inputs.keys().map(String::as_str);
@@ -61,7 +63,7 @@ pub fn resolve(
             }
         }
     }
-    found.extend(put_in(manifest, &mut resolved, secrets));
+    found.extend(put_in(manifest, &mut resolved, secrets, has));
     let holds = |(name, value): (&String, &Value)| {
         let mut values = value.as_object().into_iter().flat_map(|map| map.values());
         is_map(manifest, name) && values.any(|one| named(one).is_some())
@@ -180,6 +182,7 @@ fn put_in(
     manifest: &Manifest,
     inputs: &mut BTreeMap<String, Value>,
     secrets: &BTreeMap<String, String>,
+    has: &dyn Fn(&str) -> bool,
 ) -> Vec<Diagnostic> {
     let (mut wrong, mut asked) = (vec![], BTreeSet::new());
     for (input, value) in inputs.iter_mut().filter(|(input, _)| is_map(manifest, input)) {
@@ -195,14 +198,17 @@ fn put_in(
                 wrong.push(Diagnostic::at(spec.span.clone(), message));
                 continue;
             }
-            let Some(reference) = secrets.get(&name) else {
+            let own = || has(&name).then(|| format!("{SECRET}:{name}"));
+            let Some(reference) = secrets.get(&name).cloned().or_else(own) else {
                 let message = format!("`{key}` of input `{input}` asks for the secret `{name}`");
-                let help =
-                    format!("give it: `--secret {name}=env:NAME` or `--secret {name}=file:PATH`");
+                let help = format!(
+                    "give it, `--secret {name}=env:NAME` or `--secret {name}=file:PATH`, or \
+                             write `[secrets.{name}]` in stepback.toml"
+                );
                 wrong.push(Diagnostic::at(spec.span.clone(), message).help(help));
                 continue;
             };
-            match is_reference(reference) {
+            match is_reference(&reference) {
                 Ok(()) => *value = json!({ SECRET: name, FROM: reference }),
                 Err(why) => wrong.push(Diagnostic::new(format!("`{name}` {why}"))),
             }
@@ -313,8 +319,10 @@ fn names_well(key: &str, value: &Value) -> Result<(), String> {
 /// A secret's value never gets into a manifest or a journal, so only references are taken.
 fn is_reference(text: &str) -> Result<(), String> {
     match text.split_once(':') {
-        Some(("env" | "file", name)) if !name.is_empty() => Ok(()),
-        _ => Err("is a secret: give a reference, `env:NAME` or `file:PATH`, not the value".into()),
+        Some(("env" | "file" | SECRET, name)) if !name.is_empty() => Ok(()),
+        _ => Err("is a secret: give a reference, `env:NAME`, `file:PATH` or `secret:NAME` of \
+                  stepback.toml, not the value"
+            .into()),
     }
 }
 

@@ -211,6 +211,19 @@ pub trait SecretSource: Send + Sync {
     fn absolute(&self, reference: &str) -> String {
         reference.to_owned()
     }
+
+    /// Whether there is a secret of this name, so that nobody need say where it comes from.
+    fn has(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// Whether the secret behind a reference may be given to a step.
+    ///
+    /// # Errors
+    /// Why it may not.
+    fn is_for(&self, _reference: &str, _uses: &Uses) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What somebody at the terminal wants of a running operation.

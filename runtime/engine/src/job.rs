@@ -67,6 +67,8 @@ pub struct Job {
     pub(crate) inputs: BTreeMap<String, Value>,
     pub(crate) access: WorldAccess,
     key: Key,
+    /// Why secrets are kept from steps that they would be given to.
+    kept: Vec<String>,
     pub(crate) environment: EnvironmentName,
 }
 
@@ -121,7 +123,10 @@ impl Job {
         let manifest = manifest::parse(&request.manifest_name, &request.manifest)
             .map_err(Refusal::Mistakes)?;
         let (runtime, source) = (&*deps.runtime, &*deps.plugins);
-        let inputs = inputs::resolve(&manifest, &request.inputs, &request.secrets);
+        let inputs = {
+            let has = |name: &str| deps.secrets.has(name);
+            inputs::resolve(&manifest, &request.inputs, &request.secrets, &has)
+        };
         let planned = load(runtime, source, manifest, &request.base_dir).await;
         let ((plan, plugins), inputs) = match (planned, inputs) {
             (Ok(planned), Ok(inputs)) => (planned, inputs),
@@ -136,11 +141,15 @@ impl Job {
         let source = &*deps.secrets;
         let seals = Seals::by_key(&deps.key, deps.store.id());
         let inputs = secrets::absolute(plan.manifest(), inputs, source);
+        let kept = secrets::kept_from(&plan, &inputs, source);
+        if !kept.is_empty() {
+            return Err(Refusal::Reasons { id: None, reasons: kept });
+        }
         let secrets = Secrets::resolve(plan.manifest(), &inputs, source, seals)
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let (key, environment) = (deps.key.clone(), request.environment.clone());
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, environment })
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, kept, environment })
     }
 
     /// The job of an operation that is on record. A secret that is missing, or a part of the world
@@ -197,8 +206,9 @@ impl Job {
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, secrets.missing(), &seals).await;
         let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
+        let kept = secrets::kept_from(&plan, &inputs, source);
         let (key, environment) = (deps.key.clone(), pinned.environment.clone());
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, environment })
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, kept, environment })
     }
 
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).
@@ -208,6 +218,7 @@ impl Job {
             missing.map(|(name, why)| format!("the secret `{name}`: {}", in_sentence(why)));
         let another = self.access.replaced.reasons().into_iter();
         missing
+            .chain(self.kept.iter().cloned())
             .chain(another.map(|why| format!("it began in another world: {}", in_sentence(why))))
             .collect()
     }

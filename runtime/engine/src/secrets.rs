@@ -24,6 +24,8 @@ use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::inputs;
 use stepback_core::manifest::Manifest;
+use stepback_core::plan::Plan;
+use stepback_core::shown::in_sentence;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Failure, FailureClass, Resource};
 
@@ -64,6 +66,25 @@ pub(crate) fn absolute(
 ) -> BTreeMap<String, Value> {
     inputs::change_references(manifest, &mut inputs, |reference| source.absolute(reference));
     inputs
+}
+
+/// Why secrets are kept from steps of the plan that they would be given to.
+pub(crate) fn kept_from(
+    plan: &Plan,
+    inputs: &BTreeMap<String, Value>,
+    source: &dyn SecretSource,
+) -> Vec<String> {
+    let references = inputs::secrets(plan.manifest(), inputs);
+    let mut kept = vec![];
+    for step in plan.steps() {
+        for name in inputs::secrets_of(plan.manifest(), inputs, step) {
+            let told = references.get(&name).map_or(Ok(()), |at| source.is_for(at, &step.uses));
+            kept.extend(told.err().map(|why| {
+                format!("the secret `{name}` is not for step `{}`: {}", step.id, in_sentence(&why))
+            }));
+        }
+    }
+    kept
 }
 
 fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn SecretSource) -> Found {

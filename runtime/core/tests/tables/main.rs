@@ -121,7 +121,8 @@ fn inputs_are_read_by_their_types() {
         ("tags", r#"{"a":"b"}"#),
         ("password", "env:PW"),
     ]);
-    let resolved = inputs::resolve(&manifest, &all, &BTreeMap::new()).expect("they fit");
+    let resolved =
+        inputs::resolve(&manifest, &all, &BTreeMap::new(), &|_| false).expect("they fit");
     assert_eq!(resolved["size"], 30);
     assert_eq!(resolved["flag"], true);
     assert_eq!(resolved["tags"], json!({ "a": "b" }));
@@ -136,7 +137,8 @@ fn a_value_of_a_map_may_be_a_secret() {
     let resolve = |tags: &str, secrets: &[(&str, &str)]| {
         let all = given(&[("name", "main"), ("password", "env:PW"), ("tags", tags)]);
         let secrets = secrets.iter().map(|(name, at)| (name.to_string(), at.to_string()));
-        inputs::resolve(&manifest, &all, &secrets.collect()).map_err(|error| error.to_string())
+        inputs::resolve(&manifest, &all, &secrets.collect(), &|_| false)
+            .map_err(|error| error.to_string())
     };
     let asks = r#"{"a": "b", "PASSWORD": {"secret": "db"}, "AGAIN": {"secret": "db"}}"#;
     let resolved = resolve(asks, &[("db", "file:pw")]).expect("it fits");
@@ -176,7 +178,7 @@ fn a_value_of_a_map_may_be_a_secret() {
 fn every_wrong_input_is_told_at_once() {
     let manifest = manifest_with_inputs();
     let wrong = given(&[("name", "MAIN"), ("size", "big"), ("nmae", "x"), ("password", "hunter2")]);
-    let mistakes = inputs::resolve(&manifest, &wrong, &BTreeMap::new())
+    let mistakes = inputs::resolve(&manifest, &wrong, &BTreeMap::new(), &|_| false)
         .expect_err("they don't fit")
         .to_string();
     for said in ["`MAIN` does not match", "must be an integer", "did you mean `name`?", "reference"]
@@ -184,7 +186,7 @@ fn every_wrong_input_is_told_at_once() {
         assert!(mistakes.contains(said), "`{said}` is not in\n{mistakes}");
     }
     assert!(!mistakes.contains("hunter2"), "{mistakes}");
-    let missing = inputs::resolve(&manifest, &given(&[]), &BTreeMap::new())
+    let missing = inputs::resolve(&manifest, &given(&[]), &BTreeMap::new(), &|_| false)
         .expect_err("two are missing")
         .to_string();
     assert!(missing.contains("`name` is missing") && missing.contains("`password` is missing"));

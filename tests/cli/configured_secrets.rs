@@ -1,0 +1,118 @@
+//! `[secrets.NAME]` of `stepback.toml`: manifests and inputs call a secret by its name, and whoever
+//! keeps it says where it comes from, and what for.
+
+use crate::harness::Place;
+
+const VALUE: &str = "hunter22-Zx81!";
+
+/// A map with a secret by its name, which goes into a container's environment.
+const MANIFEST: &str = r#"
+schema = 1
+[operation]
+name = "configured"
+[inputs]
+env = { type = "map", default = { PW = { secret = "db" }, TZ = "UTC" } }
+[[steps]]
+id = "make"
+uses = "docker/create-container"
+[steps.with]
+host = "i-db-1"
+container = "app"
+image = "postgres:16"
+env = "{{ inputs.env }}"
+"#;
+
+fn place(secret: &str) -> Place {
+    let place = Place::new();
+    place.untouched();
+    place.write("stepback.toml", format!("state = \"state\"\n[secrets.db]\n{secret}\n"));
+    place.write("pw", format!("{VALUE}\n"));
+    place.write("m.toml", MANIFEST);
+    place
+}
+
+fn made(place: &Place) -> String {
+    place.world().engines["i-db-1"].containers["app"].spec.env["PW"].clone()
+}
+
+#[test]
+fn a_secret_comes_from_where_its_keeper_says() {
+    let only = "steps = [\"docker/create-container\"]";
+    for from in ["file:pw", "env:PW_OF_TEST", "exec:cat pw; echo nothing >&2"] {
+        let place = place(&format!("from = {from:?}\n{only}"));
+        let mut command = place.command(&["run", "m.toml"]);
+        let ran = crate::harness::Ran::of(command.env("PW_OF_TEST", VALUE)).exits(0).lacks(VALUE);
+        assert_eq!(made(&place), VALUE, "{from}: {}", ran.stderr);
+        assert_eq!(place.show(1)["inputs"]["env"]["PW"]["from"], "secret:db");
+        for name in ["journal.db", "journal.db-wal"] {
+            let bytes = std::fs::read(place.path("state").join(name)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&bytes).contains(VALUE), "{from}: {name}");
+        }
+    }
+    // A command is told nothing by variables, and what it fails with is no secret's value.
+    for (from, says) in [
+        ("exec:test -z \\\"$PW_OF_TEST\\\" && echo told", "hunter"),
+        ("exec:cat pw; exit 3", "the command that tells it failed: exit status: 3"),
+        ("file:nowhere", "nowhere can't be read"),
+        ("env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
+    ] {
+        let place = place(&format!("from = \"{from}\""));
+        let mut command = place.command(&["run", "m.toml"]);
+        let ran = crate::harness::Ran::of(command.env("PW_OF_TEST", VALUE)).lacks(VALUE);
+        match says {
+            "hunter" => assert_eq!((ran.code, made(&place).as_str()), (Some(0), "told")),
+            says => drop(ran.exits(2).says(says)),
+        }
+    }
+    // An input may call it by its name, too, and whoever runs it may give another.
+    let place = place("from = \"file:pw\"");
+    let text = MANIFEST
+        .replace(
+            "type = \"map\", default = { PW = { secret = \"db\" }, TZ = \"UTC\" }",
+            "type = \"secret\"",
+        )
+        .replace("\"{{ inputs.env }}\"", "{ PW = \"{{ inputs.env }}\" }");
+    place.write("one.toml", text);
+    place.run(&["run", "one.toml", "-i", "env=secret:other"]).exits(2).says("no `[secrets.other]`");
+    place.run(&["run", "one.toml", "-i", "env=secret:db"]).exits(0);
+    assert_eq!(made(&place), VALUE);
+    place.write("another", "another-one");
+    place.run(&["plan", "m.toml", "--secret", "db=file:another"]).says("file:");
+}
+
+#[test]
+fn a_secret_is_kept_for_the_steps_that_it_is_for() {
+    let place = place("from = \"file:pw\"\nsteps = [\"docker/run-once\"]");
+    let before = place.facts();
+    for verb in ["plan", "run"] {
+        let ran = place.run(&[verb, "m.toml"]).exits(2);
+        ran.says("the secret `db` is not for step `make`").says("keeps it for docker/run-once");
+    }
+    assert_eq!(place.facts(), before);
+    // Kept from a step meanwhile, it goes on no more, and back all the same.
+    let with = |steps: &str| {
+        let text =
+            format!("state = \"state\"\n[secrets.db]\nfrom = \"file:pw\"\nsteps = [{steps}]\n");
+        place.write("stepback.toml", text);
+    };
+    with("\"docker/create-container\"");
+    let crash = ["run", "m.toml", "--inject", "docker.create-container=crash-before"];
+    assert_eq!(place.run(&crash).code, None);
+    with("\"docker/run-once\"");
+    place.run(&["resume", "1"]).exits(6).says("is not for step `make`");
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+    assert_eq!(place.facts(), before);
+}
+
+#[test]
+fn what_is_wrong_with_it_is_told_where_it_is() {
+    for (secret, says) in [
+        (format!("from = {VALUE:?}"), "is a reference, never the secret itself"),
+        ("steps = []".to_owned(), "missing field `from`"),
+        ("from = \"file:pw\"\nsteps = [\"./f.wasm#x\"]".to_owned(), "names no plugin's step"),
+        ("from = \"file:pw\"\nstep = []".to_owned(), "unknown field `step`"),
+    ] {
+        let place = place(&secret);
+        place.run(&["run", "m.toml"]).exits(2).says(says).says("stepback.toml:");
+    }
+}
