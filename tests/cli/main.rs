@@ -15,6 +15,7 @@ mod features;
 mod files_owned;
 mod first_hour;
 mod forged;
+mod given_anew;
 mod golden;
 mod granted;
 mod harness;

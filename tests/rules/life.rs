@@ -107,6 +107,7 @@ fn with_secrets(
         reporter: Arc::new(Quiet),
         secrets: Arc::new(secrets),
         key: Key::of_bytes(&[7; KEY_BYTES]).expect("a key"),
+        given: BTreeMap::new(),
         // The same name for all: a store in memory can't see a runner die.
         runner: RunnerId("mortal".into()),
         actor: "test".into(),

@@ -176,6 +176,9 @@ pub struct Resume {
     /// Every unfinished operation that nobody runs
     #[arg(long, conflicts_with = "id")]
     pub all: bool,
+    /// Where a secret is found from here on: `NAME=env:NAME` or `NAME=file:PATH`
+    #[arg(long = "secret", value_name = "NAME=REFERENCE", conflicts_with = "all")]
+    pub secrets: Vec<String>,
     /// Make a call fail in a simulated environment
     #[arg(long, value_name = "CALL=FAULT")]
     pub inject: Vec<String>,

@@ -10,6 +10,7 @@ use crate::files;
 use crate::plugins::Plugins;
 use crate::providers;
 use crate::secrets::References;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
@@ -169,6 +170,7 @@ pub async fn deps(
         reporter,
         secrets: Arc::new(References(config.secrets.clone())),
         key,
+        given: BTreeMap::new(),
         runner: runner()?,
         actor: actor(),
         limits: Limits::default(),

@@ -171,9 +171,13 @@ impl Human {
     fn by_somebody(&self, event: &Event) {
         let style = &self.style;
         match event {
-            Event::TakenUp { actor, dead_ms } => {
+            Event::TakenUp { actor, dead_ms, secrets } => {
                 let dead = duration(*dead_ms);
                 say!(self, "{} taken up by {} after {}", style.yellow("!"), actor, dead);
+                for (name, given) in secrets {
+                    let from = row(&given.reference);
+                    say!(self, "  the secret `{}` is {} from here on", row(name), from);
+                }
             }
             Event::RollbackResumed { actor } => {
                 let what = style.yellow("the rollback is taken up again");

@@ -48,6 +48,9 @@ pub enum Event {
         actor: Actor,
         /// How long nobody ran it: steps' timeouts stood still meanwhile (R15).
         dead_ms: u64,
+        /// The secrets that are found elsewhere from here on, or are others.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        secrets: BTreeMap<String, GivenSecret>,
     },
     /// Who asked for the end, and why; the rollback it causes follows (R9).
     CancelRequested {
@@ -238,6 +241,15 @@ pub struct UnknownEffect {
     pub function: String,
     /// What it touched, the main resource first.
     pub resources: Vec<Resource>,
+}
+
+/// A secret that was given anew when an operation was taken up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenSecret {
+    /// Where it is found, never the value.
+    pub reference: String,
+    /// By which it is known again.
+    pub fingerprint: String,
 }
 
 /// What an operation is pinned to, kept from its first event on (R14).

@@ -144,25 +144,29 @@ pub fn secrets_of(
     all
 }
 
-/// Change the reference of each secret among resolved inputs.
-pub fn change_references(
+/// Change the reference of each secret among resolved inputs, by its name.
+pub fn change_references<'a>(
     manifest: &Manifest,
-    inputs: &mut BTreeMap<String, Value>,
-    change: impl Fn(&str) -> String,
+    inputs: &'a mut BTreeMap<String, Value>,
+    change: impl Fn(&str, &str) -> String,
 ) {
     for (name, value) in inputs {
-        let references: Vec<&mut Value> = match manifest.inputs.get(name).map(|spec| spec.kind) {
-            Some(InputKind::Secret) => vec![value],
-            Some(InputKind::Map) => {
-                let values = value.as_object_mut().into_iter().flat_map(|map| map.values_mut());
-                let secrets = values.filter(|one| named(one).is_some());
-                secrets.filter_map(|one| one.get_mut(FROM)).collect()
-            }
-            _ => vec![],
-        };
-        for reference in references {
+        let references: Vec<(String, &mut Value)> =
+            match manifest.inputs.get(name).map(|spec| spec.kind) {
+                Some(InputKind::Secret) => vec![(name.clone(), value)],
+                Some(InputKind::Map) => {
+                    let values = value.as_object_mut().into_iter().flat_map(|map| map.values_mut());
+                    let named = |one: &'a mut Value| {
+                        let name = named(one)?.to_owned();
+                        Some((name, one.get_mut(FROM)?))
+                    };
+                    values.filter_map(named).collect()
+                }
+                _ => vec![],
+            };
+        for (name, reference) in references {
             if let Value::String(text) = reference {
-                *text = change(text);
+                *text = change(&name, text);
             }
         }
     }
@@ -317,7 +321,10 @@ fn names_well(key: &str, value: &Value) -> Result<(), String> {
 }
 
 /// A secret's value never gets into a manifest or a journal, so only references are taken.
-fn is_reference(text: &str) -> Result<(), String> {
+///
+/// # Errors
+/// It is none; the text reads on from the secret's name, and does not show what was given.
+pub fn is_reference(text: &str) -> Result<(), String> {
     match text.split_once(':') {
         Some(("env" | "file" | SECRET, name)) if !name.is_empty() => Ok(()),
         _ => Err("is a secret: give a reference, `env:NAME`, `file:PATH` or `secret:NAME` of \

@@ -1,5 +1,6 @@
 //! What an operation runs on, picked by the program: a store, a provider, plugins, a reporter.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use stepback_clock::Clock;
@@ -30,6 +31,8 @@ pub struct Deps {
     pub secrets: Arc<dyn SecretSource>,
     /// By which handles of secrets are made that nobody can guess; it is in no journal.
     pub key: Key,
+    /// Where secrets of an operation on record are found from here on, by their names.
+    pub given: BTreeMap<String, String>,
     /// This process among all that share the store.
     pub runner: RunnerId,
     /// Who works it, for the journal: `user@host (uid N)`.
@@ -46,6 +49,11 @@ impl Deps {
         Self { reporter, ..self.again() }
     }
 
+    /// The same, with secrets of an operation on record given anew.
+    pub fn giving(&self, given: BTreeMap<String, String>) -> Self {
+        Self { given, ..self.again() }
+    }
+
     /// The same by another clock.
     pub(crate) fn by_clock(&self, clock: Clock) -> Self {
         Self { clock, ..self.again() }
@@ -60,6 +68,7 @@ impl Deps {
             reporter: Arc::clone(&self.reporter),
             secrets: Arc::clone(&self.secrets),
             key: self.key.clone(),
+            given: self.given.clone(),
             runner: self.runner.clone(),
             actor: self.actor.clone(),
             limits: self.limits.clone(),

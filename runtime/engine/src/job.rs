@@ -8,6 +8,7 @@ use crate::deps::{Deps, PluginBytes, PluginSource};
 use crate::error::{Refusal, RunError};
 use crate::guard::Guard;
 use crate::replaced::ReplacedParts;
+use crate::secrets::anew::{self, Anew};
 use crate::secrets::door::Door;
 use crate::secrets::seals::Seals;
 use crate::secrets::{self, Secrets, met};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
-use stepback_core::event::{Bounds, Pinned};
+use stepback_core::event::{Bounds, GivenSecret, Pinned};
 use stepback_core::expr::{Scope, evaluate_value};
 use stepback_core::grants::{Grants, Policy};
 use stepback_core::inputs::{self, Given};
@@ -67,6 +68,8 @@ pub struct Job {
     pub(crate) inputs: BTreeMap<String, Value>,
     pub(crate) access: WorldAccess,
     key: Key,
+    /// The secrets that were given anew for going on.
+    pub(crate) given: BTreeMap<String, GivenSecret>,
     /// Why secrets are kept from steps that they would be given to.
     kept: Vec<String>,
     pub(crate) environment: EnvironmentName,
@@ -149,7 +152,8 @@ impl Job {
             .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let (key, environment) = (deps.key.clone(), request.environment.clone());
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, kept, environment })
+        let given = BTreeMap::new();
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, given, kept, environment })
     }
 
     /// The job of an operation that is on record. A secret that is missing, or a part of the world
@@ -196,26 +200,32 @@ impl Job {
         let world = access::identity(deps).await.map_err(|failure| left(failure.message))?;
         let source = &*deps.secrets;
         let seals = Seals::pinned(&deps.key, deps.store.id(), pinned.key.as_deref());
-        let (inputs, began_with) = (pinned.inputs.clone(), &pinned.secrets);
+        let Anew { inputs, known_by, given } =
+            anew::given(deps, state, pinned, plan.manifest(), &seals).map_err(left)?;
         let told = met::texts_of(state);
         // A mark has the name of a secret in it, which tells no value.
         let is_told =
             |value: &str| told.iter().any(|text| text.contains(value) && !secrets::has_mark(text));
         let manifest = plan.manifest();
-        let secrets = Secrets::again(manifest, &inputs, source, seals.clone(), began_with, is_told);
+        let secrets = Secrets::again(manifest, &inputs, source, seals.clone(), &known_by, is_told);
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, secrets.missing(), &seals).await;
         let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
         let kept = secrets::kept_from(&plan, &inputs, source);
         let (key, environment) = (deps.key.clone(), pinned.environment.clone());
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, kept, environment })
+        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, given, kept, environment })
     }
 
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).
     pub(crate) fn only_back_because(&self) -> Vec<String> {
         let missing = self.access.secrets.missing().iter();
-        let missing =
-            missing.map(|(name, why)| format!("the secret `{name}`: {}", in_sentence(why)));
+        let missing = missing.map(|(name, why)| {
+            let why = in_sentence(why);
+            format!(
+                "the secret `{name}`: {why}; where it is found elsewhere by now, resume with \
+                 `--secret {name}=env:NAME` or `--secret {name}=file:PATH`"
+            )
+        });
         let another = self.access.replaced.reasons().into_iter();
         missing
             .chain(self.kept.iter().cloned())

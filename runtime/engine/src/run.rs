@@ -214,7 +214,8 @@ async fn drive(
             let asked = deps.store.requests(lease).await?.into_iter().next();
             let cancel = asked.map(|journal::Request::Cancel { actor, reason }| (actor, reason));
             let (actor, dead_ms) = (deps.actor.clone(), start.dead_ms);
-            driver.recover(Recovery { actor, dead_ms, cancel })?;
+            let secrets = job.given.clone();
+            driver.recover(Recovery { actor, dead_ms, cancel, secrets })?;
         }
     }
     driver.drive().await

@@ -9,6 +9,7 @@
 //! A secret that can't be had any more is missed only by the calls that need it: going back needs
 //! only what the undo uses (R14).
 
+pub(crate) mod anew;
 pub(crate) mod door;
 mod forms;
 pub(crate) mod met;
@@ -64,7 +65,7 @@ pub(crate) fn absolute(
     mut inputs: BTreeMap<String, Value>,
     source: &dyn SecretSource,
 ) -> BTreeMap<String, Value> {
-    inputs::change_references(manifest, &mut inputs, |reference| source.absolute(reference));
+    inputs::change_references(manifest, &mut inputs, |_, reference| source.absolute(reference));
     inputs
 }
 

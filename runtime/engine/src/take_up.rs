@@ -290,7 +290,8 @@ async fn must_be_able(
     if state.status != Status::Queued {
         let now = deps.clock.never_before(state.last_at).unix();
         let mut ahead = Machine::new(Arc::clone(&job.plan), state.clone(), id, lease.epoch);
-        ahead.recover(Recovery { actor: deps.actor.clone(), dead_ms, cancel }, now)?;
+        let (actor, secrets) = (deps.actor.clone(), job.given.clone());
+        ahead.recover(Recovery { actor, dead_ms, cancel, secrets }, now)?;
         if ahead.goes_back() {
             return Ok(());
         }

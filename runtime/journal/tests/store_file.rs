@@ -153,7 +153,7 @@ async fn what_version_1_did_not_keep_is_worked_out_from_its_events() {
         unknown_outputs: BTreeMap::new(),
     };
     let rolls_back = || Event::RollbackStarted { cause: Cause::Failed, why: "a step".into() };
-    let taken_up = Event::TakenUp { actor: "ann".into(), dead_ms: 1 };
+    let taken_up = Event::TakenUp { actor: "ann".into(), dead_ms: 1, secrets: BTreeMap::new() };
     let table = [
         (vec![rolls_back(), taken_up], Requested::RollingBack),
         (vec![rolls_back(), failed.clone()], Requested::Ended(Ending::RollbackFailed)),

@@ -35,7 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
     };
     prop_oneof![
         3 => Just(Event::Started),
-        1 => Just(Event::TakenUp { actor: actor(), dead_ms: 1 }),
+        1 => Just(Event::TakenUp { actor: actor(), dead_ms: 1, secrets: BTreeMap::new() }),
         1 => Just(Event::StepSkipped { step: StepKey::plain("s") }),
         2 => Just(Event::CancelRequested { actor: actor(), reason: None }),
         3 => Just(Event::Committed),

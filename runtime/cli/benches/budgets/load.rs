@@ -154,6 +154,7 @@ impl Load {
             reporter,
             secrets: Arc::new(NoSecrets),
             key: Key::of_bytes(&[7; KEY_BYTES]).expect("a key"),
+            given: BTreeMap::new(),
             runner: RunnerId("bench".into()),
             actor: "bench".into(),
             limits: Limits::default(),

@@ -40,7 +40,7 @@ pub fn request(
         manifest: read(&operation.manifest)?,
         base_dir: base_dir(&operation.manifest),
         inputs,
-        secrets: secrets(operation)?,
+        secrets: secrets(&operation.secrets)?,
         environment: environment.into(),
         actor: actor(),
         no_wait,
@@ -102,9 +102,9 @@ fn inputs(operation: &Operation) -> Result<BTreeMap<String, Given>, CliError> {
 }
 
 /// The references that are given by name.
-fn secrets(operation: &Operation) -> Result<BTreeMap<String, String>, CliError> {
+pub fn secrets(given: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     let mut secrets = BTreeMap::new();
-    for text in &operation.secrets {
+    for text in given {
         let Some((name, reference)) = text.split_once('=') else {
             // What was typed may be the secret itself.
             return Err(CliError::usage(

@@ -1,6 +1,6 @@
 //! `stepback resume`: go on with what was left unfinished.
 
-use super::{ending, run::reporter, signals};
+use super::{ending, manifest, run::reporter, signals};
 use crate::args::{Global, Resume};
 use crate::config::Config;
 use crate::environment;
@@ -9,6 +9,7 @@ use crate::report::{Human, JsonLines};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stepback_core::event::Event;
+use stepback_core::inputs::is_reference;
 use stepback_core::{EnvironmentName, OperationId};
 use stepback_engine::{Control, Deps, Reporter};
 use stepback_journal::Store;
@@ -22,7 +23,15 @@ pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
     let Some(id) = resume.id.map(OperationId) else {
         return all(&config, &*store, &resume, &control).await;
     };
+    let given = manifest::secrets(&resume.secrets)?;
+    for (name, reference) in &given {
+        is_reference(reference).map_err(|why| {
+            let help = "such as `--secret db=env:DB_PASSWORD`";
+            CliError::usage(shown!("`{}` {}", name, why), help)
+        })?;
+    }
     let deps = deps_of(&config, &*store, id, &resume.inject, resume.json).await?;
+    let deps = Arc::new(deps.giving(given));
     let ended = stepback_engine::resume(&deps, id, &control).await?;
     Ok(ending::print_ended(&ended, resume.json))
 }

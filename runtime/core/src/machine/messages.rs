@@ -4,12 +4,13 @@ use super::Observation;
 use crate::actor::Actor;
 use crate::calls::Call;
 use crate::evaluate::{Evaluated, Outputs};
-use crate::event::{AttemptResult, Record};
+use crate::event::{AttemptResult, GivenSecret, Record};
 use crate::expr::Scope;
 use crate::failure::Failure;
 use crate::ids::*;
 use crate::step::{Change, EffectOutcome, Past};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What can come to the machine.
 #[derive(Clone, Debug)]
@@ -176,6 +177,8 @@ pub struct Recovery {
     pub dead_ms: u64,
     /// Who asked for the end meanwhile, and why.
     pub cancel: Option<(Actor, Option<String>)>,
+    /// The secrets that were given anew.
+    pub secrets: BTreeMap<String, GivenSecret>,
 }
 
 /// The records of one decision, already applied to the state, and what the driver is to start.

@@ -147,8 +147,8 @@ impl Machine {
     /// [`IllegalEvent`] if a decision does not fit the state, which is a defect.
     pub fn recover(&mut self, recovery: Recovery, now: UnixMs) -> Result<Decision, IllegalEvent> {
         self.now = now;
-        let Recovery { actor, dead_ms, cancel } = recovery;
-        self.emit(Event::TakenUp { actor, dead_ms })?;
+        let Recovery { actor, dead_ms, cancel, secrets } = recovery;
+        self.emit(Event::TakenUp { actor, dead_ms, secrets })?;
         if let Some((actor, reason)) = cancel {
             self.handle_cancel(actor, reason)?;
         }

@@ -14,8 +14,8 @@ pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, Step
 use crate::actor::Actor;
 use crate::calls::{Call, Class, DockerCall};
 use crate::event::{
-    AttemptResult, Cause, Event, FinalStatus, Kept, NotRestored, Pinned, Record, UndoResult,
-    UnknownEffect, Verdict,
+    AttemptResult, Cause, Event, FinalStatus, GivenSecret, Kept, NotRestored, Pinned, Record,
+    UndoResult, UnknownEffect, Verdict,
 };
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
@@ -79,6 +79,8 @@ pub struct State {
     pub status: Status,
     /// What it is pinned to; `None` before the first event.
     pub pinned: Option<Pinned>,
+    /// The secrets that were given anew since.
+    pub given: BTreeMap<String, GivenSecret>,
     /// When it was first written down; 0 before that.
     pub created_at: UnixMs,
     /// When preflight had passed; `None` before that.
@@ -224,6 +226,7 @@ impl Default for State {
         Self {
             status: Status::Queued,
             pinned: None,
+            given: BTreeMap::new(),
             created_at: UnixMs(0),
             started_at: None,
             finished_at: None,

@@ -100,7 +100,8 @@ impl State {
                 self.status = Status::Running;
                 self.started_at = Some(record.at);
             }
-            Event::TakenUp { actor: _, dead_ms } => {
+            Event::TakenUp { actor: _, dead_ms, secrets } => {
+                self.given.extend(secrets.clone());
                 for step in self.steps.values_mut() {
                     // While an effect waits for other steps, its step's time stands still anyway.
                     if let Some(open) = step.open.as_mut().filter(|open| open.held.is_none()) {

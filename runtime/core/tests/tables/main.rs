@@ -151,7 +151,7 @@ fn a_value_of_a_map_may_be_a_secret() {
     let mark = expr::secret_placeholder("db");
     assert_eq!(seen["tags"], json!({ "a": "b", "PASSWORD": mark, "AGAIN": mark }));
     let mut there = resolved;
-    inputs::change_references(&manifest, &mut there, |at| at.replace("pw", "/there/pw"));
+    inputs::change_references(&manifest, &mut there, |_, at| at.replace("pw", "/there/pw"));
     assert_eq!(there["tags"]["AGAIN"]["from"], "file:/there/pw");
 
     type Secrets = &'static [(&'static str, &'static str)];

@@ -11,7 +11,7 @@ pub(super) fn decided(record: &Record) {
     match &record.event {
         Event::RollbackStarted { cause, why } => info!(seq, ?cause, ?why, "rolling back"),
         Event::CancelRequested { actor, reason } => info!(seq, ?actor, ?reason, "cancelled"),
-        Event::TakenUp { actor, dead_ms } => info!(seq, ?actor, dead_ms, "taken up"),
+        Event::TakenUp { actor, dead_ms, .. } => info!(seq, ?actor, dead_ms, "taken up"),
         Event::AttemptFinished { of, result: AttemptResult::Failed(failure) } => {
             let (step, class) = (&of.step, failure.class);
             info!(seq, %step, %class, why = ?failure.message, "an attempt failed");

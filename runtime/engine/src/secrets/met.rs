@@ -55,6 +55,12 @@ fn texts_in<T: MapTexts>(value: &T) -> Vec<String> {
     all.into_inner()
 }
 
+/// The texts of each effect's call, those included of which nobody knows whether they happened.
+pub(super) fn calls_of(state: &State) -> impl Iterator<Item = Vec<String>> {
+    let effects = state.steps.values().flat_map(|step| &step.effects);
+    effects.map(|effect| texts_in(&effect.call))
+}
+
 /// Every text of an operation's calls and of the facts that it found.
 pub(crate) fn texts_of(state: &State) -> BTreeSet<String> {
     let mut texts = BTreeSet::new();
@@ -81,6 +87,7 @@ pub(crate) async fn in_world(
 ) -> BTreeMap<String, String> {
     let mut met = BTreeMap::new();
     let began_with = match &state.pinned {
+        // What was given anew is not in the world yet.
         Some(pinned) if !missing.is_empty() => &pinned.secrets,
         _ => return met,
     };
