@@ -59,6 +59,22 @@ pub(crate) fn has_mark(text: &str) -> bool {
     text.contains(EDGE)
 }
 
+/// The first mark of a text, with what is before and behind it.
+fn next_mark(text: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    loop {
+        let start = from + text[from..].find(EDGE)?;
+        let inside = start + EDGE.len_utf8();
+        let end = inside + text[inside..].find(EDGE)?;
+        if text[inside..end].starts_with("secret:") {
+            let end = end + EDGE.len_utf8();
+            return Some((&text[..start], &text[start..end], &text[end..]));
+        }
+        // The next one may begin where this would end.
+        from = end;
+    }
+}
+
 /// Inputs whose secrets are found from anywhere.
 pub(crate) fn absolute(
     manifest: &Manifest,

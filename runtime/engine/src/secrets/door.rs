@@ -8,7 +8,7 @@
 //! refused before it is made, and so is whatever a guest could have had from somewhere else: the
 //! handle of another step, or a mark.
 
-use super::EDGE;
+use super::{EDGE, next_mark};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use stepback_core::calls::{ArgumentPlace, Sink};
@@ -88,11 +88,20 @@ impl Door {
     pub(crate) fn let_in(&self, with: &Value) -> Value {
         match self.handles.is_empty() {
             true => with.clone(),
-            false => with.map_texts(&|text| {
-                let put_in = |text: String, one: &Handle| text.replace(&one.mark, &one.text);
-                self.handles.iter().fold(text.to_owned(), put_in)
-            }),
+            false => with.map_texts(&|text| self.put_in(text)),
         }
+    }
+
+    /// Mark by mark: what one ends with is not what another begins with.
+    fn put_in(&self, text: &str) -> String {
+        let (mut put_in, mut rest) = (String::with_capacity(text.len()), text);
+        while let Some((before, mark, after)) = next_mark(rest) {
+            put_in.push_str(before);
+            let own = self.handles.iter().find(|one| one.mark == mark);
+            put_in.push_str(own.map_or(mark, |one| &one.text));
+            rest = after;
+        }
+        put_in + rest
     }
 
     /// A text of a guest's as the journal and people may have it.

@@ -1,6 +1,6 @@
 //! Taking secrets out of what comes back: marks in place of values, seals in place of facts.
 
-use super::{EDGE, Secrets};
+use super::{EDGE, Secrets, next_mark};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
@@ -130,7 +130,17 @@ impl Secrets {
         let mut names = BTreeSet::new();
         named_in(schema, &mut names);
         self.redact_but(output, &names).map_texts(&|text| {
-            told.iter().fold(text.to_owned(), |text, (mark, told)| text.replace(mark, told))
+            let (mut whole, mut rest) = (String::with_capacity(text.len()), text);
+            // No piece of a mark is left, from which a later step's text could make a whole one.
+            let replaced = char::REPLACEMENT_CHARACTER.to_string();
+            let plain = |text: &str| text.replace(EDGE, &replaced);
+            while let Some((before, mark, after)) = next_mark(rest) {
+                whole.push_str(&plain(before));
+                let known = told.iter().find(|(known, _)| known == mark);
+                whole.push_str(known.map_or(mark, |(_, told)| told));
+                rest = after;
+            }
+            whole + &plain(rest)
         })
     }
 

@@ -159,6 +159,21 @@ fn an_output_is_hidden_in_its_keys_but_for_those_of_its_schema() {
     assert_eq!(told, json!({ "size_gib": s, format!("x-{k}"): [{ k: 1 }] }));
 }
 
+/// A later step's text could put the pieces together.
+#[test]
+fn an_output_holds_no_piece_of_a_mark() {
+    let secrets = secrets(&[("pw", "hunter22")]);
+    for (output, told) in [
+        ("\u{1}secret:p", "\u{fffd}secret:p"),
+        ("w\u{1}", "w\u{fffd}"),
+        ("\u{1}\u{1}secret:pw\u{1}\u{1}", "\u{fffd}\u{1}secret:pw#told\u{1}\u{fffd}"),
+        ("\u{1}hunter22\u{1}", "\u{fffd}\u{1}secret:pw#told\u{1}\u{fffd}"),
+        ("\u{1}secret:x\u{1}secret:pw\u{1}", "\u{1}secret:x\u{1}secret:pw\u{fffd}"),
+    ] {
+        assert_eq!(secrets.of_output(json!(output), &Value::Null), json!(told), "{output:?}");
+    }
+}
+
 /// What programs make of a value when they pass it on.
 #[test]
 fn a_secret_is_hidden_in_the_forms_that_programs_write_it_in() {

@@ -117,6 +117,24 @@ fn a_handle_is_one_steps_in_one_operation() {
     assert_ne!(first, of("s", 1, "pw", "b"));
 }
 
+/// What steps told is put between texts of a manifest; no two pieces make what stands for a secret.
+#[test]
+fn a_handle_is_put_in_for_a_whole_mark_alone() {
+    let door = door("make", &["pw"], &[]);
+    let told = |name: &str| secret_placeholder(name);
+    for text in [
+        format!("{}secret:pw{}", told("x#told"), told("y#told")),
+        "\u{1}secret:pw".to_owned(),
+        "secret:pw\u{1}".to_owned(),
+        told("pw#told"),
+        told("pw "),
+    ] {
+        assert_eq!(door.let_in(&json!(text)), json!(text));
+    }
+    let text = format!("\u{1}{}\u{1}", told("pw"));
+    assert_eq!(door.let_in(&json!(text)), json!(format!("\u{1}{}\u{1}", handle(&door))));
+}
+
 #[test]
 fn a_guest_is_given_handles_and_people_are_shown_none() {
     let door = door("make", &["pw"], &[]);
