@@ -39,6 +39,17 @@ pub fn must_be_obeyed(path: &Path, choice: Choice) -> Result<(), CliError> {
     })
 }
 
+/// The same, of a file beside it, in words.
+pub fn must_be_obeyed_too(path: &Path, choice: Choice) -> Result<(), String> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match choice {
+        Choice::Named => Ok(()),
+        Choice::Found => Trusted::caller()
+            .must_decide(&whole)
+            .map_err(|why| format!("{} is not obeyed: {why}", whole.display())),
+    }
+}
+
 /// What anybody on the machine may change should not go unsaid, though it was chosen.
 fn warn_of_everybody(path: &Path) {
     const ALL_WRITE: u32 = 0o002;

@@ -59,10 +59,7 @@ impl PluginSource for Plugins {
                 let path = configured.path.clone().ok_or(None)?;
                 (path, Some(configured), configured.granted_here.iter().cloned().collect())
             }
-            Uses::Path { path, .. } => {
-                let file = base_dir.join(path);
-                (base_dir.join(path), None, self.here(path))
-            }
+            Uses::Path { path, .. } => (base_dir.join(path), None, self.here(path)),
         };
         // What was read is what is granted to: the path may lead elsewhere by now.
         let (bytes, found) = files::opened(&file, PLUGIN_BYTES_MAX)?;
@@ -136,10 +133,10 @@ impl PluginSource for Plugins {
                     let digest = entry.sha256.clone();
                     match trusted.keep(name, entry) {
                         Ok(()) => {
-                            tell!("plugin `{name}` is trusted as sha256:{digest} from now on")
+                            tell!("plugin `{}` is trusted as sha256:{} from now on", name, digest)
                         }
                         // It is no worse than without the file.
-                        Err(error) => tell!("warning: {error}"),
+                        Err(error) => tell!("warning: {}", error),
                     }
                 }
                 None => {}

@@ -4,7 +4,6 @@
 //! and the steps of the file that was trusted: by the first run, by `plugin build`, or by `plugin
 //! trust`. Another file at the same path is refused, with what has changed in it.
 
-use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
 use crate::ownership::{self, Choice};
 use serde::{Deserialize, Serialize};
@@ -79,10 +78,7 @@ impl Trusted {
         if !self.path.exists() {
             return Ok(Written::default());
         }
-        ownership::must_be_obeyed(&self.path, self.choice).map_err(|error| match error {
-            CliError::Usage { message, .. } => message,
-            _ => format!("{} can't be obeyed", self.path.display()),
-        })?;
+        ownership::must_be_obeyed_too(&self.path, self.choice)?;
         let text = files::text(&self.path, TEXT_BYTES_MAX)?;
         toml::from_str(&text)
             .map_err(|error| format!("{}: {}", self.path.display(), error.message()))

@@ -24,12 +24,7 @@ pub fn as_text(preview: &Preview, style: &Style) -> Shown {
     }
     for Reaches { step, what } in &preview.reaches {
         let (mark, what) = (style.yellow("!"), what.join("; "));
-        text.push(&shown!(
-            "{} the new container of `{}` reaches its host: {}\n",
-            mark,
-            step,
-            what
-        ));
+        text.push(&shown!("{} the new container of `{}` reaches its host: {}\n", mark, step, what));
     }
     if !text.is_empty() {
         text.push(&Shown::from("\n"));

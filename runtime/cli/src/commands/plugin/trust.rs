@@ -18,7 +18,7 @@ pub async fn run(config: &Config, name: &str) -> Result<Exit, CliError> {
     };
     let bytes = plugins::read(&plugin.file).map_err(unusable)?;
     let sandbox = environment::sandbox(config)?;
-    let component = sandbox.load(table, &bytes).map_err(unusable)?;
+    let component = sandbox.load_apart(table, &bytes).await.map_err(unusable)?;
     let steps = component.describe().await.map_err(unusable)?;
     let entry = Entry::of(&component, &steps);
     let Some(trusted) = &config.trusted else {
@@ -27,10 +27,10 @@ pub async fn run(config: &Config, name: &str) -> Result<Exit, CliError> {
     let changes = trusted.entry(table).map_err(unusable)?.map(|old| old.changes(&entry));
     let digest = entry.sha256.clone();
     trusted.keep(table, entry).map_err(unusable)?;
-    let changes = changes.map(|told| format!(": {told}")).unwrap_or_default();
-    print(&format!("{table} is trusted as sha256:{digest}{changes}\n"));
+    let changes = changes.map(|told| shown!(": {}", told)).unwrap_or_default();
+    print(&shown!("{} is trusted as sha256:{}{}\n", table, digest, changes));
     for grant in &plugin.grants {
-        print(&format!("  {grant}\n"));
+        print(&shown!("  {}\n", grant));
     }
     Ok(Exit::Succeeded)
 }
