@@ -40,7 +40,8 @@ fn run(place: &Place, verb: &str, steps: &str, more: &[&str]) -> Ran {
          env = {{ PW = \"{{{{ inputs.pw }}}}\" }} }}\n{steps}"
     );
     let path = place.write("forge.toml", text);
-    let given = [verb, &path, "-i", "pw=file:pw", "--grant", "f.wasm=ebs,docker"];
+    let given =
+        [verb, &path, "-i", "pw=file:pw", "--grant", "f.wasm=[\"ebs\", { docker = \"root\" }]"];
     place.run(&[&given[..], more].concat())
 }
 

@@ -13,7 +13,7 @@ impl Disk {
     fn mount(place: &Place) -> Option<Disk> {
         let dir = place.path("state");
         std::fs::create_dir_all(&dir).expect("a directory");
-        let mounted = mount(&["-t", "tmpfs", "-o", "size=16m", "stepback-test"], &dir);
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=16m,mode=0700", "stepback-test"], &dir);
         if !mounted {
             println!("SKIPPED: mounting a small disk takes root");
         }

@@ -19,27 +19,33 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How long an operation may take to be left.
 const LEAVING_MAX: Duration = Duration::from_secs(10);
 
-/// Listen until the program ends.
+/// Listen until the program ends: whatever is begun behind this can be called off.
 pub fn listen(control: Control) {
+    let (heard_from_now, from_now) = std::sync::mpsc::channel();
     let heard = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         // Without handlers the signals keep their default: the process ends, `resume` goes on.
         if let Ok(runtime) = runtime {
-            runtime.block_on(hear(&control));
+            runtime.block_on(hear(&control, heard_from_now));
         }
     };
     let thread = std::thread::Builder::new().name("stepback-signals".to_owned());
     if let Err(error) = thread.spawn(heard) {
         tell!("signals are not heard: {}", error);
+        return;
     }
+    // An error is that of a thread that ended.
+    let _ = from_now.recv();
 }
 
-async fn hear(control: &Control) {
+async fn hear(control: &Control, heard_from_now: std::sync::mpsc::Sender<()>) {
     let [interrupts, terms, hangups] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let (Ok(mut interrupts), Ok(mut terms), Ok(mut hangups)) = (interrupts, terms, hangups) else {
         return;
     };
+    // Whoever waited for it is there, or gone with the program.
+    let _ = heard_from_now.send(());
     let mut presses = 0;
     loop {
         tokio::select! {
