@@ -2,7 +2,7 @@
 
 use super::asked::{Asked, OnEngine};
 use super::known::{Known, Reach};
-use super::{CommandPattern, Grant, Grants, HostPattern, Policy};
+use super::{CommandPattern, Glob, Grant, Grants, HostPattern, Policy};
 use crate::calls::Tags;
 use crate::resource::{Resource, ResourceKind};
 
@@ -111,25 +111,22 @@ impl Grant {
         {
             return against(1, "where", format!("{thing} {}", untagged(&self.tags, tags)));
         }
+        let names_it = |globs: &[Glob], name: &str| {
+            globs.is_empty() || globs.iter().any(|glob| glob.matches(name))
+        };
+        let is_host = |id| self.hosts.is_empty() || self.hosts.iter().any(|host| host.is(id, tags));
         match thing {
-            Resource::Instance { id } if !self.hosts.is_empty() => {
-                if !self.hosts.iter().any(|host| host.is(id, tags)) {
-                    return against(2, "hosts", format!("{id} is none of them"));
-                }
+            Resource::Instance { id } if !is_host(id) => {
+                against(2, "hosts", format!("{id} is none of them"))
             }
-            Resource::Container { name, .. } if !self.containers.is_empty() => {
-                if !self.containers.iter().any(|glob| glob.matches(name)) {
-                    return against(3, "containers", format!("`{name}` is none of them"));
-                }
+            Resource::Container { name, .. } if !names_it(&self.containers, name) => {
+                against(3, "containers", format!("`{name}` is none of them"))
             }
-            Resource::Image { image, .. } if !self.images.is_empty() => {
-                if !self.images.iter().any(|glob| glob.matches(image)) {
-                    return against(4, "images", format!("`{image}` is none of them"));
-                }
+            Resource::Image { image, .. } if !names_it(&self.images, image) => {
+                against(4, "images", format!("`{image}` is none of them"))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn covers_made(&self, kind: ResourceKind, tags: &Tags) -> Result<(), Against> {
