@@ -128,6 +128,31 @@ fn what_others_may_read_or_write_is_tightened() {
     all_are(&place.path("state"), 0o700, 0o600);
 }
 
+/// At three in the morning "there are none" would be taken for all is well.
+#[test]
+fn what_a_user_may_not_look_into_is_not_said_to_be_empty() {
+    if !is_root() {
+        return;
+    }
+    let place = place_of(0);
+    let manifest = manifest(&place);
+    let died =
+        Ran::of(&mut command(&place, &["run", &manifest, "--inject", "ebs.tag=crash-before"]));
+    assert_eq!(died.code, None, "{}", died.stderr);
+    for arguments in [
+        &["list"][..],
+        &["show", "1"],
+        &["logs", "1"],
+        &["resume", "1"],
+        &["cancel", "1"],
+        &["locks", "-e", "local"],
+        &["activity"],
+    ] {
+        let Some(told) = run_as(ANN, &place, "022", arguments) else { return };
+        told.exits(2).says("can't be told: Permission denied").says("belongs to root").says("sudo");
+    }
+}
+
 #[test]
 fn a_directory_of_everybody_is_not_made_a_state_directory() {
     let place = Place::new();

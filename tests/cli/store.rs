@@ -57,7 +57,8 @@ fn a_full_disk_stops_the_operation_before_its_next_effect() {
     running.wait_for("ebs.attach");
     disk.fill();
     running.signal("INT");
-    running.ends().exits(6).says("no room is left for the store").says("stepback resume 1");
+    let left = running.ends().exits(6).says("no room is left for the store");
+    left.says("downtime: since").says("the cancel could not be kept: `stepback").says("cancel 1");
     disk.make_room();
     let effects = place.world().effects.len();
     place.run(&["cancel", "1"]).exits(3).says("verdict: restored");

@@ -11,11 +11,13 @@ use crate::plugins::Plugins;
 use crate::providers;
 use crate::secrets::References;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_engine::{Deps, Limits, Reporter};
 use stepback_files::key::Key;
+use stepback_files::who;
 use stepback_journal::{RunnerId, Sqlite};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
@@ -28,7 +30,7 @@ const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
 
 /// The store in the state directory; made if `create`.
 pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
-    let is_new = !Sqlite::was_in(&config.state.dir);
+    let is_new = !is_there(config, Sqlite::was_in(&config.state.dir))?;
     if !create && is_new {
         return Err(CliError::usage(
             shown!("there are no operations in {}", config.state.dir.display()),
@@ -47,9 +49,34 @@ pub fn store(config: &Config, create: bool) -> Result<Arc<Sqlite>, CliError> {
     Ok(Arc::new(Sqlite::open(&config.state.dir, Clock::real())?))
 }
 
+/// Whether something is in the state directory; of one that can't be looked into nothing is known.
+fn is_there(config: &Config, found: std::io::Result<bool>) -> Result<bool, CliError> {
+    found.map_err(|error| {
+        let dir = std::path::absolute(&config.state.dir);
+        let dir = dir.unwrap_or_else(|_| config.state.dir.clone());
+        // The first that this user may look at tells whose what is below it is.
+        let mut above = dir.ancestors();
+        let owned = above.find_map(|dir| std::fs::metadata(dir).ok().map(|found| (dir, found)));
+        let whose = owned.map(|(dir, found)| {
+            let (owner, mode) = (who::user(found.uid()), format!("{:04o}", found.mode() & 0o7777));
+            shown!(" ({} belongs to {}, mode {})", dir.display(), owner, mode)
+        });
+        CliError::usage(
+            shown!(
+                "what is in {} can't be told: {}{}",
+                dir.display(),
+                error,
+                whose.unwrap_or_default()
+            ),
+            "ask as whoever runs operations there, such as with `sudo`, or share it with a group \
+             (`state_group` in stepback.toml)",
+        )
+    })
+}
+
 /// The store in the state directory, if there is one.
 pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
-    match Sqlite::was_in(&config.state.dir) {
+    match is_there(config, Sqlite::was_in(&config.state.dir))? {
         true => store(config, false).map(Some),
         false => Ok(None),
     }
@@ -137,7 +164,7 @@ const WORLD_BYTES_MAX: u64 = 64 << 20;
 
 /// That a simulated world is there: a look at its locks does not make one.
 pub fn must_be_there(config: &Config, name: &str) -> Result<(), CliError> {
-    if !config.is_simulated(name) || world_dir(config, name).exists() {
+    if !config.is_simulated(name) || is_there(config, world_dir(config, name).try_exists())? {
         return Ok(());
     }
     let message = shown!("nothing has run in `{}` of {} yet", name, config.state.dir.display());

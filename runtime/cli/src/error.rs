@@ -46,10 +46,14 @@ pub enum CliError {
     Left {
         id: OperationId,
         why: String,
+        /// How it stands, a line each.
+        stands: Vec<Shown>,
     },
     LeftByStore {
         id: OperationId,
         error: StoreError,
+        /// How it stands, a line each.
+        stands: Vec<Shown>,
     },
     /// It can't be rolled back now; whoever takes it up does.
     CancelKept {
@@ -124,18 +128,24 @@ impl CliError {
                     tell!("  - {}", Shown::advice(reason));
                 }
             }
-            CliError::Left { id, why } => {
+            CliError::Left { id, why, stands } => {
                 tell!("{}: operation {} is left unfinished: {}", error, id, why);
+                for line in stands {
+                    tell!("  {}", line);
+                }
                 tell!("  help: go on with `stepback resume {}`", id);
             }
             CliError::CancelKept { id, why } => {
                 tell!("{}: operation {} is left unfinished: {}", error, id, why);
                 tell!("  help: the cancel is kept; `stepback resume {}` rolls it back", id);
             }
-            CliError::LeftByStore { id, error: store } => {
+            CliError::LeftByStore { id, error: store, stands } => {
                 match store {
                     StoreError::StaleEpoch { .. } => tell!("{}: {}", error, store),
                     _ => tell!("{}: operation {} is left unfinished: {}", error, id, store),
+                }
+                for line in stands {
+                    tell!("  {}", line);
                 }
                 if let Some(help) = store_help(store) {
                     tell!("  help: {}", Shown::from(help));
@@ -234,8 +244,10 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Refused(refusal) => refusal.into(),
-            RunError::Left { id, why } => CliError::Left { id, why },
-            RunError::LeftByStore { id, error } => CliError::LeftByStore { id, error },
+            RunError::Left { id, why } => CliError::Left { id, why, stands: vec![] },
+            RunError::LeftByStore { id, error } => {
+                CliError::LeftByStore { id, error, stands: vec![] }
+            }
             RunError::Requested => CliError::Internal("a request was not honoured".into()),
             RunError::NotForward { id, because, way_out } => {
                 CliError::NotForward { id, because, way_out }

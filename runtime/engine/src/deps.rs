@@ -265,6 +265,11 @@ impl Control {
         self.0.send_modify(|wishes| wishes.leave = true);
     }
 
+    /// Whether somebody has asked for it to be cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.borrow().cancel.is_some()
+    }
+
     /// Ready once anything is asked for.
     pub(crate) async fn wished(&self) -> Wish {
         let mut wishes = self.0.subscribe();

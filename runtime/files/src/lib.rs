@@ -11,4 +11,4 @@ pub mod lock;
 pub mod private;
 pub mod trust;
 
-mod who;
+pub mod who;

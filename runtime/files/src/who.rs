@@ -3,7 +3,7 @@
 use nix::unistd::{Gid, Group, Uid, User};
 
 /// `ann (uid 1000)`, or `uid 1000` where it has no name.
-pub(crate) fn user(uid: u32) -> String {
+pub fn user(uid: u32) -> String {
     match name_of(uid) {
         Some(name) => format!("{name} (uid {uid})"),
         None => format!("uid {uid}"),

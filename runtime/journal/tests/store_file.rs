@@ -227,6 +227,23 @@ fn a_file_that_is_no_store_is_told_by_kind() {
     assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
 }
 
+/// Its lease is by a clock that is far ahead of this one, as in another view of the machine.
+#[tokio::test]
+async fn a_runner_that_is_shown_to_live_is_not_taken_over_by_another_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ahead, behind) = (Virtual::new(UnixMs(1)), Virtual::new(UnixMs(1)));
+    ahead.advance(Duration::from_secs(864_000));
+    let one = Sqlite::open_with(dir.path(), TERMS, ahead.clock()).unwrap();
+    let two = Sqlite::open_with(dir.path(), TERMS, behind.clock()).unwrap();
+    let (id, lease) = one.create(pinned(), UnixMs(1), &runner("one")).await.unwrap();
+    let held = two.take_lease(id, &runner("two"), 0).await;
+    assert!(matches!(held, Err(StoreError::LeaseHeld { left_ms: None, .. })), "{held:?}");
+    one.hold(&lease).await.unwrap();
+    // A machine that was started again has no program of before.
+    drop(one);
+    assert_eq!(two.take_lease(id, &runner("two"), 0).await.unwrap().lease.epoch, Epoch(2));
+}
+
 /// A trigger may leave out what is written, and a view answer what nobody wrote.
 #[test]
 fn what_stepback_never_makes_is_told_as_damage() {

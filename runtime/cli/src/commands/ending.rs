@@ -1,6 +1,6 @@
 //! The last word of an operation: on stdout, with everything that was not restored.
 
-use crate::error::Exit;
+use crate::error::{CliError, Exit};
 use crate::facts::differences;
 use crate::output::{Style, duration, print, timestamp};
 use crate::shown::{Shown, row};
@@ -10,7 +10,8 @@ use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Facts, OperationId, Resource};
-use stepback_engine::Ended;
+use stepback_engine::{Control, Ended, RunError};
+use stepback_journal::Store;
 
 /// The exit code of an ended operation.
 pub fn exit(state: &State) -> Exit {
@@ -30,6 +31,48 @@ pub fn print_ended(ended: &Ended, json: bool) -> Exit {
         print(&summary(ended.id, &ended.state, &Style::of_stdout()));
     }
     exit(&ended.state)
+}
+
+/// The last word of what did not come to its end here, with how it stands: nobody goes to sleep
+/// over a database that is down.
+pub async fn left(store: &dyn Store, control: &Control, error: RunError) -> CliError {
+    let mut error = CliError::from(error);
+    if let CliError::Left { id, stands, .. } | CliError::LeftByStore { id, stands, .. } = &mut error
+    {
+        let state = store.load(*id).await.ok().and_then(|all| State::fold(&all).ok());
+        let all = store.list().await.unwrap_or_default();
+        let is_kept = all.iter().any(|one| one.id == *id && one.cancel.is_some());
+        if let Some(state) = state {
+            *stands = how_it_stands(*id, &state, control.is_cancelled() && !is_kept);
+        }
+    }
+    error
+}
+
+fn how_it_stands(id: OperationId, state: &State, lost_cancel: bool) -> Vec<Shown> {
+    let mut lines = vec![];
+    if let Some(since) = state.downtime.since {
+        lines.push(shown!(
+            "downtime: since {}, and not over: nothing serves until it goes on or is taken back",
+            timestamp(since)
+        ));
+    }
+    let is_rolling_back = state.status == Status::RollingBack;
+    if lost_cancel && !is_rolling_back && !state.committed {
+        lines.push(shown!(
+            "the cancel could not be kept: `stepback cancel {}` takes it back, `stepback resume \
+             {}` goes on as if nobody had asked",
+            id,
+            id
+        ));
+    } else if !is_rolling_back && !state.committed {
+        lines.push(shown!(
+            "`stepback show {}` tells what is changed, `stepback cancel {}` takes it back",
+            id,
+            id
+        ));
+    }
+    lines
 }
 
 /// The last word as text.

@@ -32,8 +32,10 @@ pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
     }
     let deps = deps_of(&config, &*store, id, &resume.inject, resume.json).await?;
     let deps = Arc::new(deps.giving(given));
-    let ended = stepback_engine::resume(&deps, id, &control).await?;
-    Ok(ending::print_ended(&ended, resume.json))
+    match stepback_engine::resume(&deps, id, &control).await {
+        Ok(ended) => Ok(ending::print_ended(&ended, resume.json)),
+        Err(error) => Err(ending::left(&*deps.store, &control, error).await),
+    }
 }
 
 /// All that nobody runs, side by side: one that waits, or can't go on, keeps none of the others

@@ -27,7 +27,7 @@ pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
     match stepback_engine::roll_back(&deps, id, actor(), args.reason, &control).await {
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
         Err(RunError::AskedFor { id }) => cancel::asked(id),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(ending::left(store.as_ref(), &control, error).await),
     }
 }
 

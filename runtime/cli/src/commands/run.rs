@@ -23,8 +23,10 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     tell_unfinished(&*deps.store).await?;
     let control = Control::new();
     signals::listen(control.clone());
-    let ended = stepback_engine::run(&deps, &request, &control).await?;
-    Ok(ending::print_ended(&ended, run.json))
+    match stepback_engine::run(&deps, &request, &control).await {
+        Ok(ended) => Ok(ending::print_ended(&ended, run.json)),
+        Err(error) => Err(ending::left(&*deps.store, &control, error).await),
+    }
 }
 
 /// Say which operations nobody runs any more, and which rollbacks wait for a person.

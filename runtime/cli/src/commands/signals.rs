@@ -50,7 +50,10 @@ async fn hear(control: &Control, heard_from_now: std::sync::mpsc::Sender<()>) {
     loop {
         tokio::select! {
             _ = interrupts.recv() => presses += 1,
-            _ = terms.recv() => presses = 3,
+            _ = terms.recv() => {
+                presses = 3;
+                tell!("SIGTERM: it is left as it is, for `stepback resume`");
+            }
             _ = hangups.recv() => continue,
         }
         match presses {

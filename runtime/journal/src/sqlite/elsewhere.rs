@@ -90,7 +90,7 @@ fn must_be_own(file: &File) -> Result<(), String> {
 }
 
 /// Whether nothing can be there, as opposed to something that can't be read.
-fn is_nowhere(error: &std::io::Error) -> bool {
+pub(super) fn is_nowhere(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }

@@ -122,7 +122,9 @@ impl Leases {
         let now = self.now();
         // Longer than any lease lasts: it was written before the machine was started again.
         if until > now.after_ms(self.terms.length_ms) {
-            return Ok(Some(0));
+            // Or by a clock of another machine, or another view of this one's, where it lives.
+            let lives = self.liveness.is_shown(runner);
+            return Ok((!lives).then_some(0));
         }
         Ok(Some(until.after_ms(grace_ms).since_ms(now)))
     }

@@ -18,6 +18,7 @@ mod writer;
 use crate::implied::Known;
 use crate::*;
 use async_trait::async_trait;
+use elsewhere::is_nowhere;
 pub use elsewhere::{Found, look_into};
 use errors::{as_opening, unusable};
 use leases::Leases;
@@ -62,8 +63,18 @@ pub struct Sqlite {
 impl Sqlite {
     /// Whether there is a store in `dir`, or a sign that there was one: opening it then tells that
     /// it is gone, and makes no new one.
-    pub fn was_in(dir: &Path) -> bool {
-        MARKS.iter().any(|name| dir.join(name).exists())
+    ///
+    /// # Errors
+    /// A directory that can't be looked into: nobody can say what is in it.
+    pub fn was_in(dir: &Path) -> std::io::Result<bool> {
+        for name in MARKS {
+            match std::fs::metadata(dir.join(name)) {
+                Ok(_) => return Ok(true),
+                Err(error) if is_nowhere(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Open the store `journal.db` in `dir`, making both where they are not there.
