@@ -362,7 +362,8 @@ impl Aws {
                 match self.look(call, mark).await {
                     Ok(Probe::Done(answer)) => return EffectOutcome::Done(answer),
                     Ok(Probe::Broken(why)) => return EffectOutcome::Unknown(why),
-                    Ok(Probe::Passing(_) | Probe::Not) => {}
+                    Ok(Probe::Passing(why)) => backoff.tell(&context.notes, call, &why),
+                    Ok(Probe::Not) => {}
                     Err(trouble) if trouble.may_pass(function) => {}
                     Err(trouble) => {
                         let message = trouble.failure(function).message;

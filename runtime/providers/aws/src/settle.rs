@@ -14,7 +14,7 @@ use std::time::Duration;
 use stepback_core::calls::{EbsCall, Ec2Call, SettleMode, Tags};
 use stepback_core::{Call, InstanceId, Token, VolumeId};
 use stepback_core::{ebs_reads, ebs_waits, ec2_reads, ec2_waits};
-use stepback_provider::{EffectContext, Settled};
+use stepback_provider::{EffectContext, Notes, Settled};
 
 /// What one look told.
 #[derive(Clone, Debug, PartialEq)]
@@ -248,7 +248,7 @@ impl Aws {
         };
         let mut last = "nothing was seen".to_owned();
         let limit = Duration::from_millis(self.pace.steady_ms_max);
-        let reads = self.look_until_sure(call, mark, &mut last);
+        let reads = self.look_until_sure(call, mark, &context.notes, &mut last);
         match self.clock.timeout(limit, reads).await {
             Ok(settled) => settled,
             Err(_) => Settled::CantKnow(format!("after {limit:?}: {last}")),
@@ -257,7 +257,13 @@ impl Aws {
 
     /// *Absent* counts only after several looks, because a describe may lag; looks that failed
     /// are none.
-    async fn look_until_sure(&self, call: &Call, mark: Mark<'_>, last: &mut String) -> Settled {
+    async fn look_until_sure(
+        &self,
+        call: &Call,
+        mark: Mark<'_>,
+        notes: &Notes,
+        last: &mut String,
+    ) -> Settled {
         let mut backoff = Backoff::new(&self.pace, &self.clock);
         let mut absent = 0;
         loop {
@@ -266,6 +272,7 @@ impl Aws {
                 Ok(Probe::Broken(why)) => return Settled::CantKnow(why),
                 Ok(Probe::Passing(why)) => {
                     absent = 0;
+                    backoff.tell(notes, call, &why);
                     *last = why;
                 }
                 Ok(Probe::Not) => {

@@ -11,6 +11,7 @@ use stepback_clock::Clock;
 use stepback_core::calls::{EbsCall, Ec2Call};
 use stepback_core::manifest::duration_text;
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, VolumeId};
+use stepback_provider::Notes;
 
 /// How patiently the world is looked at. The defaults are for AWS; a local stand-in is faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +74,27 @@ impl Pauses {
 pub(super) struct Backoff {
     pauses: Pauses,
     clock: Clock,
+    looks: u32,
 }
+
+/// A reason why nothing has come yet is told at each so many looks: after some ten seconds, and
+/// about once a minute from then on.
+const TOLD_EVERY: u32 = 5;
 
 impl Backoff {
     pub(super) fn new(pace: &Pace, clock: &Clock) -> Self {
-        Self { pauses: Pauses::of(pace), clock: clock.clone() }
+        Self { pauses: Pauses::of(pace), clock: clock.clone(), looks: 0 }
+    }
+
+    /// Tell whoever waits why, from time to time.
+    pub(super) fn tell(&self, notes: &Notes, call: &Call, why: &str) {
+        if self.looks > 0 && self.looks.is_multiple_of(TOLD_EVERY) {
+            notes.info(format!("{} is waited for: {why}", call.function()));
+        }
     }
 
     pub(super) async fn pause(&mut self) {
+        self.looks = self.looks.saturating_add(1);
         self.clock.sleep(Duration::from_millis(self.pauses.next_ms())).await;
     }
 }
@@ -213,5 +227,22 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|looks| pace(looks).absent_ms()), [0, 2, 5, 9]);
         let never = Pace { poll_ms: u64::MAX, poll_ms_max: u64::MAX, ..Pace::default() };
         assert_eq!(never.absent_ms(), u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_why_from_time_to_time() {
+        let told = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+        let to = std::sync::Arc::clone(&told);
+        let notes = Notes::new(move |note| to.lock().unwrap().push(note));
+        let pace = Pace { poll_ms: 1, poll_ms_max: 1, ..Pace::default() };
+        let mut backoff = Backoff::new(&pace, &Clock::real());
+        let call = EbsCall::WaitSnapshot { snapshot: "s".into(), timeout_ms: 1 }.into();
+        for _ in 0..11 {
+            backoff.tell(&notes, &call, "it is busy");
+            backoff.pause().await;
+        }
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 2);
+        assert!(format!("{:?}", told[0]).contains("is waited for: it is busy"));
     }
 }
