@@ -78,10 +78,14 @@ impl Engine {
                 return Err(told.failure);
             }
             Err(_) => {
-                let message = format!(
-                    "{what} does not answer in {limit:?}: check its address, the network and its \
-                     firewall"
-                );
+                let look = match &endpoint {
+                    Endpoint::Unix(_) => "its dockerd takes connections and hangs: look at it there",
+                    Endpoint::Tcp(_) | Endpoint::Ssh(_) => {
+                        "check its address, the network and its firewall, and whether its dockerd \
+                         hangs"
+                    }
+                };
+                let message = format!("{what} does not answer in {limit:?}: {look}");
                 return Err(Failure::new(FailureClass::Transient, message).with_code("no-answer"));
             }
         };
