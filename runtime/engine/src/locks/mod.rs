@@ -139,6 +139,13 @@ async fn take_in_world(
                 return Ok(more.map(|()| None));
             }
             Ok(Some(held)) => held,
+            // It needs none: that a copy of it would not be told is no reason to stop, such as on a
+            // disk that is full.
+            Err(failure) if names.is_empty() => {
+                tracing::warn!(why = ?failure.message, "who runs the operation can't be kept");
+                let lacks = must_lack_nothing(store, world, lease.operation, pinned).await?;
+                return Ok(lacks.map(|()| None));
+            }
             Err(failure) => return Ok(Err(failure)),
         };
         match whose(Some(store), world, &held, looks.again()).await? {

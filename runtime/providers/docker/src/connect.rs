@@ -79,7 +79,9 @@ impl Engine {
             }
             Err(_) => {
                 let look = match &endpoint {
-                    Endpoint::Unix(_) => "its dockerd takes connections and hangs: look at it there",
+                    Endpoint::Unix(_) => {
+                        "its dockerd takes connections and hangs: look at it there"
+                    }
                     Endpoint::Tcp(_) | Endpoint::Ssh(_) => {
                         "check its address, the network and its firewall, and whether its dockerd \
                          hangs"
