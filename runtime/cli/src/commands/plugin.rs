@@ -113,7 +113,9 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
         steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();
     let imports: Vec<&str> = component.imports().iter().map(|import| import.name()).collect();
     let (digest, warning) = (component.digest(), undeclared(name, &component).await?);
-    let granted = granted(config, name);
+    // What it does not import it can't use, whatever it is granted.
+    let mut granted = granted(config, name);
+    granted.retain(|grant| component.imports().contains(&grant.interface));
     if json {
         let whole = json!({
             "name": name, "digest": digest, "imports": imports, "steps": shown,
