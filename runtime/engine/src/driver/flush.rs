@@ -33,7 +33,8 @@ impl Driver {
             let newest = to_write.last().map_or(last, |record| record.seq);
             deps.store.append(&lease, last, to_write).await?;
             // Before anything that waits for it is done.
-            locks::tell_how_far(&*deps.store, &*deps.provider, &key, newest).await;
+            let id = lease.operation;
+            locks::tell_how_far(&*deps.store, &*deps.provider, &key, id, newest).await;
             Ok(())
         });
         self.flush = Some(Flush { records, written });

@@ -183,17 +183,23 @@ pub(crate) async fn retake(
     })
 }
 
+/// What the world knows an operation's journal by: whoever began it may have begun others.
+fn of_one(key: &StoreId, id: OperationId) -> StoreId {
+    StoreId(format!("{key}/{id}"))
+}
+
 /// Let the world know how far the journal is: one that has less by and by is an older copy.
 pub(crate) async fn tell_how_far(
     store: &dyn Store,
     provider: &dyn Provider,
     key: &StoreId,
+    id: OperationId,
     last_seq: Seq,
 ) {
     let Some(world) = provider.locks() else { return };
     let journaled = Journaled { last_seq, place: place(store), has_ended: false };
     // Without it only a copy is not known; a world that can't be written refuses the effect.
-    if let Err(failure) = world.note(key, &journaled).await {
+    if let Err(failure) = world.note(&of_one(key, id), &journaled).await {
         tracing::warn!(why = ?failure.message, "how far the journal is can't be noted");
     }
 }
@@ -213,7 +219,7 @@ async fn must_lack_nothing(
     id: OperationId,
     pinned: &Pinned,
 ) -> Result<Result<(), Failure>, StoreError> {
-    let noted = match world.noted(&pinned.store).await {
+    let noted = match world.noted(&of_one(&pinned.store, id)).await {
         Ok(Some(noted)) => noted,
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure)),
@@ -339,7 +345,7 @@ pub(crate) async fn let_go(
     }
     let journaled = Journaled { last_seq: found.last_seq, place: place(store), has_ended: true };
     // Whatever is kept of its end, nobody waits for it any more.
-    if let Err(failure) = world.note(&pinned.store, &journaled).await {
+    if let Err(failure) = world.note(&of_one(&pinned.store, id), &journaled).await {
         tracing::warn!(why = ?failure.message, "how the operation ended can't be noted");
     }
     world.let_go(&pinned.store).await

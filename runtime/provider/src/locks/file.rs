@@ -192,11 +192,17 @@ impl WorldLocks for LockFile {
     }
 
     async fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
+        if let Known::Memory(_) = self.known {
+            return self.known.note(key, journaled);
+        }
         let (known, key, journaled) = (self.known.clone(), key.clone(), journaled.clone());
         in_thread(move || known.note(&key, &journaled)).await
     }
 
     async fn noted(&self, key: &StoreId) -> Result<Option<Journaled>, Failure> {
+        if let Known::Memory(_) = self.known {
+            return self.known.of(key);
+        }
         let (known, key) = (self.known.clone(), key.clone());
         in_thread(move || known.of(&key)).await
     }

@@ -45,11 +45,13 @@ impl Table {
         if names.is_empty() {
             // A program that is gone runs nothing.
             self.runs.retain(|_, held| !is_gone(held));
-            if let Some(held) = self.runs.get(&holder.key).filter(|held| !is_own(held)) {
+            // Whoever began it may have begun others.
+            let key = StoreId(format!("{}/{}", holder.key, holder.operation));
+            if let Some(held) = self.runs.get(&key).filter(|held| !is_own(held)) {
                 let name = LockName(format!("operation {}", holder.operation));
                 return Some(WorldLock { name, holder: held.clone() });
             }
-            self.runs.insert(holder.key.clone(), holder.clone());
+            self.runs.insert(key, holder.clone());
         }
         for name in names {
             // Taken up elsewhere, it is held from there.
