@@ -130,9 +130,7 @@ impl CliError {
             }
             CliError::Left { id, why, stands } => {
                 tell!("{}: operation {} is left unfinished: {}", error, id, why);
-                for line in stands {
-                    tell!("  {}", line);
-                }
+                stands.iter().for_each(|line| tell!("  {}", line));
                 tell!("  help: go on with `stepback resume {}`", id);
             }
             CliError::CancelKept { id, why } => {
@@ -144,9 +142,7 @@ impl CliError {
                     StoreError::StaleEpoch { .. } => tell!("{}: {}", error, store),
                     _ => tell!("{}: operation {} is left unfinished: {}", error, id, store),
                 }
-                for line in stands {
-                    tell!("  {}", line);
-                }
+                stands.iter().for_each(|line| tell!("  {}", line));
                 if let Some(help) = store_help(store) {
                     tell!("  help: {}", Shown::from(help));
                 }
