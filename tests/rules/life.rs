@@ -34,8 +34,26 @@ pub const BEGIN: UnixMs = UnixMs(1_790_000_000_000);
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rules-cache");
     let config = RuntimeConfig { cache_dir: Some(cache), ..RuntimeConfig::default() };
-    Arc::new(Runtime::new(config).expect("a sandbox"))
+    let runtime = Arc::new(Runtime::new(config).expect("a sandbox"));
+    // A plugin is asked for its steps once, and whoever else wants to know meanwhile waits for
+    // another thread's life: a wait in which a clock that only knows its own would leap.
+    std::thread::scope(|scope| scope.spawn(|| describe_all(&runtime)).join()).expect("plugins");
+    runtime
 });
+
+fn describe_all(runtime: &Runtime) {
+    let asking = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asking = asking.expect("a runtime");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/target");
+    for file in std::fs::read_dir(built).expect("the build made them").flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        if let Some(name) = name.strip_suffix(".component.wasm") {
+            let bytes = std::fs::read(file.path()).expect("a file");
+            let plugin = runtime.load(name, &bytes).expect("a plugin");
+            asking.block_on(plugin.describe()).expect("its steps");
+        }
+    }
+}
 
 /// What is to befall one life: each at the n-th instant at which something could.
 #[derive(Clone, Copy, Debug, Default)]
