@@ -1,17 +1,21 @@
 //! The texts by which a secret may turn up in what comes back.
 //!
 //! As it is; line by line, because what prints a key prints it so; and as programs write it into
-//! JSON, into an address or a form, and in base64, also as a piece of something longer. What a
-//! program makes of it otherwise (reversed, hashed, in another base) nobody can look for.
+//! JSON, into an address or a form, and in base64, also as a piece of something longer, and broken
+//! into lines. What a program makes of it otherwise (reversed, hashed, in another base) nobody can
+//! look for.
 
 use super::SECRET_BYTES_MIN;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
 
 /// Less of a base64 text turns up by chance.
-const BASE64_BYTES_MIN: usize = 8;
+pub(super) const BASE64_BYTES_MIN: usize = 8;
+/// Where programs break base64 into lines: PEM (RFC 7468, *2*) and MIME (RFC 2045, *6.8*), as which
+/// `base64` of GNU does it.
+pub(super) const COLUMNS: [usize; 2] = [64, 76];
 
 /// Every text by which a secret may turn up, each with its mark.
 pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
@@ -30,7 +34,7 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
             }
         }
     }
-    for (number, text) in in_json(value).into_iter().enumerate() {
+    for (number, text) in JSON_FORMS.iter().map(|json| json.of(value)).enumerate() {
         add(text, &format!("#json-{number}"));
     }
     for (number, text) in in_urls(value).into_iter().enumerate() {
@@ -39,29 +43,68 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
     for (number, text) in in_base64(value).into_iter().enumerate() {
         add(text, &format!("#base64-{number}"));
     }
+    for (number, text) in in_base64_lines(value).into_iter().enumerate() {
+        add(text, &format!("#base64-line-{number}"));
+    }
     forms.into_iter().collect()
 }
 
-/// Inside the quotes of JSON: with what must be escaped, and with all that may be.
-fn in_json(value: &str) -> [String; 3] {
-    let quoted = serde_json::Value::from(value).to_string();
-    let least = quoted[1..quoted.len() - 1].to_owned();
-    let ascii = |text: &str| {
-        let mut units = [0; 2];
-        let mut escaped = String::new();
-        for c in text.chars() {
-            match c.is_ascii() {
-                true => escaped.push(c),
-                false => {
-                    for unit in c.encode_utf16(&mut units) {
-                        escaped.push_str(&format!("\\u{unit:04x}"));
-                    }
+/// How a program writes the inside of a JSON string (RFC 8259, *Strings*).
+struct Json {
+    /// What it escapes beside what must be.
+    also: &'static str,
+    /// Whether it escapes all that is not ASCII.
+    in_ascii: bool,
+    /// Whether the digits of an escape are large.
+    is_upper: bool,
+    /// Whether it writes `\/`.
+    slash: bool,
+}
+
+const PLAIN: Json = Json { also: "", in_ascii: false, is_upper: false, slash: false };
+/// Journals have marks by the place in here: what is new comes last.
+const JSON_FORMS: [Json; 7] = [
+    // Python.
+    Json { in_ascii: true, ..PLAIN },
+    Json { slash: true, ..PLAIN },
+    PLAIN,
+    // Go, and so Docker; Gson, in Java; PHP; .NET.
+    Json { also: "&<>\u{2028}\u{2029}", ..PLAIN },
+    Json { also: "&<>='\u{2028}\u{2029}", ..PLAIN },
+    Json { in_ascii: true, slash: true, ..PLAIN },
+    Json { also: "&<>'+`\"", in_ascii: true, is_upper: true, ..PLAIN },
+];
+
+impl Json {
+    fn of(&self, value: &str) -> String {
+        let mut written = String::with_capacity(value.len());
+        for c in value.chars() {
+            match c {
+                c if self.also.contains(c) || self.in_ascii && !c.is_ascii() => {
+                    self.escape(c, &mut written);
                 }
+                '/' if self.slash => written.push_str("\\/"),
+                '"' | '\\' => written.extend(['\\', c]),
+                '\u{8}' => written.push_str("\\b"),
+                '\t' => written.push_str("\\t"),
+                '\n' => written.push_str("\\n"),
+                '\u{c}' => written.push_str("\\f"),
+                '\r' => written.push_str("\\r"),
+                c if c < ' ' => self.escape(c, &mut written),
+                c => written.push(c),
             }
         }
-        escaped
-    };
-    [ascii(&least), least.replace('/', "\\/"), least]
+        written
+    }
+
+    fn escape(&self, c: char, to: &mut String) {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            to.push_str(&match self.is_upper {
+                true => format!("\\u{unit:04X}"),
+                false => format!("\\u{unit:04x}"),
+            });
+        }
+    }
 }
 
 /// In an address and in a form (WHATWG URL Standard, *percent-encoding* and
@@ -86,21 +129,69 @@ fn in_urls(value: &str) -> Vec<String> {
     texts
 }
 
-/// In base64, of itself and as a piece of something longer, where it begins at any of three
-/// places of four letters: what its neighbours decide as well is left out.
+/// In base64, of itself and as a piece of something longer.
 fn in_base64(value: &str) -> Vec<String> {
     let mut texts = vec![];
     for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
         texts.push(engine.encode(value));
-        for before in 0..3_usize {
-            let encoded = engine.encode([&vec![0; before][..], value.as_bytes()].concat());
-            let begin = (before * 8).div_ceil(6);
-            let end = (before + value.len()) * 8 / 6;
-            let own = encoded.get(begin..end).unwrap_or_default();
-            if own.len() >= BASE64_BYTES_MIN {
-                texts.push(own.to_owned());
-            }
+        for before in 0..3 {
+            let own = own_in_base64(engine, value, before);
+            texts.extend(Some(own).filter(|own| own.len() >= BASE64_BYTES_MIN));
         }
     }
     texts
+}
+
+/// What is a value's own of the base64 of something longer, where so many bytes before it share
+/// its first three: what its neighbours decide as well is left out.
+fn own_in_base64(engine: &GeneralPurpose, value: &str, before: usize) -> String {
+    let encoded = engine.encode([&vec![0; before][..], value.as_bytes()].concat());
+    let end = (before + value.len()) * 8 / 6;
+    encoded.get(letters_before(before)..end).unwrap_or_default().to_owned()
+}
+
+/// How many letters of base64 so many bytes have a part in.
+fn letters_before(bytes: usize) -> usize {
+    (bytes * 8).div_ceil(6)
+}
+
+/// The lines that base64 is broken into, each by itself, as a log has them: where nothing is
+/// before the value, and as a piece of something longer where it is short enough that a line ends
+/// in it once at most. Where lines end in a longer one, its neighbours decide, so that each of its
+/// letters may begin one: so many texts nobody looks for.
+fn in_base64_lines(value: &str) -> Vec<String> {
+    let mut texts = vec![];
+    for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+        // Its last letter is another one where something follows.
+        for whole in [engine.encode(value), own_in_base64(engine, value, 0)] {
+            for columns in COLUMNS {
+                let lines = whole.as_bytes().chunks(columns);
+                texts.extend(lines.map(|line| String::from_utf8_lossy(line).into_owned()));
+            }
+        }
+        for before in 0..3 {
+            let own = own_in_base64(engine, value, before);
+            if own.len() > COLUMNS[0] {
+                continue;
+            }
+            // Every line is of whole groups of four letters.
+            let first_end = (4 - letters_before(before) % 4) % 4;
+            for end in (first_end..own.len()).step_by(4) {
+                texts.extend([own[..end].to_owned(), own[end..].to_owned()]);
+            }
+        }
+    }
+    texts.retain(|text| text.len() >= BASE64_BYTES_MIN);
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_json_is_as_serde_writes_it() {
+        let all: String = (0..0x300).filter_map(char::from_u32).collect();
+        assert_eq!(format!("\"{}\"", PLAIN.of(&all)), serde_json::Value::from(all).to_string());
+    }
 }

@@ -1,7 +1,10 @@
 //! Whatever secrets there are and whatever text holds them: none is passed on, each is put back.
 
+use super::forms::{BASE64_BYTES_MIN, COLUMNS};
 use super::redact::{BEGINNING_BYTES_MIN, ELLIPSIS, OVERLAPS_TOLD_MAX};
 use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
 use serde_json::json;
 use stepback_core::calls::EbsCall;
@@ -183,6 +186,9 @@ fn a_secret_is_hidden_in_the_forms_that_programs_write_it_in() {
         ("JSON", "{\"p\":\"p\u{e4}ss/w\\\"rd+ 9?&~x\"}"),
         ("JSON, escaped", "p\\u00e4ss/w\\\"rd+ 9?&~x"),
         ("JSON, with a slash escaped", "p\u{e4}ss\\/w\\\"rd+ 9?&~x"),
+        ("JSON, as Go has it", "p\u{e4}ss/w\\\"rd+ 9?\\u0026~x"),
+        ("JSON, as PHP has it", "p\\u00e4ss\\/w\\\"rd+ 9?&~x"),
+        ("JSON, as .NET has it", "p\\u00E4ss/w\\u0022rd\\u002B 9?\\u0026~x"),
         ("an address", "?p=p%C3%A4ss%2Fw%22rd%2B%209%3F%26~x&q"),
         ("an address, in small letters", "p%c3%a4ss%2fw%22rd%2b%209%3f%26~x"),
         ("a form", "p=p%C3%A4ss%2Fw%22rd%2B+9%3F%26%7Ex"),
@@ -208,6 +214,64 @@ fn a_secret_is_hidden_in_the_forms_that_programs_write_it_in() {
     let short = self::secrets(&[("pin", "1234")]);
     assert_ne!(short.redact_text("MTIzNA==".into()), "MTIzNA==");
     assert_eq!(short.redact_text("xMTIz".into()), "xMTIz", "by chance");
+}
+
+#[test]
+fn a_secret_is_hidden_in_json_that_is_safe_in_html() {
+    let secrets = secrets(&[("s", "<a>&='\u{2028}")]);
+    for text in ["\\u003ca\\u003e\\u0026='\\u2028", "\\u003ca\\u003e\\u0026\\u003d\\u0027\\u2028"] {
+        let told = secrets.redact_text(text.to_owned());
+        assert_eq!(between_marks(&told), ["", ""], "{told}");
+    }
+}
+
+/// Each line of a base64 text, with the place of its first letter.
+fn lines_of(encoded: &str, columns: usize) -> impl Iterator<Item = (usize, &str)> {
+    let begins = (0..encoded.len()).step_by(columns);
+    begins.map(move |at| (at, &encoded[at..encoded.len().min(at + columns)]))
+}
+
+fn left_of(told: &str) -> usize {
+    between_marks(told).iter().map(String::len).sum()
+}
+
+/// A log has each line by itself.
+#[test]
+fn a_secret_is_hidden_in_every_line_of_its_base64() {
+    let key: String = (0..301_u32).filter_map(|n| char::from_u32(33 + n * 7 % 90)).collect();
+    let secrets = secrets(&[("key", &key)]);
+    for (engine, columns) in
+        [STANDARD, URL_SAFE].iter().flat_map(|engine| COLUMNS.map(|columns| (engine, columns)))
+    {
+        for text in [key.clone(), format!("{key}\n"), format!("{key}\r\n")] {
+            for (_, line) in lines_of(&engine.encode(text), columns) {
+                let told = secrets.redact_text(format!("  {line}"));
+                // What the end of the line has a part in, and what fills up the last group.
+                assert!(left_of(&told) <= 2 + 4, "{line}: {told}");
+            }
+        }
+    }
+}
+
+/// Of a text that has it in it somewhere.
+#[test]
+fn a_short_secret_is_hidden_where_a_line_of_base64_ends_in_it() {
+    for value in
+        ["correct horse battery staple", "forty-eight bytes are sixty-four letters of them"]
+    {
+        let secrets = secrets(&[("password", value)]);
+        for (before, columns) in (0..160).flat_map(|n| COLUMNS.map(|columns| (n, columns))) {
+            let text = format!("{}{value}{}", "x".repeat(before), "y".repeat(90));
+            let (begin, end) = ((before * 8).div_ceil(6), (before + value.len()) * 8 / 6);
+            for (at, line) in lines_of(&STANDARD.encode(text), columns) {
+                let own = end.min(at + line.len()).saturating_sub(begin.max(at));
+                let told = secrets.redact_text(line.to_owned());
+                let hidden = line.len() - left_of(&told);
+                assert!(own < BASE64_BYTES_MIN || hidden >= own, "{before}: {line}: {told}");
+                assert!(own > 0 || hidden == 0, "{before}: {line}: {told}");
+            }
+        }
+    }
 }
 
 #[test]
