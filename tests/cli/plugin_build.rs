@@ -3,6 +3,7 @@
 
 use crate::harness::{Place, Ran};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// What is said of a crate that compiled, and has no step.
 const COMPILED: &str = "it is no Stepback plugin";
@@ -53,6 +54,31 @@ fn the_authors_own_flags_are_taken_with_those_of_the_build() {
     with(of_target, &[("RUSTFLAGS", "")]).says("its flags are lost");
     // In a build script they are those of another build.
     with("", &[flags, ("CARGO_CFG_TARGET_ARCH", "x86_64")]).says("its flags are lost");
+}
+
+/// A build runs the code of whatever a crate depends on.
+#[test]
+fn a_registrys_token_is_for_what_fetches_and_not_for_the_build() {
+    let place = Place::new();
+    make_crate(&place, "c", "c", "");
+    let script = "fn main() {\n    let mut all = std::env::vars();\n    \
+                  assert!(!all.any(|(_, value)| value == \"hunter22\"), \"a token is told\");\n}\n";
+    place.write("c/build.rs", script);
+    let cargo = place.write(
+        "cargo.sh",
+        "#!/bin/sh\necho \"$1 $CARGO_REGISTRIES_MINE_TOKEN\" >> \"$0.said\"\n\
+         unset CARGO\nexec cargo \"$@\"\n",
+    );
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let token = ("CARGO_REGISTRIES_MINE_TOKEN", "hunter22");
+    let index = ("CARGO_REGISTRIES_MINE_INDEX", "sparse+https://localhost:1/");
+    build(&place, "c", &[token, index, ("CARGO", &cargo)]).exits(2).says(COMPILED);
+    let said = fs::read_to_string(format!("{cargo}.said")).expect("it ran");
+    let said: Vec<&str> = said.lines().collect();
+    assert!(said.contains(&"fetch hunter22") && said.contains(&"build "), "{said:?}");
+    place.write("c/src/lib.rs", "no Rust");
+    let proxy = ("http_proxy", "http://ann:hunter22@localhost:1");
+    build(&place, "c", &[proxy]).exits(2).says("this was run there").lacks("hunter22");
 }
 
 #[test]

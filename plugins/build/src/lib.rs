@@ -102,6 +102,7 @@ fn compile(
     lock_file: LockFile,
     route: Route,
 ) -> anyhow::Result<Vec<Module>> {
+    fetch(manifest_dir, lock_file);
     let mut flags = flags::given(manifest_dir, route)?;
     // No path of the machine that built it gets into a component.
     flags.extend(remap(target_dir));
@@ -137,10 +138,30 @@ fn compile(
     Ok(modules(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// A command as a shell takes it, with the variables that it was given.
+/// Fetch what the crate depends on, where there are tokens for that: the build, which runs the code
+/// of all of it, is told none.
+fn fetch(manifest_dir: &Path, lock_file: LockFile) {
+    let tokens: Vec<_> = stepback_children::registry_tokens().collect();
+    if tokens.is_empty() {
+        return;
+    }
+    let mut cargo = Command::new(route::cargo());
+    route::clear_inherited(&mut cargo);
+    cargo.current_dir(manifest_dir).arg("fetch").envs(tokens).stdout(Stdio::null());
+    if lock_file == LockFile::AsItIs {
+        cargo.arg("--locked");
+    }
+    // What it could not have, the build says.
+    let _ = cargo.status();
+}
+
+/// A command as a shell takes it, with the variables that it was given beside this program's own:
+/// whoever runs it again has those, and a proxy's may hold a password.
 fn shown(command: &Command) -> String {
+    let is_own =
+        |name: &OsStr, value: &OsStr| std::env::var_os(name).is_some_and(|own| own == value);
     let variables = command.get_envs().filter_map(|(name, value)| {
-        let value = value?.to_string_lossy();
+        let value = value.filter(|value| !is_own(name, value))?.to_string_lossy();
         Some(match name == ENCODED {
             true => shown_flags(&value),
             false => format!("{}={}", name.display(), quoted(OsStr::new(&*value))),
@@ -295,6 +316,7 @@ mod tests {
     fn a_command_is_shown_as_a_shell_takes_it() {
         let mut command = Command::new("cargo");
         command.args(["build", "it's"]).env("RUSTFLAGS", "-C a=b").env_remove("HOME");
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         assert_eq!(shown(&command), r"RUSTFLAGS='-C a=b' cargo build 'it'\''s'");
         assert_eq!(shown_flags("-C\u{1f}a=b"), "RUSTFLAGS='-C a=b'");
         assert_eq!(shown_flags("-C\u{1f}a='b c'"), r"CARGO_ENCODED_RUSTFLAGS=$'-C\x1fa=\'b c\''");

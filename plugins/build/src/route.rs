@@ -158,51 +158,9 @@ pub(crate) fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// What a compiler is told by variables: how it is found, how it speaks, how cargo reaches its
-/// registries. A build runs other people's code, and a secret of this program is none of its
-/// business; neither is what an outer cargo says about its own build.
-const ALLOWED: [&str; 28] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TERM",
-    "LANG",
-    "LANGUAGE",
-    "TZ",
-    "TMPDIR",
-    "SSH_AUTH_SOCK",
-    "CARGO",
-    "CARGO_HOME",
-    "NO_COLOR",
-    "CLICOLOR",
-    "CLICOLOR_FORCE",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSH_COMMAND",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "CC",
-    "AR",
-];
-/// How these begin.
-const ALLOWED_BEGINNINGS: [&str; 6] =
-    ["LC_", "RUSTUP_", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
-
 /// Give a command only what it is allowed to know; what else it needs it is given afterwards.
 pub(crate) fn clear_inherited(command: &mut Command) {
-    let allowed = std::env::vars_os().filter(|(name, _)| is_allowed(&name.to_string_lossy()));
-    command.env_clear().envs(allowed);
-}
-
-fn is_allowed(name: &str) -> bool {
-    ALLOWED.contains(&name) || ALLOWED_BEGINNINGS.iter().any(|start| name.starts_with(start))
+    command.env_clear().envs(stepback_children::environment_of_build());
 }
 
 #[cfg(test)]
@@ -226,16 +184,6 @@ mod tests {
         ];
         for (facts, route) in table {
             assert_eq!(choose(facts).map_err(drop), route, "{facts:?}");
-        }
-    }
-
-    #[test]
-    fn a_build_is_told_nothing_that_it_need_not_know() {
-        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN", "CARGO_NET_OFFLINE"] {
-            assert!(is_allowed(name), "{name}");
-        }
-        for name in ["DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "RUSTFLAGS", "CARGO_TARGET_DIR"] {
-            assert!(!is_allowed(name), "{name}");
         }
     }
 }

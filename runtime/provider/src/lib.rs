@@ -6,7 +6,6 @@
 //! or guests.
 
 pub mod advice;
-pub mod children;
 pub mod devices;
 pub mod endpoint;
 pub mod engines;
@@ -24,6 +23,7 @@ pub mod tags;
 mod notes;
 
 pub use notes::{Note, Notes};
+pub use stepback_children as children;
 
 use crate::advice::Advice;
 use crate::inventory::Inventory;
