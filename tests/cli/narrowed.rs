@@ -263,7 +263,7 @@ fn an_environment_binds_everybody() {
         let manifest = granted.0.write("stop.toml", stops);
         let ran = granted.0.run(&["run", &manifest]).exits(code);
         if code != 0 {
-            ran.says("is not granted to `docker`");
+            ran.says("the environment does not permit docker.stop-container: it is ");
             assert_eq!(granted.world()["engines"]["i-db-1"]["containers"]["main"]["running"], true);
         }
     }
@@ -292,7 +292,8 @@ fn a_grant_that_was_narrowed_meanwhile_ends_what_goes_forward_and_not_the_rollba
         ] {
             let granted = killed(fault);
             granted.grant(narrowed, "");
-            granted.0.run(&["resume", "1"]).exits(3).says("any more, since the operation began");
+            let ran = granted.0.run(&["resume", "1"]).exits(3);
+            ran.says("ebs.tag was granted to `a` when the operation began, and is not any");
             let tags = granted.world()["volumes"]["vol-web"]["tags"].clone();
             assert_eq!(tags, json!({ "team": "web" }), "{fault} {narrowed}");
             assert_eq!(granted.0.show(1)["verdict"], "restored");
@@ -312,7 +313,8 @@ fn a_file_that_is_gone_takes_no_grant_with_it() {
 fn a_policy_that_came_meanwhile_does_not_keep_a_rollback_either() {
     let granted = killed("ebs.tag#2=crash-after");
     granted.grant(&format!("{FOUR}, \"docker\", \"ec2\""), "deny = [\"ebs\"]");
-    granted.0.run(&["resume", "1"]).exits(3).says("it is denied there");
+    let ran = granted.0.run(&["resume", "1"]).exits(3).says("it is denied there");
+    ran.says("the environment permitted ebs.tag when the operation began, and does not any more");
     assert_eq!(granted.world()["volumes"]["vol-web"]["tags"], json!({ "team": "web" }));
 }
 

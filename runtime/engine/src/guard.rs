@@ -186,12 +186,31 @@ impl Guard {
     ) -> Result<(), Failure> {
         for (rule, is_now) in rules {
             let Permit::Refused(why) = rule.permit(asked, known) else { continue };
-            let (function, plugin) = (asked.call.function(), &self.plugin);
-            let since = if *is_now { " any more, since the operation began" } else { "" };
-            let message = format!("{function} is not granted to `{plugin}`{since}: {why}");
+            let message = self.told(rule, asked.call.function(), *is_now, &why);
             return Err(Failure::new(FailureClass::Denied, message).with_code(NOT_GRANTED));
         }
         Ok(())
+    }
+
+    /// That a rule does not let a call through; by now, if those of the operation's beginning do.
+    fn told(&self, rule: &Rule<'_>, function: &str, is_now: bool, why: &str) -> String {
+        let plugin = &self.plugin;
+        match (rule, is_now) {
+            (Rule::Grants(_), false) => {
+                format!("{function} is not granted to `{plugin}`: {why}")
+            }
+            (Rule::Grants(_), true) => format!(
+                "{function} was granted to `{plugin}` when the operation began, and is not any \
+                 more: {why}"
+            ),
+            (Rule::Policy(_), false) => {
+                format!("the environment does not permit {function}: {why}")
+            }
+            (Rule::Policy(_), true) => format!(
+                "the environment permitted {function} when the operation began, and does not any \
+                 more: {why}"
+            ),
+        }
     }
 }
 
