@@ -1,6 +1,7 @@
 //! A grant is for one file, whatever a manifest calls another one.
 
 use crate::harness::{Place, component};
+use sha2::{Digest, Sha256};
 use std::fs;
 
 const WITH: &str = "with = { message = \"it ran\" }";
@@ -99,4 +100,18 @@ fn another_plugin_in_the_place_of_a_trusted_one_is_refused_until_it_is_trusted()
     place.run(&["plugin", "trust", "good/t.wasm"]).exits(0);
     place.run(&["run", &manifest]).exits(3);
     place.run(&["plugin", "trust", "other"]).exits(2).says("no plugin `other`");
+}
+
+/// What a person has written counts, so nothing else is kept.
+#[test]
+fn a_plugin_whose_table_has_its_digest_is_trusted_by_that_alone() {
+    let digest = hex::encode(Sha256::digest(fs::read(component("testing")).expect("its bytes")));
+    let table = |sha256: &str| format!("[plugins.t]\npath = \"good/t.wasm\"\n{sha256}");
+    let other = format!("sha256 = \"{}\"\ngrants = [\"ebs\"]\n", "0".repeat(64));
+    let (place, _) = place(&table(&other), "./good/t.wasm", "t");
+    let told = place.run(&["plugin", "trust", "t"]).exits(2).says("`sha256` of [plugins.t]");
+    told.says(&format!("`sha256 = \"{digest}\"`"));
+    place.write("stepback.toml", table(&format!("sha256 = \"{digest}\"\n")));
+    place.run(&["plugin", "trust", "t"]).exits(2).says("there is nothing to trust");
+    assert!(!place.path("stepback.lock").exists());
 }

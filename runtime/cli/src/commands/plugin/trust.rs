@@ -7,6 +7,7 @@ use crate::error::{CliError, Exit};
 use crate::output::print;
 use crate::plugins;
 use crate::trusted::Entry;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use stepback_core::diagnostic::suggest;
 
@@ -17,6 +18,9 @@ pub async fn run(config: &Config, name: &str) -> Result<Exit, CliError> {
         return Err(CliError::usage(format!("stepback.toml has no plugin `{name}`"), help));
     };
     let bytes = plugins::read(&plugin.file).map_err(unusable)?;
+    if let Some(wanted) = &plugin.sha256 {
+        return Err(told_by_the_table(table, wanted, &bytes));
+    }
     let sandbox = environment::sandbox(config)?;
     let component = sandbox.load_apart(table, &bytes).await.map_err(unusable)?;
     let steps = component.describe().await.map_err(unusable)?;
@@ -33,4 +37,17 @@ pub async fn run(config: &Config, name: &str) -> Result<Exit, CliError> {
         print(&shown!("  {}\n", grant));
     }
     Ok(Exit::Succeeded)
+}
+
+/// What is kept beside a digest that a person wrote would count for nothing.
+fn told_by_the_table(table: &str, wanted: &str, bytes: &[u8]) -> CliError {
+    let digest = hex::encode(Sha256::digest(bytes));
+    let message = shown!("the `sha256` of [plugins.{}] says which file is trusted", table);
+    CliError::usage(
+        message,
+        match digest == wanted {
+            true => "it is that of the file: there is nothing to trust".into(),
+            false => shown!("if the file is meant, write there `sha256 = \"{}\"`", digest),
+        },
+    )
 }
