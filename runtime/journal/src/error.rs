@@ -20,8 +20,9 @@ pub enum StoreError {
         id: OperationId,
         /// The epoch of the lease that was used.
         held: Epoch,
-        /// The operation's epoch by now; the same as `held` if the lease was given back.
-        now: Epoch,
+        /// The operation's epoch by now; the same as `held` if the lease was given back, and `None`
+        /// where only the world told that there is a later one.
+        now: Option<Epoch>,
     },
     /// The records do not follow the last one that the store has.
     #[error("operation {id} has event {last:?} already; another runner appended it")]

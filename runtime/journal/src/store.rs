@@ -33,7 +33,8 @@ impl Lease {
     /// [`StoreError::StaleEpoch`] if somebody else has taken it over, or it was given back.
     pub(crate) fn must_be_of(&self, now: Epoch, runner: Option<&str>) -> Result<(), StoreError> {
         if now != self.epoch || runner != Some(self.runner.0.as_str()) {
-            return Err(StoreError::StaleEpoch { id: self.operation, held: self.epoch, now });
+            let (id, held, now) = (self.operation, self.epoch, Some(now));
+            return Err(StoreError::StaleEpoch { id, held, now });
         }
         Ok(())
     }

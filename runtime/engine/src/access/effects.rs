@@ -219,8 +219,8 @@ impl WorldAccess {
         match &outcome {
             // The world knows a later lease: nothing here is this runner's to do, or to judge.
             EffectOutcome::Refused(failure) if failure.code.as_deref() == Some(STALE_EPOCH) => {
-                let held = permit.lease.epoch;
-                Err(StoreError::StaleEpoch { id: context.operation, held, now: held })
+                let (id, held) = (context.operation, permit.lease.epoch);
+                Err(StoreError::StaleEpoch { id, held, now: None })
             }
             _ => Ok(outcome),
         }
