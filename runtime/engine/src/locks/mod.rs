@@ -22,7 +22,7 @@ use stepback_journal::{
     Busy, BusyHow, Ending, Lease, LockAnswer, LogLine, Request, Store, StoreError,
 };
 use stepback_provider::Provider;
-use stepback_provider::locks::{Holder, Journaled, WorldLock, WorldLocks, host, mounts};
+use stepback_provider::locks::{Holder, Journaled, WorldLock, WorldLocks, host, mounts, of_one};
 use tokio::sync::watch;
 use whose::{OwnerProbe, needs_no_locks, runners_here, unkept, whose};
 
@@ -181,11 +181,6 @@ pub(crate) async fn retake(
         }
         Err(failure) => Some(unkept(&failure)),
     })
-}
-
-/// What the world knows an operation's journal by: whoever began it may have begun others.
-fn of_one(key: &StoreId, id: OperationId) -> StoreId {
-    StoreId(format!("{key}/{id}"))
 }
 
 /// Let the world know how far the journal is: one that has less by and by is an older copy.

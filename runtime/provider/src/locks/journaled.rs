@@ -2,9 +2,9 @@
 //!
 //! A journal may be put back from a backup, or be a copy: what the operation did since is in none
 //! then, and would be done again, or left and called undone. One small file an operation, in
-//! `journaled` below the world's directory, is written before each of its effects. It is not
-//! synced: what ends a program leaves it, and what ends the machine leaves at most the guard
-//! behind.
+//! `journaled` below the world's directory, is written before effects are made, once for all that
+//! the journal took in together. It is not synced: it outlives its program, and a power cut may
+//! lose it; then only an older copy of the journal is not known as one.
 
 use super::open::{opened, unusable};
 use serde::{Deserialize, Serialize};
@@ -54,14 +54,13 @@ impl Known {
 
     /// Note how far it is; what is known already is never less afterwards.
     pub(super) fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
-        let is_more = |known: &Journaled| {
-            let is_new = (journaled.last_seq, journaled.has_ended);
-            (known.last_seq, known.has_ended) >= is_new
+        let covers_it = |known: &Journaled| {
+            (known.last_seq, known.has_ended) >= (journaled.last_seq, journaled.has_ended)
         };
         match self {
             Self::Memory(all) => {
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                if !all.get(key).is_some_and(is_more) {
+                if !all.get(key).is_some_and(covers_it) {
                     all.insert(key.clone(), journaled.clone());
                 }
                 Ok(())
@@ -71,7 +70,7 @@ impl Known {
                 let path = dir.join(name_of(key));
                 must_be_ours(dir).map_err(|error| unusable("used", dir, &error))?;
                 match read(&path)? {
-                    Some(known) if is_more(&known) => return Ok(()),
+                    Some(known) if covers_it(&known) => return Ok(()),
                     Some(_) => {}
                     None => make_room(dir),
                 }
@@ -101,7 +100,7 @@ fn read(path: &Path) -> Result<Option<Journaled>, Failure> {
     let read = || {
         let mut text = String::new();
         opened(path, File::options().read(true))?.take(BYTES_MAX).read_to_string(&mut text)?;
-        // What lost its power before it was on the disk has a name, and nothing in it.
+        // What a power cut kept from the disk has a name, and nothing in it.
         if text.trim_matches('\0').is_empty() {
             return Ok(None);
         }
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_lost_its_power_knows_nothing() {
+    fn a_file_that_a_power_cut_emptied_knows_nothing() {
         let world = tempfile::tempdir().unwrap();
         let (known, key) = (Known::in_dir(world.path()), StoreId("a".into()));
         known.note(&key, &at(7, "x")).unwrap();

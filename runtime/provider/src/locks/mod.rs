@@ -53,6 +53,12 @@ pub struct Holder {
     pub since: UnixMs,
 }
 
+/// What a world knows one operation by: its key alone may be that of others, which the same
+/// program began.
+pub fn of_one(key: &StoreId, id: OperationId) -> StoreId {
+    StoreId(format!("{key}/{id}"))
+}
+
 /// A lock that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorldLock {

@@ -1,6 +1,6 @@
 //! Who may take which locks.
 
-use super::{Freed, Holder, WorldLock};
+use super::{Freed, Holder, WorldLock, of_one};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_core::{LockName, StoreId};
@@ -17,7 +17,7 @@ pub(super) struct Table {
     pub(super) locks: BTreeMap<LockName, Holder>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) freed: Vec<Freed>,
-    /// Who runs an operation that has no locks, by the operation's key.
+    /// Who runs an operation that has no locks, by [`of_one`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     runs: BTreeMap<StoreId, Holder>,
 }
@@ -45,8 +45,7 @@ impl Table {
         if names.is_empty() {
             // A program that is gone runs nothing.
             self.runs.retain(|_, held| !is_gone(held));
-            // Whoever began it may have begun others.
-            let key = StoreId(format!("{}/{}", holder.key, holder.operation));
+            let key = of_one(&holder.key, holder.operation);
             if let Some(held) = self.runs.get(&key).filter(|held| !is_own(held)) {
                 let name = LockName(format!("operation {}", holder.operation));
                 return Some(WorldLock { name, holder: held.clone() });
