@@ -79,12 +79,10 @@ pub enum Verb {
     /// Write the manual pages into a directory
     #[command(hide = true)]
     Manual(Manual),
-    /// Compile the component on stdin: what this program starts for each plugin
-    #[command(hide = true, name = COMPILE_PLUGIN)]
-    CompilePlugin,
 }
 
-/// What makes this program a compiler (`stepback_wasm::Compiler`).
+/// The one argument that makes this program a compiler (`stepback_wasm::Compiler`): no command of
+/// anybody's, but what it starts itself with for each plugin.
 pub const COMPILE_PLUGIN: &str = "compile-plugin";
 
 impl Verb {
@@ -107,8 +105,7 @@ impl Verb {
             | Verb::Plugin(_)
             | Verb::Schema(_)
             | Verb::Completions(_)
-            | Verb::Manual(_)
-            | Verb::CompilePlugin => false,
+            | Verb::Manual(_) => false,
         }
     }
 }

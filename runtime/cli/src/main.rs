@@ -40,21 +40,23 @@ mod trusted;
 mod view;
 mod words;
 
-use args::{Args, Verb};
+use args::{Args, COMPILE_PLUGIN, Verb};
 use clap::Parser;
 use error::{CliError, Exit};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Before anything else is read or started: what it is given is somebody else's.
+    if std::env::args_os().skip(1).eq([COMPILE_PLUGIN]) {
+        // Whoever started it has the other ends of its pipes, and sees how it ends.
+        return stepback_wasm::compile_stdin().map_or(Exit::Internal, |()| Exit::Succeeded).into();
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
             return error::tell_usage(&error).into();
         }
     };
-    if matches!(args.verb, Verb::CompilePlugin) {
-        return commands::compile_plugin::run().into();
-    }
     output::note_options(&args.global);
     if let Err(error) = log::start(&args.global) {
         error.print();
@@ -104,6 +106,5 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
         Verb::Schema(schema) => commands::schema::run(&schema),
         Verb::Completions(completions) => commands::completions::run(&completions),
         Verb::Manual(manual) => commands::manual::run(&manual),
-        Verb::CompilePlugin => Ok(commands::compile_plugin::run()),
     }
 }

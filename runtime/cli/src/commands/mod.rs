@@ -2,7 +2,6 @@
 
 pub mod activity;
 pub mod cancel;
-pub mod compile_plugin;
 pub mod completions;
 pub mod env;
 pub mod list;
