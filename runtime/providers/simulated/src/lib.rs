@@ -145,6 +145,13 @@ impl Simulated {
         }
     }
 
+    /// While it is kept nobody else changes the world, of this program or of another.
+    fn turn(&self) -> Result<impl Sized, Failure> {
+        let gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // What is first is let go of first: whoever comes through the gate finds no lock of ours.
+        Ok((self.lock()?, gate))
+    }
+
     /// The world as it is now.
     ///
     /// # Errors
@@ -205,8 +212,7 @@ impl Simulated {
         &self,
         change: impl FnOnce(&mut World) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _lock = self.lock()?;
+        let _turn = self.turn()?;
         let mut world = self.load()?;
         let answer = change(&mut world)?;
         self.store(&world)?;
@@ -218,8 +224,7 @@ impl Simulated {
     /// # Errors
     /// What `look` says, or a world that can't be read.
     pub fn look<T>(&self, look: impl FnOnce(&World) -> Result<T, Failure>) -> Result<T, Failure> {
-        let _gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _lock = self.lock()?;
+        let _turn = self.turn()?;
         look(&self.load()?)
     }
 
