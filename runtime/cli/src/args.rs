@@ -118,7 +118,7 @@ pub struct Operation {
     /// The environment of `stepback.toml`
     #[arg(short, long, value_name = "ENV", env = "STEPBACK_ENVIRONMENT")]
     pub environment: Option<String>,
-    /// An input; a secret as `env:NAME` or `file:PATH`
+    /// An input; a secret as `env:NAME`, `file:PATH` or `secret:NAME` of `stepback.toml`
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
     pub inputs: Vec<String>,
     /// Inputs from a TOML or JSON file

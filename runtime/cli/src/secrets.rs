@@ -93,7 +93,7 @@ impl SecretSource for References {
                     None => self.resolve(from),
                 },
             },
-            _ => Err("it must be a reference, `env:NAME` or `file:PATH`".to_owned()),
+            _ => Err("it must be a reference, `env:NAME`, `file:PATH` or `secret:NAME`".to_owned()),
         }
     }
 

@@ -210,7 +210,7 @@ pub trait PluginSource: Send + Sync {
 
 /// Where the values behind secret references come from.
 pub trait SecretSource: Send + Sync {
-    /// The value behind `env:NAME` or `file:PATH`.
+    /// The value behind `env:NAME`, `file:PATH`, or `secret:NAME` of the configuration.
     ///
     /// # Errors
     /// Why there is none; never holds a value.

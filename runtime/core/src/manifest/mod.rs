@@ -146,7 +146,7 @@ pub enum InputKind {
     List,
     /// A map, in which a value may ask for a secret by name; on a command line in JSON.
     Map,
-    /// A reference, `env:NAME` or `file:PATH`, never the value itself.
+    /// A reference, `env:NAME`, `file:PATH` or `secret:NAME`, never the value itself.
     Secret,
 }
 
