@@ -39,8 +39,8 @@ pub fn must_be_obeyed(path: &Path, choice: Choice) -> Result<(), CliError> {
     })
 }
 
-/// The same, of a file beside it, in words.
-pub fn must_be_obeyed_too(path: &Path, choice: Choice) -> Result<(), String> {
+/// The same of a file beside it, which was found or named with it; why not, in words.
+pub fn neighbour_must_be_obeyed(path: &Path, choice: Choice) -> Result<(), String> {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match choice {
         Choice::Named => Ok(()),

@@ -78,7 +78,7 @@ impl Trusted {
         if !self.path.exists() {
             return Ok(Written::default());
         }
-        ownership::must_be_obeyed_too(&self.path, self.choice)?;
+        ownership::neighbour_must_be_obeyed(&self.path, self.choice)?;
         let text = files::text(&self.path, TEXT_BYTES_MAX)?;
         toml::from_str(&text)
             .map_err(|error| format!("{}: {}", self.path.display(), error.message()))

@@ -104,8 +104,8 @@ pub const SEALED: &str = "sealed:";
 /// The same of one that was sealed by a key, whose id follows: seals of two keys can't be compared.
 pub const SEALED_BY_KEY: &str = "sealed:2:";
 
-/// Whether two values of a fact are the same, as far as anybody can tell.
-pub(crate) fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+/// Whether two values of a fact are the same, or nobody can tell.
+pub(crate) fn may_be_same(one: Option<&Value>, other: Option<&Value>) -> bool {
     one == other || are_not_comparable(one, other)
 }
 
@@ -287,7 +287,7 @@ impl Facts {
                 let (a, b) = (self.flat(others), other.flat(own));
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
                 let differs =
-                    |name: &&&String| !is_same(a.get(**name).copied(), b.get(**name).copied());
+                    |name: &&&String| !may_be_same(a.get(**name).copied(), b.get(**name).copied());
                 names.iter().filter(differs).map(|name| (*name).clone()).collect()
             }
             (Facts::Absent, Facts::Present(_)) | (Facts::Present(_), Facts::Absent) => {

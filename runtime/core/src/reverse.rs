@@ -9,7 +9,7 @@
 pub use crate::calls::Reversal;
 
 use crate::calls::{Area, Call, Inverse, Other, Touches, Undo};
-use crate::resource::{Facts, Resource, is_same};
+use crate::resource::{Facts, Resource, may_be_same};
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde_json::Value;
 
@@ -156,7 +156,7 @@ fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     if let Some(own) = own_facts(effect, resource) {
         changed.retain(|name| own.contains(name));
     }
-    let is = |facts: &Facts, name: &String| is_same(now.flat_get(name), facts.flat_get(name));
+    let is = |facts: &Facts, name: &String| may_be_same(now.flat_get(name), facts.flat_get(name));
     if changed.iter().all(|name| is(&change.before, name)) {
         return Standing::AsBefore;
     }

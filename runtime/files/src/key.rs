@@ -1,4 +1,5 @@
-//! A key that is in a file of this user's alone, and in no journal.
+//! A key that is in a file for its owner, or for the group that shares its directory, and in no
+//! journal.
 //!
 //! It is made once, where there is none, and is on the disk before anything depends on it. What is
 //! made by it (an HMAC with SHA-256) nobody else can make or guess, whoever reads all that is kept
@@ -115,7 +116,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn a_key_is_made_once_and_is_this_users_alone() {
+    fn a_key_is_made_once_and_is_for_its_owner_alone() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("secrets.key");
         let made: Vec<_> = std::thread::scope(|scope| {

@@ -185,7 +185,8 @@ pub fn volumes_of(facts: &Facts) -> Vec<String> {
 }
 
 /// What a container may do on its host beside running its own program: by its options, which have
-/// the engine's own names (Docker docs, *Docker Engine API*, *ContainerInspect*, *HostConfig*).
+/// the engine's own names (Docker docs, *Docker Engine API*, *ContainerInspect*, *HostConfig*), but
+/// for `UnmaskedPaths`: a provider tells by it that what an engine hides of its host is not hidden.
 pub fn powers(facts: &Facts) -> Vec<String> {
     let Facts::Present(_) = facts else { return vec!["can't be looked at".to_owned()] };
     let empty = serde_json::Map::new();

@@ -21,7 +21,7 @@ impl State {
         self.unsaid.iter().any(is_it)
     }
 
-    /// The commands that ran by an operation, or may have run, and that nothing takes back.
+    /// The commands that an operation ran, or may have run: nothing takes them back.
     pub fn commands_ran(&self) -> impl Iterator<Item = (&StepKey, &PastEffect)> {
         let all = self.steps.iter();
         let all = all.flat_map(|(key, step)| step.effects.iter().map(move |effect| (key, effect)));

@@ -76,7 +76,7 @@ impl Door {
             None => "check".to_owned(),
         };
         let handle = |secret: String| {
-            // Only the last one can have a zero byte in it.
+            // Of these only the step's key can have a zero byte in it, and nothing follows it.
             let seal = key.seal("handle", format!("{of}\0{secret}\0{step}").as_bytes());
             let text = format!("{PREFIX}{}", hex::encode(&seal[..HANDLE_BYTES]));
             Handle { text, mark: secret_placeholder(&secret), secret }

@@ -12,8 +12,8 @@ use stepback_files::key::Key;
 
 /// How a fingerprint begins that was made by a key, whose id follows.
 const BY_KEY: &str = "2:";
-/// So much of a seal tells one value from another.
-const SEAL_BYTES: usize = 16;
+/// So much of a seal is kept: it tells one value from another.
+const KEPT_BYTES: usize = 16;
 /// The same of the salted hashes of before.
 const HASH_BYTES: usize = 12;
 
@@ -51,7 +51,7 @@ impl Seals {
         &self.id
     }
 
-    /// Whether the facts of an operation that began with such a key are compared.
+    /// Whether commands are sealed, too; those of operations from before there was a key are not.
     pub(super) fn covers_commands(&self) -> bool {
         self.is_by_key
     }
@@ -94,7 +94,7 @@ impl Seals {
     fn mac(&self, of: &str, text: &str) -> String {
         // No store's identity has a zero byte in it.
         let seal = self.key.seal(of, format!("{}\0{text}", self.salt).as_bytes());
-        hex::encode(&seal[..SEAL_BYTES])
+        hex::encode(&seal[..KEPT_BYTES])
     }
 
     fn hash(&self, text: &str) -> String {

@@ -31,8 +31,8 @@ pub(super) struct Disk {
     clock: Clock,
 }
 
-/// Another copy of the same file is made by then, in seconds.
-const FROZEN_S_MAX: &str = "600";
+/// So long, in seconds, a copy of a file waits for another one of the same file to be made.
+const COPY_TURN_S_MAX: &str = "600";
 
 /// What is below a onebox's directory.
 const DIRS: [&str; 3] = ["volumes", "snapshots", "instances"];
@@ -369,7 +369,7 @@ fn copy_frozen(from: &Path, to: &Path, mounted_at: &str) -> Result<(), Failure> 
     let what = format!("copying {} with {mounted_at} frozen", from.display());
     private::create(to).map_err(|error| io("made", to, &error))?;
     let mut command = Command::new("sh");
-    let arguments = ["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at, FROZEN_S_MAX];
+    let arguments = ["-c", SCRIPT, "sh", &text(from), &text(to), mounted_at, COPY_TURN_S_MAX];
     run(&what, command.args(arguments)).map(|_| ())
 }
 

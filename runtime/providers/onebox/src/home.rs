@@ -83,8 +83,10 @@ pub(super) fn must_be_no_copy(root: &Path, id: &str) -> Result<(), Failure> {
             let message = format!(
                 "the onebox at {} is a copy of the one at {}, which is still there: what is done \
                  to one is not done to the other, and operations can't tell them apart; use that \
-                 one, or give this one a directory of its own, with new volumes",
+                 one, `root = \"{}\"` in stepback.toml, or name an empty directory there, in \
+                 which a onebox begins with no volumes",
                 root.display(),
+                home.path.display(),
                 home.path.display()
             );
             return Err(Failure::new(FailureClass::Precondition, message).with_code("a-copy"));
