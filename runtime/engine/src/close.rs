@@ -83,8 +83,8 @@ pub async fn abandon(
     // its epoch.
     let provider = match (provider, &pinned) {
         (Some(one), Some(pinned)) => {
-            let is_newest = locks::must_have_it_all(store, one, id, pinned).await.is_ok();
-            provider.filter(|_| is_newest)
+            let has_all = locks::must_have_it_all(store, one, id, pinned).await;
+            provider.filter(|_| !matches!(has_all, Err(RunError::WentOn { .. })))
         }
         (provider, _) => provider,
     };

@@ -122,7 +122,7 @@ pub(crate) async fn must_not_run_elsewhere(
         return Ok(());
     };
     // Locks that can't be read are told where they are taken.
-    let Ok(Some(holder)) = locks::runs_elsewhere(store, world, &pinned.store).await else {
+    let Ok(Some(holder)) = locks::runs_elsewhere(store, world, &pinned.store, id).await else {
         return Ok(());
     };
     let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());

@@ -28,13 +28,14 @@ impl Driver {
             (self.pending_since, self.pending_urgent) = (Some(self.clock.now()), true);
         }
         let (deps, lease, last) = (Arc::clone(&self.deps), self.lease.clone(), self.durable);
-        let (to_write, key) = (records.clone(), self.store());
+        let (to_write, key, clock) = (records.clone(), self.store(), self.clock.clone());
         let written = Box::pin(async move {
             let newest = to_write.last().map_or(last, |record| record.seq);
             deps.store.append(&lease, last, to_write).await?;
             // Before anything that waits for it is done.
             let id = lease.operation;
-            locks::tell_how_far(&*deps.store, &*deps.provider, &key, id, newest).await;
+            let (store, provider) = (&*deps.store, &*deps.provider);
+            locks::tell_how_far(store, provider, &clock, &key, id, newest).await;
             Ok(())
         });
         self.flush = Some(Flush { records, written });

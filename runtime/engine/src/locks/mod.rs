@@ -13,6 +13,7 @@ use crate::deps::{Deps, Wish};
 use crate::error::RunError;
 use crate::summary;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::event::Pinned;
 use stepback_core::shown::in_sentence;
 use stepback_core::{
@@ -26,6 +27,8 @@ use stepback_provider::locks::{Holder, Journaled, WorldLock, WorldLocks, host, m
 use tokio::sync::watch;
 use whose::{OwnerProbe, needs_no_locks, runners_here, unkept, whose};
 
+/// The world may be on a disk that hangs; what is decided by then is not to hang with it.
+const NOTE_MAX: Duration = Duration::from_secs(2);
 /// How often a waiting operation asks again.
 const RETRY_MS: u64 = 200;
 
@@ -129,22 +132,24 @@ async fn take_in_world(
             Ok(ours) => ours,
             Err(failure) => return Ok(Err(failure)),
         };
+        // A copy has the locks' own name: what it took, the one that went on would have lost.
+        let lacks = must_lack_nothing(store, world, lease.operation, pinned).await?;
+        if let Err(failure) = lacks {
+            return Ok(Err(failure));
+        }
         let held = match world.take(names, &holder, &ours).await {
+            // Whoever had them until now may have gone on with this very operation. What it has
+            // not ended they are kept for, whoever took them last.
             Ok(None) => {
-                // Whoever had them until now may have gone on with this very operation.
-                let more = must_lack_nothing(store, world, lease.operation, pinned).await?;
-                if more.is_err() {
-                    let _ = world.let_go(&pinned.store).await;
-                }
-                return Ok(more.map(|()| None));
+                let lacks = must_lack_nothing(store, world, lease.operation, pinned).await?;
+                return Ok(lacks.map(|()| None));
             }
             Ok(Some(held)) => held,
             // It needs none: that a copy of it would not be told is no reason to stop, such as on a
             // disk that is full.
             Err(failure) if names.is_empty() => {
                 tracing::warn!(why = ?failure.message, "who runs the operation can't be kept");
-                let lacks = must_lack_nothing(store, world, lease.operation, pinned).await?;
-                return Ok(lacks.map(|()| None));
+                return Ok(Ok(None));
             }
             Err(failure) => return Ok(Err(failure)),
         };
@@ -187,15 +192,21 @@ pub(crate) async fn retake(
 pub(crate) async fn tell_how_far(
     store: &dyn Store,
     provider: &dyn Provider,
+    clock: &Clock,
     key: &StoreId,
     id: OperationId,
     last_seq: Seq,
 ) {
     let Some(world) = provider.locks() else { return };
     let journaled = Journaled { last_seq, place: place(store), has_ended: false };
+    let key = of_one(key, id);
     // Without it only a copy is not known; a world that can't be written refuses the effect.
-    if let Err(failure) = world.note(&of_one(key, id), &journaled).await {
-        tracing::warn!(why = ?failure.message, "how far the journal is can't be noted");
+    match clock.timeout(NOTE_MAX, world.note(&key, &journaled)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => {
+            tracing::warn!(why = ?failure.message, "how far the journal is can't be noted");
+        }
+        Err(_) => tracing::warn!("how far the journal is was not noted in {NOTE_MAX:?}"),
     }
 }
 
@@ -338,12 +349,17 @@ pub(crate) async fn let_go(
     if !needs_no_locks(&found) {
         return Ok(());
     }
+    // Of an older copy it is not the end: whoever has the newest journal may need them still.
+    let noted = world.noted(&of_one(&pinned.store, id)).await.ok().flatten();
+    if noted.is_some_and(|noted| noted.last_seq > found.last_seq && !noted.has_ended) {
+        return Ok(());
+    }
     let journaled = Journaled { last_seq: found.last_seq, place: place(store), has_ended: true };
     // Whatever is kept of its end, nobody waits for it any more.
     if let Err(failure) = world.note(&of_one(&pinned.store, id), &journaled).await {
         tracing::warn!(why = ?failure.message, "how the operation ended can't be noted");
     }
-    world.let_go(&pinned.store).await
+    world.let_go(&pinned.store, id).await
 }
 
 fn cancelled(actor: &Actor, reason: Option<String>) -> String {

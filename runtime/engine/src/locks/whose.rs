@@ -119,8 +119,8 @@ pub(super) async fn runners_here(
     world: &dyn WorldLocks,
     holder: &Holder,
 ) -> Result<Vec<String>, Failure> {
-    let alike = world.holders().await?.into_iter();
-    let alike = alike.filter(|held| held.key == holder.key && is_ours(Some(store), held));
+    let alike = world.holders_of(&holder.key, holder.operation).await?.into_iter();
+    let alike = alike.filter(|held| is_ours(Some(store), held));
     Ok(alike.filter_map(|held| held.runner).collect())
 }
 
@@ -146,10 +146,12 @@ pub(super) async fn whose(
         // Held from elsewhere, this state directory was moved, or it is a copy: of a copy nothing
         // follows for the one that it is a copy of.
         if is_at(holder, store) {
-            return Ok(world.let_go(&holder.key).await.map(|()| None));
+            return Ok(world.let_go(&holder.key, holder.operation).await.map(|()| None));
         }
         return Ok(match looks.at(holder).await {
-            Ok(Found::Nothing | Found::Ended) => world.let_go(&holder.key).await.map(|()| None),
+            Ok(Found::Nothing | Found::Ended) => {
+                world.let_go(&holder.key, holder.operation).await.map(|()| None)
+            }
             found => Ok(Some(from(found))),
         });
     }
@@ -204,9 +206,10 @@ pub(crate) async fn runs_elsewhere(
     store: &dyn Store,
     world: &dyn WorldLocks,
     key: &StoreId,
+    id: OperationId,
 ) -> Result<Option<Holder>, Failure> {
-    let all = world.holders().await?.into_iter();
-    let mut of_it = all.filter(|holder| holder.key == *key && !is_ours(Some(store), holder));
+    let all = world.holders_of(key, id).await?.into_iter();
+    let mut of_it = all.filter(|holder| !is_ours(Some(store), holder));
     Ok(of_it.find(|holder| world.is_run(holder)))
 }
 

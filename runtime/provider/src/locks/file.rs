@@ -180,15 +180,14 @@ impl WorldLocks for LockFile {
         self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await
     }
 
-    async fn let_go(&self, key: &StoreId) -> Result<(), Failure> {
+    async fn let_go(&self, key: &StoreId, operation: OperationId) -> Result<(), Failure> {
         let own = key.clone();
-        self.turn(move |table| table.let_go(|holder| holder.key == own)).await
+        self.turn(move |table| table.let_go(&own, operation)).await
     }
 
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
         let store = store.clone();
-        let is_its = move |holder: &Holder| holder.store == store && holder.operation == operation;
-        self.turn(move |table| table.let_go(is_its)).await
+        self.turn(move |table| table.let_go_of(&store, operation)).await
     }
 
     async fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
@@ -214,9 +213,13 @@ impl WorldLocks for LockFile {
         }
     }
 
-    async fn holders(&self) -> Result<Vec<Holder>, Failure> {
-        let all = |table: &mut Table| table.holders().cloned().collect();
-        self.turn(all).await
+    async fn holders_of(
+        &self,
+        key: &StoreId,
+        operation: OperationId,
+    ) -> Result<Vec<Holder>, Failure> {
+        let key = key.clone();
+        self.turn(move |table| table.holders_of(&key, operation).cloned().collect()).await
     }
 
     async fn held(&self) -> Result<Vec<WorldLock>, Failure> {
@@ -263,13 +266,13 @@ mod tests {
         let found = two.take(&names, &holder("two"), &[]).await.unwrap();
         assert_eq!(found.map(|lock| lock.holder.key), Some(StoreId("one".into())));
         assert_eq!(two.held().await.unwrap().len(), 1);
-        two.let_go(&StoreId("two".into())).await.unwrap();
+        two.let_go(&StoreId("two".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap().len(), 1, "it is another's");
-        one.let_go(&StoreId("one".into())).await.unwrap();
+        one.let_go(&StoreId("one".into()), OperationId(1)).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         // Whoever held one lives, as the other sees, until its program ends.
         assert!(one.is_run(&holder("two")) && !one.is_run(&holder("three")));
-        two.let_go(&StoreId("two".into())).await.unwrap();
+        two.let_go(&StoreId("two".into()), OperationId(1)).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);

@@ -105,11 +105,11 @@ pub trait WorldLocks: Send + Sync {
         ours: &[String],
     ) -> Result<Option<WorldLock>, Failure>;
 
-    /// Let go of all that are held under this key.
+    /// Let go of all that an operation holds under this key.
     ///
     /// # Errors
     /// Those of [`WorldLocks::take`].
-    async fn let_go(&self, key: &StoreId) -> Result<(), Failure>;
+    async fn let_go(&self, key: &StoreId, operation: OperationId) -> Result<(), Failure>;
 
     /// Let go of all that an operation holds whose key can't be read any more.
     ///
@@ -133,11 +133,15 @@ pub trait WorldLocks: Send + Sync {
     /// or under another name of the host.
     fn is_run(&self, holder: &Holder) -> bool;
 
-    /// Everybody who holds a lock, or runs an operation that has none.
+    /// Everybody who holds a lock for an operation under this key, or runs one that has none.
     ///
     /// # Errors
     /// Those of [`WorldLocks::take`].
-    async fn holders(&self) -> Result<Vec<Holder>, Failure>;
+    async fn holders_of(
+        &self,
+        key: &StoreId,
+        operation: OperationId,
+    ) -> Result<Vec<Holder>, Failure>;
 
     /// Every lock that is held.
     ///

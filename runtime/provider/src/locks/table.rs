@@ -3,10 +3,12 @@
 use super::{Freed, Holder, WorldLock, of_one};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_core::{LockName, StoreId};
+use stepback_core::{LockName, OperationId, StoreId};
 
 /// How many locks that were freed by hand are remembered.
 const FREED_MAX: usize = 50;
+/// Of fewer nobody looks whether their programs are gone.
+const CLEARED_MIN: usize = 64;
 /// So much is remembered of why.
 const REASON_CHARS_MAX: usize = 1_000;
 
@@ -20,6 +22,13 @@ pub(super) struct Table {
     /// Who runs an operation that has no locks, by [`of_one`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     runs: BTreeMap<StoreId, Holder>,
+    /// How many were left of these when those were removed whose program is gone.
+    #[serde(skip_serializing_if = "is_none")]
+    cleared: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Table {
@@ -43,8 +52,12 @@ impl Table {
             return Some(WorldLock { name: name.clone(), holder: held.clone() });
         }
         if names.is_empty() {
-            // A program that is gone runs nothing.
-            self.runs.retain(|_, held| !is_gone(held));
+            // A program that is gone runs nothing; each time that there are twice as many is often
+            // enough to look.
+            if self.runs.len() >= self.cleared.saturating_mul(2).max(CLEARED_MIN) {
+                self.runs.retain(|_, held| !is_gone(held));
+                self.cleared = self.runs.len();
+            }
             let key = of_one(&holder.key, holder.operation);
             if let Some(held) = self.runs.get(&key).filter(|held| !is_own(held)) {
                 let name = LockName(format!("operation {}", holder.operation));
@@ -59,13 +72,25 @@ impl Table {
         None
     }
 
-    pub(super) fn let_go(&mut self, is_its: impl Fn(&Holder) -> bool) {
+    pub(super) fn let_go(&mut self, key: &StoreId, operation: OperationId) {
+        self.locks.retain(|_, holder| holder.key != *key || holder.operation != operation);
+        self.runs.remove(&of_one(key, operation));
+    }
+
+    pub(super) fn let_go_of(&mut self, store: &StoreId, operation: OperationId) {
+        let is_its = |holder: &Holder| holder.store == *store && holder.operation == operation;
         self.locks.retain(|_, holder| !is_its(holder));
         self.runs.retain(|_, holder| !is_its(holder));
     }
 
-    pub(super) fn holders(&self) -> impl Iterator<Item = &Holder> {
-        self.locks.values().chain(self.runs.values())
+    pub(super) fn holders_of(
+        &self,
+        key: &StoreId,
+        operation: OperationId,
+    ) -> impl Iterator<Item = &Holder> {
+        let locks = self.locks.values();
+        let locks = locks.filter(move |held| held.key == *key && held.operation == operation);
+        locks.chain(self.runs.get(&of_one(key, operation)))
     }
 
     pub(super) fn free(&mut self, mut freed: Freed) -> bool {
@@ -84,7 +109,7 @@ impl Table {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use stepback_core::{Epoch, OperationId, StoreId, UnixMs};
+    use stepback_core::{Epoch, UnixMs};
 
     /// All programs are gone.
     pub(in super::super) fn gone(_: &Holder) -> bool {
@@ -148,6 +173,40 @@ pub(super) mod tests {
             let took = held.take(&names, &taker, ours, lives);
             assert_eq!(took.is_none(), may, "{taker:?}: {took:?}");
         }
+    }
+
+    #[test]
+    fn who_runs_what_has_no_locks_is_told_by_its_key_and_cleared_when_gone() {
+        let mut table = Table::default();
+        for number in 0..2 * CLEARED_MIN {
+            let key = format!("key-{number}");
+            assert_eq!(table.take(&[], &holder(&key), &[], gone), None);
+        }
+        assert!(table.runs.len() < 2 * CLEARED_MIN, "{}", table.runs.len());
+        let mut table = Table::default();
+        let lives = |_: &Holder| false;
+        for key in ["key", "key-1", "ke"] {
+            assert_eq!(table.take(&[], &holder(key), &[], lives), None);
+        }
+        let of = |table: &Table, key: &str| -> Vec<StoreId> {
+            let key = StoreId(key.to_owned());
+            let held = table.holders_of(&key, OperationId(1));
+            held.map(|held| held.key.clone()).collect()
+        };
+        assert_eq!(of(&table, "key"), [StoreId("key".to_owned())]);
+        let mut copy = holder("key");
+        copy.runner = Some("another".to_owned());
+        assert!(table.take(&[], &copy, &[], lives).is_some(), "it is run already");
+        // Another one of the same program.
+        let mut other = holder("key");
+        other.operation = OperationId(2);
+        assert_eq!(table.take(&["a".into()], &other, &[], lives), None);
+        table.let_go(&StoreId("key".to_owned()), OperationId(1));
+        assert!(of(&table, "key").is_empty());
+        assert_eq!(table.locks.len(), 1);
+        assert_eq!(of(&table, "key-1").len(), 1);
+        table.let_go_of(&StoreId("store".to_owned()), OperationId(1));
+        assert!(table.runs.is_empty());
     }
 
     #[test]
