@@ -11,6 +11,7 @@ mod life;
 mod mortal;
 mod mutants;
 mod parking;
+mod quotas;
 mod random;
 mod sweep;
 mod truth;

@@ -124,5 +124,6 @@ fn invocation(
         grants: job.loaded(step_id)?.guard.grants().clone(),
         seed,
         stop: port.stop.clone(),
+        memory: job.memory.clone(),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use stepback_clock::Clock;
+use stepback_core::calls::bounds::{OPERATION_BYTES_MAX, OPERATION_EFFECTS_MAX};
 use stepback_core::event::Record;
 use stepback_core::grants::{Grants, Policy};
 use stepback_core::manifest::Uses;
@@ -95,6 +96,10 @@ pub struct Limits {
     pub parked_after_ms: u64,
     /// How often reading a resource is tried before it counts as unreadable.
     pub observations_max: u32,
+    /// What the calls of one operation, with their answers, may take in its journal.
+    pub journaled_bytes_max: u64,
+    /// How many effects the steps of one operation may ask for going forward.
+    pub effects_max: u64,
     /// What is done wrongly on purpose.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::mutant::Mutant>,
@@ -110,6 +115,8 @@ impl Default for Limits {
             reissues_max: 2,
             parked_after_ms: 1_000,
             observations_max: 4,
+            journaled_bytes_max: OPERATION_BYTES_MAX,
+            effects_max: OPERATION_EFFECTS_MAX,
             #[cfg(feature = "mutants")]
             mutant: None,
         }

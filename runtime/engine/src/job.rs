@@ -29,7 +29,7 @@ use stepback_core::state::State;
 use stepback_core::*;
 use stepback_files::key::Key;
 use stepback_journal::RunnerId;
-use stepback_wasm::{Plugin, Runtime};
+use stepback_wasm::{MemoryQuota, Plugin, Runtime};
 
 /// A manifest to run, as it was given.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub struct Job {
     /// Why secrets are kept from steps that they would be given to.
     kept: Vec<String>,
     pub(crate) environment: EnvironmentName,
+    /// What its guests have together.
+    pub(crate) memory: MemoryQuota,
 }
 
 impl Job {
@@ -153,7 +155,8 @@ impl Job {
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let (key, environment) = (deps.key.clone(), request.environment.clone());
         let given = BTreeMap::new();
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, given, kept, environment })
+        let (plan, memory) = (Arc::new(plan), deps.runtime.memory_quota());
+        Ok(Job { plan, plugins, inputs, access, key, given, kept, environment, memory })
     }
 
     /// The job of an operation that is on record. A secret that is missing, or a part of the world
@@ -213,7 +216,8 @@ impl Job {
         let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
         let kept = secrets::kept_from(&plan, &inputs, source);
         let (key, environment) = (deps.key.clone(), pinned.environment.clone());
-        Ok(Job { plan: Arc::new(plan), plugins, inputs, access, key, given, kept, environment })
+        let (plan, memory) = (Arc::new(plan), deps.runtime.memory_quota());
+        Ok(Job { plan, plugins, inputs, access, key, given, kept, environment, memory })
     }
 
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).

@@ -28,6 +28,7 @@ mod mutant;
 mod mutants;
 mod port;
 mod preflight;
+mod quota;
 mod reaches;
 mod recorded;
 mod replaced;

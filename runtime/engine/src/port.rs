@@ -20,6 +20,7 @@ mod reversal;
 use crate::access::WorldAccess;
 use crate::guard::Guard;
 use crate::message::{Message, Reply};
+use crate::quota::Quota;
 use crate::recorded::Recorded;
 use crate::secrets::door::{Door, LetOut};
 use crate::secrets::{HIDDEN, Secrets};
@@ -111,6 +112,8 @@ pub(crate) struct AttemptPort {
     pub(crate) calls_made: AtomicU32,
     /// What its calls and their answers take in the journal.
     pub(crate) journaled_bytes: AtomicUsize,
+    /// What all attempts of the operation may ask for together.
+    pub(crate) quota: Arc<Quota>,
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
     pub(crate) parking: Parking,
@@ -211,13 +214,22 @@ impl AttemptPort {
     async fn made(&self, call: Call, refusal: Option<Failure>) -> Result<Value, Failure> {
         self.must_have_room(&call)?;
         let (id, call) = (self.next_id(), self.access.secrets.canonical(&call));
-        let answered = match (self.recorded(&id), refusal) {
+        let (recorded, goes_forward) = (self.recorded(&id), self.of.direction == Direction::Do);
+        let is_new = recorded.is_none() && goes_forward;
+        let refusal = match is_new {
+            true => self.quota.take(&call).err().or(refusal),
+            false => refusal,
+        };
+        let answered = match (recorded, refusal) {
             (Some(recorded), _) => self.replayed(id, call, recorded).await,
             (None, Some(refusal)) => self.answered(id, call, Err(refusal)).await,
             (None, None) => self.live(id, call).await,
         };
         let bytes = answered.as_ref().map_or(0, answer_bytes);
         self.journaled_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if is_new {
+            self.quota.count(bytes);
+        }
         answered
     }
 

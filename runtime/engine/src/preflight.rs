@@ -209,7 +209,7 @@ async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> Looke
     let Ok(loaded) = job.loaded(&step.id) else { return LookedAhead::Changes };
     let mode = Mode::Run { irreversible_allowed: true };
     let door = job.door(&StepKey::plain(step.id.as_str()), None);
-    let invocation = invocation(step, loaded, door.let_in(&with), mode);
+    let invocation = invocation(job, step, loaded, door.let_in(&with), mode);
     let guard = Arc::clone(&loaded.guard);
     let (access, own) = (job.access.clone(), door.clone());
     let port = Arc::new(CheckPort::new(access, guard, clock.clone(), false, own));
@@ -317,7 +317,7 @@ fn shown(with: &Value) -> Value {
     })
 }
 
-fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocation {
+fn invocation(job: &Job, step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocation {
     Invocation {
         step: step.uses.step().to_owned(),
         input,
@@ -325,6 +325,7 @@ fn invocation(step: &Step, loaded: &Loaded, input: Value, mode: Mode) -> Invocat
         grants: loaded.guard.grants().clone(),
         seed: [0; 32],
         stop: StopSignal::new(),
+        memory: job.memory.clone(),
     }
 }
 
@@ -348,7 +349,7 @@ async fn check_one(
         return StepCheckAnswer::Refused("it has no plugin".into());
     };
     let door = job.door(key, None);
-    let invocation = invocation(step, loaded, door.let_in(&with), Mode::Check);
+    let invocation = invocation(job, step, loaded, door.let_in(&with), Mode::Check);
     let guard = Arc::clone(&loaded.guard);
     let (access, own) = (job.access.clone(), door.clone());
     let port = Arc::new(CheckPort::new(access, guard, clock.clone(), true, own));

@@ -111,6 +111,16 @@ pub enum GuestFault {
         /// [`crate::Limits::memory_bytes_max`], in MiB.
         limit_mib: usize,
     },
+    /// Its memory would grow past what all guests of its operation have together; it is ended there.
+    #[error(
+        "the plugin asked for more memory than is left of what all steps of the operation may \
+         use together ({limit_mib} MiB): let the step hold less at once, or fewer of them run at \
+         once"
+    )]
+    OutOfMemoryTogether {
+        /// [`crate::Limits::operation_memory_bytes_max`], in MiB.
+        limit_mib: usize,
+    },
     /// Its tables would grow past the limit; it is ended there.
     #[error("the plugin asked for tables of more entries than it may use ({limit})")]
     TableTooLarge {
@@ -153,6 +163,7 @@ impl GuestFault {
             Self::Failed(failure) => return failure.clone(),
             Self::Trap(_)
             | Self::OutOfMemory { .. }
+            | Self::OutOfMemoryTogether { .. }
             | Self::TableTooLarge { .. }
             | Self::OutOfTime { .. }
             | Self::TooMuchOutput { .. }

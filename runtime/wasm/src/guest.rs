@@ -8,6 +8,7 @@ use crate::invocation::{Grants, Mode};
 use crate::limits::Limits;
 use crate::log::GuestLog;
 use crate::port::HostPort;
+use crate::quota::Room;
 use crate::wasi::{HasWasi, Wasi};
 use crate::watch::Watch;
 use std::sync::Arc;
@@ -31,11 +32,12 @@ impl Guest {
         grants: Grants,
         seed: [u8; 32],
         limits: &Limits,
+        room: Room,
     ) -> Self {
         let log = GuestLog::new(port.clone(), limits);
         let watch = Watch::new(mode, limits);
         Self {
-            space: Space::new(limits),
+            space: Space::new(limits, room),
             wasi: Wasi::new(port.clone(), seed, log.clone(), watch.clone()),
             port,
             mode,
@@ -67,6 +69,7 @@ impl WasiView for Guest {
 
 /// Counts a guest's memory and tables.
 pub(crate) struct Space {
+    room: Room,
     memory_bytes: usize,
     memory_bytes_max: usize,
     table_entries: usize,
@@ -74,8 +77,9 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, room: Room) -> Self {
         Self {
+            room,
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
             table_entries: 0,
@@ -98,6 +102,7 @@ impl wasmtime::ResourceLimiter for Space {
             let limit_mib = self.memory_bytes_max >> 20;
             return Err(wasmtime::Error::new(GuestFault::OutOfMemory { limit_mib }));
         }
+        self.room.grow_to(bytes).map_err(wasmtime::Error::new)?;
         self.memory_bytes = bytes;
         Ok(true)
     }

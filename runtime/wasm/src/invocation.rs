@@ -3,6 +3,7 @@
 pub use stepback_core::Interface;
 pub use stepback_core::grants::Grants;
 
+use crate::quota::MemoryQuota;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ pub struct Invocation {
     pub seed: [u8; 32],
     /// Whoever has a clone of it can tell the guest to end.
     pub stop: StopSignal,
+    /// What the guests of its operation have together.
+    pub memory: MemoryQuota,
 }
 
 /// Tells a running guest to come to its end.

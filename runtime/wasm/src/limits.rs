@@ -29,6 +29,9 @@ pub struct Limits {
     pub stop_grace: Duration,
     /// How many guests live at once; more wait in line.
     pub guests_max: u32,
+    /// Linear memory of all guests of one operation together. A thousand of a small plugin have
+    /// as much, two hundred of one with an interpreter in it; more wait in line.
+    pub operation_memory_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +48,7 @@ impl Default for Limits {
             calls_max: 100_000,
             stop_grace: Duration::from_secs(2),
             guests_max: 1000,
+            operation_memory_bytes_max: 4 << 30,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
 use crate::load::Imports;
 use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
+use crate::quota::{MemoryQuota, Usual};
 use crate::shared::Shared;
 use crate::watch::Watch;
 use serde_json::Value;
@@ -25,6 +26,7 @@ pub struct Plugin {
     digest: PluginDigest,
     bytes: Arc<[u8]>,
     imports: Imports,
+    usual: Usual,
     pre: PluginPre<Guest>,
     shared: Arc<Shared>,
     described: OnceCell<Vec<StepInfo>>,
@@ -69,6 +71,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) digest: PluginDigest,
     pub(crate) bytes: Arc<[u8]>,
+    /// What the memories of a guest have at its beginning, in bytes.
+    pub(crate) initial_memory: usize,
 }
 
 impl Plugin {
@@ -78,8 +82,9 @@ impl Plugin {
         pre: PluginPre<Guest>,
         shared: Arc<Shared>,
     ) -> Self {
-        let Source { name, digest, bytes } = source;
-        Self { name, digest, bytes, imports, pre, shared, described: OnceCell::new() }
+        let Source { name, digest, bytes, initial_memory } = source;
+        let (usual, described) = (Usual::new(initial_memory), OnceCell::new());
+        Self { name, digest, bytes, imports, usual, pre, shared, described }
     }
 
     /// The sha-256 of the component's bytes.
@@ -139,6 +144,7 @@ impl Plugin {
             grants: Grants::none(),
             seed: [0; 32],
             stop: StopSignal::new(),
+            memory: MemoryQuota::new(&self.shared.limits),
         };
         let mut session = self.open(&invocation, Arc::new(NoPort)).await.map_err(fail)?;
         let infos = enter!(self, session, call_describe()).map_err(fail)?;
@@ -257,16 +263,21 @@ impl Plugin {
     ) -> Result<Session, GuestFault> {
         let stop = invocation.stop.clone();
         // A place that is free is taken even after a stop: a replay has calls to answer first.
-        let permit = tokio::select! {
+        let both = async {
+            // Whoever waits behind its own operation's guests takes no place from others.
+            let room = invocation.memory.room(&self.usual).await?;
+            let permit = self.shared.permits.clone().acquire_owned().await;
+            // Nothing closes the semaphore; a runtime going down would look like a stop.
+            Ok((room, permit.map_err(|_| GuestFault::Stopped)?))
+        };
+        let (room, permit) = tokio::select! {
             biased;
-            permit = self.shared.permits.clone().acquire_owned() => permit,
+            both = both => both?,
             () = stop.stopped() => return Err(GuestFault::Stopped),
         };
-        // Nothing closes the semaphore; a runtime going down would look like a stop.
-        let permit = permit.map_err(|_| GuestFault::Stopped)?;
         let Shared { engine, limits, .. } = &*self.shared;
         let Invocation { mode, grants, seed, .. } = invocation;
-        let guest = Guest::new(port, *mode, grants.clone(), *seed, limits);
+        let guest = Guest::new(port, *mode, grants.clone(), *seed, limits, room);
         let watch = guest.watch.clone();
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.space);

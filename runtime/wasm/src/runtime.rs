@@ -9,6 +9,7 @@ use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::load;
 use crate::plugin::{Plugin, Source};
+use crate::quota::MemoryQuota;
 use crate::shared::Shared;
 use crate::wasi;
 use crate::watch::EPOCH_TICK;
@@ -130,9 +131,19 @@ impl Runtime {
         let imports = load::verify(engine, name, component)?;
         let pre = load::link(&self.linker, name, component)?;
         let shared = self.shared.clone();
-        let source = Source { name: name.to_owned(), digest: digest.clone(), bytes: bytes.into() };
+        let initial_memory = component.resources_required().map_or(0, |needs| {
+            let largest = usize::try_from(needs.max_initial_memory_size.unwrap_or_default());
+            largest.unwrap_or(usize::MAX).saturating_mul(needs.num_memories as usize)
+        });
+        let (name, bytes) = (name.to_owned(), bytes.into());
+        let source = Source { name, digest: digest.clone(), bytes, initial_memory };
         let plugin = Arc::new(Plugin::new(source, imports, pre, shared));
         Ok(self.loaded().entry(digest).or_insert(plugin).clone())
+    }
+
+    /// What the guests of one more operation may have together.
+    pub fn memory_quota(&self) -> MemoryQuota {
+        MemoryQuota::new(&self.shared.limits)
     }
 
     /// The plugin with these bytes, if it was loaded before.

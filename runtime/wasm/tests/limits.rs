@@ -10,7 +10,7 @@ use stepback_core::calls::EbsCall;
 use stepback_core::grants::Grant;
 use stepback_core::step::{CheckAnswer, Past, UndoAnswer};
 use stepback_core::{Failure, FailureClass};
-use stepback_wasm::{GuestFault, Interface, Limits, Mode, PluginError};
+use stepback_wasm::{GuestFault, Interface, Invocation, Limits, MemoryQuota, Mode, PluginError};
 use support::{Port, RUN, Text, invocation, limits, runtime, runtime_within};
 
 const LOOP: &str = "(loop (br 0)) unreachable";
@@ -329,4 +329,60 @@ async fn a_guest_in_line_can_be_stopped() {
     second.stop.stop();
     assert_eq!(plugin.run(second, Port::new()).await, Err(GuestFault::Stopped));
     first.abort();
+}
+
+/// The guests of one operation have 8 MiB together, and each 4 at most.
+#[tokio::test]
+async fn what_the_guests_of_one_operation_have_together_is_bounded() {
+    let tight = Limits { operation_memory_bytes_max: 8 << 20, ..limits() };
+    // To 4 MiB, then it stays until it is told to end.
+    let grows = "(drop (memory.grow (i32.const 60))) \
+                 (call $sleep (i64.const 1000000) (i32.const 800)) (i32.const 512)";
+    let runtime = runtime_within(tight.clone());
+    let large = runtime.load("large", &Text::run(grows).component()).expect("it loads");
+    let small = runtime.load("small", &Text::default().component()).expect("it loads");
+    let (memory, port) = (MemoryQuota::new(&tight), Port::new());
+    let of_it = || Invocation { memory: memory.clone(), ..invocation(RUN) };
+    let begin = |invocation: Invocation| {
+        let (large, port) = (large.clone(), port.clone());
+        tokio::spawn(async move { large.run(invocation, port).await })
+    };
+    let has_begun = async |runs: usize| {
+        while port.functions().len() < runs {
+            Clock::real().sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let first = begin(of_it());
+    has_begun(1).await;
+    // By now it is known what they need: the second has the rest, and nothing else is let in.
+    let second = begin(of_it());
+    has_begun(2).await;
+    let waiting = {
+        let (small, invocation) = (small.clone(), of_it());
+        tokio::spawn(async move { small.run(invocation, Port::new()).await })
+    };
+    let others = small.run(invocation(RUN), Port::new()).await;
+    assert_eq!(others, Ok(Value::Null), "another operation has its own");
+    assert!(!waiting.is_finished());
+    first.abort();
+    assert_eq!(waiting.await.expect("no panic"), Ok(Value::Null));
+    second.abort();
+}
+
+#[tokio::test]
+async fn a_guest_that_wants_what_others_have_is_told_so() {
+    let tight = Limits { operation_memory_bytes_max: 7 << 20, ..limits() };
+    let grows = "(call $sleep (i64.const 1) (i32.const 800)) (drop (memory.grow (i32.const 60))) \
+                 (call $sleep (i64.const 1000000) (i32.const 800)) (i32.const 512)";
+    let plugin = runtime_within(tight.clone()).load("p", &Text::run(grows).component());
+    let (plugin, memory) = (plugin.expect("it loads"), MemoryQuota::new(&tight));
+    // Both are let in before anybody knows how much they want.
+    let begun = Arc::new(Port { sleep: Some(Duration::from_millis(20)), ..Port::default() });
+    let runs = [(); 2].map(|()| {
+        let invocation = Invocation { memory: memory.clone(), ..invocation(RUN) };
+        plugin.run(invocation, begun.clone())
+    });
+    let [one, other] = runs;
+    let ended = tokio::select! { ended = one => ended, ended = other => ended };
+    assert_eq!(ended, Err(GuestFault::OutOfMemoryTogether { limit_mib: 7 }));
 }

@@ -19,8 +19,8 @@ use stepback_files::key::{KEY_BYTES, Key};
 use stepback_journal::{LogLine, Memory, RunnerId, Sqlite};
 use stepback_simulated::Simulated;
 use stepback_wasm::{
-    Grants, HostPort, Invocation, LogLevel, Mode, Plugin, Reversed, Runtime, RuntimeConfig,
-    StopSignal,
+    Grants, HostPort, Invocation, Limits as GuestLimits, LogLevel, MemoryQuota, Mode, Plugin,
+    Reversed, Runtime, RuntimeConfig, StopSignal,
 };
 use tempfile::TempDir;
 
@@ -72,6 +72,7 @@ impl Guest {
             grants: Grants::none(),
             seed: [0; 32],
             stop: StopSignal::new(),
+            memory: MemoryQuota::new(&GuestLimits::default()),
         };
         self.plugin.run(invocation, Arc::new(NoWait)).await.expect("it sleeps");
     }

@@ -18,6 +18,10 @@ pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 pub const TAIL_LINES_MAX: u32 = 10_000;
 /// All calls of one attempt, with their answers.
 pub const ATTEMPT_BYTES_MAX: usize = 64 << 20;
+/// All calls of one operation, with their answers; an undo goes on beyond.
+pub const OPERATION_BYTES_MAX: u64 = 1 << 30;
+/// The effects of one operation going forward; each is compared when it ends, and may be undone.
+pub const OPERATION_EFFECTS_MAX: u64 = 50_000;
 /// What each text costs beside its bytes, so that many empty ones are not for nothing.
 const TEXT_BYTES: usize = 16;
 
@@ -26,6 +30,8 @@ const LONG: [&str; 3] = ["command", "env", "options"];
 
 /// The code of what is refused for its size.
 pub const TOO_LARGE: &str = "too-large";
+/// The code of what is refused because there were too many of its kind.
+pub const TOO_MANY: &str = "too-many";
 
 fn too_large(message: String) -> Failure {
     Failure::new(FailureClass::InvalidInput, message).with_code(TOO_LARGE)

@@ -8,8 +8,10 @@ mod attempts;
 mod ran;
 mod step;
 mod transition;
+mod used;
 
 pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, StepStatus};
+pub use used::Used;
 
 use crate::actor::Actor;
 use crate::calls::{Call, Class, DockerCall};
@@ -122,6 +124,8 @@ pub struct State {
     pub unsaid: BTreeMap<Resource, Option<String>>,
     /// The starts of such containers.
     pub unsaid_starts: BTreeSet<CallId>,
+    /// How much it has used up of what has an end.
+    pub used: Used,
     /// The first `before` of each resource, in the order in which they were first touched.
     pub baselines: Baselines,
     /// What differed when the world was compared last.
@@ -246,6 +250,7 @@ impl Default for State {
             own_effects: BTreeSet::new(),
             unsaid: BTreeMap::new(),
             unsaid_starts: BTreeSet::new(),
+            used: Used::default(),
             baselines: Baselines::default(),
             not_restored: vec![],
             kept: vec![],

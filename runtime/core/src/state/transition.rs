@@ -24,6 +24,7 @@ impl State {
         self.last_seq = record.seq;
         self.last_at = self.last_at.max(record.at);
         self.take(record).map_err(illegal)?;
+        self.used.note(&record.event);
         if let Some(key) = record.event.step() {
             self.note_activity(key);
         }

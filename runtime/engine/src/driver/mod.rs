@@ -14,12 +14,13 @@ mod trace;
 
 use crate::access::IssuePermit;
 use crate::attempt;
-use crate::deps::{Control, Deps, Wish};
+use crate::deps::{Control, Deps, Limits, Wish};
 use crate::error::RunError;
 use crate::job::Job;
 use crate::message::{Message, Reply};
 use crate::port::{AttemptPort, Parking, answer_of, cancelled};
 use crate::preflight;
+use crate::quota::Quota;
 use crate::recorded::recorded_calls;
 use crate::tasks::Logs;
 use crate::verify;
@@ -68,6 +69,7 @@ pub(crate) struct Driver {
     machine: Machine,
     lease: Lease,
     clock: Clock,
+    quota: Arc<Quota>,
     logs: Logs,
     /// Boxed, because a queue has room for many messages also while it is empty.
     inbox: mpsc::Receiver<Box<Message>>,
@@ -105,6 +107,8 @@ impl Driver {
     ) -> Self {
         let (outbox, inbox) = mpsc::channel(QUEUE_MAX);
         let durable = state.last_seq;
+        let Limits { effects_max, journaled_bytes_max, .. } = deps.limits;
+        let quota = Arc::new(Quota::new(state.used, effects_max, journaled_bytes_max));
         let clock = deps.clock.never_before(state.last_at);
         let machine = Machine::new(Arc::clone(&job.plan), state, lease.operation, lease.epoch);
         #[cfg(feature = "mutants")]
@@ -117,6 +121,7 @@ impl Driver {
             machine,
             lease,
             clock,
+            quota,
             logs,
             inbox,
             outbox,
@@ -358,6 +363,7 @@ impl Driver {
     }
 
     /// An attempt that is open, with its step.
+            quota: Arc::clone(&self.quota),
     fn open_attempt(&self, of: &AttemptId) -> Option<(&StepState, &OpenAttempt)> {
         let step = self.machine.state().steps.get(&of.step)?;
         let open = step.open.as_ref()?;

@@ -12,8 +12,8 @@ use stepback_clock::Clock;
 use stepback_core::calls::{ClockCall, EffectsCall};
 use stepback_core::{Call, Failure};
 use stepback_wasm::{
-    Grants, HostPort, Invocation, Limits, LogLevel, Mode, Reversed, Runtime, RuntimeConfig,
-    StopSignal,
+    Grants, HostPort, Invocation, Limits, LogLevel, MemoryQuota, Mode, Reversed, Runtime,
+    RuntimeConfig, StopSignal,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -144,6 +144,7 @@ pub fn invocation(mode: Mode) -> Invocation {
         grants: Grants::all(),
         seed: [7; 32],
         stop: StopSignal::new(),
+        memory: MemoryQuota::new(&limits()),
     }
 }
 

@@ -1,0 +1,34 @@
+//! How much of what has an end an operation has used up.
+
+use crate::Direction;
+use crate::calls::bounds::answer_bytes;
+use crate::event::Event;
+use crate::step::EffectOutcome;
+
+/// What the calls of all steps come to, replays not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// The effects that steps made going forward, those included that were refused or failed.
+    pub effects: u64,
+    /// What all calls and their answers take in the journal, about.
+    pub bytes: u64,
+}
+
+impl Used {
+    pub(super) fn note(&mut self, event: &Event) {
+        let (effects, bytes) = match event {
+            Event::CallAnswered { call, result, .. } => {
+                (0, call.bytes() + result.as_ref().map_or(0, answer_bytes))
+            }
+            Event::CallStarted { id, call, .. } => {
+                (u64::from(id.of.direction == Direction::Do), call.bytes())
+            }
+            Event::CallFinished { outcome: EffectOutcome::Done(answer), .. } => {
+                (0, answer_bytes(answer))
+            }
+            _ => return,
+        };
+        self.effects += effects;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+}
