@@ -104,6 +104,23 @@ fn a_secret_is_kept_for_the_steps_that_it_is_for() {
     assert_eq!(place.facts(), before);
 }
 
+/// Whatever is asked for a secret, nothing else waits for it.
+#[test]
+fn who_tells_no_secret_is_not_waited_for_by_a_signal() {
+    for (from, begins) in [("exec:touch began; sleep 60", true), ("file:pipe", false)] {
+        let place = place(&format!("from = \"{from}\""));
+        let made = std::process::Command::new("mkfifo").arg(place.path("pipe")).status();
+        assert!(made.expect("mkfifo can be run").success());
+        let running = place.start(&["run", "m.toml"]);
+        while begins && !place.path("began").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        running.signal("TERM");
+        running.ends().lacks("told nothing for");
+        place.run(&["list"]).exits(0).lacks("configured");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_it_is_told_where_it_is() {
     for (secret, says) in [

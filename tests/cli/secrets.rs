@@ -308,3 +308,18 @@ fn what_stands_for_a_secrets_beginning_is_taken_from_nobody() {
         }
     }
 }
+
+/// An everyday password: what it hides is told before anything is changed, or hides nothing.
+#[test]
+fn a_value_that_is_a_word_or_a_piece_of_an_image_is_told_as_that() {
+    let start = "[[steps]]\nid = \"start\"\nuses = \"docker/start-container\"\n\
+                 with = { host = \"i-db-1\", container = \"app\" }\n";
+    let look = "[[steps]]\nid = \"look\"\nuses = \"ec2/describe-instance\"\n\
+                with = { instance = \"i-db-1\" }\n";
+    let place = Place::new();
+    let before = place.untouched();
+    let ran = run(&place, "postgres", &format!("{GIVE}{start}"), &[]).exits(2);
+    ran.says("is a piece of the image's name: \"<secret name>:16\"");
+    assert_eq!(place.facts(), before);
+    run(&place, "running", &format!("{look}{GIVE}{start}"), &[]).exits(0);
+}

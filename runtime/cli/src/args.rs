@@ -240,6 +240,9 @@ pub struct Rollback {
     /// Why, for whoever reads the journal later
     #[arg(long)]
     pub reason: Option<String>,
+    /// Where a secret is found from here on: `NAME=env:NAME` or `NAME=file:PATH`
+    #[arg(long = "secret", value_name = "NAME=REFERENCE", conflicts_with = "accept")]
+    pub secrets: Vec<String>,
     /// Make a call fail in a simulated environment
     #[arg(long, value_name = "CALL=FAULT")]
     pub inject: Vec<String>,

@@ -34,6 +34,7 @@ const DEMO: Environment = Environment::Simulated { world: None };
 struct Authored {
     state: Option<PathBuf>,
     state_group: Option<toml::Spanned<String>>,
+    secrets_key: Option<PathBuf>,
     default_environment: Option<toml::Spanned<String>>,
     environments: BTreeMap<String, environments::Authored>,
     plugins: BTreeMap<String, AuthoredPlugin>,
@@ -72,6 +73,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, PluginConfig>,
     /// By the names that manifests and inputs call them.
     pub secrets: BTreeMap<String, Configured>,
+    /// The file of the key of secrets, where it is not in the state directory.
+    pub secrets_key: Option<PathBuf>,
     /// What the command line grants to plugins by their paths in its manifest.
     pub granted_here: BTreeMap<String, Vec<Grant>>,
     /// The file that keeps which plugins are trusted, beside the configuration's.
@@ -100,6 +103,7 @@ impl Config {
                 default_environment: None,
                 plugins: BTreeMap::new(),
                 secrets: BTreeMap::new(),
+                secrets_key: None,
                 granted_here: BTreeMap::new(),
                 policies: BTreeMap::new(),
                 trusted: None,
@@ -219,6 +223,7 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
         default_environment,
         plugins,
         secrets,
+        secrets_key: authored.secrets_key.map(|path| base.join(path)),
         granted_here,
         policies,
         trusted: Some(Trusted::beside(&whole, choice)),

@@ -11,19 +11,24 @@ use crate::plugins::Plugins;
 use crate::providers;
 use crate::secrets::References;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
+use stepback_core::shell::quoted;
 use stepback_engine::{Deps, Limits, Reporter};
-use stepback_files::key::Key;
+use stepback_files::key::{KEY_BYTES, Key};
 use stepback_files::who;
-use stepback_journal::{RunnerId, Sqlite};
+use stepback_journal::{RunnerId, Sqlite, Store};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
 use stepback_simulated::Simulated;
 use stepback_wasm::{Compiler, Runtime, RuntimeConfig};
+
+/// The key of secrets, in the state directory.
+const KEY_FILE: &str = "secrets.key";
 
 /// What `local` begins as.
 const DEMO_WORLD: &str = include_str!("../../../operations/demo-world.toml");
@@ -185,10 +190,50 @@ pub async fn deps(
     inject: &[String],
     reporter: Arc<dyn Reporter>,
 ) -> Result<Arc<Deps>, CliError> {
+    deps_with(config, environment, inject, reporter, key).await
+}
+
+/// The same for going back, which goes on without the key: what was sealed by it can't be compared
+/// then, and the verdict says so.
+pub async fn deps_to_go_back(
+    config: &Config,
+    environment: &str,
+    inject: &[String],
+    reporter: Arc<dyn Reporter>,
+) -> Result<Arc<Deps>, CliError> {
+    deps_with(config, environment, inject, reporter, key_to_go_back).await
+}
+
+/// The key, or where it can't be had one that fits nothing: who only goes back is told, and can.
+pub fn key_to_go_back(config: &Config) -> Result<Key, CliError> {
+    key(config).or_else(|error| {
+        error.print();
+        tell!("warning: going back goes on without that key");
+        let random = Key::new_bytes().and_then(|bytes| Key::of_bytes(&bytes));
+        random.map_err(|error| CliError::Internal(error.to_string().into()))
+    })
+}
+
+async fn deps_with(
+    config: &Config,
+    environment: &str,
+    inject: &[String],
+    reporter: Arc<dyn Reporter>,
+    key: impl FnOnce(&Config) -> Result<Key, CliError>,
+) -> Result<Arc<Deps>, CliError> {
     let faults = faults(inject)?;
     let provider = provider(config, environment, faults.clone()).await?;
-    let store = CrashingStore::around(store(config, true)?, &faults);
+    let kept = store(config, true)?;
+    let is_new_key = is_without_key(config);
     let key = key(config)?;
+    if is_new_key && !kept.list().await?.is_empty() {
+        tell!(
+            "warning: the key of secrets was not there, and is a new one now: what operations on \
+             record sealed by another one can't be compared; where that one turns up, put it back \
+             before anything else is run"
+        );
+    }
+    let store = CrashingStore::around(kept, &faults);
     Ok(Arc::new(Deps {
         store,
         provider,
@@ -205,13 +250,37 @@ pub async fn deps(
     }))
 }
 
-/// The key in the state directory, which is there by now.
+/// Whether the next to ask for the key makes one.
+fn is_without_key(config: &Config) -> bool {
+    config.secrets_key.is_none() && !config.state.dir.join(KEY_FILE).exists()
+}
+
+/// The key in the file that the configuration names, or else in the state directory, which is
+/// there by now.
 pub fn key(config: &Config) -> Result<Key, CliError> {
-    let path = config.state.dir.join("secrets.key");
-    Key::in_file(&path).map_err(|why| {
+    let in_state = config.state.dir.join(KEY_FILE);
+    let path = config.secrets_key.as_ref().unwrap_or(&in_state);
+    let key = match config.secrets_key {
+        // Made anew where another one is meant, it would fit nothing.
+        Some(_) => Key::of_file(path),
+        None => Key::in_file(path),
+    };
+    key.map_err(|why| {
+        let help = match why.kind() {
+            ErrorKind::NotFound if config.secrets_key.is_some() => shown!(
+                "`secrets_key` names it: bring it back; the first one is made by hand, \
+                 `(umask 077; head -c {} /dev/urandom > {})`",
+                KEY_BYTES,
+                quoted(&path.display().to_string())
+            ),
+            _ => "bring it back from a backup; `stepback rollback` goes back without it. Where it is \
+                  lost, move the file away: another key is made then, and what was sealed by the \
+                  lost one can't be compared any more"
+                .into(),
+        };
         CliError::usage(
             shown!("the key of secrets, {}, can't be had: {}", path.display(), why),
-            "mend that; with another key, what was sealed by this one can't be compared any more",
+            help,
         )
     })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use stepback_core::Facts;
-use stepback_core::resource::SEALED;
+use stepback_core::resource::is_sealed;
 use stepback_core::shown::in_row;
 
 /// What differs, in lines; `None` is a resource that could not be read.
@@ -39,17 +39,17 @@ fn not_known(now: Option<&Facts>) -> String {
 
 /// A fact that differs. What is sealed tells that it differs, and nothing else.
 fn line(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
-    let name = in_row(name);
-    match is_sealed(was) && is_sealed(is) {
-        true => format!("{name}: was one sealed value, is another"),
-        false => format!("{name}: was {}, is {}", said(was), said(is)),
+    let shown = in_row(name);
+    match is_sealed(name, was) && is_sealed(name, is) {
+        true => format!("{shown}: was one sealed value, is another"),
+        false => format!("{shown}: was {}, is {}", said(name, was), said(name, is)),
     }
 }
 
-fn said(value: Option<&Value>) -> String {
+fn said(name: &str, value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "nothing".to_owned(),
-        Some(_) if is_sealed(value) => "a sealed value".to_owned(),
+        Some(_) if is_sealed(name, value) => "a sealed value".to_owned(),
         Some(value) => value.to_string(),
     }
 }
@@ -61,17 +61,13 @@ fn one_side(first: String, verb: &str, facts: &Facts) -> Vec<String> {
         return vec![first, format!("it {verb} not there")];
     }
     let told = facts.each().into_iter();
-    let told = told.filter(|(_, value)| !is_nothing(value) && !is_sealed(Some(value)));
+    let told = told.filter(|(name, value)| !is_nothing(value) && !is_sealed(name, Some(value)));
     let lines = told.map(|(name, value)| format!("{}: {verb} {value}", in_row(&name)));
     std::iter::once(first).chain(lines).collect()
 }
 
 fn is_nothing(value: &Value) -> bool {
     value.is_null() || value.as_array().is_some_and(Vec::is_empty)
-}
-
-fn is_sealed(value: Option<&Value>) -> bool {
-    value.and_then(Value::as_str).is_some_and(|text| text.starts_with(SEALED))
 }
 
 #[cfg(test)]

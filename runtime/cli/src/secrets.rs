@@ -1,6 +1,7 @@
 //! Secrets by reference: from the environment, from a file, or as the configuration has them.
 
 use crate::files::{self, TEXT_BYTES_MAX};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -154,26 +155,30 @@ fn told_by(command: &str) -> Result<String, String> {
         .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
     let printed = child.stdout.take();
     let (send, told) = mpsc::channel();
+    let pid = Pid::from_child(&child);
     std::thread::spawn(move || {
         let mut bytes = vec![];
         let read = printed.map(|out| out.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes));
+        let ended = child.wait();
         // Nobody waits any more for what comes too late.
-        let _ = send.send(read.and_then(Result::ok).map(|_| bytes));
+        let _ = send.send((read.and_then(Result::ok).map(|_| bytes), ended));
     });
-    let bytes = told.recv_timeout(TOLD_MAX);
-    if bytes.is_err() {
-        // One that has just ended can't be killed, and need not be.
-        let _ = child.kill();
-    }
-    let ended = child.wait().map_err(|error| format!("the command that tells it: {error}"))?;
+    let Ok((bytes, ended)) = told.recv_timeout(TOLD_MAX) else {
+        // It is waited for still, so that this is nobody else by now.
+        let _ = kill_process(pid, Signal::KILL);
+        return Err(format!("the command that tells it took longer than {TOLD_MAX:?}"));
+    };
+    let ended = ended.map_err(|error| format!("the command that tells it: {error}"))?;
     match bytes {
-        Err(_) => Err(format!("the command that tells it took longer than {TOLD_MAX:?}")),
-        Ok(_) if !ended.success() => Err(format!("the command that tells it failed: {ended}")),
-        Ok(Some(bytes)) if bytes.len() as u64 <= TEXT_BYTES_MAX => {
+        Some(bytes) if bytes.len() as u64 > TEXT_BYTES_MAX => {
+            Err("the command that tells it prints too much".to_owned())
+        }
+        _ if !ended.success() => Err(format!("the command that tells it failed: {ended}")),
+        Some(bytes) => {
             let text = String::from_utf8(bytes);
             let text = text.map_err(|_| "the command that tells it prints no UTF-8".to_owned())?;
             Ok(without_line_break(&text))
         }
-        Ok(_) => Err("the command that tells it prints too much".to_owned()),
+        None => Err("what the command prints can't be read".to_owned()),
     }
 }

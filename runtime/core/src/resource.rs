@@ -104,13 +104,26 @@ pub const SEALED: &str = "sealed:";
 /// The same of one that was sealed by a key, whose id follows: seals of two keys can't be compared.
 pub const SEALED_BY_KEY: &str = "sealed:2:";
 
+/// The facts, or maps of them, that are sealed; anywhere else a text like a seal is a text.
+const SEALED_FACTS: [&str; 4] = ["command", "config", "env", "options"];
+
+/// Whether this is a seal, of the fact that [`Facts::differing`] gives this name.
+pub fn is_sealed(name: &str, value: Option<&Value>) -> bool {
+    let fact = name.split_once('.').map_or(name, |(fact, _)| fact);
+    let is_seal = || value.and_then(Value::as_str).is_some_and(|text| text.starts_with(SEALED));
+    SEALED_FACTS.contains(&fact) && is_seal()
+}
+
 /// Whether two values of a fact are the same, or nobody can tell.
-pub(crate) fn may_be_same(one: Option<&Value>, other: Option<&Value>) -> bool {
-    one == other || are_not_comparable(one, other)
+pub(crate) fn may_be_same(name: &str, one: Option<&Value>, other: Option<&Value>) -> bool {
+    one == other || are_not_comparable(name, one, other)
 }
 
 /// Whether two values of a fact were sealed by different keys.
-fn are_not_comparable(one: Option<&Value>, other: Option<&Value>) -> bool {
+fn are_not_comparable(name: &str, one: Option<&Value>, other: Option<&Value>) -> bool {
+    if !is_sealed(name, one) || !is_sealed(name, other) {
+        return false;
+    }
     let sealed_by = |value: Option<&Value>| {
         let sealed = value?.as_str()?.strip_prefix(SEALED)?;
         // One of before there was a key is by none.
@@ -286,8 +299,9 @@ impl Facts {
             (Facts::Present(own), Facts::Present(others)) => {
                 let (a, b) = (self.flat(others), other.flat(own));
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                let differs =
-                    |name: &&&String| !may_be_same(a.get(**name).copied(), b.get(**name).copied());
+                let differs = |name: &&&String| {
+                    !may_be_same(name, a.get(**name).copied(), b.get(**name).copied())
+                };
                 names.iter().filter(differs).map(|name| (*name).clone()).collect()
             }
             (Facts::Absent, Facts::Present(_)) | (Facts::Present(_), Facts::Absent) => {
@@ -301,7 +315,7 @@ impl Facts {
     pub fn not_comparable(&self, other: &Facts) -> Vec<String> {
         let (own, others) = (self.each(), other.each());
         let is_it = |name: &&String| {
-            are_not_comparable(own.get(*name).copied(), others.get(*name).copied())
+            are_not_comparable(name, own.get(*name).copied(), others.get(*name).copied())
         };
         own.keys().filter(is_it).cloned().collect()
     }

@@ -156,7 +156,8 @@ fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     if let Some(own) = own_facts(effect, resource) {
         changed.retain(|name| own.contains(name));
     }
-    let is = |facts: &Facts, name: &String| may_be_same(now.flat_get(name), facts.flat_get(name));
+    let is =
+        |facts: &Facts, name: &String| may_be_same(name, now.flat_get(name), facts.flat_get(name));
     if changed.iter().all(|name| is(&change.before, name)) {
         return Standing::AsBefore;
     }

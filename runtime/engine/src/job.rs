@@ -150,8 +150,8 @@ impl Job {
         if !kept.is_empty() {
             return Err(Refusal::Reasons { id: None, reasons: kept });
         }
-        let secrets = Secrets::resolve(plan.manifest(), &inputs, source, seals)
-            .map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
+        let secrets = Secrets::resolve(deps, plan.manifest(), &inputs, seals).await;
+        let secrets = secrets.map_err(|reasons| Refusal::Reasons { id: None, reasons })?;
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let (key, environment) = (deps.key.clone(), request.environment.clone());
         let given = BTreeMap::new();
@@ -203,14 +203,17 @@ impl Job {
         let world = access::identity(deps).await.map_err(|failure| left(failure.message))?;
         let source = &*deps.secrets;
         let seals = Seals::pinned(&deps.key, deps.store.id(), pinned.key.as_deref());
-        let Anew { inputs, known_by, given } =
-            anew::given(deps, state, pinned, plan.manifest(), &seals).map_err(left)?;
-        let told = met::texts_of(state);
+        let in_clear = met::told_in_clear(state);
         // A mark has the name of a secret in it, which tells no value.
-        let is_told =
-            |value: &str| told.iter().any(|text| text.contains(value) && !secrets::has_mark(text));
+        let is_told = |value: &str| {
+            in_clear.iter().any(|text| text.contains(value) && !secrets::has_mark(text))
+        };
         let manifest = plan.manifest();
-        let secrets = Secrets::again(manifest, &inputs, source, seals.clone(), &known_by, is_told);
+        let Anew { inputs, known_by, given, told } =
+            anew::given(deps, state, pinned, manifest, &seals, is_told).await.map_err(left)?;
+        let (known, by) = (&known_by, seals.clone());
+        let again = Secrets::again(deps, manifest, &inputs, by, known, &told, is_told);
+        let secrets = again.await;
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, secrets.missing(), &seals).await;
         let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
@@ -221,14 +224,18 @@ impl Job {
     }
 
     /// What keeps the operation from going forward: going back needs only what the undo uses (R14).
-    pub(crate) fn only_back_because(&self) -> Vec<String> {
+    pub(crate) fn only_back_because(&self, asked: &BTreeMap<String, String>) -> Vec<String> {
         let missing = self.access.secrets.missing().iter();
         let missing = missing.map(|(name, why)| {
             let why = in_sentence(why);
-            format!(
-                "the secret `{name}`: {why}; where it is found elsewhere by now, resume with \
-                 `--secret {name}=env:NAME` or `--secret {name}=file:PATH`"
-            )
+            match asked.contains_key(name) {
+                // That it began with may be in the world already.
+                true => format!("the secret `{name}`: {why}"),
+                false => format!(
+                    "the secret `{name}`: {why}; where it is found elsewhere by now, resume with \
+                     `--secret {name}=env:NAME` or `--secret {name}=file:PATH`"
+                ),
+            }
         });
         let another = self.access.replaced.reasons().into_iter();
         missing

@@ -7,6 +7,7 @@
 use crate::check_port::CheckPort;
 use crate::expressions;
 use crate::job::{Job, Loaded};
+use crate::secrets::Secrets;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -329,6 +330,21 @@ fn invocation(job: &Job, step: &Step, loaded: &Loaded, input: Value, mode: Mode)
     }
 }
 
+/// An image that a `with` names, as it would be journaled, if a secret's value is a piece of it.
+fn hidden_image(secrets: &Secrets, with: &Value) -> Option<String> {
+    match with {
+        Value::Object(map) => map.iter().find_map(|(name, value)| match value.as_str() {
+            Some(image) if name == "image" => {
+                let hidden = secrets.redact_text(image.to_owned());
+                (hidden != *image).then_some(hidden)
+            }
+            _ => hidden_image(secrets, value),
+        }),
+        Value::Array(list) => list.iter().find_map(|item| hidden_image(secrets, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
 async fn check_one(
     job: &Job,
     clock: &Clock,
@@ -344,6 +360,13 @@ async fn check_one(
     }
     if let Err(why) = job.plan.fits_in_time(&key.step, &with) {
         return StepCheckAnswer::Refused(why);
+    }
+    if let Some(image) = hidden_image(&job.access.secrets, &with) {
+        return StepCheckAnswer::Refused(format!(
+            "a secret has a value that is a piece of the image's name: {}; hidden, nobody could \
+             tell what a container runs, so give it another value",
+            shown(&Value::from(image))
+        ));
     }
     let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {
         return StepCheckAnswer::Refused("it has no plugin".into());

@@ -16,12 +16,16 @@ pub(crate) mod met;
 mod redact;
 pub(crate) mod seals;
 
-use crate::deps::SecretSource;
+use crate::deps::{Deps, SecretSource};
 use aho_corasick::{AhoCorasick, MatchKind};
 use forms::texts_of;
+use futures_util::future::join_all;
 use seals::{Fits, Seals};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use stepback_clock::GivenUp;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::inputs;
 use stepback_core::manifest::Manifest;
@@ -32,6 +36,8 @@ use stepback_core::{Call, Failure, FailureClass, Resource};
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
+/// Whoever tells a secret has so long; what the configuration runs for one has half of it.
+const ASKED_MAX: Duration = Duration::from_secs(60);
 /// What a mark begins and ends with: nobody types it by accident.
 const EDGE: char = '\u{1}';
 /// Said of an answer with marks in it: a later step may look for what it does not find.
@@ -52,7 +58,7 @@ pub(crate) struct Secrets {
 }
 
 /// Where each secret came from: its value, or why there is none.
-type Found = BTreeMap<String, Result<String, String>>;
+pub(crate) type Found = BTreeMap<String, Result<String, String>>;
 
 /// Whether a text has a mark in it.
 pub(crate) fn has_mark(text: &str) -> bool {
@@ -104,9 +110,18 @@ pub(crate) fn kept_from(
     kept
 }
 
-fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn SecretSource) -> Found {
-    let secret = |(name, reference): (String, String)| {
-        let value = source.resolve(&reference).and_then(|value| match value.len() {
+async fn find(
+    deps: &Deps,
+    manifest: &Manifest,
+    inputs: &BTreeMap<String, Value>,
+    told: &Found,
+) -> Found {
+    let secret = async |(name, reference): (String, String)| {
+        let value = match told.get(&name) {
+            Some(value) => value.clone(),
+            None => value_of(deps, &reference).await,
+        };
+        let value = value.and_then(|value| match value.len() {
             len if len < SECRET_BYTES_MIN => Err(format!(
                 "{reference} has {len} bytes; fewer than {SECRET_BYTES_MIN} can't be told from \
                  other text and kept out of logs"
@@ -115,7 +130,18 @@ fn find(manifest: &Manifest, inputs: &BTreeMap<String, Value>, source: &dyn Secr
         });
         (name, value)
     };
-    inputs::secrets(manifest, inputs).into_iter().map(secret).collect()
+    join_all(inputs::secrets(manifest, inputs).into_iter().map(secret)).await.into_iter().collect()
+}
+
+/// What a reference leads to: a file may be a pipe, and a program may ask another machine.
+async fn value_of(deps: &Deps, reference: &str) -> Result<String, String> {
+    let (source, asked) = (Arc::clone(&deps.secrets), reference.to_owned());
+    let asked = deps.clock.in_thread(ASKED_MAX, move || source.resolve(&asked)).await;
+    asked.unwrap_or_else(|why| match why {
+        GivenUp::Late => Err(format!("{reference} told nothing for {ASKED_MAX:?}")),
+        GivenUp::NoThread(why) => Err(format!("{reference} can't be asked: {why}")),
+        GivenUp::Panicked => Err(format!("a defect of Stepback: asking for {reference} panicked")),
+    })
 }
 
 impl Secrets {
@@ -123,13 +149,13 @@ impl Secrets {
     ///
     /// # Errors
     /// Every secret that can't be had, and why.
-    pub(crate) fn resolve(
+    pub(crate) async fn resolve(
+        deps: &Deps,
         manifest: &Manifest,
         inputs: &BTreeMap<String, Value>,
-        source: &dyn SecretSource,
         seals: Seals,
     ) -> Result<Self, Vec<String>> {
-        let found = find(manifest, inputs, source);
+        let found = find(deps, manifest, inputs, &Found::new()).await;
         let told = |(name, value): (&String, &Result<String, String>)| {
             value.as_ref().err().map(|why| format!("secret `{name}`: {why}"))
         };
@@ -139,15 +165,16 @@ impl Secrets {
 
     /// Fetch the secrets of an operation that began with these fingerprints; one that is gone or
     /// another by now is missing. `is_told` says whether the journal has a text in the clear.
-    pub(crate) fn again(
+    pub(crate) async fn again(
+        deps: &Deps,
         manifest: &Manifest,
         inputs: &BTreeMap<String, Value>,
-        source: &dyn SecretSource,
         seals: Seals,
         began_with: &BTreeMap<String, String>,
+        told: &Found,
         is_told: impl Fn(&str) -> bool,
     ) -> Self {
-        let mut found = find(manifest, inputs, source);
+        let mut found = find(deps, manifest, inputs, told).await;
         let mut also = vec![];
         for (name, value) in &mut found {
             let fits = |value: &String| match began_with.get(name) {
@@ -158,7 +185,7 @@ impl Secrets {
                 Ok(Fits::No) => Some("it is not the one that the operation began with"),
                 Ok(Fits::CantTell) => Some(
                     "nobody can say whether it is the one that the operation began with: the key \
-                     that tells is gone",
+                     that tells, `secrets.key`, is gone, or another one is in its place",
                 ),
                 Ok(Fits::Yes) | Err(_) => None,
             };

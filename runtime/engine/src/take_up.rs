@@ -276,7 +276,7 @@ async fn must_be_able(
     lease: &Lease,
     dead_ms: u64,
 ) -> Result<(), RunError> {
-    let because = job.only_back_because();
+    let because = job.only_back_because(&deps.given);
     if because.is_empty() {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A key's length.
@@ -30,7 +31,7 @@ impl Key {
     /// They are not [`KEY_BYTES`].
     pub fn of_bytes(bytes: &[u8]) -> io::Result<Self> {
         if bytes.len() != KEY_BYTES {
-            return Err(io::Error::other("it is no key"));
+            return Err(io::Error::other(format!("it is no key: one has {KEY_BYTES} bytes")));
         }
         Hmac::new_from_slice(bytes).map(Key).map_err(io::Error::other)
     }
@@ -68,6 +69,16 @@ impl Key {
         }
     }
 
+    /// The key in a file that somebody named, a link included; it is not made.
+    ///
+    /// # Errors
+    /// A file that can't be read, that others may read or write, or that holds no key.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        private::must_be_kept(path, &file)?;
+        bytes_of(file)
+    }
+
     /// The seal of something under a name: under another it does not fit.
     pub fn seal(&self, name: &str, contents: &[u8]) -> [u8; SEAL_BYTES] {
         self.over(name, contents).finalize().into_bytes().into()
@@ -94,7 +105,10 @@ impl Key {
 }
 
 fn read(path: &Path) -> io::Result<Key> {
-    let file = private::open(path, File::options().read(true))?;
+    bytes_of(private::open(path, File::options().read(true))?)
+}
+
+fn bytes_of(file: File) -> io::Result<Key> {
     let mut bytes = vec![];
     file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Key::of_bytes(&bytes)
@@ -113,7 +127,7 @@ fn make(part: &Path, path: &Path, random: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn a_key_is_made_once_and_is_for_its_owner_alone() {
@@ -128,6 +142,23 @@ mod tests {
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing else is left");
         fs::write(&path, "short").unwrap();
         assert!(Key::in_file(&path).is_err(), "another one would fit nothing");
+    }
+
+    #[test]
+    fn a_key_that_is_named_is_not_made_and_not_everybodys() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, link) = (place.path().join("key"), place.path().join("link"));
+        let why = Key::of_file(&path).map(|_| ()).unwrap_err();
+        assert_eq!(why.kind(), ErrorKind::NotFound);
+        assert!(!path.exists());
+        fs::write(&path, [5; KEY_BYTES]).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for (mode, is_kept) in [(0o600, true), (0o400, true), (0o440, true), (0o604, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Key::of_file(&link).is_ok(), is_kept, "{mode:o}");
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode, "it is left alone");
+        }
+        assert!(Key::of_file(place.path()).is_err());
     }
 
     #[test]

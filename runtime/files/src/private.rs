@@ -183,6 +183,22 @@ fn tighten_file(path: &Path, file: &File) -> io::Result<()> {
     }
 }
 
+/// Refuse a file that others than its owner and a group may read, or that others may write.
+///
+/// # Errors
+/// Such a file, or what is no file, with what to do.
+pub fn must_be_kept(path: &Path, file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    if found.mode() & 0o004 != 0 {
+        let why = format!("everybody may read it: `chmod o-r {}`", quoted(path));
+        return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+    }
+    must_not_be_written_by_others(path, &found, Sharing::Alone)
+}
+
 fn opened_dir(path: &Path) -> io::Result<File> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     File::options().read(true).custom_flags(flags).open(path)

@@ -3,7 +3,11 @@
 //! The wish is durable first; a runner notices it within a quarter of a second and makes it an
 //! event of the operation. An operation that nobody runs is taken up and rolled back at once.
 
-use super::{ending, resume::deps_of, signals};
+use super::{
+    ending,
+    resume::{Going, deps_of},
+    signals,
+};
 use crate::actor::actor;
 use crate::args::{Cancel, Global};
 use crate::config::Config;
@@ -53,7 +57,8 @@ async fn roll_back(
 ) -> Result<Exit, CliError> {
     let control = Control::new();
     signals::listen(control.clone());
-    let deps = deps_of(config, store, id, &args.inject, args.json).await.inspect_err(|_| {
+    let deps = deps_of(config, store, id, &args.inject, args.json, Going::Back).await;
+    let deps = deps.inspect_err(|_| {
         tell!("the cancel is kept: whoever takes operation {} up rolls it back", id);
     })?;
     match stepback_engine::resume_asked(&deps, id, &control).await {

@@ -23,19 +23,25 @@ pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
     let Some(id) = resume.id.map(OperationId) else {
         return all(&config, &*store, &resume, &control).await;
     };
-    let given = manifest::secrets(&resume.secrets)?;
+    let given = given_anew(&resume.secrets)?;
+    let deps = deps_of(&config, &*store, id, &resume.inject, resume.json, Going::On).await?;
+    let deps = Arc::new(deps.giving(given));
+    match stepback_engine::resume(&deps, id, &control).await {
+        Ok(ended) => Ok(ending::print_ended(&ended, resume.json)),
+        Err(error) => Err(ending::left(&*deps.store, &control, error).await),
+    }
+}
+
+/// Where secrets of an operation on record are found from here on.
+pub fn given_anew(secrets: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    let given = manifest::secrets(secrets)?;
     for (name, reference) in &given {
         is_reference(reference).map_err(|why| {
             let help = "such as `--secret db=env:DB_PASSWORD`";
             CliError::usage(shown!("`{}` {}", name, why), help)
         })?;
     }
-    let deps = deps_of(&config, &*store, id, &resume.inject, resume.json).await?;
-    let deps = Arc::new(deps.giving(given));
-    match stepback_engine::resume(&deps, id, &control).await {
-        Ok(ended) => Ok(ending::print_ended(&ended, resume.json)),
-        Err(error) => Err(ending::left(&*deps.store, &control, error).await),
-    }
+    Ok(given)
 }
 
 /// All that nobody runs, side by side: one that waits, or can't go on, keeps none of the others
@@ -93,6 +99,13 @@ fn worse(a: Exit, b: Exit) -> Exit {
     if b as u8 > a as u8 { b } else { a }
 }
 
+/// Whether an operation on record may go forward.
+#[derive(Clone, Copy)]
+pub enum Going {
+    On,
+    Back,
+}
+
 /// What an operation on record runs on: its own environment.
 pub async fn deps_of(
     config: &Config,
@@ -100,6 +113,7 @@ pub async fn deps_of(
     id: OperationId,
     inject: &[String],
     json: bool,
+    going: Going,
 ) -> Result<Arc<Deps>, CliError> {
     let records = store.load(id).await?;
     let pinned = records.iter().find_map(|record| match &record.event {
@@ -120,5 +134,9 @@ pub async fn deps_of(
         return Err(CliError::usage(message, help));
     }
     config.tell_if_simulated(pinned.environment.as_str());
-    environment::deps(config, pinned.environment.as_str(), inject, reporter(json)).await
+    let (name, reporter) = (pinned.environment.as_str(), reporter(json));
+    match going {
+        Going::On => environment::deps(config, name, inject, reporter).await,
+        Going::Back => environment::deps_to_go_back(config, name, inject, reporter).await,
+    }
 }

@@ -1,14 +1,16 @@
 //! `stepback rollback`: take an operation back that nobody runs, or accept the world as an
 //! incomplete rollback left it (R7).
 
+use super::resume::{self, Going, deps_of};
 use super::unlock::world_of;
-use super::{cancel, ending, past, resume::deps_of, signals};
+use super::{cancel, ending, past, signals};
 use crate::actor::actor;
 use crate::args::{Global, Rollback};
 use crate::config::Config;
 use crate::environment;
 use crate::error::{CliError, Exit};
 use crate::output::{Style, print, print_json};
+use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_engine::{Control, RunError};
@@ -23,7 +25,9 @@ pub async fn run(global: &Global, args: Rollback) -> Result<Exit, CliError> {
     }
     let control = Control::new();
     signals::listen(control.clone());
-    let deps = deps_of(&config, &*store, id, &args.inject, args.json).await?;
+    let given = resume::given_anew(&args.secrets)?;
+    let deps = deps_of(&config, &*store, id, &args.inject, args.json, Going::Back).await?;
+    let deps = Arc::new(deps.giving(given));
     match stepback_engine::roll_back(&deps, id, actor(), args.reason, &control).await {
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
         Err(RunError::AskedFor { id }) => cancel::asked(id),

@@ -50,7 +50,7 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
         (GivenUp::State(state), false) => {
             let seen = match &world {
                 Some(world) => {
-                    let key = environment::key(&config)?;
+                    let key = environment::key_to_go_back(&config)?;
                     stepback_engine::look_at(&*store, &**world, &state, &clock, &key).await
                 }
                 None => vec![],

@@ -27,6 +27,13 @@ pub enum Input {
         /// In their words; `None` if they gave none.
         reason: Option<String>,
     },
+    /// Secrets are given anew to an operation that is not taken up in its middle.
+    Given {
+        /// Who gave them.
+        actor: Actor,
+        /// Where each is from here on.
+        secrets: BTreeMap<String, GivenSecret>,
+    },
     /// An incomplete rollback is to be taken up again (R7).
     ResumeRollback {
         /// Who asks for it.

@@ -190,6 +190,9 @@ impl Machine {
             Input::Preflighted { reasons } if reasons.is_empty() => self.emit(Event::Started)?,
             Input::Preflighted { reasons } => self.emit(Event::Refused { reasons })?,
             Input::Cancel { actor, reason } => self.handle_cancel(actor, reason)?,
+            Input::Given { actor, secrets } => {
+                self.emit(Event::TakenUp { actor, dead_ms: 0, secrets })?;
+            }
             Input::ResumeRollback { actor } => {
                 (self.undo_order, self.verify_asked) = (None, false);
                 self.patience_until = None;

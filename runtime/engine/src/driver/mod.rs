@@ -144,6 +144,7 @@ impl Driver {
 
     /// Tell the machine how preflight went.
     pub(crate) fn preflighted(&mut self, reasons: Vec<String>) -> Result<(), RunError> {
+        self.note_given()?;
         self.handle(Input::Preflighted { reasons })
     }
 
@@ -165,7 +166,17 @@ impl Driver {
 
     /// Take up an incomplete rollback after a person's fix (R7).
     pub(crate) fn resume_rollback(&mut self, actor: Actor) -> Result<(), RunError> {
-        self.handle(Input::ResumeRollback { actor })
+        self.handle(Input::ResumeRollback { actor })?;
+        self.note_given()
+    }
+
+    /// Write down the secrets that were given anew: calls of theirs may follow.
+    fn note_given(&mut self) -> Result<(), RunError> {
+        let (actor, secrets) = (self.deps.actor.clone(), self.job.given.clone());
+        match secrets.is_empty() {
+            true => Ok(()),
+            false => self.handle(Input::Given { actor, secrets }),
+        }
     }
 
     /// Drive to the end, or until the operation is left.
@@ -352,6 +363,7 @@ impl Driver {
             begun,
             calls_made: AtomicU32::new(0),
             journaled_bytes: AtomicUsize::new(0),
+            quota: Arc::clone(&self.quota),
             started_at,
             parking: Parking::default(),
             last_at: AtomicU64::new(started_at.0),
@@ -363,7 +375,6 @@ impl Driver {
     }
 
     /// An attempt that is open, with its step.
-            quota: Arc::clone(&self.quota),
     fn open_attempt(&self, of: &AttemptId) -> Option<(&StepState, &OpenAttempt)> {
         let step = self.machine.state().steps.get(&of.step)?;
         let open = step.open.as_ref()?;

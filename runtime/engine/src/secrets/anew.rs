@@ -5,7 +5,7 @@
 //! journaled where it comes from, so that the next runner finds it there, too.
 
 use super::seals::{Fits, Seals};
-use super::{EDGE, met};
+use super::{EDGE, Found, met, value_of};
 use crate::deps::Deps;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,18 +21,23 @@ pub(crate) struct Anew {
     pub(crate) known_by: BTreeMap<String, String>,
     /// What is given now, and to be journaled.
     pub(crate) given: BTreeMap<String, GivenSecret>,
+    /// What they told: a pipe tells it once.
+    pub(crate) told: Found,
 }
 
-/// What was given anew, in the past and now.
+/// What was given anew, in the past and now; `is_told` says whether the journal has a text in the
+/// clear.
 ///
 /// # Errors
-/// A secret is given that the operation does not have.
-pub(crate) fn given(
+/// A secret is given that the operation does not have, or another one that is a piece of what the
+/// journal calls things: hidden from now on, nothing would be as it was.
+pub(crate) async fn given(
     deps: &Deps,
     state: &State,
     pinned: &Pinned,
     manifest: &Manifest,
     seals: &Seals,
+    is_told: impl Fn(&str) -> bool,
 ) -> Result<Anew, String> {
     let (mut inputs, mut known_by) = (pinned.inputs.clone(), pinned.secrets.clone());
     let mut references = BTreeMap::new();
@@ -41,19 +46,30 @@ pub(crate) fn given(
         known_by.insert(name.clone(), given.fingerprint.clone());
     }
     let names = inputs::secrets(manifest, &inputs);
-    let mut given = BTreeMap::new();
+    let (mut given, mut told) = (BTreeMap::new(), BTreeMap::new());
     for (name, reference) in &deps.given {
         if !names.contains_key(name) {
             return Err(format!("the operation has no secret `{name}`"));
         }
         let reference = deps.secrets.absolute(reference);
         references.insert(name.clone(), reference.clone());
+        let value = value_of(deps, &reference).await;
+        told.insert(name.clone(), value.clone());
         // One that can't be had is missing, and is told as that.
-        let Ok(value) = deps.secrets.resolve(&reference) else { continue };
+        let Ok(value) = value else { continue };
         let is_same = known_by
             .get(name)
             .is_some_and(|fingerprint| seals.fits(name, &value, fingerprint) == Fits::Yes);
-        if is_same || !is_revealed(state, name) {
+        let may_be_another = !is_same
+            && !is_revealed(state, name)
+            && !was_another_ones(deps, state, name, &names, &known_by, seals, &mut told).await;
+        if may_be_another && is_told(&value) {
+            return Err(format!(
+                "the value that is given for the secret `{name}` is a piece of what the journal \
+                 calls things already, such as a name: give another one, or roll the operation back"
+            ));
+        }
+        if is_same || may_be_another {
             let fingerprint = seals.fingerprint(name, &value);
             known_by.insert(name.clone(), fingerprint.clone());
             given.insert(name.clone(), GivenSecret { reference, fingerprint });
@@ -62,7 +78,34 @@ pub(crate) fn given(
     inputs::change_references(manifest, &mut inputs, |name, reference| {
         references.get(name).cloned().unwrap_or_else(|| reference.to_owned())
     });
-    Ok(Anew { inputs, known_by, given })
+    Ok(Anew { inputs, known_by, given, told })
+}
+
+/// Whether a secret had the value of another one that a call was given: the journal has one mark
+/// for both.
+async fn was_another_ones(
+    deps: &Deps,
+    state: &State,
+    name: &str,
+    names: &BTreeMap<String, String>,
+    known_by: &BTreeMap<String, String>,
+    seals: &Seals,
+    told: &mut Found,
+) -> bool {
+    let Some(began_with) = known_by.get(name) else { return false };
+    for (other, reference) in names.iter().filter(|(other, _)| *other != name) {
+        if !is_revealed(state, other) {
+            continue;
+        }
+        if !told.contains_key(other) {
+            told.insert(other.clone(), value_of(deps, reference).await);
+        }
+        let fits = |value: &String| seals.fits(name, value, began_with) == Fits::Yes;
+        if told.get(other).is_some_and(|value| value.as_ref().is_ok_and(fits)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether a call was given the secret, or may have been.

@@ -160,7 +160,9 @@ impl Door {
     fn why_not(&self, place: &ArgumentPlace, text: &str) -> Option<String> {
         if text.contains(EDGE) {
             let what = "a mark that the program puts in a secret's place (U+0001), and only what a \
-                        step is given by its own `with` stands for a secret";
+                        step is given by its own `with` stands for a secret; where it comes from \
+                        an answer, that had the secret's value in it by chance, and another value \
+                        helps, which is no piece of a name";
             return Some(what.to_owned());
         }
         let mut rest = text;

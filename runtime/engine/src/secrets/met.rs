@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use stepback_core::expr::secret_placeholder;
-use stepback_core::state::State;
+use stepback_core::state::{RecordedCall, State};
 use stepback_core::texts::MapTexts;
 use stepback_core::{Facts, Resource};
 
@@ -75,6 +75,22 @@ pub(crate) fn texts_of(state: &State) -> BTreeSet<String> {
     texts
 }
 
+/// Every text that the journal has of calls, answers and outputs: what a replay asks for is held
+/// against them, and what is called by them is found by them.
+pub(crate) fn told_in_clear(state: &State) -> BTreeSet<String> {
+    let mut texts = texts_of(state);
+    for step in state.steps.values() {
+        texts.extend(step.output.iter().flat_map(texts_in));
+        let calls = step.open.iter().flat_map(|open| &open.calls);
+        for call in calls {
+            let RecordedCall::Answered { call, result, .. } = call else { continue };
+            texts.extend(texts_in(call));
+            texts.extend(result.iter().flat_map(texts_in));
+        }
+    }
+    texts
+}
+
 /// The values of those that are missing, as far as they are where the operation put them.
 ///
 /// Nothing is told of what can't be looked at: it is looked at again where it matters.
@@ -87,7 +103,6 @@ pub(crate) async fn in_world(
 ) -> BTreeMap<String, String> {
     let mut met = BTreeMap::new();
     let began_with = match &state.pinned {
-        // What was given anew is not in the world yet.
         Some(pinned) if !missing.is_empty() => &pinned.secrets,
         _ => return met,
     };
@@ -115,8 +130,10 @@ pub(crate) async fn in_world(
         for text in texts_in(&facts) {
             for one in &around {
                 let Some(value) = one.inside(&text) else { continue };
-                let began = began_with.get(&one.name);
-                if began.is_some_and(|began| seals.fits(&one.name, value, began) == Fits::Yes) {
+                let given = state.given.get(&one.name).map(|given| &given.fingerprint);
+                let known = [began_with.get(&one.name), given].into_iter().flatten();
+                let fits = |known: &String| seals.fits(&one.name, value, known) == Fits::Yes;
+                if known.into_iter().any(fits) {
                     met.insert(one.name.clone(), value.to_owned());
                 }
             }

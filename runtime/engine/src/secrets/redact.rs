@@ -20,9 +20,9 @@ pub(super) const TOLD: &str = "#told";
 /// The fields of answers that are maps, so that their keys are data.
 const MAPS: [&str; 4] = ["tags", "options", "labels", "env"];
 
-/// The facts whose values are the contract's own words: decisions are made by them, and a secret
-/// that is called like one of them is none.
-const WORDS: [&str; 2] = ["state", "restart"];
+/// The facts, and fields of answers, whose values are the contract's own words: decisions are made
+/// by them, and a secret that is called like one of them is none.
+const WORDS: [&str; 4] = ["state", "restart", "health", "protocol"];
 
 impl Secrets {
     /// A text with no secret's value in it.
@@ -106,9 +106,12 @@ impl Secrets {
             Value::String(text) => Value::String(self.redact_text(text)),
             Value::Array(list) => list.into_iter().map(|item| self.redact(item)).collect(),
             Value::Object(record) => {
-                let field = |(name, item): (String, Value)| match MAPS.contains(&name.as_str()) {
-                    true => (name, item.map_texts(&|text| self.redact_text(text.to_owned()))),
-                    false => (name, self.redact(item)),
+                let field = |(name, item): (String, Value)| match name.as_str() {
+                    word if WORDS.contains(&word) && item.is_string() => (name, item),
+                    map if MAPS.contains(&map) => {
+                        (name, item.map_texts(&|text| self.redact_text(text.to_owned())))
+                    }
+                    _ => (name, self.redact(item)),
                 };
                 record.into_iter().map(field).collect()
             }
