@@ -167,6 +167,7 @@ fn a_command_is_revealed_in_where_the_manifest_says_so_and_a_plan_shows_it() {
 fn what_comes_back_is_hidden_in_keys_and_in_other_forms() {
     const BASIC: &str = "YWRtaW46aHVudGVyMjItWng4MSE=";
     let (place, _) = place();
+    crate::leaks::is_planted(&place.path(""));
     let world = place.path("state/worlds/local/world.json");
     let told = std::fs::read_to_string(&world).expect("a world");
     let tags = format!("\"database\": \"main\", \"{VALUE}\": \"{BASIC}\"");

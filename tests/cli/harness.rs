@@ -1,5 +1,6 @@
 //! Runs the program in a state directory of its own, and reads the simulated world behind it.
 
+use crate::leaks;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -39,13 +40,13 @@ pub struct Ran {
 
 impl Ran {
     /// Run a program to its end.
+    #[track_caller]
     pub fn of(command: &mut Command) -> Self {
         let output = command.output().expect("the program starts");
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        leaks::search_said(command, &[&stdout, &stderr]);
+        Self { code: output.status.code(), stdout, stderr }
     }
 
     /// Assert the exit code, and show everything if it is another.
@@ -89,6 +90,13 @@ impl Ran {
 /// A state directory, and files beside it.
 pub struct Place {
     dir: TempDir,
+}
+
+/// What the program wrote there has no secret in it.
+impl Drop for Place {
+    fn drop(&mut self) {
+        leaks::search_files(self.dir.path());
+    }
 }
 
 impl Place {
@@ -140,12 +148,10 @@ impl Place {
     pub fn start_as(&self, name: &str, arguments: &[&str]) -> Running {
         let (out, err) = (format!("{name}.stdout"), format!("{name}.stderr"));
         let file = |name: &str| std::fs::File::create(self.path(name)).expect("a file");
-        let child = self
-            .command(arguments)
-            .stdout(file(&out))
-            .stderr(file(&err))
-            .spawn()
-            .expect("the program starts");
+        let mut command = self.command(arguments);
+        leaks::search_said(&command, &[]);
+        let child = command.stdout(file(&out)).stderr(file(&err)).spawn();
+        let child = child.expect("the program starts");
         Running { child, stdout: self.path(&out), stderr: self.path(&err) }
     }
 

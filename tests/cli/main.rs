@@ -23,6 +23,7 @@ mod hazards;
 mod inside;
 mod interrupts;
 mod kills;
+mod leaks;
 mod misbehaviour;
 mod narrowed;
 mod new_plugin;
