@@ -291,6 +291,40 @@ fn all_that_was_given_is_copied_and_what_the_image_gives_is_not() {
     parts.a.docker(&["rm", "made"]);
 }
 
+/// With control groups of version 1 an engine gives its host's to every container, and tells it of
+/// each as if it had been asked for.
+#[test]
+fn control_groups_of_the_host_are_told_where_somebody_asked_for_them() {
+    if !are_possible() {
+        return;
+    }
+    let parts = TestCluster::start();
+    let private = ["--default-cgroupns-mode=private".to_owned()];
+    parts.configure("");
+    let mode = |engine: &crate::parts::Engine| {
+        engine.docker(&["inspect", "-f", "{{.HostConfig.CgroupnsMode}}", "made"])
+    };
+    let plan = |options: &[&str]| {
+        model(&parts, options, &["sleep", "60"]);
+        write_like(&parts, "i-a", "");
+        parts.run(&["plan", "like.toml"]).exits(0).said
+    };
+    let told = "has the control groups of `host`";
+    let said = plan(&[]);
+    assert!(!said.contains(told), "{said}");
+    // The new engine has a mode of its own.
+    parts.b.restart_with(&private);
+    like(&parts, "i-b", "").exits(0);
+    assert_eq!(mode(&parts.b), "private");
+    parts.a.restart_with(&private);
+    let said = plan(&[]);
+    assert!(!said.contains(told), "{said}");
+    let said = plan(&["--cgroupns", "host"]);
+    assert!(said.contains(told), "{said}");
+    like(&parts, "i-a", "").exits(0);
+    assert_eq!(mode(&parts.a), "host");
+}
+
 /// What an engine made for a container that is taken back goes with it.
 #[test]
 fn an_anonymous_volume_of_what_is_taken_back_is_taken_back() {

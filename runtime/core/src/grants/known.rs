@@ -221,6 +221,13 @@ pub fn powers(facts: &Facts) -> Vec<String> {
     told
 }
 
+/// The options that [`powers`] goes by: a provider that leaves one of them out of a container's
+/// facts hides that the container reaches its host.
+pub fn options_with_powers() -> impl Iterator<Item = &'static str> {
+    let lists = POWERS.iter().chain(NAMESPACES).map(|(name, _)| *name);
+    lists.chain(["Binds", "Mounts"])
+}
+
 /// Options that reach the host whenever they are there.
 const POWERS: &[(&str, &str)] = &[
     ("Privileged", "is privileged"),
@@ -232,6 +239,8 @@ const POWERS: &[(&str, &str)] = &[
     ("SecurityOpt", "has security options of its own"),
     ("UnmaskedPaths", "sees all of its host's kernel settings"),
     ("CgroupParent", "is in a control group of its own choice"),
+    // A runtime does what some of them say (opencontainers/runc, *docs/systemd.md*).
+    ("Annotations", "has annotations for its runtime"),
 ];
 
 /// Options that name a namespace.
@@ -328,6 +337,9 @@ mod tests {
             json!({ "IpcMode": "host" }),
             json!({ "UTSMode": "host" }),
             json!({ "UsernsMode": "host" }),
+            json!({ "CgroupnsMode": "host" }),
+            json!({ "CgroupParent": "/" }),
+            json!({ "Annotations": { "org.systemd.property.DeviceAllow": "[]" } }),
             json!({ "Binds": ["/:/host"] }),
             json!({ "Mounts": [{ "Type": "bind", "Source": "/etc", "Target": "/e" }] }),
             json!({ "Mounts": [{ "Type": "volume", "Target": "/e", "VolumeOptions":

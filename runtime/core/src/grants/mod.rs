@@ -15,7 +15,9 @@ mod written;
 pub use asked::{Asked, OnEngine};
 pub use decide::Permit;
 pub use glob::{CommandPattern, Glob};
-pub use known::{DockerVolume, Known, OnHost, Reach, device_of, powers, volumes_of, whole};
+pub use known::{
+    DockerVolume, Known, OnHost, Reach, device_of, options_with_powers, powers, volumes_of, whole,
+};
 pub use written::{Mistake, read};
 
 use crate::calls::{Call, Class, Tags};

@@ -5,7 +5,8 @@ use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::like::Model;
 use super::options::{mount, policy};
-use super::shapes::{image_of, labels, token_of};
+use super::shapes::image_of;
+use super::stamps::{labels, token_of};
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount as DockerMount, MountType,

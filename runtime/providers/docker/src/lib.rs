@@ -10,6 +10,7 @@
 mod advice;
 mod check;
 mod commands;
+mod config;
 mod connect;
 mod containers;
 mod endings;
@@ -31,6 +32,7 @@ mod settle;
 mod shapes;
 mod sockets;
 mod ssh;
+mod stamps;
 mod templated;
 mod there;
 mod tls;

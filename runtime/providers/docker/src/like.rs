@@ -4,10 +4,12 @@
 //! `docs/like.md` says it of every field of the Engine API's container configuration (Docker docs,
 //! *Docker Engine API*, *ContainerCreate*).
 
+use super::config::has_hosts_cgroups;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::options::{mount, policy};
-use super::shapes::{given_address, image_of, is_stamp, name_of, own_name_of, restart_of};
+use super::shapes::{given_address, image_of, name_of, own_name_of, restart_of};
+use super::stamps::is_stamp;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, ImageConfig,
     Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
@@ -35,6 +37,8 @@ pub(super) struct Model {
     pub(super) moves: bool,
     /// Whether its engine chooses MAC addresses at random.
     is_random: bool,
+    /// Whether it has its host's control groups because its engine gives them to every container.
+    has_engines_cgroups: bool,
 }
 
 impl Model {
@@ -46,7 +50,9 @@ impl Model {
         };
         let version = on.client.client_version();
         let is_random = (version.major_version, version.minor_version) >= RANDOM_MAC_SINCE;
-        Ok(Self { found, image, moves: on.host != to.host, is_random })
+        let has_engines_cgroups = has_hosts_cgroups(&found) && !on.shares_cgroups(&found).await?;
+        let moves = on.host != to.host;
+        Ok(Self { found, image, moves, is_random, has_engines_cgroups })
     }
 
     pub(super) fn host(&self) -> HostConfig {
@@ -145,7 +151,8 @@ impl Model {
         self.set_mounts(&mut host);
         host.restart_policy = policy(&restart).ok();
         host.network_mode = network_mode(host.network_mode, &networks);
-        // The engine's own list is told as if it had been given.
+        // The engine's own mode, and its own lists, are told as if they had been given.
+        host.cgroupns_mode = host.cgroupns_mode.filter(|_| !self.has_engines_cgroups);
         host.masked_paths = host.masked_paths.filter(Vec::is_empty);
         host.readonly_paths = host.readonly_paths.filter(Vec::is_empty);
         let config = self.found.config.clone().unwrap_or_default();

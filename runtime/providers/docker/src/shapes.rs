@@ -1,8 +1,10 @@
 //! What an engine shows, in the contract's shapes.
 
+use super::config::config_of;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::script::is_helper;
+use super::stamps::{is_stamp, token_of};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
@@ -15,15 +17,6 @@ use std::collections::{BTreeMap, HashMap};
 use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
 use stepback_provider::ports;
-
-/// The options of a container that count, but for those that are facts of their own. Links and
-/// ulimits are left out: an engine tells them in any order, and with its own defaults among them.
-const OPTIONS: &str = "AutoRemove Binds CapAdd CapDrop CgroupParent CpuPeriod CpuQuota CpuShares \
-    CpusetCpus CpusetMems DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch \
-    Entrypoint ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels LogConfig Memory \
-    MemoryReservation MemorySwap Mounts NanoCpus NetworkMode OpenStdin PidMode PidsLimit \
-    Privileged ReadonlyRootfs Runtime SecurityOpt ShmSize StopSignal StopTimeout Sysctls Tmpfs \
-    Tty UTSMode User UsernsMode VolumesFrom WorkingDir";
 
 impl Engine {
     /// The container of this name, or with this whole id. An engine also takes the beginning of
@@ -99,7 +92,7 @@ impl Engine {
             "ports": ports_of(&found), "command": config.cmd.unwrap_or_default(),
             "restart": restart_of(&found), "running": is_running(&found),
             "paused": is_paused(&found), "networks": networks_of(&found),
-            "config": config_of(&found),
+            "config": config_of(&found, self.shares_cgroups(&found).await?),
         }))
     }
 
@@ -374,48 +367,6 @@ pub(super) fn own_name_of(found: &ContainerInspectResponse) -> Option<String> {
     found.id.as_ref().map(|id| id.chars().take(12).collect())
 }
 
-/// The other options that it was created with and that make a difference, by the engine's own
-/// names (Docker docs, *Docker Engine API*, *ContainerInspect*). What an engine works out anew at a
-/// start is none, nor what is blank: another version of the engine knows other options. Nor are
-/// Stepback's stamps, which tell who made it.
-fn config_of(found: &ContainerInspectResponse) -> BTreeMap<String, Value> {
-    let mut config = found.config.clone();
-    if let Some(labels) = config.as_mut().and_then(|config| config.labels.as_mut()) {
-        labels.retain(|name, _| !is_stamp(name));
-    }
-    let whole = [serde_json::to_value(&config), serde_json::to_value(&found.host_config)];
-    let options = whole.into_iter().flatten().filter_map(|value| match value {
-        Value::Object(map) => Some(map),
-        _ => None,
-    });
-    let counts = |name: &str| OPTIONS.split(' ').any(|option| option == name);
-    let counted = options.flatten().filter(|(name, _)| counts(name));
-    let counted = counted.map(|(name, value)| (name, spoken(value)));
-    // By itself an engine hides some of its host's settings, and tells which.
-    let host = found.host_config.as_ref();
-    let paths = host.and_then(|host| host.readonly_paths.as_ref());
-    let shows_all = paths.is_some_and(Vec::is_empty)
-        && host.is_some_and(|host| !host.privileged.unwrap_or_default());
-    let unmasked = shows_all.then(|| ("UnmaskedPaths".to_owned(), Value::Bool(true)));
-    counted.filter(|(_, value)| !value.is_null()).chain(unmasked).collect()
-}
-
-/// A value without what says nothing; null if nothing is left.
-fn spoken(value: Value) -> Value {
-    match value {
-        Value::Bool(false) => Value::Null,
-        Value::String(text) if text.is_empty() => Value::Null,
-        Value::Number(number) if number.as_f64() == Some(0.0) => Value::Null,
-        Value::Array(list) if list.is_empty() => Value::Null,
-        Value::Object(map) => {
-            let kept = map.into_iter().map(|(name, value)| (name, spoken(value)));
-            let kept: serde_json::Map<_, _> = kept.filter(|(_, value)| !value.is_null()).collect();
-            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
-        }
-        other => other,
-    }
-}
-
 /// The digest by which registries know the image; without any, its own id.
 pub(super) fn digest_of(image: &ImageInspect, reference: &str) -> String {
     let name = super::names::Name::parse(reference);
@@ -431,24 +382,6 @@ pub(super) fn is_pullable(image: &ImageInspect, reference: &str) -> bool {
     let name = super::names::Name::parse(reference);
     let digests = image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@'));
     digests.into_iter().any(|(repo, _)| super::names::Name::parse(repo).same_repo(&name))
-}
-
-/// The labels of what an operation creates.
-pub(super) fn labels(context: &stepback_provider::EffectContext) -> HashMap<String, String> {
-    HashMap::from([
-        (TOKEN_LABEL.to_owned(), context.token.0.clone()),
-        (OPERATION_LABEL.to_owned(), context.operation.to_string()),
-    ])
-}
-
-/// Whether a label is one of [`labels`].
-pub(super) fn is_stamp(label: &str) -> bool {
-    [TOKEN_LABEL, OPERATION_LABEL].contains(&label)
-}
-
-/// The token on its label.
-pub(super) fn token_of(labels: Option<&HashMap<String, String>>) -> Option<&str> {
-    labels?.get(TOKEN_LABEL).map(String::as_str)
 }
 
 /// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).

@@ -2,7 +2,8 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::shapes::{labels, shown_option};
+use super::shapes::shown_option;
+use super::stamps::labels;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
 use serde_json::Value;
