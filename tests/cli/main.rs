@@ -9,6 +9,7 @@ mod broken_plugins;
 mod commands;
 mod configured_secrets;
 mod copies;
+mod denied;
 mod edges;
 mod faults;
 mod features;

@@ -62,8 +62,9 @@ impl World {
                 [("of-vol-1", of_volume), ("of-host", of_host), ("plain", options(json!({})))]
             {
                 let driver = "local".to_owned();
-                known.docker_volumes.insert(at(name), DockerVolume { driver, options });
+                known.docker_volumes.insert(at(name), Some(DockerVolume { driver, options }));
             }
+            known.docker_volumes.insert(at("new"), None);
         }
         known
     }
@@ -121,7 +122,7 @@ fn named(function: &str, arguments: &Value) -> Vec<Named> {
 fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
     let of_volume = |name: &str| match name {
         "of-vol-1" => (false, vec!["vol-1".to_owned()]),
-        "of-host" => (true, vec![]),
+        "of-host" | "unread" => (true, vec![]),
         _ => (false, vec![]),
     };
     let of_container = |name: &str| match name {
@@ -314,7 +315,8 @@ fn arguments() -> impl Strategy<Value = Value> {
         (one_of(&INSTANCES), one_of(&CONTAINERS))
             .prop_map(|(host, container)| json!({ "host": host, "container": container })),
     );
-    let mounts = proptest::sample::select(vec!["", "of-vol-1", "of-host", "plain", "new"]);
+    let mounts =
+        proptest::sample::select(vec!["", "of-vol-1", "of-host", "plain", "new", "unread"]);
     let device = proptest::sample::select(vec![
         json!({}),
         json!({ "type": "none", "o": "bind", "device": HOST_PATH }),

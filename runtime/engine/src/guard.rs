@@ -8,7 +8,7 @@
 //! of the journal never come here.
 //!
 //! What a grant asks for is read of the world first, and nothing where it asks for nothing. What
-//! can't be found is not known, and then no grant covers it; what may be found by and by (a world
+//! can't be read is not known, and then no grant covers it; what may be read by and by (a world
 //! that does not answer) fails the call as it is.
 
 use crate::access::WorldAccess;
@@ -310,7 +310,7 @@ async fn look_up_engine(
     };
     if let Some((on, name)) = model {
         let resource = Resource::Container { host: on.clone(), name: name.clone() };
-        let facts = or_not_there(access.look_at(&resource).await)?;
+        let facts = or_not_known(access.look_at(&resource).await)?;
         if let Some(facts @ Facts::Present(_)) = facts {
             let mounts_its = matches!(asked.engine, OnEngine::Container(..)) && volumes.is_empty();
             volumes.extend(volumes_of(&facts).into_iter().filter(|_| mounts_its));
@@ -320,12 +320,11 @@ async fn look_up_engine(
     for volume in volumes {
         let name = volume.as_str().into();
         let inspect = DockerCall::InspectVolume { host: host.clone(), volume: name }.into();
-        let Some(shown) = found(access, &inspect).await?.filter(|shown| !shown.is_null()) else {
-            continue;
-        };
-        let driver = shown["driver"].as_str().unwrap_or_default().to_owned();
-        let options = serde_json::from_value(shown["options"].clone()).unwrap_or_default();
-        known.docker_volumes.insert((host.0.clone(), volume), DockerVolume { driver, options });
+        let Some(shown) = found(access, &inspect).await? else { continue };
+        // What is there in no shape that is known is not known either.
+        if let Ok(one) = serde_json::from_value::<Option<DockerVolume>>(shown) {
+            known.docker_volumes.insert((host.0.clone(), volume), one);
+        }
     }
     Ok(())
 }
@@ -349,11 +348,11 @@ async fn look_up_devices(
 }
 
 async fn found(access: &WorldAccess, call: &Call) -> Result<Option<Value>, Failure> {
-    or_not_there(access.read_all(call).await)
+    or_not_known(access.read_all(call).await)
 }
 
-/// A world that does not answer now is no world without the thing.
-fn or_not_there<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+/// What was read, or nothing where it can't be; a world that does not answer now may do so later.
+fn or_not_known<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(failure) if failure.is_retryable() => Err(failure),

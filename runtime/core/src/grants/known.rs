@@ -2,8 +2,10 @@
 //! host by it.
 
 use super::asked::{Asked, OnEngine};
+use super::mounted::{id_of, mounted_by, whole};
 use crate::calls::{ContainerSpec, Tags};
 use crate::resource::{Facts, Resource};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -16,8 +18,8 @@ pub type OnHost = (String, String);
 pub struct Known {
     /// The tags of instances, volumes and snapshots.
     pub tags: BTreeMap<Resource, Tags>,
-    /// The Docker volumes that there are.
-    pub docker_volumes: BTreeMap<OnHost, DockerVolume>,
+    /// The Docker volumes that were asked for; none of one that is not there.
+    pub docker_volumes: BTreeMap<OnHost, Option<DockerVolume>>,
     /// The containers that there are.
     pub containers: BTreeMap<OnHost, Facts>,
     /// The EBS volumes that were looked for by their devices' names.
@@ -25,7 +27,7 @@ pub struct Known {
 }
 
 /// A Docker volume, as its engine shows it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct DockerVolume {
     /// Docker's own is `local`.
     pub driver: String,
@@ -41,14 +43,6 @@ pub struct Reach {
     /// What only `docker = "root"` covers, a sentence each.
     pub root: Vec<String>,
 }
-
-/// The file systems that a device may be mounted as.
-const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
-/// The words of mount options that make it another thing than a device that is mounted (mount(8)).
-const NOT_A_DEVICE: [&str; 11] = [
-    "bind", "rbind", "move", "remount", "loop", "shared", "rshared", "slave", "rslave", "private",
-    "rprivate",
-];
 
 impl Reach {
     /// How far a call would reach.
@@ -77,14 +71,12 @@ impl Reach {
             }
         }
         for name in mounts {
-            // One that is not there is refused by its engine's provider.
-            if let Some(one) = known.docker_volumes.get(&(host.to_owned(), name.clone())) {
-                self.add_volume(
-                    &format!("Docker volume `{name}`"),
-                    &one.driver,
-                    &one.options,
-                    known,
-                );
+            let what = format!("Docker volume `{name}`");
+            match known.docker_volumes.get(&(host.to_owned(), name)) {
+                Some(Some(one)) => self.add_volume(&what, &one.driver, &one.options, known),
+                // One that is not there is refused by its engine's provider.
+                Some(None) => {}
+                None => self.root.push(format!("how far {what} reaches is not known")),
             }
         }
     }
@@ -117,64 +109,6 @@ impl Reach {
             Err(why) => self.root.push(format!("{name} {why}")),
         }
     }
-}
-
-/// The device of an EBS volume that a Docker volume mounts; none if it is a plain one.
-///
-/// # Errors
-/// It mounts something else of its host.
-pub fn mounted_by<'a>(
-    driver: &str,
-    options: &'a BTreeMap<String, String>,
-) -> Result<Option<&'a str>, String> {
-    if driver != "local" {
-        return Err(format!("is of the driver `{driver}`"));
-    }
-    if options.is_empty() {
-        return Ok(None);
-    }
-    let Some(device) = options.get("device") else {
-        let names: Vec<&str> = options.keys().map(String::as_str).collect();
-        return Err(format!("has options of the driver ({})", names.join(", ")));
-    };
-    if by_id(device).is_none() {
-        return Err(format!("is of `{device}`, which is no EBS volume's device by its id"));
-    }
-    let kind = options.get("type").map_or("", String::as_str);
-    if !FILE_SYSTEMS.contains(&kind) {
-        return Err(format!("is mounted as `{kind}`"));
-    }
-    let words = options.get("o").map_or("", String::as_str).split(',');
-    let mut words = words.map(|word| word.split('=').next().unwrap_or(word).trim());
-    if let Some(word) = words.find(|word| NOT_A_DEVICE.contains(word)) {
-        return Err(format!("has the mount option `{word}`"));
-    }
-    match options.keys().find(|key| !["device", "type", "o"].contains(&key.as_str())) {
-        Some(key) => Err(format!("has the option `{key}`")),
-        None => Ok(Some(device)),
-    }
-}
-
-/// What is behind the name that a Nitro instance gives an EBS volume's device, which begins with
-/// its id (Amazon EBS User Guide, *Amazon EBS volumes and NVMe*).
-fn by_id(device: &str) -> Option<&str> {
-    let rest = whole(device).strip_prefix("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol")?;
-    (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric())).then_some(rest)
-}
-
-/// The name of a device without its namespace, of which there is one.
-pub fn whole(device: &str) -> &str {
-    device.strip_suffix("_1").or_else(|| device.strip_suffix("-ns-1")).unwrap_or(device)
-}
-
-/// The id that a device's name is of.
-fn id_of(device: &str) -> String {
-    format!("vol-{}", by_id(device).unwrap_or_default())
-}
-
-/// The name of the device that an EBS volume has on a Nitro instance: its id without a dash.
-pub fn device_of(volume: &str) -> String {
-    format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{}", volume.replace('-', ""))
 }
 
 /// The Docker volumes that a container mounts.
@@ -278,39 +212,6 @@ fn mounts_of_the_host(mounts: Option<&Value>) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    fn options(all: &[(&str, &str)]) -> BTreeMap<String, String> {
-        all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn a_docker_volume_is_plain_or_of_an_ebs_volumes_device() {
-        let device = &device_of("vol-0a1");
-        let of = |device: &str| options(&[("type", "ext4"), ("device", device)]);
-        assert_eq!(mounted_by("local", &options(&[])), Ok(None));
-        for name in [device.clone(), format!("{device}_1"), format!("{device}-ns-1")] {
-            assert_eq!(mounted_by("local", &of(&name)), Ok(Some(name.as_str())));
-        }
-        let noatime = options(&[("type", "xfs"), ("device", device), ("o", "noatime,ro")]);
-        assert!(mounted_by("local", &noatime).is_ok());
-        for bad in [
-            of("/"),
-            of("/dev/sda"),
-            of(&format!("{device}/../../../sda")),
-            of(&format!("{device}-part1")),
-            of("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol"),
-            options(&[("type", "none"), ("o", "bind"), ("device", "/")]),
-            options(&[("type", "none"), ("o", "bind"), ("device", device)]),
-            options(&[("type", "ext4"), ("o", "noatime, bind"), ("device", device)]),
-            options(&[("type", "ext4"), ("o", "rbind"), ("device", device)]),
-            options(&[("type", "nfs"), ("o", "addr=10.0.0.1"), ("device", ":/")]),
-            options(&[("o", "bind")]),
-            options(&[("device", device)]),
-        ] {
-            assert!(mounted_by("local", &bad).is_err(), "{bad:?}");
-        }
-        assert!(mounted_by("rclone", &options(&[])).is_err());
-    }
 
     #[test]
     fn every_way_to_the_host_is_seen() {

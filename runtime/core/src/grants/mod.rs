@@ -9,15 +9,15 @@ mod asked;
 mod decide;
 mod glob;
 mod known;
+mod mounted;
 mod words;
 mod written;
 
 pub use asked::{Asked, OnEngine};
 pub use decide::Permit;
 pub use glob::{CommandPattern, Glob};
-pub use known::{
-    DockerVolume, Known, OnHost, Reach, device_of, options_with_powers, powers, volumes_of, whole,
-};
+pub use known::{DockerVolume, Known, OnHost, Reach, options_with_powers, powers, volumes_of};
+pub use mounted::{device_of, whole};
 pub use written::{Mistake, read};
 
 use crate::calls::{Call, Class, Tags};
