@@ -434,6 +434,17 @@ fn what_is_denied_is_what_touches_any_of_it() {
     let id = json!({ "host": "i-web-1", "container": "0123456789abcdef" });
     let (by_id, _) = self::call("docker.start-container", &id);
     assert!(denied(json!({ "docker": "all", "containers": ["main"] }), &by_id, &known));
+    // An engine takes any beginning of an image's id.
+    let id = json!({ "host": "i-web-1", "image": "d0d0" });
+    let (by_id, _) = self::call("docker.inspect-image", &id);
+    assert!(denied(json!({ "docker": "all", "images": ["evil/*"] }), &by_id, &known));
+    // Nobody knows yet what the name of that one ends with.
+    let once = json!({ "host": "i-web-1", "spec": { "image": "x" }, "timeout_ms": 1 });
+    let (once, _) = self::call("docker.run-once", &once);
+    for (pattern, wanted) in [("stepback-7*", true), ("stepback-*", true), ("main", false)] {
+        let deny = json!({ "docker": "all", "containers": [pattern] });
+        assert_eq!(denied(deny, &once, &known), wanted, "{pattern}");
+    }
 }
 
 #[test]

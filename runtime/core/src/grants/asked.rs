@@ -2,6 +2,7 @@
 //!
 //! Every function is here: what a new one names is said, or nothing compiles.
 
+use super::glob::ANY_ONE;
 use crate::calls::{
     Call, ClockCall, ContainerSpec, DockerCall, EbsCall, Ec2Call, EffectsCall, Tags, run_once_name,
 };
@@ -169,9 +170,9 @@ impl<'a> Asked<'a> {
                 let named = self.names([of_container(host, container.as_str())]);
                 named.makes_container(host, spec)
             }
-            // Its name is told by its token, and always begins so.
+            // Its name is told by its token, which is not known here.
             DockerCall::RunOnce { host, spec, .. } => {
-                let name = run_once_name(&Token("0".repeat(64)));
+                let name = run_once_name(&Token(ANY_ONE.to_string().repeat(64)));
                 self.names([of_container(host, &name)]).makes_container(host, spec)
             }
             DockerCall::Exec { host, container, command, .. } => Asked {

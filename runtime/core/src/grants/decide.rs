@@ -2,6 +2,7 @@
 
 use super::asked::{Asked, OnEngine};
 use super::known::{Known, Reach};
+use super::names::{is_name, may_be_id};
 use super::{CommandPattern, Glob, Grant, Grants, HostPattern, Policy};
 use crate::calls::Tags;
 use crate::resource::{Resource, ResourceKind};
@@ -112,7 +113,11 @@ impl Grant {
             return against(1, "where", format!("{thing} {}", untagged(&self.tags, tags)));
         }
         let names_it = |globs: &[Glob], name: &str| {
-            globs.is_empty() || globs.iter().any(|glob| glob.matches(name))
+            globs.is_empty() || globs.iter().any(|glob| is_name(glob, thing.kind(), name))
+        };
+        let none_of_them = |name: &str| match may_be_id(thing.kind(), name) {
+            true => format!("`{name}` may be an id, and no pattern is one of ids"),
+            false => format!("`{name}` is none of them"),
         };
         let is_host = |id| self.hosts.is_empty() || self.hosts.iter().any(|host| host.is(id, tags));
         match thing {
@@ -120,10 +125,10 @@ impl Grant {
                 against(2, "hosts", format!("{id} is none of them"))
             }
             Resource::Container { name, .. } if !names_it(&self.containers, name) => {
-                against(3, "containers", format!("`{name}` is none of them"))
+                against(3, "containers", none_of_them(name))
             }
             Resource::Image { image, .. } if !names_it(&self.images, image) => {
-                against(4, "images", format!("`{image}` is none of them"))
+                against(4, "images", none_of_them(image))
             }
             _ => Ok(()),
         }
@@ -198,11 +203,11 @@ impl Grant {
         };
         let is_container = |thing: &Resource| {
             let Resource::Container { name, .. } = thing else { return false };
-            is_an_id(name) || self.containers.iter().any(|glob| glob.matches(name))
+            may_be_id(thing.kind(), name) || self.containers.iter().any(|glob| glob.may_match(name))
         };
         let is_image = |thing: &Resource| {
             let Resource::Image { image, .. } = thing else { return false };
-            is_an_id(image) || self.images.iter().any(|glob| glob.matches(image))
+            may_be_id(thing.kind(), image) || self.images.iter().any(|glob| glob.may_match(image))
         };
         let (_, command) = runs(asked);
         let by_tags = self.tags.is_empty()
@@ -240,11 +245,6 @@ impl HostPattern {
 /// Whether things of this kind have tags.
 fn has_tags(thing: &Resource) -> bool {
     matches!(thing.kind(), ResourceKind::Instance | ResourceKind::Volume | ResourceKind::Snapshot)
-}
-
-/// Whether a name may be the id of something that has another name, too.
-fn is_an_id(name: &str) -> bool {
-    name.starts_with("sha256:") || name.len() >= 12 && name.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 fn untagged(wanted: &Tags, tags: Option<&Tags>) -> String {

@@ -6,11 +6,28 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Glob(pub String);
 
+/// What stands for one character that is not known in a text that is held against patterns.
+pub(super) const ANY_ONE: char = '?';
+
 impl Glob {
-    /// Whether the whole text is as the pattern says.
+    /// Whether the whole text is as the pattern says, whatever is behind what is not known of it.
     ///
     /// The time is bounded by the product of both lengths, whatever the pattern is.
     pub fn matches(&self, text: &str) -> bool {
+        self.fits(text, |wanted, there| wanted == there)
+    }
+
+    /// The same, where what is not known may be as the pattern says.
+    pub(super) fn may_match(&self, text: &str) -> bool {
+        self.fits(text, |wanted, there| wanted == there || there == ANY_ONE)
+    }
+
+    /// Whether it stands for any text at all.
+    pub(super) fn is_any(&self) -> bool {
+        !self.0.is_empty() && self.0.chars().all(|one| one == '*')
+    }
+
+    fn fits(&self, text: &str, is_it: impl Fn(char, char) -> bool) -> bool {
         let (pattern, text): (Vec<char>, Vec<char>) =
             (self.0.chars().collect(), text.chars().collect());
         let (mut at, mut within) = (0, 0);
@@ -22,7 +39,7 @@ impl Glob {
                     star = Some((at, within));
                     at += 1;
                 }
-                Some(one) if *one == '?' || *one == text[within] => {
+                Some(one) if *one == '?' || is_it(*one, text[within]) => {
                     at += 1;
                     within += 1;
                 }
@@ -97,6 +114,24 @@ mod tests {
             ("[a]", "[a]", true),
         ] {
             assert_eq!(Glob(pattern.to_owned()).matches(text), wanted, "{pattern} and {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_text_may_be_anything() {
+        for (pattern, matches, may_match) in [
+            ("stepback-*", true, true),
+            ("*", true, true),
+            ("stepback-???", true, true),
+            ("stepback-??", false, false),
+            ("stepback-0*", false, true),
+            ("*f", false, true),
+            ("stepback-0?1", false, true),
+            ("main", false, false),
+        ] {
+            let glob = Glob(pattern.to_owned());
+            let told = (glob.matches("stepback-???"), glob.may_match("stepback-???"));
+            assert_eq!(told, (matches, may_match), "{pattern}");
         }
     }
 

@@ -10,6 +10,7 @@ mod decide;
 mod glob;
 mod known;
 mod mounted;
+mod names;
 mod words;
 mod written;
 
