@@ -1,4 +1,5 @@
-//! What can't be looked at reaches its host as far as anybody knows.
+//! What an environment denies stays denied, whatever a plugin does first; and what can't be looked
+//! at reaches its host as far as anybody knows.
 
 use crate::harness::Ran;
 use crate::narrowed::Granted;
@@ -10,6 +11,30 @@ const EVERYTHING: &str = "\"ebs\", \"docker\", \"ec2\"";
 fn makes(granted: &Granted, calls: Value, more: &[&str]) -> Ran {
     let manifest = granted.manifest(&[calls], true);
     granted.0.run(&[&["run", &manifest], more].concat())
+}
+
+/// As it was found: the tag is taken away first, and what was denied by it is done then.
+#[test]
+fn a_tag_that_something_is_denied_by_is_not_taken_away() {
+    let untag = json!({ "call": "untag", "volume": "vol-web", "key": "team" });
+    let tag = json!({ "call": "tag", "volume": "vol-web", "key": "team", "value": "db" });
+    let other = json!({ "call": "tag", "volume": "vol-web", "key": "other", "value": "x" });
+    let snapshot = json!({ "call": "snapshot", "volume": "vol-web", "tags": {} });
+    let deny = "deny = [{ ebs = [\"create-snapshot\"], where = { tags = { team = \"web\" } } }]";
+    for (first, says) in [
+        (&untag, "the tag `team` of ebs:volume/vol-web, by which it is denied there"),
+        (&tag, "the tag `team` of ebs:volume/vol-web, by which it is denied there"),
+        (&other, "it is denied there"),
+    ] {
+        let granted = Granted::new(EVERYTHING, deny);
+        let ran = makes(&granted, json!([first, snapshot]), &[]).exits(3).says(says);
+        ran.says("verdict: restored");
+    }
+    // One of another interface, too.
+    let deny = "deny = [{ docker = \"all\", where = { tags = { team = \"web\" } } }]";
+    let granted = Granted::new(EVERYTHING, deny);
+    makes(&granted, json!([untag]), &[]).exits(3).says("it would change the tag `team`");
+    makes(&granted, json!([other]), &[]).exits(0);
 }
 
 /// Those two name another device of the host, beside the one that is mounted.

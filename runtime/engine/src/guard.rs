@@ -69,17 +69,22 @@ impl Rule<'_> {
             Rule::Grants(grants) => grants.are_unlimited(interface),
             Rule::Policy(policy) => {
                 let is_open = |allow: &Grants| allow.are_unlimited(interface);
-                policy.allow.as_ref().is_none_or(is_open)
-                    && policy.deny.iter().all(|grant| grant.interface != interface)
+                // A call of another interface may take from a thing what it is denied by.
+                policy.allow.as_ref().is_none_or(is_open) && policy.deny.is_empty()
             }
         }
     }
 
-    fn grants(&self) -> Vec<&Grant> {
+    /// The grants for which it makes a difference what is known of what a call names.
+    fn grants_about(&self, asked: &Asked<'_>) -> Vec<&Grant> {
+        let call = asked.call;
+        let are_of =
+            |grant: &&Grant| grant.interface == call.interface() && grant.functions.cover(call);
         match self {
-            Rule::Grants(grants) => grants.iter().collect(),
+            Rule::Grants(grants) => grants.iter().filter(are_of).collect(),
             Rule::Policy(Policy { allow, deny }) => {
-                allow.iter().flat_map(Grants::iter).chain(deny.iter()).collect()
+                let denied = deny.iter().filter(|one| asked.changes_a_name() || are_of(one));
+                allow.iter().flat_map(Grants::iter).filter(are_of).chain(denied).collect()
             }
         }
     }
@@ -230,11 +235,7 @@ async fn look_up(
     asked: &Asked<'_>,
     rules: &[(Rule<'_>, bool)],
 ) -> Result<Known, Failure> {
-    let call = asked.call;
-    let all = rules.iter().flat_map(|(rule, _)| rule.grants());
-    let grants: Vec<&Grant> = all
-        .filter(|grant| grant.interface == call.interface() && grant.functions.cover(call))
-        .collect();
+    let grants: Vec<&Grant> = rules.iter().flat_map(|(rule, _)| rule.grants_about(asked)).collect();
     let mut known = Known::default();
     if grants.is_empty() {
         return Ok(known);

@@ -21,6 +21,8 @@ pub struct Asked<'a> {
     pub made: Option<(ResourceKind, &'a Tags)>,
     /// The thing whose tag it writes or takes away, the tag's key, and what it is afterwards.
     pub retags: Option<(Resource, &'a str, Option<&'a str>)>,
+    /// The container that gets another name, and that name.
+    pub renames: Option<(&'a str, &'a str)>,
     /// What its answer is a list of; each of these is held against the grant by itself.
     pub lists: Option<ResourceKind>,
     /// What it would have a Docker Engine run, or reach of its host.
@@ -47,6 +49,7 @@ impl<'a> Asked<'a> {
             things: vec![],
             made: None,
             retags: None,
+            renames: None,
             lists: None,
             engine: OnEngine::Nothing,
         };
@@ -65,6 +68,11 @@ impl<'a> Asked<'a> {
         asked.things.push(item);
         asked.lists = None;
         asked
+    }
+
+    /// Whether it changes what grants know a thing by.
+    pub fn changes_a_name(&self) -> bool {
+        self.retags.is_some() || self.renames.is_some()
     }
 
     fn names(mut self, things: impl IntoIterator<Item = Resource>) -> Self {
@@ -141,11 +149,11 @@ impl<'a> Asked<'a> {
             | DockerCall::Logs { host, container, .. } => {
                 self.names([of_instance(host), of_container(host, container.as_str())])
             }
-            DockerCall::RenameContainer { host, container, to } => self.names([
-                of_instance(host),
-                of_container(host, container.as_str()),
-                of_container(host, to.as_str()),
-            ]),
+            DockerCall::RenameContainer { host, container, to } => {
+                let (from, to) = (container.as_str(), to.as_str());
+                let things = [of_instance(host), of_container(host, from), of_container(host, to)];
+                Asked { renames: Some((from, to)), ..self.names(things) }
+            }
             DockerCall::ListContainers { host } => {
                 Asked { lists: Some(ResourceKind::Container), ..self.names([of_instance(host)]) }
             }

@@ -1,4 +1,7 @@
 //! Whether a call may be made: each grant is held against all that the call names.
+//!
+//! What is denied is held against a call elsewhere, with all that is not known counting the other
+//! way.
 
 use super::asked::{Asked, OnEngine};
 use super::known::{Known, Reach};
@@ -66,6 +69,10 @@ impl Policy {
     pub fn permit(&self, asked: &Asked<'_>, known: &Known) -> Permit {
         if let Some(grant) = self.deny.iter().find(|grant| grant.hits(asked, known)) {
             return Permit::Refused(format!("it is denied there: [{grant}]"));
+        }
+        let evaded = |grant: &Grant| Some(format!("{}: [{grant}]", grant.evaded_by(asked, known)?));
+        if let Some(why) = self.deny.iter().find_map(evaded) {
+            return Permit::Refused(why);
         }
         match self.allow.as_ref().map(|allow| allow.permit(asked, known)) {
             None | Some(Permit::Allowed) => Permit::Allowed,
@@ -174,58 +181,14 @@ impl Grant {
         }
     }
 
-    fn carries(&self, tags: &Tags) -> bool {
+    pub(super) fn carries(&self, tags: &Tags) -> bool {
         self.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
-    }
-
-    /// Whether, as something denied, it is touched by a call: by one thing of each kind that it
-    /// names. What is not known counts as touched.
-    fn hits(&self, asked: &Asked<'_>, known: &Known) -> bool {
-        if self.interface != asked.call.interface() || !self.functions.cover(asked.call) {
-            return false;
-        }
-        let reach = Reach::of(asked, known);
-        if self.root && reach.root.is_empty() {
-            return false;
-        }
-        let things = || asked.things.iter().chain(&reach.volumes);
-        let made = asked.made.as_ref();
-        let is_made_host = |(kind, tags): &(ResourceKind, &Tags)| {
-            *kind == ResourceKind::Instance && self.hosts.iter().any(|one| one.is("", Some(*tags)))
-        };
-        let is_tagged = |thing: &Resource| {
-            has_tags(thing) && known.tags.get(thing).is_none_or(|tags| self.carries(tags))
-        };
-        let is_host = |thing: &Resource| {
-            let Resource::Instance { id } = thing else { return false };
-            let tags = known.tags.get(thing);
-            self.hosts.iter().any(|host| host.may_be(id, tags))
-        };
-        let is_container = |thing: &Resource| {
-            let Resource::Container { name, .. } = thing else { return false };
-            may_be_id(thing.kind(), name) || self.containers.iter().any(|glob| glob.may_match(name))
-        };
-        let is_image = |thing: &Resource| {
-            let Resource::Image { image, .. } = thing else { return false };
-            may_be_id(thing.kind(), image) || self.images.iter().any(|glob| glob.may_match(image))
-        };
-        let (_, command) = runs(asked);
-        let by_tags = self.tags.is_empty()
-            || things().any(is_tagged)
-            || made.is_some_and(|(_, tags)| self.carries(tags));
-        let by_hosts =
-            self.hosts.is_empty() || things().any(is_host) || made.is_some_and(is_made_host);
-        by_tags
-            && by_hosts
-            && (self.containers.is_empty() || things().any(is_container))
-            && (self.images.is_empty() || things().any(is_image))
-            && (self.commands.is_empty() || self.commands.iter().any(|one| one.matches(command)))
     }
 }
 
 impl HostPattern {
     /// Whether an instance is one of these; what is not known of it is not so.
-    fn is(&self, id: &str, tags: Option<&Tags>) -> bool {
+    pub(super) fn is(&self, id: &str, tags: Option<&Tags>) -> bool {
         match self {
             HostPattern::Named(glob) => {
                 let name = tags.and_then(|tags| tags.get("Name"));
@@ -237,13 +200,13 @@ impl HostPattern {
     }
 
     /// The same, where what is not known of it may be so.
-    fn may_be(&self, id: &str, tags: Option<&Tags>) -> bool {
+    pub(super) fn may_be(&self, id: &str, tags: Option<&Tags>) -> bool {
         tags.is_none() || self.is(id, tags)
     }
 }
 
 /// Whether things of this kind have tags.
-fn has_tags(thing: &Resource) -> bool {
+pub(super) fn has_tags(thing: &Resource) -> bool {
     matches!(thing.kind(), ResourceKind::Instance | ResourceKind::Volume | ResourceKind::Snapshot)
 }
 
@@ -254,7 +217,7 @@ fn untagged(wanted: &Tags, tags: Option<&Tags>) -> String {
 }
 
 /// The image and the command that a call gives of its own.
-fn runs<'a>(asked: &Asked<'a>) -> (Option<&'a str>, &'a [String]) {
+pub(super) fn runs<'a>(asked: &Asked<'a>) -> (Option<&'a str>, &'a [String]) {
     match asked.engine {
         OnEngine::Container(_, spec) => {
             (Some(spec.image.as_str()).filter(|image| !image.is_empty()), &spec.command)

@@ -7,6 +7,7 @@
 
 mod asked;
 mod decide;
+mod deny;
 mod glob;
 mod known;
 mod mounted;

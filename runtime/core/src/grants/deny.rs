@@ -1,0 +1,151 @@
+//! What is denied: whether a call touches it, or would take from it what it is known by.
+//!
+//! A call need only touch one thing of each kind that is named. What is not known may be what is
+//! denied: nobody gets by because it could not be read.
+
+use super::asked::{Asked, OnEngine};
+use super::decide::{has_tags, runs};
+use super::known::{Known, Reach};
+use super::names::may_be_id;
+use super::{Glob, Grant, HostPattern};
+use crate::calls::Tags;
+use crate::interface::Interface;
+use crate::resource::{Facts, Resource, ResourceKind};
+use serde_json::Value;
+
+impl Grant {
+    /// Whether, as something denied, it is touched by a call.
+    pub(super) fn hits(&self, asked: &Asked<'_>, known: &Known) -> bool {
+        if self.interface != asked.call.interface() || !self.functions.cover(asked.call) {
+            return false;
+        }
+        let reach = Reach::of(asked, known);
+        if self.root && reach.root.is_empty() {
+            return false;
+        }
+        let is_container = |thing: &Resource| {
+            let Resource::Container { name, .. } = thing else { return false };
+            may_be_one_of(&self.containers, ResourceKind::Container, name)
+        };
+        self.is_where(asked, &reach, known)
+            && (self.containers.is_empty() || asked.things.iter().any(is_container))
+            && (self.images.is_empty() || self.is_image(asked, known))
+            && (self.commands.is_empty() || self.is_command(asked, known))
+    }
+
+    /// Whether a call is about its hosts, and about what has its tags.
+    fn is_where(&self, asked: &Asked<'_>, reach: &Reach, known: &Known) -> bool {
+        let things = || asked.things.iter().chain(&reach.volumes);
+        let made = asked.made.as_ref();
+        let is_tagged = |thing: &Resource| {
+            has_tags(thing) && known.tags.get(thing).is_none_or(|tags| self.carries(tags))
+        };
+        let is_host = |thing: &Resource| {
+            let Resource::Instance { id } = thing else { return false };
+            let tags = known.tags.get(thing);
+            self.hosts.iter().any(|host| host.may_be(id, tags))
+        };
+        let is_made_host = |(kind, tags): &(ResourceKind, &Tags)| {
+            *kind == ResourceKind::Instance && self.hosts.iter().any(|one| one.is("", Some(*tags)))
+        };
+        let by_tags = self.tags.is_empty()
+            || things().any(is_tagged)
+            || made.is_some_and(|(_, tags)| self.carries(tags));
+        let by_hosts =
+            self.hosts.is_empty() || things().any(is_host) || made.is_some_and(is_made_host);
+        by_tags && by_hosts
+    }
+
+    /// Whether a call names one of its images, or makes a container of one.
+    fn is_image(&self, asked: &Asked<'_>, known: &Known) -> bool {
+        let is_it = |name: &str| may_be_one_of(&self.images, ResourceKind::Image, name);
+        let named = asked.things.iter().any(|thing| match thing {
+            Resource::Image { image, .. } => is_it(image),
+            _ => false,
+        });
+        let (own, _) = runs(asked);
+        let of_model = |model: &Facts| model.get("image").and_then(Value::as_str).is_none_or(is_it);
+        named || own.is_none() && is_like(asked, known, of_model)
+    }
+
+    /// Whether a call gives one of its commands, or makes a container with one.
+    fn is_command(&self, asked: &Asked<'_>, known: &Known) -> bool {
+        let is_it = |command: &[String]| self.commands.iter().any(|one| one.matches(command));
+        let (_, own) = runs(asked);
+        let of_model = |model: &Facts| {
+            let command = model.get("command").cloned().unwrap_or_default();
+            serde_json::from_value(command).map_or(true, |command: Vec<String>| is_it(&command))
+        };
+        is_it(own) || own.is_empty() && is_like(asked, known, of_model)
+    }
+
+    /// What a call would take from a thing that is denied, if it would not be denied without: a tag
+    /// that it is known by, or its name.
+    ///
+    /// Who is denied something could make that call first, and then be let through.
+    pub(super) fn evaded_by(&self, asked: &Asked<'_>, known: &Known) -> Option<String> {
+        if let Some((thing, key, value)) = &asked.retags {
+            let tags = known.tags.get(thing);
+            let is_known_by = self.is_tagged_by(thing, key, *value, tags)
+                || self.is_host_by(thing, key, *value, tags);
+            return is_known_by.then(|| {
+                format!("it would change the tag `{key}` of {thing}, by which it is denied there")
+            });
+        }
+        let (from, to) = asked.renames.filter(|_| self.interface == Interface::Docker)?;
+        let is_evaded = may_be_one_of(&self.containers, ResourceKind::Container, from)
+            && !self.containers.iter().any(|glob| glob.matches(to))
+            && self.is_where(asked, &Reach::default(), known);
+        is_evaded.then(|| {
+            format!("it would change the name of container `{from}`, by which it is denied there")
+        })
+    }
+
+    /// Whether a thing has its tags, and would not with another value of this one.
+    fn is_tagged_by(
+        &self,
+        thing: &Resource,
+        key: &str,
+        value: Option<&str>,
+        tags: Option<&Tags>,
+    ) -> bool {
+        // The other interfaces reach volumes, too.
+        let is_reached = self.interface != Interface::Ec2 || thing.kind() == ResourceKind::Instance;
+        let is_lost = self.tags.get(key).is_some_and(|wanted| value != Some(wanted));
+        is_reached && is_lost && tags.is_none_or(|tags| self.carries(tags))
+    }
+
+    /// Whether an instance is one of its hosts, and would not be with another value of this tag.
+    fn is_host_by(
+        &self,
+        thing: &Resource,
+        key: &str,
+        value: Option<&str>,
+        tags: Option<&Tags>,
+    ) -> bool {
+        let Resource::Instance { id } = thing else { return false };
+        let goes_by = |host: &HostPattern| match host {
+            HostPattern::Named(_) => key == "Name",
+            HostPattern::Tagged(wanted) => wanted.contains_key(key),
+        };
+        let mut after = tags.cloned().unwrap_or_default();
+        match value {
+            Some(value) => after.insert(key.to_owned(), value.to_owned()),
+            None => after.remove(key),
+        };
+        let is_one = self.hosts.iter().any(|host| goes_by(host) && host.may_be(id, tags));
+        is_one && !self.hosts.iter().any(|host| host.is(id, Some(&after)))
+    }
+}
+
+/// Whether a name, or what has another name beside this id, may be one of these.
+fn may_be_one_of(globs: &[Glob], kind: ResourceKind, name: &str) -> bool {
+    !globs.is_empty() && (may_be_id(kind, name) || globs.iter().any(|glob| glob.may_match(name)))
+}
+
+/// Whether a call makes a container like one of which this is so.
+fn is_like(asked: &Asked<'_>, known: &Known, is_so: impl Fn(&Facts) -> bool) -> bool {
+    let OnEngine::Container(_, spec) = &asked.engine else { return false };
+    let Some(like) = &spec.like else { return false };
+    known.containers.get(&(like.host.clone(), like.container.clone())).is_none_or(is_so)
+}

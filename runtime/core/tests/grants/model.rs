@@ -1,0 +1,225 @@
+//! What a grant says, as its author would read it. It knows calls by their JSON alone, patterns as
+//! regular expressions, and nothing of the program.
+
+use crate::world::{HOST_PATH, Tags, World, container};
+use regex::Regex;
+use serde_json::Value;
+use std::sync::LazyLock;
+use stepback_core::{Call, Class};
+
+/// A pattern of a grant as a regular expression.
+pub fn is_like(pattern: &str, text: &str) -> bool {
+    let parts: Vec<String> = pattern.split('*').map(regex::escape).collect();
+    whole(&parts.join(".*")).is_match(text)
+}
+
+pub fn each(patterns: &Value) -> impl Iterator<Item = &str> {
+    patterns.as_array().into_iter().flatten().map(|one| one.as_str().expect("text"))
+}
+
+pub fn any_like(patterns: &Value, text: &str) -> bool {
+    each(patterns).any(|pattern| is_like(pattern, text))
+}
+
+/// One thing that a call names.
+#[derive(Debug)]
+pub enum Named {
+    Tagged(String),
+    Container(String),
+    Image(String),
+    /// A container whose name nobody knows yet: it may get any of these.
+    NewContainer(Vec<String>),
+}
+
+/// What a call names, by the names of its arguments.
+pub fn named(function: &str, arguments: &Value) -> Vec<Named> {
+    let text = |name: &str| arguments[name].as_str().map(str::to_owned);
+    let is_docker = function.starts_with("docker.");
+    let mut all: Vec<Named> = vec![];
+    all.extend(["instance", "host", "snapshot"].iter().filter_map(|n| text(n)).map(Named::Tagged));
+    if !function.ends_with("-volume") || !is_docker {
+        all.extend(text("volume").map(Named::Tagged));
+    }
+    all.extend(["container", "to"].iter().filter_map(|name| text(name)).map(Named::Container));
+    if is_docker {
+        all.extend(text("image").map(Named::Image));
+    }
+    let spec = &arguments["spec"];
+    all.extend(spec["image"].as_str().filter(|i| !i.is_empty()).map(|i| Named::Image(i.into())));
+    if let Some(like) = spec["like"].as_object() {
+        all.push(Named::Tagged(like["host"].as_str().expect("text").to_owned()));
+        all.push(Named::Container(like["container"].as_str().expect("text").to_owned()));
+    }
+    if function == "docker.run-once" {
+        let names = ["0", "7", "f"].map(|digit| format!("stepback-{}", digit.repeat(20)));
+        all.push(Named::NewContainer(names.to_vec()));
+    }
+    all
+}
+
+/// Whether a container's name may be the id of another one.
+pub fn may_be_container_id(name: &str) -> bool {
+    static ID: LazyLock<Regex> = LazyLock::new(|| whole("[0-9a-fA-F]{12,}"));
+    ID.is_match(name)
+}
+
+/// Whether an image's name may be an id, or the beginning of one.
+pub fn may_be_image_id(name: &str) -> bool {
+    static ID: LazyLock<Regex> = LazyLock::new(|| whole("sha256:.*|[0-9a-fA-F]+"));
+    ID.is_match(name)
+}
+
+fn whole(pattern: &str) -> Regex {
+    Regex::new(&format!("^(?s:{pattern})$")).expect("a pattern")
+}
+
+/// Whether a Docker volume or a container reaches what only root may, and of which EBS volume it
+/// is else.
+pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
+    let of_volume = |name: &str| match name {
+        "of-vol-1" => (false, vec!["vol-1".to_owned()]),
+        "of-host" | "two-devices" | "unread" => (true, vec![]),
+        _ => (false, vec![]),
+    };
+    let of_container = |name: &str| match container(name) {
+        Some(one) => (one.is_privileged, one.volume.map_or(vec![], |name| of_volume(name).1)),
+        None => (true, vec![]),
+    };
+    match function {
+        "docker.create-volume" => match arguments["options"]["device"].as_str() {
+            None => (false, vec![]),
+            Some(HOST_PATH) => (true, vec![]),
+            Some(_) => match arguments["options"]["o"].as_str() {
+                None => (false, vec!["vol-2".to_owned()]),
+                Some(_) => (true, vec![]),
+            },
+        },
+        "docker.exec" => (of_container(arguments["container"].as_str().expect("text")).0, vec![]),
+        "docker.create-container" | "docker.run-once" => {
+            let spec = &arguments["spec"];
+            let mounts = spec["mounts"].as_array().cloned().unwrap_or_default();
+            let like = spec["like"]["container"].as_str().map(of_container);
+            let mounted: Vec<_> =
+                mounts.iter().map(|one| of_volume(one["volume"].as_str().expect("text"))).collect();
+            let root = like.as_ref().is_some_and(|one| one.0) || mounted.iter().any(|one| one.0);
+            let own: Vec<String> = mounted.into_iter().flat_map(|one| one.1).collect();
+            let of_like = like.map(|one| one.1).filter(|_| mounts.is_empty());
+            (root, own.into_iter().chain(of_like.into_iter().flatten()).collect())
+        }
+        _ => (false, vec![]),
+    }
+}
+
+pub fn carries(tags: &Tags, wanted: &Value) -> bool {
+    let mut wanted = wanted.as_object().expect("a table").iter();
+    wanted.all(|(key, value)| tags.get(key).map(String::as_str) == value.as_str())
+}
+
+pub fn is_host(id: Option<&str>, tags: Option<&Tags>, host: &Value) -> bool {
+    let Some(glob) = host.as_str() else { return tags.is_some_and(|tags| carries(tags, host)) };
+    let name = tags.and_then(|tags| tags.get("Name")).map(String::as_str);
+    [id, name].into_iter().flatten().any(|text| is_like(glob, text))
+}
+
+/// Tags after a call that writes one of them.
+pub fn written(mut tags: Tags, arguments: &Value) -> Tags {
+    match (arguments["key"].as_str(), arguments["value"].as_str()) {
+        (Some(key), Some(value)) => drop(tags.insert(key.to_owned(), value.to_owned())),
+        (Some(key), None) => drop(tags.remove(key)),
+        (None, _) => {}
+    }
+    tags
+}
+
+/// What a call makes, with the tags that it gets.
+pub fn made(function: &str, arguments: &Value) -> Option<(&'static str, Tags)> {
+    let kind = match function {
+        "ec2.run-instance" => "i",
+        "ebs.create-volume" | "ebs.create-snapshot" => "vol",
+        _ => return None,
+    };
+    Some((kind, serde_json::from_value(arguments["tags"].clone()).expect("tags")))
+}
+
+pub fn kind_of(id: &str) -> &str {
+    id.split('-').next().unwrap_or_default()
+}
+
+/// Whether a grant lets a call through.
+pub fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &World) -> bool {
+    let (interface, name) = function.split_once('.').expect("a function");
+    let Some(functions) = grant.get(interface) else { return false };
+    let (is_named, is_root) = is_named(functions, name, function);
+    let fits = |id: Option<&str>, tags: Option<&Tags>, kind: &str| {
+        let by_tags =
+            grant.get("where").is_none_or(|w| tags.is_some_and(|tags| carries(tags, &w["tags"])));
+        let hosts = grant.get("hosts").filter(|_| kind == "i").and_then(Value::as_array);
+        by_tags && hosts.is_none_or(|all| all.iter().any(|host| is_host(id, tags, host)))
+    };
+    let of_id = |id: &str| {
+        let (before, kind) = (world.tags(id), kind_of(id));
+        let after = match arguments["key"].is_string() {
+            true => Some(written(before.clone().unwrap_or_default(), arguments)),
+            false => before.clone(),
+        };
+        fits(Some(id), before.as_ref(), kind) && fits(Some(id), after.as_ref(), kind)
+    };
+    let is_one_of = |list: &str, text: &str, is_id: bool| {
+        grant.get(list).is_none_or(|patterns| match is_id {
+            true => each(patterns).any(|pattern| pattern == text || pattern == "*"),
+            false => any_like(patterns, text),
+        })
+    };
+    let things = named(function, arguments).into_iter().all(|thing| match thing {
+        Named::Tagged(id) => of_id(&id),
+        Named::Container(name) => is_one_of("containers", &name, may_be_container_id(&name)),
+        Named::Image(image) => is_one_of("images", &image, may_be_image_id(&image)),
+        Named::NewContainer(names) => {
+            let covered = |pattern: &str| names.iter().all(|name| is_like(pattern, name));
+            grant.get("containers").is_none_or(|patterns| each(patterns).any(covered))
+        }
+    });
+    let made = made(function, arguments);
+    let made_fits = made.is_none_or(|(kind, tags)| fits(None, Some(&tags), kind));
+    let (needs_root, volumes) = reaches(function, arguments);
+    is_named
+        && things
+        && made_fits
+        && volumes.iter().all(|id| of_id(id))
+        && (is_root || !needs_root)
+        && may_run(grant, arguments, is_root)
+}
+
+/// Whether the function is one of those that are written, and whether root is.
+pub fn is_named(functions: &Value, name: &str, function: &str) -> (bool, bool) {
+    let words: Vec<&str> = match functions {
+        Value::String(word) => vec![word],
+        list => each(list).collect(),
+    };
+    let class = Call::class_of(function).expect("a function");
+    let is_named = words.iter().any(|word| match *word {
+        "all" => true,
+        "read" => matches!(class, Class::Read | Class::Wait),
+        "root" => words.len() == 1,
+        glob => is_like(glob, name),
+    });
+    (is_named, words.contains(&"root"))
+}
+
+/// The image and the command that a call gives of its own.
+pub fn given(arguments: &Value) -> (Option<&str>, Vec<&str>) {
+    let spec = &arguments["spec"];
+    let command = if spec.is_object() { &spec["command"] } else { &arguments["command"] };
+    (spec["image"].as_str().filter(|image| !image.is_empty()), each(command).collect())
+}
+
+/// Whether the image and the command that a call gives of its own may be run.
+fn may_run(grant: &Value, arguments: &Value, is_root: bool) -> bool {
+    let (image, command) = given(arguments);
+    let is_command = match grant.get("commands") {
+        _ if command.is_empty() => true,
+        None => is_root,
+        Some(patterns) => any_like(patterns, &command.join(" ")),
+    };
+    is_command && (image.is_none() || is_root || grant.get("images").is_some())
+}
