@@ -51,7 +51,8 @@ pub(super) fn unfold(schema: &Value) -> Result<Unfolded, String> {
     let mut names = HashMap::new();
     note_names(schema, &mut names);
     let mut count = Count { root: schema, names, open: vec![], known: HashMap::new() };
-    let unfolded = count.of(schema, 0)?;
+    count.must_end()?;
+    let unfolded = count.of(schema)?;
     match unfolded.schemas {
         all if all > SCHEMAS_MAX => Err(format!(
             "comes to {all} schemas, with each reference in its place, and {SCHEMAS_MAX} are the \
@@ -112,25 +113,72 @@ fn note_names<'a>(value: &'a Value, names: &mut HashMap<&'a str, &'a Value>) {
     }
 }
 
+/// What of a value a part of its schema sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sees {
+    Same,
+    Within,
+}
+
 struct Count<'a> {
     root: &'a Value,
     names: HashMap<&'a str, &'a Value>,
-    /// What is being counted, each with how far within the value it is.
-    open: Vec<(*const Value, usize)>,
+    /// What is being counted.
+    open: Vec<*const Value>,
+    /// What was counted. A part that refers back counts as it did within the schemas that were open
+    /// then: what they come to is in the whole count anyway.
     known: HashMap<*const Value, Unfolded>,
 }
 
 impl<'a> Count<'a> {
-    fn of(&mut self, schema: &'a Value, within: usize) -> Result<Unfolded, String> {
-        let Value::Object(keywords) = schema else {
-            return Ok(Unfolded { schemas: 1, back: 0 });
+    /// That no schema refers to itself for the same value: a check of it would never end.
+    fn must_end(&self) -> Result<(), String> {
+        let mut all: HashMap<*const Value, &'a Value> = HashMap::new();
+        let mut todo = vec![self.root];
+        while let Some(schema) = todo.pop() {
+            if all.insert(schema, schema).is_none() {
+                todo.extend(self.parts(schema).into_iter().map(|(part, _)| part));
+            }
+        }
+        let same = |schema: &&'a Value| {
+            let parts = self.parts(schema).into_iter();
+            parts.filter(|(_, sees)| *sees == Sees::Same).map(|(part, _)| part).collect::<Vec<_>>()
         };
+        let mut users: HashMap<*const Value, usize> = HashMap::new();
+        for part in all.values().flat_map(same) {
+            *users.entry(part).or_default() += 1;
+        }
+        // Whatever nobody uses any more is taken away; what is left at the end uses itself.
+        let mut unused: Vec<&'a Value> = all
+            .values()
+            .filter(|one| !users.contains_key(&(**one as *const Value)))
+            .copied()
+            .collect();
+        let mut left = all.len();
+        while let Some(schema) = unused.pop() {
+            left -= 1;
+            for part in same(&schema) {
+                if let Some(count) = users.get_mut(&(part as *const Value)) {
+                    *count -= 1;
+                    if *count == 0 {
+                        unused.push(part);
+                    }
+                }
+            }
+        }
+        match left {
+            0 => Ok(()),
+            _ => Err("refers to itself without end".to_owned()),
+        }
+    }
+
+    fn of(&mut self, schema: &'a Value) -> Result<Unfolded, String> {
+        if !schema.is_object() {
+            return Ok(Unfolded { schemas: 1, back: 0 });
+        }
         let place: *const Value = schema;
-        if let Some((_, before)) = self.open.iter().rev().find(|(open, _)| *open == place) {
-            return match *before == within {
-                true => Err("refers to itself without end".to_owned()),
-                false => Ok(Unfolded { schemas: 1, back: 1 }),
-            };
+        if self.open.contains(&place) {
+            return Ok(Unfolded { schemas: 1, back: 1 });
         }
         if let Some(known) = self.known.get(&place) {
             return Ok(*known);
@@ -138,10 +186,10 @@ impl<'a> Count<'a> {
         if self.open.len() >= DEEP_MAX {
             return Err(format!("goes more than {DEEP_MAX} schemas deep"));
         }
-        self.open.push((place, within));
+        self.open.push(place);
         let mut all = Unfolded { schemas: 1, back: 0 };
-        for (part, deeper) in self.parts(keywords) {
-            let part = self.of(part, within + deeper)?;
+        for (part, _) in self.parts(schema) {
+            let part = self.of(part)?;
             all.schemas = all.schemas.saturating_add(part.schemas);
             all.back = all.back.saturating_add(part.back);
         }
@@ -150,8 +198,9 @@ impl<'a> Count<'a> {
         Ok(all)
     }
 
-    /// The schemas that one is made of, and how much further within the value each looks.
-    fn parts(&self, keywords: &'a Map<String, Value>) -> Vec<(&'a Value, usize)> {
+    /// The schemas that one is made of, and what each sees of its value.
+    fn parts(&self, schema: &'a Value) -> Vec<(&'a Value, Sees)> {
+        let Value::Object(keywords) = schema else { return vec![] };
         let get = |name: &&str| keywords.get(*name);
         let lists =
             |names: &[&str]| names.iter().filter_map(get).flat_map(each).collect::<Vec<_>>();
@@ -163,7 +212,8 @@ impl<'a> Count<'a> {
         let same = lists(&SAME_LIST).into_iter().chain(lists(&SAME_ONE)).chain(maps(&SAME_MAP));
         let same = same.chain(referred.filter_map(|to| self.target(to)));
         let within = lists(&WITHIN).into_iter().chain(maps(&WITHIN_MAP));
-        same.map(|part| (part, 0)).chain(within.map(|part| (part, 1))).collect()
+        let within = within.map(|part| (part, Sees::Within));
+        same.map(|part| (part, Sees::Same)).chain(within).collect()
     }
 
     /// Where a reference leads; what leads out of the schema is the validator's to refuse.
@@ -226,6 +276,10 @@ mod tests {
             } }),
             json!({ "$id": "a", "allOf": [{ "$ref": "a" }] }),
             json!({ "$anchor": "a", "allOf": [{ "$ref": "#a" }] }),
+            // One that is met within the value first, where it does end.
+            json!({ "allOf": [
+                { "properties": { "x": { "$ref": "#/$defs/p" } } }, { "$ref": "#/$defs/p" },
+            ], "$defs": { "p": { "allOf": [{ "$ref": "#" }] } } }),
         ] {
             let told = unfold(&schema).unwrap_err();
             assert!(told.contains("without end"), "{schema}: {told}");
