@@ -16,17 +16,25 @@ const SET_IN: &str = "\n      ";
 
 /// Whether a character does something, or can't be seen, where a person reads it: a control
 /// character (C0, DEL and C1) but the end of a line and the tab; a mark that turns text around
-/// (Unicode, *Bidirectional Algorithm*, explicit formatting characters); what has no width, and
-/// what ends a line or a paragraph (The Unicode Standard, *Default_Ignorable_Code_Point* and
-/// *Format*). Marks that combine, and what selects a variation, are parts of what is written.
+/// (Unicode, *Bidirectional Algorithm*, explicit formatting characters); what is drawn as nothing,
+/// and what ends a line or a paragraph (The Unicode Standard, *Default_Ignorable_Code_Point*, with
+/// what is kept free for it, and *Format*, but for the signs of Arabic, Syriac, Kaithi and
+/// hieroglyphs, which are drawn). Marks that combine, and what selects a variation, are parts of
+/// what is written.
 pub fn is_odd(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
         // Soft hyphen, Arabic letter mark, Mongolian vowel separator.
         '\u{ad}' | '\u{61c}' | '\u{180e}' => true,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-        // The byte order mark, annotations, and the tags that spell hidden text.
-        '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        // Letters that are not there: of Hangul, and two inherent vowels of Khmer.
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{17b4}' | '\u{17b5}' => true,
+        // The byte order mark, annotations, and what is kept free for more of the kind.
+        '\u{feff}' | '\u{fff0}'..='\u{fffb}' => true,
+        // What guides shorthand and musical notes.
+        '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' => true,
+        // The tags that spell hidden text, and what is kept free beside them and the variations.
+        '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}' => true,
         c => c.is_control(),
     }
 }
@@ -191,6 +199,10 @@ mod tests {
             ("a\u{200b}b\u{2060}\u{feff}", "a\\u200bb\\u2060\\ufeff"),
             ("\u{2028}\u{2029}\r", "\\u2028\\u2029\\u000d"),
             ("\u{e0041}", "\\udb40\\udc41"),
+            ("\u{115f}\u{1160}\u{3164}\u{ffa0}", "\\u115f\\u1160\\u3164\\uffa0"),
+            ("\u{17b4}\u{fff0}", "\\u17b4\\ufff0"),
+            ("\u{1bca0}\u{1d173}", "\\ud82f\\udca0\\ud834\\udd73"),
+            ("\u{e0080}\u{e0fff}", "\\udb40\\udc80\\udb43\\udfff"),
         ];
         for (text, wanted) in table {
             assert_eq!(written_out(text), wanted);
