@@ -301,6 +301,21 @@ fn a_grant_that_was_narrowed_meanwhile_ends_what_goes_forward_and_not_the_rollba
     }
 }
 
+/// A journal of before the file of a plugin was told: its table alone says what is granted by now.
+#[test]
+fn a_table_that_is_gone_takes_its_grants_with_it() {
+    let granted = killed("ebs.tag#2=crash-before");
+    let store = rusqlite::Connection::open(granted.0.path("state/journal.db")).expect("a store");
+    let older = "UPDATE events SET record = json_remove(record, '$.event.bounds') WHERE seq = 1";
+    assert_eq!(store.execute(older, []).expect("it can be changed"), 1);
+    drop(store);
+    let text = fs::read_to_string(granted.0.path("stepback.toml")).expect("the configuration");
+    let (environments, _) = text.split_once("[plugins.a]").expect("its table");
+    granted.0.write("stepback.toml", environments);
+    granted.0.run(&["resume", "1"]).exits(3).says("any more, since the operation began");
+    assert_eq!(granted.world()["volumes"]["vol-web"]["tags"], json!({ "team": "web" }));
+}
+
 /// What was granted goes on to be granted, whatever has become of the file.
 #[test]
 fn a_file_that_is_gone_takes_no_grant_with_it() {

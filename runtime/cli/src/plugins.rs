@@ -94,15 +94,17 @@ impl PluginSource for Plugins {
     }
 
     fn granted_now(&self, name: &str, file: Option<&str>) -> Option<Grants> {
+        // What has a file is none of the program's own, whatever it is called.
+        if let Some(file) = file {
+            let tables = self.tables(Path::new(file));
+            return Some(tables.flat_map(|table| &table.grants).cloned().collect());
+        }
         if builtins::bytes(name).is_some() {
             return Some(Grants::all());
         }
-        let Some(file) = file else {
-            // Older journals do not tell the file.
-            return Some(self.configured.get(name)?.grants.iter().cloned().collect());
-        };
-        let tables = self.tables(Path::new(file));
-        Some(tables.flat_map(|table| &table.grants).cloned().collect())
+        // Older journals do not tell the file. A table that is gone grants nothing.
+        let table = self.configured.get(name);
+        Some(table.into_iter().flat_map(|table| &table.grants).cloned().collect())
     }
 
     fn accept(
@@ -153,4 +155,26 @@ impl PluginSource for Plugins {
 /// A plugin's file.
 pub fn read(path: &Path) -> Result<Arc<[u8]>, String> {
     files::bytes(path, PLUGIN_BYTES_MAX).map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_table_grants_any_more_is_granted_to_nobody() {
+        let (configured, granted_here) = <(BTreeMap<_, _>, BTreeMap<_, _>)>::default();
+        let (policy, trusted) = (Policy::default(), None);
+        let plugins = Plugins { configured, granted_here, policy, trusted, trusts_new: false };
+        for (name, file, wanted) in [
+            ("ebs", None, Grants::all()),
+            // A user's, of before the program had one of this name.
+            ("ebs", Some("/nowhere/ebs.wasm"), Grants::none()),
+            ("label", Some("/nowhere/label.wasm"), Grants::none()),
+            // Of before journals told the file.
+            ("label", None, Grants::none()),
+        ] {
+            assert_eq!(plugins.granted_now(name, file), Some(wanted), "{name} {file:?}");
+        }
+    }
 }
