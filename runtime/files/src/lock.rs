@@ -1,7 +1,7 @@
 //! Locks of files (flock(2)), which are waited for until a deadline, and whose holder is named.
 
 use crate::who;
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -69,11 +69,37 @@ pub fn held(file: &File, path: &Path, limit: Duration) -> String {
 
 /// The process that has a file locked, where the kernel tells (proc(5), */proc/locks*).
 pub fn holder(file: &File) -> Option<u32> {
-    let inode = format!(":{}", file.metadata().ok()?.ino());
-    let all = std::fs::read_to_string("/proc/locks").ok()?;
-    let fields = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut locks = fields.filter(|line| line.get(1) != Some(&"->"));
-    locks.find(|line| line.get(5).is_some_and(|at| at.ends_with(&inode)))?.get(4)?.parse().ok()
+    let found = file.metadata().ok()?;
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let (mut all, device) = (holders(&locks, found.ino()), device(found.dev()));
+    // The files of some file systems (btrfs, overlayfs) have another device than these lines.
+    all.find(|(pid, at)| *at == device || has_open(*pid, &found)).map(|(pid, _)| pid)
+}
+
+/// Who has a lock of this kind on a file with this inode, and the device of that file.
+fn holders(locks: &str, inode: u64) -> impl Iterator<Item = (u32, &str)> {
+    let inode = inode.to_string();
+    locks.lines().filter_map(move |line| {
+        let mut fields = line.split_whitespace();
+        // Whoever waits for one has `->` here.
+        let is_held = fields.nth(1) == Some("FLOCK");
+        let (pid, at) = (fields.nth(2)?, fields.next()?);
+        let (device, at) = at.rsplit_once(':')?;
+        // One that is not of this view of the machine's processes has none that can be told.
+        Some((pid.parse().ok()?, device)).filter(|_| is_held && at == inode)
+    })
+}
+
+/// A device as the kernel's lists have it.
+fn device(dev: u64) -> String {
+    format!("{:02x}:{:02x}", libc::major(dev), libc::minor(dev))
+}
+
+/// Whether a process has a file open, as far as this one may look.
+fn has_open(pid: u32, file: &Metadata) -> bool {
+    let all = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut open = all.filter_map(|fd| std::fs::metadata(fd.path()).ok());
+    open.any(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
 }
 
 /// A process as a person finds it: its number, what runs in it, and whose it is.
@@ -105,5 +131,27 @@ mod tests {
         assert!(told.to_string().contains(&own), "{told}");
         drop(one);
         within(&two, &path, &clock, Patience::of(Duration::ZERO)).unwrap();
+    }
+    /// Whoever has another file's lock, or one of another kind, is a stranger.
+    #[test]
+    fn only_who_has_this_very_lock_is_named() {
+        let locks = "\
+            1: POSIX  ADVISORY  WRITE 11 08:02:77 0 EOF\n\
+            2: OFDLCK ADVISORY  READ -1 08:02:77 0 EOF\n\
+            3: FLOCK  ADVISORY  WRITE 13 08:02:177 0 EOF\n\
+            4: FLOCK  ADVISORY  WRITE 14 00:1f:77 0 EOF\n\
+            5: FLOCK  ADVISORY  WRITE 15 08:02:77 0 EOF\n\
+            5: -> FLOCK  ADVISORY  WRITE 16 08:02:77 0 EOF\n";
+        assert_eq!(holders(locks, 77).collect::<Vec<_>>(), [(14, "00:1f"), (15, "08:02")]);
+        assert_eq!(device(libc::makedev(8, 2)), "08:02");
+        assert_eq!(device(libc::makedev(0, 0x1f)), "00:1f");
+
+        // What this process has open is told from what it has not, whatever the device is called.
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::create(dir.path().join("open")).unwrap();
+        std::fs::write(dir.path().join("closed"), "").unwrap();
+        let closed = std::fs::metadata(dir.path().join("closed")).unwrap();
+        let own = std::process::id();
+        assert!(has_open(own, &open.metadata().unwrap()) && !has_open(own, &closed));
     }
 }
