@@ -5,7 +5,7 @@
 //! already is tightened, or refused where others may write it and this user can't change that.
 //! What root makes behind `sudo` in a directory of who called it is that user's.
 
-use crate::trust::{STICKY, Trusted, mode, own_group, quoted, sudo_uid};
+use crate::trust::{STICKY, Trusted, mode, quoted, sudo_uid};
 use crate::who;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -119,8 +119,9 @@ pub fn dir_for(dir: &Path, marks: &[&str], sharing: Sharing) -> io::Result<()> {
 fn tighten_dir(path: &Path, dir: &File, marks: &[&str], sharing: Sharing) -> io::Result<()> {
     let found = dir.metadata()?;
     let is_marked = || {
-        let has_any = || fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
-        marks.iter().any(|mark| path.join(mark).exists()) || !has_any()
+        // One that can't be listed may have anything in it.
+        let is_empty = || fs::read_dir(path).is_ok_and(|mut all| all.next().is_none());
+        marks.iter().any(|mark| path.join(mark).exists()) || is_empty()
     };
     if is_tight(&found, sharing, sharing.dir_mode()) {
         return Ok(());
@@ -234,8 +235,8 @@ fn give(file: &File, path: &Path, sharing: Sharing) -> io::Result<()> {
     let group = sharing.group().filter(|group| *group != found.gid());
     if owner.is_some() || group.is_some() {
         chown(&opened, owner, group).map_err(|error| {
-            let group = who::group(group.unwrap_or_else(own_group));
-            let why = format!("{} can't be given to {group}: {error}", path.display());
+            let why =
+                format!("{} can't be given to {}: {error}", path.display(), whom(owner, group));
             io::Error::new(error.kind(), why)
         })?;
     }
@@ -250,6 +251,12 @@ fn give(file: &File, path: &Path, sharing: Sharing) -> io::Result<()> {
         }
         done => done,
     }
+}
+
+/// Whom something is given to.
+fn whom(owner: Option<u32>, group: Option<u32>) -> String {
+    let both = [owner.map(who::user), group.map(who::group)];
+    both.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 fn must_not_be_written_by_others(
@@ -322,10 +329,31 @@ mod tests {
         assert_eq!(mode_of(place.path()), 0o700);
     }
 
+    /// It may have anything in it.
+    #[test]
+    fn a_directory_that_can_not_be_listed_is_not_taken_for_an_empty_one() {
+        let place = tempfile::tempdir().unwrap();
+        set(place.path(), 0o755);
+        let (opened, gone) = (opened_dir(place.path()).unwrap(), place.path().join("gone"));
+        tighten_dir(&gone, &opened, &["journal.db"], Sharing::Alone).unwrap();
+        assert_eq!(mode_of(place.path()), 0o755);
+        tighten_dir(place.path(), &opened, &["journal.db"], Sharing::Alone).unwrap();
+        assert_eq!(mode_of(place.path()), 0o700);
+    }
+
+    #[test]
+    fn whom_it_could_not_be_given_to_is_named() {
+        // Nobody has these numbers.
+        let (user, group) = (Some(54_321), Some(54_322));
+        assert_eq!(whom(user, None), "uid 54321");
+        assert_eq!(whom(None, group), "gid 54322");
+        assert_eq!(whom(user, group), "uid 54321 and gid 54322");
+    }
+
     #[test]
     fn a_group_shares_what_is_in_its_directory() {
         let place = tempfile::tempdir().unwrap();
-        let (state, group) = (place.path().join("state"), own_group());
+        let (state, group) = (place.path().join("state"), rustix::process::getgid().as_raw());
         dir_for(&state, &[], Sharing::Group(group)).unwrap();
         assert_eq!(mode_of(&state), 0o2770);
         let below = state.join("worlds/local");

@@ -4,7 +4,7 @@
 //! the way is looked at, and each link: whoever may write to one of them decides what is found.
 
 use crate::who;
-use rustix::process::{geteuid, getgid};
+use rustix::process::geteuid;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
@@ -122,11 +122,6 @@ impl Trusted {
 pub(crate) fn sudo_uid(euid: u32) -> Option<u32> {
     let named = || std::env::var("SUDO_UID").ok()?.parse().ok();
     if euid == 0 { named() } else { None }
-}
-
-/// The group that this program's files get, where nothing else is said.
-pub(crate) fn own_group() -> u32 {
-    getgid().as_raw()
 }
 
 /// The permissions, as `chmod` takes them.
