@@ -39,7 +39,7 @@ enum Kept {
 impl LockFile {
     /// The locks in `locks.json` of this directory, which all programs that use it share.
     pub fn in_dir(dir: &Path, clock: Clock) -> Self {
-        let known = Known::in_dir(dir);
+        let known = Known::in_dir(dir, clock.clone());
         Self { kept: Kept::Dir(dir.to_owned()), known, clock, alive: Alive::default() }
     }
 

@@ -15,13 +15,18 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::{Failure, Seq, StoreId};
+use stepback_files::lock::{self, Patience};
 use stepback_files::private;
 
 const DIR: &str = "journaled";
 const BYTES_MAX: u64 = 16 << 10;
 /// Of so many it is known; beyond that those are forgotten that ended.
 const KEPT_MAX: usize = 10_000;
+/// Nobody takes so long to write one.
+const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// How far an operation's journal was, and where that was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,17 +40,23 @@ pub struct Journaled {
     pub has_ended: bool,
 }
 
+impl Journaled {
+    fn covers(&self, other: &Self) -> bool {
+        (self.last_seq, self.has_ended) >= (other.last_seq, other.has_ended)
+    }
+}
+
 /// What one world knows.
 #[derive(Clone)]
 pub(super) enum Known {
-    /// In this directory; one turn at a time.
-    Dir(PathBuf, Arc<Mutex<()>>),
+    /// In this directory; one turn at a time at what is known of an operation.
+    Dir(PathBuf, Clock),
     Memory(Arc<Mutex<BTreeMap<StoreId, Journaled>>>),
 }
 
 impl Known {
-    pub(super) fn in_dir(world: &Path) -> Self {
-        Self::Dir(world.join(DIR), Arc::default())
+    pub(super) fn in_dir(world: &Path, clock: Clock) -> Self {
+        Self::Dir(world.join(DIR), clock)
     }
 
     pub(super) fn in_memory() -> Self {
@@ -54,27 +65,17 @@ impl Known {
 
     /// Note how far it is; what is known already is never less afterwards.
     pub(super) fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
-        let covers_it = |known: &Journaled| {
-            (known.last_seq, known.has_ended) >= (journaled.last_seq, journaled.has_ended)
-        };
         match self {
             Self::Memory(all) => {
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                if !all.get(key).is_some_and(covers_it) {
+                if !all.get(key).is_some_and(|known| known.covers(journaled)) {
                     all.insert(key.clone(), journaled.clone());
                 }
                 Ok(())
             }
-            Self::Dir(dir, turn) => {
-                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                let path = dir.join(name_of(key));
+            Self::Dir(dir, clock) => {
                 must_be_ours(dir).map_err(|error| unusable("used", dir, &error))?;
-                match read(&path)? {
-                    Some(known) if covers_it(&known) => return Ok(()),
-                    Some(_) => {}
-                    None => make_room(dir),
-                }
-                write(&path, journaled).map_err(|error| unusable("written", &path, &error))
+                note_in(dir, &name_of(key), journaled, clock)
             }
         }
     }
@@ -120,11 +121,56 @@ fn read(path: &Path) -> Result<Option<Journaled>, Failure> {
     }
 }
 
-fn write(path: &Path, journaled: &Journaled) -> std::io::Result<()> {
+fn note_in(dir: &Path, name: &str, journaled: &Journaled, clock: &Clock) -> Result<(), Failure> {
+    let path = dir.join(name);
     let part = path.with_extension("part");
-    let mut file = private::create(&part)?;
-    file.write_all(&serde_json::to_vec(journaled)?)?;
-    fs::rename(&part, path)
+    let unwritable = |error: std::io::Error| unusable("written", &path, &error);
+    let file = turn(&part, clock).map_err(unwritable)?;
+    let known = read(&path);
+    if matches!(&known, Ok(Some(known)) if known.covers(journaled)) || known.is_err() {
+        // Nothing becomes of it.
+        remove(&part).map_err(unwritable)?;
+        return known.map(drop);
+    }
+    if let Ok(None) = known {
+        make_room(dir);
+    }
+    // It is let go once it is what is known.
+    write(&file, journaled).and_then(|()| fs::rename(&part, &path)).map_err(unwritable)
+}
+
+fn write(mut file: &File, journaled: &Journaled) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(&serde_json::to_vec(journaled)?)
+}
+
+/// The turn at what is known of an operation, among all programs: the file that becomes it, empty
+/// or as a program left it that was killed, and locked.
+fn turn(part: &Path, clock: &Clock) -> std::io::Result<File> {
+    let is_one_of_ours = |found: &fs::Metadata| found.is_file() && found.nlink() == 1;
+    loop {
+        if fs::symlink_metadata(part).is_ok_and(|found| !is_one_of_ours(&found)) {
+            // A link to what somebody else has, or what one would wait for.
+            remove(part)?;
+        }
+        let file = opened(part, File::options().create(true).truncate(false).write(true))?;
+        lock::within(&file, part, clock, Patience::of(TURN_MAX))?;
+        // Whoever had the turn before has made the file that was waited for what is known.
+        let own = file.metadata()?;
+        let is_it = |found: fs::Metadata| {
+            is_one_of_ours(&found) && (found.dev(), found.ino()) == (own.dev(), own.ino())
+        };
+        if fs::symlink_metadata(part).is_ok_and(is_it) {
+            return Ok(file);
+        }
+    }
+}
+
+fn remove(part: &Path) -> std::io::Result<()> {
+    match fs::remove_file(part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The directory, made if need be, and no link to another: what is too much in it is removed.
@@ -175,6 +221,11 @@ fn make_room(dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+
+    fn in_dir(world: &Path) -> Known {
+        Known::in_dir(world, Clock::real())
+    }
 
     fn at(last_seq: u64, place: &str) -> Journaled {
         Journaled { last_seq: Seq(last_seq), place: Some(place.to_owned()), has_ended: false }
@@ -183,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_known_is_never_less_afterwards() {
         let world = tempfile::tempdir().unwrap();
-        for known in [Known::in_dir(world.path()), Known::in_memory()] {
+        for known in [in_dir(world.path()), Known::in_memory()] {
             let (one, two) = (StoreId("a/../b".into()), StoreId("c".into()));
             assert_eq!(known.of(&one), Ok(None));
             known.note(&one, &at(7, "x")).unwrap();
@@ -195,11 +246,44 @@ mod tests {
         }
     }
 
+    /// Neither writes over what the other is writing, nor takes back what the other has noted.
+    #[test]
+    fn two_programs_take_turns_at_what_is_known() {
+        let world = tempfile::tempdir().unwrap();
+        let (known, key) = (in_dir(world.path()), StoreId("a".into()));
+        known.note(&key, &at(7, "x")).unwrap();
+        let path = world.path().join(DIR).join(name_of(&key));
+        let part = path.with_extension("part");
+        let mut theirs = turn(&part, &Clock::real()).unwrap();
+        theirs.write_all(b"{").unwrap();
+        let (ended, is_ended) = mpsc::channel();
+        let (other, of) = (known.clone(), key.clone());
+        let noting = std::thread::spawn(move || {
+            let noted = other.note(&of, &at(8, "y"));
+            ended.send(()).unwrap();
+            noted
+        });
+        // Whoever waits for the turn is not through by then.
+        let early = is_ended.recv_timeout(Duration::from_millis(100)).is_ok();
+        assert!(!early, "it did not wait for its turn");
+        theirs.set_len(0).unwrap();
+        fs::write(&part, serde_json::to_vec(&at(9, "x")).unwrap()).unwrap();
+        fs::rename(&part, &path).unwrap();
+        drop(theirs);
+        noting.join().unwrap().unwrap();
+        assert_eq!(known.of(&key), Ok(Some(at(9, "x"))));
+        assert!(!part.exists());
+        // What one left that was killed is no more than its turn.
+        fs::write(&part, "{\"last_seq\": 99, ").unwrap();
+        known.note(&key, &at(10, "y")).unwrap();
+        assert_eq!(known.of(&key), Ok(Some(at(10, "y"))));
+    }
+
     /// However many come later.
     #[test]
     fn only_what_has_ended_is_forgotten() {
         let world = tempfile::tempdir().unwrap();
-        let known = Known::in_dir(world.path());
+        let known = in_dir(world.path());
         let key = |number: usize| StoreId(format!("s-{number}"));
         let dir = world.path().join(DIR);
         fs::create_dir(&dir).unwrap();
@@ -223,15 +307,15 @@ mod tests {
     fn a_link_to_a_directory_of_others_is_not_written_to() {
         let (world, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::os::unix::fs::symlink(theirs.path(), world.path().join(DIR)).unwrap();
-        let told = Known::in_dir(world.path()).note(&StoreId("a".into()), &at(1, "x"));
+        let told = in_dir(world.path()).note(&StoreId("a".into()), &at(1, "x"));
         assert!(told.unwrap_err().message.contains("it is a link"));
         assert_eq!(fs::read_dir(theirs.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_file_that_a_power_cut_emptied_knows_nothing() {
+    fn what_a_power_cut_kept_from_the_disk_is_not_known() {
         let world = tempfile::tempdir().unwrap();
-        let (known, key) = (Known::in_dir(world.path()), StoreId("a".into()));
+        let (known, key) = (in_dir(world.path()), StoreId("a".into()));
         known.note(&key, &at(7, "x")).unwrap();
         let path = world.path().join(DIR).join(name_of(&key));
         for lost in ["", "\0\0\0"] {
@@ -249,14 +333,16 @@ mod tests {
         let world = tempfile::tempdir().unwrap();
         let victim = world.path().join("victim");
         fs::write(&victim, "kept").unwrap();
-        let (known, key) = (Known::in_dir(world.path()), StoreId("a".into()));
+        let (known, key) = (in_dir(world.path()), StoreId("a".into()));
         known.note(&key, &at(1, "x")).unwrap();
         let path = world.path().join(DIR).join(name_of(&key));
         std::os::unix::fs::symlink(&victim, path.with_extension("part")).unwrap();
         known.note(&key, &at(2, "x")).unwrap();
+        fs::hard_link(&victim, path.with_extension("part")).unwrap();
+        known.note(&key, &at(3, "x")).unwrap();
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(&victim, &path).unwrap();
-        known.note(&key, &at(3, "x")).unwrap_err();
+        known.note(&key, &at(4, "x")).unwrap_err();
         let told = known.of(&key).unwrap_err();
         assert!(told.message.contains(&path.display().to_string()), "{told:?}");
         assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
