@@ -3,21 +3,27 @@
 use super::disk::{Disk, GIB, entries};
 use serde_json::Value;
 use std::fs::{self, Metadata};
+use std::path::PathBuf;
 use stepback_core::{Facts, Failure, FailureClass, Resource};
 use stepback_simulated::world::World;
 
 impl Disk {
+    /// What a resource is called, and the file that it is here, if it could be one.
+    pub(super) fn file_of(&self, resource: &Resource) -> Option<(&'static str, PathBuf)> {
+        match resource {
+            Resource::Volume { id } if is_a_name(id) => Some(("volume", self.volume(id))),
+            Resource::Snapshot { id } if is_a_name(id) => Some(("snapshot", self.snapshot(id))),
+            _ => None,
+        }
+    }
+
     /// Whether what the ledger has has its file, of its size, and what it has not has none: it may
     /// have been put back from a backup, or somebody removed a file, or cut it off.
     ///
     /// # Errors
     /// They do not agree: nothing can be said of the resource.
     pub(super) fn must_agree(&self, resource: &Resource, facts: &Facts) -> Result<(), Failure> {
-        let (kind, file) = match resource {
-            Resource::Volume { id } if is_a_name(id) => ("volume", self.volume(id)),
-            Resource::Snapshot { id } if is_a_name(id) => ("snapshot", self.snapshot(id)),
-            _ => return Ok(()),
-        };
+        let Some((kind, file)) = self.file_of(resource) else { return Ok(()) };
         let bytes = fs::metadata(&file).ok().filter(Metadata::is_file).map(|found| found.len());
         let told = facts.get("size_gib").and_then(Value::as_u64);
         let message = match (facts.is_absent(), bytes) {

@@ -4,7 +4,7 @@
 //! and one that is being deleted `.gone` until the ledger says the same: whoever finds one beside
 //! a ledger that does not know of it finishes what was begun.
 
-use super::device_dir;
+use super::instances::device_dir;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,6 +79,8 @@ fn run(what: &str, command: &mut Command) -> Result<String, Failure> {
 impl Disk {
     pub(super) fn open(root: &Path, clock: Clock) -> Result<Self, Failure> {
         private::top(root, MARKS).map_err(|error| io("made", root, &error))?;
+        // The names of loop devices' files, and of devices, are absolute.
+        let root = root.canonicalize().map_err(|error| io("found", root, &error))?;
         for name in DIRS {
             let dir = root.join(name);
             // What is too much in it is removed.
@@ -87,8 +89,6 @@ impl Disk {
             }
             private::dir(&dir, &[]).map_err(|error| io("made", &dir, &error))?;
         }
-        // The names of loop devices' files, and of devices, are absolute.
-        let root = root.canonicalize().map_err(|error| io("found", root, &error))?;
         let has_any =
             |name: &str| fs::read_dir(root.join(name)).is_ok_and(|mut dir| dir.next().is_some());
         if (has_any("volumes") || has_any("snapshots")) && !root.join("world.json").exists() {

@@ -10,71 +10,40 @@ mod advice;
 mod agrees;
 mod disk;
 mod home;
+mod instances;
 mod right;
+mod turns;
 
 use async_trait::async_trait;
 use disk::Disk;
+pub use instances::{OneboxConfig, OneboxHosts, OneboxInstance};
+use instances::{refuse_what_it_can_not, set_instances};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::calls::{EbsCall, Ec2Call};
+use stepback_core::calls::EbsCall;
 use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
     Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
 };
-use stepback_docker::Hosts;
 use stepback_provider::advice::Advice;
-use stepback_provider::endpoint::Endpoint;
 use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
-use stepback_simulated::world::{Instance, World};
-use stepback_simulated::{Simulated, apply, read, settle};
+use stepback_simulated::{Simulated, read};
+use turns::Shared;
 
 /// How often a wait looks.
 const POLL_MS: u64 = 50;
 /// A volume is copied in one turn at the ledger.
 const TURN_MAX: Duration = Duration::from_secs(600);
-/// The zone of instances that name none.
-const ZONE: &str = "onebox";
-
-/// What a onebox is made of.
-#[derive(Clone, Debug)]
-pub struct OneboxConfig {
-    /// Where volumes, snapshots and the ledger are.
-    pub root: PathBuf,
-    /// By the id that manifests name them by.
-    pub instances: BTreeMap<String, OneboxInstance>,
-}
-
-/// An instance: a Docker Engine of this machine.
-#[derive(Clone, Debug)]
-pub struct OneboxInstance {
-    /// Where its engine listens.
-    pub docker: Endpoint,
-    /// Only volumes of the same zone can be attached to it; `None` is the zone `onebox`.
-    pub zone: Option<String>,
-}
 
 /// Volumes and snapshots as files of this machine.
 pub struct Onebox {
     shared: Arc<Shared>,
     clock: Clock,
-}
-
-struct Shared {
-    locks: LockFile,
-    disk: Disk,
-    ledger: Simulated,
-}
-
-/// Where the engines of a onebox are, and where each sees the devices attached to it.
-pub struct OneboxHosts {
-    config: OneboxConfig,
 }
 
 impl Onebox {
@@ -101,124 +70,26 @@ impl Onebox {
         Ok(Self { shared: Arc::new(Shared { locks, disk, ledger }), clock })
     }
 
-    async fn changed<T: Send + 'static>(
+    /// What waits for a turn at the ledger, where it blocks nobody.
+    async fn in_turn<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Shared) -> Result<T, Failure> + Send + 'static,
+        turn: impl FnOnce(&Shared) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let shared = Arc::clone(&self.shared);
-        let changed = tokio::task::spawn_blocking(move || change(&shared)).await;
+        let done = tokio::task::spawn_blocking(move || turn(&shared)).await;
         let panicked = |error: tokio::task::JoinError| {
             Err(Failure::new(FailureClass::Internal, error.to_string()))
         };
-        changed.unwrap_or_else(panicked)
+        done.unwrap_or_else(panicked)
     }
 
     async fn applied(
         &self,
         apply: impl FnOnce(&Shared) -> EffectOutcome + Send + 'static,
     ) -> EffectOutcome {
-        let applied = self.changed(move |shared| Ok(apply(shared))).await;
+        let applied = self.in_turn(move |shared| Ok(apply(shared))).await;
         // It may have gone as far as it likes before it panicked.
         applied.unwrap_or_else(|failure| EffectOutcome::Unknown(failure.message))
-    }
-}
-
-/// Instances are what the configuration says; their tags are kept.
-fn set_instances(
-    world: &mut World,
-    wanted: &BTreeMap<String, OneboxInstance>,
-) -> Result<(), Failure> {
-    for (id, instance) in wanted {
-        let zone = instance.zone.clone().unwrap_or_else(|| ZONE.to_owned());
-        let kept = world.instances.remove(id);
-        let now = Instance {
-            state: "running".to_owned(),
-            instance_type: "onebox".to_owned(),
-            zone,
-            private_ip: Some("127.0.0.1".to_owned()),
-            tags: kept.map(|kept| kept.tags).unwrap_or_default(),
-            stamp: None,
-            max_attachments: None,
-            own_disks: vec![],
-            listed_from_ms: 0,
-        };
-        world.instances.insert(id.clone(), now);
-    }
-    let attached = world.volumes.iter().flat_map(|(id, volume)| {
-        volume.attachments.iter().map(move |at| (at.instance.as_str(), id.as_str()))
-    });
-    let lost = attached.into_iter().find(|(instance, _)| !wanted.contains_key(*instance));
-    if let Some((instance, volume)) = lost {
-        let message = format!(
-            "instance `{instance}` is gone from the environment, and volume `{volume}` is still \
-             attached to it: put it back, and detach the volume first"
-        );
-        return Err(Failure::new(FailureClass::Precondition, message));
-    }
-    world.instances.retain(|id, _| wanted.contains_key(id));
-    Ok(())
-}
-
-impl Shared {
-    /// The ledger says whether it may be done; then it is done; then the ledger is kept.
-    fn apply(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
-        let mut is_done = false;
-        match self.try_apply(call, context, &mut is_done) {
-            Ok(answer) => EffectOutcome::Done(answer),
-            Err(failure) if is_done => EffectOutcome::Unknown(failure.message),
-            Err(failure) => EffectOutcome::Refused(failure),
-        }
-    }
-
-    fn try_apply(
-        &self,
-        call: &Call,
-        context: &EffectContext,
-        is_done: &mut bool,
-    ) -> Result<Value, Failure> {
-        let answer = self.ledger.change(|world| {
-            world.fence(context)?;
-            if let Some(made) = world.effects.get(&context.token.0) {
-                return Ok(made.answer.clone());
-            }
-            refuse_what_it_can_not(call)?;
-            stepback_provider::tags::must_be_free(call)?;
-            let before = world.clone();
-            let answer = apply::cloud(world, call, &context.token, self.ledger.now())?;
-            if let Err(failure) = self.disk.follow(call, &answer, &before) {
-                // What it began is put back, or nobody knows how far it came.
-                *is_done = self.disk.put_right(&mut before.clone()).is_err();
-                return Err(failure);
-            }
-            *is_done = true;
-            world.made(&context.token, call.function(), &answer);
-            Ok(answer)
-        })?;
-        // In a turn too: what somebody else is making is not in the ledger yet.
-        self.ledger.look(|world| {
-            self.disk.finish(call, &answer)?;
-            self.disk.throw_away(world)
-        })?;
-        Ok(answer)
-    }
-}
-
-/// This machine is one instance or several, and none of them is made, stopped or resized by it.
-fn refuse_what_it_can_not(call: &Call) -> Result<(), Failure> {
-    match call {
-        Call::Ec2(Ec2Call::RunInstance { .. })
-        | Call::Ec2(Ec2Call::Start { .. })
-        | Call::Ec2(Ec2Call::Stop { .. })
-        | Call::Ec2(Ec2Call::Terminate { .. })
-        | Call::Ec2(Ec2Call::SetInstanceType { .. }) => {
-            let message = format!(
-                "{}: the instances of a onebox are Docker Engines of this machine; they are \
-                 added to and taken from its environment in stepback.toml",
-                call.function()
-            );
-            Err(Failure::new(FailureClass::Refused, message).with_code("UnsupportedOperation"))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -283,20 +154,7 @@ impl Provider for Onebox {
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
         let (call, token) = (call.clone(), context.token.clone());
-        let settled = self
-            .changed(move |shared| {
-                shared.ledger.change(|world| {
-                    // The real thing may be a step ahead of the ledger.
-                    shared.disk.put_right(world)?;
-                    let settled = settle::settle(world, &call, &token, shared.ledger.now());
-                    match (&settled, shared.disk.must_know_all(world)) {
-                        // An older ledger knows nothing of what was made since.
-                        (Settled::NotHappened, Err(failure)) => Err(failure),
-                        _ => Ok(settled),
-                    }
-                })
-            })
-            .await;
+        let settled = self.in_turn(move |shared| shared.settle(&call, &token)).await;
         settled.unwrap_or_else(|failure| Settled::CantKnow(failure.message))
     }
 
@@ -306,7 +164,8 @@ impl Provider for Onebox {
         operation: OperationId,
         epoch: Epoch,
     ) -> Result<(), Failure> {
-        self.shared.ledger.take_over(store, operation, epoch).await
+        let store = store.clone();
+        self.in_turn(move |shared| shared.take_over(&store, operation, epoch)).await
     }
 
     async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
@@ -328,9 +187,8 @@ impl Provider for Onebox {
                 format!("{resource} is on the Docker Engine of {host}, not in the ledger");
             return Err(Failure::new(FailureClass::Internal, message));
         }
-        let facts = self.shared.ledger.observe(resource).await?;
-        self.shared.disk.must_agree(resource, &facts)?;
-        Ok(facts)
+        let resource = resource.clone();
+        self.in_turn(move |shared| shared.observe(&resource)).await
     }
 
     fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
@@ -338,48 +196,47 @@ impl Provider for Onebox {
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
-        self.shared.ledger.look(|world| self.shared.disk.must_know_all(world))?;
-        self.shared.ledger.stamped(tokens).await
-    }
-}
-
-impl OneboxHosts {
-    /// The engines that this configuration names; nothing is connected to yet.
-    pub fn new(config: OneboxConfig) -> Self {
-        Self { config }
-    }
-}
-
-/// Where the devices of an instance show up.
-fn device_dir(root: &Path, instance: &str) -> PathBuf {
-    root.join("instances").join(instance)
-}
-
-#[async_trait]
-impl Hosts for OneboxHosts {
-    async fn endpoint(&self, instance: &str) -> Result<Endpoint, Failure> {
-        let found = self.config.instances.get(instance).map(|found| found.docker.clone());
-        found.ok_or_else(|| {
-            let message = format!("there is no instance `{instance}`");
-            Failure::new(FailureClass::Precondition, message)
-                .with_code("InvalidInstanceID.NotFound")
-        })
-    }
-
-    fn fixed(&self) -> Vec<String> {
-        self.config.instances.keys().cloned().collect()
-    }
-
-    fn device_dir(&self, instance: &str) -> String {
-        device_dir(&self.config.root, instance).display().to_string()
+        let tokens = tokens.to_vec();
+        self.in_turn(move |shared| shared.stamped(&tokens)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use instances::ZONE;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::mpsc;
     use stepback_provider::Notes;
     use tokio_util::sync::CancellationToken;
+
+    /// One without instances; `None` where there can be none here.
+    fn opened(root: &Path) -> Option<Onebox> {
+        let config = OneboxConfig { root: root.to_owned(), instances: BTreeMap::new() };
+        let told = |failure| println!("SKIPPED: no onebox here: {failure}");
+        Onebox::open(&config, Clock::real()).map_err(told).ok()
+    }
+
+    fn make_one() -> Call {
+        Call::Ebs(EbsCall::CreateVolume {
+            size_gib: 1,
+            zone: ZONE.to_owned(),
+            volume_type: "gp3".to_owned(),
+            snapshot: None,
+            performance: Default::default(),
+            encrypted: false,
+            tags: BTreeMap::new(),
+        })
+    }
+
+    /// A volume of 1 GiB.
+    async fn made(onebox: &Onebox) -> String {
+        match onebox.perform(&make_one(), &context()).await {
+            EffectOutcome::Done(answer) => answer["id"].as_str().unwrap().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn context() -> EffectContext {
         EffectContext {
@@ -434,30 +291,19 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_made_side_by_side_is_all_there() {
         let dir = tempfile::tempdir().unwrap();
-        let config = OneboxConfig { root: dir.path().to_owned(), instances: BTreeMap::new() };
-        let opened = || Onebox::open(&config, Clock::real());
-        if let Err(failure) = opened() {
-            return println!("SKIPPED: no onebox here: {failure}");
+        if opened(dir.path()).is_none() {
+            return;
         }
         let making = (0..24).map(|number: usize| {
             // Some by another program.
-            let onebox = opened().unwrap();
+            let onebox = opened(dir.path()).unwrap();
             tokio::spawn(async move {
                 let context = EffectContext {
                     token: Token(format!("token-{number}")),
                     operation: OperationId(number as u64),
                     ..context()
                 };
-                let call = Call::Ebs(stepback_core::calls::EbsCall::CreateVolume {
-                    size_gib: 1,
-                    zone: ZONE.to_owned(),
-                    volume_type: "gp3".to_owned(),
-                    snapshot: None,
-                    performance: Default::default(),
-                    encrypted: false,
-                    tags: BTreeMap::new(),
-                });
-                onebox.perform(&call, &context).await
+                onebox.perform(&make_one(), &context).await
             })
         });
         for made in making.collect::<Vec<_>>() {
@@ -471,11 +317,7 @@ mod tests {
     #[tokio::test]
     async fn what_panics_is_unknown_and_blocks_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        let config = OneboxConfig { root: dir.path().to_owned(), instances: BTreeMap::new() };
-        let onebox = match Onebox::open(&config, Clock::real()) {
-            Ok(onebox) => onebox,
-            Err(failure) => return println!("SKIPPED: no onebox here: {failure}"),
-        };
+        let Some(onebox) = opened(dir.path()) else { return };
         let applied = onebox.applied(|shared| {
             let changed = shared.ledger.change(|_| -> Result<(), Failure> { panic!("on purpose") });
             panic!("it went on: {changed:?}")
@@ -490,5 +332,72 @@ mod tests {
         };
         assert_eq!(failure.code.as_deref(), Some("InvalidVolume.NotFound"));
         assert_eq!(onebox.settle(&tag, &context()).await, Settled::NotHappened);
+    }
+    /// Its file is a step ahead of the ledger while somebody else's change is under way.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_looked_at_in_the_middle_of_a_change_is_told_as_it_is_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let (Some(one), Some(other)) = (opened(dir.path()), opened(dir.path())) else { return };
+        let id = made(&one).await;
+        let (volume, file) = (Resource::Volume { id: id.clone() }, one.shared.disk.volume(&id));
+        let ((grown, is_grown), (seen, is_seen)) = (mpsc::channel(), mpsc::channel());
+        let path = file.clone();
+        let change = std::thread::spawn(move || {
+            other.shared.ledger.change(|world| {
+                let file = std::fs::File::options().write(true).open(&path).unwrap();
+                file.set_len(2 * disk::GIB).unwrap();
+                grown.send(()).unwrap();
+                // Whoever waits for this turn has seen nothing by then.
+                let looked = is_seen.recv_timeout(Duration::from_millis(200));
+                world.volumes.get_mut(&id).unwrap().size_gib = 2;
+                Ok(looked.is_ok())
+            })
+        });
+        is_grown.recv().unwrap();
+        let told = one.observe(&volume).await;
+        // Nobody is there to be told where the change is through, as it is to be.
+        let _ = seen.send(());
+        assert!(!change.join().unwrap().unwrap(), "it was looked at in the middle: {told:?}");
+        assert_eq!(told.unwrap().get("size_gib"), Some(&json!(2)));
+
+        // As between the turn that makes it and the one that gives it its name.
+        std::fs::rename(&file, file.with_extension("img.part")).unwrap();
+        assert_eq!(one.observe(&volume).await.unwrap().get("size_gib"), Some(&json!(2)));
+        assert!(file.is_file());
+    }
+
+    /// Of all that waits for a turn nothing blocks the thread that everything else runs on.
+    #[tokio::test]
+    async fn who_waits_for_a_turn_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (Some(one), Some(other)) = (opened(dir.path()), opened(dir.path())) else { return };
+        let (other, store) = (Arc::new(other), StoreId("store".to_owned()));
+        // It is looked at in a turn, because the ledger does not know it.
+        let odd = Resource::Volume { id: "vol-odd".to_owned() };
+        std::fs::write(one.shared.disk.volume("vol-odd"), "bytes").unwrap();
+        for asked in ["stamped", "take_over", "observe", "settle", "perform"] {
+            let ((held, is_held), (end, is_ended)) = (mpsc::channel(), mpsc::channel());
+            let holder = Arc::clone(&other);
+            let turn = std::thread::spawn(move || {
+                holder.shared.ledger.look(|_| {
+                    held.send(()).unwrap();
+                    // It is let go by what runs beside it, or by nobody.
+                    Ok(is_ended.recv_timeout(Duration::from_secs(2)).is_ok())
+                })
+            });
+            is_held.recv().unwrap();
+            let (context, epoch) = (context(), Epoch(1));
+            let ask = async {
+                match asked {
+                    "stamped" => drop(one.stamped(&[]).await),
+                    "take_over" => drop(one.take_over(&store, OperationId(1), epoch).await),
+                    "observe" => drop(one.observe(&odd).await),
+                    "settle" => drop(one.settle(&make_one(), &context).await),
+                    _ => drop(one.perform(&make_one(), &context).await),
+                }
+            };
+            tokio::join!(ask, async { end.send(()).unwrap_or_default() });
+            assert!(turn.join().unwrap().unwrap(), "{asked} blocked everything else");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use stepback_core::calls::EbsCall;
-use stepback_core::{Call, Failure};
+use stepback_core::{Call, Failure, Resource};
 use stepback_simulated::world::World;
 
 impl Disk {
@@ -18,6 +18,24 @@ impl Disk {
             Call::Ebs(EbsCall::CreateVolume { .. }) => finished(&self.volume(id)),
             Call::Ebs(EbsCall::CreateSnapshot { .. }) => finished(&self.snapshot(id)),
             _ => Ok(()),
+        }
+    }
+
+    /// Do the same for whoever made a resource, if the ledger knows it: that one may not have come
+    /// to it yet.
+    pub(super) fn finish_what_is_known(
+        &self,
+        world: &World,
+        resource: &Resource,
+    ) -> Result<(), Failure> {
+        let is_known = match resource {
+            Resource::Volume { id } => world.volumes.contains_key(id),
+            Resource::Snapshot { id } => world.snapshots.contains_key(id),
+            _ => false,
+        };
+        match self.file_of(resource).filter(|_| is_known) {
+            Some((_, file)) => restore(&file),
+            None => Ok(()),
         }
     }
 
