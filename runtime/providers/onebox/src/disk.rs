@@ -81,6 +81,11 @@ impl Disk {
         private::top(root, MARKS).map_err(|error| io("made", root, &error))?;
         // The names of loop devices' files, and of devices, are absolute.
         let root = root.canonicalize().map_err(|error| io("found", root, &error))?;
+        // They are text to the kernel's tools and to Docker (its API is JSON).
+        if root.to_str().is_none() {
+            let why = "its path is not UTF-8, and Docker can't be told it; choose another";
+            return Err(io("used", &root, &std::io::Error::other(why)));
+        }
         for name in DIRS {
             let dir = root.join(name);
             // What is too much in it is removed.

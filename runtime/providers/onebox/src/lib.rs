@@ -206,6 +206,7 @@ mod tests {
     use super::*;
     use instances::ZONE;
     use std::collections::BTreeMap;
+    use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
     use std::sync::mpsc;
     use stepback_provider::Notes;
@@ -285,6 +286,17 @@ mod tests {
         std::fs::write(&ledger, world.to_string()).unwrap();
         let told = Onebox::open(&config, Clock::real()).map(drop).unwrap_err();
         assert!(told.message.contains("../../outside"), "{told:?}");
+    }
+
+    /// Loop devices and Docker would be told another one.
+    #[test]
+    fn a_directory_whose_path_is_no_text_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join(std::ffi::OsStr::from_bytes(b"one\xffbox"));
+        let config = OneboxConfig { root: root.clone(), instances: BTreeMap::new() };
+        let told = Onebox::open(&config, Clock::real()).map(drop).unwrap_err();
+        assert!(told.message.contains("its path is not UTF-8"), "{told:?}");
+        assert_eq!(std::fs::read_dir(root).unwrap().count(), 0, "nothing is made there");
     }
 
     /// What one is making is not thrown away by another that has made its own.
