@@ -3,11 +3,11 @@
 //! Nothing is reached through its path once it is open, and no link in it is followed: neither a
 //! symbolic one nor a second name of a file.
 
-use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, linkat, open, openat, renameat, unlinkat};
 use rustix::process::geteuid;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use stepback_files::private::{self, Sharing};
 use stepback_files::trust::Trusted;
@@ -33,9 +33,8 @@ impl Dir {
         let is_trusted = Trusted::caller().must_decide(path);
         is_trusted.map_err(|why| not_ours(&why.to_string()))?;
         private::dir_for(path, MARKS, Sharing::Alone)?;
-        let how = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-        let flags = i32::try_from(how.bits()).unwrap_or_default();
-        let opened = File::options().read(true).custom_flags(flags).open(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = File::from(open(path, flags, Mode::empty())?);
         // What counts is what was opened, and not what the path led to a moment ago.
         match is_own(&opened.metadata()?, OTHERS_WRITE) {
             true => Ok(Self { opened }),
@@ -121,4 +120,19 @@ impl Dir {
 
 fn is_own(found: &Metadata, nobody_may: u32) -> bool {
     found.uid() == geteuid().as_raw() && found.mode() & nobody_may == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_directory_is_opened_and_no_link_to_one() {
+        let place = tempfile::tempdir().unwrap();
+        let [cache, link, file] = ["cache", "link", "file"].map(|name| place.path().join(name));
+        Dir::open(&cache).map(drop).unwrap();
+        std::os::unix::fs::symlink(&cache, &link).unwrap();
+        std::fs::write(&file, "").unwrap();
+        assert!(Dir::open(&link).is_err() && Dir::open(&file).is_err());
+    }
 }
