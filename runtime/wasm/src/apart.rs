@@ -29,6 +29,15 @@ const TIME_MAX: Duration = Duration::from_secs(300);
 /// Machine code is a few times as large as its component; more is a mistake of the compiler.
 const CODE_BYTES_MAX: u64 = 1 << 30;
 
+/// What whoever waits for a compiler bears with.
+#[derive(Clone, Copy)]
+struct Patience {
+    time: Duration,
+    code_bytes: u64,
+}
+
+const PATIENCE: Patience = Patience { time: TIME_MAX, code_bytes: CODE_BYTES_MAX };
+
 const CODE: u8 = b'c';
 const WHY: u8 = b'w';
 
@@ -44,17 +53,30 @@ pub struct Compiler {
 impl Compiler {
     /// The machine code of a component. Dropped, it ends the process.
     pub(crate) async fn compile(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, PluginError> {
+        self.compile_within(PATIENCE, name, bytes).await
+    }
+
+    async fn compile_within(
+        &self,
+        most: Patience,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, PluginError> {
         load::must_be_a_component(name, bytes)?;
         let broken = |error: std::io::Error| PluginError::Compiler {
             name: name.to_owned(),
             why: format!("{} can't be run: {error}", self.program.display()),
         };
         let mut child = self.started().map_err(broken)?;
-        let answered = Clock::real().timeout(TIME_MAX, answer(&mut child, bytes)).await;
-        let Ok(answered) = answered else {
-            return Err(too_much(name, format!("{} s", TIME_MAX.as_secs())));
+        let asked = answer(&mut child, bytes, most.code_bytes);
+        let Ok(answered) = Clock::real().timeout(most.time, asked).await else {
+            return Err(too_much(name, &format!("{} s", most.time.as_secs())));
         };
         let (status, mut answer) = answered.map_err(broken)?;
+        // What was cut off is no answer, however the compiler ended.
+        if answer.len() as u64 > most.code_bytes {
+            return Err(too_much(name, &format!("{} bytes of machine code", most.code_bytes)));
+        }
         match (answer.first().copied(), status.success()) {
             (Some(CODE), true) => Ok(answer.split_off(1)),
             (Some(WHY), true) => {
@@ -74,7 +96,12 @@ impl Compiler {
     }
 }
 
-async fn answer(child: &mut Child, bytes: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+/// How a compiler ended, and what it said: one byte more than it may, if it said too much.
+async fn answer(
+    child: &mut Child,
+    bytes: &[u8],
+    code_bytes_max: u64,
+) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let write = async {
         if let Some(mut stdin) = stdin {
@@ -85,7 +112,7 @@ async fn answer(child: &mut Child, bytes: &[u8]) -> std::io::Result<(ExitStatus,
     let read = async {
         let mut answer = vec![];
         match stdout {
-            Some(stdout) => stdout.take(CODE_BYTES_MAX).read_to_end(&mut answer).await,
+            Some(stdout) => stdout.take(code_bytes_max + 1).read_to_end(&mut answer).await,
             None => Ok(0),
         }
         .map(|_| answer)
@@ -94,7 +121,7 @@ async fn answer(child: &mut Child, bytes: &[u8]) -> std::io::Result<(ExitStatus,
     Ok((child.wait().await?, answer?))
 }
 
-fn too_much(name: &str, bound: String) -> PluginError {
+fn too_much(name: &str, bound: &str) -> PluginError {
     PluginError::Compiler {
         name: name.to_owned(),
         why: format!("it takes more than {bound}, the most that compiling a plugin may"),
@@ -104,13 +131,18 @@ fn too_much(name: &str, bound: String) -> PluginError {
 fn ended(name: &str, status: ExitStatus) -> PluginError {
     let signal = status.signal();
     if signal == Some(Signal::XCPU.as_raw()) {
-        return too_much(name, format!("{PROCESSOR_S_MAX} s of processor time"));
+        return too_much(name, &format!("{PROCESSOR_S_MAX} s of processor time"));
     }
-    // Memory that is refused ends a program by itself, where it is not used up by others.
-    if signal == Some(Signal::ABORT.as_raw()) || signal == Some(Signal::SEGV.as_raw()) {
-        return too_much(name, format!("{} GiB of memory", MEMORY_BYTES_MAX >> 30));
-    }
-    PluginError::Compiler { name: name.to_owned(), why: format!("its compiler ended: {status}") }
+    let why = match signal == Some(Signal::ABORT.as_raw()) {
+        // Memory that is refused ends a program so; a stack that is used up does, as well.
+        true => format!(
+            "its compiler gave up ({status}): it takes more than {} GiB of memory, the most that \
+             compiling a plugin may, or nests too deep",
+            MEMORY_BYTES_MAX >> 30
+        ),
+        false => format!("its compiler ended: {status}"),
+    };
+    PluginError::Compiler { name: name.to_owned(), why }
 }
 
 /// Compile the component on stdin, and write what comes of it to stdout.
@@ -160,6 +192,7 @@ mod tests {
         for (script, wanted) in [
             ("kill -XCPU $$", "more than 600 s of processor time"),
             ("kill -ABRT $$", "more than 4 GiB of memory"),
+            ("kill -SEGV $$", "its compiler ended: signal: 11"),
             ("kill -KILL $$", "its compiler ended: signal: 9"),
             ("exit 3", "its compiler ended: exit status: 3"),
             ("cat > /dev/null; printf cut; exit 3", "its compiler ended"),
@@ -173,6 +206,27 @@ mod tests {
         assert!(told.contains("/nowhere/none can't be run"), "{told}");
         let told = none.compile("p", b"\0asm\x01\0\0\0").await.unwrap_err();
         assert_eq!(told, PluginError::CoreModule { name: "p".to_owned() });
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_takes_too_long_or_says_too_much_is_ended() {
+        let most = |time_s: u64, code_bytes: u64| Patience {
+            time: Duration::from_secs(time_s),
+            code_bytes,
+        };
+        let say = "cat > /dev/null; printf c12345678";
+        for (script, most, wanted) in [
+            ("exec sleep 1000", most(1, 9), "it takes more than 1 s"),
+            // That its pipes are closed is no end.
+            ("exec sleep 1000 < /dev/null > /dev/null", most(1, 9), "it takes more than 1 s"),
+            (say, most(100, 8), "it takes more than 8 bytes of machine code"),
+            ("cat /dev/zero", most(100, 8), "it takes more than 8 bytes of machine code"),
+        ] {
+            let told = shell(script).compile_within(most, "p", COMPONENT).await.unwrap_err();
+            assert!(told.to_string().contains(wanted), "{script}: {told}");
+        }
+        let code = shell(say).compile_within(most(100, 9), "p", COMPONENT).await.unwrap();
+        assert_eq!(code, b"12345678");
     }
 
     #[tokio::test]
