@@ -71,23 +71,23 @@ pub fn held(file: &File, path: &Path, limit: Duration) -> String {
 pub fn holder(file: &File) -> Option<u32> {
     let found = file.metadata().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let (mut all, device) = (holders(&locks, found.ino()), device(found.dev()));
-    // The files of some file systems (btrfs, overlayfs) have another device than these lines.
-    all.find(|(pid, at)| *at == device || has_open(*pid, &found)).map(|(pid, _)| pid)
+    holder_of(&locks, (found.dev(), found.ino()), |pid| has_open(pid, &found))
 }
 
-/// Who has a lock of this kind on a file with this inode, and the device of that file.
-fn holders(locks: &str, inode: u64) -> impl Iterator<Item = (u32, &str)> {
-    let inode = inode.to_string();
-    locks.lines().filter_map(move |line| {
+/// Who has a lock of this kind on the file with this device and inode.
+fn holder_of(locks: &str, (dev, inode): (u64, u64), has_open: impl Fn(u32) -> bool) -> Option<u32> {
+    let (device, inode) = (device(dev), inode.to_string());
+    let mut holders = locks.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
         // Whoever waits for one has `->` here.
         let is_held = fields.nth(1) == Some("FLOCK");
         let (pid, at) = (fields.nth(2)?, fields.next()?);
-        let (device, at) = at.rsplit_once(':')?;
+        let (on, at) = at.rsplit_once(':')?;
         // One that is not of this view of the machine's processes has none that can be told.
-        Some((pid.parse().ok()?, device)).filter(|_| is_held && at == inode)
-    })
+        Some((pid.parse().ok()?, on)).filter(|_| is_held && at == inode)
+    });
+    // The files of some file systems (btrfs, overlayfs) have another device than these lines.
+    holders.find(|(pid, on)| *on == device || has_open(*pid)).map(|(pid, _)| pid)
 }
 
 /// A device as the kernel's lists have it.
@@ -142,9 +142,12 @@ mod tests {
             4: FLOCK  ADVISORY  WRITE 14 00:1f:77 0 EOF\n\
             5: FLOCK  ADVISORY  WRITE 15 08:02:77 0 EOF\n\
             5: -> FLOCK  ADVISORY  WRITE 16 08:02:77 0 EOF\n";
-        assert_eq!(holders(locks, 77).collect::<Vec<_>>(), [(14, "00:1f"), (15, "08:02")]);
-        assert_eq!(device(libc::makedev(8, 2)), "08:02");
-        assert_eq!(device(libc::makedev(0, 0x1f)), "00:1f");
+        let of = |at: (u64, u64), open: &[u32]| holder_of(locks, at, |pid| open.contains(&pid));
+        let (disk, other) = (libc::makedev(8, 2), libc::makedev(8, 3));
+        assert_eq!(of((disk, 77), &[]), Some(15));
+        assert_eq!(of((libc::makedev(0, 0x1f), 77), &[]), Some(14));
+        assert_eq!(of((other, 77), &[11, 13, 16]), None);
+        assert_eq!(of((other, 77), &[14]), Some(14), "it has the very file open");
 
         // What this process has open is told from what it has not, whatever the device is called.
         let dir = tempfile::tempdir().unwrap();
