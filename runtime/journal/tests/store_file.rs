@@ -244,20 +244,68 @@ async fn a_runner_that_is_shown_to_live_is_not_taken_over_by_another_clock() {
     assert_eq!(two.take_lease(id, &runner("two"), 0).await.unwrap().lease.epoch, Epoch(2));
 }
 
-/// A trigger may leave out what is written, and a view answer what nobody wrote.
+/// A trigger may leave out what is written, a view answer what nobody wrote, and so may a table of
+/// the right name.
 #[test]
 fn what_stepback_never_makes_is_told_as_damage() {
-    for odd in [
-        "CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT RAISE(IGNORE); END",
-        "CREATE VIEW v AS SELECT 1",
+    let made_anew = |table: &str, columns: &str| {
+        format!("DROP TABLE {table}; CREATE TABLE {table} ({columns}) STRICT")
+    };
+    let ignoring = "id TEXT NOT NULL UNIQUE ON CONFLICT IGNORE";
+    let generated = "number INTEGER PRIMARY KEY AUTOINCREMENT, operation INTEGER NOT NULL,
+                     request TEXT NOT NULL, odd TEXT AS (request)";
+    for (odd, wanted) in [
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT RAISE(IGNORE); END".to_owned(),
+            "Stepback did not make its trigger `t`",
+        ),
+        ("CREATE VIEW v AS SELECT 1".to_owned(), "Stepback did not make its view `v`"),
+        ("CREATE UNIQUE INDEX i ON events (seq)".to_owned(), "Stepback did not make its index `i`"),
+        (made_anew("store", ignoring), "its table `store` is not as Stepback made it"),
+        (made_anew("requests", generated), "its table `requests` is not as Stepback made it"),
+        ("ALTER TABLE locks ADD COLUMN odd TEXT".to_owned(), "its table `locks` is not"),
+        ("DROP TABLE logs".to_owned(), "its table `logs` is gone"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         drop(Sqlite::open(dir.path(), Clock::real()).unwrap());
         let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
-        raw.execute_batch(odd).unwrap();
-        let error = Sqlite::open(dir.path(), Clock::real()).err().expect(odd);
-        assert!(matches!(&error, StoreError::Corrupt(why) if why.contains("did not make")));
+        raw.execute_batch(&odd).unwrap();
+        let error = Sqlite::open(dir.path(), Clock::real()).err().expect(&odd);
+        assert!(matches!(&error, StoreError::Corrupt(why) if why.contains(wanted)), "{error:?}");
     }
+}
+
+/// It is looked at before anything is changed in it.
+#[test]
+fn an_older_store_or_another_programs_that_is_odd_is_left_alone() {
+    for (made, odd, wanted) in [
+        (VERSION_1, "CREATE VIEW v AS SELECT 1", "Stepback did not make its view `v`"),
+        ("", "CREATE TABLE theirs (id INTEGER)", "Stepback did not make its table `theirs`"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        raw.execute_batch(made).unwrap();
+        raw.execute_batch(odd).unwrap();
+        let schema = |raw: &rusqlite::Connection| -> String {
+            let all = "SELECT group_concat(name || coalesce(sql, '')) FROM sqlite_schema";
+            raw.query_row(all, [], |row| row.get(0)).unwrap()
+        };
+        let before = schema(&raw);
+        let error = Sqlite::open(dir.path(), Clock::real()).err().expect(odd);
+        assert!(matches!(&error, StoreError::Corrupt(why) if why.contains(wanted)), "{error:?}");
+        assert_eq!(schema(&raw), before, "it was changed");
+    }
+}
+
+/// What SQLite keeps for itself is nobody's doing.
+#[test]
+fn an_analyzed_store_is_as_good_as_any() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Sqlite::open(dir.path(), Clock::real()).unwrap());
+    let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    raw.execute_batch("ANALYZE; VACUUM").unwrap();
+    Sqlite::open(dir.path(), Clock::real()).map(drop).unwrap();
 }
 
 /// One row that is damaged hides nothing else, and its own operation can still be given up.

@@ -13,6 +13,7 @@ mod records;
 mod request_poller;
 mod rows;
 mod schema;
+mod tables;
 mod writer;
 
 use crate::implied::Known;

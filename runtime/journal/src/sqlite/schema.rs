@@ -3,10 +3,11 @@
 use super::errors::unusable;
 use super::liveness::RUNNERS;
 use super::records::keep_progress;
+use super::tables::must_be_made_by;
 use crate::StoreError;
 use crate::implied::Progress;
 use crate::random::random_name;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::Path;
 use stepback_core::StoreId;
@@ -60,37 +61,23 @@ CREATE TABLE waiting (
 /// Bring the tables to this version, all or nothing.
 ///
 /// # Errors
-/// [`StoreError::Newer`] for a store of a later version, which is left alone.
+/// [`StoreError::Newer`] for a store of a later version, and [`StoreError::Corrupt`] for one whose
+/// tables Stepback did not make; both are left alone.
 pub(super) fn migrate(path: &Path, connection: &Connection) -> Result<StoreId, StoreError> {
     let version = |connection: &Connection| -> Result<i64, StoreError> {
         Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
     };
     // Nearly always there is nothing to change, and then nobody has to wait for a writer.
-    if version(connection)? != SCHEMA {
+    if version(connection)? == SCHEMA {
+        must_be_made_by(&CHANGES, path, connection)?;
+    } else {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let changed = version(connection).and_then(|found| change(path, connection, found));
         connection.execute_batch(if changed.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
         changed?;
     }
-    must_be_tables(path, connection)?;
     let id: String = connection.query_row("SELECT id FROM store", [], |row| row.get(0))?;
     Ok(StoreId(id))
-}
-
-/// Whether there is nothing in it that Stepback never makes and that would change what is asked or
-/// written: a trigger may leave events out.
-fn must_be_tables(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let odd = "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view') LIMIT 1";
-    let found = connection
-        .query_row(odd, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
-    match found.optional()? {
-        None => Ok(()),
-        Some((kind, name)) => Err(StoreError::Corrupt(format!(
-            "{}: it has a {kind} `{}`, which Stepback did not make",
-            path.display(),
-            name.escape_default()
-        ))),
-    }
 }
 
 fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreError> {
@@ -101,6 +88,7 @@ fn change(path: &Path, connection: &Connection, found: i64) -> Result<(), StoreE
         must_be_the_first(path)?;
     }
     let done = usize::try_from(found).map_err(|_| unusable(path, "its version is negative"))?;
+    must_be_made_by(&CHANGES[..done], path, connection)?;
     for change in &CHANGES[done..] {
         connection.execute_batch(change)?;
     }
