@@ -46,26 +46,54 @@ impl Plugins {
         let here = self.granted_here.iter().filter(|(named, _)| is_one_file(named, written));
         here.flat_map(|(_, grants)| grants).cloned().collect()
     }
+
+    /// That these bytes are the ones that each of these tables grants to.
+    fn must_be_trusted(&self, granted_by: &[String], entry: &Entry) -> Result<(), Unaccepted> {
+        let Some(trusted) = &self.trusted else { return Ok(()) };
+        let tables = self.configured.iter().filter(|(name, _)| granted_by.contains(name));
+        for (name, _) in tables.filter(|(_, one)| one.sha256.is_none() && !one.grants.is_empty()) {
+            let unreadable = |why: String| Unaccepted { why, help: None };
+            let kept = match trusted.entry(name).map_err(unreadable)? {
+                None if self.trusts_new => kept_first(trusted, name, entry),
+                kept => kept,
+            };
+            if let Some(old) = kept.filter(|old| old.sha256 != entry.sha256) {
+                let why = format!(
+                    "plugin `{name}` is another file than the one that was trusted, with sha-256 \
+                     {} and not {}: {}",
+                    entry.sha256,
+                    old.sha256,
+                    old.changes(entry)
+                );
+                let help = Some(format!("if it is meant: `stepback plugin trust '{name}'`"));
+                return Err(Unaccepted { why, help });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl PluginSource for Plugins {
     fn plugin(&self, uses: &Uses, base_dir: &Path) -> Result<PluginBytes, Option<String>> {
-        let (file, named, here): (PathBuf, Option<&PluginConfig>, Grants) = match uses {
+        let (file, named, here): (PathBuf, Option<&str>, Grants) = match uses {
             Uses::Named { plugin, .. } => {
                 if let Some(bytes) = builtins::bytes(plugin) {
                     return Ok(PluginBytes::built_in(bytes));
                 }
                 let configured = self.configured.get(plugin).ok_or(None)?;
                 let path = configured.path.clone().ok_or(None)?;
-                (path, Some(configured), configured.granted_here.iter().cloned().collect())
+                (path, Some(plugin), configured.granted_here.iter().cloned().collect())
             }
             Uses::Path { path, .. } => (base_dir.join(path), None, self.here(path)),
         };
         // What was read is what is granted to: the path may lead elsewhere by now.
         let (bytes, found) = files::opened(&file, PLUGIN_BYTES_MAX)?;
-        let is_it = |table: &&PluginConfig| table.is_it(&found);
-        let of_file = || self.configured.values().filter(is_it).collect();
-        let tables = named.map_or_else(of_file, |named| vec![named]);
+        let is_for_it = |(name, table): &(&String, &PluginConfig)| match named {
+            Some(named) => named == name.as_str(),
+            None => table.is_it(&found),
+        };
+        let (granted_by, tables): (Vec<String>, Vec<&PluginConfig>) =
+            self.configured.iter().filter(is_for_it).map(|(name, one)| (name.clone(), one)).unzip();
         let bytes: Arc<[u8]> = bytes.into();
         let digest = hex::encode(Sha256::digest(&bytes));
         for wanted in tables.iter().filter_map(|table| table.sha256.as_ref()) {
@@ -84,7 +112,7 @@ impl PluginSource for Plugins {
         let grants = configured.chain(here.iter()).cloned().collect();
         let file = std::fs::canonicalize(&file).unwrap_or(file);
         let file = Some(file.display().to_string());
-        Ok(PluginBytes { bytes, grants, granted_here: here, file })
+        Ok(PluginBytes { bytes, grants, granted_here: here, file, granted_by })
     }
 
     fn names(&self) -> Vec<String> {
@@ -109,46 +137,32 @@ impl PluginSource for Plugins {
 
     fn accept(
         &self,
-        file: Option<&str>,
+        granted_by: &[String],
         plugin: &Plugin,
         steps: &[StepInfo],
     ) -> Result<(), Unaccepted> {
-        let (Some(file), Some(trusted)) = (file, &self.trusted) else { return Ok(()) };
-        let tables = self.configured.iter().filter(|(_, table)| table.is_for(Path::new(file)));
-        for (name, _) in tables.filter(|(_, one)| one.sha256.is_none() && !one.grants.is_empty()) {
-            let unreadable = |why: String| Unaccepted { why, help: None };
-            let entry = Entry::of(plugin, steps);
-            match trusted.entry(name).map_err(unreadable)? {
-                Some(old) if old.sha256 == entry.sha256 => {}
-                Some(old) => {
-                    let why = format!(
-                        "plugin `{name}` is another file than the one that was trusted, with \
-                         sha-256 {} and not {}: {}",
-                        entry.sha256,
-                        old.sha256,
-                        old.changes(&entry)
-                    );
-                    let help = Some(format!("if it is meant: `stepback plugin trust '{name}'`"));
-                    return Err(Unaccepted { why, help });
-                }
-                None if self.trusts_new => {
-                    let digest = entry.sha256.clone();
-                    match trusted.keep(name, entry) {
-                        Ok(()) => {
-                            tell!("plugin `{}` is trusted as sha256:{} from now on", name, digest)
-                        }
-                        // It is no worse than without the file.
-                        Err(error) => tell!("warning: {}", error),
-                    }
-                }
-                None => {}
-            }
-        }
-        Ok(())
+        self.must_be_trusted(granted_by, &Entry::of(plugin, steps))
     }
 
     fn policy(&self) -> Policy {
         self.policy.clone()
+    }
+}
+
+/// What a table grants to from now on, where that can be kept; this is its first plugin.
+fn kept_first(trusted: &Trusted, table: &str, entry: &Entry) -> Option<Entry> {
+    match trusted.keep_first(table, entry) {
+        Ok(kept) => {
+            if kept.sha256 == entry.sha256 {
+                tell!("plugin `{}` is trusted as sha256:{} from now on", table, entry.sha256);
+            }
+            Some(kept)
+        }
+        // It is no worse than without the file.
+        Err(error) => {
+            tell!("warning: {}", error);
+            None
+        }
     }
 }
 
@@ -160,6 +174,9 @@ pub fn read(path: &Path) -> Result<Arc<[u8]>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ownership::Choice;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn what_no_table_grants_any_more_is_granted_to_nobody() {
@@ -176,5 +193,38 @@ mod tests {
         ] {
             assert_eq!(plugins.granted_now(name, file), Some(wanted), "{name} {file:?}");
         }
+    }
+
+    fn granted_to(file: PathBuf) -> PluginConfig {
+        let grants = Grants::all().iter().take(1).cloned().collect();
+        PluginConfig { path: None, file, sha256: None, grants, granted_here: vec![] }
+    }
+
+    /// Whoever turns a link between two looks gets no grants of a file that nobody asks for.
+    #[test]
+    fn bytes_are_held_to_the_tables_that_granted_to_them_wherever_their_path_leads_by_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let [good, other, link] = ["good", "other", "p"].map(|name| dir.path().join(name));
+        fs::write(&good, "good").unwrap();
+        fs::write(&other, "other").unwrap();
+        symlink(&good, &link).unwrap();
+        let plugins = Plugins {
+            configured: BTreeMap::from([("good".to_owned(), granted_to(good.clone()))]),
+            granted_here: BTreeMap::new(),
+            policy: Policy::default(),
+            trusted: Some(Trusted::beside(&dir.path().join("stepback.toml"), Choice::Named)),
+            trusts_new: true,
+        };
+        let uses = Uses::Path { path: "p".into(), step: "x".into() };
+        let given = plugins.plugin(&uses, dir.path()).unwrap();
+        assert_eq!(
+            (given.grants.iter().count(), &*given.granted_by),
+            (1, &["good".to_owned()][..])
+        );
+        plugins.must_be_trusted(&given.granted_by, &Entry::of_bytes("first")).unwrap();
+        fs::remove_file(&link).unwrap();
+        symlink(&other, &link).unwrap();
+        let told = plugins.must_be_trusted(&given.granted_by, &Entry::of_bytes("second"));
+        assert!(told.unwrap_err().why.contains("is another file than the one"));
     }
 }

@@ -8,13 +8,20 @@ use crate::files::{self, TEXT_BYTES_MAX};
 use crate::ownership::{self, Choice};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::step::StepInfo;
+use stepback_files::lock::{self, Patience};
 use stepback_wasm::Plugin;
 
 const FILE: &str = "stepback.lock";
 const HEAD: &str = "# The files that the grants of stepback.toml are for; `stepback plugin trust` \
                     changes it.\n\n";
+/// Nobody takes so long to write it.
+const TURN_MAX: Duration = Duration::from_secs(2);
 
 /// What is kept of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +59,13 @@ impl Entry {
         }
     }
 
+    /// That of some bytes, which do nothing.
+    #[cfg(test)]
+    pub fn of_bytes(sha256: &str) -> Self {
+        let (imports, steps) = Default::default();
+        Self { sha256: sha256.to_owned(), imports, steps }
+    }
+
     /// What is another in a newer one, in words.
     pub fn changes(&self, newer: &Entry) -> String {
         let of = |what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>| -> Vec<String> {
@@ -75,8 +89,10 @@ impl Trusted {
     }
 
     fn read(&self) -> Result<Written, String> {
-        if !self.path.exists() {
-            return Ok(Written::default());
+        // A link that leads nowhere is no lock file, and one that may not be looked at may be one.
+        match self.path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Written::default()),
+            Ok(_) | Err(_) => {}
         }
         ownership::neighbour_must_be_obeyed(&self.path, self.choice)?;
         let text = files::text(&self.path, TEXT_BYTES_MAX)?;
@@ -97,12 +113,41 @@ impl Trusted {
     /// # Errors
     /// Why it can't be kept.
     pub fn keep(&self, table: &str, entry: Entry) -> Result<(), String> {
+        let _turn = self.turn();
         let mut written = self.read()?;
         written.plugins.insert(table.to_owned(), entry);
+        self.write(&written)
+    }
+
+    /// Keep what a plugin is that was not seen yet; gives what counts from now on, which another
+    /// program may have kept a moment ago.
+    ///
+    /// # Errors
+    /// Why it can't be kept.
+    pub fn keep_first(&self, table: &str, entry: &Entry) -> Result<Entry, String> {
+        let _turn = self.turn();
+        let mut written = self.read()?;
+        if let Some(kept) = written.plugins.get(table) {
+            return Ok(kept.clone());
+        }
+        written.plugins.insert(table.to_owned(), entry.clone());
+        self.write(&written).map(|()| entry.clone())
+    }
+
+    fn write(&self, written: &Written) -> Result<(), String> {
         let unwritten = |why: String| format!("{} can't be written: {why}", self.path.display());
-        let text = toml::to_string(&written).map_err(|error| unwritten(error.to_string()))?;
+        let text = toml::to_string(written).map_err(|error| unwritten(error.to_string()))?;
         let kept = files::write_whole(&self.path, format!("{HEAD}{text}"), files::FOR_ALL);
         kept.map_err(|error| unwritten(error.to_string()))
+    }
+
+    /// This program's turn to read it and write it anew: the lock of its directory. Whoever keeps
+    /// that for long is a stranger, and keeps nobody from it; nor does a directory without locks.
+    fn turn(&self) -> Option<File> {
+        let dir = self.path.parent()?;
+        let opened = File::open(dir).ok()?;
+        let locked = lock::within(&opened, dir, &Clock::real(), Patience::of(TURN_MAX));
+        locked.is_ok().then_some(opened)
     }
 }
 
@@ -122,5 +167,50 @@ mod tests {
         let new = entry(&["docker", "ebs"], &["label (can't be undone)"]);
         let wanted = "+ import docker, - import log, + step label (can't be undone), - step label";
         assert_eq!(old.changes(&new), wanted);
+    }
+
+    fn beside(dir: &Path) -> Trusted {
+        Trusted::beside(&dir.join("stepback.toml"), Choice::Named)
+    }
+
+    /// "There is none" is what a first run goes by.
+    #[test]
+    fn a_lock_file_that_can_not_be_read_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let trusted = beside(dir.path());
+        assert_eq!(trusted.entry("a"), Ok(None));
+        std::os::unix::fs::symlink("nowhere", dir.path().join(FILE)).unwrap();
+        assert!(trusted.entry("a").unwrap_err().contains("can't be read"));
+        trusted.keep_first("a", &Entry::of_bytes("one")).unwrap_err();
+        // Nor is one whose directory can't be looked into.
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let trusted = beside(&dir.path().join("file"));
+        assert!(trusted.entry("a").unwrap_err().contains("can't be read"));
+    }
+
+    #[test]
+    fn two_programs_lose_nothing_of_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (trusted, other) = (beside(dir.path()), beside(dir.path()));
+        let turn = trusted.turn().expect("it is free");
+        let (ended, is_ended) = std::sync::mpsc::channel();
+        let keeping = std::thread::spawn(move || {
+            let kept = other.keep_first("a", &Entry::of_bytes("two"));
+            let kept = kept.and_then(|kept| Ok((kept, other.keep("b", Entry::of_bytes("b"))?)));
+            // The other one may have given up by then.
+            let _ = ended.send(());
+            kept
+        });
+        // Whoever waits for the turn is not through by then.
+        let early = is_ended.recv_timeout(Duration::from_millis(100)).is_ok();
+        assert!(!early, "it did not wait for its turn");
+        let mut written = Written::default();
+        written.plugins.insert("a".to_owned(), Entry::of_bytes("one"));
+        trusted.write(&written).unwrap();
+        drop(turn);
+        let (kept, ()) = keeping.join().unwrap().unwrap();
+        assert_eq!(kept.sha256, "one", "the first one counts");
+        let entry = |table: &str| trusted.entry(table).unwrap().map(|entry| entry.sha256);
+        assert_eq!((entry("a"), entry("b")), (Some("one".to_owned()), Some("b".to_owned())));
     }
 }

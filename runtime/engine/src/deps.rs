@@ -159,13 +159,15 @@ pub struct PluginBytes {
     pub granted_here: Grants,
     /// The file that the grants are for; none of the program's own plugins.
     pub file: Option<String>,
+    /// What its source knows the grants by, for [`PluginSource::accept`].
+    pub granted_by: Vec<String>,
 }
 
 impl PluginBytes {
     /// A plugin of the program's own, which may do everything.
     pub fn built_in(bytes: &[u8]) -> Self {
         let (grants, granted_here) = (Grants::all(), Grants::none());
-        Self { bytes: bytes.into(), grants, granted_here, file: None }
+        Self { bytes: bytes.into(), grants, granted_here, file: None, granted_by: vec![] }
     }
 }
 
@@ -190,13 +192,14 @@ pub trait PluginSource: Send + Sync {
     fn names(&self) -> Vec<String>;
 
     /// Whether a plugin, once it is known what it offers, is the one that its grants are for; only
-    /// asked of a new operation's.
+    /// asked of a new operation's. They are those of its bytes ([`PluginBytes::granted_by`]),
+    /// whatever its path leads to by now.
     ///
     /// # Errors
     /// Why it is not.
     fn accept(
         &self,
-        _file: Option<&str>,
+        _granted_by: &[String],
         _plugin: &Plugin,
         _steps: &[StepInfo],
     ) -> Result<(), Unaccepted> {

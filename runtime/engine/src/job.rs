@@ -426,9 +426,9 @@ async fn load_one(
         return Err(mistake(message).help(help));
     }
     let infos = plugin.describe().await.map_err(|error| mistake(error.to_string()))?;
-    let PluginBytes { grants, granted_here, file, .. } = given;
+    let PluginBytes { grants, granted_here, file, granted_by, .. } = given;
     source
-        .accept(file.as_deref(), &plugin, &infos)
+        .accept(&granted_by, &plugin, &infos)
         .map_err(|no| Diagnostic { help: no.help, ..mistake(no.why) })?;
     let guard = Arc::new(Guard::new(name, grants, source.policy()));
     Ok((infos, Loaded { plugin, guard, granted_here, file }))
