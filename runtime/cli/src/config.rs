@@ -16,6 +16,7 @@ use crate::trusted::Trusted;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
@@ -163,7 +164,12 @@ impl Config {
 
 fn find_upwards() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
-    here.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file())
+    // One that may not be looked at, or leads nowhere, is told when it is read, and is not none.
+    let is_there = |path: &PathBuf| match path.symlink_metadata() {
+        Err(error) => error.kind() != ErrorKind::NotFound,
+        Ok(_) => true,
+    };
+    here.ancestors().map(|dir| dir.join(FILE)).find(is_there)
 }
 
 fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
