@@ -411,3 +411,23 @@ fn a_cancel_that_can_not_begin_is_kept_and_says_so() {
     place.run(&["cancel", "1", "--config", &other]).exits(2).says("the cancel is kept");
     place.run(&["resume", "1", "--config", &lab]).exits(3).says("restored");
 }
+
+/// Nobody goes to sleep over a database that is down, whichever command left it so.
+#[test]
+fn what_is_down_is_told_whoever_leaves_it() {
+    for (command, fault) in
+        [(["resume", "--all"], "ebs.attach=hang"), (["cancel", "1"], "undo:ebs.attach=hang")]
+    {
+        let place = Place::new();
+        let before = place.untouched();
+        let flagship = operation("redeploy-database");
+        let killed = place.run(&["run", &flagship, "--inject", "ebs.attach=crash-before"]);
+        assert_eq!(killed.code, None, "it was killed");
+        let mut running = place.start(&[&command[..], &["--inject", fault]].concat());
+        running.wait_for("ebs.attach");
+        running.signal("TERM");
+        running.ends().exits(6).says("downtime: since").says("and not over");
+        place.run(&["cancel", "1"]).exits(3).says("verdict: restored");
+        assert_eq!(place.facts(), before);
+    }
+}

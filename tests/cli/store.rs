@@ -67,6 +67,21 @@ fn a_full_disk_stops_the_operation_before_its_next_effect() {
     assert!(place.world().effects.values().all(|made| made.times == 1));
 }
 
+/// Where the store can't be read, nobody can say what became of the cancel.
+#[test]
+fn what_can_not_be_told_of_a_cancel_is_not_claimed() {
+    let place = Place::new();
+    place.untouched();
+    let flagship = operation("redeploy-database");
+    let mut running = place.start(&["run", &flagship, "--inject", "ebs.attach=hang"]);
+    running.wait_for("ebs.attach");
+    let store = rusqlite::Connection::open(place.path("state/journal.db")).expect("the store");
+    store.execute_batch("DROP TABLE requests").expect("it can be changed");
+    running.signal("INT");
+    let left = running.ends().exits(6).says("downtime: since").lacks("could not be kept");
+    left.says("whether the cancel is kept can't be told: ").says("`stepback show 1` tells it");
+}
+
 #[test]
 fn a_read_only_store_is_told_and_nothing_goes_on() {
     let place = Place::new();

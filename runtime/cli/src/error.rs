@@ -59,12 +59,16 @@ pub enum CliError {
     CancelKept {
         id: OperationId,
         why: String,
+        /// How it stands, a line each.
+        stands: Vec<Shown>,
     },
     /// It can't go forward any more.
     NotForward {
         id: OperationId,
         because: Vec<String>,
         way_out: WayOut,
+        /// How it stands, a line each.
+        stands: Vec<Shown>,
     },
     /// What is on record of an operation can't be read.
     Unreadable {
@@ -133,8 +137,9 @@ impl CliError {
                 stands.iter().for_each(|line| tell!("  {}", line));
                 tell!("  help: go on with `stepback resume {}`", id);
             }
-            CliError::CancelKept { id, why } => {
+            CliError::CancelKept { id, why, stands } => {
                 tell!("{}: operation {} is left unfinished: {}", error, id, why);
+                stands.iter().for_each(|line| tell!("  {}", line));
                 tell!("  help: the cancel is kept; `stepback resume {}` rolls it back", id);
             }
             CliError::LeftByStore { id, error: store, stands } => {
@@ -150,11 +155,12 @@ impl CliError {
                     tell!("  help: then go on with `stepback resume {}`", id);
                 }
             }
-            CliError::NotForward { id, because, way_out } => {
+            CliError::NotForward { id, because, way_out, stands } => {
                 tell!("{}: operation {} is left unfinished: it can't go forward", error, id);
                 for reason in because {
                     tell!("  - {}", Shown::advice(reason));
                 }
+                stands.iter().for_each(|line| tell!("  {}", line));
                 let out = way_out_text(*id, *way_out);
                 tell!("  help: put that back and `stepback resume {}` goes on; {}", id, out);
             }
@@ -246,7 +252,7 @@ impl From<RunError> for CliError {
             }
             RunError::Requested => CliError::Internal("a request was not honoured".into()),
             RunError::NotForward { id, because, way_out } => {
-                CliError::NotForward { id, because, way_out }
+                CliError::NotForward { id, because, way_out, stands: vec![] }
             }
             RunError::Unreadable { id, why } => CliError::unreadable(id, why),
             RunError::Committed { id } => CliError::usage(

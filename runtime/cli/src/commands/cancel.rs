@@ -65,11 +65,15 @@ async fn roll_back(
         Ok(ended) => Ok(ending::print_ended(&ended, args.json)),
         // Somebody took it up meanwhile, and has the wish.
         Err(RunError::AskedFor { .. }) => asked(id),
-        Err(RunError::Left { why, .. }) => Err(CliError::CancelKept { id, why }),
-        Err(error @ RunError::RunsElsewhere { .. }) => {
-            Err(CliError::CancelKept { id, why: error.to_string() })
+        Err(RunError::Left { why, .. }) => {
+            let kept = CliError::CancelKept { id, why, stands: vec![] };
+            Err(ending::standing(store, &control, kept).await)
         }
-        Err(error) => Err(error.into()),
+        // How it stands is told there.
+        Err(error @ RunError::RunsElsewhere { .. }) => {
+            Err(CliError::CancelKept { id, why: error.to_string(), stands: vec![] })
+        }
+        Err(error) => Err(ending::left(store, &control, error).await),
     }
 }
 

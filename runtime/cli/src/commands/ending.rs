@@ -5,13 +5,13 @@ use crate::facts::differences;
 use crate::output::{Style, duration, print, timestamp};
 use crate::shown::{Shown, row};
 use crate::words::verdict_word;
-use stepback_core::event::{Cause, Verdict};
+use stepback_core::event::{Cause, Record, Verdict};
 use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Facts, OperationId, Resource};
 use stepback_engine::{Control, Ended, RunError};
-use stepback_journal::Store;
+use stepback_journal::{Store, StoreError};
 
 /// The exit code of an ended operation.
 pub fn exit(state: &State) -> Exit {
@@ -36,20 +36,61 @@ pub fn print_ended(ended: &Ended, json: bool) -> Exit {
 /// The last word of what did not come to its end here, with how it stands: nobody goes to sleep
 /// over a database that is down.
 pub async fn left(store: &dyn Store, control: &Control, error: RunError) -> CliError {
-    let mut error = CliError::from(error);
-    if let CliError::Left { id, stands, .. } | CliError::LeftByStore { id, stands, .. } = &mut error
-    {
-        let state = store.load(*id).await.ok().and_then(|all| State::fold(&all).ok());
-        let all = store.list().await.unwrap_or_default();
-        let is_kept = all.iter().any(|one| one.id == *id && one.cancel.is_some());
-        if let Some(state) = state {
-            *stands = how_it_stands(*id, &state, control.is_cancelled() && !is_kept);
+    standing(store, control, error.into()).await
+}
+
+/// The same of what is told in other words.
+pub async fn standing(store: &dyn Store, control: &Control, mut error: CliError) -> CliError {
+    let (id, stands, tells_ways) = match &mut error {
+        // Whoever took it over goes on with it, and knows how it stands.
+        CliError::LeftByStore { error: StoreError::StaleEpoch { .. }, .. } => return error,
+        CliError::Left { id, stands, .. } | CliError::LeftByStore { id, stands, .. } => {
+            (*id, stands, true)
         }
-    }
+        // These tell themselves what can be done.
+        CliError::CancelKept { id, stands, .. } | CliError::NotForward { id, stands, .. } => {
+            (*id, stands, false)
+        }
+        _ => return error,
+    };
+    let folded = |all: Vec<Record>| State::fold(&all).map_err(|error| error.to_string());
+    let state = store.load(id).await.map_err(|error| error.to_string()).and_then(folded);
+    let cancel = match (tells_ways, control.is_cancelled()) {
+        (false, _) => None,
+        (true, false) => Some(Cancel::NotAsked),
+        (true, true) => Some(cancel_of(store, id).await),
+    };
+    *stands = how_it_stands(id, state, cancel);
     error
 }
 
-fn how_it_stands(id: OperationId, state: &State, lost_cancel: bool) -> Vec<Shown> {
+/// What became of a cancel that was asked for here.
+enum Cancel {
+    NotAsked,
+    Kept,
+    Lost,
+    /// Why that can't be told.
+    Unknown(String),
+}
+
+async fn cancel_of(store: &dyn Store, id: OperationId) -> Cancel {
+    match store.list().await {
+        Ok(all) if all.iter().any(|one| one.id == id && one.cancel.is_some()) => Cancel::Kept,
+        Ok(_) => Cancel::Lost,
+        Err(error) => Cancel::Unknown(error.to_string()),
+    }
+}
+
+/// Whether anything is down, and, where `cancel` is told, how it is taken back.
+fn how_it_stands(
+    id: OperationId,
+    state: Result<State, String>,
+    cancel: Option<Cancel>,
+) -> Vec<Shown> {
+    let state = match state {
+        Ok(state) => state,
+        Err(why) => return vec![shown!("how it stands, and what is down, can't be told: {}", why)],
+    };
     let mut lines = vec![];
     if let Some(since) = state.downtime.since {
         lines.push(shown!(
@@ -57,22 +98,33 @@ fn how_it_stands(id: OperationId, state: &State, lost_cancel: bool) -> Vec<Shown
             timestamp(since)
         ));
     }
-    let is_rolling_back = state.status == Status::RollingBack;
-    if lost_cancel && !is_rolling_back && !state.committed {
-        lines.push(shown!(
+    if state.status != Status::RollingBack && !state.committed {
+        lines.extend(cancel.map(|cancel| way_back(id, cancel)));
+    }
+    lines
+}
+
+fn way_back(id: OperationId, cancel: Cancel) -> Shown {
+    match cancel {
+        Cancel::NotAsked => shown!(
+            "`stepback show {}` tells what is changed, `stepback cancel {}` takes it back",
+            id,
+            id
+        ),
+        Cancel::Kept => "the cancel is kept: whoever takes it up rolls it back".into(),
+        Cancel::Lost => shown!(
             "the cancel could not be kept: `stepback cancel {}` takes it back, `stepback resume \
              {}` goes on as if nobody had asked",
             id,
             id
-        ));
-    } else if !is_rolling_back && !state.committed {
-        lines.push(shown!(
-            "`stepback show {}` tells what is changed, `stepback cancel {}` takes it back",
-            id,
+        ),
+        Cancel::Unknown(why) => shown!(
+            "whether the cancel is kept can't be told: {}; `stepback show {}` tells it once the \
+             store can be read",
+            why,
             id
-        ));
+        ),
     }
-    lines
 }
 
 /// The last word as text.
@@ -279,4 +331,51 @@ fn write_abandoned(
 
 fn joined<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Shown {
     Shown::join(resources.into_iter().map(row), ", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepback_clock::Clock;
+    use stepback_core::Epoch;
+    use stepback_journal::Memory;
+
+    fn plain(lines: Vec<Shown>) -> Vec<String> {
+        lines.iter().map(|line| line.finished("", false)).collect()
+    }
+
+    #[tokio::test]
+    async fn how_it_stands_is_told_or_why_not_but_for_what_another_goes_on_with() {
+        // It has no such operation.
+        let (store, control) = (Memory::open(Clock::real()).unwrap(), Control::new());
+        let id = OperationId(1);
+        let stale = StoreError::StaleEpoch { id, held: Epoch(1), now: Epoch(2) };
+        let of = |error: RunError| left(&store, &control, error);
+        let CliError::LeftByStore { stands, .. } =
+            of(RunError::LeftByStore { id, error: stale }).await
+        else {
+            panic!("it is another error")
+        };
+        assert_eq!(plain(stands), [""; 0]);
+        let CliError::Left { stands, .. } = of(RunError::Left { id, why: String::new() }).await
+        else {
+            panic!("it is another error")
+        };
+        assert!(plain(stands)[0].starts_with("how it stands, and what is down, can't be told: "));
+    }
+
+    #[test]
+    fn what_became_of_a_cancel_is_said_as_far_as_it_is_known() {
+        let id = OperationId(1);
+        for (cancel, wanted) in [
+            (Cancel::NotAsked, "`stepback cancel 1` takes it back"),
+            (Cancel::Kept, "the cancel is kept"),
+            (Cancel::Lost, "the cancel could not be kept"),
+            (Cancel::Unknown("it is gone".to_owned()), "is kept can't be told: it is gone"),
+        ] {
+            let lines = plain(how_it_stands(id, Ok(State::default()), Some(cancel)));
+            assert!(lines.len() == 1 && lines[0].contains(wanted), "{lines:?}");
+        }
+        assert_eq!(plain(how_it_stands(id, Ok(State::default()), None)), [""; 0]);
+    }
 }

@@ -82,7 +82,7 @@ async fn all(
     while let Some(ended) = running.join_next().await {
         let exit = match ended {
             Ok(Ok(ended)) => ending::print_ended(&ended, resume.json),
-            Ok(Err(error)) => told(&CliError::from(error)),
+            Ok(Err(error)) => told(&ending::left(store, control, error).await),
             Err(panic) => told(&CliError::Internal(panic.to_string().into())),
         };
         worst = worse(worst, exit);
