@@ -415,9 +415,10 @@ fn a_cancel_that_can_not_begin_is_kept_and_says_so() {
 /// Nobody goes to sleep over a database that is down, whichever command left it so.
 #[test]
 fn what_is_down_is_told_whoever_leaves_it() {
-    for (command, fault) in
-        [(["resume", "--all"], "ebs.attach=hang"), (["cancel", "1"], "undo:ebs.attach=hang")]
-    {
+    for (command, fault, then) in [
+        (["resume", "--all"], "ebs.attach=hang", "cancel"),
+        (["cancel", "1"], "undo:ebs.attach=hang", "resume"),
+    ] {
         let place = Place::new();
         let before = place.untouched();
         let flagship = operation("redeploy-database");
@@ -427,7 +428,7 @@ fn what_is_down_is_told_whoever_leaves_it() {
         running.wait_for("ebs.attach");
         running.signal("TERM");
         running.ends().exits(6).says("downtime: since").says("and not over");
-        place.run(&["cancel", "1"]).exits(3).says("verdict: restored");
+        place.run(&[then, "1"]).exits(3).says("verdict: restored");
         assert_eq!(place.facts(), before);
     }
 }
