@@ -5,6 +5,7 @@ use crate::harness::{Place, Running};
 use serde_json::json;
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 const MANIFEST: &str = "schema = 1\n[operation]\nname = \"m\"\n[[steps]]\nid = \"s\"\n\
@@ -117,17 +118,25 @@ fn compiler_of(program: &Running) -> u32 {
     panic!("no compiler was started");
 }
 
+fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
+    assert!(sent.expect("kill can be run").success(), "{signal} was not sent");
+}
+
+/// A compiler that is stopped ends by nothing but a signal that ends it.
 #[track_caller]
-fn is_gone(pid: u32) {
+fn is_ended(pid: u32) {
     // A process that nobody has waited for yet has no memory any more.
     let lives = || fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|l| !l.is_empty());
-    for _ in 0..400 {
+    // Bounded by what nothing takes that comes at all; no assertion rests on the time.
+    for _ in 0..12_000 {
         if !lives() {
             return;
         }
         std::thread::sleep(Duration::from_millis(25));
     }
-    panic!("the compiler goes on");
+    send("-KILL", pid);
+    panic!("nothing ends the compiler");
 }
 
 #[test]
@@ -144,14 +153,49 @@ fn signals_are_heard_while_a_plugin_is_compiled() {
     ] {
         let running = place.start(&[command, &manifest]);
         let compiler = compiler_of(&running);
+        is_bound(compiler, "Max file size", 0);
+        send("-STOP", compiler);
         running.signal(signal);
         let ended = running.ends();
         assert_eq!(ended.code, code, "{command}: {}", ended.stderr);
-        is_gone(compiler);
+        is_ended(compiler);
         if code.is_some() {
             ended.says("nothing was changed");
         }
     }
     assert_eq!(place.facts(), before);
     place.run(&["list"]).exits(0).lacks("running");
+}
+
+/// Wait until a compiler has a bound, soft and hard, by the name that the kernel has for it
+/// (proc(5), *limits*).
+#[track_caller]
+fn is_bound(compiler: u32, name: &str, most: u64) {
+    let wanted = vec![most.to_string(), most.to_string()];
+    let found = || -> Vec<String> {
+        let limits = fs::read_to_string(format!("/proc/{compiler}/limits"));
+        let limits = limits.expect("it compiles for minutes");
+        let bound = limits.lines().find_map(|line| line.strip_prefix(name));
+        bound.into_iter().flat_map(str::split_whitespace).take(2).map(str::to_owned).collect()
+    };
+    // It sets them itself, before it reads anything. Bounded by what nothing takes that comes at
+    // all; no assertion rests on the time.
+    for _ in 0..12_000 {
+        if found() == wanted {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{name}: {:?}", found());
+}
+
+#[test]
+fn a_compiler_has_bounds_of_its_own() {
+    let (place, manifest) = place_with(&slow_to_compile());
+    let running = place.start(&["plan", &manifest]);
+    let compiler = compiler_of(&running);
+    is_bound(compiler, "Max data size", 4 << 30);
+    is_bound(compiler, "Max cpu time", 600);
+    is_bound(compiler, "Max core file size", 0);
+    is_bound(compiler, "Max file size", 0);
 }

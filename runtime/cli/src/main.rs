@@ -45,11 +45,20 @@ use clap::Parser;
 use error::{CliError, Exit};
 use std::process::ExitCode;
 
+/// The process that has started this one as a compiler, if one has.
+fn starter() -> Option<u32> {
+    let mut arguments = std::env::args_os().skip(1);
+    let (verb, starter) = (arguments.next()?, arguments.next()?);
+    let is_all = verb == COMPILE_PLUGIN && arguments.next().is_none();
+    starter.to_str().filter(|_| is_all)?.parse().ok()
+}
+
 fn main() -> ExitCode {
     // Before anything else is read or started: what it is given is somebody else's.
-    if std::env::args_os().skip(1).eq([COMPILE_PLUGIN]) {
+    if let Some(starter) = starter() {
         // Whoever started it has the other ends of its pipes, and sees how it ends.
-        return stepback_wasm::compile_stdin().map_or(Exit::Internal, |()| Exit::Succeeded).into();
+        let compiled = stepback_wasm::compile_stdin(starter);
+        return compiled.map_or(Exit::Internal, |()| Exit::Succeeded).into();
     }
     let args = match Args::try_parse() {
         Ok(args) => args,

@@ -46,7 +46,7 @@ const WHY: u8 = b'w';
 pub struct Compiler {
     /// Its file; this very program, as a rule.
     pub program: PathBuf,
-    /// What makes it do so.
+    /// What makes it do so; the number of the process that starts it comes behind that.
     pub arguments: Vec<OsString>,
 }
 
@@ -89,7 +89,8 @@ impl Compiler {
 
     fn started(&self) -> std::io::Result<Child> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().current_dir("/");
+        command.args(&self.arguments).arg(std::process::id().to_string());
+        command.env_clear().current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // What is typed at the terminal is for this program, which ends that one.
         command.process_group(0).kill_on_drop(true).spawn()
@@ -145,14 +146,25 @@ fn ended(name: &str, status: ExitStatus) -> PluginError {
     PluginError::Compiler { name: name.to_owned(), why }
 }
 
-/// Compile the component on stdin, and write what comes of it to stdout.
+/// End with the process that has started this one, which may be gone before the kernel is told.
+fn end_with(starter: u32) -> std::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
+    match parent.and_then(|parent| u32::try_from(parent).ok()) == Some(starter) {
+        true => Ok(()),
+        false => Err(std::io::Error::other("whoever started it is gone")),
+    }
+}
+
+/// Compile the component on stdin, and write what comes of it to stdout, for the process that has
+/// started this one.
 ///
 /// # Errors
-/// Bounds that can't be set, or a pipe that can't be read or written.
-pub fn compile_stdin() -> std::io::Result<()> {
+/// That one is gone, bounds that can't be set, or a pipe that can't be read or written.
+pub fn compile_stdin(starter: u32) -> std::io::Result<()> {
+    end_with(starter)?;
     let engine =
         engine(&Limits::default()).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     for (resource, most) in [
         (Resource::Data, MEMORY_BYTES_MAX),
         (Resource::Cpu, PROCESSOR_S_MAX),
@@ -227,6 +239,16 @@ mod tests {
         }
         let code = shell(say).compile_within(most(100, 9), "p", COMPONENT).await.unwrap();
         assert_eq!(code, b"12345678");
+    }
+
+    /// The kernel ends nothing with a process that was gone before it was told to.
+    #[test]
+    fn a_compiler_does_not_begin_whose_starter_is_gone() {
+        let parent = std::os::unix::process::parent_id();
+        end_with(parent).unwrap();
+        // Nobody is its own.
+        let told = compile_stdin(std::process::id()).unwrap_err();
+        assert!(told.to_string().contains("is gone"), "{told}");
     }
 
     #[tokio::test]
