@@ -47,9 +47,11 @@ const SQLITE: &str = "rusqlite";
 
 /// Ways to show a text beside the one type that what others wrote must pass, each with the files
 /// of the program that may have it.
-const SHOWN_BESIDE: [(&str, &[&str]); 12] = [
+const SHOWN_BESIDE: [(&str, &[&str]); 14] = [
     ("println!", &[]),
-    ("print!(", &[]),
+    ("print!", &[]),
+    ("eprintln!", &[]),
+    ("eprint!", &[]),
     ("dbg!", &[]),
     ("stdout()", &["output.rs"]),
     ("stderr()", &["output.rs", "log.rs"]),
@@ -332,8 +334,16 @@ fn each_rule_can_fail() {
     assert!(undocumented("x.rs", "fn f() {}").is_some());
     let rules = BTreeSet::from(["R1", "R4"]);
     assert_eq!(unwritten_rules("x", "(R1), R4; R77 and R128, PAR2", &rules).len(), 1);
-    for shows in ["println!(\"{x}\")", "io::stdout().write(b)", "Shown::of(format_args!(\"{x}\"))"]
-    {
+    for shows in [
+        "println!(\"{x}\")",
+        "print!(\"{x}\")",
+        "eprintln!(\"{x}\")",
+        "eprint!(\"{x}\")",
+        "std::eprint![\"{x}\"]",
+        "dbg!(x)",
+        "io::stdout().write(b)",
+        "Shown::of(format_args!(\"{x}\"))",
+    ] {
         assert_eq!(shown_beside("cli/src/commands/x.rs", shows).len(), 1, "{shows}");
     }
     assert!(shown_beside("cli/src/output.rs", "io::stderr(); tell!(\"a\"); is_drawn()").is_empty());
