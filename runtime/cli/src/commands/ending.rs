@@ -349,7 +349,7 @@ mod tests {
         // It has no such operation.
         let (store, control) = (Memory::open(Clock::real()).unwrap(), Control::new());
         let id = OperationId(1);
-        let stale = StoreError::StaleEpoch { id, held: Epoch(1), now: Epoch(2) };
+        let stale = StoreError::StaleEpoch { id, held: Epoch(1), now: Some(Epoch(2)) };
         let of = |error: RunError| left(&store, &control, error);
         let CliError::LeftByStore { stands, .. } =
             of(RunError::LeftByStore { id, error: stale }).await
