@@ -11,6 +11,12 @@ use std::collections::HashMap;
 const SCHEMAS_MAX: u64 = 50_000;
 /// So many looks at parts of a value one check may take: some seconds.
 const LOOKS_MAX: u64 = 100_000_000;
+/// Each pattern takes up to [`PATTERN_BYTES_MAX`] once it is compiled.
+const PATTERNS_MAX: u64 = 200;
+/// What a pattern may take, compiled: one of some thousand letters does not.
+pub(super) const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// A pattern's own text.
+const PATTERN_TEXT_BYTES_MAX: usize = 2_000;
 /// References in references, each of which takes a part of the stack.
 const DEEP_MAX: usize = 100;
 
@@ -41,6 +47,8 @@ pub(super) struct Unfolded {
     schemas: u64,
     /// References that lead back to a schema that they are a part of.
     back: u64,
+    /// Patterns that texts, or names of properties, are held against.
+    patterns: u64,
 }
 
 /// Count what a schema comes to.
@@ -57,6 +65,10 @@ pub(super) fn unfold(schema: &Value) -> Result<Unfolded, String> {
         all if all > SCHEMAS_MAX => Err(format!(
             "comes to {all} schemas, with each reference in its place, and {SCHEMAS_MAX} are the \
              most"
+        )),
+        _ if unfolded.patterns > PATTERNS_MAX => Err(format!(
+            "has {} patterns, with each reference in its place, and {PATTERNS_MAX} are the most",
+            unfolded.patterns
         )),
         _ => Ok(unfolded),
     }
@@ -174,11 +186,11 @@ impl<'a> Count<'a> {
 
     fn of(&mut self, schema: &'a Value) -> Result<Unfolded, String> {
         if !schema.is_object() {
-            return Ok(Unfolded { schemas: 1, back: 0 });
+            return Ok(Unfolded { schemas: 1, back: 0, patterns: 0 });
         }
         let place: *const Value = schema;
         if self.open.contains(&place) {
-            return Ok(Unfolded { schemas: 1, back: 1 });
+            return Ok(Unfolded { schemas: 1, back: 1, patterns: 0 });
         }
         if let Some(known) = self.known.get(&place) {
             return Ok(*known);
@@ -186,12 +198,14 @@ impl<'a> Count<'a> {
         if self.open.len() >= DEEP_MAX {
             return Err(format!("goes more than {DEEP_MAX} schemas deep"));
         }
+        self.must_be_whole(schema)?;
         self.open.push(place);
-        let mut all = Unfolded { schemas: 1, back: 0 };
+        let mut all = Unfolded { schemas: 1, back: 0, patterns: patterns_of(schema)? };
         for (part, _) in self.parts(schema) {
             let part = self.of(part)?;
             all.schemas = all.schemas.saturating_add(part.schemas);
             all.back = all.back.saturating_add(part.back);
+            all.patterns = all.patterns.saturating_add(part.patterns);
         }
         self.open.pop();
         self.known.insert(place, all);
@@ -216,12 +230,70 @@ impl<'a> Count<'a> {
         same.map(|part| (part, Sees::Same)).chain(within).collect()
     }
 
-    /// Where a reference leads; what leads out of the schema is the validator's to refuse.
+    /// Where a reference leads, if that is within the schema.
     fn target(&self, to: &str) -> Option<&'a Value> {
         let local = to.strip_prefix('#');
-        let pointed = local.and_then(|pointer| self.root.pointer(pointer));
+        let pointed = local.and_then(|pointer| self.root.pointer(&decoded(pointer)));
         pointed.or_else(|| self.names.get(local.unwrap_or(to)).copied())
     }
+
+    /// That each reference is understood here as a validator does: what it led to would not be
+    /// counted else.
+    fn must_be_whole(&self, schema: &Value) -> Result<(), String> {
+        let text = |name: &&str| schema.get(*name).and_then(Value::as_str);
+        if let Some(to) = REFERENCES.iter().filter_map(text).find(|to| self.target(to).is_none()) {
+            let to = to.chars().take(80).collect::<String>();
+            return Err(format!("refers to `{}`, which is not in it", to.escape_debug()));
+        }
+        // References within it would begin there.
+        let is_root = std::ptr::eq(schema, self.root);
+        match ["$id", "id"].iter().find(|name| text(name).is_some()) {
+            Some(name) if !is_root => {
+                Err(format!("has a part with an `{name}` of its own: leave that out"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// How many patterns a schema has itself.
+fn patterns_of(schema: &Value) -> Result<u64, String> {
+    let own = schema.get("pattern").and_then(Value::as_str);
+    let names = schema.get("patternProperties").and_then(Value::as_object);
+    let all =
+        own.into_iter().chain(names.into_iter().flat_map(|map| map.keys().map(String::as_str)));
+    let mut count = 0;
+    for pattern in all {
+        count += 1;
+        if pattern.len() > PATTERN_TEXT_BYTES_MAX {
+            let bytes = pattern.len();
+            return Err(format!(
+                "has a pattern of {bytes} bytes, and {PATTERN_TEXT_BYTES_MAX} are the most"
+            ));
+        }
+    }
+    Ok(count)
+}
+
+/// The fragment of a reference as it is meant (RFC 6901, section 6; RFC 3986, section 2.1).
+fn decoded(fragment: &str) -> String {
+    let mut bytes = Vec::with_capacity(fragment.len());
+    let mut rest = fragment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let coded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match coded.filter(|_| byte == b'%') {
+            Some(coded) => {
+                bytes.push(coded);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn each(value: &Value) -> Vec<&Value> {
@@ -252,6 +324,31 @@ mod tests {
         }
         defs.insert(format!("d{count}"), json!({ "type": "string" }));
         json!({ "$ref": "#/$defs/d0", "$defs": defs })
+    }
+
+    #[test]
+    fn what_a_validator_would_understand_otherwise_is_refused() {
+        let coded = doubling(40, 2, "allOf").to_string().replace("#/$defs", "#/%24defs");
+        let coded = serde_json::from_str(&coded).expect("JSON");
+        let told = unfold(&coded).expect_err("it doubles");
+        assert!(told.contains("comes to") || told.contains("deep"), "{told}");
+        let within = |part: Value| json!({ "properties": { "a": part }, "$defs": { "b": true } });
+        let long = "x".repeat(PATTERN_TEXT_BYTES_MAX + 1);
+        for (schema, says) in [
+            (within(json!({ "$ref": "https://example.com/x" })), "which is not in it"),
+            (within(json!({ "$ref": "#/$defs/c" })), "`#/$defs/c`, which is not in it"),
+            (within(json!({ "$id": "x", "$ref": "#/$defs/b" })), "an `$id` of its own"),
+            (within(json!({ "pattern": long })), "a pattern of 2001 bytes"),
+        ] {
+            let told = unfold(&schema).expect_err(says);
+            assert!(told.contains(says), "{told}");
+        }
+        let fields: Map<_, _> =
+            (0..300).map(|at| (format!("f{at}"), json!({ "pattern": "a" }))).collect();
+        let told = unfold(&json!({ "properties": fields })).expect_err("many patterns");
+        assert!(told.contains("has 300 patterns"), "{told}");
+        unfold(&within(json!({ "$ref": "#/%24defs/b", "pattern": "^a$" }))).expect("it is whole");
+        unfold(&json!({ "properties": { "id": { "type": "string" } } })).expect("a field");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! evaluated.
 
 use super::schema;
-use super::unfold::{Unfolded, unfold};
+use super::unfold::{PATTERN_BYTES_MAX, Unfolded, unfold};
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::expr::{self, Kind, Part, Reading};
 use crate::manifest::{Step, pointer};
@@ -40,7 +40,10 @@ pub(super) fn compile(step: &Step, info: &StepInfo) -> Result<Inputs, Diagnostic
     let refuse = |message: String| Diagnostic::at(step.spans.uses.clone(), message);
     let unfolded = unfold(&info.input_schema)
         .map_err(|why| refuse(format!("the plugin's schema of `{}` {why}", step.uses)))?;
-    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX);
+    let patterns = PatternOptions::fancy_regex()
+        .backtrack_limit(BACKTRACKS_MAX)
+        .size_limit(PATTERN_BYTES_MAX)
+        .dfa_size_limit(PATTERN_BYTES_MAX);
     let validator = jsonschema::options().with_pattern_options(patterns);
     let validator = validator.build(&info.input_schema).map_err(|error| {
         refuse(format!("the plugin's schema of `{}` is broken: {error}", step.uses))
