@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod calls;
+pub mod cut;
 pub mod diagnostic;
 pub mod evaluate;
 pub mod event;

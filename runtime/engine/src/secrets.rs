@@ -1,8 +1,7 @@
 //! Secrets: put in at the provider's door, taken out of everything that comes back.
 //!
 //! The journal, logs and errors hold marks and references only; guests are given handles
-//! ([`door`]). A mark stands for a secret, for one line of it, or for the beginning of one that was
-//! cut off; each is turned back into just the text that it stands for. What can't be turned back
+//! ([`door`]). A mark stands for a secret, for one line of it, or for what a cut left of one; each is turned back into just the text that it stands for. What can't be turned back
 //! (two secrets that overlap, a mark that somebody took to pieces) makes the call that holds it
 //! fail, and is never passed on.
 //!
@@ -13,6 +12,7 @@ pub(crate) mod anew;
 pub(crate) mod door;
 mod forms;
 pub(crate) mod met;
+mod pieces;
 mod redact;
 pub(crate) mod seals;
 
@@ -20,6 +20,7 @@ use crate::deps::{Deps, SecretSource};
 use aho_corasick::{AhoCorasick, MatchKind};
 use forms::texts_of;
 use futures_util::future::join_all;
+use pieces::{Pieces, Side};
 use seals::{Fits, Seals};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub(crate) struct Secrets {
     /// Each text to look for, and the mark that stands for it.
     texts: Vec<(String, String)>,
     finder: Option<AhoCorasick>,
+    pieces: Pieces,
     /// What each mark stands for.
     marks: BTreeMap<String, String>,
     fingerprints: BTreeMap<String, String>,
@@ -246,7 +248,8 @@ impl Secrets {
         let patterns = texts.iter().map(|(text, _)| text);
         let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns);
         let finder = finder.ok().filter(|_| !texts.is_empty());
-        Self { texts, finder, marks, fingerprints, missing, seals }
+        let pieces = Pieces::new(texts.iter().map(|(text, _)| text.as_str()));
+        Self { texts, finder, pieces, marks, fingerprints, missing, seals }
     }
 
     /// What the key is known by that seals are made with.
@@ -355,14 +358,16 @@ impl Secrets {
         if let Some(text) = self.marks.get(mark) {
             return Some(text);
         }
-        // The first bytes of one: `secret:NAME<N#PROOF`.
+        // The first bytes of one, `secret:NAME<N#PROOF`, or the last: `secret:NAME>N#PROOF`.
         let inside = mark.strip_prefix(EDGE)?.strip_suffix(EDGE)?;
         let (cut, proof) = inside.rsplit_once('#')?;
-        let (name, bytes) = cut.rsplit_once('<')?;
-        let whole = self.marks.get(&format!("{EDGE}{name}{EDGE}"))?;
+        let at = cut.rfind(['<', '>'])?;
+        let sides = [Side::Beginning, Side::End];
+        let side = sides.into_iter().find(|side| cut[at..].starts_with(side.sign()))?;
+        let whole = self.marks.get(&format!("{EDGE}{}{EDGE}", &cut[..at]))?;
         // Whoever wrote it himself would be told as much of a secret as he likes.
-        let beginning = whole.get(..bytes.parse().ok()?)?;
-        self.seals.proves(cut, beginning, proof).then_some(beginning)
+        let piece = side.of(whole, cut[at + 1..].parse().ok()?)?;
+        self.seals.proves(cut, piece, proof).then_some(piece)
     }
 }
 

@@ -75,12 +75,7 @@ impl GuestLog {
 /// A guest's text as it may be kept and shown: at most `bytes_max` bytes and an ellipsis, and no
 /// character that would move a terminal's cursor or change its colours.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
-    let kept = &text[..text.floor_char_boundary(bytes_max)];
-    let mut shown: String = kept.chars().map(harmless).collect();
-    if kept.len() < text.len() {
-        shown.push('…');
-    }
-    shown
+    stepback_core::cut::beginning(text, bytes_max).chars().map(harmless).collect()
 }
 
 /// Control characters but the end of a line become a space or the mark of what can't be shown;

@@ -1,18 +1,16 @@
 //! Taking secrets out of what comes back: marks in place of values, seals in place of facts.
 
+use super::pieces::Piece;
 use super::{EDGE, Secrets, next_mark};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Facts, Failure};
 
-/// So much of a secret's beginning at the end of a text is taken for one that was cut off.
-pub(super) const BEGINNING_BYTES_MIN: usize = 8;
-/// Nobody cuts off a text that is shorter, but with an ellipsis.
+/// Others than the program cut off no text that is shorter, as far as is known.
 const CUT_BYTES_MIN: usize = 1024;
-/// What a text that was cut off ends with.
-pub(super) const ELLIPSIS: char = '…';
 /// Of more secrets that overlap, no more are named.
 pub(super) const OVERLAPS_TOLD_MAX: usize = 4;
 /// What the name ends with in the mark of a secret that a step told.
@@ -46,14 +44,18 @@ impl Secrets {
         }
         let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
         for (start, end, patterns) in spans {
-            redacted.push_str(&text[at..start]);
+        let is_long = text.len() >= CUT_BYTES_MIN;
+        let between = |from: usize, to: usize| {
+            self.without_pieces(
+                &text[from..to],
+                (is_long && from == 0, is_long && to == text.len()),
+            )
+        };
+            redacted.push_str(&between(at, start));
             redacted.push_str(&self.mark_of(&patterns));
             at = end;
         }
-        match text.len() >= CUT_BYTES_MIN || text.ends_with(ELLIPSIS) {
-            true => redacted.push_str(&self.without_beginning(&text[at..])),
-            false => redacted.push_str(&text[at..]),
-        }
+        redacted.push_str(&between(at, text.len()));
         redacted
     }
 
@@ -73,30 +75,44 @@ impl Secrets {
         }
     }
 
-    /// The end of a text that was cut off in the middle of a secret.
-    fn without_beginning(&self, end: &str) -> String {
-        let (kept, ellipsis) = match end.strip_suffix(ELLIPSIS) {
-            Some(kept) => (kept, ELLIPSIS.to_string()),
-            None => (end, String::new()),
-        };
-        let cut_at = |text: &str| {
-            let longest = text.len().saturating_sub(1).min(kept.len());
-            let ends = (BEGINNING_BYTES_MIN..=longest).rev();
-            ends.filter(|bytes| text.is_char_boundary(*bytes))
-                .find(|bytes| kept.ends_with(&text[..*bytes]))
-        };
-        let found = self.texts.iter().filter_map(|(text, mark)| Some((cut_at(text)?, mark)));
-        match found.max_by_key(|(bytes, _)| *bytes) {
-            None => end.to_owned(),
-            Some((bytes, mark)) => {
-                let (before, beginning) = kept.split_at(kept.len() - bytes);
-                let cut = format!("{}<{bytes}", mark.trim_matches(EDGE));
-                let proof = self.seals.proof(&cut, beginning);
-                format!("{before}{EDGE}{cut}#{proof}{EDGE}{ellipsis}")
+    /// What is between whole secrets, where a text was cut in the middle of one.
+    fn without_pieces<'a>(&self, text: &'a str, is_cut: (bool, bool)) -> Cow<'a, str> {
+        let mut spans: Vec<Piece> = vec![];
+        let mut overlap = vec![];
+        for piece in self.pieces.find(&self.texts, text, is_cut) {
+            match spans.last_mut().zip(overlap.last_mut()) {
+                Some((last, is_several)) if piece.start < last.end => {
+                    // What is longer is told; more than one can't be put back.
+                    *is_several |= piece.end > last.end;
+                    last.end = last.end.max(piece.end);
+                }
+                _ => {
+                    spans.push(piece);
+                    overlap.push(false);
+                }
             }
         }
     }
 
+        if spans.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let (mut told, mut at) = (String::with_capacity(text.len()), 0);
+        for (piece, is_several) in spans.iter().zip(overlap) {
+            told.push_str(&text[at..piece.start]);
+            at = piece.end;
+            let name = self.texts[piece.of].1.trim_matches(EDGE);
+            let cut = format!("{name}{}{}", piece.side.sign(), piece.end - piece.start);
+            match is_several {
+                true => told.push_str(&format!("{EDGE}{cut} and others{EDGE}")),
+                false => {
+                    let proof = self.seals.proof(&cut, &text[piece.start..piece.end]);
+                    told.push_str(&format!("{EDGE}{cut}#{proof}{EDGE}"));
+                }
+            }
+        }
+        told.push_str(&text[at..]);
+        Cow::Owned(told)
     /// A value with no secret's value in it; the keys of records are the contract's and stay.
     pub(crate) fn redact(&self, value: Value) -> Value {
         if self.finder.is_none() {

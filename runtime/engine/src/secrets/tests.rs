@@ -1,13 +1,15 @@
 //! Whatever secrets there are and whatever text holds them: none is passed on, each is put back.
 
 use super::forms::{BASE64_BYTES_MIN, COLUMNS};
-use super::redact::{BEGINNING_BYTES_MIN, ELLIPSIS, OVERLAPS_TOLD_MAX};
+use super::pieces::PIECE_BYTES_MIN;
+use super::redact::OVERLAPS_TOLD_MAX;
 use super::*;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
 use serde_json::json;
 use stepback_core::calls::EbsCall;
+use stepback_core::cut;
 use stepback_core::{Facts, StoreId};
 use stepback_files::key::{KEY_BYTES, Key};
 
@@ -131,15 +133,63 @@ fn a_key_is_hidden_line_by_line() {
     }
 }
 
+/// In whatever line, at either end, within a character, and among a sentence.
 #[test]
-fn what_was_cut_off_in_a_secret_does_not_tell_its_beginning() {
-    let secrets = secrets(&[("password", "correct horse battery staple")]);
-    for cut in BEGINNING_BYTES_MIN.."correct horse battery staple".len() {
-        let told =
-            secrets.redact_text(format!("it is {}…", &"correct horse battery staple"[..cut]));
-        assert!(!told.contains("correct"), "{told}");
-        assert!(told.ends_with(ELLIPSIS));
+fn what_was_cut_in_a_secret_tells_no_piece_of_it() {
+    let value = "correct horse bätt\u{20ac}ry staple";
+    let secrets = secrets(&[("password", value)]);
+    let is_told = |told: &str| {
+        let mut at = value.char_indices().map(|(at, _)| at);
+        at.any(|at| {
+            value[at..].len() >= 8 && told.contains(&value[at..value.ceil_char_boundary(at + 8)])
+        })
+    };
+    for at in PIECE_BYTES_MIN..value.len() - PIECE_BYTES_MIN {
+        let first = cut::beginning_of_bytes(&value.as_bytes()[..=at], at);
+        let last = cut::end_of_bytes(&value.as_bytes()[at..]);
+        let broken = String::from_utf8_lossy(&value.as_bytes()[..at]).into_owned();
+        let long = format!("{}{broken}", "x".repeat(1024));
+        let lost = String::from_utf8_lossy(&value.as_bytes()[at..]).into_owned();
+        for text in [
+            first.clone(),
+            format!("one\n{first}\ntwo"),
+            format!("AWS says: {first} (Code)"),
+            last.clone(),
+            format!("one\n{last}\ntwo"),
+            format!("{first} and {last}{first}"),
+            format!("{last}\n{}", "x".repeat(1024)),
+            long,
+            format!("{lost}{}", "x".repeat(1024)),
+        ] {
+            let told = secrets.redact_text(text.clone());
+            // Within a character a few bytes less than the least may be left.
+            assert!(
+                at < 12 || value.len() - at < 12 || !is_told(&told),
+                "{at}: {text:?}: {told:?}"
+            );
+            assert_eq!(secrets.redact_text(told.clone()), told, "once is enough");
+            let call = Call::Ebs(EbsCall::Untag { volume: "v".into(), key: told });
+            let back = Call::Ebs(EbsCall::Untag { volume: "v".into(), key: text });
+            assert_eq!(secrets.reveal(&call), Ok(back));
+        }
     }
+}
+
+#[test]
+fn a_piece_that_nothing_is_lost_beside_stays() {
+    let secrets = secrets(&[("url", "postgres://u:pw@db/x")]);
+    for text in ["postgres://other", "pw@db/x", "postgres://\n…", "… pw@db/x"] {
+        assert_eq!(secrets.redact_text(text.to_owned()), text);
+    }
+}
+
+#[test]
+fn pieces_that_overlap_are_not_told_and_not_put_back() {
+    let secrets = secrets(&[("a", "0123456789abcdef"), ("b", "89abcdefghijklmnop")]);
+    let told = secrets.redact_text("…456789abcdefghij…".to_owned());
+    assert_eq!(told, "…\u{1}secret:a>16 and others\u{1}…");
+    let call = EbsCall::Untag { volume: "v".into(), key: told };
+    secrets.reveal(&call.into()).unwrap_err();
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use super::{Freed, Holder, WorldLock, of_one};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_core::{LockName, OperationId, StoreId};
+use stepback_core::{LockName, OperationId, StoreId, cut};
 
 /// How many locks that were freed by hand are remembered.
 const FREED_MAX: usize = 50;
 /// Of fewer nobody looks whether their programs are gone.
 const CLEARED_MIN: usize = 64;
 /// So much is remembered of why.
-const REASON_CHARS_MAX: usize = 1_000;
+const REASON_BYTES_MAX: usize = 1_000;
 
 /// All of them, as they are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ impl Table {
             return false;
         }
         self.locks.remove(&freed.name);
-        freed.reason = freed.reason.chars().take(REASON_CHARS_MAX).collect();
+        freed.reason = cut::beginning(&freed.reason, REASON_BYTES_MAX);
         self.freed.push(freed);
         let too_many = self.freed.len().saturating_sub(FREED_MAX);
         self.freed.drain(..too_many);

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Error as ClientError;
 use std::error::Error;
 use std::fmt;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Failure, FailureClass};
+use stepback_core::{Call, Failure, FailureClass, cut};
 
 /// What an error code says about the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) enum RequestError {
 const UNNAMED: &str = "Unnamed";
 
 /// The longest text of AWS's that is passed on.
-const TEXT_CHARS_MAX: usize = 300;
+const TEXT_BYTES_MAX: usize = 300;
 
 const NEW_CREDENTIALS: &str = "AWS does not accept the credentials, at least not for this \
      resource; check the profile, the AWS_… variables or the instance's role";
@@ -332,7 +332,8 @@ impl RequestError {
 fn clean(message: &str) -> String {
     let end = message.find("Encoded authorization failure message");
     let text = end.map_or(message, |end| &message[..end]).trim().trim_end_matches('.');
-    let text: String = text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let text = cut::beginning(&text, TEXT_BYTES_MAX);
     if text.is_empty() { "no reason was given".to_owned() } else { text }
 }
 

@@ -4,14 +4,16 @@ use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::shapes::{has_run, is_running};
 use bollard::container::LogOutput;
+use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::LogsOptionsBuilder;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
 use stepback_clock::Moment;
 use stepback_core::calls::{ContainerSpec, run_once_name};
+use stepback_core::cut::{self, CUT};
 use stepback_core::manifest::duration_text;
 use stepback_provider::engines::{CUT_OFF, STOPPED_BY_CANCEL, command_result};
 use stepback_provider::{EffectContext, Notes};
@@ -42,18 +44,35 @@ struct Output {
     line: Vec<u8>,
     last: VecDeque<String>,
     logged_bytes: usize,
+    /// Whether what it prints was not heard to its end.
+    is_lost: bool,
 }
 
 impl Output {
     fn new(notes: &Notes) -> Self {
-        Self { notes: notes.clone(), line: vec![], last: VecDeque::new(), logged_bytes: 0 }
+        let (line, last) = (vec![], VecDeque::new());
+        Self { notes: notes.clone(), line, last, logged_bytes: 0, is_lost: false }
+    }
+
+    /// Hear it to its end, or until the connection breaks.
+    async fn hear(&mut self, mut chunks: impl Stream<Item = Result<LogOutput, Error>> + Unpin) {
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) => self.take(chunk),
+                Err(_) => {
+                    self.is_lost = true;
+                    return;
+                }
+            }
+        }
     }
 
     fn take(&mut self, chunk: LogOutput) {
         for byte in LogOutput::into_bytes(chunk) {
             match byte {
                 b'\n' => self.end_line(),
-                _ if self.line.len() < LINE_BYTES_MAX => self.line.push(byte),
+                // One more tells that it is longer, and a last one may be of the line's end.
+                _ if self.line.len() < LINE_BYTES_MAX + 2 => self.line.push(byte),
                 _ => {}
             }
         }
@@ -61,7 +80,9 @@ impl Output {
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        let text = cut::beginning_of_bytes(line, LINE_BYTES_MAX);
+        let text = text.trim_end_matches('\r').to_owned();
         let before = self.logged_bytes;
         self.logged_bytes = self.logged_bytes.saturating_add(text.len()).saturating_add(1);
         if self.logged_bytes <= LOGGED_BYTES_MAX {
@@ -78,6 +99,9 @@ impl Output {
     /// All of it, with a last line that says why it ends here, if the command did not end it.
     fn end(mut self, cut: Option<&str>) -> String {
         if !self.line.is_empty() {
+            if cut.is_some() || self.is_lost {
+                self.line.extend_from_slice(CUT.encode_utf8(&mut [0; 4]).as_bytes());
+            }
             self.end_line();
         }
         if let Some(why) = cut {
@@ -195,10 +219,7 @@ impl Engine {
     /// Hear what it prints until it ends. Whoever can't hear still learns how it ends.
     async fn follow(&self, name: &str, output: &mut Output) {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).build();
-        let mut chunks = Box::pin(self.client.logs(name, Some(options)));
-        while let Some(Ok(chunk)) = chunks.next().await {
-            output.take(chunk);
-        }
+        output.hear(Box::pin(self.client.logs(name, Some(options)))).await;
     }
 
     /// Run a command in a running container (*ContainerExec*, *ExecStart*, *ExecInspect*).
@@ -234,10 +255,8 @@ impl Engine {
         let until = self.clock.now().after(Duration::from_millis(timeout_ms));
         let mut output = Output::new(&context.notes);
         let ended = async {
-            if let StartExecResults::Attached { output: mut chunks, .. } = started {
-                while let Some(Ok(chunk)) = chunks.next().await {
-                    output.take(chunk);
-                }
+            if let StartExecResults::Attached { output: chunks, .. } = started {
+                output.hear(chunks).await;
             }
             loop {
                 let found = self.asked(&what, self.client.inspect_exec(&id)).await;
@@ -298,14 +317,17 @@ mod tests {
         assert_eq!(printed("one\r\ntwo"), "one\ntwo");
         let many: String = (0..LINES_KEPT + 3).map(|number| format!("{number}\n")).collect();
         assert!(printed(&many).starts_with("3\n4\n"));
-        assert_eq!(printed(&"x".repeat(3 * LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);
+        let whole = "x".repeat(LINE_BYTES_MAX);
+        assert_eq!(printed(&format!("{whole}\r\n")), whole);
+        assert_eq!(printed(&format!("{whole}x\ny")), format!("{whole}…\ny"));
+        assert_eq!(printed(&format!("{}é", &whole[1..])), format!("{}…", &whole[1..]));
     }
 
     #[test]
     fn what_was_cut_off_says_so_last() {
         let mut output = Output::new(&Notes::default());
         output.take(LogOutput::StdOut { message: "one\nhalf a li".into() });
-        assert_eq!(output.end(Some("stopped")), "one\nhalf a li\nstopped");
+        assert_eq!(output.end(Some("stopped")), "one\nhalf a li…\nstopped");
         assert_eq!(Output::new(&Notes::default()).end(Some("stopped")), "stopped");
     }
 

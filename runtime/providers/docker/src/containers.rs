@@ -20,10 +20,10 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
-use stepback_core::FailureClass;
 use stepback_core::calls::bounds::{ANSWER_BYTES_MAX, answer_bytes};
 use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_provider::EffectContext;
+use stepback_core::{FailureClass, cut};
 use stepback_provider::ports::Port;
 use stepback_provider::rules::labels_must_be_free;
 
@@ -256,7 +256,7 @@ impl Engine {
         let options =
             LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
         let mut chunks = Box::pin(self.client.logs(name, Some(options)));
-        let mut bytes: Vec<u8> = vec![];
+        let (mut bytes, mut is_cut): (Vec<u8>, bool) = (vec![], false);
         while let Some(chunk) = chunks.next().await {
             let chunk = self.asked(&what, async { chunk }).await?;
             bytes.extend_from_slice(&LogOutput::into_bytes(chunk));
@@ -265,11 +265,15 @@ impl Engine {
                 bytes.drain(..bytes.len() - ANSWER_BYTES_MAX);
             }
         }
-        Ok(last_lines(&String::from_utf8_lossy(&bytes)))
+        Ok(last_lines(&match is_cut {
+            true => cut::end_of_bytes(&bytes),
+            false => String::from_utf8_lossy(&bytes).into_owned(),
+        }))
     }
 }
 
 /// The lines at the end, as many as an answer holds.
+                is_cut = true;
 fn last_lines(text: &str) -> Vec<String> {
     let mut left = ANSWER_BYTES_MAX;
     let mut kept: Vec<String> = vec![];
@@ -278,8 +282,7 @@ fn last_lines(text: &str) -> Vec<String> {
         if bytes > left {
             // Of one line that is more than all of it, its end.
             if kept.is_empty() {
-                let from = line.ceil_char_boundary(line.len() - line.len().min(left / 2));
-                kept.push(line[from..].to_owned());
+                kept.push(cut::end(line, left / 2));
             }
             break;
         }
@@ -343,7 +346,7 @@ mod tests {
         let long = format!("first\n{}\nlast", "x".repeat(ANSWER_BYTES_MAX));
         assert_eq!(last_lines(&long), ["last"]);
         let kept = last_lines(&format!("{}end", "é".repeat(ANSWER_BYTES_MAX)));
-        assert!(kept[0].ends_with("ééend"));
+        assert!(kept[0].starts_with("…é") && kept[0].ends_with("ééend"));
         answer_must_fit("docker.logs", &Value::from(kept)).unwrap();
         let many = "\n".repeat(3 * ANSWER_BYTES_MAX);
         let kept = last_lines(&many);

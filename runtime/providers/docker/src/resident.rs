@@ -13,7 +13,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::AttachContainerOptionsBuilder;
 use futures_util::StreamExt;
 use std::time::Duration;
-use stepback_core::FailureClass;
+use stepback_core::{FailureClass, cut};
 use tokio::io::AsyncWriteExt;
 
 /// It ends then, whoever still could ask it.
@@ -21,7 +21,7 @@ pub(super) const LIFE_S: i64 = 6 * 3600;
 /// A look that takes longer is not waited for: its device hangs, or it does itself.
 const LOOK_MS_MAX: u64 = 6_000;
 /// So much of what one said at its end is told.
-const SAID_CHARS_MAX: usize = 500;
+const SAID_BYTES_MAX: usize = 500;
 /// So much of an answer is kept.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -92,7 +92,7 @@ impl Resident {
             Ok(None) => {
                 self.has_ended = true;
                 let said = String::from_utf8_lossy(&self.said);
-                let said: String = said.trim().chars().take(SAID_CHARS_MAX).collect();
+                let said = cut::beginning(said.trim(), SAID_BYTES_MAX);
                 let why = format!("the helper on {} ended; {said}", engine.host);
                 Err(RequestError::unknown(why.trim_end_matches("; ").to_owned()))
             }

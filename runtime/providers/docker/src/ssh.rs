@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
+use stepback_core::cut;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stepback_clock::Clock;
@@ -29,7 +30,7 @@ const SENT_AWAY_MAX: Duration = Duration::from_secs(2);
 /// A connection that is silent for so long is asked whether it lives, three times.
 const ALIVE_S: u64 = 15;
 /// What `ssh` says of a failure, at most.
-const STDERR_BYTES_MAX: u64 = 4096;
+const STDERR_BYTES_MAX: usize = 4096;
 const ANSWER_BYTES_MAX: usize = 8192;
 /// Answered with a head and no body (Docker docs, *Engine API*, *SystemPingHead*).
 const PING: &[u8] = b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
@@ -161,10 +162,10 @@ async fn ping(io: &mut Join<ChildStdout, ChildStdin>) -> io::Result<()> {
 /// What `ssh`, or `docker` at the other end, wrote before it ended.
 async fn last_words(stderr: &mut ChildStderr, error: &io::Error, clock: &Clock) -> String {
     let mut said = vec![];
-    let read = stderr.take(STDERR_BYTES_MAX);
+    let read = stderr.take(STDERR_BYTES_MAX as u64 + 1);
     // One that does not end has said what it has to say.
     let _ = clock.timeout(Duration::from_secs(2), { read }.read_to_end(&mut said)).await;
-    let said = String::from_utf8_lossy(&said);
+    let said = cut::beginning_of_bytes(&said, STDERR_BYTES_MAX);
     let lines: Vec<&str> = said
         .lines()
         .map(str::trim)
