@@ -54,6 +54,7 @@ pub struct Container {
     pub restart: String,
     /// `[address:]host-port:container-port/protocol`.
     pub ports: Vec<String>,
+    /// Values are sealed: a seal tells whether a value is another one, and nothing else.
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
 }

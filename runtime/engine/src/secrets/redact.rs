@@ -15,6 +15,8 @@ const CUT_BYTES_MIN: usize = 1024;
 pub(super) const OVERLAPS_TOLD_MAX: usize = 4;
 /// What the name ends with in the mark of a secret that a step told.
 pub(super) const TOLD: &str = "#told";
+/// How the labels begin that only the program gives.
+const OWN_LABELS: &str = "stepback.";
 /// The fields of answers that are maps, so that their keys are data.
 const MAPS: [&str; 4] = ["tags", "options", "labels", "env"];
 
@@ -42,8 +44,6 @@ impl Secrets {
                 _ => spans.push((found.start(), found.end(), vec![pattern])),
             }
         }
-        let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
-        for (start, end, patterns) in spans {
         let is_long = text.len() >= CUT_BYTES_MIN;
         let between = |from: usize, to: usize| {
             self.without_pieces(
@@ -51,6 +51,8 @@ impl Secrets {
                 (is_long && from == 0, is_long && to == text.len()),
             )
         };
+        let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
+        for (start, end, patterns) in spans {
             redacted.push_str(&between(at, start));
             redacted.push_str(&self.mark_of(&patterns));
             at = end;
@@ -92,8 +94,6 @@ impl Secrets {
                 }
             }
         }
-    }
-
         if spans.is_empty() {
             return Cow::Borrowed(text);
         }
@@ -113,6 +113,8 @@ impl Secrets {
         }
         told.push_str(&text[at..]);
         Cow::Owned(told)
+    }
+
     /// A value with no secret's value in it; the keys of records are the contract's and stay.
     pub(crate) fn redact(&self, value: Value) -> Value {
         if self.finder.is_none() {
@@ -182,14 +184,31 @@ impl Secrets {
     }
 
     /// An answer of the world with no secret's value in it, and nothing that could be taken for
-    /// what stands for one: whoever can write a tag must not get a secret by it.
-    pub(crate) fn taken_in(&self, answer: Value) -> Value {
+    /// what stands for one: whoever can write a tag must not get a secret by it. Labels are sealed
+    /// as among facts, since a container has them from whoever made it.
+    pub(crate) fn taken_in(&self, mut answer: Value) -> Value {
+        self.seal_labels(&mut answer);
         match &self.finder {
             None => answer,
             Some(_) => {
                 let replaced = char::REPLACEMENT_CHARACTER.to_string();
                 self.redact(answer.map_texts(&|text| text.replace(EDGE, &replaced)))
             }
+        }
+    }
+
+    fn seal_labels(&self, answer: &mut Value) {
+        match answer {
+            Value::Array(list) => list.iter_mut().for_each(|item| self.seal_labels(item)),
+            Value::Object(record) => {
+                let Some(Value::Object(labels)) = record.get_mut("labels") else { return };
+                for (name, value) in labels {
+                    if !name.starts_with(OWN_LABELS) {
+                        *value = Value::String(self.seals.of_fact(value));
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 

@@ -201,6 +201,22 @@ fn the_keys_of_maps_are_data_and_those_of_records_are_not() {
     assert_eq!(secrets.redact(answer), told);
 }
 
+/// Of operations that have no secrets, too: they are somebody else's.
+#[test]
+fn labels_are_sealed_in_answers() {
+    let labels = |team: &str| json!({ "team": team, "stepback.helper": "reads" });
+    let answer = json!({ "name": "main", "labels": labels("hunter22") });
+    for secrets in [secrets(&[]), secrets(&[("pw", "hunter22")])] {
+        let sealed = secrets.taken_in(json!([answer, answer]));
+        assert_eq!(sealed[0], sealed[1]);
+        assert_eq!(sealed[0]["labels"]["stepback.helper"], "reads");
+        let seal = sealed[0]["labels"]["team"].as_str().expect("a text");
+        assert!(seal.starts_with("sealed:2:"), "{seal}");
+        let other = secrets.taken_in(json!({ "labels": labels("hunter23") }));
+        assert_ne!(other["labels"]["team"], seal, "it tells whether it is another one");
+    }
+}
+
 #[test]
 fn an_output_is_hidden_in_its_keys_but_for_those_of_its_schema() {
     let secrets = secrets(&[("k", "hunter22"), ("s", "size_gib")]);
