@@ -2,6 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
+use super::passwords::without_command;
 use super::shapes::{has_run, is_running};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -148,7 +149,7 @@ impl Engine {
             if let Err(told) = started
                 && !(told.is_ended() && self.has_started(&id).await)
             {
-                return Err(told);
+                return Err(told.saying(|message| without_command(message, &found)));
             }
         }
         let until = self.clock.now().after(Duration::from_millis(timeout_ms));

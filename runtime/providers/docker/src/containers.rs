@@ -5,6 +5,7 @@ use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::like::Model;
 use super::options::{mount, policy};
+use super::passwords::without_command;
 use super::shapes::image_of;
 use super::stamps::{labels, token_of};
 use bollard::container::LogOutput;
@@ -168,10 +169,14 @@ impl Engine {
     /// User Guide, *Attach a volume*), so a start that misses it is tried again for a while.
     pub(super) async fn start(&self, name: &str) -> Answer<Value> {
         let what = self.name_of("container", name);
-        let id = self.id_of(name).await?;
+        let found = self.inspect(name).await?;
+        let id = self.id_in(found.id.clone(), name)?;
         let until = self.clock.now().after(Duration::from_millis(DEVICE_MS_MAX));
         loop {
-            match self.asked(&what, self.client.start_container(&id, None)).await {
+            let started = self.asked(&what, self.client.start_container(&id, None)).await;
+            let quiet =
+                |told: RequestError| told.saying(|message| without_command(message, &found));
+            match started.map_err(quiet) {
                 Ok(()) => return self.shown_after(&id).await,
                 Err(told) if !misses_a_device(&told) => return Err(told),
                 Err(told) if self.clock.now() >= until => return Err(told),

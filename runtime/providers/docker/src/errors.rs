@@ -6,6 +6,7 @@
 //! carried out: a stop that is answered so may have stopped the container. A 502, 503 or 504 is
 //! told by what is between (RFC 9110, *Server Error 5xx*), and proves nothing.
 
+use super::passwords::without_options;
 use super::ssh::NoConnection;
 use super::tls;
 use bollard::errors::Error;
@@ -45,6 +46,12 @@ impl RequestError {
 
     /// What went wrong after the engine had accepted an effect: it may have taken place, whatever
     /// this says.
+    /// The same with another message.
+    pub(super) fn saying(mut self, say: impl FnOnce(&str) -> String) -> Self {
+        self.failure.message = say(&self.failure.message);
+        self
+    }
+
     pub(super) fn after_accepted(self) -> Self {
         Self { proves: Proves::Nothing, ..self }
     }
@@ -94,6 +101,7 @@ pub(super) fn told(error: Error, what: &str) -> RequestError {
             let class = class_of(status_code, &message);
             let told =
                 RequestError::no(class, &status_code.to_string(), format!("{what}: {message}"));
+            let message = without_options(&message);
             let proves = match status_code {
                 502..=504 => Proves::Nothing,
                 500.. => Proves::Ended,
@@ -103,7 +111,7 @@ pub(super) fn told(error: Error, what: &str) -> RequestError {
         }
         Error::DockerStreamError { error } => {
             let class = class_of(500, &error);
-            RequestError::no(class, "500", format!("{what}: {error}"))
+            RequestError::no(class, "500", format!("{what}: {}", without_options(&error)))
         }
         Error::DockerContainerWaitError { error, code } => {
             let message = format!("{what} ended with {code}: {error}");

@@ -23,6 +23,7 @@ mod leftovers;
 mod like;
 mod names;
 mod options;
+mod passwords;
 mod pausing;
 mod pull;
 mod reads;

@@ -3,6 +3,7 @@
 use super::config::config_of;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
+use super::passwords::{shown_option, without_command, without_options};
 use super::script::is_helper;
 use super::stamps::{is_stamp, token_of};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
@@ -32,10 +33,13 @@ impl Engine {
 
     /// The whole id of the container of this name, by which no other is ever meant.
     pub(super) async fn id_of(&self, name: &str) -> Answer<String> {
-        let found = self.inspect(name).await?;
+        self.id_in(self.inspect(name).await?.id, name)
+    }
+
+    pub(super) fn id_in(&self, id: Option<String>, name: &str) -> Answer<String> {
         let nameless =
             || RequestError::unknown(format!("{} has no id", self.name_of("container", name)));
-        found.id.ok_or_else(nameless)
+        id.ok_or_else(nameless)
     }
 
     pub(super) async fn find(&self, name: &str) -> Answer<Option<ContainerInspectResponse>> {
@@ -149,7 +153,7 @@ impl Engine {
 
     pub(super) fn options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
         let named = volume.options.iter().map(|(key, value)| match key.as_str() {
-            "device" => (key.clone(), self.as_named(value)),
+            "device" => (key.clone(), shown_option(key, &self.as_named(value))),
             _ => (key.clone(), shown_option(key, value)),
         });
         named.collect()
@@ -195,19 +199,6 @@ fn identity_of(volume: &Volume, version: ClientVersion) -> Option<String> {
     token.or_else(|| volume.created_at.clone().filter(|_| tells_when))
 }
 
-/// A volume's option as it may be shown: mount options can hold the password of a share
-/// (mount.cifs(8)).
-pub(super) fn shown_option(key: &str, value: &str) -> String {
-    if key != "o" {
-        return value.to_owned();
-    }
-    let shown = value.split(',').map(|one| match one.split_once('=') {
-        Some((name, _)) if name.starts_with("pass") => format!("{name}=***"),
-        _ => one.to_owned(),
-    });
-    shown.collect::<Vec<_>>().join(",")
-}
-
 fn wanted(labels: &HashMap<String, String>, tokens: &[Token]) -> Option<Token> {
     let token = labels.get(TOKEN_LABEL)?;
     tokens.iter().find(|wanted| wanted.0 == *token).cloned()
@@ -231,10 +222,16 @@ fn state_of(found: &ContainerInspectResponse) -> String {
 
 fn ended(found: &ContainerInspectResponse, code: i64) -> Value {
     let state = found.state.clone().unwrap_or_default();
-    let error = state.error.filter(|error| !error.is_empty());
+    let error = error_of(found);
     json!({
         "exit_code": code, "out_of_memory": state.oom_killed.unwrap_or_default(), "error": error,
     })
+}
+
+/// Why its process could not be started, if it could not.
+pub(super) fn error_of(found: &ContainerInspectResponse) -> Option<String> {
+    let error = found.state.as_ref()?.error.as_deref().filter(|error| !error.is_empty())?;
+    Some(without_options(&without_command(error, found)))
 }
 
 /// The labels that people gave it, and its image's; Stepback's own are for Stepback.
@@ -411,13 +408,5 @@ mod tests {
         assert_eq!(of(None, first, 41), None, "it changes while the volume is the same");
         assert_eq!(of(Some("one"), first, 41), of(Some("one"), later, 41));
         assert_ne!(of(Some("one"), first, 41), of(Some("other"), first, 41));
-    }
-
-    #[test]
-    fn the_password_of_a_share_is_not_shown() {
-        let shown = shown_option("o", "addr=nas,username=u,password=hunter2,vers=3.0");
-        assert_eq!(shown, "addr=nas,username=u,password=***,vers=3.0");
-        assert_eq!(shown_option("device", "//nas/password=x"), "//nas/password=x");
-        assert_eq!(shown_option("o", "bind"), "bind");
     }
 }

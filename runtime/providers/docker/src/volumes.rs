@@ -2,7 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::shapes::shown_option;
+use super::passwords::shown_option;
 use super::stamps::labels;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};

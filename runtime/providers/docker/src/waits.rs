@@ -7,7 +7,7 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::Answer;
-use super::shapes::{health_of, is_paused, is_running};
+use super::shapes::{error_of, health_of, is_paused, is_running};
 use bollard::errors::Error;
 use bollard::models::{BollardDate, ContainerInspectResponse, ContainerState, EventMessage};
 use bollard::query_parameters::EventsOptionsBuilder;
@@ -250,7 +250,8 @@ async fn healthy(
     let health = health_of(&found);
     // One with a health check may take its time, and its runs.
     if !is_running(&found) || health == "none" && state.restarting == Some(true) {
-        let (code, error) = (state.exit_code.unwrap_or_default(), state.error.unwrap_or_default());
+        let (code, error) =
+            (state.exit_code.unwrap_or_default(), error_of(&found).unwrap_or_default());
         let again = match found.restart_count.unwrap_or_default() {
             0 => String::new(),
             times => format!(", after {times} restarts"),

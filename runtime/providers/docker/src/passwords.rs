@@ -1,0 +1,147 @@
+//! What an engine tells that may be a password of somebody else, who declared no secret: it is
+//! masked before anybody is told.
+//!
+//! Options of volumes have them by a name (mount.cifs(8), mount.ceph(8)) or in an address; an
+//! engine's errors have such options, and the program that it could not start.
+
+use bollard::models::ContainerInspectResponse;
+
+const MASK: &str = "***";
+/// What the name of an option has in it whose value is nobody's to read.
+const NAMES: [&str; 7] = ["pass", "pwd", "secret", "key", "token", "cred", "auth"];
+/// A shorter piece of a command is in texts that have nothing to do with it.
+const WORD_BYTES_MIN: usize = 8;
+
+fn is_password(name: &str) -> bool {
+    let name = name.to_lowercase();
+    NAMES.iter().any(|one| name.contains(one))
+}
+
+/// A volume's option as it may be shown.
+pub(super) fn shown_option(key: &str, value: &str) -> String {
+    if is_password(key) {
+        return MASK.to_owned();
+    }
+    if key != "o" {
+        return without_login(value);
+    }
+    let shown = value.split(',').map(|one| match one.split_once('=') {
+        Some((name, _)) if is_password(name) => format!("{name}={MASK}"),
+        Some((name, value)) => format!("{name}={}", without_login(value)),
+        None => one.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+/// An address without who logs in there, if that has a password: `//***@host/path`.
+fn without_login(address: &str) -> String {
+    let part = |part: &str| match part.rsplit_once('@') {
+        Some((login, host)) if login.contains(':') => format!("{MASK}@{host}"),
+        _ => part.to_owned(),
+    };
+    address.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// An engine's message without the values of such options, wherever they are in it.
+pub(super) fn without_options(message: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || [',', '"', '\'', '&', ';'].contains(&c);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ['_', '-'].contains(&c);
+    let (mut told, mut rest) = (String::with_capacity(message.len()), message);
+    while let Some(at) = rest.find('=') {
+        let (before, behind) = (&rest[..at], &rest[at + 1..]);
+        let name = &before[before.trim_end_matches(is_name).len()..];
+        let value = &behind[..behind.find(is_end).unwrap_or(behind.len())];
+        told.push_str(before);
+        told.push('=');
+        match !value.is_empty() && is_password(name) {
+            true => {
+                told.push_str(MASK);
+                rest = &behind[value.len()..];
+            }
+            false => rest = behind,
+        }
+    }
+    told.push_str(rest);
+    let word =
+        |word: &str| if word.contains("://") { without_login(word) } else { word.to_owned() };
+    told.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A message about a container without the pieces of its command: a command may hold passwords.
+pub(super) fn without_command(message: &str, found: &ContainerInspectResponse) -> String {
+    let config = found.config.as_ref();
+    let given = config.map(|config| [&config.entrypoint, &config.cmd]);
+    let given = given.into_iter().flatten().flatten().flatten();
+    let mut words: Vec<&String> =
+        found.path.iter().chain(found.args.iter().flatten()).chain(given).collect();
+    words.retain(|word| word.len() >= WORD_BYTES_MIN);
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    let mut told = message.to_owned();
+    for word in words {
+        // In quotes it is written as Go writes it.
+        let quoted = format!("{word:?}");
+        told = told.replace(&quoted[1..quoted.len() - 1], MASK).replace(word.as_str(), MASK);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::ContainerConfig;
+
+    #[test]
+    fn the_password_of_a_share_is_not_shown() {
+        for (key, value, wanted) in [
+            (
+                "o",
+                "addr=nas,username=u,password=a,vers=3.0",
+                "addr=nas,username=u,password=***,vers=3.0",
+            ),
+            ("o", "name=admin,secret=AQDkey==", "name=admin,secret=***"),
+            ("o", "PASSWORD=a,unc=//ann:b@h/x", "PASSWORD=***,unc=//***@h/x"),
+            ("o", "bind", "bind"),
+            ("device", "//nas/password=x", "//nas/password=x"),
+            ("device", "https://ann:b@h:443/x@y", "https://***@h:443/x@y"),
+            ("device", "ann:b@h:/x", "***@h:/x"),
+            ("device", "/dev/disk/by-id/a", "/dev/disk/by-id/a"),
+            ("s3_access_key", "b", "***"),
+            ("type", "ceph", "ceph"),
+        ] {
+            assert_eq!(shown_option(key, value), wanted);
+        }
+    }
+
+    #[test]
+    fn an_engines_message_tells_no_options_values() {
+        for (message, wanted) in [
+            (
+                "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=AQ==,r=1: denied",
+                "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=***,r=1: denied",
+            ),
+            ("data: secret=AQ==: denied", "data: secret=*** denied"),
+            (
+                "Get \"https://auth.io/token?scope=a\": no",
+                "Get \"https://auth.io/token?scope=a\": no",
+            ),
+            ("mount https://ann:b@h/x: no", "mount https://***@h/x: no"),
+            ("a = b == c password= d", "a = b == c password= d"),
+        ] {
+            assert_eq!(without_options(message), wanted);
+        }
+    }
+
+    #[test]
+    fn the_program_that_did_not_start_is_not_named() {
+        let found = ContainerInspectResponse {
+            path: Some("/bin/run:hun\"ter22".to_owned()),
+            config: Some(ContainerConfig {
+                cmd: Some(vec!["-x".to_owned(), "--password=b".to_owned()]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let message = r#"exec: "/bin/run:hun\"ter22": stat /bin/run:hun"ter22: no -x --password=b"#;
+        assert_eq!(without_command(message, &found), r#"exec: "***": stat ***: no -x ***"#);
+    }
+}
