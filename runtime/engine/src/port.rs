@@ -470,7 +470,7 @@ impl HostPort for AttemptPort {
                 LogLevel::Error => "error",
             };
             let text = self.hide(text);
-            self.logs.line(self.clock.unix(), &self.of.step, level, text);
+            self.logs.line(self.clock.unix(), &self.of, level, text);
         }
     }
 
