@@ -4,6 +4,7 @@ use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::passwords::without_command;
 use super::shapes::{has_run, is_running};
+use super::transport::Heard;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -56,8 +57,13 @@ impl Output {
     }
 
     /// Hear it to its end, or until the connection breaks.
-    async fn hear(&mut self, mut chunks: impl Stream<Item = Result<LogOutput, Error>> + Unpin) {
+    async fn hear(
+        &mut self,
+        mut chunks: impl Stream<Item = Result<LogOutput, Error>> + Unpin,
+        heard: &Heard,
+    ) {
         while let Some(chunk) = chunks.next().await {
+            heard.taken();
             match chunk {
                 Ok(chunk) => self.take(chunk),
                 Err(_) => {
@@ -220,7 +226,9 @@ impl Engine {
     /// Hear what it prints until it ends. Whoever can't hear still learns how it ends.
     async fn follow(&self, name: &str, output: &mut Output) {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).build();
-        output.hear(Box::pin(self.client.logs(name, Some(options)))).await;
+        if let Ok((client, heard)) = self.streaming(name) {
+            output.hear(Box::pin(client.logs(name, Some(options))), &heard).await;
+        }
     }
 
     /// Run a command in a running container (*ContainerExec*, *ExecStart*, *ExecInspect*).
@@ -246,7 +254,8 @@ impl Engine {
         let created = self.asked(&what, self.client.create_exec(&container, config)).await;
         let id = created.map_err(|told| RequestError::from(told.failure))?.id;
         let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
-        let started = match self.asked(&what, self.client.start_exec(&id, Some(options))).await {
+        let (client, heard) = self.streaming(&what)?;
+        let started = match self.asked(&what, client.start_exec(&id, Some(options))).await {
             Ok(started) => started,
             Err(told) if told.is_ended() && self.never_ran(&id).await => {
                 return Err(told.failure.into());
@@ -257,7 +266,7 @@ impl Engine {
         let mut output = Output::new(&context.notes);
         let ended = async {
             if let StartExecResults::Attached { output: chunks, .. } = started {
-                output.hear(chunks).await;
+                output.hear(chunks, &heard).await;
             }
             loop {
                 let found = self.asked(&what, self.client.inspect_exec(&id)).await;

@@ -2,8 +2,8 @@
 
 use super::errors::{Answer, RequestError, told};
 use super::leftovers::{HelperGuard, Leftovers};
-use super::ssh;
 use super::tls::{self, Tls};
+use super::transport::{self, Heard, To};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::ContainerSummary;
@@ -31,6 +31,7 @@ const API_OLDEST: (usize, usize) = (1, 41);
 pub(super) struct Resident {
     pub(super) input: Pin<Box<dyn AsyncWrite + Send>>,
     pub(super) output: Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>,
+    pub(super) heard: Heard,
     /// What it said since the last answer's end.
     pub(super) said: Vec<u8>,
     pub(super) asked: u64,
@@ -45,6 +46,7 @@ pub(super) struct Engine {
     /// The instance it runs on.
     pub(super) host: String,
     pub(super) endpoint: Endpoint,
+    to: To,
     /// Where the host shows devices.
     pub(super) device_dir: String,
     pub(super) client: Client,
@@ -64,7 +66,9 @@ impl Engine {
         clock: &Clock,
     ) -> Result<Self, Failure> {
         let what = format!("the Docker Engine of {host} at {endpoint}");
-        let client = client(&endpoint, tls, clock)?.map_err(|error| told(error, &what).failure)?;
+        let to = way(&endpoint, tls, clock)?;
+        let client = transport::client(to.clone(), None, ANSWER_S_MAX, API_DEFAULT_VERSION);
+        let client = client.map_err(|error| told(error, &what).failure)?;
         let limit = Duration::from_millis(CONNECT_MS_MAX);
         let client = match clock.timeout(limit, client.negotiate_version()).await {
             Ok(Ok(client)) => client,
@@ -102,7 +106,17 @@ impl Engine {
         }
         let (host, clock) = (host.to_owned(), clock.clone());
         let (resident, leftovers) = <(Arc<_>, Arc<_>)>::default();
-        Ok(Self { host, endpoint, device_dir, client, clock, resident, leftovers })
+        Ok(Self { host, endpoint, to, device_dir, client, clock, resident, leftovers })
+    }
+
+    /// A client for one stream alone, none of whose messages is longer than it may be; each that
+    /// is taken is to be told.
+    pub(super) fn streaming(&self, what: &str) -> Answer<(Client, Heard)> {
+        let heard = Heard::default();
+        let version = self.client.client_version();
+        let client =
+            transport::client(self.to.clone(), Some(heard.clone()), ANSWER_S_MAX, &version);
+        Ok((client.map_err(|error| told(error, what))?, heard))
     }
 
     /// What it says of itself.
@@ -192,24 +206,19 @@ impl Engine {
     }
 }
 
-/// A client for an endpoint, not connected yet; the outer error is that of the configuration.
-fn client(
-    endpoint: &Endpoint,
-    tls: Option<&Tls>,
-    clock: &Clock,
-) -> Result<Result<Client, Error>, Failure> {
-    let (answer_s, version) = (ANSWER_S_MAX, API_DEFAULT_VERSION);
+/// The way to an endpoint.
+///
+/// # Errors
+/// The certificates can't be used.
+fn way(endpoint: &Endpoint, tls: Option<&Tls>, clock: &Clock) -> Result<To, Failure> {
     Ok(match (endpoint, tls) {
-        (Endpoint::Unix(path), _) => {
-            Client::connect_with_unix(&path.display().to_string(), answer_s, version)
-        }
-        (Endpoint::Tcp(at), None) => Client::connect_with_http(at, answer_s, version),
+        (Endpoint::Unix(path), _) => To::Unix(path.clone()),
+        (Endpoint::Tcp(at), None) => To::Tcp(at.clone()),
         (Endpoint::Tcp(at), Some(tls)) => {
             tls::choose_cryptography();
-            tls.check()?;
-            Client::connect_with_ssl(at, &tls.key, &tls.cert, &tls.ca, answer_s, version)
+            To::Tls(at.clone(), tls.config()?)
         }
-        (Endpoint::Ssh(to), _) => ssh::client(to.clone(), clock.clone(), answer_s, version),
+        (Endpoint::Ssh(to), _) => To::Ssh(to.clone(), clock.clone()),
     })
 }
 

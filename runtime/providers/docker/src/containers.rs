@@ -23,8 +23,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 use stepback_core::calls::bounds::{ANSWER_BYTES_MAX, answer_bytes};
 use stepback_core::calls::{ContainerSpec, Mount};
-use stepback_provider::EffectContext;
 use stepback_core::{FailureClass, cut};
+use stepback_provider::EffectContext;
 use stepback_provider::ports::Port;
 use stepback_provider::rules::labels_must_be_free;
 
@@ -260,14 +260,17 @@ impl Engine {
         let what = self.name_of("container", name);
         let options =
             LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
-        let mut chunks = Box::pin(self.client.logs(name, Some(options)));
+        let (client, heard) = self.streaming(&what)?;
+        let mut chunks = Box::pin(client.logs(name, Some(options)));
         let (mut bytes, mut is_cut): (Vec<u8>, bool) = (vec![], false);
         while let Some(chunk) = chunks.next().await {
-            let chunk = self.asked(&what, async { chunk }).await?;
+            let chunk = chunk.map_err(|error| heard.told(error, &what))?;
+            heard.taken();
             bytes.extend_from_slice(&LogOutput::into_bytes(chunk));
             // Of what is more than an answer holds the last counts.
             if bytes.len() > 2 * ANSWER_BYTES_MAX {
                 bytes.drain(..bytes.len() - ANSWER_BYTES_MAX);
+                is_cut = true;
             }
         }
         Ok(last_lines(&match is_cut {
@@ -278,7 +281,6 @@ impl Engine {
 }
 
 /// The lines at the end, as many as an answer holds.
-                is_cut = true;
 fn last_lines(text: &str) -> Vec<String> {
     let mut left = ANSWER_BYTES_MAX;
     let mut kept: Vec<String> = vec![];

@@ -17,6 +17,8 @@ const LOOK_EVERY_MS: u64 = 100;
 const KILL_MS_MAX: u64 = 20_000;
 /// An engine keeps so many of its last events (Docker docs, *docker system events*, *Limiting*).
 const EVENTS_KEPT: usize = 256;
+/// One that tells so many more has no end of them.
+const EVENTS_MAX: usize = 40 * EVENTS_KEPT;
 /// What the kernel ends a process by that did not end when it was told to.
 const SIGKILL: &str = "9";
 
@@ -110,10 +112,16 @@ impl Engine {
         let now_s = info.system_time.as_deref().and_then(seconds_of).unwrap_or_default();
         let until = now_s.saturating_add(1).to_string();
         let options = EventsOptionsBuilder::new().since("1").until(&until).build();
-        let mut stream = Box::pin(self.client.events(Some(options)));
+        let (client, heard) = self.streaming(&what)?;
+        let mut stream = Box::pin(client.events(Some(options)));
         let mut all = vec![];
         while let Some(event) = stream.next().await {
-            all.push(self.asked(&what, async { event }).await?);
+            all.push(event.map_err(|error| heard.told(error, &what))?);
+            heard.taken();
+            if all.len() > EVENTS_MAX {
+                let why = format!("{what} are more than {EVENTS_MAX}, which are the most");
+                return Err(RequestError::unknown(why));
+            }
         }
         Ok(all)
     }

@@ -9,8 +9,10 @@
 use super::passwords::without_options;
 use super::ssh::NoConnection;
 use super::tls;
+use super::transport::TooLong;
 use bollard::errors::Error;
 use std::error::Error as StdError;
+use stepback_core::calls::bounds::TOO_LARGE;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Failure, FailureClass};
 
@@ -44,14 +46,14 @@ impl RequestError {
         Self { failure, proves: Proves::Nothing }
     }
 
-    /// What went wrong after the engine had accepted an effect: it may have taken place, whatever
-    /// this says.
     /// The same with another message.
     pub(super) fn saying(mut self, say: impl FnOnce(&str) -> String) -> Self {
         self.failure.message = say(&self.failure.message);
         self
     }
 
+    /// What went wrong after the engine had accepted an effect: it may have taken place, whatever
+    /// this says.
     pub(super) fn after_accepted(self) -> Self {
         Self { proves: Proves::Nothing, ..self }
     }
@@ -99,9 +101,9 @@ pub(super) fn told(error: Error, what: &str) -> RequestError {
     match error {
         Error::DockerResponseServerError { status_code, message } => {
             let class = class_of(status_code, &message);
+            let message = without_options(&message);
             let told =
                 RequestError::no(class, &status_code.to_string(), format!("{what}: {message}"));
-            let message = without_options(&message);
             let proves = match status_code {
                 502..=504 => Proves::Nothing,
                 500.. => Proves::Ended,
@@ -125,11 +127,21 @@ pub(super) fn told(error: Error, what: &str) -> RequestError {
     }
 }
 
+/// An answer that is not read to its end: to ask again would not make it shorter.
+pub(super) fn too_long(error: &TooLong, what: &str) -> RequestError {
+    let told = RequestError::unknown(format!("{what}: {error}"));
+    let failure = Failure::new(FailureClass::Refused, told.failure.message);
+    RequestError { failure: failure.with_code(TOO_LARGE), ..told }
+}
+
 /// A request without an answer: did it go out at all?
 fn unanswered(error: &Error, what: &str) -> RequestError {
     let never_sent = matches!(error, Error::HyperLegacyError { err } if err.is_connect());
     if let Some(error) = cause::<NoConnection>(error) {
         return RequestError::no(FailureClass::Transient, "ssh", format!("{what}: {error}"));
+    }
+    if let Some(error) = cause::<TooLong>(error) {
+        return too_long(error, what);
     }
     if let Some(error) = cause::<rustls::Error>(error) {
         return match never_sent {

@@ -37,6 +37,7 @@ mod stamps;
 mod templated;
 mod there;
 mod tls;
+mod transport;
 mod trial;
 mod volumes;
 mod waits;

@@ -325,9 +325,10 @@ async fn from_source(
     };
     let options = CreateImageOptionsBuilder::new().from_image(&reference).build();
     let login = credentials(settings, source);
-    let mut steps = Box::pin(engine.client.create_image(Some(options), None, login));
-    let stall = Duration::from_millis(settings.stall_ms);
     let what = format!("pulling {reference} on {}", engine.host);
+    let (client, heard) = engine.streaming(&what)?;
+    let mut steps = Box::pin(client.create_image(Some(options), None, login));
+    let stall = Duration::from_millis(settings.stall_ms);
     let mut progress = Progress::default();
     let mut moved_at = engine.clock.now();
     loop {
@@ -345,8 +346,9 @@ async fn from_source(
                 return Err(RequestError::no(FailureClass::Transient, "stalled", message));
             }
             Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(told(error, &what)),
+            Ok(Some(Err(error))) => return Err(heard.told(error, &what)),
             Ok(Some(Ok(info))) => {
+                heard.taken();
                 if progress.note(&info, context) {
                     moved_at = engine.clock.now();
                 }

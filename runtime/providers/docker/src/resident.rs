@@ -62,11 +62,12 @@ impl Resident {
             .stream(true)
             .build();
         // Before it starts, so that nothing it says is missed.
-        let attached = engine.client.attach_container(id, Some(options)).await;
+        let (client, heard) = engine.streaming(what)?;
+        let attached = client.attach_container(id, Some(options)).await;
         let AttachContainerResults { output, input } =
             engine.asked(what, async { attached }).await?;
         engine.asked(what, engine.client.start_container(id, None)).await?;
-        Ok(Self { input, output, said: vec![], asked: 0, has_ended: false, _made: made })
+        Ok(Self { input, output, heard, said: vec![], asked: 0, has_ended: false, _made: made })
     }
 
     /// Have it look at a device, or with none at itself.
@@ -121,6 +122,7 @@ impl Resident {
                 return None;
             }
             let chunk = self.output.next().await?.ok()?;
+            self.heard.taken();
             self.said.extend_from_slice(&LogOutput::into_bytes(chunk));
         }
     }

@@ -6,16 +6,13 @@
 //! is ever asked anything. A connection counts as made when the engine has answered a ping over
 //! it: whatever fails before is proof that no request was sent.
 
-use bollard::{BollardRequest, ClientVersion, Docker as Client};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
-use stepback_core::cut;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::cut;
 use stepback_provider::children;
 use stepback_provider::endpoint::Destination;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf};
@@ -43,46 +40,13 @@ pub(super) struct NoConnection {
     tried: String,
 }
 
-/// A client whose connections go through `ssh`; nothing is connected yet.
-pub(super) fn client(
-    to: Destination,
-    clock: Clock,
-    answer_s_max: u64,
-    version: &ClientVersion,
-) -> Result<Client, bollard::errors::Error> {
-    let connector = Connector { to, clock };
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let transport = move |request: BollardRequest| {
-        let asked = client.request(request);
-        async move { asked.await.map_err(bollard::errors::Error::from) }
-    };
-    // The name is only for the head of a request: the other end is the engine itself.
-    Client::connect_with_custom_transport(transport, Some("http://docker"), answer_s_max, version)
-}
-
-#[derive(Clone)]
-struct Connector {
-    to: Destination,
-    clock: Clock,
-}
-
-impl tower_service::Service<http::Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = NoConnection;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let (to, clock) = (self.to.clone(), self.clock.clone());
-        Box::pin(async move {
-            let connected = connect_patiently(&to, &clock).await;
-            let tried = to.arguments().join(" ");
-            connected.map(TokioIo::new).map_err(|why| NoConnection { why, tried })
-        })
-    }
+/// A connection to the engine, which has answered a ping over it.
+///
+/// # Errors
+/// No request was sent, whatever it is.
+pub(super) async fn connected(to: &Destination, clock: &Clock) -> Result<Stream, NoConnection> {
+    let tried = to.arguments().join(" ");
+    connect_patiently(to, clock).await.map_err(|why| NoConnection { why, tried })
 }
 
 /// A server that has too many guests at its door sends some away, whoever they are (sshd_config(5),
@@ -178,15 +142,9 @@ async fn last_words(stderr: &mut ChildStderr, error: &io::Error, clock: &Clock) 
 }
 
 /// The engine's end of the pipe; dropped, its `ssh` is killed.
-struct Stream {
+pub(super) struct Stream {
     io: Join<ChildStdout, ChildStdin>,
     _child: Child,
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
 }
 
 impl AsyncRead for Stream {

@@ -34,13 +34,19 @@ pub(super) fn choose_cryptography() {
 }
 
 impl Tls {
-    /// Whether the files hold what they are to hold: what can't be used would be left out of the
-    /// handshake without a word.
+    /// What a connection is made with: an engine's certificate must be of this CA, and of no
+    /// other.
     ///
     /// # Errors
     /// The file that can't be used, and why.
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        self.read().map(|_| ())
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
+        let (ca, own) = self.read()?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(ca);
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own)));
+        Ok(Arc::new(config))
     }
 
     /// The certificates of the CA, and this client's own with its key.
@@ -81,17 +87,12 @@ impl Tls {
     /// handshake (RFC 8446, section 2), so its alert comes when a request may be on its way, and
     /// who is busy sending sees a closed connection. Here all that it says is read.
     pub(super) async fn objection(&self, at: &str) -> Option<Error> {
-        let (ca, own) = self.read().ok()?;
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(ca);
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own)));
+        let config = self.config().ok()?;
         let host = at.rsplit_once(':')?.0.trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).ok()?;
         let tcp = TcpStream::connect(at).await.ok()?;
         let said = async {
-            let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+            let mut stream = TlsConnector::from(config).connect(name, tcp).await?;
             // Whether this arrives is no matter: an alert may have come before it.
             let _ = stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").await;
             stream.take(ANSWER_BYTES_MAX).read_to_end(&mut Vec::new()).await
@@ -231,10 +232,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let tls = Tls { ca: path("ca.pem"), cert: path("cert.pem"), key: path("key.pem") };
-        let failure = tls.check().unwrap_err();
+        let failure = tls.config().unwrap_err();
         assert!(failure.message.contains("ca.pem can't be read"), "{failure}");
         std::fs::write(&tls.ca, "not PEM").unwrap();
-        let failure = tls.check().unwrap_err();
+        let failure = tls.config().unwrap_err();
         assert!(failure.message.contains("ca.pem holds no certificate"), "{failure}");
     }
 }
