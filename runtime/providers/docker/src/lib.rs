@@ -22,6 +22,7 @@ mod left_behind;
 mod leftovers;
 mod like;
 mod names;
+mod networks;
 mod options;
 mod passwords;
 mod pausing;

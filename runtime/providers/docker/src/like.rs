@@ -7,6 +7,7 @@
 use super::config::has_hosts_cgroups;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
+use super::networks::network_mode;
 use super::options::{mount, policy};
 use super::shapes::{given_address, image_of, name_of, own_name_of, restart_of};
 use super::stamps::is_stamp;
@@ -291,19 +292,6 @@ fn limited_device(host: &HostConfig) -> Option<String> {
     let rates = rates.into_iter().flatten().flatten().filter_map(|one| one.path.clone());
     let weights = host.blkio_weight_device.iter().flatten().filter_map(|one| one.path.clone());
     rates.chain(weights).next()
-}
-
-/// The network it is on, by its name: a mode may hold one that it was taken off, or an id, which is
-/// another on every host.
-fn network_mode(
-    mode: Option<String>,
-    networks: &HashMap<String, EndpointSettings>,
-) -> Option<String> {
-    let chosen = mode.as_deref().unwrap_or("default");
-    if OWN_NETWORKS.contains(&chosen) || chosen.starts_with("container:") {
-        return mode;
-    }
-    networks.keys().next().cloned().or(mode)
 }
 
 /// The names and addresses that a container was given on the network that people made for it; the

@@ -26,7 +26,7 @@ impl Engine {
         let what = self.name_of("container", name);
         let found = self.looked(&what, self.client.inspect_container(name, None)).await?;
         if name_of(&found) == name || found.id.as_deref() == Some(name) {
-            return Ok(found);
+            return self.with_named_network(found).await;
         }
         Err(RequestError::no(FailureClass::Precondition, "404", format!("there is no {what}")))
     }
