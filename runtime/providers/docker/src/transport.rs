@@ -241,13 +241,13 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let path = dir.path().join("socket");
             endless(&path, begin);
-            let heard = Some(Heard::default());
-            let client = client(To::Unix(path), heard.clone(), 20, API_DEFAULT_VERSION);
+            let heard = Heard::default();
+            let client = client(To::Unix(path), Some(heard.clone()), 20, API_DEFAULT_VERSION);
             let client = client.expect("a client");
             let options = LogsOptionsBuilder::new().stdout(true).build();
             let first = Box::pin(client.logs("app", Some(options))).next().await;
             let error = first.expect("an end").expect_err("it has no end");
-            let told = heard.expect("a stream").told(error, "the log");
+            let told = heard.told(error, "the log");
             assert!(told.failure.message.contains("more than 4194304 bytes"), "{told:?}");
         }
     }
@@ -256,7 +256,6 @@ mod tests {
     async fn a_stream_of_short_messages_may_be_as_long_as_it_likes() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
-        // Lines of the letter that all else consists of would have no end: a frame has its size.
         let listener = UnixListener::bind(&path).expect("a socket");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a guest");
