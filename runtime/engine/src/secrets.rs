@@ -1,9 +1,10 @@
 //! Secrets: put in at the provider's door, taken out of everything that comes back.
 //!
 //! The journal, logs and errors hold marks and references only; guests are given handles
-//! ([`door`]). A mark stands for a secret, for one line of it, or for what a cut left of one; each is turned back into just the text that it stands for. What can't be turned back
-//! (two secrets that overlap, a mark that somebody took to pieces) makes the call that holds it
-//! fail, and is never passed on.
+//! ([`door`]). A mark stands for a secret, for one line of it, or for what a cut left of one; each
+//! is turned back into just the text that it stands for. What can't be turned back (two secrets
+//! that overlap, a mark that somebody took to pieces) makes the call that holds it fail, and is
+//! never passed on.
 //!
 //! A secret that can't be had any more is missed only by the calls that need it: going back needs
 //! only what the undo uses (R14).

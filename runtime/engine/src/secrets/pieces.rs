@@ -67,8 +67,8 @@ impl Pieces {
         Self { finder: finder.ok().filter(|_| !patterns.is_empty()), patterns }
     }
 
-    /// The pieces that are beside what is lost, in order, the longer ones first; `begins` and `ends` say
-    /// whether something may be lost before and behind it.
+    /// The pieces that are beside what is lost, in order, the longer ones first; whether something
+    /// may be lost before and behind all of it is told by `begins` and `ends`.
     pub(super) fn find(
         &self,
         texts: &[(String, String)],

@@ -9,7 +9,6 @@
 use super::passwords::without_options;
 use super::ssh::NoConnection;
 use super::tls;
-use super::transport::TooLong;
 use bollard::errors::Error;
 use std::error::Error as StdError;
 use stepback_core::calls::bounds::TOO_LARGE;
@@ -126,6 +125,11 @@ pub(super) fn told(error: Error, what: &str) -> RequestError {
         other => unanswered(&other, what),
     }
 }
+
+/// An answer is longer than any that makes sense.
+#[derive(Debug, thiserror::Error)]
+#[error("its answer has more than {0} bytes, which are the most")]
+pub(super) struct TooLong(pub(super) usize);
 
 /// An answer that is not read to its end: to ask again would not make it shorter.
 pub(super) fn too_long(error: &TooLong, what: &str) -> RequestError {

@@ -7,7 +7,7 @@
 use super::config::has_hosts_cgroups;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::networks::network_mode;
+use super::networks::{OWN_NETWORKS, network_mode};
 use super::options::{mount, policy};
 use super::shapes::{given_address, image_of, name_of, own_name_of, restart_of};
 use super::stamps::is_stamp;
@@ -19,9 +19,6 @@ use bollard::models::{
 use std::collections::HashMap;
 use stepback_core::FailureClass;
 use stepback_core::calls::{ContainerSpec, Mount};
-
-/// The modes in which a container has no network of its own choice.
-pub(super) const OWN_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];
 
 /// Devices that are the same on every Linux host.
 const EVERYWHERE: [&str; 4] = ["/dev/fuse", "/dev/net/tun", "/dev/null", "/dev/zero"];

@@ -3,10 +3,12 @@
 
 use super::connect::Engine;
 use super::errors::Answer;
-use super::like::OWN_NETWORKS;
 use bollard::models::{ContainerInspectResponse, EndpointSettings};
 use bollard::query_parameters::InspectNetworkOptions;
 use std::collections::HashMap;
+
+/// The modes in which a container has no network of its own choice.
+pub(super) const OWN_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];
 
 impl Engine {
     /// The same container, with its network by name.

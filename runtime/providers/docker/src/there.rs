@@ -4,7 +4,8 @@
 use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::like::{Model, OWN_NETWORKS};
+use super::like::Model;
+use super::networks::OWN_NETWORKS;
 use super::shapes::{given_address, name_of};
 use bollard::models::{NetworkInspect, SystemInfo};
 use std::net::IpAddr;

@@ -5,7 +5,7 @@
 //! So bytes are counted where they come in: since the last request on that connection, or of a
 //! stream since the last message that was taken from it.
 
-use super::errors::{RequestError, told, too_long};
+use super::errors::{RequestError, TooLong, told, too_long};
 use super::ssh;
 use bollard::errors::Error;
 use bollard::{BollardRequest, ClientVersion, Docker as Client};
@@ -31,11 +31,6 @@ use tower_service::Service;
 pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Of one message of a stream: what a client of JSON lines does with one grows with its square.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-
-/// An answer is longer than any that makes sense.
-#[derive(Debug, thiserror::Error)]
-#[error("its answer has more than {0} bytes, which are the most")]
-pub(super) struct TooLong(pub(super) usize);
 
 /// Where an engine listens, with what it takes to get there.
 #[derive(Clone)]
