@@ -61,6 +61,9 @@ pub use bindings::exports::stepback::step::steps::{Change, Past, PastEffect};
 pub use bindings::stepback::types::types::{Failure, FailureClass, Pair};
 pub use duration::Duration;
 pub use host::{clock, docker, ebs, ec2, effects, log};
-pub use step::{Check, Step, Undo, failure, may, pairs, precondition, reverse_effects, tag_map};
+pub use step::{
+    Check, NOT_KNOWN_YET, Step, Undo, failure, granted, may, may_take_back, pairs, precondition,
+    reverse_effects, tag_map,
+};
 pub use tags::{no_room_for, unfit_tag, unfit_tags};
 pub use words::UnknownWord;

@@ -112,6 +112,13 @@ pub fn tag_map(pairs: &[Pair]) -> BTreeMap<String, String> {
 
 /// The code of a `denied` that only says that nothing speaks against an effect.
 const ONLY_ASKED: &str = "only-asked";
+/// The code of what is not granted to the plugin, or not allowed in the environment.
+const NOT_GRANTED: &str = "not-granted";
+
+/// What stands for what nobody can know before the operation runs, such as the id of a volume that
+/// is still to be made. A check may find it in its input, and may ask by it ([`granted`], [`may`]):
+/// then the grants are asked, as far as the call is known, and nobody else.
+pub const NOT_KNOWN_YET: &str = "stepback-not-known-yet";
 
 /// In a check: ask whether the provider would let these effects be made, or whether a wait could
 /// ever be over. Nothing is made, and nothing is waited for.
@@ -124,15 +131,55 @@ const ONLY_ASKED: &str = "only-asked";
 /// ```
 ///
 /// What is asked is permission, not whether the world is ready; providers that can't be asked
-/// let everything pass. Ask for what an undo needs as well.
+/// let everything pass. For what only an undo would do there is [`may_take_back`].
 ///
 /// # Errors
 /// What speaks against it.
 pub fn may<T>(effect: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failure> {
-    #[cfg(not(target_arch = "wasm32"))]
-    let effect = || crate::testing::asking(effect);
-    match effect() {
+    match asked(effect) {
         Err(answer) if answer.code.as_deref() != Some(ONLY_ASKED) => Err(answer),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// In a check: ask whether the step may make a call at all, whatever the world is like by now. It
+/// is for each call of the step's run that the check does not make or ask about anyhow: effects,
+/// waits, and reads too, which are made where all of them is known. Ask first, and look afterwards:
+/// what is not known yet ends a look.
+///
+/// ```no_run
+/// # use stepback_sdk::{Check, Failure, NOT_KNOWN_YET, ebs, granted, may};
+/// # fn check(volume: &str) -> Result<Check, Failure> {
+/// may(|| ebs::create_snapshot(volume, "", &[]))?;
+/// granted(|| ebs::wait_snapshot(NOT_KNOWN_YET, 1))?;
+/// # Ok(Check::Ok) }
+/// ```
+///
+/// # Errors
+/// A `denied` that speaks against it.
+pub fn granted<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failure> {
+    match may(call) {
+        Err(answer) if answer.class == FailureClass::Denied => Err(answer),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// In a check: the same as [`may`] for what only the undo would do. Taking back what the step did
+/// needs no grant, so that none is asked for; ask for the effect itself before, because the
+/// provider is asked about what takes back nothing only if that is granted.
+///
+/// # Errors
+/// What speaks against it.
+pub fn may_take_back<T>(effect: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failure> {
+    match may(effect) {
+        Err(answer) if answer.code.as_deref() != Some(NOT_GRANTED) => Err(answer),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// In a native test the scripted world is told that it is only asked.
+fn asked<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    #[cfg(not(target_arch = "wasm32"))]
+    let call = || crate::testing::asking(call);
+    call()
 }

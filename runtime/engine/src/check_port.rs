@@ -1,18 +1,29 @@
 //! The port of a look outside any attempt: a check, or a run ahead of its time.
 //!
 //! Nothing of it is kept; in a run ahead, what would change or await something is denied and noted.
+//! What can't be known before the operation runs has a mark in its place
+//! ([`stepback_core::calls::NOT_KNOWN_YET`]): a question with it is held against the grants as far
+//! as it is known, and the provider is not asked.
+//!
+//! An undo needs no grant of today's. Where a step asks about an effect that is not granted, but
+//! would take back one that is, the provider is asked all the same: what speaks against it is told,
+//! and else that it is not granted, which the step may pass over. Of anything else that is not
+//! granted nothing is asked, so that no plugin learns of what is out of its reach.
 
 use crate::access::WorldAccess;
-use crate::guard::{Going, Guard};
+use crate::guard::{Going, Guard, NOT_GRANTED};
 use crate::secrets::door::Door;
 use serde_json::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::calls::ClockCall;
 use stepback_core::{Call, Class, Failure, FailureClass};
 use stepback_wasm::{HostPort, LogLevel, Reversed};
+
+/// So many effects that a check asked about are remembered; a check asks about a few.
+const REMEMBERED_MAX: usize = 64;
 
 /// What a guest that may only look is answered by.
 pub(crate) struct CheckPort {
@@ -22,6 +33,8 @@ pub(crate) struct CheckPort {
     may_wait: bool,
     door: Door,
     denied: AtomicBool,
+    /// The effects that the step may make, as far as it asked.
+    granted: Mutex<Vec<Call>>,
 }
 
 impl CheckPort {
@@ -32,12 +45,26 @@ impl CheckPort {
         may_wait: bool,
         door: Door,
     ) -> Self {
-        Self { access, guard, clock, may_wait, door, denied: AtomicBool::new(false) }
+        let (denied, granted) = (AtomicBool::new(false), Mutex::default());
+        Self { access, guard, clock, may_wait, door, denied, granted }
     }
 
     /// Whether something was asked for that is not looking.
     pub(crate) fn was_denied(&self) -> bool {
         self.denied.load(Ordering::Relaxed)
+    }
+
+    fn remember_granted(&self, call: &Call) {
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        if call.is_effect() && granted.len() < REMEMBERED_MAX {
+            granted.push(call.clone());
+        }
+    }
+
+    /// Whether it takes back what the step may do.
+    fn may_take_back(&self, call: &Call) -> bool {
+        let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.iter().any(|effect| call.may_take_back(effect))
     }
 
     fn deny(&self, function: &str) -> Failure {
@@ -73,8 +100,18 @@ impl HostPort for CheckPort {
 
     async fn may(&self, call: Call) -> Result<(), Failure> {
         let call = self.door.let_out(&call).allowed()?;
-        self.guard.permit(&self.access, &call, Going::Forward).await?;
-        self.access.may(&call).await
+        if !call.is_all_known() {
+            return self.guard.permit_known(&self.access, &call).await;
+        }
+        let permitted = self.guard.permit(&self.access, &call, Going::Forward).await;
+        match permitted {
+            Ok(()) => self.remember_granted(&call),
+            Err(failure) if failure.code.as_deref() != Some(NOT_GRANTED) => return Err(failure),
+            Err(failure) if !self.may_take_back(&call) => return Err(failure),
+            Err(_) => {}
+        }
+        self.access.may(&call).await?;
+        permitted
     }
 
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {

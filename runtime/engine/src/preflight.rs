@@ -1,13 +1,17 @@
 //! Checks before anything starts, and at the gate before the downtime (R10).
 //!
-//! A check is asked of every step whose inputs are known; the steps are asked side by side. A
-//! check that fails (a trap, a limit, a world that can't be asked) counts as a refusal: what can't
-//! be checked can't be promised. So does an expression that can never be evaluated.
+//! A check is asked of every step whose inputs are known; the steps are asked side by side. A check
+//! that fails (a trap, a limit, a world that can't be asked) counts as a refusal: what can't be
+//! checked can't be promised. So does an expression that can never be evaluated. Where some of a
+//! step's inputs are not known it is asked with those that are, and only what is denied counts.
+
+mod partly;
 
 use crate::check_port::CheckPort;
 use crate::expressions;
 use crate::job::{Job, Loaded};
 use crate::secrets::Secrets;
+use crate::secrets::door::Door;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +24,7 @@ use stepback_core::shown::in_sentence;
 use stepback_core::step::CheckAnswer;
 use stepback_core::texts::MapTexts;
 use stepback_core::{StepId, StepKey};
-use stepback_wasm::{Invocation, Mode, StopSignal};
+use stepback_wasm::{GuestFault, Invocation, Mode, StopSignal};
 use tokio::task::JoinSet;
 
 /// What is known of one step before the operation runs.
@@ -247,11 +251,15 @@ async fn known_inputs(job: &Arc<Job>, clock: &Clock, step: &Step, known: &Scope)
     let steps = steps.map(|(id, output)| (id.clone(), output.clone())).collect();
     let scope = Scope { steps, ..job.scope() };
     let limits = &job.access.limits;
-    match expressions::of_step(&job.plan, limits, clock, &step.id, scope).await {
+    match expressions::of_step(&job.plan, limits, clock, &step.id, scope.clone()).await {
         Evaluated::Skipped => Known::Answer(StepCheckAnswer::Skipped),
         evaluated => match evaluated.instances(&step.id) {
             Ok(instances) => Known::Inputs(instances),
-            Err(_) if waits_for_steps(step, known) => Known::Answer(StepCheckAnswer::Unknown),
+            Err(_) if waits_for_steps(step, known) => {
+                let denied = partly::denied(job, clock, step, scope).await;
+                let answer = denied.map(StepCheckAnswer::Refused);
+                Known::Answer(answer.unwrap_or(StepCheckAnswer::Unknown))
+            }
             // No step can mend an expression that needs none.
             Err(why) => Known::Answer(StepCheckAnswer::Refused(why)),
         },
@@ -268,15 +276,15 @@ fn references(step: &Step) -> BTreeSet<Vec<String>> {
 }
 
 fn waits_for_steps(step: &Step, known: &Scope) -> bool {
-    let paths = references(step);
-    let late = |path: &Vec<String>| {
-        let first = path.first().map(String::as_str);
-        // The operation's id is not drawn before it starts.
-        let unknown =
-            || path.get(1).is_none_or(|id| !known.steps.contains_key(&id.as_str().into()));
-        (first == Some("steps") && unknown()) || *path == ["operation", "id"]
-    };
-    paths.iter().any(late)
+    references(step).iter().any(|path| waits_for_steps_in(path, known))
+}
+
+/// Whether what an expression refers to is still to come.
+fn waits_for_steps_in(path: &[String], known: &Scope) -> bool {
+    let first = path.first().map(String::as_str);
+    // The operation's id is not drawn before it starts.
+    let unknown = || path.get(1).is_none_or(|id| !known.steps.contains_key(&id.as_str().into()));
+    (first == Some("steps") && unknown()) || *path == ["operation", "id"]
 }
 
 /// `is_after`: a step that is refused comes before, so that its values may be none that fit.
@@ -368,23 +376,39 @@ async fn check_one(
             shown(&Value::from(image))
         ));
     }
-    let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {
-        return StepCheckAnswer::Refused("it has no plugin".into());
+    let (door, asked) = match ask(job, clock, key, &with).await {
+        Ok(asked) => asked,
+        Err(why) => return StepCheckAnswer::Refused(why),
     };
-    let door = job.door(key, None);
-    let invocation = invocation(job, step, loaded, door.let_in(&with), Mode::Check);
-    let guard = Arc::clone(&loaded.guard);
-    let (access, own) = (job.access.clone(), door.clone());
-    let port = Arc::new(CheckPort::new(access, guard, clock.clone(), true, own));
-    let limit = Duration::from_millis(job.access.limits.check_ms_max);
     let redact = |why: String| job.access.secrets.redact_text(door.hide(why));
-    match clock.timeout(limit, loaded.plugin.check(invocation, port)).await {
+    match asked {
         Ok(Ok(CheckAnswer::Ok)) => StepCheckAnswer::Ok,
         Ok(Ok(CheckAnswer::Refused(why))) => StepCheckAnswer::Refused(redact(why)),
         Ok(Ok(CheckAnswer::NotYet(why))) => StepCheckAnswer::NotYet(redact(why)),
         Ok(Err(fault)) => StepCheckAnswer::Refused(redact(fault.to_failure().message)),
-        Err(_) => StepCheckAnswer::Refused(format!("its check took longer than {limit:?}")),
+        Err(limit) => StepCheckAnswer::Refused(format!("its check took longer than {limit:?}")),
     }
+}
+
+/// What a step's check answered, if it did in time, and the step's door.
+type Asked = (Door, Result<Result<CheckAnswer, GuestFault>, Duration>);
+
+/// Ask a step's check.
+///
+/// # Errors
+/// That there is none.
+async fn ask(job: &Job, clock: &Clock, key: &StepKey, with: &Value) -> Result<Asked, String> {
+    let (Some(step), Ok(loaded)) = (job.plan.step(&key.step), job.loaded(&key.step)) else {
+        return Err("it has no plugin".into());
+    };
+    let door = job.door(key, None);
+    let invocation = invocation(step, loaded, door.let_in(with), Mode::Check);
+    let guard = Arc::clone(&loaded.guard);
+    let (access, own) = (job.access.clone(), door.clone());
+    let port = Arc::new(CheckPort::new(access, guard, clock.clone(), true, own));
+    let limit = Duration::from_millis(job.access.limits.check_ms_max);
+    let asked = clock.timeout(limit, loaded.plugin.check(invocation, port)).await;
+    Ok((door, asked.map_err(|_| limit)))
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ pub trait HostPort: Send + Sync {
     /// The future is dropped when the guest is stopped, so an effect must not live in it (R9).
     async fn call(&self, call: Call) -> Result<Value, Failure>;
 
-    /// Whether the provider would let this effect be made; asked in a check, and nothing is made.
+    /// Whether this call would be let be made; asked in a check of an effect, of a wait, and of
+    /// whatever names what is not known yet ([`stepback_core::calls::NOT_KNOWN_YET`]). Nothing is
+    /// made.
     ///
     /// # Errors
-    /// What the provider says against it.
+    /// What speaks against it.
     async fn may(&self, call: Call) -> Result<(), Failure>;
 
     /// Takes back the past effect of this id; asked for in an undo only.

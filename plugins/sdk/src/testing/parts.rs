@@ -122,7 +122,10 @@ pub(super) fn must_be_allowed(function: &str, asks: bool) {
 mod tests {
     use crate::effects::Reversal;
     use crate::testing::World;
-    use crate::{Check, Failure, Step, clock, ebs, effects, export_steps, failure, may};
+    use crate::{
+        Check, Failure, FailureClass, NOT_KNOWN_YET, Step, clock, ebs, effects, export_steps,
+        failure, granted, may, may_take_back,
+    };
 
     /// What the step does in its check, and in its run.
     #[derive(Clone, Copy)]
@@ -196,6 +199,41 @@ mod tests {
         assert_eq!(World::functions(), ["ebs.tag"]);
     }
 
+    /// A failure with a code, as the host answers what is not granted.
+    fn denied(code: &str) -> Failure {
+        Failure { code: Some(code.to_owned()), ..failure(FailureClass::Denied, "no") }
+    }
+
+    #[test]
+    fn whether_a_call_is_granted_is_no_question_to_the_world() {
+        with(|| granted(|| ebs::describe(NOT_KNOWN_YET)).and_then(|()| granted(tag)), nothing);
+        assert_eq!(AnyStep::check(&false), Ok(Check::Ok));
+        assert_eq!(World::asked(), ["ebs.describe", "ebs.tag"]);
+        assert_eq!(World::functions(), Vec::<String>::new(), "nothing is read by what is unknown");
+        World::reset();
+        World::fail("ebs.tag", failure(FailureClass::Precondition, "it has no room"));
+        assert_eq!(granted(tag), Ok(()));
+        assert!(may(tag).is_err());
+        World::reset();
+        World::fail("ebs.tag", denied("not-granted"));
+        assert_eq!(granted(tag), Err(denied("not-granted")));
+    }
+
+    #[test]
+    fn what_is_only_taken_back_by_needs_no_grant() {
+        with(nothing, nothing);
+        assert_eq!(may_take_back(tag), Ok(()));
+        for (failure, is_told) in [
+            (denied("not-granted"), false),
+            (denied("UnauthorizedOperation"), true),
+            (failure(FailureClass::Precondition, "it can't be attached again"), true),
+        ] {
+            World::reset();
+            World::fail("ebs.tag", failure.clone());
+            assert_eq!(may_take_back(tag).err(), is_told.then_some(failure));
+        }
+    }
+
     #[test]
     #[should_panic(expected = "ebs.tag changes the world, and a check may only look")]
     fn an_effect_in_a_check_fails_the_test() {
@@ -244,6 +282,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "there is no host function `esb.tag`; there are clock.…")]
     fn a_failure_is_of_a_function_that_there_is() {
-        World::fail("esb.tag", failure(crate::FailureClass::Refused, "no"));
+        World::fail("esb.tag", failure(FailureClass::Refused, "no"));
     }
 }

@@ -9,6 +9,7 @@
 //! or effects, and an entry beside them; without these, or without one of the entry's fields,
 //! nothing compiles.
 
+mod ahead;
 mod area;
 pub mod bounds;
 mod clock;
@@ -21,6 +22,7 @@ mod inverse;
 mod places;
 mod shapes;
 
+pub use ahead::{NOT_KNOWN_YET, is_not_known_yet};
 pub use area::{Area, Beside};
 pub use clock::ClockCall;
 pub use docker::DockerCall;

@@ -4,7 +4,8 @@
 
 use super::glob::ANY_ONE;
 use crate::calls::{
-    Call, ClockCall, ContainerSpec, DockerCall, EbsCall, Ec2Call, EffectsCall, Tags, run_once_name,
+    Call, ClockCall, ContainerSpec, DockerCall, EbsCall, Ec2Call, EffectsCall, Tags,
+    is_not_known_yet, run_once_name,
 };
 use crate::ids::*;
 use crate::resource::{Resource, ResourceKind};
@@ -60,6 +61,34 @@ impl<'a> Asked<'a> {
             Call::Effects(EffectsCall::Reverse { .. })
             | Call::Clock(ClockCall::Now {} | ClockCall::Sleep { .. }) => nothing,
         }
+    }
+
+    /// What a call is about as far as that is known: of a call's [`Call::known_part`].
+    pub fn of_known(call: &'a Call) -> Self {
+        let mut asked = Self::of(call);
+        let is_known = |text: &String| !is_not_known_yet(text);
+        let are_known =
+            |pairs: &Tags| pairs.iter().all(|(key, value)| is_known(key) && is_known(value));
+        asked.things.retain(|thing| is_known(&thing.to_string()));
+        asked.made = asked.made.filter(|(_, tags)| are_known(tags));
+        asked.retags = asked.retags.filter(|(thing, key, value)| {
+            let texts = [thing.to_string().as_str(), *key, value.unwrap_or_default()].concat();
+            is_known(&texts)
+        });
+        let is_clear = match &asked.engine {
+            OnEngine::Nothing => true,
+            OnEngine::Container(host, spec) => {
+                is_known(&host.0) && spec.command.iter().all(is_known)
+            }
+            OnEngine::Command(host, container, command) => {
+                is_known(&host.0) && is_known(&container.0) && command.iter().all(is_known)
+            }
+            OnEngine::Volume(options) => are_known(options),
+        };
+        if !is_clear {
+            asked.engine = OnEngine::Nothing;
+        }
+        asked
     }
 
     /// The same for one element of its answer.

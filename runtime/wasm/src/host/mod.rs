@@ -52,11 +52,17 @@ impl Guest {
         let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
         let waits =
             call.class() == Class::Wait && !matches!(call, Call::Clock(ClockCall::Sleep { .. }));
-        if self.mode == Mode::Check && (call.is_effect() || waits) {
+        let why_not = match &call {
+            _ if self.mode != Mode::Check => None,
+            _ if waits => Some("waits, and a check may only look"),
+            call if call.is_effect() => Some("changes the world, and a check may only look"),
+            call if !call.is_all_known() => Some("is to look at what is not known yet"),
+            _ => None,
+        };
+        if let Some(why) = why_not {
             let function = call.function();
-            let why = if waits { "waits" } else { "changes the world" };
             self.port.may(call).await?;
-            let message = format!("{function} {why}, and a check may only look");
+            let message = format!("{function} {why}");
             return Err(Failure { code: Some(ONLY_ASKED.to_owned()), ..denied(message) });
         }
         self.port.call(call).await.map_err(Failure::from)
