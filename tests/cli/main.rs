@@ -3,6 +3,7 @@
 //! One file a subject. State is in a directory of its own for each test, the world is the
 //! shipped demo world, and what is asserted is exit codes, outputs and the world itself.
 
+mod ahead;
 mod bad_input;
 mod bombs;
 mod broken_plugins;

@@ -4,9 +4,9 @@ use crate::containers::Mount;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker, failure, pairs};
+use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker, failure, granted, pairs};
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunOnceInput {
     host: String,
@@ -25,6 +25,21 @@ fn five_minutes() -> Duration {
     Duration::seconds(300)
 }
 
+impl RunOnceInput {
+    fn spec(self) -> docker::ContainerSpec {
+        docker::ContainerSpec {
+            image: self.image,
+            command: self.command,
+            env: pairs(&self.env),
+            mounts: self.mounts.into_iter().map(docker::Mount::from).collect(),
+            ports: vec![],
+            restart: Some(docker::RestartPolicy::No),
+            labels: vec![],
+            like: None,
+        }
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 pub struct CommandOutput {
     pub exit_code: i32,
@@ -41,6 +56,8 @@ impl Step for RunOnce {
     const REVERSIBLE: bool = false;
 
     fn check(input: &RunOnceInput) -> Result<Check, Failure> {
+        let RunOnceInput { host, timeout, .. } = input;
+        granted(|| docker::run_once(host, &input.clone().spec(), timeout.ms()))?;
         Ok(match docker::inspect_image(&input.host, &input.image)? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("image {} is not on {}", input.image, input.host)),
@@ -48,18 +65,9 @@ impl Step for RunOnce {
     }
 
     fn run(input: RunOnceInput) -> Result<CommandOutput, Failure> {
-        let spec = docker::ContainerSpec {
-            image: input.image,
-            command: input.command,
-            env: pairs(&input.env),
-            mounts: input.mounts.into_iter().map(docker::Mount::from).collect(),
-            ports: vec![],
-            restart: Some(docker::RestartPolicy::No),
-            labels: vec![],
-            like: None,
-        };
-        let ran = docker::run_once(&input.host, &spec, input.timeout.ms())?;
-        ended_well(ran, input.timeout)
+        let (host, timeout) = (input.host.clone(), input.timeout);
+        let ran = docker::run_once(&host, &input.spec(), timeout.ms())?;
+        ended_well(ran, timeout)
     }
 }
 
@@ -114,7 +122,9 @@ impl Step for Exec {
         if input.command.is_empty() {
             return Ok(Check::Refused("`command` is empty".to_owned()));
         }
-        Ok(match docker::inspect_container(&input.host, &input.container)? {
+        let ExecInput { host, container, command, timeout } = input;
+        granted(|| docker::exec(host, container, command, timeout.ms()))?;
+        Ok(match docker::inspect_container(host, container)? {
             Some(found) if found.is_running() => Check::Ok,
             Some(_) => Check::NotYet(format!("{} does not run on {}", input.container, input.host)),
             None => Check::NotYet(format!(

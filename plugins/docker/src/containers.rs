@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Failure, FailureClass, Step, UnknownWord, docker, docker::RestartPolicy, failure, may,
-    pairs, precondition, tag_map,
+    Check, Failure, FailureClass, NOT_KNOWN_YET, Step, UnknownWord, docker, docker::RestartPolicy,
+    failure, granted, may, pairs, precondition, tag_map,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -146,7 +146,15 @@ impl Step for InspectContainer {
     const DOC: &'static str = "Look at a container: its image, digest, health and mounts.";
 
     fn check(input: &ContainerInput) -> Result<Check, Failure> {
-        check_exists(&input.host, &input.container)
+        let ContainerInput { host, container } = input;
+        let found = docker::inspect_container(host, container)?;
+        if found.as_ref().is_none_or(|found| !found.mounts.is_empty()) {
+            granted(|| docker::inspect_volume(host, NOT_KNOWN_YET))?;
+        }
+        Ok(match found {
+            Some(_) => Check::Ok,
+            None => Check::NotYet(no_container(host, container)),
+        })
     }
 
     fn run(input: ContainerInput) -> Result<Inspected, Failure> {
@@ -212,6 +220,17 @@ impl CreateInput {
         })
     }
 
+    /// What can be asked about before it is made: without what it is to be like, which may be
+    /// there by then, but not yet; how far that reaches is asked about where it is.
+    fn asked(&self) -> Result<docker::ContainerSpec, Failure> {
+        let like = self.like.as_ref().filter(|like| {
+            let found = docker::inspect_container(&like.host, &like.container);
+            found.is_ok_and(|found| found.is_some())
+        });
+        let restart = self.restart.clone().filter(|restart| restart != NOT_KNOWN_YET);
+        Self { restart, like: like.cloned(), ..self.clone() }.spec()
+    }
+
     fn spec(self) -> Result<docker::ContainerSpec, Failure> {
         let restart = match (&self.restart, &self.like) {
             (Some(restart), _) => Some(policy(restart)?),
@@ -242,6 +261,8 @@ impl Step for CreateContainer {
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
         let CreateInput { host, container, .. } = input;
+        granted(|| docker::create_container(host, container, &input.asked()?))?;
+        granted(|| docker::inspect_image(host, NOT_KNOWN_YET))?;
         if docker::inspect_container(host, container)?.is_some() {
             let why = format!("there is a container `{container}` on {host} already");
             return Ok(Check::NotYet(why));
@@ -281,6 +302,7 @@ impl Step for RemoveContainer {
 
     fn check(input: &ContainerInput) -> Result<Check, Failure> {
         let ContainerInput { host, container } = input;
+        granted(|| docker::remove_container(host, container))?;
         Ok(match docker::inspect_container(host, container)? {
             Some(found) if found.is_running() => Check::NotYet(format!("`{container}` is running")),
             Some(_) => Check::Ok,
@@ -310,6 +332,7 @@ impl Step for RenameContainer {
     const DOC: &'static str = "Give a container another name.";
 
     fn check(input: &RenameInput) -> Result<Check, Failure> {
+        granted(|| docker::rename_container(&input.host, &input.container, &input.to))?;
         if docker::inspect_container(&input.host, &input.to)?.is_some() {
             let why = format!("the name `{}` is in use on {}", input.to, input.host);
             return Ok(Check::NotYet(why));

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker};
+use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker, granted};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +29,7 @@ impl Step for WaitEngine {
     /// An engine that does not answer now is what the step waits for; one that nobody knows, or
     /// that can't be used, is not.
     fn check(input: &WaitInput) -> Result<Check, Failure> {
+        granted(|| docker::wait_engine(&input.host, input.timeout.ms()))?;
         match docker::list_containers(&input.host) {
             Ok(_) => Ok(Check::Ok),
             Err(why) if why.class == FailureClass::Transient => Ok(Check::Ok),

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stepback_sdk::{Check, Failure, FailureClass, Step, docker, log, may, precondition};
+use stepback_sdk::{Check, Failure, FailureClass, Step, docker, granted, log, may, precondition};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +40,9 @@ impl Step for PullImage {
     fn check(input: &ImageInput) -> Result<Check, Failure> {
         // The engine must answer, and no registry may say no; one that is down may come back.
         let ImageInput { host, image, digest } = input;
+        if digest.is_none() {
+            granted(|| docker::pull_image(host, image))?;
+        }
         if the_very(host, image, digest.as_deref())?.is_some() {
             return Ok(Check::Ok);
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use stepback_sdk::{
     Check, Duration, Failure, FailureClass, Step, docker,
     docker::{ContainerState, Health, RestartPolicy},
-    log, may, precondition,
+    granted, log, may, precondition,
 };
 
 pub struct StartContainer;
@@ -19,6 +19,7 @@ impl Step for StartContainer {
     const DOC: &'static str = "Start a container.";
 
     fn check(input: &ContainerInput) -> Result<Check, Failure> {
+        granted(|| docker::start_container(&input.host, &input.container))?;
         check_exists(&input.host, &input.container)
     }
 
@@ -60,10 +61,19 @@ impl Step for StopContainer {
     const DOC: &'static str = "Stop a container so that it stays down, even when its host reboots.";
 
     fn check(input: &StopInput) -> Result<Check, Failure> {
-        if !input.may_be_gone {
-            may(|| docker::stop_container(&input.host, &input.container, input.grace.ms()))?;
+        let StopInput { host, container, grace, may_be_gone, .. } = input;
+        let stops = || docker::stop_container(host, container, grace.ms());
+        match may_be_gone {
+            true => granted(stops)?,
+            false => may(stops)?,
         }
-        check_exists(&input.host, &input.container)
+        let Some(found) = docker::inspect_container(host, container)? else {
+            return Ok(Check::NotYet(no_container(host, container)));
+        };
+        if found.restart != RestartPolicy::No {
+            granted(|| docker::update_container(host, container, RestartPolicy::No))?;
+        }
+        Ok(Check::Ok)
     }
 
     fn run(input: StopInput) -> Result<Container, Failure> {
@@ -121,10 +131,15 @@ impl Step for SetRestartPolicy {
     const DOC: &'static str = "Tell Docker when to start a container by itself.";
 
     fn check(input: &RestartInput) -> Result<Check, Failure> {
-        if let Err(why) = policy(&input.restart) {
-            return Ok(Check::Refused(why.message));
+        let RestartInput { host, container, restart } = input;
+        // Grants know no policies, so that one that is not known yet makes no difference.
+        let policy = policy(restart);
+        let any = policy.clone().unwrap_or(RestartPolicy::No);
+        granted(|| docker::update_container(host, container, any))?;
+        match policy {
+            Ok(_) => check_exists(host, container),
+            Err(why) => Ok(Check::Refused(why.message)),
         }
-        check_exists(&input.host, &input.container)
     }
 
     fn run(input: RestartInput) -> Result<(), Failure> {
@@ -154,8 +169,8 @@ impl Step for WaitHealthy {
     const DOC: &'static str = "Wait until a container is healthy; when it is not, show its log.";
 
     fn check(input: &WaitInput) -> Result<Check, Failure> {
-        may(|| docker::wait_healthy(&input.host, &input.container, input.timeout.ms()))?;
-        let WaitInput { host, container, .. } = input;
+        let WaitInput { host, container, timeout } = input;
+        may(|| docker::wait_healthy(host, container, timeout.ms()))?;
         Ok(match docker::inspect_container(host, container)? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("there is no container `{container}` on {host}")),
@@ -205,6 +220,7 @@ impl Step for PauseContainer {
 
     fn check(input: &ContainerInput) -> Result<Check, Failure> {
         let ContainerInput { host, container } = input;
+        granted(|| docker::pause_container(host, container))?;
         Ok(match docker::inspect_container(host, container)? {
             Some(found) if found.state == ContainerState::Paused => {
                 Check::NotYet(format!("`{container}` on {host} is paused already"))
@@ -232,6 +248,7 @@ impl Step for UnpauseContainer {
 
     fn check(input: &ContainerInput) -> Result<Check, Failure> {
         let ContainerInput { host, container } = input;
+        granted(|| docker::unpause_container(host, container))?;
         Ok(match docker::inspect_container(host, container)? {
             Some(found) if found.state == ContainerState::Paused => Check::Ok,
             Some(_) => Check::NotYet(format!("`{container}` on {host} is not paused")),

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, docker, may, pairs, precondition,
+    Check, Duration, Failure, FailureClass, NOT_KNOWN_YET, Step, docker, granted, may, pairs,
+    precondition,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -70,16 +71,18 @@ impl Step for CreateVolume {
             let why = "a device needs `filesystem`: Docker hands it to mount(2)".to_owned();
             return Ok(Check::Refused(why));
         }
-        let is_ebs = input.volume.starts_with("vol-");
+        let is_ebs = input.volume.starts_with("vol-") || input.volume == NOT_KNOWN_YET;
         if input.filesystem.is_some() && input.device.is_none() && !is_ebs {
             let why = format!("give `device`: `{}` is no EBS volume's id", input.volume);
             return Ok(Check::Refused(why));
         }
+        let options = input.options();
+        granted(|| docker::create_volume(&input.host, &input.volume, &pairs(&options)))?;
         let Some(old) = docker::inspect_volume(&input.host, &input.volume)? else {
             return Ok(Check::Ok);
         };
         // Docker would answer success and keep the old device.
-        Ok(match stepback_sdk::tag_map(&old.options) == input.options() {
+        Ok(match stepback_sdk::tag_map(&old.options) == options {
             true => Check::Ok,
             false => Check::NotYet(format!(
                 "Docker volume `{}` on {} has other options",
@@ -130,6 +133,7 @@ impl Step for RemoveVolume {
     const REVERSIBLE: bool = false;
 
     fn check(input: &RemoveInput) -> Result<Check, Failure> {
+        granted(|| docker::remove_volume(&input.host, &input.volume))?;
         Ok(match docker::inspect_volume(&input.host, &input.volume)? {
             Some(found) => input.refusal(&found).map_or(Check::Ok, Check::Refused),
             None => Check::NotYet(format!(
@@ -213,6 +217,7 @@ impl Step for WaitDevice {
     const DOC: &'static str = "Wait until an attached volume's device is there.";
 
     fn check(input: &WaitInput) -> Result<Check, Failure> {
+        granted(|| docker::wait_device(&input.host, &input.volume, input.timeout.ms()))?;
         has_helper(&input.host)
     }
 
@@ -231,6 +236,7 @@ impl Step for WaitUnmounted {
     const DOC: &'static str = "Wait until nothing on the host has a volume mounted.";
 
     fn check(input: &WaitInput) -> Result<Check, Failure> {
+        granted(|| docker::wait_unmounted(&input.host, &input.volume, input.timeout.ms()))?;
         has_helper(&input.host)
     }
 
@@ -262,7 +268,10 @@ impl Step for MakeFilesystem {
     const DOC: &'static str = "Make a file system on a blank volume this operation created.";
 
     fn check(input: &MakeInput) -> Result<Check, Failure> {
-        has_helper(&input.host)
+        let MakeInput { host, volume, filesystem } = input;
+        granted(|| docker::filesystem(host, NOT_KNOWN_YET))?;
+        granted(|| docker::make_filesystem(host, volume, filesystem))?;
+        has_helper(host)
     }
 
     fn run(input: MakeInput) -> Result<(), Failure> {
@@ -284,6 +293,7 @@ impl Step for GrowFilesystem {
         "Grow the file system of a volume this operation created to its size.";
 
     fn check(input: &VolumeInput) -> Result<Check, Failure> {
+        granted(|| docker::grow_filesystem(&input.host, &input.volume))?;
         has_helper(&input.host)
     }
 

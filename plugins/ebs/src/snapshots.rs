@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, Step, ebs, ebs::VolumeState, may, pairs, precondition, tag_map,
-    unfit_tags,
+    Check, Duration, Failure, NOT_KNOWN_YET, Step, ebs, ebs::VolumeState, granted, may, pairs,
+    precondition, tag_map, unfit_tags,
 };
 
 /// A first snapshot copies the whole volume, which takes hours for a large one.
@@ -54,10 +54,6 @@ impl Step for CreateSnapshot {
     const DOC: &'static str = "Take a snapshot of a volume and wait until it is complete.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
-        let volume = ebs::describe(&input.volume)?;
-        if volume.state == VolumeState::Error {
-            return Ok(Check::Refused(format!("{} went to state error", volume.id)));
-        }
         // (Amazon EC2 API Reference, *CreateSnapshot*).
         if input.description.chars().count() > DESCRIPTION_CHARS_MAX {
             let why = format!("a description has at most {DESCRIPTION_CHARS_MAX} characters");
@@ -67,7 +63,12 @@ impl Step for CreateSnapshot {
             return Ok(Check::Refused(why));
         }
         may(|| ebs::create_snapshot(&input.volume, &input.description, &pairs(&input.tags)))?;
-        Ok(Check::Ok)
+        granted(|| ebs::wait_snapshot(NOT_KNOWN_YET, input.timeout.ms()))?;
+        let volume = ebs::describe(&input.volume)?;
+        Ok(match volume.state {
+            VolumeState::Error => Check::Refused(format!("{} went to state error", volume.id)),
+            _ => Check::Ok,
+        })
     }
 
     fn run(input: CreateInput) -> Result<Snapshot, Failure> {
@@ -93,8 +94,8 @@ impl Step for DeleteSnapshot {
     const REVERSIBLE: bool = false;
 
     fn check(input: &DeleteInput) -> Result<Check, Failure> {
-        ebs::describe_snapshot(&input.snapshot)?;
         may(|| ebs::delete_snapshot(&input.snapshot))?;
+        ebs::describe_snapshot(&input.snapshot)?;
         Ok(Check::Ok)
     }
 
@@ -119,6 +120,11 @@ impl Step for WaitSnapshot {
     const NAME: &'static str = "wait-snapshot";
     const DOC: &'static str = "Wait until a snapshot is complete.";
 
+    fn check(input: &WaitInput) -> Result<Check, Failure> {
+        granted(|| ebs::wait_snapshot(&input.snapshot, input.timeout.ms()))?;
+        Ok(Check::Ok)
+    }
+
     fn run(input: WaitInput) -> Result<Snapshot, Failure> {
         ebs::wait_snapshot(&input.snapshot, input.timeout.ms()).map(Snapshot::from)
     }
@@ -138,6 +144,11 @@ impl Step for FindSnapshot {
     type Output = Snapshot;
     const NAME: &'static str = "find-snapshot";
     const DOC: &'static str = "Find the one snapshot that carries these tags.";
+
+    fn check(input: &FindInput) -> Result<Check, Failure> {
+        granted(|| ebs::find_snapshots(&pairs(&input.tags)))?;
+        Ok(Check::Ok)
+    }
 
     fn run(input: FindInput) -> Result<Snapshot, Failure> {
         let mut found = ebs::find_snapshots(&pairs(&input.tags))?;

@@ -97,8 +97,8 @@ fn attaching_waits_while_another_volume_has_the_device_name() {
 fn a_check_says_what_is_not_permitted() {
     let with = json!({ "volume": "vol-1", "instance": "i-2" });
     assert_eq!(check_attach(volume("a", json!([])), instance("a")), Check::Ok);
-    assert_eq!(World::asked(), ["ebs.attach", "ebs.detach"]);
-    assert_eq!(World::functions(), ["ebs.describe", "ec2.describe"], "nothing is made");
+    assert_eq!(World::asked(), ["ebs.attach", "ebs.wait-volume", "ebs.detach"]);
+    assert_eq!(World::functions(), ["ec2.describe", "ebs.describe"], "nothing is made");
     World::reset();
     World::answer("ebs.describe", volume("a", json!([])));
     World::answer("ec2.describe", instance("a"));

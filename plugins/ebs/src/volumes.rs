@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, ebs, ebs::VolumeState, ec2, ec2::InstanceState,
-    failure, may, no_room_for, pairs, tag_map, unfit_tag, unfit_tags,
+    Check, Duration, Failure, FailureClass, NOT_KNOWN_YET, Step, ebs, ebs::VolumeState, ec2,
+    ec2::InstanceState, failure, granted, may, may_take_back, no_room_for, pairs, tag_map,
+    unfit_tag, unfit_tags,
 };
 
 /// How long a volume may take to become available or attached; EC2 mostly needs seconds.
@@ -60,6 +61,11 @@ impl From<ebs::Volume> for Volume {
     }
 }
 
+/// Whether the step may wait for a state.
+fn may_wait(volume: &str, state: VolumeState) -> Result<(), Failure> {
+    granted(|| ebs::wait_volume(volume, state, VOLUME_WAIT.ms()))
+}
+
 pub struct DescribeVolume;
 
 impl Step for DescribeVolume {
@@ -67,6 +73,11 @@ impl Step for DescribeVolume {
     type Output = Volume;
     const NAME: &'static str = "describe-volume";
     const DOC: &'static str = "Look at a volume: its size, zone and where it is attached.";
+
+    fn check(input: &VolumeInput) -> Result<Check, Failure> {
+        granted(|| ebs::describe(&input.volume))?;
+        Ok(Check::Ok)
+    }
 
     fn run(input: VolumeInput) -> Result<Volume, Failure> {
         ebs::describe(&input.volume).map(Volume::from)
@@ -164,6 +175,7 @@ impl Step for CreateVolume {
     const DOC: &'static str = "Create a volume and wait until it is available.";
 
     fn check(input: &CreateInput) -> Result<Check, Failure> {
+        may_wait(NOT_KNOWN_YET, VolumeState::Available)?;
         Self::check_as(input, input.spec()?.encrypted)
     }
 
@@ -202,8 +214,8 @@ impl Step for DeleteVolume {
     const REVERSIBLE: bool = false;
 
     fn check(input: &VolumeInput) -> Result<Check, Failure> {
-        let found = ebs::describe(&input.volume)?;
         may(|| ebs::delete_volume(&input.volume))?;
+        let found = ebs::describe(&input.volume)?;
         Ok(match found.attachments.first() {
             None => Check::Ok,
             Some(at) => Check::NotYet(format!("{} is attached to {}", found.id, at.instance)),
@@ -268,8 +280,11 @@ impl Step for AttachVolume {
                 input.device
             )));
         }
-        let volume = ebs::describe(&input.volume)?;
+        may(|| ebs::attach(&input.volume, &input.instance, &input.device))?;
+        may_wait(&input.volume, VolumeState::InUse)?;
+        // The instance first: a volume that is still to be made ends the check here.
         let instance = ec2::describe(&input.instance)?;
+        let volume = ebs::describe(&input.volume)?;
         if volume.state == VolumeState::Error {
             return Ok(Check::Refused(format!("{} went to state error", volume.id)));
         }
@@ -289,8 +304,7 @@ impl Step for AttachVolume {
                 return Ok(Check::NotYet(format!("instance {} is {state}", instance.id)));
             }
         }
-        may(|| ebs::attach(&input.volume, &input.instance, &input.device))?;
-        may(|| ebs::detach(&input.volume, &input.instance))?;
+        may_take_back(|| ebs::detach(&input.volume, &input.instance))?;
         let taken = instance.devices.iter().find(|one| one.device == input.device);
         if let Some(other) = taken.filter(|one| one.volume != volume.id)
             && is_attached(&other.volume, &instance.id)?
@@ -328,6 +342,8 @@ impl Step for DetachVolume {
     const DOC: &'static str = "Detach a volume and wait until it is available.";
 
     fn check(input: &DetachInput) -> Result<Check, Failure> {
+        may(|| ebs::detach(&input.volume, &input.instance))?;
+        may_wait(&input.volume, VolumeState::Available)?;
         let volume = ebs::describe(&input.volume)?;
         let here = volume.attachments.iter().find(|at| at.instance == input.instance);
         let Some(at) = here else {
@@ -350,8 +366,7 @@ impl Step for DetachVolume {
                 volume.id, input.instance, at.device
             )));
         }
-        may(|| ebs::detach(&input.volume, &input.instance))?;
-        may(|| ebs::attach(&input.volume, &input.instance, &at.device))?;
+        may_take_back(|| ebs::attach(&input.volume, &input.instance, &at.device))?;
         Ok(Check::Ok)
     }
 
@@ -379,11 +394,11 @@ impl Step for ModifyVolume {
     const REVERSIBLE: bool = false;
 
     fn check(input: &ModifyInput) -> Result<Check, Failure> {
+        may(|| ebs::modify_volume(&input.volume, input.size_gib))?;
         let volume = ebs::describe(&input.volume)?;
         if let Some(why) = kinds::unfit_size(&volume.volume_type, input.size_gib) {
             return Ok(Check::Refused(why));
         }
-        may(|| ebs::modify_volume(&input.volume, input.size_gib))?;
         Ok(match input.size_gib > volume.size_gib {
             true => Check::Ok,
             false => Check::Refused(format!(
@@ -415,14 +430,16 @@ impl Step for TagVolume {
     const DOC: &'static str = "Put a tag on a volume; one of this key is replaced.";
 
     fn check(input: &TagInput) -> Result<Check, Failure> {
-        let found = ebs::describe(&input.volume)?;
-        let unfit = unfit_tag(&input.key, &input.value);
-        if let Some(why) = unfit.or_else(|| no_room_for(&input.key, &tag_map(&found.tags))) {
+        if let Some(why) = unfit_tag(&input.key, &input.value) {
             return Ok(Check::Refused(why));
         }
         may(|| ebs::tag(&input.volume, &input.key, &input.value))?;
+        let found = ebs::describe(&input.volume)?;
+        if let Some(why) = no_room_for(&input.key, &tag_map(&found.tags)) {
+            return Ok(Check::Refused(why));
+        }
         if !found.tags.iter().any(|tag| tag.key == input.key) {
-            may(|| ebs::untag(&input.volume, &input.key))?;
+            may_take_back(|| ebs::untag(&input.volume, &input.key))?;
         }
         Ok(Check::Ok)
     }
@@ -448,10 +465,10 @@ impl Step for UntagVolume {
     const DOC: &'static str = "Take a tag off a volume.";
 
     fn check(input: &UntagInput) -> Result<Check, Failure> {
-        let found = ebs::describe(&input.volume)?;
         may(|| ebs::untag(&input.volume, &input.key))?;
+        let found = ebs::describe(&input.volume)?;
         if let Some(tag) = found.tags.iter().find(|tag| tag.key == input.key) {
-            may(|| ebs::tag(&input.volume, &input.key, &tag.value))?;
+            may_take_back(|| ebs::tag(&input.volume, &input.key, &tag.value))?;
         }
         Ok(Check::Ok)
     }

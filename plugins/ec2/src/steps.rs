@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Duration, Failure, FailureClass, Step, ec2, ec2::InstanceState, failure, may, pairs,
-    precondition, tag_map, unfit_tags,
+    Check, Duration, Failure, FailureClass, NOT_KNOWN_YET, Step, ec2, ec2::InstanceState, failure,
+    granted, may, may_take_back, pairs, precondition, tag_map, unfit_tags,
 };
 
 /// How long an instance may take to change its state; EC2 mostly needs a minute.
@@ -52,6 +52,11 @@ impl From<ec2::Instance> for Instance {
     }
 }
 
+/// Whether the step may wait for a state.
+fn may_wait(instance: &str, state: InstanceState) -> Result<(), Failure> {
+    granted(|| ec2::wait_state(instance, state, STATE_WAIT.ms()))
+}
+
 /// Whether the instance is in one of the states; another may still come.
 fn check_state(instance: &str, states: &[InstanceState]) -> Result<Check, Failure> {
     let found = ec2::describe(instance)?;
@@ -73,6 +78,11 @@ impl Step for DescribeInstance {
     type Output = Instance;
     const NAME: &'static str = "describe-instance";
     const DOC: &'static str = "Look at an instance.";
+
+    fn check(input: &InstanceInput) -> Result<Check, Failure> {
+        granted(|| ec2::describe(&input.instance))?;
+        Ok(Check::Ok)
+    }
 
     fn run(input: InstanceInput) -> Result<Instance, Failure> {
         ec2::describe(&input.instance).map(Instance::from).map_err(with_those_that_are)
@@ -110,6 +120,11 @@ impl Step for FindInstance {
     type Output = Instance;
     const NAME: &'static str = "find-instance";
     const DOC: &'static str = "Find the one instance that carries these tags.";
+
+    fn check(input: &FindInput) -> Result<Check, Failure> {
+        granted(|| ec2::find(&pairs(&input.tags)))?;
+        Ok(Check::Ok)
+    }
 
     fn run(input: FindInput) -> Result<Instance, Failure> {
         let mut found = ec2::find(&pairs(&input.tags))?;
@@ -159,6 +174,7 @@ impl Step for RunInstance {
             return Ok(Check::Refused(why));
         }
         may(|| ec2::run_instance(&input.spec()))?;
+        may_wait(NOT_KNOWN_YET, InstanceState::Running)?;
         Ok(Check::Ok)
     }
 
@@ -178,7 +194,8 @@ impl Step for StartInstance {
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
         may(|| ec2::start(&input.instance))?;
-        may(|| ec2::stop(&input.instance))?;
+        may_wait(&input.instance, InstanceState::Running)?;
+        may_take_back(|| ec2::stop(&input.instance))?;
         check_state(
             &input.instance,
             &[InstanceState::Stopped, InstanceState::Running, InstanceState::Pending],
@@ -202,7 +219,8 @@ impl Step for StopInstance {
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
         may(|| ec2::stop(&input.instance))?;
-        may(|| ec2::start(&input.instance))?;
+        may_wait(&input.instance, InstanceState::Stopped)?;
+        may_take_back(|| ec2::start(&input.instance))?;
         check_state(
             &input.instance,
             &[InstanceState::Running, InstanceState::Stopped, InstanceState::Stopping],
@@ -227,6 +245,7 @@ impl Step for TerminateInstance {
 
     fn check(input: &InstanceInput) -> Result<Check, Failure> {
         may(|| ec2::terminate(&input.instance))?;
+        may_wait(&input.instance, InstanceState::Terminated)?;
         check_state(
             &input.instance,
             &[
@@ -283,6 +302,13 @@ fn state_wait() -> Duration {
     STATE_WAIT
 }
 
+impl WaitInput {
+    fn state(&self) -> Result<InstanceState, Failure> {
+        let state = self.state.parse::<InstanceState>();
+        state.map_err(|error| failure(FailureClass::InvalidInput, error.to_string()))
+    }
+}
+
 pub struct WaitInstance;
 
 impl Step for WaitInstance {
@@ -291,11 +317,15 @@ impl Step for WaitInstance {
     const NAME: &'static str = "wait-instance";
     const DOC: &'static str = "Wait until an instance is in a state.";
 
+    fn check(input: &WaitInput) -> Result<Check, Failure> {
+        // The world can't be asked for a state that there is not, and grants know none.
+        let state = input.state();
+        let any = state.as_ref().map_or(InstanceState::Running, |state| *state);
+        granted(|| ec2::wait_state(&input.instance, any, input.timeout.ms()))?;
+        state.map(|_| Check::Ok)
+    }
+
     fn run(input: WaitInput) -> Result<Instance, Failure> {
-        let state = input
-            .state
-            .parse::<InstanceState>()
-            .map_err(|error| failure(FailureClass::InvalidInput, error.to_string()))?;
-        ec2::wait_state(&input.instance, state, input.timeout.ms()).map(Instance::from)
+        ec2::wait_state(&input.instance, input.state()?, input.timeout.ms()).map(Instance::from)
     }
 }

@@ -22,8 +22,8 @@ impl Step for LabelVolume {
 
     /// Before anything runs: whether the step could. It only looks; `may` asks for permission.
     fn check(input: &Input) -> Result<Check, Failure> {
-        ebs::describe(&input.volume)?;
         may(|| ebs::tag(&input.volume, "label", &input.label))?;
+        ebs::describe(&input.volume)?;
         Ok(Check::Ok)
     }
 
