@@ -201,7 +201,7 @@ fn every_shipped_step_is_tried() {
 /// speaks against nothing.
 #[test]
 fn what_is_known_of_a_call_is_held_against_what_binds_everybody() {
-    let on = "docker = [\"wait-device\", \"grow-filesystem\"]";
+    let on = "docker = [\"wait-device\"]";
     let docker = "docker = \"all\", hosts = [\"i-db-1\"], images = [\"postgres:16\"]";
     let others = "{ ebs = \"all\" }, { ec2 = \"all\" }";
     for (policy, code) in [

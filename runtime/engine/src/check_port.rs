@@ -104,14 +104,10 @@ impl HostPort for CheckPort {
             return self.guard.permit_known(&self.access, &call).await;
         }
         let permitted = self.guard.permit(&self.access, &call, Going::Forward).await;
-        match permitted {
-            Ok(()) => self.remember_granted(&call),
-            Err(failure) if failure.code.as_deref() != Some(NOT_GRANTED) => return Err(failure),
-            Err(failure) if !self.may_take_back(&call) => return Err(failure),
-            Err(_) => {}
+        if permitted.is_ok() {
+            self.remember_granted(&call);
         }
-        self.access.may(&call).await?;
-        permitted
+        both(permitted, self.may_take_back(&call), self.access.may(&call)).await
     }
 
     async fn reverse(&self, _effect_id: &str) -> Result<Reversed, Failure> {
@@ -121,4 +117,53 @@ impl HostPort for CheckPort {
     fn log(&self, _level: LogLevel, _text: String) {}
 
     fn progress(&self, _text: String, _done: u64, _total: Option<u64>) {}
+}
+
+/// What the grants and then the provider say of a call; what is not granted the provider is asked
+/// only where it takes back what is.
+async fn both(
+    permitted: Result<(), Failure>,
+    takes_back: bool,
+    asked: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    match &permitted {
+        Ok(()) => asked.await,
+        Err(failure) if takes_back && failure.code.as_deref() == Some(NOT_GRANTED) => {
+            asked.await?;
+            permitted
+        }
+        Err(_) => permitted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn answer(permitted: Result<(), Failure>, takes_back: bool, said: &str) -> Option<String> {
+        let said = said.to_owned();
+        let asked = async move {
+            match said.as_str() {
+                "yes" => Ok(()),
+                "must not be asked" => panic!("the provider was asked"),
+                _ => Err(Failure::new(FailureClass::Denied, said)),
+            }
+        };
+        let answer = both(permitted, takes_back, asked).now_or_never().expect("nothing waits");
+        answer.err().map(|failure| failure.message)
+    }
+
+    #[test]
+    fn the_provider_is_asked_what_is_granted_or_takes_that_back() {
+        let told = |text: &str| Some(text.to_owned());
+        let denied = || Failure::new(FailureClass::Denied, "not granted").with_code(NOT_GRANTED);
+        let late = || Failure::new(FailureClass::Transient, "no answer");
+        assert_eq!(answer(Ok(()), false, "yes"), None);
+        assert_eq!(answer(Ok(()), false, "IAM says no"), told("IAM says no"));
+        assert_eq!(answer(Err(denied()), false, "must not be asked"), told("not granted"));
+        assert_eq!(answer(Err(denied()), true, "IAM says no"), told("IAM says no"));
+        assert_eq!(answer(Err(denied()), true, "yes"), told("not granted"));
+        assert_eq!(answer(Err(late()), true, "must not be asked"), told("no answer"));
+    }
 }
