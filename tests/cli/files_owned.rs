@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// Nobody has these numbers.
-const ANN: u32 = 54_321;
-const BOB: u32 = 54_322;
+pub const ANN: u32 = 54_321;
+pub const BOB: u32 = 54_322;
 
 /// Only root can be somebody else.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let is_root = fs::metadata("/proc/self").expect("proc(5)").uid() == 0;
     if !is_root {
         println!("SKIPPED: only root can be another user");
@@ -20,16 +20,16 @@ fn is_root() -> bool {
     is_root
 }
 
-fn set(path: &Path, mode: u32) {
+pub fn set(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("its mode can be set");
 }
 
-fn give(path: &Path, to: u32) {
+pub fn give(path: &Path, to: u32) {
     std::os::unix::fs::lchown(path, Some(to), Some(to)).expect("it can be given away");
 }
 
 /// With a directory that is somebody's, `ann` or another.
-fn place_of(user: u32) -> Place {
+pub fn place_of(user: u32) -> Place {
     let place = Place::new();
     set(&place.path("."), 0o755);
     fs::create_dir(place.path("in")).expect("a directory");
@@ -38,7 +38,7 @@ fn place_of(user: u32) -> Place {
 }
 
 /// What runs in the directory, with a home and nothing named.
-fn command(place: &Place, arguments: &[&str]) -> Command {
+pub fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = place.command(arguments);
     command.current_dir(place.path("in")).env_remove("STEPBACK_STATE").env_remove("SUDO_UID");
     command
@@ -100,7 +100,7 @@ const MANIFEST: &str = "schema = 1\n[operation]\nname = \"look\"\n[[steps]]\nid 
                         key = \"a\", value = \"b\" }\n";
 
 /// A manifest that everybody may read.
-fn manifest(place: &Place) -> String {
+pub fn manifest(place: &Place) -> String {
     let path = place.write("tag.toml", MANIFEST);
     set(Path::new(&path), 0o644);
     path

@@ -26,6 +26,7 @@ mod inside;
 mod interrupts;
 mod kills;
 mod leaks;
+mod links;
 mod misbehaviour;
 mod narrowed;
 mod new_plugin;

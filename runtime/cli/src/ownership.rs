@@ -123,14 +123,10 @@ impl State {
     /// Make sure of a directory in it, which is nothing but its own, and of those between.
     pub fn make_sure_of(&self, names: &[&str]) -> Result<(), CliError> {
         self.make_sure()?;
-        let mut dir = self.dir.clone();
-        for name in names {
-            dir.push(name);
-            private::dir_for(&dir, &["."], self.sharing).map_err(|error| {
-                let message = shown!("{} can't be used: {}", dir.display(), error);
-                CliError::usage(message, "choose another place with `--state DIR`")
-            })?;
-        }
-        Ok(())
+        private::dirs_below(&self.dir, names, self.sharing).map_err(|error| {
+            let dir = names.iter().fold(self.dir.clone(), |dir, name| dir.join(name));
+            let message = shown!("{} can't be used: {}", dir.display(), error);
+            CliError::usage(message, "choose another place with `--state DIR`")
+        })
     }
 }

@@ -3,9 +3,11 @@
 //! A group shares them where their directory says so: one with the set-group-ID bit that the group
 //! may write to is 2770, and what is made in it is 0770 and 0660 and has its group. What is there
 //! already is tightened, or refused where others may write it and this user can't change that.
-//! What root makes behind `sudo` in a directory of who called it is that user's.
+//! What root makes behind `sudo` in a directory of who called it is that user's. Below the top of
+//! what is kept no link is followed that somebody else can have put there: root would give away
+//! what it leads to.
 
-use crate::trust::{STICKY, Trusted, mode, quoted, sudo_uid};
+use crate::trust::{STICKY, Trusted, mode, own_group, quoted, sudo_gid, sudo_uid};
 use crate::who;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -73,29 +75,61 @@ impl Sharing {
 /// # Errors
 /// One that can't be made, or that others may write to, with what to do.
 pub fn dir(dir: &Path, marks: &[&str]) -> io::Result<()> {
+    let sharing = as_above(dir)?;
+    make_missing(dir, sharing)?;
+    tighten_dir(dir, dir, &opened_below(dir, dir)?, marks, sharing)
+}
+
+fn as_above(dir: &Path) -> io::Result<Sharing> {
     let whole = std::path::absolute(dir)?;
     let mut above = whole.ancestors().skip(1);
     let there = above.find(|above| above.is_dir());
-    dir_for(dir, marks, there.map_or(Ok(Sharing::Alone), Sharing::of)?)
+    there.map_or(Ok(Sharing::Alone), Sharing::of)
 }
 
-/// The same of a directory that is the top of what is kept: one that a group shares already stays
-/// as it is, because whoever knows for whom it is has made it so.
+/// The same of a directory that is the top of what is kept, which may be a link: one that a group
+/// shares already stays as it is, because whoever knows for whom it is has made it so.
 ///
 /// # Errors
 /// Those of [`dir`].
 pub fn top(dir: &Path, marks: &[&str]) -> io::Result<()> {
     match Sharing::of(dir) {
         Ok(Sharing::Group(_)) => Ok(()),
-        Ok(Sharing::Alone) | Err(_) => self::dir(dir, marks),
+        Ok(Sharing::Alone) | Err(_) => dir_for(dir, marks, as_above(dir)?),
     }
 }
 
-/// The same, shared as is said.
+/// The same of the top, shared as is said.
 ///
 /// # Errors
 /// Those of [`dir`], and a group that this user is not in.
 pub fn dir_for(dir: &Path, marks: &[&str], sharing: Sharing) -> io::Result<()> {
+    make_missing(dir, sharing)?;
+    tighten_dir(dir, dir, &opened_top(dir)?, marks, sharing)
+}
+
+/// Make directories below the top, each in the one before, shared as is said; all are nothing but
+/// its own. Each is reached from the one before, whatever its path leads to meanwhile.
+///
+/// # Errors
+/// Those of [`dir_for`], and a link that somebody else can have put there.
+pub fn dirs_below(top: &Path, names: &[&str], sharing: Sharing) -> io::Result<()> {
+    let (mut above, mut shown) = (opened_top(top)?, top.to_owned());
+    for name in names {
+        shown.push(name);
+        let at = inside(&above, name);
+        match DirBuilder::new().mode(0o700).create(&at) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let opened = opened_below(&at, &shown)?;
+        tighten_dir(&at, &shown, &opened, &["."], sharing)?;
+        above = opened;
+    }
+    Ok(())
+}
+
+fn make_missing(dir: &Path, sharing: Sharing) -> io::Result<()> {
     let mut missing = vec![];
     for above in dir.ancestors().filter(|above| !above.as_os_str().is_empty()) {
         match fs::metadata(above) {
@@ -106,30 +140,36 @@ pub fn dir_for(dir: &Path, marks: &[&str], sharing: Sharing) -> io::Result<()> {
     }
     for above in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(above) {
-            Ok(()) => give(&opened_dir(above)?, above, sharing)?,
+            Ok(()) => give(&opened_dir(above)?, above, heir(above), sharing)?,
             // Another program has made it meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
-    let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?;
-    tighten_dir(dir, &opened, marks, sharing)
+    Ok(())
 }
 
-fn tighten_dir(path: &Path, dir: &File, marks: &[&str], sharing: Sharing) -> io::Result<()> {
+/// `at` is how it was reached, and `shown` how a person knows it.
+fn tighten_dir(
+    at: &Path,
+    shown: &Path,
+    dir: &File,
+    marks: &[&str],
+    sharing: Sharing,
+) -> io::Result<()> {
     let found = dir.metadata()?;
     let is_marked = || {
         // One that can't be listed may have anything in it.
-        let is_empty = || fs::read_dir(path).is_ok_and(|mut all| all.next().is_none());
-        marks.iter().any(|mark| path.join(mark).exists()) || is_empty()
+        let is_empty = || fs::read_dir(at).is_ok_and(|mut all| all.next().is_none());
+        marks.iter().any(|mark| at.join(mark).exists()) || is_empty()
     };
-    if is_tight(&found, sharing, sharing.dir_mode()) {
+    if is_tight(&found, sharing, sharing.dir_mode()) && !is_for_sudo(&found, at) {
         return Ok(());
     }
     if may_change(&found) && found.mode() & STICKY == 0 && is_marked() {
-        return give(dir, path, sharing);
+        return give(dir, shown, heir(at), sharing);
     }
-    must_not_be_written_by_others(path, &found, sharing)
+    must_not_be_written_by_others(shown, &found, sharing)
 }
 
 /// Open a file that is private, made so where `how` makes it. It is no link, and no pipe whose
@@ -139,9 +179,45 @@ fn tighten_dir(path: &Path, dir: &File, marks: &[&str], sharing: Sharing) -> io:
 /// Those of opening it; one that others may write, with what to do.
 pub fn open(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = how.mode(0o600).custom_flags(flags).open(path)?;
-    tighten_file(path, &file)?;
+    let (_above, at) = reached(path)?;
+    let file = how.mode(0o600).custom_flags(flags).open(&at)?;
+    tighten_file(&at, path, &file)?;
     Ok(file)
+}
+
+/// A file below the top that is only looked at, and left as it is.
+pub struct Looked {
+    /// The file, opened.
+    pub file: File,
+    at: PathBuf,
+    _above: File,
+}
+
+impl Looked {
+    /// Open it; it is no link, no pipe, and in no directory that somebody else has put a link for.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn open(path: &Path, how: &mut OpenOptions) -> io::Result<Self> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::from(ErrorKind::NotFound));
+        };
+        let above = opened_below(dir, dir)?;
+        let at = inside(&above, name);
+        let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&at)?;
+        match file.metadata()?.is_file() {
+            true => Ok(Self { file, at, _above: above }),
+            false => Err(io::Error::other("it is no file")),
+        }
+    }
+
+    /// Remove what has its name, in the directory where it was found.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.at)
+    }
 }
 
 /// Make a file anew that is private; what a crash left there, or somebody put there, is not
@@ -164,23 +240,27 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// Those of [`open`], but for one that is not there, or not readable.
 pub fn tighten(path: &Path) -> io::Result<()> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
-    match File::options().read(true).custom_flags(flags).open(path) {
+    let opened = reached(path).and_then(|(above, at)| {
+        let file = File::options().read(true).custom_flags(flags).open(&at)?;
+        Ok((above, at, file))
+    });
+    match opened {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(file) => tighten_file(path, &file),
+        Ok((_above, at, file)) => tighten_file(&at, path, &file),
     }
 }
 
-fn tighten_file(path: &Path, file: &File) -> io::Result<()> {
+fn tighten_file(at: &Path, shown: &Path, file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let sharing = path.parent().map_or(Ok(Sharing::Alone), Sharing::of)?;
-    match is_tight(&found, sharing, sharing.file_mode()) && !is_for_sudo(&found, path) {
+    let sharing = at.parent().map_or(Ok(Sharing::Alone), Sharing::of)?;
+    match is_tight(&found, sharing, sharing.file_mode()) && !is_for_sudo(&found, at) {
         true => Ok(()),
-        false if may_change(&found) => give(file, path, sharing),
-        false => must_not_be_written_by_others(path, &found, sharing),
+        false if may_change(&found) => give(file, shown, heir(at), sharing),
+        false => must_not_be_written_by_others(shown, &found, sharing),
     }
 }
 
@@ -200,6 +280,54 @@ pub fn must_be_kept(path: &Path, file: &File) -> io::Result<()> {
     must_not_be_written_by_others(path, &found, Sharing::Alone)
 }
 
+/// What has this name in a directory that is open, whatever that one's path leads to by now
+/// (proc(5)).
+fn inside(dir: &File, name: impl AsRef<Path>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+/// The directory of a path, and the path by it, as long as the directory is open.
+fn reached(path: &Path) -> io::Result<(File, PathBuf)> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(ErrorKind::NotFound));
+    };
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let above = File::options().read(true).custom_flags(flags).open(dir)?;
+    let at = inside(&above, name);
+    Ok((above, at))
+}
+
+fn opened_top(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path)
+}
+
+/// A directory below the top: no link, or one that nobody else can have put there.
+fn opened_below(at: &Path, shown: &Path) -> io::Result<File> {
+    match fs::symlink_metadata(at)?.is_symlink() {
+        true => must_be_own_link(shown).and_then(|()| opened_top(shown)),
+        false => opened_dir(at),
+    }
+}
+
+fn must_be_own_link(link: &Path) -> io::Result<()> {
+    let (found, target) = (fs::symlink_metadata(link)?, fs::metadata(link)?);
+    let (euid, owner) = (geteuid().as_raw(), found.uid());
+    let is_callers = owner == euid || sudo_uid(euid) == Some(owner);
+    if is_callers && target.uid() == owner && Trusted::only(owner).must_decide(link).is_ok() {
+        return Ok(());
+    }
+    let why = format!(
+        "{} is a link of {} to a directory of {}, and it is followed only where both are yours and \
+         nobody else may write what they are in: put the directory itself in its place (`rm {}`)",
+        link.display(),
+        who::user(owner),
+        who::user(target.uid()),
+        quoted(link),
+    );
+    Err(io::Error::new(ErrorKind::PermissionDenied, why))
+}
+
 fn opened_dir(path: &Path) -> io::Result<File> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     File::options().read(true).custom_flags(flags).open(path)
@@ -217,22 +345,38 @@ fn may_change(found: &Metadata) -> bool {
 
 /// Whether root has made it where who called `sudo` keeps files.
 fn is_for_sudo(found: &Metadata, path: &Path) -> bool {
-    heir(path).is_some_and(|heir| found.uid() == 0 && heir != 0)
+    heir(path).is_some_and(|(owner, _)| found.uid() == 0 && owner != 0)
 }
 
-/// Whose a file of root's is to be: who called `sudo`, in a directory of that user.
-fn heir(path: &Path) -> Option<u32> {
+/// Whose a file of root's is to be, and of which group: who called `sudo`, in a directory of that
+/// user.
+fn heir(path: &Path) -> Option<(u32, u32)> {
     let sudo = sudo_uid(geteuid().as_raw())?;
     let parent = fs::metadata(path.parent()?).ok()?;
-    (parent.uid() == sudo).then_some(sudo)
+    (parent.uid() == sudo).then(|| (sudo, sudo_gid().unwrap_or(parent.gid())))
 }
 
-fn give(file: &File, path: &Path, sharing: Sharing) -> io::Result<()> {
+/// Give a file that root has made by a path of its own to who called `sudo`, in a directory of
+/// that user; its mode stays as it is.
+///
+/// # Errors
+/// It can't be given away.
+pub fn give_to_sudo(file: &File, path: &Path) -> io::Result<()> {
+    let (_above, at) = reached(path)?;
+    match heir(&at) {
+        None => Ok(()),
+        Some((owner, group)) => std::os::unix::fs::fchown(file, Some(owner), Some(group)),
+    }
+}
+
+fn give(file: &File, path: &Path, heir: Option<(u32, u32)>, sharing: Sharing) -> io::Result<()> {
     let found = file.metadata()?;
     // Whatever its path leads to by now (proc(5)).
     let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let owner = heir(path).filter(|_| found.uid() == geteuid().as_raw());
-    let group = sharing.group().filter(|group| *group != found.gid());
+    let heir = heir.filter(|_| found.uid() == geteuid().as_raw());
+    let owner = heir.map(|(owner, _)| owner);
+    let group = sharing.group().or(heir.map(|(_, group)| group));
+    let group = group.filter(|group| *group != found.gid());
     if owner.is_some() || group.is_some() {
         chown(&opened, owner, group).map_err(|error| {
             let why =

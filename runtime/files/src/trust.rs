@@ -56,6 +56,11 @@ impl Trusted {
         Self { uids, group: None }
     }
 
+    /// One user, and root.
+    pub(crate) fn only(uid: u32) -> Self {
+        Self { uids: vec![uid, 0], group: None }
+    }
+
     /// The same, and the members of a group: what has that group may be anybody's of them.
     pub fn with_group(self, group: Option<u32>) -> Self {
         Self { group, ..self }
@@ -122,6 +127,16 @@ impl Trusted {
 pub(crate) fn sudo_uid(euid: u32) -> Option<u32> {
     let named = || std::env::var("SUDO_UID").ok()?.parse().ok();
     if euid == 0 { named() } else { None }
+}
+
+/// The group of who called `sudo`, which counts only where [`sudo_uid`] does.
+pub(crate) fn sudo_gid() -> Option<u32> {
+    std::env::var("SUDO_GID").ok()?.parse().ok()
+}
+
+/// The group that this program's files get, where nothing else is said.
+pub(crate) fn own_group() -> u32 {
+    getgid().as_raw()
 }
 
 /// The permissions, as `chmod` takes them.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_files::lock::{self, Patience};
-use stepback_files::private;
+use stepback_files::private::{self, Looked};
 
 /// The directory with the files of runners, in a store's own; it stays when they have ended.
 pub(super) const RUNNERS: &str = "runners";
@@ -56,22 +56,23 @@ impl Liveness {
 
     /// Whether the runner certainly lives, and was let in here.
     pub(crate) fn is_shown(&self, runner: &str) -> bool {
-        let file = File::open(self.path(runner));
-        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        let found = Looked::open(&self.path(runner), File::options().read(true));
+        let is_locked =
+            |found: Looked| matches!(found.file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        found.is_ok_and(is_locked)
     }
 
     /// Whether the runner is certainly gone.
     pub(crate) fn is_dead(&self, runner: &str) -> bool {
-        let path = self.path(runner);
-        let file = match File::options().write(true).open(&path) {
-            Ok(file) => file,
+        let found = match Looked::open(&self.path(runner), File::options().write(true)) {
+            Ok(found) => found,
             // A runner's file is made before its first lease, and removed only by who saw it dead.
             Err(error) => return error.kind() == io::ErrorKind::NotFound,
         };
-        match file.try_lock() {
+        match found.file.try_lock() {
             Ok(()) => {
                 // Nobody needs the file of a dead runner; if it stays, it is found dead again.
-                let _ = std::fs::remove_file(&path);
+                let _ = found.remove();
                 true
             }
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
@@ -108,5 +109,32 @@ mod tests {
         assert!(theirs.is_dead("never-there"));
         drop(mine);
         assert!(theirs.is_dead("1-a"));
+    }
+
+    /// A member of the group that shares the directory can put anything there.
+    #[test]
+    fn what_is_no_runners_file_is_not_waited_for_nor_removed() {
+        let place = tempfile::TempDir::new().expect("a directory");
+        let store = Liveness::new(place.path(), Clock::real());
+        store.hold("1-a").expect("it can be held");
+        let fifo = store.path("2-b");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.expect("mkfifo(1)").success());
+        // It would wait for a reader, and for a writer, without end.
+        assert!(!store.is_dead("2-b") && !store.is_shown("2-b") && store.hold("2-b").is_err());
+        assert!(fifo.exists());
+
+        let elsewhere = tempfile::TempDir::new().expect("a directory");
+        let victim = elsewhere.path().join("3-c.lock");
+        std::fs::write(&victim, "").expect("a file");
+        std::os::unix::fs::symlink(&victim, store.path("3-c")).expect("a link");
+        assert!(!store.is_dead("3-c"));
+        std::fs::remove_dir_all(&store.dir).expect("a directory");
+        // A directory of everybody's is no place for a link that is followed.
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(place.path(), all).expect("its mode can be set");
+        std::os::unix::fs::symlink(elsewhere.path(), &store.dir).expect("a link");
+        assert!(!store.is_dead("3-c") && victim.exists());
+        assert!(store.hold("4-d").is_err());
     }
 }

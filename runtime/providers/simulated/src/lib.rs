@@ -163,7 +163,9 @@ impl Simulated {
                 return Ok(world.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone());
             }
         };
-        let text = std::fs::read_to_string(&path).map_err(|e| io_failure("read", &path, &e))?;
+        let read = private::open(&path, File::options().read(true));
+        let text = read.and_then(std::io::read_to_string);
+        let text = text.map_err(|error| io_failure("read", &path, &error))?;
         let written = serde_json::from_str(&text).map_err(|error| {
             let message = format!("{} is not a world: {error}", path.display());
             Failure::new(FailureClass::Internal, message)
