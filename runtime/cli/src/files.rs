@@ -5,6 +5,8 @@ use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use stepback_files::key::Key;
+use stepback_files::private;
 
 /// What people write is shorter, a manifest too.
 pub const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -53,20 +55,45 @@ pub fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
     })
 }
 
-/// Write a file, all of it or nothing.
+/// Write a file, all of it or nothing. It is made anew by a name that nobody can know before, so
+/// that nobody has put a link, or a file of his own, in its way. What root writes behind `sudo` in
+/// a directory of who called it is that user's.
 ///
 /// # Errors
 /// Why it can't be written.
 pub fn write_whole(path: &Path, text: impl AsRef<[u8]>, mode: u32) -> std::io::Result<()> {
     let mut part = path.to_owned().into_os_string();
-    part.push(format!(".{}.part", std::process::id()));
-    let mut options = File::options();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
+    part.push(format!(".{}.part", hex::encode(&Key::new_bytes()?[..8])));
+    let part = Path::new(&part);
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(part)?;
     let written = file.write_all(text.as_ref()).and_then(|()| file.sync_all());
-    let done = written.and_then(|()| std::fs::rename(&part, path));
+    let given = written.and_then(|()| private::give_to_sudo(&file, part));
+    let done = given.and_then(|()| std::fs::rename(part, path));
     if done.is_err() {
         // Why it could not be written is told; a part that stays is only untidy.
-        let _ = std::fs::remove_file(&part);
+        let _ = std::fs::remove_file(part);
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::read_to_string;
+
+    #[test]
+    fn nobody_knows_the_name_of_a_part_and_what_is_there_is_not_written_through() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, victim) = (place.path().join("world.toml"), place.path().join("victim"));
+        std::fs::write(&victim, "kept").unwrap();
+        for name in [format!("world.toml.{}.part", std::process::id()), "world.toml".to_owned()] {
+            std::os::unix::fs::symlink(&victim, place.path().join(name)).unwrap();
+        }
+        write_whole(&path, "mine", FOR_OWNER).unwrap();
+        assert_eq!(read_to_string(&victim).unwrap(), "kept");
+        assert_eq!(read_to_string(&path).unwrap(), "mine");
+        assert!(!path.is_symlink());
+        // The two, and the one that was planted.
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 3, "nothing else is left");
+    }
 }
