@@ -1,6 +1,6 @@
 //! An environment written as a world file: the same world again, and nothing changed.
 
-use crate::harness::{Place, operation};
+use crate::harness::{Place, operation, root};
 use stepback_simulated::world::World;
 
 /// Write `stepback.toml` with one more environment, which begins as a world file says.
@@ -40,6 +40,24 @@ fn an_environment_is_copied_into_the_simulator_and_tried_there() {
 
     place.run(&["run", &operation("redeploy-database"), "-e", "copy"]).exits(0);
     assert_eq!(place.world(), before, "the copy is another world");
+}
+
+/// The attack: a job of CI obeyed the commands in somebody's tag.
+#[test]
+fn what_a_tag_has_in_it_does_nothing_to_a_job_that_prints_the_world() {
+    let place = Place::new();
+    with_copy(&place);
+    let odd = "a \"b\" \\ \u{202e}\n::error title=forged::operation 7 succeeded\n##[error]forged\n";
+    let demo = std::fs::read_to_string(root().join("operations/demo-world.toml")).expect("a file");
+    let tags = "tags = { Name = \"db-1\" }";
+    assert!(demo.contains(tags));
+    let tagged = format!("tags = {{ Name = \"db-1\", note = {} }}", serde_json::json!(odd));
+    place.write("world.toml", demo.replacen(tags, &tagged, 1));
+    let said = place.run(&["env", "snapshot", "-e", "copy"]).exits(0).stdout;
+    assert!(!said.lines().any(|line| line.trim_start().starts_with("::")), "{said}");
+    assert!(!said.contains("##[") && !said.contains('\u{202e}'), "{said}");
+    let world: World = toml::from_str(&said).expect("a world file");
+    assert!(world.instances.values().any(|one| one.tags.get("note").is_some_and(|it| it == odd)));
 }
 
 #[test]

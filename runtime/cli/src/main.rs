@@ -36,6 +36,7 @@ mod plugins;
 mod providers;
 mod report;
 mod secrets;
+mod toml_strings;
 mod trusted;
 mod view;
 mod words;

@@ -2,6 +2,7 @@
 
 use crate::args::Global;
 use crate::shown::{Said, Shown};
+use crate::toml_strings;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Display;
@@ -172,10 +173,12 @@ pub fn print_csv<const CELLS: usize>(
     header: [&'static str; CELLS],
     rows: impl IntoIterator<Item = [String; CELLS]>,
 ) {
-    let mut writer = csv::Writer::from_writer(vec![]);
+    let how = &mut csv::WriterBuilder::new();
+    let mut writer = how.quote_style(csv::QuoteStyle::Never).from_writer(vec![]);
     let mut written = writer.write_record(header);
     for row in rows {
-        written = written.and_then(|()| writer.write_record(row.map(|cell| shown::in_cell(&cell))));
+        let row = row.map(|cell| quoted(&shown::in_cell(&cell)));
+        written = written.and_then(|()| writer.write_record(row));
     }
     let bytes = written.map_err(|error| error.to_string());
     match bytes.and_then(|()| writer.into_inner().map_err(|error| error.to_string())) {
@@ -184,20 +187,30 @@ pub fn print_csv<const CELLS: usize>(
     }
 }
 
+/// A cell in quotes where a reader may split it, also one that splits at `;`.
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', ';', '"']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
+    }
+}
+
 /// Print a file of the program's own, as it is.
 pub fn print_file(text: &str) {
     write(text.as_bytes());
 }
 
-/// Print TOML for a script. What is written out stands in its strings as JSON has it (TOML,
-/// *Basic strings*); where it would be another value there, a script has it as it is, and whoever
-/// looks at it does not.
+/// Print TOML for a script, or for a job that has commands in what it prints. What is written out
+/// stands in its strings as TOML has it; where it would be another value there, each string is
+/// written in one line and in double quotes.
 pub fn print_toml(text: &str) {
-    let written = shown::written_out(text);
-    let written = shown::without_commands(&written);
+    let shown = |text: &str| shown::without_commands(&shown::written_out(text)).into_owned();
     let value = |text: &str| toml::from_str::<toml::Table>(text).ok();
-    let is_same = value(&written) == value(text);
-    write(if is_same || Style::of_stdout().terminal { &written } else { text }.as_bytes());
+    let mut written = shown(text);
+    if value(&written) != value(text) {
+        written = shown(&toml_strings::in_one_line(text));
+    }
+    write(written.as_bytes());
 }
 
 fn write(bytes: &[u8]) {
@@ -259,5 +272,18 @@ impl Table {
     /// As it is printed, without the end of its last line.
     pub fn shown(&self) -> Shown {
         Shown::of_cells(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_one_cell_wherever_rows_are_split() {
+        let table = [("a b", "a b"), ("a;=b", "\"a;'=b\""), ("a,\"b\"", "\"a,\"\"b\"\"\"")];
+        for (cell, wanted) in table {
+            assert_eq!(quoted(&shown::in_cell(cell)), wanted);
+        }
     }
 }

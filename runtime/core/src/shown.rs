@@ -151,11 +151,16 @@ fn begins_with(text: &str, word: &str) -> bool {
 }
 
 /// A cell of a table of values: in one row, and no formula to a program that opens it (OWASP, *CSV
-/// Injection*).
+/// Injection*), also where that one splits rows at `;`: then quotes that do not begin the row
+/// keep nothing together.
 pub fn in_cell(text: &str) -> String {
-    let is_formula = text.trim_start_matches(' ').starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let quote = if is_formula { "'" } else { "" };
-    format!("{quote}{}", in_row(text))
+    let plain = |text: &str| {
+        let begin = text.trim_start_matches([' ', '"']);
+        let is_formula = begin.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let quote = if is_formula { "'" } else { "" };
+        format!("{quote}{}", in_row(text))
+    };
+    text.split(';').map(plain).collect::<Vec<_>>().join(";")
 }
 
 /// What a command to paste begins with, which the program puts its own options into.
@@ -189,6 +194,7 @@ mod tests {
         assert_eq!(in_place(GOOD), GOOD);
         assert_eq!(without_commands(GOOD), GOOD);
         assert_eq!(in_cell("a = b"), "a = b");
+        assert_eq!(in_cell("a; b;c-d"), "a; b;c-d");
     }
 
     #[test]
