@@ -2,7 +2,7 @@
 //! attacks who runs it.
 
 use crate::files_owned::{ANN, BOB, command, give, is_root, manifest, place_of, set};
-use crate::harness::{Place, Ran};
+use crate::harness::{Place, Ran, operation, root};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -87,4 +87,28 @@ fn sudo_gives_nothing_away_that_a_link_of_the_callers_leads_to() {
     let mut plan = command(&place, &["plan", &manifest]);
     Ran::of(plan.env("SUDO_UID", ANN.to_string())).exits(0);
     assert_eq!(fs::metadata(own.join("world.json")).expect("it is there").uid(), ANN);
+}
+
+/// It has no directory: the journal would be in `/dev`, which is in memory.
+#[test]
+fn a_configuration_that_is_no_file_has_its_state_in_the_working_directory() {
+    let place = Place::new();
+    let run = |config: &str, arguments: &[&str]| {
+        let arguments = [&["--config", config], arguments].concat();
+        Ran::of(place.command(&arguments).env_remove("STEPBACK_STATE"))
+    };
+    let told = run("/dev/null", &["run", &operation("backup-database")]).exits(0);
+    told.says(&place.path(".stepback").display().to_string());
+    assert!(place.path(".stepback/journal.db").exists());
+    let world = root().join("operations/demo-world.toml");
+    fs::copy(world, place.path("world.toml")).expect("a copy");
+    let fifo = place.path("fifo").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo(1)").success());
+    let config = "[environments.piped]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    std::thread::scope(|scope| {
+        scope.spawn(|| fs::write(&fifo, config).expect("somebody reads"));
+        run(&fifo, &["env", "check", "piped"]).exits(0);
+    });
+    assert!(place.path(".stepback/worlds/piped").exists());
 }

@@ -187,6 +187,10 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     })?;
     // Paths go to other programs, too, which are elsewhere.
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // What is no file has no directory: it is as if it were in this one, and only found there.
+    let here = (!is_in_a_directory(path)).then(|| std::path::absolute(FILE).unwrap_or_default());
+    let choice = if here.is_some() { Choice::Found } else { choice };
+    let whole = here.unwrap_or(whole);
     let base = whole.parent().unwrap_or(Path::new("/"));
     let mut found = vec![];
     for name in authored.environments.keys().filter(|name| !is_plain(name)) {
@@ -235,6 +239,13 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
         trusted: Some(Trusted::beside(&whole, choice)),
         trusts_new: false,
     })
+}
+
+/// Whether a path is a file's in some directory, and no device, pipe, or descriptor by number.
+fn is_in_a_directory(path: &Path) -> bool {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_descriptor = ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|at| whole.starts_with(at));
+    !is_descriptor && std::fs::metadata(path).is_ok_and(|found| found.is_file())
 }
 
 /// For whom what is kept is.
