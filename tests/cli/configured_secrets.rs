@@ -91,6 +91,42 @@ fn an_input_may_call_a_secret_by_its_name_and_whoever_runs_it_may_give_another()
     place.run(&[&["plan"][..], &other].concat()).says(&format!("file:{there}"));
 }
 
+/// A job has Vault's address and token in variables, as every tool for that expects them.
+#[test]
+fn a_command_that_tells_a_secret_gets_the_variables_that_are_named() {
+    let command = "from = 'exec:[ -n \"$VAULT_TOKEN\" ] && [ -z \"$OTHER_TOKEN\" ] && cat pw'";
+    let run = |place: &Place| {
+        let mut command = place.command(&["run", "m.toml"]);
+        crate::harness::Ran::of(command.env("VAULT_TOKEN", "t").env("OTHER_TOKEN", "t"))
+    };
+    let told = run(&self::place(command)).exits(2);
+    told.says("exit status: 1").says("[secrets.db]").says("variables = [\"NAME\"]");
+    let place = self::place(&format!("{command}\nvariables = [\"VAULT_ADDR\", \"VAULT_TOKEN\"]"));
+    run(&place).exits(0);
+    assert_eq!(made(&place), VALUE);
+}
+
+/// No variable can have a NUL; and a mark that an editor writes is no part of a password.
+#[test]
+fn what_no_secret_can_be_is_refused_when_it_is_read() {
+    for (bytes, says) in
+        [(&b"nul\0-pass"[..], "NUL"), (b"\xef\xbb\xbfs3cret-pass\n", "byte order mark")]
+    {
+        let place = self::place("from = \"file:pw\"");
+        place.write("pw", bytes);
+        place.run(&["run", "m.toml"]).exits(2).says(says).lacks("-pass");
+    }
+    let place = self::place("from = \"exec:cat pw\"");
+    place.write("pw", "nul\0-pass");
+    place.run(&["run", "m.toml"]).exits(2).says("NUL");
+    for (bytes, is) in [("s3cret\r\n", "s3cret"), ("s3cret\n\n", "s3cret\n"), (" s3c ", " s3c ")] {
+        let place = self::place("from = \"file:pw\"");
+        place.write("pw", bytes);
+        place.run(&["run", "m.toml"]).exits(0);
+        assert_eq!(made(&place), is);
+    }
+}
+
 #[test]
 fn a_secret_is_kept_for_the_steps_that_it_is_for() {
     let place = place("from = \"file:pw\"\nsteps = [\"docker/run-once\"]");
@@ -139,6 +175,8 @@ fn what_is_wrong_with_it_is_told_where_it_is() {
         ("steps = []".to_owned(), "missing field `from`"),
         ("from = \"file:pw\"\nsteps = [\"./f.wasm#x\"]".to_owned(), "names no plugin's step"),
         ("from = \"file:pw\"\nstep = []".to_owned(), "unknown field `step`"),
+        ("from = \"file:pw\"\nvariables = [\"A\"]".to_owned(), "what a command (`exec:`) gets"),
+        ("from = \"exec:a\"\nvariables = [\"A=b\"]".to_owned(), "what a command (`exec:`) gets"),
     ] {
         let place = place(&secret);
         place.run(&["run", "m.toml"]).exits(2).says(says).says("stepback.toml:");

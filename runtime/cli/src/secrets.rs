@@ -24,6 +24,8 @@ const TOLD_MAX: Duration = Duration::from_secs(30);
 pub struct Authored {
     from: Spanned<String>,
     steps: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    variables: Vec<Spanned<String>>,
 }
 
 /// A secret that the configuration has.
@@ -33,6 +35,8 @@ pub struct Configured {
     from: String,
     /// The steps that it is kept for; `None` is all.
     steps: Option<Vec<String>>,
+    /// What a command that tells it gets, beside the variables that each child gets.
+    variables: Vec<String>,
 }
 
 impl Authored {
@@ -65,7 +69,18 @@ impl Authored {
             };
             steps.into_iter().map(plain).collect()
         });
-        Configured { from, steps }
+        let is_command = from.starts_with("exec:");
+        let name = |name: Spanned<String>| {
+            let is_name = !name.get_ref().is_empty() && !name.get_ref().contains(['=', '\0', '*']);
+            if !is_name || !is_command {
+                let message = "`variables` are the names of what a command (`exec:`) gets";
+                let help = "such as `variables = [\"VAULT_ADDR\", \"VAULT_TOKEN\"]`";
+                found.push(Diagnostic::at(name.span(), message).help(help));
+            }
+            name.into_inner()
+        };
+        let variables = self.variables.into_iter().map(name).collect();
+        Configured { from, steps, variables }
     }
 }
 
@@ -77,24 +92,40 @@ impl References {
     fn configured(&self, reference: &str) -> Option<&Configured> {
         self.0.get(reference.strip_prefix("secret:")?)
     }
-}
 
-impl SecretSource for References {
-    fn resolve(&self, reference: &str) -> Result<String, String> {
+    fn read(&self, reference: &str) -> Result<String, String> {
         match reference.split_once(':') {
             Some(("env", name)) => from_environment(name),
             Some(("file", path)) => {
                 let text = files::text(Path::new(path), TEXT_BYTES_MAX)?;
                 Ok(without_line_break(&text))
             }
-            Some(("secret", name)) => match self.0.get(name).map(|one| one.from.as_str()) {
+            Some(("secret", name)) => match self.0.get(name) {
                 None => Err(format!("the configuration in use has no `[secrets.{name}]`")),
-                Some(from) => match from.strip_prefix("exec:") {
-                    Some(command) => told_by(command),
-                    None => self.resolve(from),
+                Some(one) => match one.from.strip_prefix("exec:") {
+                    Some(command) => told_by(command, &one.variables).map_err(|why| {
+                        format!(
+                            "{why} (`[secrets.{name}]`; of the variables set here it gets few: \
+                             name what else it needs, `variables = [\"NAME\"]`)"
+                        )
+                    }),
+                    None => self.read(&one.from),
                 },
             },
             _ => Err("it must be a reference, `env:NAME`, `file:PATH` or `secret:NAME`".to_owned()),
+        }
+    }
+}
+
+impl SecretSource for References {
+    fn resolve(&self, reference: &str) -> Result<String, String> {
+        let value = self.read(reference)?;
+        if value.starts_with('\u{feff}') {
+            return Err(format!("{reference} begins with a byte order mark: save it without one"));
+        }
+        match value.contains('\0') {
+            true => Err(format!("{reference} has a NUL in it, which no variable can have")),
+            false => Ok(value),
         }
     }
 
@@ -144,11 +175,12 @@ fn without_line_break(text: &str) -> String {
 
 /// What a command of the configuration's owner prints, by the shell. What it says beside that goes
 /// to the terminal; what it prints is in no error.
-fn told_by(command: &str) -> Result<String, String> {
+fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .env_clear()
         .envs(children::environment())
+        .envs(variables.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
