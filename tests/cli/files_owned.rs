@@ -45,7 +45,7 @@ pub fn command(place: &Place, arguments: &[&str]) -> Command {
 }
 
 /// The same as another user; `None` where that one can't reach the program.
-fn run_as(user: u32, place: &Place, umask: &str, arguments: &[&str]) -> Option<Ran> {
+pub fn run_as(user: u32, place: &Place, umask: &str, arguments: &[&str]) -> Option<Ran> {
     run_as_with(user, place, umask, arguments, &[])
 }
 

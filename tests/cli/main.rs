@@ -44,6 +44,7 @@ mod sealed;
 mod secrets;
 mod shown;
 mod snapshot;
+mod state_dir;
 mod states;
 mod store;
 mod story;

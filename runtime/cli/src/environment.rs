@@ -7,19 +7,18 @@ use crate::crash::CrashingStore;
 use crate::environments::Environment;
 use crate::error::CliError;
 use crate::files;
+use crate::ownership;
 use crate::plugins::Plugins;
 use crate::providers;
 use crate::secrets::References;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
 use stepback_core::shell::quoted;
 use stepback_engine::{Deps, Limits, Reporter};
 use stepback_files::key::{KEY_BYTES, Key};
-use stepback_files::who;
 use stepback_journal::{RunnerId, Sqlite, Store};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
@@ -59,23 +58,9 @@ fn is_there(config: &Config, found: std::io::Result<bool>) -> Result<bool, CliEr
     found.map_err(|error| {
         let dir = std::path::absolute(&config.state.dir);
         let dir = dir.unwrap_or_else(|_| config.state.dir.clone());
-        // The first that this user may look at tells whose what is below it is.
-        let mut above = dir.ancestors();
-        let owned = above.find_map(|dir| std::fs::metadata(dir).ok().map(|found| (dir, found)));
-        let whose = owned.map(|(dir, found)| {
-            let (owner, mode) = (who::user(found.uid()), format!("{:04o}", found.mode() & 0o7777));
-            shown!(" ({} belongs to {}, mode {})", dir.display(), owner, mode)
-        });
-        CliError::usage(
-            shown!(
-                "what is in {} can't be told: {}{}",
-                dir.display(),
-                error,
-                whose.unwrap_or_default()
-            ),
-            "ask as whoever runs operations there, such as with `sudo`, or share it with a group \
-             (`state_group` in stepback.toml)",
-        )
+        let (shown, whose) = (dir.display(), ownership::whose(&dir));
+        let message = shown!("what is in {} can't be told: {}{}", shown, error, whose);
+        CliError::usage(message, ownership::AS_ITS_OWNER)
     })
 }
 

@@ -220,9 +220,10 @@ fn store_help(error: &StoreError) -> Option<&'static str> {
         ),
         StoreError::Full(_) => Some("make room on the disk of the state directory"),
         StoreError::Io(_) => Some("look at the disk of the state directory, and mount or mend it"),
-        StoreError::ReadOnly(_) | StoreError::Unusable { .. } => {
-            Some("choose another place with `--state DIR`, or make this one writable")
-        }
+        StoreError::ReadOnly(_) | StoreError::Unusable { .. } => Some(
+            "choose another place with `--state DIR`, or make this one writable; to look at \
+                 one that can't be written, copy it whole (`cp -r`) and look at the copy",
+        ),
         StoreError::Newer { .. } => Some("use the Stepback that wrote it, or a newer one"),
         StoreError::Busy(_) => Some("another process holds it; try again"),
         StoreError::Corrupt(_) => Some("restore the directory from a backup; it was not changed"),

@@ -7,11 +7,15 @@
 
 use crate::error::CliError;
 use crate::shown::Shown;
+use nix::errno::Errno;
 use nix::unistd::Group;
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use stepback_files::private::{self, Sharing};
-use stepback_files::trust::Trusted;
+use stepback_files::trust::{Distrust, Trusted};
+use stepback_files::who;
 
 /// How a path came to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +34,18 @@ pub fn must_be_obeyed(path: &Path, choice: Choice) -> Result<(), CliError> {
     Trusted::caller().must_decide(&shown).map_err(|why| {
         let message = shown!("{} is not obeyed: {}", shown.display(), why);
         let help = shown!(
-            "mend that (`{}`), or, if you trust whoever may write there, name the file: \
-             `--config {}`; `--config /dev/null` is none",
-            why.mend,
+            "{}if you trust whoever may write there, name the file: `--config {}`; \
+             `--config /dev/null --state DIR` is none",
+            mended_by(&why),
             shown.display()
         );
         CliError::usage(message, help)
     })
+}
+
+fn mended_by(why: &Distrust) -> Shown {
+    let mend = why.mend.as_ref().map(|mend| shown!("mend that (`{}`), or ", mend));
+    mend.unwrap_or_default()
 }
 
 /// The same of a file beside it, which was found or named with it; why not, in words.
@@ -79,19 +88,65 @@ impl Kept<'_> {
     /// Make sure of it; `marks` are names of which one is in it if it is used already.
     pub fn make_sure(&self, marks: &[&str]) -> Result<(), CliError> {
         let shown = self.dir.display();
-        if self.choice == Choice::Found {
-            let trusted = Trusted::caller().with_group(self.sharing.group());
-            trusted.must_decide(self.dir).map_err(|why| {
-                let elsewhere = Shown::from(self.elsewhere);
-                let help = shown!("mend that (`{}`), or {}", why.mend, elsewhere);
-                CliError::usage(shown!("{} is not used: {}", shown, why), help)
-            })?;
-        }
+        self.must_be_theirs()?;
         private::dir_for(self.dir, marks, self.sharing).map_err(|error| {
-            let message = shown!("{} can't be used: {}", shown, error);
-            CliError::usage(message, self.elsewhere)
+            let elsewhere = Shown::from(self.elsewhere);
+            match error.raw_os_error() {
+                // The kernel has said no more than that.
+                Some(code) if code == Errno::EACCES as i32 => {
+                    let message = shown!("{} can't be used: {}{}", shown, error, whose(self.dir));
+                    CliError::usage(message, shown!("{}, or {}", AS_ITS_OWNER, elsewhere))
+                }
+                _ => CliError::usage(shown!("{} can't be used: {}", shown, error), elsewhere),
+            }
+        })?;
+        // In `/tmp` somebody else may have made it before.
+        self.must_be_theirs()
+    }
+
+    fn must_be_theirs(&self) -> Result<(), CliError> {
+        if self.choice == Choice::Named {
+            return Ok(());
+        }
+        let trusted = Trusted::caller().with_group(self.sharing.group());
+        trusted.must_decide(self.dir).map_err(|why| {
+            let elsewhere = Shown::from(self.elsewhere);
+            let help = match why.is_anothers {
+                true => shown!("{}, or {}", AS_ITS_OWNER, elsewhere),
+                false => shown!("{}{}", mended_by(&why), elsewhere),
+            };
+            CliError::usage(shown!("{} is not used: {}", self.dir.display(), why), help)
         })
     }
+}
+
+/// What to do about a directory of somebody else.
+pub const AS_ITS_OWNER: &str = "use it as whoever it belongs to, such as with `sudo`, or share it \
+                                with a group (`state_group` in stepback.toml, docs/state.md)";
+
+/// Whose a directory is, in brackets: it, or the first above it that this user may look at.
+pub fn whose(dir: &Path) -> Shown {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let mut above = dir.ancestors();
+    let owned = above.find_map(|dir| std::fs::metadata(dir).ok().map(|found| (dir, found)));
+    let told = owned.map(|(dir, found)| {
+        let (owner, mode) = (who::user(found.uid()), format!("{:04o}", found.mode() & 0o7777));
+        shown!(" ({} belongs to {}, mode {})", dir.display(), owner, mode)
+    });
+    told.unwrap_or_default()
+}
+
+/// What is kept has names, keys and, in a simulated world, passwords: nobody means to commit it.
+fn keep_out_of_git(dir: &Path, is_new: bool) {
+    let path = dir.join(".gitignore");
+    let how = &mut File::options();
+    let made = match is_new {
+        true => private::open(&path, how.write(true).create_new(true))
+            .and_then(|mut file| file.write_all(b"*\n")),
+        false => private::tighten(&path),
+    };
+    // Where that can't be written, or is somebody's own, nothing else is in its way.
+    let _ = made;
 }
 
 /// The group of this name or number.
@@ -117,7 +172,13 @@ impl State {
         let State { dir, choice, sharing } = self;
         let elsewhere = "name it, or another one, with `--state DIR`";
         let kept = Kept { dir, choice: *choice, sharing: *sharing, elsewhere };
-        kept.make_sure(&["journal.db", "journal.db-wal", "runners", "worlds"])
+        let is_new = match std::fs::read_dir(dir) {
+            Ok(mut all) => all.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        kept.make_sure(&["journal.db", "journal.db-wal", "runners", "worlds"])?;
+        keep_out_of_git(dir, is_new);
+        Ok(())
     }
 
     /// Make sure of a directory in it, which is nothing but its own, and of those between.

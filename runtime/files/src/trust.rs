@@ -37,8 +37,10 @@ pub struct Distrust {
     pub path: PathBuf,
     /// Its owner, its mode, and what is wrong with them.
     pub why: String,
-    /// What to do to that path, as a command.
-    pub mend: String,
+    /// What to do to that path, as a command, where one mends it.
+    pub mend: Option<String>,
+    /// Whether it is another user's.
+    pub is_anothers: bool,
 }
 
 impl fmt::Display for Distrust {
@@ -78,20 +80,23 @@ impl Trusted {
         found.mode() & ALL_WRITE == 0 && (!by_group || is_trusted(found.gid()))
     }
 
-    /// That nobody else can have decided what is at this path, if anything is.
+    /// That nobody else can have decided what is at this path, if anything is. In a directory
+    /// with the sticky bit somebody else may make it before this user does: ask again then.
     ///
     /// # Errors
     /// The first place on the way that somebody else has a say in, or that can't be looked at.
     pub fn must_decide(&self, path: &Path) -> Result<(), Distrust> {
         let unreadable = |(path, error): (PathBuf, io::Error)| Distrust {
             why: format!("can't be looked at: {error}"),
-            mend: format!("ls -ld {}", quoted(&path)),
+            mend: Some(format!("ls -ld {}", quoted(&path))),
+            is_anothers: false,
             path,
         };
-        let way = way(path).map_err(unreadable)?;
+        let (way, is_there) = way(path).map_err(unreadable)?;
         let last = way.len().saturating_sub(1);
         for (at, (path, found)) in way.iter().enumerate() {
-            self.must_be_theirs(path, found, at < last)?;
+            // What is not there yet is made in the last one.
+            self.must_be_theirs(path, found, at < last || !is_there)?;
         }
         Ok(())
     }
@@ -103,9 +108,10 @@ impl Trusted {
         is_parent: bool,
     ) -> Result<(), Distrust> {
         if !self.owns(found) {
-            let mend = format!("chown {} {}", self.uids[0], quoted(path));
+            // Root's is trusted by everybody; given to one user, it would lock out the others.
+            let mend = Some(format!("chown root {}", quoted(path)));
             let why = format!("belongs to {}, mode {}", who::user(found.uid()), mode(found));
-            return Err(Distrust { path: path.to_owned(), why, mend });
+            return Err(Distrust { path: path.to_owned(), why, mend, is_anothers: true });
         }
         let keeps_files = is_parent && found.mode() & STICKY != 0;
         // Nobody asks for the mode of a link (symlink(7)).
@@ -118,8 +124,10 @@ impl Trusted {
         };
         let owner = who::user(found.uid());
         let why = format!("may be written by {who} (owner {owner}, mode {})", mode(found));
-        let mend = format!("chmod {take} {}", quoted(path));
-        Err(Distrust { path: path.to_owned(), why, mend })
+        // A directory with the sticky bit is everybody's for good.
+        let is_meant = found.is_dir() && found.mode() & STICKY != 0;
+        let mend = (!is_meant).then(|| format!("chmod {take} {}", quoted(path)));
+        Err(Distrust { path: path.to_owned(), why, mend, is_anothers: false })
     }
 }
 
@@ -150,8 +158,8 @@ pub(crate) fn quoted(path: &Path) -> String {
 }
 
 /// All that is on the way to a path, the root first, and what is there last. A link is followed
-/// by hand, so that the directories on its way count, too. It ends where nothing is.
-fn way(path: &Path) -> Result<Vec<(PathBuf, Metadata)>, (PathBuf, io::Error)> {
+/// by hand, so that the directories on its way count, too. It ends where nothing is, and says so.
+fn way(path: &Path) -> Result<(Vec<(PathBuf, Metadata)>, bool), (PathBuf, io::Error)> {
     let whole = std::path::absolute(path).map_err(|error| (path.to_owned(), error))?;
     let mut left: VecDeque<OsString> = parts(&whole).into();
     let mut at = PathBuf::from("/");
@@ -165,7 +173,7 @@ fn way(path: &Path) -> Result<Vec<(PathBuf, Metadata)>, (PathBuf, io::Error)> {
         at.push(&part);
         let found = match looked_at(&at) {
             Ok(found) => found,
-            Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok(way),
+            Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok((way, false)),
             Err(error) => return Err(error),
         };
         let is_link = found.is_symlink();
@@ -183,7 +191,7 @@ fn way(path: &Path) -> Result<Vec<(PathBuf, Metadata)>, (PathBuf, io::Error)> {
             parts(&target).into_iter().rev().for_each(|part| left.push_front(part));
         }
     }
-    Ok(way)
+    Ok((way, true))
 }
 
 fn looked_at(path: &Path) -> Result<Metadata, (PathBuf, io::Error)> {
@@ -231,7 +239,8 @@ mod tests {
         let told = us.must_decide(&file).unwrap_err();
         assert_eq!(told.path, file.canonicalize().unwrap());
         assert!(told.why.contains("everybody") && told.why.contains("0666"), "{told}");
-        assert!(told.mend.starts_with("chmod go-w '/"), "{}", told.mend);
+        let mend = told.mend.unwrap();
+        assert!(mend.starts_with("chmod go-w '/"), "{mend}");
         set(&file, 0o644);
         let parent = file.parent().unwrap();
         set(parent, 0o777);
@@ -239,7 +248,8 @@ mod tests {
         // Its owner alone takes what is there away; but what it holds itself is anybody's.
         set(parent, 0o1777);
         us.must_decide(&file).unwrap();
-        us.must_decide(parent).unwrap_err();
+        us.must_decide(&parent.join("not/there")).unwrap();
+        assert_eq!(us.must_decide(parent).unwrap_err().mend, None, "it is so for a reason");
     }
 
     #[test]
