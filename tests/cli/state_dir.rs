@@ -102,3 +102,49 @@ const LABEL: &str = "[plugins.label]\npath = \"label.wasm\"\ngrants = [\"ebs\"]\
 const LABELS: &str = "schema = 1\n[operation]\nname = \"label\"\n[[steps]]\nid = \"first\"\n\
                       uses = \"label/label-volume\"\n\
                       with = { volume = \"vol-db-main\", label = \"first\" }\n";
+
+/// The attack: where the lock can't be written, each file at the path of a plugin was a new one.
+#[test]
+fn what_can_not_be_kept_is_not_trusted() {
+    if !is_root() {
+        return;
+    }
+    let place = place_of(0);
+    let plugin = place.path("in/label.wasm");
+    fs::copy(component("volume-label"), &plugin).expect("the build made it");
+    place.write("in/stepback.toml", LABEL);
+    place.write("in/m.toml", LABELS);
+    for path in walk(&place.path("in")) {
+        set(&path, if path.is_dir() { 0o755 } else { 0o644 });
+    }
+    let state = place.path("ann");
+    fs::create_dir(&state).expect("a directory");
+    give(&state, ANN);
+    let state = state.display().to_string();
+    // Its home is where it may write, for the cache.
+    let run = || run_as(ANN, &place, "022", &["--state", &state, "run", "m.toml"]);
+    let Some(told) = run() else { return };
+    told.exits(2).says("can't be trusted").says("stepback.lock can't be written").says("sha256 =");
+    // As the job before it, which could write it, has left it.
+    Ran::of(&mut command(&place, &["run", "m.toml"])).exits(0);
+    set(&place.path("in/stepback.lock"), 0o644);
+    let Some(ran) = run() else { return };
+    ran.exits(0);
+}
+
+#[test]
+fn a_lock_with_a_merge_in_it_is_told_with_its_line_and_what_to_do() {
+    let place = Place::new();
+    fs::copy(component("volume-label"), place.path("label.wasm")).expect("the build made it");
+    place.write("stepback.toml", format!("state = \"state\"\n{LABEL}"));
+    place.write("m.toml", LABELS);
+    place.run(&["run", "m.toml"]).exits(0);
+    let kept = fs::read_to_string(place.path("stepback.lock")).expect("it is kept");
+    let merge = format!("{kept}<<<<<<< HEAD\n");
+    place.write("stepback.lock", &merge);
+    for arguments in [&["run", "m.toml"][..], &["plugin", "trust", "label"]] {
+        let told = place.run(arguments).exits(2);
+        let line = format!("stepback.lock:{}:", merge.lines().count());
+        told.says(&line).says("take one side whole").says("stepback plugin trust NAME");
+    }
+}

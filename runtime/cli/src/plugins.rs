@@ -54,7 +54,7 @@ impl Plugins {
         for (name, _) in tables.filter(|(_, one)| one.sha256.is_none() && !one.grants.is_empty()) {
             let unreadable = |why: String| Unaccepted { why, help: None };
             let kept = match trusted.entry(name).map_err(unreadable)? {
-                None if self.trusts_new => kept_first(trusted, name, entry),
+                None if self.trusts_new => kept_first(trusted, name, entry)?,
                 kept => kept,
             };
             if let Some(old) = kept.filter(|old| old.sha256 != entry.sha256) {
@@ -149,19 +149,28 @@ impl PluginSource for Plugins {
     }
 }
 
-/// What a table grants to from now on, where that can be kept; this is its first plugin.
-fn kept_first(trusted: &Trusted, table: &str, entry: &Entry) -> Option<Entry> {
+/// What a table grants to from now on; this is its first plugin. What can't be kept would be
+/// trusted anew each time, whatever it is.
+fn kept_first(
+    trusted: &Trusted,
+    table: &str,
+    entry: &Entry,
+) -> Result<Option<Entry>, Unaccepted> {
     match trusted.keep_first(table, entry) {
         Ok(kept) => {
             if kept.sha256 == entry.sha256 {
                 tell!("plugin `{}` is trusted as sha256:{} from now on", table, entry.sha256);
             }
-            Some(kept)
+            Ok(Some(kept))
         }
-        // It is no worse than without the file.
         Err(error) => {
-            tell!("warning: {}", error);
-            None
+            let why = format!("plugin `{table}` can't be trusted: {error}");
+            let digest = &entry.sha256;
+            let help = format!(
+                "run it once where that can be written, and commit it; or write \
+                 `sha256 = \"{digest}\"` into `[plugins.{table}]`"
+            );
+            Err(Unaccepted { why, help: Some(help) })
         }
     }
 }

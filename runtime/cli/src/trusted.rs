@@ -96,8 +96,16 @@ impl Trusted {
         }
         ownership::neighbour_must_be_obeyed(&self.path, self.choice)?;
         let text = files::text(&self.path, TEXT_BYTES_MAX)?;
-        toml::from_str(&text)
-            .map_err(|error| format!("{}: {}", self.path.display(), error.message()))
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!(
+                "{}:{}: {}: put it right (of a merge, take one side whole); what is not in it \
+                 then, `stepback plugin trust NAME` puts there",
+                self.path.display(),
+                before.matches('\n').count() + 1,
+                error.message()
+            )
+        })
     }
 
     /// What is kept of a plugin, by the name of its table.
