@@ -157,9 +157,12 @@ pub(crate) fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
+/// What is on the way to a path, the root first.
+type Way = Vec<(PathBuf, Metadata)>;
+
 /// All that is on the way to a path, the root first, and what is there last. A link is followed
 /// by hand, so that the directories on its way count, too. It ends where nothing is, and says so.
-fn way(path: &Path) -> Result<(Vec<(PathBuf, Metadata)>, bool), (PathBuf, io::Error)> {
+fn way(path: &Path) -> Result<(Way, bool), (PathBuf, io::Error)> {
     let whole = std::path::absolute(path).map_err(|error| (path.to_owned(), error))?;
     let mut left: VecDeque<OsString> = parts(&whole).into();
     let mut at = PathBuf::from("/");
