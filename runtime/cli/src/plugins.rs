@@ -151,11 +151,7 @@ impl PluginSource for Plugins {
 
 /// What a table grants to from now on; this is its first plugin. What can't be kept would be
 /// trusted anew each time, whatever it is.
-fn kept_first(
-    trusted: &Trusted,
-    table: &str,
-    entry: &Entry,
-) -> Result<Option<Entry>, Unaccepted> {
+fn kept_first(trusted: &Trusted, table: &str, entry: &Entry) -> Result<Option<Entry>, Unaccepted> {
     match trusted.keep_first(table, entry) {
         Ok(kept) => {
             if kept.sha256 == entry.sha256 {

@@ -402,7 +402,7 @@ async fn ask(job: &Job, clock: &Clock, key: &StepKey, with: &Value) -> Result<As
         return Err("it has no plugin".into());
     };
     let door = job.door(key, None);
-    let invocation = invocation(step, loaded, door.let_in(with), Mode::Check);
+    let invocation = invocation(job, step, loaded, door.let_in(with), Mode::Check);
     let guard = Arc::clone(&loaded.guard);
     let (access, own) = (job.access.clone(), door.clone());
     let port = Arc::new(CheckPort::new(access, guard, clock.clone(), true, own));

@@ -7,7 +7,7 @@
 //! what is kept no link is followed that somebody else can have put there: root would give away
 //! what it leads to.
 
-use crate::trust::{STICKY, Trusted, mode, own_group, quoted, sudo_gid, sudo_uid};
+use crate::trust::{STICKY, Trusted, mode, quoted, sudo_gid, sudo_uid};
 use crate::who;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -479,9 +479,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         set(place.path(), 0o755);
         let (opened, gone) = (opened_dir(place.path()).unwrap(), place.path().join("gone"));
-        tighten_dir(&gone, &opened, &["journal.db"], Sharing::Alone).unwrap();
+        tighten_dir(&gone, &gone, &opened, &["journal.db"], Sharing::Alone).unwrap();
         assert_eq!(mode_of(place.path()), 0o755);
-        tighten_dir(place.path(), &opened, &["journal.db"], Sharing::Alone).unwrap();
+        tighten_dir(place.path(), place.path(), &opened, &["journal.db"], Sharing::Alone).unwrap();
         assert_eq!(mode_of(place.path()), 0o700);
     }
 

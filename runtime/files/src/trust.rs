@@ -142,11 +142,6 @@ pub(crate) fn sudo_gid() -> Option<u32> {
     std::env::var("SUDO_GID").ok()?.parse().ok()
 }
 
-/// The group that this program's files get, where nothing else is said.
-pub(crate) fn own_group() -> u32 {
-    getgid().as_raw()
-}
-
 /// The permissions, as `chmod` takes them.
 pub(crate) fn mode(found: &Metadata) -> String {
     format!("{:04o}", found.mode() & 0o7777)
