@@ -50,36 +50,6 @@ fn what_a_state_directory_runs_a_copy_of_it_does_not_touch() {
     }
 }
 
-/// The copy waits in line with what the original has begun, and left half undone, meanwhile.
-#[test]
-fn a_copy_that_waited_in_line_lets_go_of_nothing() {
-    let (place, other) = two();
-    let backup = ["--state", &other, "run", &operation("backup-database")];
-    let hang = ["--inject", "ebs.create-snapshot=hang"];
-    let mut holder = place.start_as("holder", &[&backup[..], &hang].concat());
-    holder.wait_for("ebs.create-snapshot");
-    let mut waiting = place.start(&["run", &operation("redeploy-database")]);
-    waiting.wait_for("waits in line");
-    waiting.signal("KILL");
-    waiting.ends();
-    let copy = copied(&place);
-    let mut of_copy = place.start_as("copy", &["--state", &copy, "resume", "1"]);
-    of_copy.wait_for("waits in line");
-    of_copy.signal("STOP");
-    holder.signal("INT");
-    holder.ends().exits(3);
-    let faults = ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
-    place.run(&[&["resume", "1"][..], &faults].concat()).exits(5);
-    let before = place.world();
-    of_copy.signal("CONT");
-    let ended = of_copy.ends();
-    assert_eq!(place.world(), before, "{}", ended.stderr);
-    locks_are(&place, &other, &["another state directory, its rollback incomplete"]);
-    let refused = place.run(&[&backup[..], &["--no-wait"]].concat()).exits(2);
-    refused.says("lock `database/main` is held by operation 1");
-    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
-}
-
 /// Killed between its end and letting go, and seen from where its lock was not taken.
 #[test]
 fn a_state_directory_that_was_moved_lets_go_of_what_it_left() {

@@ -1,7 +1,7 @@
 //! Two journals of one operation, whose ways part: one of them goes on, and the world is told.
 
-use crate::harness::Place;
-use crate::world_locks::{copy, two};
+use crate::harness::{Place, operation};
+use crate::world_locks::{copy, locks_are, two};
 use serde_json::Value;
 use std::fs;
 
@@ -102,4 +102,35 @@ fn a_runner_that_the_world_has_shut_out_ends_and_judges_nothing() {
     let tags: Value = serde_json::from_slice(&fs::read(&path).expect("a world")).expect("JSON");
     assert_eq!(tags["volumes"]["vol-db-main"]["tags"]["one"], "v", "it was taken back");
     assert_eq!(jobs(&place), 0);
+}
+
+/// The copy waits in line with what the original has begun, and left half undone, meanwhile.
+#[test]
+fn a_copy_that_waited_in_line_lets_go_of_nothing() {
+    let (place, other) = two();
+    let backup = ["--state", &other, "run", &operation("backup-database")];
+    let hang = ["--inject", "ebs.create-snapshot=hang"];
+    let mut holder = place.start_as("holder", &[&backup[..], &hang].concat());
+    holder.wait_for("ebs.create-snapshot");
+    let mut waiting = place.start(&["run", &operation("redeploy-database")]);
+    waiting.wait_for("waits in line");
+    waiting.signal("KILL");
+    waiting.ends();
+    copy(&place.path("state"), &place.path("copy"));
+    let copy = place.path("copy").display().to_string();
+    let mut of_copy = place.start_as("copy", &["--state", &copy, "resume", "1"]);
+    of_copy.wait_for("waits in line");
+    of_copy.signal("STOP");
+    holder.signal("INT");
+    holder.ends().exits(3);
+    let faults = ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
+    place.run(&[&["resume", "1"][..], &faults].concat()).exits(5);
+    let before = place.world();
+    of_copy.signal("CONT");
+    let ended = of_copy.ends();
+    assert_eq!(place.world(), before, "{}", ended.stderr);
+    locks_are(&place, &other, &["another state directory, its rollback incomplete"]);
+    let refused = place.run(&[&backup[..], &["--no-wait"]].concat()).exits(2);
+    refused.says("lock `database/main` is held by operation 1");
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
 }

@@ -70,7 +70,8 @@ fn without_the_key_the_undo_goes_on_and_the_verdict_says_what_nobody_can_compare
     place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
 }
 
-/// Kept elsewhere, and shared by whoever goes on with an operation; it is not made where it is named.
+/// Kept elsewhere, and shared by whoever goes on with an operation; it is not made where it is
+/// named.
 #[test]
 fn the_key_is_where_the_configuration_says() {
     let (place, manifest) = place();

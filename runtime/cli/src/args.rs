@@ -81,8 +81,8 @@ pub enum Verb {
     Manual(Manual),
 }
 
-/// The argument that makes this program a compiler (`stepback_wasm::Compiler`), before the number of
-/// the process that starts it: no command of anybody's, but what it starts itself with for plugins.
+/// The argument that makes this program a compiler (`stepback_wasm::Compiler`), before the number
+/// of the process that starts it: no command of anybody's, but what it starts itself with.
 pub const COMPILE_PLUGIN: &str = "compile-plugin";
 
 impl Verb {

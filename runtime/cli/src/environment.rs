@@ -258,9 +258,9 @@ pub fn key(config: &Config) -> Result<Key, CliError> {
                 KEY_BYTES,
                 quoted(&path.display().to_string())
             ),
-            _ => "bring it back from a backup; `stepback rollback` goes back without it. Where it is \
-                  lost, move the file away: another key is made then, and what was sealed by the \
-                  lost one can't be compared any more"
+            _ => "bring it back from a backup; `stepback rollback` goes back without it. Where it \
+                  is lost, move the file away: another key is made then, and what was sealed by \
+                  the lost one can't be compared any more"
                 .into(),
         };
         CliError::usage(

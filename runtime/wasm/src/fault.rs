@@ -111,7 +111,8 @@ pub enum GuestFault {
         /// [`crate::Limits::memory_bytes_max`], in MiB.
         limit_mib: usize,
     },
-    /// Its memory would grow past what all guests of its operation have together; it is ended there.
+    /// Its memory would grow past what all guests of its operation have together; it is ended
+    /// there.
     #[error(
         "the plugin asked for more memory than is left of what all steps of the operation may \
          use together ({limit_mib} MiB): let the step hold less at once, or fewer of them run at \

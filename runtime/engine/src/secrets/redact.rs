@@ -24,6 +24,47 @@ const MAPS: [&str; 4] = ["tags", "options", "labels", "env"];
 /// by them, and a secret that is called like one of them is none.
 const WORDS: [&str; 4] = ["state", "restart", "health", "protocol"];
 
+/// What those fields of answers say: no more than the enumerations of the contract.
+const OWN_WORDS: [&str; 33] = [
+    "pending",
+    "running",
+    "shutting-down",
+    "terminated",
+    "stopping",
+    "stopped",
+    "creating",
+    "available",
+    "in-use",
+    "deleting",
+    "deleted",
+    "error",
+    "completed",
+    "recoverable",
+    "recovering",
+    "created",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+    "none",
+    "starting",
+    "healthy",
+    "unhealthy",
+    "tcp",
+    "udp",
+    "sctp",
+    "no",
+    "always",
+    "on-failure",
+    "unless-stopped",
+    "unknown",
+];
+
+fn is_own_word(value: &Value) -> bool {
+    value.as_str().is_some_and(|word| OWN_WORDS.contains(&word))
+}
+
 impl Secrets {
     /// A text with no secret's value in it.
     pub(crate) fn redact_text(&self, text: String) -> String {
@@ -125,7 +166,7 @@ impl Secrets {
             Value::Array(list) => list.into_iter().map(|item| self.redact(item)).collect(),
             Value::Object(record) => {
                 let field = |(name, item): (String, Value)| match name.as_str() {
-                    word if WORDS.contains(&word) && item.is_string() => (name, item),
+                    word if WORDS.contains(&word) && is_own_word(&item) => (name, item),
                     map if MAPS.contains(&map) => {
                         (name, item.map_texts(&|text| self.redact_text(text.to_owned())))
                     }
