@@ -48,6 +48,7 @@ mod state_dir;
 mod states;
 mod store;
 mod story;
+mod unsaid;
 mod window;
 mod windows;
 mod world_locks;

@@ -89,14 +89,14 @@ impl Granted {
         self.0.show(id)["steps"][0]["output"].clone()
     }
 
-    fn world(&self) -> Value {
+    pub fn world(&self) -> Value {
         let path = self.0.path("state/worlds/test/world.json");
         serde_json::from_str(&fs::read_to_string(path).expect("a world")).expect("JSON")
     }
 }
 
 /// JSON as an inline value of TOML.
-fn inline(value: &Value) -> String {
+pub fn inline(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let fields = map.iter().map(|(key, value)| format!("{key:?} = {}", inline(value)));

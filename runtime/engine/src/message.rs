@@ -41,6 +41,8 @@ pub(crate) enum Message {
         call: Call,
         token: Token,
         changes: Vec<Change>,
+        /// Whether it takes an effect of the journal back.
+        reverses: bool,
         reply: oneshot::Sender<Reply>,
     },
     /// A replaying guest has come to the effect that was in flight.

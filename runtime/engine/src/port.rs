@@ -357,7 +357,8 @@ impl AttemptPort {
             return self.answered(id, call, Err(failure)).await;
         }
         let (reply, answer) = oneshot::channel();
-        self.send(Message::EffectAsked { id, call, token, changes, reply }).await?;
+        let reverses = self.is_reversing();
+        self.send(Message::EffectAsked { id, call, token, changes, reverses, reply }).await?;
         given(answer).await
     }
 

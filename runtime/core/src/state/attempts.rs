@@ -90,8 +90,8 @@ impl State {
         if call.class() == Class::Irreversible && harmless {
             self.own_effects.insert(id.clone());
         }
-        // One that an undo starts again ran before.
-        if id.of.direction == Direction::Do && self.starts_unsaid(call, changes) {
+        // An undo, too, may start again what ran before.
+        if self.starts_unsaid(call, changes) {
             self.unsaid_starts.insert(id.clone());
         }
         let step = self.open_attempt(&id.of)?;

@@ -1,9 +1,10 @@
 //! Containers that run what no manifest says: what they did once they were started is not known.
 //!
-//! A container that a step makes of an image and a command in its own `with`, or like one that is
-//! named there, runs what whoever wrote the manifest meant; stopping it takes the start back as far
-//! as they care. What a plugin thought up by itself may have done anything: starting that can't be
-//! taken back.
+//! A container that a step makes of an image, a command and variables in its own `with`, or like one
+//! that is named there, runs what whoever wrote the manifest meant; stopping it takes the start back
+//! as far as they care. What a plugin thought up by itself may have done anything: starting that
+//! can't be taken back. A variable is enough for that: a shell runs what `BASH_ENV` names, and a
+//! linker loads what `LD_PRELOAD` does.
 
 use super::*;
 use crate::calls::ContainerSpec;
@@ -77,7 +78,24 @@ fn is_said(spec: &ContainerSpec, digest: Option<&str>, with: &Value) -> bool {
             value.as_array().is_some_and(|list| list.iter().eq(spec.command.iter()))
         });
     let like = spec.like.as_ref().is_none_or(|like| says(&like.host) && says(&like.container));
-    image && command && like
+    image
+        && command
+        && like
+        && spec.env.iter().all(|(name, value)| says_variable(with, name, value))
+}
+
+/// Whether a `with` says a variable: its name with its value, and not the one here and the other
+/// there. A secret is its mark in both.
+fn says_variable(with: &Value, name: &str, value: &str) -> bool {
+    has(with, &|one| match one {
+        Value::Object(map) => match map.get(name) {
+            Some(Value::String(said)) => said == value,
+            Some(said @ (Value::Bool(_) | Value::Number(_))) => said.to_string() == value,
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => false,
+        },
+        Value::String(text) => text.split_once('=') == Some((name, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
+    })
 }
 
 /// Whether a value, or any within it, is such a one.
@@ -119,6 +137,31 @@ mod tests {
             (spec("", &["a"], Some(("i-1", "main"))), None, json!({ "like": like }), false),
         ] {
             assert_eq!(is_said(&spec, digest, &with), wanted, "{spec:?} {digest:?} {with}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_said_by_its_name_with_its_value() {
+        let mark = crate::expr::secret_placeholder("pw");
+        let url = format!("postgres://u:{mark}@db");
+        for (name, value, with, wanted) in [
+            ("TZ", "UTC", json!({ "env": { "TZ": "UTC" } }), true),
+            ("TZ", "UTC", json!({ "variables": [{ "TZ": "UTC" }] }), true),
+            ("TZ", "UTC", json!({ "variables": ["TZ=UTC"] }), true),
+            ("PORT", "5432", json!({ "env": { "PORT": 5432 } }), true),
+            ("PW", mark.as_str(), json!({ "env": { "PW": mark } }), true),
+            ("URL", url.as_str(), json!({ "env": { "URL": url } }), true),
+            ("URL", mark.as_str(), json!({ "env": { "URL": url } }), false),
+            ("TZ", "UTC", json!({ "env": {} }), false),
+            ("TZ", "UTC", json!({ "env": { "TZ": "CET" } }), false),
+            // Text of the manifest is no command because it is there.
+            ("BASH_ENV", "/note", json!({ "env": { "NOTE": "/note" } }), false),
+            ("BASH_ENV", "/note", json!(["BASH_ENV", "/note"]), false),
+            ("A", "b=c", json!(["A=b=c"]), true),
+        ] {
+            let env = [(name.to_owned(), value.to_owned())].into();
+            let spec = ContainerSpec { env, ..ContainerSpec::default() };
+            assert_eq!(is_said(&spec, None, &with), wanted, "{name}={value} {with}");
         }
     }
 }

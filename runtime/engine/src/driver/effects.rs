@@ -8,6 +8,9 @@ use std::panic::AssertUnwindSafe;
 use stepback_provider::{Note, Notes};
 use tracing::Instrument;
 
+/// What of a container a `with` has to say.
+const UNSAID: &str = "its image, its command or its environment";
+
 impl Driver {
     pub(super) fn on_effect_wanted(
         &mut self,
@@ -34,12 +37,13 @@ impl Driver {
         call: Call,
         token: Token,
         changes: Vec<Change>,
+        reverses: bool,
         reply: oneshot::Sender<Reply>,
     ) -> Result<(), RunError> {
         let stopped = self.attempts.get(&id.of).is_some_and(StopSignal::is_stopped);
         let denied = match stopped {
             true => Some(cancelled(call.function())),
-            false => self.denial(&id, &call, &changes),
+            false => self.denial(&id, &call, &changes, reverses),
         };
         if let Some(failure) = denied {
             let result = Err(failure.clone());
@@ -54,14 +58,20 @@ impl Driver {
     }
 
     /// An irreversible call is for steps that are declared irreversible, and for what this
-    /// operation created.
-    pub(super) fn denial(&self, id: &CallId, call: &Call, changes: &[Change]) -> Option<Failure> {
+    /// operation created. What runs by a start that nobody declared must have run before.
+    pub(super) fn denial(
+        &self,
+        id: &CallId,
+        call: &Call,
+        changes: &[Change],
+        reverses: bool,
+    ) -> Option<Failure> {
         #[cfg(feature = "mutants")]
         if self.deps.limits.mutant == Some(crate::mutants::Mutant::TakesStrangers) {
             return None;
         }
         let state = self.machine.state();
-        let starts_unsaid = id.of.direction == Direction::Do && state.starts_unsaid(call, changes);
+        let starts_unsaid = !reverses && state.starts_unsaid(call, changes);
         if !starts_unsaid && !state.is_irreversible(call, changes) {
             return None;
         }
@@ -70,8 +80,13 @@ impl Driver {
         let message = match id.of.direction {
             Direction::Do if declared => return None,
             Direction::Do if starts_unsaid => format!(
-                "{} starts what no step's `with` says (its image or its command), and what that \
-                 does can't be undone; the step must declare `irreversible` for it",
+                "{} starts what no step's `with` says ({UNSAID}), and what that does can't be \
+                 undone; the step must declare `irreversible` for it",
+                call.function()
+            ),
+            Direction::Undo if starts_unsaid => format!(
+                "{} starts what no step's `with` says ({UNSAID}), and an undo may do that only \
+                 where it takes a stop back",
                 call.function()
             ),
             Direction::Do => format!(

@@ -256,8 +256,8 @@ impl Driver {
             Message::EffectWanted { id, call, token, reply } => {
                 self.on_effect_wanted(id, call, token, reply)
             }
-            Message::EffectAsked { id, call, token, changes, reply } => {
-                self.on_effect_asked(id, call, token, changes, reply)
+            Message::EffectAsked { id, call, token, changes, reverses, reply } => {
+                self.on_effect_asked(id, call, token, changes, reverses, reply)
             }
             Message::EffectTakenUp { id, reply } => {
                 self.on_effect_taken_up(&id, reply);

@@ -3,7 +3,6 @@
 use super::{AttemptPort, cancelled};
 use crate::guard::Going;
 use serde_json::Value;
-use std::sync::PoisonError;
 use stepback_core::*;
 
 impl AttemptPort {
@@ -39,10 +38,8 @@ impl AttemptPort {
 
     /// What a call of now is made for.
     fn going(&self) -> Going {
-        let is_reversing =
-            || self.reversing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         match self.of.direction {
-            _ if is_reversing() => Going::Reversing,
+            _ if self.is_reversing() => Going::Reversing,
             Direction::Undo => Going::Back,
             Direction::Do => Going::Forward,
         }

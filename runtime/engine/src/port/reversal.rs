@@ -54,6 +54,11 @@ impl AttemptPort {
         *self.reversing.lock().unwrap_or_else(PoisonError::into_inner) = effect;
     }
 
+    /// Whether a call of now takes an effect of the journal back.
+    pub(super) fn is_reversing(&self) -> bool {
+        self.reversing.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Why an effect that takes another one back may not be made any more: since it was worked out,
     /// which may be a runner's death ago, somebody else changed the same.
     pub(super) fn came_between(&self, changes: &[Change]) -> Option<Failure> {

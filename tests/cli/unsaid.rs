@@ -1,0 +1,111 @@
+//! What a container runs that no step's `with` says: nobody starts it unseen, whenever and however.
+
+use crate::harness::Ran;
+use crate::narrowed::{Granted, inline};
+use serde_json::{Value, json};
+
+const ROOT: &str = "{ docker = \"root\" }, \"ebs\", \"ec2\"";
+const UNSAID: &str = "starts what no step's `with` says";
+
+fn of_new(call: &str) -> Value {
+    json!({ "call": call, "host": "i-db-1", "container": "new" })
+}
+
+fn sneak() -> Value {
+    json!({ "call": "sneak", "host": "i-db-1", "container": "new", "image": "postgres:16" })
+}
+
+/// Run steps of what they do and of what their undo does by itself.
+fn runs(granted: &Granted, steps: &[(Value, Value)], declared: bool) -> Ran {
+    let (step, word) = match declared {
+        true => ("attack-for-good", "irreversible = \"a test\"\n"),
+        false => ("attack", ""),
+    };
+    let mut text = "schema = 1\n[operation]\nname = \"unsaid\"\n".to_owned();
+    for (number, (run, undo)) in steps.iter().enumerate() {
+        let (run, undo) = (inline(run), inline(undo));
+        text.push_str(&format!(
+            "[[steps]]\nid = \"s{number}\"\nuses = \"a/{step}\"\n{word}\
+             with = {{ run = {run}, undo = {undo} }}\n"
+        ));
+    }
+    let manifest = granted.0.write("op.toml", text);
+    granted.0.run(&["run", &manifest])
+}
+
+fn new_container(granted: &Granted) -> Value {
+    granted.world()["engines"]["i-db-1"]["containers"]["new"].clone()
+}
+
+/// As it was found: the run makes it and fails, and the undo starts it.
+#[test]
+fn an_undo_starts_nothing_that_no_manifest_says() {
+    let fail = json!({ "call": "fail" });
+    // A step that did nothing has no undo.
+    let tag = json!({ "call": "tag", "volume": "vol-db-main", "key": "a", "value": "b" });
+    for declared in [false, true] {
+        for steps in [
+            vec![(json!([sneak(), fail]), json!([of_new("start")]))],
+            vec![(json!([sneak()]), json!([])), (json!([tag, fail]), json!([of_new("start")]))],
+            // What was never started did not run before, though it was stopped.
+            vec![(json!([sneak(), of_new("stop-container"), fail]), json!([of_new("start")]))],
+        ] {
+            let granted = Granted::new(ROOT, "");
+            runs(&granted, &steps, declared).exits(3).says("verdict: restored");
+            granted.0.run(&["logs", "1"]).exits(0).says(UNSAID).lacks("in the undo: \"new\"");
+            let shown = granted.0.run(&["show", "1", "--json"]).exits(0);
+            shown.lacks("docker.start-container");
+            assert_eq!(new_container(&granted), Value::Null, "it is gone again");
+        }
+    }
+    // What the manifest says an undo may start.
+    let open = json!({ "call": "container", "host": "i-db-1", "container": "new",
+                       "image": "postgres:16" });
+    let granted = Granted::new(ROOT, "");
+    let steps = [(json!([open, fail]), json!([of_new("start"), of_new("stop-container")]))];
+    runs(&granted, &steps, false).exits(3).says("verdict: restored");
+    granted.0.run(&["logs", "1"]).exits(0).says("in the undo: \"new\"");
+}
+
+/// What ran before a step stopped it runs again, and that is told of both.
+#[test]
+fn an_undo_that_takes_a_stop_back_goes_on() {
+    let granted = Granted::new(ROOT, "");
+    let steps = [
+        (json!([sneak(), of_new("start")]), json!([])),
+        (json!([of_new("stop-container")]), json!([])),
+        (json!([{ "call": "fail" }]), json!([])),
+    ];
+    let ran = runs(&granted, &steps, true).exits(4).says("verdict: restored-except-declared");
+    ran.says("commands ran: docker.start-container of `s0`")
+        .says("commands ran: docker.start-container of `s1`");
+    assert_eq!(new_container(&granted), Value::Null, "it is gone again");
+}
+
+/// A variable is a command where a shell reads it.
+#[test]
+fn a_start_with_variables_that_no_manifest_says_must_be_declared() {
+    let with = |more: Value| {
+        let mut one = of_new("container");
+        one["image"] = json!("postgres:16");
+        let more = more.as_object().expect("a table").clone();
+        more.into_iter().for_each(|(key, value)| one[key] = value);
+        one
+    };
+    let hidden = with(json!({ "hidden_env": [["BASH_ENV", "$(id)"]] }));
+    let said = with(json!({ "env": { "TZ": "UTC" } }));
+    for (make, declared, code) in
+        [(&hidden, false, 3), (&hidden, true, 4), (&said, false, 3), (&said, true, 3)]
+    {
+        let granted = Granted::new(ROOT, "");
+        let fail = json!({ "call": "fail" });
+        let steps = [(json!([make, of_new("start"), fail]), json!([]))];
+        let ran = runs(&granted, &steps, declared).exits(code);
+        match (make == &hidden, declared) {
+            (true, false) => drop(ran.says(UNSAID)),
+            (true, true) => drop(ran.says("commands ran: docker.start-container of `s0`")),
+            (false, _) => drop(ran.says("on purpose").lacks("commands ran")),
+        }
+        assert_eq!(new_container(&granted), Value::Null, "it is gone again");
+    }
+}
