@@ -1,6 +1,6 @@
 //! A grant is for one file, whatever a manifest calls another one.
 
-use crate::harness::{Place, component};
+use crate::harness::{Place, Ran, component};
 use sha2::{Digest, Sha256};
 use std::fs;
 
@@ -114,4 +114,56 @@ fn a_plugin_whose_table_has_its_digest_is_trusted_by_that_alone() {
     place.write("stepback.toml", table(&format!("sha256 = \"{digest}\"\n")));
     place.run(&["plugin", "trust", "t"]).exits(2).says("there is nothing to trust");
     assert!(!place.path("stepback.lock").exists());
+}
+
+/// As a CI job has it that keeps the state and checks the project out elsewhere.
+#[test]
+fn a_project_that_stands_elsewhere_has_the_grants_that_it_had() {
+    let digest = hex::encode(Sha256::digest(fs::read(component("attack")).expect("its bytes")));
+    let by_path = ("\"./a.wasm\"", "./a.wasm#attack", "");
+    let named = ("a", "a/attack", "path = \"a.wasm\"\n");
+    let gone = format!("path = \"a.wasm\"\nsha256 = \"{digest}\"\n");
+    for (name, uses, more, other_bytes, code) in [
+        (named.0, named.1, named.2, None, 0),
+        (by_path.0, by_path.1, by_path.2, None, 0),
+        (named.0, "./a.wasm#attack", named.2, None, 0),
+        ("a", "a/attack", gone.as_str(), Some("none"), 0),
+        (named.0, named.1, named.2, Some("testing"), 3),
+        (named.0, named.1, named.2, Some("none"), 3),
+    ] {
+        let place = Place::new();
+        fs::create_dir(place.path("one")).expect("a directory");
+        fs::copy(component("attack"), place.path("one/a.wasm")).expect("the build made it");
+        let config = |grants: &str| {
+            format!("[plugins.{name}]\n{more}grants = [{grants}]\n# as it was, elsewhere\n")
+        };
+        place.write("one/stepback.toml", config("\"ebs\", \"docker\", \"ec2\""));
+        let step = |key: &str| {
+            format!(
+                "[[steps]]\nid = \"{key}\"\nuses = \"{uses}\"\nwith = {{ run = [{{ call = \"tag\", \
+                 volume = \"vol-db-main\", key = \"{key}\", value = \"v\" }}] }}\n"
+            )
+        };
+        let steps = [step("one"), step("two")].concat();
+        let text = format!("schema = 1\n[operation]\nname = \"tags\"\n{steps}");
+        place.write("one/op.toml", text);
+        let run = |dir: &str, arguments: &[&str]| {
+            let mut command = place.command(arguments);
+            Ran::of(command.current_dir(place.path(dir)))
+        };
+        let ran = run("one", &["run", "op.toml", "--inject", "ebs.tag#2=crash-before"]);
+        assert_eq!(ran.code, None, "it was killed: {}", ran.stderr);
+        fs::rename(place.path("one"), place.path("two")).expect("it is moved");
+        match other_bytes {
+            Some("none") => fs::remove_file(place.path("two/a.wasm")).expect("it was there"),
+            Some(other) => {
+                fs::copy(component(other), place.path("two/a.wasm")).expect("the build made it");
+            }
+            None => {}
+        }
+        let ran = run("two", &["resume", "1"]).exits(code);
+        if code != 0 {
+            ran.says("and is not any more");
+        }
+    }
 }

@@ -312,7 +312,7 @@ fn a_table_that_is_gone_takes_its_grants_with_it() {
     let text = fs::read_to_string(granted.0.path("stepback.toml")).expect("the configuration");
     let (environments, _) = text.split_once("[plugins.a]").expect("its table");
     granted.0.write("stepback.toml", environments);
-    granted.0.run(&["resume", "1"]).exits(3).says("any more, since the operation began");
+    granted.0.run(&["resume", "1"]).exits(3).says("and is not any more");
     assert_eq!(granted.world()["volumes"]["vol-web"]["tags"], json!({ "team": "web" }));
 }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use stepback_core::PluginDigest;
 use stepback_core::grants::{Grant, Grants, Policy};
 use stepback_core::manifest::Uses;
 use stepback_core::step::StepInfo;
@@ -39,6 +40,17 @@ impl Plugins {
     /// The tables that are for a file.
     fn tables(&self, file: &Path) -> impl Iterator<Item = &PluginConfig> {
         self.configured.values().filter(move |plugin| plugin.is_for(file))
+    }
+
+    /// The tables of this name, or of such a path, which are for these very bytes: the project may
+    /// be another checkout by now, or stand elsewhere.
+    fn tables_of(&self, name: &str, digest: &PluginDigest) -> Vec<&PluginConfig> {
+        let written = name.strip_prefix("./").unwrap_or(name);
+        let is_named = |(table, one): &(&String, &PluginConfig)| {
+            is_one_file(table, name) || one.file.ends_with(written)
+        };
+        let named = self.configured.iter().filter(is_named).map(|(_, one)| one);
+        named.filter(|one| one.has_bytes(digest)).collect()
     }
 
     /// What the command line grants to the path that the manifest has.
@@ -121,11 +133,19 @@ impl PluginSource for Plugins {
         builtins::names().map(str::to_owned).chain(configured).collect()
     }
 
-    fn granted_now(&self, name: &str, file: Option<&str>) -> Option<Grants> {
+    fn granted_now(
+        &self,
+        name: &str,
+        file: Option<&str>,
+        digest: Option<&PluginDigest>,
+    ) -> Option<Grants> {
         // What has a file is none of the program's own, whatever it is called.
         if let Some(file) = file {
-            let tables = self.tables(Path::new(file));
-            return Some(tables.flat_map(|table| &table.grants).cloned().collect());
+            let mut tables: Vec<&PluginConfig> = self.tables(Path::new(file)).collect();
+            if let Some(digest) = digest.filter(|_| tables.is_empty()) {
+                tables = self.tables_of(name, digest);
+            }
+            return Some(tables.into_iter().flat_map(|table| &table.grants).cloned().collect());
         }
         if builtins::bytes(name).is_some() {
             return Some(Grants::all());
@@ -146,6 +166,17 @@ impl PluginSource for Plugins {
 
     fn policy(&self) -> Policy {
         self.policy.clone()
+    }
+}
+
+impl PluginConfig {
+    /// Whether these bytes are the ones that its grants are for.
+    fn has_bytes(&self, digest: &PluginDigest) -> bool {
+        match &self.sha256 {
+            Some(wanted) => *wanted == digest.to_string(),
+            None => read(&self.file)
+                .is_ok_and(|bytes| hex::encode(Sha256::digest(&bytes)) == digest.to_string()),
+        }
     }
 }
 
@@ -196,7 +227,7 @@ mod tests {
             // Of before journals told the file.
             ("label", None, Grants::none()),
         ] {
-            assert_eq!(plugins.granted_now(name, file), Some(wanted), "{name} {file:?}");
+            assert_eq!(plugins.granted_now(name, file, None), Some(wanted), "{name} {file:?}");
         }
     }
 

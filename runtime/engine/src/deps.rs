@@ -9,7 +9,7 @@ use stepback_core::event::Record;
 use stepback_core::grants::{Grants, Policy};
 use stepback_core::manifest::Uses;
 use stepback_core::step::StepInfo;
-use stepback_core::{Actor, OperationId, StepKey};
+use stepback_core::{Actor, OperationId, PluginDigest, StepKey};
 use stepback_files::key::Key;
 use stepback_journal::{LogLine, RunnerId, Store};
 use stepback_provider::Provider;
@@ -206,9 +206,14 @@ pub trait PluginSource: Send + Sync {
         Ok(())
     }
 
-    /// What a plugin that an operation began with is granted by now, by its name in the manifest
-    /// and its file then; `None` where nobody could have changed that.
-    fn granted_now(&self, _name: &str, _file: Option<&str>) -> Option<Grants> {
+    /// What a plugin that an operation began with is granted by now, by its name in the manifest,
+    /// its file then and the digest of its bytes; `None` where nobody could have changed that.
+    fn granted_now(
+        &self,
+        _name: &str,
+        _file: Option<&str>,
+        _digest: Option<&PluginDigest>,
+    ) -> Option<Grants> {
         None
     }
 

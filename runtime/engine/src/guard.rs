@@ -105,7 +105,7 @@ impl Guard {
         let with_here = |now: Grants| -> Grants {
             now.iter().chain(here.into_iter().flat_map(Grants::iter)).cloned().collect()
         };
-        let now = source.granted_now(plugin, file).map(with_here);
+        let now = source.granted_now(plugin, file, pinned.plugins.get(plugin)).map(with_here);
         let grants_now = now.filter(|now| *now != grants);
         let policy_now = Some(source.policy()).filter(|now| *now != pinned.bounds.policy);
         let policy = pinned.bounds.policy.clone();
