@@ -188,9 +188,13 @@ impl<'a> Asked<'a> {
             }
             DockerCall::InspectImage { host, image }
             | DockerCall::PullImage { host, image }
-            | DockerCall::TagImage { host, image, .. }
             | DockerCall::RemoveImage { host, image } => {
                 self.names([of_instance(host), of_image(host, image.as_str())])
+            }
+            // The name is from then on that of the image which has the digest now.
+            DockerCall::TagImage { host, image, digest } => {
+                let images = [of_image(host, image.as_str()), of_image(host, digest)];
+                self.names([of_instance(host)].into_iter().chain(images))
             }
             DockerCall::CheckHelper { host }
             | DockerCall::WaitEngine { host, .. }

@@ -9,6 +9,7 @@ use super::names::{is_name, may_be_id};
 use super::{CommandPattern, Glob, Grant, Grants, HostPattern, Policy};
 use crate::calls::Tags;
 use crate::resource::{Resource, ResourceKind};
+use std::collections::BTreeMap;
 
 /// Whether a call may be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,10 +165,18 @@ impl Grant {
         if let Some(why) = reach.root.first().filter(|_| !self.root) {
             return against(5, "docker", format!("{why}, which only `docker = \"root\"` covers"));
         }
-        let (image, command) = runs(asked);
+        let Given { image, command, env } = given(asked);
         // One that is named is covered with the other things.
         if let Some(image) = image.filter(|_| self.images.is_empty() && !self.root) {
             return against(6, "images", format!("it names none, and `{image}` is given"));
+        }
+        let is_one = |name: &&String| self.env.iter().any(|glob| glob.matches(name));
+        if let Some(name) = env.into_iter().flat_map(BTreeMap::keys).find(|name| !is_one(name)) {
+            match self.env.is_empty() {
+                true if self.root => {}
+                true => return against(7, "env", format!("it names none, and `{name}` is given")),
+                false => return against(7, "env", format!("`{name}` is none of them")),
+            }
         }
         let fits = |pattern: &CommandPattern| pattern.matches(command);
         if command.is_empty() || self.commands.iter().any(fits) {
@@ -176,8 +185,8 @@ impl Grant {
         let shown = command.join(" ").escape_debug().take(60).collect::<String>();
         match self.commands.is_empty() {
             true if self.root => Ok(()),
-            true => against(7, "commands", format!("it names none, and `{shown}` is given")),
-            false => against(7, "commands", format!("`{shown}` is none of them")),
+            true => against(8, "commands", format!("it names none, and `{shown}` is given")),
+            false => against(8, "commands", format!("`{shown}` is none of them")),
         }
     }
 
@@ -216,13 +225,24 @@ fn untagged(wanted: &Tags, tags: Option<&Tags>) -> String {
     missing.map_or_else(String::new, |(key, value)| format!("has not the tag {key} = {value}"))
 }
 
-/// The image and the command that a call gives of its own.
-pub(super) fn runs<'a>(asked: &Asked<'a>) -> (Option<&'a str>, &'a [String]) {
+/// What a call would have an engine run, of its own.
+#[derive(Default)]
+pub(super) struct Given<'a> {
+    pub(super) image: Option<&'a str>,
+    pub(super) command: &'a [String],
+    /// The variables of a container.
+    pub(super) env: Option<&'a BTreeMap<String, String>>,
+}
+
+/// The image, the command and the variables that a call gives of its own.
+pub(super) fn given<'a>(asked: &Asked<'a>) -> Given<'a> {
     match asked.engine {
-        OnEngine::Container(_, spec) => {
-            (Some(spec.image.as_str()).filter(|image| !image.is_empty()), &spec.command)
-        }
-        OnEngine::Command(_, _, command) => (None, command),
-        OnEngine::Nothing | OnEngine::Volume(_) => (None, &[]),
+        OnEngine::Container(_, spec) => Given {
+            image: Some(spec.image.as_str()).filter(|image| !image.is_empty()),
+            command: &spec.command,
+            env: Some(&spec.env),
+        },
+        OnEngine::Command(_, _, command) => Given { command, ..Given::default() },
+        OnEngine::Nothing | OnEngine::Volume(_) => Given::default(),
     }
 }

@@ -4,9 +4,9 @@
 //! denied: nobody gets by because it could not be read.
 
 use super::asked::{Asked, OnEngine};
-use super::decide::{has_tags, runs};
+use super::decide::{given, has_tags};
 use super::known::{Known, Reach};
-use super::names::may_be_id;
+use super::names::{is_name, may_be_id};
 use super::{Glob, Grant, HostPattern};
 use crate::calls::Tags;
 use crate::interface::Interface;
@@ -31,6 +31,7 @@ impl Grant {
             && (self.containers.is_empty() || asked.things.iter().any(is_container))
             && (self.images.is_empty() || self.is_image(asked, known))
             && (self.commands.is_empty() || self.is_command(asked, known))
+            && (self.env.is_empty() || self.is_variable(asked, known))
     }
 
     /// Whether a call is about its hosts, and about what has its tags.
@@ -63,7 +64,7 @@ impl Grant {
             Resource::Image { image, .. } => is_it(image),
             _ => false,
         });
-        let (own, _) = runs(asked);
+        let own = given(asked).image;
         let of_model = |model: &Facts| model.get("image").and_then(Value::as_str).is_none_or(is_it);
         named || own.is_none() && is_like(asked, known, of_model)
     }
@@ -71,12 +72,23 @@ impl Grant {
     /// Whether a call gives one of its commands, or makes a container with one.
     fn is_command(&self, asked: &Asked<'_>, known: &Known) -> bool {
         let is_it = |command: &[String]| self.commands.iter().any(|one| one.matches(command));
-        let (_, own) = runs(asked);
+        let own = given(asked).command;
         let of_model = |model: &Facts| {
             let command = model.get("command").cloned().unwrap_or_default();
             serde_json::from_value(command).map_or(true, |command: Vec<String>| is_it(&command))
         };
         is_it(own) || own.is_empty() && is_like(asked, known, of_model)
+    }
+
+    /// Whether a call gives a container one of its variables, or makes one like a container that has
+    /// it.
+    fn is_variable(&self, asked: &Asked<'_>, known: &Known) -> bool {
+        let is_it = |name: &String| self.env.iter().any(|glob| glob.matches(name));
+        let of_model = |model: &Facts| match model.get("env") {
+            Some(Value::Object(env)) => env.keys().any(is_it),
+            _ => true,
+        };
+        given(asked).env.is_some_and(|own| own.keys().any(is_it)) || is_like(asked, known, of_model)
     }
 
     /// What a call would take from a thing that is denied, if it would not be denied without: a tag
@@ -140,7 +152,9 @@ impl Grant {
 
 /// Whether a name, or what has another name beside this id, may be one of these.
 fn may_be_one_of(globs: &[Glob], kind: ResourceKind, name: &str) -> bool {
-    !globs.is_empty() && (may_be_id(kind, name) || globs.iter().any(|glob| glob.may_match(name)))
+    // What is denied by a part of an image's name is denied wherever that stands.
+    let may_be = |glob: &Glob| glob.may_match(name) || is_name(glob, kind, name);
+    !globs.is_empty() && (may_be_id(kind, name) || globs.iter().any(may_be))
 }
 
 /// Whether a call makes a container like one of which this is so.

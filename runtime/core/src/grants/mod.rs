@@ -9,6 +9,7 @@ mod asked;
 mod decide;
 mod deny;
 mod glob;
+mod images;
 mod known;
 mod mounted;
 mod names;
@@ -48,6 +49,9 @@ pub struct Grant {
     /// Every command must be one of these. Where there are none no command may be given, unless
     /// `root` says otherwise.
     pub commands: Vec<CommandPattern>,
+    /// Every variable that a container is given must have one of these names. Where there are none
+    /// no variable may be given, unless `root` says otherwise.
+    pub env: Vec<Glob>,
 }
 
 /// Functions of an interface.
@@ -104,6 +108,7 @@ impl Grant {
             containers: vec![],
             images: vec![],
             commands: vec![],
+            env: vec![],
         }
     }
 

@@ -3,6 +3,7 @@
 //! A pattern is one of names: `main*` is no container whose id begins so, whatever it is called.
 
 use super::Glob;
+use super::images::is_image;
 use crate::resource::ResourceKind;
 
 /// So much of a container's id is shown as its name; only the whole of it is ever taken for one.
@@ -23,6 +24,7 @@ pub(super) fn may_be_id(kind: ResourceKind, name: &str) -> bool {
 pub(super) fn is_name(pattern: &Glob, kind: ResourceKind, name: &str) -> bool {
     match may_be_id(kind, name) {
         true => pattern.is_any() || pattern.0 == name,
+        false if kind == ResourceKind::Image => is_image(pattern, name),
         false => pattern.matches(name),
     }
 }

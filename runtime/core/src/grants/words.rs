@@ -16,7 +16,8 @@ impl fmt::Display for Grant {
         list(f, "on the hosts", &self.hosts)?;
         list(f, "for the containers", &self.containers)?;
         list(f, "of the images", &self.images)?;
-        list(f, "with the commands", &self.commands)
+        list(f, "with the commands", &self.commands)?;
+        list(f, "with the variables", &self.env)
     }
 }
 

@@ -37,7 +37,7 @@ const READ: &str = "read";
 const ROOT: &str = "root";
 
 /// The keys of a grant beside those that name interfaces.
-const KEYS: [&str; 5] = ["where", "hosts", "containers", "images", "commands"];
+const KEYS: [&str; 6] = ["where", "hosts", "containers", "images", "commands", "env"];
 
 /// Reads one entry of `grants`, `allow` or `deny`: a grant for each interface that it names.
 ///
@@ -88,7 +88,7 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
     }
     let text = |name: &str| texts(name, table.get(name));
     let globs = |name: &str| text(name).map(|all| all.into_iter().map(Glob).collect::<Vec<_>>());
-    let (containers, images) = (globs("containers")?, globs("images")?);
+    let (containers, images, env) = (globs("containers")?, globs("images")?, globs("env")?);
     let commands: Vec<CommandPattern> = text("commands")?.into_iter().map(CommandPattern).collect();
     let (tags, hosts) = (tags_of(table.get("where"))?, hosts(table.get("hosts"))?);
     let is_of_docker = grants.iter().any(|grant| grant.interface == Interface::Docker);
@@ -96,6 +96,7 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
         ("containers", containers.is_empty()),
         ("images", images.is_empty()),
         ("commands", commands.is_empty()),
+        ("env", env.is_empty()),
     ];
     if let Some((name, _)) = of_docker.into_iter().find(|(_, is_empty)| !is_empty)
         && !is_of_docker
@@ -111,6 +112,7 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
             containers: containers.clone(),
             images: images.clone(),
             commands: commands.clone(),
+            env: env.clone(),
             ..grant
         })
         .collect())
@@ -245,6 +247,7 @@ fn written(grant: &Grant) -> Value {
     add("containers", grant.containers.iter().map(|glob| text(&glob.0)).collect());
     add("images", grant.images.iter().map(|glob| text(&glob.0)).collect());
     add("commands", grant.commands.iter().map(|one| text(&one.0)).collect());
+    add("env", grant.env.iter().map(|glob| text(&glob.0)).collect());
     if !grant.tags.is_empty() {
         table.insert("where".to_owned(), json!({ "tags": grant.tags }));
     }
@@ -299,7 +302,8 @@ mod tests {
             json!({ "ec2": "read" }),
             json!({ "ebs": ["describe", "tag"], "where": { "tags": { "team": "db" } } }),
             json!({ "docker": ["inspect-*", "read"], "hosts": ["i-db-*", { "role": "db" }],
-                    "containers": ["main"], "images": ["postgres:*"], "commands": ["true"] }),
+                    "containers": ["main"], "images": ["postgres:*"], "commands": ["true"],
+                    "env": ["POSTGRES_*"] }),
         ] {
             let grant = one(written);
             let kept = serde_json::to_value(&grant).expect("JSON");

@@ -3,7 +3,7 @@
 
 use crate::model::{
     Named, any_like, carries, given, is_host, is_named, kind_of, made, may_be_container_id,
-    may_be_image_id, named, reaches, written,
+    may_be_image_id, named, reaches, variables, written,
 };
 use crate::world::{Tags, World, container};
 use serde_json::Value;
@@ -32,6 +32,7 @@ fn touches(deny: &Value, function: &str, arguments: &Value, world: &World) -> bo
         && containers
         && is_of_images(deny, function, arguments)
         && is_of_commands(deny, arguments)
+        && is_of_variables(deny, arguments)
 }
 
 /// Whether one of the things of a call, or what it makes, has the tags, and one is of the hosts.
@@ -78,6 +79,14 @@ fn is_of_commands(deny: &Value, arguments: &Value) -> bool {
     let (_, own) = given(arguments);
     let like = arguments["spec"]["like"]["container"].as_str().filter(|_| own.is_empty());
     is_one(&own) || like.is_some_and(|name| container(name).is_none_or(|m| is_one(m.command)))
+}
+
+fn is_of_variables(deny: &Value, arguments: &Value) -> bool {
+    let Some(patterns) = deny.get("env") else { return true };
+    let is_one = |names: &[&str]| names.iter().any(|name| any_like(patterns, name));
+    let like = arguments["spec"]["like"]["container"].as_str();
+    is_one(&variables(arguments))
+        || like.is_some_and(|name| container(name).is_none_or(|model| is_one(model.env)))
 }
 
 /// Whether what is denied for a thing would not be after the call.

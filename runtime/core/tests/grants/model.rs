@@ -42,7 +42,7 @@ pub fn named(function: &str, arguments: &Value) -> Vec<Named> {
     }
     all.extend(["container", "to"].iter().filter_map(|name| text(name)).map(Named::Container));
     if is_docker {
-        all.extend(text("image").map(Named::Image));
+        all.extend(["image", "digest"].iter().filter_map(|name| text(name)).map(Named::Image));
     }
     let spec = &arguments["spec"];
     all.extend(spec["image"].as_str().filter(|i| !i.is_empty()).map(|i| Named::Image(i.into())));
@@ -55,6 +55,15 @@ pub fn named(function: &str, arguments: &Value) -> Vec<Named> {
         all.push(Named::NewContainer(names.to_vec()));
     }
     all
+}
+
+/// Whether an image is one of a pattern: a `*` in a tag reaches over no slash, and one before it
+/// over none behind a registry.
+pub fn is_image(pattern: &str, image: &str) -> bool {
+    static REGISTRY: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new("^[^/]*[.:][^/]*/").expect("one"));
+    let registry = |text: &str| REGISTRY.find(text).map(|found| found.as_str().to_owned());
+    pattern == "*" || registry(pattern) == registry(image) && is_like(pattern, image)
 }
 
 /// Whether a container's name may be the id of another one.
@@ -167,6 +176,7 @@ pub fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &Wo
     let is_one_of = |list: &str, text: &str, is_id: bool| {
         grant.get(list).is_none_or(|patterns| match is_id {
             true => each(patterns).any(|pattern| pattern == text || pattern == "*"),
+            false if list == "images" => each(patterns).any(|pattern| is_image(pattern, text)),
             false => any_like(patterns, text),
         })
     };
@@ -206,6 +216,12 @@ pub fn is_named(functions: &Value, name: &str, function: &str) -> (bool, bool) {
     (is_named, words.contains(&"root"))
 }
 
+/// The variables that a call gives a container.
+pub fn variables(arguments: &Value) -> Vec<&str> {
+    let env = arguments["spec"]["env"].as_object();
+    env.into_iter().flat_map(|env| env.keys()).map(String::as_str).collect()
+}
+
 /// The image and the command that a call gives of its own.
 pub fn given(arguments: &Value) -> (Option<&str>, Vec<&str>) {
     let spec = &arguments["spec"];
@@ -213,7 +229,7 @@ pub fn given(arguments: &Value) -> (Option<&str>, Vec<&str>) {
     (spec["image"].as_str().filter(|image| !image.is_empty()), each(command).collect())
 }
 
-/// Whether the image and the command that a call gives of its own may be run.
+/// Whether the image, the command and the variables that a call gives of its own may be run.
 fn may_run(grant: &Value, arguments: &Value, is_root: bool) -> bool {
     let (image, command) = given(arguments);
     let is_command = match grant.get("commands") {
@@ -221,5 +237,9 @@ fn may_run(grant: &Value, arguments: &Value, is_root: bool) -> bool {
         None => is_root,
         Some(patterns) => any_like(patterns, &command.join(" ")),
     };
-    is_command && (image.is_none() || is_root || grant.get("images").is_some())
+    let is_variable = match grant.get("env") {
+        None => is_root || variables(arguments).is_empty(),
+        Some(patterns) => variables(arguments).into_iter().all(|name| any_like(patterns, name)),
+    };
+    is_command && is_variable && (image.is_none() || is_root || grant.get("images").is_some())
 }

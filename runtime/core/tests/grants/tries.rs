@@ -10,7 +10,8 @@ const DEVICE: &str = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol2_1";
 
 /// Patterns of containers, and of images.
 const NAMES: [&str; 7] = ["main", "re*", "*", "stepback-*", "stepback-0*", "plain", "d*"];
-const OF_IMAGES: [&str; 5] = ["postgres:*", "*", "postgres:16", "d*", "sha256:d0d0"];
+const OF_IMAGES: [&str; 6] =
+    ["postgres:*", "*", "postgres:16", "d*", "sha256:d0d0", "postgres:5000/*"];
 
 fn one_of(all: &'static [&'static str]) -> impl Strategy<Value = String> {
     proptest::sample::select(all).prop_map(str::to_owned)
@@ -50,12 +51,17 @@ pub fn grant() -> impl Strategy<Value = Value> {
         some(one_of(&NAMES).prop_map(|one| json!([one]))),
         some(one_of(&OF_IMAGES).prop_map(|one| json!([one]))),
         some(one_of(&["true", "pg_dump *"]).prop_map(|one| json!([one]))),
+        some(one_of(&["PW", "BASH_*"]).prop_map(|one| json!([one]))),
     );
     (table, lists).prop_map(
-        |((interface, functions), (tags, hosts, containers, images, commands))| {
+        |((interface, functions), (tags, hosts, containers, images, commands, env))| {
             let mut grant = json!({ interface: functions });
-            let of_docker =
-                [("containers", containers), ("images", images), ("commands", commands)];
+            let of_docker = [
+                ("containers", containers),
+                ("images", images),
+                ("commands", commands),
+                ("env", env),
+            ];
             let of_docker = of_docker.into_iter().filter(|_| interface == "docker");
             for (key, value) in [("where", tags), ("hosts", hosts)].into_iter().chain(of_docker) {
                 if let Some(value) = value {
@@ -74,6 +80,11 @@ pub fn arguments() -> impl Strategy<Value = Value> {
         json!(["pg_dump", "-x"]),
         json!(["sh", "-c", "true"]),
     ]);
+    let env = proptest::sample::select(vec![
+        json!({}),
+        json!({ "PW": "x" }),
+        json!({ "PW": "x", "BASH_ENV": "$(id)" }),
+    ]);
     let like = some(
         (one_of(&INSTANCES), one_of(&CONTAINERS))
             .prop_map(|(host, container)| json!({ "host": host, "container": container })),
@@ -88,8 +99,16 @@ pub fn arguments() -> impl Strategy<Value = Value> {
     let image = prop_oneof![Just(String::new()), one_of(&IMAGES)];
     let names = (one_of(&INSTANCES), one_of(&CLOUD), one_of(&CONTAINERS), one_of(&CONTAINERS));
     let tags = (one_of(&TEAMS), one_of(&["team", "Name", "other"]));
-    (names, tags, command, like, mounts, device, image).prop_map(
-        |((instance, id, container, to), (team, key), command, like, mount, options, image)| {
+    (names, tags, (command, env), like, mounts, device, image).prop_map(
+        |(
+            (instance, id, container, to),
+            (team, key),
+            (command, env),
+            like,
+            mount,
+            options,
+            image,
+        )| {
             let mounts = match mount.as_str() {
                 "" => json!([]),
                 mount => json!([{ "volume": mount, "target": "/d" }]),
@@ -103,7 +122,8 @@ pub fn arguments() -> impl Strategy<Value = Value> {
                 "container": container, "to": to, "grace_ms": 1, "restart": "no", "digest": "d",
                 "tail_lines": 9, "command": command, "options": options, "filesystem_type": "xfs",
                 "image": if image.is_empty() { "postgres:16" } else { &image },
-                "spec": { "image": image, "command": command, "mounts": mounts, "like": like },
+                "spec": { "image": image, "command": command, "mounts": mounts, "like": like,
+                          "env": env },
                 "effect": "e", "duration_ms": 1,
             })
         },

@@ -14,8 +14,14 @@ pub const TEAMS: [&str; 3] = ["db", "web", "none"];
 pub const CONTAINERS: [&str; 5] = ["main", "replica", "plain", "root", ID];
 pub const ID: &str = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0";
 /// The last two are an image's id, and the beginning of one.
-pub const IMAGES: [&str; 5] =
-    ["postgres:16", "postgres:17", "evil/postgres:16", "sha256:d0d0", "d0d0"];
+pub const IMAGES: [&str; 6] = [
+    "postgres:16",
+    "postgres:17",
+    "evil/postgres:16",
+    "postgres:5000/evil:1",
+    "sha256:d0d0",
+    "d0d0",
+];
 /// Docker volumes to mount; `unread` can't be read, and `new` is not there.
 pub const VOLUMES: [&str; 6] = ["of-vol-1", "of-host", "two-devices", "plain", "unread", "new"];
 pub const HOST_PATH: &str = "/etc";
@@ -30,15 +36,23 @@ pub struct World {
 pub struct Container {
     pub image: &'static str,
     pub command: &'static [&'static str],
+    pub env: &'static [&'static str],
     pub is_privileged: bool,
     pub volume: Option<&'static str>,
 }
 
 pub fn container(name: &str) -> Option<Container> {
-    let plain =
-        Container { image: "postgres:17", command: &[], is_privileged: false, volume: None };
+    let plain = Container {
+        image: "postgres:17",
+        command: &[],
+        env: &[],
+        is_privileged: false,
+        volume: None,
+    };
     match name {
-        "main" => Some(Container { volume: Some("of-vol-1"), command: &["true"], ..plain }),
+        "main" => {
+            Some(Container { volume: Some("of-vol-1"), command: &["true"], env: &["PW"], ..plain })
+        }
         "plain" => Some(Container { image: "evil/postgres:16", ..plain }),
         "root" => Some(Container { image: "sha256:d0d0", is_privileged: true, ..plain }),
         _ => None,
@@ -73,8 +87,10 @@ impl World {
                     if one.is_privileged { json!({ "Privileged": true }) } else { json!({}) };
                 let mounts: Vec<Value> =
                     one.volume.iter().map(|v| json!({ "volume": v, "target": "/d" })).collect();
+                let env: Tags =
+                    one.env.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
                 let facts = json!({ "config": config, "mounts": mounts, "image": one.image,
-                                    "command": one.command });
+                                    "command": one.command, "env": env });
                 known.containers.insert(at(name), Facts::from_json(facts));
             }
             for name in VOLUMES.iter().filter(|name| **name != "unread") {
