@@ -469,36 +469,3 @@ fn a_plan_says_what_a_plugin_may_do_where_and_what_reaches_its_host() {
     let make = denied.0.write("make.toml", make(more));
     denied.0.run(&["run", &make]).exits(2).says("it is denied there");
 }
-
-/// What a container ran that a plugin thought up by itself is not known.
-#[test]
-fn a_start_of_what_no_manifest_says_must_be_declared_and_is_told() {
-    let start = json!({ "call": "start", "host": "i-db-1", "container": "new" });
-    let fail = json!([{ "call": "fail" }]);
-    let sneak =
-        json!({ "call": "sneak", "host": "i-db-1", "container": "new", "image": "postgres:16" });
-    let open = json!({ "call": "container", "host": "i-db-1", "container": "new",
-                       "image": "postgres:16", "command": ["sh", "-c", "true"] });
-    for (make, declared, code) in
-        [(&sneak, false, 3), (&sneak, true, 4), (&open, false, 3), (&open, true, 3)]
-    {
-        for steps in [
-            vec![json!([make, start]), fail.clone()],
-            vec![json!([make]), json!([start]), fail.clone()],
-        ] {
-            let granted = Granted::new("{ docker = \"root\" }, \"ebs\", \"ec2\"", "");
-            let manifest = granted.manifest(&steps, declared);
-            let ran = granted.0.run(&["run", &manifest]).exits(code);
-            let containers = granted.world()["engines"]["i-db-1"]["containers"].clone();
-            assert_eq!(containers["new"], Value::Null, "it is gone again");
-            match (make == &sneak, declared) {
-                (true, false) => drop(ran.says("starts what no step's `with` says")),
-                (true, true) => {
-                    let ran = ran.says("verdict: restored-except-declared");
-                    ran.says("commands ran: docker.start-container of `s");
-                }
-                (false, _) => drop(ran.says("on purpose").lacks("commands ran")),
-            }
-        }
-    }
-}

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepback_sdk::{
-    Check, Failure, FailureClass, Past, Step, Undo, docker, ebs, ec2, export_steps, failure, log, may,
-    pairs, reverse_effects,
+    Check, Failure, FailureClass, Past, Step, Undo, docker, ebs, ec2, export_steps, failure, log,
+    may, pairs, reverse_effects,
 };
 
 type Map = BTreeMap<String, String>;

@@ -80,8 +80,8 @@ impl Grant {
         is_it(own) || own.is_empty() && is_like(asked, known, of_model)
     }
 
-    /// Whether a call gives a container one of its variables, or makes one like a container that has
-    /// it.
+    /// Whether a call gives a container one of its variables, or makes one like a container that
+    /// has it.
     fn is_variable(&self, asked: &Asked<'_>, known: &Known) -> bool {
         let is_it = |name: &String| self.env.iter().any(|glob| glob.matches(name));
         let of_model = |model: &Facts| match model.get("env") {

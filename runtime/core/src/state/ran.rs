@@ -1,9 +1,9 @@
 //! Containers that run what no manifest says: what they did once they were started is not known.
 //!
-//! A container that a step makes of an image, a command and variables in its own `with`, or like one
-//! that is named there, runs what whoever wrote the manifest meant; stopping it takes the start back
-//! as far as they care. What a plugin thought up by itself may have done anything: starting that
-//! can't be taken back. A variable is enough for that: a shell runs what `BASH_ENV` names, and a
+//! A container that a step makes of an image, a command and variables in its own `with`, or like
+//! one that is named there, runs what whoever wrote the manifest meant; stopping it takes the start
+//! back as far as they care. What a plugin thought up by itself may have done anything: starting
+//! that can't be taken back. A variable is enough for that: a shell runs what `BASH_ENV` names, and a
 //! linker loads what `LD_PRELOAD` does.
 
 use super::*;
@@ -90,7 +90,10 @@ fn says_variable(with: &Value, name: &str, value: &str) -> bool {
     has(with, &|one| match one {
         Value::Object(map) => match map.get(name) {
             Some(Value::String(said)) => said == value,
-            Some(said @ (Value::Bool(_) | Value::Number(_))) => said.to_string() == value,
+            Some(said @ (Value::Bool(_) | Value::Number(_))) => {
+                let said = said.to_string();
+                said == value
+            }
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => false,
         },
         Value::String(text) => text.split_once('=') == Some((name, value)),

@@ -1,3 +1,5 @@
+//! What is private is made and kept so, and what is not is refused or left alone.
+
 use super::*;
 
 fn set(path: &Path, mode: u32) {
