@@ -76,3 +76,39 @@ fn how_far_an_unread_volume_reaches_is_not_known() {
     // One that is not there reaches nothing; its engine refuses it.
     makes(&denied, on("nowhere"), &[]).exits(3).lacks("denied").lacks("not known");
 }
+
+/// A shell and a linker run what some variables name, and a tag is no registry's port.
+#[test]
+fn what_is_given_to_a_container_is_named_by_the_grant() {
+    let of = |call: &str, more: Value| {
+        let mut one = json!({ "call": call, "host": "i-db-1", "container": "new" });
+        more.as_object().expect("a table").iter().for_each(|(k, v)| one[k] = v.clone());
+        one
+    };
+    let digest = format!("sha256:16{}", "0".repeat(62));
+    let tag = json!({ "call": "tag-image", "host": "i-db-1", "image": "postgres:x",
+                      "digest": digest });
+    let bash = of("container", json!({ "like": "main", "env": { "BASH_ENV": "$(id)" } }));
+    let own = of("container", json!({ "like": "main", "env": { "PGDATA": "/d", "PGTZ": "x" } }));
+    let other = of("container", json!({ "image": "postgres:5000/evil:1" }));
+    let image = of("container", json!({ "image": "postgres:16" }));
+    let narrow = "{ docker = \"all\", images = [\"postgres:*\"], env = [\"PG*\"] }";
+    for (grant, call, refused) in [
+        (narrow, &image, None),
+        (narrow, &other, Some("`postgres:5000/evil:1` is none of them")),
+        (narrow, &tag, Some("may be an id")),
+        (narrow, &own, None),
+        (narrow, &bash, Some("`BASH_ENV` is none of them")),
+        ("{ docker = \"all\", commands = [\"true\"] }", &bash, Some("`env`")),
+        ("\"docker\"", &bash, Some("`env`")),
+        ("\"docker\"", &tag, None),
+        ("{ docker = \"root\" }", &bash, None),
+    ] {
+        let granted = Granted::new(&format!("{grant}, \"ebs\", \"ec2\""), "");
+        let ran = makes(&granted, json!([call]), &[]);
+        match refused {
+            None => drop(ran.exits(0)),
+            Some(why) => drop(ran.exits(3).says(why)),
+        }
+    }
+}

@@ -380,15 +380,13 @@ fn what_is_still_down_after_a_rollback_is_not_said_to_be_up() {
 #[test]
 fn what_can_not_be_left_ends_all_the_same() {
     let place = Place::new();
-    let pipe = place.path("pipe").display().to_string();
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    let made = std::process::Command::new("mkfifo").arg(place.path("pipe.wasm")).status();
     assert!(made.expect("mkfifo can be run").success());
-    let text = "schema = 1\n[operation]\nname = \"pipe\"\n[inputs]\np = { type = \"secret\" }\n\
-                [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
-                with = { volume = \"vol-db-main\", key = \"k\", value = \"{{ inputs.p }}\" }\n";
+    let text = "schema = 1\n[operation]\nname = \"pipe\"\n\
+                [[steps]]\nid = \"wait\"\nuses = \"./pipe.wasm#wait\"\n";
     let manifest = place.write("pipe.toml", text);
-    let input = format!("p=file:{pipe}");
-    let mut running = place.start(&["run", &manifest, "-i", &input]);
+    let mut running = place.start(&["run", &manifest]);
+    running.wait_for("new state directory");
     // It says nothing before it has read it.
     std::thread::sleep(std::time::Duration::from_secs(1));
     running.signal("TERM");

@@ -69,7 +69,7 @@ fn an_answer_that_holds_a_secret_is_of_no_use_to_later_steps() {
     for how in ["", " | upper"] {
         let body = format!("{look}{}", tag(&format!("{{{{ steps.look.id{how} }}}}")));
         let ran = run(&place, "vol-db", &body, &[]).exits(2);
-        ran.says("ebs.describe: `volume` holds a mark that the program puts in a secret's place");
+        ran.says("`volume` holds a mark that the program puts in a secret's place");
         assert_eq!(place.facts(), before);
     }
     run(&place, "vol-db", look, &[]).exits(0).says("the answer has a secret's value in it");

@@ -3,8 +3,8 @@
 //! A container that a step makes of an image, a command and variables in its own `with`, or like
 //! one that is named there, runs what whoever wrote the manifest meant; stopping it takes the start
 //! back as far as they care. What a plugin thought up by itself may have done anything: starting
-//! that can't be taken back. A variable is enough for that: a shell runs what `BASH_ENV` names, and a
-//! linker loads what `LD_PRELOAD` does.
+//! that can't be taken back. A variable is enough for that: a shell runs what `BASH_ENV` names, and
+//! a linker loads what `LD_PRELOAD` does.
 
 use super::*;
 use crate::calls::ContainerSpec;
@@ -90,10 +90,8 @@ fn says_variable(with: &Value, name: &str, value: &str) -> bool {
     has(with, &|one| match one {
         Value::Object(map) => match map.get(name) {
             Some(Value::String(said)) => said == value,
-            Some(said @ (Value::Bool(_) | Value::Number(_))) => {
-                let said = said.to_string();
-                said == value
-            }
+            Some(Value::Bool(said)) => value == if *said { "true" } else { "false" },
+            Some(Value::Number(said)) => value == format!("{said}"),
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => false,
         },
         Value::String(text) => text.split_once('=') == Some((name, value)),
