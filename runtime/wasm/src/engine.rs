@@ -12,8 +12,10 @@ pub(crate) fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
 }
 
 fn engine_with(limits: &Limits, places: InstanceAllocationStrategy) -> wasmtime::Result<Engine> {
-    // Host functions run on the guest's stack, above what the guest itself may use.
-    const HOST_STACK_BYTES: usize = 1 << 20;
+    // Host functions run on the guest's stack, above what the guest itself may use. A request to an
+    // engine took more than one MiB of it in a build that is not optimised, and one that is used up
+    // ends the program.
+    const HOST_STACK_BYTES: usize = 8 << 20;
     let mut config = Config::new();
     config
         .wasm_component_model(true)

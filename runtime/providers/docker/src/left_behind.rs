@@ -7,6 +7,7 @@ use super::resident::LIFE_S;
 use super::script::{HELPER_LABEL, WRITES_LABEL, is_helper};
 use bollard::errors::Error;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::time::Duration;
 use stepback_provider::locks::host;
@@ -59,11 +60,13 @@ impl Engine {
         let all: Vec<(String, bool)> =
             self.leftovers.all().iter().map(|(name, by_force)| (name.clone(), *by_force)).collect();
         let limit = Duration::from_millis(REMOVE_MS_MAX);
-        for (name, by_force) in all {
+        // Side by side: one that an engine can't end now keeps no other from being asked for.
+        let removals = all.into_iter().map(|(name, by_force)| async move {
             if self.clock.timeout(limit, self.is_removed(&name, by_force)).await == Ok(true) {
                 self.leftovers.all().remove(&name);
             }
-        }
+        });
+        join_all(removals).await;
     }
 
     async fn is_removed(&self, name: &str, by_force: bool) -> bool {
