@@ -1,11 +1,13 @@
-//! Locks in a file of the world's directory, which all programs take turns at.
+//! Locks in a file of the world's directory, which all programs take turns at; and who runs
+//! operations that have none, in many small ones, because there may be thousands.
 
 use super::alive::{self, Alive};
 use super::journaled::{Journaled, Known};
-use super::open::{opened, unusable};
+use super::open::{made_ours, opened, unusable};
 use super::table::Table;
-use super::{Freed, Holder, WorldLock, WorldLocks};
+use super::{Freed, Holder, WorldLock, WorldLocks, of_one};
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -51,6 +53,7 @@ impl LockFile {
 
     async fn turn<T: Send + 'static>(
         &self,
+        part: Part,
         turn: impl FnOnce(&mut Table) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let dir = match &self.kept {
@@ -59,23 +62,41 @@ impl LockFile {
             }
             Kept::Dir(dir) => dir.clone(),
         };
-        let guard = self.guard(&dir).await?;
+        let file = part.file(&dir);
+        if part != Part::Locks {
+            let runs = dir.join(RUNS);
+            made_ours(&runs).map_err(|error| unusable("used", &runs, &error))?;
+        }
+        let guard = self.guard(&file).await?;
         in_thread(move || {
             let _guard = guard;
-            let before = read(&dir)?;
+            let before = read(&file)?;
             let mut table = before.clone();
             let answer = turn(&mut table);
             if table != before {
-                write(&dir, &table)?;
+                // What is run is run by a program, which no power cut outlives.
+                write(&file, &table, part == Part::Locks)?;
             }
             Ok(answer)
         })
         .await
     }
 
-    /// This one's turn at the file, among all programs.
-    async fn guard(&self, dir: &Path) -> Result<File, Failure> {
-        let path = dir.join("locks.lock");
+    /// Whether there may be anything in a part: in memory there is but one.
+    fn has(&self, part: Part) -> bool {
+        match &self.kept {
+            // What can't be looked at is told where it is read.
+            Kept::Dir(dir) => match part.file(dir).symlink_metadata() {
+                Err(error) => error.kind() != ErrorKind::NotFound,
+                Ok(_) => true,
+            },
+            Kept::Memory(_) => part == Part::Locks,
+        }
+    }
+
+    /// This one's turn at a file, among all programs.
+    async fn guard(&self, file: &Path) -> Result<File, Failure> {
+        let path = file.with_extension("lock");
         let how = &mut File::options();
         let file = opened(&path, how.create(true).truncate(false).write(true));
         let file = file.map_err(|error| unusable("opened", &path, &error))?;
@@ -107,15 +128,35 @@ async fn in_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
 }
 
-fn file(dir: &Path) -> PathBuf {
-    dir.join("locks.json")
+/// Where the files are of who runs operations without locks, below the world's directory.
+const RUNS: &str = "runs";
+
+/// A part of what is kept, in a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Locks,
+    /// Who runs the operations without locks whose keys come to this.
+    Runs(u8),
 }
 
-fn read(dir: &Path) -> Result<Table, Failure> {
-    let path = file(dir);
+impl Part {
+    fn of_run(key: &StoreId, operation: OperationId) -> Self {
+        let digest = Sha256::digest(of_one(key, operation).as_str().as_bytes());
+        Self::Runs(digest[0])
+    }
+
+    fn file(self, dir: &Path) -> PathBuf {
+        match self {
+            Self::Locks => dir.join("locks.json"),
+            Self::Runs(number) => dir.join(RUNS).join(format!("{number:02x}.json")),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Table, Failure> {
     let read = || {
         let mut text = String::new();
-        let file = opened(&path, File::options().read(true))?;
+        let file = opened(path, File::options().read(true))?;
         file.take(BYTES_MAX + 1).read_to_string(&mut text)?;
         match text.len() as u64 > BYTES_MAX {
             true => Err(std::io::Error::other(format!("it is larger than {BYTES_MAX} bytes"))),
@@ -125,7 +166,7 @@ fn read(dir: &Path) -> Result<Table, Failure> {
     let text = match read() {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Table::default()),
-        Err(error) => return Err(unusable("read", &path, &error)),
+        Err(error) => return Err(unusable("read", path, &error)),
     };
     serde_json::from_str(&text).map_err(|error| {
         let message = format!(
@@ -137,8 +178,8 @@ fn read(dir: &Path) -> Result<Table, Failure> {
     })
 }
 
-fn write(dir: &Path, table: &Table) -> Result<(), Failure> {
-    let (path, part) = (file(dir), dir.join("locks.json.part"));
+fn write(path: &Path, table: &Table, is_synced: bool) -> Result<(), Failure> {
+    let part = path.with_extension("json.part");
     let text = serde_json::to_string_pretty(table)
         .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
     if text.len() as u64 > BYTES_MAX {
@@ -148,11 +189,16 @@ fn write(dir: &Path, table: &Table) -> Result<(), Failure> {
     let write = || {
         let mut file = private::create(&part)?;
         file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        std::fs::rename(&part, &path)?;
-        File::open(dir)?.sync_all()
+        if is_synced {
+            file.sync_data()?;
+        }
+        std::fs::rename(&part, path)?;
+        match path.parent().filter(|_| is_synced) {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
     };
-    write().map_err(|error| unusable("written", &path, &error))
+    write().map_err(|error| unusable("written", path, &error))
 }
 
 fn is_run(world: Option<&Path>, holder: &Holder) -> bool {
@@ -177,17 +223,29 @@ impl WorldLocks for LockFile {
             self.alive.show(dir, runner)?;
         }
         let is_gone = move |held: &Holder| !is_run(dir.as_deref(), held);
-        self.turn(move |table| table.take(&names, &holder, &ours, is_gone)).await
+        let part = match names.is_empty() {
+            true => Part::of_run(&holder.key, holder.operation),
+            false => Part::Locks,
+        };
+        self.turn(part, move |table| table.take(&names, &holder, &ours, is_gone)).await
     }
 
     async fn let_go(&self, key: &StoreId, operation: OperationId) -> Result<(), Failure> {
-        let own = key.clone();
-        self.turn(move |table| table.let_go(&own, operation)).await
+        let run = Part::of_run(key, operation);
+        for part in [Part::Locks, run].into_iter().filter(|part| self.has(*part)) {
+            let own = key.clone();
+            self.turn(part, move |table| table.let_go(&own, operation)).await?;
+        }
+        Ok(())
     }
 
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
-        let store = store.clone();
-        self.turn(move |table| table.let_go_of(&store, operation)).await
+        let all = [Part::Locks].into_iter().chain((0..=u8::MAX).map(Part::Runs));
+        for part in all.filter(|part| self.has(*part)) {
+            let store = store.clone();
+            self.turn(part, move |table| table.let_go_of(&store, operation)).await?;
+        }
+        Ok(())
     }
 
     async fn note(&self, key: &StoreId, journaled: &Journaled) -> Result<(), Failure> {
@@ -218,8 +276,15 @@ impl WorldLocks for LockFile {
         key: &StoreId,
         operation: OperationId,
     ) -> Result<Vec<Holder>, Failure> {
-        let key = key.clone();
-        self.turn(move |table| table.holders_of(&key, operation).cloned().collect()).await
+        let (mut all, run) = (vec![], Part::of_run(key, operation));
+        for part in [Part::Locks, run].into_iter().filter(|part| self.has(*part)) {
+            let key = key.clone();
+            let of_it = move |table: &mut Table| -> Vec<Holder> {
+                table.holders_of(&key, operation).cloned().collect()
+            };
+            all.extend(self.turn(part, of_it).await?);
+        }
+        Ok(all)
     }
 
     async fn held(&self) -> Result<Vec<WorldLock>, Failure> {
@@ -227,16 +292,16 @@ impl WorldLocks for LockFile {
             let locks = table.locks.clone().into_iter();
             locks.map(|(name, holder)| WorldLock { name, holder }).collect()
         };
-        self.turn(held).await
+        self.turn(Part::Locks, held).await
     }
 
     async fn freed(&self) -> Result<Vec<Freed>, Failure> {
-        self.turn(|table| table.freed.clone()).await
+        self.turn(Part::Locks, |table| table.freed.clone()).await
     }
 
     async fn free(&self, freed: &Freed) -> Result<bool, Failure> {
         let freed = freed.clone();
-        self.turn(move |table| table.free(freed)).await
+        self.turn(Part::Locks, move |table| table.free(freed)).await
     }
 }
 
@@ -250,11 +315,47 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut table = Table::default();
         assert_eq!(table.take(&["a".into()], &holder("one"), &[], gone), None);
-        write(dir.path(), &table).unwrap();
+        let path = Part::Locks.file(dir.path());
+        write(&path, &table, true).unwrap();
         let long: LockName = "b".repeat(BYTES_MAX as usize).as_str().into();
         assert_eq!(table.take(&[long], &holder("one"), &[], gone), None);
-        write(dir.path(), &table).unwrap_err();
-        assert_eq!(read(dir.path()).unwrap().locks.len(), 1, "as it was");
+        write(&path, &table, true).unwrap_err();
+        assert_eq!(read(&path).unwrap().locks.len(), 1, "as it was");
+    }
+
+    /// As one in memory knows them, in files of which none has many.
+    #[tokio::test]
+    async fn who_runs_what_has_no_locks_is_known_to_every_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = [(); 2].map(|()| LockFile::in_dir(dir.path(), Clock::real()));
+        let by = |operation: u64, runner: &str| Holder {
+            operation: OperationId(operation),
+            runner: Some(runner.to_owned()),
+            ..holder("key")
+        };
+        for operation in 1..=100 {
+            assert_eq!(one.take(&[], &by(operation, "first"), &[]).await, Ok(None));
+        }
+        let key = StoreId("key".into());
+        for operation in [1, 50, 100] {
+            let of_it = two.holders_of(&key, OperationId(operation)).await.unwrap();
+            assert_eq!(of_it, [by(operation, "first")]);
+            let held = two.take(&[], &by(operation, "second"), &[]).await.unwrap();
+            assert_eq!(held.map(|lock| lock.holder), Some(by(operation, "first")));
+        }
+        two.let_go(&key, OperationId(50)).await.unwrap();
+        assert_eq!(one.holders_of(&key, OperationId(50)).await.unwrap(), []);
+        assert_eq!(one.holders_of(&key, OperationId(51)).await.unwrap().len(), 1);
+        two.let_go_of(&StoreId("store".into()), OperationId(51)).await.unwrap();
+        assert_eq!(one.holders_of(&key, OperationId(51)).await.unwrap(), []);
+        assert!(!Part::Locks.file(dir.path()).exists(), "nobody has a lock");
+        let files = std::fs::read_dir(dir.path().join(RUNS)).unwrap().flatten();
+        let longest = files.map(|file| file.metadata().unwrap().len()).max().unwrap();
+        assert!(longest < 10_000, "{longest} bytes in one");
+        // Nothing is written where a link leads.
+        std::fs::remove_dir_all(dir.path().join(RUNS)).unwrap();
+        std::os::unix::fs::symlink("/tmp", dir.path().join(RUNS)).unwrap();
+        one.take(&[], &by(1, "first"), &[]).await.unwrap_err();
     }
 
     #[tokio::test]
@@ -276,22 +377,21 @@ mod tests {
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
         two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);
+        let file = Part::Locks.file(dir.path());
         // Nothing is written through a link, and nobody waits for a pipe.
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "kept").unwrap();
         std::os::unix::fs::symlink(&victim, dir.path().join("locks.json.part")).unwrap();
         assert_eq!(one.take(&names, &holder("one"), &[]).await, Ok(None));
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
-        std::fs::remove_file(file(dir.path())).unwrap();
-        std::os::unix::fs::symlink("/dev/zero", file(dir.path())).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
         one.held().await.unwrap_err();
-        std::fs::remove_file(file(dir.path())).unwrap();
-        assert!(
-            std::process::Command::new("mkfifo").arg(file(dir.path())).status().unwrap().success()
-        );
+        std::fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
         one.held().await.unwrap_err();
-        std::fs::remove_file(file(dir.path())).unwrap();
-        std::fs::write(file(dir.path()), "odd").unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "odd").unwrap();
         let odd = one.held().await.unwrap_err();
         assert!(odd.message.contains("does not hold locks"), "{odd:?}");
     }

@@ -6,7 +6,7 @@
 //! the journal took in together. It is not synced: it outlives its program, and a power cut may
 //! lose it; then only an older copy of the journal is not known as one.
 
-use super::open::{opened, unusable};
+use super::open::{made_ours, opened, unusable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -173,15 +173,11 @@ fn remove(part: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The directory, made if need be, and no link to another: what is too much in it is removed.
+/// The directory, with its files made private where it was for others.
 fn must_be_ours(dir: &Path) -> std::io::Result<()> {
-    if dir.is_symlink() {
-        return Err(std::io::Error::other("it is a link"));
-    }
     let mode = || dir.metadata().map(|found| found.mode()).ok();
     let before = mode();
-    // Whatever is in it, it is in a directory of ours.
-    private::dir(dir, &["."])?;
+    made_ours(dir)?;
     if before.is_some() && before != mode() {
         // It is for others now than its files were.
         for file in fs::read_dir(dir)?.flatten().filter(|file| is_ours(&file.path())) {
