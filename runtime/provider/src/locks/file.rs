@@ -8,6 +8,7 @@ use super::table::Table;
 use super::{Freed, Holder, WorldLock, WorldLocks, of_one};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,13 @@ pub struct LockFile {
     known: Known,
     clock: Clock,
     alive: Alive,
+    turns: Turns,
 }
+
+/// The turns of this program at each file: thousands of operations wait in line for them, and what
+/// other programs are waited for has its bound beside that.
+type Turns = Arc<Mutex<BTreeMap<PathBuf, Arc<Turn>>>>;
+type Turn = tokio::sync::Mutex<()>;
 
 #[derive(Clone)]
 enum Kept {
@@ -42,13 +49,16 @@ impl LockFile {
     /// The locks in `locks.json` of this directory, which all programs that use it share.
     pub fn in_dir(dir: &Path, clock: Clock) -> Self {
         let known = Known::in_dir(dir, clock.clone());
-        Self { kept: Kept::Dir(dir.to_owned()), known, clock, alive: Alive::default() }
+        let (kept, alive, turns) = (Kept::Dir(dir.to_owned()), Alive::default(), Turns::default());
+        Self { kept, known, clock, alive, turns }
     }
 
     /// Locks that only clones of this one share, and that are gone with the process.
     pub fn in_memory(clock: Clock) -> Self {
         let known = Known::in_memory();
-        Self { kept: Kept::Memory(Arc::default()), known, clock, alive: Alive::default() }
+        let (kept, alive, turns) =
+            (Kept::Memory(Arc::default()), Alive::default(), Turns::default());
+        Self { kept, known, clock, alive, turns }
     }
 
     async fn turn<T: Send + 'static>(
@@ -67,9 +77,11 @@ impl LockFile {
             let runs = dir.join(RUNS);
             made_ours(&runs).map_err(|error| unusable("used", &runs, &error))?;
         }
+        let own_turn = self.own_turn(&file).lock_owned().await;
         let guard = self.guard(&file).await?;
         in_thread(move || {
-            let _guard = guard;
+            // Let go of in this order: who comes next here finds the file free.
+            let _turn = (guard, own_turn);
             let before = read(&file)?;
             let mut table = before.clone();
             let answer = turn(&mut table);
@@ -94,7 +106,12 @@ impl LockFile {
         }
     }
 
-    /// This one's turn at a file, among all programs.
+    fn own_turn(&self, file: &Path) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(file.to_owned()).or_default())
+    }
+
+    /// This program's turn at a file, among all programs.
     async fn guard(&self, file: &Path) -> Result<File, Failure> {
         let path = file.with_extension("lock");
         let how = &mut File::options();
@@ -309,6 +326,7 @@ impl WorldLocks for LockFile {
 mod tests {
     use super::super::table::tests::{gone, holder};
     use super::*;
+    use stepback_core::UnixMs;
 
     #[test]
     fn what_could_not_be_read_again_is_not_written() {
@@ -356,6 +374,26 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join(RUNS)).unwrap();
         std::os::unix::fs::symlink("/tmp", dir.path().join(RUNS)).unwrap();
         one.take(&[], &by(1, "first"), &[]).await.unwrap_err();
+    }
+
+    /// However long they wait for each other: the clock here goes on whenever a task waits for it.
+    #[test]
+    fn thousands_of_one_program_wait_for_their_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let time = stepback_clock::Virtual::new(UnixMs(1));
+        let locks = LockFile::in_dir(dir.path(), time.clock());
+        time.runtime().unwrap().block_on(async {
+            let takes = (0..2_000_u64).map(|number| {
+                let locks = locks.clone();
+                tokio::spawn(async move {
+                    let by = Holder { operation: OperationId(number), ..holder("key") };
+                    locks.take(&[], &by, &[]).await
+                })
+            });
+            for take in takes.collect::<Vec<_>>() {
+                assert_eq!(take.await.unwrap(), Ok(None));
+            }
+        });
     }
 
     #[tokio::test]

@@ -2,9 +2,9 @@
 //!
 //! A store has locks for its own operations alone. Where the world has a directory, the locks of
 //! all that change it are in one file there, `locks.json`, with who holds them ([`file`]), and who
-//! may take which is told by them ([`table`]); who runs what has no locks is in `runs` beside it. Whether a holder's program lives is proved by a file
-//! that it keeps locked until it ends ([`alive`]). Beside them is how far the journal of each
-//! operation was ([`journaled`]).
+//! may take which is told by them ([`table`]); who runs what has no locks is in `runs` beside it.
+//! Whether a holder's program lives is proved by a file that it keeps locked until it ends
+//! ([`alive`]). Beside them is how far the journal of each operation was ([`journaled`]).
 
 mod alive;
 mod file;

@@ -9,8 +9,8 @@ pub(super) fn unusable(what: &str, path: &Path, error: &std::io::Error) -> Failu
     Failure::new(FailureClass::Internal, message)
 }
 
-/// A directory below the world's, made if need be, and no link to another: what is too much in it is
-/// removed.
+/// A directory below the world's, made if need be, and no link to another: rights that others have
+/// in it are taken away.
 pub(super) fn made_ours(dir: &Path) -> std::io::Result<()> {
     if dir.is_symlink() {
         return Err(std::io::Error::other("it is a link"));
