@@ -1,7 +1,7 @@
 //! What can be known before the first change is refused before it (R10): every call that an
 //! operation would make, denied in turn, and a secret where it may not be.
 
-use crate::harness::{Place, Ran, given, operation};
+use crate::harness::{Place, Ran, SHIPPED, given, operation};
 use crate::hazards::demo;
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,15 +9,6 @@ use stepback_clock::Clock;
 use stepback_core::OperationId;
 use stepback_core::event::Event;
 use stepback_journal::{Sqlite, Store};
-
-const SHIPPED: [&str; 6] = [
-    "backup-database",
-    "deprovision-database",
-    "provision-database",
-    "redeploy-database",
-    "resize-database-volume",
-    "restart-database",
-];
 
 /// What is in the world of single steps beside the demo world.
 const MORE: &str = r#"

@@ -17,6 +17,16 @@ pub fn operation(name: &str) -> String {
     root().join("operations").join(format!("{name}.toml")).display().to_string()
 }
 
+/// Every shipped operation.
+pub const SHIPPED: [&str; 6] = [
+    "backup-database",
+    "deprovision-database",
+    "provision-database",
+    "redeploy-database",
+    "resize-database-volume",
+    "restart-database",
+];
+
 /// What a shipped operation must be given: what destroys has no defaults.
 pub fn given(name: &str) -> &'static [&'static str] {
     match name {

@@ -2,7 +2,7 @@
 //!
 //! `STEPBACK_BLESS=1` writes them anew.
 
-use crate::harness::{Place, root};
+use crate::harness::{Place, SHIPPED, root};
 use std::collections::BTreeSet;
 use stepback_aws::{IAM_ALWAYS, iam_actions};
 use stepback_clock::Clock;
@@ -15,14 +15,6 @@ use stepback_journal::{Sqlite, Store};
 
 const BEGIN: &str = "<!-- policies: begin -->\n";
 const END: &str = "<!-- policies: end -->";
-const OPERATIONS: [&str; 6] = [
-    "backup-database",
-    "deprovision-database",
-    "provision-database",
-    "redeploy-database",
-    "resize-database-volume",
-    "restart-database",
-];
 
 /// Every function that an operation calls, and those that take its effects back.
 async fn functions(name: &str) -> BTreeSet<&'static str> {
@@ -54,7 +46,7 @@ async fn functions(name: &str) -> BTreeSet<&'static str> {
 
 async fn policies() -> String {
     let mut text = format!("{BEGIN}| operation | actions |\n| --- | --- |\n");
-    for name in OPERATIONS {
+    for name in SHIPPED {
         let mut actions: BTreeSet<&str> = IAM_ALWAYS.into();
         for function in functions(name).await {
             actions.extend(iam_actions(function));

@@ -105,7 +105,7 @@ pub const SEALED: &str = "sealed:";
 pub const SEALED_BY_KEY: &str = "sealed:2:";
 
 /// The facts, or maps of them, that are sealed; anywhere else a text like a seal is a text.
-const SEALED_FACTS: [&str; 4] = ["command", "config", "env", "options"];
+const SEALED_FACTS: [&str; 3] = ["command", "config", "env"];
 
 /// Whether this is a seal, of the fact that [`Facts::differing`] gives this name.
 pub fn is_sealed(name: &str, value: Option<&Value>) -> bool {

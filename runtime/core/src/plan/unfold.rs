@@ -109,13 +109,16 @@ fn extent(value: &Value) -> (u64, u32) {
         .fold((1, 1), |(all, deepest), (parts, deep)| (all + parts, deepest.max(deep + 1)))
 }
 
-/// What parts of a schema are called, whatever they are.
-fn note_names<'a>(value: &'a Value, names: &mut HashMap<&'a str, &'a Value>) {
+/// What parts of a schema are called, whatever they are; nothing, where several are called so: which
+/// of them a validator means is not known here.
+type Names<'a> = HashMap<&'a str, Option<&'a Value>>;
+
+fn note_names<'a>(value: &'a Value, names: &mut Names<'a>) {
     match value {
         Value::Object(map) => {
             for name in NAMES {
                 if let Some(called) = map.get(name).and_then(Value::as_str) {
-                    names.insert(called, value);
+                    names.entry(called).and_modify(|one| *one = None).or_insert(Some(value));
                 }
             }
             map.values().for_each(|part| note_names(part, names));
@@ -134,7 +137,7 @@ enum Sees {
 
 struct Count<'a> {
     root: &'a Value,
-    names: HashMap<&'a str, &'a Value>,
+    names: Names<'a>,
     /// What is being counted.
     open: Vec<*const Value>,
     /// What was counted. A part that refers back counts as it did within the schemas that were open
@@ -234,7 +237,7 @@ impl<'a> Count<'a> {
     fn target(&self, to: &str) -> Option<&'a Value> {
         let local = to.strip_prefix('#');
         let pointed = local.and_then(|pointer| self.root.pointer(&decoded(pointer)));
-        pointed.or_else(|| self.names.get(local.unwrap_or(to)).copied())
+        pointed.or_else(|| self.names.get(local.unwrap_or(to)).copied().flatten())
     }
 
     /// That each reference is understood here as a validator does: what it led to would not be
@@ -243,7 +246,8 @@ impl<'a> Count<'a> {
         let text = |name: &&str| schema.get(*name).and_then(Value::as_str);
         if let Some(to) = REFERENCES.iter().filter_map(text).find(|to| self.target(to).is_none()) {
             let to = to.chars().take(80).collect::<String>();
-            return Err(format!("refers to `{}`, which is not in it", to.escape_debug()));
+            let to = to.escape_debug();
+            return Err(format!("refers to `{to}`, which is not in it, or more than once"));
         }
         // References within it would begin there.
         let is_root = std::ptr::eq(schema, self.root);
@@ -281,6 +285,8 @@ fn decoded(fragment: &str) -> String {
     let mut rest = fragment.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        // A sign is none of them.
+        let digits = digits.filter(|two| two.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let coded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
         match coded.filter(|_| byte == b'%') {
             Some(coded) => {
@@ -339,6 +345,15 @@ mod tests {
             (within(json!({ "$ref": "#/$defs/c" })), "`#/$defs/c`, which is not in it"),
             (within(json!({ "$id": "x", "$ref": "#/$defs/b" })), "an `$id` of its own"),
             (within(json!({ "pattern": long })), "a pattern of 2001 bytes"),
+            // A part that is called so may be data.
+            (
+                json!({
+                    "properties": { "a": { "$ref": "#b" } },
+                    "$defs": { "b": { "$anchor": "b" } },
+                    "default": { "$anchor": "b" },
+                }),
+                "or more than once",
+            ),
         ] {
             let told = unfold(&schema).expect_err(says);
             assert!(told.contains(says), "{told}");
@@ -347,6 +362,7 @@ mod tests {
             (0..300).map(|at| (format!("f{at}"), json!({ "pattern": "a" }))).collect();
         let told = unfold(&json!({ "properties": fields })).expect_err("many patterns");
         assert!(told.contains("has 300 patterns"), "{told}");
+        assert_eq!(decoded("/a%20b%+5%zz%"), "/a b%+5%zz%");
         unfold(&within(json!({ "$ref": "#/%24defs/b", "pattern": "^a$" }))).expect("it is whole");
         unfold(&json!({ "properties": { "id": { "type": "string" } } })).expect("a field");
     }

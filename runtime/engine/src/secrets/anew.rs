@@ -111,7 +111,7 @@ async fn was_another_ones(
 /// Whether a call was given the secret, or may have been.
 fn is_revealed(state: &State, name: &str) -> bool {
     let begins = format!("{EDGE}secret:{name}");
-    let goes_on = |rest: &str| rest.starts_with([EDGE, '#', '<']);
+    let goes_on = |rest: &str| rest.starts_with([EDGE, '#', '<', '>']);
     let holds = |text: &String| text.split(begins.as_str()).skip(1).any(goes_on);
     met::calls_of(state).any(|texts| texts.iter().any(holds))
 }
