@@ -5,7 +5,7 @@
 //! component in, one byte that tells what follows, then machine code or why there is none. It sets
 //! its own bounds before it reads anything, has no variables, and ends with whoever started it.
 
-use crate::engine::engine;
+use crate::engine::compiling;
 use crate::fault::PluginError;
 use crate::limits::Limits;
 use crate::load;
@@ -40,6 +40,8 @@ const PATIENCE: Patience = Patience { time: TIME_MAX, code_bytes: CODE_BYTES_MAX
 
 const CODE: u8 = b'c';
 const WHY: u8 = b'w';
+/// The component may be a valid one: why it could not even be looked at.
+const BROKEN: u8 = b'b';
 
 /// The program that compiles, which is to call [`compile_stdin`].
 #[derive(Clone, Debug)]
@@ -82,6 +84,10 @@ impl Compiler {
             (Some(WHY), true) => {
                 let why = String::from_utf8_lossy(&answer[1..]).into_owned();
                 Err(PluginError::Invalid { name: name.to_owned(), why })
+            }
+            (Some(BROKEN), false) => {
+                let why = format!("its compiler failed: {}", String::from_utf8_lossy(&answer[1..]));
+                Err(PluginError::Compiler { name: name.to_owned(), why })
             }
             _ => Err(ended(name, status)),
         }
@@ -162,9 +168,18 @@ fn end_with(starter: u32) -> std::io::Result<()> {
 /// # Errors
 /// That one is gone, bounds that can't be set, or a pipe that can't be read or written.
 pub fn compile_stdin(starter: u32) -> std::io::Result<()> {
+    compile_bounded(starter).inspect_err(|error| {
+        let mut stdout = std::io::stdout().lock();
+        // Where that fails too, how it ends tells the rest.
+        let _ = stdout.write_all(&[BROKEN]).and_then(|()| write!(stdout, "{error}"));
+        let _ = stdout.flush();
+    })
+}
+
+fn compile_bounded(starter: u32) -> std::io::Result<()> {
     end_with(starter)?;
-    let engine =
-        engine(&Limits::default()).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
+    let engine = compiling(&Limits::default())
+        .map_err(|error| std::io::Error::other(format!("{error:#}")))?;
     for (resource, most) in [
         (Resource::Data, MEMORY_BYTES_MAX),
         (Resource::Cpu, PROCESSOR_S_MAX),
@@ -208,6 +223,8 @@ mod tests {
             ("kill -KILL $$", "its compiler ended: signal: 9"),
             ("exit 3", "its compiler ended: exit status: 3"),
             ("cat > /dev/null; printf cut; exit 3", "its compiler ended"),
+            ("cat > /dev/null; printf 'bno pipe'; exit 1", "its compiler failed: no pipe"),
+            ("cat > /dev/null; printf 'bno pipe'", "its compiler ended: exit status: 0"),
             ("cat > /dev/null; printf wit-is-broken", "not a valid component: it-is-broken"),
         ] {
             let told = shell(script).compile("p", COMPONENT).await.unwrap_err().to_string();

@@ -11,6 +11,12 @@ pub(crate) fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
         .or_else(|_| engine_with(limits, InstanceAllocationStrategy::OnDemand))
 }
 
+/// One that compiles for that engine, and runs nothing: it sets no places aside, which would count
+/// as memory that the compiler has taken.
+pub(crate) fn compiling(limits: &Limits) -> wasmtime::Result<Engine> {
+    engine_with(limits, InstanceAllocationStrategy::OnDemand)
+}
+
 fn engine_with(limits: &Limits, places: InstanceAllocationStrategy) -> wasmtime::Result<Engine> {
     // Host functions run on the guest's stack, above what the guest itself may use. A request to an
     // engine took more than one MiB of it in a build that is not optimised, and one that is used up

@@ -109,8 +109,8 @@ fn extent(value: &Value) -> (u64, u32) {
         .fold((1, 1), |(all, deepest), (parts, deep)| (all + parts, deepest.max(deep + 1)))
 }
 
-/// What parts of a schema are called, whatever they are; nothing, where several are called so: which
-/// of them a validator means is not known here.
+/// What parts of a schema are called, whatever they are; nothing, where several are called so:
+/// which of them a validator means is not known here.
 type Names<'a> = HashMap<&'a str, Option<&'a Value>>;
 
 fn note_names<'a>(value: &'a Value, names: &mut Names<'a>) {
