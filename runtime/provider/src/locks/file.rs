@@ -5,22 +5,18 @@ use super::alive::{self, Alive};
 use super::journaled::{Journaled, Known};
 use super::open::{made_ours, opened, unusable};
 use super::table::Table;
+use super::turns::Turns;
 use super::{Freed, Holder, WorldLock, WorldLocks, of_one};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, LockName, OperationId, StoreId};
-use stepback_files::{lock, private};
+use stepback_files::private;
 
-/// Nobody keeps the file for longer who is well.
-const TURN_MS_MAX: u64 = 5_000;
-const TURN_LOOK_MS: u64 = 5;
 /// Nobody holds so many locks; more is neither read nor written.
 const BYTES_MAX: u64 = 4 << 20;
 
@@ -29,15 +25,9 @@ const BYTES_MAX: u64 = 4 << 20;
 pub struct LockFile {
     kept: Kept,
     known: Known,
-    clock: Clock,
     alive: Alive,
     turns: Turns,
 }
-
-/// The turns of this program at each file: thousands of operations wait in line for them, and what
-/// other programs are waited for has its bound beside that.
-type Turns = Arc<Mutex<BTreeMap<PathBuf, Arc<Turn>>>>;
-type Turn = tokio::sync::Mutex<()>;
 
 #[derive(Clone)]
 enum Kept {
@@ -49,16 +39,16 @@ impl LockFile {
     /// The locks in `locks.json` of this directory, which all programs that use it share.
     pub fn in_dir(dir: &Path, clock: Clock) -> Self {
         let known = Known::in_dir(dir, clock.clone());
-        let (kept, alive, turns) = (Kept::Dir(dir.to_owned()), Alive::default(), Turns::default());
-        Self { kept, known, clock, alive, turns }
+        Self::new(Kept::Dir(dir.to_owned()), known, clock)
     }
 
     /// Locks that only clones of this one share, and that are gone with the process.
     pub fn in_memory(clock: Clock) -> Self {
-        let known = Known::in_memory();
-        let (kept, alive, turns) =
-            (Kept::Memory(Arc::default()), Alive::default(), Turns::default());
-        Self { kept, known, clock, alive, turns }
+        Self::new(Kept::Memory(Arc::default()), Known::in_memory(), clock)
+    }
+
+    fn new(kept: Kept, known: Known, clock: Clock) -> Self {
+        Self { kept, known, alive: Alive::default(), turns: Turns::new(clock) }
     }
 
     async fn turn<T: Send + 'static>(
@@ -77,11 +67,9 @@ impl LockFile {
             let runs = dir.join(RUNS);
             made_ours(&runs).map_err(|error| unusable("used", &runs, &error))?;
         }
-        let own_turn = self.own_turn(&file).lock_owned().await;
-        let guard = self.guard(&file).await?;
-        in_thread(move || {
-            // Let go of in this order: who comes next here finds the file free.
-            let _turn = (guard, own_turn);
+        let own = self.turns.at(&file).await?;
+        let work = move || {
+            let _own = own;
             let before = read(&file)?;
             let mut table = before.clone();
             let answer = turn(&mut table);
@@ -90,8 +78,8 @@ impl LockFile {
                 write(&file, &table, part == Part::Locks)?;
             }
             Ok(answer)
-        })
-        .await
+        };
+        self.turns.in_thread(work).await
     }
 
     /// Whether there may be anything in a part: in memory there is but one.
@@ -105,44 +93,6 @@ impl LockFile {
             Kept::Memory(_) => part == Part::Locks,
         }
     }
-
-    fn own_turn(&self, file: &Path) -> Arc<Turn> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(file.to_owned()).or_default())
-    }
-
-    /// This program's turn at a file, among all programs.
-    async fn guard(&self, file: &Path) -> Result<File, Failure> {
-        let path = file.with_extension("lock");
-        let how = &mut File::options();
-        let file = opened(&path, how.create(true).truncate(false).write(true));
-        let file = file.map_err(|error| unusable("opened", &path, &error))?;
-        let until = self.clock.now().after(Duration::from_millis(TURN_MS_MAX));
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(unusable("locked", &path, &error)),
-                Err(TryLockError::WouldBlock) if self.clock.now() >= until => {
-                    let limit = Duration::from_millis(TURN_MS_MAX);
-                    let message = lock::held(&file, &path, limit);
-                    return Err(Failure::new(FailureClass::Transient, message));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    self.clock.sleep(Duration::from_millis(TURN_LOOK_MS)).await;
-                }
-            }
-        }
-    }
-}
-
-/// What reads or writes files, where it blocks nobody.
-async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let panicked = |error: tokio::task::JoinError| {
-        Err(Failure::new(FailureClass::Internal, error.to_string()))
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
 }
 
 /// Where the files are of who runs operations without locks, below the world's directory.
@@ -270,7 +220,7 @@ impl WorldLocks for LockFile {
             return self.known.note(key, journaled);
         }
         let (known, key, journaled) = (self.known.clone(), key.clone(), journaled.clone());
-        in_thread(move || known.note(&key, &journaled)).await
+        self.turns.in_thread(move || known.note(&key, &journaled)).await
     }
 
     async fn noted(&self, key: &StoreId) -> Result<Option<Journaled>, Failure> {
@@ -278,7 +228,7 @@ impl WorldLocks for LockFile {
             return self.known.of(key);
         }
         let (known, key) = (self.known.clone(), key.clone());
-        in_thread(move || known.of(&key)).await
+        self.turns.in_thread(move || known.of(&key)).await
     }
 
     fn is_run(&self, holder: &Holder) -> bool {

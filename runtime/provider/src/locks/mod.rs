@@ -11,6 +11,7 @@ mod file;
 mod journaled;
 mod open;
 mod table;
+mod turns;
 
 pub use file::LockFile;
 pub use journaled::Journaled;
