@@ -143,6 +143,10 @@ impl Store for MortalStore {
         self.inner.list().await
     }
 
+    async fn summary(&self, id: OperationId) -> Result<Option<Summary>, StoreError> {
+        self.inner.summary(id).await
+    }
+
     async fn acquire_locks(
         &self,
         lease: &Lease,

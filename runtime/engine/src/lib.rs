@@ -34,7 +34,6 @@ mod recorded;
 mod replaced;
 mod run;
 mod secrets;
-mod summary;
 mod take_up;
 mod tasks;
 mod undeclared;

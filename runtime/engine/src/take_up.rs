@@ -7,7 +7,6 @@ use crate::error::{RunError, WayOut};
 use crate::job::Job;
 use crate::locks;
 use crate::run::{Ended, Start, carry_through, release};
-use crate::summary;
 use std::sync::Arc;
 use stepback_core::event::Pinned;
 use stepback_core::machine::{Machine, Recovery};
@@ -138,7 +137,7 @@ pub(crate) async fn summary(
     store: &dyn Store,
     id: OperationId,
 ) -> Result<stepback_journal::Summary, RunError> {
-    summary::of(store, id).await?.ok_or(RunError::Store(StoreError::NotFound(id)))
+    store.summary(id).await?.ok_or(RunError::Store(StoreError::NotFound(id)))
 }
 
 async fn must_be_nobodys(store: &dyn Store, id: OperationId) -> Result<(), RunError> {

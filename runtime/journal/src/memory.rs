@@ -54,6 +54,23 @@ impl Operation {
     fn known(&self, id: OperationId) -> Known {
         Known { id, last: self.last(), has_requests: !self.requests.is_empty() }
     }
+
+    fn summary(&self, id: OperationId) -> Summary {
+        Summary {
+            id,
+            manifest: self.manifest.clone(),
+            environment: self.environment.clone(),
+            created_at: self.created_at,
+            last_seq: self.last(),
+            finished: self.ending,
+            is_run: self.runner.is_some(),
+            left_at: match (self.ending, &self.runner) {
+                (None, None) => self.released_at,
+                (Some(_), _) | (None, Some(_)) => None,
+            },
+            cancel: self.requests.first().cloned(),
+        }
+    }
 }
 
 impl Inner {
@@ -211,21 +228,12 @@ impl Store for Memory {
     }
 
     async fn list(&self) -> Result<Vec<Summary>, StoreError> {
-        let summary = |(id, operation): (&OperationId, &Operation)| Summary {
-            id: *id,
-            manifest: operation.manifest.clone(),
-            environment: operation.environment.clone(),
-            created_at: operation.created_at,
-            last_seq: operation.last(),
-            finished: operation.ending,
-            is_run: operation.runner.is_some(),
-            left_at: match (operation.ending, &operation.runner) {
-                (None, None) => operation.released_at,
-                (Some(_), _) | (None, Some(_)) => None,
-            },
-            cancel: operation.requests.first().cloned(),
-        };
-        Ok(self.inner().operations.iter().map(summary).collect())
+        let inner = self.inner();
+        Ok(inner.operations.iter().map(|(id, operation)| operation.summary(*id)).collect())
+    }
+
+    async fn summary(&self, id: OperationId) -> Result<Option<Summary>, StoreError> {
+        Ok(self.inner().operations.get(&id).map(|operation| operation.summary(id)))
     }
 
     async fn acquire_locks(

@@ -323,6 +323,9 @@ pub trait Store: Send + Sync {
     /// Every operation, oldest first.
     async fn list(&self) -> Result<Vec<Summary>, StoreError>;
 
+    /// One of these, if there is such an operation; it takes no longer where there are many.
+    async fn summary(&self, id: OperationId) -> Result<Option<Summary>, StoreError>;
+
     /// All of the locks, or none.
     ///
     /// With `wait` the asker keeps its place in line; who is dead there is skipped.

@@ -152,8 +152,7 @@ impl<'a> Tried<'a> {
     }
 
     async fn summary(&self, id: OperationId) -> Summary {
-        let all = self.store.list().await.unwrap();
-        all.into_iter().find(|summary| summary.id == id).unwrap()
+        self.store.summary(id).await.unwrap().unwrap()
     }
 
     /// All that the store keeps.
@@ -164,6 +163,10 @@ impl<'a> Tried<'a> {
             records.push(self.store.load(lease.operation).await.unwrap());
         }
         let (list, locks) = (self.store.list().await.unwrap(), self.store.locks().await.unwrap());
+        for one in &list {
+            assert_eq!(self.store.summary(one.id).await.unwrap().as_ref(), Some(one));
+        }
+        assert_eq!(self.store.summary(OperationId(u64::MAX >> 1)).await.unwrap(), None);
         (list, locks, requests, records)
     }
 }

@@ -9,24 +9,38 @@ mod load;
 mod recovery;
 
 use load::{Load, Shape, Store};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+type Part = Pin<Box<dyn Future<Output = ()>>>;
+
+/// All parts, or those that are named behind `--`.
 fn main() {
     // `cargo bench` hands its own flags through.
+    let named: Vec<_> = std::env::args().skip(1).filter(|given| !given.starts_with('-')).collect();
+    let is_asked = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     println!("{:<58} {:>12}   budget", "what", "measured");
     // First, while this process is small: a child counts its parent's memory as its own until it
     // has become the program.
-    whole_program();
-    runtime.block_on(async {
-        guest().await;
-        alone().await;
-        together().await;
-        in_memory().await;
-        growth().await;
-        recovery().await;
-    });
+    if is_asked("program") {
+        whole_program();
+    }
+    let parts: [(&str, Part); 7] = [
+        ("guest", Box::pin(guest())),
+        ("alone", Box::pin(alone())),
+        ("together", Box::pin(together())),
+        ("memory", Box::pin(in_memory())),
+        ("growth", Box::pin(growth())),
+        ("waiting", Box::pin(waiting())),
+        ("recovery", Box::pin(recovery())),
+    ];
+    for (name, part) in parts {
+        if is_asked(name) {
+            runtime.block_on(part);
+        }
+    }
 }
 
 fn line(what: &str, measured: String, budget: &str, met: bool) {
@@ -129,15 +143,6 @@ async fn recovery() {
     let took_ms = long.resume_all().await.as_secs_f64() * 1000.0;
     let what = format!("recovery of an operation with {events} events");
     line(&what, format!("{took_ms:.0} ms"), "-", true);
-    const WAITING: u64 = 10_000;
-    let crowd = recovery::Waiting::new();
-    let waited = crowd.start(WAITING, 1).await;
-    let text = format!("{:.0} KiB", waited.each_kib);
-    let what = format!("memory of one of {WAITING} waiting operations");
-    line(&what, text, "≤ 100 KiB", waited.each_kib <= 100.0);
-    let text = format!("{:.0} % of a processor", waited.busy * 100.0);
-    line("  all of them while they wait", text, "-", true);
-    drop(crowd);
     const MANY: u64 = 1_000;
     let many = recovery::Waiting::new();
     many.start(MANY, 1).await;
@@ -146,6 +151,18 @@ async fn recovery() {
     line(&what, format!("{took_ms:.0} ms"), "-", true);
     let text = format!("{:.2} ms", took_ms / MANY as f64);
     line("  each of them", text, "-", true);
+}
+
+/// What operations weigh that wait.
+async fn waiting() {
+    const WAITING: u64 = 10_000;
+    let crowd = recovery::Waiting::new();
+    let waited = crowd.start(WAITING, 1).await;
+    let text = format!("{:.0} KiB", waited.each_kib);
+    let what = format!("memory of one of {WAITING} waiting operations");
+    line(&what, text, "≤ 100 KiB", waited.each_kib <= 100.0);
+    let text = format!("{:.0} % of a processor", waited.busy * 100.0);
+    line("  all of them while they wait", text, "-", true);
 }
 
 /// The program from start to end with one step that does nothing.

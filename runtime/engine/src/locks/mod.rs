@@ -11,7 +11,6 @@ pub(crate) use whose::{place, runs_elsewhere};
 
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
-use crate::summary;
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::event::Pinned;
@@ -232,7 +231,7 @@ async fn must_lack_nothing(
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure)),
     };
-    let last_seq = summary::of(store, id).await?.ok_or(StoreError::NotFound(id))?.last_seq;
+    let last_seq = store.summary(id).await?.ok_or(StoreError::NotFound(id))?.last_seq;
     if noted.last_seq <= last_seq {
         return Ok(Ok(()));
     }
@@ -325,7 +324,7 @@ async fn own_busy(
     by: OperationId,
     since: UnixMs,
 ) -> Result<Busy, StoreError> {
-    let how = match summary::of(store, by).await? {
+    let how = match store.summary(by).await? {
         Some(one) if one.finished == Some(Ending::RollbackFailed) => BusyHow::StandsStill,
         // It has ended, and is about to let go.
         Some(one) if one.is_run || one.finished.is_some() => BusyHow::Holds,
@@ -347,7 +346,7 @@ pub(crate) async fn let_go(
     let Some(world) = provider.locks() else { return Ok(()) };
     // One that has not ended keeps them; of a store that can't be asked whoever opens it next looks
     // again.
-    let Ok(Some(found)) = summary::of(store, id).await else { return Ok(()) };
+    let Ok(Some(found)) = store.summary(id).await else { return Ok(()) };
     if !needs_no_locks(&found) {
         return Ok(());
     }

@@ -1,7 +1,6 @@
 //! Whose a lock in the world is: whether its holder lives, and what became of its operation.
 
 use crate::error::{Refusal, RunError};
-use crate::summary;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -235,7 +234,7 @@ pub(super) async fn is_of(store: &dyn Store, holder: &Holder) -> bool {
 }
 
 async fn has_ended(store: &dyn Store, id: OperationId) -> Result<bool, StoreError> {
-    Ok(summary::of(store, id).await?.is_some_and(|found| needs_no_locks(&found)))
+    Ok(store.summary(id).await?.is_some_and(|found| needs_no_locks(&found)))
 }
 
 /// Whether an operation has ended, and needs its locks no more.

@@ -149,7 +149,8 @@ impl Leases {
         runner: &str,
     ) -> Result<Option<UnixMs>, StoreError> {
         let sql = "SELECT seen_at FROM runners WHERE name = ?1";
-        let seen: Option<i64> = connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
+        let mut statement = connection.prepare_cached(sql)?;
+        let seen: Option<i64> = statement.query_row([runner], |row| row.get(0)).optional()?;
         Ok(seen.map(|at| UnixMs(at as u64)))
     }
 
@@ -190,6 +191,7 @@ impl Leases {
 /// Until when the runner's leases last, by what it wrote down.
 fn until(connection: &Connection, runner: &str) -> Result<Option<StoreTime>, StoreError> {
     let sql = "SELECT until_ms FROM runners WHERE name = ?1";
-    let until: Option<i64> = connection.query_row(sql, [runner], |row| row.get(0)).optional()?;
+    let mut statement = connection.prepare_cached(sql)?;
+    let until: Option<i64> = statement.query_row([runner], |row| row.get(0)).optional()?;
     Ok(until.map(|until| StoreTime(until.max(0) as u64)))
 }

@@ -239,6 +239,10 @@ impl Store for Sqlite {
         listing::all(&self.read(), &self.leases)
     }
 
+    async fn summary(&self, id: OperationId) -> Result<Option<Summary>, StoreError> {
+        listing::one(&self.read(), &self.leases, id)
+    }
+
     async fn acquire_locks(
         &self,
         lease: &Lease,
@@ -320,14 +324,16 @@ impl Store for Sqlite {
     async fn get_blob(&self, digest: &PluginDigest) -> Result<Option<Vec<u8>>, StoreError> {
         let connection = self.read();
         let sql = "SELECT bytes FROM blobs WHERE digest = ?1";
-        Ok(connection.query_row(sql, [digest.as_str()], |row| row.get(0)).optional()?)
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_row([digest.as_str()], |row| row.get(0)).optional()?)
     }
 
     async fn append_logs(&self, id: OperationId, lines: Vec<LogLine>) -> Result<(), StoreError> {
         let write = move |connection: &Connection| {
             head(connection, id)?;
             let sql = "SELECT COALESCE(MAX(number), 0) FROM logs WHERE operation = ?1";
-            let mut number: i64 = connection.query_row(sql, [id.0 as i64], |row| row.get(0))?;
+            let mut last = connection.prepare_cached(sql)?;
+            let mut number: i64 = last.query_row([id.0 as i64], |row| row.get(0))?;
             let mut statement = connection
                 .prepare_cached("INSERT INTO logs (operation, number, line) VALUES (?1, ?2, ?3)")?;
             for line in &lines {

@@ -14,12 +14,12 @@ pub(super) fn head(
     connection: &Connection,
     id: OperationId,
 ) -> Result<(Epoch, Seq, Option<String>), StoreError> {
+    let sql = "SELECT epoch, last_seq, runner FROM operations WHERE id = ?1";
     let row = connection
-        .query_row(
-            "SELECT epoch, last_seq, runner FROM operations WHERE id = ?1",
-            [id.0 as i64],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, text_if_any(row, 2)?)),
-        )
+        .prepare_cached(sql)?
+        .query_row([id.0 as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, text_if_any(row, 2)?))
+        })
         .optional()?;
     let (epoch, seq, runner) = row.ok_or(StoreError::NotFound(id))?;
     Ok((Epoch(epoch.max(0) as u64), Seq(seq.max(0) as u64), runner))
@@ -98,12 +98,12 @@ pub(super) fn answer(
     leases: &Leases,
     id: OperationId,
 ) -> Result<Requested, StoreError> {
+    let sql = "SELECT stage, ending, runner FROM operations WHERE id = ?1";
     let row = connection
-        .query_row(
-            "SELECT stage, ending, runner FROM operations WHERE id = ?1",
-            [id.0 as i64],
-            |row| Ok((row.get::<_, String>(0)?, text_if_any(row, 1)?, text_if_any(row, 2)?)),
-        )
+        .prepare_cached(sql)?
+        .query_row([id.0 as i64], |row| {
+            Ok((row.get::<_, String>(0)?, text_if_any(row, 1)?, text_if_any(row, 2)?))
+        })
         .optional()?;
     let (stage, ending, runner) = row.ok_or(StoreError::NotFound(id))?;
     let known = Stage::named(&stage);
