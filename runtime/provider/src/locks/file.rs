@@ -3,7 +3,7 @@
 
 use super::alive::{self, Alive};
 use super::journaled::{Journaled, Known};
-use super::open::{made_ours, opened, unusable};
+use super::open::{is_named, made_ours, opened, unusable};
 use super::table::Table;
 use super::turns::Turns;
 use super::{Freed, Holder, WorldLock, WorldLocks, of_one};
@@ -65,7 +65,7 @@ impl LockFile {
         let file = part.file(&dir);
         if part != Part::Locks {
             let runs = dir.join(RUNS);
-            made_ours(&runs).map_err(|error| unusable("used", &runs, &error))?;
+            made_ours(&runs, is_of_runs).map_err(|error| unusable("used", &runs, &error))?;
         }
         let own = self.turns.at(&file).await?;
         let work = move || {
@@ -97,6 +97,11 @@ impl LockFile {
 
 /// Where the files are of who runs operations without locks, below the world's directory.
 const RUNS: &str = "runs";
+
+/// Whether this is a file of those.
+fn is_of_runs(path: &Path) -> bool {
+    is_named(path, 2, &["json", "lock"])
+}
 
 /// A part of what is kept, in a file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

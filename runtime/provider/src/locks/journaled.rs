@@ -6,7 +6,7 @@
 //! the journal took in together. It is not synced: it outlives its program, and a power cut may
 //! lose it; then only an older copy of the journal is not known as one.
 
-use super::open::{made_ours, opened, unusable};
+use super::open::{is_named, made_ours, opened, unusable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -19,7 +19,6 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, Seq, StoreId};
 use stepback_files::lock::{self, Patience};
-use stepback_files::private;
 
 const DIR: &str = "journaled";
 const BYTES_MAX: u64 = 16 << 10;
@@ -74,7 +73,7 @@ impl Known {
                 Ok(())
             }
             Self::Dir(dir, clock) => {
-                must_be_ours(dir).map_err(|error| unusable("used", dir, &error))?;
+                made_ours(dir, is_ours).map_err(|error| unusable("used", dir, &error))?;
                 note_in(dir, &name_of(key), journaled, clock)
             }
         }
@@ -174,25 +173,9 @@ fn remove(part: &Path) -> std::io::Result<()> {
 }
 
 /// The directory, with its files made private where it was for others.
-fn must_be_ours(dir: &Path) -> std::io::Result<()> {
-    let mode = || dir.metadata().map(|found| found.mode()).ok();
-    let before = mode();
-    made_ours(dir)?;
-    if before.is_some() && before != mode() {
-        // It is for others now than its files were.
-        for file in fs::read_dir(dir)?.flatten().filter(|file| is_ours(&file.path())) {
-            private::tighten(&file.path())?;
-        }
-    }
-    Ok(())
-}
-
 /// Whether this is what is written here: [`name_of`] something.
 fn is_ours(path: &Path) -> bool {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    path.extension().is_some_and(|end| end == "json")
-        && stem.len() == 32
-        && stem.chars().all(|c| c.is_ascii_hexdigit())
+    is_named(path, 32, &["json"])
 }
 
 /// Make room for one more: of what ended, what was written longest ago goes.
