@@ -2,6 +2,7 @@
 //! keeps it says where it comes from, and what for.
 
 use crate::harness::{Place, Ran};
+use std::os::unix::fs::OpenOptionsExt;
 
 const VALUE: &str = "hunter22-Zx81!";
 
@@ -154,16 +155,30 @@ fn a_secret_is_kept_for_the_steps_that_it_is_for() {
 /// Whatever is asked for a secret, nothing else waits for it.
 #[test]
 fn who_tells_no_secret_is_not_waited_for_by_a_signal() {
-    for (from, begins) in [("exec:touch began; sleep 60", true), ("file:pipe", false)] {
+    for from in ["exec:echo began >&2; sleep 60", "file:pipe"] {
         let place = place(&format!("from = \"{from}\""));
         let made = std::process::Command::new("mkfifo").arg(place.path("pipe")).status();
         assert!(made.expect("mkfifo can be run").success());
-        let running = place.start(&["run", "m.toml"]);
-        while begins && !place.path("began").exists() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut running = place.start(&["run", "m.toml"]);
+        let mut how = std::fs::File::options();
+        let how = how.write(true).custom_flags(libc::O_NONBLOCK);
+        // Somebody reads it once this can be opened (fifo(7)); nothing is written to it.
+        let mut pipe = how.open(place.path("pipe"));
+        match from.starts_with("exec:") {
+            true => running.wait_for("began"),
+            false => {
+                for _ in 0..600 {
+                    if pipe.is_ok() {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    pipe = how.open(place.path("pipe"));
+                }
+                pipe.as_ref().expect("it is read");
+            }
         }
         running.signal("TERM");
-        running.ends().lacks("told nothing for");
+        running.ends().exits(2).lacks("told nothing for");
         place.run(&["list"]).exits(0).lacks("configured");
     }
 }

@@ -1,7 +1,6 @@
 //! Secrets by reference: from the environment, from a file, or as the configuration has them.
 
 use crate::files::{self, TEXT_BYTES_MAX};
-use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::diagnostic::Diagnostic;
 use stepback_core::manifest::Uses;
 use stepback_engine::SecretSource;
@@ -17,6 +17,8 @@ use toml::Spanned;
 
 /// A program that tells a secret may take so long: it may ask another machine.
 const TOLD_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether one has ended that prints no more.
+const TOLD_LOOK: Duration = Duration::from_millis(2);
 
 /// `[secrets.NAME]` of `stepback.toml`, as it is written.
 #[derive(Debug, Deserialize)]
@@ -187,24 +189,38 @@ fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
         .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
     let printed = child.stdout.take();
     let (send, told) = mpsc::channel();
-    let pid = Pid::from_child(&child);
     std::thread::spawn(move || {
         let mut bytes = vec![];
         let read = printed.map(|out| out.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes));
-        let ended = child.wait();
         // Nobody waits any more for what comes too late.
-        let _ = send.send((read.and_then(Result::ok).map(|_| bytes), ended));
+        let _ = send.send(read.and_then(Result::ok).map(|_| bytes));
     });
-    let Ok((bytes, ended)) = told.recv_timeout(TOLD_MAX) else {
-        // It is waited for still, so that this is nobody else by now.
-        let _ = kill_process(pid, Signal::KILL);
+    let clock = Clock::real();
+    let until = clock.now().after(TOLD_MAX);
+    let bytes = told.recv_timeout(TOLD_MAX);
+    let is_long = |bytes: &Vec<u8>| bytes.len() as u64 > TEXT_BYTES_MAX;
+    let is_too_much = matches!(&bytes, Ok(Some(bytes)) if is_long(bytes));
+    let ended = loop {
+        match child.try_wait() {
+            Ok(Some(ended)) => break Some(ended),
+            Ok(None) if bytes.is_ok() && !is_too_much && clock.now() < until => {
+                clock.rest(TOLD_LOOK);
+            }
+            Ok(None) => {
+                // It has not been waited for, so its number is nobody else's yet.
+                let _ = child.kill().and_then(|()| child.wait());
+                break None;
+            }
+            Err(error) => return Err(format!("the command that tells it: {error}")),
+        }
+    };
+    if is_too_much {
+        return Err("the command that tells it prints too much".to_owned());
+    }
+    let Some(ended) = ended else {
         return Err(format!("the command that tells it took longer than {TOLD_MAX:?}"));
     };
-    let ended = ended.map_err(|error| format!("the command that tells it: {error}"))?;
-    match bytes {
-        Some(bytes) if bytes.len() as u64 > TEXT_BYTES_MAX => {
-            Err("the command that tells it prints too much".to_owned())
-        }
+    match bytes.unwrap_or_default() {
         _ if !ended.success() => Err(format!("the command that tells it failed: {ended}")),
         Some(bytes) => {
             let text = String::from_utf8(bytes);
