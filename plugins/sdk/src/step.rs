@@ -164,9 +164,9 @@ pub fn granted<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failu
     }
 }
 
-/// In a check: the same as [`may`] for what only the undo would do. Taking back what the step did
-/// needs no grant, so that none is asked for; ask for the effect itself before, because the
-/// provider is asked about what takes back nothing only if that is granted.
+/// In a check: the same as [`may`] for what `reverse_effects` would call. Taking back needs no
+/// grant, so that none is asked for; what takes back nothing that was asked about before is asked
+/// about as by [`may`]. What an undo calls by itself needs a grant.
 ///
 /// # Errors
 /// What speaks against it.

@@ -193,7 +193,7 @@ pub async fn deps_to_go_back(
 pub fn key_to_go_back(config: &Config) -> Result<Key, CliError> {
     key(config).or_else(|error| {
         error.print();
-        tell!("warning: going back goes on without that key");
+        tell!("warning: it goes on without that key: what was sealed by it can't be compared");
         let random = Key::new_bytes().and_then(|bytes| Key::of_bytes(&bytes));
         random.map_err(|error| CliError::Internal(error.to_string().into()))
     })

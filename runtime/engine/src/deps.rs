@@ -192,8 +192,8 @@ pub trait PluginSource: Send + Sync {
     fn names(&self) -> Vec<String>;
 
     /// Whether a plugin, once it is known what it offers, is the one that its grants are for; only
-    /// asked of a new operation's. They are those of its bytes ([`PluginBytes::granted_by`]),
-    /// whatever its path leads to by now.
+    /// asked of a new operation's. The grants are those of the bytes that were read
+    /// ([`PluginBytes::granted_by`]), whatever the path leads to by now.
     ///
     /// # Errors
     /// Why it is not.

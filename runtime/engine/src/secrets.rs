@@ -188,7 +188,8 @@ impl Secrets {
                 Ok(Fits::No) => Some("it is not the one that the operation began with"),
                 Ok(Fits::CantTell) => Some(
                     "nobody can say whether it is the one that the operation began with: the key \
-                     that tells, `secrets.key`, is gone, or another one is in its place",
+                     that tells (`secrets.key`, or what `secrets_key` names) is gone, or another \
+                     one is in its place",
                 ),
                 Ok(Fits::Yes) | Err(_) => None,
             };

@@ -10,7 +10,7 @@ pub struct Glob(pub String);
 pub(super) const ANY_ONE: char = '?';
 
 impl Glob {
-    /// Whether the whole text is as the pattern says, whatever is behind what is not known of it.
+    /// Whether the whole text is as the pattern says, whatever its unknown characters are.
     ///
     /// The time is bounded by the product of both lengths, whatever the pattern is.
     pub fn matches(&self, text: &str) -> bool {

@@ -9,7 +9,7 @@ use stepback_provider::{Note, Notes};
 use tracing::Instrument;
 
 /// What of a container a `with` has to say.
-const UNSAID: &str = "its image, its command or its environment";
+const UNSAID: &str = "its image, its command, its environment or what it is like";
 
 impl Driver {
     pub(super) fn on_effect_wanted(

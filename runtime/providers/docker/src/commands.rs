@@ -226,8 +226,11 @@ impl Engine {
     /// Hear what it prints until it ends. Whoever can't hear still learns how it ends.
     async fn follow(&self, name: &str, output: &mut Output) {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).build();
-        if let Ok((client, heard)) = self.streaming(name) {
-            output.hear(Box::pin(client.logs(name, Some(options))), &heard).await;
+        match self.streaming(&self.name_of("container", name)) {
+            Ok((client, heard)) => {
+                output.hear(Box::pin(client.logs(name, Some(options))), &heard).await;
+            }
+            Err(_) => output.is_lost = true,
         }
     }
 
