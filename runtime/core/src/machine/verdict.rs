@@ -133,8 +133,9 @@ impl Machine {
                 names.join(", ")
             ),
             hint: format!(
-                "look at it yourself, or bring that key back (`secrets.key` in the state directory, \
-                 or what `secrets_key` names) and run `stepback rollback {operation}`; then `stepback rollback {operation} --accept REASON`"
+                "look at it yourself, or bring that key back (`secrets.key` in the state \
+                 directory, or what `secrets_key` names) and run `stepback rollback {operation}`; \
+                 then `stepback rollback {operation} --accept REASON`"
             ),
             declared: false,
         }
