@@ -52,6 +52,16 @@ fn a_secret_comes_from_where_its_keeper_says() {
     }
 }
 
+/// All of the place is searched at its end; what is compiled is kept elsewhere by the other tests.
+#[test]
+fn no_secret_is_beside_what_was_compiled() {
+    let place = place("from = \"file:pw\"");
+    let mut command = place.command(&["run", "m.toml"]);
+    Ran::of(command.env("STEPBACK_CACHE", place.path("cache"))).exits(0);
+    let kept = std::fs::read_dir(place.path("cache")).expect("a directory");
+    assert!(kept.count() > 0, "nothing was compiled");
+}
+
 #[test]
 fn a_command_that_tells_a_secret_is_told_none_by_variables() {
     let place = place("from = 'exec:test -z \"$PW_OF_TEST\" && echo told'");
