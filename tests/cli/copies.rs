@@ -134,7 +134,7 @@ fn a_rollback_that_can_not_be_taken_up_again_now_says_how_to() {
     let away = away.display().to_string();
     let refused = place.run(&["--state", &away, "rollback", "1"]).exits(2);
     let refused = refused.says("can't be taken up again: its locks were freed meanwhile");
-    refused.says("rollback 1` once that one has let go").lacks("resume 1");
+    refused.says("rollback 1` again, once that is over").lacks("resume 1");
     holder.signal("INT");
     holder.ends().exits(3);
     place.run(&["--state", &away, "rollback", "1"]).exits(3);

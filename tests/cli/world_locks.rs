@@ -182,6 +182,25 @@ fn a_file_of_locks_that_is_none_is_told_before_anything_is_changed() {
     refused.says("locks can't be had").says("locks.json does not hold locks");
 }
 
+/// They are not synced: a power cut leaves names with nothing in them.
+#[test]
+fn who_ran_what_has_no_locks_keeps_nobody_from_ending_what_was_begun() {
+    for left in ["", "\0\0"] {
+        let place = Place::new();
+        let moved = operation("redeploy-database");
+        let cut = ["--inject", "ebs.attach=crash-after"];
+        place.run(&[&["run", &moved][..], &cut].concat());
+        let runs = place.path("state/worlds/local/runs");
+        fs::create_dir_all(&runs).expect("a directory");
+        for number in 0..=u8::MAX {
+            let file = Path::new(&runs).join(format!("{number:02x}.json"));
+            fs::write(file, left).expect("a file");
+        }
+        place.run(&["cancel", "1"]).exits(3).says("verdict: restored").lacks("could not be");
+        place.run(&["run", &operation("restart-database")]).exits(0).lacks("could not be");
+    }
+}
+
 /// Whoever has the locks of its store, and waits for the world's, is before those who wait for it.
 #[test]
 fn two_that_wait_for_another_state_directory_both_go_on() {

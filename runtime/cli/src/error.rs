@@ -283,7 +283,7 @@ impl From<RunError> for CliError {
             ),
             RunError::StandsStill { id, why } => CliError::usage(
                 shown!("the rollback of operation {} can't be taken up again: {}", id, why),
-                shown!("`stepback rollback {}` once that one has let go", id),
+                shown!("`stepback rollback {}` again, once that is over", id),
             ),
             RunError::AskedFor { id } => CliError::usage(
                 shown!("operation {} is being run, and was asked to roll back", id),

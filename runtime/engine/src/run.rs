@@ -110,7 +110,7 @@ pub(crate) async fn release(
     if let Err(failure) =
         locks::let_go(&*deps.store, &*deps.provider, lease.operation, pinned).await
     {
-        locks::tell_kept(deps, lease.operation, &failure).await;
+        locks::tell_kept(deps, lease.operation, pinned, &failure).await;
     }
     // How the operation ended matters more than a lease nobody will renew.
     let ended = ended?;

@@ -243,7 +243,7 @@ async fn must_retake(
     going: Going,
 ) -> Result<(), RunError> {
     let Some(why) = locks::retake(deps, lease, pinned).await? else { return Ok(()) };
-    let (id, why) = (lease.operation, format!("its locks were freed meanwhile: {why}"));
+    let id = lease.operation;
     Err(match going {
         Going::On => RunError::Left { id, why },
         Going::BackAgain => RunError::StandsStill { id, why },

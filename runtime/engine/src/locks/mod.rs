@@ -149,7 +149,12 @@ async fn take_in_world(
             // It needs none: that a copy of it would not be told is no reason to stop, such as on a
             // disk that is full.
             Err(failure) if names.is_empty() => {
-                tracing::warn!(why = ?failure.message, "who runs the operation can't be kept");
+                let text = format!(
+                    "that this program runs the operation can't be kept: {}; a copy of the state \
+                     directory would not be told",
+                    in_sentence(&failure.message)
+                );
+                tell(deps, lease.operation, "warn", text).await;
                 return Ok(Ok(None));
             }
             Err(failure) => return Ok(Err(failure)),
@@ -181,7 +186,9 @@ pub(crate) async fn retake(
 ) -> Result<Option<String>, RunError> {
     Ok(match take_in_world(deps, lease, pinned, &mut OwnerProbe::new()).await? {
         Ok(None) => None,
-        Ok(Some(behind)) => Some(behind.said(&pinned.environment)),
+        Ok(Some(behind)) => {
+            Some(format!("its locks were freed meanwhile: {}", behind.said(&pinned.environment)))
+        }
         Err(failure) if is_of_a_copy(&failure) => {
             return Err(RunError::WentOn { id: lease.operation, why: failure.message });
         }
@@ -377,10 +384,11 @@ async fn tell(deps: &Deps, id: OperationId, level: &str, text: String) {
 }
 
 /// That locks are still held in the world, though the operation has ended.
-pub(crate) async fn tell_kept(deps: &Deps, id: OperationId, failure: &Failure) {
+pub(crate) async fn tell_kept(deps: &Deps, id: OperationId, pinned: &Pinned, failure: &Failure) {
     let text = format!(
-        "its locks in the environment could not be let go: {}; `stepback locks -e ENV` does it",
-        in_sentence(&failure.message)
+        "its locks in the environment could not be let go: {}; `stepback locks -e {}` does it",
+        in_sentence(&failure.message),
+        in_sentence(pinned.environment.as_str())
     );
     tell(deps, id, "warn", text).await;
 }

@@ -5,7 +5,7 @@ use super::alive::{self, Alive};
 use super::journaled::{Journaled, Known};
 use super::open::{is_named, made_ours, opened, unusable};
 use super::table::Table;
-use super::turns::Turns;
+use super::turns::{Threads, Turns};
 use super::{Freed, Holder, WorldLock, WorldLocks, of_one};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, LockName, OperationId, StoreId};
 use stepback_files::private;
@@ -27,6 +28,10 @@ pub struct LockFile {
     known: Known,
     alive: Alive,
     turns: Turns,
+    /// Threads for what waits for nobody, so that a turn lasts no longer than it must, and for what
+    /// may.
+    tables: Threads,
+    notes: Threads,
 }
 
 #[derive(Clone)]
@@ -48,7 +53,8 @@ impl LockFile {
     }
 
     fn new(kept: Kept, known: Known, clock: Clock) -> Self {
-        Self { kept, known, alive: Alive::default(), turns: Turns::new(clock) }
+        let (alive, turns) = (Alive::default(), Turns::new(clock));
+        Self { kept, known, alive, turns, tables: Threads::default(), notes: Threads::default() }
     }
 
     async fn turn<T: Send + 'static>(
@@ -67,10 +73,10 @@ impl LockFile {
             let runs = dir.join(RUNS);
             made_ours(&runs, is_of_runs).map_err(|error| unusable("used", &runs, &error))?;
         }
-        let own = self.turns.at(&file).await?;
+        let own = self.turns.at(&file, part.turn_max()).await?;
         let work = move || {
             let _own = own;
-            let before = read(&file)?;
+            let before = read(part, &file)?;
             let mut table = before.clone();
             let answer = turn(&mut table);
             if table != before {
@@ -79,7 +85,26 @@ impl LockFile {
             }
             Ok(answer)
         };
-        self.turns.in_thread(work).await
+        self.tables.run(work).await
+    }
+
+    /// A turn at a part if there may be anything in it. Who runs what has no locks keeps nobody
+    /// from those that others have, whatever is wrong with where that is.
+    async fn if_any<T: Default + Send + 'static>(
+        &self,
+        part: Part,
+        turn: impl FnOnce(&mut Table) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        if !self.has(part) {
+            return Ok(T::default());
+        }
+        match (part, self.turn(part, turn).await) {
+            (Part::Runs(_), Err(failure)) => {
+                tracing::warn!(why = ?failure.message, "who runs the operation can't be looked up");
+                Ok(T::default())
+            }
+            (_, done) => done,
+        }
     }
 
     /// Whether there may be anything in a part: in memory there is but one.
@@ -123,9 +148,17 @@ impl Part {
             Self::Runs(number) => dir.join(RUNS).join(format!("{number:02x}.json")),
         }
     }
+
+    /// How long another program is waited for: nobody is kept from anything by what has no locks.
+    fn turn_max(self) -> Duration {
+        match self {
+            Self::Locks => Duration::from_secs(5),
+            Self::Runs(_) => Duration::from_secs(1),
+        }
+    }
 }
 
-fn read(path: &Path) -> Result<Table, Failure> {
+fn read(part: Part, path: &Path) -> Result<Table, Failure> {
     let read = || {
         let mut text = String::new();
         let file = opened(path, File::options().read(true))?;
@@ -140,7 +173,13 @@ fn read(path: &Path) -> Result<Table, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Table::default()),
         Err(error) => return Err(unusable("read", path, &error)),
     };
-    serde_json::from_str(&text).map_err(|error| {
+    let table = serde_json::from_str(&text);
+    if let (Part::Runs(_), Err(error)) = (part, &table) {
+        // It is not synced: a power cut, which no runner outlives, may leave its name alone.
+        tracing::warn!(?path, why = ?error, "who runs operations without locks is not known");
+        return Ok(Table::default());
+    }
+    table.map_err(|error| {
         let message = format!(
             "{} does not hold locks: {error}; where nothing runs in this environment it may be \
              removed",
@@ -203,19 +242,17 @@ impl WorldLocks for LockFile {
     }
 
     async fn let_go(&self, key: &StoreId, operation: OperationId) -> Result<(), Failure> {
-        let run = Part::of_run(key, operation);
-        for part in [Part::Locks, run].into_iter().filter(|part| self.has(*part)) {
+        for part in [Part::Locks, Part::of_run(key, operation)] {
             let own = key.clone();
-            self.turn(part, move |table| table.let_go(&own, operation)).await?;
+            self.if_any(part, move |table| table.let_go(&own, operation)).await?;
         }
         Ok(())
     }
 
     async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
-        let all = [Part::Locks].into_iter().chain((0..=u8::MAX).map(Part::Runs));
-        for part in all.filter(|part| self.has(*part)) {
+        for part in [Part::Locks].into_iter().chain((0..=u8::MAX).map(Part::Runs)) {
             let store = store.clone();
-            self.turn(part, move |table| table.let_go_of(&store, operation)).await?;
+            self.if_any(part, move |table| table.let_go_of(&store, operation)).await?;
         }
         Ok(())
     }
@@ -225,7 +262,7 @@ impl WorldLocks for LockFile {
             return self.known.note(key, journaled);
         }
         let (known, key, journaled) = (self.known.clone(), key.clone(), journaled.clone());
-        self.turns.in_thread(move || known.note(&key, &journaled)).await
+        self.notes.run(move || known.note(&key, &journaled)).await
     }
 
     async fn noted(&self, key: &StoreId) -> Result<Option<Journaled>, Failure> {
@@ -233,7 +270,7 @@ impl WorldLocks for LockFile {
             return self.known.of(key);
         }
         let (known, key) = (self.known.clone(), key.clone());
-        self.turns.in_thread(move || known.of(&key)).await
+        self.notes.run(move || known.of(&key)).await
     }
 
     fn is_run(&self, holder: &Holder) -> bool {
@@ -248,13 +285,13 @@ impl WorldLocks for LockFile {
         key: &StoreId,
         operation: OperationId,
     ) -> Result<Vec<Holder>, Failure> {
-        let (mut all, run) = (vec![], Part::of_run(key, operation));
-        for part in [Part::Locks, run].into_iter().filter(|part| self.has(*part)) {
+        let mut all = vec![];
+        for part in [Part::Locks, Part::of_run(key, operation)] {
             let key = key.clone();
             let of_it = move |table: &mut Table| -> Vec<Holder> {
                 table.holders_of(&key, operation).cloned().collect()
             };
-            all.extend(self.turn(part, of_it).await?);
+            all.extend(self.if_any(part, of_it).await?);
         }
         Ok(all)
     }
@@ -293,7 +330,7 @@ mod tests {
         let long: LockName = "b".repeat(BYTES_MAX as usize).as_str().into();
         assert_eq!(table.take(&[long], &holder("one"), &[], gone), None);
         write(&path, &table, true).unwrap_err();
-        assert_eq!(read(&path).unwrap().locks.len(), 1, "as it was");
+        assert_eq!(read(Part::Locks, &path).unwrap().locks.len(), 1, "as it was");
     }
 
     /// As one in memory knows them, in files of which none has many.
@@ -325,6 +362,22 @@ mod tests {
         let files = std::fs::read_dir(dir.path().join(RUNS)).unwrap().flatten();
         let longest = files.map(|file| file.metadata().unwrap().len()).max().unwrap();
         assert!(longest < 10_000, "{longest} bytes in one");
+        // What a power cut left of one, which is not synced, keeps nobody from anything.
+        let file = Part::of_run(&key, OperationId(51)).file(dir.path());
+        for left in ["", "\0\0\0", "{\"locks\""] {
+            std::fs::write(&file, left).unwrap();
+            assert_eq!(one.holders_of(&key, OperationId(51)).await, Ok(vec![]), "{left:?}");
+            two.let_go(&key, OperationId(51)).await.unwrap();
+            assert_eq!(one.take(&[], &by(51, "first"), &[]).await, Ok(None), "{left:?}");
+            assert_eq!(two.holders_of(&key, OperationId(51)).await.unwrap().len(), 1, "{left:?}");
+        }
+        // Nor does a file that can't be used, but whoever is to be in it is told so.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert_eq!(one.holders_of(&key, OperationId(51)).await, Ok(vec![]));
+        one.let_go(&key, OperationId(51)).await.unwrap();
+        one.let_go_of(&StoreId("store".into()), OperationId(51)).await.unwrap();
+        one.take(&[], &by(51, "first"), &[]).await.unwrap_err();
         // Nothing is written where a link leads.
         std::fs::remove_dir_all(dir.path().join(RUNS)).unwrap();
         std::os::unix::fs::symlink("/tmp", dir.path().join(RUNS)).unwrap();

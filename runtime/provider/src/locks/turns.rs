@@ -11,8 +11,6 @@ use stepback_core::{Failure, FailureClass};
 use stepback_files::lock;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-/// Nobody keeps a file for longer who is well.
-const TURN_MS_MAX: u64 = 5_000;
 const TURN_LOOK_MS: u64 = 5;
 /// So many threads are at the files of one world: more are no faster, and each has memory of its
 /// own.
@@ -24,7 +22,6 @@ const THREADS_MAX: usize = 8;
 pub(super) struct Turns {
     clock: Clock,
     own: Arc<Mutex<BTreeMap<PathBuf, Arc<Own>>>>,
-    threads: Arc<Semaphore>,
 }
 
 type Own = tokio::sync::Mutex<()>;
@@ -37,32 +34,31 @@ pub(super) struct Turn {
 
 impl Turns {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, own: Arc::default(), threads: Arc::new(Semaphore::new(THREADS_MAX)) }
+        Self { clock, own: Arc::default() }
     }
 
-    /// A turn at this file, which other programs wait for as well.
-    pub(super) async fn at(&self, file: &Path) -> Result<Turn, Failure> {
+    /// A turn at this file; another program is waited for that long.
+    pub(super) async fn at(&self, file: &Path, most: Duration) -> Result<Turn, Failure> {
         let own = {
             let mut all = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(file.to_owned()).or_default())
         };
         let own = own.lock_owned().await;
-        Ok(Turn { _guard: self.guard(file).await?, _own: own })
+        Ok(Turn { _guard: self.guard(file, most).await?, _own: own })
     }
 
-    async fn guard(&self, file: &Path) -> Result<File, Failure> {
+    async fn guard(&self, file: &Path, most: Duration) -> Result<File, Failure> {
         let path = file.with_extension("lock");
         let how = &mut File::options();
         let file = opened(&path, how.create(true).truncate(false).write(true));
         let file = file.map_err(|error| unusable("opened", &path, &error))?;
-        let until = self.clock.now().after(Duration::from_millis(TURN_MS_MAX));
+        let until = self.clock.now().after(most);
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(unusable("locked", &path, &error)),
                 Err(TryLockError::WouldBlock) if self.clock.now() >= until => {
-                    let limit = Duration::from_millis(TURN_MS_MAX);
-                    let message = lock::held(&file, &path, limit);
+                    let message = lock::held(&file, &path, most);
                     return Err(Failure::new(FailureClass::Transient, message));
                 }
                 Err(TryLockError::WouldBlock) => {
@@ -71,14 +67,25 @@ impl Turns {
             }
         }
     }
+}
 
-    /// What reads or writes files, where it blocks nobody.
-    pub(super) async fn in_thread<T: Send + 'static>(
+/// Threads for what reads or writes files, where it blocks nobody.
+#[derive(Clone)]
+pub(super) struct Threads(Arc<Semaphore>);
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(THREADS_MAX)))
+    }
+}
+
+impl Threads {
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         // It is the thread that has it: work goes on when nobody waits for it any more.
-        let one = Arc::clone(&self.threads).acquire_owned().await;
+        let one = Arc::clone(&self.0).acquire_owned().await;
         let panicked = |error: tokio::task::JoinError| {
             Err(Failure::new(FailureClass::Internal, error.to_string()))
         };
