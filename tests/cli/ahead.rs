@@ -1,7 +1,7 @@
 //! What can be known before the first change is refused before it (R10): every call that an
 //! operation would make, denied in turn, and a secret where it may not be.
 
-use crate::harness::{Place, Ran, SHIPPED, given, operation};
+use crate::harness::{Place, Ran, SHIPPED, given, operation, root};
 use crate::hazards::demo;
 use std::collections::BTreeSet;
 use std::fs;
@@ -182,6 +182,10 @@ fn every_shipped_step_is_tried() {
     let tried: BTreeSet<String> =
         alone.chain(AFTER_OTHERS.map(str::to_owned)).chain(without).collect();
     assert_eq!(tried, shipped);
+    let files = fs::read_dir(root().join("operations")).expect("a directory").flatten();
+    let names = files.filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned()));
+    let names = names.filter(|name| name != "demo-world");
+    assert_eq!(names.collect::<BTreeSet<_>>(), SHIPPED.map(str::to_owned).into());
     let operations = SHIPPED.map(|name| fs::read_to_string(operation(name)).expect("a manifest"));
     for step in AFTER_OTHERS {
         assert!(operations.iter().any(|text| text.contains(&format!("\"{step}\""))), "{step}");

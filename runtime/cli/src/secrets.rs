@@ -5,10 +5,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-use stepback_clock::Clock;
+use stepback_clock::{Clock, Moment};
 use stepback_core::diagnostic::Diagnostic;
 use stepback_core::manifest::Uses;
 use stepback_engine::SecretSource;
@@ -175,6 +175,24 @@ fn without_line_break(text: &str) -> String {
     text.strip_suffix('\r').unwrap_or(text).to_owned()
 }
 
+/// How a child ends by then, if it does.
+fn ended_by(child: &mut Child, until: Moment) -> std::io::Result<Option<ExitStatus>> {
+    let clock = Clock::real();
+    loop {
+        match child.try_wait()? {
+            None if clock.now() < until => clock.rest(TOLD_LOOK),
+            ended => return Ok(ended),
+        }
+    }
+}
+
+/// End a child that has not been waited for, so that its number is nobody else's yet.
+fn end(child: &mut Child) {
+    // One that has ended by itself is waited for all the same.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// What a command of the configuration's owner prints, by the shell. What it says beside that goes
 /// to the terminal; what it prints is in no error.
 fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
@@ -195,32 +213,23 @@ fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
         // Nobody waits any more for what comes too late.
         let _ = send.send(read.and_then(Result::ok).map(|_| bytes));
     });
-    let clock = Clock::real();
-    let until = clock.now().after(TOLD_MAX);
-    let bytes = told.recv_timeout(TOLD_MAX);
-    let is_long = |bytes: &Vec<u8>| bytes.len() as u64 > TEXT_BYTES_MAX;
-    let is_too_much = matches!(&bytes, Ok(Some(bytes)) if is_long(bytes));
-    let ended = loop {
-        match child.try_wait() {
-            Ok(Some(ended)) => break Some(ended),
-            Ok(None) if bytes.is_ok() && !is_too_much && clock.now() < until => {
-                clock.rest(TOLD_LOOK);
-            }
-            Ok(None) => {
-                // It has not been waited for, so its number is nobody else's yet.
-                let _ = child.kill().and_then(|()| child.wait());
-                break None;
-            }
-            Err(error) => return Err(format!("the command that tells it: {error}")),
-        }
+    let until = Clock::real().now().after(TOLD_MAX);
+    let late = || format!("the command that tells it took longer than {TOLD_MAX:?}");
+    let Ok(bytes) = told.recv_timeout(TOLD_MAX) else {
+        end(&mut child);
+        return Err(late());
     };
-    if is_too_much {
+    if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > TEXT_BYTES_MAX) {
+        end(&mut child);
         return Err("the command that tells it prints too much".to_owned());
     }
+    let ended = ended_by(&mut child, until);
+    let ended = ended.map_err(|error| format!("the command that tells it: {error}"))?;
     let Some(ended) = ended else {
-        return Err(format!("the command that tells it took longer than {TOLD_MAX:?}"));
+        end(&mut child);
+        return Err(late());
     };
-    match bytes.unwrap_or_default() {
+    match bytes {
         _ if !ended.success() => Err(format!("the command that tells it failed: {ended}")),
         Some(bytes) => {
             let text = String::from_utf8(bytes);

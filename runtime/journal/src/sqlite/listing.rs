@@ -6,15 +6,13 @@ use crate::{StoreError, Summary};
 use rusqlite::{Connection, Row};
 use stepback_core::{EnvironmentName, OperationId, Seq, UnixMs};
 
-const ALL: &str = "SELECT id, manifest, environment, created_at, last_seq, ending, runner,
+/// What [`of`] reads.
+const SUMMARIES: &str = "SELECT id, manifest, environment, created_at, last_seq, ending, runner,
             (SELECT request FROM requests WHERE operation = id ORDER BY number LIMIT 1)
-     FROM operations ORDER BY id";
-const ONE: &str = "SELECT id, manifest, environment, created_at, last_seq, ending, runner,
-            (SELECT request FROM requests WHERE operation = id ORDER BY number LIMIT 1)
-     FROM operations WHERE id = ?1";
+     FROM operations";
 
 pub(super) fn all(connection: &Connection, leases: &Leases) -> Result<Vec<Summary>, StoreError> {
-    let mut statement = connection.prepare_cached(ALL)?;
+    let mut statement = connection.prepare_cached(&format!("{SUMMARIES} ORDER BY id"))?;
     let mut rows = statement.query([])?;
     let mut all = vec![];
     while let Some(row) = rows.next()? {
@@ -28,7 +26,7 @@ pub(super) fn one(
     leases: &Leases,
     id: OperationId,
 ) -> Result<Option<Summary>, StoreError> {
-    let mut statement = connection.prepare_cached(ONE)?;
+    let mut statement = connection.prepare_cached(&format!("{SUMMARIES} WHERE id = ?1"))?;
     let mut rows = statement.query([id.0 as i64])?;
     rows.next()?.map(|row| of(connection, leases, row)).transpose()
 }

@@ -172,7 +172,6 @@ fn remove(part: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The directory, with its files made private where it was for others.
 /// Whether this is what is written here: [`name_of`] something.
 fn is_ours(path: &Path) -> bool {
     is_named(path, 32, &["json"])
