@@ -182,6 +182,22 @@ fn a_file_of_locks_that_is_none_is_told_before_anything_is_changed() {
     refused.says("locks can't be had").says("locks.json does not hold locks");
 }
 
+#[test]
+fn nobody_goes_on_without_locks_that_can_not_be_read() {
+    let place = Place::new();
+    let moved = operation("redeploy-database");
+    place.run(&["run", &moved, "--inject", "ebs.attach=crash-after"]);
+    let locks = place.path("state/worlds/local/locks.json");
+    let kept = fs::read(&locks).expect("locks");
+    fs::write(&locks, "odd").expect("a file");
+    for verb in ["resume", "cancel"] {
+        let left = place.run(&[verb, "1"]).exits(6);
+        left.says("locks can't be had").says("does not hold locks").lacks("freed meanwhile");
+    }
+    fs::write(&locks, kept).expect("a file");
+    place.run(&["cancel", "1"]).exits(3).says("verdict: restored");
+}
+
 /// They are not synced: a power cut leaves names with nothing in them.
 #[test]
 fn who_ran_what_has_no_locks_keeps_nobody_from_ending_what_was_begun() {

@@ -368,3 +368,24 @@ impl fmt::Display for Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where nothing is sealed a text like a seal is a text, and never *not comparable*.
+    #[test]
+    fn only_what_is_sealed_is_taken_for_a_seal() {
+        let [one, other] = ["sealed:2:a:0b", "sealed:2:c:0d"].map(Value::from);
+        for (name, may) in [
+            ("command", true),
+            ("config", true),
+            ("env.PW", true),
+            ("options.o", false),
+            ("tags.a", false),
+        ] {
+            assert_eq!(is_sealed(name, Some(&one)), may, "{name}");
+            assert_eq!(may_be_same(name, Some(&one), Some(&other)), may, "{name}");
+        }
+    }
+}

@@ -363,9 +363,8 @@ impl Secrets {
         // The first bytes of one, `secret:NAME<N#PROOF`, or the last: `secret:NAME>N#PROOF`.
         let inside = mark.strip_prefix(EDGE)?.strip_suffix(EDGE)?;
         let (cut, proof) = inside.rsplit_once('#')?;
-        let at = cut.rfind(['<', '>'])?;
-        let sides = [Side::Beginning, Side::End];
-        let side = sides.into_iter().find(|side| cut[at..].starts_with(side.sign()))?;
+        let at = cut.rfind(Side::ALL.map(Side::sign))?;
+        let side = Side::ALL.into_iter().find(|side| cut[at..].starts_with(side.sign()))?;
         let whole = self.marks.get(&format!("{EDGE}{}{EDGE}", &cut[..at]))?;
         // Whoever wrote it himself would be told as much of a secret as he likes.
         let piece = side.of(whole, cut[at + 1..].parse().ok()?)?;

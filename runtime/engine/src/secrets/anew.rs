@@ -4,6 +4,7 @@
 //! the one, and half the other. Until then it takes the old one's place. Either way it is
 //! journaled where it comes from, so that the next runner finds it there, too.
 
+use super::pieces::Side;
 use super::seals::{Fits, Seals};
 use super::{EDGE, Found, met, value_of};
 use crate::deps::Deps;
@@ -110,8 +111,29 @@ async fn was_another_ones(
 
 /// Whether a call was given the secret, or may have been.
 fn is_revealed(state: &State, name: &str) -> bool {
-    let begins = format!("{EDGE}secret:{name}");
-    let goes_on = |rest: &str| rest.starts_with([EDGE, '#', '<', '>']);
-    let holds = |text: &String| text.split(begins.as_str()).skip(1).any(goes_on);
-    met::calls_of(state).any(|texts| texts.iter().any(holds))
+    met::calls_of(state).any(|texts| texts.iter().any(|text| has_mark(text, name)))
+}
+
+/// Whether a text has what stands for a secret, for one of several of its values, or for a piece.
+fn has_mark(text: &str, name: &str) -> bool {
+    let ends = |rest: &str| {
+        rest.starts_with([EDGE, '#']) || Side::ALL.iter().any(|side| rest.starts_with(side.sign()))
+    };
+    text.split(&format!("{EDGE}secret:{name}")).skip(1).any(ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mark_of_a_secret_is_known_as_one() {
+        let goes_on = ["", "#0a", "<9#0a", ">9#0a"];
+        for rest in goes_on {
+            let text = format!("before {EDGE}secret:db{rest}{EDGE} after");
+            assert!(has_mark(&text, "db"), "{text}");
+            assert!(!has_mark(&text, "d") && !has_mark(&text, "b"), "{text}");
+        }
+        assert!(!has_mark("secret:db", "db"));
+    }
 }

@@ -37,6 +37,8 @@ pub(super) struct Pieces {
 }
 
 impl Side {
+    pub(super) const ALL: [Self; 2] = [Self::Beginning, Self::End];
+
     /// What tells it in a mark.
     pub(super) fn sign(self) -> char {
         match self {
