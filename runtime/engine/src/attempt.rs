@@ -23,9 +23,10 @@ pub(crate) async fn run(job: Arc<Job>, order: AttemptOrder, port: AttemptPort) -
     }
     let mut port = Arc::new(port);
     loop {
+        // What a guest takes is given back while it waits, and a day may pass.
         let result = tokio::select! {
             biased;
-            result = run_guest(&job, &order, &port) => Some(result),
+            result = Box::pin(run_guest(&job, &order, &port)) => Some(result),
             () = port.parked() => None,
         };
         if let Some(result) = result {

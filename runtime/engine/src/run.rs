@@ -69,11 +69,12 @@ pub async fn run(
     request: &Request,
     control: &Control,
 ) -> Result<Ended, RunError> {
-    let prepared = async {
+    // What is done once weighs nothing while the operation is driven.
+    let prepared = Box::pin(async {
         let job = Arc::new(Job::prepare(deps, request).await?);
         let pinned = job.pin(deps, request).await?;
         Ok::<_, RunError>((job, pinned))
-    };
+    });
     let (job, pinned) = tokio::select! {
         prepared = prepared => prepared?,
         wish = control.wished() => {
@@ -201,7 +202,8 @@ async fn drive(
         Driver::new(Arc::clone(&deps), job.clone(), state, lease.clone(), logs.clone(), control);
     match status {
         Status::Queued => {
-            let reasons = why_not(&deps, &job, pinned.as_ref(), lease, start, control).await?;
+            let reasons = why_not(&deps, &job, pinned.as_ref(), lease, start, control);
+            let reasons = Box::pin(reasons).await?;
             driver.preflighted(reasons)?;
         }
         Status::RollbackFailed => driver.resume_rollback(deps.actor.clone())?,
