@@ -311,6 +311,26 @@ async fn a_tag_given_twice_is_the_guests_mistake() {
     assert!(port.calls().is_empty());
 }
 
+/// A name goes into the path of a request: such a one asks for something else.
+#[tokio::test]
+async fn what_is_no_name_of_a_container_does_not_reach_the_engine() {
+    let mut fields = r#"(import "stepback:docker/engine@0.2.0" "rename-container"
+        (func $rename (param i32 i32 i32 i32 i32 i32 i32)))"#
+        .to_owned();
+    let name = "../volumes/main";
+    fields += &string(1100, name, 2000);
+    let length = name.len();
+    let body = format!(
+        "(call $rename (i32.const 264) (i32.const 5) (i32.const 1100) (i32.const {length}) \
+         (i32.const 272) (i32.const 3) (i32.const 800)) (i32.const 800)"
+    );
+    let port = Port::new();
+    let failure = run(fields, &body, &port).await.expect_err("no name").to_failure();
+    assert_eq!(failure.class, FailureClass::InvalidInput);
+    assert!(failure.message.contains(name), "{}", failure.message);
+    assert!(port.calls().is_empty());
+}
+
 fn effect() -> PastEffect {
     let of = AttemptId {
         step: StepKey { step: "s".into(), key: None },

@@ -20,6 +20,7 @@ mod effects;
 mod entry;
 mod inverse;
 mod places;
+mod plain;
 mod shapes;
 
 pub use ahead::{NOT_KNOWN_YET, is_not_known_yet};

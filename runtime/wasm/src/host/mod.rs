@@ -49,6 +49,7 @@ impl Guest {
     async fn perform(&mut self, call: Call) -> Result<Value, Failure> {
         self.permit(&call)?;
         call.must_fit()?;
+        call.must_be_plain()?;
         let _in_host = self.watch.enter_host().ok_or_else(too_many_calls)?;
         let waits =
             call.class() == Class::Wait && !matches!(call, Call::Clock(ClockCall::Sleep { .. }));
