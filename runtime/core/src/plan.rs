@@ -142,7 +142,8 @@ impl Plan {
                 path => format!("{}: {text}", path.trim_start_matches('/')),
             }
         };
-        let errors: Vec<String> = validator.iter_errors(with).map(said).collect();
+        let errors: Vec<String> =
+            validator.iter_errors(with).take(with::TOLD_MAX).map(said).collect();
         Err(errors.join("; "))
     }
 

@@ -20,6 +20,12 @@ use stepback_core::step::StepInfo;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+/// What is said of all steps of a plugin, as text; in memory it may take some hundred times that.
+/// What the largest built-in plugin says has less than a tenth of it.
+pub(crate) const DESCRIBED_BYTES_MAX: usize = 512 << 10;
+/// What is said of steps, as it is kept: a byte of a name may take six in JSON.
+const KEPT_STEPS_BYTES_MAX: usize = 6 * DESCRIBED_BYTES_MAX;
+
 /// The directory of compiled components.
 pub(crate) struct Cache {
     dir: Dir,
@@ -66,7 +72,10 @@ impl Cache {
 
     /// What the component said of its steps, if that is there and whole.
     pub(crate) fn steps(&self, digest: &PluginDigest) -> Option<Vec<StepInfo>> {
-        serde_json::from_slice(&self.kept(&self.name(digest, "steps"))?).ok()
+        let json = self.kept(&self.name(digest, "steps"))?;
+        // An older program may have kept more than this one would read.
+        let is_short = json.len() <= KEPT_STEPS_BYTES_MAX;
+        is_short.then(|| serde_json::from_slice(&json).ok())?
     }
 
     /// Keeps what a component said of its steps.

@@ -78,14 +78,14 @@ pub enum PluginError {
         /// How it ended.
         fault: GuestFault,
     },
-    /// The schema of a step's input or output can't be read.
-    #[error("`{name}` describes its step `{step}` with a schema that is not JSON: {why}")]
+    /// What a step's input or output is like can't be read.
+    #[error("`{name}` describes its step `{step}` with a schema that {why}")]
     Schema {
         /// The plugin, by its name or path.
         name: String,
         /// The step's name within the plugin.
         step: String,
-        /// What is wrong with the text, and where.
+        /// What is wrong with it, and where, as the end of that sentence.
         why: String,
     },
     /// No plugin can be used: the sandbox itself did not start.

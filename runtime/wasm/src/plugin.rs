@@ -2,6 +2,7 @@
 
 use crate::bindings::PluginPre;
 use crate::bindings::exports::stepback::step::steps as wit;
+use crate::cache::DESCRIBED_BYTES_MAX;
 use crate::fault::{GuestFault, PluginError};
 use crate::guest::Guest;
 use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
@@ -148,6 +149,21 @@ impl Plugin {
         };
         let mut session = self.open(&invocation, Arc::new(NoPort)).await.map_err(fail)?;
         let infos = enter!(self, session, call_describe()).map_err(fail)?;
+        let mut bytes = 0_usize;
+        for wit::StepInfo { name, doc, input_schema, output_schema, .. } in &infos {
+            let own = [name, doc, input_schema, output_schema].map(String::len);
+            bytes = own.into_iter().fold(bytes, usize::saturating_add);
+            if bytes > DESCRIBED_BYTES_MAX {
+                return Err(PluginError::Schema {
+                    name: self.name.clone(),
+                    step: short(name),
+                    why: format!(
+                        "makes more than {DESCRIBED_BYTES_MAX} bytes, with all that is said of its \
+                         steps"
+                    ),
+                });
+            }
+        }
         infos.into_iter().map(|info| self.step_info(info)).collect()
     }
 
@@ -157,7 +173,7 @@ impl Plugin {
             serde_json::from_str(text).map_err(|error| PluginError::Schema {
                 name: self.name.clone(),
                 step: name.clone(),
-                why: error.to_string(),
+                why: format!("is not JSON: {error}"),
             })
         };
         let (input_schema, output_schema) = (schema(&input_schema)?, schema(&output_schema)?);
@@ -323,7 +339,12 @@ impl Plugin {
             let limit_mib = self.shared.limits.output_bytes_max >> 20;
             return GuestFault::TooMuchOutput { limit_mib };
         }
-        GuestFault::Trap(short(&cause))
+        let hint = match cause.contains("(os error 12)") {
+            // ENOMEM, which is no plugin's doing.
+            true => ": this machine gives it too little, see `ulimit -v` and a container's limits",
+            false => "",
+        };
+        GuestFault::Trap(format!("{}{hint}", short(&cause)))
     }
 
     fn call_of(&self, invocation: Invocation) -> wit::Call {

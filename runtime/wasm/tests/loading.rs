@@ -164,6 +164,20 @@ fn describing() -> Text {
     Text { describe: describe + "(i32.const 700)", ..Text::default() }
 }
 
+/// Schemas take a multiple of their text in memory: so much is not read at all.
+#[tokio::test]
+async fn a_plugin_that_says_too_much_of_its_steps_is_refused() {
+    let text = describing();
+    // The text of the first schema, 600 KiB long; it is no JSON, and that is not found out.
+    let long = "(i32.store (i32.const 1044) (i32.const 614400)) (i32.const 700)";
+    let describe = text.describe.strip_suffix("(i32.const 700)").expect("it ends so");
+    let memory = r#"(memory (export "memory") 20)"#.to_owned();
+    let text = Text { describe: format!("{describe} {long}"), memory, ..text };
+    let plugin = runtime(None).load("p", &text.component()).expect("it loads");
+    let told = plugin.describe().await.expect_err("too much").to_string();
+    assert!(told.contains("makes more than 524288 bytes"), "{told}");
+}
+
 #[tokio::test]
 async fn what_a_plugin_said_of_its_steps_is_kept_and_asked_anew_when_damaged() {
     let dir = tempfile::TempDir::new().expect("a directory");

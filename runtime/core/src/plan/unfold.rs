@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 /// So many schemas one may come to. The largest of the built-in steps comes to about a hundred.
 const SCHEMAS_MAX: u64 = 50_000;
-/// So many looks at parts of a value one check may take: some seconds.
-const LOOKS_MAX: u64 = 100_000_000;
+/// So many looks at parts of a value one check may take: about a second.
+const LOOKS_MAX: u64 = 10_000_000;
 /// Each pattern takes up to [`PATTERN_BYTES_MAX`] once it is compiled.
-const PATTERNS_MAX: u64 = 200;
+const PATTERNS_MAX: u64 = 64;
 /// What a pattern may take, compiled: one of some thousand letters does not.
 pub(super) const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A pattern's own text.
@@ -38,7 +38,10 @@ const WITHIN: [&str; 9] = [
     "unevaluatedProperties",
     "contentSchema",
 ];
+/// Those that see what their siblings have not, so that a validator looks at these once more.
+const AGAIN: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+const IDS: [&str; 2] = ["$id", "id"];
 const NAMES: [&str; 4] = ["$id", "id", "$anchor", "$dynamicAnchor"];
 
 /// What a schema comes to.
@@ -86,11 +89,17 @@ impl Unfolded {
             back => back.saturating_pow(deep),
         };
         match self.schemas.saturating_mul(again).saturating_mul(parts) {
-            looks if looks > LOOKS_MAX => Err(format!(
-                "refers back to itself in {} places, and a value of {parts} parts, {deep} deep, \
-                 would take {looks} looks to check: {LOOKS_MAX} are the most",
-                self.back
-            )),
+            looks if looks > LOOKS_MAX => {
+                let back = match self.back {
+                    0 => String::new(),
+                    back => format!(", which refers back to itself in {back} places"),
+                };
+                Err(format!(
+                    "comes to {} schemas{back}: with a value of {parts} parts, {deep} deep, a \
+                     check takes {looks} looks, and {LOOKS_MAX} are the most",
+                    self.schemas
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -210,6 +219,10 @@ impl<'a> Count<'a> {
             all.back = all.back.saturating_add(part.back);
             all.patterns = all.patterns.saturating_add(part.patterns);
         }
+        if AGAIN.iter().any(|keyword| schema.get(keyword).is_some()) {
+            all.schemas = all.schemas.saturating_mul(2);
+            all.patterns = all.patterns.saturating_mul(2);
+        }
         self.open.pop();
         self.known.insert(place, all);
         Ok(all)
@@ -235,9 +248,32 @@ impl<'a> Count<'a> {
 
     /// Where a reference leads, if that is within the schema.
     fn target(&self, to: &str) -> Option<&'a Value> {
-        let local = to.strip_prefix('#');
-        let pointed = local.and_then(|pointer| self.root.pointer(&decoded(pointer)));
-        pointed.or_else(|| self.names.get(local.unwrap_or(to)).copied().flatten())
+        let local = to.strip_prefix('#').map(decoded);
+        match local {
+            Some(pointer) if pointer.is_empty() || pointer.starts_with('/') => {
+                self.pointed(&pointer)
+            }
+            Some(name) => self.named(&name),
+            None => self.named(to),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&'a Value> {
+        self.names.get(name).copied().flatten()
+    }
+
+    /// Where a pointer leads (RFC 6901), if not through a part with an id of its own: what it leads
+    /// to has its references within that part.
+    fn pointed(&self, pointer: &str) -> Option<&'a Value> {
+        let mut ends = pointer.match_indices('/').map(|(at, _)| at).skip(1);
+        let is_named = |end: usize| {
+            let part = self.root.pointer(&pointer[..end]);
+            part.is_some_and(|part| IDS.iter().any(|id| part.get(id).is_some_and(Value::is_string)))
+        };
+        match ends.any(is_named) {
+            true => None,
+            false => self.root.pointer(pointer),
+        }
     }
 
     /// That each reference is understood here as a validator does: what it led to would not be
@@ -251,7 +287,7 @@ impl<'a> Count<'a> {
         }
         // References within it would begin there.
         let is_root = std::ptr::eq(schema, self.root);
-        match ["$id", "id"].iter().find(|name| text(name).is_some()) {
+        match IDS.iter().find(|name| text(name).is_some()) {
             Some(name) if !is_root => {
                 Err(format!("has a part with an `{name}` of its own: leave that out"))
             }
@@ -415,7 +451,8 @@ mod tests {
             unfold(schema).unwrap().must_take(&deep(12)).unwrap();
         }
         let told = unfold(&bomb).unwrap().must_take(&deep(30)).unwrap_err();
-        assert!(told.contains("100000000 are the most"), "{told}");
+        assert!(told.contains("which refers back to itself in 4 places"), "{told}");
+        assert!(told.contains("and 10000000 are the most"), "{told}");
         unfold(&bomb).unwrap().must_take(&deep(5)).unwrap();
         // Data is no schema.
         unfold(&json!({ "enum": [{ "$ref": "#" }], "default": { "$ref": "#" } })).unwrap();

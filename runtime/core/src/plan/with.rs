@@ -11,8 +11,11 @@ use jsonschema::error::ValidationErrorKind as Misfit;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-/// What a pattern may go back in a text; a check of one that goes back for longer fails.
-const BACKTRACKS_MAX: usize = 100_000;
+/// So many mistakes of one `with` are told, and so many are looked at for them.
+pub(super) const TOLD_MAX: usize = 20;
+const LOOKED_AT_MAX: usize = 1_000;
+/// So much of what does not fit is shown.
+const SHOWN_CHARS_MAX: usize = 500;
 
 /// The schema of a step's inputs, ready to check them.
 #[derive(Debug)]
@@ -40,10 +43,9 @@ pub(super) fn compile(step: &Step, info: &StepInfo) -> Result<Inputs, Diagnostic
     let refuse = |message: String| Diagnostic::at(step.spans.uses.clone(), message);
     let unfolded = unfold(&info.input_schema)
         .map_err(|why| refuse(format!("the plugin's schema of `{}` {why}", step.uses)))?;
-    let patterns = PatternOptions::fancy_regex()
-        .backtrack_limit(BACKTRACKS_MAX)
-        .size_limit(PATTERN_BYTES_MAX)
-        .dfa_size_limit(PATTERN_BYTES_MAX);
+    // Those that go back, or look around, take time without end.
+    let patterns =
+        PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
     let validator = jsonschema::options().with_pattern_options(patterns);
     let validator = validator.build(&info.input_schema).map_err(|error| {
         refuse(format!("the plugin's schema of `{}` is broken: {error}", step.uses))
@@ -67,7 +69,11 @@ pub(super) fn check(step: &Step, info: &StepInfo, inputs: &Inputs, found: &mut V
         Ok(validator) => validator,
         Err(why) => return found.push(Diagnostic::at(step.spans.in_with(""), why)),
     };
-    for error in validator.iter_errors(&step.with) {
+    let most = found.len() + TOLD_MAX;
+    for error in validator.iter_errors(&step.with).take(LOOKED_AT_MAX) {
+        if found.len() >= most {
+            break;
+        }
         if is_open(&error, &step.with) {
             continue;
         }
@@ -134,6 +140,14 @@ fn is_open(error: &ValidationError<'_>, with: &Value) -> bool {
 /// What does not fit, in words: where a value may be one of several kinds, the schema's own
 /// description of it says more than *none of them*.
 pub(super) fn in_words(error: &ValidationError<'_>, schema: &Value) -> String {
+    let text = whole_in_words(error, schema);
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn whole_in_words(error: &ValidationError<'_>, schema: &Value) -> String {
     let path = error.instance_path().to_string();
     let key = path.split('/').nth(1).unwrap_or_default();
     let described = schema.pointer(&format!("/properties/{key}/description"));
