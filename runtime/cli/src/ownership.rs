@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::shown::Shown;
 use nix::errno::Errno;
 use nix::unistd::Group;
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -139,10 +138,8 @@ pub fn whose(dir: &Path) -> Shown {
 /// What is kept has names, keys and, in a simulated world, passwords: nobody means to commit it.
 fn keep_out_of_git(dir: &Path, is_new: bool) {
     let path = dir.join(".gitignore");
-    let how = &mut File::options();
     let made = match is_new {
-        true => private::open(&path, how.write(true).create_new(true))
-            .and_then(|mut file| file.write_all(b"*\n")),
+        true => private::make(&path).and_then(|mut file| file.write_all(b"*\n")),
         false => private::tighten(&path),
     };
     // Where that can't be written, or is somebody's own, nothing else is in its way.

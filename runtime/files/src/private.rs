@@ -1,11 +1,12 @@
 //! Directories and files for their owner alone: 0700 and 0600, whatever the umask.
 //!
 //! A group shares them where their directory says so: one with the set-group-ID bit that the group
-//! may write to is 2770, and what is made in it is 0770 and 0660 and has its group. What is there
-//! already is tightened, or refused where others may write it and this user can't change that.
-//! What root makes behind `sudo` in a directory of who called it is that user's. Below the top of
-//! what is kept no link is followed that somebody else can have put there: root would give away
-//! what it leads to.
+//! may write to is 2770, and what is made in it is 0770 and 0660 and has its group. A file that is
+//! there already is tightened, or refused where others may write it and this user can't change
+//! that; it is never given to anybody, because a member of the group may have put a file there that
+//! is not to be theirs. What root makes behind `sudo` in a directory of who called it is that
+//! user's. Below the top of what is kept no link is followed that somebody else can have put there:
+//! root would give away what it leads to.
 
 use crate::trust::{STICKY, Trusted, mode, quoted, sudo_gid, sudo_uid};
 use crate::who;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 const SET_GROUP: u32 = 0o2000;
 /// All that a mode says of who may do what.
 const PERMISSIONS: u32 = 0o777;
+/// Those, and the bits that change whose a program runs as.
+const ALL_BITS: u32 = 0o7777;
 
 /// For whom files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,17 +175,45 @@ fn tighten_dir(
     must_not_be_written_by_others(shown, &found, sharing)
 }
 
-/// Open a file that is private, made so where `how` makes it. It is no link, and no pipe whose
-/// other end never comes.
+/// Open a file that is there, and private from now on. It is no link, and no pipe whose other end
+/// never comes.
 ///
 /// # Errors
 /// Those of opening it; one that others may write, with what to do.
 pub fn open(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let (_above, at) = reached(path)?;
-    let file = how.mode(0o600).custom_flags(flags).open(&at)?;
+    let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&at)?;
     tighten_file(&at, path, &file)?;
     Ok(file)
+}
+
+/// Make a private file, which is for whom its directory is.
+///
+/// # Errors
+/// Those of making it, such as that there is one, and one that can't be given to them.
+pub fn make(path: &Path) -> io::Result<File> {
+    let (_above, at) = reached(path)?;
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&at)?;
+    give(&file, path, heir(&at), sharing_at(&at)?)?;
+    Ok(file)
+}
+
+/// Open a private file to write to it, made where it is not there.
+///
+/// # Errors
+/// Those of [`open`] and [`make`].
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    loop {
+        match make(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        match open(path, File::options().write(true)) {
+            // Somebody has removed it meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// A file below the top that is only looked at, and left as it is.
@@ -230,7 +261,7 @@ pub fn create(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    open(path, File::options().write(true).create_new(true))
+    make(path)
 }
 
 /// Tighten a file, if it is there. It is not opened for that: whoever closes a file lets go of all
@@ -256,12 +287,20 @@ fn tighten_file(at: &Path, shown: &Path, file: &File) -> io::Result<()> {
     if !found.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let sharing = at.parent().map_or(Ok(Sharing::Alone), Sharing::of)?;
-    match is_tight(&found, sharing, sharing.file_mode()) && !is_for_sudo(&found, at) {
-        true => Ok(()),
-        false if may_change(&found) => give(file, shown, heir(at), sharing),
-        false => must_not_be_written_by_others(shown, &found, sharing),
+    let sharing = sharing_at(at)?;
+    // Of another group's file nothing is for this one.
+    let is_of_group = sharing.group().is_some_and(|group| group == found.gid());
+    let most = if is_of_group { sharing.file_mode() } else { Sharing::Alone.file_mode() };
+    match found.mode() & ALL_BITS & !most {
+        0 => Ok(()),
+        _ if may_change(&found) => set_mode(file, shown, found.mode() & most, sharing),
+        _ => must_not_be_written_by_others(shown, &found, sharing),
     }
+}
+
+/// For whom a file is by its directory.
+fn sharing_at(at: &Path) -> io::Result<Sharing> {
+    at.parent().map_or(Ok(Sharing::Alone), Sharing::of)
 }
 
 /// Refuse a file that others than its owner and a group may read, or that others may write.
@@ -280,10 +319,14 @@ pub fn must_be_kept(path: &Path, file: &File) -> io::Result<()> {
     must_not_be_written_by_others(path, &found, Sharing::Alone)
 }
 
-/// What has this name in a directory that is open, whatever that one's path leads to by now
-/// (proc(5)).
+/// What has this name in a directory that is open.
 fn inside(dir: &File, name: impl AsRef<Path>) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+    by_descriptor(dir).join(name)
+}
+
+/// What is open, whatever its path leads to by now (proc(5)).
+fn by_descriptor(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// The directory of a path, and the path by it, as long as the directory is open.
@@ -371,14 +414,12 @@ pub fn give_to_sudo(file: &File, path: &Path) -> io::Result<()> {
 
 fn give(file: &File, path: &Path, heir: Option<(u32, u32)>, sharing: Sharing) -> io::Result<()> {
     let found = file.metadata()?;
-    // Whatever its path leads to by now (proc(5)).
-    let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let heir = heir.filter(|_| found.uid() == geteuid().as_raw());
     let owner = heir.map(|(owner, _)| owner);
     let group = sharing.group().or(heir.map(|(_, group)| group));
     let group = group.filter(|group| *group != found.gid());
     if owner.is_some() || group.is_some() {
-        chown(&opened, owner, group).map_err(|error| {
+        chown(by_descriptor(file), owner, group).map_err(|error| {
             let why =
                 format!("{} can't be given to {}: {error}", path.display(), whom(owner, group));
             io::Error::new(error.kind(), why)
@@ -388,10 +429,14 @@ fn give(file: &File, path: &Path, heir: Option<(u32, u32)>, sharing: Sharing) ->
         true => sharing.dir_mode(),
         false => sharing.file_mode(),
     };
-    match fs::set_permissions(opened, Permissions::from_mode(mode)) {
+    set_mode(file, path, mode, sharing)
+}
+
+fn set_mode(file: &File, path: &Path, mode: u32, sharing: Sharing) -> io::Result<()> {
+    match fs::set_permissions(by_descriptor(file), Permissions::from_mode(mode)) {
         // Nothing is made there, and whoever may not write it can't.
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
-            must_not_be_written_by_others(path, &found, sharing)
+            must_not_be_written_by_others(path, &file.metadata()?, sharing)
         }
         done => done,
     }

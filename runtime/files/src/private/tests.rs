@@ -20,7 +20,7 @@ fn what_is_made_is_for_its_owner_alone_and_what_was_there_is_tightened() {
     dir(&made, &[]).unwrap();
     assert_eq!(mode_of(&made), 0o700);
     let file = made.join("file");
-    open(&file, File::options().create(true).truncate(false).write(true)).unwrap();
+    open_or_make(&file).unwrap();
     assert_eq!(mode_of(&file), 0o600);
     set(&file, 0o666);
     tighten(&file).unwrap();
@@ -79,7 +79,29 @@ fn a_group_shares_what_is_in_its_directory() {
     let below = state.join("worlds/local");
     dir(&below, &[]).unwrap();
     let file = below.join("world.json");
-    open(&file, File::options().create(true).truncate(false).write(true)).unwrap();
+    open_or_make(&file).unwrap();
     assert_eq!((mode_of(&below), mode_of(&state.join("worlds"))), (0o2770, 0o2770));
+    assert_eq!(mode_of(&file), 0o660);
+}
+
+/// A member of the group may move it there from where it was nobody else's.
+#[test]
+fn a_file_that_is_there_already_is_never_opened_up() {
+    let place = tempfile::tempdir().unwrap();
+    let (state, group) = (place.path().join("state"), rustix::process::getgid().as_raw());
+    dir_for(&state, &[], Sharing::Group(group)).unwrap();
+    let file = state.join("moved");
+    for (before, after) in [(0o600, 0o600), (0o400, 0o400), (0o644, 0o640), (0o666, 0o660)] {
+        let _ = fs::remove_file(&file);
+        fs::write(&file, "its owner's").unwrap();
+        set(&file, before);
+        open(&file, File::options().read(true)).unwrap();
+        assert_eq!(mode_of(&file), after, "{before:o}");
+        tighten(&file).unwrap();
+        assert_eq!(mode_of(&file), after, "{before:o}");
+    }
+    make(&file).unwrap_err();
+    fs::remove_file(&file).unwrap();
+    make(&file).unwrap();
     assert_eq!(mode_of(&file), 0o660);
 }

@@ -4,7 +4,7 @@
 //! asks takes a shared lock for an instant, which is in nobody's way: no program locks a file that
 //! others see already.
 
-use super::open::{opened, unusable};
+use super::open::{make, opened, unusable};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -97,7 +97,7 @@ fn show(world: &Path, runner: &str) -> std::io::Result<(File, File)> {
     sweep(&dir);
     let name = name_of(runner);
     let (part, path) = (inside(&dir, &format!("{name}{PART}")), inside(&dir, &name));
-    let file = opened(&part, File::options().write(true).create_new(true))?;
+    let file = make(&part)?;
     let shown = file.try_lock().map_err(std::io::Error::from);
     match shown.and_then(|()| std::fs::rename(&part, &path)) {
         Ok(()) => Ok((dir, file)),

@@ -6,7 +6,7 @@
 //! the journal took in together. It is not synced: it outlives its program, and a power cut may
 //! lose it; then only an older copy of the journal is not known as one.
 
-use super::open::{is_named, made_ours, opened, unusable};
+use super::open::{is_named, made_ours, open_or_make, opened, unusable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -152,7 +152,7 @@ fn turn(part: &Path, clock: &Clock) -> std::io::Result<File> {
             // A link to what somebody else has, or what one would wait for.
             remove(part)?;
         }
-        let file = opened(part, File::options().create(true).truncate(false).write(true))?;
+        let file = open_or_make(part)?;
         lock::within(&file, part, clock, Patience::of(TURN_MAX))?;
         // Whoever had the turn before has made the file that was waited for what is known.
         let own = file.metadata()?;

@@ -40,4 +40,4 @@ pub(super) fn is_named(path: &Path, digits: usize, ends: &[&str]) -> bool {
 }
 
 /// A file that is one: no link, no pipe whose other end never comes, and nobody else's to write.
-pub(super) use stepback_files::private::open as opened;
+pub(super) use stepback_files::private::{make, open as opened, open_or_make};

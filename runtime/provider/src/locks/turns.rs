@@ -1,6 +1,6 @@
 //! Turns at the files of a world, among all programs and in this one, and the threads for them.
 
-use super::open::{opened, unusable};
+use super::open::{open_or_make, unusable};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -49,9 +49,7 @@ impl Turns {
 
     async fn guard(&self, file: &Path, most: Duration) -> Result<File, Failure> {
         let path = file.with_extension("lock");
-        let how = &mut File::options();
-        let file = opened(&path, how.create(true).truncate(false).write(true));
-        let file = file.map_err(|error| unusable("opened", &path, &error))?;
+        let file = open_or_make(&path).map_err(|error| unusable("opened", &path, &error))?;
         let until = self.clock.now().after(most);
         loop {
             match file.try_lock() {

@@ -341,8 +341,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn resize(path: &Path, size_gib: u32) -> Result<(), Failure> {
-    let file = private::open(path, fs::File::options().create(true).truncate(false).write(true));
-    let grown = file.and_then(|file| {
+    let grown = private::open_or_make(path).and_then(|file| {
         file.set_len(u64::from(size_gib).saturating_mul(GIB))?;
         file.sync_all()
     });

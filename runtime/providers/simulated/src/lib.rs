@@ -131,8 +131,7 @@ impl Simulated {
     fn lock(&self) -> Result<Option<File>, Failure> {
         let Backing::Disk(dir) = &self.backing else { return Ok(None) };
         let path = dir.join("world.lock");
-        let how = &mut File::options();
-        let file = private::open(&path, how.create(true).truncate(false).write(true));
+        let file = private::open_or_make(&path);
         let file = file.map_err(|error| io_failure("opened", &path, &error))?;
         let patience = Patience { with_others: TURN_MAX, with_own: self.turn_max };
         match lock::within(&file, &path, &self.clock, patience) {
