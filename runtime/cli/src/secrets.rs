@@ -1,14 +1,14 @@
 //! Secrets by reference: from the environment, from a file, or as the configuration has them.
 
 use crate::files::{self, TEXT_BYTES_MAX};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
-use stepback_clock::{Clock, Moment};
+use stepback_clock::Clock;
 use stepback_core::diagnostic::Diagnostic;
 use stepback_core::manifest::Uses;
 use stepback_engine::SecretSource;
@@ -17,7 +17,7 @@ use toml::Spanned;
 
 /// A program that tells a secret may take so long: it may ask another machine.
 const TOLD_MAX: Duration = Duration::from_secs(30);
-/// How often it is looked whether one has ended that prints no more.
+/// How often it is looked what it has printed, and whether it has ended.
 const TOLD_LOOK: Duration = Duration::from_millis(2);
 
 /// `[secrets.NAME]` of `stepback.toml`, as it is written.
@@ -105,12 +105,8 @@ impl References {
             Some(("secret", name)) => match self.0.get(name) {
                 None => Err(format!("the configuration in use has no `[secrets.{name}]`")),
                 Some(one) => match one.from.strip_prefix("exec:") {
-                    Some(command) => told_by(command, &one.variables).map_err(|why| {
-                        format!(
-                            "{why} (`[secrets.{name}]`; of the variables set here it gets few: \
-                             name what else it needs, `variables = [\"NAME\"]`)"
-                        )
-                    }),
+                    Some(command) => told_by(command, &one.variables)
+                        .map_err(|why| format!("{why} (`[secrets.{name}]`)")),
                     None => self.read(&one.from),
                 },
             },
@@ -175,17 +171,6 @@ fn without_line_break(text: &str) -> String {
     text.strip_suffix('\r').unwrap_or(text).to_owned()
 }
 
-/// How a child ends by then, if it does.
-fn ended_by(child: &mut Child, until: Moment) -> std::io::Result<Option<ExitStatus>> {
-    let clock = Clock::real();
-    loop {
-        match child.try_wait()? {
-            None if clock.now() < until => clock.rest(TOLD_LOOK),
-            ended => return Ok(ended),
-        }
-    }
-}
-
 /// End a child that has not been waited for, so that its number is nobody else's yet.
 fn end(child: &mut Child) {
     // One that has ended by itself is waited for all the same.
@@ -205,37 +190,43 @@ fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
-    let printed = child.stdout.take();
-    let (send, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = vec![];
-        let read = printed.map(|out| out.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes));
-        // Nobody waits any more for what comes too late.
-        let _ = send.send(read.and_then(Result::ok).map(|_| bytes));
-    });
-    let until = Clock::real().now().after(TOLD_MAX);
-    let late = || format!("the command that tells it took longer than {TOLD_MAX:?}");
-    let Ok(bytes) = told.recv_timeout(TOLD_MAX) else {
-        end(&mut child);
-        return Err(late());
-    };
-    if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > TEXT_BYTES_MAX) {
-        end(&mut child);
-        return Err("the command that tells it prints too much".to_owned());
+    let (ended, bytes) = printed_by(&mut child).inspect_err(|_| end(&mut child))?;
+    if !ended.success() {
+        return Err(format!(
+            "the command that tells it failed: {ended}; of the variables set here it gets few: \
+             name what else it needs, `variables = [\"NAME\"]`"
+        ));
     }
-    let ended = ended_by(&mut child, until);
-    let ended = ended.map_err(|error| format!("the command that tells it: {error}"))?;
-    let Some(ended) = ended else {
-        end(&mut child);
-        return Err(late());
-    };
-    match bytes {
-        _ if !ended.success() => Err(format!("the command that tells it failed: {ended}")),
-        Some(bytes) => {
-            let text = String::from_utf8(bytes);
-            let text = text.map_err(|_| "the command that tells it prints no UTF-8".to_owned())?;
-            Ok(without_line_break(&text))
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| "the command that tells it prints no UTF-8".to_owned())?;
+    Ok(without_line_break(&text))
+}
+
+/// What a child prints until it ends. What it leaves running may have its pipe as long as it likes.
+fn printed_by(child: &mut Child) -> Result<(ExitStatus, Vec<u8>), String> {
+    let failed = |error: std::io::Error| format!("the command that tells it: {error}");
+    let mut printed = child.stdout.take().ok_or("what the command prints can't be read")?;
+    let not_blocking = fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+    not_blocking.map_err(|error| failed(error.into()))?;
+    let (clock, mut bytes) = (Clock::real(), vec![]);
+    let until = clock.now().after(TOLD_MAX);
+    loop {
+        // Asked before it is read: all that it has printed is in the pipe by then.
+        let ended = child.try_wait().map_err(failed)?;
+        let room = (TEXT_BYTES_MAX + 1).saturating_sub(bytes.len() as u64);
+        match printed.by_ref().take(room).read_to_end(&mut bytes) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(failed(error)),
+            Ok(_) | Err(_) => {}
         }
-        None => Err("what the command prints can't be read".to_owned()),
+        if bytes.len() as u64 > TEXT_BYTES_MAX {
+            return Err("the command that tells it prints too much".to_owned());
+        }
+        if let Some(ended) = ended {
+            return Ok((ended, bytes));
+        }
+        if clock.now() >= until {
+            return Err(format!("the command that tells it took longer than {TOLD_MAX:?}"));
+        }
+        clock.rest(TOLD_LOOK);
     }
 }
