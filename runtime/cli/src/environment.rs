@@ -79,7 +79,13 @@ pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
     let compiler = Some(Compiler { program, arguments });
     let cache_dir = Some(cache_dir(config));
     let runtime = Runtime::new(RuntimeConfig { cache_dir, compiler, ..RuntimeConfig::default() });
-    runtime.map(Arc::new).map_err(|error| CliError::Internal(error.to_string().into()))
+    runtime.map(Arc::new).map_err(|error| {
+        CliError::usage(
+            error.to_string(),
+            "this machine gives it too little: see `ulimit -v`, `ulimit -u`, and the limits of the \
+             container or the service it runs in",
+        )
+    })
 }
 
 /// Where compiled plugins are kept: with the user's other caches, for all state directories.

@@ -45,6 +45,7 @@ use args::{Args, COMPILE_PLUGIN, Verb};
 use clap::Parser;
 use error::{CliError, Exit};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The process that has started this one as a compiler, if one has.
 fn starter() -> Option<u32> {
@@ -52,6 +53,35 @@ fn starter() -> Option<u32> {
     let (verb, starter) = (arguments.next()?, arguments.next()?);
     let is_all = verb == COMPILE_PLUGIN && arguments.next().is_none();
     starter.to_str().filter(|_| is_all)?.parse().ok()
+}
+
+/// Whether so many threads can be had as any operation needs: found out before one begins, because
+/// an operation that finds it out in its middle is left there.
+fn can_start_threads() -> std::io::Result<()> {
+    const NEEDED: usize = 16;
+    let parked = || std::thread::Builder::new().spawn(std::thread::park);
+    let started: Vec<_> = (0..NEEDED).map(|_| parked()).collect();
+    let mut answer = Ok(());
+    for thread in started {
+        match thread {
+            Ok(thread) => {
+                thread.thread().unpark();
+                let _ = thread.join();
+            }
+            Err(error) => answer = Err(error),
+        }
+    }
+    answer
+}
+
+/// Threads that were had are kept: another might not be.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let runtime = threads.enable_all().thread_keep_alive(KEPT).build()?;
+    // What blocks waits for one that there is, where no other can be had.
+    runtime.spawn_blocking(|| {});
+    Ok(runtime)
 }
 
 fn main() -> ExitCode {
@@ -72,11 +102,11 @@ fn main() -> ExitCode {
         error.print();
         return error.exit().into();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = match runtime {
+    let runtime = match can_start_threads().and_then(|()| runtime()) {
         Ok(runtime) => runtime,
         Err(error) => {
-            tell!("error: the runtime can't start: {}", error);
+            tell!("error: no threads can be started: {}", error);
+            tell!("  help: see `ulimit -u`, and the limits of the container or service it runs in");
             return Exit::Internal.into();
         }
     };

@@ -70,7 +70,7 @@ impl Real {
                 with_sleep.saturating_sub(without)
             };
             let mut known = apart();
-            thread::spawn(move || {
+            let watch = move || {
                 while let Some(slept) = slept.upgrade() {
                     let now = apart();
                     if now > known + SLEPT_MIN {
@@ -80,7 +80,9 @@ impl Real {
                     drop(slept);
                     thread::sleep(LOOK_EVERY);
                 }
-            });
+            };
+            // Where no more threads can be had, a sleep of the machine is seen when a wait ends.
+            let _ = thread::Builder::new().name("stepback-clock".to_owned()).spawn(watch);
         });
         receiver
     }

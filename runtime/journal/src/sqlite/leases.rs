@@ -155,11 +155,11 @@ impl Leases {
     }
 
     /// Renew in a thread of its own until the store is closed.
-    pub(super) fn keep_renewing(this: &Arc<Self>, writer: &Arc<Writer>) {
-        let Some(every_ms) = this.terms.renew_every_ms else { return };
+    pub(super) fn keep_renewing(this: &Arc<Self>, writer: &Arc<Writer>) -> std::io::Result<()> {
+        let Some(every_ms) = this.terms.renew_every_ms else { return Ok(()) };
         let (leases, writer) = (Arc::downgrade(this), Arc::downgrade(writer));
         let clock = this.clock.clone();
-        std::thread::spawn(move || {
+        let work = move || {
             loop {
                 clock.rest(Duration::from_millis(every_ms));
                 let (Some(leases), Some(writer)) = (Weak::upgrade(&leases), Weak::upgrade(&writer))
@@ -168,7 +168,8 @@ impl Leases {
                 };
                 Self::renew(&leases, &writer);
             }
-        });
+        };
+        std::thread::Builder::new().name("stepback-leases".to_owned()).spawn(work).map(drop)
     }
 
     fn renew(this: &Arc<Self>, writer: &Writer) {

@@ -47,8 +47,7 @@ impl Liveness {
         }
         private::dir(&self.dir, &[])?;
         let path = self.path(runner);
-        let how = &mut File::options();
-        let file = private::open(&path, how.create(true).truncate(false).write(true))?;
+        let file = private::open_or_make(&path)?;
         lock::within(&file, &path, &self.clock, Patience::of(LOCKED_MAX))?;
         held.insert(runner.to_owned(), file);
         Ok(())

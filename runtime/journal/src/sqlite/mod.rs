@@ -30,7 +30,6 @@ use records::{answer, head, insert, must_hold, must_reach};
 use request_poller::{RequestPoller, until_it_may_concern};
 use rusqlite::{Connection, OptionalExtension, params};
 use schema::migrate;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,11 +97,14 @@ impl Sqlite {
         let connect = || Connection::open(&path).map_err(|e| unusable(&path, &e.to_string()));
         let (writer, reader) = (connect()?, connect()?);
         let id = set_up(&path, &writer, &reader)?;
-        let writer = Arc::new(Writer::start(writer));
+        let no_thread = |error: std::io::Error| {
+            StoreError::Io(format!("no thread can be started for the store: {error}"))
+        };
+        let writer = Arc::new(Writer::start(writer).map_err(no_thread)?);
         let leases = Leases::new(terms, Liveness::new(dir, clock.clone()), clock.clone());
-        Leases::keep_renewing(&leases, &writer);
+        Leases::keep_renewing(&leases, &writer).map_err(no_thread)?;
         let reader = Arc::new(Mutex::new(reader));
-        let poller = RequestPoller::start(&reader, clock);
+        let poller = RequestPoller::start(&reader, clock).map_err(no_thread)?;
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         Ok(Self { id, dir, reader, writer, leases, poller })
     }
@@ -141,7 +143,7 @@ impl Sqlite {
 /// *findCreateFileMode*), and the file itself for whomever the umask lets have it.
 fn make_private(path: &Path) -> std::io::Result<()> {
     if !path.exists() {
-        match private::open(path, File::options().write(true).create_new(true)) {
+        match private::make(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             Ok(_) | Err(_) => {}
         }

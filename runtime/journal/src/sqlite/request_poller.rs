@@ -46,10 +46,10 @@ pub(super) struct RequestPoller(Arc<watch::Sender<Polled>>);
 
 impl RequestPoller {
     /// Poll twice within the time allowed, in a thread of its own.
-    pub(super) fn start(reader: &Arc<Mutex<Connection>>, clock: Clock) -> Self {
+    pub(super) fn start(reader: &Arc<Mutex<Connection>>, clock: Clock) -> std::io::Result<Self> {
         let polls = Arc::new(watch::Sender::new(Polled::default()));
         let (reader, told) = (Arc::downgrade(reader), Arc::downgrade(&polls));
-        std::thread::spawn(move || {
+        let work = move || {
             while let (Some(reader), Some(told)) = (Weak::upgrade(&reader), Weak::upgrade(&told)) {
                 if told.receiver_count() > 0 {
                     let polled = poll(&reader).unwrap_or_default();
@@ -58,8 +58,9 @@ impl RequestPoller {
                 drop((reader, told));
                 clock.rest(Duration::from_millis(NOTICED_MS_MAX / 2));
             }
-        });
-        Self(polls)
+        };
+        std::thread::Builder::new().name("stepback-poll".to_owned()).spawn(work)?;
+        Ok(Self(polls))
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Polled> {

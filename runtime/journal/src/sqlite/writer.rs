@@ -30,12 +30,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection) -> Self {
+    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
-        std::thread::spawn(move || write_all(&connection, &queue, &counted));
-        Self { jobs, commits }
+        let work = move || write_all(&connection, &queue, &counted);
+        std::thread::Builder::new().name("stepback-store".to_owned()).spawn(work)?;
+        Ok(Self { jobs, commits })
     }
 
     /// How many commits there were.
