@@ -67,6 +67,80 @@ fn an_undo_starts_nothing_that_no_manifest_says() {
     granted.0.run(&["logs", "1"]).exits(0).says("in the undo: \"new\"");
 }
 
+/// A name means what had it when the manifest was written: what a step gives it to is unsaid still.
+#[test]
+fn what_is_made_by_a_name_that_was_given_to_something_else_is_unsaid() {
+    let sneaky = |name: &str| {
+        let mut one = sneak();
+        one["container"] = json!(name);
+        one
+    };
+    let rename = |container: &str, to: &str| {
+        let backwards = |text: &str| text.chars().rev().collect::<String>();
+        json!({ "call": "rename", "host": "i-db-1", "container": backwards(container),
+                "to": backwards(to), "hidden": true })
+    };
+    let like = json!({ "call": "container", "host": "i-db-1", "container": "new", "like": "main" });
+    let mut like_sneaked = like.clone();
+    like_sneaked["like"] = json!("zz");
+    let pulled = json!({ "call": "container", "host": "i-db-1", "container": "new",
+                         "image": "app:1" });
+    let digest = "sha256:1600000000000000000000000000000000000000000000000000000000000000";
+    let tag = |image: &str, hidden: bool| {
+        let digest = if hidden { digest.chars().rev().collect() } else { digest.to_owned() };
+        json!({ "call": "tag-image", "host": "i-db-1", "image": image, "digest": digest,
+                "hidden": hidden })
+    };
+    let fail = json!({ "call": "fail" });
+    for (make, is_unsaid) in [
+        // Like what is like nothing that was said.
+        (vec![sneaky("zz"), like_sneaked], true),
+        // What was made is there under the name of the one that is said, and so is another's.
+        (vec![rename("main", "old"), sneaky("main"), like.clone()], true),
+        (vec![rename("main", "old"), rename("sees-etc", "main"), like.clone()], true),
+        // As it was again.
+        (vec![rename("main", "old"), rename("old", "main"), like], false),
+        (vec![tag("app:1", true), pulled.clone()], true),
+        (vec![tag("app:1", false), pulled], false),
+    ] {
+        let granted = Granted::new(ROOT, "");
+        let all = json!([make, [of_new("start"), fail]]);
+        let all = all.as_array().expect("a list").iter().filter_map(Value::as_array).flatten();
+        let ran = runs(&granted, &[(all.cloned().collect(), json!([]))], false).exits(3);
+        match is_unsaid {
+            true => ran.says(UNSAID),
+            // It comes to the start, and to the port that `main` has.
+            false => ran.lacks(UNSAID),
+        };
+        assert_eq!(new_container(&granted), Value::Null, "it is gone again");
+    }
+}
+
+/// A secret's value is no other text for being a secret's: a user, a database and another secret
+/// may be called the same.
+#[test]
+fn what_is_said_by_another_name_of_the_same_value_is_said() {
+    let place = crate::harness::Place::new();
+    place.write("pw", "orders");
+    let manifest = place.write(
+        "m.toml",
+        "schema = 1\n[operation]\nname = \"same\"\n[inputs]\npw = { type = \"secret\" }\n\
+         other = { type = \"secret\" }\n[[steps]]\nid = \"pull\"\nuses = \"docker/pull-image\"\n\
+         with = { host = \"i-db-2\", image = \"postgres:16\" }\n[[steps]]\nid = \"make\"\n\
+         needs = [\"pull\"]\nuses = \"docker/create-container\"\nwith = { host = \"i-db-2\", \
+         container = \"new\", image = \"postgres:16\", env = { PW = \"{{ inputs.pw }}\", \
+         REPL_PW = \"{{ inputs.other }}\", URL = \"postgres://orders:{{ inputs.pw }}@db/orders\", \
+         DB = \"orders_prod\", has_orders = \"1\" } }\n[[steps]]\nid = \"start\"\nneeds = [\"make\"]\n\
+         uses = \"docker/start-container\"\nwith = { host = \"i-db-2\", container = \"new\" }\n",
+    );
+    let secrets = ["-i", "pw=file:pw", "-i", "other=file:pw"];
+    place.run(&[&["run", &manifest][..], &secrets].concat()).exits(0);
+    let made = &place.world().engines["i-db-2"].containers["new"];
+    assert_eq!(made.spec.env["REPL_PW"], "orders");
+    assert_eq!(made.spec.env["URL"], "postgres://orders:orders@db/orders");
+    assert!(made.running);
+}
+
 /// What ran before a step stopped it runs again, and that is told of both.
 #[test]
 fn an_undo_that_takes_a_stop_back_goes_on() {

@@ -66,6 +66,17 @@ pub enum Do {
         host: String,
         image: String,
         digest: String,
+        /// The digest stands backwards, so that no manifest says it.
+        #[serde(default)]
+        hidden: bool,
+    },
+    /// The names stand backwards where no manifest is to say them.
+    Rename {
+        host: String,
+        container: String,
+        to: String,
+        #[serde(default)]
+        hidden: bool,
     },
     RunOnce {
         host: String,
@@ -210,8 +221,12 @@ fn make(one: &Do) -> Result<Value, Failure> {
         Do::StopContainer { host, container } => {
             docker::stop_container(host, container, TIMEOUT_MS).map(|found| json!(found.name))
         }
-        Do::TagImage { host, image, digest } => {
-            docker::tag_image(host, image, digest).map(Value::from)
+        Do::TagImage { host, image, digest, hidden } => {
+            docker::tag_image(host, image, &shown(digest, *hidden)).map(Value::from)
+        }
+        Do::Rename { host, container, to, hidden } => {
+            let (container, to) = (shown(container, *hidden), shown(to, *hidden));
+            docker::rename_container(host, &container, &to).map(Value::from)
         }
         Do::RunOnce { host, image, command } => {
             let one = Container {
@@ -227,6 +242,10 @@ fn make(one: &Do) -> Result<Value, Failure> {
         }
         Do::Fail {} => Err(failure(FailureClass::Precondition, "on purpose".to_owned())),
     }
+}
+
+fn shown(text: &str, hidden: bool) -> String {
+    if hidden { text.chars().rev().collect() } else { text.to_owned() }
 }
 
 fn spec(one: &Container) -> docker::ContainerSpec {

@@ -15,6 +15,7 @@ pub mod expr;
 pub mod failure;
 pub mod grants;
 pub mod ids;
+pub mod image;
 pub mod inputs;
 pub mod interface;
 pub mod machine;

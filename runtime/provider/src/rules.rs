@@ -6,6 +6,7 @@
 use crate::ports::Port;
 use crate::restart::Policy;
 use stepback_core::calls::{ContainerSpec, DockerCall};
+use stepback_core::image::is_registry;
 use stepback_core::{Call, Failure, FailureClass};
 
 /// What the `local` driver takes (Docker docs, *docker volume create*, *--opt*).
@@ -107,7 +108,7 @@ fn reference(image: &str) -> Result<(), Failure> {
     };
     // A registry's host may be written as anybody likes.
     let name = match name.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
+        Some((host, rest)) if is_registry(host) => rest,
         _ => name,
     };
     let odd = |c: char| c.is_whitespace() || c.is_ascii_uppercase();

@@ -4,6 +4,7 @@
 //! The parts are as Docker has them (distribution/reference, *reference.go* and *normalize.go*).
 
 use super::Glob;
+use crate::image::is_registry;
 
 /// What an image without a tag and a digest has for a tag.
 const LATEST: &str = "latest";
@@ -34,13 +35,6 @@ impl<'a> Parts<'a> {
         };
         Self { registry, repository, tag, digest }
     }
-}
-
-/// Whether what is before the first slash is a registry, and not the beginning of a repository.
-fn is_registry(first: &str) -> bool {
-    first.contains(['.', ':'])
-        || first == "localhost"
-        || first.chars().any(|one| one.is_ascii_uppercase())
 }
 
 /// Whether an image has a name that is as the pattern says.

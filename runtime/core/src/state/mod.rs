@@ -10,6 +10,7 @@ mod step;
 mod transition;
 mod used;
 
+pub use ran::Unsaid;
 pub use step::{BegunWait, HeldEffect, OpenAttempt, RecordedCall, StepState, StepStatus};
 pub use used::Used;
 
@@ -120,8 +121,8 @@ pub struct State {
     /// The irreversible effects that were made on nothing but what the operation owned at that
     /// moment.
     pub own_effects: BTreeSet<CallId>,
-    /// The containers that it made to run what no step's `with` says, each with its identity.
-    pub unsaid: BTreeMap<Resource, Option<String>>,
+    /// The containers that run what no step's `with` says, and the names that came to them.
+    pub unsaid: Unsaid,
     /// The starts of such containers.
     pub unsaid_starts: BTreeSet<CallId>,
     /// How much it has used up of what has an end.
@@ -248,7 +249,7 @@ impl Default for State {
             downtime: Downtime::default(),
             own: BTreeMap::new(),
             own_effects: BTreeSet::new(),
-            unsaid: BTreeMap::new(),
+            unsaid: Unsaid::default(),
             unsaid_starts: BTreeSet::new(),
             used: Used::default(),
             baselines: Baselines::default(),

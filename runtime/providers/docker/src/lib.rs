@@ -21,7 +21,6 @@ mod in_the_way;
 mod left_behind;
 mod leftovers;
 mod like;
-mod names;
 mod networks;
 mod options;
 mod passwords;

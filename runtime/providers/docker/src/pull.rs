@@ -6,7 +6,6 @@
 use super::DockerSettings;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError, told};
-use super::names::Name;
 use super::shapes::digest_of;
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
@@ -24,6 +23,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
+use stepback_core::image::ImageName;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::EffectContext;
 use stepback_provider::endpoint::is_loopback;
@@ -65,7 +65,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// The registry, then its mirrors.
-fn sources<'a>(name: &'a Name, settings: &'a DockerSettings) -> Vec<&'a str> {
+fn sources<'a>(name: &'a ImageName, settings: &'a DockerSettings) -> Vec<&'a str> {
     let own = settings.registries.get(&name.registry);
     let mirrors = own.into_iter().flat_map(|own| &own.mirrors).map(String::as_str);
     std::iter::once(name.registry.as_str()).chain(mirrors).collect()
@@ -81,7 +81,7 @@ pub(super) async fn check(
     image: &str,
     settings: &DockerSettings,
 ) -> Result<(), Failure> {
-    let name = Name::parse(image);
+    let name = ImageName::of(image);
     let mut last = None;
     for source in sources(&name, settings) {
         let reference = name.at(source);
@@ -122,7 +122,7 @@ pub(super) async fn pull(
     settings: &DockerSettings,
     context: &EffectContext,
 ) -> Answer<Value> {
-    let name = Name::parse(image);
+    let name = ImageName::of(image);
     let sources = sources(&name, settings);
     // One source needs no comparing.
     let digests = match sources.len() {
@@ -166,11 +166,11 @@ pub(super) async fn pull(
 
 /// Whether nobody but a mirror says that what it has is the image: its registry can't tell its
 /// digest, and it is not pinned by one, which the engine would check.
-fn is_unverified(name: &Name, digests: &HashMap<String, String>) -> bool {
+fn is_unverified(name: &ImageName, digests: &HashMap<String, String>) -> bool {
     !name.version.starts_with('@') && !digests.contains_key(&name.registry)
 }
 
-fn unverified(name: &Name, mirror: &str, digest: &str) -> String {
+fn unverified(name: &ImageName, mirror: &str, digest: &str) -> String {
     format!(
         "this image is unverified: {} can't tell its digest now, and {mirror} could have another \
          ({digest}); a name pinned by digest, `NAME@sha256:…`, is checked",
@@ -184,7 +184,7 @@ pub(super) async fn digest(
     image: &str,
     settings: &DockerSettings,
 ) -> Option<String> {
-    let name = Name::parse(image);
+    let name = ImageName::of(image);
     let sources = sources(&name, settings);
     let digests = digests(engine, &name, &sources, settings).await;
     sources.iter().find_map(|source| digests.get(*source)).cloned()
@@ -193,7 +193,7 @@ pub(super) async fn digest(
 /// What each source says the digest is; one that does not say is left out.
 async fn digests(
     engine: &Engine,
-    name: &Name,
+    name: &ImageName,
     sources: &[&str],
     settings: &DockerSettings,
 ) -> HashMap<String, String> {
@@ -302,7 +302,7 @@ impl Engine {
 
     async fn name_it(&self, known_as: &str, image: &str) -> Answer<()> {
         let what = self.name_of("image", image);
-        let version = Name::parse(image).version;
+        let version = ImageName::of(image).version;
         let Some(tag) = version.strip_prefix(':') else { return Ok(()) };
         let repo = image.strip_suffix(&version).unwrap_or(image);
         let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
@@ -314,7 +314,7 @@ impl Engine {
 async fn from_source(
     engine: &Engine,
     image: &str,
-    name: &Name,
+    name: &ImageName,
     source: &str,
     settings: &DockerSettings,
     context: &EffectContext,
@@ -458,7 +458,7 @@ mod tests {
         let digests = |all: &[&str]| -> HashMap<String, String> {
             all.iter().map(|name| ((*name).to_owned(), "sha256:0".to_owned())).collect()
         };
-        let (tag, pinned) = (Name::parse("quay.io/a/b:1"), Name::parse("quay.io/a/b@sha256:0"));
+        let (tag, pinned) = (ImageName::of("quay.io/a/b:1"), ImageName::of("quay.io/a/b@sha256:0"));
         assert!(is_unverified(&tag, &digests(&["mirror.example"])));
         assert!(!is_unverified(&tag, &digests(&["quay.io", "mirror.example"])));
         assert!(!is_unverified(&pinned, &digests(&["mirror.example"])));

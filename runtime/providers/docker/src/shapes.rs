@@ -15,6 +15,7 @@ use bollard::models::{
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use stepback_core::image::ImageName;
 use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
 use stepback_provider::ports;
@@ -366,19 +367,19 @@ pub(super) fn own_name_of(found: &ContainerInspectResponse) -> Option<String> {
 
 /// The digest by which registries know the image; without any, its own id.
 pub(super) fn digest_of(image: &ImageInspect, reference: &str) -> String {
-    let name = super::names::Name::parse(reference);
+    let name = ImageName::of(reference);
     let digests: Vec<(&str, &str)> =
         image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@')).collect();
-    let own = digests.iter().find(|(repo, _)| super::names::Name::parse(repo).same_repo(&name));
+    let own = digests.iter().find(|(repo, _)| ImageName::of(repo).same_repo(&name));
     let known = own.or(digests.first()).map(|(_, digest)| (*digest).to_owned());
     known.or_else(|| image.id.clone()).unwrap_or_default()
 }
 
 /// Whether a registry knows the image by this name: it was pulled from there, or pushed.
 pub(super) fn is_pullable(image: &ImageInspect, reference: &str) -> bool {
-    let name = super::names::Name::parse(reference);
+    let name = ImageName::of(reference);
     let digests = image.repo_digests.iter().flatten().filter_map(|text| text.split_once('@'));
-    digests.into_iter().any(|(repo, _)| super::names::Name::parse(repo).same_repo(&name))
+    digests.into_iter().any(|(repo, _)| ImageName::of(repo).same_repo(&name))
 }
 
 /// Whether a container ever ran; one that was only created has no start (*ContainerInspect*).
