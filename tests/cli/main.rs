@@ -7,6 +7,7 @@ mod ahead;
 mod bad_input;
 mod bombs;
 mod broken_plugins;
+mod closed;
 mod commands;
 mod configured_secrets;
 mod copies;

@@ -90,6 +90,10 @@ impl Store for CrashingStore {
         self.inner.load(id).await
     }
 
+    async fn began_with(&self, id: OperationId) -> Option<Pinned> {
+        self.inner.began_with(id).await
+    }
+
     async fn list(&self) -> Result<Vec<Summary>, StoreError> {
         self.inner.list().await
     }

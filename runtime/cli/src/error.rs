@@ -8,6 +8,7 @@ use std::fmt;
 use std::process::ExitCode;
 use stepback_core::OperationId;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics};
+use stepback_core::shell::word;
 use stepback_core::shown::{in_place, in_row, without_commands};
 use stepback_engine::{Refusal, RunError, WayOut};
 use stepback_journal::StoreError;
@@ -243,6 +244,31 @@ impl From<Refusal> for CliError {
     }
 }
 
+fn runs_elsewhere(id: OperationId, place: &str, host: &str) -> CliError {
+    CliError::usage(
+        shown!(
+            "operation {} is run from another state directory, {} on {}, which this one is a copy \
+             of",
+            id,
+            place,
+            host
+        ),
+        "end it there; two journals of one operation can't both be true",
+    )
+}
+
+fn held_elsewhere(id: OperationId, place: &str) -> CliError {
+    CliError::usage(
+        shown!(
+            "operation {} is unfinished in another state directory, {}, which this one is a copy \
+             of, and its locks are held from there",
+            id,
+            place
+        ),
+        shown!("end it there: `stepback --state {} rollback {}`", word(place), id),
+    )
+}
+
 impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         match error {
@@ -264,16 +290,8 @@ impl From<RunError> for CliError {
                     id
                 ),
             ),
-            RunError::RunsElsewhere { id, place, host } => CliError::usage(
-                shown!(
-                    "operation {} is run from another state directory, {} on {}, which \
-                     this one is a copy of",
-                    id,
-                    place,
-                    host
-                ),
-                "end it there; two journals of one operation can't both be true",
-            ),
+            RunError::RunsElsewhere { id, place, host } => runs_elsewhere(id, &place, &host),
+            RunError::HeldElsewhere { id, place } => held_elsewhere(id, &place),
             RunError::WentOn { id, why } => CliError::usage(
                 why,
                 format!(

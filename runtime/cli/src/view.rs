@@ -95,6 +95,9 @@ pub struct AbandonedView {
     pub reason: String,
     /// The effects of which nobody knows whether they happened.
     pub unknown: Vec<UnknownEffectView>,
+    /// Why another journal of it has the last word, and keeps its locks in the environment; `null`
+    /// where none has.
+    pub elsewhere: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -311,6 +314,7 @@ fn abandoned(abandoned: &Abandoned) -> AbandonedView {
         actor_uid: abandoned.actor.uid,
         reason: abandoned.reason.clone(),
         unknown: abandoned.unknown.iter().map(view).collect(),
+        elsewhere: abandoned.elsewhere.clone(),
     }
 }
 

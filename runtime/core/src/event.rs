@@ -229,6 +229,10 @@ pub enum Event {
         reason: String,
         /// The effects of which nobody knows whether they happened.
         unknown: Vec<UnknownEffect>,
+        /// Why this is not the operation's last word, where another journal has more of it, or may
+        /// go on with it: the locks of the environment are kept for that one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        elsewhere: Option<String>,
     },
 }
 

@@ -7,10 +7,12 @@ use crate::locks;
 use crate::take_up::{folded, grace_ms, must_be_incomplete, must_not_run_elsewhere, summary};
 use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
+use stepback_core::shown::in_sentence;
 use stepback_core::state::State;
 use stepback_core::*;
 use stepback_journal::{Lease, RunnerId, Store, StoreError, Takeover};
 use stepback_provider::Provider;
+use stepback_provider::locks::{Holder, Place, WorldLock, host};
 
 /// How long a request can take where the provider can't be asked: what the slowest one says.
 const REQUEST_MS_MAX: u64 = 120_000;
@@ -19,7 +21,7 @@ const REQUEST_MS_MAX: u64 = 120_000;
 ///
 /// # Errors
 /// [`RunError::Ended`] if it did not end with an incomplete rollback; [`RunError::Unfinished`] if
-/// it has not ended.
+/// it has not ended; [`RunError::HeldElsewhere`] if this is a copy, and it stands there.
 pub async fn accept(
     store: &dyn Store,
     provider: Option<&dyn Provider>,
@@ -34,6 +36,11 @@ pub async fn accept(
     must_not_run_elsewhere(store, provider, id, state.pinned.as_ref()).await?;
     if let (Some(provider), Some(pinned)) = (provider, &state.pinned) {
         locks::must_have_it_all(store, provider, id, pinned).await?;
+        // Somebody else's word on what others may go on with is none.
+        if let Some((holder, _)) = elsewhere(store, provider, id, &pinned.store).await? {
+            let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
+            return Err(RunError::HeldElsewhere { id, place });
+        }
     }
     let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
     let accepted = async {
@@ -45,23 +52,41 @@ pub async fn accept(
     let released = store.release(&lease, clock.unix()).await;
     // What is on record matters more than a lease nobody will renew.
     let accepted = accepted?;
-    let_go(store, provider, id, accepted.pinned.as_ref()).await;
+    if let (Some(provider), Some(pinned)) = (provider, &accepted.pinned) {
+        // Where that can't be done, `unlock -e` frees them.
+        let _ = locks::let_go(store, provider, id, pinned).await;
+    }
     released?;
     Ok(accepted)
 }
 
+/// Where it stands as well; an error where the world's locks can't be read.
+async fn elsewhere(
+    store: &dyn Store,
+    provider: &dyn Provider,
+    id: OperationId,
+    key: &StoreId,
+) -> Result<Option<(Holder, bool)>, RunError> {
+    let Some(world) = provider.locks() else { return Ok(None) };
+    let found = locks::stands_elsewhere(store, world, key, id).await;
+    found.map_err(|failure| RunError::Left { id, why: failure.message })
+}
+
 /// What giving an operation up came to.
 #[derive(Debug)]
-pub enum GivenUp {
-    /// The operation as it is now.
-    State(Box<State>),
-    /// Its journal can't be read, so nobody can say what it did; its locks are released.
-    Unreadable(String),
+pub struct GivenUp {
+    /// The operation as it is now, or why its journal can't be read: then nobody can say what it
+    /// did.
+    pub state: Result<Box<State>, String>,
+    /// Why the environment's locks are kept, if they are; those of the store are released.
+    pub kept: Option<String>,
 }
 
 /// Give an operation up where it stands: nothing goes on, and its locks are released (R7).
 ///
-/// The store is enough. Where the provider can be had, it refuses a runner that wakes.
+/// The store is enough. Where the provider can be had, it refuses a runner that wakes. In a copy,
+/// where another journal has more of the operation or may go on with it, the world is told nothing,
+/// and the event says so.
 ///
 /// # Errors
 /// [`RunError::Ended`] if there is nothing to give up; [`StoreError::LeaseHeld`] while a runner
@@ -76,41 +101,40 @@ pub async fn abandon(
     reason: String,
 ) -> Result<GivenUp, RunError> {
     must_not_have_ended(store, id).await?;
-    let pinned = folded(store, id).await.ok().and_then(|state| state.pinned);
+    // It is known by its first event, where no other can be read.
+    let pinned = store.began_with(id).await;
     must_not_run_elsewhere(store, provider, id, pinned.as_ref()).await?;
     let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
-    // Of an older copy nothing is told the world: whoever has the newest journal has its locks and
-    // its epoch.
-    let provider = match (provider, &pinned) {
-        (Some(one), Some(pinned)) => {
-            let has_all = locks::must_have_it_all(store, one, id, pinned).await;
-            provider.filter(|_| !matches!(has_all, Err(RunError::WentOn { .. })))
-        }
-        (provider, _) => provider,
+    let of_another = match (provider, &pinned) {
+        (Some(provider), Some(pinned)) => why_not_last(store, provider, id, pinned).await?,
+        _ => None,
     };
+    // Whoever has the newest journal has the locks of the world, and its epoch.
+    let provider = provider.filter(|_| of_another.is_none());
     let Takeover { lease, .. } = store.take_lease(id, runner, grace_ms).await?;
     let given_up = async {
         if let Some(provider) = provider {
             // A world that can't be told is fenced by the lease alone, as docker and AWS are.
-            let named = pinned.map_or_else(|| store.id(), |pinned| pinned.store);
+            let named = pinned.as_ref().map_or_else(|| store.id(), |one| one.store.clone());
             let _ = provider.take_over(&named, id, lease.epoch).await;
         }
         must_not_have_ended(store, id).await?;
         let unread = |id| RunError::Unreadable { id, why: "it has no first event".to_owned() };
         let state = folded(store, id).await;
+        let elsewhere = of_another.clone();
         match state.and_then(|state| state.pinned.is_some().then_some(state).ok_or(unread(id))) {
             Ok(state) => {
                 let unknown = state.unknown_effects();
-                let event = Event::Abandoned { actor, reason, unknown };
+                let event = Event::Abandoned { actor, reason, unknown, elsewhere };
                 let state = append_last(store, &lease, state, clock, event).await?;
-                Ok(GivenUp::State(Box::new(state)))
+                Ok(Ok(Box::new(state)))
             }
             Err(error) if is_unreadable(&error) => {
                 let why = error.to_string();
                 let last = summary(store, id).await?.last_seq;
-                let event = Event::Abandoned { actor, reason, unknown: vec![] };
+                let event = Event::Abandoned { actor, reason, unknown: vec![], elsewhere };
                 append(store, &lease, last, clock.unix(), event).await?;
-                Ok(GivenUp::Unreadable(why))
+                Ok(Err(why))
             }
             // A disk that was busy or full may be read the next time, with all that it knows.
             Err(error) => Err(error),
@@ -118,27 +142,78 @@ pub async fn abandon(
     };
     let given_up = given_up.await;
     let released = store.release(&lease, clock.unix()).await;
-    let given_up = given_up?;
-    match (&given_up, provider.and_then(Provider::locks)) {
-        (GivenUp::State(state), _) => let_go(store, provider, id, state.pinned.as_ref()).await,
-        (GivenUp::Unreadable(_), Some(world)) => {
-            let _ = world.let_go_of(&store.id(), id).await;
-        }
-        (GivenUp::Unreadable(_), None) => {}
-    }
+    let state = given_up?;
+    let kept = match (of_another, provider) {
+        (Some(why), _) => Some(why),
+        (None, Some(provider)) => let_go(store, provider, id, pinned.as_ref()).await.err(),
+        (None, None) => Some("the environment can't be had".to_owned()),
+    };
     released?;
-    Ok(given_up)
+    Ok(GivenUp { state, kept })
 }
 
-/// Let go of the locks in the world; where that can't be done, `unlock -e` frees them.
+/// Why what is closed here is not the operation's end, if it is not.
+async fn why_not_last(
+    store: &dyn Store,
+    provider: &dyn Provider,
+    id: OperationId,
+    pinned: &Pinned,
+) -> Result<Option<String>, RunError> {
+    if let Err(RunError::WentOn { why, .. }) =
+        locks::must_have_it_all(store, provider, id, pinned).await
+    {
+        return Ok(Some(why));
+    }
+    // A world whose locks can't be read keeps them.
+    let found = elsewhere(store, provider, id, &pinned.store).await;
+    Ok(match found {
+        Ok(None) => None,
+        Ok(Some((holder, is_seen))) => {
+            let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
+            let place = in_sentence(&place);
+            Some(match is_seen {
+                true => format!(
+                    "operation {id} is unfinished in another state directory, {place}, and held \
+                     from there"
+                ),
+                false => format!(
+                    "operation {id} is held from another state directory, {place} on {}, which \
+                     can't be looked into",
+                    in_sentence(&holder.host)
+                ),
+            })
+        }
+        Err(RunError::Left { .. }) => None,
+        Err(error) => return Err(error),
+    })
+}
+
+/// Let go of the locks in the world.
+///
+/// # Errors
+/// Why some are kept; `unlock -e` frees them.
 async fn let_go(
     store: &dyn Store,
-    provider: Option<&dyn Provider>,
+    provider: &dyn Provider,
     id: OperationId,
     pinned: Option<&Pinned>,
-) {
-    if let (Some(provider), Some(pinned)) = (provider, pinned) {
-        let _ = locks::let_go(store, provider, id, pinned).await;
+) -> Result<(), String> {
+    let Some(world) = provider.locks() else { return Ok(()) };
+    let told = |failure: Failure| failure.message;
+    if let Some(pinned) = pinned {
+        return locks::let_go(store, provider, id, pinned).await.map_err(told);
+    }
+    // A number is another operation's in a backup of this store; what it is held by tells.
+    let here = Place { path: locks::place(store), host: host() };
+    world.let_go_of(&store.id(), id, &here).await.map_err(told)?;
+    let may_be_its =
+        |lock: &WorldLock| lock.holder.store == store.id() && lock.holder.operation == id;
+    match world.held().await.map_err(told)?.into_iter().find(may_be_its) {
+        None => Ok(()),
+        Some(lock) => Err(format!(
+            "nothing that can be read of its journal says whether the lock `{}` is its own",
+            lock.name
+        )),
     }
 }
 

@@ -115,6 +115,16 @@ pub enum RunError {
         /// The machine that it is on.
         host: String,
     },
+    /// It is unfinished in a state directory that this one is a copy of, which holds its locks.
+    #[error(
+        "operation {id} is unfinished in another state directory, {place}, and held from there"
+    )]
+    HeldElsewhere {
+        /// Its number, which is the same there.
+        id: OperationId,
+        /// The path of that state directory, or `(unknown)`.
+        place: String,
+    },
     /// What it did last is not in this journal, which is a copy: going on from here would take back
     /// or do again what nobody here knows of.
     #[error("{why}")]

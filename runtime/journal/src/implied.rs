@@ -196,7 +196,8 @@ mod tests {
         use EndingChange::{Ends, GoesOn, Same};
         let (actor, reason) = (|| "ann".into(), || "known".to_owned());
         let accepted = Event::Accepted { actor: actor(), reason: reason() };
-        let abandoned = Event::Abandoned { actor: actor(), reason: reason(), unknown: vec![] };
+        let abandoned =
+            Event::Abandoned { actor: actor(), reason: reason(), unknown: vec![], elsewhere: None };
         let refused = Event::Refused { reasons: vec![] };
         // What it drops: requests, its place in line, its locks.
         let (nothing, all) = ([false; 3], [true; 3]);

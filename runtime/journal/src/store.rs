@@ -320,6 +320,13 @@ pub trait Store: Send + Sync {
     /// Every record of an operation, in order.
     async fn load(&self, id: OperationId) -> Result<Vec<Record>, StoreError>;
 
+    /// What an operation was pinned to when it began: its first event, whether or not what comes
+    /// after it can be read; nothing, where that one can't be.
+    async fn began_with(&self, id: OperationId) -> Option<Pinned> {
+        let records = self.load(id).await.ok()?;
+        pinned_by(records.into_iter().next()?)
+    }
+
     /// Every operation, oldest first.
     async fn list(&self) -> Result<Vec<Summary>, StoreError>;
 
@@ -392,4 +399,12 @@ pub trait Store: Send + Sync {
 
     /// Give the lease back; nothing more is appended under it.
     async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError>;
+}
+
+/// What a first event pins an operation to.
+pub(crate) fn pinned_by(first: Record) -> Option<Pinned> {
+    match first.event {
+        Event::Created(pinned) => Some(*pinned),
+        _ => None,
+    }
 }

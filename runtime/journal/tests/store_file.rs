@@ -349,8 +349,12 @@ async fn a_damaged_row_is_in_nobodys_way() {
         store.acquire_locks(&other, &local, &names, UnixMs(1), true).await.unwrap();
         let taken = store.take_lease(id, &runner("other"), 0).await;
         let lease = taken.unwrap_or_else(|error| panic!("{damage}: {error}")).lease;
-        let abandoned =
-            Event::Abandoned { actor: "ann".into(), reason: "it".into(), unknown: vec![] };
+        let abandoned = Event::Abandoned {
+            actor: "ann".into(),
+            reason: "it".into(),
+            unknown: vec![],
+            elsewhere: None,
+        };
         let record = Record { seq: Seq(3), at: UnixMs(3), epoch: lease.epoch, event: abandoned };
         let given_up = store.append(&lease, Seq(2), vec![record]).await;
         given_up.unwrap_or_else(|error| panic!("{damage}: {error}"));

@@ -33,6 +33,8 @@ fn event() -> impl Strategy<Value = Event> {
         let (outputs, unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
         Event::Finished { status, outputs, unknown_outputs }
     };
+    let abandoned =
+        Event::Abandoned { actor: actor(), reason: reason(), unknown: vec![], elsewhere: None };
     prop_oneof![
         3 => Just(Event::Started),
         1 => Just(Event::TakenUp { actor: actor(), dead_ms: 1, secrets: BTreeMap::new() }),
@@ -46,7 +48,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(finished(FinalStatus::RolledBack)),
         2 => Just(finished(FinalStatus::RollbackFailed)),
         1 => Just(Event::Accepted { actor: actor(), reason: reason() }),
-        1 => Just(Event::Abandoned { actor: actor(), reason: reason(), unknown: vec![] }),
+        1 => Just(abandoned),
     ]
 }
 

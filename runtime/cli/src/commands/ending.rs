@@ -5,7 +5,7 @@ use crate::facts::differences;
 use crate::output::{Style, duration, print, timestamp};
 use crate::shown::{Shown, row};
 use crate::words::verdict_word;
-use stepback_core::event::{Cause, Record, Verdict};
+use stepback_core::event::{Cause, NotRestored, Record, Verdict};
 use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
@@ -191,13 +191,7 @@ fn write_summary(
             Some(why) => text.push(&shown!("{} is not known: {}\n", name, why)),
         }
     }
-    for lost in &state.not_restored {
-        let declared = if lost.declared { " (declared irreversible)" } else { "" };
-        text.push(&shown!("not restored: {}{}\n", row(&lost.resource), declared));
-        write_difference(text, &lost.before, lost.now.as_ref());
-        text.push(&shown!("  why:  {}\n", lost.why));
-        text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));
-    }
+    write_not_restored(text, state, world);
     if matches!(state.verdict, Some(Verdict::RestoredExceptDeclared | Verdict::Incomplete)) {
         write_commands(text, state);
     }
@@ -218,6 +212,25 @@ fn write_summary(
             id,
             id
         ));
+    }
+}
+
+fn write_not_restored(text: &mut Shown, state: &State, world: &[(Resource, Facts)]) {
+    // Of one that is given up this is what was seen at its last comparison; the world may have been
+    // read again since.
+    let is_as_it_was = |lost: &&NotRestored| {
+        world.iter().any(|(seen, now)| *seen == lost.resource && lost.before.is_as(now))
+    };
+    let lost_then = match state.status {
+        Status::Abandoned => "not restored, when it was last compared",
+        _ => "not restored",
+    };
+    for lost in state.not_restored.iter().filter(|lost| !is_as_it_was(lost)) {
+        let declared = if lost.declared { " (declared irreversible)" } else { "" };
+        text.push(&shown!("{}: {}{}\n", lost_then, row(&lost.resource), declared));
+        write_difference(text, &lost.before, lost.now.as_ref());
+        text.push(&shown!("  why:  {}\n", lost.why));
+        text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));
     }
 }
 
@@ -296,7 +309,14 @@ fn write_abandoned(
     world: &[(Resource, Facts)],
 ) {
     let (actor, reason) = (row(&abandoned.actor), row(&abandoned.reason));
-    text.push(&shown!("given up by {}: {}; its locks are released\n", actor, reason));
+    let locks = match &abandoned.elsewhere {
+        None => "its locks are released",
+        Some(_) => "its locks in the state directory are released",
+    };
+    text.push(&shown!("given up by {}: {}; {}\n", actor, reason, locks));
+    if let Some(why) = &abandoned.elsewhere {
+        text.push(&shown!("what is told here is not its last word: {}\n", why));
+    }
     for (key, step) in &state.steps {
         let undone = matches!(step.status, StepStatus::Undone | StepStatus::Kept);
         for (_, effect) in step.to_undo().filter(|_| !undone) {

@@ -46,8 +46,14 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     let (runner, clock) = (environment::runner()?, Clock::real());
     let given_up =
         stepback_engine::abandon(&*store, world.as_deref(), &runner, id, &clock, actor(), reason);
-    match (given_up.await?, args.json) {
-        (GivenUp::State(state), false) => {
+    let GivenUp { state, kept } = given_up.await?;
+    if let (Some(why), false) = (&kept, args.json) {
+        let (why, environment) = (row(why), environment_of(&*store, id).await);
+        tell!("its locks in the environment, if it has any, are kept: {}", why);
+        tell!("  help: `stepback locks -e {}` tells who has them", environment);
+    }
+    match (state, args.json) {
+        (Ok(state), false) => {
             let seen = match &world {
                 Some(world) => {
                     let key = environment::key_to_go_back(&config)?;
@@ -57,18 +63,22 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
             };
             print(&ending::summary_beside(id, &state, &seen, &Style::of_stdout()));
         }
-        (GivenUp::State(_), true) => {
+        (Ok(_), true) => {
             print_json(&past::one(&*store, id).await?.1);
         }
-        (GivenUp::Unreadable(why), false) => {
+        (Err(why), false) => {
+            let locks = match kept {
+                None => "and its locks are released",
+                Some(_) => "and its locks in the state directory are released",
+            };
             print(&shown!(
-                "operation {} is given up, and its locks are released; what it did can't be \
-                 told: {}\n",
+                "operation {} is given up, {}; what it did can't be told: {}\n",
                 id,
+                locks,
                 why
             ));
         }
-        (GivenUp::Unreadable(why), true) => {
+        (Err(why), true) => {
             print_json_line(&json!({ "id": id, "status": "abandoned", "why": why }));
         }
     }
@@ -175,6 +185,13 @@ fn refusal(id: OperationId, place: &str, held_by: &Shown, whose: Whose) -> Optio
             Some((shown!("{} of {}, which there was no time to look into", held_by, place), help))
         }
         Whose::Unseen | Whose::Nobodys => None,
+    }
+}
+
+async fn environment_of(store: &dyn Store, id: OperationId) -> Shown {
+    match store.summary(id).await {
+        Ok(Some(one)) => row(&one.environment),
+        Ok(None) | Err(_) => Shown::from("ENV"),
     }
 }
 

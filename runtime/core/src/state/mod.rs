@@ -175,6 +175,8 @@ pub struct Abandoned {
     pub reason: String,
     /// The effects of which nobody knows whether they happened.
     pub unknown: Vec<UnknownEffect>,
+    /// Why another journal of it has the last word, if one has.
+    pub elsewhere: Option<String>,
 }
 
 /// What each resource was like before the operation first touched it.

@@ -204,7 +204,7 @@ fn says_variable(with: &Value, name: &str, value: &str) -> bool {
 ///
 /// Wherever a call has a secret's value, its text has the secret's mark, and a `with` may say the
 /// same by another secret of that value, or plainly: a user's name may be the password, too. So a
-/// mark of the call is any mark here, or any text. What it stands for is the operator's in any case.
+/// mark of the call is any mark here, or any text. What it stands for is the operator's anyway.
 fn may_be_same(said: &str, asked: &str) -> bool {
     if said == asked || !asked.contains(MARK_EDGE) {
         return said == asked;

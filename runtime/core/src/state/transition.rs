@@ -144,9 +144,13 @@ impl State {
             Event::Accepted { actor, reason } => {
                 self.accepted = Some((actor.clone(), reason.clone()));
             }
-            Event::Abandoned { actor, reason, unknown } => {
-                let (actor, reason, unknown) = (actor.clone(), reason.clone(), unknown.clone());
-                self.abandoned = Some(Abandoned { actor, reason, unknown });
+            Event::Abandoned { actor, reason, unknown, elsewhere } => {
+                self.abandoned = Some(Abandoned {
+                    actor: actor.clone(),
+                    reason: reason.clone(),
+                    unknown: unknown.clone(),
+                    elsewhere: elsewhere.clone(),
+                });
                 self.abandon(record.at);
             }
             other => unreachable!("`{}` is not about the operation", other.name()),

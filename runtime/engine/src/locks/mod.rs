@@ -7,7 +7,7 @@ mod said;
 mod whose;
 
 pub use whose::{Whose, held_in_world};
-pub(crate) use whose::{place, runs_elsewhere};
+pub(crate) use whose::{place, runs_elsewhere, stands_elsewhere};
 
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
@@ -243,6 +243,11 @@ async fn must_lack_nothing(
         return Ok(Ok(()));
     }
     let message = match noted.place {
+        Some(there) if Some(&there) != place(store).as_ref() && noted.has_ended => format!(
+            "operation {id} has ended in another state directory, {}, which this one is a copy of: \
+             how is in no journal here",
+            in_sentence(&there)
+        ),
         Some(there) if Some(&there) != place(store).as_ref() => format!(
             "operation {id} went on from another state directory, {}, which this one is a \
              copy of: what it did there is in no journal here",

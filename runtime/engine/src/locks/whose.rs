@@ -212,6 +212,31 @@ pub(crate) async fn runs_elsewhere(
     Ok(of_it.find(|holder| world.is_run(holder)))
 }
 
+/// Where an operation stands as well, if it has not ended there: whoever closes it here closes a
+/// copy, and that one needs its locks. The path is told, and whether that was seen.
+///
+/// # Errors
+/// A world whose locks can't be read.
+pub(crate) async fn stands_elsewhere(
+    store: &dyn Store,
+    world: &dyn WorldLocks,
+    key: &StoreId,
+    id: OperationId,
+) -> Result<Option<(Holder, bool)>, Failure> {
+    let mut looks = OwnerProbe::new();
+    for holder in world.holders_of(key, id).await? {
+        if is_at(&holder, store) {
+            continue;
+        }
+        match looks.at(&holder).await {
+            Ok(Found::Nothing | Found::Ended) => {}
+            Ok(Found::Unfinished | Found::StandsStill) => return Ok(Some((holder, true))),
+            Err(_) => return Ok(Some((holder, false))),
+        }
+    }
+    Ok(None)
+}
+
 /// Whether a lock is held from this very state directory, as far as its path tells.
 fn is_at(holder: &Holder, store: &dyn Store) -> bool {
     holder.place == place(store) && holder.host == host()

@@ -2,8 +2,10 @@
 
 use super::leases::Leases;
 use super::rows::{text_if_any, text_of};
+use crate::store::pinned_by;
 use crate::{StoreError, Summary};
 use rusqlite::{Connection, Row};
+use stepback_core::event::Pinned;
 use stepback_core::{EnvironmentName, OperationId, Seq, UnixMs};
 
 /// What [`of`] reads.
@@ -75,4 +77,13 @@ pub(super) fn released_at(
     let mut statement = connection.prepare_cached(sql)?;
     let at: Option<i64> = statement.query_row([id.0 as i64], |row| row.get(0))?;
     Ok(at.map(|at| UnixMs(at as u64)))
+}
+
+/// The first event of an operation, by itself.
+pub(super) fn began_with(connection: &Connection, id: OperationId) -> Option<Pinned> {
+    let mut statement = connection
+        .prepare_cached("SELECT record FROM events WHERE operation = ?1 AND seq = 1")
+        .ok()?;
+    let text: String = statement.query_row([id.0 as i64], |row| row.get(0)).ok()?;
+    pinned_by(serde_json::from_str(&text).ok()?)
 }

@@ -237,6 +237,10 @@ impl Store for Sqlite {
         Ok(records)
     }
 
+    async fn began_with(&self, id: OperationId) -> Option<Pinned> {
+        listing::began_with(&self.read(), id)
+    }
+
     async fn list(&self) -> Result<Vec<Summary>, StoreError> {
         listing::all(&self.read(), &self.leases)
     }

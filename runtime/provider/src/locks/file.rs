@@ -6,7 +6,7 @@ use super::journaled::{Journaled, Known};
 use super::open::{is_named, made_ours, opened, unusable};
 use super::table::Table;
 use super::turns::{Threads, Turns};
-use super::{Freed, Holder, WorldLock, WorldLocks, of_one};
+use super::{Freed, Holder, Place, WorldLock, WorldLocks, of_one};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -249,10 +249,20 @@ impl WorldLocks for LockFile {
         Ok(())
     }
 
-    async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure> {
+    async fn let_go_of(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        place: &Place,
+    ) -> Result<(), Failure> {
+        let dir = match &self.kept {
+            Kept::Dir(dir) => Some(dir.clone()),
+            Kept::Memory(_) => None,
+        };
         for part in [Part::Locks].into_iter().chain((0..=u8::MAX).map(Part::Runs)) {
-            let store = store.clone();
-            self.if_any(part, move |table| table.let_go_of(&store, operation)).await?;
+            let (store, place, dir) = (store.clone(), place.clone(), dir.clone());
+            let is_left = move |held: &Holder| place.is_of(held) && !is_run(dir.as_deref(), held);
+            self.if_any(part, move |table| table.let_go_of(&store, operation, is_left)).await?;
         }
         Ok(())
     }
@@ -356,7 +366,10 @@ mod tests {
         two.let_go(&key, OperationId(50)).await.unwrap();
         assert_eq!(one.holders_of(&key, OperationId(50)).await.unwrap(), []);
         assert_eq!(one.holders_of(&key, OperationId(51)).await.unwrap().len(), 1);
-        two.let_go_of(&StoreId("store".into()), OperationId(51)).await.unwrap();
+        let (store, here) = (StoreId("store".into()), place_of(&holder("key")));
+        two.let_go_of(&store, OperationId(51), &here).await.unwrap();
+        assert_eq!(one.holders_of(&key, OperationId(51)).await.unwrap().len(), 1, "it lives");
+        two.let_go(&key, OperationId(51)).await.unwrap();
         assert_eq!(one.holders_of(&key, OperationId(51)).await.unwrap(), []);
         assert!(!Part::Locks.file(dir.path()).exists(), "nobody has a lock");
         let files = std::fs::read_dir(dir.path().join(RUNS)).unwrap().flatten();
@@ -376,12 +389,16 @@ mod tests {
         std::fs::create_dir(&file).unwrap();
         assert_eq!(one.holders_of(&key, OperationId(51)).await, Ok(vec![]));
         one.let_go(&key, OperationId(51)).await.unwrap();
-        one.let_go_of(&StoreId("store".into()), OperationId(51)).await.unwrap();
+        one.let_go_of(&store, OperationId(51), &here).await.unwrap();
         one.take(&[], &by(51, "first"), &[]).await.unwrap_err();
         // Nothing is written where a link leads.
         std::fs::remove_dir_all(dir.path().join(RUNS)).unwrap();
         std::os::unix::fs::symlink("/tmp", dir.path().join(RUNS)).unwrap();
         one.take(&[], &by(1, "first"), &[]).await.unwrap_err();
+    }
+
+    fn place_of(holder: &Holder) -> Place {
+        Place { path: holder.place.clone(), host: holder.host.clone() }
     }
 
     /// However long they wait for each other: the clock here goes on whenever a task waits for it.
@@ -408,7 +425,7 @@ mod tests {
     async fn two_programs_see_each_others_locks_and_a_stranger_holds_up_nobody_for_long() {
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = [(); 2].map(|()| LockFile::in_dir(dir.path(), Clock::real()));
-        let names = ["a".into()];
+        let names: [LockName; 1] = ["a".into()];
         assert_eq!(one.take(&names, &holder("one"), &[]).await, Ok(None));
         let found = two.take(&names, &holder("two"), &[]).await.unwrap();
         assert_eq!(found.map(|lock| lock.holder.key), Some(StoreId("one".into())));
@@ -421,7 +438,18 @@ mod tests {
         assert!(one.is_run(&holder("two")) && !one.is_run(&holder("three")));
         two.let_go(&StoreId("two".into()), OperationId(1)).await.unwrap();
         assert_eq!(two.take(&names, &holder("two"), &[]).await, Ok(None));
-        two.let_go_of(&StoreId("store".into()), OperationId(1)).await.unwrap();
+        let here = place_of(&holder("two"));
+        two.let_go_of(&StoreId("store".into()), OperationId(1), &here).await.unwrap();
+        assert_eq!(one.held().await.unwrap().len(), 1, "its program lives");
+        two.let_go(&StoreId("two".into()), OperationId(1)).await.unwrap();
+        let left = Holder { runner: Some("nobody's".to_owned()), ..holder("two") };
+        let taken = names.clone();
+        let take = move |table: &mut Table| table.take(&taken, &left, &[], |_| true);
+        two.turn(Part::Locks, take).await.unwrap();
+        let elsewhere = Place { path: Some("/elsewhere".to_owned()), ..here.clone() };
+        two.let_go_of(&StoreId("store".into()), OperationId(1), &elsewhere).await.unwrap();
+        assert_eq!(one.held().await.unwrap().len(), 1, "it is held from elsewhere");
+        two.let_go_of(&StoreId("store".into()), OperationId(1), &here).await.unwrap();
         assert_eq!(one.held().await.unwrap(), []);
         let file = Part::Locks.file(dir.path());
         // Nothing is written through a link, and nobody waits for a pipe.

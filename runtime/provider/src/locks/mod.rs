@@ -112,11 +112,18 @@ pub trait WorldLocks: Send + Sync {
     /// Those of [`WorldLocks::take`].
     async fn let_go(&self, key: &StoreId, operation: OperationId) -> Result<(), Failure>;
 
-    /// Let go of all that an operation holds whose key can't be read any more.
+    /// Let go of all that an operation holds whose key can't be read any more, from this place: a
+    /// copy of its store has the same identity, and a backup of it may have given its number to
+    /// another operation. What a program holds that lives is kept.
     ///
     /// # Errors
     /// Those of [`WorldLocks::take`].
-    async fn let_go_of(&self, store: &StoreId, operation: OperationId) -> Result<(), Failure>;
+    async fn let_go_of(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        place: &Place,
+    ) -> Result<(), Failure>;
 
     /// Note how far the journal of the operation with this key is; never less than it was noted.
     ///
@@ -161,6 +168,22 @@ pub trait WorldLocks: Send + Sync {
     /// # Errors
     /// Those of [`WorldLocks::take`].
     async fn free(&self, freed: &Freed) -> Result<bool, Failure>;
+}
+
+/// Where a state directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its path, where that is text.
+    pub path: Option<String>,
+    /// The machine's name.
+    pub host: String,
+}
+
+impl Place {
+    /// Whether a lock is held from there, as far as the path tells.
+    pub fn is_of(&self, holder: &Holder) -> bool {
+        self.path == holder.place && self.host == holder.host
+    }
 }
 
 /// The machine's name, as people know it.

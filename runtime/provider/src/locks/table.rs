@@ -77,8 +77,16 @@ impl Table {
         self.runs.remove(&of_one(key, operation));
     }
 
-    pub(super) fn let_go_of(&mut self, store: &StoreId, operation: OperationId) {
-        let is_its = |holder: &Holder| holder.store == *store && holder.operation == operation;
+    /// Those of which `is_left` says that nobody else may need them.
+    pub(super) fn let_go_of(
+        &mut self,
+        store: &StoreId,
+        operation: OperationId,
+        is_left: impl Fn(&Holder) -> bool,
+    ) {
+        let is_its = |holder: &Holder| {
+            holder.store == *store && holder.operation == operation && is_left(holder)
+        };
         self.locks.retain(|_, holder| !is_its(holder));
         self.runs.retain(|_, holder| !is_its(holder));
     }
@@ -205,7 +213,9 @@ pub(super) mod tests {
         assert!(of(&table, "key").is_empty());
         assert_eq!(table.locks.len(), 1);
         assert_eq!(of(&table, "key-1").len(), 1);
-        table.let_go_of(&StoreId("store".to_owned()), OperationId(1));
+        table.let_go_of(&StoreId("store".to_owned()), OperationId(1), lives);
+        assert!(!table.runs.is_empty(), "it may be another one's");
+        table.let_go_of(&StoreId("store".to_owned()), OperationId(1), gone);
         assert!(table.runs.is_empty());
     }
 
