@@ -130,7 +130,8 @@ fn what_is_said_by_another_name_of_the_same_value_is_said() {
          needs = [\"pull\"]\nuses = \"docker/create-container\"\nwith = { host = \"i-db-2\", \
          container = \"new\", image = \"postgres:16\", env = { PW = \"{{ inputs.pw }}\", \
          REPL_PW = \"{{ inputs.other }}\", URL = \"postgres://orders:{{ inputs.pw }}@db/orders\", \
-         DB = \"orders_prod\", has_orders = \"1\" } }\n[[steps]]\nid = \"start\"\nneeds = [\"make\"]\n\
+         DB = \"orders_prod\", has_orders = \"1\" } }\n\
+         [[steps]]\nid = \"start\"\nneeds = [\"make\"]\n\
          uses = \"docker/start-container\"\nwith = { host = \"i-db-2\", container = \"new\" }\n",
     );
     let secrets = ["-i", "pw=file:pw", "-i", "other=file:pw"];

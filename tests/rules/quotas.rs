@@ -1,12 +1,14 @@
 //! What all steps of one operation together may ask for has an end, and the undo goes on beyond.
 
-use crate::life::{BEGIN, WORLD, deps, request};
+use crate::life::{BEGIN, WORLD, at_once, deps, request};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::{Clock, Virtual};
 use stepback_core::OperationId;
-use stepback_core::event::Verdict;
+use stepback_core::calls::bounds::answer_bytes;
+use stepback_core::event::{Event, Record, Verdict};
 use stepback_core::state::{State, Status};
+use stepback_core::step::EffectOutcome;
 use stepback_engine::{Control, Deps, Limits, RunError};
 use stepback_journal::Memory;
 use stepback_simulated::Simulated;
@@ -33,8 +35,12 @@ struct World {
 }
 
 fn within(limits: Limits, clock: Clock) -> World {
+    within_world(WORLD, limits, clock)
+}
+
+fn within_world(world: &str, limits: Limits, clock: Clock) -> World {
     let runtime = Arc::new(Runtime::new(RuntimeConfig::default()).expect("a sandbox"));
-    let simulated = Arc::new(Simulated::in_memory(WORLD, clock.clone()).expect("a world"));
+    let simulated = Arc::new(Simulated::in_memory(world, clock.clone()).expect("a world"));
     let store = Arc::new(Memory::open(clock.clone()).expect("a store"));
     let deps = deps(store, Arc::clone(&simulated) as _, runtime, limits, clock);
     World { simulated, deps }
@@ -86,5 +92,71 @@ fn an_operation_has_so_many_effects_and_so_many_bytes_also_when_it_is_taken_up()
             assert_eq!(world.facts(), before);
             assert!(state.used.bytes > 0, "{:?}", state.used);
         });
+    }
+}
+
+/// What an effect touched is journaled before and after it, and may be far more than its call.
+#[test]
+fn what_effects_touched_counts_too() {
+    let run = |limits: Limits| {
+        let time = Virtual::new(BEGIN);
+        let clock = time.clock();
+        let world = within(limits, clock.clone());
+        let state = time.runtime().expect("a runtime").block_on(world.run_in_two(&clock));
+        let records = at_once(world.deps.store.load(OperationId(1))).expect("records");
+        (state, records)
+    };
+    let (state, records) = run(Limits::default());
+    let of_calls = |record: &Record| match &record.event {
+        Event::CallStarted { call, .. } => call.bytes(),
+        Event::CallAnswered { call, result, .. } => {
+            call.bytes() + result.as_ref().map_or(0, answer_bytes)
+        }
+        Event::CallFinished { outcome: EffectOutcome::Done(answer), .. } => answer_bytes(answer),
+        _ => 0,
+    };
+    let calls = records.iter().map(of_calls).sum::<usize>() as u64;
+    assert!(state.used.bytes > calls, "{} of {calls}", state.used.bytes);
+    let (state, _) = run(Limits { journaled_bytes_max: calls, ..Limits::default() });
+    assert_eq!(state.verdict, Some(Verdict::Restored), "{:?}", state.why);
+    assert!(state.why.expect("a reason").contains("what they touched"));
+}
+
+/// A step that was well within all quotas had an undo that no guest had room for.
+#[test]
+fn the_most_that_one_step_may_do_is_undone() {
+    let env: String = (0..1_700).map(|at| format!("V{at} = \"{at}\"\n")).collect();
+    let world = format!(
+        "{WORLD}\n[engines.i-db-1.containers.many]\ndigest = \"sha256:16{}\"\n\
+         [engines.i-db-1.containers.many.spec]\nimage = \"postgres:16\"\n\
+         [engines.i-db-1.containers.many.spec.env]\n{env}",
+        "0".repeat(62)
+    );
+    let step = |count: usize| {
+        let rename = |at: usize| {
+            let (from, to) = if at.is_multiple_of(2) { ("many", "more") } else { ("more", "many") };
+            format!(
+                "{{ call = \"rename\", host = \"i-db-1\", container = \"{from}\", \
+                 to = \"{to}\" }}, "
+            )
+        };
+        let calls: String = (0..count).map(rename).collect();
+        format!(
+            "schema = 1\n[operation]\nname = \"names\"\n[[steps]]\nid = \"all\"\n\
+             uses = \"attack/attack\"\nwith = {{ run = [{calls} {{ call = \"fail\" }}] }}\n"
+        )
+    };
+    // Nearly the most that there may be, and more.
+    for (count, why) in [(70, "on purpose"), (200, "would have to be told")] {
+        let time = Virtual::new(BEGIN);
+        let world = within_world(&world, Limits::default(), time.clock());
+        let before = world.facts();
+        let ended = time.runtime().expect("a runtime").block_on(async {
+            stepback_engine::run(&world.deps, &request(&step(count)), &Control::new()).await
+        });
+        let state = ended.expect("it ends").state;
+        assert_eq!(state.verdict, Some(Verdict::Restored), "{:?}", state.why);
+        assert!(state.why.as_ref().expect("a reason").contains(why), "{:?}", state.why);
+        assert_eq!(world.facts(), before);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use stepback_clock::Clock;
-use stepback_core::calls::bounds::{OPERATION_BYTES_MAX, OPERATION_EFFECTS_MAX};
+use stepback_core::calls::bounds::{OPERATION_BYTES_MAX, OPERATION_EFFECTS_MAX, PAST_BYTES_MAX};
 use stepback_core::event::Record;
 use stepback_core::grants::{Grants, Policy};
 use stepback_core::manifest::Uses;
@@ -96,10 +96,13 @@ pub struct Limits {
     pub parked_after_ms: u64,
     /// How often reading a resource is tried before it counts as unreadable.
     pub observations_max: u32,
-    /// What the calls of one operation, with their answers, may take in its journal.
+    /// What the calls of one operation, with their answers and the facts of what they touched, may
+    /// take in its journal.
     pub journaled_bytes_max: u64,
     /// How many effects the steps of one operation may ask for going forward.
     pub effects_max: u64,
+    /// What the undo of one step may have to be told of its effects.
+    pub past_bytes_max: usize,
     /// What is done wrongly on purpose.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::mutant::Mutant>,
@@ -117,6 +120,7 @@ impl Default for Limits {
             observations_max: 4,
             journaled_bytes_max: OPERATION_BYTES_MAX,
             effects_max: OPERATION_EFFECTS_MAX,
+            past_bytes_max: PAST_BYTES_MAX,
             #[cfg(feature = "mutants")]
             mutant: None,
         }

@@ -20,7 +20,7 @@ mod reversal;
 use crate::access::WorldAccess;
 use crate::guard::Guard;
 use crate::message::{Message, Reply};
-use crate::quota::Quota;
+use crate::quota::{Quota, ToBeTold};
 use crate::recorded::Recorded;
 use crate::secrets::door::{Door, LetOut};
 use crate::secrets::{HIDDEN, Secrets};
@@ -114,6 +114,7 @@ pub(crate) struct AttemptPort {
     pub(crate) journaled_bytes: AtomicUsize,
     /// What all attempts of the operation may ask for together.
     pub(crate) quota: Arc<Quota>,
+    pub(crate) to_be_told: ToBeTold,
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
     pub(crate) parking: Parking,
@@ -356,10 +357,15 @@ impl AttemptPort {
         if let Some(failure) = self.came_between(&changes) {
             return self.answered(id, call, Err(failure)).await;
         }
+        if self.of.direction == Direction::Do
+            && let Err(failure) = self.to_be_told.take(&call, &changes)
+        {
+            return self.answered(id, call, Err(failure)).await;
+        }
         let (reply, answer) = oneshot::channel();
         let reverses = self.is_reversing();
         self.send(Message::EffectAsked { id, call, token, changes, reverses, reply }).await?;
-        given(answer).await
+        given(answer).await.inspect(|answer| self.to_be_told.answered(answer))
     }
 
     /// Wait until no other running step has changed what the effect changes (R6); if that lasts,

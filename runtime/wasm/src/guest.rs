@@ -88,6 +88,18 @@ impl Space {
     }
 }
 
+/// A text of JSON takes so many times its bytes, once a guest has read it into values.
+const READ_TAKES: usize = 32;
+
+impl Space {
+    /// Have more by what it takes to read so many bytes: an undo is given all that its step did,
+    /// and must not fail for want of room for it.
+    pub(crate) fn has_to_take(&mut self, bytes: usize) {
+        let more = bytes.saturating_mul(READ_TAKES);
+        self.memory_bytes_max = self.memory_bytes_max.saturating_add(more);
+    }
+}
+
 /// A guest that gets no memory mostly dies of something less telling, so growth past the limit
 /// ends it here instead of answering *no*.
 impl wasmtime::ResourceLimiter for Space {

@@ -248,6 +248,7 @@ impl Plugin {
     ) -> Result<UndoAnswer, GuestFault> {
         let mut session = self.open_granted(&invocation, port).await?;
         let (call, past) = (self.call_of(invocation), past_of(past));
+        session.store.data_mut().space.has_to_take(bytes_of(&past));
         let answer = enter!(self, session, call_undo(&call, &past))?.map_err(own_failure)?;
         Ok(match answer {
             wit::UndoAnswer::Undone => UndoAnswer::Undone,
@@ -369,6 +370,20 @@ fn past_of(past: &Past) -> wit::Past {
         output: past.output.as_ref().map(Value::to_string),
         effects: past.effects.iter().map(effect_of).collect(),
     }
+}
+
+/// What the texts of a past take.
+fn bytes_of(past: &wit::Past) -> usize {
+    let effects = past.effects.iter().map(|effect| {
+        let wit::PastEffect { id, function, arguments, outcome, changes } = effect;
+        let changes = changes.iter().map(|change| {
+            let after = change.after.as_ref().map_or(0, String::len);
+            change.resource.len() + change.before.len() + after
+        });
+        let own = [id, function, arguments, outcome].map(String::len);
+        own.into_iter().chain(changes).sum::<usize>()
+    });
+    effects.sum::<usize>() + past.output.as_ref().map_or(0, String::len)
 }
 
 fn effect_of(effect: &PastEffect) -> wit::PastEffect {

@@ -55,6 +55,21 @@ async fn each_limit_has_its_own_fault() {
     }
 }
 
+/// All that a step did goes into the guest that takes it back, whatever other guests may have.
+#[tokio::test]
+async fn an_undo_has_memory_for_what_it_is_told() {
+    // 8 MiB, where 4 are the most.
+    let undo = "(drop (memory.grow (i32.const 128))) (i32.const 700)".to_owned();
+    let memory = r#"(memory (export "memory") 20)"#.to_owned();
+    let text = Text { undo, memory, ..Text::default() };
+    let plugin = runtime(None).load("p", &text.component()).expect("it loads");
+    let undone = plugin.undo(invocation(Mode::Undo), &past(), Port::new()).await;
+    assert_eq!(undone, Err(GuestFault::OutOfMemory { limit_mib: 4 }));
+    let told = Past { output: Some(Value::String("x".repeat(200 << 10))), ..past() };
+    let undone = plugin.undo(invocation(Mode::Undo), &told, Port::new()).await;
+    assert_eq!(undone, Ok(UndoAnswer::Undone));
+}
+
 #[tokio::test]
 async fn limits_hold_while_describing_checking_and_undoing() {
     for (body, fault) in [

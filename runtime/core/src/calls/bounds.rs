@@ -2,6 +2,8 @@
 
 use super::{Call, DockerCall};
 use crate::failure::{Failure, FailureClass};
+use crate::resource::Facts;
+use crate::step::Change;
 use crate::texts::MapTexts;
 use serde_json::Value;
 use std::cell::Cell;
@@ -18,8 +20,12 @@ pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 pub const TAIL_LINES_MAX: u32 = 10_000;
 /// All calls of one attempt, with their answers.
 pub const ATTEMPT_BYTES_MAX: usize = 64 << 20;
-/// All calls of one operation, with their answers; an undo goes on beyond.
+/// All calls of one operation, with their answers and the facts of what they touched; an undo goes
+/// on beyond.
 pub const OPERATION_BYTES_MAX: u64 = 1 << 30;
+/// What the undo of one step is told of its effects, with what they touched before and after: all
+/// of it goes into the memory of one guest.
+pub const PAST_BYTES_MAX: usize = 16 << 20;
 /// The effects of one operation going forward; each is compared when it ends, and may be undone.
 pub const OPERATION_EFFECTS_MAX: u64 = 50_000;
 /// What each text costs beside its bytes, so that many empty ones are not for nothing.
@@ -118,6 +124,26 @@ pub fn answer_bytes(answer: &Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }
+
+/// What the facts of what an effect touched take, as they are kept.
+pub fn changes_bytes(changes: &[Change]) -> usize {
+    let facts = |facts: &Facts| match facts {
+        Facts::Absent => 8,
+        Facts::Unknown(why) => why.len(),
+        Facts::Present(map) => {
+            let all = map.iter().map(|(name, value)| name.len() + 4 + answer_bytes(value));
+            all.fold(2, usize::saturating_add)
+        }
+    };
+    let change = |change: &Change| {
+        let after = change.after.as_ref().map_or(0, facts);
+        facts(&change.before).saturating_add(after).saturating_add(NAME_BYTES_ABOUT)
+    };
+    changes.iter().map(change).fold(0, usize::saturating_add)
+}
+
+/// What naming a resource takes.
+const NAME_BYTES_ABOUT: usize = 64;
 
 /// Whether an answer is no larger than what a step may be given.
 ///

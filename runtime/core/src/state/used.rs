@@ -1,7 +1,7 @@
 //! How much of what has an end an operation has used up.
 
 use crate::Direction;
-use crate::calls::bounds::answer_bytes;
+use crate::calls::bounds::{answer_bytes, changes_bytes};
 use crate::event::Event;
 use crate::step::EffectOutcome;
 
@@ -10,7 +10,7 @@ use crate::step::EffectOutcome;
 pub struct Used {
     /// The effects that steps made going forward, those included that were refused or failed.
     pub effects: u64,
-    /// What all calls and their answers take in the journal, about.
+    /// What all calls, their answers and the facts of what they touched take in the journal, about.
     pub bytes: u64,
 }
 
@@ -20,12 +20,14 @@ impl Used {
             Event::CallAnswered { call, result, .. } => {
                 (0, call.bytes() + result.as_ref().map_or(0, answer_bytes))
             }
-            Event::CallStarted { id, call, .. } => {
-                (u64::from(id.of.direction == Direction::Do), call.bytes())
+            Event::CallStarted { id, call, changes, .. } => {
+                let is_forward = id.of.direction == Direction::Do;
+                (u64::from(is_forward), call.bytes() + changes_bytes(changes))
             }
-            Event::CallFinished { outcome: EffectOutcome::Done(answer), .. } => {
-                (0, answer_bytes(answer))
+            Event::CallFinished { outcome: EffectOutcome::Done(answer), changes, .. } => {
+                (0, answer_bytes(answer) + changes_bytes(changes))
             }
+            Event::CallFinished { changes, .. } => (0, changes_bytes(changes)),
             _ => return,
         };
         self.effects += effects;

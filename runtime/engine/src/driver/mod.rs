@@ -20,7 +20,7 @@ use crate::job::Job;
 use crate::message::{Message, Reply};
 use crate::port::{AttemptPort, Parking, answer_of, cancelled};
 use crate::preflight;
-use crate::quota::Quota;
+use crate::quota::{Quota, ToBeTold};
 use crate::recorded::recorded_calls;
 use crate::tasks::Logs;
 use crate::verify;
@@ -310,6 +310,7 @@ impl Driver {
         let Decision { records, commands } = decision;
         if !records.is_empty() {
             records.iter().for_each(trace::decided);
+            records.iter().for_each(|record| self.quota.count_facts(&record.event));
             let rides_along = |record: &Record| {
                 matches!(
                     record.event,
@@ -335,6 +336,7 @@ impl Driver {
         let started_at = open.map_or(self.clock.unix(), |(_, open)| open.started_at);
         let begun = open.and_then(|(_, open)| open.wait.clone());
         let past = order.past.clone();
+        let done = state.steps.get(&order.of.step).map_or(&[][..], StepState::not_dealt_with);
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let without_inverse =
             effects.iter().filter(|effect| effect.call.class() == Class::Irreversible);
@@ -364,6 +366,7 @@ impl Driver {
             calls_made: AtomicU32::new(0),
             journaled_bytes: AtomicUsize::new(0),
             quota: Arc::clone(&self.quota),
+            to_be_told: ToBeTold::new(done, self.job.access.limits.past_bytes_max),
             started_at,
             parking: Parking::default(),
             last_at: AtomicU64::new(started_at.0),
