@@ -127,9 +127,11 @@ fn a_command_that_tells_a_secret_gets_the_variables_that_are_named() {
 /// No variable can have a NUL; and a mark that an editor writes is no part of a password.
 #[test]
 fn what_no_secret_can_be_is_refused_when_it_is_read() {
-    for (bytes, says) in
-        [(&b"nul\0-pass"[..], "NUL"), (b"\xef\xbb\xbfs3cret-pass\n", "byte order mark")]
-    {
+    for (bytes, says) in [
+        (&b"nul\0-pass"[..], "NUL"),
+        (b"odd\x01-pass", "U+0001"),
+        (b"\xef\xbb\xbfs3cret-pass\n", "byte order mark"),
+    ] {
         let place = self::place("from = \"file:pw\"");
         place.write("pw", bytes);
         place.run(&["run", "m.toml"]).exits(2).says(says).lacks("-pass");

@@ -31,6 +31,7 @@ mod links;
 mod misbehaviour;
 mod narrowed;
 mod new_plugin;
+mod oracle;
 mod others;
 mod parted;
 mod pausing;

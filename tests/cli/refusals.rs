@@ -116,6 +116,16 @@ fn a_container_that_no_engine_takes_is_refused() {
         run_step(&place, "docker/create-container", &of(more)).exits(2).says(why);
         assert_eq!(place.facts(), before, "{more}");
     }
+    for (step, with) in [
+        ("docker/create-volume", "host = \"i-db-1\", volume = \"n\""),
+        ("docker/create-volume", "host = \"i-db-1\", volume = \"a/b\""),
+        ("docker/rename-container", "host = \"i-db-1\", container = \"main\", to = \"n\""),
+        ("docker/rename-container", "host = \"i-db-1\", container = \"main\", to = \"main\""),
+    ] {
+        let told = run_step(&place, step, with).exits(2);
+        assert!(told.stderr.contains("name"), "{with}: {}", told.stderr);
+        assert_eq!(place.facts(), before, "{with}");
+    }
 }
 
 /// AWS keeps its prefix to itself in whatever case (Amazon EC2 User Guide, *Tag restrictions*).

@@ -1,6 +1,7 @@
 //! Steps on what a container is: looking at it, making it, renaming it, taking it away.
 
 use crate::images::the_very;
+use crate::sensible;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -332,7 +333,7 @@ impl Step for RenameContainer {
     const DOC: &'static str = "Give a container another name.";
 
     fn check(input: &RenameInput) -> Result<Check, Failure> {
-        granted(|| docker::rename_container(&input.host, &input.container, &input.to))?;
+        sensible(|| docker::rename_container(&input.host, &input.container, &input.to))?;
         if docker::inspect_container(&input.host, &input.to)?.is_some() {
             let why = format!("the name `{}` is in use on {}", input.to, input.host);
             return Ok(Check::NotYet(why));

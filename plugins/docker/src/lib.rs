@@ -10,6 +10,8 @@ mod images;
 mod running;
 mod volumes;
 
+use stepback_sdk::{Failure, FailureClass, may};
+
 pub use checks::{CheckPorts, CheckReplace};
 pub use commands::{Exec, RunOnce};
 pub use containers::{CreateContainer, InspectContainer, RemoveContainer, RenameContainer};
@@ -22,6 +24,22 @@ pub use volumes::{
     CheckHelper, CreateVolume, GrowFilesystem, MakeFilesystem, RemoveVolume, WaitDevice,
     WaitUnmounted,
 };
+
+/// In a check: whether a call is granted, and whether an engine would take it at all; what else
+/// speaks against it may be over by then.
+///
+/// # Errors
+/// A `denied`, or the `invalid-input` of a name or an option that no engine takes.
+fn sensible<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failure> {
+    match may(call) {
+        Err(answer)
+            if matches!(answer.class, FailureClass::Denied | FailureClass::InvalidInput) =>
+        {
+            Err(answer)
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
 
 stepback_sdk::export_steps!(
     PullImage,

@@ -1,5 +1,6 @@
 //! Steps on Docker volumes and the file systems in them.
 
+use crate::sensible;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,7 +78,7 @@ impl Step for CreateVolume {
             return Ok(Check::Refused(why));
         }
         let options = input.options();
-        granted(|| docker::create_volume(&input.host, &input.volume, &pairs(&options)))?;
+        sensible(|| docker::create_volume(&input.host, &input.volume, &pairs(&options)))?;
         let Some(old) = docker::inspect_volume(&input.host, &input.volume)? else {
             return Ok(Check::Ok);
         };

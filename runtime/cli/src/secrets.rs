@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::diagnostic::Diagnostic;
+use stepback_core::expr::MARK_EDGE;
 use stepback_core::manifest::Uses;
 use stepback_engine::SecretSource;
 use stepback_provider::children;
@@ -121,9 +122,14 @@ impl SecretSource for References {
         if value.starts_with('\u{feff}') {
             return Err(format!("{reference} begins with a byte order mark: save it without one"));
         }
-        match value.contains('\0') {
-            true => Err(format!("{reference} has a NUL in it, which no variable can have")),
-            false => Ok(value),
+        match value {
+            nul if nul.contains('\0') => {
+                Err(format!("{reference} has a NUL in it, which no variable can have"))
+            }
+            mark if mark.contains(MARK_EDGE) => Err(format!(
+                "{reference} has a U+0001 in it, which stands here for what secrets are replaced by"
+            )),
+            value => Ok(value),
         }
     }
 

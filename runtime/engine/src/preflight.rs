@@ -219,7 +219,7 @@ async fn look_ahead(job: &Job, clock: &Clock, step: &Step, with: Value) -> Looke
     let (access, own) = (job.access.clone(), door.clone());
     let port = Arc::new(CheckPort::new(access, guard, clock.clone(), false, own));
     let run = loaded.plugin.run(invocation, Arc::clone(&port) as _);
-    let redact = |why: String| job.access.secrets.redact_text(door.hide(why));
+    let redact = |why: String| job.access.secrets.redact_written(door.hide(why));
     let limit = Duration::from_millis(job.access.limits.check_ms_max);
     let ran = clock.timeout(limit, run).await;
     if port.was_denied() {
@@ -380,7 +380,7 @@ async fn check_one(
         Ok(asked) => asked,
         Err(why) => return StepCheckAnswer::Refused(why),
     };
-    let redact = |why: String| job.access.secrets.redact_text(door.hide(why));
+    let redact = |why: String| job.access.secrets.redact_written(door.hide(why));
     match asked {
         Ok(Ok(CheckAnswer::Ok)) => StepCheckAnswer::Ok,
         Ok(Ok(CheckAnswer::Refused(why))) => StepCheckAnswer::Refused(redact(why)),

@@ -76,7 +76,7 @@ impl WorldAccess {
         let outcome = match outcome {
             EffectOutcome::Done(value) => EffectOutcome::Done(self.hide(value, context)),
             EffectOutcome::Refused(failure) => {
-                EffectOutcome::Refused(self.secrets.redact_failure(failure))
+                EffectOutcome::Refused(self.secrets.redact_failure(Some(call), failure))
             }
             EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
         };

@@ -26,7 +26,7 @@ pub(super) async fn denied(job: &Job, clock: &Clock, step: &Step, scope: Scope) 
     let failure = asked.ok()?.err()?.to_failure();
     let is_denied = failure.class == FailureClass::Denied;
     let is_said = is_denied && failure.code.as_deref() != Some(ONLY_ASKED);
-    is_said.then(|| job.access.secrets.redact_text(door.hide(failure.message)))
+    is_said.then(|| job.access.secrets.redact_written(door.hide(failure.message)))
 }
 
 /// The step's `with` as far as it is known; none where nobody can tell whether it runs at all.

@@ -8,6 +8,7 @@
 //! refused before it is made, and so is whatever a guest could have had from somewhere else: the
 //! handle of another step, or a mark.
 
+use super::pieces::LOST;
 use super::{EDGE, next_mark};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -150,7 +151,8 @@ impl Door {
     fn concerns(&self, call: &Call) -> bool {
         let concerns = std::cell::Cell::new(false);
         call.map_texts(&|text| {
-            concerns.set(concerns.get() || text.contains(EDGE) || text.contains(PREFIX));
+            let is_odd = text.contains(EDGE) || text.contains(PREFIX) || text.contains(LOST);
+            concerns.set(concerns.get() || is_odd);
             String::new()
         });
         concerns.get()
@@ -163,6 +165,13 @@ impl Door {
                         step is given by its own `with` stands for a secret; where it comes from \
                         an answer, that had the secret's value in it by chance, and another value \
                         helps, which is no piece of a name";
+            return Some(what.to_owned());
+        }
+        // Beside it a piece of a secret is looked for in what comes back: whoever wrote it could
+        // try letter after letter.
+        if place.sink.is_none() && text.contains(LOST) {
+            let what = "`…` or U+FFFD, which stand where a text was cut: in an operation with \
+                        secrets only the environment and the command of a container may hold one";
             return Some(what.to_owned());
         }
         let mut rest = text;

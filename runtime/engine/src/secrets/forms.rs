@@ -27,6 +27,10 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
     };
     add(value.to_owned(), "");
     add(value.chars().map(|c| if c == '\t' { ' ' } else { c }).collect(), "#shown");
+    add(value.trim().to_owned(), "#trimmed");
+    for (number, line) in value.split('\r').enumerate() {
+        add(line.to_owned(), &format!("#cr-{number}"));
+    }
     if value.contains(['\n', '\r']) {
         for (number, line) in value.lines().enumerate() {
             for (kind, line) in [("", line), ("-trimmed", line.trim())] {

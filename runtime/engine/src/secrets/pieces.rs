@@ -11,7 +11,7 @@ pub(super) const PIECE_BYTES_MIN: usize = 8;
 
 /// What stands where something of a text is lost: a cut of ours, or a character that a cut of
 /// somebody else left nobody knows what of.
-const LOST: [char; 2] = [CUT, char::REPLACEMENT_CHARACTER];
+pub(super) const LOST: [char; 2] = [CUT, char::REPLACEMENT_CHARACTER];
 
 /// Which piece of a text it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

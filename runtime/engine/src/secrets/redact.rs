@@ -1,18 +1,16 @@
 //! Taking secrets out of what comes back: marks in place of values, seals in place of facts.
 
-use super::pieces::Piece;
+use super::pieces::{Piece, Side};
 use super::{EDGE, Secrets, next_mark};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Facts, Failure};
+use stepback_core::{Call, Facts, Failure};
 
 /// Others than the program cut off no text that is shorter, as far as is known.
 const CUT_BYTES_MIN: usize = 1024;
-/// Of more secrets that overlap, no more are named.
-pub(super) const OVERLAPS_TOLD_MAX: usize = 4;
 /// What the name ends with in the mark of a secret that a step told.
 pub(super) const TOLD: &str = "#told";
 /// How the labels begin that only the program gives.
@@ -61,68 +59,93 @@ const OWN_WORDS: [&str; 33] = [
     "unknown",
 ];
 
+/// A secret in a text, or what another one that it overlaps left of it.
+struct Found {
+    start: usize,
+    end: usize,
+    /// The text it is of, by its number.
+    of: usize,
+    is_whole: bool,
+}
+
 fn is_own_word(value: &Value) -> bool {
     value.as_str().is_some_and(|word| OWN_WORDS.contains(&word))
 }
 
 impl Secrets {
-    /// A text with no secret's value in it.
+    /// A text of the world's with no secret's value in it, and no piece that a cut left of one.
     pub(crate) fn redact_text(&self, text: String) -> String {
+        self.redact_but_own(text, Some(&[]))
+    }
+
+    /// A text of a guest's with no secret's value in it. Pieces are not looked for: a guest sees
+    /// none of the world's, and whether what it thought up is one would tell it a secret letter by
+    /// letter.
+    pub(crate) fn redact_written(&self, text: String) -> String {
+        self.redact_but_own(text, None)
+    }
+
+    /// With pieces looked for or not, but for those that somebody's own texts have.
+    fn redact_but_own(&self, text: String, own: Option<&[String]>) -> String {
         let Some(finder) = &self.finder else { return text };
-        let mut spans: Vec<(usize, usize, Vec<usize>)> = vec![];
         let mut matches: Vec<_> = finder.find_overlapping_iter(&text).collect();
         matches.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end())));
+        let mut spans: Vec<Found> = vec![];
         for found in matches {
-            let pattern = found.pattern().as_usize();
-            match spans.last_mut() {
-                // What overlaps goes as one; a shorter one inside a longer is the longer one.
-                Some((_, end, patterns)) if found.start() < *end => {
-                    if found.end() > *end {
-                        *end = found.end();
-                        patterns.push(pattern);
-                    }
-                }
-                _ => spans.push((found.start(), found.end(), vec![pattern])),
+            let (start, end) = (found.start(), found.end());
+            // Of one that overlaps another the rest goes by itself; a shorter one inside a longer
+            // is the longer one.
+            let start = spans.last().map_or(start, |last| start.max(last.end));
+            if end > start {
+                let of = found.pattern().as_usize();
+                spans.push(Found { start, end, of, is_whole: start == found.start() });
             }
         }
         let is_long = text.len() >= CUT_BYTES_MIN;
-        let between = |from: usize, to: usize| {
-            self.without_pieces(
-                &text[from..to],
-                (is_long && from == 0, is_long && to == text.len()),
-            )
+        let between = |from: usize, to: usize| match own {
+            None => Cow::Borrowed(&text[from..to]),
+            Some(own) => {
+                let is_cut = (is_long && from == 0, is_long && to == text.len());
+                self.without_pieces(&text[from..to], is_cut, own)
+            }
         };
         let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
-        for (start, end, patterns) in spans {
-            redacted.push_str(&between(at, start));
-            redacted.push_str(&self.mark_of(&patterns));
-            at = end;
+        for found in spans {
+            redacted.push_str(&between(at, found.start));
+            redacted.push_str(&self.mark_of(&found, &text));
+            at = found.end;
         }
         redacted.push_str(&between(at, text.len()));
         redacted
     }
 
-    fn mark_of(&self, patterns: &[usize]) -> String {
-        match patterns {
-            [one] => self.texts[*one].1.clone(),
-            several => {
-                let names = several.iter().map(|one| self.texts[*one].1.trim_matches(EDGE));
-                let names: BTreeSet<&str> = names.collect();
-                let mut names: Vec<&str> = names.into_iter().take(OVERLAPS_TOLD_MAX).collect();
-                // It stands for more than the one, so it must not be the one's mark.
-                if let [one] = names[..] {
-                    names.push(one);
-                }
-                format!("{EDGE}{}{EDGE}", names.join(" and "))
+    fn mark_of(&self, found: &Found, text: &str) -> String {
+        let mark = &self.texts[found.of].1;
+        match found.is_whole {
+            true => mark.clone(),
+            false => {
+                let (sign, bytes) = (Side::End.sign(), found.end - found.start);
+                let cut = format!("{}{sign}{bytes}", mark.trim_matches(EDGE));
+                let proof = self.seals.proof(&cut, &text[found.start..found.end]);
+                format!("{EDGE}{cut}#{proof}{EDGE}")
             }
         }
     }
 
     /// What is between whole secrets, where a text was cut in the middle of one.
-    fn without_pieces<'a>(&self, text: &'a str, is_cut: (bool, bool)) -> Cow<'a, str> {
+    fn without_pieces<'a>(
+        &self,
+        text: &'a str,
+        is_cut: (bool, bool),
+        own: &[String],
+    ) -> Cow<'a, str> {
         let mut spans: Vec<Piece> = vec![];
         let mut overlap = vec![];
-        for piece in self.pieces.find(&self.texts, text, is_cut) {
+        let pieces = self.pieces.find(&self.texts, text, is_cut).into_iter();
+        // It is no news to whoever wrote it.
+        let is_own =
+            |piece: &Piece| own.iter().any(|one| one.contains(&text[piece.start..piece.end]));
+        for piece in pieces.filter(|piece| !is_own(piece)) {
             match spans.last_mut().zip(overlap.last_mut()) {
                 Some((last, is_several)) if piece.start < last.end => {
                     // What is longer is told; more than one can't be put back.
@@ -208,14 +231,14 @@ impl Secrets {
 
     fn redact_but(&self, value: Value, names: &BTreeSet<&str>) -> Value {
         match value {
-            Value::String(text) => Value::String(self.redact_text(text)),
+            Value::String(text) => Value::String(self.redact_written(text)),
             Value::Array(list) => {
                 list.into_iter().map(|item| self.redact_but(item, names)).collect()
             }
             Value::Object(record) => {
                 let field = |(name, item): (String, Value)| {
                     let is_named = names.contains(name.as_str());
-                    let name = if is_named { name } else { self.redact_text(name) };
+                    let name = if is_named { name } else { self.redact_written(name) };
                     (name, self.redact_but(item, names))
                 };
                 record.into_iter().map(field).collect()
@@ -253,10 +276,26 @@ impl Secrets {
         }
     }
 
-    /// A failure with no secret's value in it.
-    pub(crate) fn redact_failure(&self, mut failure: Failure) -> Failure {
-        failure.message = self.redact_text(failure.message);
-        failure.code = failure.code.map(|code| self.redact_text(code));
+    /// Why a call failed, with no secret's value in it. What it says of a guest's own texts is as
+    /// the guest wrote it, whether or not that is a piece of a secret.
+    pub(crate) fn redact_failure(&self, call: Option<&Call>, mut failure: Failure) -> Failure {
+        let own = std::cell::RefCell::new(vec![]);
+        if let Some(call) = call.filter(|_| self.finder.is_some()) {
+            call.map_texts(&|text| {
+                own.borrow_mut().push(text.to_owned());
+                String::new()
+            });
+        }
+        let own = own.into_inner();
+        failure.message = self.redact_but_own(failure.message, Some(&own));
+        failure.code = failure.code.map(|code| self.redact_but_own(code, Some(&own)));
+        failure
+    }
+
+    /// A failure of a guest's own with no secret's value in it.
+    pub(crate) fn redact_written_failure(&self, mut failure: Failure) -> Failure {
+        failure.message = self.redact_written(failure.message);
+        failure.code = failure.code.map(|code| self.redact_written(code));
         failure
     }
 
@@ -265,7 +304,7 @@ impl Secrets {
     pub(crate) fn canonical<T: MapTexts + Clone>(&self, named: &T) -> T {
         match &self.finder {
             None => named.clone(),
-            Some(_) => named.map_texts(&|text| self.redact_text(self.reveal_text(text))),
+            Some(_) => named.map_texts(&|text| self.redact_written(self.reveal_text(text))),
         }
     }
 
