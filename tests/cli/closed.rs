@@ -53,6 +53,18 @@ fn what_is_accepted_in_a_copy_is_accepted_where_it_stands() {
     place.run(&accept).exits(2).says("has ended in another state directory");
 }
 
+/// A directory is no copy of itself.
+#[test]
+fn what_is_closed_by_another_path_is_closed() {
+    let (place, another) = two();
+    place.run(&[&["run", &operation("redeploy-database")][..], &INCOMPLETE].concat()).exits(5);
+    let link = place.path("by-link");
+    std::os::unix::fs::symlink(place.path("state"), &link).expect("a link");
+    let link = link.display().to_string();
+    place.run(&["--state", &link, "rollback", "1", "--accept", "it is well"]).exits(0);
+    locks_are(&place, &another, &[]);
+}
+
 /// It was moved: nobody else has it.
 #[test]
 fn what_is_closed_in_a_state_directory_that_was_moved_is_closed() {

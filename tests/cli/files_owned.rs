@@ -44,6 +44,17 @@ pub fn command(place: &Place, arguments: &[&str]) -> Command {
     command
 }
 
+/// Whether other users can reach the program: in a home of mode 0700 they can't.
+pub fn others_reach_it() -> bool {
+    let program = Path::new(env!("CARGO_BIN_EXE_stepback"));
+    let is_open = |path: &Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 != 0);
+    let is_reached = program.ancestors().all(is_open);
+    if !is_reached {
+        println!("SKIPPED: other users can't reach {}", program.display());
+    }
+    is_reached
+}
+
 /// The same as another user; `None` where that one can't reach the program.
 pub fn run_as(user: u32, place: &Place, umask: &str, arguments: &[&str]) -> Option<Ran> {
     run_as_with(user, place, umask, arguments, &[])
@@ -58,9 +69,7 @@ fn run_as_with(
     variables: &[(&str, &str)],
 ) -> Option<Ran> {
     let program = Path::new(env!("CARGO_BIN_EXE_stepback"));
-    let is_open = |path: &Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 != 0);
-    if !program.ancestors().all(is_open) {
-        println!("SKIPPED: other users can't reach {}", program.display());
+    if !others_reach_it() {
         return None;
     }
     let mut shell = Command::new("sh");

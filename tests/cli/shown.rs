@@ -260,6 +260,9 @@ fn who_it_was_is_the_account() {
         (65534, Some("0"), 65534),
         (65534, None, 65534),
     ] {
+        if uid != 0 && !crate::files_owned::others_reach_it() {
+            continue;
+        }
         let place = Place::new();
         std::os::unix::fs::chown(place.path(""), Some(uid), Some(uid)).expect("it is root's");
         let run = |arguments: &[&str]| {

@@ -297,6 +297,10 @@ fn an_unreadable_operation_is_told_as_it_is() {
         (&listed()["status"], &listed()["locks"][0]),
         (&"unreadable".into(), &"states".into())
     );
+    // Its first event can be read.
+    assert_eq!((&listed()["name"], &listed()["simulated"]), (&"states".into(), &true.into()));
+    place.run(&["list", "--operation", "states"]).exits(0).says("unreadable");
+    place.run(&["list", "--operation", "stats"]).exits(2).says("did you mean `states`?");
     place.run(&["show", "1"]).exits(2).says("stepback unlock 1");
     let told = place.run(&["unlock", "1", "--reason", "lost", "--json"]).exits(0).json();
     assert_eq!(told["status"], "abandoned");

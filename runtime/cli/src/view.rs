@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepback_core::event::{Event, Record, UnknownEffect};
+use stepback_core::event::{Event, Pinned, Record, UnknownEffect};
 use stepback_core::manifest;
 use stepback_core::state::{Abandoned, IllegalEvent, State, Status};
 use stepback_core::{Actor, Facts};
@@ -260,18 +260,24 @@ impl OperationView {
         })
     }
 
-    /// The row of an operation whose journal can't be read: what the store knows of it.
-    pub fn unreadable(summary: &Summary, why: &str, locks: Vec<String>) -> Self {
+    /// The row of an operation whose journal can't be read: what the store knows of it, and its
+    /// first event where that can be.
+    pub fn unreadable(
+        summary: &Summary,
+        began_with: Option<&Pinned>,
+        why: &str,
+        locks: Vec<String>,
+    ) -> Self {
         let status = match summary.finished {
             Some(Ending::Abandoned) => "abandoned",
             _ => "unreadable",
         };
         Self {
             id: summary.id.0,
-            name: String::new(),
+            name: began_with.map(name_of).unwrap_or_default(),
             manifest: summary.manifest.clone(),
             environment: summary.environment.to_string(),
-            simulated: false,
+            simulated: began_with.is_some_and(|pinned| is_simulated(&pinned.world)),
             status: status.to_owned(),
             left_in: None,
             left_at: None,
@@ -283,9 +289,9 @@ impl OperationView {
             finished_at: None,
             downtime_ms: None,
             downtime_since: None,
-            actor: String::new(),
-            actor_uid: None,
-            inputs: BTreeMap::new(),
+            actor: began_with.map(|pinned| pinned.actor.name.clone()).unwrap_or_default(),
+            actor_uid: began_with.and_then(|pinned| pinned.actor.uid),
+            inputs: began_with.map(|pinned| pinned.inputs.clone()).unwrap_or_default(),
             outputs: BTreeMap::new(),
             unknown_outputs: BTreeMap::new(),
             locks,
@@ -301,6 +307,12 @@ impl OperationView {
             abandoned: None,
         }
     }
+}
+
+/// What an operation is called by its manifest.
+pub fn name_of(pinned: &Pinned) -> String {
+    let parsed = manifest::parse_pinned(&pinned.manifest_name, &pinned.manifest);
+    parsed.map(|manifest| manifest.operation.name).unwrap_or_default()
 }
 
 fn abandoned(abandoned: &Abandoned) -> AbandonedView {

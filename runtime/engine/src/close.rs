@@ -37,7 +37,7 @@ pub async fn accept(
     if let (Some(provider), Some(pinned)) = (provider, &state.pinned) {
         locks::must_have_it_all(store, provider, id, pinned).await?;
         // Somebody else's word on what others may go on with is none.
-        if let Some((holder, _)) = elsewhere(store, provider, id, &pinned.store).await? {
+        if let Some(holder) = elsewhere(store, provider, id, &pinned.store).await? {
             let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
             return Err(RunError::HeldElsewhere { id, place });
         }
@@ -66,7 +66,7 @@ async fn elsewhere(
     provider: &dyn Provider,
     id: OperationId,
     key: &StoreId,
-) -> Result<Option<(Holder, bool)>, RunError> {
+) -> Result<Option<Holder>, RunError> {
     let Some(world) = provider.locks() else { return Ok(None) };
     let found = locks::stands_elsewhere(store, world, key, id).await;
     found.map_err(|failure| RunError::Left { id, why: failure.message })
@@ -168,20 +168,13 @@ async fn why_not_last(
     let found = elsewhere(store, provider, id, &pinned.store).await;
     Ok(match found {
         Ok(None) => None,
-        Ok(Some((holder, is_seen))) => {
+        Ok(Some(holder)) => {
             let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
             let place = in_sentence(&place);
-            Some(match is_seen {
-                true => format!(
-                    "operation {id} is unfinished in another state directory, {place}, and held \
-                     from there"
-                ),
-                false => format!(
-                    "operation {id} is held from another state directory, {place} on {}, which \
-                     can't be looked into",
-                    in_sentence(&holder.host)
-                ),
-            })
+            Some(format!(
+                "operation {id} is unfinished in another state directory, {place}, and held from \
+                 there"
+            ))
         }
         Err(RunError::Left { .. }) => None,
         Err(error) => return Err(error),

@@ -69,6 +69,10 @@ async fn roll_back(
             let kept = CliError::CancelKept { id, why, stands: vec![] };
             Err(ending::standing(store, &control, kept).await)
         }
+        Err(error @ RunError::WentOn { .. }) => {
+            tell!("the cancel is kept here, where nobody can take operation {} up", id);
+            Err(ending::left(store, &control, error).await)
+        }
         // How it stands is told there.
         Err(error @ RunError::RunsElsewhere { .. }) => {
             Err(CliError::CancelKept { id, why: error.to_string(), stands: vec![] })

@@ -221,13 +221,14 @@ fn write_not_restored(text: &mut Shown, state: &State, world: &[(Resource, Facts
     let is_as_it_was = |lost: &&NotRestored| {
         world.iter().any(|(seen, now)| *seen == lost.resource && lost.before.is_as(now))
     };
-    let lost_then = match state.status {
-        Status::Abandoned => "not restored, when it was last compared",
+    let is_seen = |lost: &NotRestored| world.iter().any(|(seen, _)| *seen == lost.resource);
+    let lost_then = |lost: &NotRestored| match state.status {
+        Status::Abandoned if !is_seen(lost) => "not restored, when it was last compared",
         _ => "not restored",
     };
     for lost in state.not_restored.iter().filter(|lost| !is_as_it_was(lost)) {
         let declared = if lost.declared { " (declared irreversible)" } else { "" };
-        text.push(&shown!("{}: {}{}\n", lost_then, row(&lost.resource), declared));
+        text.push(&shown!("{}: {}{}\n", lost_then(lost), row(&lost.resource), declared));
         write_difference(text, &lost.before, lost.now.as_ref());
         text.push(&shown!("  why:  {}\n", lost.why));
         text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));

@@ -4,7 +4,7 @@ use crate::args::{Filter, Which};
 use crate::config::Config;
 use crate::error::CliError;
 use crate::output::Style;
-use crate::view::OperationView;
+use crate::view::{OperationView, name_of};
 use std::collections::BTreeSet;
 use stepback_clock::Clock;
 use stepback_core::diagnostic::suggest;
@@ -98,7 +98,13 @@ async fn must_have_run(store: &dyn Store, filter: &Filter) -> Result<(), CliErro
         match read(store, &summary).await {
             Ok((_, view)) if view.name == *name => return Ok(()),
             Ok((_, view)) => names.extend((!view.name.is_empty()).then_some(view.name)),
-            Err(CliError::Unreadable { .. }) => {}
+            Err(CliError::Unreadable { id, .. }) => {
+                let began_with = store.began_with(id).await;
+                match began_with.as_ref().map(name_of) {
+                    Some(found) if found == *name => return Ok(()),
+                    found => names.extend(found),
+                }
+            }
             Err(error) => return Err(error),
         }
     }
@@ -142,7 +148,8 @@ pub async fn all(
                 tell!("{} the journal of operation {} can't be read: {}", mark, id, why);
                 let held = store.locks().await?.into_iter().filter(|lock| lock.owner == id);
                 let held = held.map(|lock| lock.name.to_string()).collect();
-                OperationView::unreadable(&summary, &why, held)
+                let began_with = store.began_with(id).await;
+                OperationView::unreadable(&summary, began_with.as_ref(), &why, held)
             }
             Err(error) => return Err(error),
         };

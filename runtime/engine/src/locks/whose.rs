@@ -2,7 +2,9 @@
 
 use crate::error::{Refusal, RunError};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stepback_clock::{Clock, Moment};
 use stepback_core::event::Event;
@@ -212,8 +214,8 @@ pub(crate) async fn runs_elsewhere(
     Ok(of_it.find(|holder| world.is_run(holder)))
 }
 
-/// Where an operation stands as well, if it has not ended there: whoever closes it here closes a
-/// copy, and that one needs its locks. The path is told, and whether that was seen.
+/// Where an operation stands as well, if it was seen that it has not ended there: whoever closes it
+/// here closes a copy, and that one needs its locks.
 ///
 /// # Errors
 /// A world whose locks can't be read.
@@ -222,19 +224,27 @@ pub(crate) async fn stands_elsewhere(
     world: &dyn WorldLocks,
     key: &StoreId,
     id: OperationId,
-) -> Result<Option<(Holder, bool)>, Failure> {
+) -> Result<Option<Holder>, Failure> {
     let mut looks = OwnerProbe::new();
     for holder in world.holders_of(key, id).await? {
         if is_at(&holder, store) {
             continue;
         }
-        match looks.at(&holder).await {
-            Ok(Found::Nothing | Found::Ended) => {}
-            Ok(Found::Unfinished | Found::StandsStill) => return Ok(Some((holder, true))),
-            Err(_) => return Ok(Some((holder, false))),
+        // What can't be seen may be this very directory, from within another container.
+        if let Ok(Found::Unfinished | Found::StandsStill) = looks.at(&holder).await
+            && !is_same_dir(&holder, store)
+        {
+            return Ok(Some(holder));
         }
     }
     Ok(None)
+}
+
+/// Whether a lock is held from this very directory by another path.
+fn is_same_dir(holder: &Holder, store: &dyn Store) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let there = holder.place.as_ref().and_then(|place| identity(Path::new(place)));
+    there.is_some() && there == store.place().and_then(|here| identity(&here))
 }
 
 /// Whether a lock is held from this very state directory, as far as its path tells.
