@@ -7,6 +7,7 @@
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// What to make of a text.
@@ -16,6 +17,16 @@ pub type Change<'a> = &'a dyn Fn(&str) -> String;
 pub trait MapTexts: Sized {
     /// The same with each of its texts changed, keys of maps included.
     fn map_texts(&self, change: Change<'_>) -> Self;
+
+    /// Each of its texts, keys of maps included.
+    fn texts(&self) -> Vec<String> {
+        let all = RefCell::new(vec![]);
+        self.map_texts(&|text| {
+            all.borrow_mut().push(text.to_owned());
+            String::new()
+        });
+        all.into_inner()
+    }
 }
 
 impl MapTexts for String {

@@ -126,35 +126,17 @@ impl WorldAccess {
         }
     }
 
+    /// Ask, with what a guest wrote in the call, if it is one's, told as it wrote it.
     async fn ask_of<T>(
         &self,
         what: &str,
-        ms_max: u64,
-        asked: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let answer = self.unredacted(what, ms_max, asked).await;
-        answer.map_err(|failure| self.secrets.redact_failure(None, failure))
-    }
-
-    /// The answer to a guest's call, with what the guest wrote as it wrote it.
-    async fn ask_for<T>(
-        &self,
-        call: &Call,
-        ms_max: u64,
-        asked: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let answer = self.unredacted(call.function(), ms_max, asked).await;
-        answer.map_err(|failure| self.secrets.redact_failure(Some(call), failure))
-    }
-
-    async fn unredacted<T>(
-        &self,
-        what: &str,
+        call: Option<&Call>,
         ms_max: u64,
         asked: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let answer = self.ask(ms_max, asked).await;
-        answer.unwrap_or_else(|no_answer| Err(no_answer.failure(what)))
+        let answer = answer.unwrap_or_else(|no_answer| Err(no_answer.failure(what)));
+        answer.map_err(|failure| self.secrets.redact_failure(call, failure))
     }
 
     /// Tell how a question was answered, for whoever looks from inside: failures are redacted by
@@ -194,7 +176,7 @@ impl WorldAccess {
     pub(crate) async fn read_all(&self, call: &Call) -> Result<Value, Failure> {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
-        let answer = self.ask_for(call, self.limits.read_ms_max, asked).await;
+        let answer = self.ask_of(call.function(), Some(call), self.limits.read_ms_max, asked).await;
         self.tell("read", call, &answer);
         Ok(self.secrets.taken_in(answer?))
     }
@@ -205,7 +187,7 @@ impl WorldAccess {
         // The provider ends it; whoever hangs beyond that is ended here.
         let limit_ms = call.own_ms().saturating_add(self.limits.read_ms_max);
         let asked = self.provider.wait(&going_out);
-        let answer = self.ask_for(call, limit_ms, asked).await;
+        let answer = self.ask_of(call.function(), Some(call), limit_ms, asked).await;
         self.tell("wait", call, &answer);
         let answer = answer?;
         answer_must_fit(call.function(), &answer)?;
@@ -217,7 +199,7 @@ impl WorldAccess {
     pub(crate) async fn may(&self, call: &Call) -> Result<(), Failure> {
         self.replaced.must_allow(call)?;
         let asked = self.provider.may(call);
-        let answer = self.ask_for(call, self.limits.read_ms_max, asked).await;
+        let answer = self.ask_of(call.function(), Some(call), self.limits.read_ms_max, asked).await;
         self.tell("may", call, &answer);
         answer
     }

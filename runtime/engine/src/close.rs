@@ -7,12 +7,11 @@ use crate::locks;
 use crate::take_up::{folded, grace_ms, must_be_incomplete, must_not_run_elsewhere, summary};
 use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
-use stepback_core::shown::in_sentence;
 use stepback_core::state::State;
 use stepback_core::*;
 use stepback_journal::{Lease, RunnerId, Store, StoreError, Takeover};
 use stepback_provider::Provider;
-use stepback_provider::locks::{Holder, Place, WorldLock, host};
+use stepback_provider::locks::{Place, WorldLock, host};
 
 /// How long a request can take where the provider can't be asked: what the slowest one says.
 const REQUEST_MS_MAX: u64 = 120_000;
@@ -37,10 +36,7 @@ pub async fn accept(
     if let (Some(provider), Some(pinned)) = (provider, &state.pinned) {
         locks::must_have_it_all(store, provider, id, pinned).await?;
         // Somebody else's word on what others may go on with is none.
-        if let Some(holder) = elsewhere(store, provider, id, &pinned.store).await? {
-            let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
-            return Err(RunError::HeldElsewhere { id, place });
-        }
+        must_stand_here(store, provider, id, &pinned.store).await?;
     }
     let Takeover { lease, .. } = store.take_lease(id, runner, 0).await?;
     let accepted = async {
@@ -60,16 +56,25 @@ pub async fn accept(
     Ok(accepted)
 }
 
-/// Where it stands as well; an error where the world's locks can't be read.
-async fn elsewhere(
+/// That it is not unfinished in a state directory that this one is a copy of.
+///
+/// # Errors
+/// [`RunError::HeldElsewhere`] if it is; [`RunError::Left`] if the world's locks can't be read.
+async fn must_stand_here(
     store: &dyn Store,
     provider: &dyn Provider,
     id: OperationId,
     key: &StoreId,
-) -> Result<Option<Holder>, RunError> {
-    let Some(world) = provider.locks() else { return Ok(None) };
-    let found = locks::stands_elsewhere(store, world, key, id).await;
-    found.map_err(|failure| RunError::Left { id, why: failure.message })
+) -> Result<(), RunError> {
+    let Some(world) = provider.locks() else { return Ok(()) };
+    match locks::stands_elsewhere(store, world, key, id).await {
+        Ok(None) => Ok(()),
+        Ok(Some(holder)) => {
+            let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
+            Err(RunError::HeldElsewhere { id, place })
+        }
+        Err(failure) => Err(RunError::Left { id, why: failure.message }),
+    }
 }
 
 /// What giving an operation up came to.
@@ -106,7 +111,7 @@ pub async fn abandon(
     must_not_run_elsewhere(store, provider, id, pinned.as_ref()).await?;
     let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
     let of_another = match (provider, &pinned) {
-        (Some(provider), Some(pinned)) => why_not_last(store, provider, id, pinned).await?,
+        (Some(provider), Some(pinned)) => why_not_last(store, provider, id, pinned).await,
         _ => None,
     };
     // Whoever has the newest journal has the locks of the world, and its epoch.
@@ -152,33 +157,22 @@ pub async fn abandon(
     Ok(GivenUp { state, kept })
 }
 
-/// Why what is closed here is not the operation's end, if it is not.
+/// Why what is closed here is not the operation's end, if it is not. A world whose locks can't be
+/// read keeps them by itself.
 async fn why_not_last(
     store: &dyn Store,
     provider: &dyn Provider,
     id: OperationId,
     pinned: &Pinned,
-) -> Result<Option<String>, RunError> {
-    if let Err(RunError::WentOn { why, .. }) =
-        locks::must_have_it_all(store, provider, id, pinned).await
-    {
-        return Ok(Some(why));
+) -> Option<String> {
+    let lacks = locks::must_have_it_all(store, provider, id, pinned).await;
+    if let Err(error @ RunError::WentOn { .. }) = lacks {
+        return Some(error.to_string());
     }
-    // A world whose locks can't be read keeps them.
-    let found = elsewhere(store, provider, id, &pinned.store).await;
-    Ok(match found {
-        Ok(None) => None,
-        Ok(Some(holder)) => {
-            let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
-            let place = in_sentence(&place);
-            Some(format!(
-                "operation {id} is unfinished in another state directory, {place}, and held from \
-                 there"
-            ))
-        }
-        Err(RunError::Left { .. }) => None,
-        Err(error) => return Err(error),
-    })
+    match must_stand_here(store, provider, id, &pinned.store).await {
+        Err(error @ RunError::HeldElsewhere { .. }) => Some(error.to_string()),
+        Ok(()) | Err(_) => None,
+    }
 }
 
 /// Let go of the locks in the world.

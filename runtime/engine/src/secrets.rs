@@ -282,14 +282,7 @@ impl Secrets {
             return Ok(call.clone());
         }
         let revealed = call.map_texts(&|text| self.reveal_text(text));
-        let left = std::cell::RefCell::new(None);
-        revealed.map_texts(&|text| {
-            if text.contains(EDGE) {
-                left.borrow_mut().get_or_insert_with(|| text.to_owned());
-            }
-            String::new()
-        });
-        match left.into_inner() {
+        match revealed.texts().into_iter().find(|text| text.contains(EDGE)) {
             None => Ok(revealed),
             Some(text) => Err(self.can_not_reveal(call.function(), &text)),
         }

@@ -3,7 +3,6 @@
 use super::{Call, Class, DockerCall, Inverse};
 use crate::ids::Token;
 use crate::texts::MapTexts;
-use std::cell::Cell;
 
 /// What stands in a call for what nobody can know before the operation runs, such as the id of a
 /// volume that an earlier step makes. It is the plugin contract's (`step.wit`): a step's check may
@@ -18,12 +17,7 @@ pub fn is_not_known_yet(text: &str) -> bool {
 impl Call {
     /// Whether all that it names is known.
     pub fn is_all_known(&self) -> bool {
-        let is_known = Cell::new(true);
-        self.map_texts(&|text| {
-            is_known.set(is_known.get() && !is_not_known_yet(text));
-            String::new()
-        });
-        is_known.get()
+        !self.texts().iter().any(|text| is_not_known_yet(text))
     }
 
     /// The call without those parts of a container that are not known yet: what it mounts, and

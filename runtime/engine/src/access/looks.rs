@@ -60,7 +60,7 @@ impl WorldAccess {
         loop {
             tried += 1;
             let asked = self.provider.observe(&revealed);
-            match self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await {
+            match self.ask_of(&resource.to_string(), None, self.limits.read_ms_max, asked).await {
                 Ok(facts) => {
                     tracing::debug!(%resource, absent = facts.is_absent(), "looked at");
                     return Ok(self.secrets.seal(facts));
@@ -79,7 +79,7 @@ impl WorldAccess {
         let revealed = self.secrets.reveal_resource(resource)?;
         self.replaced.must_allow_look(&revealed)?;
         let asked = self.provider.observe(&revealed);
-        self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await
+        self.ask_of(&resource.to_string(), None, self.limits.read_ms_max, asked).await
     }
 
     /// What a call touches, and what it changes beside that, as it is now; what it creates is
@@ -164,7 +164,8 @@ impl WorldAccess {
     pub(crate) async fn stamped(&self, tokens: &[Token]) -> Result<Found, Failure> {
         self.replaced.must_allow_search()?;
         let asked = self.provider.stamped(tokens);
-        let told = self.ask_of("searching for stamps", self.limits.read_ms_max, asked).await?;
+        let told =
+            self.ask_of("searching for stamps", None, self.limits.read_ms_max, asked).await?;
         let found = told.found.iter().map(|(_, resource)| resource);
         let found = found.filter(|resource| self.replaced.must_allow_look(resource).is_ok());
         let resources = found.map(|resource| self.secrets.canonical(resource));

@@ -149,13 +149,9 @@ impl Door {
 
     /// Whether a call holds anything that could stand for a secret.
     fn concerns(&self, call: &Call) -> bool {
-        let concerns = std::cell::Cell::new(false);
-        call.map_texts(&|text| {
-            let is_odd = text.contains(EDGE) || text.contains(PREFIX) || text.contains(LOST);
-            concerns.set(concerns.get() || is_odd);
-            String::new()
-        });
-        concerns.get()
+        let is_odd =
+            |text: &String| text.contains(EDGE) || text.contains(PREFIX) || text.contains(LOST);
+        call.texts().iter().any(is_odd)
     }
 
     /// Why a text may not be where it is.

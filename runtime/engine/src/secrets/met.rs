@@ -11,7 +11,7 @@ use crate::deps::Deps;
 use crate::replaced::ReplacedParts;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use std::cell::RefCell;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -46,30 +46,21 @@ impl Around {
     }
 }
 
-fn texts_in<T: MapTexts>(value: &T) -> Vec<String> {
-    let all = RefCell::new(vec![]);
-    value.map_texts(&|text| {
-        all.borrow_mut().push(text.to_owned());
-        text.to_owned()
-    });
-    all.into_inner()
-}
-
 /// The texts of each effect's call, those included of which nobody knows whether they happened.
 pub(super) fn calls_of(state: &State) -> impl Iterator<Item = Vec<String>> {
     let effects = state.steps.values().flat_map(|step| &step.effects);
-    effects.map(|effect| texts_in(&effect.call))
+    effects.map(|effect| effect.call.texts())
 }
 
 /// Every text of an operation's calls and of the facts that it found.
 pub(crate) fn texts_of(state: &State) -> BTreeSet<String> {
     let mut texts = BTreeSet::new();
     for effect in state.steps.values().flat_map(|step| &step.effects) {
-        texts.extend(texts_in(&effect.call));
+        texts.extend(effect.call.texts());
         for change in &effect.changes {
-            texts.extend(texts_in(&change.resource));
-            texts.extend(texts_in(&change.before));
-            texts.extend(change.after.iter().flat_map(texts_in::<Facts>));
+            texts.extend(change.resource.texts());
+            texts.extend(change.before.texts());
+            texts.extend(change.after.iter().flat_map(Facts::texts));
         }
     }
     texts
@@ -80,12 +71,12 @@ pub(crate) fn texts_of(state: &State) -> BTreeSet<String> {
 pub(crate) fn told_in_clear(state: &State) -> BTreeSet<String> {
     let mut texts = texts_of(state);
     for step in state.steps.values() {
-        texts.extend(step.output.iter().flat_map(texts_in));
+        texts.extend(step.output.iter().flat_map(Value::texts));
         let calls = step.open.iter().flat_map(|open| &open.calls);
         for call in calls {
             let RecordedCall::Answered { call, result, .. } = call else { continue };
-            texts.extend(texts_in(call));
-            texts.extend(result.iter().flat_map(texts_in));
+            texts.extend(call.texts());
+            texts.extend(result.iter().flat_map(Value::texts));
         }
     }
     texts
@@ -127,7 +118,7 @@ pub(crate) async fn in_world(
     });
     for looked in join_all(looks).await {
         let Ok(Ok(Ok(facts))) = looked else { continue };
-        for text in texts_in(&facts) {
+        for text in facts.texts() {
             for one in &around {
                 let Some(value) = one.inside(&text) else { continue };
                 let given = state.given.get(&one.name).map(|given| &given.fingerprint);

@@ -279,14 +279,7 @@ impl Secrets {
     /// Why a call failed, with no secret's value in it. What it says of a guest's own texts is as
     /// the guest wrote it, whether or not that is a piece of a secret.
     pub(crate) fn redact_failure(&self, call: Option<&Call>, mut failure: Failure) -> Failure {
-        let own = std::cell::RefCell::new(vec![]);
-        if let Some(call) = call.filter(|_| self.finder.is_some()) {
-            call.map_texts(&|text| {
-                own.borrow_mut().push(text.to_owned());
-                String::new()
-            });
-        }
-        let own = own.into_inner();
+        let own = call.filter(|_| self.finder.is_some()).map(Call::texts).unwrap_or_default();
         failure.message = self.redact_but_own(failure.message, Some(&own));
         failure.code = failure.code.map(|code| self.redact_but_own(code, Some(&own)));
         failure
@@ -348,12 +341,7 @@ impl Secrets {
 
     /// Whether an answer holds marks.
     pub(crate) fn are_hidden_in(answer: &Value) -> bool {
-        let is_hidden = std::cell::Cell::new(false);
-        answer.map_texts(&|text| {
-            is_hidden.set(is_hidden.get() || text.contains(EDGE));
-            String::new()
-        });
-        is_hidden.get()
+        answer.texts().iter().any(|text| text.contains(EDGE))
     }
 }
 
