@@ -63,7 +63,7 @@ fn nanos(duration: Duration) -> u64 {
 pub struct Elapsed;
 
 /// Keeps virtual time from passing, until dropped.
-pub struct Busy(#[expect(dead_code, reason = "it does its work when dropped")] Option<Held>);
+pub struct Busy(Option<Held>);
 
 /// A wait for a moment.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;

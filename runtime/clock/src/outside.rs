@@ -2,6 +2,7 @@
 
 use crate::Clock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -21,7 +22,8 @@ pub enum GivenUp {
 
 impl Clock {
     /// Do the work in a thread of its own, for so much real time at most, whatever the clock says:
-    /// what it bounds is a processor's work. Virtual time does not pass meanwhile.
+    /// what it bounds is a processor's work. Virtual time does not pass meanwhile, and nothing else
+    /// is done in its runtime: what comes next must not depend on how fast a thread was.
     ///
     /// # Errors
     /// [`GivenUp`] if there is no answer.
@@ -31,15 +33,21 @@ impl Clock {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, GivenUp> {
         let (done, answer) = oneshot::channel();
+        let (done_too, answer_too) = mpsc::channel();
         // Until whoever waits has the answer: between the two, nobody would know of it.
-        let _busy = self.busy();
+        let busy = self.busy();
         let work = move || {
             // Nobody waits any more for one that is late.
             drop(done.send(catch_unwind(AssertUnwindSafe(work))));
+            let _ = done_too.send(());
         };
         let thread = std::thread::Builder::new().name("stepback-work".to_owned());
         let thread = thread.stack_size(STACK_BYTES).spawn(work);
         thread.map_err(|error| GivenUp::NoThread(error.to_string()))?;
+        if busy.0.is_some() {
+            // Late or not, whoever waits below sees it.
+            let _ = answer_too.recv_timeout(limit);
+        }
         match Clock::real().timeout(limit, answer).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(_)) | Err(_)) => Err(GivenUp::Panicked),
@@ -52,7 +60,6 @@ impl Clock {
 mod tests {
     use super::*;
     use crate::Virtual;
-    use std::sync::mpsc;
     use stepback_core::UnixMs;
 
     #[test]
