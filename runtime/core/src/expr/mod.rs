@@ -10,10 +10,13 @@
 mod code;
 mod names;
 mod tree;
+mod world;
 
 pub(crate) use code::{Reading, foreign};
-pub(crate) use names::{is_function, read, unknown_names};
+pub(crate) use names::{is_function, read, unknown_names, unknown_names_of_invariant};
 pub(crate) use tree::{Kind, Mention, Outline, Part, Use};
+pub(crate) use world::FUNCTIONS as OF_WORLDS;
+pub use world::{WorldFacts, evaluate_over};
 
 use crate::ids::{EachKey, StepId};
 use code::Code;
@@ -181,13 +184,22 @@ fn context(scope: &Scope) -> Jinja {
 }
 
 fn evaluate_text(text: &str, reading: Reading, context: &Jinja) -> Result<Value, ExprError> {
+    evaluate_text_in(&ENVIRONMENT, text, reading, context)
+}
+
+fn evaluate_text_in(
+    environment: &Environment<'_>,
+    text: &str,
+    reading: Reading,
+    context: &Jinja,
+) -> Result<Value, ExprError> {
     match Code::of(text, reading) {
-        Code::Template(code) => ENVIRONMENT
+        Code::Template(code) => environment
             .render_str(&code, context.clone())
             .map(Value::String)
             .map_err(|why| explain(text, &why)),
         Code::Expression(code) => {
-            let value = ENVIRONMENT
+            let value = environment
                 .compile_expression(&code)
                 .and_then(|compiled| compiled.eval(context.clone()))
                 .map_err(|why| explain(text, &why))?;

@@ -5,7 +5,7 @@
 //! test holds them against minijinja.
 
 use super::tree::{Outline, Use};
-use super::{ENVIRONMENT, Reading, code, is_template};
+use super::{ENVIRONMENT, OF_WORLDS, Reading, code, is_template};
 use crate::diagnostic::{Diagnostic, suggest};
 
 /// Every filter there is.
@@ -68,6 +68,23 @@ pub(crate) fn unknown_names(outline: &Outline) -> Vec<Diagnostic> {
     outline.uses.iter().filter_map(of_use).collect()
 }
 
+/// The same of an invariant, which can ask the world.
+pub(crate) fn unknown_names_of_invariant(outline: &Outline) -> Vec<Diagnostic> {
+    let of = |one: &Use| match one {
+        Use::Function(name, count) if is_of_worlds(name) => of_count(name, *count),
+        Use::Function(name, _) if !is_function(name) => {
+            let known = OF_WORLDS.iter().map(|(name, ..)| *name).chain(functions());
+            Some(unknown("function", name, known.collect::<Vec<_>>()))
+        }
+        other => of_use(other),
+    };
+    outline.uses.iter().filter_map(of).collect()
+}
+
+fn is_of_worlds(name: &str) -> bool {
+    OF_WORLDS.iter().any(|(known, ..)| *known == name)
+}
+
 fn of_use(one: &Use) -> Option<Diagnostic> {
     match one {
         Use::Filter(name) => {
@@ -83,6 +100,10 @@ fn of_use(one: &Use) -> Option<Diagnostic> {
         Use::Function(name, _) if words(FILTERS).any(|known| known == name) => {
             let message = format!("there is no function `{name}`");
             Some(Diagnostic::new(message).help(format!("it is a filter: write `… | {name}`")))
+        }
+        Use::Function(name, _) if is_of_worlds(name) => {
+            let message = format!("`{name}` looks at the world, and only `[[invariants]]` can");
+            Some(Diagnostic::new(message).help("write what an earlier step gives, or an input"))
         }
         Use::Function(name, _) => Some(unknown("function", name, functions())),
         Use::Method(name) => {
@@ -123,7 +144,11 @@ fn of_count(name: &str, count: Option<usize>) -> Option<Diagnostic> {
     let (takes, counts, usage) = match name {
         "product" => ("2 arguments", 2..=2, "product(a, b)"),
         "range" => ("1 to 3 arguments", 1..=3, "range(stop)` or `range(start, stop, step)"),
-        _ => return None,
+        "container" => ("2 arguments", 2..=2, "container(host, name)"),
+        name => match OF_WORLDS.iter().find(|(known, ..)| *known == name) {
+            Some((_, usage, _)) => ("1 argument", 1..=1, *usage),
+            None => return None,
+        },
     };
     let count = count.filter(|count| !counts.contains(count))?;
     let message = format!("`{name}` takes {takes}, not {count}");

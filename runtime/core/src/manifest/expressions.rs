@@ -49,7 +49,12 @@ struct NameChecker<'a> {
 
 impl NameChecker<'_> {
     fn at(&self, text: &Text<'_>, outline: &Outline) -> Vec<Diagnostic> {
-        let mut all = expr::unknown_names(outline);
+        let mut all = match text.place {
+            Place::Invariant(_) => expr::unknown_names_of_invariant(outline),
+            Place::With(_) | Place::When(_) | Place::ForEach(_) | Place::Output | Place::Lock => {
+                expr::unknown_names(outline)
+            }
+        };
         all.extend(secrets::mistakes(self.manifest, outline, text.place));
         all.extend(outline.mentions.iter().filter_map(|mention| self.mention(mention, text)));
         if all.is_empty() {
@@ -67,6 +72,10 @@ impl NameChecker<'_> {
             "steps" => self.step(rest, place),
             "each" => each(rest, place),
             "operation" => match (rest, place) {
+                ([Part::Name(key), ..], Place::Invariant(_)) if key == "id" => Some(
+                    Diagnostic::new("an invariant is the same of every run of the operation")
+                        .help("name what the inputs say"),
+                ),
                 ([Part::Name(key), ..], Place::Lock) if key == "id" => Some(
                     Diagnostic::new("an operation has no id yet when it takes its locks")
                         .help("name what must not be changed by two at once"),
@@ -144,6 +153,12 @@ impl NameChecker<'_> {
                     || (step.phase == Phase::Cleanup && self.body.contains(at))
             }
             Place::Output => true,
+            Place::Invariant(_) => {
+                return Some(
+                    Diagnostic::new("an invariant must hold before any step has run, too")
+                        .help("name what the inputs say, and ask the world: `running('app')`"),
+                );
+            }
             Place::Lock => {
                 return Some(
                     Diagnostic::new("locks are taken before any step has run")
@@ -153,7 +168,7 @@ impl NameChecker<'_> {
         };
         let is_itself = match place {
             Place::With(step) | Place::When(step) | Place::ForEach(step) => step.id == id,
-            Place::Output | Place::Lock => false,
+            Place::Output | Place::Lock | Place::Invariant(_) => false,
         };
         if is_itself {
             let mistake =
@@ -171,6 +186,10 @@ impl NameChecker<'_> {
         let (key, wanted) = match text.place {
             Place::When(_) => ("when", "true or false"),
             Place::ForEach(_) => ("for_each", "a list or a map"),
+            Place::Invariant(invariant) => match invariant.holds {
+                Holds::Always => ("always", "true or false"),
+                Holds::Sometimes => ("sometimes", "true or false"),
+            },
             Place::With(_) | Place::Output | Place::Lock => return None,
         };
         let is = match outline.kind {
@@ -180,7 +199,7 @@ impl NameChecker<'_> {
                 [Part::Name(root), Part::Name(name)] if root == "inputs" => {
                     let kind = self.manifest.inputs.get(name)?.kind;
                     let fits = match text.place {
-                        Place::When(_) => kind == InputKind::Boolean,
+                        Place::When(_) | Place::Invariant(_) => kind == InputKind::Boolean,
                         _ => matches!(kind, InputKind::List | InputKind::Map),
                     };
                     if fits {

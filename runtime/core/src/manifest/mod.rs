@@ -13,6 +13,7 @@ mod advice;
 mod check;
 mod expressions;
 mod graph;
+mod invariants;
 mod read;
 mod secrets;
 mod steps;
@@ -66,6 +67,30 @@ pub struct Manifest {
     pub outputs: BTreeMap<String, String>,
     /// Where each output's value is.
     pub output_spans: BTreeMap<String, Range<usize>>,
+    /// In the order written.
+    pub invariants: Vec<Invariant>,
+}
+
+/// What must hold of the world while the operation runs, whatever befalls it. A rehearsal looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invariant {
+    /// What it is called where it is broken; unique in the manifest.
+    pub name: String,
+    /// When it must hold.
+    pub holds: Holds,
+    /// An expression over the world, the inputs and the environment, with or without its braces.
+    pub condition: String,
+    /// Where that is.
+    pub span: Range<usize>,
+}
+
+/// When an invariant must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Before the operation, and after every effect.
+    Always,
+    /// Once at least: else nothing was shown about it.
+    Sometimes,
 }
 
 /// The `[operation]` table.

@@ -191,6 +191,8 @@ pub(super) fn manifest(
     let downtime = top.get("downtime").map(|value| downtime(value, found)).unwrap_or_default();
     let written = top.get("outputs").map(|value| outputs(value, found)).unwrap_or_default();
     let (outputs, output_spans) = written;
+    let invariants = top.get("invariants").map(|value| invariants::all(value, found));
+    let invariants = invariants.unwrap_or_default();
     let steps = match top.get("steps") {
         Some(value) => steps::all(value, found),
         None => {
@@ -204,7 +206,17 @@ pub(super) fn manifest(
     top.finish(found);
     let operation = operation?;
     let (name, text) = (name.to_owned(), text.to_owned());
-    Some(Manifest { name, text, operation, inputs, downtime, steps, outputs, output_spans })
+    Some(Manifest {
+        name,
+        text,
+        operation,
+        inputs,
+        downtime,
+        steps,
+        outputs,
+        output_spans,
+        invariants,
+    })
 }
 
 fn operation(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Operation> {

@@ -68,6 +68,9 @@ fn mistake(
         Place::ForEach(_) => format!("the secret `{name}` can't be looked at in `for_each`"),
         Place::Output => format!("the secret `{name}` can't be an output"),
         Place::Lock => format!("the secret `{name}` can't be in a lock's name"),
+        Place::Invariant(_) => {
+            format!("the secret `{name}` can't be looked at in an invariant")
+        }
     };
     Some(Diagnostic::new(message).help(allowed(name)))
 }

@@ -1,6 +1,6 @@
 //! Every string of a manifest that is evaluated, each with its place.
 
-use super::{Manifest, Step, pointer};
+use super::{Invariant, Manifest, Step, pointer};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Reading;
 use serde_json::Value;
@@ -25,6 +25,7 @@ pub(crate) enum Place<'a> {
     ForEach(&'a Step),
     Output,
     Lock,
+    Invariant(&'a Invariant),
 }
 
 impl Text<'_> {
@@ -43,7 +44,7 @@ impl Text<'_> {
     pub(crate) fn reading(&self) -> Reading {
         match self.place {
             Place::With(_) | Place::Output | Place::Lock => Reading::Template,
-            Place::When(_) | Place::ForEach(_) => Reading::Expression,
+            Place::When(_) | Place::ForEach(_) | Place::Invariant(_) => Reading::Expression,
         }
     }
 }
@@ -60,6 +61,11 @@ impl Manifest {
             text,
             span: span.clone(),
             place,
+        }));
+        all.extend(self.invariants.iter().map(|invariant| Text {
+            text: &invariant.condition,
+            span: invariant.span.clone(),
+            place: Place::Invariant(invariant),
         }));
         all
     }
