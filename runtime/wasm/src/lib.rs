@@ -35,3 +35,4 @@ pub use plugin::{Plugin, Ran};
 pub use port::{HostPort, LogLevel, Reversed};
 pub use quota::MemoryQuota;
 pub use runtime::{Runtime, RuntimeConfig};
+pub use shared::Turns;

@@ -10,7 +10,7 @@ use crate::load::Imports;
 use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
 use crate::quota::{MemoryQuota, Usual};
-use crate::shared::Shared;
+use crate::shared::{Shared, Turns};
 use crate::watch::Watch;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -300,9 +300,13 @@ impl Plugin {
         store.limiter(|guest| &mut guest.space);
         store.set_hostcall_fuel(limits.output_bytes_max);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
+        let turns = self.shared.turns;
+        store.epoch_deadline_callback(move |store| {
             store.data().watch.on_tick().map_err(wasmtime::Error::new)?;
-            Ok(UpdateDeadline::Yield(1))
+            Ok(match turns {
+                Turns::ByTime => UpdateDeadline::Yield(1),
+                Turns::UntilACall => UpdateDeadline::Continue(1),
+            })
         });
         Ok(Session { store, watch, stop, _permit: permit })
     }

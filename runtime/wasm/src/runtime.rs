@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::load;
 use crate::plugin::{Plugin, Source};
 use crate::quota::MemoryQuota;
-use crate::shared::Shared;
+use crate::shared::{Shared, Turns};
 use crate::wasi;
 use crate::watch::EPOCH_TICK;
 use sha2::{Digest, Sha256};
@@ -33,6 +33,9 @@ pub struct RuntimeConfig {
     /// What [`Runtime::load_apart`] compiles with, whose own bounds are [`Limits::default`];
     /// without it that is done in this process.
     pub compiler: Option<Compiler>,
+    /// Whether a guest that computes for long stands aside for others: when that is depends on how
+    /// fast the machine is. A rehearsal has none, so that the same comes out every time.
+    pub turns: Turns,
 }
 
 /// Loads plugins; one per process.
@@ -48,7 +51,7 @@ impl Runtime {
     /// Starts the engine and its epoch thread, which ends with the last plugin.
     pub fn new(config: RuntimeConfig) -> Result<Self, PluginError> {
         let fail = |error: wasmtime::Error| PluginError::Engine(format!("{error:#}"));
-        let RuntimeConfig { cache_dir, limits, compiler } = config;
+        let RuntimeConfig { cache_dir, limits, compiler, turns } = config;
         let engine = engine(&limits).map_err(fail)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker).map_err(fail)?;
@@ -59,7 +62,7 @@ impl Runtime {
         let cache = cache_dir.and_then(|dir| Cache::open(&dir, &engine));
         Ok(Self {
             linker,
-            shared: Arc::new(Shared { engine, limits, cache, permits }),
+            shared: Arc::new(Shared { engine, limits, cache, permits, turns }),
             compiler,
             loaded: Mutex::default(),
             compiled: AtomicU64::new(0),

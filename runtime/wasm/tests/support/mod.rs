@@ -129,7 +129,8 @@ pub fn limits() -> Limits {
 }
 
 pub fn runtime(cache_dir: Option<PathBuf>) -> Runtime {
-    Runtime::new(RuntimeConfig { cache_dir, limits: limits(), compiler: None }).expect("a sandbox")
+    Runtime::new(RuntimeConfig { cache_dir, limits: limits(), ..RuntimeConfig::default() })
+        .expect("a sandbox")
 }
 
 pub fn runtime_within(limits: Limits) -> Runtime {
