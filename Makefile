@@ -25,10 +25,12 @@ test: setup
 	@tests/all.sh
 
 # Random operations under faults, kills, cancels and clocks, ten times as many as in `make test` and
-# from another seed each time; a failure prints the seed. It takes hours.
+# from another seed each time; a failure prints the seed. Then a rehearsal of every shipped operation.
+# It takes hours.
 soak: setup
 	STEPBACK_SEED=$$(date +%s) STEPBACK_CASES=10000 \
 		cargo test --workspace --test rules --no-fail-fast -- --nocapture random
+	STEPBACK_REHEARSE=all cargo test --workspace --test rehearse -- --nocapture shipped
 
 bench: setup
 	@tests/parts.sh

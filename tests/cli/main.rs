@@ -41,6 +41,7 @@ mod plugin_stamp;
 mod policy;
 mod practice;
 mod refusals;
+mod rehearse;
 mod run;
 mod sealed;
 mod secrets;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use std::str::FromStr;
 ///
 /// Exit codes: 0 succeeded; 1 internal error; 2 refused before anything changed; 3 rolled back,
 /// restored; 4 rolled back, restored except what was declared irreversible; 5 rollback
-/// incomplete; 6 left unfinished (resume it).
+/// incomplete; 6 left unfinished (resume it); 7 a rehearsal found something wrong.
 #[derive(Debug, Parser)]
 #[command(name = "stepback", version, max_term_width = 100)]
 pub struct Args {
@@ -47,6 +48,8 @@ pub enum Verb {
     Run(Run),
     /// Show what would happen: steps, checks run live, undo, downtime, point of no return
     Plan(Plan),
+    /// Try every failure at every call in a copy of the world, and see what becomes of it
+    Rehearse(Rehearse),
     /// Check manifests offline; every mistake with its place
     Validate(Validate),
     /// Ask whoever runs an operation to roll it back; where nobody does, roll it back
@@ -95,6 +98,7 @@ impl Verb {
             | Verb::Rollback(_)
             | Verb::Unlock(_) => true,
             Verb::Plan(_)
+            | Verb::Rehearse(_)
             | Verb::Validate(_)
             | Verb::Locks(_)
             | Verb::List(_)
@@ -154,6 +158,38 @@ pub struct Plan {
     /// The plan as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Rehearse {
+    #[command(flatten)]
+    pub operation: Operation,
+    /// The world to begin with (TOML), instead of the environment as it is
+    #[arg(long, value_name = "FILE")]
+    pub world: Option<PathBuf>,
+    /// How many faults befall one case
+    #[arg(long, value_enum, default_value_t = FaultsArg::Single)]
+    pub faults: FaultsArg,
+    /// How many cases are run at once; by default as many as there are processors
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Run this one case, and tell its story
+    #[arg(long, value_name = "CASE", conflicts_with = "faults")]
+    pub case: Option<String>,
+    /// Write the report as a page of its own, too
+    #[arg(long, value_name = "FILE", conflicts_with = "case")]
+    pub html: Option<PathBuf>,
+    /// The report, or the case with its journal, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FaultsArg {
+    /// One
+    Single,
+    /// A second one too, wherever the operation went after the first
+    Double,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -24,7 +24,8 @@ use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
 use stepback_simulated::Simulated;
-use stepback_wasm::{Compiler, Runtime, RuntimeConfig};
+use stepback_simulated::world::World;
+use stepback_wasm::{Compiler, Runtime, RuntimeConfig, Turns};
 
 /// The key of secrets, in the state directory.
 const KEY_FILE: &str = "secrets.key";
@@ -74,11 +75,17 @@ pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
 
 /// The sandbox, with its cache of compiled plugins.
 pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
+    sandbox_with(config, Turns::default())
+}
+
+/// The same, where guests take turns otherwise.
+pub fn sandbox_with(config: &Config, turns: Turns) -> Result<Arc<Runtime>, CliError> {
     // This program, whatever is in its file by now (proc(5)).
     let (program, arguments) = ("/proc/self/exe".into(), vec![args::COMPILE_PLUGIN.into()]);
     let compiler = Some(Compiler { program, arguments });
     let cache_dir = Some(cache_dir(config));
-    let runtime = Runtime::new(RuntimeConfig { cache_dir, compiler, ..RuntimeConfig::default() });
+    let config = RuntimeConfig { cache_dir, compiler, turns, ..RuntimeConfig::default() };
+    let runtime = Runtime::new(config);
     runtime.map(Arc::new).map_err(|error| {
         CliError::usage(
             error.to_string(),
@@ -126,13 +133,26 @@ pub async fn provider(
 
 /// A simulated environment's world, which is made if it is not there.
 pub fn simulated(config: &Config, name: &str, world: Option<&Path>) -> Result<Simulated, CliError> {
-    let seed = match world {
-        None => DEMO_WORLD.to_owned(),
-        Some(path) => read_world(path)?,
-    };
+    let seed = seed(world)?;
     config.state.make_sure_of(&[WORLDS, name])?;
     let opened = Simulated::open(&world_dir(config, name), &seed, Clock::real());
     opened.map_err(|failure| {
+        CliError::usage(failure.message, "mend the world file, or take another `--state`")
+    })
+}
+
+/// A simulated environment's world as it is now, or as it would begin; none is made.
+pub fn simulated_as_it_is(
+    config: &Config,
+    name: &str,
+    world: Option<&Path>,
+) -> Result<World, CliError> {
+    let is_made = is_there(config, world_dir(config, name).try_exists())?;
+    let found = match is_made {
+        true => simulated(config, name, world)?.load(),
+        false => stepback_simulated::parse(&seed(world)?),
+    };
+    found.map_err(|failure| {
         CliError::usage(failure.message, "mend the world file, or take another `--state`")
     })
 }
@@ -167,11 +187,18 @@ pub fn must_be_there(config: &Config, name: &str) -> Result<(), CliError> {
     Err(CliError::usage(message, "`--state DIR` looks elsewhere"))
 }
 
-fn read_world(path: &Path) -> Result<String, CliError> {
-    files::text(path, WORLD_BYTES_MAX).map_err(|why| {
-        let help = "mend `world` of the environment in stepback.toml";
-        CliError::usage(shown!("the world file {}", why), help)
-    })
+/// A world file's text.
+pub fn read_world(path: &Path, help: &'static str) -> Result<String, CliError> {
+    files::text(path, WORLD_BYTES_MAX)
+        .map_err(|why| CliError::usage(shown!("the world file {}", why), help))
+}
+
+/// What a simulated environment begins with.
+fn seed(world: Option<&Path>) -> Result<String, CliError> {
+    match world {
+        None => Ok(DEMO_WORLD.to_owned()),
+        Some(path) => read_world(path, "mend `world` of the environment in stepback.toml"),
+    }
 }
 
 /// Everything an operation runs on.

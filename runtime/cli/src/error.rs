@@ -23,6 +23,8 @@ pub enum Exit {
     RestoredExceptDeclared = 4,
     Incomplete = 5,
     Unfinished = 6,
+    /// A rehearsal found something wrong.
+    Wrong = 7,
 }
 
 impl From<Exit> for ExitCode {

@@ -131,6 +131,7 @@ async fn dispatch(args: Args) -> Result<Exit, CliError> {
     match verb {
         Verb::Run(run) => commands::run::run(&global, run).await,
         Verb::Plan(plan) => commands::plan::run(&global, plan).await,
+        Verb::Rehearse(rehearse) => commands::rehearse::run(&global, rehearse).await,
         Verb::Validate(validate) => commands::validate::run(&global, validate).await,
         Verb::Resume(resume) => commands::resume::run(&global, resume).await,
         Verb::Rollback(rollback) => commands::rollback::run(&global, rollback).await,

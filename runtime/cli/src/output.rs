@@ -128,6 +128,15 @@ pub fn tell(line: &Shown) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Write a line over the last such line, on a terminal; an empty one takes it away.
+pub fn progress(line: &Shown) {
+    if Style::of_stderr().terminal {
+        // A terminal's *erase in line* (ECMA-48, *EL*).
+        let line = line.finished(options(), false);
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K{line}");
+    }
+}
+
 /// Write to stderr what miette drew, with colours of its own, of text that others wrote in place.
 pub fn draw(text: &str) {
     // As everything that is told.

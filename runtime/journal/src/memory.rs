@@ -161,8 +161,13 @@ impl Memory {
     /// # Errors
     /// If there are no random numbers to make its identity of.
     pub fn open(clock: Clock) -> Result<Self, StoreError> {
-        let id = StoreId(random_name()?);
-        Ok(Self { id, clock, inner: Mutex::default(), requested: Notify::new() })
+        Ok(Self::named(StoreId(random_name()?), clock))
+    }
+
+    /// The same with an identity that is given, for what must come out the same every time: the
+    /// tokens of its operations do, too.
+    pub fn named(id: StoreId, clock: Clock) -> Self {
+        Self { id, clock, inner: Mutex::default(), requested: Notify::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod manual;
 pub mod plan;
 pub mod plugin;
+pub mod rehearse;
 pub mod resume;
 pub mod rollback;
 pub mod run;

@@ -6,6 +6,7 @@
 use super::read::{engine, shows};
 use super::world::{Container, DockerVolume, Engine, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use stepback_core::calls::Performance;
 use stepback_core::resource::IDENTITY;
 use stepback_core::{Facts, Failure, Resource, ResourceKind, Token, UnixMs};
@@ -95,7 +96,7 @@ impl World {
     }
 
     /// The facts, whether anybody could be asked for them or not.
-    fn facts(&self, resource: &Resource) -> Facts {
+    pub fn facts(&self, resource: &Resource) -> Facts {
         let all = match resource {
             Resource::Volume { id } => self.volumes.get(id).map(volume_facts),
             Resource::Snapshot { id } => self.snapshots.get(id).map(snapshot_facts),
@@ -128,9 +129,9 @@ impl World {
         Facts::from_json(all.unwrap_or(Value::Null))
     }
 
-    /// Every resource with the facts that count, images in caches left out: two worlds with the
-    /// same text are the same to a rollback.
-    pub fn restorable(&self) -> String {
+    /// Every resource that is there, with the facts that count; images in caches are left out,
+    /// and a file system is on no host.
+    pub fn all_facts(&self) -> BTreeMap<Resource, Facts> {
         let mut all: Vec<Resource> = vec![];
         all.extend(self.volumes.keys().map(|id| Resource::Volume { id: id.clone() }));
         all.extend(self.snapshots.keys().map(|id| Resource::Snapshot { id: id.clone() }));
@@ -144,12 +145,18 @@ impl World {
         for id in self.volumes.keys() {
             all.push(Resource::FileSystem { host: String::new(), volume: id.clone() });
         }
-        let mut lines: Vec<String> = all
-            .iter()
-            .map(|resource| (resource, self.facts(resource)))
-            .filter(|(_, facts)| !facts.is_absent())
-            .map(|(resource, facts)| format!("{resource} {facts}"))
-            .collect();
+        let with_facts = all.into_iter().map(|resource| {
+            let facts = self.facts(&resource);
+            (resource, facts)
+        });
+        with_facts.filter(|(_, facts)| !facts.is_absent()).collect()
+    }
+
+    /// The same as a text: two worlds with the same one are the same to a rollback.
+    pub fn restorable(&self) -> String {
+        let all = self.all_facts();
+        let mut lines: Vec<String> =
+            all.iter().map(|(resource, facts)| format!("{resource} {facts}")).collect();
         lines.sort();
         lines.join("\n")
     }

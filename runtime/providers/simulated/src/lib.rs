@@ -108,9 +108,13 @@ impl Simulated {
     /// # Errors
     /// A seed that is not a world.
     pub fn in_memory(seed: &str, clock: Clock) -> Result<Self, Failure> {
-        let world = parse(seed)?;
+        Ok(Self::of(parse(seed)?, clock))
+    }
+
+    /// The same of a world that is there already.
+    pub fn of(world: World, clock: Clock) -> Self {
         let lag_ms = world.lag_ms();
-        Ok(Self { lag_ms, ..Self::with(Backing::Memory(Mutex::new(world)), clock) })
+        Self { lag_ms, ..Self::with(Backing::Memory(Mutex::new(world)), clock) }
     }
 
     fn with(backing: Backing, clock: Clock) -> Self {
@@ -257,7 +261,11 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("world.json")
 }
 
-fn parse(seed: &str) -> Result<World, Failure> {
+/// The world of a world file (TOML), with nothing in it that can't be.
+///
+/// # Errors
+/// What is no world.
+pub fn parse(seed: &str) -> Result<World, Failure> {
     let written = toml::from_str(seed).map_err(|error| {
         let message = format!("the world file is not a world: {error}");
         Failure::new(FailureClass::InvalidInput, message)

@@ -1,0 +1,503 @@
+//! Which cases there are, each of them run, and what they come to together.
+
+use crate::judge;
+use crate::learn::{self, Doing, Learned};
+use crate::place::{CaseId, Planned};
+use crate::report::{Cell, Downtime, Ended, Ending, Report, Row, WrongCase};
+use crate::stage::{Behind, Played, Stage};
+use crate::timeline::Timeline;
+use crate::{NotRehearsed, assumed, weak};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use stepback_core::StepKey;
+use stepback_core::event::{Event, Record, UndoResult, Verdict};
+use stepback_core::expr::Scope;
+use stepback_core::manifest::Holds;
+use stepback_core::plan::Plan;
+use stepback_core::state::{State, Status};
+use stepback_core::step::EffectOutcome;
+use stepback_engine::{Job, Limits, PluginSource, Request, SecretSource};
+use stepback_files::key::{KEY_BYTES, Key};
+use stepback_simulated::world::World;
+use stepback_wasm::Runtime;
+
+/// What is slow takes so much longer than the downtime may last.
+const SLOW_MARGIN_MS: u64 = 1_000;
+
+/// How many faults befall one case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// One in each.
+    Single,
+    /// A second one too, wherever the operation went after the first.
+    Double,
+}
+
+/// What is to be rehearsed.
+pub struct Rehearsal {
+    /// The operation, as it would be run.
+    pub request: Request,
+    /// The world that every case begins with.
+    pub world: World,
+    /// Where its plugins come from.
+    pub plugins: Arc<dyn PluginSource>,
+    /// The sandbox that they run in.
+    pub runtime: Arc<Runtime>,
+    /// Where the values of its secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
+    /// How many faults befall one case.
+    pub faults: Faults,
+    /// How many cases are run at once.
+    pub jobs: NonZeroUsize,
+    /// The engine's own bounds.
+    pub limits: Limits,
+    /// A provider in front of the simulated one, to see whether what it does wrong is found.
+    pub behind: Option<Behind>,
+}
+
+/// One case, with all that is to be shown of it.
+pub struct Shown {
+    /// The case.
+    pub case: CaseId,
+    /// How it ended.
+    pub ended: Ending,
+    /// Of each of its faults, whether it came about.
+    pub fired: Vec<bool>,
+    /// What is wrong with it; nothing, if all that it said is true.
+    pub wrong: Vec<String>,
+    /// Its journal.
+    pub records: Vec<Record>,
+}
+
+/// Run the operation through every case there is.
+///
+/// `progress` is told how many are done, and how many there are.
+///
+/// # Errors
+/// If the operation does not come to its end where nothing goes wrong.
+pub fn rehearse(
+    rehearsal: &Rehearsal,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Report, NotRehearsed> {
+    let house = House::open(rehearsal)?;
+    let mut outcomes = house.run_all(house.singles()?, progress)?;
+    let singles = outcomes.len();
+    let seconds: Vec<CaseId> =
+        outcomes.iter_mut().flat_map(|one| std::mem::take(&mut one.next)).collect();
+    let possible = singles + seconds.len();
+    if rehearsal.faults == Faults::Double {
+        outcomes.extend(house.run_all(seconds, progress)?);
+    }
+    Ok(house.report(&outcomes, possible, rehearsal.faults))
+}
+
+/// Run one case.
+///
+/// # Errors
+/// As [`rehearse`].
+pub fn show(rehearsal: &Rehearsal, case: &CaseId) -> Result<Shown, NotRehearsed> {
+    let house = House::open(rehearsal)?;
+    let played = house.play(case)?;
+    let wrong = house.wrong(case, &played);
+    let ended = ending(&played);
+    let Played { fired, records, .. } = played;
+    Ok(Shown { case: case.clone(), ended, fired, wrong, records })
+}
+
+/// All that cases have in common.
+struct House {
+    stage: Stage,
+    plan: Arc<Plan>,
+    jobs: usize,
+    quiet: Played,
+    learned: Learned,
+}
+
+/// What is kept of a case that was run.
+pub(crate) struct Outcome {
+    pub case: CaseId,
+    pub doing: Doing,
+    pub ending: Ending,
+    pub fired: bool,
+    pub wrong: Vec<String>,
+    /// Steps whose undo took something back, or left it on purpose.
+    pub undone: BTreeSet<String>,
+    /// Steps that were tried again.
+    pub retried: BTreeSet<String>,
+    /// Steps whose effects have no inverse, and were made.
+    pub irreversible: BTreeSet<String>,
+    /// What is not restored, and why.
+    pub lost: Vec<(String, String)>,
+    /// The invariants that held once at least, by their places in the manifest.
+    held: BTreeSet<usize>,
+    timeline: Timeline,
+    digest: u64,
+    next: Vec<CaseId>,
+}
+
+impl Outcome {
+    fn told(&self) -> Ended {
+        Ended {
+            case: self.case.clone(),
+            doing: self.doing.clone(),
+            ended: self.ending.clone(),
+            is_wrong: !self.wrong.is_empty(),
+            timeline: self.timeline.clone(),
+        }
+    }
+}
+
+impl House {
+    fn open(rehearsal: &Rehearsal) -> Result<Self, NotRehearsed> {
+        let key = Key::of_bytes(&[7; KEY_BYTES]);
+        let mut stage = Stage {
+            request: rehearsal.request.clone(),
+            world: rehearsal.world.clone(),
+            plugins: Arc::clone(&rehearsal.plugins),
+            runtime: Arc::clone(&rehearsal.runtime),
+            secrets: Arc::clone(&rehearsal.secrets),
+            key: key.map_err(|error| NotRehearsed::Internal(error.to_string()))?,
+            limits: rehearsal.limits.clone(),
+            behind: rehearsal.behind.clone(),
+            slow_ms: 0,
+            invariants: Arc::new([]),
+            scope: Arc::default(),
+        };
+        let job = stage.job()?;
+        let plan = Arc::clone(job.plan());
+        stage.invariants = plan.manifest().invariants.clone().into();
+        stage.scope = Arc::new(scope(&stage.request, &job));
+        let budget_ms = plan.manifest().downtime.budget_ms.unwrap_or_default();
+        stage.slow_ms = budget_ms.saturating_add(SLOW_MARGIN_MS);
+        let nothing = CaseId::default();
+        let quiet = stage.play(&nothing).map_err(NotRehearsed::Internal)?;
+        must_end_well(&quiet)?;
+        let learned = Learned::of(&quiet);
+        Ok(Self { stage, plan, jobs: rehearsal.jobs.get(), quiet, learned })
+    }
+
+    fn play(&self, case: &CaseId) -> Result<Played, NotRehearsed> {
+        self.stage.play(case).map_err(NotRehearsed::Internal)
+    }
+
+    fn wrong(&self, case: &CaseId, played: &Played) -> Vec<String> {
+        let manifest = self.plan.manifest();
+        judge::wrong(manifest, &self.stage.world, &self.learned, case, played)
+    }
+
+    fn has_budget(&self) -> bool {
+        self.plan.manifest().downtime.budget_ms.is_some()
+    }
+
+    /// Every case with one fault, and those with one in an undo.
+    fn singles(&self) -> Result<Vec<CaseId>, NotRehearsed> {
+        let nothing = CaseId::default();
+        let mut cases = learn::derived(&nothing, &self.quiet, 0, self.has_budget());
+        let Some(back) = learn::all_the_way_back(&self.quiet) else { return Ok(cases) };
+        let played = self.play(&back)?;
+        let from = played.passed.iter().position(|passed| passed.is_back);
+        if let Some(from) = from {
+            cases.extend(learn::derived(&back, &played, from, self.has_budget()));
+        }
+        Ok(cases)
+    }
+
+    /// Each of these, as many at once as there are jobs; the outcomes in their order.
+    fn run_all(
+        &self,
+        cases: Vec<CaseId>,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Vec<Outcome>, NotRehearsed> {
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let outcomes: Mutex<BTreeMap<usize, Result<Outcome, NotRehearsed>>> = Mutex::default();
+        let work = || {
+            while let Some(case) = {
+                let at = next.fetch_add(1, Ordering::SeqCst);
+                cases.get(at).map(|case| (at, case))
+            } {
+                let outcome = self.outcome(case.1);
+                let mut all = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                all.insert(case.0, outcome);
+                drop(all);
+                progress(done.fetch_add(1, Ordering::SeqCst) + 1, cases.len());
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.min(cases.len()) {
+                scope.spawn(work);
+            }
+        });
+        let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcomes.into_values().collect()
+    }
+
+    fn outcome(&self, case: &CaseId) -> Result<Outcome, NotRehearsed> {
+        let played = self.play(case)?;
+        let fired = played.fired.iter().all(|fired| *fired);
+        let wrong = match fired {
+            true => self.wrong(case, &played),
+            // Nothing befell it that it was to be tried with.
+            false => vec![],
+        };
+        let doing = case.0.last().and_then(|last| learn::doings(&played).remove(&last.at));
+        let from = learn::after_faults(case, &played);
+        let next = match fired {
+            true => learn::derived(case, &played, from, self.has_budget()),
+            false => vec![],
+        };
+        let state = &played.state;
+        Ok(Outcome {
+            case: case.clone(),
+            doing: doing.unwrap_or(Doing { step: None, undo: false, check: false }),
+            ending: ending(&played),
+            fired,
+            wrong,
+            undone: undone(&played.records),
+            retried: retried(&played.records),
+            irreversible: irreversible(state),
+            lost: state
+                .not_restored
+                .iter()
+                .map(|one| (one.resource.to_string(), one.why.clone()))
+                .collect(),
+            timeline: Timeline::of(&played, &case.0),
+            digest: digest(&played),
+            held: played.held,
+            next,
+        })
+    }
+
+    fn report(&self, outcomes: &[Outcome], possible: usize, faults: Faults) -> Report {
+        let manifest = self.plan.manifest();
+        let told: Vec<&Outcome> = outcomes.iter().filter(|one| one.fired).collect();
+        let distinct: BTreeSet<u64> = told.iter().map(|one| one.digest).collect();
+        let mut endings: BTreeMap<String, usize> = BTreeMap::new();
+        for one in &told {
+            let ending = &one.ending;
+            let name = ending.verdict.as_ref().map_or_else(
+                || ending.status.clone(),
+                |verdict| format!("{}: {verdict}", ending.status),
+            );
+            *endings.entry(name).or_default() += 1;
+        }
+        let nobody = Doing { step: None, undo: false, check: false };
+        let nothing = CaseId::default();
+        let quiet = WrongCase {
+            why: self.wrong(&nothing, &self.quiet),
+            case: nothing,
+            doing: nobody,
+            ended: ending(&self.quiet),
+        };
+        let wrong = told.iter().map(|one| WrongCase {
+            case: one.case.clone(),
+            doing: one.doing.clone(),
+            ended: one.ending.clone(),
+            why: one.wrong.clone(),
+        });
+        let wrong = [quiet].into_iter().chain(wrong).filter(|one| !one.why.is_empty());
+        let not_fired = outcomes.iter().filter(|one| !one.fired).map(|one| one.case.clone());
+        let longest = told.iter().filter_map(|one| Some((one.ending.downtime_ms?, one)));
+        // Of those that are alike, the first.
+        let longest = longest.fold(None, |best: Option<(u64, _)>, one| match best {
+            Some(best) if best.0 >= one.0 => Some(best),
+            _ => Some(one),
+        });
+        Report {
+            operation: manifest.operation.name.clone(),
+            quiet: ending(&self.quiet),
+            cases: outcomes.len(),
+            distinct: distinct.len(),
+            possible,
+            faults: if faults == Faults::Single { 1 } else { 2 },
+            wrong: wrong.collect(),
+            not_fired: not_fired.collect(),
+            endings,
+            weak: weak::points(manifest, &self.quiet, &told),
+            worst_downtime: longest.map(|(ms, one)| Downtime { ms, case: one.case.clone() }),
+            point_of_no_return: self.plan.point_of_no_return().map(ToString::to_string),
+            undos_never_exercised: self.never_undone(&told),
+            retries_never_exercised: self.never_retried(&told),
+            never_held: self.never_held(&told),
+            matrix: matrix(outcomes),
+            all: told.iter().map(|one| one.told()).collect(),
+            assumed_ms: assumed::all().collect(),
+        }
+    }
+
+    /// The steps that did something which can be taken back, and that no case took back.
+    fn never_undone(&self, told: &[&Outcome]) -> Vec<String> {
+        let needing = self.quiet.state.steps.iter().filter(|(key, step)| {
+            !self.plan.is_cleanup(&key.step)
+                && step.to_undo().any(|(_, effect)| !self.quiet.state.was_irreversible(effect))
+        });
+        let is_never =
+            |key: &&StepKey| !told.iter().any(|one| one.undone.contains(&key.to_string()));
+        needing.map(|(key, _)| key).filter(is_never).map(ToString::to_string).collect()
+    }
+
+    /// The invariants that must hold sometimes, and never did.
+    fn never_held(&self, told: &[&Outcome]) -> Vec<String> {
+        let invariants = self.stage.invariants.iter().enumerate();
+        let sometimes = invariants.filter(|(_, one)| one.holds == Holds::Sometimes);
+        let is_never = |(nth, _): &(usize, _)| {
+            !self.quiet.held.contains(nth) && !told.iter().any(|one| one.held.contains(nth))
+        };
+        sometimes.filter(is_never).map(|(_, one)| one.name.clone()).collect()
+    }
+
+    fn never_retried(&self, told: &[&Outcome]) -> Vec<String> {
+        let steps = self.plan.steps().filter(|step| step.retry.is_some());
+        let is_never = |id: &&stepback_core::StepId| {
+            let is_it = |key: &String| key == id.as_str() || key.starts_with(&format!("{id}["));
+            !told.iter().any(|one| one.retried.iter().any(is_it))
+        };
+        steps.map(|step| &step.id).filter(is_never).map(ToString::to_string).collect()
+    }
+}
+
+/// What invariants see beside the world.
+fn scope(request: &Request, job: &Job) -> Scope {
+    let name = &job.plan().manifest().operation.name;
+    Scope {
+        inputs: job.inputs().clone(),
+        operation: json!({ "name": name }),
+        environment: json!({ "name": request.environment.as_str() }),
+        ..Scope::default()
+    }
+}
+
+/// Where nothing goes wrong, it comes to its end.
+fn must_end_well(quiet: &Played) -> Result<(), NotRehearsed> {
+    let state = &quiet.state;
+    let why = match (&quiet.failed, state.status) {
+        (Some(why), _) => why.clone(),
+        (None, Status::Succeeded) => return Ok(()),
+        (None, Status::Refused) => format!("it is refused: {}", state.refusals.join("; ")),
+        (None, _) => {
+            format!("it is rolled back: {}", state.why.clone().unwrap_or_default())
+        }
+    };
+    Err(NotRehearsed::NoQuietEnd(format!("where nothing goes wrong, {why}")))
+}
+
+fn word(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn ending(played: &Played) -> Ending {
+    let state = &played.state;
+    let verdict = state.verdict.map(|verdict| match verdict {
+        Verdict::Restored => "restored",
+        Verdict::RestoredExceptDeclared => "restored-except-declared",
+        Verdict::Incomplete => "incomplete",
+    });
+    Ending {
+        status: word(state.status),
+        verdict: verdict.map(str::to_owned),
+        why: state.why.clone().or_else(|| state.refusals.first().cloned()),
+        downtime_ms: state.downtime.closed_ms,
+        is_down: state.downtime.since.is_some(),
+        took_ms: played.took_ms,
+    }
+}
+
+fn undone(records: &[Record]) -> BTreeSet<String> {
+    let of = |record: &Record| match &record.event {
+        Event::UndoEnded { step, result: UndoResult::Undone | UndoResult::Kept(_) } => {
+            Some(step.to_string())
+        }
+        _ => None,
+    };
+    records.iter().filter_map(of).collect()
+}
+
+fn retried(records: &[Record]) -> BTreeSet<String> {
+    let of = |record: &Record| match &record.event {
+        Event::RetryScheduled { step, .. } => Some(step.to_string()),
+        _ => None,
+    };
+    records.iter().filter_map(of).collect()
+}
+
+fn irreversible(state: &State) -> BTreeSet<String> {
+    let made = |step: &stepback_core::state::StepState| {
+        step.effects.iter().any(|effect| {
+            !matches!(effect.outcome, EffectOutcome::Refused(_)) && state.was_irreversible(effect)
+        })
+    };
+    let steps = state.steps.iter().filter(|(_, step)| made(step));
+    steps.map(|(key, _)| key.to_string()).collect()
+}
+
+/// What tells one way of going on from another: what happened, and how the world is; not when,
+/// and not in which words.
+fn digest(played: &Played) -> u64 {
+    let mut hash = DefaultHasher::new();
+    for record in &played.records {
+        let mut event = serde_json::to_value(&record.event).unwrap_or_default();
+        without_times_and_words(&mut event);
+        event.to_string().hash(&mut hash);
+    }
+    played.world.restorable().hash(&mut hash);
+    hash.finish()
+}
+
+/// What differs between cases that are alike.
+const TIMES_AND_WORDS: [&str; 10] = [
+    "at",
+    "dead_ms",
+    "downtime_ms",
+    "hint",
+    "message",
+    "not_before",
+    "paused_ms",
+    "since",
+    "undo_error",
+    "why",
+];
+
+fn without_times_and_words(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            TIMES_AND_WORDS.iter().for_each(|name| {
+                map.remove(*name);
+            });
+            map.values_mut().for_each(without_times_and_words);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_times_and_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What became of each step's doings under each fault, in the order in which they were first met.
+fn matrix(outcomes: &[Outcome]) -> Vec<Row> {
+    let mut rows: Vec<Row> = vec![];
+    for one in outcomes {
+        let Some(Planned { at, fault }) = one.case.0.last() else { continue };
+        let what = match at.kind {
+            crate::place::Kind::Call { function, .. } => function.to_owned(),
+            other => other.to_string(),
+        };
+        let is_it = |row: &Row| row.doing == one.doing && row.what == what;
+        let at = rows.iter().position(is_it).unwrap_or_else(|| {
+            let (doing, what) = (one.doing.clone(), what.clone());
+            rows.push(Row { doing, what, cells: BTreeMap::new() });
+            rows.len() - 1
+        });
+        let cell: &mut Cell = rows[at].cells.entry(fault.name()).or_default();
+        cell.cases += 1;
+        cell.fired += usize::from(one.fired);
+        cell.wrong += usize::from(!one.wrong.is_empty());
+        cell.succeeded += usize::from(one.fired && one.ending.status == "succeeded");
+        cell.rolled_back += usize::from(one.fired && one.ending.status == "rolled-back");
+        cell.incomplete += usize::from(one.fired && one.ending.status == "rollback-failed");
+    }
+    rows
+}

@@ -1,0 +1,365 @@
+//! What must hold of an operation that has ended, whatever befell it.
+//!
+//! The journal's word is held against the world itself, which nobody had to ask a provider for.
+
+use crate::learn::Learned;
+use crate::place::{CaseId, Fault, Kind};
+use crate::script::Passed;
+use crate::stage::Played;
+use std::collections::{BTreeMap, BTreeSet};
+use stepback_core::event::{Event, Verdict};
+use stepback_core::manifest::{Manifest, OnOverrun, duration_text};
+use stepback_core::resource::IDENTITY;
+use stepback_core::state::{Status, StepStatus};
+use stepback_core::{Facts, Resource, ResourceKind};
+use stepback_simulated::world::World;
+
+/// What is wrong with a case; nothing, if all that was said of it is true.
+pub(crate) fn wrong(
+    manifest: &Manifest,
+    before: &World,
+    learned: &Learned,
+    case: &CaseId,
+    played: &Played,
+) -> Vec<String> {
+    let judge = Judge { manifest, before, learned, case, played };
+    let mut found = judge.ending();
+    found.extend(played.broken.iter().cloned());
+    found.extend(judge.twice());
+    found.extend(judge.world());
+    found.extend(judge.left());
+    found.extend(judge.downtime());
+    found.extend(judge.times());
+    found
+}
+
+struct Judge<'a> {
+    manifest: &'a Manifest,
+    before: &'a World,
+    learned: &'a Learned,
+    case: &'a CaseId,
+    played: &'a Played,
+}
+
+impl Judge<'_> {
+    /// It has ended, and for a reason.
+    fn ending(&self) -> Vec<String> {
+        let state = &self.played.state;
+        if let Some(why) = &self.played.failed {
+            return vec![format!("it came to no end: {why}")];
+        }
+        if !state.status.is_final() {
+            return vec![format!("its last word is {:?}, which is none", state.status)];
+        }
+        if state.status == Status::RollbackFailed && !self.stands_in_the_way_of_undo() {
+            return vec![format!(
+                "its rollback is incomplete, and nothing stood in the way of it: {}",
+                self.named()
+            )];
+        }
+        match (state.status, state.cause) {
+            (Status::RolledBack | Status::RollbackFailed, None) => {
+                vec!["it rolled back, and does not say why".to_owned()]
+            }
+            (Status::RolledBack | Status::RollbackFailed, Some(_)) if self.case.0.is_empty() => {
+                let why = state.why.clone().unwrap_or_default();
+                vec![format!("it rolled back, and nothing had gone wrong: {why}")]
+            }
+            _ => vec![],
+        }
+    }
+
+    /// What the journal names as not restored.
+    fn named(&self) -> String {
+        let names = self.played.state.not_restored.iter();
+        let names: Vec<String> =
+            names.map(|one| format!("{} ({})", one.resource, one.why)).collect();
+        names.join(", ")
+    }
+
+    /// Whether a fault came about that an undo may fail by, or after which nobody can tell how
+    /// things are.
+    fn stands_in_the_way_of_undo(&self) -> bool {
+        let fired = self.case.0.iter().zip(&self.played.fired).filter(|(_, fired)| **fired);
+        fired.map(|(planned, _)| planned).any(|planned| {
+            let is_back = self.passed(planned.at).is_some_and(|passed| passed.is_back);
+            match (planned.at.kind, planned.fault) {
+                (_, Fault::Cancel | Fault::CrashBefore | Fault::CrashAfter) => false,
+                (Kind::Look | Kind::Settle | Kind::Search, _) => true,
+                (Kind::Call { undo: true, .. }, _) => true,
+                _ => is_back,
+            }
+        })
+    }
+
+    fn passed(&self, at: crate::place::Place) -> Option<&Passed> {
+        self.played.passed.iter().find(|passed| passed.place == at)
+    }
+
+    /// No effect took place twice.
+    fn twice(&self) -> Vec<String> {
+        let made = self.played.world.effects.values().filter(|made| made.times > 1);
+        made.map(|made| format!("{} took place {} times for one call", made.function, made.times))
+            .collect()
+    }
+
+    /// The world is what the last word says.
+    fn world(&self) -> Vec<String> {
+        let state = &self.played.state;
+        match (state.status, state.verdict) {
+            (Status::Succeeded, _) => self.is_the_goal(),
+            (Status::Refused, _) => self.is_as_before(&BTreeSet::new(), "it was refused"),
+            (Status::RolledBack, Some(Verdict::Restored)) => {
+                self.is_as_before(&BTreeSet::new(), "it says that all is restored")
+            }
+            (Status::RolledBack | Status::RollbackFailed, _) => {
+                let mut found = self.is_as_told();
+                if state.status == Status::RollbackFailed && state.not_restored.is_empty() {
+                    found.push("its rollback is incomplete, and nothing is named".to_owned());
+                }
+                let named = state.not_restored.iter();
+                let named = named.flat_map(|one| with_what_is_on_it(&one.resource));
+                found.extend(self.is_as_before(&named.collect(), "it does not name it"));
+                found
+            }
+            (Status::Queued | Status::Running | Status::RollingBack | Status::Abandoned, _) => {
+                vec![]
+            }
+        }
+    }
+
+    /// All but these is as it was before.
+    fn is_as_before(&self, but: &BTreeSet<Resource>, says: &str) -> Vec<String> {
+        let (before, now) = (facts_of(self.before), facts_of(&self.played.world));
+        let differing = differing(&before, &now).into_iter().filter(|one| !but.contains(one));
+        let told = |one: Resource| {
+            let (was, is) = (before.get(&one), now.get(&one));
+            format!("{one} is {}, it was {}, and {says}", shown(is), shown(was))
+        };
+        differing.map(told).collect()
+    }
+
+    /// What is named as not restored is as it is told to be.
+    fn is_as_told(&self) -> Vec<String> {
+        let now = |resource| without_identity(&self.played.world.facts(resource));
+        let named = self.played.state.not_restored.iter();
+        let known = named.filter_map(|one| Some((&one.resource, one.now.as_ref()?)));
+        let counted = known.filter(|(resource, _)| is_counted(resource));
+        let false_ones = counted.filter_map(|(resource, told)| {
+            let is = now(resource);
+            let told = without_identity(told);
+            let differs = !told.is_as(&is) && told.not_comparable(&is).is_empty();
+            // What is sealed in the journal is not sealed in the world.
+            let names: Vec<String> = told.differing(&is);
+            let differs = differs && names.iter().any(|name| !is_sealed_fact(name));
+            differs.then(|| format!("{resource} is {is}, and is told to be {told}"))
+        });
+        false_ones.collect()
+    }
+
+    /// The world is as it is when nothing goes wrong.
+    fn is_the_goal(&self) -> Vec<String> {
+        let (goal, is) = (&self.learned.goal, Goal::of(self.played));
+        let leftover = self.played.state.steps.iter();
+        let leftover = leftover.filter(|(_, step)| step.status == StepStatus::Leftover);
+        let steps: BTreeSet<_> = leftover.map(|(key, _)| key.clone()).collect();
+        let left = self.learned.touched_by(&steps);
+        let left: BTreeSet<Resource> = left.iter().flat_map(with_what_is_on_it).collect();
+        let differing = differing(&goal.facts, &is.facts);
+        let mut found: Vec<String> = differing
+            .into_iter()
+            .filter(|one| !left.contains(one))
+            .map(|one| {
+                let (should, is) = (goal.facts.get(&one), is.facts.get(&one));
+                format!(
+                    "it succeeded, and {one} is {}; where nothing goes wrong it is {}",
+                    shown(is),
+                    shown(should)
+                )
+            })
+            .collect();
+        if goal.outputs != is.outputs && steps.is_empty() {
+            found.push(format!(
+                "it succeeded, and its outputs are {}; where nothing goes wrong they are {}",
+                is.outputs, goal.outputs
+            ));
+        }
+        found
+    }
+
+    /// No lock and no lease is left, but of what waits for a person.
+    fn left(&self) -> Vec<String> {
+        let mut found = vec![];
+        let Played { state, locks, is_run, failed, .. } = self.played;
+        if state.status != Status::RollbackFailed && !locks.is_empty() {
+            found.push(format!("it has ended, and holds {}", locks.join(", ")));
+        }
+        if *is_run && failed.is_none() {
+            found.push("it has ended, and its lease is held".to_owned());
+        }
+        found
+    }
+
+    /// The downtime is over, and no longer than it may be, where nothing kept it.
+    fn downtime(&self) -> Vec<String> {
+        let state = &self.played.state;
+        if state.downtime.since.is_some() {
+            let is_over = matches!(
+                (state.status, state.verdict),
+                (Status::Succeeded, _) | (Status::RolledBack, Some(Verdict::Restored))
+            );
+            return match is_over {
+                true => vec!["it has ended well, and the downtime goes on".to_owned()],
+                false => vec![],
+            };
+        }
+        let downtime = &self.manifest.downtime;
+        let (Some(total_ms), Some(budget_ms)) = (state.downtime.total_ms(), downtime.budget_ms)
+        else {
+            return vec![];
+        };
+        let is_prompt = self.case.0.iter().all(|planned| planned.fault.is_prompt());
+        if total_ms <= budget_ms || !is_prompt || downtime.on_overrun == OnOverrun::Warn {
+            return vec![];
+        }
+        vec![format!(
+            "the service was down for {}, with a budget of {}, and nothing kept it waiting",
+            duration_text(total_ms),
+            duration_text(budget_ms)
+        )]
+    }
+
+    /// The journal's time does not go back; an answer has the time at which it came.
+    fn times(&self) -> Vec<String> {
+        let records = self.played.records.iter();
+        let decided: Vec<_> =
+            records.filter(|record| !matches!(record.event, Event::CallAnswered { .. })).collect();
+        let back = decided.windows(2).find(|two| two[1].at < two[0].at);
+        back.map(|two| format!("event {} is before event {}", two[1].seq.0, two[0].seq.0))
+            .into_iter()
+            .collect()
+    }
+}
+
+/// The world of an operation that came to its end, with what it made under names that are the
+/// same however often it had to try.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Goal {
+    pub facts: BTreeMap<Resource, Facts>,
+    pub outputs: String,
+}
+
+impl Goal {
+    pub fn of(played: &Played) -> Self {
+        let names = names_of_made(played);
+        let renamed = |text: &str| {
+            names.iter().fold(text.to_owned(), |text, (id, name)| text.replace(id, name))
+        };
+        let facts = facts_of(&played.world);
+        let renamed_facts = facts.into_iter().map(|(resource, facts)| {
+            let parse = |text: String| serde_json::from_str(&text).ok();
+            let resource = serde_json::to_string(&resource).map(|text| renamed(&text)).ok();
+            let text = serde_json::to_string(&facts).map(|text| renamed(&text)).ok();
+            let facts = text.and_then(|text| serde_json::from_str(&text).ok());
+            (resource.and_then(parse), facts.unwrap_or(Facts::Absent))
+        });
+        let facts = renamed_facts.filter_map(|(resource, facts)| Some((resource?, facts)));
+        let outputs = serde_json::to_string(&played.state.outputs).unwrap_or_default();
+        Self { facts: facts.collect(), outputs: renamed(&outputs) }
+    }
+}
+
+/// What each id that the operation made is called by: the step and the place of the call in it.
+fn names_of_made(played: &Played) -> Vec<(String, String)> {
+    let world = &played.world;
+    let mut names = vec![];
+    for record in &played.records {
+        let Event::CallStarted { id, token, .. } = &record.event else { continue };
+        let stamp = Some(&token.0);
+        let of = |stamps: Vec<(&String, &Option<String>)>| -> Vec<String> {
+            let made = stamps.into_iter().filter(|(_, one)| one.as_ref() == stamp);
+            made.map(|(id, _)| id.clone()).collect()
+        };
+        let mut ids = of(world.volumes.iter().map(|(id, one)| (id, &one.stamp)).collect());
+        ids.extend(of(world.snapshots.iter().map(|(id, one)| (id, &one.stamp)).collect()));
+        ids.extend(of(world.instances.iter().map(|(id, one)| (id, &one.stamp)).collect()));
+        for made in ids {
+            let name = format!("made-by-{}-{}", id.of.step, id.number.0);
+            // What an attempt left that was to be taken back is one more of its name.
+            let before = names.iter().filter(|(_, one): &&(_, String)| *one == name).count() / 2;
+            let name = if before == 0 { name } else { format!("{name}-again-{before}") };
+            // A device's path has it without its dash.
+            names.push((made.replace('-', ""), name.clone()));
+            names.push((made, name));
+        }
+    }
+    names
+}
+
+/// Every resource with its facts, but for which thing it is: what was made anew is restored.
+fn facts_of(world: &World) -> BTreeMap<Resource, Facts> {
+    let all = world.all_facts().into_iter();
+    all.map(|(resource, facts)| (resource, without_identity(&facts))).collect()
+}
+
+fn without_identity(facts: &Facts) -> Facts {
+    match facts {
+        Facts::Present(map) => {
+            let mut map = map.clone();
+            map.remove(IDENTITY);
+            Facts::Present(map)
+        }
+        other => other.clone(),
+    }
+}
+
+/// Whether a resource's facts are in [`World::all_facts`].
+fn is_counted(resource: &Resource) -> bool {
+    match resource.kind() {
+        ResourceKind::Image | ResourceKind::Containers => false,
+        ResourceKind::Volume
+        | ResourceKind::Snapshot
+        | ResourceKind::Instance
+        | ResourceKind::Container
+        | ResourceKind::DockerVolume
+        | ResourceKind::FileSystem => !matches!(resource, Resource::Created { .. }),
+    }
+}
+
+/// The resource as [`World::all_facts`] names it.
+fn comparable(resource: &Resource) -> Resource {
+    match resource {
+        Resource::FileSystem { volume, .. } => {
+            Resource::FileSystem { host: String::new(), volume: volume.clone() }
+        }
+        other => other.clone(),
+    }
+}
+
+/// What is named, with the file system of a volume, which comes and goes with it.
+fn with_what_is_on_it(resource: &Resource) -> Vec<Resource> {
+    let named = comparable(resource);
+    let on_it = match &named {
+        Resource::Volume { id } => {
+            Some(Resource::FileSystem { host: String::new(), volume: id.clone() })
+        }
+        _ => None,
+    };
+    [named].into_iter().chain(on_it).collect()
+}
+
+/// Whether a fact is sealed before it goes into a journal.
+fn is_sealed_fact(name: &str) -> bool {
+    let fact = name.split_once('.').map_or(name, |(fact, _)| fact);
+    matches!(fact, "command" | "config" | "env")
+}
+
+fn differing(one: &BTreeMap<Resource, Facts>, other: &BTreeMap<Resource, Facts>) -> Vec<Resource> {
+    let all: BTreeSet<&Resource> = one.keys().chain(other.keys()).collect();
+    let differs = |resource: &&&Resource| one.get(**resource) != other.get(**resource);
+    all.iter().filter(differs).map(|resource| (*resource).clone()).collect()
+}
+
+fn shown(facts: Option<&Facts>) -> String {
+    facts.map_or_else(|| "not there".to_owned(), ToString::to_string)
+}

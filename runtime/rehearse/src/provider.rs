@@ -1,0 +1,211 @@
+//! The provider as the runner of a case has it: whatever is asked may go wrong.
+
+use crate::assumed;
+use crate::invariants::Watched;
+use crate::place::{Fault, Kind};
+use crate::script::{About, Script};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use stepback_clock::Clock;
+use stepback_core::step::EffectOutcome;
+use stepback_core::*;
+use stepback_journal::Memory;
+use stepback_provider::advice::Advice;
+use stepback_provider::faults::{refused, transient};
+use stepback_provider::inventory::Inventory;
+use stepback_provider::{EffectContext, Provider, Settled, Stamped};
+
+/// What a question is answered that is refused in a rehearsal, where it is no call.
+fn not_answered(fault: Fault) -> Failure {
+    match fault {
+        Fault::Transient => Failure::new(FailureClass::Transient, "try again (injected fault)")
+            .with_code("RequestLimitExceeded"),
+        _ => Failure::new(FailureClass::Refused, "it was refused (injected fault)")
+            .with_code("InjectedRefusal"),
+    }
+}
+
+/// A provider that follows a script.
+pub(crate) struct Scripted {
+    pub inner: Arc<dyn Provider>,
+    pub script: Arc<Script>,
+    pub store: Arc<Memory>,
+    pub watched: Arc<Watched>,
+    pub clock: Clock,
+    /// What is slow takes this long.
+    pub slow_ms: u64,
+}
+
+impl Scripted {
+    async fn takes(&self, ms: u64) {
+        self.clock.sleep(Duration::from_millis(ms)).await;
+    }
+
+    fn pass(&self, kind: Kind, about: About) -> Option<Fault> {
+        self.script.pass(kind, about, &self.clock)
+    }
+
+    /// A question that changes nothing, with what befalls it.
+    async fn ask<T>(
+        &self,
+        kind: Kind,
+        about: About,
+        answer: impl Future<Output = Result<T, Failure>>,
+        refusal: impl Fn(Fault) -> Failure,
+    ) -> Result<T, Failure> {
+        let fault = self.pass(kind, about);
+        if fault == Some(Fault::Cancel) {
+            self.script.cancel(&self.store).await;
+        }
+        self.takes(assumed::LOOK_MS).await;
+        match fault {
+            Some(
+                fault @ (Fault::Refuse | Fault::RefuseAlways | Fault::Transient | Fault::Lost),
+            ) => Err(refusal(fault)),
+            Some(Fault::Hang | Fault::HangAfter) => std::future::pending().await,
+            Some(Fault::CrashBefore | Fault::CrashAfter) => {
+                self.script.die().await;
+                std::future::pending().await
+            }
+            Some(Fault::Slow | Fault::Cancel) | None => answer.await,
+        }
+    }
+
+    async fn ask_call(
+        &self,
+        call: &Call,
+        answer: impl Future<Output = Result<Value, Failure>>,
+    ) -> Result<Value, Failure> {
+        let kind = Kind::Call { function: call.function(), undo: false };
+        let refusal = |fault| match fault {
+            Fault::Transient | Fault::Lost => transient(call),
+            _ => refused(call),
+        };
+        self.ask(kind, About::Asked(Box::new(call.clone())), answer, refusal).await
+    }
+
+    /// Make an effect after the time that it takes; one that can be ended early is.
+    async fn make(&self, call: &Call, context: &EffectContext, ms: u64) -> EffectOutcome {
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => {}
+            () = self.takes(ms) => {}
+        }
+        let outcome = self.inner.perform(call, context).await;
+        self.watched.look(&format!("after {}", call.function()));
+        outcome
+    }
+}
+
+#[async_trait]
+impl Provider for Scripted {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn serves(&self) -> &[Interface] {
+        self.inner.serves()
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        self.inner.identity().await
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        self.ask_call(call, self.inner.read(call)).await
+    }
+
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        self.inner.may(call).await
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        self.ask_call(call, self.inner.wait(call)).await
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        let kind = Kind::Call { function: call.function(), undo: context.undo };
+        let fault = self.pass(kind, About::Made(context.token.clone()));
+        let ms = assumed::takes_ms(call);
+        match fault {
+            Some(Fault::Refuse | Fault::RefuseAlways) => {
+                self.takes(assumed::LOOK_MS).await;
+                return EffectOutcome::Refused(refused(call));
+            }
+            Some(Fault::Transient) => {
+                self.takes(assumed::LOOK_MS).await;
+                return EffectOutcome::Refused(transient(call));
+            }
+            Some(Fault::Hang) => {
+                context.cancel.cancelled().await;
+                return EffectOutcome::Unknown("no answer came".into());
+            }
+            Some(Fault::CrashBefore) => self.script.die().await,
+            Some(Fault::Cancel) => self.script.cancel(&self.store).await,
+            Some(Fault::Slow) => self.takes(self.slow_ms).await,
+            Some(Fault::Lost | Fault::HangAfter | Fault::CrashAfter) | None => {}
+        }
+        let outcome = self.make(call, context, ms).await;
+        match fault {
+            Some(Fault::CrashAfter) => self.script.die().await,
+            Some(Fault::HangAfter) => std::future::pending().await,
+            Some(Fault::Lost) if matches!(outcome, EffectOutcome::Done(_)) => {
+                return EffectOutcome::Unknown("the answer was lost (injected fault)".into());
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+        let fault = self.pass(Kind::Settle, About::Made(context.token.clone()));
+        self.takes(assumed::LOOK_MS).await;
+        let settled = match fault {
+            Some(fault) => Settled::CantKnow(not_answered(fault).message),
+            None => self.inner.settle(call, context).await,
+        };
+        // Some effects are settled by asking for the same again.
+        self.watched.look(&format!("after {} was settled", call.function()));
+        settled
+    }
+
+    async fn forget(&self, call: &Call, context: &EffectContext) {
+        self.inner.forget(call, context).await;
+    }
+
+    async fn take_over(
+        &self,
+        store: &StoreId,
+        operation: OperationId,
+        epoch: Epoch,
+    ) -> Result<(), Failure> {
+        self.inner.take_over(store, operation, epoch).await
+    }
+
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
+        self.inner.import(found).await
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        self.inner.request_ms_max()
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        let about = About::Looked(resource.clone());
+        self.ask(Kind::Look, about, self.inner.observe(resource), not_answered).await
+    }
+
+    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
+        self.inner.advice(resource, before, now)
+    }
+
+    fn visible_after_ms(&self) -> u64 {
+        self.inner.visible_after_ms()
+    }
+
+    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
+        self.ask(Kind::Search, About::Nothing, self.inner.stamped(tokens), not_answered).await
+    }
+}

@@ -1,0 +1,149 @@
+//! What a rehearsal has to tell, for people and for programs.
+
+use crate::learn::Doing;
+use crate::place::CaseId;
+use crate::timeline::Timeline;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What became of an operation that everything befell that can.
+///
+/// The same operation in the same world gives the same report, byte for byte.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The operation's name in its manifest.
+    pub operation: String,
+    /// How it ends when nothing goes wrong.
+    pub quiet: Ending,
+    /// How many cases were run, the one in which nothing goes wrong left out.
+    pub cases: usize,
+    /// How many of them differ in more than when.
+    pub distinct: usize,
+    /// How many there would be if all were run.
+    pub possible: usize,
+    /// How many faults at most befell one case.
+    pub faults: usize,
+    /// The cases of which the last word is not true, or the world not as it must be.
+    pub wrong: Vec<WrongCase>,
+    /// The cases whose fault never came about: they tell nothing.
+    pub not_fired: Vec<CaseId>,
+    /// How many cases ended each way.
+    pub endings: BTreeMap<String, usize>,
+    /// What is weak about it, worst first.
+    pub weak: Vec<WeakPoint>,
+    /// The longest that the service was down, and in which case.
+    pub worst_downtime: Option<Downtime>,
+    /// The step from which on not everything can be taken back.
+    pub point_of_no_return: Option<String>,
+    /// The steps that can be undone, and whose undo never had anything to take back.
+    pub undos_never_exercised: Vec<String>,
+    /// The steps that have a `retry`, and were never tried again.
+    pub retries_never_exercised: Vec<String>,
+    /// The invariants that must hold sometimes, and never did: nothing was shown about them.
+    pub never_held: Vec<String>,
+    /// By step and fault, how it went.
+    pub matrix: Vec<Row>,
+    /// Every case whose fault came about.
+    pub all: Vec<Ended>,
+    /// How long calls were assumed to take, in milliseconds.
+    pub assumed_ms: Vec<(&'static str, u64)>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_well(&self) -> bool {
+        self.wrong.is_empty() && self.never_held.is_empty()
+    }
+}
+
+/// How one case ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ending {
+    /// As `show --json` has it: `succeeded`, `rolled-back`, `rollback-failed`, `refused`.
+    pub status: String,
+    /// `restored`, `restored-except-declared` or `incomplete`; of a rollback alone.
+    pub verdict: Option<String>,
+    /// Why it rolled back, in one line.
+    pub why: Option<String>,
+    /// How long the service was down in all, by the assumed times.
+    pub downtime_ms: Option<u64>,
+    /// Whether it still is.
+    pub is_down: bool,
+    /// How long it took, by the assumed times.
+    pub took_ms: u64,
+}
+
+/// One case, by the clock.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ended {
+    /// The case.
+    pub case: CaseId,
+    /// Whose doing it is that goes wrong.
+    pub doing: Doing,
+    /// How it ended.
+    pub ended: Ending,
+    /// Whether something is wrong with it.
+    pub is_wrong: bool,
+    /// What happened when.
+    pub timeline: Timeline,
+}
+
+/// A case that is wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct WrongCase {
+    /// The case, by which it is run again.
+    pub case: CaseId,
+    /// Whose doing it is that goes wrong.
+    pub doing: Doing,
+    /// How it ended.
+    pub ended: Ending,
+    /// What is wrong, a sentence each.
+    pub why: Vec<String>,
+}
+
+/// What is weak about an operation, though all that is said of it is true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WeakPoint {
+    /// In a sentence.
+    pub told: String,
+    /// A case in which it shows.
+    pub case: CaseId,
+}
+
+/// How long the service was down, and in which case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Downtime {
+    /// By the assumed times.
+    pub ms: u64,
+    /// The case.
+    pub case: CaseId,
+}
+
+/// What became of one step's function, or of the engine's own, under each fault.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Whose doing it is.
+    #[serde(flatten)]
+    pub doing: Doing,
+    /// What it does: a host function, `look`, `settle`, `search` or `commit`.
+    pub what: String,
+    /// By the fault's name.
+    pub cells: BTreeMap<&'static str, Cell>,
+}
+
+/// The cases of one row and one fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// How many there were.
+    pub cases: usize,
+    /// Of how many the fault came about.
+    pub fired: usize,
+    /// How many are wrong.
+    pub wrong: usize,
+    /// How many went on to the end of the operation.
+    pub succeeded: usize,
+    /// How many were taken back, all but what was declared.
+    pub rolled_back: usize,
+    /// Of how many the rollback is incomplete.
+    pub incomplete: usize,
+}

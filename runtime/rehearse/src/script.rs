@@ -1,0 +1,168 @@
+//! What is to go wrong in one case, and what was passed on the way.
+//!
+//! It outlives the runners of its case, as the store and the world do.
+
+use crate::place::{Fault, Kind, Place, Planned};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stepback_clock::Clock;
+use stepback_core::event::{Event, Record};
+use stepback_core::{Call, OperationId, Resource, Token, UnixMs};
+use stepback_journal::{Memory, Request, Store};
+use tokio::sync::Notify;
+
+/// The one operation of a case.
+pub(crate) const OPERATION: OperationId = OperationId(1);
+/// Who cancels in a case.
+const SOMEBODY: &str = "somebody";
+
+/// What was done at a place, for whoever names it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum About {
+    /// A read or a wait, as the provider was asked.
+    Asked(Box<Call>),
+    /// An effect, by its token.
+    Made(Token),
+    Looked(Resource),
+    /// The events that were written.
+    Wrote(Vec<Record>),
+    Nothing,
+}
+
+/// A place that the operation passed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Passed {
+    pub place: Place,
+    pub about: About,
+    pub at: UnixMs,
+    /// Whether it was on its way back by then.
+    pub is_back: bool,
+    /// Whether the service was down by then, by the journal.
+    pub is_down: bool,
+    /// Whether it had begun: what is asked before is asked by checks.
+    pub has_begun: bool,
+    /// Whether it was past its commit point.
+    pub is_committed: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    counts: BTreeMap<Kind, u32>,
+    fired: Vec<bool>,
+    passed: Vec<Passed>,
+    now: Now,
+    broken: Vec<String>,
+    /// By their places in the manifest.
+    broken_invariants: BTreeSet<usize>,
+    held: BTreeSet<usize>,
+}
+
+/// How the operation stands, by what is durable.
+#[derive(Clone, Copy, Default)]
+struct Now {
+    is_back: bool,
+    is_down: bool,
+    has_begun: bool,
+    is_committed: bool,
+}
+
+/// What became of a case, by those who watched it.
+pub(crate) struct Told {
+    pub passed: Vec<Passed>,
+    /// Of each fault, whether it came about.
+    pub fired: Vec<bool>,
+    /// What was as it must never be.
+    pub broken: Vec<String>,
+    /// The invariants that held once at least, by their places in the manifest.
+    pub held: BTreeSet<usize>,
+}
+
+/// The script of one case.
+pub(crate) struct Script {
+    planned: Vec<Planned>,
+    inner: Mutex<Inner>,
+    /// Told when the runner is killed.
+    pub died: Notify,
+}
+
+impl Script {
+    pub fn new(planned: &[Planned]) -> Arc<Self> {
+        let inner = Inner { fired: vec![false; planned.len()], ..Inner::default() };
+        Arc::new(Self { planned: planned.to_vec(), inner: Mutex::new(inner), died: Notify::new() })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place is passed; gives what goes wrong there.
+    pub fn pass(&self, kind: Kind, about: About, clock: &Clock) -> Option<Fault> {
+        let mut inner = self.inner();
+        let nth = inner.counts.entry(kind).or_default();
+        *nth = nth.saturating_add(1);
+        let place = Place { kind, nth: *nth };
+        let Now { is_back, is_down, has_begun, is_committed } = inner.now;
+        let at = clock.unix();
+        inner.passed.push(Passed { place, about, at, is_back, is_down, has_begun, is_committed });
+        let fires = |one: &Planned| match one.fault {
+            Fault::RefuseAlways => one.at.kind == kind && one.at.nth <= place.nth,
+            _ => one.at == place,
+        };
+        let which = self.planned.iter().position(fires)?;
+        inner.fired[which] = true;
+        Some(self.planned[which].fault)
+    }
+
+    /// What was written is durable.
+    pub fn wrote(&self, records: &[Record]) {
+        let now = &mut self.inner().now;
+        for record in records {
+            match &record.event {
+                Event::Started => now.has_begun = true,
+                Event::RollbackStarted { .. } => now.is_back = true,
+                Event::DowntimeStarted => now.is_down = true,
+                Event::DowntimeEnded { .. } => now.is_down = false,
+                Event::Committed => now.is_committed = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whoever runs the operation is killed here: nothing comes after it.
+    pub async fn die(&self) {
+        self.died.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    /// Somebody asks for the operation to be cancelled.
+    pub async fn cancel(&self, store: &Memory) {
+        let asked = Request::Cancel { actor: SOMEBODY.into(), reason: None };
+        // Before there is an operation, there is nothing to cancel.
+        let _ = store.request(OPERATION, asked).await;
+    }
+
+    /// Something is as it must never be.
+    pub fn broke(&self, what: String) {
+        self.inner().broken.push(what);
+    }
+
+    /// An invariant does not hold; the first time tells where.
+    pub fn broke_invariant(&self, nth: usize, what: String) {
+        let mut inner = self.inner();
+        if inner.broken_invariants.insert(nth) {
+            inner.broken.push(what);
+        }
+    }
+
+    /// An invariant holds.
+    pub fn held(&self, nth: usize) {
+        self.inner().held.insert(nth);
+    }
+
+    /// What became of the case.
+    pub fn told(&self) -> Told {
+        let inner = std::mem::take(&mut *self.inner());
+        let Inner { passed, fired, broken, held, .. } = inner;
+        Told { passed, fired, broken, held }
+    }
+}

@@ -1,0 +1,252 @@
+//! One case: the operation in a world of its own, from its beginning to its end, whoever runs it.
+
+use crate::NotRehearsed;
+use crate::assumed;
+use crate::invariants::Watched;
+use crate::place::CaseId;
+use crate::provider;
+use crate::script::{OPERATION, Passed, Script, Told};
+use crate::store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use stepback_clock::{Clock, Virtual};
+use stepback_core::event::Record;
+use stepback_core::expr::Scope;
+use stepback_core::manifest::Invariant;
+use stepback_core::state::State;
+use stepback_core::{OperationId, StepKey, StoreId, UnixMs};
+use stepback_engine::{
+    Control, Deps, Job, Limits, PluginSource, Refusal, Reporter, Request, RunError, SecretSource,
+};
+use stepback_files::key::Key;
+use stepback_journal::{LogLine, Memory, RunnerId, Store};
+use stepback_provider::Provider;
+use stepback_simulated::Simulated;
+use stepback_simulated::world::World;
+use stepback_wasm::Runtime;
+
+/// When every case begins, in Unix time: the same, so that the same comes out.
+const BEGINS: UnixMs = UnixMs(1_790_000_000_000);
+/// After so long, by the virtual clock, somebody hangs who has not ended.
+const HANGS_AFTER: Duration = Duration::from_secs(40 * 24 * 3600);
+/// More often nobody is killed in one case.
+const LIVES_MAX: u32 = 8;
+/// Who runs every case: a store in memory can't see that a runner is dead.
+const RUNNER: &str = "rehearsal";
+
+/// What a provider is put in front of the simulated one, to see whether what it does wrong is
+/// found.
+pub type Behind = Arc<dyn Fn(Arc<Simulated>) -> Arc<dyn Provider> + Send + Sync>;
+
+/// What every case is run with.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub request: Request,
+    pub world: World,
+    pub plugins: Arc<dyn PluginSource>,
+    pub runtime: Arc<Runtime>,
+    pub secrets: Arc<dyn SecretSource>,
+    pub key: Key,
+    pub limits: Limits,
+    pub behind: Option<Behind>,
+    /// How long what is slow takes.
+    pub slow_ms: u64,
+    pub invariants: Arc<[Invariant]>,
+    /// What invariants see beside the world.
+    pub scope: Arc<Scope>,
+}
+
+/// How a case went.
+#[derive(Debug)]
+pub(crate) struct Played {
+    /// Why it did not come to an end, or never began, if so.
+    pub failed: Option<String>,
+    pub records: Vec<Record>,
+    pub state: State,
+    /// The world in the end.
+    pub world: World,
+    pub passed: Vec<Passed>,
+    /// Of each fault, whether it came about.
+    pub fired: Vec<bool>,
+    /// What was as it must never be.
+    pub broken: Vec<String>,
+    /// The invariants that held once at least, by their places in the manifest.
+    pub held: BTreeSet<usize>,
+    /// The locks that are held in the end.
+    pub locks: Vec<String>,
+    /// Whether its lease is held, though whoever ran it to its end was not killed.
+    pub is_run: bool,
+    /// How long it took, by the virtual clock.
+    pub took_ms: u64,
+}
+
+struct Quiet;
+
+impl Reporter for Quiet {
+    fn on_record(&self, _: OperationId, _: &Record) {}
+
+    fn on_log(&self, _: OperationId, _: &LogLine) {}
+
+    fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}
+}
+
+impl Stage {
+    /// The manifest, held against its plugins and its inputs.
+    pub fn job(&self) -> Result<Job, NotRehearsed> {
+        let time = Virtual::new(BEGINS);
+        let world = Arc::new(Simulated::of(self.world.clone(), time.clock()));
+        let store = Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock()));
+        let deps = self.deps(&world, &store, &Script::new(&[]), &time.clock());
+        // Plugins that are new are compiled here, which takes real time, and asked for their steps.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| NotRehearsed::Internal(error.to_string()))?;
+        let prepared = runtime.block_on(Job::prepare(&deps, &self.request));
+        prepared.map_err(NotRehearsed::Refused)
+    }
+
+    /// Run the operation in which this befalls it.
+    pub fn play(&self, case: &CaseId) -> Result<Played, String> {
+        let time = Virtual::new(BEGINS);
+        let world = Arc::new(Simulated::of(self.world.clone(), time.clock()));
+        let store = Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock()));
+        let script = Script::new(&case.0);
+        self.watched(&world, &script).look("before anything is done");
+        let endless = format!("it was killed {LIVES_MAX} times, and never came to an end");
+        let mut ended = Err(endless);
+        for _ in 0..LIVES_MAX {
+            let runtime = time.runtime().map_err(|error| error.to_string())?;
+            let deps = self.deps(&world, &store, &script, &time.clock());
+            let (request, kept) = (self.request.clone(), Arc::clone(&store));
+            let goes = runtime.spawn(async move { carried(&deps, &kept, &request).await });
+            let (clock, died) = (time.clock(), Arc::clone(&script));
+            let life = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = died.died.notified() => None,
+                    ended = goes => Some(ended.unwrap_or_else(|panic| Err(panic.to_string()))),
+                    // Time passes only when everybody waits: nobody can go on.
+                    () = clock.sleep(HANGS_AFTER) => Some(Err("it hangs".to_owned())),
+                }
+            });
+            // Whatever was under way ends here, without a word, as after `kill -9`.
+            drop(runtime);
+            if let Some(life) = life {
+                ended = life;
+                break;
+            }
+            time.advance(Duration::from_millis(assumed::TAKEN_UP_AFTER_MS));
+        }
+        let took_ms = time.clock().unix().since_ms(BEGINS);
+        self.told(ended, &world, &store, &script, took_ms)
+    }
+
+    fn told(
+        &self,
+        ended: Result<Found, String>,
+        world: &Simulated,
+        store: &Memory,
+        script: &Script,
+        took_ms: u64,
+    ) -> Result<Played, String> {
+        let reading = tokio::runtime::Builder::new_current_thread().build();
+        let reading = reading.map_err(|error| error.to_string())?;
+        let (records, locks, summary) = reading.block_on(async {
+            (store.load(OPERATION).await, store.locks().await, store.summary(OPERATION).await)
+        });
+        // There is none where it was refused before it was on record.
+        let records = records.unwrap_or_default();
+        let state = State::fold(&records).map_err(|error| error.to_string())?;
+        let locks = locks.map_err(|error| error.to_string())?;
+        let summary = summary.map_err(|error| error.to_string())?;
+        let Told { passed, fired, broken, held } = script.told();
+        Ok(Played {
+            is_run: summary.is_some_and(|one| one.is_run) && ended == Ok(Found::Unfinished),
+            failed: ended.err(),
+            records,
+            state,
+            world: world.load().map_err(|failure| failure.message)?,
+            passed,
+            fired,
+            broken,
+            held,
+            locks: locks.into_iter().map(|lock| lock.name.0).collect(),
+            took_ms,
+        })
+    }
+
+    fn watched(&self, world: &Arc<Simulated>, script: &Arc<Script>) -> Watched {
+        Watched {
+            invariants: Arc::clone(&self.invariants),
+            scope: Arc::clone(&self.scope),
+            world: Arc::clone(world),
+            script: Arc::clone(script),
+        }
+    }
+
+    /// What one runner runs it with.
+    fn deps(
+        &self,
+        world: &Arc<Simulated>,
+        store: &Arc<Memory>,
+        script: &Arc<Script>,
+        clock: &Clock,
+    ) -> Arc<Deps> {
+        let inner: Arc<dyn Provider> = match &self.behind {
+            Some(behind) => behind(Arc::clone(world)),
+            None => Arc::clone(world) as _,
+        };
+        let provider = provider::Scripted {
+            inner,
+            script: Arc::clone(script),
+            store: Arc::clone(store),
+            watched: Arc::new(self.watched(world, script)),
+            clock: clock.clone(),
+            slow_ms: self.slow_ms,
+        };
+        let store = store::Scripted {
+            inner: Arc::clone(store),
+            script: Arc::clone(script),
+            clock: clock.clone(),
+        };
+        Arc::new(Deps {
+            store: Arc::new(store),
+            provider: Arc::new(provider),
+            plugins: Arc::clone(&self.plugins),
+            runtime: Arc::clone(&self.runtime),
+            reporter: Arc::new(Quiet),
+            secrets: Arc::clone(&self.secrets),
+            key: self.key.clone(),
+            given: BTreeMap::new(),
+            runner: RunnerId(RUNNER.into()),
+            actor: self.request.actor.clone(),
+            limits: self.limits.clone(),
+            clock: clock.clone(),
+        })
+    }
+}
+
+/// How a runner found the operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// It ran it to its end.
+    Unfinished,
+    /// It had ended, and whoever ran it was killed at that moment.
+    Ended,
+}
+
+/// Run the operation, or go on with it, to its end.
+async fn carried(deps: &Arc<Deps>, store: &Memory, request: &Request) -> Result<Found, String> {
+    let control = Control::new();
+    let ended = match store.load(OPERATION).await {
+        Err(_) => stepback_engine::run(deps, request, &control).await,
+        Ok(_) => stepback_engine::resume(deps, OPERATION, &control).await,
+    };
+    match ended {
+        Ok(_) => Ok(Found::Unfinished),
+        Err(RunError::Ended { .. }) => Ok(Found::Ended),
+        // It is on record why.
+        Err(RunError::Refused(Refusal::Reasons { id: Some(_), .. })) => Ok(Found::Unfinished),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,6 @@
+//! Rehearsals: of the shipped operations, in which nothing is wrong, and of ones with a defect,
+//! which must be found and named.
+
+mod harness;
+mod shipped;
+mod teeth;

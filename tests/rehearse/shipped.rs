@@ -1,0 +1,81 @@
+//! The shipped operations, whatever befalls them.
+
+use crate::harness::{case, of, report};
+use std::path::{Path, PathBuf};
+
+fn operations() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations")
+}
+
+/// What an operation must be given.
+fn given(operation: &str) -> &'static [(&'static str, &'static str)] {
+    match operation {
+        "deprovision-database" => &[("database", "main"), ("confirm", "main")],
+        _ => &[],
+    }
+}
+
+fn shipped() -> Vec<(String, String)> {
+    let files = std::fs::read_dir(operations()).expect("the shipped operations").flatten();
+    let of = |file: std::fs::DirEntry| {
+        let path = file.path();
+        let name = path.file_stem()?.to_str()?.to_owned();
+        // What no operation is lies beside them.
+        let is_one = path.extension()? == "toml" && name != "demo-world";
+        is_one.then(|| (name, std::fs::read_to_string(&path).expect("a manifest")))
+    };
+    let mut all: Vec<(String, String)> = files.filter_map(of).collect();
+    all.sort();
+    all
+}
+
+/// The ones that every run of the tests rehearses; `STEPBACK_REHEARSE=all` takes all, which is
+/// minutes of a debug build's time.
+const ALWAYS: [&str; 3] = ["backup-database", "redeploy-database", "restart-database"];
+
+#[test]
+fn nothing_is_wrong_with_the_shipped_operations_whatever_befalls_them() {
+    let is_all = std::env::var_os("STEPBACK_REHEARSE").is_some_and(|which| which == "all");
+    let all = shipped();
+    assert!(ALWAYS.iter().all(|name| all.iter().any(|(one, _)| one == name)));
+    for (name, manifest) in all {
+        if !is_all && !ALWAYS.contains(&name.as_str()) {
+            continue;
+        }
+        let report = report(&of(&manifest, given(&name)));
+        let (cases, distinct) = (report.cases, report.distinct);
+        let not_fired = report.not_fired.len();
+        println!("{name}: {cases} cases, {distinct} distinct, {not_fired} not fired");
+        for wrong in &report.wrong {
+            println!("  {} {:?}: {:?}", wrong.case, wrong.doing, wrong.why);
+        }
+        assert!(report.is_well(), "{name}: {} wrong", report.wrong.len());
+        assert_eq!(report.not_fired, [], "{name}");
+        assert_eq!(report.undos_never_exercised, [""; 0], "{name}");
+        assert_eq!(report.retries_never_exercised, [""; 0], "{name}");
+        // A rehearsal in which nothing ever went wrong, or everything did, has shown nothing.
+        for ending in ["succeeded", "rolled-back: restored"] {
+            assert!(report.endings.contains_key(ending), "{name}: {:?}", report.endings);
+        }
+    }
+}
+
+#[test]
+fn the_same_comes_out_every_time_and_with_any_number_of_jobs() {
+    let manifest = std::fs::read_to_string(operations().join("backup-database.toml"));
+    let manifest = manifest.expect("a shipped operation");
+    let told = |jobs: usize| {
+        let mut rehearsal = of(&manifest, &[]);
+        rehearsal.jobs = jobs.try_into().expect("some");
+        serde_json::to_string(&report(&rehearsal)).expect("JSON")
+    };
+    let once = told(1);
+    assert_eq!(once, told(8));
+    assert_eq!(once, told(1));
+    let rehearsal = of(&manifest, &[]);
+    let journal = || {
+        let shown = case(&rehearsal, "ebs.create-snapshot#1=lost");
+        serde_json::to_string(&shown.records).expect("JSON")
+    };
+    assert_eq!(journal(), journal());
+}
