@@ -16,6 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// A shorter one turns up by chance.
 const BYTES_MIN: usize = 8;
+/// Nothing of the program's is as large.
+const LARGE: u64 = 64 << 20;
 /// What the simulated world is in.
 const WORLD: &str = "world.json";
 /// What a handle begins with; 32 hexadecimal digits follow.
@@ -60,6 +62,12 @@ pub fn search_said(command: &Command, said: &[&str]) {
 /// Search every file of a place that is about to go.
 #[track_caller]
 pub fn search_files(place: &Path) {
+    search_below(place, place);
+}
+
+/// Search every file in a directory for the secrets that runs in a place were given.
+#[track_caller]
+pub fn search_below(within: &Path, place: &Path) {
     let given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.iter().filter(|(dir, _)| dir.starts_with(place));
     let values: BTreeSet<&String> = given.flat_map(|(_, values)| values).collect();
@@ -71,7 +79,7 @@ pub fn search_files(place: &Path) {
     let values: Vec<(&String, Vec<String>)> = values.map(|value| (value, forms(value))).collect();
     let planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner).contains(place);
     let is_searched = |path: &Path| !(planted && path.file_name() == Some(OsStr::new(WORLD)));
-    for (path, text) in files(place).into_iter().filter(|(path, _)| is_searched(path)) {
+    for (path, text) in files(within).into_iter().filter(|(path, _)| is_searched(path)) {
         for (value, forms) in &values {
             // One that the test has put there to be given.
             let is_states = path.components().any(|part| part.as_os_str() == "state");
@@ -134,7 +142,8 @@ fn files(dir: &Path) -> Vec<(PathBuf, String)> {
         let path = entry.path();
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => found.extend(files(&path)),
-            Ok(kind) if kind.is_file() => {
+            // What is larger is no file of the program's, but a disk of a test.
+            Ok(kind) if kind.is_file() && path.metadata().is_ok_and(|one| one.len() < LARGE) => {
                 let bytes = std::fs::read(&path).unwrap_or_default();
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let is_world = path.file_name() == Some(OsStr::new(WORLD));

@@ -13,6 +13,9 @@ mod endings;
 mod hazards;
 mod helpers;
 mod kills;
+#[path = "../cli/leaks.rs"]
+#[allow(dead_code, reason = "the tests of the program alone need the rest")]
+mod leaks;
 mod left;
 mod like;
 mod onebox;

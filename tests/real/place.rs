@@ -1,9 +1,13 @@
 //! The program, run in an environment of real parts.
 
+use crate::leaks;
 use crate::parts::TestCluster;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// What every database here is given, and nobody must ever read but its container.
+const DATABASE_PASSWORD: &str = "kept by nobody/8?";
 
 /// What a run of the program said.
 pub struct Ran {
@@ -73,12 +77,23 @@ impl TestCluster {
         command
     }
 
+    /// Only its container has the database's password.
+    #[track_caller]
+    fn search(&self, command: &Command, said: &str) {
+        leaks::search_said(command, &[said]);
+        for within in [".stepback", "onebox"] {
+            leaks::search_below(&self.path(within), &self.path(""));
+        }
+    }
+
     /// Run the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().expect("the program starts");
+        let mut command = self.command(arguments);
+        let output = command.output().expect("the program starts");
         self.helpers_end();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = format!("{}{}", text(&output.stderr), text(&output.stdout));
+        self.search(&command, &said);
         Ran { code: output.status.code(), said }
     }
 
@@ -97,6 +112,7 @@ impl TestCluster {
         let ended = child.wait_with_output().expect("it ends");
         self.helpers_end();
         said.push_str(&String::from_utf8_lossy(&ended.stdout));
+        self.search(&command, &said);
         Ran { code: ended.status.code(), said }
     }
 
@@ -104,11 +120,16 @@ impl TestCluster {
     pub fn provision(&self) {
         self.configure("");
         let image = format!("image={}", self.image());
-        let more = ["instance=i-a", "data_dir=/data", "size_gib=1", "database=main", &image];
+        let environment = r#"environment={"PASSWORD": {"secret": "pw"}}"#;
+        let more =
+            ["instance=i-a", "data_dir=/data", "size_gib=1", "database=main", &image, environment];
         let path = operation("provision-database");
-        let mut arguments = vec!["run", &path];
+        self.set("PW", DATABASE_PASSWORD);
+        let mut arguments = vec!["run", &path, "--secret", "pw=env:PW"];
         arguments.extend(more.iter().flat_map(|input| ["-i", input]));
         self.run(&arguments).exits(0);
+        let inspected = self.a.docker(&["inspect", "--format", "{{ .Config.Env }}", "main"]);
+        assert!(inspected.contains(&format!("PASSWORD={DATABASE_PASSWORD}")), "{inspected}");
         assert_eq!(self.a.redis(&["set", "row", "kept"]), "OK");
     }
 

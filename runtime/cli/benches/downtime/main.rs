@@ -4,6 +4,9 @@
 //! turn, and wait until its health check says that it is up. Each is measured by what it tells, and
 //! from outside by a client that asks the database every 5 ms.
 
+#[path = "../../../../tests/cli/leaks.rs"]
+#[allow(dead_code, reason = "the tests of the program alone need the rest")]
+mod leaks;
 #[path = "../../../../tests/real/left.rs"]
 mod left;
 #[allow(dead_code)]
