@@ -1,7 +1,7 @@
 //! What a grant lets a plugin do where: a plugin that was written to do harm makes each call that
 //! its grant should keep it from.
 
-use crate::harness::{Place, Ran, component};
+use crate::harness::{Place, Ran, component, operation};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -265,6 +265,32 @@ fn an_environment_binds_everybody() {
         if code != 0 {
             ran.says("the environment does not permit docker.stop-container: it is ");
             assert_eq!(granted.world()["engines"]["i-db-1"]["containers"]["main"]["running"], true);
+        }
+    }
+}
+
+/// The policy that the documents give as an example is one that the shipped operations live under:
+/// what a step makes only when it runs is not known ahead, and denied to nobody for that.
+#[test]
+fn the_shipped_operations_run_under_the_policy_of_the_documents() {
+    let docs = include_str!("../../docs/plugins.md");
+    let deny = docs.lines().find(|line| line.starts_with("deny = [")).expect("an example");
+    let allow = "allow = [{ ec2 = \"all\" }, { ebs = \"all\" }, { docker = \"all\", \
+                 images = [\"*\"], env = [\"*\"], commands = [\"*\"] }]";
+    for policy in [deny, allow] {
+        for (name, inputs) in [
+            ("backup-database", &[][..]),
+            ("provision-database", &["instance=i-db-2"]),
+            ("redeploy-database", &[]),
+            ("resize-database-volume", &[]),
+            ("restart-database", &[]),
+            ("deprovision-database", &["database=main", "confirm=main"]),
+        ] {
+            let granted = Granted::new("\"ebs\"", policy);
+            let path = operation(name);
+            let inputs = inputs.iter().flat_map(|input| ["-i", input]);
+            let arguments: Vec<&str> = ["plan", path.as_str()].into_iter().chain(inputs).collect();
+            granted.0.run(&arguments).exits(0);
         }
     }
 }

@@ -9,9 +9,12 @@ use crate::texts::MapTexts;
 /// be given it in its `with`, and may put it into what it asks about.
 pub const NOT_KNOWN_YET: &str = "stepback-not-known-yet";
 
+/// The same in a device's name, which has a volume's id without its dashes.
+const NOT_KNOWN_YET_OF_DEVICE: &str = "stepbacknotknownyet";
+
 /// Whether a text is not known yet, or a part of it.
 pub fn is_not_known_yet(text: &str) -> bool {
-    text.contains(NOT_KNOWN_YET)
+    text.contains(NOT_KNOWN_YET) || text.contains(NOT_KNOWN_YET_OF_DEVICE)
 }
 
 impl Call {
@@ -78,5 +81,7 @@ mod tests {
         assert!(attach("vol-1", "i-1").is_all_known());
         assert!(!attach(NOT_KNOWN_YET, "i-1").is_all_known());
         assert!(!attach("vol-1", &format!("{NOT_KNOWN_YET}-2")).is_all_known());
+        assert_eq!(NOT_KNOWN_YET.replace('-', ""), NOT_KNOWN_YET_OF_DEVICE);
+        assert!(is_not_known_yet(&crate::grants::device_of(NOT_KNOWN_YET)));
     }
 }
