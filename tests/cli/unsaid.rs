@@ -99,8 +99,10 @@ fn what_is_made_by_a_name_that_was_given_to_something_else_is_unsaid() {
         (vec![rename("main", "old"), sneaky("main"), like.clone()], true),
         (vec![rename("main", "old"), rename("sees-etc", "main"), like.clone()], true),
         // As it was again.
-        (vec![rename("main", "old"), rename("old", "main"), like], false),
+        (vec![rename("main", "old"), rename("old", "main"), like.clone()], false),
         (vec![tag("app:1", true), pulled.clone()], true),
+        // Its model's image is another one by its name since.
+        (vec![tag("postgres:16", true), like.clone()], true),
         (vec![tag("app:1", false), pulled], false),
     ] {
         let granted = Granted::new(ROOT, "");

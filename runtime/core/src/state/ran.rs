@@ -28,8 +28,10 @@ pub struct Unsaid {
 impl Unsaid {
     /// Whether a container is one of those, by the name that it has, or by its id.
     fn has(&self, container: &Resource, identity: Option<&str>) -> bool {
-        self.containers.iter().any(|(made, known)| {
-            made == container || identity.is_some() && identity == known.as_deref()
+        self.containers.iter().any(|(made, known)| match (known.as_deref(), identity) {
+            // A name may be another one's by now.
+            (Some(known), Some(identity)) => known == identity,
+            (None, _) | (_, None) => made == container,
         })
     }
 
@@ -49,10 +51,18 @@ impl Unsaid {
         !is_unsaid && is_origin_said && says(with, &like.host) && says(with, name)
     }
 
-    fn rename(&mut self, from: &Resource, to: &Resource, is_said: bool) {
-        if let Some(identity) = self.containers.remove(from) {
-            self.containers.insert(to.clone(), identity);
-        }
+    fn rename(&mut self, renamed: &Change, to: &Resource, is_said: bool) {
+        let from = &renamed.resource;
+        let identity = renamed.before.identity();
+        // An engine takes an id for a name.
+        let is_it = |(made, known): &(&Resource, &Option<String>)| {
+            *made == from || identity.is_some() && known.as_deref() == identity
+        };
+        let known = self.containers.iter().find(is_it).map(|(made, _)| made.clone());
+        match known.and_then(|known| self.containers.remove(&known)) {
+            Some(identity) => self.containers.insert(to.clone(), identity),
+            None => self.containers.remove(to),
+        };
         let origin = match self.renamed.remove(from) {
             None if is_said => None,
             None => Some(from.clone()),
@@ -86,8 +96,17 @@ impl Unsaid {
         };
     }
 
-    fn is_tagged(&self, host: &str, image: &str) -> bool {
-        self.tagged.contains(&(host.to_owned(), ImageName::of(image).to_string()))
+    /// Whether a container was made of an image whose name the operation gave to it. One that names
+    /// none has that of its model, by its name: if nobody could see which, it may be any.
+    fn is_of_tagged(&self, host: &str, spec: &ContainerSpec, made: &Change) -> bool {
+        let seen = made.after.as_ref().and_then(|after| after.get("image")).and_then(Value::as_str);
+        let named = (!spec.image.is_empty()).then_some(spec.image.as_str());
+        match named.or(seen) {
+            Some(image) => {
+                self.tagged.contains(&(host.to_owned(), ImageName::of(image).to_string()))
+            }
+            None => self.tagged.iter().any(|(on, _)| on == host),
+        }
     }
 }
 
@@ -128,19 +147,24 @@ impl State {
         match (call, changes) {
             (Call::Docker(DockerCall::RenameContainer { container, to, .. }), [from, new]) => {
                 let is_said = says(with, container.as_str()) && says(with, to.as_str());
-                self.unsaid.rename(&from.resource, &new.resource, is_said);
+                self.unsaid.rename(from, &new.resource, is_said);
             }
             (Call::Docker(DockerCall::CreateContainer { host, spec, .. }), [made, ..]) => {
                 let digest = match outcome {
                     EffectOutcome::Done(value) => value.get("digest").and_then(Value::as_str),
                     EffectOutcome::Refused(_) | EffectOutcome::Unknown(_) => None,
                 };
-                let is_another = self.unsaid.is_tagged(&host.0, &spec.image)
+                let is_another = self.unsaid.is_of_tagged(&host.0, spec, made)
                     && !digest.is_some_and(|digest| says(with, digest));
                 let like = spec.like.as_ref();
                 let is_like_said = like.is_none_or(|like| self.unsaid.says_model(like, with));
                 let is_said = !is_another && is_like_said && is_said(spec, digest, with);
                 self.unsaid.made(made, is_said);
+            }
+            (Call::Docker(DockerCall::RemoveContainer { .. }), [removed, ..])
+                if matches!(outcome, EffectOutcome::Done(_)) =>
+            {
+                self.unsaid.containers.remove(&removed.resource);
             }
             (Call::Docker(DockerCall::TagImage { host, image, digest }), _) => {
                 let is_said = says(with, image.as_str()) && says(with, digest);
@@ -308,13 +332,19 @@ mod tests {
         let mut unsaid = Unsaid::default();
         let says = |unsaid: &Unsaid, name: &str| unsaid.says_model(&like(name), &with);
         assert!(says(&unsaid, "main"));
-        unsaid.rename(&container("other"), &container("main"), false);
+        let was = |name: &str, id: Option<&str>| Change {
+            resource: container(name),
+            before: Facts::Present(id.map(|id| ("id".to_owned(), json!(id))).into_iter().collect()),
+            after: None,
+        };
+        let named = |name: &str| was(name, None);
+        unsaid.rename(&named("other"), &container("main"), false);
         assert!(!says(&unsaid, "main"), "it is `other`");
-        unsaid.rename(&container("main"), &container("old"), true);
+        unsaid.rename(&named("main"), &container("old"), true);
         assert!(!says(&unsaid, "old"), "it is `other` still");
-        unsaid.rename(&container("old"), &container("other"), false);
+        unsaid.rename(&named("old"), &container("other"), false);
         assert!(says(&unsaid, "main") && says(&unsaid, "old"));
-        unsaid.rename(&container("main"), &container("old"), true);
+        unsaid.rename(&named("main"), &container("old"), true);
         assert!(says(&unsaid, "old"));
         let made = |name: &str| Change {
             resource: container(name),
@@ -325,15 +355,29 @@ mod tests {
         assert!(!says(&unsaid, "main"));
         let by_id = json!(["i-1", "0123456789ab"]);
         assert!(!unsaid.says_model(&like("0123456789ab"), &by_id));
-        unsaid.rename(&container("main"), &container("old"), true);
-        assert!(!says(&unsaid, "old"));
+        // Named by its id, it is the same.
+        let id = "0123456789abcdef";
+        unsaid.rename(&was(id, Some(id)), &container("old"), true);
+        assert!(!says(&unsaid, "old") && says(&unsaid, "main"));
+        // Another one has the name since.
+        assert!(!unsaid.has(&container("old"), Some("another")));
         unsaid.made(&made("old"), true);
         assert!(says(&unsaid, "old"));
         unsaid.tag("i-1", "app:1", false);
-        assert!(unsaid.is_tagged("i-1", "docker.io/library/app:1"));
-        assert!(!unsaid.is_tagged("i-2", "app:1") && !unsaid.is_tagged("i-1", "app:2"));
+        let is_tagged = |unsaid: &Unsaid, host: &str, image: &str, seen: Option<&str>| {
+            let spec = ContainerSpec { image: image.into(), ..ContainerSpec::default() };
+            let seen = seen.map(|image| Facts::Present([("image".into(), json!(image))].into()));
+            unsaid.is_of_tagged(host, &spec, &Change { after: seen, ..made("new") })
+        };
+        assert!(is_tagged(&unsaid, "i-1", "docker.io/library/app:1", None));
+        assert!(!is_tagged(&unsaid, "i-2", "app:1", None));
+        assert!(!is_tagged(&unsaid, "i-1", "app:2", None));
+        // Its model's, where it names none.
+        assert!(is_tagged(&unsaid, "i-1", "", Some("app:1")));
+        assert!(!is_tagged(&unsaid, "i-1", "", Some("app:2")));
+        assert!(is_tagged(&unsaid, "i-1", "", None) && !is_tagged(&unsaid, "i-2", "", None));
         unsaid.tag("i-1", "app:1", true);
-        assert!(!unsaid.is_tagged("i-1", "app:1"));
+        assert!(!is_tagged(&unsaid, "i-1", "app:1", None));
     }
 
     #[test]
