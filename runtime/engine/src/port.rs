@@ -114,7 +114,7 @@ pub(crate) struct AttemptPort {
     pub(crate) journaled_bytes: AtomicUsize,
     /// What all attempts of the operation may ask for together.
     pub(crate) quota: Arc<Quota>,
-    pub(crate) to_be_told: ToBeTold,
+    pub(crate) to_be_told: Arc<ToBeTold>,
     pub(crate) started_at: UnixMs,
     pub(crate) last_at: AtomicU64,
     pub(crate) parking: Parking,

@@ -113,8 +113,15 @@ impl ToBeTold {
         }
     }
 
-    /// Count what it was answered, and that what was made is told as it is as well.
+    /// Count what it was answered.
     pub(crate) fn answered(&self, answer: &Value) {
-        self.bytes.fetch_add(2 * answer_bytes(answer), Ordering::Relaxed);
+        self.bytes.fetch_add(answer_bytes(answer), Ordering::Relaxed);
+    }
+
+    /// Count what it touched as it is now, where that is more than it was: what is made like
+    /// something else has what neither the call nor its answer shows.
+    pub(crate) fn finished(&self, before: &[Change], now: &[Change]) {
+        let more = changes_bytes(now).saturating_sub(2 * changes_bytes(before));
+        self.bytes.fetch_add(more, Ordering::Relaxed);
     }
 }

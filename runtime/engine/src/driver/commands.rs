@@ -82,6 +82,7 @@ impl Driver {
         let stop = StopSignal::new();
         self.attempts.insert(order.of.clone(), stop.clone());
         let port = self.port(&order, stop);
+        self.to_be_told.insert(order.of.clone(), Arc::clone(&port.to_be_told));
         let job = Arc::clone(&self.job);
         let AttemptId { step, direction, attempt } = &order.of;
         let span = tracing::info_span!("attempt", %step, ?direction, number = attempt.0);

@@ -221,6 +221,10 @@ impl Driver {
             None => Err(Failure::new(FailureClass::Internal, "an effect nobody asked for")),
         };
         let of = id.of.clone();
+        let effect = self.machine.state().effect(&id);
+        if let (Some(told), Some(effect)) = (self.to_be_told.get(&of), effect) {
+            told.finished(&effect.changes, &changes);
+        }
         self.handle(Input::EffectFinished { id, outcome, changes })?;
         if let Some(reply) = in_flight.and_then(|effect| effect.reply) {
             let _ = reply.send(answer);

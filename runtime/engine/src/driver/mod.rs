@@ -86,6 +86,8 @@ pub(crate) struct Driver {
     /// Effects that may be made once their intent, up to the event named, is durable.
     intents: VecDeque<(Seq, CallId, oneshot::Sender<Reply>)>,
     attempts: BTreeMap<AttemptId, StopSignal>,
+    /// What the undo of each attempt's step will be told.
+    to_be_told: BTreeMap<AttemptId, Arc<ToBeTold>>,
     /// Effects that wait for the word that they may be made.
     wanted: BTreeMap<CallId, oneshot::Sender<Result<(), Failure>>>,
     in_flight: BTreeMap<CallId, InFlight>,
@@ -134,6 +136,7 @@ impl Driver {
             durable,
             intents: VecDeque::new(),
             attempts: BTreeMap::new(),
+            to_be_told: BTreeMap::new(),
             wanted: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -346,6 +349,7 @@ impl Driver {
         let (irreversible, own_effects) = (ids(irreversible), ids(own));
         let declared = self.job.plan.step(&order.of.step.step);
         let declared = declared.and_then(|step| step.irreversible.clone());
+        let to_be_told = Arc::new(ToBeTold::new(done, self.job.access.limits.past_bytes_max));
         AttemptPort {
             of: order.of.clone(),
             operation: self.lease.operation,
@@ -366,7 +370,7 @@ impl Driver {
             calls_made: AtomicU32::new(0),
             journaled_bytes: AtomicUsize::new(0),
             quota: Arc::clone(&self.quota),
-            to_be_told: ToBeTold::new(done, self.job.access.limits.past_bytes_max),
+            to_be_told,
             started_at,
             parking: Parking::default(),
             last_at: AtomicU64::new(started_at.0),
@@ -402,6 +406,7 @@ impl Driver {
         }
         let Some(result) = self.ending.remove(of) else { return Ok(()) };
         self.attempts.remove(of);
+        self.to_be_told.remove(of);
         self.handle(Input::AttemptEnded { of: of.clone(), result })
     }
 }
