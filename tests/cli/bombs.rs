@@ -68,6 +68,30 @@ fn a_schema_that_no_machine_can_check_is_refused() {
     place.run(&["validate", &manifest]).exits(0);
 }
 
+/// A text that takes minutes to hold against a pattern is known only when the operation runs.
+#[test]
+fn a_value_that_takes_too_long_to_check_ends_the_step_and_nothing_else() {
+    let pattern = |end: u32| json!({ "not": { "pattern": format!("[ab]*a[ab]{{4000}}c{end}") } });
+    let patterns: Vec<_> = (0..3).map(pattern).collect();
+    let schema = json!({ "properties": { "a": { "allOf": patterns } } });
+    let (place, _) = place_with(&with_schema(&schema));
+    let long = "ab".repeat(250_000);
+    let manifest = place.write(
+        "late.toml",
+        "schema = 1\n[operation]\nname = \"late\"\n[inputs]\nlong = { type = \"string\" }\n\
+         [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+         with = { volume = \"vol-db-main\", key = \"k\", value = \"v\" }\n\
+         [[steps]]\nid = \"find\"\nuses = \"ebs/find-volume\"\n\
+         with = { tags = { database = \"main\" } }\n\
+         [[steps]]\nid = \"late\"\nuses = \"./p.wasm#x\"\n\
+         with = { a = \"{{ inputs.long ~ steps.find.id }}\" }\n",
+    );
+    place.write("long.json", json!({ "long": long }).to_string());
+    let ran = place.run(&["run", &manifest, "--inputs", "long.json"]);
+    let ran = ran.exits(3).says("holding it against the plugin's schema takes over 5s");
+    ran.says("verdict: restored");
+}
+
 /// A component that compiles for minutes: one function of many values that are all alive.
 fn slow_to_compile() -> Vec<u8> {
     const VALUES: usize = 3_000;

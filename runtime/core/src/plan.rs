@@ -124,6 +124,12 @@ impl Plan {
         Plan { manifest, graph, infos, validators, references, simple, outputs_simple }
     }
 
+    /// Whether [`Self::check_with`] takes no time, whatever is in the `with`: where it may take
+    /// longer, it is for a thread that can be given up (R15).
+    pub fn checks_at_once(&self, id: &StepId, with: &Value) -> bool {
+        self.validators.get(id).is_none_or(|inputs| inputs.takes_at_once(with))
+    }
+
     /// Check an evaluated `with` against the plugin's schema.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Runs in a task of its own. Whatever becomes of the guest (an answer, a failure, a trap, a
 //! stop) comes back to the driver as one result.
 
+use crate::expressions;
 use crate::job::Job;
 use crate::port::AttemptPort;
 use serde_json::Value;
@@ -64,8 +65,8 @@ async fn run_do(
     port: &Arc<AttemptPort>,
 ) -> Result<AttemptResult, Failure> {
     let step_id = &order.of.step.step;
-    job.plan
-        .check_with(step_id, &order.input)
+    expressions::fits(&job.plan, &job.access.limits, &port.clock, step_id, &order.input)
+        .await
         .map_err(|why| Failure::new(FailureClass::InvalidInput, format!("`with`: {why}")))?;
     let loaded = job.loaded(step_id)?;
     // Whether irreversible calls may be made is decided by the driver, which knows what was created

@@ -2,6 +2,7 @@
 //! may block the driver, deaf to a timeout and a cancel (R15).
 
 use crate::deps::Limits;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::{Clock, GivenUp};
@@ -48,10 +49,38 @@ pub(crate) async fn of_outputs(
     clock.in_thread(limit, work).await.unwrap_or_else(|why| {
         let mut outputs = Outputs::default();
         for name in plan.manifest().outputs.keys() {
-            outputs.values.insert(name.clone(), serde_json::Value::Null);
+            outputs.values.insert(name.clone(), Value::Null);
             outputs.unknown.insert(name.clone(), said(&why, limit));
         }
         outputs
+    })
+}
+
+/// Hold a step's evaluated `with` against its plugin's schema.
+///
+/// # Errors
+/// What does not fit, as one sentence; or that nobody can tell in good time.
+pub(crate) async fn fits(
+    plan: &Arc<Plan>,
+    limits: &Limits,
+    clock: &Clock,
+    step: &StepId,
+    with: &Value,
+) -> Result<(), String> {
+    if plan.checks_at_once(step, with) {
+        return plan.check_with(step, with);
+    }
+    let (plan, id, with) = (Arc::clone(plan), step.clone(), with.clone());
+    let limit = Duration::from_millis(limits.expression_ms_max);
+    let checked = clock.in_thread(limit, move || plan.check_with(&id, &with)).await;
+    checked.unwrap_or_else(|why| {
+        Err(match why {
+            GivenUp::Late => format!("holding it against the plugin's schema takes over {limit:?}"),
+            GivenUp::Panicked => "holding it against the plugin's schema panicked".to_owned(),
+            GivenUp::NoThread(why) => {
+                format!("there is no thread to hold it against the plugin's schema in: {why}")
+            }
+        })
     })
 }
 

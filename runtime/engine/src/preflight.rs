@@ -295,7 +295,7 @@ async fn check_each(
     is_after: bool,
 ) -> Vec<StepCheck> {
     let mut tasks = JoinSet::new();
-    let redact = |with: &Value| shown(&job.access.secrets.redact(with.clone()));
+    let redact = |with: &Value| shown(&job.access.secrets.redact_given(with.clone()));
     let all: Vec<(StepKey, Value)> =
         steps.iter().map(|(key, with)| (key.clone(), redact(with))).collect();
     for (index, (key, with)) in steps.into_iter().enumerate() {
@@ -360,7 +360,8 @@ async fn check_one(
     with: Value,
     is_after: bool,
 ) -> StepCheckAnswer {
-    if let Err(why) = job.plan.check_with(&key.step, &with) {
+    let fits = expressions::fits(&job.plan, &job.access.limits, clock, &key.step, &with).await;
+    if let Err(why) = fits {
         if is_after {
             return StepCheckAnswer::Unknown;
         }

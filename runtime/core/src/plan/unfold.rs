@@ -40,6 +40,7 @@ const WITHIN: [&str; 9] = [
 ];
 /// Those that see what their siblings have not, so that a validator looks at these once more.
 const AGAIN: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
+const COMPARED: [&str; 3] = ["enum", "const", "required"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 const IDS: [&str; 2] = ["$id", "id"];
 const NAMES: [&str; 4] = ["$id", "id", "$anchor", "$dynamicAnchor"];
@@ -52,7 +53,14 @@ pub(super) struct Unfolded {
     back: u64,
     /// Patterns that texts, or names of properties, are held against.
     patterns: u64,
+    /// Parts of what values are compared with: of `enum`, `const` and `required`.
+    compared: u64,
 }
+
+/// So many looks take no time that anybody notices.
+const AT_ONCE: u64 = 1_000_000;
+/// Holding one byte of a text against one pattern may take as long as so many looks.
+const LOOKS_A_BYTE: u64 = 200;
 
 /// Count what a schema comes to.
 ///
@@ -102,6 +110,35 @@ impl Unfolded {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Unfolded {
+    /// Whether a value can be held against it in no time, whatever is in it.
+    pub(super) fn takes_at_once(self, value: &Value) -> bool {
+        let (parts, deep) = extent(value);
+        let again = match self.back {
+            0 | 1 => 1,
+            back => back.saturating_pow(deep),
+        };
+        let looks = self.schemas.saturating_add(self.compared).saturating_mul(again);
+        let texts = match self.patterns {
+            0 => 0,
+            patterns => bytes_of(value).saturating_mul(patterns).saturating_mul(LOOKS_A_BYTE),
+        };
+        looks.saturating_mul(parts).saturating_add(texts) <= AT_ONCE
+    }
+}
+
+/// How many bytes the texts of a value have, names included.
+fn bytes_of(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(list) => list.iter().map(bytes_of).sum(),
+        Value::Object(map) => {
+            map.iter().map(|(name, item)| name.len() as u64 + bytes_of(item)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 
@@ -198,11 +235,11 @@ impl<'a> Count<'a> {
 
     fn of(&mut self, schema: &'a Value) -> Result<Unfolded, String> {
         if !schema.is_object() {
-            return Ok(Unfolded { schemas: 1, back: 0, patterns: 0 });
+            return Ok(Unfolded { schemas: 1, back: 0, patterns: 0, compared: 0 });
         }
         let place: *const Value = schema;
         if self.open.contains(&place) {
-            return Ok(Unfolded { schemas: 1, back: 1, patterns: 0 });
+            return Ok(Unfolded { schemas: 1, back: 1, patterns: 0, compared: 0 });
         }
         if let Some(known) = self.known.get(&place) {
             return Ok(*known);
@@ -212,16 +249,20 @@ impl<'a> Count<'a> {
         }
         self.must_be_whole(schema)?;
         self.open.push(place);
-        let mut all = Unfolded { schemas: 1, back: 0, patterns: patterns_of(schema)? };
+        let compared = COMPARED.iter().filter_map(|name| schema.get(name));
+        let compared = compared.map(|with| extent(with).0).sum();
+        let mut all = Unfolded { schemas: 1, back: 0, patterns: patterns_of(schema)?, compared };
         for (part, _) in self.parts(schema) {
             let part = self.of(part)?;
             all.schemas = all.schemas.saturating_add(part.schemas);
             all.back = all.back.saturating_add(part.back);
             all.patterns = all.patterns.saturating_add(part.patterns);
+            all.compared = all.compared.saturating_add(part.compared);
         }
         if AGAIN.iter().any(|keyword| schema.get(keyword).is_some()) {
             all.schemas = all.schemas.saturating_mul(2);
             all.patterns = all.patterns.saturating_mul(2);
+            all.compared = all.compared.saturating_mul(2);
         }
         self.open.pop();
         self.known.insert(place, all);

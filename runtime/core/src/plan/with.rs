@@ -25,6 +25,11 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    /// Whether that takes no time.
+    pub(super) fn takes_at_once(&self, value: &Value) -> bool {
+        self.unfolded.takes_at_once(value)
+    }
+
     /// What holds a value against it, if that ends in good time.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! would do is denied, whatever it is done to. All else may be because of the mark.
 
 use super::{ask, waits_for_steps_in};
+use crate::expressions;
 use crate::job::Job;
 use serde_json::Value;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use stepback_core::{FailureClass, StepKey};
 pub(super) async fn denied(job: &Job, clock: &Clock, step: &Step, scope: Scope) -> Option<String> {
     let with = known_part(job, clock, step, scope).await?;
     let key = StepKey::plain(step.id.as_str());
-    job.plan.check_with(&step.id, &with).ok()?;
+    expressions::fits(&job.plan, &job.access.limits, clock, &step.id, &with).await.ok()?;
     let (door, asked) = ask(job, clock, &key, &with).await.ok()?;
     let failure = asked.ok()?.err()?.to_failure();
     let is_denied = failure.class == FailureClass::Denied;
