@@ -178,7 +178,7 @@ impl WorldAccess {
         let asked = self.provider.read(&going_out);
         let answer = self.ask_of(call.function(), Some(call), self.limits.read_ms_max, asked).await;
         self.tell("read", call, &answer);
-        Ok(self.secrets.taken_in(answer?))
+        Ok(self.secrets.taken_in(call, answer?))
     }
 
     /// Answer a wait; dropping the future ends it.
@@ -191,7 +191,7 @@ impl WorldAccess {
         self.tell("wait", call, &answer);
         let answer = answer?;
         answer_must_fit(call.function(), &answer)?;
-        Ok(self.secrets.taken_in(answer))
+        Ok(self.secrets.taken_in(call, answer))
     }
 
     /// Whether the provider would let an effect be made. No answer depends on a secret, and so it

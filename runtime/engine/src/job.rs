@@ -216,7 +216,10 @@ impl Job {
         let secrets = again.await;
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, secrets.missing(), &seals).await;
-        let access = WorldAccess::new(deps, secrets.with_met(met), replaced);
+        let secrets = secrets.with_met(met);
+        let effects = state.steps.values().flat_map(|step| &step.effects);
+        effects.for_each(|effect| secrets.note_asked(&effect.call));
+        let access = WorldAccess::new(deps, secrets, replaced);
         let kept = secrets::kept_from(&plan, &inputs, source);
         let (key, environment) = (deps.key.clone(), pinned.environment.clone());
         let (plan, memory) = (Arc::new(plan), deps.runtime.memory_quota());

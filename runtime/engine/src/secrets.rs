@@ -14,14 +14,16 @@ pub(crate) mod door;
 mod forms;
 pub(crate) mod met;
 mod pieces;
+mod printed;
 mod redact;
 pub(crate) mod seals;
 
 use crate::deps::{Deps, SecretSource};
 use aho_corasick::{AhoCorasick, MatchKind};
-use forms::texts_of;
+use forms::{is_of_a_part, texts_of};
 use futures_util::future::join_all;
 use pieces::{Pieces, Side};
+use printed::Printed;
 use seals::{Fits, Seals};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,6 +52,8 @@ pub(crate) const HIDDEN: &str = "the answer has a secret's value in it; steps se
 pub(crate) struct Secrets {
     /// Each text to look for, and the mark that stands for it.
     texts: Vec<(String, String)>,
+    /// Of each of them, whether it is a part of a secret.
+    parts: Vec<bool>,
     finder: Option<AhoCorasick>,
     pieces: Pieces,
     /// What each mark stands for.
@@ -58,6 +62,8 @@ pub(crate) struct Secrets {
     /// Secrets that can't be had now, and why.
     missing: BTreeMap<String, String>,
     seals: Seals,
+    /// What the operation's own commands may print.
+    printed: Printed,
 }
 
 /// Where each secret came from: its value, or why there is none.
@@ -251,7 +257,9 @@ impl Secrets {
         let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns);
         let finder = finder.ok().filter(|_| !texts.is_empty());
         let pieces = Pieces::new(texts.iter().map(|(text, _)| text.as_str()));
-        Self { texts, finder, pieces, marks, fingerprints, missing, seals }
+        let parts = texts.iter().map(|(_, mark)| is_of_a_part(mark)).collect();
+        let printed = Printed::default();
+        Self { texts, parts, finder, pieces, marks, fingerprints, missing, seals, printed }
     }
 
     /// What the key is known by that seals are made with.

@@ -65,6 +65,7 @@ impl WorldAccess {
         cut_off: bool,
         permit: &IssuePermit,
     ) -> Result<(EffectOutcome, Vec<Change>), StoreError> {
+        self.secrets.note_asked(call);
         let outcome = match self.going_out(call) {
             Ok(going_out) => {
                 let asked = RevealedEffect { call, going_out: &going_out, changes: &changes };
@@ -74,11 +75,13 @@ impl WorldAccess {
             Err(failure) => EffectOutcome::Refused(failure),
         };
         let outcome = match outcome {
-            EffectOutcome::Done(value) => EffectOutcome::Done(self.hide(value, context)),
+            EffectOutcome::Done(value) => EffectOutcome::Done(self.hide(call, value, context)),
             EffectOutcome::Refused(failure) => {
                 EffectOutcome::Refused(self.secrets.redact_failure(Some(call), failure))
             }
-            EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_text(why)),
+            EffectOutcome::Unknown(why) => {
+                EffectOutcome::Unknown(self.secrets.redact_unknown(call, why))
+            }
         };
         tell_outcome(&self.secrets.canonical(call), &outcome);
         let changes = self.after(call, changes, &outcome, context).await;
@@ -86,8 +89,8 @@ impl WorldAccess {
     }
 
     /// The answer as a guest and the journal may have it.
-    fn hide(&self, value: Value, context: &EffectContext) -> Value {
-        let hidden = self.secrets.taken_in(value);
+    fn hide(&self, call: &Call, value: Value, context: &EffectContext) -> Value {
+        let hidden = self.secrets.taken_in(call, value);
         if Secrets::are_hidden_in(&hidden) {
             context.notes.warn(HIDDEN.to_owned());
         }

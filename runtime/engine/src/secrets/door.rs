@@ -8,7 +8,6 @@
 //! refused before it is made, and so is whatever a guest could have had from somewhere else: the
 //! handle of another step, or a mark.
 
-use super::pieces::LOST;
 use super::{EDGE, next_mark};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -149,8 +148,7 @@ impl Door {
 
     /// Whether a call holds anything that could stand for a secret.
     fn concerns(&self, call: &Call) -> bool {
-        let is_odd =
-            |text: &String| text.contains(EDGE) || text.contains(PREFIX) || text.contains(LOST);
+        let is_odd = |text: &String| text.contains(EDGE) || text.contains(PREFIX);
         call.texts().iter().any(is_odd)
     }
 
@@ -161,13 +159,6 @@ impl Door {
                         step is given by its own `with` stands for a secret; where it comes from \
                         an answer, that had the secret's value in it by chance, and another value \
                         helps, which is no piece of a name";
-            return Some(what.to_owned());
-        }
-        // Beside it a piece of a secret is looked for in what comes back: whoever wrote it could
-        // try letter after letter.
-        if place.sink.is_none() && text.contains(LOST) {
-            let what = "`…` or U+FFFD, which stand where a text was cut: in an operation with \
-                        secrets only the environment and the command of a container may hold one";
             return Some(what.to_owned());
         }
         let mut rest = text;

@@ -5,7 +5,7 @@
 //! into lines. What a program makes of it otherwise (reversed, hashed, in another base) nobody can
 //! look for.
 
-use super::SECRET_BYTES_MIN;
+use super::{EDGE, SECRET_BYTES_MIN};
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
@@ -51,6 +51,15 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
         add(text, &format!("#base64-line-{number}"));
     }
     forms.into_iter().collect()
+}
+
+/// Whether a mark stands for a part of a secret: one line of it, or of its base64. Whether a text
+/// that somebody thought up is such a part would tell him the secret part by part.
+pub(super) fn is_of_a_part(mark: &str) -> bool {
+    let form = mark.trim_matches(EDGE).rsplit_once('#').map_or("", |(_, form)| form);
+    form.starts_with(|c: char| c.is_ascii_digit())
+        || form.starts_with("cr-")
+        || form.starts_with("base64-line-")
 }
 
 /// How a program writes the inside of a JSON string (RFC 8259, *Strings*).

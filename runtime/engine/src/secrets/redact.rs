@@ -1,7 +1,7 @@
 //! Taking secrets out of what comes back: marks in place of values, seals in place of facts.
 
 use super::pieces::{Piece, Side};
-use super::{EDGE, Secrets, next_mark};
+use super::{EDGE, Secrets, next_mark, printed};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,22 +73,29 @@ fn is_own_word(value: &Value) -> bool {
 }
 
 impl Secrets {
-    /// A text of the world's with no secret's value in it, and no piece that a cut left of one.
+    /// A text for people with no secret's value in it, no part of one, and no piece that a cut left.
     pub(crate) fn redact_text(&self, text: String) -> String {
         self.redact_but_own(text, Some(&[]))
     }
 
-    /// A text of a guest's with no secret's value in it. Pieces are not looked for: a guest sees
-    /// none of the world's, and whether what it thought up is one would tell it a secret letter by
-    /// letter.
+    /// A text that a guest wrote, or could have written and read back, with no secret's value in
+    /// it. Parts and pieces are not looked for: whether what it thought up is one would tell it a
+    /// secret letter by letter.
     pub(crate) fn redact_written(&self, text: String) -> String {
         self.redact_but_own(text, None)
     }
 
-    /// With pieces looked for or not, but for those that somebody's own texts have.
+    /// With parts and pieces looked for or not, but for those that somebody's own texts have.
     fn redact_but_own(&self, text: String, own: Option<&[String]>) -> String {
         let Some(finder) = &self.finder else { return text };
-        let mut matches: Vec<_> = finder.find_overlapping_iter(&text).collect();
+        let is_told = |start: usize, end: usize, of: usize| {
+            !self.parts[of]
+                || own.is_some_and(|own| !own.iter().any(|one| one.contains(&text[start..end])))
+        };
+        let matches = finder.find_overlapping_iter(&text);
+        let mut matches: Vec<_> = matches
+            .filter(|one| is_told(one.start(), one.end(), one.pattern().as_usize()))
+            .collect();
         matches.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end())));
         let mut spans: Vec<Found> = vec![];
         for found in matches {
@@ -179,21 +186,28 @@ impl Secrets {
         Cow::Owned(told)
     }
 
+    /// What a step is given, for people, with no secret's value in it.
+    pub(crate) fn redact_given(&self, with: Value) -> Value {
+        self.redact_by(with, &|text| self.redact_written(text))
+    }
+
     /// A value with no secret's value in it; the keys of records are the contract's and stay.
-    pub(crate) fn redact(&self, value: Value) -> Value {
+    fn redact_by(&self, value: Value, redacted: &dyn Fn(String) -> String) -> Value {
         if self.finder.is_none() {
             return value;
         }
         match value {
-            Value::String(text) => Value::String(self.redact_text(text)),
-            Value::Array(list) => list.into_iter().map(|item| self.redact(item)).collect(),
+            Value::String(text) => Value::String(redacted(text)),
+            Value::Array(list) => {
+                list.into_iter().map(|item| self.redact_by(item, redacted)).collect()
+            }
             Value::Object(record) => {
                 let field = |(name, item): (String, Value)| match name.as_str() {
                     word if WORDS.contains(&word) && is_own_word(&item) => (name, item),
                     map if MAPS.contains(&map) => {
-                        (name, item.map_texts(&|text| self.redact_text(text.to_owned())))
+                        (name, item.map_texts(&|text| redacted(text.to_owned())))
                     }
-                    _ => (name, self.redact(item)),
+                    _ => (name, self.redact_by(item, redacted)),
                 };
                 record.into_iter().map(field).collect()
             }
@@ -247,18 +261,43 @@ impl Secrets {
         }
     }
 
-    /// An answer of the world with no secret's value in it, and nothing that could be taken for
-    /// what stands for one: whoever can write a tag must not get a secret by it. Labels are sealed
-    /// as among facts, since a container has them from whoever made it.
-    pub(crate) fn taken_in(&self, mut answer: Value) -> Value {
+    /// The answer to a call with no secret's value in it, and nothing that could be taken for what
+    /// stands for one: whoever can write a tag must not get a secret by it. Labels are sealed as
+    /// among facts, since a container has them from whoever made it.
+    ///
+    /// Only what commands print is cut, and has parts and pieces of secrets in it; a tag, or an
+    /// option, is as somebody wrote it, this operation or another one.
+    pub(crate) fn taken_in(&self, call: &Call, mut answer: Value) -> Value {
         self.seal_labels(&mut answer);
-        match &self.finder {
-            None => answer,
-            Some(_) => {
-                let replaced = char::REPLACEMENT_CHARACTER.to_string();
-                self.redact(answer.map_texts(&|text| text.replace(EDGE, &replaced)))
+        if self.finder.is_none() {
+            return answer;
+        }
+        let replaced = char::REPLACEMENT_CHARACTER.to_string();
+        let answer = answer.map_texts(&|text| text.replace(EDGE, &replaced));
+        match printed::is_print(call) {
+            false => self.redact_by(answer, &|text| self.redact_written(text)),
+            true => {
+                let own = self.printed.with(call);
+                self.redact_by(answer, &|text| self.redact_but_own(text, Some(&own)))
             }
         }
+    }
+
+    /// Note an effect that is asked for, or was: what its command prints is the guest's own.
+    pub(crate) fn note_asked(&self, call: &Call) {
+        if self.finder.is_some() {
+            self.printed.note(call);
+        }
+    }
+
+    /// Why nobody knows what became of a call.
+    pub(crate) fn redact_unknown(&self, call: &Call, why: String) -> String {
+        self.redact_but_own(why, Some(&self.own_of(Some(call))))
+    }
+
+    fn own_of(&self, call: Option<&Call>) -> Vec<String> {
+        let call = call.filter(|_| self.finder.is_some());
+        call.map(|call| self.printed.with(call)).unwrap_or_default()
     }
 
     fn seal_labels(&self, answer: &mut Value) {
@@ -279,7 +318,7 @@ impl Secrets {
     /// Why a call failed, with no secret's value in it. What it says of a guest's own texts is as
     /// the guest wrote it, whether or not that is a piece of a secret.
     pub(crate) fn redact_failure(&self, call: Option<&Call>, mut failure: Failure) -> Failure {
-        let own = call.filter(|_| self.finder.is_some()).map(Call::texts).unwrap_or_default();
+        let own = self.own_of(call);
         failure.message = self.redact_but_own(failure.message, Some(&own));
         failure.code = failure.code.map(|code| self.redact_but_own(code, Some(&own)));
         failure
@@ -335,7 +374,7 @@ impl Secrets {
                 let why = "it holds what stands for secrets here, the character U+0001";
                 Facts::Unknown(why.to_owned())
             }
-            Some(_) => facts.map_texts(&|text| self.redact_text(text.to_owned())),
+            Some(_) => facts.map_texts(&|text| self.redact_written(text.to_owned())),
         }
     }
 
