@@ -2,7 +2,9 @@
 
 use crate::limits::Limits;
 use crate::port::{HostPort, LogLevel};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
+use stepback_core::expr::MARK_EDGE;
 
 /// What a line costs beside its text, so that short lines are bounded too.
 const LINE_OVERHEAD_BYTES: usize = 32;
@@ -75,7 +77,29 @@ impl GuestLog {
 /// A guest's text as it may be kept and shown: at most `bytes_max` bytes and an ellipsis, and no
 /// character that would move a terminal's cursor or change its colours.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
-    stepback_core::cut::beginning(text, bytes_max).chars().map(harmless).collect()
+    let text = marks_in_words(text);
+    stepback_core::cut::beginning(&text, bytes_max).chars().map(harmless).collect()
+}
+
+/// A text in which what stands for a secret is said: `<secret pw>`. A guest has it from an answer,
+/// and no call takes it.
+fn marks_in_words(text: &str) -> Cow<'_, str> {
+    const BEGINS: &str = "\u{1}secret:";
+    if !text.contains(BEGINS) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(BEGINS);
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(MARK_EDGE) {
+            Some((inside, after)) => {
+                let name = inside.split(['#', '<', '>']).next().unwrap_or_default();
+                said.push_str(&format!("<secret {name}>{after}"));
+            }
+            None => said.push_str(&format!("{BEGINS}{part}")),
+        }
+    }
+    Cow::Owned(said)
 }
 
 /// Control characters but the end of a line become a space or the mark of what can't be shown;
@@ -99,6 +123,13 @@ mod tests {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcd", 3), "abc…");
         assert_eq!(cut("aéé", 2), "a…");
+    }
+
+    #[test]
+    fn what_stands_for_a_secret_is_said() {
+        let text = "a\u{1}secret:pw\u{1}b\u{1}secret:key#1<9#ab\u{1}\u{1}c";
+        assert_eq!(cut(text, 99), "a<secret pw>b<secret key>\u{fffd}c");
+        assert_eq!(cut("\u{1}secret:pw", 99), "\u{fffd}secret:pw");
     }
 
     #[test]
