@@ -1,6 +1,7 @@
 //! Secrets by reference: from the environment, from a file, or as the configuration has them.
 
 use crate::files::{self, TEXT_BYTES_MAX};
+use crate::shown::row;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use stepback_engine::SecretSource;
 use stepback_provider::children;
 use toml::Spanned;
 
+/// Who waits for longer is told what for.
+const TELLS_AFTER: Duration = Duration::from_secs(2);
 /// A program that tells a secret may take so long: it may ask another machine.
 const TOLD_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked what it has printed, and whether it has ended.
@@ -106,7 +109,7 @@ impl References {
             Some(("secret", name)) => match self.0.get(name) {
                 None => Err(format!("the configuration in use has no `[secrets.{name}]`")),
                 Some(one) => match one.from.strip_prefix("exec:") {
-                    Some(command) => told_by(command, &one.variables)
+                    Some(command) => told_by(name, command, &one.variables)
                         .map_err(|why| format!("{why} (`[secrets.{name}]`)")),
                     None => self.read(&one.from),
                 },
@@ -186,7 +189,7 @@ fn end(child: &mut Child) {
 
 /// What a command of the configuration's owner prints, by the shell. What it says beside that goes
 /// to the terminal; what it prints is in no error.
-fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
+fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .env_clear()
@@ -196,11 +199,21 @@ fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
-    let (ended, bytes) = printed_by(&mut child).inspect_err(|_| end(&mut child))?;
+    let (ended, bytes) = printed_by(name, &mut child).inspect_err(|_| end(&mut child))?;
     if !ended.success() {
         return Err(format!(
             "the command that tells it failed: {ended}; of the variables set here it gets few: \
              name what else it needs, `variables = [\"NAME\"]`"
+        ));
+    }
+    if bytes.is_empty() {
+        let unset = variables.iter().find(|name| std::env::var_os(name).is_none());
+        let unset = unset.map(|name| format!("; {name}, which it is to get, is not set here"));
+        return Err(format!(
+            "the command that tells it ended well and printed nothing: it has nothing to read, it \
+             gets few of the variables set here (name what else it needs, `variables = \
+             [\"NAME\"]`), and of a pipe only the last command's end counts{}",
+            unset.unwrap_or_default()
         ));
     }
     let text = String::from_utf8(bytes);
@@ -209,13 +222,14 @@ fn told_by(command: &str, variables: &[String]) -> Result<String, String> {
 }
 
 /// What a child prints until it ends. What it leaves running may have its pipe as long as it likes.
-fn printed_by(child: &mut Child) -> Result<(ExitStatus, Vec<u8>), String> {
+fn printed_by(name: &str, child: &mut Child) -> Result<(ExitStatus, Vec<u8>), String> {
     let failed = |error: std::io::Error| format!("the command that tells it: {error}");
     let mut printed = child.stdout.take().ok_or("what the command prints can't be read")?;
     let not_blocking = fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
     not_blocking.map_err(|error| failed(error.into()))?;
     let (clock, mut bytes) = (Clock::real(), vec![]);
-    let until = clock.now().after(TOLD_MAX);
+    let (begun, until) = (clock.now(), clock.now().after(TOLD_MAX));
+    let mut is_told = false;
     loop {
         // Asked before it is read: all that it has printed is in the pipe by then.
         let ended = child.try_wait().map_err(failed)?;
@@ -229,6 +243,16 @@ fn printed_by(child: &mut Child) -> Result<(ExitStatus, Vec<u8>), String> {
         }
         if let Some(ended) = ended {
             return Ok((ended, bytes));
+        }
+        if !is_told && clock.now() >= begun.after(TELLS_AFTER) {
+            is_told = true;
+            let most = format!("{TOLD_MAX:?}");
+            tell!(
+                "asking for the secret `{}` (`[secrets.{}]`), at most {}",
+                row(name),
+                row(name),
+                most
+            );
         }
         if clock.now() >= until {
             return Err(format!("the command that tells it took longer than {TOLD_MAX:?}"));
