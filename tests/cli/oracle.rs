@@ -59,7 +59,7 @@ fn whoever_guesses_a_secret_is_not_told_that_it_is_right() {
         format!("{ends}{long}"),
     ];
     // Its base64 is broken into lines anywhere, each of which begins or ends with some of it.
-    guesses.extend((6..VALUE.len() - 1).step_by(5).flat_map(|end| {
+    guesses.extend((7..VALUE.len() - 1).step_by(5).flat_map(|end| {
         let beginning = STANDARD_NO_PAD.encode(&VALUE[..end]);
         let after = STANDARD_NO_PAD.encode(format!("x{}", &VALUE[..end]));
         [beginning, after, STANDARD_NO_PAD.encode(&VALUE[end - 6..])]
