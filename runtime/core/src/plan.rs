@@ -1,6 +1,7 @@
 //! The plan: a manifest that fits its plugins, with its graph, its window and its point of no
 //! return.
 
+mod extent;
 mod graph;
 mod kinds;
 mod outputs;

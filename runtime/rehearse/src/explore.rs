@@ -2,24 +2,23 @@
 
 use crate::judge;
 use crate::learn::{self, Doing, Learned};
-use crate::place::{CaseId, Planned};
-use crate::report::{Cell, Downtime, Ended, Ending, Report, Row, WrongCase};
+use crate::matrix::matrix;
+use crate::outcome::{Outcome, ending};
+use crate::place::CaseId;
+use crate::report::{Downtime, Ending, Report, WrongCase};
 use crate::stage::{Behind, Played, Stage};
-use crate::timeline::Timeline;
 use crate::{NotRehearsed, assumed, weak};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::StepKey;
-use stepback_core::event::{Event, Record, UndoResult, Verdict};
+use stepback_core::event::Record;
 use stepback_core::expr::Scope;
 use stepback_core::manifest::Holds;
 use stepback_core::plan::Plan;
-use stepback_core::state::{State, Status};
-use stepback_core::step::EffectOutcome;
+use stepback_core::state::Status;
 use stepback_engine::{Job, Limits, PluginSource, Request, SecretSource};
 use stepback_files::key::{KEY_BYTES, Key};
 use stepback_simulated::world::World;
@@ -117,40 +116,6 @@ struct House {
     learned: Learned,
 }
 
-/// What is kept of a case that was run.
-pub(crate) struct Outcome {
-    pub case: CaseId,
-    pub doing: Doing,
-    pub ending: Ending,
-    pub fired: bool,
-    pub wrong: Vec<String>,
-    /// Steps whose undo took something back, or left it on purpose.
-    pub undone: BTreeSet<String>,
-    /// Steps that were tried again.
-    pub retried: BTreeSet<String>,
-    /// Steps whose effects have no inverse, and were made.
-    pub irreversible: BTreeSet<String>,
-    /// What is not restored, and why.
-    pub lost: Vec<(String, String)>,
-    /// The invariants that held once at least, by their places in the manifest.
-    held: BTreeSet<usize>,
-    timeline: Timeline,
-    digest: u64,
-    next: Vec<CaseId>,
-}
-
-impl Outcome {
-    fn told(&self) -> Ended {
-        Ended {
-            case: self.case.clone(),
-            doing: self.doing.clone(),
-            ended: self.ending.clone(),
-            is_wrong: !self.wrong.is_empty(),
-            timeline: self.timeline.clone(),
-        }
-    }
-}
-
 impl House {
     fn open(rehearsal: &Rehearsal) -> Result<Self, NotRehearsed> {
         let key = Key::of_bytes(&[7; KEY_BYTES]);
@@ -237,38 +202,14 @@ impl House {
 
     fn outcome(&self, case: &CaseId) -> Result<Outcome, NotRehearsed> {
         let played = self.play(case)?;
-        let fired = played.fired.iter().all(|fired| *fired);
-        let wrong = match fired {
-            true => self.wrong(case, &played),
-            // Nothing befell it that it was to be tried with.
-            false => vec![],
-        };
-        let doing = case.0.last().and_then(|last| learn::doings(&played).remove(&last.at));
-        let from = learn::after_faults(case, &played);
-        let next = match fired {
-            true => learn::derived(case, &played, from, self.has_budget()),
-            false => vec![],
-        };
-        let state = &played.state;
-        Ok(Outcome {
-            case: case.clone(),
-            doing: doing.unwrap_or(Doing { step: None, undo: false, check: false }),
-            ending: ending(&played),
-            fired,
-            wrong,
-            undone: undone(&played.records),
-            retried: retried(&played.records),
-            irreversible: irreversible(state),
-            lost: state
-                .not_restored
-                .iter()
-                .map(|one| (one.resource.to_string(), one.why.clone()))
-                .collect(),
-            timeline: Timeline::of(&played, &case.0),
-            digest: digest(&played),
-            held: played.held,
-            next,
-        })
+        let mut outcome = Outcome::of(case, &played);
+        // Where it did not come about, nothing befell it that it was to be tried with.
+        if outcome.fired {
+            outcome.wrong = self.wrong(case, &played);
+            let from = learn::after_faults(case, &played);
+            outcome.next = learn::derived(case, &played, from, self.has_budget());
+        }
+        Ok(outcome)
     }
 
     fn report(&self, outcomes: &[Outcome], possible: usize, faults: Faults) -> Report {
@@ -382,122 +323,4 @@ fn must_end_well(quiet: &Played) -> Result<(), NotRehearsed> {
         }
     };
     Err(NotRehearsed::NoQuietEnd(format!("where nothing goes wrong, {why}")))
-}
-
-fn word(value: impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(Value::String(word)) => word,
-        _ => String::new(),
-    }
-}
-
-fn ending(played: &Played) -> Ending {
-    let state = &played.state;
-    let verdict = state.verdict.map(|verdict| match verdict {
-        Verdict::Restored => "restored",
-        Verdict::RestoredExceptDeclared => "restored-except-declared",
-        Verdict::Incomplete => "incomplete",
-    });
-    Ending {
-        status: word(state.status),
-        verdict: verdict.map(str::to_owned),
-        why: state.why.clone().or_else(|| state.refusals.first().cloned()),
-        downtime_ms: state.downtime.closed_ms,
-        is_down: state.downtime.since.is_some(),
-        took_ms: played.took_ms,
-    }
-}
-
-fn undone(records: &[Record]) -> BTreeSet<String> {
-    let of = |record: &Record| match &record.event {
-        Event::UndoEnded { step, result: UndoResult::Undone | UndoResult::Kept(_) } => {
-            Some(step.to_string())
-        }
-        _ => None,
-    };
-    records.iter().filter_map(of).collect()
-}
-
-fn retried(records: &[Record]) -> BTreeSet<String> {
-    let of = |record: &Record| match &record.event {
-        Event::RetryScheduled { step, .. } => Some(step.to_string()),
-        _ => None,
-    };
-    records.iter().filter_map(of).collect()
-}
-
-fn irreversible(state: &State) -> BTreeSet<String> {
-    let made = |step: &stepback_core::state::StepState| {
-        step.effects.iter().any(|effect| {
-            !matches!(effect.outcome, EffectOutcome::Refused(_)) && state.was_irreversible(effect)
-        })
-    };
-    let steps = state.steps.iter().filter(|(_, step)| made(step));
-    steps.map(|(key, _)| key.to_string()).collect()
-}
-
-/// What tells one way of going on from another: what happened, and how the world is; not when,
-/// and not in which words.
-fn digest(played: &Played) -> u64 {
-    let mut hash = DefaultHasher::new();
-    for record in &played.records {
-        let mut event = serde_json::to_value(&record.event).unwrap_or_default();
-        without_times_and_words(&mut event);
-        event.to_string().hash(&mut hash);
-    }
-    played.world.restorable().hash(&mut hash);
-    hash.finish()
-}
-
-/// What differs between cases that are alike.
-const TIMES_AND_WORDS: [&str; 10] = [
-    "at",
-    "dead_ms",
-    "downtime_ms",
-    "hint",
-    "message",
-    "not_before",
-    "paused_ms",
-    "since",
-    "undo_error",
-    "why",
-];
-
-fn without_times_and_words(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            TIMES_AND_WORDS.iter().for_each(|name| {
-                map.remove(*name);
-            });
-            map.values_mut().for_each(without_times_and_words);
-        }
-        Value::Array(list) => list.iter_mut().for_each(without_times_and_words),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// What became of each step's doings under each fault, in the order in which they were first met.
-fn matrix(outcomes: &[Outcome]) -> Vec<Row> {
-    let mut rows: Vec<Row> = vec![];
-    for one in outcomes {
-        let Some(Planned { at, fault }) = one.case.0.last() else { continue };
-        let what = match at.kind {
-            crate::place::Kind::Call { function, .. } => function.to_owned(),
-            other => other.to_string(),
-        };
-        let is_it = |row: &Row| row.doing == one.doing && row.what == what;
-        let at = rows.iter().position(is_it).unwrap_or_else(|| {
-            let (doing, what) = (one.doing.clone(), what.clone());
-            rows.push(Row { doing, what, cells: BTreeMap::new() });
-            rows.len() - 1
-        });
-        let cell: &mut Cell = rows[at].cells.entry(fault.name()).or_default();
-        cell.cases += 1;
-        cell.fired += usize::from(one.fired);
-        cell.wrong += usize::from(!one.wrong.is_empty());
-        cell.succeeded += usize::from(one.fired && one.ending.status == "succeeded");
-        cell.rolled_back += usize::from(one.fired && one.ending.status == "rolled-back");
-        cell.incomplete += usize::from(one.fired && one.ending.status == "rollback-failed");
-    }
-    rows
 }

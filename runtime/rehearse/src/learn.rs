@@ -1,7 +1,7 @@
 //! What the operation does when nothing goes wrong, and when all of it is taken back: where there
 //! is a place at which something can.
 
-use crate::judge::Goal;
+use crate::goal::Goal;
 use crate::place::{CaseId, Fault, Kind, Place, Planned};
 use crate::script::{About, Passed};
 use crate::stage::Played;

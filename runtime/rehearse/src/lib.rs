@@ -10,9 +10,12 @@
 
 mod assumed;
 mod explore;
+mod goal;
 mod invariants;
 mod judge;
 mod learn;
+mod matrix;
+mod outcome;
 mod place;
 mod provider;
 mod report;

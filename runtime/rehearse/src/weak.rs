@@ -1,17 +1,22 @@
 //! What is weak about an operation though nothing is wrong with it: what a person would want to
 //! know before it is run.
 
-use crate::explore::Outcome;
 use crate::learn;
+use crate::outcome::Outcome;
 use crate::place::{CaseId, Fault, Kind, Planned};
 use crate::report::WeakPoint;
 use crate::script::Passed;
 use crate::stage::Played;
 use std::collections::{BTreeMap, BTreeSet};
-use stepback_core::manifest::{Manifest, duration_text};
+use stepback_core::manifest::{self, Manifest};
 
 /// So many of one kind are told.
 const TOLD_MAX: usize = 10;
+
+/// A time in whole seconds: what was assumed is no more exact.
+fn duration_text(ms: u64) -> String {
+    manifest::duration_text(ms - ms % 1_000)
+}
 
 /// All that is weak, worst first.
 pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> Vec<WeakPoint> {

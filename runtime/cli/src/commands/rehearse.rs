@@ -122,7 +122,7 @@ fn not_rehearsed(why: NotRehearsed) -> CliError {
         NotRehearsed::Refused(refusal) => refusal.into(),
         NotRehearsed::NoQuietEnd(why) => CliError::usage(
             shown!("there is nothing to rehearse: {}", why),
-            "rehearse it in a world in which it can be carried out, with `--world FILE` or `-e ENV`",
+            "rehearse it in a world in which it can be carried out: `--world FILE`, or `-e ENV`",
         ),
         NotRehearsed::Internal(why) => CliError::Internal(why.into()),
     }

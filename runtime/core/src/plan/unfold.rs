@@ -4,6 +4,7 @@
 //! which refers to the next one twice, a validator makes 2⁴⁰. So what a schema comes to, with each
 //! reference in its place, is counted before a validator is made of it.
 
+use super::extent::{bytes_of, extent};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -128,31 +129,6 @@ impl Unfolded {
         };
         looks.saturating_mul(parts).saturating_add(texts) <= AT_ONCE
     }
-}
-
-/// How many bytes the texts of a value have, names included.
-fn bytes_of(value: &Value) -> u64 {
-    match value {
-        Value::String(text) => text.len() as u64,
-        Value::Array(list) => list.iter().map(bytes_of).sum(),
-        Value::Object(map) => {
-            map.iter().map(|(name, item)| name.len() as u64 + bytes_of(item)).sum()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    }
-}
-
-/// How many parts a value has, and how deep the deepest is.
-fn extent(value: &Value) -> (u64, u32) {
-    let within: Vec<&Value> = match value {
-        Value::Array(list) => list.iter().collect(),
-        Value::Object(map) => map.values().collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
-    };
-    within
-        .into_iter()
-        .map(extent)
-        .fold((1, 1), |(all, deepest), (parts, deep)| (all + parts, deepest.max(deep + 1)))
 }
 
 /// What parts of a schema are called, whatever they are; nothing, where several are called so:

@@ -73,7 +73,8 @@ fn is_own_word(value: &Value) -> bool {
 }
 
 impl Secrets {
-    /// A text for people with no secret's value in it, no part of one, and no piece that a cut left.
+    /// A text for people with no secret's value in it, no part of one, and no piece that a cut
+    /// left.
     pub(crate) fn redact_text(&self, text: String) -> String {
         self.redact_but_own(text, Some(&[]))
     }

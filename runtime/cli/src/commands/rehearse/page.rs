@@ -1,4 +1,5 @@
-//! A rehearsal's report as one page: it needs nothing but itself, in a browser, on a phone, printed.
+//! A rehearsal's report as one page that needs nothing but itself: in a browser, on a phone,
+//! printed.
 
 use super::text::{how, whose_text};
 use crate::output::duration;
@@ -70,7 +71,10 @@ fn wrong(report: &Report) -> Markup {
             section {
                 h2 { "Wrong" }
                 @for name in &report.never_held {
-                    p { "The invariant " code { (theirs(name)) } " never held: nothing was shown about it." }
+                    p {
+                        "The invariant " code { (theirs(name)) }
+                        " never held: nothing was shown about it."
+                    }
                 }
                 @for one in &report.wrong {
                     article.wrong {
@@ -89,10 +93,19 @@ fn weak(report: &Report) -> Markup {
         @if !report.weak.is_empty() {
             section {
                 h2 { "Weak points" }
-                p { "All that the operation says of itself is true in these; they are worth to be known before." }
+                p {
+                    "All that the operation says of itself is true in these; "
+                    "they are worth to be known before."
+                }
                 ul.weak {
                     @for point in &report.weak {
-                        li { (marked(&point.told)) @if !point.case.0.is_empty() { br; code.case { (theirs(&point.case)) } } }
+                        li {
+                            (marked(&point.told))
+                            @if !point.case.0.is_empty() {
+                                br;
+                                code.case { (theirs(&point.case)) }
+                            }
+                        }
                     }
                 }
             }
@@ -190,10 +203,12 @@ fn cell(cell: Option<&Cell>) -> Markup {
         ("back", "refused", refused),
         ("none", "not fired", cell.cases - cell.fired),
     ];
+    let parts: Vec<_> = parts.into_iter().filter(|(_, _, count)| *count > 0).collect();
     html! {
         td {
-            @for (class, name, count) in parts.iter().filter(|(_, _, count)| *count > 0) {
-                span.(*class) { @if *count > 1 { (count) " " } (name) } " "
+            @for (nth, (class, name, count)) in parts.iter().enumerate() {
+                @if nth > 0 { ", " }
+                span.(*class) { @if *count > 1 { (count) " " } (name) }
             }
         }
     }
@@ -203,9 +218,13 @@ fn cases(report: &Report, manifest: &str) -> Markup {
     html! {
         section {
             h2 { "Every case" }
-            p { "One again, with its journal: " code { "stepback rehearse " (theirs(manifest)) " --case CASE" } }
+            p {
+                "One again, with its journal: "
+                code { "stepback rehearse " (theirs(manifest)) " --case CASE" }
+            }
             p.legend {
-                "Time goes from left to right: " span.key.do {} " a step, " span.key.undo {} " its undo, "
+                "Time goes from left to right: " span.key.do {} " a step, "
+                span.key.undo {} " its undo, "
                 span.key.down {} " the service is down, " span.key.fault {} " what goes wrong."
             }
             ol.cases { @for one in &report.all { (case(one)) } }

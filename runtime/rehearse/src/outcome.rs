@@ -1,0 +1,168 @@
+//! What is kept of a case that was run.
+
+use crate::learn::{self, Doing};
+use crate::place::CaseId;
+use crate::report::{Ended, Ending};
+use crate::stage::Played;
+use crate::timeline::Timeline;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use stepback_core::event::{Event, Record, UndoResult, Verdict};
+use stepback_core::state::State;
+use stepback_core::step::EffectOutcome;
+
+/// What is kept of a case that was run.
+pub(crate) struct Outcome {
+    pub case: CaseId,
+    pub doing: Doing,
+    pub ending: Ending,
+    pub fired: bool,
+    pub wrong: Vec<String>,
+    /// Steps whose undo took something back, or left it on purpose.
+    pub undone: BTreeSet<String>,
+    /// Steps that were tried again.
+    pub retried: BTreeSet<String>,
+    /// Steps whose effects have no inverse, and were made.
+    pub irreversible: BTreeSet<String>,
+    /// What is not restored, and why.
+    pub lost: Vec<(String, String)>,
+    /// The invariants that held once at least, by their places in the manifest.
+    pub held: BTreeSet<usize>,
+    /// What happened when.
+    pub timeline: Timeline,
+    /// What tells it from cases that went on otherwise.
+    pub digest: u64,
+    /// The cases with one fault more.
+    pub next: Vec<CaseId>,
+}
+
+impl Outcome {
+    /// What is kept of a case, beside what is wrong with it and what comes next.
+    pub fn of(case: &CaseId, played: &Played) -> Self {
+        let doing = case.0.last().and_then(|last| learn::doings(played).remove(&last.at));
+        let state = &played.state;
+        Self {
+            case: case.clone(),
+            doing: doing.unwrap_or(Doing { step: None, undo: false, check: false }),
+            ending: ending(played),
+            fired: played.fired.iter().all(|fired| *fired),
+            wrong: vec![],
+            undone: undone(&played.records),
+            retried: retried(&played.records),
+            irreversible: irreversible(state),
+            lost: state
+                .not_restored
+                .iter()
+                .map(|one| (one.resource.to_string(), one.why.clone()))
+                .collect(),
+            digest: digest(played),
+            held: played.held.clone(),
+            timeline: Timeline::of(played, &case.0),
+            next: vec![],
+        }
+    }
+
+    pub fn told(&self) -> Ended {
+        Ended {
+            case: self.case.clone(),
+            doing: self.doing.clone(),
+            ended: self.ending.clone(),
+            is_wrong: !self.wrong.is_empty(),
+            timeline: self.timeline.clone(),
+        }
+    }
+}
+
+fn word(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// How a case ended.
+pub(crate) fn ending(played: &Played) -> Ending {
+    let state = &played.state;
+    let verdict = state.verdict.map(|verdict| match verdict {
+        Verdict::Restored => "restored",
+        Verdict::RestoredExceptDeclared => "restored-except-declared",
+        Verdict::Incomplete => "incomplete",
+    });
+    Ending {
+        status: word(state.status),
+        verdict: verdict.map(str::to_owned),
+        why: state.why.clone().or_else(|| state.refusals.first().cloned()),
+        downtime_ms: state.downtime.closed_ms,
+        is_down: state.downtime.since.is_some(),
+        took_ms: played.took_ms,
+    }
+}
+
+fn undone(records: &[Record]) -> BTreeSet<String> {
+    let of = |record: &Record| match &record.event {
+        Event::UndoEnded { step, result: UndoResult::Undone | UndoResult::Kept(_) } => {
+            Some(step.to_string())
+        }
+        _ => None,
+    };
+    records.iter().filter_map(of).collect()
+}
+
+fn retried(records: &[Record]) -> BTreeSet<String> {
+    let of = |record: &Record| match &record.event {
+        Event::RetryScheduled { step, .. } => Some(step.to_string()),
+        _ => None,
+    };
+    records.iter().filter_map(of).collect()
+}
+
+fn irreversible(state: &State) -> BTreeSet<String> {
+    let made = |step: &stepback_core::state::StepState| {
+        step.effects.iter().any(|effect| {
+            !matches!(effect.outcome, EffectOutcome::Refused(_)) && state.was_irreversible(effect)
+        })
+    };
+    let steps = state.steps.iter().filter(|(_, step)| made(step));
+    steps.map(|(key, _)| key.to_string()).collect()
+}
+
+/// What tells one way of going on from another: what happened, and how the world is; not when,
+/// and not in which words.
+fn digest(played: &Played) -> u64 {
+    let mut hash = DefaultHasher::new();
+    for record in &played.records {
+        let mut event = serde_json::to_value(&record.event).unwrap_or_default();
+        without_times_and_words(&mut event);
+        event.to_string().hash(&mut hash);
+    }
+    played.world.restorable().hash(&mut hash);
+    hash.finish()
+}
+
+/// What differs between cases that are alike.
+const TIMES_AND_WORDS: [&str; 10] = [
+    "at",
+    "dead_ms",
+    "downtime_ms",
+    "hint",
+    "message",
+    "not_before",
+    "paused_ms",
+    "since",
+    "undo_error",
+    "why",
+];
+
+fn without_times_and_words(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            TIMES_AND_WORDS.iter().for_each(|name| {
+                map.remove(*name);
+            });
+            map.values_mut().for_each(without_times_and_words);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_times_and_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
