@@ -41,7 +41,7 @@ const WITHIN: [&str; 9] = [
 ];
 /// Those that see what their siblings have not, so that a validator looks at these once more.
 const AGAIN: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
-const COMPARED: [&str; 3] = ["enum", "const", "required"];
+const COMPARED: [&str; 5] = ["enum", "const", "required", "dependentRequired", "dependencies"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 const IDS: [&str; 2] = ["$id", "id"];
 const NAMES: [&str; 4] = ["$id", "id", "$anchor", "$dynamicAnchor"];
