@@ -137,3 +137,29 @@ fn what_another_operation_wrote_is_no_piece_of_a_secret() {
     let found = granted.0.show(2)["steps"][0]["output"]["tags"]["k"].clone();
     assert_eq!(found, json!(tag));
 }
+
+/// Nor by the name of an image, which is never run.
+#[test]
+fn an_image_that_nobody_has_tells_nothing() {
+    let granted = Granted::new("\"ebs\", \"ec2\", { docker = \"root\" }", "");
+    granted.0.write("pw", VALUE);
+    for guess in [STANDARD_NO_PAD.encode(&VALUE[..24]), format!("{}…", &VALUE[..20])] {
+        let calls = json!([{ "call": "run-once", "host": "i-db-1", "image": guess,
+                             "command": ["true"] }]);
+        let manifest = granted.0.write(
+            "op.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"guess\"\n[inputs]\n\
+                 pw = {{ type = \"secret\" }}\n[[steps]]\nid = \"guess\"\n\
+                 uses = \"a/attack-for-good\"\nirreversible = \"a test\"\n\
+                 with = {{ run = {} }}\n[[steps]]\nid = \"has\"\n\
+                 uses = \"docker/create-container\"\n\
+                 with = {{ host = \"i-db-1\", container = \"new\", \
+                 image = \"postgres:16\", env = {{ PW = \"{{{{ inputs.pw }}}}\" }} }}\n",
+                inline(&calls)
+            ),
+        );
+        let planned = granted.0.run(&["plan", &manifest, "-i", "pw=file:pw"]).exits(0);
+        tells_nothing(&[planned.stdout, planned.stderr].concat());
+    }
+}

@@ -208,7 +208,7 @@ impl WorldAccess {
     /// journal holds, and asks nobody.
     pub(crate) fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> String {
         let advice = or_look_at(resource, || self.provider.advice(resource, before, now));
-        self.secrets.redact_text(advice.to_string())
+        self.secrets.redact_written(advice.to_string())
     }
 }
 

@@ -343,7 +343,7 @@ fn hidden_image(secrets: &Secrets, with: &Value) -> Option<String> {
     match with {
         Value::Object(map) => map.iter().find_map(|(name, value)| match value.as_str() {
             Some(image) if name == "image" => {
-                let hidden = secrets.redact_text(image.to_owned());
+                let hidden = secrets.redact_written(image.to_owned());
                 (hidden != *image).then_some(hidden)
             }
             _ => hidden_image(secrets, value),

@@ -80,7 +80,7 @@ impl WorldAccess {
                 EffectOutcome::Refused(self.secrets.redact_failure(Some(call), failure))
             }
             EffectOutcome::Unknown(why) => {
-                EffectOutcome::Unknown(self.secrets.redact_unknown(call, why))
+                EffectOutcome::Unknown(self.secrets.redact_said(Some(call), why))
             }
         };
         tell_outcome(&self.secrets.canonical(call), &outcome);

@@ -171,9 +171,9 @@ impl WorldAccess {
         let resources = found.map(|resource| self.secrets.canonical(resource));
         let replaced = self.replaced.engines().map(|(host, why)| (host.clone(), why.clone()));
         let not_asked = told.not_asked.into_iter();
-        let not_asked = not_asked.map(|(host, why)| (host, self.secrets.redact_text(why)));
+        let not_asked = not_asked.map(|(host, why)| (host, self.secrets.redact_written(why)));
         let not_asked = not_asked.chain(replaced);
-        let cloud_not_asked = told.cloud_not_asked.map(|why| self.secrets.redact_text(why));
+        let cloud_not_asked = told.cloud_not_asked.map(|why| self.secrets.redact_written(why));
         let cloud_not_asked = cloud_not_asked.or_else(|| self.replaced.cloud().cloned());
         let resources = resources.collect();
         Ok(Found { resources, not_asked: not_asked.collect(), cloud_not_asked })

@@ -166,25 +166,26 @@ impl Driver {
             epoch: self.lease.epoch,
             undo: effect.id.of.direction == Direction::Undo,
             cancel: CancellationToken::new(),
-            notes: self.notes(&effect.id.of),
+            notes: self.notes(&effect.id.of, &effect.call),
         }
     }
 
     /// What a provider says while it makes an effect, in the log of the effect's step.
-    fn notes(&self, of: &AttemptId) -> Notes {
+    fn notes(&self, of: &AttemptId, call: &Call) -> Notes {
         // An effect outlives an operation that is left here, and its log is closed then.
         let (logs, clock, of) = (self.logs.downgrade(), self.clock.clone(), of.clone());
-        let secrets = Arc::clone(&self.job.access.secrets);
+        let (secrets, call) = (Arc::clone(&self.job.access.secrets), call.clone());
+        let said = move |text| secrets.redact_said(Some(&call), text);
         Notes::new(move |note| {
             let Some(logs) = logs.upgrade() else { return };
             let line = |level, text| {
-                logs.line(clock.unix(), &of, level, secrets.redact_text(text));
+                logs.line(clock.unix(), &of, level, said(text));
             };
             match note {
                 Note::Info(text) => line("info", text),
                 Note::Warn(text) => line("warn", text),
                 Note::Progress { text, done, total } => {
-                    logs.progress(&of.step, &secrets.redact_text(text), done, total);
+                    logs.progress(&of.step, &said(text), done, total);
                 }
             }
         })

@@ -73,9 +73,9 @@ fn is_own_word(value: &Value) -> bool {
 }
 
 impl Secrets {
-    /// A text for people with no secret's value in it, no part of one, and no piece that a cut
-    /// left.
-    pub(crate) fn redact_text(&self, text: String) -> String {
+    /// A text with no secret's value in it, no part of one, and no piece that a cut left.
+    #[cfg(test)]
+    pub(super) fn redact_text(&self, text: String) -> String {
         self.redact_but_own(text, Some(&[]))
     }
 
@@ -291,14 +291,13 @@ impl Secrets {
         }
     }
 
-    /// Why nobody knows what became of a call.
-    pub(crate) fn redact_unknown(&self, call: &Call, why: String) -> String {
-        self.redact_but_own(why, Some(&self.own_of(Some(call))))
-    }
-
-    fn own_of(&self, call: Option<&Call>) -> Vec<String> {
-        let call = call.filter(|_| self.finder.is_some());
-        call.map(|call| self.printed.with(call)).unwrap_or_default()
+    /// What is said of a call. Parts and pieces are looked for where it may quote what a command
+    /// printed; any other says names, which somebody may have given to try out a guess.
+    pub(crate) fn redact_said(&self, call: Option<&Call>, text: String) -> String {
+        match call.filter(|call| self.finder.is_some() && printed::is_print(call)) {
+            Some(call) => self.redact_but_own(text, Some(&self.printed.with(call))),
+            None => self.redact_written(text),
+        }
     }
 
     fn seal_labels(&self, answer: &mut Value) {
@@ -319,9 +318,8 @@ impl Secrets {
     /// Why a call failed, with no secret's value in it. What it says of a guest's own texts is as
     /// the guest wrote it, whether or not that is a piece of a secret.
     pub(crate) fn redact_failure(&self, call: Option<&Call>, mut failure: Failure) -> Failure {
-        let own = self.own_of(call);
-        failure.message = self.redact_but_own(failure.message, Some(&own));
-        failure.code = failure.code.map(|code| self.redact_but_own(code, Some(&own)));
+        failure.message = self.redact_said(call, failure.message);
+        failure.code = failure.code.map(|code| self.redact_written(code));
         failure
     }
 
