@@ -1,12 +1,12 @@
 //! A rehearsal of a manifest in the demo world, with the plugins that the build made.
 
+use crate::built::Built;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use stepback_core::inputs::Given;
-use stepback_core::manifest::Uses;
-use stepback_engine::{Limits, PluginBytes, PluginSource, Request, SecretSource};
+use stepback_engine::{Limits, Request, SecretSource};
 use stepback_rehearse::{CaseId, Faults, NotRehearsed, Rehearsal, Report, Shown, rehearse, show};
 use stepback_simulated::world::World;
 use stepback_wasm::{Runtime, RuntimeConfig, Turns};
@@ -20,21 +20,6 @@ static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let config = RuntimeConfig { cache_dir: Some(cache), turns, ..RuntimeConfig::default() };
     Arc::new(Runtime::new(config).expect("a sandbox"))
 });
-
-struct Built;
-
-impl PluginSource for Built {
-    fn plugin(&self, uses: &Uses, _base_dir: &Path) -> Result<PluginBytes, Option<String>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let path = root.join("plugins/target").join(format!("{}.component.wasm", uses.plugin()));
-        let bytes = std::fs::read(path).map_err(|error| Some(error.to_string()))?;
-        Ok(PluginBytes::built_in(&bytes))
-    }
-
-    fn names(&self) -> Vec<String> {
-        vec![]
-    }
-}
 
 struct NoSecrets;
 

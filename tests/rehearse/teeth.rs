@@ -6,13 +6,9 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{
-    Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
-};
+use stepback_core::{Call, Failure, FailureClass};
 use stepback_engine::Mutant;
-use stepback_provider::advice::Advice;
-use stepback_provider::inventory::Inventory;
-use stepback_provider::{EffectContext, Provider, Settled, Stamped};
+use stepback_provider::{Around, EffectContext, Provider};
 use stepback_rehearse::{Rehearsal, Report};
 use stepback_simulated::Simulated;
 
@@ -34,17 +30,9 @@ struct Misbehaving {
 }
 
 #[async_trait]
-impl Provider for Misbehaving {
-    fn name(&self) -> &str {
-        self.world.name()
-    }
-
-    fn serves(&self) -> &[Interface] {
-        self.world.serves()
-    }
-
-    async fn identity(&self) -> Result<Value, Failure> {
-        self.world.identity().await
+impl Around for Misbehaving {
+    fn inner(&self) -> &dyn Provider {
+        &*self.world
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
@@ -60,10 +48,6 @@ impl Provider for Misbehaving {
         self.world.read(call).await
     }
 
-    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
-        self.world.wait(call).await
-    }
-
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         let outcome = self.world.perform(call, context).await;
         let is_first = self.made.fetch_add(1, Ordering::SeqCst) == 0;
@@ -74,39 +58,6 @@ impl Provider for Misbehaving {
             }
             Wrong::SaysRefused | Wrong::ChangesUnseen => outcome,
         }
-    }
-
-    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
-        self.world.settle(call, context).await
-    }
-
-    async fn take_over(
-        &self,
-        store: &StoreId,
-        operation: OperationId,
-        epoch: Epoch,
-    ) -> Result<(), Failure> {
-        self.world.take_over(store, operation, epoch).await
-    }
-
-    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
-        self.world.import(found).await
-    }
-
-    fn request_ms_max(&self) -> u64 {
-        self.world.request_ms_max()
-    }
-
-    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        self.world.observe(resource).await
-    }
-
-    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-        self.world.advice(resource, before, now)
-    }
-
-    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
-        self.world.stamped(tokens).await
     }
 }
 
@@ -230,7 +181,7 @@ with = { zone = "us-east-1a", size_gib = 4 }
 retry = { attempts = 3, backoff = "1s..1s", on = ["refused"] }
 "#;
     let report = report(&behind(of(&manifest(retried), &[]), Wrong::SaysRefused));
-    is_found(&report, "");
+    is_found(&report, "nothing stood in the way of it: ebs:volume/");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lives of an operation: each runner lives until it is killed, and another takes up what it left.
 
 use crate::befall::{self, Befall, Story};
+use crate::built::Built;
 use crate::mortal::{Acks, Epochs, MortalProvider, MortalStore, Reaper};
 use crate::truth;
 use std::collections::BTreeMap;
@@ -11,12 +12,9 @@ use std::task::{Context, Poll, Waker};
 use stepback_clock::Clock;
 use stepback_core::event::Record;
 use stepback_core::inputs::Given;
-use stepback_core::manifest::Uses;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_engine::{
-    Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, RunError, SecretSource,
-};
+use stepback_engine::{Control, Deps, Limits, Reporter, Request, RunError, SecretSource};
 use stepback_files::key::{KEY_BYTES, Key};
 use stepback_journal::{LogLine, Memory, RunnerId, Store};
 use stepback_provider::Provider;
@@ -70,21 +68,6 @@ impl Reporter for Quiet {
     fn on_log(&self, _: OperationId, _: &LogLine) {}
 
     fn on_progress(&self, _: OperationId, _: &StepKey, _: &str, _: u64, _: Option<u64>) {}
-}
-
-struct Built;
-
-impl PluginSource for Built {
-    fn plugin(&self, uses: &Uses, _base_dir: &Path) -> Result<PluginBytes, Option<String>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let path = root.join("plugins/target").join(format!("{}.component.wasm", uses.plugin()));
-        let bytes = std::fs::read(path).map_err(|error| Some(error.to_string()))?;
-        Ok(PluginBytes::built_in(&bytes))
-    }
-
-    fn names(&self) -> Vec<String> {
-        vec![]
-    }
 }
 
 /// `env:NAME` by name.

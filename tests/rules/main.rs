@@ -5,6 +5,8 @@
 //! runtime where it stands; only the store and the world are left, as after `kill -9`.
 
 mod befall;
+#[path = "../built.rs"]
+mod built;
 mod cases;
 mod disk;
 mod life;

@@ -12,12 +12,10 @@ use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_journal::{
-    Lease, LockAnswer, LockRow, LogLine, Memory, Request as Asked, Requested, RunnerId, Store,
-    StoreError, StoreTime, Summary, Takeover,
+    Lease, LockAnswer, Memory, Request as Asked, RunnerId, Store, StoreError, Takeover,
 };
-use stepback_provider::advice::Advice;
 use stepback_provider::faulty::Faulty;
-use stepback_provider::inventory::Inventory;
+use stepback_provider::locks::WorldLocks;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 use tokio::sync::Notify;
 
@@ -80,13 +78,9 @@ impl MortalStore {
 }
 
 #[async_trait]
-impl Store for MortalStore {
-    fn id(&self) -> StoreId {
-        self.inner.id()
-    }
-
-    async fn now(&self) -> Result<StoreTime, StoreError> {
-        self.inner.now().await
+impl stepback_journal::Around for MortalStore {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
     async fn create(
@@ -139,14 +133,6 @@ impl Store for MortalStore {
         self.inner.load(id).await
     }
 
-    async fn list(&self) -> Result<Vec<Summary>, StoreError> {
-        self.inner.list().await
-    }
-
-    async fn summary(&self, id: OperationId) -> Result<Option<Summary>, StoreError> {
-        self.inner.summary(id).await
-    }
-
     async fn acquire_locks(
         &self,
         lease: &Lease,
@@ -159,38 +145,6 @@ impl Store for MortalStore {
         let answer = self.inner.acquire_locks(lease, environment, names, at, wait).await;
         self.reaper.pass().await;
         answer
-    }
-
-    async fn locks(&self) -> Result<Vec<LockRow>, StoreError> {
-        self.inner.locks().await
-    }
-
-    async fn request(&self, id: OperationId, request: Asked) -> Result<Requested, StoreError> {
-        self.inner.request(id, request).await
-    }
-
-    async fn requests(&self, lease: &Lease) -> Result<Vec<Asked>, StoreError> {
-        self.inner.requests(lease).await
-    }
-
-    async fn until_requested(&self, lease: &Lease) -> Result<Vec<Asked>, StoreError> {
-        self.inner.until_requested(lease).await
-    }
-
-    async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put_blob(digest, bytes).await
-    }
-
-    async fn get_blob(&self, digest: &PluginDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get_blob(digest).await
-    }
-
-    async fn append_logs(&self, id: OperationId, lines: Vec<LogLine>) -> Result<(), StoreError> {
-        self.inner.append_logs(id, lines).await
-    }
-
-    async fn logs(&self, id: OperationId, after: u64) -> Result<Vec<LogLine>, StoreError> {
-        self.inner.logs(id, after).await
     }
 
     async fn take_lease(
@@ -209,14 +163,6 @@ impl Store for MortalStore {
             }
             None => taken,
         }
-    }
-
-    fn shows_alive(&self, runner: &str) -> bool {
-        self.inner.shows_alive(runner)
-    }
-
-    async fn hold(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.inner.hold(lease).await
     }
 
     async fn release(&self, lease: &Lease, at: UnixMs) -> Result<(), StoreError> {
@@ -326,29 +272,26 @@ impl MortalProvider {
 }
 
 #[async_trait]
-impl Provider for MortalProvider {
-    fn name(&self) -> &str {
-        self.world().name()
+impl stepback_provider::Around for MortalProvider {
+    fn inner(&self) -> &dyn Provider {
+        self.world()
     }
 
-    fn serves(&self) -> &[Interface] {
-        self.world().serves()
-    }
-
-    async fn identity(&self) -> Result<Value, Failure> {
-        self.world().identity().await
+    /// Nobody else is in these worlds.
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        None
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        self.or_panics(self.world().read(call)).await
+        self.or_panics(self.inner().read(call)).await
     }
 
     async fn may(&self, call: &Call) -> Result<(), Failure> {
-        self.or_panics(self.world().may(call)).await
+        self.or_panics(self.inner().may(call)).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
-        self.or_panics(self.world().wait(call)).await
+        self.or_panics(self.inner().wait(call)).await
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
@@ -361,7 +304,7 @@ impl Provider for MortalProvider {
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
         self.reaper.story.begins(&context.token, &call.resources(&context.token));
-        let settled = self.or_panics(self.world().settle(call, context)).await;
+        let settled = self.or_panics(self.inner().settle(call, context)).await;
         if settled != Settled::NotHappened {
             self.reaper.story.arrives(&context.token);
         }
@@ -369,7 +312,7 @@ impl Provider for MortalProvider {
     }
 
     async fn forget(&self, call: &Call, context: &EffectContext) {
-        self.or_panics(self.world().forget(call, context)).await;
+        self.or_panics(self.inner().forget(call, context)).await;
     }
 
     async fn take_over(
@@ -378,71 +321,40 @@ impl Provider for MortalProvider {
         operation: OperationId,
         epoch: Epoch,
     ) -> Result<(), Failure> {
-        self.world().take_over(&self.epochs.of(store), operation, epoch).await
-    }
-
-    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
-        self.world().import(found).await
-    }
-
-    fn request_ms_max(&self) -> u64 {
-        self.world().request_ms_max()
+        self.inner().take_over(&self.epochs.of(store), operation, epoch).await
     }
 
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         let story = &self.reaper.story;
         let looked = async {
             story.looks_at(resource);
-            self.world().observe(resource).await
+            self.inner().observe(resource).await
         };
         self.or_panics(looked).await
     }
 
-    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-        self.world().advice(resource, before, now)
-    }
-
-    fn visible_after_ms(&self) -> u64 {
-        self.world().visible_after_ms()
-    }
-
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
-        self.or_panics(self.world().stamped(tokens)).await
+        self.or_panics(self.inner().stamped(tokens)).await
     }
 }
 
 /// The mutant's world: it knows operations by their numbers.
-struct ByNumber(Arc<Faulty>);
+struct ByNumber(Arc<dyn Provider>);
 
 #[async_trait]
-impl Provider for ByNumber {
-    fn name(&self) -> &str {
-        self.0.name()
+impl stepback_provider::Around for ByNumber {
+    fn inner(&self) -> &dyn Provider {
+        &*self.0
     }
 
-    fn serves(&self) -> &[Interface] {
-        self.0.serves()
-    }
-
-    async fn identity(&self) -> Result<Value, Failure> {
-        self.0.identity().await
-    }
-
-    async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        self.0.read(call).await
-    }
-
-    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
-        self.0.wait(call).await
+    /// Nobody else is in these worlds.
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        None
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         let store = Epochs::ByNumber.of(&context.store);
-        self.0.perform(call, &EffectContext { store, ..context.clone() }).await
-    }
-
-    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
-        self.0.settle(call, context).await
+        self.inner().perform(call, &EffectContext { store, ..context.clone() }).await
     }
 
     async fn take_over(
@@ -451,26 +363,6 @@ impl Provider for ByNumber {
         operation: OperationId,
         epoch: Epoch,
     ) -> Result<(), Failure> {
-        self.0.take_over(&Epochs::ByNumber.of(store), operation, epoch).await
-    }
-
-    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
-        self.0.import(found).await
-    }
-
-    fn request_ms_max(&self) -> u64 {
-        self.0.request_ms_max()
-    }
-
-    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        self.0.observe(resource).await
-    }
-
-    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-        self.0.advice(resource, before, now)
-    }
-
-    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
-        self.0.stamped(tokens).await
+        self.inner().take_over(&Epochs::ByNumber.of(store), operation, epoch).await
     }
 }

@@ -10,7 +10,9 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
-use stepback_core::shown::{COMMAND, in_row, set_in, without_commands, written_out};
+use stepback_core::shown::{
+    COMMAND, in_row, marks_in_words, set_in, without_commands, written_out,
+};
 
 /// Text that does nothing where it is shown but have lines and the program's own colours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,19 +79,7 @@ fn theirs(text: &str) -> String {
 
 /// What stands for a secret, as people read it.
 fn without_marks(text: &str) -> Cow<'_, str> {
-    const MARK: &str = "\u{1}secret:";
-    if !text.contains(MARK) {
-        return Cow::Borrowed(text);
-    }
-    let mut parts = text.split(MARK);
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once('\u{1}') {
-            Some((name, rest)) => shown.push_str(&format!("<secret {name}>{rest}")),
-            None => shown.push_str(&format!("{MARK}{part}")),
-        }
-    }
-    Cow::Owned(shown)
+    marks_in_words(text, |mark| mark)
 }
 
 impl Shown {

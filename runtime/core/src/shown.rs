@@ -8,6 +8,7 @@
 //! `\u001b` in it, in letters, reads like one that had the character: who must tell them apart
 //! asks for JSON.
 
+use crate::expr::MARK_EDGE;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -37,6 +38,24 @@ pub fn is_odd(c: char) -> bool {
         '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}' => true,
         c => c.is_control(),
     }
+}
+
+/// The text with what stands for a secret in words, `<secret pw>`: each is called as `called` says
+/// of what the mark has of it.
+pub fn marks_in_words<'a>(text: &'a str, called: impl Fn(&str) -> &str) -> Cow<'a, str> {
+    const BEGINS: &str = "\u{1}secret:";
+    if !text.contains(BEGINS) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(BEGINS);
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(MARK_EDGE) {
+            Some((mark, after)) => said.push_str(&format!("<secret {}>{after}", called(mark))),
+            None => said.push_str(&format!("{BEGINS}{part}")),
+        }
+    }
+    Cow::Owned(said)
 }
 
 /// The text with each odd character as JSON has it: `\u202e`.

@@ -5,6 +5,7 @@
 //! knows nothing of plans, plugins or providers; of an event it looks only at what it implies for
 //! that which is kept beside the events in the same transaction, such as locks (`implied.rs`).
 
+mod around;
 mod error;
 mod implied;
 mod memory;
@@ -12,6 +13,7 @@ mod random;
 mod sqlite;
 mod store;
 
+pub use around::Around;
 pub use error::StoreError;
 pub use memory::Memory;
 pub use sqlite::{Found, Sqlite, look_into};

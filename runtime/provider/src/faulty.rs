@@ -4,18 +4,13 @@
 //! meets the fault as it would meet the real one. `refuse` and `transient` never reach the real
 //! provider; with `lost`, `hang-after` and `crash-after` the effect is made.
 
-use crate::advice::Advice;
 use crate::faults::{self, Fault, Faults};
-use crate::inventory::Inventory;
-use crate::locks::WorldLocks;
-use crate::{Checked, EffectContext, Provider, Settled, Stamped};
+use crate::{Around, EffectContext, Provider};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{
-    Call, Epoch, Facts, Failure, Interface, OperationId, Resource, StoreId, Token,
-};
+use stepback_core::{Call, Failure};
 
 /// A provider with faults.
 pub struct Faulty {
@@ -51,38 +46,14 @@ impl Faulty {
 }
 
 #[async_trait]
-impl Provider for Faulty {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn serves(&self) -> &[Interface] {
-        self.inner.serves()
-    }
-
-    async fn identity(&self) -> Result<Value, Failure> {
-        self.inner.identity().await
-    }
-
-    async fn check(&self) -> Vec<Checked> {
-        self.inner.check().await
-    }
-
-    fn locks(&self) -> Option<&dyn WorldLocks> {
-        self.inner.locks()
-    }
-
-    fn looks_through(&self) -> Vec<String> {
-        self.inner.looks_through()
+impl Around for Faulty {
+    fn inner(&self) -> &dyn Provider {
+        &*self.inner
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         self.pass(call).await?;
         self.inner.read(call).await
-    }
-
-    async fn may(&self, call: &Call) -> Result<(), Failure> {
-        self.inner.may(call).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
@@ -111,46 +82,5 @@ impl Provider for Faulty {
             }
             _ => outcome,
         }
-    }
-
-    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
-        self.inner.settle(call, context).await
-    }
-
-    async fn forget(&self, call: &Call, context: &EffectContext) {
-        self.inner.forget(call, context).await;
-    }
-
-    async fn take_over(
-        &self,
-        store: &StoreId,
-        operation: OperationId,
-        epoch: Epoch,
-    ) -> Result<(), Failure> {
-        self.inner.take_over(store, operation, epoch).await
-    }
-
-    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
-        self.inner.import(found).await
-    }
-
-    fn request_ms_max(&self) -> u64 {
-        self.inner.request_ms_max()
-    }
-
-    fn visible_after_ms(&self) -> u64 {
-        self.inner.visible_after_ms()
-    }
-
-    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
-        self.inner.observe(resource).await
-    }
-
-    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-        self.inner.advice(resource, before, now)
-    }
-
-    async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {
-        self.inner.stamped(tokens).await
     }
 }

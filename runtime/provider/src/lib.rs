@@ -20,8 +20,10 @@ pub mod router;
 pub mod rules;
 pub mod tags;
 
+mod around;
 mod notes;
 
+pub use around::Around;
 pub use notes::{Note, Notes};
 pub use stepback_children as children;
 

@@ -10,6 +10,7 @@ use crate::stage::Played;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::event::{Event, Verdict};
 use stepback_core::manifest::{Manifest, OnOverrun, duration_text};
+use stepback_core::resource::is_sealed;
 use stepback_core::state::{Status, StepStatus};
 use stepback_core::{Facts, Resource, ResourceKind};
 use stepback_simulated::world::World;
@@ -148,10 +149,9 @@ impl Judge<'_> {
         let false_ones = counted.filter_map(|(resource, told)| {
             let is = now(resource);
             let told = without_identity(told);
-            let differs = !told.is_as(&is) && told.not_comparable(&is).is_empty();
             // What is sealed in the journal is not sealed in the world.
-            let names: Vec<String> = told.differing(&is);
-            let differs = differs && names.iter().any(|name| !is_sealed_fact(name));
+            let names = told.differing(&is).into_iter();
+            let differs = names.filter(|name| !is_sealed(name, told.flat_get(name))).count() > 0;
             differs.then(|| format!("{resource} is {is}, and is told to be {told}"))
         });
         false_ones.collect()
@@ -274,12 +274,6 @@ fn with_what_is_on_it(resource: &Resource) -> Vec<Resource> {
         _ => None,
     };
     [named].into_iter().chain(on_it).collect()
-}
-
-/// Whether a fact is sealed before it goes into a journal.
-fn is_sealed_fact(name: &str) -> bool {
-    let fact = name.split_once('.').map_or(name, |(fact, _)| fact);
-    matches!(fact, "command" | "config" | "env")
 }
 
 fn differing(one: &BTreeMap<Resource, Facts>, other: &BTreeMap<Resource, Facts>) -> Vec<Resource> {

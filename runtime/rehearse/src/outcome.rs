@@ -8,7 +8,7 @@ use crate::timeline::Timeline;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use stepback_core::event::{Event, Record, UndoResult, Verdict};
+use stepback_core::event::{Event, Record, UndoResult};
 use stepback_core::state::State;
 use stepback_core::step::EffectOutcome;
 
@@ -84,14 +84,9 @@ fn word(value: impl serde::Serialize) -> String {
 /// How a case ended.
 pub(crate) fn ending(played: &Played) -> Ending {
     let state = &played.state;
-    let verdict = state.verdict.map(|verdict| match verdict {
-        Verdict::Restored => "restored",
-        Verdict::RestoredExceptDeclared => "restored-except-declared",
-        Verdict::Incomplete => "incomplete",
-    });
     Ending {
         status: word(state.status),
-        verdict: verdict.map(str::to_owned),
+        verdict: state.verdict.map(word),
         why: state.why.clone().or_else(|| state.refusals.first().cloned()),
         downtime_ms: state.downtime.closed_ms,
         is_down: state.downtime.since.is_some(),

@@ -12,10 +12,9 @@ use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
 use stepback_journal::Memory;
-use stepback_provider::advice::Advice;
 use stepback_provider::faults::{refused, transient};
-use stepback_provider::inventory::Inventory;
-use stepback_provider::{EffectContext, Provider, Settled, Stamped};
+use stepback_provider::locks::WorldLocks;
+use stepback_provider::{Around, EffectContext, Provider, Settled, Stamped};
 
 /// What a question is answered that is refused in a rehearsal, where it is no call.
 fn not_answered(fault: Fault) -> Failure {
@@ -100,25 +99,18 @@ impl Scripted {
 }
 
 #[async_trait]
-impl Provider for Scripted {
-    fn name(&self) -> &str {
-        self.inner.name()
+impl Around for Scripted {
+    fn inner(&self) -> &dyn Provider {
+        &*self.inner
     }
 
-    fn serves(&self) -> &[Interface] {
-        self.inner.serves()
-    }
-
-    async fn identity(&self) -> Result<Value, Failure> {
-        self.inner.identity().await
+    /// Those of the store are held against the last word; nobody else is in this world.
+    fn locks(&self) -> Option<&dyn WorldLocks> {
+        None
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
         self.ask_call(call, self.inner.read(call)).await
-    }
-
-    async fn may(&self, call: &Call) -> Result<(), Failure> {
-        self.inner.may(call).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
@@ -171,38 +163,9 @@ impl Provider for Scripted {
         settled
     }
 
-    async fn forget(&self, call: &Call, context: &EffectContext) {
-        self.inner.forget(call, context).await;
-    }
-
-    async fn take_over(
-        &self,
-        store: &StoreId,
-        operation: OperationId,
-        epoch: Epoch,
-    ) -> Result<(), Failure> {
-        self.inner.take_over(store, operation, epoch).await
-    }
-
-    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
-        self.inner.import(found).await
-    }
-
-    fn request_ms_max(&self) -> u64 {
-        self.inner.request_ms_max()
-    }
-
     async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
         let about = About::Looked(resource.clone());
         self.ask(Kind::Look, about, self.inner.observe(resource), not_answered).await
-    }
-
-    fn advice(&self, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-        self.inner.advice(resource, before, now)
-    }
-
-    fn visible_after_ms(&self) -> u64 {
-        self.inner.visible_after_ms()
     }
 
     async fn stamped(&self, tokens: &[Token]) -> Result<Stamped, Failure> {

@@ -2,9 +2,8 @@
 
 use crate::limits::Limits;
 use crate::port::{HostPort, LogLevel};
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
-use stepback_core::expr::MARK_EDGE;
+use stepback_core::shown::marks_in_words;
 
 /// What a line costs beside its text, so that short lines are bounded too.
 const LINE_OVERHEAD_BYTES: usize = 32;
@@ -77,29 +76,9 @@ impl GuestLog {
 /// A guest's text as it may be kept and shown: at most `bytes_max` bytes and an ellipsis, and no
 /// character that would move a terminal's cursor or change its colours.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
-    let text = marks_in_words(text);
+    // A guest has a mark from an answer, and no call takes it: its name is all that is of use.
+    let text = marks_in_words(text, |mark| mark.split(['#', '<', '>']).next().unwrap_or_default());
     stepback_core::cut::beginning(&text, bytes_max).chars().map(harmless).collect()
-}
-
-/// A text in which what stands for a secret is said: `<secret pw>`. A guest has it from an answer,
-/// and no call takes it.
-fn marks_in_words(text: &str) -> Cow<'_, str> {
-    const BEGINS: &str = "\u{1}secret:";
-    if !text.contains(BEGINS) {
-        return Cow::Borrowed(text);
-    }
-    let mut parts = text.split(BEGINS);
-    let mut said = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once(MARK_EDGE) {
-            Some((inside, after)) => {
-                let name = inside.split(['#', '<', '>']).next().unwrap_or_default();
-                said.push_str(&format!("<secret {name}>{after}"));
-            }
-            None => said.push_str(&format!("{BEGINS}{part}")),
-        }
-    }
-    Cow::Owned(said)
 }
 
 /// Control characters but the end of a line become a space or the mark of what can't be shown;

@@ -6,15 +6,14 @@ use crate::environment;
 use crate::environments::Environment;
 use crate::error::{CliError, Exit};
 use crate::files;
-use crate::output::{Style, print, print_json_line, print_toml, table, timestamp};
+use crate::output::{print, print_json_line, print_toml, table, timestamp};
 use crate::shown::row;
 use serde_json::{Value, json};
 use std::path::Path;
 use stepback_clock::Clock;
-use stepback_core::Failure;
 use stepback_provider::Checked;
 use stepback_provider::faults::Faults;
-use stepback_simulated::{Imported, import};
+use stepback_simulated::Imported;
 
 pub async fn run(global: &Global, env: Env) -> Result<Exit, CliError> {
     let config = Config::load(global)?;
@@ -87,20 +86,16 @@ async fn snapshot(
         let message = shown!("{} is there already", path.display());
         return Err(CliError::usage(message, "take another name, or `--force` to write over it"));
     }
-    let unread = |failure: Failure| {
-        let message = shown!("the environment `{}` can't be read: {}", name, failure.message);
-        CliError::usage(message, shown!("`stepback env check {}` tells what is wrong", name))
-    };
     let imported = match config.environment(name)? {
         // A world has more in it than any provider tells of.
         Environment::Simulated { world } => {
             let world = environment::simulated(config, name, world.as_deref())?;
-            let (world, left_out) = world.load().map_err(unread)?.into_found();
+            let world = world.load().map_err(|failure| environment::unread(name, &failure))?;
+            let (world, left_out) = world.into_found();
             Imported::new(world, left_out)
         }
         Environment::Onebox { .. } | Environment::Aws { .. } => {
-            let provider = environment::provider(config, name, Faults::default()).await?;
-            import(&*provider).await.map_err(unread)?
+            environment::living(config, name).await?
         }
     };
     let world = toml::to_string_pretty(&imported.world)
@@ -111,9 +106,7 @@ async fn snapshot(
          # Values of environment variables are masked; commands and tags are as they were.\n\n\
          {world}"
     );
-    for left_out in &imported.left_out {
-        tell!("{} left out: {}", Style::of_stderr().yellow("!"), left_out);
-    }
+    environment::tell_left_out(&imported);
     match output {
         None => print_toml(&text),
         Some(path) => files::write_whole(path, &text, files::FOR_OWNER).map_err(|error| {

@@ -19,13 +19,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use stepback_core::Failure;
 use stepback_core::shell::word;
 use stepback_engine::Limits;
-use stepback_provider::faults::Faults as Injected;
 use stepback_rehearse::{CaseId, Faults, NotRehearsed, Rehearsal, Report, rehearse, show};
 use stepback_simulated::world::World;
-use stepback_simulated::{Imported, import};
 use stepback_wasm::Turns;
 
 pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
@@ -130,10 +127,6 @@ fn not_rehearsed(why: NotRehearsed) -> CliError {
 
 /// The world to begin with: that of a file, or a living environment's, read and not changed.
 async fn world(config: &Config, name: &str, file: Option<&Path>) -> Result<World, CliError> {
-    let unread = |failure: Failure| {
-        let message = shown!("the environment `{}` can't be read: {}", name, failure.message);
-        CliError::usage(message, shown!("`stepback env check {}` tells what is wrong", name))
-    };
     if let Some(path) = file {
         let text = environment::read_world(path, "give a world file with `--world FILE`")?;
         return stepback_simulated::parse(&text).map_err(|failure| {
@@ -145,12 +138,9 @@ async fn world(config: &Config, name: &str, file: Option<&Path>) -> Result<World
             environment::simulated_as_it_is(config, name, world.as_deref())
         }
         Environment::Onebox { .. } | Environment::Aws { .. } => {
-            let provider = environment::provider(config, name, Injected::default()).await?;
-            let Imported { world, left_out } = import(&*provider).await.map_err(unread)?;
-            for left_out in &left_out {
-                tell!("{} left out: {}", Style::of_stderr().yellow("!"), left_out);
-            }
-            Ok(world)
+            let imported = environment::living(config, name).await?;
+            environment::tell_left_out(&imported);
+            Ok(imported.world)
         }
     }
 }

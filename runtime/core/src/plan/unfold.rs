@@ -12,6 +12,10 @@ use std::collections::HashMap;
 const SCHEMAS_MAX: u64 = 50_000;
 /// So many looks at parts of a value one check may take: about a second.
 const LOOKS_MAX: u64 = 10_000_000;
+/// So many take no time that anybody notices.
+const AT_ONCE: u64 = 1_000_000;
+/// Holding one byte of a text against one pattern may take as long as so many looks.
+const LOOKS_A_BYTE: u64 = 200;
 /// Each pattern takes up to [`PATTERN_BYTES_MAX`] once it is compiled.
 const PATTERNS_MAX: u64 = 64;
 /// What a pattern may take, compiled: one of some thousand letters does not.
@@ -41,6 +45,7 @@ const WITHIN: [&str; 9] = [
 ];
 /// Those that see what their siblings have not, so that a validator looks at these once more.
 const AGAIN: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
+/// Those that hold a value, or its names, against what is in them, part by part.
 const COMPARED: [&str; 5] = ["enum", "const", "required", "dependentRequired", "dependencies"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 const IDS: [&str; 2] = ["$id", "id"];
@@ -54,14 +59,9 @@ pub(super) struct Unfolded {
     back: u64,
     /// Patterns that texts, or names of properties, are held against.
     patterns: u64,
-    /// Parts of what values are compared with: of `enum`, `const` and `required`.
+    /// Parts of what values, or their names, are compared with.
     compared: u64,
 }
-
-/// So many looks take no time that anybody notices.
-const AT_ONCE: u64 = 1_000_000;
-/// Holding one byte of a text against one pattern may take as long as so many looks.
-const LOOKS_A_BYTE: u64 = 200;
 
 /// Count what a schema comes to.
 ///
@@ -93,11 +93,7 @@ impl Unfolded {
     /// That it can't, as the end of a sentence that begins with the schema.
     pub(super) fn must_take(self, value: &Value) -> Result<(), String> {
         let (parts, deep) = extent(value);
-        let again = match self.back {
-            0 | 1 => 1,
-            back => back.saturating_pow(deep),
-        };
-        match self.schemas.saturating_mul(again).saturating_mul(parts) {
+        match self.looks(self.schemas, value) {
             looks if looks > LOOKS_MAX => {
                 let back = match self.back {
                     0 => String::new(),
@@ -112,22 +108,22 @@ impl Unfolded {
             _ => Ok(()),
         }
     }
-}
 
-impl Unfolded {
     /// Whether a value can be held against it in no time, whatever is in it.
     pub(super) fn takes_at_once(self, value: &Value) -> bool {
+        let looks = self.looks(self.schemas.saturating_add(self.compared), value);
+        let texts = bytes_of(value).saturating_mul(self.patterns).saturating_mul(LOOKS_A_BYTE);
+        looks.saturating_add(texts) <= AT_ONCE
+    }
+
+    /// How many looks at a value's parts so many schemas take, each back where it leads back.
+    fn looks(self, schemas: u64, value: &Value) -> u64 {
         let (parts, deep) = extent(value);
         let again = match self.back {
             0 | 1 => 1,
             back => back.saturating_pow(deep),
         };
-        let looks = self.schemas.saturating_add(self.compared).saturating_mul(again);
-        let texts = match self.patterns {
-            0 => 0,
-            patterns => bytes_of(value).saturating_mul(patterns).saturating_mul(LOOKS_A_BYTE),
-        };
-        looks.saturating_mul(parts).saturating_add(texts) <= AT_ONCE
+        schemas.saturating_mul(again).saturating_mul(parts)
     }
 }
 
@@ -471,6 +467,19 @@ mod tests {
         assert!(told.contains("which refers back to itself in 4 places"), "{told}");
         assert!(told.contains("and 10000000 are the most"), "{told}");
         unfold(&bomb).unwrap().must_take(&deep(5)).unwrap();
+        let names: Vec<String> = (0..2_000).map(|at| format!("n{at}")).collect();
+        let value = json!({ "t": "x".repeat(10_000), "list": vec![1; 1_000] });
+        for (schema, at_once) in [
+            (tree, true),
+            (json!({ "properties": { "t": { "pattern": "^a$" } } }), false),
+            (json!({ "enum": names }), false),
+            (json!({ "required": names }), false),
+            (json!({ "dependentRequired": { "t": names } }), false),
+            (json!({ "dependencies": { "t": names } }), false),
+            (json!({ "required": ["t"], "enum": [1, 2] }), true),
+        ] {
+            assert_eq!(unfold(&schema).unwrap().takes_at_once(&value), at_once, "{schema}");
+        }
         // Data is no schema.
         unfold(&json!({ "enum": [{ "$ref": "#" }], "default": { "$ref": "#" } })).unwrap();
     }

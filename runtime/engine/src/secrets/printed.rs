@@ -31,7 +31,6 @@ fn runs(call: &Call) -> bool {
             DockerCall::Exec { .. }
                 | DockerCall::RunOnce { .. }
                 | DockerCall::CreateContainer { .. }
-                | DockerCall::CreateVolume { .. }
         )
     )
 }
