@@ -7,6 +7,7 @@ use crate::crash::CrashingStore;
 use crate::environments::Environment;
 use crate::error::CliError;
 use crate::files;
+use crate::output::Style;
 use crate::ownership;
 use crate::plugins::Plugins;
 use crate::providers;
@@ -16,6 +17,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stepback_clock::Clock;
+use stepback_core::Failure;
 use stepback_core::shell::quoted;
 use stepback_engine::{Deps, Limits, Reporter};
 use stepback_files::key::{KEY_BYTES, Key};
@@ -23,8 +25,8 @@ use stepback_journal::{RunnerId, Sqlite, Store};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
-use stepback_simulated::Simulated;
 use stepback_simulated::world::World;
+use stepback_simulated::{Imported, NOT_OURS, Simulated, WORLD_FILE, import};
 use stepback_wasm::{Compiler, Runtime, RuntimeConfig, Turns};
 
 /// The key of secrets, in the state directory.
@@ -136,9 +138,21 @@ pub fn simulated(config: &Config, name: &str, world: Option<&Path>) -> Result<Si
     let seed = seed(world)?;
     config.state.make_sure_of(&[WORLDS, name])?;
     let opened = Simulated::open(&world_dir(config, name), &seed, Clock::real());
-    opened.map_err(|failure| {
-        CliError::usage(failure.message, "mend the world file, or take another `--state`")
-    })
+    opened.map_err(|failure| unusable(config, name, &failure))
+}
+
+/// Why a simulated environment's world can't be used.
+fn unusable(config: &Config, name: &str, failure: &Failure) -> CliError {
+    match failure.code.as_deref() == Some(NOT_OURS) {
+        true => {
+            let whose = ownership::whose(&world_dir(config, name).join(WORLD_FILE));
+            CliError::usage(shown!("{}{}", failure.message, whose), ownership::AS_ITS_OWNER)
+        }
+        false => {
+            let help = "mend the world file, or take another `--state`";
+            CliError::usage(failure.message.clone(), help)
+        }
+    }
 }
 
 /// A simulated environment's world as it is now, or as it would begin; none is made.
@@ -152,9 +166,26 @@ pub fn simulated_as_it_is(
         true => simulated(config, name, world)?.load(),
         false => stepback_simulated::parse(&seed(world)?),
     };
-    found.map_err(|failure| {
-        CliError::usage(failure.message, "mend the world file, or take another `--state`")
-    })
+    found.map_err(|failure| unusable(config, name, &failure))
+}
+
+/// What there is in a living environment, read and not changed.
+pub async fn living(config: &Config, name: &str) -> Result<Imported, CliError> {
+    let provider = provider(config, name, Faults::default()).await?;
+    import(&*provider).await.map_err(|failure| unread(name, &failure))
+}
+
+/// Why an environment can't be read.
+pub fn unread(name: &str, failure: &Failure) -> CliError {
+    let message = shown!("the environment `{}` can't be read: {}", name, failure.message);
+    CliError::usage(message, shown!("`stepback env check {}` tells what is wrong", name))
+}
+
+/// What of an environment is not in its world, a line each.
+pub fn tell_left_out(imported: &Imported) {
+    for left_out in &imported.left_out {
+        tell!("{} left out: {}", Style::of_stderr().yellow("!"), left_out);
+    }
 }
 
 /// What `--inject` asks for.

@@ -2,7 +2,7 @@
 //! any more is given up where it stands (R7). The store is enough for it; where the provider can be
 //! had, it fences a runner that wakes and frees the locks that the world holds.
 
-use crate::error::RunError;
+use crate::error::{Refusal, RunError};
 use crate::locks;
 use crate::take_up::{folded, grace_ms, must_be_incomplete, must_not_run_elsewhere, summary};
 use stepback_clock::Clock;
@@ -11,7 +11,7 @@ use stepback_core::state::State;
 use stepback_core::*;
 use stepback_journal::{Lease, RunnerId, Store, StoreError, Takeover};
 use stepback_provider::Provider;
-use stepback_provider::locks::{Place, WorldLock, host};
+use stepback_provider::locks::{Holder, Place, WorldLock};
 
 /// How long a request can take where the provider can't be asked: what the slowest one says.
 const REQUEST_MS_MAX: u64 = 120_000;
@@ -59,7 +59,7 @@ pub async fn accept(
 /// That it is not unfinished in a state directory that this one is a copy of.
 ///
 /// # Errors
-/// [`RunError::HeldElsewhere`] if it is; [`RunError::Left`] if the world's locks can't be read.
+/// [`RunError::HeldElsewhere`] if it is; [`RunError::Refused`] if the world's locks can't be read.
 async fn must_stand_here(
     store: &dyn Store,
     provider: &dyn Provider,
@@ -73,7 +73,10 @@ async fn must_stand_here(
             let place = holder.place.unwrap_or_else(|| "(unknown)".to_owned());
             Err(RunError::HeldElsewhere { id, place })
         }
-        Err(failure) => Err(RunError::Left { id, why: failure.message }),
+        Err(failure) => {
+            let reasons = vec![locks::unkept(&failure)];
+            Err(Refusal::Reasons { id: None, reasons }.into())
+        }
     }
 }
 
@@ -190,11 +193,16 @@ async fn let_go(
     if let Some(pinned) = pinned {
         return locks::let_go(store, provider, id, pinned).await.map_err(told);
     }
-    // A number is another operation's in a backup of this store; what it is held by tells.
-    let here = Place { path: locks::place(store), host: host() };
-    world.let_go_of(&store.id(), id, &here).await.map_err(told)?;
     let may_be_its =
         |lock: &WorldLock| lock.holder.store == store.id() && lock.holder.operation == id;
+    // A number is another operation's in a backup of this store; what it is held by tells.
+    for lock in world.held().await.map_err(told)?.into_iter().filter(may_be_its) {
+        if locks::is_here(&lock.holder, store).await {
+            let Holder { place: path, host, .. } = lock.holder;
+            let here = Place { path, host };
+            world.let_go_of(&store.id(), id, &here).await.map_err(told)?;
+        }
+    }
     match world.held().await.map_err(told)?.into_iter().find(may_be_its) {
         None => Ok(()),
         Some(lock) => Err(format!(

@@ -8,6 +8,10 @@
 //! user's. Below the top of what is kept no link is followed that somebody else can have put there:
 //! root would give away what it leads to.
 
+mod making;
+
+pub use making::make;
+
 use crate::trust::{STICKY, Trusted, mode, quoted, sudo_gid, sudo_uid};
 use crate::who;
 use rustix::process::geteuid;
@@ -184,17 +188,6 @@ pub fn open(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
     let (_above, at) = reached(path)?;
     let file = how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&at)?;
     tighten_file(&at, path, &file)?;
-    Ok(file)
-}
-
-/// Make a private file, which is for whom its directory is.
-///
-/// # Errors
-/// Those of making it, such as that there is one, and one that can't be given to them.
-pub fn make(path: &Path) -> io::Result<File> {
-    let (_above, at) = reached(path)?;
-    let file = File::options().write(true).create_new(true).mode(0o600).open(&at)?;
-    give(&file, path, heir(&at), sharing_at(&at)?)?;
     Ok(file)
 }
 

@@ -47,7 +47,7 @@ pub async fn run(global: &Global, args: Unlock) -> Result<Exit, CliError> {
     let given_up =
         stepback_engine::abandon(&*store, world.as_deref(), &runner, id, &clock, actor(), reason);
     let GivenUp { state, kept } = given_up.await?;
-    if let (Some(why), false) = (&kept, args.json) {
+    if let Some(why) = &kept {
         let (why, environment) = (row(why), environment_of(&*store, id).await);
         tell!("its locks in the environment, if it has any, are kept: {}", why);
         tell!("  help: `stepback locks -e {}` tells who has them", environment);

@@ -7,7 +7,7 @@ mod said;
 mod whose;
 
 pub use whose::{Whose, held_in_world};
-pub(crate) use whose::{place, runs_elsewhere, stands_elsewhere};
+pub(crate) use whose::{is_here, runs_elsewhere, stands_elsewhere, unkept};
 
 use crate::deps::{Deps, Wish};
 use crate::error::RunError;
@@ -24,7 +24,7 @@ use stepback_journal::{
 use stepback_provider::Provider;
 use stepback_provider::locks::{Holder, Journaled, WorldLock, WorldLocks, host, mounts, of_one};
 use tokio::sync::watch;
-use whose::{OwnerProbe, needs_no_locks, runners_here, unkept, whose};
+use whose::{OwnerProbe, needs_no_locks, place, runners_here, whose};
 
 /// The world may be on a disk that hangs; what is decided by then is not to hang with it.
 const NOTE_MAX: Duration = Duration::from_secs(2);

@@ -150,7 +150,10 @@ pub(super) async fn whose(
             return Ok(world.let_go(&holder.key, holder.operation).await.map(|()| None));
         }
         return Ok(match looks.at(holder).await {
-            Ok(Found::Nothing | Found::Ended) => {
+            Ok(found)
+                if matches!(found, Found::Nothing | Found::Ended)
+                    || is_copied_along(world, holder, store) =>
+            {
                 world.let_go(&holder.key, holder.operation).await.map(|()| None)
             }
             found => Ok(Some(from(found))),
@@ -172,7 +175,7 @@ fn from(found: Result<Found, Unseen>) -> Whose {
     }
 }
 
-pub(super) fn unkept(failure: &Failure) -> String {
+pub(crate) fn unkept(failure: &Failure) -> String {
     format!("the environment's locks can't be had: {}", failure.message)
 }
 
@@ -233,6 +236,7 @@ pub(crate) async fn stands_elsewhere(
         // What can't be seen may be this very directory, from within another container.
         if let Ok(Found::Unfinished | Found::StandsStill) = looks.at(&holder).await
             && !is_same_dir(&holder, store)
+            && !is_copied_along(world, &holder, store)
         {
             return Ok(Some(holder));
         }
@@ -240,11 +244,41 @@ pub(crate) async fn stands_elsewhere(
     Ok(None)
 }
 
-/// Whether a lock is held from this very directory by another path.
+/// What tells a directory from every other of its machine.
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Whether a lock is held from this very directory by another path. It is looked at there: ask only
+/// of one that has answered.
 fn is_same_dir(holder: &Holder, store: &dyn Store) -> bool {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     let there = holder.place.as_ref().and_then(|place| identity(Path::new(place)));
     there.is_some() && there == store.place().and_then(|here| identity(&here))
+}
+
+/// Whether the world is in the state directory and was copied with it: what is held from where that
+/// is a copy of holds nothing here. As [`is_same_dir`], it is looked at there.
+fn is_copied_along(world: &dyn WorldLocks, holder: &Holder, store: &dyn Store) -> bool {
+    let (Some(dir), Some(here), Some(there)) = (world.dir(), store.place(), &holder.place) else {
+        return false;
+    };
+    let absolute = std::path::absolute(dir).ok();
+    let below = absolute.as_ref().and_then(|dir| dir.strip_prefix(here).ok());
+    let theirs = below.and_then(|below| identity(&Path::new(there).join(below)));
+    theirs.is_some() && identity(dir).is_some_and(|ours| theirs != Some(ours))
+}
+
+/// Whether a lock is held from this very directory, by whichever path; in time.
+pub(crate) async fn is_here(holder: &Holder, store: &dyn Store) -> bool {
+    if is_at(holder, store) {
+        return true;
+    }
+    let (there, here) = (holder.place.clone(), store.place());
+    let look = tokio::task::spawn_blocking(move || {
+        let there = there.and_then(|place| identity(Path::new(&place)));
+        there.is_some() && there == here.and_then(|here| identity(&here))
+    });
+    holder.host == host() && matches!(Clock::real().timeout(LOOK, look).await, Ok(Ok(true)))
 }
 
 /// Whether a lock is held from this very state directory, as far as its path tells.
@@ -278,6 +312,6 @@ pub(super) fn needs_no_locks(found: &Summary) -> bool {
 }
 
 /// The state directory, where its path is text.
-pub(crate) fn place(store: &dyn Store) -> Option<String> {
+pub(super) fn place(store: &dyn Store) -> Option<String> {
     store.place().and_then(|place| place.to_str().map(str::to_owned))
 }

@@ -104,4 +104,7 @@ fn a_file_that_is_there_already_is_never_opened_up() {
     fs::remove_file(&file).unwrap();
     make(&file).unwrap();
     assert_eq!(mode_of(&file), 0o660);
+    // What it was called until it was whole is gone.
+    let names: Vec<_> = fs::read_dir(&state).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(names, ["moved"]);
 }

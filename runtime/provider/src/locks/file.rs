@@ -219,6 +219,13 @@ fn is_run(world: Option<&Path>, holder: &Holder) -> bool {
 
 #[async_trait]
 impl WorldLocks for LockFile {
+    fn dir(&self) -> Option<&Path> {
+        match &self.kept {
+            Kept::Dir(dir) => Some(dir),
+            Kept::Memory(_) => None,
+        }
+    }
+
     async fn take(
         &self,
         names: &[LockName],
@@ -226,10 +233,7 @@ impl WorldLocks for LockFile {
         ours: &[String],
     ) -> Result<Option<WorldLock>, Failure> {
         let (names, holder, ours) = (names.to_vec(), holder.clone(), ours.to_vec());
-        let dir = match &self.kept {
-            Kept::Dir(dir) => Some(dir.clone()),
-            Kept::Memory(_) => None,
-        };
+        let dir = self.dir().map(Path::to_owned);
         if let (Some(dir), Some(runner)) = (&dir, &holder.runner) {
             self.alive.show(dir, runner)?;
         }

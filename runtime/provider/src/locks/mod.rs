@@ -18,6 +18,7 @@ pub use journaled::Journaled;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use stepback_core::{
     Actor, EnvironmentName, Epoch, Failure, LockName, OperationId, StoreId, UnixMs,
 };
@@ -90,6 +91,11 @@ pub struct Freed {
 /// The locks of one world.
 #[async_trait]
 pub trait WorldLocks: Send + Sync {
+    /// The directory that they are kept in, if they are in one: a copy of it is another world.
+    fn dir(&self) -> Option<&Path> {
+        None
+    }
+
     /// Take all of them, or none; gives the first that somebody else holds. An operation that has
     /// none is kept as one that is run, until its program is gone: a copy does not run it too.
     ///

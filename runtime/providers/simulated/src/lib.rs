@@ -52,7 +52,7 @@ const ANOTHER_WORLD: &str = "another-world";
 /// Nobody keeps the world for longer who is well.
 const TURN_MAX: Duration = Duration::from_secs(5);
 /// What a directory of a world has in it.
-const MARKS: &[&str] = &["world.json", "world.lock", "locks.lock"];
+const MARKS: &[&str] = &[WORLD_FILE, "world.lock", "locks.lock"];
 
 /// How long one real second lasts here, as a divisor.
 const TIME_DIVISOR: u64 = 100;
@@ -77,9 +77,19 @@ enum Backing {
     Memory(Mutex<World>),
 }
 
+/// The file that a world is kept in, in its directory.
+pub const WORLD_FILE: &str = "world.json";
+
+/// The code of a world whose files are somebody else's.
+pub const NOT_OURS: &str = "not-ours";
+
 fn io_failure(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     let message = format!("{} can't be {what}: {error}", path.display());
-    Failure::new(FailureClass::Internal, message)
+    let failure = Failure::new(FailureClass::Internal, message);
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => failure.with_code(NOT_OURS),
+        _ => failure,
+    }
 }
 
 impl Simulated {
@@ -258,7 +268,7 @@ impl Simulated {
 }
 
 fn file(dir: &Path) -> PathBuf {
-    dir.join("world.json")
+    dir.join(WORLD_FILE)
 }
 
 /// The world of a world file (TOML), with nothing in it that can't be.
