@@ -91,6 +91,16 @@ fn why_a_secret_can_not_be_had_is_told() {
 }
 
 #[test]
+fn a_command_that_prints_nothing_or_takes_its_time_is_told() {
+    let nothing = place("from = \"exec:true\"\nvariables = [\"NOT_SET_ANYWHERE\"]");
+    let told = nothing.run(&["run", "m.toml"]).exits(2).says("ended well and printed nothing");
+    told.says("NOT_SET_ANYWHERE, which it is to get, is not set here");
+    let slow = place("from = \"exec:sleep 3; cat pw\"");
+    let told = slow.run(&["run", "m.toml"]).exits(0);
+    told.says("asking for the secret `db` (`[secrets.db]`), at most 30s").lacks(VALUE);
+}
+
+#[test]
 fn an_input_may_call_a_secret_by_its_name_and_whoever_runs_it_may_give_another() {
     let place = place("from = \"file:pw\"");
     let text = MANIFEST

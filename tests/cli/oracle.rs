@@ -4,7 +4,7 @@
 use crate::narrowed::{Granted, inline};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const VALUE: &str = "postgres://app:Zq9-secretVal@db/x";
 
@@ -161,5 +161,58 @@ fn an_image_that_nobody_has_tells_nothing() {
         );
         let planned = granted.0.run(&["plan", &manifest, "-i", "pw=file:pw"]).exits(0);
         tells_nothing(&[planned.stdout, planned.stderr].concat());
+    }
+}
+
+/// Nor by a failure that names what somebody called so, nor by the advice of a rollback.
+#[test]
+fn what_is_called_like_a_guess_tells_nothing_where_it_is_named() {
+    let guess = format!("x{}", STANDARD_NO_PAD.encode(&VALUE[..18]));
+    let on = |call: &str, more: Value| {
+        let mut all = json!({ "call": call, "host": "i-db-1" });
+        let more = more.as_object().expect("an object").clone();
+        all.as_object_mut().expect("an object").extend(more);
+        all
+    };
+    let in_use = [
+        on("volume", json!({ "volume": "dv", "options": {} })),
+        on("container", json!({ "container": "c0", "image": "postgres:16", "volume": "dv" })),
+        on("rename", json!({ "container": "c0", "to": guess })),
+    ];
+    let tag = |key: &str| {
+        json!({ "call": "tag", "volume": "vol-db-main", "key": key,
+                                  "value": "v" })
+    };
+    let steps = [
+        format!(
+            "uses = \"a/attack\"\nwith = {{ run = {} }}\n[[steps]]\nid = \"rm\"\n\
+             uses = \"docker/remove-volume\"\nirreversible = \"a test\"\n\
+             with = {{ host = \"i-db-1\", volume = \"dv\" }}",
+            inline(&json!(in_use))
+        ),
+        format!(
+            "uses = \"a/attack\"\nwith = {{ run = {}, undo = {} }}",
+            inline(&json!([tag("k"), { "call": "fail" }])),
+            inline(&json!([tag(&guess), tag(&format!("{}…", &VALUE[..20]))]))
+        ),
+    ];
+    for step in steps {
+        let granted = Granted::new("\"ebs\", \"ec2\", { docker = \"root\" }", "");
+        granted.0.write("pw", VALUE);
+        let manifest = granted.0.write(
+            "op.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"guess\"\n[inputs]\n\
+                 pw = {{ type = \"secret\" }}\n[[steps]]\nid = \"guess\"\n{step}\n\
+                 [[steps]]\nid = \"has\"\nuses = \"docker/create-container\"\n\
+                 with = {{ host = \"i-db-1\", container = \"new\", \
+                 image = \"postgres:16\", env = {{ PW = \"{{{{ inputs.pw }}}}\" }} }}\n"
+            ),
+        );
+        let ran = granted.0.run(&["run", &manifest, "-i", "pw=file:pw"]);
+        let shown = granted.0.run(&["show", "1", "--json"]).exits(0);
+        let all = [ran.stdout, ran.stderr, shown.stdout].concat();
+        assert!(all.contains(&guess), "it is named: {all}");
+        tells_nothing(&all);
     }
 }

@@ -163,3 +163,40 @@ fn the_most_that_one_step_may_do_is_undone() {
         assert_eq!(world.facts(), before);
     }
 }
+
+/// What is made like something else has facts that neither its call nor its answer shows; a step
+/// that is taken up has as much left as one that went through.
+#[test]
+fn what_is_made_like_something_else_counts_as_it_is() {
+    let env: String = (0..400).map(|at| format!("V{at} = \"{at}\"\n")).collect();
+    let world = format!(
+        "{WORLD}\n[engines.i-db-1.containers.many]\ndigest = \"sha256:16{}\"\n\
+         [engines.i-db-1.containers.many.spec]\nimage = \"postgres:16\"\n\
+         [engines.i-db-1.containers.many.spec.env]\n{env}",
+        "0".repeat(62)
+    );
+    let like = |at: usize| {
+        format!(
+            "{{ call = \"container\", host = \"i-db-1\", container = \"new-{at}\", \
+             like = \"many\" }}, "
+        )
+    };
+    let calls: String = (0..8).map(like).collect();
+    let manifest = format!(
+        "schema = 1\n[operation]\nname = \"likes\"\n[[steps]]\nid = \"all\"\n\
+         uses = \"attack/attack\"\nwith = {{ run = [{calls} {{ call = \"fail\" }}] }}\n"
+    );
+    for (past_bytes_max, why) in [(1 << 20, "on purpose"), (100_000, "would have to be told")] {
+        let time = Virtual::new(BEGIN);
+        let limits = Limits { past_bytes_max, ..Limits::default() };
+        let world = within_world(&world, limits, time.clock());
+        let before = world.facts();
+        let ended = time.runtime().expect("a runtime").block_on(async {
+            stepback_engine::run(&world.deps, &request(&manifest), &Control::new()).await
+        });
+        let state = ended.expect("it ends").state;
+        assert_eq!(state.verdict, Some(Verdict::Restored), "{:?}", state.why);
+        assert!(state.why.as_ref().expect("a reason").contains(why), "{:?}", state.why);
+        assert_eq!(world.facts(), before);
+    }
+}

@@ -60,7 +60,41 @@ impl Clock {
 mod tests {
     use super::*;
     use crate::Virtual;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use stepback_core::UnixMs;
+
+    /// What others of the runtime do meanwhile would depend on how fast the thread is.
+    #[test]
+    fn in_virtual_time_nothing_else_is_done_meanwhile() {
+        let time = Virtual::new(UnixMs(0));
+        let (clock, runtime) = (time.clock(), time.runtime().expect("a runtime"));
+        let turns = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&turns);
+        let (begin, begun) = oneshot::channel();
+        let counts = runtime.spawn(async move {
+            let _ = begin.send(());
+            loop {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        });
+        let (before, after) = runtime.block_on(async move {
+            begun.await.expect("it begins");
+            let seen = Arc::clone(&turns);
+            // By its thread's end, others could have had any number of turns.
+            let work = move || {
+                let before = seen.load(Ordering::SeqCst);
+                for _ in 0..1_000 {
+                    std::thread::yield_now();
+                }
+                (before, seen.load(Ordering::SeqCst))
+            };
+            clock.in_thread(Duration::from_secs(600), work).await.expect("it works")
+        });
+        counts.abort();
+        assert_eq!(before, after);
+    }
 
     #[test]
     fn work_is_given_up_when_it_takes_too_long() {

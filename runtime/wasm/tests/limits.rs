@@ -3,14 +3,19 @@
 mod support;
 
 use serde_json::Value;
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::calls::EbsCall;
 use stepback_core::grants::Grant;
 use stepback_core::step::{CheckAnswer, Past, UndoAnswer};
 use stepback_core::{Failure, FailureClass};
-use stepback_wasm::{GuestFault, Interface, Invocation, Limits, MemoryQuota, Mode, PluginError};
+use stepback_wasm::{
+    GuestFault, Interface, Invocation, Limits, MemoryQuota, Mode, PluginError, Runtime,
+    RuntimeConfig, Turns,
+};
 use support::{Port, RUN, Text, invocation, limits, runtime, runtime_within};
 
 const LOOP: &str = "(loop (br 0)) unreachable";
@@ -52,6 +57,24 @@ async fn each_limit_has_its_own_fault() {
     for fault in [LOOP, DEEP, GROW, TRAP] {
         let failure = run(fault).await.expect_err("it faults").to_failure();
         assert_eq!(failure.class, FailureClass::Internal);
+    }
+}
+
+/// Whether a guest that computes for longer than a turn stands aside is the runtime's choice: where
+/// it does not, one look at it is enough, however fast the machine is.
+#[tokio::test]
+async fn a_guest_takes_turns_by_time_or_none() {
+    let body = "(local $i i32) (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1))) \
+                (br_if $l (i32.lt_u (local.get $i) (i32.const 400000000))))";
+    let text = Text::run(body);
+    for (turns, stands_aside) in [(Turns::ByTime, true), (Turns::UntilACall, false)] {
+        let limits = Limits { run_time_max: Duration::from_secs(600), ..limits() };
+        let config = RuntimeConfig { limits, turns, ..RuntimeConfig::default() };
+        let plugin = Runtime::new(config).expect("a sandbox").load("p", &text.component());
+        let plugin = plugin.expect("it loads");
+        let mut run = Box::pin(plugin.run(invocation(RUN), Port::new()));
+        let looked = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(looked.is_pending(), stands_aside, "{turns:?}");
     }
 }
 
