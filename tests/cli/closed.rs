@@ -4,6 +4,8 @@
 use crate::harness::{Place, operation};
 use crate::world_locks::{copy, killed, locks_are, moving, two};
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 const INCOMPLETE: [&str; 4] =
     ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
@@ -124,4 +126,76 @@ fn an_older_journal_that_is_given_up_says_so() {
     told.says("not its last word").says("older copy").lacks("not restored:");
     // Nothing was read of the world since.
     place.run(&["show", "1"]).says("not its last word").says("when it was last compared: ebs");
+}
+
+/// A directory with all that is in it.
+fn copy_whole(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let (from, to) = entry.map(|one| (one.path(), to.join(one.file_name()))).expect("an entry");
+        match from.is_dir() {
+            true => copy_whole(&from, &to),
+            false => drop(fs::copy(&from, &to).expect("a file")),
+        }
+    }
+}
+
+/// A simulated world that was copied with its state directory is a world of its own: what is held
+/// from the original holds nothing there.
+#[test]
+fn a_copy_with_its_own_world_is_closed_there() {
+    let redeploy = operation("redeploy-database");
+    let (killed, incomplete) = (
+        vec!["--inject", "docker.start-container=crash-after"],
+        vec!["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"],
+    );
+    for (faults, close) in [
+        (&killed, &["unlock", "1", "--reason", "a copy"][..]),
+        (&incomplete, &["rollback", "1", "--accept", "a copy"]),
+        (&incomplete, &["unlock", "1", "--reason", "a copy"]),
+    ] {
+        let place = Place::new();
+        place.run(&[&["run", redeploy.as_str()][..], faults].concat());
+        copy_whole(&place.path("state"), &place.path("copy"));
+        let copy = place.path("copy").display().to_string();
+        let at_copy = |command: &[&str]| place.run(&[&["--state", &copy][..], command].concat());
+        at_copy(close).exits(0).lacks("are kept");
+        at_copy(&["run", &operation("backup-database"), "--no-wait"]).exits(0);
+        // The original is as it was.
+        let busy = place.run(&["run", &operation("backup-database"), "--no-wait"]).exits(2);
+        busy.says("is held by operation 1");
+    }
+}
+
+#[test]
+fn what_can_not_be_accepted_now_is_refused_and_not_left() {
+    let place = Place::new();
+    let faults = ["--inject", "docker.wait-healthy=refuse", "--inject", "undo:ebs.attach=refuse"];
+    place.run(&[&["run", &operation("redeploy-database")][..], &faults].concat()).exits(5);
+    let locks = place.path("state/worlds/local/locks.json");
+    let before = fs::read(&locks).expect("a file");
+    fs::write(&locks, "{").expect("a file");
+    let refused = place.run(&["rollback", "1", "--accept", "as it is"]).exits(2);
+    refused.says("the environment's locks can't be had").lacks("resume");
+    let unlocked = place.run(&["unlock", "1", "--reason", "as it is", "--json"]).exits(0);
+    assert_eq!(unlocked.json()["status"], "abandoned");
+    unlocked.says("its locks in the environment, if it has any, are kept");
+    fs::write(&locks, before).expect("a file");
+}
+
+/// By a link to it the state directory is the same one, also where its journal can't be read.
+#[test]
+fn a_damaged_operation_is_given_up_by_any_path_of_its_directory() {
+    let place = Place::new();
+    let crash = ["--inject", "docker.stop-container=crash-after"];
+    place.run(&[&["run", &operation("redeploy-database")][..], &crash].concat());
+    let journal = rusqlite::Connection::open(place.path("state/journal.db")).expect("a journal");
+    let damage = "UPDATE events SET record = '{' WHERE operation = 1 AND seq = 1";
+    assert_eq!(journal.execute(damage, []).expect("it is damaged"), 1);
+    drop(journal);
+    symlink(place.path("state"), place.path("link")).expect("a link");
+    let link = place.path("link").display().to_string();
+    let unlock = ["--state", &link, "unlock", "1", "--reason", "it is damaged"];
+    place.run(&unlock).exits(0).lacks("nothing that can be read of its journal");
+    place.run(&["run", &operation("backup-database"), "--no-wait"]).exits(0);
 }
