@@ -42,6 +42,7 @@ mod policy;
 mod practice;
 mod refusals;
 mod rehearse;
+mod rules_and_secrets;
 mod run;
 mod sealed;
 mod secrets;

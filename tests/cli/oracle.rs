@@ -187,7 +187,7 @@ fn what_is_called_like_a_guess_tells_nothing_where_it_is_named() {
         format!(
             "uses = \"a/attack\"\nwith = {{ run = {} }}\n[[steps]]\nid = \"rm\"\n\
              uses = \"docker/remove-volume\"\nirreversible = \"a test\"\n\
-             with = {{ host = \"i-db-1\", volume = \"dv\" }}",
+             with = {{ host = \"i-db-1\", volume = \"dv\", plain = true }}",
             inline(&json!(in_use))
         ),
         format!(
@@ -213,6 +213,40 @@ fn what_is_called_like_a_guess_tells_nothing_where_it_is_named() {
         let shown = granted.0.run(&["show", "1", "--json"]).exits(0);
         let all = [ran.stdout, ran.stderr, shown.stdout].concat();
         assert!(all.contains(&guess), "it is named: {all}");
+        tells_nothing(&all);
+    }
+}
+
+/// A command that never ran printed nothing: what keeps it from that names what others called so.
+#[test]
+fn a_command_that_can_not_start_tells_nothing() {
+    let short_line = "PIN4";
+    let value = format!("{VALUE}\n{short_line}\nmore of it");
+    for guess in [format!("{}…", &VALUE[..17]), short_line.to_owned()] {
+        let granted = Granted::new("\"ebs\", \"ec2\", { docker = \"root\" }", "");
+        granted.0.write("pw", &value);
+        let options = json!({ "type": "ext4", "device": format!("/dev/{guess}") });
+        let volume =
+            json!([{ "call": "volume", "host": "i-db-1", "volume": "vv", "options": options }]);
+        let manifest = granted.0.write(
+            "op.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"guess\"\n[inputs]\n\
+                 pw = {{ type = \"secret\" }}\n[[steps]]\nid = \"guess\"\n\
+                 uses = \"a/attack\"\nwith = {{ run = {} }}\n[[steps]]\nid = \"runs\"\n\
+                 uses = \"docker/run-once\"\nirreversible = \"a test\"\n\
+                 with = {{ host = \"i-db-1\", image = \"postgres:16\", command = [\"true\"], \
+                 mounts = [{{ volume = \"vv\", target = \"/d\" }}] }}\n[[steps]]\n\
+                 id = \"has\"\nuses = \"docker/create-container\"\n\
+                 with = {{ host = \"i-db-1\", container = \"new\", image = \"postgres:16\", \
+                 env = {{ PW = \"{{{{ inputs.pw }}}}\" }} }}\n",
+                inline(&volume)
+            ),
+        );
+        let ran = granted.0.run(&["run", &manifest, "-i", "pw=file:pw"]).exits(3);
+        let shown = granted.0.run(&["show", "1", "--json"]).exits(0);
+        let all = [ran.stdout, ran.stderr, shown.stdout].concat();
+        assert!(all.contains(&format!("no such device /dev/{guess}")), "as it was written: {all}");
         tells_nothing(&all);
     }
 }

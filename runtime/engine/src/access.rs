@@ -13,6 +13,7 @@ pub(crate) use effects::IssuePermit;
 pub(crate) use looks::Found;
 
 use crate::deps::{Deps, Limits};
+use crate::guard::{Going, Guard};
 use crate::replaced::ReplacedParts;
 use crate::secrets::Secrets;
 use futures_util::FutureExt;
@@ -126,17 +127,16 @@ impl WorldAccess {
         }
     }
 
-    /// Ask, with what a guest wrote in the call, if it is one's, told as it wrote it.
+    /// Ask, with why it fails told without secrets.
     async fn ask_of<T>(
         &self,
         what: &str,
-        call: Option<&Call>,
         ms_max: u64,
         asked: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let answer = self.ask(ms_max, asked).await;
         let answer = answer.unwrap_or_else(|no_answer| Err(no_answer.failure(what)));
-        answer.map_err(|failure| self.secrets.redact_failure(call, failure))
+        answer.map_err(|failure| self.secrets.redact_failure(failure))
     }
 
     /// Tell how a question was answered, for whoever looks from inside: failures are redacted by
@@ -165,20 +165,33 @@ impl WorldAccess {
         Ok(revealed)
     }
 
-    /// Answer a guest's read.
-    pub(crate) async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        let answer = self.read_all(call).await?;
+    /// Answer a guest's read, with what `guard` lets it have of what is there.
+    pub(crate) async fn read(
+        &self,
+        call: &Call,
+        guard: &Guard,
+        going: Going,
+    ) -> Result<Value, Failure> {
+        let answer = self.read_as_it_is(call).await?;
+        let answer = guard.covered(self, call, answer, going).await?;
+        let answer = self.secrets.taken_in(call, answer);
+        // Nor is it told how much there is of what it may not have.
         answer_must_fit(call.function(), &answer)?;
         Ok(answer)
     }
 
     /// Answer a read of the engine's own, which no guest is given: however much there is counts.
     pub(crate) async fn read_all(&self, call: &Call) -> Result<Value, Failure> {
+        Ok(self.secrets.taken_in(call, self.read_as_it_is(call).await?))
+    }
+
+    /// The same with secrets in it, for a decision alone: it is kept nowhere.
+    pub(crate) async fn read_as_it_is(&self, call: &Call) -> Result<Value, Failure> {
         let going_out = self.going_out(call)?;
         let asked = self.provider.read(&going_out);
-        let answer = self.ask_of(call.function(), Some(call), self.limits.read_ms_max, asked).await;
+        let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
         self.tell("read", call, &answer);
-        Ok(self.secrets.taken_in(call, answer?))
+        answer
     }
 
     /// Answer a wait; dropping the future ends it.
@@ -187,7 +200,7 @@ impl WorldAccess {
         // The provider ends it; whoever hangs beyond that is ended here.
         let limit_ms = call.own_ms().saturating_add(self.limits.read_ms_max);
         let asked = self.provider.wait(&going_out);
-        let answer = self.ask_of(call.function(), Some(call), limit_ms, asked).await;
+        let answer = self.ask_of(call.function(), limit_ms, asked).await;
         self.tell("wait", call, &answer);
         let answer = answer?;
         answer_must_fit(call.function(), &answer)?;
@@ -199,7 +212,7 @@ impl WorldAccess {
     pub(crate) async fn may(&self, call: &Call) -> Result<(), Failure> {
         self.replaced.must_allow(call)?;
         let asked = self.provider.may(call);
-        let answer = self.ask_of(call.function(), Some(call), self.limits.read_ms_max, asked).await;
+        let answer = self.ask_of(call.function(), self.limits.read_ms_max, asked).await;
         self.tell("may", call, &answer);
         answer
     }

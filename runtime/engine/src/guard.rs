@@ -7,7 +7,8 @@
 //! covered when it was made, and narrowing a grant must not keep a rollback from its end. Answers
 //! of the journal never come here.
 //!
-//! What a grant asks for is read of the world first, and nothing where it asks for nothing. What
+//! A rule is about what the world has: secrets are in the names and tags that it is held against,
+//! and in no word of a refusal. What a grant asks for is read of the world first, and nothing where it asks for nothing. What
 //! can't be read is not known, and then no grant covers it; what may be read by and by (a world
 //! that does not answer) fails the call as it is.
 
@@ -132,9 +133,11 @@ impl Guard {
         if rules.is_empty() {
             return Ok(());
         }
-        let asked = Asked::of(call);
+        let revealed = access.secrets.reveal_known(call);
+        let asked = Asked::of(&revealed);
         let known = look_up(access, &asked, &rules).await?;
-        self.hold(&rules, &asked, &known)
+        let held = self.hold(&rules, &asked, &known);
+        held.map_err(|refused| access.secrets.redact_failure(refused))
     }
 
     /// Whether a call that is only asked about may be made, as far as what it names is known by
@@ -151,13 +154,14 @@ impl Guard {
         if rules.is_empty() {
             return Ok(());
         }
-        let call = call.known_part();
+        let call = access.secrets.reveal_known(&call.known_part());
         let asked = Asked::of_known(&call);
         let known = look_up(access, &asked, &rules).await?;
-        self.hold(&rules, &asked, &known)
+        let held = self.hold(&rules, &asked, &known);
+        held.map_err(|refused| access.secrets.redact_failure(refused))
     }
 
-    /// An answer without those elements of a list that are not covered.
+    /// An answer, as the world gave it, without those elements of a list that are not covered.
     ///
     /// # Errors
     /// Why the world could not be asked what they are about.
@@ -169,6 +173,7 @@ impl Guard {
         going: Going,
     ) -> Result<Value, Failure> {
         let rules = self.rules(call, going);
+        let call = &access.secrets.reveal_known(call);
         let asked = Asked::of(call);
         let (Some(kind), false, Value::Array(list)) = (asked.lists, rules.is_empty(), &answer)
         else {
@@ -239,14 +244,16 @@ impl Guard {
     }
 }
 
-/// How far what a call would have an engine run reaches on its host, whoever makes it.
+/// What a call would have an engine run may do on its host, whoever makes it, a sentence each.
 ///
 /// # Errors
 /// Why the world could not be asked.
-pub(crate) async fn reach_of(access: &WorldAccess, call: &Call) -> Result<Reach, Failure> {
-    let (asked, mut known) = (Asked::of(call), Known::default());
+pub(crate) async fn reach_of(access: &WorldAccess, call: &Call) -> Result<Vec<String>, Failure> {
+    let revealed = access.secrets.reveal_known(call);
+    let (asked, mut known) = (Asked::of(&revealed), Known::default());
     look_up_engine(access, &asked, &mut known).await?;
-    Ok(Reach::of(&asked, &known))
+    let root = Reach::of(&asked, &known).root.into_iter();
+    Ok(root.map(|one| access.secrets.redact_written(one)).collect())
 }
 
 /// Read of the world what the grants ask for about a call.
@@ -369,7 +376,7 @@ async fn look_up_devices(
 }
 
 async fn found(access: &WorldAccess, call: &Call) -> Result<Option<Value>, Failure> {
-    or_not_known(access.read_all(call).await)
+    or_not_known(access.read_as_it_is(call).await)
 }
 
 /// What was read, or nothing where it can't be; a world that does not answer now may do so later.

@@ -26,7 +26,7 @@ pub(crate) async fn reaches(access: &WorldAccess, checks: &[StepCheck]) -> Vec<R
     for check in checks {
         let Some(call) = check.with.as_ref().and_then(made) else { continue };
         // That it can't be looked at is no reason against a plan.
-        let what = reach_of(access, &call).await.map_or_else(|why| vec![why.message], |it| it.root);
+        let what = reach_of(access, &call).await.unwrap_or_else(|why| vec![why.message]);
         if !what.is_empty() {
             all.push(Reaches { step: check.step.clone(), what });
         }

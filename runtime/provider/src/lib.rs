@@ -14,6 +14,7 @@ pub mod faulty;
 pub mod inventory;
 pub mod locks;
 pub mod mends;
+pub mod passwords;
 pub mod ports;
 pub mod restart;
 pub mod router;

@@ -77,11 +77,9 @@ impl WorldAccess {
         let outcome = match outcome {
             EffectOutcome::Done(value) => EffectOutcome::Done(self.hide(call, value, context)),
             EffectOutcome::Refused(failure) => {
-                EffectOutcome::Refused(self.secrets.redact_failure(Some(call), failure))
+                EffectOutcome::Refused(self.secrets.redact_failure(failure))
             }
-            EffectOutcome::Unknown(why) => {
-                EffectOutcome::Unknown(self.secrets.redact_said(Some(call), why))
-            }
+            EffectOutcome::Unknown(why) => EffectOutcome::Unknown(self.secrets.redact_written(why)),
         };
         tell_outcome(&self.secrets.canonical(call), &outcome);
         let changes = self.after(call, changes, &outcome, context).await;

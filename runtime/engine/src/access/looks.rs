@@ -60,7 +60,7 @@ impl WorldAccess {
         loop {
             tried += 1;
             let asked = self.provider.observe(&revealed);
-            match self.ask_of(&resource.to_string(), None, self.limits.read_ms_max, asked).await {
+            match self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await {
                 Ok(facts) => {
                     tracing::debug!(%resource, absent = facts.is_absent(), "looked at");
                     return Ok(self.secrets.seal(facts));
@@ -79,7 +79,7 @@ impl WorldAccess {
         let revealed = self.secrets.reveal_resource(resource)?;
         self.replaced.must_allow_look(&revealed)?;
         let asked = self.provider.observe(&revealed);
-        self.ask_of(&resource.to_string(), None, self.limits.read_ms_max, asked).await
+        self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await
     }
 
     /// What a call touches, and what it changes beside that, as it is now; what it creates is
@@ -116,22 +116,47 @@ impl WorldAccess {
 
     /// Every container of a host; where nobody can say which there are, that.
     async fn containers_of(&self, host: &InstanceId) -> Vec<Change> {
-        let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
-        let limit = Duration::from_millis(BESIDE_MS_MAX);
-        let listed = match self.clock.timeout(limit, self.read_all(&list)).await {
-            Ok(Ok(listed)) => listed,
-            Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => return vec![],
-            Ok(Err(failure)) => return vec![unknown_containers(host, failure.message)],
-            Err(_) => {
-                let why = format!("its Docker Engine did not answer in {limit:?}");
-                return vec![unknown_containers(host, why)];
-            }
+        let listed = match self.list_containers(host).await {
+            Ok(Some(listed)) => listed,
+            Ok(None) => return vec![],
+            Err(why) => return vec![unknown_containers(host, why)],
         };
         let names = listed.as_array().into_iter().flatten();
         let names = names.filter_map(|one| one.get("name").and_then(Value::as_str));
         let resources =
             names.map(|name| Resource::Container { host: host.0.clone(), name: name.to_owned() });
         self.known(resources.collect()).await
+    }
+
+    /// The containers of a host; nothing where no engine is known to be. What may pass is tried
+    /// again a few times.
+    ///
+    /// # Errors
+    /// Why nobody can say which there are.
+    pub(crate) async fn list_containers(&self, host: &InstanceId) -> Result<Option<Value>, String> {
+        let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
+        let limit = Duration::from_millis(BESIDE_MS_MAX);
+        let asked = async {
+            let mut tried = 1;
+            loop {
+                match self.read_all(&list).await {
+                    Err(failure)
+                        if failure.is_retryable() && tried < self.limits.observations_max =>
+                    {
+                        tried += 1;
+                        let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
+                        self.clock.sleep(Duration::from_millis(pause_ms)).await;
+                    }
+                    answered => return answered,
+                }
+            }
+        };
+        match self.clock.timeout(limit, asked).await {
+            Ok(Ok(listed)) => Ok(Some(listed)),
+            Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => Ok(None),
+            Ok(Err(failure)) => Err(failure.message),
+            Err(_) => Err(format!("its Docker Engine did not answer in {limit:?}")),
+        }
     }
 
     async fn volumes_of(&self, instance: &InstanceId) -> Vec<Change> {
@@ -164,8 +189,7 @@ impl WorldAccess {
     pub(crate) async fn stamped(&self, tokens: &[Token]) -> Result<Found, Failure> {
         self.replaced.must_allow_search()?;
         let asked = self.provider.stamped(tokens);
-        let told =
-            self.ask_of("searching for stamps", None, self.limits.read_ms_max, asked).await?;
+        let told = self.ask_of("searching for stamps", self.limits.read_ms_max, asked).await?;
         let found = told.found.iter().map(|(_, resource)| resource);
         let found = found.filter(|resource| self.replaced.must_allow_look(resource).is_ok());
         let resources = found.map(|resource| self.secrets.canonical(resource));

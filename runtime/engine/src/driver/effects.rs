@@ -175,7 +175,7 @@ impl Driver {
         // An effect outlives an operation that is left here, and its log is closed then.
         let (logs, clock, of) = (self.logs.downgrade(), self.clock.clone(), of.clone());
         let (secrets, call) = (Arc::clone(&self.job.access.secrets), call.clone());
-        let said = move |text| secrets.redact_said(Some(&call), text);
+        let said = move |text| secrets.redact_noted(Some(&call), text);
         Notes::new(move |note| {
             let Some(logs) = logs.upgrade() else { return };
             let line = |level, text| {

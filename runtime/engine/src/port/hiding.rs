@@ -18,7 +18,7 @@ impl AttemptPort {
     pub(crate) fn hide_failure(&self, mut failure: Failure) -> Failure {
         failure.message = self.door.hide(failure.message);
         failure.code = failure.code.map(|code| self.door.hide(code));
-        self.access.secrets.redact_written_failure(failure)
+        self.access.secrets.redact_failure(failure)
     }
 
     pub(crate) fn hide_answer(&self, answer: UndoAnswer) -> UndoAnswer {

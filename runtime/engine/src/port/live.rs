@@ -29,11 +29,8 @@ impl AttemptPort {
         if let Call::Clock(ClockCall::Now {}) = call {
             return Ok(Value::from(self.clock.unix().0));
         }
-        let covered = async {
-            let answer = self.access.read(call).await?;
-            self.guard.covered(&self.access, call, answer, self.going()).await
-        };
-        self.unless_stopped(call.function(), covered).await
+        let read = self.access.read(call, &self.guard, self.going());
+        self.unless_stopped(call.function(), read).await
     }
 
     /// What a call of now is made for.

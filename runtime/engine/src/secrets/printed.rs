@@ -10,7 +10,7 @@ use stepback_core::Call;
 use stepback_core::calls::DockerCall;
 use stepback_core::texts::MapTexts;
 
-/// The texts of an operation's calls whose commands may print them, now or later.
+/// The texts of an operation's effects: what is made of them a command may print, now or later.
 #[derive(Default)]
 pub(super) struct Printed(Mutex<BTreeSet<String>>);
 
@@ -24,23 +24,10 @@ pub(super) fn is_print(call: &Call) -> bool {
     )
 }
 
-fn runs(call: &Call) -> bool {
-    matches!(
-        call,
-        Call::Docker(
-            DockerCall::Exec { .. }
-                | DockerCall::RunOnce { .. }
-                | DockerCall::CreateContainer { .. }
-        )
-    )
-}
-
 impl Printed {
-    /// Note what a call may print.
+    /// Note what an effect may have printed.
     pub(super) fn note(&self, call: &Call) {
-        if runs(call) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(call.texts());
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(call.texts());
     }
 
     /// All that may be printed, with what this call holds.

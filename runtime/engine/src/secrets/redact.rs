@@ -291,9 +291,9 @@ impl Secrets {
         }
     }
 
-    /// What is said of a call. Parts and pieces are looked for where it may quote what a command
-    /// printed; any other says names, which somebody may have given to try out a guess.
-    pub(crate) fn redact_said(&self, call: Option<&Call>, text: String) -> String {
+    /// What is noted while a call is made. Parts and pieces are looked for where a command prints
+    /// it; any other says names, which somebody may have given to try out a guess.
+    pub(crate) fn redact_noted(&self, call: Option<&Call>, text: String) -> String {
         match call.filter(|call| self.finder.is_some() && printed::is_print(call)) {
             Some(call) => self.redact_but_own(text, Some(&self.printed.with(call))),
             None => self.redact_written(text),
@@ -315,16 +315,10 @@ impl Secrets {
         }
     }
 
-    /// Why a call failed, with no secret's value in it. What it says of a guest's own texts is as
-    /// the guest wrote it, whether or not that is a piece of a secret.
-    pub(crate) fn redact_failure(&self, call: Option<&Call>, mut failure: Failure) -> Failure {
-        failure.message = self.redact_said(call, failure.message);
-        failure.code = failure.code.map(|code| self.redact_written(code));
-        failure
-    }
-
-    /// A failure of a guest's own with no secret's value in it.
-    pub(crate) fn redact_written_failure(&self, mut failure: Failure) -> Failure {
+    /// Why a call failed, or what a guest failed with, with no secret's value in it. It names what
+    /// somebody may have called like a guess, and quotes nothing that a command printed: parts and
+    /// pieces are not looked for.
+    pub(crate) fn redact_failure(&self, mut failure: Failure) -> Failure {
         failure.message = self.redact_written(failure.message);
         failure.code = failure.code.map(|code| self.redact_written(code));
         failure

@@ -141,19 +141,18 @@ fn what_a_guest_wrote_is_as_it_wrote_it() {
     let failure = |message: String| Failure::new(FailureClass::Precondition, message);
     for guess in ["postgres://u", "postgres://v"] {
         let name = format!("{long}{guess}");
-        let call = Call::Ebs(EbsCall::Describe { volume: name.as_str().into() });
         let told = failure(format!("there is no volume {name}"));
-        assert_eq!(secrets.redact_failure(Some(&call), told.clone()), told, "{guess}");
+        assert_eq!(secrets.redact_failure(told.clone()), told, "{guess}");
         let cut = failure(format!("there is no volume {guess}\u{2026}"));
-        assert_eq!(secrets.redact_failure(Some(&call), cut.clone()), cut, "{guess}");
+        assert_eq!(secrets.redact_failure(cut.clone()), cut, "{guess}");
         // More of it than was written is none of the guest's, where a command printed it.
         let more = failure(format!("{long}{guess}:pw@"));
-        assert_eq!(secrets.redact_failure(Some(&call), more.clone()), more, "a name");
+        assert_eq!(secrets.redact_failure(more.clone()), more, "a name");
         let (host, container) = ("i-1".into(), "main".into());
         let command = vec!["echo".to_owned(), name];
         let exec = Call::Docker(DockerCall::Exec { host, container, command, timeout_ms: 1 });
-        let hidden = secrets.redact_failure(Some(&exec), more.clone());
-        assert_eq!(hidden == more, guess.ends_with('v'), "{hidden:?}");
+        let hidden = secrets.redact_noted(Some(&exec), more.message.clone());
+        assert_eq!(hidden == more.message, guess.ends_with('v'), "{hidden:?}");
         let written = format!("\u{2026}{guess}\u{2026}");
         assert_eq!(secrets.redact_written(written.clone()), written);
     }

@@ -4,7 +4,6 @@ use super::Docker;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
 use super::helper::Helper;
-use super::passwords::shown_option;
 use super::shapes::{has_run, is_running, restart_of};
 use super::stamps::token_of;
 use bollard::models::ImageInspect;
@@ -14,6 +13,7 @@ use stepback_core::Call;
 use stepback_core::calls::{DockerCall, run_once_name};
 use stepback_core::{docker_reads, docker_waits};
 use stepback_provider::EffectContext;
+use stepback_provider::passwords::shown_option;
 use stepback_provider::restart::Policy;
 
 /// The call's answer, if what it asked for is so; `None` if it is not.

@@ -3,7 +3,7 @@
 use super::config::config_of;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::passwords::{shown_option, without_command, without_options};
+use super::passwords::{without_command, without_options};
 use super::script::is_helper;
 use super::stamps::{is_stamp, token_of};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use stepback_core::image::ImageName;
 use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
+use stepback_provider::passwords::shown_option;
 use stepback_provider::ports;
 
 impl Engine {

@@ -2,7 +2,6 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::passwords::shown_option;
 use super::stamps::labels;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
@@ -10,6 +9,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use stepback_core::FailureClass;
 use stepback_provider::EffectContext;
+use stepback_provider::passwords::shown_option;
 
 impl Engine {
     /// Create a volume. Docker answers success for a name that exists and keeps its old options

@@ -3,6 +3,7 @@
 //! Of an engine whose instance does not run nothing is shown, and nothing is taken for absent
 //! there: it does not answer.
 
+use super::docker::options_shown;
 use super::read::{engine, shows};
 use super::world::{Container, DockerVolume, Engine, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
@@ -215,7 +216,7 @@ fn instance_facts(instance: &Instance) -> Value {
 fn volume_on_engine_facts(volume: &DockerVolume) -> Value {
     counted(
         ResourceKind::DockerVolume,
-        json!({ "id": volume.id, "driver": "local", "options": volume.options }),
+        json!({ "id": volume.id, "driver": "local", "options": options_shown(&volume.options) }),
     )
 }
 

@@ -20,6 +20,7 @@ pub mod world;
 
 pub use import::{Imported, import};
 use stepback_core::calls::{DockerCall, SettleMode, run_once_name};
+use stepback_core::cut;
 use stepback_provider::advice::Advice;
 use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
@@ -45,6 +46,8 @@ use world::{LOOK_MS, World};
 
 /// A file that is given up when the disk is full and the world must be written.
 pub const BALLAST: &str = "ballast";
+/// So much is told of why a text is no world.
+const WHY_BYTES_MAX: usize = 500;
 
 /// The code of a world that was put in another's place.
 const ANOTHER_WORLD: &str = "another-world";
@@ -276,8 +279,10 @@ fn file(dir: &Path) -> PathBuf {
 /// # Errors
 /// What is no world.
 pub fn parse(seed: &str) -> Result<World, Failure> {
-    let written = toml::from_str(seed).map_err(|error| {
-        let message = format!("the world file is not a world: {error}");
+    let written = toml::from_str(seed).map_err(|error: toml::de::Error| {
+        // It shows the line it is about, whatever that is.
+        let why = cut::beginning(&error.to_string(), WHY_BYTES_MAX);
+        let message = format!("the world file is not a world: {why}");
         Failure::new(FailureClass::InvalidInput, message)
     });
     written.map(|world: World| World { id: String::new(), ..world }.put_right())

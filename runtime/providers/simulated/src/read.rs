@@ -1,7 +1,8 @@
 //! Answering reads and waits from the world as it is.
 
+use super::docker::volume_answer;
 use super::refusals::{misplaced, missing};
-use super::world::{Container, Instance, RegistryImage, Snapshot, Volume, World};
+use super::world::{Container, DockerVolume, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs, VolumeId};
@@ -198,10 +199,8 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
         }
         Call::Docker(DockerCall::InspectVolume { host, volume: name }) => {
             let found = engine(world, host.as_str())?.volumes.get(name.as_str());
-            Ok(found.map_or(
-                Value::Null,
-                |volume| json!({ "name": name, "driver": "local", "options": volume.options }),
-            ))
+            let shown = |one: &DockerVolume| volume_answer(name.as_str(), &one.options);
+            Ok(found.map_or(Value::Null, shown))
         }
         Call::Docker(DockerCall::FileSystem { host, volume }) => {
             file_system(world, host.as_str(), volume)
