@@ -26,6 +26,7 @@ mod hazards;
 mod inside;
 mod interrupts;
 mod kills;
+mod last_word;
 mod leaks;
 mod links;
 mod misbehaviour;

@@ -2,9 +2,11 @@
 
 use crate::access::{Found, WorldAccess};
 use stepback_core::machine::{Observation, Reading};
+use stepback_core::shell::word;
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
-use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
+use stepback_core::{Facts, Failure, FailureClass, InstanceId, Resource, Token};
+use stepback_provider::advice::as_words;
 
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
 pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observation> {
@@ -12,6 +14,16 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
     // What was touched last stands in the way of what was touched before, so it comes first.
     for (resource, baseline) in state.baselines.iter().rev() {
         let now = match baseline {
+            Facts::Unknown(_) if let Resource::Containers { host } = resource => {
+                // They have no facts; whether an engine answers is all that is asked.
+                match access.list_containers(&InstanceId(host.clone())).await {
+                    Err(failure) if failure.is_retryable() => Err(failure.message),
+                    Ok(_) | Err(_) => {
+                        let answers = Facts::Unknown("an engine answers".to_owned());
+                        Ok(reading(access, state, resource, answers))
+                    }
+                }
+            }
             Facts::Unknown(why) => Err(why.clone()),
             Facts::Absent | Facts::Present(_) => read(access, state, resource).await,
         };
@@ -22,6 +34,7 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
         observations.push(Observation { resource: resource.clone(), now });
         observations.extend(old);
     }
+    tell_renamed(access, state, &mut observations);
     #[cfg(feature = "mutants")]
     if access.limits.mutant == Some(crate::mutants::Mutant::BelievesUndos) {
         let as_before = state.baselines.iter().map(|(resource, before)| Observation {
@@ -77,6 +90,36 @@ async fn moved_away(
             Some(Observation { resource: old, now })
         }
         Err(failure) => Some(Observation { resource: old, now: Err(failure.message) }),
+    }
+}
+
+/// Of a container that has another name by now, under which the operation knows it too: how it is
+/// put back is said once, whatever it is seen by.
+fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Observation>) {
+    for (resource, before) in state.baselines.iter() {
+        let (Resource::Container { host, name }, Some(id)) = (resource, before.identity()) else {
+            continue;
+        };
+        let is_called = |one: &Observation| match &one.resource {
+            Resource::Container { host: there, name } => there == host && name != id,
+            _ => false,
+        };
+        let is_it = |one: &Observation| {
+            let identity = one.now.as_ref().ok().and_then(|now| now.facts.identity());
+            is_called(one) && one.resource != *resource && identity == Some(id)
+        };
+        let Some(at) = observations.iter().position(is_it) else { continue };
+        let called = observations[at].resource.clone();
+        let Ok(now) = &mut observations[at].now else { continue };
+        let rest = access.advice(resource, before, &now.facts);
+        now.advice = format!("it is {}, renamed: see there", as_words(resource));
+        let by_id = Resource::Container { host: host.clone(), name: id.to_owned() };
+        observations.retain(|one| one.resource != by_id);
+        let old = observations.iter_mut().find(|one| one.resource == *resource);
+        if let Some(Ok(old)) = old.map(|one| &mut one.now) {
+            old.advice =
+                format!("rename {} back to {}; then {rest}", as_words(&called), word(name));
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::facts::differences;
 use crate::output::{Style, duration, print, timestamp};
 use crate::shown::{Shown, row};
 use crate::words::verdict_word;
-use stepback_core::event::{Cause, NotRestored, Record, Verdict};
+use stepback_core::event::{Cause, NotCompared, NotRestored, Record, Verdict};
 use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
@@ -195,6 +195,15 @@ fn write_summary(
     if matches!(state.verdict, Some(Verdict::RestoredExceptDeclared | Verdict::Incomplete)) {
         write_commands(text, state);
     }
+    for NotCompared { resource, before, now } in &state.not_compared {
+        let resource = row(resource);
+        text.push(&shown!("not compared: {}: it could not be read before ({})", resource, before));
+        // Where it is the same, it is said once.
+        let now =
+            if now == before { Shown::from(", nor now") } else { shown!(", nor now ({})", now) };
+        text.push(&now);
+        text.push(&"\n".into());
+    }
     for kept in &state.kept {
         text.push(&shown!("kept: what step `{}` did ({})\n", kept.step, kept.reason));
     }
@@ -215,7 +224,7 @@ fn write_summary(
     }
 }
 
-fn write_not_restored(text: &mut Shown, state: &State, world: &[(Resource, Facts)]) {
+pub fn write_not_restored(text: &mut Shown, state: &State, world: &[(Resource, Facts)]) {
     // Of one that is given up this is what was seen at its last comparison; the world may have been
     // read again since.
     let is_as_it_was = |lost: &&NotRestored| {

@@ -1,11 +1,12 @@
 //! The verdict: what was read of the world, compared with the baselines (R8).
 //!
 //! No undo's word counts here. Equal facts make `restored`; a difference is excused only by an
-//! irreversible effect that was declared and may have run; what could not be read is a difference.
+//! irreversible effect that was declared and may have run; what could not be read is a difference,
+//! but for the containers of a host on which no engine answered before either: they are named.
 
 use super::*;
 use crate::calls::{Class, DockerCall};
-use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
+use crate::event::{FinalStatus, Kept, NotCompared, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::reverse::own_facts;
 use crate::shown::in_sentence;
@@ -49,8 +50,13 @@ impl Machine {
         &mut self,
         observations: Vec<Observation>,
     ) -> Result<(), IllegalEvent> {
+        let not_compared: Vec<NotCompared> =
+            observations.iter().filter_map(|observation| self.unseen(observation)).collect();
+        let is_unseen =
+            |resource: &Resource| not_compared.iter().any(|one| one.resource == *resource);
+        let seen = observations.iter().filter(|observation| !is_unseen(&observation.resource));
         let mut not_restored: Vec<NotRestored> =
-            observations.iter().filter_map(|observation| self.difference(observation)).collect();
+            seen.filter_map(|observation| self.difference(observation)).collect();
         not_restored.sort_by_key(place);
         let irreversible_ran = self.irreversible_steps().next().is_some();
         let verdict = if not_restored.iter().any(|difference| !difference.declared) {
@@ -61,7 +67,7 @@ impl Machine {
             Verdict::Restored
         };
         let kept = self.kept();
-        self.emit(Event::Verified { verdict, not_restored, kept })?;
+        self.emit(Event::Verified { verdict, not_restored, kept, not_compared })?;
         let status = match verdict {
             Verdict::Restored | Verdict::RestoredExceptDeclared => FinalStatus::RolledBack,
             Verdict::Incomplete => FinalStatus::RollbackFailed,
@@ -85,6 +91,19 @@ impl Machine {
         let mut all = observations.iter().filter(of_service).peekable();
         let is_up = |one: &Observation| one.now.as_ref().is_ok_and(|now| runs(&now.facts));
         all.peek().is_some() && all.all(is_up)
+    }
+
+    /// The containers of a host on which no engine answered when the operation first touched it, nor
+    /// does now: an instance without one is no failure of its rollback.
+    fn unseen(&self, observation: &Observation) -> Option<NotCompared> {
+        let Observation { resource, now: Err(now) } = observation else { return None };
+        match self.state.baselines.of_thing(resource) {
+            Some(Facts::Unknown(before)) if resource.kind() == ResourceKind::Containers => {
+                let (resource, before, now) = (resource.clone(), before.clone(), now.clone());
+                Some(NotCompared { resource, before, now })
+            }
+            _ => None,
+        }
     }
 
     fn difference(&self, observation: &Observation) -> Option<NotRestored> {
@@ -149,7 +168,9 @@ impl Machine {
             (_, true) => true,
             // What no effect named was found by the mark that one of them gave it.
             (true, false) => {
-                self.state.baselines.of(resource).is_none() || self.state.is_own(resource, now)
+                self.state.baselines.of(resource).is_none()
+                    || self.state.is_own(resource, now)
+                    || self.was_here_by_another_name(resource, now)
             }
             // Its name may be another one's by now.
             (false, false) => !before.is_another(now) || self.state.is_own(resource, now),
@@ -177,6 +198,15 @@ impl Machine {
                 "mend what keeps it from being read, then run `stepback rollback {operation}`"
             ),
         }
+    }
+
+    /// Whether this is a container that the operation found under another name.
+    fn was_here_by_another_name(&self, resource: &Resource, now: &Facts) -> bool {
+        let on_host = self.state.baselines.iter().filter(|(one, _)| {
+            one.kind() == ResourceKind::Container && one.host() == resource.host()
+        });
+        now.identity().is_some()
+            && on_host.into_iter().any(|(_, before)| before.identity() == now.identity())
     }
 
     /// An image in a host's cache changes nothing (R8), but what a name was made to mean does.

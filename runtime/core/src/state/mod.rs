@@ -17,8 +17,8 @@ pub use used::Used;
 use crate::actor::Actor;
 use crate::calls::{Call, Class, DockerCall};
 use crate::event::{
-    AttemptResult, Cause, Event, FinalStatus, GivenSecret, Kept, NotRestored, Pinned, Record,
-    UndoResult, UnknownEffect, Verdict,
+    AttemptResult, Cause, Event, FinalStatus, GivenSecret, Kept, NotCompared, NotRestored, Pinned,
+    Record, UndoResult, UnknownEffect, Verdict,
 };
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
@@ -131,6 +131,8 @@ pub struct State {
     pub baselines: Baselines,
     /// What differed when the world was compared last.
     pub not_restored: Vec<NotRestored>,
+    /// What nobody could look at, neither before nor at the end.
+    pub not_compared: Vec<NotCompared>,
     /// What undos left on purpose, as of then.
     pub kept: Vec<Kept>,
     /// By name; empty unless it succeeded. What is not known is null.
@@ -256,6 +258,7 @@ impl Default for State {
             used: Used::default(),
             baselines: Baselines::default(),
             not_restored: vec![],
+            not_compared: vec![],
             kept: vec![],
             outputs: BTreeMap::new(),
             unknown_outputs: BTreeMap::new(),

@@ -129,9 +129,10 @@ impl State {
                 self.why = Some(why.clone());
                 self.give_up_retries();
             }
-            Event::Verified { verdict, not_restored, kept } => {
+            Event::Verified { verdict, not_restored, kept, not_compared } => {
                 self.verdict = Some(*verdict);
                 self.not_restored = not_restored.clone();
+                self.not_compared = not_compared.clone();
                 self.kept = kept.clone();
             }
             Event::Finished { status, outputs, unknown_outputs } => {
@@ -208,6 +209,7 @@ impl State {
         self.finished_at = None;
         self.verdict = None;
         self.not_restored = vec![];
+        self.not_compared = vec![];
         self.kept = vec![];
         for step in self.steps.values_mut() {
             if step.status == StepStatus::UndoFailed {

@@ -119,7 +119,7 @@ impl WorldAccess {
         let listed = match self.list_containers(host).await {
             Ok(Some(listed)) => listed,
             Ok(None) => return vec![],
-            Err(why) => return vec![unknown_containers(host, why)],
+            Err(failure) => return vec![unknown_containers(host, failure.message)],
         };
         let names = listed.as_array().into_iter().flatten();
         let names = names.filter_map(|one| one.get("name").and_then(Value::as_str));
@@ -133,7 +133,10 @@ impl WorldAccess {
     ///
     /// # Errors
     /// Why nobody can say which there are.
-    pub(crate) async fn list_containers(&self, host: &InstanceId) -> Result<Option<Value>, String> {
+    pub(crate) async fn list_containers(
+        &self,
+        host: &InstanceId,
+    ) -> Result<Option<Value>, Failure> {
         let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
         let limit = Duration::from_millis(BESIDE_MS_MAX);
         let asked = async {
@@ -154,8 +157,11 @@ impl WorldAccess {
         match self.clock.timeout(limit, asked).await {
             Ok(Ok(listed)) => Ok(Some(listed)),
             Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => Ok(None),
-            Ok(Err(failure)) => Err(failure.message),
-            Err(_) => Err(format!("its Docker Engine did not answer in {limit:?}")),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => {
+                let why = format!("its Docker Engine did not answer in {limit:?}");
+                Err(Failure::new(FailureClass::Transient, why))
+            }
         }
     }
 
