@@ -77,3 +77,77 @@ fn a_mistake_in_an_invariant_is_told_at_its_place() {
     place.write("when.toml", format!("{TAG}when = \"running('a')\"\n"));
     place.run(&["validate", "when.toml"]).exits(2).says("only `[[invariants]]` can");
 }
+
+/// A database that is replaced in its own downtime, and can't be brought back.
+const REPLACED: &str = r#"
+schema = 1
+[operation]
+name = "replace"
+[inputs]
+image = { type = "string" }
+[[steps]]
+id = "stop"
+uses = "docker/stop-container"
+phase = "downtime"
+with = { host = "i-db-1", container = "main" }
+[[steps]]
+id = "remove"
+uses = "docker/remove-container"
+phase = "downtime"
+irreversible = "a new one takes its place"
+with = { host = "i-db-1", container = "main" }
+[[steps]]
+id = "create"
+uses = "docker/create-container"
+phase = "downtime"
+with = { host = "i-db-1", container = "main", image = "{{ inputs.image }}" }
+"#;
+
+#[test]
+fn a_service_that_is_left_down_is_told_and_may_be_a_failure() {
+    let place = Place::new();
+    place.write("replace.toml", REPLACED);
+    let rehearse = ["rehearse", "replace.toml", "-i", "image=postgres:16"];
+    let told = place.run(&rehearse).exits(0);
+    told.says("of them leave the service down")
+        .says("the longest downtime: without end, in ")
+        .says("nothing brings back what it did, and the service stays down")
+        // What is to be pasted has what was given.
+        .says(" rehearse replace.toml -i 'image=postgres:16' --case '");
+    for (fail_on, code) in [("wrong", 0), ("down", 7), ("weak", 7)] {
+        place.run(&[&rehearse[..], &["--fail-on", fail_on]].concat()).exits(code);
+    }
+    place.write("tag.toml", TAG);
+    place.run(&["rehearse", "tag.toml", "--fail-on", "down"]).exits(0);
+    place.run(&["rehearse", "tag.toml", "--fail-on", "weak"]).exits(7);
+}
+
+#[test]
+fn a_case_tells_its_faults_and_what_is_left() {
+    let place = Place::new();
+    place.write("tag.toml", TAG);
+    let report = place.run(&["rehearse", "tag.toml", "--json"]).exits(0).json();
+    let weak = &report["weak"][0];
+    assert_eq!((&weak["kind"], &weak["fault"]), (&"left".into(), &"refuse-always".into()));
+    assert_eq!(weak["resources"], serde_json::json!(["ebs:volume/vol-db-main"]));
+    let case = weak["case"].as_str().expect("a case");
+    let told = place.run(&["rehearse", "tag.toml", "--case", case]).exits(0);
+    told.says("what it says is true, and something is left")
+        .says("not restored: ebs:volume/vol-db-main")
+        .says("  do:   ")
+        .says(">>> undo:ebs.untag#1=refuse-always");
+}
+
+#[test]
+fn what_makes_no_sense_of_a_rehearsal_is_refused_before_it_begins() {
+    let place = Place::new();
+    place.write("tag.toml", TAG);
+    let with = |more: &[&str], said: &str| {
+        place.run(&[&["rehearse", "tag.toml"][..], more].concat()).exits(2).says(said);
+    };
+    with(&["--inject", "ebs.tag=refuse"], "a rehearsal makes every call fail by itself");
+    with(&["--html", "nowhere/page.html"], "nowhere/page.html can't be written: No such file");
+    with(&["--html", "."], "`--html FILE`");
+    with(&["--case", "ebs.tag#1=refuse", "--fail-on", "weak"], "cannot be used with");
+    assert!(!place.path("stepback.lock").exists());
+}

@@ -6,3 +6,4 @@ mod built;
 mod harness;
 mod shipped;
 mod teeth;
+mod told;

@@ -2,7 +2,7 @@
 
 mod rehearse;
 
-pub use rehearse::{FaultsArg, Rehearse};
+pub use rehearse::{FailOn, FaultsArg, Rehearse};
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

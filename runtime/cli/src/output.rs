@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stepback_core::UnixMs;
 use stepback_core::shell::word;
 use stepback_core::shown;
+pub use stepback_core::shown::duration;
 
 /// Whether and how a stream is coloured.
 #[derive(Clone, Copy, Debug)]
@@ -236,16 +237,6 @@ fn write(bytes: &[u8]) {
 fn lost(error: &dyn Display) {
     IS_LOST.store(true, Ordering::Relaxed);
     tell!("error: the result could not be written: {}", error);
-}
-
-/// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.
-pub fn duration(ms: u64) -> String {
-    match ms {
-        0..=999 => format!("{ms} ms"),
-        1_000..=59_999 => format!("{:.1} s", ms as f64 / 1000.0),
-        60_000..=3_599_999 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
-        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
-    }
 }
 
 /// A time as RFC 3339 in UTC, to the millisecond.

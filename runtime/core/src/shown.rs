@@ -15,6 +15,16 @@ use std::fmt::Write;
 /// What the second and each further line of a text begins with.
 const SET_IN: &str = "\n      ";
 
+/// Milliseconds as people say them: `850 ms`, `2.4 s`, `3 min 20 s`.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..=999 => format!("{ms} ms"),
+        1_000..=59_999 => format!("{:.1} s", ms as f64 / 1000.0),
+        60_000..=3_599_999 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
 /// Whether a character does something, or can't be seen, where a person reads it: a control
 /// character (C0, DEL and C1) but the end of a line and the tab; a mark that turns text around
 /// (Unicode, *Bidirectional Algorithm*, explicit formatting characters); what is drawn as nothing,

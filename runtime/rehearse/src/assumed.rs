@@ -40,7 +40,11 @@ pub fn takes_ms(call: &Call) -> u64 {
 
 /// What is assumed of each function that is not like the others, for the report.
 pub fn all() -> impl Iterator<Item = (&'static str, u64)> {
-    EFFECTS_MS.into_iter().chain([("any other effect", EFFECT_MS), ("a read or a look", LOOK_MS)])
+    EFFECTS_MS.into_iter().chain([
+        ("any other effect", EFFECT_MS),
+        ("a read or a look", LOOK_MS),
+        ("until a killed program is run again", TAKEN_UP_AFTER_MS),
+    ])
 }
 
 #[cfg(test)]

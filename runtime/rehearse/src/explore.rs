@@ -1,11 +1,13 @@
 //! Which cases there are, each of them run, and what they come to together.
 
+use crate::invariants::TooLong;
 use crate::judge;
 use crate::learn::{self, Doing, Learned};
 use crate::matrix::matrix;
 use crate::outcome::{Outcome, ending};
-use crate::place::CaseId;
+use crate::place::{CaseId, Fault, Planned};
 use crate::report::{Downtime, Ending, Report, WrongCase};
+use crate::script::About;
 use crate::stage::{Behind, Played, Stage};
 use crate::{NotRehearsed, assumed, weak};
 use serde_json::json;
@@ -14,12 +16,13 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::StepKey;
+use stepback_core::diagnostic::{Diagnostic, Diagnostics};
 use stepback_core::event::Record;
 use stepback_core::expr::Scope;
-use stepback_core::manifest::Holds;
+use stepback_core::manifest::{Holds, duration_text};
 use stepback_core::plan::Plan;
-use stepback_core::state::Status;
-use stepback_engine::{Job, Limits, PluginSource, Request, SecretSource};
+use stepback_core::state::{State, Status};
+use stepback_engine::{Job, Limits, PluginSource, Refusal, Request, SecretSource};
 use stepback_files::key::{KEY_BYTES, Key};
 use stepback_simulated::world::World;
 use stepback_wasm::Runtime;
@@ -70,6 +73,10 @@ pub struct Shown {
     pub wrong: Vec<String>,
     /// Its journal.
     pub records: Vec<Record>,
+    /// Its faults, each with how many of these records it came about after.
+    pub faults: Vec<(usize, Planned)>,
+    /// What the journal comes to.
+    pub state: State,
 }
 
 /// Run the operation through every case there is.
@@ -83,13 +90,16 @@ pub fn rehearse(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Report, NotRehearsed> {
     let house = House::open(rehearsal)?;
-    let mut outcomes = house.run_all(house.singles()?, progress)?;
-    let singles = outcomes.len();
-    let seconds: Vec<CaseId> =
-        outcomes.iter_mut().flat_map(|one| std::mem::take(&mut one.next)).collect();
-    let possible = singles + seconds.len();
+    let singles = house.singles()?;
+    let first = Round { known: singles.iter().cloned().collect(), faults: rehearsal.faults };
+    let mut outcomes = house.run_all(singles, &first, progress)?;
+    let more: usize = outcomes.iter().map(|one| one.next_count).sum();
+    let possible = outcomes.len() + more;
     if rehearsal.faults == Faults::Double {
-        outcomes.extend(house.run_all(seconds, progress)?);
+        let seconds: Vec<CaseId> =
+            outcomes.iter_mut().flat_map(|one| std::mem::take(&mut one.next)).collect();
+        let last = Round { known: BTreeSet::new(), faults: Faults::Single };
+        outcomes.extend(house.run_all(seconds, &last, progress)?);
     }
     Ok(house.report(&outcomes, possible, rehearsal.faults))
 }
@@ -103,8 +113,26 @@ pub fn show(rehearsal: &Rehearsal, case: &CaseId) -> Result<Shown, NotRehearsed>
     let played = house.play(case)?;
     let wrong = house.wrong(case, &played);
     let ended = ending(&played);
-    let Played { fired, records, .. } = played;
-    Ok(Shown { case: case.clone(), ended, fired, wrong, records })
+    let place = |planned: &Planned| {
+        let passed = played.passed.iter().find(|passed| passed.place == planned.at)?;
+        // What is written there is durable by then.
+        let written = match (&passed.about, planned.fault) {
+            (About::Wrote(records), Fault::CrashAfter) => records.len(),
+            _ => 0,
+        };
+        Some((passed.after + written, *planned))
+    };
+    let faults = case.0.iter().filter_map(place).collect();
+    let Played { fired, records, state, .. } = played;
+    Ok(Shown { case: case.clone(), ended, fired, faults, wrong, records, state })
+}
+
+/// What is run at one go.
+struct Round {
+    /// Cases that are run in any case, and are not counted again as those with one fault more.
+    known: BTreeSet<CaseId>,
+    /// Whether the cases with one fault more are to be run.
+    faults: Faults,
 }
 
 /// All that cases have in common.
@@ -131,7 +159,10 @@ impl House {
             slow_ms: 0,
             invariants: Arc::new([]),
             scope: Arc::default(),
+            too_long: Arc::default(),
         };
+        // Whatever a report shows of containers, the values of their environments are not in it.
+        stage.world.mask_environments();
         let job = stage.job()?;
         let plan = Arc::clone(job.plan());
         stage.invariants = plan.manifest().invariants.clone().into();
@@ -139,14 +170,15 @@ impl House {
         let budget_ms = plan.manifest().downtime.budget_ms.unwrap_or_default();
         stage.slow_ms = budget_ms.saturating_add(SLOW_MARGIN_MS);
         let nothing = CaseId::default();
-        let quiet = stage.play(&nothing).map_err(NotRehearsed::Internal)?;
+        let quiet = played(&stage, &nothing)?;
         must_end_well(&quiet)?;
+        must_be_told(&stage, &quiet)?;
         let learned = Learned::of(&quiet);
         Ok(Self { stage, plan, jobs: rehearsal.jobs.get(), quiet, learned })
     }
 
     fn play(&self, case: &CaseId) -> Result<Played, NotRehearsed> {
-        self.stage.play(case).map_err(NotRehearsed::Internal)
+        played(&self.stage, case)
     }
 
     fn wrong(&self, case: &CaseId, played: &Played) -> Vec<String> {
@@ -175,6 +207,7 @@ impl House {
     fn run_all(
         &self,
         cases: Vec<CaseId>,
+        round: &Round,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Vec<Outcome>, NotRehearsed> {
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -184,7 +217,7 @@ impl House {
                 let at = next.fetch_add(1, Ordering::SeqCst);
                 cases.get(at).map(|case| (at, case))
             } {
-                let outcome = self.outcome(case.1);
+                let outcome = self.outcome(case.1, round);
                 let mut all = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                 all.insert(case.0, outcome);
                 drop(all);
@@ -200,14 +233,19 @@ impl House {
         outcomes.into_values().collect()
     }
 
-    fn outcome(&self, case: &CaseId) -> Result<Outcome, NotRehearsed> {
+    fn outcome(&self, case: &CaseId, round: &Round) -> Result<Outcome, NotRehearsed> {
         let played = self.play(case)?;
         let mut outcome = Outcome::of(case, &played);
         // Where it did not come about, nothing befell it that it was to be tried with.
         if outcome.fired {
             outcome.wrong = self.wrong(case, &played);
             let from = learn::after_faults(case, &played);
-            outcome.next = learn::derived(case, &played, from, self.has_budget());
+            let mut next = learn::derived(case, &played, from, self.has_budget());
+            next.retain(|case| !round.known.contains(case));
+            outcome.next_count = next.len();
+            if round.faults == Faults::Double {
+                outcome.next = next;
+            }
         }
         Ok(outcome)
     }
@@ -241,9 +279,9 @@ impl House {
         });
         let wrong = [quiet].into_iter().chain(wrong).filter(|one| !one.why.is_empty());
         let not_fired = outcomes.iter().filter(|one| !one.fired).map(|one| one.case.clone());
-        let longest = told.iter().filter_map(|one| Some((one.ending.downtime_ms?, one)));
+        let longest = told.iter().filter_map(|one| Some((one.downtime()?, one)));
         // Of those that are alike, the first.
-        let longest = longest.fold(None, |best: Option<(u64, _)>, one| match best {
+        let longest = longest.fold(None, |best: Option<((bool, u64), _)>, one| match best {
             Some(best) if best.0 >= one.0 => Some(best),
             _ => Some(one),
         });
@@ -258,7 +296,12 @@ impl House {
             not_fired: not_fired.collect(),
             endings,
             weak: weak::points(manifest, &self.quiet, &told),
-            worst_downtime: longest.map(|(ms, one)| Downtime { ms, case: one.case.clone() }),
+            still_down: told.iter().filter(|one| one.ending.is_down).count(),
+            worst_downtime: longest.map(|((goes_on, ms), one)| Downtime {
+                ms,
+                goes_on,
+                case: one.case.clone(),
+            }),
             point_of_no_return: self.plan.point_of_no_return().map(ToString::to_string),
             undos_never_exercised: self.never_undone(&told),
             retries_never_exercised: self.never_retried(&told),
@@ -309,6 +352,39 @@ fn scope(request: &Request, job: &Job) -> Scope {
         environment: json!({ "name": request.environment.as_str() }),
         ..Scope::default()
     }
+}
+
+/// Run a case, as long as its invariants can be told in good time.
+fn played(stage: &Stage, case: &CaseId) -> Result<Played, NotRehearsed> {
+    let played = stage.play(case).map_err(NotRehearsed::Internal)?;
+    match stage.too_long.get() {
+        None => Ok(played),
+        Some(TooLong { nth, limit }) => {
+            let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            let why = format!("it takes longer than {} to be told", duration_text(limit_ms));
+            Err(mistaken(stage, *nth, why))
+        }
+    }
+}
+
+/// Where nothing goes wrong, each invariant can be told.
+fn must_be_told(stage: &Stage, quiet: &Played) -> Result<(), NotRehearsed> {
+    let mut unknown = quiet.broken.iter().filter(|one| one.is_unknown);
+    match unknown.find_map(|one| Some((one.invariant?, one.told.clone()))) {
+        None => Ok(()),
+        Some((nth, told)) => Err(mistaken(stage, nth, told)),
+    }
+}
+
+/// An invariant that is of no use, at its place.
+fn mistaken(stage: &Stage, nth: usize, why: String) -> NotRehearsed {
+    let Request { manifest_name, manifest, .. } = &stage.request;
+    let span = stage.invariants[nth].span.clone();
+    NotRehearsed::Refused(Refusal::Mistakes(Diagnostics {
+        name: manifest_name.clone(),
+        text: manifest.clone(),
+        list: vec![Diagnostic::at(span, why)],
+    }))
 }
 
 /// Where nothing goes wrong, it comes to its end.

@@ -39,6 +39,7 @@ impl Goal {
 fn names_of_made(played: &Played) -> Vec<(String, String)> {
     let world = &played.world;
     let mut names = vec![];
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for record in &played.records {
         let Event::CallStarted { id, token, .. } = &record.event else { continue };
         let stamp = Some(&token.0);
@@ -52,8 +53,8 @@ fn names_of_made(played: &Played) -> Vec<(String, String)> {
         for made in ids {
             let name = format!("made-by-{}-{}", id.of.step, id.number.0);
             // What an attempt left that was to be taken back is one more of its name.
-            let before = names.iter().filter(|(_, one): &&(_, String)| *one == name).count() / 2;
-            let name = if before == 0 { name } else { format!("{name}-again-{before}") };
+            let before = counts.entry(name.clone()).and_modify(|n| *n += 1).or_insert(0);
+            let name = if *before == 0 { name } else { format!("{name}-again-{before}") };
             // A device's path has it without its dash.
             names.push((made.replace('-', ""), name.clone()));
             names.push((made, name));

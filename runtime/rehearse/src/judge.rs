@@ -3,16 +3,17 @@
 //! The journal's word is held against the world itself, which nobody had to ask a provider for.
 
 use crate::goal::{Goal, facts_of, without_identity};
-use crate::learn::Learned;
-use crate::place::{CaseId, Fault, Kind};
+use crate::learn::{self, Learned};
+use crate::place::{CaseId, Fault, Kind, Place, Planned};
 use crate::script::Passed;
 use crate::stage::Played;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::event::{Event, Verdict};
-use stepback_core::manifest::{Manifest, OnOverrun, duration_text};
+use stepback_core::manifest::{Manifest, OnOverrun};
 use stepback_core::resource::is_sealed;
+use stepback_core::shown::duration;
 use stepback_core::state::{Status, StepStatus};
-use stepback_core::{Facts, Resource, ResourceKind};
+use stepback_core::{Facts, Resource, ResourceKind, StepKey};
 use stepback_simulated::world::World;
 
 /// What is wrong with a case; nothing, if all that was said of it is true.
@@ -25,7 +26,7 @@ pub(crate) fn wrong(
 ) -> Vec<String> {
     let judge = Judge { manifest, before, learned, case, played };
     let mut found = judge.ending();
-    found.extend(played.broken.iter().cloned());
+    found.extend(judge.broken());
     found.extend(judge.twice());
     found.extend(judge.world());
     found.extend(judge.left());
@@ -70,6 +71,15 @@ impl Judge<'_> {
         }
     }
 
+    /// What was as it must never be; but not again what is so where nothing goes wrong.
+    fn broken(&self) -> Vec<String> {
+        let is_known = |nth: usize| self.learned.broken.contains(&nth);
+        let is_quiet = self.case.0.is_empty();
+        let broken = self.played.broken.iter();
+        let new = broken.filter(|one| is_quiet || !one.invariant.is_some_and(is_known));
+        new.map(|one| one.told.clone()).collect()
+    }
+
     /// What the journal names as not restored.
     fn named(&self) -> String {
         let names = self.played.state.not_restored.iter();
@@ -78,23 +88,41 @@ impl Judge<'_> {
         names.join(", ")
     }
 
-    /// Whether a fault came about that an undo may fail by, or after which nobody can tell how
-    /// things are.
+    /// Whether a fault came about that an undo may fail by however often it is tried, or after
+    /// which nobody can tell how things are.
     fn stands_in_the_way_of_undo(&self) -> bool {
-        let fired = self.case.0.iter().zip(&self.played.fired).filter(|(_, fired)| **fired);
-        fired.map(|(planned, _)| planned).any(|planned| {
-            let is_back = self.passed(planned.at).is_some_and(|passed| passed.is_back);
-            match (planned.at.kind, planned.fault) {
-                (_, Fault::Cancel | Fault::CrashBefore | Fault::CrashAfter) => false,
-                (Kind::Look | Kind::Settle | Kind::Search, _) => true,
-                (Kind::Call { undo: true, .. }, _) => true,
-                _ => is_back,
-            }
+        let doings = learn::doings(self.played);
+        let is_engines = |at: Place| doings.get(&at).is_some_and(|doing| doing.step.is_none());
+        self.fired().any(|(planned, passed)| match (planned.at.kind, planned.fault) {
+            (Kind::Look | Kind::Settle | Kind::Search, Fault::Refuse) => true,
+            // What is beside what is touched, and was not to be seen, can't be compared.
+            (Kind::Call { .. }, Fault::Refuse | Fault::Hang) if is_engines(planned.at) => true,
+            (_, Fault::RefuseAlways) => passed.is_back,
+            _ => false,
         })
     }
 
-    fn passed(&self, at: crate::place::Place) -> Option<&Passed> {
+    /// The faults that came about, with where.
+    fn fired(&self) -> impl Iterator<Item = (&Planned, &Passed)> {
+        let fired = self.case.0.iter().zip(&self.played.fired).filter(|(_, fired)| **fired);
+        fired.filter_map(|(planned, _)| Some((planned, self.passed(planned.at)?)))
+    }
+
+    fn passed(&self, at: Place) -> Option<&Passed> {
         self.played.passed.iter().find(|passed| passed.place == at)
+    }
+
+    /// Whether what came about may keep a step past the commit point from its end: it befell that
+    /// step, or nobody could tell how things are.
+    fn may_leave(&self, step: &StepKey) -> bool {
+        let doings = learn::doings(self.played);
+        self.fired().any(|(planned, _)| match planned.at.kind {
+            Kind::Look | Kind::Settle | Kind::Search => true,
+            Kind::Call { .. } | Kind::Commit => {
+                let doing = doings.get(&planned.at).and_then(|doing| doing.step.as_deref());
+                doing == Some(step.to_string().as_str())
+            }
+        })
     }
 
     /// No effect took place twice.
@@ -162,22 +190,24 @@ impl Judge<'_> {
         let (goal, is) = (&self.learned.goal, Goal::of(self.played));
         let leftover = self.played.state.steps.iter();
         let leftover = leftover.filter(|(_, step)| step.status == StepStatus::Leftover);
-        let steps: BTreeSet<_> = leftover.map(|(key, _)| key.clone()).collect();
+        let steps: BTreeSet<StepKey> = leftover.map(|(key, _)| key.clone()).collect();
+        // Where one of them was kept from it, those that come after it may be too.
+        let has_cause = steps.iter().any(|step| self.may_leave(step));
+        let without_cause = steps.iter().filter(|_| !has_cause);
+        let mut found: Vec<String> = without_cause
+            .map(|step| format!("`{step}` leaves what it was to clear away, and nothing befell it"))
+            .collect();
         let left = self.learned.touched_by(&steps);
         let left: BTreeSet<Resource> = left.iter().flat_map(with_what_is_on_it).collect();
         let differing = differing(&goal.facts, &is.facts);
-        let mut found: Vec<String> = differing
-            .into_iter()
-            .filter(|one| !left.contains(one))
-            .map(|one| {
-                let (should, is) = (goal.facts.get(&one), is.facts.get(&one));
-                format!(
-                    "it succeeded, and {one} is {}; where nothing goes wrong it is {}",
-                    shown(is),
-                    shown(should)
-                )
-            })
-            .collect();
+        found.extend(differing.into_iter().filter(|one| !left.contains(one)).map(|one| {
+            let (should, is) = (goal.facts.get(&one), is.facts.get(&one));
+            format!(
+                "it succeeded, and {one} is {}; where nothing goes wrong it is {}",
+                shown(is),
+                shown(should)
+            )
+        }));
         if goal.outputs != is.outputs && steps.is_empty() {
             found.push(format!(
                 "it succeeded, and its outputs are {}; where nothing goes wrong they are {}",
@@ -224,8 +254,8 @@ impl Judge<'_> {
         }
         vec![format!(
             "the service was down for {}, with a budget of {}, and nothing kept it waiting",
-            duration_text(total_ms),
-            duration_text(budget_ms)
+            duration(total_ms),
+            duration(budget_ms)
         )]
     }
 

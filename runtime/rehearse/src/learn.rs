@@ -13,6 +13,8 @@ use stepback_core::{Call, CallId, Resource, StepKey};
 /// The operation as it goes when nothing goes wrong.
 pub(crate) struct Learned {
     pub goal: Goal,
+    /// The invariants that do not hold even so, by their places in the manifest.
+    pub broken: BTreeSet<usize>,
     touched: BTreeMap<StepKey, BTreeSet<Resource>>,
 }
 
@@ -22,7 +24,8 @@ impl Learned {
             (key.clone(), step.touched().cloned().collect())
         };
         let touched = played.state.steps.iter().map(touched).collect();
-        Self { goal: Goal::of(played), touched }
+        let broken = played.broken.iter().filter_map(|one| one.invariant).collect();
+        Self { goal: Goal::of(played), broken, touched }
     }
 
     /// What these steps touch.

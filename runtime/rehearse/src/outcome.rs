@@ -1,21 +1,25 @@
 //! What is kept of a case that was run.
 
 use crate::learn::{self, Doing};
-use crate::place::CaseId;
+use crate::place::{CaseId, Place};
 use crate::report::{Ended, Ending};
+use crate::script::{About, Passed};
 use crate::stage::Played;
 use crate::timeline::Timeline;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use stepback_core::event::{Event, Record, UndoResult};
-use stepback_core::state::State;
+use stepback_core::state::{State, StepStatus};
 use stepback_core::step::EffectOutcome;
 
 /// What is kept of a case that was run.
 pub(crate) struct Outcome {
     pub case: CaseId,
     pub doing: Doing,
+    /// What is asked where the last fault befalls it: the resource that is looked at, or the
+    /// function whose outcome is asked for.
+    pub of: Option<String>,
     pub ending: Ending,
     pub fired: bool,
     pub wrong: Vec<String>,
@@ -25,15 +29,19 @@ pub(crate) struct Outcome {
     pub retried: BTreeSet<String>,
     /// Steps whose effects have no inverse, and were made.
     pub irreversible: BTreeSet<String>,
-    /// What is not restored, and why.
-    pub lost: Vec<(String, String)>,
+    /// What is not restored.
+    pub lost: Vec<String>,
+    /// The steps past the commit point that failed, and left what they were to clear away.
+    pub leftover: Vec<String>,
     /// The invariants that held once at least, by their places in the manifest.
     pub held: BTreeSet<usize>,
     /// What happened when.
     pub timeline: Timeline,
     /// What tells it from cases that went on otherwise.
     pub digest: u64,
-    /// The cases with one fault more.
+    /// How many cases there are with one fault more.
+    pub next_count: usize,
+    /// These cases, where they are to be run.
     pub next: Vec<CaseId>,
 }
 
@@ -41,25 +49,36 @@ impl Outcome {
     /// What is kept of a case, beside what is wrong with it and what comes next.
     pub fn of(case: &CaseId, played: &Played) -> Self {
         let doing = case.0.last().and_then(|last| learn::doings(played).remove(&last.at));
+        let passed = played.passed.iter().find(|one| Some(one.place) == last_place(case));
         let state = &played.state;
+        let leftover = state.steps.iter().filter(|(_, step)| step.status == StepStatus::Leftover);
         Self {
             case: case.clone(),
             doing: doing.unwrap_or(Doing { step: None, undo: false, check: false }),
+            of: passed.and_then(|passed| asked_of(passed, &played.records)),
             ending: ending(played),
             fired: played.fired.iter().all(|fired| *fired),
             wrong: vec![],
             undone: undone(&played.records),
             retried: retried(&played.records),
             irreversible: irreversible(state),
-            lost: state
-                .not_restored
-                .iter()
-                .map(|one| (one.resource.to_string(), one.why.clone()))
-                .collect(),
+            lost: state.not_restored.iter().map(|one| one.resource.to_string()).collect(),
+            leftover: leftover.map(|(key, _)| key.to_string()).collect(),
             digest: digest(played),
             held: played.held.clone(),
             timeline: Timeline::of(played, &case.0),
+            next_count: 0,
             next: vec![],
+        }
+    }
+
+    /// How long the service was down: whether it still is, and for how long until the end.
+    pub fn downtime(&self) -> Option<(bool, u64)> {
+        let is_down = self.ending.is_down;
+        let stretches = self.timeline.down.iter().map(|(from, to)| to.saturating_sub(*from));
+        match (is_down, self.ending.downtime_ms) {
+            (true, _) => Some((true, stretches.sum())),
+            (false, ms) => Some((false, ms?)),
         }
     }
 
@@ -71,6 +90,23 @@ impl Outcome {
             is_wrong: !self.wrong.is_empty(),
             timeline: self.timeline.clone(),
         }
+    }
+}
+
+fn last_place(case: &CaseId) -> Option<Place> {
+    case.0.last().map(|last| last.at)
+}
+
+fn asked_of(passed: &Passed, records: &[Record]) -> Option<String> {
+    match &passed.about {
+        About::Looked(resource) => Some(resource.to_string()),
+        About::Made(token) => records.iter().find_map(|record| match &record.event {
+            Event::CallStarted { call, token: made, .. } if made == token => {
+                Some(call.function().to_owned())
+            }
+            _ => None,
+        }),
+        About::Asked(_) | About::Wrote(_) | About::Nothing => None,
     }
 }
 

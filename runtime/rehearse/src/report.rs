@@ -31,6 +31,8 @@ pub struct Report {
     pub endings: BTreeMap<String, usize>,
     /// What is weak about it, worst first.
     pub weak: Vec<WeakPoint>,
+    /// In how many cases the service is still down at the end.
+    pub still_down: usize,
     /// The longest that the service was down, and in which case.
     pub worst_downtime: Option<Downtime>,
     /// The step from which on not everything can be taken back.
@@ -53,6 +55,38 @@ impl Report {
     /// Whether nothing is wrong.
     pub fn is_well(&self) -> bool {
         self.wrong.is_empty() && self.never_held.is_empty()
+    }
+
+    /// How much is wrong: cases, and invariants about which nothing was shown.
+    pub fn wrong_count(&self) -> usize {
+        self.wrong.len() + self.never_held.len()
+    }
+
+    /// The wrong cases by why they are, those first of which there are most.
+    pub fn wrong_by_reason(&self) -> Vec<(&[String], Vec<&WrongCase>)> {
+        let mut all: Vec<(&[String], Vec<&WrongCase>)> = vec![];
+        for one in &self.wrong {
+            match all.iter_mut().find(|(why, _)| *why == one.why) {
+                Some((_, cases)) => cases.push(one),
+                None => all.push((&one.why, vec![one])),
+            }
+        }
+        // Where nothing goes wrong at all comes before everything else.
+        all.sort_by_key(|(_, cases)| (!cases[0].case.0.is_empty(), usize::MAX - cases.len()));
+        all
+    }
+
+    /// The first weak points of each kind, and how many there are besides.
+    pub fn weak_told(&self, of_each: usize) -> (Vec<&WeakPoint>, usize) {
+        let mut counts: BTreeMap<WeakKind, usize> = BTreeMap::new();
+        let is_told = |point: &&WeakPoint| {
+            let count = counts.entry(point.kind).or_default();
+            *count += 1;
+            *count <= of_each
+        };
+        let told: Vec<&WeakPoint> = self.weak.iter().filter(is_told).collect();
+        let more = self.weak.len() - told.len();
+        (told, more)
     }
 }
 
@@ -104,17 +138,49 @@ pub struct WrongCase {
 /// What is weak about an operation, though all that is said of it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WeakPoint {
+    /// What it is about.
+    pub kind: WeakKind,
     /// In a sentence.
     pub told: String,
-    /// A case in which it shows.
+    /// Whose doing it is that goes wrong there, if it is a step's.
+    pub step: Option<String>,
+    /// The fault that brings it about, if one does.
+    pub fault: Option<&'static str>,
+    /// What is left, or not as it was.
+    pub resources: Vec<String>,
+    /// Whether the service is still down at the end.
+    pub is_down: bool,
+    /// In how many cases it shows.
+    pub cases: usize,
+    /// The first of them.
     pub case: CaseId,
+}
+
+/// What a weak point is about, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeakKind {
+    /// A rollback leaves something for a person.
+    Left,
+    /// What a step did is not brought back by anything.
+    Irreversible,
+    /// What was to be cleared away past the commit point is not.
+    Leftover,
+    /// What could be done before is waited for in the downtime.
+    CouldBeBefore,
+    /// The downtime is longer than its budget.
+    OverBudget,
+    /// How long the downtime is if something goes wrong in it.
+    Downtime,
 }
 
 /// How long the service was down, and in which case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Downtime {
-    /// By the assumed times.
+    /// By the assumed times, as long as the operation lasted.
     pub ms: u64,
+    /// Whether it goes on at the end.
+    pub goes_on: bool,
     /// The case.
     pub case: CaseId,
 }

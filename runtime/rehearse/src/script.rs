@@ -39,10 +39,25 @@ pub(crate) struct Passed {
     pub is_back: bool,
     /// Whether the service was down by then, by the journal.
     pub is_down: bool,
-    /// Whether it had begun: what is asked before is asked by checks.
-    pub has_begun: bool,
-    /// Whether it was past its commit point.
-    pub is_committed: bool,
+    /// How many records were durable by then.
+    pub after: usize,
+}
+
+/// What was as it must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// By its place in the manifest; `None`: the world itself could not be looked at.
+    pub invariant: Option<usize>,
+    /// In a sentence.
+    pub told: String,
+    /// Whether nobody can say if it holds.
+    pub is_unknown: bool,
+}
+
+impl Broken {
+    pub fn of_world(told: String) -> Self {
+        Self { invariant: None, told, is_unknown: true }
+    }
 }
 
 #[derive(Default)]
@@ -51,9 +66,7 @@ struct Inner {
     fired: Vec<bool>,
     passed: Vec<Passed>,
     now: Now,
-    broken: Vec<String>,
-    /// By their places in the manifest.
-    broken_invariants: BTreeSet<usize>,
+    broken: Vec<Broken>,
     held: BTreeSet<usize>,
 }
 
@@ -62,8 +75,7 @@ struct Inner {
 struct Now {
     is_back: bool,
     is_down: bool,
-    has_begun: bool,
-    is_committed: bool,
+    records: usize,
 }
 
 /// What became of a case, by those who watched it.
@@ -72,7 +84,7 @@ pub(crate) struct Told {
     /// Of each fault, whether it came about.
     pub fired: Vec<bool>,
     /// What was as it must never be.
-    pub broken: Vec<String>,
+    pub broken: Vec<Broken>,
     /// The invariants that held once at least, by their places in the manifest.
     pub held: BTreeSet<usize>,
 }
@@ -101,9 +113,8 @@ impl Script {
         let nth = inner.counts.entry(kind).or_default();
         *nth = nth.saturating_add(1);
         let place = Place { kind, nth: *nth };
-        let Now { is_back, is_down, has_begun, is_committed } = inner.now;
-        let at = clock.unix();
-        inner.passed.push(Passed { place, about, at, is_back, is_down, has_begun, is_committed });
+        let Now { is_back, is_down, records: after } = inner.now;
+        inner.passed.push(Passed { place, about, at: clock.unix(), is_back, is_down, after });
         let fires = |one: &Planned| match one.fault {
             Fault::RefuseAlways => one.at.kind == kind && one.at.nth <= place.nth,
             _ => one.at == place,
@@ -116,13 +127,12 @@ impl Script {
     /// What was written is durable.
     pub fn wrote(&self, records: &[Record]) {
         let now = &mut self.inner().now;
+        now.records += records.len();
         for record in records {
             match &record.event {
-                Event::Started => now.has_begun = true,
                 Event::RollbackStarted { .. } => now.is_back = true,
                 Event::DowntimeStarted => now.is_down = true,
                 Event::DowntimeEnded { .. } => now.is_down = false,
-                Event::Committed => now.is_committed = true,
                 _ => {}
             }
         }
@@ -141,16 +151,12 @@ impl Script {
         let _ = store.request(OPERATION, asked).await;
     }
 
-    /// Something is as it must never be.
-    pub fn broke(&self, what: String) {
-        self.inner().broken.push(what);
-    }
-
-    /// An invariant does not hold; the first time tells where.
-    pub fn broke_invariant(&self, nth: usize, what: String) {
-        let mut inner = self.inner();
-        if inner.broken_invariants.insert(nth) {
-            inner.broken.push(what);
+    /// Something is as it must never be; of an invariant, the first time tells where.
+    pub fn broke(&self, what: Broken) {
+        let broken = &mut self.inner().broken;
+        let is_it = |one: &Broken| one.invariant.is_some() && one.invariant == what.invariant;
+        if !broken.iter().any(is_it) {
+            broken.push(what);
         }
     }
 

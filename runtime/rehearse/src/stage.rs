@@ -2,13 +2,14 @@
 
 use crate::NotRehearsed;
 use crate::assumed;
-use crate::invariants::Watched;
+use crate::invariants::{TooLong, Watched};
 use crate::place::CaseId;
 use crate::provider;
-use crate::script::{OPERATION, Passed, Script, Told};
+use crate::script::{Broken, OPERATION, Passed, Script, Told};
+use crate::secrets::MadeUp;
 use crate::store;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use stepback_clock::{Clock, Virtual};
 use stepback_core::event::Record;
@@ -55,6 +56,8 @@ pub(crate) struct Stage {
     pub invariants: Arc<[Invariant]>,
     /// What invariants see beside the world.
     pub scope: Arc<Scope>,
+    /// The invariant that took too long, in whichever case.
+    pub too_long: Arc<OnceLock<TooLong>>,
 }
 
 /// How a case went.
@@ -70,7 +73,7 @@ pub(crate) struct Played {
     /// Of each fault, whether it came about.
     pub fired: Vec<bool>,
     /// What was as it must never be.
-    pub broken: Vec<String>,
+    pub broken: Vec<Broken>,
     /// The invariants that held once at least, by their places in the manifest.
     pub held: BTreeSet<usize>,
     /// The locks that are held in the end.
@@ -181,6 +184,8 @@ impl Stage {
             scope: Arc::clone(&self.scope),
             world: Arc::clone(world),
             script: Arc::clone(script),
+            limit: Duration::from_millis(self.limits.expression_ms_max),
+            too_long: Arc::clone(&self.too_long),
         }
     }
 
@@ -215,7 +220,7 @@ impl Stage {
             plugins: Arc::clone(&self.plugins),
             runtime: Arc::clone(&self.runtime),
             reporter: Arc::new(Quiet),
-            secrets: Arc::clone(&self.secrets),
+            secrets: Arc::new(MadeUp(Arc::clone(&self.secrets))),
             key: self.key.clone(),
             given: BTreeMap::new(),
             runner: RunnerId(RUNNER.into()),

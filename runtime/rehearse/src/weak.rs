@@ -4,87 +4,154 @@
 use crate::learn;
 use crate::outcome::Outcome;
 use crate::place::{CaseId, Fault, Kind, Planned};
-use crate::report::WeakPoint;
+use crate::report::{WeakKind, WeakPoint};
 use crate::script::Passed;
 use crate::stage::Played;
-use std::collections::{BTreeMap, BTreeSet};
-use stepback_core::manifest::{self, Manifest};
+use std::collections::BTreeMap;
+use stepback_core::manifest::Manifest;
+use stepback_core::shown::duration;
 
-/// So many of one kind are told.
-const TOLD_MAX: usize = 10;
+/// So many names are told of what is left.
+const NAMES_MAX: usize = 6;
 
 /// A time in whole seconds: what was assumed is no more exact.
-fn duration_text(ms: u64) -> String {
-    manifest::duration_text(ms - ms % 1_000)
+fn time(ms: u64) -> String {
+    match ms {
+        1..1_000 => "less than a second".to_owned(),
+        0 | 1_000..60_000 => format!("{} s", ms / 1_000),
+        _ => duration(ms),
+    }
 }
 
 /// All that is weak, worst first.
 pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> Vec<WeakPoint> {
-    let mut all = left(told);
-    all.extend(gone(told));
+    // Of what is wrong, nothing that is said can be counted on.
+    let told: Vec<&Outcome> = told.iter().copied().filter(|one| one.wrong.is_empty()).collect();
+    let mut all = left(&told);
+    all.extend(gone(&told));
+    all.extend(leftover(&told));
     all.extend(waited_for(quiet));
-    all.extend(over_budget(manifest, told));
-    all.extend(down(told));
+    all.extend(over_budget(manifest, &told));
+    all.extend(down(&told));
+    // Of those of one kind, those first that are told first.
+    all.sort_by_key(|point| (!point.is_down, point.kind));
     all
 }
 
-/// What befalls a case last, where one call of one step is meant by it.
-fn last(one: &Outcome) -> Option<(&str, &'static str, Fault)> {
-    let Planned { at, fault } = *one.case.0.last()?;
-    let Kind::Call { function, .. } = at.kind else { return None };
-    Some((one.doing.step.as_deref()?, function, fault))
+/// What goes wrong last in a case, in a clause: *if `ebs.attach` of `attach` …*.
+fn clause(one: &Outcome) -> String {
+    let Some(Planned { at, fault }) = one.case.0.last().copied() else {
+        return "if nothing goes wrong".to_owned();
+    };
+    let whose = match (&one.doing.step, one.doing.undo, one.doing.check) {
+        (Some(step), true, _) => format!("the undo of `{step}`"),
+        (Some(step), false, _) => format!("`{step}`"),
+        (None, _, true) => "a check".to_owned(),
+        (None, _, false) => "the engine".to_owned(),
+    };
+    let of = one.of.as_deref().unwrap_or_default();
+    let what = match at.kind {
+        Kind::Call { function, .. } => format!("`{function}` of {whose}"),
+        Kind::Look => format!("a look at {of}"),
+        Kind::Settle => format!("the question what became of `{of}` of {whose}"),
+        Kind::Search => "the search for what it made".to_owned(),
+        Kind::Commit => format!("a commit of {whose}"),
+    };
+    match (at.kind, fault) {
+        (Kind::Call { function, .. }, Fault::RefuseAlways) => {
+            format!("if `{function}` is refused for good, from {whose} on")
+        }
+        (_, Fault::Refuse | Fault::RefuseAlways) => format!("if {what} is refused"),
+        (_, Fault::Transient) => format!("if {what} has to be tried again"),
+        (_, Fault::Lost) => format!("if the answer to {what} is lost"),
+        (_, Fault::Hang) => format!("if {what} never answers"),
+        (_, Fault::HangAfter) => format!("if {what} is made, and never answers"),
+        (_, Fault::Slow) => format!("if {what} takes longer than the budget"),
+        (_, Fault::Cancel) => format!("if it is cancelled during {what}"),
+        (_, Fault::CrashBefore) => format!("if the program is killed before {what}"),
+        (_, Fault::CrashAfter) => format!("if the program is killed after {what}"),
+    }
 }
 
-/// The fault in a clause: *if `ebs.attach` of `attach` …*.
-fn clause(one: &Outcome) -> Option<String> {
-    let (step, function, fault) = last(one)?;
-    let whose = if one.doing.undo { format!("the undo of `{step}`") } else { format!("`{step}`") };
-    Some(match fault {
-        Fault::Refuse => format!("if `{function}` of {whose} is refused"),
-        Fault::RefuseAlways => format!("if `{function}` is refused for good, from {whose} on"),
-        Fault::Transient => format!("if `{function}` of {whose} has to be tried again"),
-        Fault::Lost => format!("if the answer to `{function}` of {whose} is lost"),
-        Fault::Hang => format!("if `{function}` of {whose} never answers"),
-        Fault::HangAfter => format!("if `{function}` of {whose} is made, and never answers"),
-        Fault::Slow => format!("if `{function}` of {whose} takes longer than the budget"),
-        Fault::Cancel => format!("if it is cancelled during `{function}` of {whose}"),
-        Fault::CrashBefore => format!("if the program is killed before `{function}` of {whose}"),
-        Fault::CrashAfter => format!("if the program is killed after `{function}` of {whose}"),
-    })
+/// A point about what a fault brings about.
+fn point(kind: WeakKind, told: String, one: &Outcome) -> WeakPoint {
+    WeakPoint {
+        kind,
+        told,
+        step: one.doing.step.clone(),
+        fault: one.case.0.last().map(|last| last.fault.name()),
+        resources: vec![],
+        is_down: one.ending.is_down,
+        cases: 1,
+        case: one.case.clone(),
+    }
+}
+
+/// The points with each sentence once, and how many cases say it.
+fn counted(points: impl Iterator<Item = WeakPoint>) -> Vec<WeakPoint> {
+    let mut all: Vec<WeakPoint> = vec![];
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for point in points {
+        match places.get(&point.told) {
+            Some(at) => all[*at].cases += 1,
+            None => {
+                places.insert(point.told.clone(), all.len());
+                all.push(point);
+            }
+        }
+    }
+    all
+}
+
+fn names(all: &[String]) -> String {
+    let more = all.len().saturating_sub(NAMES_MAX);
+    let mut told = all[..all.len() - more].join(", ");
+    if more > 0 {
+        told.push_str(&format!(" and {more} more"));
+    }
+    told
 }
 
 /// What a rollback may leave.
 fn left(told: &[&Outcome]) -> Vec<WeakPoint> {
-    let mut seen = BTreeSet::new();
     let incomplete = told.iter().filter(|one| one.ending.status == "rollback-failed");
-    let points = incomplete.filter_map(|one| {
-        let clause = clause(one)?;
-        let names: Vec<&str> = one.lost.iter().map(|(resource, _)| resource.as_str()).collect();
+    counted(incomplete.map(|one| {
+        let is = if one.lost.len() == 1 { "is" } else { "are" };
         let down = if one.ending.is_down { ", and the service stays down" } else { "" };
-        let told = format!("{clause}, {} is left for a person{down}", names.join(", "));
-        seen.insert(told.clone()).then(|| WeakPoint { told, case: one.case.clone() })
-    });
-    let mut points: Vec<WeakPoint> = points.collect();
-    points.sort_by_key(|point| !point.told.contains("stays down"));
-    points.truncate(TOLD_MAX);
-    points
+        let (clause, names) = (clause(one), names(&one.lost));
+        let told = format!("{clause}, {names} {is} left for a person{down}");
+        WeakPoint { resources: one.lost.clone(), ..point(WeakKind::Left, told, one) }
+    }))
 }
 
 /// What nothing brings back.
 fn gone(told: &[&Outcome]) -> Vec<WeakPoint> {
-    let mut seen = BTreeSet::new();
     let except =
         told.iter().filter(|one| one.ending.verdict.as_deref() == Some("restored-except-declared"));
     let points = except.flat_map(|one| {
-        let steps: Vec<&String> =
-            one.irreversible.iter().filter(|step| seen.insert((*step).clone())).collect();
-        let points = steps.into_iter().map(|step| WeakPoint {
-            told: format!("after `{step}` nothing brings back what it did"),
-            case: one.case.clone(),
-        });
-        points.collect::<Vec<_>>()
+        let down = if one.ending.is_down { ", and the service stays down" } else { "" };
+        one.irreversible.iter().map(move |step| {
+            let told = format!("after `{step}` nothing brings back what it did{down}");
+            WeakPoint {
+                step: Some(step.clone()),
+                fault: None,
+                resources: one.lost.clone(),
+                ..point(WeakKind::Irreversible, told, one)
+            }
+        })
     });
-    points.collect()
+    counted(points)
+}
+
+/// What is left though the operation succeeded.
+fn leftover(told: &[&Outcome]) -> Vec<WeakPoint> {
+    let points = told.iter().flat_map(|one| {
+        one.leftover.iter().map(|step| {
+            let told = format!("{}, `{step}` leaves what it was to clear away", clause(one));
+            point(WeakKind::Leftover, told, one)
+        })
+    });
+    counted(points)
 }
 
 /// What is waited for while the service is down, and could have been done before.
@@ -94,13 +161,19 @@ fn waited_for(quiet: &Played) -> Vec<WeakPoint> {
     let doings = learn::doings(quiet);
     let told = |passed: &Passed| {
         let Kind::Call { function, undo: false } = passed.place.kind else { return None };
-        let step = doings.get(&passed.place)?.step.as_ref()?;
+        let step = doings.get(&passed.place)?.step.clone()?;
         let is_one = passed.is_down && COULD_BE_DONE_BEFORE.contains(&function);
         is_one.then(|| WeakPoint {
+            kind: WeakKind::CouldBeBefore,
             told: format!(
                 "`{function}` of `{step}` is waited for while the service is down; it may be done \
                  before"
             ),
+            step: Some(step),
+            fault: None,
+            resources: vec![],
+            is_down: false,
+            cases: 1,
             case: CaseId::default(),
         })
     };
@@ -110,39 +183,45 @@ fn waited_for(quiet: &Played) -> Vec<WeakPoint> {
 /// How far a downtime can grow past its budget.
 fn over_budget(manifest: &Manifest, told: &[&Outcome]) -> Option<WeakPoint> {
     let budget_ms = manifest.downtime.budget_ms?;
-    let over = told.iter().filter_map(|one| Some((one.ending.downtime_ms?, *one)));
-    let over: Vec<(u64, &Outcome)> = over.filter(|(ms, _)| *ms > budget_ms).collect();
-    let (worst_ms, worst) = over.iter().max_by_key(|(ms, _)| *ms)?;
+    let over = told.iter().filter_map(|one| Some((one.downtime()?, *one)));
+    let over: Vec<((bool, u64), &Outcome)> =
+        over.filter(|((goes_on, ms), _)| *goes_on || *ms > budget_ms).collect();
+    // Of those that are alike, the first.
+    let ((goes_on, worst_ms), worst) = *over.iter().rev().max_by_key(|(downtime, _)| *downtime)?;
+    let at_worst = match goes_on {
+        true => "without end".to_owned(),
+        false => format!("for {}", time(worst_ms)),
+    };
     let told = format!(
-        "the service is down for longer than its budget of {} in {} cases, at worst for {}",
-        duration_text(budget_ms),
-        over.len(),
-        duration_text(*worst_ms)
+        "the service is down for longer than its budget of {}, at worst {at_worst}",
+        time(budget_ms),
     );
-    Some(WeakPoint { told, case: worst.case.clone() })
+    // That it stays down is told where it does.
+    let is_down = false;
+    Some(WeakPoint { cases: over.len(), is_down, ..point(WeakKind::OverBudget, told, worst) })
 }
 
 /// How long the service is down if something goes wrong while it is.
 fn down(told: &[&Outcome]) -> Vec<WeakPoint> {
-    let mut worst: BTreeMap<(String, &str, Fault), (u64, &Outcome)> = BTreeMap::new();
+    let mut worst: BTreeMap<String, (u64, usize, &Outcome)> = BTreeMap::new();
     for one in told.iter().filter(|one| one.case.0.len() == 1 && !one.doing.undo) {
-        let is_back = one.ending.status == "rolled-back";
-        let (Some((step, function, fault)), Some(ms), true) =
-            (last(one), one.ending.downtime_ms.filter(|ms| *ms > 0), is_back)
-        else {
-            continue;
-        };
-        let known = worst.entry((step.to_owned(), function, fault)).or_insert((ms, one));
+        let is_back = one.ending.status == "rolled-back" && !one.ending.is_down;
+        let is_call = one.case.0.iter().all(|one| matches!(one.at.kind, Kind::Call { .. }));
+        let ms = one.ending.downtime_ms.filter(|ms| *ms > 0 && is_back && is_call);
+        let (Some(ms), Some(_)) = (ms, &one.doing.step) else { continue };
+        let known = worst.entry(clause(one)).or_insert((ms, 0, one));
+        known.1 += 1;
         if known.0 < ms {
-            *known = (ms, one);
+            (known.0, known.2) = (ms, one);
         }
     }
-    let mut worst: Vec<(u64, &Outcome)> = worst.into_values().collect();
-    worst.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.case.cmp(&other.1.case)));
-    let point = |(ms, one): (u64, &Outcome)| {
-        let clause = clause(one)?;
-        let told = format!("{clause}, the service is down for {}", duration_text(ms));
-        Some(WeakPoint { told, case: one.case.clone() })
+    let mut worst: Vec<(String, (u64, usize, &Outcome))> = worst.into_iter().collect();
+    worst.sort_by(|(_, one), (_, other)| {
+        other.0.cmp(&one.0).then_with(|| one.2.case.cmp(&other.2.case))
+    });
+    let told = |(clause, (ms, cases, one)): (String, (u64, usize, &Outcome))| {
+        let told = format!("{clause}, the service is down for {}", time(ms));
+        WeakPoint { cases, ..point(WeakKind::Downtime, told, one) }
     };
-    worst.into_iter().filter_map(point).take(TOLD_MAX).collect()
+    worst.into_iter().map(told).collect()
 }

@@ -15,7 +15,7 @@ pub struct Rehearse {
     /// How many faults befall one case
     #[arg(long, value_enum, default_value_t = FaultsArg::Single)]
     pub faults: FaultsArg,
-    /// How many cases are run at once; by default as many as there are processors
+    /// How many cases are run at once, up to four for each processor; by default one for each
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Run this one case, and tell its story
@@ -24,9 +24,22 @@ pub struct Rehearse {
     /// Write the report as a page of its own, too
     #[arg(long, value_name = "FILE", conflicts_with = "case")]
     pub html: Option<PathBuf>,
+    /// What ends with exit code 7
+    #[arg(long, value_enum, default_value_t = FailOn::Wrong, conflicts_with = "case")]
+    pub fail_on: FailOn,
     /// The report, or the case with its journal, as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// A last word that is not true, a world that is not as it must be
+    Wrong,
+    /// That, and a service that is still down at the end of a case
+    Down,
+    /// That, and every weak point
+    Weak,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ mod page;
 mod text;
 
 use super::manifest;
-use crate::args::{FaultsArg, Global, Rehearse};
+use crate::args::{FailOn, FaultsArg, Global, Rehearse};
 use crate::config::{Config, add_grants};
 use crate::environment;
 use crate::environments::Environment;
@@ -15,6 +15,7 @@ use crate::output::{Style, print, print_json, progress};
 use crate::plugins::Plugins;
 use crate::secrets::References;
 use serde_json::json;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,12 +29,20 @@ use stepback_wasm::Turns;
 pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &args.operation.grants)?;
-    config.trusts_new = true;
     let environment = match (&args.world, &args.operation.environment) {
         // Nothing is looked at there, but what binds everybody in it.
         (Some(_), None) => config.chosen(None).unwrap_or_else(|_| "local".to_owned()),
         (_, given) => config.chosen(given.as_deref())?,
     };
+    if let Some(inject) = args.operation.inject.first() {
+        return Err(CliError::usage(
+            shown!("`--inject {}`: a rehearsal makes every call fail by itself", inject),
+            "`--case 'CALL#N=FAULT'` is one such case, with its journal",
+        ));
+    }
+    if let Some(path) = &args.html {
+        must_be_writable(path)?;
+    }
     let case = args.case.as_deref().map(str::parse::<CaseId>).transpose();
     let case = case.map_err(|why| {
         CliError::usage(shown!("`--case`: {}", why), "a report has the names of its cases")
@@ -49,27 +58,71 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
             FaultsArg::Single => Faults::Single,
             FaultsArg::Double => Faults::Double,
         },
-        jobs: args
-            .jobs
-            .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        jobs: jobs(args.jobs),
         limits: Limits::default(),
         behind: None,
     };
-    let manifest = args.operation.manifest.clone();
+    let again = again(&args);
     // It has threads and a clock of its own, and takes its time.
     let told = tokio::task::spawn_blocking(move || match case {
         Some(case) => tell_case(&rehearsal, &case, args.json),
-        None => tell_all(&rehearsal, &manifest, args.json, args.html.as_deref()),
+        None => tell_all(&rehearsal, &again, &args),
     });
     told.await.map_err(|error| CliError::Internal(error.to_string().into()))?
 }
 
-fn tell_all(
-    rehearsal: &Rehearsal,
-    manifest: &Path,
-    json: bool,
-    html: Option<&Path>,
-) -> Result<Exit, CliError> {
+/// How many cases are run at once: more threads than that are only memory.
+fn jobs(given: Option<NonZeroUsize>) -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let max = processors.saturating_mul(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN));
+    given.unwrap_or(processors).min(max)
+}
+
+/// What is written at the end can be: nobody waits for a report that has no place.
+fn must_be_writable(path: &Path) -> Result<(), CliError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let tried = match path.is_dir() {
+        true => Err(std::io::Error::from(ErrorKind::IsADirectory)),
+        false => tempfile_in(dir),
+    };
+    tried.map_err(|error| unwritable(path, &error))
+}
+
+/// Make a file there, and take it away.
+fn tempfile_in(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join(format!(".stepback-{}.part", std::process::id()));
+    std::fs::File::create_new(&path)?;
+    std::fs::remove_file(&path)
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
+    let message = shown!("{} can't be written: {}", path.display(), error);
+    CliError::usage(message, "choose another place with `--html FILE`")
+}
+
+/// The command of this rehearsal, as it would be typed, but for what it is to do.
+fn again(args: &Rehearse) -> String {
+    let operation = &args.operation;
+    let mut words = vec![word(&operation.manifest.display().to_string())];
+    let mut add = |option: &str, value: &str| {
+        words.extend([option.to_owned(), word(value)]);
+    };
+    if let Some(environment) = &operation.environment {
+        add("-e", environment);
+    }
+    if let Some(world) = &args.world {
+        add("--world", &world.display().to_string());
+    }
+    operation.inputs.iter().for_each(|input| add("-i", input));
+    if let Some(file) = &operation.inputs_file {
+        add("--inputs", &file.display().to_string());
+    }
+    operation.secrets.iter().for_each(|secret| add("--secret", secret));
+    operation.grants.iter().for_each(|grant| add("--grant", grant));
+    words.join(" ")
+}
+
+fn tell_all(rehearsal: &Rehearsal, again: &str, args: &Rehearse) -> Result<Exit, CliError> {
     let told = AtomicUsize::new(0);
     let counted = |done: usize, all: usize| {
         let percent = done * 100 / all.max(1);
@@ -80,22 +133,27 @@ fn tell_all(
     let report = rehearse(rehearsal, &counted);
     progress(&"".into());
     let report = report.map_err(not_rehearsed)?;
-    if let Some(path) = html {
-        let page = page::of(&report, &word(&manifest.display().to_string()));
-        files::write_whole(path, &page, files::FOR_OWNER).map_err(|error| {
-            let message = shown!("{} can't be written: {}", path.display(), error);
-            CliError::usage(message, "choose another place with `--html FILE`")
-        })?;
-    }
-    match json {
+    match args.json {
         true => print_json(&report),
-        false => print(&text::of(&report, manifest, &Style::of_stdout())),
+        false => print(&text::of(&report, again, &Style::of_stdout())),
     }
-    Ok(exit(&report))
+    // What was found is told by now, whatever becomes of the page.
+    if let Some(path) = &args.html {
+        let page = page::of(&report, again);
+        files::write_whole(path, &page, files::FOR_ALL)
+            .map_err(|error| unwritable(path, &error))?;
+    }
+    Ok(exit(&report, args.fail_on))
 }
 
-fn exit(report: &Report) -> Exit {
-    if report.is_well() { Exit::Succeeded } else { Exit::Wrong }
+fn exit(report: &Report, fail_on: FailOn) -> Exit {
+    let is_well = report.is_well()
+        && match fail_on {
+            FailOn::Wrong => true,
+            FailOn::Down => report.still_down == 0,
+            FailOn::Weak => report.still_down == 0 && report.weak.is_empty(),
+        };
+    if is_well { Exit::Succeeded } else { Exit::Wrong }
 }
 
 fn tell_case(rehearsal: &Rehearsal, case: &CaseId, json: bool) -> Result<Exit, CliError> {
@@ -107,7 +165,7 @@ fn tell_case(rehearsal: &Rehearsal, case: &CaseId, json: bool) -> Result<Exit, C
     match json {
         true => print_json(&json!({
             "case": shown.case, "ended": shown.ended, "wrong": shown.wrong,
-            "journal": shown.records,
+            "not_restored": shown.state.not_restored, "journal": shown.records,
         })),
         false => print(&text::of_case(&shown, &Style::of_stdout())),
     }
@@ -119,7 +177,8 @@ fn not_rehearsed(why: NotRehearsed) -> CliError {
         NotRehearsed::Refused(refusal) => refusal.into(),
         NotRehearsed::NoQuietEnd(why) => CliError::usage(
             shown!("there is nothing to rehearse: {}", why),
-            "rehearse it in a world in which it can be carried out: `--world FILE`, or `-e ENV`",
+            "mend the operation, or rehearse it in a world in which it can be carried out: \
+             `--world FILE`, or `-e ENV`",
         ),
         NotRehearsed::Internal(why) => CliError::Internal(why.into()),
     }

@@ -1,12 +1,13 @@
 //! What invariants can ask of a world: functions over the facts of all that is there.
 
 use super::{ENVIRONMENT, ExprError, Reading, Scope, context, error, evaluate_text_in, jinja};
+use crate::cut;
 use crate::resource::{Facts, Resource};
 use minijinja::value::{Object, Value as Jinja};
 use minijinja::{Environment, Error, ErrorKind, State};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// All that is there, with the facts that count.
 pub type WorldFacts = BTreeMap<Resource, Facts>;
@@ -24,62 +25,100 @@ pub(crate) const FUNCTIONS: [(&str, &str, &str); 6] = [
 /// Where the functions find the world: no expression can name it.
 const WORLD: &str = " world";
 
+/// So much of an answer is told.
+const TOLD_BYTES_MAX: usize = 200;
+
+/// A world, and what it was asked: each question as it may be written, with its answer.
 #[derive(Debug)]
-struct World(Arc<WorldFacts>);
+struct World {
+    facts: Arc<WorldFacts>,
+    asked: Mutex<BTreeMap<String, String>>,
+}
 
 impl Object for World {}
+
+/// Whether a condition holds of a world, and what it saw there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it holds.
+    pub holds: bool,
+    /// What the world was asked, with its answers: `running_on('app') is ["i-1"]`.
+    pub asked: Vec<String>,
+}
 
 static OF_WORLDS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = ENVIRONMENT.clone();
     environment.add_function("running", |state: &State<'_, '_>, name: String| {
-        running_on(state, &name).map(|hosts| !hosts.is_empty())
+        let is_running = |world: &World| Jinja::from(!running_on(world, &name).is_empty());
+        ask(state, "running", &[&name], is_running)
     });
-    environment
-        .add_function("running_on", |state: &State<'_, '_>, name: String| running_on(state, &name));
+    environment.add_function("running_on", |state: &State<'_, '_>, name: String| {
+        ask(state, "running_on", &[&name], |world| Jinja::from(running_on(world, &name)))
+    });
     environment.add_function("attached", |state: &State<'_, '_>, id: String| {
-        let facts = world(state)?.get(&Resource::Volume { id }).cloned();
-        let attachments = facts.as_ref().and_then(|facts| facts.get("attachments"));
-        Ok::<_, Error>(attachments.and_then(Value::as_array).map_or(0, Vec::len))
+        let count = |world: &World| {
+            let facts = world.facts.get(&Resource::Volume { id: id.clone() });
+            let attachments = facts.and_then(|facts| facts.get("attachments"));
+            Jinja::from(attachments.and_then(Value::as_array).map_or(0, Vec::len))
+        };
+        ask(state, "attached", &[&id], count)
     });
     environment.add_function("container", |state: &State<'_, '_>, host: String, name: String| {
-        facts(state, &Resource::Container { host, name })
+        let resource = Resource::Container { host: host.clone(), name: name.clone() };
+        ask(state, "container", &[&host, &name], |world| facts(world, &resource))
     });
     environment.add_function("volume", |state: &State<'_, '_>, id: String| {
-        facts(state, &Resource::Volume { id })
+        let resource = Resource::Volume { id: id.clone() };
+        ask(state, "volume", &[&id], |world| facts(world, &resource))
     });
     environment.add_function("instance", |state: &State<'_, '_>, id: String| {
-        facts(state, &Resource::Instance { id })
+        let resource = Resource::Instance { id: id.clone() };
+        ask(state, "instance", &[&id], |world| facts(world, &resource))
     });
     environment
 });
 
-fn world(state: &State<'_, '_>) -> Result<Arc<WorldFacts>, Error> {
+/// The world's answer, which is told beside the condition.
+fn ask(
+    state: &State<'_, '_>,
+    function: &str,
+    arguments: &[&str],
+    answer: impl Fn(&World) -> Jinja,
+) -> Result<Jinja, Error> {
     let found = state.lookup(WORLD);
     let world = found.as_ref().and_then(|found| found.downcast_object_ref::<World>());
-    world
-        .map(|world| Arc::clone(&world.0))
-        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "there is no world to look at"))
+    let world = world
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "there is no world to look at"))?;
+    let answer = answer(world);
+    let arguments: Vec<String> = arguments.iter().map(|one| format!("'{one}'")).collect();
+    let question = format!("{function}({})", arguments.join(", "));
+    let told = match answer.is_none() {
+        true => "none".to_owned(),
+        false => serde_json::to_string(&answer).unwrap_or_else(|_| answer.to_string()),
+    };
+    let told = cut::beginning(&told, TOLD_BYTES_MAX);
+    world.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(question, told);
+    Ok(answer)
 }
 
-fn facts(state: &State<'_, '_>, resource: &Resource) -> Result<Jinja, Error> {
-    Ok(match world(state)?.get(resource) {
+fn facts(world: &World, resource: &Resource) -> Jinja {
+    match world.facts.get(resource) {
         Some(Facts::Present(facts)) => jinja(facts),
         Some(Facts::Absent | Facts::Unknown(_)) | None => Jinja::from(()),
-    })
+    }
 }
 
-fn running_on(state: &State<'_, '_>, wanted: &str) -> Result<Vec<String>, Error> {
-    let world = world(state)?;
+fn running_on(world: &World, wanted: &str) -> Vec<String> {
     let runs = |(resource, facts): (&Resource, &Facts)| match resource {
         Resource::Container { host, name } if name == wanted => {
             (facts.get("running") == Some(&Value::Bool(true))).then(|| host.clone())
         }
         _ => None,
     };
-    Ok(world.iter().filter_map(runs).collect())
+    world.facts.iter().filter_map(runs).collect()
 }
 
-/// Whether an invariant holds of a world.
+/// Whether an invariant holds of a world, and what it saw there.
 ///
 /// # Errors
 /// [`ExprError`] if it fails, or is neither true nor false.
@@ -87,14 +126,21 @@ pub fn evaluate_over(
     text: &str,
     scope: &Scope,
     world: &Arc<WorldFacts>,
-) -> Result<bool, ExprError> {
-    let world = Jinja::from_object(World(Arc::clone(world)));
-    let seen = Jinja::from_pairs([(WORLD, world)]);
+) -> Result<Seen, ExprError> {
+    let world = World { facts: Arc::clone(world), asked: Mutex::default() };
+    let world = Jinja::from_object(world);
+    let seen = Jinja::from_pairs([(WORLD, world.clone())]);
     let context = minijinja::value::merge_maps([seen, context(scope)]);
-    match evaluate_text_in(&OF_WORLDS, text, Reading::Expression, &context)? {
-        Value::Bool(flag) => Ok(flag),
-        other => Err(error(text, format!("it must be true or false, not {other}"))),
-    }
+    let holds = match evaluate_text_in(&OF_WORLDS, text, Reading::Expression, &context)? {
+        Value::Bool(flag) => flag,
+        other => return Err(error(text, format!("it must be true or false, not {other}"))),
+    };
+    let asked = world.downcast_object_ref::<World>().map(|world| {
+        let asked =
+            std::mem::take(&mut *world.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        asked.into_iter().map(|(question, answer)| format!("{question} is {answer}")).collect()
+    });
+    Ok(Seen { holds, asked: asked.unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -137,8 +183,12 @@ mod tests {
             ("volume('vol-1').size_gib == 20", true),
             ("{{ volume('vol-1').size_gib > 20 }}", false),
         ] {
-            assert_eq!(evaluate_over(text, &scope, &there()), Ok(wanted), "{text}");
+            let seen = evaluate_over(text, &scope, &there()).map(|seen| seen.holds);
+            assert_eq!(seen, Ok(wanted), "{text}");
         }
+        let two = "running_on(inputs.app) == [] or attached('vol-1') > 1";
+        let seen = evaluate_over(two, &scope, &there()).expect("it is told");
+        assert_eq!(seen.asked, ["attached('vol-1') is 1", "running_on('app') is [\"i-1\"]"]);
         let why = evaluate_over("attached('vol-1')", &scope, &there()).expect_err("a number");
         assert!(why.to_string().contains("must be true or false, not 1"), "{why}");
         // A manifest's other expressions have no world, nor the functions.

@@ -40,7 +40,7 @@ impl Imported {
     /// What is found in a world, made fit to be shown.
     pub fn new(mut world: World, left_out: Vec<String>) -> Self {
         fill_snapshots(&mut world);
-        mask_environments(&mut world);
+        world.mask_environments();
         Self { world, left_out }
     }
 }
@@ -56,13 +56,16 @@ fn fill_snapshots(world: &mut World) {
     }
 }
 
-fn mask_environments(world: &mut World) {
-    let mut masks: BTreeMap<String, String> = BTreeMap::new();
-    let engines = world.engines.values_mut();
-    for container in engines.flat_map(|engine| engine.containers.values_mut()) {
-        for value in container.spec.env.values_mut() {
-            let next = format!("masked-{}", masks.len() + 1);
-            *value = masks.entry(std::mem::take(value)).or_insert(next).clone();
+impl World {
+    /// Mask the values of containers' environment variables: equal ones alike.
+    pub fn mask_environments(&mut self) {
+        let mut masks: BTreeMap<String, String> = BTreeMap::new();
+        let engines = self.engines.values_mut();
+        for container in engines.flat_map(|engine| engine.containers.values_mut()) {
+            for value in container.spec.env.values_mut() {
+                let next = format!("masked-{}", masks.len() + 1);
+                *value = masks.entry(std::mem::take(value)).or_insert(next).clone();
+            }
         }
     }
 }

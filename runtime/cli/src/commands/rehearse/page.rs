@@ -1,11 +1,12 @@
 //! A rehearsal's report as one page that needs nothing but itself: in a browser, on a phone,
 //! printed.
 
-use super::text::{how, whose_text};
+use super::text::{WEAK_TOLD_MAX, by_worst, example, how, whose_text};
 use crate::output::duration;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use stepback_core::shell::word;
 use stepback_core::shown::in_row;
 use stepback_rehearse::{Cell, Ended, Fault, Report, Stretch, Timeline};
 
@@ -17,7 +18,7 @@ fn theirs(text: impl Display) -> String {
 }
 
 /// The whole page.
-pub fn of(report: &Report, manifest: &str) -> String {
+pub fn of(report: &Report, again: &str) -> String {
     let title = format!("rehearsal of {}", theirs(&report.operation));
     let page = html! {
         (DOCTYPE)
@@ -36,7 +37,7 @@ pub fn of(report: &Report, manifest: &str) -> String {
                     (weak(report))
                     (facts(report))
                     (matrix(report))
-                    (cases(report, manifest))
+                    (cases(report, again))
                 }
             }
         }
@@ -45,7 +46,7 @@ pub fn of(report: &Report, manifest: &str) -> String {
 }
 
 fn verdict(report: &Report) -> Markup {
-    let (class, wrong) = match report.wrong.len() {
+    let (class, wrong) = match report.wrong_count() {
         0 => ("well", "nothing is wrong".to_owned()),
         n => ("wrong", format!("{n} wrong")),
     };
@@ -58,6 +59,9 @@ fn verdict(report: &Report) -> Markup {
             @for (ending, count) in &report.endings {
                 li { strong { (count) } " " (theirs(ending)) }
             }
+        }
+        @if report.still_down > 0 {
+            p { span.bad { (report.still_down) } " of them leave the service down." }
         }
         @if !report.not_fired.is_empty() {
             p { (report.not_fired.len()) " cases tell nothing: their fault never came about." }
@@ -76,11 +80,14 @@ fn wrong(report: &Report) -> Markup {
                         " never held: nothing was shown about it."
                     }
                 }
-                @for one in &report.wrong {
+                @for (why, cases) in report.wrong_by_reason() {
                     article.wrong {
-                        h3 { code { (theirs(&one.case)) } }
-                        p { (whose_text(&one.doing)) "; it ended " (how(&one.ended)) }
-                        ul { @for why in &one.why { li { (theirs(why)) } } }
+                        ul { @for why in why { li { (theirs(why)) } } }
+                        p {
+                            "It ended " (how(&cases[0].ended))
+                            " in " code { (theirs(&cases[0].case)) }
+                        }
+                        @if cases.len() > 1 { p { "And so in " (cases.len() - 1) " more." } }
                     }
                 }
             }
@@ -89,6 +96,7 @@ fn wrong(report: &Report) -> Markup {
 }
 
 fn weak(report: &Report) -> Markup {
+    let (told, more) = report.weak_told(WEAK_TOLD_MAX);
     html! {
         @if !report.weak.is_empty() {
             section {
@@ -98,16 +106,18 @@ fn weak(report: &Report) -> Markup {
                     "they are worth to be known before."
                 }
                 ul.weak {
-                    @for point in &report.weak {
+                    @for point in told {
                         li {
                             (marked(&point.told))
                             @if !point.case.0.is_empty() {
                                 br;
                                 code.case { (theirs(&point.case)) }
+                                @if point.cases > 1 { ", and " (point.cases - 1) " cases more" }
                             }
                         }
                     }
                 }
+                @if more > 0 { p { "And " (more) " more." } }
             }
         }
     }
@@ -131,7 +141,10 @@ fn facts(report: &Report) -> Markup {
                 dt { "Where nothing goes wrong" } dd { (how(&report.quiet)) }
                 @if let Some(worst) = &report.worst_downtime {
                     dt { "Longest downtime" }
-                    dd { (duration(worst.ms)) ", in " code { (theirs(&worst.case)) } }
+                    dd {
+                        @if worst.goes_on { "without end" } @else { (duration(worst.ms)) }
+                        ", in " code { (theirs(&worst.case)) }
+                    }
                 }
                 @if let Some(step) = &report.point_of_no_return {
                     dt { "Point of no return" } dd { code { (theirs(step)) } }
@@ -178,7 +191,7 @@ fn matrix(report: &Report) -> Markup {
                         @for fault in &faults { th scope="col" { (fault) } }
                     } }
                     tbody {
-                        @for row in &report.matrix {
+                        @for row in by_worst(&report.matrix) {
                             tr {
                                 th scope="row" { (whose_text(&row.doing)) }
                                 td { code { (theirs(&row.what)) } }
@@ -214,13 +227,17 @@ fn cell(cell: Option<&Cell>) -> Markup {
     }
 }
 
-fn cases(report: &Report, manifest: &str) -> Markup {
+fn cases(report: &Report, again: &str) -> Markup {
+    let example = example(report).map(|case| word(&case.to_string()));
     html! {
         section {
             h2 { "Every case" }
             p {
                 "One again, with its journal: "
-                code { "stepback rehearse " (theirs(manifest)) " --case CASE" }
+                code {
+                    "stepback rehearse " (theirs(again)) " --case "
+                    (theirs(example.unwrap_or_else(|| "CASE".to_owned())))
+                }
             }
             p.legend {
                 "Time goes from left to right: " span.key.do {} " a step, "

@@ -1,33 +1,35 @@
 //! A rehearsal's report for a person: the verdict first, then what is weak, then the rest.
 
+use crate::commands::ending;
 use crate::output::{Style, duration, table};
 use crate::shown::{Shown, row};
-use std::path::Path;
 use stepback_core::shell::word;
-use stepback_rehearse::{
-    CaseId, Cell, Doing, Ending, Fault, Report, Shown as Case, WrongCase, line,
-};
+use stepback_rehearse::{CaseId, Cell, Doing, Ending, Fault, Report, Row, Shown as Case, line};
 
-/// So many wrong cases are told one by one.
-const WRONG_TOLD_MAX: usize = 20;
+/// So many reasons why cases are wrong are told.
+const REASONS_TOLD_MAX: usize = 20;
+/// So many weak points of each kind are told.
+pub const WEAK_TOLD_MAX: usize = 10;
 
-/// The whole report.
-pub fn of(report: &Report, manifest: &Path, style: &Style) -> Shown {
+/// The whole report; `again` is its command, but for what comes first in it.
+pub fn of(report: &Report, again: &str, style: &Style) -> Shown {
     let mut text = verdict(report, style);
     text.push(&wrong(report, style));
     text.push(&weak(report, style));
     text.push(&facts(report, style));
     text.push(&matrix(report, style));
-    let manifest = word(&manifest.display().to_string());
-    text.push(&shown!(
-        "\na case again, with its journal: `stepback rehearse {} --case CASE`\n",
-        row(manifest)
-    ));
+    if let Some(case) = example(report) {
+        text.push(&shown!(
+            "\na case again, with its journal: `stepback rehearse {} --case {}`\n",
+            row(again),
+            row(word(&case.to_string()))
+        ));
+    }
     text
 }
 
 fn verdict(report: &Report, style: &Style) -> Shown {
-    let wrong = match report.wrong.len() {
+    let wrong = match report.wrong_count() {
         0 => style.green("0 wrong"),
         n => style.red(&format!("{n} wrong")),
     };
@@ -52,6 +54,10 @@ fn verdict(report: &Report, style: &Style) -> Shown {
     for (ending, count) in &report.endings {
         text.push(&shown!("  {:>6} {}\n", count, row(ending)));
     }
+    if report.still_down > 0 {
+        let count = format!("{:>6}", report.still_down);
+        text.push(&shown!("  {} of them leave the service down\n", style.red(&count)));
+    }
     text
 }
 
@@ -75,7 +81,7 @@ pub fn how(ending: &Ending) -> String {
     if let Some(verdict) = &ending.verdict {
         text.push_str(&format!(", {verdict}"));
     }
-    if let Some(ms) = ending.downtime_ms {
+    if let Some(ms) = ending.downtime_ms.filter(|ms| *ms > 0) {
         text.push_str(&format!(", down for {}", duration(ms)));
     }
     if ending.is_down {
@@ -97,18 +103,38 @@ fn wrong(report: &Report, style: &Style) -> Shown {
     for name in &report.never_held {
         text.push(&shown!("  the invariant `{}` never held: nothing was shown about it\n", name));
     }
-    for WrongCase { case, doing, ended: ending, why } in report.wrong.iter().take(WRONG_TOLD_MAX) {
-        text.push(&shown!("  {} ({})\n", row(case), whose(doing)));
-        text.push(&shown!("    it ended {}\n", ended(ending)));
-        for why in why {
-            text.push(&shown!("    {}\n", why));
+    let reasons = report.wrong_by_reason();
+    for (why, cases) in reasons.iter().take(REASONS_TOLD_MAX) {
+        for why in why.iter() {
+            text.push(&shown!("  {}\n", why));
+        }
+        let one = cases[0];
+        text.push(&shown!("    {}, it ended {}\n", in_case(&one.case), ended(&one.ended)));
+        if cases.len() > 1 {
+            text.push(&shown!("    and so in {} more\n", cases.len() - 1));
         }
     }
-    let more = report.wrong.len().saturating_sub(WRONG_TOLD_MAX);
+    let more: usize = reasons.iter().skip(REASONS_TOLD_MAX).map(|(_, cases)| cases.len()).sum();
     if more > 0 {
-        text.push(&shown!("  and {} more, which `--json` has\n", more));
+        text.push(&shown!("  and {} cases more, which `--json` has\n", more));
     }
     text
+}
+
+/// In which case something shows, in words where nothing goes wrong in it.
+fn in_case(case: &CaseId) -> Shown {
+    match case.0.is_empty() {
+        true => "where nothing goes wrong".into(),
+        false => shown!("in {}", row(case)),
+    }
+}
+
+/// A case that is worth to be looked at.
+pub fn example(report: &Report) -> Option<&CaseId> {
+    let wrong = report.wrong.iter().map(|one| &one.case);
+    let weak = report.weak.iter().map(|one| &one.case);
+    let any = report.all.iter().map(|one| &one.case);
+    wrong.chain(weak).chain(any).find(|case| !case.0.is_empty())
 }
 
 fn weak(report: &Report, style: &Style) -> Shown {
@@ -117,8 +143,17 @@ fn weak(report: &Report, style: &Style) -> Shown {
         return text;
     }
     text.push(&shown!("\n{}\n", style.bold("weak points")));
-    for point in &report.weak {
-        text.push(&shown!("  {}\n    {}\n", row(&point.told), style.dim(&row(&point.case))));
+    let (told, more) = report.weak_told(WEAK_TOLD_MAX);
+    for point in told {
+        let also = match point.cases {
+            1 => Shown::default(),
+            n => shown!(", and {} cases more", n - 1),
+        };
+        let case = shown!("{}{}", in_case(&point.case), also);
+        text.push(&shown!("  {}\n    {}\n", row(&point.told), style.dim(&case)));
+    }
+    if more > 0 {
+        text.push(&shown!("  and {} more, which `--json` has\n", more));
     }
     text
 }
@@ -131,11 +166,11 @@ fn facts(report: &Report, style: &Style) -> Shown {
     let mut text = shown!("\n{}\n", style.bold("as it was rehearsed"));
     text.push(&shown!("  where nothing goes wrong: {}\n", ended(&report.quiet)));
     if let Some(worst) = &report.worst_downtime {
-        text.push(&shown!(
-            "  the longest downtime: {}, in {}\n",
-            duration(worst.ms),
-            row(&worst.case)
-        ));
+        let longest = match worst.goes_on {
+            true => "without end".into(),
+            false => shown!("{}", duration(worst.ms)),
+        };
+        text.push(&shown!("  the longest downtime: {}, in {}\n", longest, row(&worst.case)));
     }
     if let Some(step) = &report.point_of_no_return {
         text.push(&shown!("  the point of no return: {}\n", row(step)));
@@ -180,7 +215,7 @@ fn cell(cell: &Cell, style: &Style) -> Shown {
 fn matrix(report: &Report, style: &Style) -> Shown {
     let mut text = shown!("\n{}\n", style.bold("step by step"));
     let mut rows = table(&["step", "what", "fault", "how it went on"]);
-    for line in &report.matrix {
+    for line in by_worst(&report.matrix) {
         for fault in Fault::all().map(Fault::name) {
             if let Some(found) = line.cells.get(fault) {
                 rows.add([whose(&line.doing), row(&line.what), fault.into(), cell(found, style)]);
@@ -191,11 +226,21 @@ fn matrix(report: &Report, style: &Style) -> Shown {
     text
 }
 
+/// The rows with those first in which something is wrong, and then those that leave something.
+pub fn by_worst(matrix: &[Row]) -> Vec<&Row> {
+    let mut rows: Vec<&Row> = matrix.iter().collect();
+    let any = |row: &Row, of: fn(&Cell) -> usize| row.cells.values().any(|cell| of(cell) > 0);
+    rows.sort_by_key(|row| (!any(row, |cell| cell.wrong), !any(row, |cell| cell.incomplete)));
+    rows
+}
+
 /// One case with its journal.
 pub fn of_case(case: &Case, style: &Style) -> Shown {
-    let wrong = match case.wrong.len() {
-        0 => style.green("nothing is wrong"),
-        _ => style.red("WRONG"),
+    let is_left = case.ended.is_down || case.ended.status == "rollback-failed";
+    let wrong = match (case.wrong.is_empty(), is_left) {
+        (false, _) => style.red("WRONG"),
+        (true, true) => style.yellow("what it says is true, and something is left"),
+        (true, false) => style.green("nothing is wrong"),
     };
     let name: &CaseId = &case.case;
     let mut text = shown!("{}: {}\n", style.bold(&row(name)), wrong);
@@ -206,11 +251,21 @@ pub fn of_case(case: &Case, style: &Style) -> Shown {
     if let Some(why) = &case.ended.why {
         text.push(&shown!("  {}\n", why));
     }
+    ending::write_not_restored(&mut text, &case.state, &[]);
     text.push(&"\n".into());
     let begins = case.records.first().map(|record| record.at);
-    for record in &case.records {
+    for (nth, record) in case.records.iter().enumerate() {
+        text.push(&faults(case, nth, style));
         let since_ms = begins.map_or(0, |begins| record.at.since_ms(begins));
         text.push(&shown!("  {:>10}  {}\n", duration(since_ms), row(line(record))));
     }
+    text.push(&faults(case, case.records.len(), style));
     text
+}
+
+/// What goes wrong after so many records.
+fn faults(case: &Case, after: usize, style: &Style) -> Shown {
+    let here = case.faults.iter().filter(|(at, _)| *at == after);
+    let told = here.map(|(_, fault)| shown!("  {}\n", style.red(&format!(">>> {fault}"))));
+    Shown::join(told, "")
 }
