@@ -173,3 +173,19 @@ fn as_many_cases_are_possible_as_are_run() {
     names.dedup();
     assert_eq!(names.len(), count, "no case is run twice");
 }
+
+/// What a condition leaves out did not fail to be tried again.
+#[test]
+fn a_step_that_never_runs_has_no_retry_that_was_missed() {
+    let skipped = r#"
+[[steps]]
+id = "never"
+uses = "ebs/tag-volume"
+when = "false"
+with = { volume = "vol-db-main", key = "l", value = "1" }
+retry = { attempts = 3, backoff = "1s..1s" }
+"#;
+    let report = report(&of(&manifest(&format!("{TAG}{skipped}")), &[]));
+    assert!(report.is_well(), "{:#?}", report.wrong);
+    assert_eq!(report.retries_never_exercised, [""; 0]);
+}

@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use stepback_core::StepKey;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics};
 use stepback_core::event::Record;
 use stepback_core::expr::Scope;
 use stepback_core::manifest::{Holds, duration_text};
 use stepback_core::plan::Plan;
-use stepback_core::state::{State, Status};
+use stepback_core::state::{State, Status, StepStatus};
+use stepback_core::{StepId, StepKey};
 use stepback_engine::{Job, Limits, PluginSource, Refusal, Request, SecretSource};
 use stepback_files::key::{KEY_BYTES, Key};
 use stepback_simulated::world::World;
@@ -334,8 +334,13 @@ impl House {
     }
 
     fn never_retried(&self, told: &[&Outcome]) -> Vec<String> {
-        let steps = self.plan.steps().filter(|step| step.retry.is_some());
-        let is_never = |id: &&stepback_core::StepId| {
+        // What its `when` leaves out is tried neither once nor again.
+        let runs = |id: &StepId| {
+            let of_it = self.quiet.state.steps.iter().filter(|(key, _)| key.step == *id);
+            of_it.into_iter().any(|(_, step)| step.status != StepStatus::Skipped)
+        };
+        let steps = self.plan.steps().filter(|step| step.retry.is_some() && runs(&step.id));
+        let is_never = |id: &&StepId| {
             let is_it = |key: &String| key == id.as_str() || key.starts_with(&format!("{id}["));
             !told.iter().any(|one| one.retried.iter().any(is_it))
         };
