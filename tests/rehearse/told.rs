@@ -1,6 +1,6 @@
 //! What a report says of an operation with which nothing, or something, is wrong.
 
-use crate::harness::{case, manifest, of, report};
+use crate::harness::{case, manifest, of, report, world};
 use std::sync::Arc;
 use stepback_engine::SecretSource;
 use stepback_rehearse::{Report, WeakKind};
@@ -188,4 +188,30 @@ retry = { attempts = 3, backoff = "1s..1s" }
     let report = report(&of(&manifest(&format!("{TAG}{skipped}")), &[]));
     assert!(report.is_well(), "{:#?}", report.wrong);
     assert_eq!(report.retries_never_exercised, [""; 0]);
+}
+
+/// What passes is waited for, also where it is only looked at what is beside what is touched.
+#[test]
+fn an_instance_is_stopped_and_started_with_its_engine_or_without() {
+    let stop = r#"
+[[steps]]
+id = "stop"
+uses = "ec2/stop-instance"
+phase = "downtime"
+with = { instance = "i-app" }
+[[steps]]
+id = "start"
+uses = "ec2/start-instance"
+phase = "downtime"
+with = { instance = "i-app" }
+"#;
+    let instance = "[instances.i-app]\nstate = \"running\"\ntype = \"m5.large\"\n\
+                    zone = \"us-east-1a\"\nprivate_ip = \"10.0.1.11\"\n";
+    for engine in ["", "[engines.i-app]\n"] {
+        let mut rehearsal = of(&manifest(stop), &[]);
+        rehearsal.world = world(&format!("{instance}{engine}"));
+        let report = report(&rehearsal);
+        assert!(report.is_well(), "{engine}: {:#?}", report.wrong);
+        assert!(report.endings.contains_key("rolled-back: restored"), "{:?}", report.endings);
+    }
 }
