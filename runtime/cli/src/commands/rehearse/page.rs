@@ -1,7 +1,7 @@
 //! A rehearsal's report as one page that needs nothing but itself: in a browser, on a phone,
 //! printed.
 
-use super::text::{WEAK_TOLD_MAX, by_worst, example, how, whose_text};
+use super::text::{WEAK_TOLD_MAX, also, by_worst, example, how, whose_text};
 use crate::output::duration;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
@@ -112,7 +112,7 @@ fn weak(report: &Report) -> Markup {
                             @if !point.case.0.is_empty() {
                                 br;
                                 code.case { (theirs(&point.case)) }
-                                @if point.cases > 1 { ", and " (point.cases - 1) " cases more" }
+                                (also(point.cases))
                             }
                         }
                     }

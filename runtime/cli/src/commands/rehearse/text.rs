@@ -121,6 +121,15 @@ fn wrong(report: &Report, style: &Style) -> Shown {
     text
 }
 
+/// In how many cases more something shows, after the one that is named.
+pub fn also(cases: usize) -> String {
+    match cases.saturating_sub(1) {
+        0 => String::new(),
+        1 => ", and 1 case more".to_owned(),
+        more => format!(", and {more} cases more"),
+    }
+}
+
 /// In which case something shows, in words where nothing goes wrong in it.
 fn in_case(case: &CaseId) -> Shown {
     match case.0.is_empty() {
@@ -145,11 +154,7 @@ fn weak(report: &Report, style: &Style) -> Shown {
     text.push(&shown!("\n{}\n", style.bold("weak points")));
     let (told, more) = report.weak_told(WEAK_TOLD_MAX);
     for point in told {
-        let also = match point.cases {
-            1 => Shown::default(),
-            n => shown!(", and {} cases more", n - 1),
-        };
-        let case = shown!("{}{}", in_case(&point.case), also);
+        let case = shown!("{}{}", in_case(&point.case), row(also(point.cases)));
         text.push(&shown!("  {}\n    {}\n", row(&point.told), style.dim(&case)));
     }
     if more > 0 {
