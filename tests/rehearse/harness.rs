@@ -57,6 +57,7 @@ pub fn of(manifest: &str, given: &[(&str, &str)]) -> Rehearsal {
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         limits: Limits::default(),
         behind: None,
+        behind_store: None,
     }
 }
 

@@ -5,9 +5,11 @@ use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use stepback_core::event::{Event, Record};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Failure, FailureClass};
+use stepback_core::{Call, EnvironmentName, Failure, FailureClass, LockName, Seq};
 use stepback_engine::Mutant;
+use stepback_journal::{Lease, Memory, Store, StoreError};
 use stepback_provider::{Around, EffectContext, Provider};
 use stepback_rehearse::{Rehearsal, Report};
 use stepback_simulated::Simulated;
@@ -94,6 +96,32 @@ fn is_weak(report: &Report, said: &str) {
     assert!(all.iter().any(|told| told.contains(said)), "{said:?} in {all:#?}");
 }
 
+/// Takes the locks again of whoever has ended.
+struct KeepsLocks(Arc<Memory>);
+
+#[async_trait]
+impl stepback_journal::Around for KeepsLocks {
+    fn inner(&self) -> &dyn Store {
+        &*self.0
+    }
+
+    async fn append(
+        &self,
+        lease: &Lease,
+        last: Seq,
+        records: Vec<Record>,
+    ) -> Result<(), StoreError> {
+        let ended = records.iter().find(|one| matches!(one.event, Event::Finished { .. }));
+        let at = ended.map(|one| one.at);
+        self.inner().append(lease, last, records).await?;
+        if let Some(at) = at {
+            let (local, names) = (EnvironmentName("local".into()), [LockName("case".into())]);
+            self.inner().acquire_locks(lease, &local, &names, at, false).await?;
+        }
+        Ok(())
+    }
+}
+
 const TAGS: &str = r#"
 [[steps]]
 id = "one"
@@ -168,6 +196,13 @@ with = { volume = "{{ steps.find.id }}" }
 fn a_request_that_is_carried_out_twice() {
     let report = report(&behind(of(&manifest(TAGS), &[]), Wrong::Repeats));
     is_found(&report, "ebs.tag took place 2 times for one call");
+}
+
+#[test]
+fn a_lock_that_is_never_released() {
+    let mut rehearsal = of(&manifest(TAGS), &[]);
+    rehearsal.behind_store = Some(Arc::new(|memory| Arc::new(KeepsLocks(memory))));
+    is_found(&report(&rehearsal), "it has ended, and holds case");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::outcome::{Outcome, ending};
 use crate::place::{CaseId, Fault, Planned};
 use crate::report::{Downtime, Ending, Report, WrongCase};
 use crate::script::About;
-use crate::stage::{Behind, Played, Stage};
+use crate::stage::{Behind, BehindStore, Played, Stage};
 use crate::{NotRehearsed, assumed, weak};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,8 @@ pub struct Rehearsal {
     pub limits: Limits,
     /// A provider in front of the simulated one, to see whether what it does wrong is found.
     pub behind: Option<Behind>,
+    /// A store in front of the one in memory, for the same.
+    pub behind_store: Option<BehindStore>,
 }
 
 /// One case, with all that is to be shown of it.
@@ -156,6 +158,7 @@ impl House {
             key: key.map_err(|error| NotRehearsed::Internal(error.to_string()))?,
             limits: rehearsal.limits.clone(),
             behind: rehearsal.behind.clone(),
+            behind_store: rehearsal.behind_store.clone(),
             slow_ms: 0,
             invariants: Arc::new([]),
             scope: Arc::default(),

@@ -31,7 +31,7 @@ pub use explore::{Faults, Rehearsal, Shown, rehearse, show};
 pub use learn::Doing;
 pub use place::{CaseId, Fault, Kind, Place, Planned};
 pub use report::{Cell, Downtime, Ended, Ending, Report, Row, WeakKind, WeakPoint, WrongCase};
-pub use stage::Behind;
+pub use stage::{Behind, BehindStore};
 pub use story::line;
 pub use timeline::{Stretch, Timeline};
 

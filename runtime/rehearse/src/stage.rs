@@ -40,6 +40,9 @@ const RUNNER: &str = "rehearsal";
 /// found.
 pub type Behind = Arc<dyn Fn(Arc<Simulated>) -> Arc<dyn Provider> + Send + Sync>;
 
+/// What a store is put in front of the one in memory, to see the same.
+pub type BehindStore = Arc<dyn Fn(Arc<Memory>) -> Arc<dyn Store> + Send + Sync>;
+
 /// What every case is run with.
 #[derive(Clone)]
 pub(crate) struct Stage {
@@ -51,6 +54,7 @@ pub(crate) struct Stage {
     pub key: Key,
     pub limits: Limits,
     pub behind: Option<Behind>,
+    pub behind_store: Option<BehindStore>,
     /// How long what is slow takes.
     pub slow_ms: u64,
     pub invariants: Arc<[Invariant]>,
@@ -209,8 +213,13 @@ impl Stage {
             clock: clock.clone(),
             slow_ms: self.slow_ms,
         };
+        let behind: Arc<dyn Store> = match &self.behind_store {
+            Some(behind) => behind(Arc::clone(store)),
+            None => Arc::clone(store) as _,
+        };
         let store = store::Scripted {
-            inner: Arc::clone(store),
+            inner: behind,
+            memory: Arc::clone(store),
             script: Arc::clone(script),
             clock: clock.clone(),
         };

@@ -11,7 +11,9 @@ use stepback_journal::{Around, Lease, Memory, RunnerId, Store, StoreError};
 
 /// A store that follows a script.
 pub(crate) struct Scripted {
-    pub inner: Arc<Memory>,
+    pub inner: Arc<dyn Store>,
+    /// The one behind it, in which a cancel is kept.
+    pub memory: Arc<Memory>,
     pub script: Arc<Script>,
     pub clock: Clock,
 }
@@ -34,7 +36,7 @@ impl Scripted {
         }
         match fault {
             Some(Fault::CrashAfter) => self.script.die().await,
-            Some(Fault::Cancel) => self.script.cancel(&self.inner).await,
+            Some(Fault::Cancel) => self.script.cancel(&self.memory).await,
             _ => {}
         }
         committed

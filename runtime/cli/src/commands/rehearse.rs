@@ -61,6 +61,7 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
         jobs: jobs(args.jobs),
         limits: Limits::default(),
         behind: None,
+        behind_store: None,
     };
     let again = again(&args);
     // It has threads and a clock of its own, and takes its time.
