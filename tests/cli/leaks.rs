@@ -79,7 +79,7 @@ pub fn search_below(within: &Path, place: &Path) {
     let values: Vec<(&String, Vec<String>)> = values.map(|value| (value, forms(value))).collect();
     let planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner).contains(place);
     let is_searched = |path: &Path| !(planted && path.file_name() == Some(OsStr::new(WORLD)));
-    for (path, text) in files(within).into_iter().filter(|(path, _)| is_searched(path)) {
+    for (path, text) in files(within, &is_searched) {
         for (value, forms) in &values {
             // One that the test has put there to be given.
             let is_states = path.components().any(|part| part.as_os_str() == "state");
@@ -132,16 +132,19 @@ fn has_handle(text: &str) -> bool {
 
 /// What is in a manifest is no secret, and a test's value there by chance.
 fn manifests(dir: &Path) -> String {
-    let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
-    files(dir).into_iter().filter(|(path, _)| is_toml(path)).map(|(_, text)| text).collect()
+    let is_toml = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
+    files(dir, &is_toml).into_iter().map(|(_, text)| text).collect()
 }
 
-fn files(dir: &Path) -> Vec<(PathBuf, String)> {
+/// The files in a directory that are asked for, with what is in them: the others are not read, for
+/// beside the program's own there may be an engine's, with all of its images.
+fn files(dir: &Path, is_asked: &dyn Fn(&Path) -> bool) -> Vec<(PathBuf, String)> {
     let mut found = vec![];
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => found.extend(files(&path)),
+            Ok(kind) if kind.is_dir() => found.extend(files(&path, is_asked)),
+            Ok(_) if !is_asked(&path) => {}
             // What is larger is no file of the program's, but a disk of a test.
             Ok(kind) if kind.is_file() && path.metadata().is_ok_and(|one| one.len() < LARGE) => {
                 let bytes = std::fs::read(&path).unwrap_or_default();
