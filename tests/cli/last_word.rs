@@ -119,8 +119,16 @@ fn an_engine_that_answers_by_now_was_not_compared() {
         "stepback.toml",
         "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n",
     );
-    let faults = ["--inject", "ec2.start=refuse", "--inject", "docker.list-containers=refuse"];
-    let ran = place.run(&[&["run", "encrypt.toml"][..], &faults].concat());
-    println!("{}", ran.stdout);
-    ran.exits(5).says("it can't be compared, because it could not be read before");
+    // One that is slow, or denies, is there, whoever asks how often.
+    for answer in ["refuse", "transient"] {
+        let mut faults = vec!["--inject".to_owned(), "ec2.start=refuse".to_owned()];
+        for nth in 1..30 {
+            let listed = format!("docker.list-containers#{nth}={answer}");
+            faults.extend(["--inject".to_owned(), listed]);
+        }
+        let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+        let ran = place.run(&[&["run", "encrypt.toml"][..], &faults].concat()).exits(5);
+        ran.says("it can't be compared, because it could not be read before");
+        std::fs::remove_dir_all(place.path("state")).expect("a directory");
+    }
 }

@@ -58,7 +58,7 @@ fn no_grant_is_widened_by_what_a_secret_says() {
         let granted = Granted::new("\"ebs\", \"ec2\", \"docker\"", "");
         let manifest = guarded(&granted, secret, &calls);
         let ran = granted.0.run(&["run", &manifest, "-i", "pw=file:pw"]).exits(3);
-        ran.says("has the mount option `bind`, which only `docker = \"root\"` covers");
+        ran.says("docker.create-volume is not granted to `a`: ");
     }
 }
 
@@ -88,8 +88,8 @@ fn a_refusal_quotes_no_secret() {
     }
     let like = granted.0.write(
         "like.toml",
-        "schema = 1\n[operation]\nname = \"like\"\n[inputs]\npw = { type = \"secret\" }\n[[steps]]\n\
-         id = \"c\"\nuses = \"docker/create-container\"\nwith = { host = \"i-db-1\", \
+        "schema = 1\n[operation]\nname = \"like\"\n[inputs]\npw = { type = \"secret\" }\n\
+         [[steps]]\nid = \"c\"\nuses = \"docker/create-container\"\nwith = { host = \"i-db-1\", \
          container = \"c\", like = { host = \"i-db-1\", container = \"theirs\" }, \
          env = { PW = \"{{ inputs.pw }}\" } }\n",
     );
@@ -134,4 +134,49 @@ fn an_answer_is_measured_after_it_was_cut_to_the_grant() {
     let list = json!([{ "call": "list", "host": "i-db-1" }]);
     let manifest = granted.manifest(&[list], false);
     granted.0.run(&["run", &manifest]).exits(0);
+}
+
+/// What is cut, or written otherwise, where a refusal quotes a command has no secret in it before.
+#[test]
+fn a_refusal_cuts_no_secret_in_two() {
+    let psql = "/usr/local/bin/psql-client-16 ";
+    for (secret, before) in [
+        ("Tr0ub4dor-and-3-correct-horses", psql),
+        ("it's-a-Secret-0f-mine", ""),
+        ("pw-\u{200b}zero-width-x", ""),
+    ] {
+        let allow = "allow = [{ docker = \"all\", commands = [\"pg_dump *\"] }]";
+        let granted = Granted::new("\"ebs\"", allow);
+        granted.0.write("pw", secret);
+        let manifest = granted.0.write(
+            "op.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"cut\"\n[inputs]\npw = {{ type = \"secret\" }}\n\
+                 [[steps]]\nid = \"runs\"\nuses = \"docker/exec\"\nirreversible = \"a test\"\n\
+                 reveal = [\"command\"]\n\
+                 with = {{ host = \"i-db-1\", container = \"main\", \
+                 command = [\"{before}--password={{{{ inputs.pw }}}}\"] }}\n"
+            ),
+        );
+        for verb in ["plan", "run"] {
+            let told = granted.0.run(&[verb, &manifest, "-i", "pw=file:pw"]).exits(2);
+            let all = [told.stdout, told.stderr].concat();
+            assert!(all.contains("is none of them"), "{all}");
+            assert!(all.contains("--password=<secret p"), "{all}");
+            for piece in ["Tr0ub4", "Secret-0f", "zero-width"] {
+                assert!(!all.contains(piece), "{all}");
+            }
+        }
+    }
+}
+
+/// What is masked where a volume is shown is masked in a snapshot of its world.
+#[test]
+fn a_snapshot_tells_no_password_of_a_volumes_options() {
+    let granted = Granted::new("\"ebs\"", "");
+    let demo = fs::read_to_string(granted.0.path("world.toml")).expect("a world");
+    let nas = "[engines.i-db-1.volumes.nas]\noptions = { type = \"cifs\", \
+               device = \"//ann:pa/hunter2@nas/x\", o = \"password=hunter2,username=u\" }\n";
+    granted.0.write("world.toml", format!("{demo}\n{nas}"));
+    granted.0.run(&["env", "snapshot"]).exits(0).says("password=***").lacks("hunter2");
 }

@@ -123,7 +123,11 @@ always = "container('i-db-1', 'main').env.PASSWORD is undefined"
 [[steps]]
 id = "new"
 uses = "docker/create-container"
-with = { host = "i-db-1", container = "new", image = "postgres:16", env = { PW = "{{ inputs.pw }}" } }
+[steps.with]
+host = "i-db-1"
+container = "new"
+image = "postgres:16"
+env = { PW = "{{ inputs.pw }}" }
 [[steps]]
 id = "one"
 uses = "ebs/tag-volume"
@@ -134,6 +138,7 @@ with = { volume = "vol-db-main", key = "k", value = "1" }
     let engine = rehearsal.world.engines.get_mut("i-db-1").expect("an engine");
     let main = engine.containers.get_mut("main").expect("a container");
     main.spec.env.insert("PASSWORD".into(), "hunter2-of-somebody".into());
+    main.spec.command = vec!["db".into(), "--password=hunter2-in-a-command".into()];
     let report = report(&rehearsal);
     let told = serde_json::to_string(&report).expect("JSON");
     assert!(!told.contains("hunter2"), "{told}");

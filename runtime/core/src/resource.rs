@@ -239,7 +239,21 @@ pub enum Facts {
     Unknown(String),
 }
 
+/// The facts that hold what others wrote, passwords perhaps: what is told of them is that they are
+/// there.
+const PRIVATE: [&str; 5] = ["command", "config", "env", "labels", "options"];
+
 impl Facts {
+    /// The same for whoever only reads them: what may hold a password is masked.
+    pub fn for_readers(&self) -> Self {
+        let Self::Present(facts) = self else { return self.clone() };
+        let told = |(name, value): (&String, &Value)| {
+            let is_told = !PRIVATE.contains(&name.as_str());
+            (name.clone(), if is_told { value.clone() } else { "***".into() })
+        };
+        Self::Present(facts.iter().map(told).collect())
+    }
+
     /// Present facts from a JSON object; any other value counts as absent.
     pub fn from_json(value: Value) -> Self {
         match value {

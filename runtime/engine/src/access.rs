@@ -10,10 +10,9 @@ mod effects;
 mod looks;
 
 pub(crate) use effects::IssuePermit;
-pub(crate) use looks::Found;
+pub(crate) use looks::{Found, NO_ENGINE};
 
 use crate::deps::{Deps, Limits};
-use crate::guard::{Going, Guard};
 use crate::replaced::ReplacedParts;
 use crate::secrets::Secrets;
 use futures_util::FutureExt;
@@ -165,17 +164,9 @@ impl WorldAccess {
         Ok(revealed)
     }
 
-    /// Answer a guest's read, with what `guard` lets it have of what is there.
-    pub(crate) async fn read(
-        &self,
-        call: &Call,
-        guard: &Guard,
-        going: Going,
-    ) -> Result<Value, Failure> {
-        let answer = self.read_as_it_is(call).await?;
-        let answer = guard.covered(self, call, answer, going).await?;
+    /// What a guest is given of an answer, of which it may have all that is left of it.
+    pub(crate) fn given(&self, call: &Call, answer: Value) -> Result<Value, Failure> {
         let answer = self.secrets.taken_in(call, answer);
-        // Nor is it told how much there is of what it may not have.
         answer_must_fit(call.function(), &answer)?;
         Ok(answer)
     }

@@ -83,7 +83,7 @@ impl HostPort for CheckPort {
         }
         match (call.class(), &call) {
             (Class::Read, Call::Clock(ClockCall::Now {})) => Ok(Value::from(self.clock.unix().0)),
-            (Class::Read, other) => self.access.read(other, &self.guard, Going::Forward).await,
+            (Class::Read, other) => self.guard.read(&self.access, other, Going::Forward).await,
             (Class::Wait, Call::Clock(ClockCall::Sleep { duration_ms })) if self.may_wait => {
                 self.clock.sleep(Duration::from_millis(*duration_ms)).await;
                 Ok(Value::Null)

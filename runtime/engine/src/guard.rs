@@ -8,7 +8,8 @@
 //! of the journal never come here.
 //!
 //! A rule is about what the world has: secrets are in the names and tags that it is held against,
-//! and in no word of a refusal. What a grant asks for is read of the world first, and nothing where it asks for nothing. What
+//! and in no word of a refusal. What a grant asks for is read of the world first, and nothing
+//! where it asks for nothing. What
 //! can't be read is not known, and then no grant covers it; what may be read by and by (a world
 //! that does not answer) fails the call as it is.
 
@@ -136,8 +137,28 @@ impl Guard {
         let revealed = access.secrets.reveal_known(call);
         let asked = Asked::of(&revealed);
         let known = look_up(access, &asked, &rules).await?;
-        let held = self.hold(&rules, &asked, &known);
-        held.map_err(|refused| access.secrets.redact_failure(refused))
+        let Some(against) = against(&rules, &asked, &known) else { return Ok(()) };
+        let told = access.secrets.in_words(call);
+        Err(self.refusal(access, against, &Asked::of(&told), &known))
+    }
+
+    /// Why a rule does not let a call through, said with words for what is secret: a text that has
+    /// a value in it may be cut where it is told, or be written otherwise, and nobody would know
+    /// it.
+    fn refusal(
+        &self,
+        access: &WorldAccess,
+        (rule, is_now): &(Rule<'_>, bool),
+        asked: &Asked<'_>,
+        known: &Known,
+    ) -> Failure {
+        let why = match rule.permit(asked, &access.secrets.in_words(known)) {
+            Permit::Refused(why) => why,
+            Permit::Allowed => "a secret that it names makes it so".to_owned(),
+        };
+        let message = self.told(rule, asked.call.function(), *is_now, &why);
+        let refusal = Failure::new(FailureClass::Denied, message).with_code(NOT_GRANTED);
+        access.secrets.redact_failure(refusal)
     }
 
     /// Whether a call that is only asked about may be made, as far as what it names is known by
@@ -154,18 +175,32 @@ impl Guard {
         if rules.is_empty() {
             return Ok(());
         }
-        let call = access.secrets.reveal_known(&call.known_part());
-        let asked = Asked::of_known(&call);
+        let part = call.known_part();
+        let revealed = access.secrets.reveal_known(&part);
+        let asked = Asked::of_known(&revealed);
         let known = look_up(access, &asked, &rules).await?;
-        let held = self.hold(&rules, &asked, &known);
-        held.map_err(|refused| access.secrets.redact_failure(refused))
+        let Some(against) = against(&rules, &asked, &known) else { return Ok(()) };
+        let told = access.secrets.in_words(&part);
+        Err(self.refusal(access, against, &Asked::of_known(&told), &known))
+    }
+
+    /// Answer a guest's read with what it may have of what is there; nor is it told how much else
+    /// there is.
+    ///
+    /// # Errors
+    /// Why the world could not be asked; that there is too much of it.
+    pub(crate) async fn read(
+        &self,
+        access: &WorldAccess,
+        call: &Call,
+        going: Going,
+    ) -> Result<Value, Failure> {
+        let answer = access.read_as_it_is(call).await?;
+        access.given(call, self.covered(access, call, answer, going).await?)
     }
 
     /// An answer, as the world gave it, without those elements of a list that are not covered.
-    ///
-    /// # Errors
-    /// Why the world could not be asked what they are about.
-    pub(crate) async fn covered(
+    async fn covered(
         &self,
         access: &WorldAccess,
         call: &Call,
@@ -187,7 +222,7 @@ impl Guard {
                 known.tags.insert(resource.clone(), tags);
             }
             let one = Asked::with_item(call, resource);
-            if self.hold(&rules, &one, &known).is_ok() {
+            if against(&rules, &one, &known).is_none() {
                 kept.push(item.clone());
             }
         }
@@ -206,20 +241,6 @@ impl Guard {
         let now = now.filter(|_| going == Going::Forward).map(|rule| (rule, true));
         let all = pinned.into_iter().map(|rule| (rule, false)).chain(now);
         all.filter(|(rule, _)| !rule.is_open(call)).collect()
-    }
-
-    fn hold(
-        &self,
-        rules: &[(Rule<'_>, bool)],
-        asked: &Asked<'_>,
-        known: &Known,
-    ) -> Result<(), Failure> {
-        for (rule, is_now) in rules {
-            let Permit::Refused(why) = rule.permit(asked, known) else { continue };
-            let message = self.told(rule, asked.call.function(), *is_now, &why);
-            return Err(Failure::new(FailureClass::Denied, message).with_code(NOT_GRANTED));
-        }
-        Ok(())
     }
 
     /// That a rule does not let a call through; by now, if those of the operation's beginning do.
@@ -244,6 +265,15 @@ impl Guard {
     }
 }
 
+/// The first rule that does not let a call through.
+fn against<'a, 'b>(
+    rules: &'a [(Rule<'b>, bool)],
+    asked: &Asked<'_>,
+    known: &Known,
+) -> Option<&'a (Rule<'b>, bool)> {
+    rules.iter().find(|(rule, _)| matches!(rule.permit(asked, known), Permit::Refused(_)))
+}
+
 /// What a call would have an engine run may do on its host, whoever makes it, a sentence each.
 ///
 /// # Errors
@@ -252,8 +282,16 @@ pub(crate) async fn reach_of(access: &WorldAccess, call: &Call) -> Result<Vec<St
     let revealed = access.secrets.reveal_known(call);
     let (asked, mut known) = (Asked::of(&revealed), Known::default());
     look_up_engine(access, &asked, &mut known).await?;
-    let root = Reach::of(&asked, &known).root.into_iter();
-    Ok(root.map(|one| access.secrets.redact_written(one)).collect())
+    if Reach::of(&asked, &known).root.is_empty() {
+        return Ok(vec![]);
+    }
+    // As a refusal is: with words for what is secret.
+    let call = access.secrets.in_words(call);
+    let mut told = Reach::of(&Asked::of(&call), &access.secrets.in_words(&known)).root;
+    if told.is_empty() {
+        told.push("it reaches the host by what a secret has in it".to_owned());
+    }
+    Ok(told.into_iter().map(|one| access.secrets.redact_written(one)).collect())
 }
 
 /// Read of the world what the grants ask for about a call.

@@ -1,12 +1,13 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
-use crate::access::{Found, WorldAccess};
+use crate::access::{Found, NO_ENGINE, WorldAccess};
 use stepback_core::machine::{Observation, Reading};
 use stepback_core::shell::word;
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
 use stepback_core::{Facts, Failure, FailureClass, InstanceId, Resource, Token};
 use stepback_provider::advice::as_words;
+use stepback_provider::engines::is_none;
 
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
 pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observation> {
@@ -14,13 +15,15 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
     // What was touched last stands in the way of what was touched before, so it comes first.
     for (resource, baseline) in state.baselines.iter().rev() {
         let now = match baseline {
-            Facts::Unknown(_) if let Resource::Containers { host } = resource => {
-                // They have no facts; whether an engine answers is all that is asked.
+            // They have no facts; whether an engine is there is all that is asked.
+            Facts::Unknown(why) if let Resource::Containers { host } = resource => {
                 match access.list_containers(&InstanceId(host.clone())).await {
-                    Err(failure) if failure.is_retryable() => Err(failure.message),
+                    Err(failure) if why.starts_with(NO_ENGINE) && is_none(&failure) => {
+                        Err(format!("{NO_ENGINE}: {failure}"))
+                    }
                     Ok(_) | Err(_) => {
-                        let answers = Facts::Unknown("an engine answers".to_owned());
-                        Ok(reading(access, state, resource, answers))
+                        let unknown = Facts::Unknown("an engine may be there".to_owned());
+                        Ok(reading(access, state, resource, unknown))
                     }
                 }
             }

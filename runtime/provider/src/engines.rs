@@ -21,10 +21,18 @@ pub fn gone(instance: &str) -> Failure {
     Failure::new(FailureClass::Precondition, message).with_code(GONE)
 }
 
+/// The code of a host that answered, and has nobody who listens where an engine would (connect(2)).
+const REFUSED: &str = "ECONNREFUSED";
+
 /// The engine of an instance that does not run.
 pub fn down(instance: &str, state: &str) -> Failure {
     let message = format!("the Docker Engine of {instance} does not answer: it is {state}");
-    Failure::new(FailureClass::Transient, message).with_code("ECONNREFUSED")
+    Failure::new(FailureClass::Transient, message).with_code(REFUSED)
+}
+
+/// Whether a failure shows that no engine is there: one that is slow, or can't be reached, may be.
+pub fn is_none(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some(REFUSED)
 }
 
 /// Whether a failure is that of an engine that is gone for good, and everything on it.

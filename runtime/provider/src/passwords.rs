@@ -30,13 +30,21 @@ pub fn shown_option(key: &str, value: &str) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
-/// An address without who logs in there, if that has a password: `//***@host/path`.
+/// An address without who logs in there, if that has a password, and without what is asked there,
+/// which may be signed: `//***@host/path?***`. A password may have a slash in it.
 pub fn without_login(address: &str) -> String {
-    let part = |part: &str| match part.rsplit_once('@') {
-        Some((login, host)) if login.contains(':') => format!("{MASK}@{host}"),
-        _ => part.to_owned(),
+    let (address, asked) = match address.split_once('?') {
+        Some((address, _)) => (address, format!("?{MASK}")),
+        None => (address, String::new()),
     };
-    address.split('/').map(part).collect::<Vec<_>>().join("/")
+    let (scheme, rest) = match address.split_once("//") {
+        Some((scheme, rest)) => (format!("{scheme}//"), rest),
+        None => (String::new(), address),
+    };
+    match rest.split_once('@') {
+        Some((login, host)) if login.contains(':') => format!("{scheme}{MASK}@{host}{asked}"),
+        _ => format!("{scheme}{rest}{asked}"),
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +65,8 @@ mod tests {
             ("device", "//nas/password=x", "//nas/password=x"),
             ("device", "https://ann:b@h:443/x@y", "https://***@h:443/x@y"),
             ("device", "ann:b@h:/x", "***@h:/x"),
+            ("device", "//ann:pa/b@nas/x", "//***@nas/x"),
+            ("device", "https://s3/x?sig=b", "https://s3/x?***"),
             ("device", "/dev/disk/by-id/a", "/dev/disk/by-id/a"),
             ("s3_access_key", "b", "***"),
             ("type", "ceph", "ceph"),

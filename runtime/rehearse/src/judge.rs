@@ -180,7 +180,10 @@ impl Judge<'_> {
             // What is sealed in the journal is not sealed in the world.
             let names = told.differing(&is).into_iter();
             let differs = names.filter(|name| !is_sealed(name, told.flat_get(name))).count() > 0;
-            differs.then(|| format!("{resource} is {is}, and is told to be {told}"))
+            differs.then(|| {
+                let (is, told) = (is.for_readers(), told.for_readers());
+                format!("{resource} is {is}, and is told to be {told}")
+            })
         });
         false_ones.collect()
     }
@@ -313,5 +316,5 @@ fn differing(one: &BTreeMap<Resource, Facts>, other: &BTreeMap<Resource, Facts>)
 }
 
 fn shown(facts: Option<&Facts>) -> String {
-    facts.map_or_else(|| "not there".to_owned(), ToString::to_string)
+    facts.map_or_else(|| "not there".to_owned(), |facts| facts.for_readers().to_string())
 }

@@ -195,15 +195,7 @@ fn write_summary(
     if matches!(state.verdict, Some(Verdict::RestoredExceptDeclared | Verdict::Incomplete)) {
         write_commands(text, state);
     }
-    for NotCompared { resource, before, now } in &state.not_compared {
-        let resource = row(resource);
-        text.push(&shown!("not compared: {}: it could not be read before ({})", resource, before));
-        // Where it is the same, it is said once.
-        let now =
-            if now == before { Shown::from(", nor now") } else { shown!(", nor now ({})", now) };
-        text.push(&now);
-        text.push(&"\n".into());
-    }
+    write_not_compared(text, state);
     for kept in &state.kept {
         text.push(&shown!("kept: what step `{}` did ({})\n", kept.step, kept.reason));
     }
@@ -241,6 +233,19 @@ pub fn write_not_restored(text: &mut Shown, state: &State, world: &[(Resource, F
         write_difference(text, &lost.before, lost.now.as_ref());
         text.push(&shown!("  why:  {}\n", lost.why));
         text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));
+    }
+}
+
+/// What nobody could look at, neither before nor now.
+fn write_not_compared(text: &mut Shown, state: &State) {
+    for NotCompared { resource, before, now } in &state.not_compared {
+        let resource = row(resource);
+        text.push(&shown!("not compared: {}: it could not be read before ({})", resource, before));
+        // Where it is the same, it is said once.
+        let now =
+            if now == before { Shown::from(", nor now") } else { shown!(", nor now ({})", now) };
+        text.push(&now);
+        text.push(&"\n".into());
     }
 }
 

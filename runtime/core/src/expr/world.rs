@@ -49,17 +49,17 @@ pub struct Seen {
 static OF_WORLDS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = ENVIRONMENT.clone();
     environment.add_function("running", |state: &State<'_, '_>, name: String| {
-        let is_running = |world: &World| Jinja::from(!running_on(world, &name).is_empty());
+        let is_running = |world: &World| both(Jinja::from(!running_on(world, &name).is_empty()));
         ask(state, "running", &[&name], is_running)
     });
     environment.add_function("running_on", |state: &State<'_, '_>, name: String| {
-        ask(state, "running_on", &[&name], |world| Jinja::from(running_on(world, &name)))
+        ask(state, "running_on", &[&name], |world| both(Jinja::from(running_on(world, &name))))
     });
     environment.add_function("attached", |state: &State<'_, '_>, id: String| {
         let count = |world: &World| {
             let facts = world.facts.get(&Resource::Volume { id: id.clone() });
             let attachments = facts.and_then(|facts| facts.get("attachments"));
-            Jinja::from(attachments.and_then(Value::as_array).map_or(0, Vec::len))
+            both(Jinja::from(attachments.and_then(Value::as_array).map_or(0, Vec::len)))
         };
         ask(state, "attached", &[&id], count)
     });
@@ -78,34 +78,41 @@ static OF_WORLDS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The world's answer, which is told beside the condition.
+/// The world's answer, and as it is told beside the condition.
 fn ask(
     state: &State<'_, '_>,
     function: &str,
     arguments: &[&str],
-    answer: impl Fn(&World) -> Jinja,
+    answer: impl Fn(&World) -> (Jinja, Jinja),
 ) -> Result<Jinja, Error> {
     let found = state.lookup(WORLD);
     let world = found.as_ref().and_then(|found| found.downcast_object_ref::<World>());
     let world = world
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "there is no world to look at"))?;
-    let answer = answer(world);
+    let (answer, told) = answer(world);
     let arguments: Vec<String> = arguments.iter().map(|one| format!("'{one}'")).collect();
     let question = format!("{function}({})", arguments.join(", "));
-    let told = match answer.is_none() {
+    let told = match told.is_none() {
         true => "none".to_owned(),
-        false => serde_json::to_string(&answer).unwrap_or_else(|_| answer.to_string()),
+        false => serde_json::to_string(&told).unwrap_or_default(),
     };
     let told = cut::beginning(&told, TOLD_BYTES_MAX);
     world.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(question, told);
     Ok(answer)
 }
 
-fn facts(world: &World, resource: &Resource) -> Jinja {
-    match world.facts.get(resource) {
-        Some(Facts::Present(facts)) => jinja(facts),
-        Some(Facts::Absent | Facts::Unknown(_)) | None => Jinja::from(()),
-    }
+fn both(answer: Jinja) -> (Jinja, Jinja) {
+    (answer.clone(), answer)
+}
+
+/// Its facts, and those that are told.
+fn facts(world: &World, resource: &Resource) -> (Jinja, Jinja) {
+    let of = |facts: &Facts| match facts {
+        Facts::Present(facts) => jinja(facts),
+        Facts::Absent | Facts::Unknown(_) => Jinja::from(()),
+    };
+    let found = world.facts.get(resource).unwrap_or(&Facts::Absent);
+    (of(found), of(&found.for_readers()))
 }
 
 fn running_on(world: &World, wanted: &str) -> Vec<String> {
@@ -133,7 +140,16 @@ pub fn evaluate_over(
     let context = minijinja::value::merge_maps([seen, context(scope)]);
     let holds = match evaluate_text_in(&OF_WORLDS, text, Reading::Expression, &context)? {
         Value::Bool(flag) => flag,
-        other => return Err(error(text, format!("it must be true or false, not {other}"))),
+        other => {
+            // What it is may be a password.
+            let is = match other {
+                Value::String(_) => "a text".to_owned(),
+                Value::Array(_) => "a list".to_owned(),
+                Value::Object(_) => "a map".to_owned(),
+                other => other.to_string(),
+            };
+            return Err(error(text, format!("it must be true or false, not {is}")));
+        }
     };
     let asked = world.downcast_object_ref::<World>().map(|world| {
         let asked =

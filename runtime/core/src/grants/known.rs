@@ -5,6 +5,7 @@ use super::asked::{Asked, OnEngine};
 use super::mounted::{id_of, mounted_by, whole};
 use crate::calls::{ContainerSpec, Tags};
 use crate::resource::{Facts, Resource};
+use crate::texts::MapTexts;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,6 +25,32 @@ pub struct Known {
     pub containers: BTreeMap<OnHost, Facts>,
     /// The EBS volumes that were looked for by their devices' names.
     pub devices: BTreeMap<String, String>,
+}
+
+impl MapTexts for Known {
+    fn map_texts(&self, change: &dyn Fn(&str) -> String) -> Self {
+        let map = |map: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+            map.iter().map(|(name, value)| (change(name), change(value))).collect()
+        };
+        let place = |(host, name): &OnHost| (change(host), change(name));
+        let volume = |one: &DockerVolume| DockerVolume {
+            driver: change(&one.driver),
+            options: map(&one.options),
+        };
+        let tags = self.tags.iter().map(|(one, tags)| (one.map_texts(change), map(tags)));
+        let volumes = self.docker_volumes.iter();
+        let containers = self.containers.iter();
+        Self {
+            tags: tags.collect(),
+            docker_volumes: volumes
+                .map(|(at, one)| (place(at), one.as_ref().map(volume)))
+                .collect(),
+            containers: containers
+                .map(|(at, facts)| (place(at), facts.map_texts(change)))
+                .collect(),
+            devices: map(&self.devices),
+        }
+    }
 }
 
 /// A Docker volume, as its engine shows it.

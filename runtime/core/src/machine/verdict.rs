@@ -66,14 +66,15 @@ impl Machine {
         } else {
             Verdict::Restored
         };
-        let kept = self.kept();
+        let (kept, is_all_compared) = (self.kept(), not_compared.is_empty());
         self.emit(Event::Verified { verdict, not_restored, kept, not_compared })?;
         let status = match verdict {
             Verdict::Restored | Verdict::RestoredExceptDeclared => FinalStatus::RolledBack,
             Verdict::Incomplete => FinalStatus::RollbackFailed,
         };
         // An undo may have failed because somebody else did its work, or over something else.
-        let is_back = verdict == Verdict::Restored || self.is_service_up(&observations);
+        let is_back =
+            is_all_compared && verdict == Verdict::Restored || self.is_service_up(&observations);
         if let (true, Some(since)) = (is_back, self.state.downtime.since) {
             let downtime_ms = self.now.since_ms(since);
             self.emit(Event::DowntimeEnded { downtime_ms })?;
@@ -93,8 +94,8 @@ impl Machine {
         all.peek().is_some() && all.all(is_up)
     }
 
-    /// The containers of a host on which no engine answered when the operation first touched it, nor
-    /// does now: an instance without one is no failure of its rollback.
+    /// The containers of a host on which no engine was when the operation first touched it, nor is
+    /// now: an instance without one is no failure of its rollback.
     fn unseen(&self, observation: &Observation) -> Option<NotCompared> {
         let Observation { resource, now: Err(now) } = observation else { return None };
         match self.state.baselines.of_thing(resource) {

@@ -125,8 +125,7 @@ impl State {
             Event::Committed => self.committed = true,
             Event::RollbackStarted { cause, why } => {
                 self.status = Status::RollingBack;
-                self.cause = Some(*cause);
-                self.why = Some(why.clone());
+                (self.cause, self.why) = (Some(*cause), Some(why.clone()));
                 self.give_up_retries();
             }
             Event::Verified { verdict, not_restored, kept, not_compared } => {

@@ -8,6 +8,7 @@ use stepback_core::calls::{Beside, DockerCall, Ec2Call};
 use stepback_core::reverse::Seen;
 use stepback_core::step::{Change, PastEffect};
 use stepback_core::{Call, Facts, Failure, FailureClass, InstanceId, Resource, Token};
+use stepback_provider::engines::is_none;
 
 /// The pause between two tries of reading a resource; it doubles.
 const OBSERVE_BACKOFF_MS: u64 = 50;
@@ -16,6 +17,8 @@ const OBSERVE_BACKOFF_MS: u64 = 50;
 const BESIDE_MS_MAX: u64 = 10_000;
 /// The code of an engine that nobody was told how to reach: there is none, as far as is known.
 const NO_ENDPOINT: &str = "no-endpoint";
+/// What is said of a host before why, where it has shown that no engine is there.
+pub(crate) const NO_ENGINE: &str = "no engine is there";
 
 /// What a search for stamps found.
 pub(crate) struct Found {
@@ -119,6 +122,9 @@ impl WorldAccess {
         let listed = match self.list_containers(host).await {
             Ok(Some(listed)) => listed,
             Ok(None) => return vec![],
+            Err(failure) if is_none(&failure) => {
+                return vec![unknown_containers(host, format!("{NO_ENGINE}: {failure}"))];
+            }
             Err(failure) => return vec![unknown_containers(host, failure.message)],
         };
         let names = listed.as_array().into_iter().flatten();

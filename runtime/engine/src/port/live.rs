@@ -29,7 +29,7 @@ impl AttemptPort {
         if let Call::Clock(ClockCall::Now {}) = call {
             return Ok(Value::from(self.clock.unix().0));
         }
-        let read = self.access.read(call, &self.guard, self.going());
+        let read = self.guard.read(&self.access, call, self.going());
         self.unless_stopped(call.function(), read).await
     }
 

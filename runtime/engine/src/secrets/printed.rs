@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use stepback_core::Call;
 use stepback_core::calls::DockerCall;
 use stepback_core::texts::MapTexts;
+use stepback_core::{Call, Interface};
 
-/// The texts of an operation's effects: what is made of them a command may print, now or later.
+/// The texts of an operation's effects on engines: what is made of them a command may print, now
+/// or later.
 #[derive(Default)]
 pub(super) struct Printed(Mutex<BTreeSet<String>>);
 
@@ -27,6 +28,9 @@ pub(super) fn is_print(call: &Call) -> bool {
 impl Printed {
     /// Note what an effect may have printed.
     pub(super) fn note(&self, call: &Call) {
+        if call.interface() != Interface::Docker {
+            return;
+        }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(call.texts());
     }
 

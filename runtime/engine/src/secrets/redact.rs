@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
+use stepback_core::shown::marks_in_words;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure};
 
@@ -330,6 +331,18 @@ impl Secrets {
         match &self.finder {
             None => named.clone(),
             Some(_) => named.map_texts(&|text| self.redact_written(self.reveal_text(text))),
+        }
+    }
+
+    /// The same as people read it: with a word for each secret, which no text is taken apart at.
+    pub(crate) fn in_words<T: MapTexts + Clone>(&self, named: &T) -> T {
+        let words = |text: &str| {
+            let marked = self.redact_written(self.reveal_text(text));
+            marks_in_words(&marked, |mark| mark).into_owned()
+        };
+        match &self.finder {
+            None => named.clone(),
+            Some(_) => named.map_texts(&words),
         }
     }
 

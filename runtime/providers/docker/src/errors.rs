@@ -11,6 +11,7 @@ use super::ssh::NoConnection;
 use super::tls;
 use bollard::errors::Error;
 use std::error::Error as StdError;
+use std::io::ErrorKind;
 use stepback_core::calls::bounds::TOO_LARGE;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{Failure, FailureClass};
@@ -162,7 +163,13 @@ fn unanswered(error: &Error, what: &str) -> RequestError {
     match never_sent {
         true => {
             let message = format!("{what}: the Docker Engine does not answer: {said}");
-            RequestError::no(FailureClass::Transient, "ECONNREFUSED", message)
+            // Only a host that answered has shown that nobody listens there.
+            let kind = cause::<std::io::Error>(error).map(std::io::Error::kind);
+            let code = match kind {
+                Some(ErrorKind::ConnectionRefused) => "ECONNREFUSED",
+                _ => "EHOSTUNREACH",
+            };
+            RequestError::no(FailureClass::Transient, code, message)
         }
         false => RequestError::unknown(format!("{what}: no answer of the Docker Engine: {said}")),
     }

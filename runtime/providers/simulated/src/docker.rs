@@ -3,7 +3,9 @@
 
 use super::ec2::{grow, make};
 use super::pausing;
-use super::read::{attached, container, container_json, engine, image_of, keeps_dying};
+use super::read::{
+    attached, container, container_json, engine, image_of, keeps_dying, volume_answer,
+};
 use super::refusals::{misplaced, missing, refused};
 use super::world::{Container, DockerVolume, Engine, World};
 use serde_json::{Value, json};
@@ -12,7 +14,6 @@ use stepback_core::calls::{ContainerSpec, DockerCall, run_once_name};
 use stepback_core::{Call, ContainerName, Failure, FailureClass, InstanceId, Token};
 use stepback_core::{docker_reads, docker_waits};
 use stepback_provider::engines;
-use stepback_provider::passwords::shown_option;
 use stepback_provider::ports::{self, Port, Published};
 use stepback_provider::restart::Policy;
 
@@ -440,15 +441,6 @@ fn exec(world: &mut World, host: &InstanceId, name: &str, command: &[String]) ->
 
 pub(super) fn command_answer(exit_code: i32, command: &[String]) -> Value {
     json!({ "exit_code": exit_code, "output": format!("simulated: {}", command.join(" ")) })
-}
-
-pub(super) fn volume_answer(name: &str, options: &BTreeMap<String, String>) -> Value {
-    json!({ "name": name, "driver": "local", "options": options_shown(options) })
-}
-
-/// As they may be shown.
-pub(super) fn options_shown(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    options.iter().map(|(key, value)| (key.clone(), shown_option(key, value))).collect()
 }
 
 /// As Docker does, a name that exists keeps its old options; other ones are refused here,

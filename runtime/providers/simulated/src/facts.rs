@@ -3,8 +3,7 @@
 //! Of an engine whose instance does not run nothing is shown, and nothing is taken for absent
 //! there: it does not answer.
 
-use super::docker::options_shown;
-use super::read::{engine, shows};
+use super::read::{engine, options_shown, shows};
 use super::world::{Container, DockerVolume, Engine, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@ use super::world::{
     Attachment, Container, DockerVolume, Engine, FileSystem, Instance, RegistryImage, Snapshot,
     Volume, World,
 };
+use crate::read::options_shown;
 use std::collections::BTreeMap;
 use stepback_core::Failure;
 use stepback_provider::Provider;
@@ -41,6 +42,8 @@ impl Imported {
     pub fn new(mut world: World, left_out: Vec<String>) -> Self {
         fill_snapshots(&mut world);
         world.mask_environments();
+        let volumes = world.engines.values_mut().flat_map(|engine| engine.volumes.values_mut());
+        volumes.for_each(|volume| volume.options = options_shown(&volume.options));
         Self { world, left_out }
     }
 }

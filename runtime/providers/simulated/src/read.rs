@@ -1,14 +1,15 @@
 //! Answering reads and waits from the world as it is.
 
-use super::docker::volume_answer;
 use super::refusals::{misplaced, missing};
 use super::world::{Container, DockerVolume, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs, VolumeId};
 use stepback_core::{
     docker_effects, docker_reads, docker_waits, ebs_effects, ebs_reads, ec2_effects, ec2_reads,
 };
+use stepback_provider::passwords::shown_option;
 use stepback_provider::ports;
 
 pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {
@@ -315,4 +316,13 @@ pub fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }
+}
+
+pub(super) fn volume_answer(name: &str, options: &BTreeMap<String, String>) -> Value {
+    json!({ "name": name, "driver": "local", "options": options_shown(options) })
+}
+
+/// As they may be shown.
+pub(super) fn options_shown(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    options.iter().map(|(key, value)| (key.clone(), shown_option(key, value))).collect()
 }

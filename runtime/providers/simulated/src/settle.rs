@@ -3,8 +3,8 @@
 //! The simulator remembers every effect it made, but it does not look there: whoever asks a real
 //! world has only the world to look at. An engine that does not answer tells nothing.
 
-use super::docker::{command_answer, shown, volume_answer};
-use super::read::{attached, engine, instance_json, snapshot_json, volume_json};
+use super::docker::{command_answer, shown};
+use super::read::{attached, engine, instance_json, snapshot_json, volume_answer, volume_json};
 use super::refusals::misplaced;
 use super::world::{Attachment, World};
 use serde_json::{Value, json};
