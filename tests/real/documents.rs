@@ -7,6 +7,7 @@ use crate::place::Ran;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const DATABASE_PASSWORD: &str = "a horse with no name";
 
@@ -154,23 +155,20 @@ fn the_onebox_of_the_documents_works_as_written() {
     let lines = lines
         .replace("image=postgres:16", &format!("image={}", registry.image("postgres:16")))
         .replace("image=redis:7", &format!("image={}", registry.image("redis:7")));
+    // Its server may still be at its first start, where it listens to nobody else.
     let psql = |host: &crate::parts::Engine| {
         let (bin, query) = (postgres().0.join("bin/psql"), "select count(*) from pg_database");
         let password = format!("PGPASSWORD={DATABASE_PASSWORD}");
         let psql = bin.display().to_string();
-        host.docker(&[
-            "exec",
-            "-e",
-            &password,
-            "orders",
-            &psql,
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "postgres",
-            "-Atc",
-            query,
-        ])
+        let how = ["-h", "127.0.0.1", "-U", "postgres", "-Atc", query];
+        let asked = [&["exec", "-e", &password, "orders", &psql][..], &how].concat();
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            match host.try_docker(&asked) {
+                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(200)),
+                answered => break answered.expect("the database answers"),
+            }
+        }
     };
     for line in lines.lines().filter(|line| !line.is_empty()) {
         let ran = run(&parts, line).exits(0);

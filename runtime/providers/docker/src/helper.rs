@@ -33,9 +33,16 @@ const NOT_BLANK: i64 = 45;
 const HALF_DONE: i64 = 47;
 /// What the script exits with when it must mount the device for that.
 const MUST_BE_MOUNTED: i64 = 46;
+const IS_MOUNTED: i64 = 48;
 /// What takes capabilities: to mount, and to resize what is mounted.
 const GROW_MOUNTED: &str = "grow-mounted";
-const GROW_CAPABILITIES: [&str; 2] = ["SYS_ADMIN", "SYS_RESOURCE"];
+const MOUNT: &str = "SYS_ADMIN";
+/// What only ext4 asks for to grow while it is mounted (Linux, *fs/ext4/resize.c*): not every
+/// engine has it to give.
+const RESIZE_EXT4: &str = "SYS_RESOURCE";
+/// So often a file system is looked at again that is mounted: a process that is just starting, or
+/// has not ended yet, may have it so for a moment.
+const MOUNTED_LOOKS: u32 = 5;
 
 /// What its last line begins with; its exit code follows.
 const LAST_LINE: &str = "helper: ended with ";
@@ -159,10 +166,25 @@ impl<'a> Helper<'a> {
     pub(super) async fn grow(&self, volume: &str, context: &EffectContext) -> Answer<Value> {
         self.until_idle(volume, &context.cancel).await?;
         let mut ran = self.run(volume, "grow", "").await?;
-        if ran.code == MUST_BE_MOUNTED {
-            ran = self.run(volume, GROW_MOUNTED, "").await?;
+        let mut looked = 1;
+        while ran.code == IS_MOUNTED && looked < MOUNTED_LOOKS {
+            self.engine.clock.sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            ran = self.run(volume, "grow", "").await?;
+            looked += 1;
         }
-        self.ended_well(volume, ran)?;
+        let kind = match ran.code {
+            IS_MOUNTED => "ext4",
+            MUST_BE_MOUNTED => "",
+            _ => return self.ended_well(volume, ran).map(|_| Value::Null),
+        };
+        let grown = self.run(volume, GROW_MOUNTED, kind).await.map_err(|told| {
+            let by = ran.lines.join("; ");
+            told.saying(|message| match by.is_empty() {
+                true => message.to_owned(),
+                false => format!("{message} (the file system of `{volume}` is mounted: {by})"),
+            })
+        })?;
+        self.ended_well(volume, grown)?;
         Ok(Value::Null)
     }
 
@@ -276,8 +298,8 @@ impl<'a> Helper<'a> {
         };
         // mkfs.xfs sets the device's block size, which takes SYS_ADMIN (ioctl BLKBSZSET).
         let capabilities: &[&str] = match (what_to_do, kind) {
-            (GROW_MOUNTED, _) => &GROW_CAPABILITIES,
-            ("make", "xfs") => &GROW_CAPABILITIES[..1],
+            (GROW_MOUNTED, "ext4") => &[MOUNT, RESIZE_EXT4],
+            (GROW_MOUNTED, _) | ("make", "xfs") => &[MOUNT],
             _ => &[],
         };
         let is_capable = !capabilities.is_empty();
@@ -304,6 +326,13 @@ impl<'a> Helper<'a> {
             Ok(created) => self.to_its_end(&what, &created.id).await,
             Err(told) => Err(told),
         };
+        // What an engine does not have itself it gives to nobody (capabilities(7)).
+        let ran = ran.map_err(|told| {
+            told.saying(|message| match message.contains("apply caps") {
+                true => format!("{message}; it takes {}", capabilities.join(" and ")),
+                false => message.to_owned(),
+            })
+        });
         if ran.is_ok() {
             name.has_ended();
         }

@@ -1,7 +1,7 @@
 # What the helper container does with a device of its host: `DO` says what, `DEVICE` with which.
 # Exit 44: the device is not there. Exit 45: it holds something already. Exit 46: it must be
-# mounted for that. Exit 47: it began to write, and could not go on. The last line says that this is
-# all: what can't be heard is no answer.
+# mounted for that. Exit 47: it began to write, and could not go on. Exit 48: it is mounted. The last
+# line says that this is all: what can't be heard is no answer.
 #
 # `DO=serve` stays, and answers what it reads, line by line: a number, what to do, a device. It ends
 # when nobody can ask it any more, and after `LIFE_S` seconds whoever still could.
@@ -201,9 +201,11 @@ act() {
         ;;
     grow)
         # Only ext4 grows while it is not mounted.
-        [ "$(kind)" = ext4 ] && M=$(mounts) || exit 46
-        printf '%s\n' "$M" | tool grep -v -E '^(number |grep: /proc/[0-9]*/mountinfo: (No such|Invalid))' |
-            tool grep -q . && exit 46
+        T=$(kind) || { echo "$T"; exit 1; }
+        [ "$T" = ext4 ] || exit 46
+        M=$(mounts) || { echo "$M"; exit 1; }
+        printf '%s\n' "$M" | tool grep -v -E '^(number |grep: /proc/[0-9]*/mountinfo: (No such|Invalid))' &&
+            exit 48
         # e2fsck makes it anew.
         has_lost_found || K=no
         e2fsck -f -p "$D"
