@@ -20,30 +20,34 @@ pub fn shown_option(key: &str, value: &str) -> String {
         return MASK.to_owned();
     }
     if key != "o" {
-        return without_login(value);
+        return shown_address(value);
     }
     let shown = value.split(',').map(|one| match one.split_once('=') {
         Some((name, _)) if is_password(name) => format!("{name}={MASK}"),
-        Some((name, value)) => format!("{name}={}", without_login(value)),
+        Some((name, value)) => format!("{name}={}", shown_address(value)),
         None => one.to_owned(),
     });
     shown.collect::<Vec<_>>().join(",")
 }
 
-/// An address without who logs in there, if that has a password, and without what is asked there,
-/// which may be signed: `//***@host/path?***`. A password may have a slash in it.
+/// An address without who logs in there, if that has a password: `//***@host/path`. A password may
+/// have a slash in it.
 pub fn without_login(address: &str) -> String {
-    let (address, asked) = match address.split_once('?') {
-        Some((address, _)) => (address, format!("?{MASK}")),
-        None => (address, String::new()),
-    };
     let (scheme, rest) = match address.split_once("//") {
         Some((scheme, rest)) => (format!("{scheme}//"), rest),
         None => (String::new(), address),
     };
     match rest.split_once('@') {
-        Some((login, host)) if login.contains(':') => format!("{scheme}{MASK}@{host}{asked}"),
-        _ => format!("{scheme}{rest}{asked}"),
+        Some((login, host)) if login.contains(':') => format!("{scheme}{MASK}@{host}"),
+        _ => address.to_owned(),
+    }
+}
+
+/// The same without what is asked there, which may be signed: `https://host/path?***`.
+fn shown_address(address: &str) -> String {
+    match address.split_once('?') {
+        Some((address, _)) => format!("{}?{MASK}", without_login(address)),
+        None => without_login(address),
     }
 }
 

@@ -146,18 +146,23 @@ impl WorldAccess {
         let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
         let limit = Duration::from_millis(BESIDE_MS_MAX);
         let asked = async {
-            let mut tried = 1;
+            let (mut tried, mut none) = (1, None);
             loop {
-                match self.read_all(&list).await {
-                    Err(failure)
-                        if failure.is_retryable() && tried < self.limits.observations_max =>
-                    {
-                        tried += 1;
-                        let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
-                        self.clock.sleep(Duration::from_millis(pause_ms)).await;
-                    }
-                    answered => return answered,
+                let failure = match self.read_all(&list).await {
+                    Ok(listed) => return Ok(listed),
+                    Err(failure) => failure,
+                };
+                let is_again = failure.is_retryable() && tried < self.limits.observations_max;
+                // What shows that nobody is there is shown, whatever else was answered.
+                if is_none(&failure) {
+                    none = Some(failure.clone());
                 }
+                if !is_again {
+                    return Err(none.unwrap_or(failure));
+                }
+                tried += 1;
+                let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
+                self.clock.sleep(Duration::from_millis(pause_ms)).await;
             }
         };
         match self.clock.timeout(limit, asked).await {
