@@ -78,8 +78,8 @@ pub struct OperationView {
     pub refused: Vec<String>,
     pub steps: Vec<StepView>,
     pub not_restored: Vec<NotRestoredView>,
-    /// What nobody could look at, neither before nor at the end; no verdict goes by it.
-    pub not_compared: Vec<NotComparedView>,
+    /// What nobody could look at: the containers of hosts without an engine, before and at the end.
+    pub not_compared: Vec<String>,
     pub kept: Vec<KeptView>,
     pub leftovers: Vec<LeftoverView>,
     /// Who took an incomplete rollback's world as it is, and why.
@@ -123,14 +123,6 @@ impl AcceptedView {
     fn of(actor: Actor, reason: String) -> Self {
         Self { actor: actor.name, actor_uid: actor.uid, reason }
     }
-}
-
-/// What could not be looked at, and why, each time.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct NotComparedView {
-    pub resource: String,
-    pub before: String,
-    pub now: String,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -263,7 +255,7 @@ impl OperationView {
             refused: state.refusals.clone(),
             steps: steps::steps(&state, parsed.as_ref()),
             not_restored: not_restored(&state),
-            not_compared: not_compared(&state),
+            not_compared: state.not_compared.iter().map(ToString::to_string).collect(),
             kept: kept(&state),
             leftovers: leftovers(&state),
             accepted: state.accepted.clone().map(|(actor, reason)| AcceptedView::of(actor, reason)),
@@ -381,15 +373,6 @@ fn not_restored(state: &State) -> Vec<NotRestoredView> {
         declared: lost.declared,
     };
     state.not_restored.iter().map(view).collect()
-}
-
-fn not_compared(state: &State) -> Vec<NotComparedView> {
-    let view = |one: &stepback_core::event::NotCompared| NotComparedView {
-        resource: one.resource.to_string(),
-        before: one.before.clone(),
-        now: one.now.clone(),
-    };
-    state.not_compared.iter().map(view).collect()
 }
 
 fn kept(state: &State) -> Vec<KeptView> {

@@ -192,9 +192,9 @@ pub enum Event {
         not_restored: Vec<NotRestored>,
         /// What undos left on purpose; the verdict does not go by it.
         kept: Vec<Kept>,
-        /// What nobody could look at, neither before nor now; the verdict does not go by it.
+        /// What nobody could look at: the containers of a host without an engine, before and now.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        not_compared: Vec<NotCompared>,
+        not_compared: Vec<Resource>,
     },
 
     /// The operation is over; a failed rollback can be taken up again.
@@ -381,17 +381,6 @@ pub struct NotRestored {
     pub hint: String,
     /// Whether a declared irreversible effect explains the difference.
     pub declared: bool,
-}
-
-/// What could not be looked at when the operation first touched it, and can't be still.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotCompared {
-    /// The containers of a host on which no engine answers.
-    pub resource: Resource,
-    /// Why it could not be read before.
-    pub before: String,
-    /// Why it can't be read now.
-    pub now: String,
 }
 
 /// What a rollback left on purpose.

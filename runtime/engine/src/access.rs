@@ -10,7 +10,7 @@ mod effects;
 mod looks;
 
 pub(crate) use effects::IssuePermit;
-pub(crate) use looks::{Found, NO_ENGINE};
+pub(crate) use looks::{Found, Listed};
 
 use crate::deps::{Deps, Limits};
 use crate::replaced::ReplacedParts;

@@ -1,34 +1,24 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
-use crate::access::{Found, NO_ENGINE, WorldAccess};
+use crate::access::{Found, Listed, WorldAccess};
 use stepback_core::machine::{Observation, Reading};
 use stepback_core::shell::word;
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
-use stepback_core::{Facts, Failure, FailureClass, InstanceId, Resource, Token};
+use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
 use stepback_provider::advice::as_words;
-use stepback_provider::engines::is_none;
 
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
 pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observation> {
     let mut observations = vec![];
     // What was touched last stands in the way of what was touched before, so it comes first.
     for (resource, baseline) in state.baselines.iter().rev() {
-        let now = match baseline {
-            // They have no facts; whether an engine is there is all that is asked.
-            Facts::Unknown(why) if let Resource::Containers { host } = resource => {
-                match access.list_containers(&InstanceId(host.clone())).await {
-                    Err(failure) if why.starts_with(NO_ENGINE) && is_none(&failure) => {
-                        Err(format!("{NO_ENGINE}: {failure}"))
-                    }
-                    Ok(_) | Err(_) => {
-                        let unknown = Facts::Unknown("an engine may be there".to_owned());
-                        Ok(reading(access, state, resource, unknown))
-                    }
-                }
+        let now = match (resource, baseline) {
+            (_, Facts::Unknown(why)) => Err(why.clone()),
+            (Resource::Containers { host }, _) => {
+                engine_of(access, host).await.map(|facts| reading(access, state, resource, facts))
             }
-            Facts::Unknown(why) => Err(why.clone()),
-            Facts::Absent | Facts::Present(_) => read(access, state, resource).await,
+            _ => read(access, state, resource).await,
         };
         let old = match &now {
             Ok(now) => moved_away(access, state, resource, baseline, &now.facts).await,
@@ -145,6 +135,17 @@ async fn read(access: &WorldAccess, state: &State, resource: &Resource) -> Resul
             Ok(reading(access, state, resource, left.clone()))
         }
         _ => Err(failure.message),
+    }
+}
+
+/// The containers of a host that had no engine: none, as long as it has none.
+async fn engine_of(access: &WorldAccess, host: &str) -> Result<Facts, String> {
+    match access.listed(&host.into()).await {
+        Ok(Listed::NoEngine) => Ok(Facts::Absent),
+        Ok(Listed::All(_) | Listed::NoEndpoint) => {
+            Ok(Facts::Unknown("it has an engine by now".to_owned()))
+        }
+        Err(failure) => Err(failure.message),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::facts::differences;
 use crate::output::{Style, duration, print, timestamp};
 use crate::shown::{Shown, row};
 use crate::words::verdict_word;
-use stepback_core::event::{Cause, NotCompared, NotRestored, Record, Verdict};
+use stepback_core::event::{Cause, NotRestored, Record, Verdict};
 use stepback_core::manifest;
 use stepback_core::state::{Abandoned, State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
@@ -195,7 +195,10 @@ fn write_summary(
     if matches!(state.verdict, Some(Verdict::RestoredExceptDeclared | Verdict::Incomplete)) {
         write_commands(text, state);
     }
-    write_not_compared(text, state);
+    for resource in &state.not_compared {
+        let why = "no Docker Engine was there before, nor is one now";
+        text.push(&shown!("not compared: {}: {}\n", row(resource), why));
+    }
     for kept in &state.kept {
         text.push(&shown!("kept: what step `{}` did ({})\n", kept.step, kept.reason));
     }
@@ -233,19 +236,6 @@ pub fn write_not_restored(text: &mut Shown, state: &State, world: &[(Resource, F
         write_difference(text, &lost.before, lost.now.as_ref());
         text.push(&shown!("  why:  {}\n", lost.why));
         text.push(&shown!("  do:   {}\n", Shown::advice(&lost.hint)));
-    }
-}
-
-/// What nobody could look at, neither before nor now.
-fn write_not_compared(text: &mut Shown, state: &State) {
-    for NotCompared { resource, before, now } in &state.not_compared {
-        let resource = row(resource);
-        text.push(&shown!("not compared: {}: it could not be read before ({})", resource, before));
-        // Where it is the same, it is said once.
-        let now =
-            if now == before { Shown::from(", nor now") } else { shown!(", nor now ({})", now) };
-        text.push(&now);
-        text.push(&"\n".into());
     }
 }
 

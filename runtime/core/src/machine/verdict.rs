@@ -2,11 +2,11 @@
 //!
 //! No undo's word counts here. Equal facts make `restored`; a difference is excused only by an
 //! irreversible effect that was declared and may have run; what could not be read is a difference,
-//! but for the containers of a host on which no engine answered before either: they are named.
+//! but for the containers of a host that had no engine before either: they are named.
 
 use super::*;
 use crate::calls::{Class, DockerCall};
-use crate::event::{FinalStatus, Kept, NotCompared, NotRestored, Verdict};
+use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::reverse::own_facts;
 use crate::shown::in_sentence;
@@ -50,13 +50,8 @@ impl Machine {
         &mut self,
         observations: Vec<Observation>,
     ) -> Result<(), IllegalEvent> {
-        let not_compared: Vec<NotCompared> =
-            observations.iter().filter_map(|observation| self.unseen(observation)).collect();
-        let is_unseen =
-            |resource: &Resource| not_compared.iter().any(|one| one.resource == *resource);
-        let seen = observations.iter().filter(|observation| !is_unseen(&observation.resource));
         let mut not_restored: Vec<NotRestored> =
-            seen.filter_map(|observation| self.difference(observation)).collect();
+            observations.iter().filter_map(|observation| self.difference(observation)).collect();
         not_restored.sort_by_key(place);
         let irreversible_ran = self.irreversible_steps().next().is_some();
         let verdict = if not_restored.iter().any(|difference| !difference.declared) {
@@ -66,7 +61,8 @@ impl Machine {
         } else {
             Verdict::Restored
         };
-        let (kept, is_all_compared) = (self.kept(), not_compared.is_empty());
+        let (kept, not_compared) = (self.kept(), self.not_compared(&observations));
+        let is_all_compared = not_compared.is_empty();
         self.emit(Event::Verified { verdict, not_restored, kept, not_compared })?;
         let status = match verdict {
             Verdict::Restored | Verdict::RestoredExceptDeclared => FinalStatus::RolledBack,
@@ -94,17 +90,13 @@ impl Machine {
         all.peek().is_some() && all.all(is_up)
     }
 
-    /// The containers of a host on which no engine was when the operation first touched it, nor is
-    /// now: an instance without one is no failure of its rollback.
-    fn unseen(&self, observation: &Observation) -> Option<NotCompared> {
-        let Observation { resource, now: Err(now) } = observation else { return None };
-        match self.state.baselines.of_thing(resource) {
-            Some(Facts::Unknown(before)) if resource.kind() == ResourceKind::Containers => {
-                let (resource, before, now) = (resource.clone(), before.clone(), now.clone());
-                Some(NotCompared { resource, before, now })
-            }
-            _ => None,
-        }
+    /// The containers of hosts that had no engine, and have none: nobody can say that none runs.
+    fn not_compared(&self, observations: &[Observation]) -> Vec<Resource> {
+        let is_one = |one: &&Observation| {
+            one.resource.kind() == ResourceKind::Containers
+                && one.now.as_ref().is_ok_and(|now| now.facts.is_absent())
+        };
+        observations.iter().filter(is_one).map(|one| one.resource.clone()).collect()
     }
 
     fn difference(&self, observation: &Observation) -> Option<NotRestored> {

@@ -17,8 +17,8 @@ pub use used::Used;
 use crate::actor::Actor;
 use crate::calls::{Call, Class, DockerCall};
 use crate::event::{
-    AttemptResult, Cause, Event, FinalStatus, GivenSecret, Kept, NotCompared, NotRestored, Pinned,
-    Record, UndoResult, UnknownEffect, Verdict,
+    AttemptResult, Cause, Event, FinalStatus, GivenSecret, Kept, NotRestored, Pinned, Record,
+    UndoResult, UnknownEffect, Verdict,
 };
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
@@ -132,7 +132,7 @@ pub struct State {
     /// What differed when the world was compared last.
     pub not_restored: Vec<NotRestored>,
     /// What nobody could look at, neither before nor at the end.
-    pub not_compared: Vec<NotCompared>,
+    pub not_compared: Vec<Resource>,
     /// What undos left on purpose, as of then.
     pub kept: Vec<Kept>,
     /// By name; empty unless it succeeded. What is not known is null.

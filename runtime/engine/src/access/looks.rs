@@ -3,6 +3,7 @@
 use super::WorldAccess;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stepback_core::calls::{Beside, DockerCall, Ec2Call};
 use stepback_core::reverse::Seen;
@@ -17,8 +18,6 @@ const OBSERVE_BACKOFF_MS: u64 = 50;
 const BESIDE_MS_MAX: u64 = 10_000;
 /// The code of an engine that nobody was told how to reach: there is none, as far as is known.
 const NO_ENDPOINT: &str = "no-endpoint";
-/// What is said of a host before why, where it has shown that no engine is there.
-pub(crate) const NO_ENGINE: &str = "no engine is there";
 
 /// What a search for stamps found.
 pub(crate) struct Found {
@@ -48,6 +47,16 @@ impl Found {
     }
 }
 
+/// Which containers there are on a host.
+pub(crate) enum Listed {
+    /// These, as its engine tells.
+    All(Value),
+    /// Nobody listens there where an engine would.
+    NoEngine,
+    /// It is no host of the environment's engines.
+    NoEndpoint,
+}
+
 impl WorldAccess {
     /// The facts that count of a resource; what may pass (throttling, a broken connection) is
     /// tried again a few times.
@@ -59,20 +68,30 @@ impl WorldAccess {
             _ => revealed,
         };
         self.replaced.must_allow_look(&revealed)?;
+        let what = resource.to_string();
+        let look = || {
+            let asked = self.provider.observe(&revealed);
+            self.ask_of(&what, self.limits.read_ms_max, asked)
+        };
+        let facts = self.patiently(look).await?;
+        tracing::debug!(%resource, absent = facts.is_absent(), "looked at");
+        Ok(self.secrets.seal(facts))
+    }
+
+    /// Ask again, a few times, where what failed may pass.
+    async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Failure> {
         let mut tried = 0;
         loop {
             tried += 1;
-            let asked = self.provider.observe(&revealed);
-            match self.ask_of(&resource.to_string(), self.limits.read_ms_max, asked).await {
-                Ok(facts) => {
-                    tracing::debug!(%resource, absent = facts.is_absent(), "looked at");
-                    return Ok(self.secrets.seal(facts));
-                }
+            match ask().await {
                 Err(failure) if failure.is_retryable() && tried < self.limits.observations_max => {
                     let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
                     self.clock.sleep(Duration::from_millis(pause_ms)).await;
                 }
-                Err(failure) => return Err(failure),
+                answered => return answered,
             }
         }
     }
@@ -119,13 +138,15 @@ impl WorldAccess {
 
     /// Every container of a host; where nobody can say which there are, that.
     async fn containers_of(&self, host: &InstanceId) -> Vec<Change> {
-        let listed = match self.list_containers(host).await {
-            Ok(Some(listed)) => listed,
-            Ok(None) => return vec![],
-            Err(failure) if is_none(&failure) => {
-                return vec![unknown_containers(host, format!("{NO_ENGINE}: {failure}"))];
-            }
-            Err(failure) => return vec![unknown_containers(host, failure.message)],
+        let all = |before| {
+            let resource = Resource::Containers { host: host.0.clone() };
+            vec![Change { resource, before, after: None }]
+        };
+        let listed = match self.listed(host).await {
+            Ok(Listed::All(listed)) => listed,
+            Ok(Listed::NoEndpoint) => return vec![],
+            Ok(Listed::NoEngine) => return all(Facts::Absent),
+            Err(failure) => return all(Facts::Unknown(failure.message)),
         };
         let names = listed.as_array().into_iter().flatten();
         let names = names.filter_map(|one| one.get("name").and_then(Value::as_str));
@@ -134,40 +155,26 @@ impl WorldAccess {
         self.known(resources.collect()).await
     }
 
-    /// The containers of a host; nothing where no engine is known to be. What may pass is tried
-    /// again a few times.
+    /// Which containers there are on a host.
     ///
     /// # Errors
-    /// Why nobody can say which there are.
-    pub(crate) async fn list_containers(
-        &self,
-        host: &InstanceId,
-    ) -> Result<Option<Value>, Failure> {
+    /// Why nobody can say.
+    pub(crate) async fn listed(&self, host: &InstanceId) -> Result<Listed, Failure> {
         let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
         let limit = Duration::from_millis(BESIDE_MS_MAX);
-        let asked = async {
-            let (mut tried, mut none) = (1, None);
-            loop {
-                let failure = match self.read_all(&list).await {
-                    Ok(listed) => return Ok(listed),
-                    Err(failure) => failure,
-                };
-                let is_again = failure.is_retryable() && tried < self.limits.observations_max;
-                // What shows that nobody is there is shown, whatever else was answered.
-                if is_none(&failure) {
-                    none = Some(failure.clone());
-                }
-                if !is_again {
-                    return Err(none.unwrap_or(failure));
-                }
-                tried += 1;
-                let pause_ms = OBSERVE_BACKOFF_MS << tried.min(6);
-                self.clock.sleep(Duration::from_millis(pause_ms)).await;
-            }
+        // A host that refused once has shown that nobody listens, whatever else was answered.
+        let is_refused = AtomicBool::new(false);
+        let ask = || async {
+            let listed = self.read_all(&list).await;
+            is_refused.fetch_or(listed.as_ref().is_err_and(is_none), Ordering::Relaxed);
+            listed
         };
-        match self.clock.timeout(limit, asked).await {
-            Ok(Ok(listed)) => Ok(Some(listed)),
-            Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => Ok(None),
+        match self.clock.timeout(limit, self.patiently(ask)).await {
+            Ok(Ok(listed)) => Ok(Listed::All(listed)),
+            Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => {
+                Ok(Listed::NoEndpoint)
+            }
+            Ok(Err(_)) if is_refused.load(Ordering::Relaxed) => Ok(Listed::NoEngine),
             Ok(Err(failure)) => Err(failure),
             Err(_) => {
                 let why = format!("its Docker Engine did not answer in {limit:?}");
@@ -304,9 +311,4 @@ impl WorldAccess {
         }
         Ok(seen)
     }
-}
-
-fn unknown_containers(host: &InstanceId, why: String) -> Change {
-    let resource = Resource::Containers { host: host.0.clone() };
-    Change { resource, before: Facts::Unknown(why), after: None }
 }
