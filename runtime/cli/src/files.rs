@@ -2,9 +2,9 @@
 //! and written whole or not at all.
 
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use stepback_files::key::Key;
 use stepback_files::private;
 
@@ -62,9 +62,7 @@ pub fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
 /// # Errors
 /// Why it can't be written.
 pub fn write_whole(path: &Path, text: impl AsRef<[u8]>, mode: u32) -> std::io::Result<()> {
-    let mut part = path.to_owned().into_os_string();
-    part.push(format!(".{}.part", hex::encode(&Key::new_bytes()?[..8])));
-    let part = Path::new(&part);
+    let part = &part_of(path)?;
     let mut file = File::options().write(true).create_new(true).mode(mode).open(part)?;
     let written = file.write_all(text.as_ref()).and_then(|()| file.sync_all());
     let given = written.and_then(|()| private::give_to_sudo(&file, part));
@@ -74,6 +72,26 @@ pub fn write_whole(path: &Path, text: impl AsRef<[u8]>, mode: u32) -> std::io::R
         let _ = std::fs::remove_file(part);
     }
     done
+}
+
+/// Whether a file can be written there by now, which is found out by making another one beside it.
+///
+/// # Errors
+/// Why it can't be written.
+pub fn can_be_written(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let part = part_of(path)?;
+    File::create_new(&part)?;
+    std::fs::remove_file(part)
+}
+
+/// A name beside it that nobody can know before.
+fn part_of(path: &Path) -> std::io::Result<PathBuf> {
+    let mut part = path.to_owned().into_os_string();
+    part.push(format!(".{}.part", hex::encode(&Key::new_bytes()?[..8])));
+    Ok(part.into())
 }
 
 #[cfg(test)]

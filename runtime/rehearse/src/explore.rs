@@ -1,6 +1,5 @@
 //! Which cases there are, each of them run, and what they come to together.
 
-use crate::invariants::TooLong;
 use crate::judge;
 use crate::learn::{self, Doing, Learned};
 use crate::matrix::matrix;
@@ -367,10 +366,9 @@ fn played(stage: &Stage, case: &CaseId) -> Result<Played, NotRehearsed> {
     let played = stage.play(case).map_err(NotRehearsed::Internal)?;
     match stage.too_long.get() {
         None => Ok(played),
-        Some(TooLong { nth, limit }) => {
-            let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            let why = format!("it takes longer than {} to be told", duration_text(limit_ms));
-            Err(mistaken(stage, *nth, why))
+        Some(nth) => {
+            let limit = duration_text(stage.limits.expression_ms_max);
+            Err(mistaken(stage, *nth, format!("it takes longer than {limit} to be told")))
         }
     }
 }

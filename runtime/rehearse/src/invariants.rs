@@ -1,22 +1,12 @@
 //! The manifest's invariants, held against the world after every effect.
 
 use crate::script::{Broken, Script};
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use stepback_core::expr::{ExprError, Scope, Seen, WorldFacts, evaluate_over};
+use stepback_clock::Clock;
+use stepback_core::expr::{ExprError, Scope, Seen, evaluate_over};
 use stepback_core::manifest::{Holds, Invariant};
 use stepback_simulated::Simulated;
-
-/// What recurses within its own bounds must not meet the stack's.
-const STACK_BYTES: usize = 16 << 20;
-
-/// An invariant that took too long, and for how long it was waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLong {
-    pub nth: usize,
-    pub limit: Duration,
-}
 
 /// What looks at one case's world.
 pub(crate) struct Watched {
@@ -24,15 +14,16 @@ pub(crate) struct Watched {
     pub scope: Arc<Scope>,
     pub world: Arc<Simulated>,
     pub script: Arc<Script>,
-    /// So much real time all of them may take together: what it bounds is a processor's work.
+    pub clock: Clock,
+    /// So much real time each of them may take: what it bounds is a processor's work.
     pub limit: Duration,
-    /// Of the whole rehearsal: nobody waits twice.
-    pub too_long: Arc<OnceLock<TooLong>>,
+    /// The one that took longer, in whichever case: nobody waits for it twice.
+    pub too_long: Arc<OnceLock<usize>>,
 }
 
 impl Watched {
     /// Look at the world as it is now, `after` what was just done.
-    pub fn look(&self, after: &str) {
+    pub async fn look(&self, after: &str) {
         if self.invariants.is_empty() || self.too_long.get().is_some() {
             return;
         }
@@ -40,35 +31,15 @@ impl Watched {
             Ok(world) => Arc::new(world.all_facts()),
             Err(failure) => return self.script.broke(Broken::of_world(failure.message)),
         };
-        let (tell, told) = mpsc::channel();
-        let work = self.work(facts, tell);
-        let thread = std::thread::Builder::new().name("stepback-work".to_owned());
-        if let Err(error) = thread.stack_size(STACK_BYTES).spawn(work) {
-            return self.script.broke(Broken::of_world(format!("there is no thread: {error}")));
-        }
         for nth in 0..self.invariants.len() {
-            match told.recv_timeout(self.limit) {
+            let (invariants, scope) = (Arc::clone(&self.invariants), Arc::clone(&self.scope));
+            let facts = Arc::clone(&facts);
+            let work = move || evaluate_over(&invariants[nth].condition, &scope, &facts);
+            match self.clock.in_thread(self.limit, work).await {
                 Ok(seen) => self.judge(nth, seen, after),
                 Err(_) => {
                     // Another case may have told it first.
-                    let _ = self.too_long.set(TooLong { nth, limit: self.limit });
-                    return;
-                }
-            }
-        }
-    }
-
-    /// All of them evaluated, one after the other; nobody may listen any more.
-    fn work(
-        &self,
-        facts: Arc<WorldFacts>,
-        tell: Sender<Result<Seen, ExprError>>,
-    ) -> impl FnOnce() + Send + 'static {
-        let (invariants, scope) = (Arc::clone(&self.invariants), Arc::clone(&self.scope));
-        move || {
-            for invariant in invariants.iter() {
-                let seen = evaluate_over(&invariant.condition, &scope, &facts);
-                if tell.send(seen).is_err() {
+                    let _ = self.too_long.set(nth);
                     return;
                 }
             }

@@ -195,11 +195,12 @@ impl Judge<'_> {
         let leftover = leftover.filter(|(_, step)| step.status == StepStatus::Leftover);
         let steps: BTreeSet<StepKey> = leftover.map(|(key, _)| key.clone()).collect();
         // Where one of them was kept from it, those that come after it may be too.
-        let has_cause = steps.iter().any(|step| self.may_leave(step));
-        let without_cause = steps.iter().filter(|_| !has_cause);
-        let mut found: Vec<String> = without_cause
-            .map(|step| format!("`{step}` leaves what it was to clear away, and nothing befell it"))
-            .collect();
+        let mut found = vec![];
+        if !steps.iter().any(|step| self.may_leave(step)) {
+            found.extend(steps.iter().map(|step| {
+                format!("`{step}` leaves what it was to clear away, and nothing befell it")
+            }));
+        }
         let left = self.learned.touched_by(&steps);
         let left: BTreeSet<Resource> = left.iter().flat_map(with_what_is_on_it).collect();
         let differing = differing(&goal.facts, &is.facts);

@@ -93,7 +93,7 @@ impl Scripted {
             () = self.takes(ms) => {}
         }
         let outcome = self.inner.perform(call, context).await;
-        self.watched.look(&format!("after {}", call.function()));
+        self.watched.look(&format!("after {}", call.function())).await;
         outcome
     }
 }
@@ -159,7 +159,7 @@ impl Around for Scripted {
             None => self.inner.settle(call, context).await,
         };
         // Some effects are settled by asking for the same again.
-        self.watched.look(&format!("after {} was settled", call.function()));
+        self.watched.look(&format!("after {} was settled", call.function())).await;
         settled
     }
 

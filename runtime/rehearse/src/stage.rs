@@ -2,7 +2,7 @@
 
 use crate::NotRehearsed;
 use crate::assumed;
-use crate::invariants::{TooLong, Watched};
+use crate::invariants::Watched;
 use crate::place::CaseId;
 use crate::provider;
 use crate::script::{Broken, OPERATION, Passed, Script, Told};
@@ -61,7 +61,7 @@ pub(crate) struct Stage {
     /// What invariants see beside the world.
     pub scope: Arc<Scope>,
     /// The invariant that took too long, in whichever case.
-    pub too_long: Arc<OnceLock<TooLong>>,
+    pub too_long: Arc<OnceLock<usize>>,
 }
 
 /// How a case went.
@@ -118,9 +118,12 @@ impl Stage {
         let world = Arc::new(Simulated::of(self.world.clone(), time.clock()));
         let store = Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock()));
         let script = Script::new(&case.0);
-        self.watched(&world, &script).look("before anything is done");
         let endless = format!("it was killed {LIVES_MAX} times, and never came to an end");
         let mut ended = Err(endless);
+        let watched = self.watched(&world, &script, &time.clock());
+        let begins = time.runtime().map_err(|error| error.to_string())?;
+        begins.block_on(watched.look("before anything is done"));
+        drop(begins);
         for _ in 0..LIVES_MAX {
             let runtime = time.runtime().map_err(|error| error.to_string())?;
             let deps = self.deps(&world, &store, &script, &time.clock());
@@ -182,12 +185,13 @@ impl Stage {
         })
     }
 
-    fn watched(&self, world: &Arc<Simulated>, script: &Arc<Script>) -> Watched {
+    fn watched(&self, world: &Arc<Simulated>, script: &Arc<Script>, clock: &Clock) -> Watched {
         Watched {
             invariants: Arc::clone(&self.invariants),
             scope: Arc::clone(&self.scope),
             world: Arc::clone(world),
             script: Arc::clone(script),
+            clock: clock.clone(),
             limit: Duration::from_millis(self.limits.expression_ms_max),
             too_long: Arc::clone(&self.too_long),
         }
@@ -209,7 +213,7 @@ impl Stage {
             inner,
             script: Arc::clone(script),
             store: Arc::clone(store),
-            watched: Arc::new(self.watched(world, script)),
+            watched: Arc::new(self.watched(world, script, clock)),
             clock: clock.clone(),
             slow_ms: self.slow_ms,
         };

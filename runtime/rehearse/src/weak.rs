@@ -112,13 +112,16 @@ fn names(all: &[String]) -> String {
     told
 }
 
+fn down_too(one: &Outcome) -> &'static str {
+    if one.ending.is_down { ", and the service stays down" } else { "" }
+}
+
 /// What a rollback may leave.
 fn left(told: &[&Outcome]) -> Vec<WeakPoint> {
     let incomplete = told.iter().filter(|one| one.ending.status == "rollback-failed");
     counted(incomplete.map(|one| {
         let is = if one.lost.len() == 1 { "is" } else { "are" };
-        let down = if one.ending.is_down { ", and the service stays down" } else { "" };
-        let (clause, names) = (clause(one), names(&one.lost));
+        let (clause, names, down) = (clause(one), names(&one.lost), down_too(one));
         let told = format!("{clause}, {names} {is} left for a person{down}");
         WeakPoint { resources: one.lost.clone(), ..point(WeakKind::Left, told, one) }
     }))
@@ -129,7 +132,7 @@ fn gone(told: &[&Outcome]) -> Vec<WeakPoint> {
     let except =
         told.iter().filter(|one| one.ending.verdict.as_deref() == Some("restored-except-declared"));
     let points = except.flat_map(|one| {
-        let down = if one.ending.is_down { ", and the service stays down" } else { "" };
+        let down = down_too(one);
         one.irreversible.iter().map(move |step| {
             let told = format!("after `{step}` nothing brings back what it did{down}");
             WeakPoint {

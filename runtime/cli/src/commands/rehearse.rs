@@ -15,7 +15,6 @@ use crate::output::{Style, print, print_json, progress};
 use crate::plugins::Plugins;
 use crate::secrets::References;
 use serde_json::json;
-use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +40,8 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
         ));
     }
     if let Some(path) = &args.html {
-        must_be_writable(path)?;
+        // Nobody waits for a report that has no place.
+        files::can_be_written(path).map_err(|error| unwritable(path, &error))?;
     }
     let case = args.case.as_deref().map(str::parse::<CaseId>).transpose();
     let case = case.map_err(|why| {
@@ -77,23 +77,6 @@ fn jobs(given: Option<NonZeroUsize>) -> NonZeroUsize {
     let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let max = processors.saturating_mul(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN));
     given.unwrap_or(processors).min(max)
-}
-
-/// What is written at the end can be: nobody waits for a report that has no place.
-fn must_be_writable(path: &Path) -> Result<(), CliError> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let tried = match path.is_dir() {
-        true => Err(std::io::Error::from(ErrorKind::IsADirectory)),
-        false => tempfile_in(dir),
-    };
-    tried.map_err(|error| unwritable(path, &error))
-}
-
-/// Make a file there, and take it away.
-fn tempfile_in(dir: &Path) -> std::io::Result<()> {
-    let path = dir.join(format!(".stepback-{}.part", std::process::id()));
-    std::fs::File::create_new(&path)?;
-    std::fs::remove_file(&path)
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
