@@ -34,7 +34,7 @@ pub fn plugin(fields: &str, body: &str) -> Vec<u8> {
     let wit = crate::harness::root().join("wit");
     let (package, _) = resolve.push_dir(wit).expect("the contract is WIT");
     let world = resolve.select_world(&[package], Some("plugin")).expect("the world is there");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the module fits the world");
     let mut encoder = ComponentEncoder::default();
     let encoder = encoder.module(&module).expect("a module with metadata");

@@ -70,7 +70,7 @@ impl Text {
             package = resolve.push_str("test.wit", text).expect("the package is WIT");
         }
         let world = resolve.select_world(&[package], Some(world)).expect("the world is there");
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .expect("the module fits the world");
         let mut encoder = ComponentEncoder::default();
         let encoder = encoder.module(&module).expect("a module with metadata");
