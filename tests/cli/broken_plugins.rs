@@ -36,7 +36,7 @@ pub fn plugin(fields: &str, body: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], Some("plugin")).expect("the world is there");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the module fits the world");
-    let mut encoder = ComponentEncoder::default();
+    let encoder = ComponentEncoder::default();
     let encoder = encoder.module(&module).expect("a module with metadata");
     encoder.validate(true).encode().expect("a component")
 }
