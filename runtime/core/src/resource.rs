@@ -244,6 +244,19 @@ pub enum Facts {
 const PRIVATE: [&str; 5] = ["command", "config", "env", "labels", "options"];
 
 impl Facts {
+    /// The same container or instance, as it is without power.
+    pub(crate) fn without_power(&self) -> Self {
+        let mut facts = self.clone();
+        if let Self::Present(facts) = &mut facts {
+            for (name, value) in facts.iter_mut() {
+                if matches!(name.as_str(), "running" | "paused") {
+                    *value = false.into();
+                }
+            }
+        }
+        facts
+    }
+
     /// The same for whoever only reads them: what may hold a password is masked.
     pub fn for_readers(&self) -> Self {
         let Self::Present(facts) = self else { return self.clone() };

@@ -7,6 +7,7 @@ use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
 use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
 use stepback_provider::advice::as_words;
+use stepback_provider::engines::is_gone;
 
 /// Read every resource with a baseline, and whatever carries one of the operation's stamps.
 pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observation> {
@@ -82,6 +83,8 @@ async fn moved_away(
             let now = Ok(reading(access, state, &old, facts));
             Some(Observation { resource: old, now })
         }
+        // Nobody renames anything on an instance that is down, as it was before.
+        Err(_) if state.was_down(&old) && is_down(access, &old).await => None,
         Err(failure) => Some(Observation { resource: old, now: Err(failure.message) }),
     }
 }
@@ -131,9 +134,7 @@ async fn read(access: &WorldAccess, state: &State, resource: &Resource) -> Resul
         Err(failure) => failure,
     };
     match state.left_on_a_host_that_was_down(resource) {
-        Some(left) if is_down(access, resource).await => {
-            Ok(reading(access, state, resource, left.clone()))
-        }
+        Some(left) if is_down(access, resource).await => Ok(reading(access, state, resource, left)),
         _ => Err(failure.message),
     }
 }
@@ -145,6 +146,8 @@ async fn engine_of(access: &WorldAccess, host: &str) -> Result<Facts, String> {
         Ok(Listed::All(_) | Listed::NoEndpoint) => {
             Ok(Facts::Unknown("it has an engine by now".to_owned()))
         }
+        // Nothing is on an instance that was terminated.
+        Err(failure) if is_gone(&failure) => Ok(Facts::Absent),
         Err(failure) => Err(failure.message),
     }
 }

@@ -6,6 +6,7 @@
 use super::undo_order::UndoOrder;
 use super::*;
 use crate::event::UndoResult;
+use crate::resource::ResourceKind;
 use crate::step::UndoAnswer;
 
 /// How often an undo is tried before it is given up (R15).
@@ -119,12 +120,23 @@ impl Machine {
         let is_back = self.undo_order.as_ref().is_some_and(UndoOrder::is_service_back);
         #[cfg(feature = "mutants")]
         let is_back = is_back || self.mutant == Some(Mutant::WindowClosesEarly);
-        match self.state.downtime.since.filter(|_| is_back) {
+        match self.state.downtime.since.filter(|_| is_back && !self.took_a_service_away()) {
             Some(since) => {
                 self.emit(Event::DowntimeEnded { downtime_ms: self.now.since_ms(since) })
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether something in the window took away for good what another step of it had changed: no
+    /// undo brings that back.
+    fn took_a_service_away(&self) -> bool {
+        let steps = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
+        steps.flat_map(|(_, step)| &step.effects).any(|effect| {
+            let main = effect.changes.first();
+            main.is_some_and(|main| main.resource.kind() == ResourceKind::Container)
+                && self.state.is_taken_away(effect)
+        })
     }
 
     fn ask_for_verification(&mut self) {

@@ -285,8 +285,9 @@ impl Machine {
                             && after.is_absent() == now.is_absent()
                             && after.flat_get(name) == now.flat_get(name)
                     }
-                    // Nobody saw what it did, so it may have done all that it can do.
-                    _ => true,
+                    // Nobody saw what it did, so it may have done all that it can do, as long as
+                    // nothing else was done to the same since.
+                    _ => self.state.effects_after(effect, resource).next().is_none(),
                 };
                 left.retain(|name| !(may_change(name) && did(name)));
             }

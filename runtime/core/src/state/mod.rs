@@ -7,6 +7,7 @@
 mod attempts;
 mod ran;
 mod step;
+mod taken_away;
 mod transition;
 mod used;
 
@@ -392,28 +393,18 @@ impl State {
             && before.get("restart") == Some(&"no".into());
         let comes_by_itself =
             direction == Direction::Undo && self.was_down(resource) && !is_started;
-        if !unnamed && !made_here && !comes_by_itself {
+        // What an undo could not see it may have done itself: it is no word about how it was.
+        let is_unseen = direction == Direction::Undo && matches!(before, Facts::Unknown(_));
+        if !unnamed && !made_here && !comes_by_itself && !is_unseen {
             self.baselines.note(resource, before);
         }
     }
 
     /// Whether a resource is on an instance that did not run when the operation came.
-    fn was_down(&self, resource: &Resource) -> bool {
+    pub fn was_down(&self, resource: &Resource) -> bool {
         let on = resource.host().map(|host| Resource::Instance { id: host.to_owned() });
         let instance = on.and_then(|instance| self.baselines.of(&instance));
         instance.is_some_and(Facts::is_down)
-    }
-
-    /// How the operation left a resource when it was last read, if that is on an instance that did
-    /// not run when the operation came: when it is stopped again, nobody can say any more.
-    pub fn left_on_a_host_that_was_down(&self, resource: &Resource) -> Option<&Facts> {
-        let steps = self.steps.values().filter(|_| self.was_down(resource));
-        let effects = steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
-        let left = effects.flat_map(|(seq, effect)| {
-            let of = effect.changes.iter().filter(|change| change.resource == *resource);
-            of.filter_map(move |change| Some((*seq, change.after.as_ref()?)))
-        });
-        left.max_by_key(|(seq, _)| *seq).map(|(_, facts)| facts)
     }
 
     /// The effects whose outcome nobody knows.

@@ -16,6 +16,8 @@ use stepback_provider::{EffectContext, STALE_EPOCH, Settled};
 const SILENT_MS_MAX: u64 = 10_000;
 /// The same where the step is to end.
 const ENDING_MS_MAX: u64 = 2_000;
+/// So long a look after an effect may still take where the step is to end.
+const LOOK_ENDING_MS_MAX: u64 = 10_000;
 
 /// What an effect may still be issued under.
 pub(crate) struct IssuePermit {
@@ -293,7 +295,7 @@ impl WorldAccess {
             // Unread, the reversal compares with the world as it finds it then.
             change.after = match self.is_somebody_elses(change, context).await {
                 true => Some(Facts::Absent),
-                false => self.observe(&change.resource).await.ok(),
+                false => self.unless_cut_off(context, self.observe(&change.resource)).await,
             };
         }
         let main = changes.first().and_then(|main| main.after.as_ref());
@@ -305,6 +307,24 @@ impl WorldAccess {
         });
         changes.extend(futures_util::future::join_all(looks).await);
         changes
+    }
+
+    /// What is seen after an effect, unless its step is being ended and nobody answers for a while:
+    /// no budget is spent on a look.
+    async fn unless_cut_off(
+        &self,
+        context: &EffectContext,
+        look: impl Future<Output = Result<Facts, Failure>>,
+    ) -> Option<Facts> {
+        let cut_off = async {
+            context.cancel.cancelled().await;
+            self.clock.sleep(Duration::from_millis(LOOK_ENDING_MS_MAX)).await;
+        };
+        tokio::select! {
+            biased;
+            facts = look => facts.ok(),
+            () = cut_off => None,
+        }
     }
 
     /// Whether a Docker volume was made by somebody else between the look at its name and the call:

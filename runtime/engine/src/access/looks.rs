@@ -3,7 +3,6 @@
 use super::WorldAccess;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stepback_core::calls::{Beside, DockerCall, Ec2Call};
 use stepback_core::reverse::Seen;
@@ -162,19 +161,22 @@ impl WorldAccess {
     pub(crate) async fn listed(&self, host: &InstanceId) -> Result<Listed, Failure> {
         let list = Call::Docker(DockerCall::ListContainers { host: host.clone() });
         let limit = Duration::from_millis(BESIDE_MS_MAX);
-        // A host that refused once has shown that nobody listens, whatever else was answered.
-        let is_refused = AtomicBool::new(false);
-        let ask = || async {
-            let listed = self.read_all(&list).await;
-            is_refused.fetch_or(listed.as_ref().is_err_and(is_none), Ordering::Relaxed);
-            listed
+        let asked = async {
+            let ask = || self.read_all(&list);
+            match self.patiently(ask).await {
+                // Whether anybody listens is told by the last answer, and that one told nothing.
+                Err(failure) if failure.is_retryable() && !is_none(&failure) => {
+                    self.patiently(ask).await
+                }
+                answered => answered,
+            }
         };
-        match self.clock.timeout(limit, self.patiently(ask)).await {
+        match self.clock.timeout(limit, asked).await {
             Ok(Ok(listed)) => Ok(Listed::All(listed)),
             Ok(Err(failure)) if failure.code.as_deref() == Some(NO_ENDPOINT) => {
                 Ok(Listed::NoEndpoint)
             }
-            Ok(Err(_)) if is_refused.load(Ordering::Relaxed) => Ok(Listed::NoEngine),
+            Ok(Err(failure)) if is_none(&failure) => Ok(Listed::NoEngine),
             Ok(Err(failure)) => Err(failure),
             Err(_) => {
                 let why = format!("its Docker Engine did not answer in {limit:?}");

@@ -345,8 +345,11 @@ impl Driver {
             effects.iter().filter(|effect| effect.call.class() == Class::Irreversible);
         let (irreversible, own): (Vec<_>, Vec<_>) =
             without_inverse.partition(|effect| state.was_irreversible(effect));
-        let ids = |effects: Vec<&PastEffect>| effects.iter().map(|e| e.id.clone()).collect();
-        let (irreversible, own_effects) = (ids(irreversible), ids(own));
+        let ids = |effects: Vec<&PastEffect>| -> Vec<CallId> {
+            effects.iter().map(|effect| effect.id.clone()).collect()
+        };
+        let gone = effects.iter().filter(|effect| state.is_taken_away(effect)).collect();
+        let (irreversible, own_effects) = (ids(irreversible), [ids(own), ids(gone)].concat());
         let declared = self.job.plan.step(&order.of.step.step);
         let declared = declared.and_then(|step| step.irreversible.clone());
         let to_be_told = Arc::new(ToBeTold::new(done, self.job.access.limits.past_bytes_max));
