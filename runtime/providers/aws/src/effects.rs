@@ -73,6 +73,21 @@ fn created(id: Option<String>) -> Result<Accepted, RequestError> {
     id.map(Accepted::Created).ok_or_else(nameless)
 }
 
+/// An id, if it is of the kind that begins so: tags are written on whatever has the id, and on what
+/// is no volume no rule about volumes would be a rule (Amazon EC2 API Reference, *CreateTags*).
+fn only<'a>(id: &'a str, begins: &str) -> Result<&'a str, RequestError> {
+    let is_hex =
+        |rest: &str| !rest.is_empty() && rest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    match id.strip_prefix(begins).is_some_and(is_hex) {
+        true => Ok(id),
+        false => {
+            let message = format!("`{id}` is no id of that kind: they are `{begins}…`");
+            let failure = Failure::new(FailureClass::Precondition, message);
+            Err(RequestError::NeverSent(failure.with_code("InvalidID")))
+        }
+    }
+}
+
 impl Aws {
     /// Make an effect, once.
     pub(super) async fn make(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
@@ -159,16 +174,16 @@ impl Aws {
             | Call::Ebs(EbsCall::DeleteVolume { .. })
             | Call::Ebs(EbsCall::DeleteSnapshot { .. }) => self.change_storage(call, dry_run).await,
             Call::Ec2(Ec2Call::Tag { instance, key, value }) => {
-                self.write_tag(instance.as_str(), key, value, dry_run).await
+                self.write_tag(only(instance.as_str(), "i-")?, key, value, dry_run).await
             }
             Call::Ebs(EbsCall::Tag { volume, key, value }) => {
-                self.write_tag(volume.as_str(), key, value, dry_run).await
+                self.write_tag(only(volume.as_str(), "vol-")?, key, value, dry_run).await
             }
             Call::Ec2(Ec2Call::Untag { instance, key }) => {
-                self.delete_tag(instance.as_str(), key, dry_run).await
+                self.delete_tag(only(instance.as_str(), "i-")?, key, dry_run).await
             }
             Call::Ebs(EbsCall::Untag { volume, key }) => {
-                self.delete_tag(volume.as_str(), key, dry_run).await
+                self.delete_tag(only(volume.as_str(), "vol-")?, key, dry_run).await
             }
             Call::Ec2(ec2_reads!() | Ec2Call::WaitState { .. })
             | Call::Ebs(ebs_reads!() | ebs_waits!())
@@ -432,5 +447,18 @@ impl Aws {
             }
             outcome => outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_written_on_what_the_function_is_about() {
+        for id in ["i-0123456789abcdef0", "snap-01234567", "sg-01", "vol-", "vol-0 ", "VOL-0"] {
+            assert!(matches!(only(id, "vol-"), Err(RequestError::NeverSent(_))), "{id}");
+        }
+        assert!(only("vol-0123456789abcdef0", "vol-").is_ok());
     }
 }
