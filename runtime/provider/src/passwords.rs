@@ -3,10 +3,31 @@
 //!
 //! Options of volumes have them by a name (mount.cifs(8), mount.ceph(8)) or in an address.
 
+use std::sync::Arc;
+use stepback_core::shown::is_odd;
+
+/// What finds the values of declared secrets in a text, and puts their marks in their places.
+pub type Marks = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+tokio::task_local! {
+    static DECLARED: Marks;
+}
+
+/// Ask a provider that may cut what it tells: what a mask cuts in two would not be found afterwards,
+/// so that the declared secrets are marked before it.
+pub async fn marking<T>(declared: Marks, asked: impl Future<Output = T>) -> T {
+    DECLARED.scope(declared, asked).await
+}
+
+/// A text with the marks of the declared secrets, as far as somebody knows any.
+pub fn marked(text: &str) -> String {
+    DECLARED.try_with(|marks| marks(text)).unwrap_or_else(|_| text.to_owned())
+}
+
 /// What stands for it.
 pub const MASK: &str = "***";
 /// What the name of an option has in it whose value is nobody's to read.
-const NAMES: [&str; 7] = ["pass", "pwd", "secret", "key", "token", "cred", "auth"];
+const NAMES: [&str; 9] = ["pass", "pwd", "secret", "key", "token", "cred", "auth", "sig", "sas"];
 
 /// Whether what is called so is nobody's to read.
 pub fn is_password(name: &str) -> bool {
@@ -22,38 +43,83 @@ pub fn shown_option(key: &str, value: &str) -> String {
     if key != "o" {
         return shown_address(value);
     }
-    let shown = value.split(',').map(|one| match one.split_once('=') {
+    let shown = options(value).into_iter().map(|one| match one.split_once('=') {
         Some((name, _)) if is_password(name) => format!("{name}={MASK}"),
         Some((name, value)) => format!("{name}={}", shown_address(value)),
-        None => one.to_owned(),
+        None => shown_address(one),
     });
     shown.collect::<Vec<_>>().join(",")
 }
 
+/// What the commas divide, but for those that a value has, which are doubled (mount.cifs(8)).
+fn options(text: &str) -> Vec<&str> {
+    let (mut all, mut begins, mut at) = (vec![], 0, 0);
+    while let Some(comma) = text[at..].find(',').map(|found| at + found) {
+        match text[comma + 1..].starts_with(',') {
+            true => at = comma + 2,
+            false => {
+                all.push(&text[begins..comma]);
+                (begins, at) = (comma + 1, comma + 1);
+            }
+        }
+    }
+    all.push(&text[begins..]);
+    all
+}
+
 /// An address without who logs in there, if that has a password: `//***@host/path`. A password may
-/// have a slash in it.
+/// have a slash in it, and an at sign; a token may be all there is of a login.
 pub fn without_login(address: &str) -> String {
     let (scheme, rest) = match address.split_once("//") {
         Some((scheme, rest)) => (format!("{scheme}//"), rest),
         None => (String::new(), address),
     };
-    match rest.split_once('@') {
-        Some((login, host)) if login.contains(':') => format!("{scheme}{MASK}@{host}"),
+    match rest.rsplit_once('@') {
+        Some((login, host)) if login.contains(':') || scheme.contains("://") => {
+            format!("{scheme}{MASK}@{host}")
+        }
         _ => address.to_owned(),
     }
 }
 
 /// The same without what is asked there, which may be signed: `https://host/path?***`.
 fn shown_address(address: &str) -> String {
-    match address.split_once('?') {
-        Some((address, _)) => format!("{}?{MASK}", without_login(address)),
+    match address.find(['?', '#']) {
+        Some(at) => format!("{}{}{MASK}", without_login(&address[..at]), &address[at..=at]),
         None => without_login(address),
     }
+}
+
+/// A text as Go writes it between quotes (Go docs, *strconv.Quote*).
+pub fn quoted_by_go(text: &str) -> String {
+    let of = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        '\x07' => "\\a".to_owned(),
+        '\x08' => "\\b".to_owned(),
+        '\x0c' => "\\f".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\x0b' => "\\v".to_owned(),
+        c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)),
+        c if !c.is_ascii() && is_odd(c) && u32::from(c) > 0xffff => {
+            format!("\\U{:08x}", u32::from(c))
+        }
+        c if !c.is_ascii() && is_odd(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    text.chars().map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn go_writes_what_is_odd_in_escapes() {
+        let odd = "a\"\\\u{7}\u{b}\n\u{1b}\u{7f}\u{200b}\u{e0041}ä";
+        assert_eq!(quoted_by_go(odd), r#"a\"\\\a\v\n\x1b\x7f\u200b\U000e0041ä"#);
+    }
 
     #[test]
     fn the_password_of_a_share_is_not_shown() {
@@ -67,7 +133,12 @@ mod tests {
             ("o", "PASSWORD=a,unc=//ann:b@h/x", "PASSWORD=***,unc=//***@h/x"),
             ("o", "bind", "bind"),
             ("device", "//nas/password=x", "//nas/password=x"),
-            ("device", "https://ann:b@h:443/x@y", "https://***@h:443/x@y"),
+            ("device", "https://ann:b@h:443/x@y", "https://***@y"),
+            ("device", "//ann:pa@b@nas/x", "//***@nas/x"),
+            ("device", "https://token@git/x", "https://***@git/x"),
+            ("device", "https://h/x#access_token=b", "https://h/x#***"),
+            ("o", "password=a,,b,vers=3.0", "password=***,vers=3.0"),
+            ("o", "//ann:b@h/x,ro", "//***@h/x,ro"),
             ("device", "ann:b@h:/x", "***@h:/x"),
             ("device", "//ann:pa/b@nas/x", "//***@nas/x"),
             ("device", "https://s3/x?sig=b", "https://s3/x?***"),

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
+use stepback_provider::passwords::quoted_by_go;
 
 /// Less of a base64 text turns up by chance.
 pub(super) const BASE64_BYTES_MIN: usize = 8;
@@ -44,6 +45,7 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
     for (number, text) in in_urls(value).into_iter().enumerate() {
         add(text, &format!("#url-{number}"));
     }
+    add(quoted_by_go(value), "#go");
     for (number, text) in in_base64(value).into_iter().enumerate() {
         add(text, &format!("#base64-{number}"));
     }
@@ -76,7 +78,7 @@ struct Json {
 
 const PLAIN: Json = Json { also: "", in_ascii: false, is_upper: false, slash: false };
 /// Journals have marks by the place in here: what is new comes last.
-const JSON_FORMS: [Json; 7] = [
+const JSON_FORMS: [Json; 8] = [
     // Python.
     Json { in_ascii: true, ..PLAIN },
     Json { slash: true, ..PLAIN },
@@ -86,6 +88,8 @@ const JSON_FORMS: [Json; 7] = [
     Json { also: "&<>='\u{2028}\u{2029}", ..PLAIN },
     Json { in_ascii: true, slash: true, ..PLAIN },
     Json { also: "&<>'+`\"", in_ascii: true, is_upper: true, ..PLAIN },
+    // Python, which escapes a delete, too.
+    Json { also: "\u{7f}", in_ascii: true, ..PLAIN },
 ];
 
 impl Json {
@@ -120,13 +124,29 @@ impl Json {
     }
 }
 
+/// What is left as it is beside letters and digits, and what a blank becomes. Journals have marks by
+/// the place in here: what is new comes last.
+const KEPT_IN_URLS: [(&str, &str); 9] = [
+    // By the strictest, by JavaScript's `encodeURIComponent`, in a form, and in a path.
+    ("-._~", "%20"),
+    ("-._~!*'()", "%20"),
+    ("-._*", "+"),
+    ("-._~/", "%20"),
+    // Python's `quote_plus` and Go's `url.QueryEscape`.
+    ("-._~", "+"),
+    // Go's `url.PathEscape`, its `url.UserPassword`, and both as older ones have them.
+    ("-._~$&+=:@", "%20"),
+    ("-._~$&+,;=", "%20"),
+    ("-._~$&+,/:;=@", "%20"),
+    // JavaScript's `encodeURI`.
+    ("-._~;/?:@&=+$,#!*'()", "%20"),
+];
+
 /// In an address and in a form (WHATWG URL Standard, *percent-encoding* and
 /// *application/x-www-form-urlencoded*), in either case of the digits.
 fn in_urls(value: &str) -> Vec<String> {
     let mut texts = vec![];
-    // What is left as it is beside letters and digits: by the strictest, by JavaScript's
-    // `encodeURIComponent`, and in a form.
-    for (kept, space) in [("-._~", "%20"), ("-._~!*'()", "%20"), ("-._*", "+"), ("-._~/", "%20")] {
+    for (kept, space) in KEPT_IN_URLS {
         for is_upper in [true, false] {
             let byte = |byte: u8| match byte {
                 b' ' => space.to_owned(),

@@ -4,16 +4,18 @@
 //! An engine's errors have the options of volumes, and the program that it could not start.
 
 use bollard::models::ContainerInspectResponse;
-use stepback_provider::passwords::{MASK, is_password, without_login};
+use stepback_provider::passwords::{MASK, is_password, marked, quoted_by_go, without_login};
 
 /// A shorter piece of a command is in texts that have nothing to do with it.
 const WORD_BYTES_MIN: usize = 8;
 
 /// An engine's message without the values of such options, wherever they are in it.
 pub(super) fn without_options(message: &str) -> String {
-    let is_end = |c: char| c.is_whitespace() || [',', '"', '\'', '&', ';'].contains(&c);
+    let message = marked(message);
+    // Whatever else a value may have in it, it has no blank.
+    let is_end = char::is_whitespace;
     let is_name = |c: char| c.is_ascii_alphanumeric() || ['_', '-'].contains(&c);
-    let (mut told, mut rest) = (String::with_capacity(message.len()), message);
+    let (mut told, mut rest) = (String::with_capacity(message.len()), message.as_str());
     while let Some(at) = rest.find('=') {
         let (before, behind) = (&rest[..at], &rest[at + 1..]);
         let name = &before[before.trim_end_matches(is_name).len()..];
@@ -29,8 +31,10 @@ pub(super) fn without_options(message: &str) -> String {
         }
     }
     told.push_str(rest);
-    let word =
-        |word: &str| if word.contains("://") { without_login(word) } else { word.to_owned() };
+    let word = |word: &str| match word.contains("//") || word.contains('@') {
+        true => without_login(word),
+        false => word.to_owned(),
+    };
     told.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -43,11 +47,12 @@ pub(super) fn without_command(message: &str, found: &ContainerInspectResponse) -
         found.path.iter().chain(found.args.iter().flatten()).chain(given).collect();
     words.retain(|word| word.len() >= WORD_BYTES_MIN);
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-    let mut told = message.to_owned();
+    let mut told = marked(message);
     for word in words {
         // In quotes it is written as Go writes it.
         let quoted = format!("{word:?}");
-        told = told.replace(&quoted[1..quoted.len() - 1], MASK).replace(word.as_str(), MASK);
+        told = told.replace(&quoted[1..quoted.len() - 1], MASK);
+        told = told.replace(&quoted_by_go(word), MASK).replace(word.as_str(), MASK);
     }
     told
 }
@@ -56,13 +61,15 @@ pub(super) fn without_command(message: &str, found: &ContainerInspectResponse) -
 mod tests {
     use super::*;
     use bollard::models::ContainerConfig;
+    use std::sync::Arc;
+    use stepback_provider::passwords::marking;
 
     #[test]
     fn an_engines_message_tells_no_options_values() {
         for (message, wanted) in [
             (
                 "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=AQ==,r=1: denied",
-                "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=***,r=1: denied",
+                "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=*** denied",
             ),
             ("data: secret=AQ==: denied", "data: secret=*** denied"),
             (
@@ -70,9 +77,30 @@ mod tests {
                 "Get \"https://auth.io/token?scope=a\": no",
             ),
             ("mount https://ann:b@h/x: no", "mount https://***@h/x: no"),
+            ("mount //ann:b@h/x: no", "mount //***@h/x: no"),
+            ("--password=a,b'c&d no", "--password=*** no"),
             ("a = b == c password= d", "a = b == c password= d"),
         ] {
             assert_eq!(without_options(message), wanted);
+        }
+    }
+
+    /// What a mask cuts in two would be found by nobody afterwards.
+    #[tokio::test]
+    async fn a_declared_secret_is_marked_before_anything_is_cut() {
+        let marks = |text: &str| text.replace("pa@LEAK'ss", "<secret pw>");
+        let told = async {
+            let words = ContainerInspectResponse {
+                args: Some(vec!["X\": executable".to_owned()]),
+                ..Default::default()
+            };
+            [
+                without_options("mount //ann:pa@LEAK'ss@nas/x: --password=pa@LEAK'ss no"),
+                without_command("exec: pa@LEAK'ssX\": executable no", &words),
+            ]
+        };
+        for told in marking(Arc::new(marks), told).await {
+            assert!(!told.contains("LEAK") && !told.contains("'ss"), "{told}");
         }
     }
 

@@ -7,6 +7,8 @@ use super::DockerSettings;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError, told};
 use super::shapes::digest_of;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
 use bollard::query_parameters::{
@@ -18,6 +20,7 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +30,7 @@ use stepback_core::image::ImageName;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::EffectContext;
 use stepback_provider::endpoint::is_loopback;
+use stepback_provider::passwords::MASK;
 
 /// How long a registry may take to tell a digest.
 const DIGEST_MS_MAX: u64 = 10_000;
@@ -53,6 +57,20 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// A text without them: a registry may repeat what it was given (RFC 7617 has its form).
+    fn taken_out_of(&self, text: &str) -> String {
+        let both = format!("{}:{}", self.username, self.password);
+        let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let mut forms = vec![both.clone(), self.password.clone(), quoted(&self.password)];
+        for text in [&both, &self.password] {
+            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                forms.push(engine.encode(text));
+            }
+        }
+        forms.retain(|form| !form.is_empty());
+        forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), MASK))
+    }
+
     fn as_auth(&self) -> RegistryAuth {
         RegistryAuth::Basic(self.username.clone(), self.password.clone())
     }
@@ -90,7 +108,8 @@ pub(super) async fn check(
         let asked = engine.client.inspect_registry_image(&reference, login);
         let limit = Duration::from_millis(CHECK_MS_MAX);
         let Ok(Err(error)) = engine.clock.timeout(limit, asked).await else { return Ok(()) };
-        let mut failure = told(error, &format!("pulling {reference} on {}", engine.host)).failure;
+        let told = told(error, &format!("pulling {reference} on {}", engine.host));
+        let mut failure = without_credentials(told, settings, source).failure;
         match failure.class {
             // Registries answer so too where they let nobody in (Docker docs, *ImageCreate*, 404).
             FailureClass::Denied => {
@@ -104,6 +123,19 @@ pub(super) async fn check(
         last = Some(failure);
     }
     last.map_or(Ok(()), Err)
+}
+
+/// What a source told, without what it was given.
+fn without_credentials(
+    told: RequestError,
+    settings: &DockerSettings,
+    source: &str,
+) -> RequestError {
+    let own = settings.registries.get(source).and_then(|own| own.credentials.as_ref());
+    match own {
+        Some(own) => told.saying(|message| own.taken_out_of(message)),
+        None => told,
+    }
 }
 
 /// What to do about a registry that lets nobody in, or not this one.
@@ -141,7 +173,8 @@ pub(super) async fn pull(
             last = Some(RequestError::no(FailureClass::Refused, "digest-mismatch", message));
             continue;
         }
-        match from_source(engine, image, &name, source, settings, context).await {
+        let pulled = from_source(engine, image, &name, source, settings, context).await;
+        match pulled.map_err(|told| without_credentials(told, settings, source)) {
             Ok(digest) => {
                 if tried > 0 {
                     say(format!("pulled from the mirror {source}"));
@@ -253,7 +286,7 @@ fn client_for(registry: &str) -> Client {
 /// one is asked for; without, by any request, such as one for an image that is not there
 /// (Distribution documentation, *Token Authentication Specification*; RFC 7617).
 pub(super) async fn takes(registry: &str, login: &Credentials) -> Result<bool, String> {
-    let (client, login) = (client_for(registry), login.as_auth());
+    let (client, own, login) = (client_for(registry), login, login.as_auth());
     let nothing = format!("{registry}/stepback/none:none");
     let nothing = nothing.parse::<Reference>().map_err(|error| error.to_string())?;
     let is_no = |error: &OciDistributionError| {
@@ -264,7 +297,7 @@ pub(super) async fn takes(registry: &str, login: &Credentials) -> Result<bool, S
         Ok(Some(_)) => return Ok(true),
         Ok(None) => {}
         Err(error) if is_no(&error) => return Ok(false),
-        Err(error) => return Err(super::errors::causes(&error).join(": ")),
+        Err(error) => return Err(own.taken_out_of(&super::errors::causes(&error).join(": "))),
     }
     let asked = client.fetch_manifest_digest(&nothing, &login).await;
     Ok(!asked.is_err_and(|error| is_no(&error)))
@@ -426,6 +459,22 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_that_repeats_what_it_was_given_tells_nobody() {
+        let (username, password) = ("ann".to_owned(), "Reg/LEAK 77".to_owned());
+        let own = Credentials { username, password };
+        for said in [
+            "no: ann:Reg/LEAK 77",
+            "no: Basic YW5uOlJlZy9MRUFLIDc3",
+            "no: UmVnL0xFQUsgNzc=",
+            "Head \"http://h/?login=ann:Reg%2FLEAK%2077\"",
+        ] {
+            let told = own.taken_out_of(said);
+            assert!(!told.contains("LEAK") && !told.contains("TEVBS"), "{told}");
+            assert!(told.contains(MASK), "{told}");
+        }
+    }
 
     #[test]
     fn what_has_arrived_may_be_unpacked_in_silence() {

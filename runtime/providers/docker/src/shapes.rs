@@ -154,9 +154,15 @@ impl Engine {
     }
 
     pub(super) fn options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
+        let raw = self.raw_options_of(volume).into_iter();
+        raw.map(|(key, value)| (key.clone(), shown_option(&key, &value))).collect()
+    }
+
+    /// Its options with whatever is in them: to be compared, and not to be shown.
+    pub(super) fn raw_options_of(&self, volume: &Volume) -> BTreeMap<String, String> {
         let named = volume.options.iter().map(|(key, value)| match key.as_str() {
-            "device" => (key.clone(), shown_option(key, &self.as_named(value))),
-            _ => (key.clone(), shown_option(key, value)),
+            "device" => (key.clone(), self.as_named(value)),
+            _ => (key.clone(), value.clone()),
         });
         named.collect()
     }

@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use stepback_core::FailureClass;
 use stepback_provider::EffectContext;
-use stepback_provider::passwords::shown_option;
 
 impl Engine {
     /// Create a volume. Docker answers success for a name that exists and keeps its old options
@@ -23,8 +22,7 @@ impl Engine {
     ) -> Answer<Value> {
         let what = self.name_of("Docker volume", name);
         if let Some(old) = self.find_volume(name).await? {
-            let asked = options.iter().map(|(key, value)| (key.clone(), shown_option(key, value)));
-            return match self.options_of(&old) == asked.collect::<BTreeMap<_, _>>() {
+            return match self.raw_options_of(&old) == *options {
                 true => Ok(self.volume_shown(&old)),
                 false => {
                     let message = format!("{what} has other options");
