@@ -7,6 +7,7 @@
 mod floor;
 mod load;
 mod recovery;
+mod rehearsal;
 
 use load::{Load, Shape, Store};
 use std::pin::Pin;
@@ -27,7 +28,7 @@ fn main() {
     if is_asked("program") {
         whole_program();
     }
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("guest", Box::pin(guest())),
         ("alone", Box::pin(alone())),
         ("together", Box::pin(together())),
@@ -35,6 +36,7 @@ fn main() {
         ("growth", Box::pin(growth())),
         ("waiting", Box::pin(waiting())),
         ("recovery", Box::pin(recovery())),
+        ("rehearsal", Box::pin(rehearsal::rehearsal())),
     ];
     for (name, part) in parts {
         if is_asked(name) {
