@@ -39,6 +39,7 @@ mod pausing;
 mod pinned;
 mod plugin_build;
 mod plugin_stamp;
+mod plugin_test;
 mod policy;
 mod practice;
 mod refusals;

@@ -109,7 +109,7 @@ fn a_service_that_is_left_down_is_told_and_may_be_a_failure() {
     place.write("replace.toml", REPLACED);
     let rehearse = ["rehearse", "replace.toml", "-i", "image=postgres:16"];
     let told = place.run(&rehearse).exits(0);
-    told.says("of them leave the service down")
+    told.says(" cases leave the service down")
         .says("the longest downtime: without end, in ")
         .says("nothing brings back what it did, and the service stays down")
         // What is to be pasted has what was given.
@@ -117,6 +117,12 @@ fn a_service_that_is_left_down_is_told_and_may_be_a_failure() {
     for (fail_on, code) in [("wrong", 0), ("down", 7), ("weak", 7)] {
         place.run(&[&rehearse[..], &["--fail-on", fail_on]].concat()).exits(code);
     }
+    // Why it ends so is told, also to a program.
+    let down = [&rehearse[..], &["--fail-on", "down", "--json"]].concat();
+    let failed = place.run(&down).exits(7).says("it fails: ");
+    let report = failed.json();
+    assert_eq!((&report["failed_on"], &report["wrong_count"]), (&"down".into(), &0.into()));
+    assert!(report["command"].as_str().is_some_and(|one| one.contains("replace.toml -i")));
     place.write("tag.toml", TAG);
     place.run(&["rehearse", "tag.toml", "--fail-on", "down"]).exits(0);
     place.run(&["rehearse", "tag.toml", "--fail-on", "weak"]).exits(7);

@@ -3,6 +3,7 @@
 
 #[path = "../built.rs"]
 mod built;
+mod everyday;
 mod harness;
 mod shipped;
 mod teeth;

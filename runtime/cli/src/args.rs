@@ -1,7 +1,9 @@
 //! The command line.
 
+mod plugin_test;
 mod rehearse;
 
+pub use plugin_test::PluginTest;
 pub use rehearse::{FailOn, FaultsArg, Rehearse};
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -418,6 +420,11 @@ pub enum PluginVerb {
         /// The plugin's name in `stepback.toml`, or its path
         plugin: String,
     },
+    /// Rehearse each step of a plugin alone, with every failure at every call, in a small world
+    ///
+    /// It ends with exit code 7 if something is wrong with a step, and with 2 if one could not be
+    /// tested.
+    Test(PluginTest),
     /// Build the plugins of a crate or workspace as components
     ///
     /// It needs a Rust toolchain with the target `wasm32-unknown-unknown`, and asks rustup for the

@@ -11,6 +11,7 @@
 //! granted nothing is asked, so that no plugin learns of what is out of its reach.
 
 use crate::access::WorldAccess;
+use crate::asker::Asker;
 use crate::guard::{Going, Guard, NOT_GRANTED};
 use crate::secrets::door::Door;
 use serde_json::Value;
@@ -83,12 +84,16 @@ impl HostPort for CheckPort {
         }
         match (call.class(), &call) {
             (Class::Read, Call::Clock(ClockCall::Now {})) => Ok(Value::from(self.clock.unix().0)),
-            (Class::Read, other) => self.guard.read(&self.access, other, Going::Forward).await,
+            (Class::Read, other) => {
+                Asker::Check.asks(self.guard.read(&self.access, other, Going::Forward)).await
+            }
             (Class::Wait, Call::Clock(ClockCall::Sleep { duration_ms })) if self.may_wait => {
                 self.clock.sleep(Duration::from_millis(*duration_ms)).await;
                 Ok(Value::Null)
             }
-            (Class::Wait, other) if self.may_wait => self.access.wait(other).await,
+            (Class::Wait, other) if self.may_wait => {
+                Asker::Check.asks(self.access.wait(other)).await
+            }
             (Class::Wait | Class::Effect | Class::Irreversible, other) => {
                 Err(self.deny(other.function()))
             }

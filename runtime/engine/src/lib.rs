@@ -10,6 +10,7 @@
 //! `runtime/cli` and come in as [`Deps`].
 
 mod access;
+mod asker;
 mod attempt;
 mod check_port;
 mod close;
@@ -39,6 +40,7 @@ mod tasks;
 mod undeclared;
 mod verify;
 
+pub use asker::Asker;
 pub use close::{GivenUp, abandon, accept};
 pub use deps::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource, Unaccepted,

@@ -18,6 +18,7 @@ mod live;
 mod reversal;
 
 use crate::access::WorldAccess;
+use crate::asker::Asker;
 use crate::guard::Guard;
 use crate::message::{Message, Reply};
 use crate::quota::{Quota, ToBeTold};
@@ -263,7 +264,7 @@ impl AttemptPort {
         if let Some(begun) = begun.filter(|begun| begun.call != *call) {
             return Err(self.diverge(id, &begun.call, call));
         }
-        let mut waiting = self.waiting(begun.map_or_else(|| call.clone(), |b| b.rest(since)));
+        let mut waiting = self.waiting(id, begun.map_or_else(|| call.clone(), |b| b.rest(since)));
         let lasts = Duration::from_millis(self.access.limits.parked_after_ms);
         let answer = self.clock.timeout(lasts, &mut waiting);
         if let Ok(answer) = self.unless_stopped(call.function(), async { Ok(answer.await) }).await?
@@ -285,15 +286,15 @@ impl AttemptPort {
         std::future::pending().await
     }
 
-    fn waiting(&self, call: Call) -> Waiting {
+    fn waiting(&self, id: &CallId, call: Call) -> Waiting {
         let access = self.access.clone();
-        Box::pin(async move {
+        Box::pin(Asker::Attempt(id.clone()).asks(async move {
             let Call::Clock(ClockCall::Sleep { duration_ms }) = call else {
                 return access.wait(&call).await;
             };
             access.clock.sleep(Duration::from_millis(duration_ms)).await;
             Ok(Value::Null)
-        })
+        }))
     }
 
     /// Returns when the guest is to be parked.

@@ -265,12 +265,11 @@ impl House {
             );
             *endings.entry(name).or_default() += 1;
         }
-        let nobody = Doing { step: None, undo: false, check: false };
         let nothing = CaseId::default();
         let quiet = WrongCase {
             why: self.wrong(&nothing, &self.quiet),
             case: nothing,
-            doing: nobody,
+            doing: Doing::engine(),
             ended: ending(&self.quiet),
         };
         let wrong = told.iter().map(|one| WrongCase {
@@ -306,6 +305,7 @@ impl House {
             }),
             point_of_no_return: self.plan.point_of_no_return().map(ToString::to_string),
             undos_never_exercised: self.never_undone(&told),
+            is_any_undone: told.iter().any(|one| !one.undone.is_empty()),
             retries_never_exercised: self.never_retried(&told),
             never_held: self.never_held(&told),
             matrix: matrix(outcomes),

@@ -4,6 +4,7 @@ use crate::stage::Played;
 use std::collections::BTreeMap;
 use stepback_core::event::Event;
 use stepback_core::resource::IDENTITY;
+use stepback_core::step::EffectOutcome;
 use stepback_core::{Facts, Resource};
 use stepback_simulated::world::World;
 
@@ -18,49 +19,82 @@ pub(crate) struct Goal {
 impl Goal {
     pub fn of(played: &Played) -> Self {
         let names = names_of_made(played);
-        let renamed = |text: &str| {
-            names.iter().fold(text.to_owned(), |text, (id, name)| text.replace(id, name))
+        let text_of = |text: &str| with_names(text, &names);
+        let mut facts = facts_of(&played.world);
+        // What was made and taken back is told of for a while.
+        let is_made = |resource: &Resource| {
+            id_of(resource).is_some_and(|id| names.iter().any(|(made, _)| made == id))
         };
-        let facts = facts_of(&played.world);
+        facts.retain(|resource, facts| !(is_terminated(facts) && is_made(resource)));
         let renamed_facts = facts.into_iter().map(|(resource, facts)| {
-            let parse = |text: String| serde_json::from_str(&text).ok();
-            let resource = serde_json::to_string(&resource).map(|text| renamed(&text)).ok();
-            let text = serde_json::to_string(&facts).map(|text| renamed(&text)).ok();
+            let resource = renamed(&resource, &names);
+            let text = serde_json::to_string(&facts).map(|text| text_of(&text)).ok();
             let facts = text.and_then(|text| serde_json::from_str(&text).ok());
-            (resource.and_then(parse), facts.unwrap_or(Facts::Absent))
+            (resource, facts.unwrap_or(Facts::Absent))
         });
-        let facts = renamed_facts.filter_map(|(resource, facts)| Some((resource?, facts)));
         let outputs = serde_json::to_string(&played.state.outputs).unwrap_or_default();
-        Self { facts: facts.collect(), outputs: renamed(&outputs) }
+        Self { facts: renamed_facts.collect(), outputs: text_of(&outputs) }
     }
 }
 
+fn with_names(text: &str, names: &[(String, String)]) -> String {
+    names.iter().fold(text.to_owned(), |text, (id, name)| text.replace(id, name))
+}
+
+/// The resource with the names of what was made.
+pub(crate) fn renamed(resource: &Resource, names: &[(String, String)]) -> Resource {
+    let text = serde_json::to_string(resource).map(|text| with_names(&text, names));
+    let renamed = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+    renamed.unwrap_or_else(|| resource.clone())
+}
+
 /// What each id that the operation made is called by: the step and the place of the call in it.
-fn names_of_made(played: &Played) -> Vec<(String, String)> {
-    let world = &played.world;
-    let mut names = vec![];
-    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+///
+/// What was taken back, or cleared away, is called otherwise: what stands for it in the end has its
+/// name, however often it was tried.
+pub(crate) fn names_of_made(played: &Played) -> Vec<(String, String)> {
+    let there = facts_of(&played.world);
+    let mut made: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
     for record in &played.records {
-        let Event::CallStarted { id, token, .. } = &record.event else { continue };
-        let stamp = Some(&token.0);
-        let of = |stamps: Vec<(&String, &Option<String>)>| -> Vec<String> {
-            let made = stamps.into_iter().filter(|(_, one)| one.as_ref() == stamp);
-            made.map(|(id, _)| id.clone()).collect()
+        let Event::CallFinished { id, changes, outcome: EffectOutcome::Done(_) } = &record.event
+        else {
+            continue;
         };
-        let mut ids = of(world.volumes.iter().map(|(id, one)| (id, &one.stamp)).collect());
-        ids.extend(of(world.snapshots.iter().map(|(id, one)| (id, &one.stamp)).collect()));
-        ids.extend(of(world.instances.iter().map(|(id, one)| (id, &one.stamp)).collect()));
-        for made in ids {
+        let new = changes.iter().filter(|change| change.before.is_absent());
+        for of in new.filter_map(|change| id_of(&change.resource)) {
+            let stays = there.iter().any(|(resource, facts)| {
+                id_of(resource) == Some(of) && !facts.is_absent() && !is_terminated(facts)
+            });
             let name = format!("made-by-{}-{}", id.of.step, id.number.0);
-            // What an attempt left that was to be taken back is one more of its name.
-            let before = counts.entry(name.clone()).and_modify(|n| *n += 1).or_insert(0);
-            let name = if *before == 0 { name } else { format!("{name}-again-{before}") };
+            made.entry(name).or_default().push((of.to_owned(), stays));
+        }
+    }
+    let mut names = vec![];
+    for (name, mut all) in made {
+        // Those that stay come first; of those that do not, the last was the one that counted.
+        all.reverse();
+        all.sort_by_key(|(_, stays)| !stays);
+        for (nth, (id, _)) in all.into_iter().enumerate() {
+            let name = if nth == 0 { name.clone() } else { format!("{name}-again-{nth}") };
             // A device's path has it without its dash.
-            names.push((made.replace('-', ""), name.clone()));
-            names.push((made, name));
+            names.push((id.replace('-', ""), name.clone()));
+            names.push((id, name));
         }
     }
     names
+}
+
+/// The id that a provider gives to what it makes.
+fn id_of(resource: &Resource) -> Option<&str> {
+    match resource {
+        Resource::Volume { id } | Resource::Snapshot { id } | Resource::Instance { id } => Some(id),
+        _ => None,
+    }
+}
+
+/// A terminated instance is told of for a while (AWS docs, *Terminate Amazon EC2 instances*).
+fn is_terminated(facts: &Facts) -> bool {
+    facts.get("state") == Some(&"terminated".into())
 }
 
 /// Every resource with its facts, but for which thing it is: what was made anew is restored.

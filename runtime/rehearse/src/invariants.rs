@@ -47,6 +47,9 @@ impl Watched {
     }
 
     fn judge(&self, nth: usize, seen: Result<Seen, ExprError>, after: &str) {
+        if let Ok(seen) = &seen {
+            self.script.asked(nth, &seen.is_there);
+        }
         let Invariant { name, holds, .. } = &self.invariants[nth];
         match (holds, seen) {
             (_, Ok(Seen { holds: true, .. })) => self.script.held(nth),

@@ -8,7 +8,7 @@ use crate::place::{CaseId, Fault, Kind, Place, Planned};
 use crate::script::Passed;
 use crate::stage::Played;
 use std::collections::{BTreeMap, BTreeSet};
-use stepback_core::event::{Event, Verdict};
+use stepback_core::event::{Event, Record, Verdict};
 use stepback_core::manifest::{Manifest, OnOverrun};
 use stepback_core::resource::is_sealed;
 use stepback_core::shown::duration;
@@ -148,13 +148,30 @@ impl Judge<'_> {
                 }
                 let named = state.not_restored.iter();
                 let named = named.flat_map(|one| with_what_is_on_it(&one.resource));
-                found.extend(self.is_as_before(&named.collect(), "it does not name it"));
+                let mut named: BTreeSet<Resource> = named.collect();
+                named.extend(self.gone_with_instances(&named));
+                found.extend(self.is_as_before(&named, "it does not name it"));
                 found
             }
             (Status::Queued | Status::Running | Status::RollingBack | Status::Abandoned, _) => {
                 vec![]
             }
         }
+    }
+
+    /// What was on the instances among these that are there no more.
+    fn gone_with_instances(&self, named: &BTreeSet<Resource>) -> Vec<Resource> {
+        let is_gone = |one: &Resource| {
+            let facts = self.played.world.facts(one);
+            facts.is_absent() || facts.get("state") == Some(&"terminated".into())
+        };
+        let id = |one: &Resource| match one {
+            Resource::Instance { id } if is_gone(one) => Some(id.clone()),
+            _ => None,
+        };
+        let gone: BTreeSet<String> = named.iter().filter_map(id).collect();
+        let before = facts_of(self.before).into_keys();
+        before.filter(|one| one.host().is_some_and(|host| gone.contains(host))).collect()
     }
 
     /// All but these is as it was before.
@@ -253,6 +270,9 @@ impl Judge<'_> {
             return vec![];
         };
         let is_prompt = self.case.0.iter().all(|planned| planned.fault.is_prompt());
+        // A step that is tried again waits as long as its manifest says.
+        let waits = |record: &Record| matches!(record.event, Event::RetryScheduled { .. });
+        let is_prompt = is_prompt && !self.played.records.iter().any(waits);
         if total_ms <= budget_ms || !is_prompt || downtime.on_overrun == OnOverrun::Warn {
             return vec![];
         }

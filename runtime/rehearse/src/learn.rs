@@ -1,14 +1,15 @@
 //! What the operation does when nothing goes wrong, and when all of it is taken back: where there
 //! is a place at which something can.
 
-use crate::goal::Goal;
+use crate::goal::{Goal, names_of_made, renamed};
 use crate::place::{CaseId, Fault, Kind, Place, Planned};
 use crate::script::{About, Passed};
 use crate::stage::Played;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::event::{Event, Record};
-use stepback_core::{Call, CallId, Resource, StepKey};
+use stepback_core::{CallId, Direction, Resource, StepKey};
+use stepback_engine::Asker;
 
 /// The operation as it goes when nothing goes wrong.
 pub(crate) struct Learned {
@@ -20,8 +21,9 @@ pub(crate) struct Learned {
 
 impl Learned {
     pub fn of(played: &Played) -> Self {
+        let names = names_of_made(played);
         let touched = |(key, step): (&StepKey, &stepback_core::state::StepState)| {
-            (key.clone(), step.touched().cloned().collect())
+            (key.clone(), step.touched().map(|resource| renamed(resource, &names)).collect())
         };
         let touched = played.state.steps.iter().map(touched).collect();
         let broken = played.broken.iter().filter_map(|one| one.invariant).collect();
@@ -82,28 +84,30 @@ pub struct Doing {
     pub check: bool,
 }
 
+impl Doing {
+    /// Nobody's but the engine's own.
+    pub(crate) fn engine() -> Self {
+        Self { step: None, undo: false, check: false }
+    }
+}
+
 /// Of every place that was passed, whose doing it was.
 pub(crate) fn doings(played: &Played) -> BTreeMap<Place, Doing> {
     let made = tokens(&played.records);
-    let mut answered = answers(&played.records);
-    let mut all = BTreeMap::new();
-    // What was asked last was answered last: a check before the downtime asks what a step asks
-    // again afterwards.
-    for passed in played.passed.iter().rev() {
-        let id = match &passed.about {
-            About::Made(token) => made.get(token.as_str()).copied().cloned(),
-            About::Asked(call) => take(&mut answered, call),
-            About::Looked(_) | About::Wrote(_) | About::Nothing => None,
-        };
-        let is_asked = matches!(passed.about, About::Asked(_));
-        let step = match &passed.about {
-            About::Wrote(records) => wrote_of(records),
-            _ => id.as_ref().map(|id| id.of.step.to_string()),
-        };
-        let undo = id.as_ref().is_some_and(|id| id.of.direction == stepback_core::Direction::Undo);
-        all.insert(passed.place, Doing { check: is_asked && step.is_none(), step, undo });
-    }
-    all
+    let of_call = |id: &CallId| Doing {
+        step: Some(id.of.step.to_string()),
+        undo: id.of.direction == Direction::Undo,
+        check: false,
+    };
+    let of = |passed: &Passed| match &passed.about {
+        About::Made(token) => made.get(token.as_str()).copied().map(of_call),
+        About::Asked(Some(Asker::Attempt(id))) => Some(of_call(id)),
+        About::Asked(Some(Asker::Check)) => Some(Doing { check: true, ..Doing::engine() }),
+        About::Wrote(records) => Some(Doing { step: wrote_of(records), ..Doing::engine() }),
+        About::Asked(None) | About::Looked(_) | About::Nothing => None,
+    };
+    let all = played.passed.iter();
+    all.map(|passed| (passed.place, of(passed).unwrap_or_else(Doing::engine))).collect()
 }
 
 /// The step that written events are about, if they are about one.
@@ -125,24 +129,4 @@ fn tokens(records: &[Record]) -> BTreeMap<&str, &CallId> {
         }
     }
     all
-}
-
-fn answers(records: &[Record]) -> Vec<(Call, CallId)> {
-    let of = |record: &Record| match &record.event {
-        Event::CallAnswered { id, call, .. } => Some((call.clone(), id.clone())),
-        _ => None,
-    };
-    records.iter().filter_map(of).collect()
-}
-
-/// The last answer that is to this call, or to one of the same function: a wait that is gone on
-/// with asks for less time.
-fn take(answered: &mut Vec<(Call, CallId)>, call: &Call) -> Option<CallId> {
-    let same = answered.iter().rposition(|(one, _)| one == call);
-    let alike = || answered.iter().rposition(|(one, _)| one.function() == call.function());
-    let at = match call.class() {
-        stepback_core::calls::Class::Wait => same.or_else(alike),
-        _ => same,
-    };
-    at.map(|at| answered.remove(at).1)
 }

@@ -27,6 +27,8 @@ pub(crate) fn matrix(outcomes: &[Outcome]) -> Vec<Row> {
         cell.succeeded += usize::from(one.fired && one.ending.status == "succeeded");
         cell.rolled_back += usize::from(one.fired && one.ending.status == "rolled-back");
         cell.incomplete += usize::from(one.fired && one.ending.status == "rollback-failed");
+        cell.endless += usize::from(one.fired && one.is_endless);
+        cell.down += usize::from(one.fired && one.ending.is_down);
     }
     rows
 }

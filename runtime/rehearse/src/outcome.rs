@@ -3,7 +3,7 @@
 use crate::learn::{self, Doing};
 use crate::place::{CaseId, Place};
 use crate::report::{Ended, Ending};
-use crate::script::{About, Passed};
+use crate::script::{About, Asked, Passed};
 use crate::stage::Played;
 use crate::timeline::Timeline;
 use serde_json::Value;
@@ -31,10 +31,16 @@ pub(crate) struct Outcome {
     pub irreversible: BTreeSet<String>,
     /// What is not restored.
     pub lost: Vec<String>,
+    /// Whether that is so because nobody could look at any of it.
+    pub is_unseen: bool,
+    /// Whether it came to no end.
+    pub is_endless: bool,
     /// The steps past the commit point that failed, and left what they were to clear away.
     pub leftover: Vec<String>,
     /// The invariants that held once at least, by their places in the manifest.
     pub held: BTreeSet<usize>,
+    /// What they asked of the world.
+    pub asked: Asked,
     /// What happened when.
     pub timeline: Timeline,
     /// What tells it from cases that went on otherwise.
@@ -54,7 +60,7 @@ impl Outcome {
         let leftover = state.steps.iter().filter(|(_, step)| step.status == StepStatus::Leftover);
         Self {
             case: case.clone(),
-            doing: doing.unwrap_or(Doing { step: None, undo: false, check: false }),
+            doing: doing.unwrap_or_else(Doing::engine),
             of: passed.and_then(|passed| asked_of(passed, &played.records)),
             ending: ending(played),
             fired: played.fired.iter().all(|fired| *fired),
@@ -63,9 +69,12 @@ impl Outcome {
             retried: retried(&played.records),
             irreversible: irreversible(state),
             lost: state.not_restored.iter().map(|one| one.resource.to_string()).collect(),
+            is_unseen: state.not_restored.iter().all(|one| one.now.is_none()),
+            is_endless: !state.status.is_final(),
             leftover: leftover.map(|(key, _)| key.to_string()).collect(),
             digest: digest(played),
             held: played.held.clone(),
+            asked: played.asked.clone(),
             timeline: Timeline::of(played, &case.0),
             next_count: 0,
             next: vec![],
@@ -125,7 +134,7 @@ pub(crate) fn ending(played: &Played) -> Ending {
         verdict: state.verdict.map(word),
         why: state.why.clone().or_else(|| state.refusals.first().cloned()),
         downtime_ms: state.downtime.closed_ms,
-        is_down: state.downtime.since.is_some(),
+        is_down: state.downtime.since.is_some() || !played.stopped.is_empty(),
         took_ms: played.took_ms,
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
+use stepback_engine::Asker;
 use stepback_journal::Memory;
 use stepback_provider::faults::{refused, transient};
 use stepback_provider::locks::WorldLocks;
@@ -82,7 +83,7 @@ impl Scripted {
             Fault::Transient | Fault::Lost => transient(call),
             _ => refused(call),
         };
-        self.ask(kind, About::Asked(Box::new(call.clone())), answer, refusal).await
+        self.ask(kind, About::Asked(Asker::now()), answer, refusal).await
     }
 
     /// Make an effect after the time that it takes; one that can be ended early is.

@@ -39,6 +39,8 @@ pub struct Report {
     pub point_of_no_return: Option<String>,
     /// The steps that can be undone, and whose undo never had anything to take back.
     pub undos_never_exercised: Vec<String>,
+    /// Whether any case took anything back: in a world in which nothing is left to do, none does.
+    pub is_any_undone: bool,
     /// The steps that have a `retry`, and were never tried again.
     pub retries_never_exercised: Vec<String>,
     /// The invariants that must hold sometimes, and never did: nothing was shown about them.
@@ -166,6 +168,10 @@ pub enum WeakKind {
     Irreversible,
     /// What was to be cleared away past the commit point is not.
     Leftover,
+    /// What ran before runs no more, though nothing goes wrong.
+    Stopped,
+    /// An invariant asks about what is in no world of any case.
+    NeverThere,
     /// What could be done before is waited for in the downtime.
     CouldBeBefore,
     /// The downtime is longer than its budget.
@@ -212,4 +218,8 @@ pub struct Cell {
     pub rolled_back: usize,
     /// Of how many the rollback is incomplete.
     pub incomplete: usize,
+    /// How many came to no end.
+    pub endless: usize,
+    /// In how many of all these the service is down in the end.
+    pub down: usize,
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_clock::Clock;
 use stepback_core::event::{Event, Record};
-use stepback_core::{Call, OperationId, Resource, Token, UnixMs};
+use stepback_core::{OperationId, Resource, Token, UnixMs};
+use stepback_engine::Asker;
 use stepback_journal::{Memory, Request, Store};
 use tokio::sync::Notify;
 
@@ -19,8 +20,8 @@ const SOMEBODY: &str = "somebody";
 /// What was done at a place, for whoever names it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum About {
-    /// A read or a wait, as the provider was asked.
-    Asked(Box<Call>),
+    /// A read or a wait; `None`: the engine's own.
+    Asked(Option<Asker>),
     /// An effect, by its token.
     Made(Token),
     Looked(Resource),
@@ -68,7 +69,11 @@ struct Inner {
     now: Now,
     broken: Vec<Broken>,
     held: BTreeSet<usize>,
+    asked: Asked,
 }
+
+/// Each question of each invariant, and whether what it is about was there once.
+pub(crate) type Asked = BTreeMap<(usize, String), bool>;
 
 /// How the operation stands, by what is durable.
 #[derive(Clone, Copy, Default)]
@@ -87,6 +92,8 @@ pub(crate) struct Told {
     pub broken: Vec<Broken>,
     /// The invariants that held once at least, by their places in the manifest.
     pub held: BTreeSet<usize>,
+    /// What they asked of the world.
+    pub asked: Asked,
 }
 
 /// The script of one case.
@@ -165,10 +172,18 @@ impl Script {
         self.inner().held.insert(nth);
     }
 
+    /// What an invariant asked, and whether that is there.
+    pub fn asked(&self, nth: usize, is_there: &BTreeMap<String, bool>) {
+        let asked = &mut self.inner().asked;
+        for (question, is_there) in is_there {
+            *asked.entry((nth, question.clone())).or_default() |= is_there;
+        }
+    }
+
     /// What became of the case.
     pub fn told(&self) -> Told {
         let inner = std::mem::take(&mut *self.inner());
-        let Inner { passed, fired, broken, held, .. } = inner;
-        Told { passed, fired, broken, held }
+        let Inner { passed, fired, broken, held, asked, .. } = inner;
+        Told { passed, fired, broken, held, asked }
     }
 }

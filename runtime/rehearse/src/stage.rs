@@ -5,7 +5,7 @@ use crate::assumed;
 use crate::invariants::Watched;
 use crate::place::CaseId;
 use crate::provider;
-use crate::script::{Broken, OPERATION, Passed, Script, Told};
+use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
 use crate::secrets::MadeUp;
 use crate::store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use stepback_clock::{Clock, Virtual};
 use stepback_core::event::Record;
 use stepback_core::expr::Scope;
 use stepback_core::manifest::Invariant;
-use stepback_core::state::State;
+use stepback_core::state::{State, Status};
 use stepback_core::{OperationId, StepKey, StoreId, UnixMs};
 use stepback_engine::{
     Control, Deps, Job, Limits, PluginSource, Refusal, Reporter, Request, RunError, SecretSource,
@@ -80,6 +80,10 @@ pub(crate) struct Played {
     pub broken: Vec<Broken>,
     /// The invariants that held once at least, by their places in the manifest.
     pub held: BTreeSet<usize>,
+    /// What the invariants asked of the world.
+    pub asked: Asked,
+    /// The containers that ran before, and run nowhere in the end.
+    pub stopped: Vec<String>,
     /// The locks that are held in the end.
     pub locks: Vec<String>,
     /// Whether its lease is held, though whoever ran it to its end was not killed.
@@ -136,7 +140,7 @@ impl Stage {
                     () = died.died.notified() => None,
                     ended = goes => Some(ended.unwrap_or_else(|panic| Err(panic.to_string()))),
                     // Time passes only when everybody waits: nobody can go on.
-                    () = clock.sleep(HANGS_AFTER) => Some(Err("it hangs".to_owned())),
+                    () = clock.sleep(HANGS_AFTER) => Some(Err("it takes longer than 40 days".to_owned())),
                 }
             });
             // Whatever was under way ends here, without a word, as after `kill -9`.
@@ -169,13 +173,18 @@ impl Stage {
         let state = State::fold(&records).map_err(|error| error.to_string())?;
         let locks = locks.map_err(|error| error.to_string())?;
         let summary = summary.map_err(|error| error.to_string())?;
-        let Told { passed, fired, broken, held } = script.told();
+        let Told { passed, fired, broken, held, asked } = script.told();
+        let world = world.load().map_err(|failure| failure.message)?;
+        let is_back = matches!(state.status, Status::RolledBack | Status::RollbackFailed);
+        let stopped = stopped(&self.world, &world, is_back);
         Ok(Played {
             is_run: summary.is_some_and(|one| one.is_run) && ended == Ok(Found::Unfinished),
             failed: ended.err(),
             records,
             state,
-            world: world.load().map_err(|failure| failure.message)?,
+            world,
+            stopped,
+            asked,
             passed,
             fired,
             broken,
@@ -242,6 +251,22 @@ impl Stage {
             clock: clock.clone(),
         })
     }
+}
+
+/// The containers that ran before, and run nowhere now. One that the operation removed on purpose
+/// is none of them, unless it was to be brought back.
+fn stopped(before: &World, now: &World, is_back: bool) -> Vec<String> {
+    let containers = |world: &World| -> Vec<(String, bool)> {
+        let engines = world.engines.values();
+        let all = engines.flat_map(|engine| &engine.containers);
+        all.map(|(name, one)| (name.clone(), one.running && !one.paused)).collect()
+    };
+    let now = containers(now);
+    let runs = |name: &str| now.iter().any(|(one, runs)| one == name && *runs);
+    let is_there = |name: &str| now.iter().any(|(one, _)| one == name);
+    let ran = containers(before).into_iter().filter(|(_, runs)| *runs).map(|(name, _)| name);
+    let ran: BTreeSet<String> = ran.collect();
+    ran.into_iter().filter(|name| !runs(name) && (is_back || is_there(name))).collect()
 }
 
 /// How a runner found the operation.

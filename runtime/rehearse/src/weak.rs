@@ -7,7 +7,7 @@ use crate::place::{CaseId, Fault, Kind, Planned};
 use crate::report::{WeakKind, WeakPoint};
 use crate::script::Passed;
 use crate::stage::Played;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::manifest::Manifest;
 use stepback_core::shown::duration;
 
@@ -27,15 +27,45 @@ fn time(ms: u64) -> String {
 pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> Vec<WeakPoint> {
     // Of what is wrong, nothing that is said can be counted on.
     let told: Vec<&Outcome> = told.iter().copied().filter(|one| one.wrong.is_empty()).collect();
-    let mut all = left(&told);
-    all.extend(gone(&told));
-    all.extend(leftover(&told));
+    let told = &with_new_downtimes(&told);
+    let mut all = left(told);
+    all.extend(gone(told));
+    all.extend(leftover(told));
+    all.extend(stopped(quiet));
     all.extend(waited_for(quiet));
-    all.extend(over_budget(manifest, &told));
-    all.extend(down(&told));
+    all.extend(never_there(manifest, quiet, told));
+    all.extend(over_budget(manifest, told));
+    all.extend(down(told));
     // Of those of one kind, those first that are told first.
-    all.sort_by_key(|point| (!point.is_down, point.kind));
+    all.sort_by_key(|point| (!point.is_down, point.kind, point.case.0.len()));
     all
+}
+
+/// A case, and whether it is its last fault that leaves the service down: not one before it, and
+/// not the operation where nothing goes wrong.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    one: &'a Outcome,
+    stays_down: bool,
+}
+
+impl std::ops::Deref for Told<'_> {
+    type Target = Outcome;
+
+    fn deref(&self) -> &Outcome {
+        self.one
+    }
+}
+
+fn with_new_downtimes<'a>(told: &[&'a Outcome]) -> Vec<Told<'a>> {
+    let down: BTreeSet<&[Planned]> =
+        told.iter().filter(|one| one.ending.is_down).map(|one| &one.case.0[..]).collect();
+    let of = |one: &&'a Outcome| {
+        let before = one.case.0.split_last().map(|(_, before)| before);
+        let was_down = before.is_some_and(|before| down.contains(before));
+        Told { one, stays_down: one.ending.is_down && !was_down }
+    };
+    told.iter().map(of).collect()
 }
 
 /// What goes wrong last in a case, in a clause: *if `ebs.attach` of `attach` …*.
@@ -74,14 +104,14 @@ fn clause(one: &Outcome) -> String {
 }
 
 /// A point about what a fault brings about.
-fn point(kind: WeakKind, told: String, one: &Outcome) -> WeakPoint {
+fn point(kind: WeakKind, told: String, one: &Told<'_>) -> WeakPoint {
     WeakPoint {
         kind,
         told,
         step: one.doing.step.clone(),
         fault: one.case.0.last().map(|last| last.fault.name()),
         resources: vec![],
-        is_down: one.ending.is_down,
+        is_down: one.stays_down,
         cases: 1,
         case: one.case.clone(),
     }
@@ -112,23 +142,25 @@ fn names(all: &[String]) -> String {
     told
 }
 
-fn down_too(one: &Outcome) -> &'static str {
-    if one.ending.is_down { ", and the service stays down" } else { "" }
+fn down_too(one: &Told<'_>) -> &'static str {
+    if one.stays_down { ", and the service stays down" } else { "" }
 }
 
 /// What a rollback may leave.
-fn left(told: &[&Outcome]) -> Vec<WeakPoint> {
+fn left(told: &[Told<'_>]) -> Vec<WeakPoint> {
     let incomplete = told.iter().filter(|one| one.ending.status == "rollback-failed");
     counted(incomplete.map(|one| {
         let is = if one.lost.len() == 1 { "is" } else { "are" };
         let (clause, names, down) = (clause(one), names(&one.lost), down_too(one));
-        let told = format!("{clause}, {names} {is} left for a person{down}");
+        // What nobody could look at may be as it was.
+        let unseen = if one.is_unseen { "can't be looked at, and " } else { "" };
+        let told = format!("{clause}, {names} {unseen}{is} left for a person{down}");
         WeakPoint { resources: one.lost.clone(), ..point(WeakKind::Left, told, one) }
     }))
 }
 
 /// What nothing brings back.
-fn gone(told: &[&Outcome]) -> Vec<WeakPoint> {
+fn gone(told: &[Told<'_>]) -> Vec<WeakPoint> {
     let except =
         told.iter().filter(|one| one.ending.verdict.as_deref() == Some("restored-except-declared"));
     let points = except.flat_map(|one| {
@@ -147,7 +179,7 @@ fn gone(told: &[&Outcome]) -> Vec<WeakPoint> {
 }
 
 /// What is left though the operation succeeded.
-fn leftover(told: &[&Outcome]) -> Vec<WeakPoint> {
+fn leftover(told: &[Told<'_>]) -> Vec<WeakPoint> {
     let points = told.iter().flat_map(|one| {
         one.leftover.iter().map(|step| {
             let told = format!("{}, `{step}` leaves what it was to clear away", clause(one));
@@ -155,6 +187,48 @@ fn leftover(told: &[&Outcome]) -> Vec<WeakPoint> {
         })
     });
     counted(points)
+}
+
+/// What ran before and runs no more, though nothing went wrong.
+fn stopped(quiet: &Played) -> Option<WeakPoint> {
+    (!quiet.stopped.is_empty()).then(|| WeakPoint {
+        kind: WeakKind::Stopped,
+        told: format!("where nothing goes wrong, `{}` ran and runs no more", names(&quiet.stopped)),
+        step: None,
+        fault: None,
+        resources: quiet.stopped.clone(),
+        is_down: true,
+        cases: 1,
+        case: CaseId::default(),
+    })
+}
+
+/// What an invariant asks about that is in no world of any case: its name may be mistaken.
+fn never_there(manifest: &Manifest, quiet: &Played, told: &[Told<'_>]) -> Vec<WeakPoint> {
+    let mut asked: BTreeMap<&(usize, String), bool> = BTreeMap::new();
+    for of_one in [&quiet.asked].into_iter().chain(told.iter().map(|one| &one.one.asked)) {
+        of_one
+            .iter()
+            .for_each(|(question, is_there)| *asked.entry(question).or_default() |= is_there);
+    }
+    let never = asked.into_iter().filter(|(_, is_there)| !is_there);
+    let point = |((nth, question), _): (&(usize, String), bool)| {
+        let name = &manifest.invariants.get(*nth)?.name;
+        Some(WeakPoint {
+            kind: WeakKind::NeverThere,
+            told: format!(
+                "the invariant `{name}` asks for `{question}`, which is there in no case: if that \
+                 is not meant, nothing was shown about it"
+            ),
+            step: None,
+            fault: None,
+            resources: vec![],
+            is_down: false,
+            cases: 1,
+            case: CaseId::default(),
+        })
+    };
+    never.filter_map(point).collect()
 }
 
 /// What is waited for while the service is down, and could have been done before.
@@ -184,10 +258,10 @@ fn waited_for(quiet: &Played) -> Vec<WeakPoint> {
 }
 
 /// How far a downtime can grow past its budget.
-fn over_budget(manifest: &Manifest, told: &[&Outcome]) -> Option<WeakPoint> {
+fn over_budget(manifest: &Manifest, told: &[Told<'_>]) -> Option<WeakPoint> {
     let budget_ms = manifest.downtime.budget_ms?;
     let over = told.iter().filter_map(|one| Some((one.downtime()?, *one)));
-    let over: Vec<((bool, u64), &Outcome)> =
+    let over: Vec<((bool, u64), Told<'_>)> =
         over.filter(|((goes_on, ms), _)| *goes_on || *ms > budget_ms).collect();
     // Of those that are alike, the first.
     let ((goes_on, worst_ms), worst) = *over.iter().rev().max_by_key(|(downtime, _)| *downtime)?;
@@ -201,12 +275,12 @@ fn over_budget(manifest: &Manifest, told: &[&Outcome]) -> Option<WeakPoint> {
     );
     // That it stays down is told where it does.
     let is_down = false;
-    Some(WeakPoint { cases: over.len(), is_down, ..point(WeakKind::OverBudget, told, worst) })
+    Some(WeakPoint { cases: over.len(), is_down, ..point(WeakKind::OverBudget, told, &worst) })
 }
 
 /// How long the service is down if something goes wrong while it is.
-fn down(told: &[&Outcome]) -> Vec<WeakPoint> {
-    let mut worst: BTreeMap<String, (u64, usize, &Outcome)> = BTreeMap::new();
+fn down(told: &[Told<'_>]) -> Vec<WeakPoint> {
+    let mut worst: BTreeMap<String, (u64, usize, &Told<'_>)> = BTreeMap::new();
     for one in told.iter().filter(|one| one.case.0.len() == 1 && !one.doing.undo) {
         let is_back = one.ending.status == "rolled-back" && !one.ending.is_down;
         let is_call = one.case.0.iter().all(|one| matches!(one.at.kind, Kind::Call { .. }));
@@ -218,11 +292,11 @@ fn down(told: &[&Outcome]) -> Vec<WeakPoint> {
             (known.0, known.2) = (ms, one);
         }
     }
-    let mut worst: Vec<(String, (u64, usize, &Outcome))> = worst.into_iter().collect();
+    let mut worst: Vec<(String, (u64, usize, &Told<'_>))> = worst.into_iter().collect();
     worst.sort_by(|(_, one), (_, other)| {
         other.0.cmp(&one.0).then_with(|| one.2.case.cmp(&other.2.case))
     });
-    let told = |(clause, (ms, cases, one)): (String, (u64, usize, &Outcome))| {
+    let told = |(clause, (ms, cases, one)): (String, (u64, usize, &Told<'_>))| {
         let told = format!("{clause}, the service is down for {}", time(ms));
         WeakPoint { cases, ..point(WeakKind::Downtime, told, one) }
     };

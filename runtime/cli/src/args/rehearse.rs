@@ -2,6 +2,7 @@
 
 use super::Operation;
 use clap::{Args as ClapArgs, ValueEnum};
+use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -32,7 +33,8 @@ pub struct Rehearse {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FailOn {
     /// A last word that is not true, a world that is not as it must be
     Wrong,

@@ -2,6 +2,7 @@
 
 mod build;
 mod new;
+mod test;
 mod trust;
 mod update;
 
@@ -30,6 +31,7 @@ pub async fn run(global: &Global, plugin: Plugin) -> Result<Exit, CliError> {
         PluginVerb::List { json } => list(&config()?, json).await,
         PluginVerb::Inspect { plugin, json } => inspect(&config()?, &plugin, json).await,
         PluginVerb::Trust { plugin } => trust::run(&config()?, &plugin).await,
+        PluginVerb::Test(args) => test::run(config()?, args).await,
         PluginVerb::Build { dir, output, locked } => {
             build::run(&config()?, &dir, output, locked).await
         }

@@ -2,7 +2,7 @@
 //! sees it.
 
 mod page;
-mod text;
+pub mod text;
 
 use super::manifest;
 use crate::args::{FailOn, FaultsArg, Global, Rehearse};
@@ -14,6 +14,7 @@ use crate::files;
 use crate::output::{Style, print, print_json, progress};
 use crate::plugins::Plugins;
 use crate::secrets::References;
+use serde::Serialize;
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -43,10 +44,7 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
         // Nobody waits for a report that has no place.
         files::can_be_written(path).map_err(|error| unwritable(path, &error))?;
     }
-    let case = args.case.as_deref().map(str::parse::<CaseId>).transpose();
-    let case = case.map_err(|why| {
-        CliError::usage(shown!("`--case`: {}", why), "a report has the names of its cases")
-    })?;
+    let case = args.case.as_deref().map(case_of).transpose()?;
     let request = manifest::request(&args.operation, &environment, true)?;
     let rehearsal = Rehearsal {
         request,
@@ -72,8 +70,15 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
     told.await.map_err(|error| CliError::Internal(error.to_string().into()))?
 }
 
+/// The case of a name.
+pub fn case_of(name: &str) -> Result<CaseId, CliError> {
+    name.parse().map_err(|why: String| {
+        CliError::usage(shown!("`--case`: {}", why), "a report has the names of its cases")
+    })
+}
+
 /// How many cases are run at once: more threads than that are only memory.
-fn jobs(given: Option<NonZeroUsize>) -> NonZeroUsize {
+pub fn jobs(given: Option<NonZeroUsize>) -> NonZeroUsize {
     let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let max = processors.saturating_mul(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN));
     given.unwrap_or(processors).min(max)
@@ -118,7 +123,13 @@ fn tell_all(rehearsal: &Rehearsal, again: &str, args: &Rehearse) -> Result<Exit,
     progress(&"".into());
     let report = report.map_err(not_rehearsed)?;
     match args.json {
-        true => print_json(&report),
+        true => print_json(&Told {
+            command: &format!("stepback rehearse {again}"),
+            version: env!("CARGO_PKG_VERSION"),
+            failed_on: failed_on(&report, args.fail_on),
+            wrong_count: report.wrong_count(),
+            report: &report,
+        }),
         false => print(&text::of(&report, again, &Style::of_stdout())),
     }
     // What was found is told by now, whatever becomes of the page.
@@ -130,17 +141,43 @@ fn tell_all(rehearsal: &Rehearsal, again: &str, args: &Rehearse) -> Result<Exit,
     Ok(exit(&report, args.fail_on))
 }
 
-fn exit(report: &Report, fail_on: FailOn) -> Exit {
-    let is_well = report.is_well()
-        && match fail_on {
-            FailOn::Wrong => true,
-            FailOn::Down => report.still_down == 0,
-            FailOn::Weak => report.still_down == 0 && report.weak.is_empty(),
-        };
-    if is_well { Exit::Succeeded } else { Exit::Wrong }
+/// A report, with what it is of.
+#[derive(Serialize)]
+struct Told<'a> {
+    command: &'a str,
+    version: &'a str,
+    /// Why it ends with exit code 7, if so.
+    failed_on: Option<FailOn>,
+    /// Cases, and invariants that never held.
+    wrong_count: usize,
+    #[serde(flatten)]
+    report: &'a Report,
 }
 
-fn tell_case(rehearsal: &Rehearsal, case: &CaseId, json: bool) -> Result<Exit, CliError> {
+/// What fails, of what is to fail.
+fn failed_on(report: &Report, fail_on: FailOn) -> Option<FailOn> {
+    match fail_on {
+        _ if !report.is_well() => Some(FailOn::Wrong),
+        FailOn::Down | FailOn::Weak if report.still_down > 0 => Some(FailOn::Down),
+        FailOn::Weak if !report.weak.is_empty() => Some(FailOn::Weak),
+        FailOn::Wrong | FailOn::Down | FailOn::Weak => None,
+    }
+}
+
+/// The exit code, with why it is 7 where nothing is wrong.
+fn exit(report: &Report, fail_on: FailOn) -> Exit {
+    match failed_on(report, fail_on) {
+        None => return Exit::Succeeded,
+        Some(FailOn::Wrong) => {}
+        Some(FailOn::Down) => {
+            tell!("it fails: {} cases leave the service down", report.still_down);
+        }
+        Some(FailOn::Weak) => tell!("it fails: there are {} weak points", report.weak.len()),
+    }
+    Exit::Wrong
+}
+
+pub fn tell_case(rehearsal: &Rehearsal, case: &CaseId, json: bool) -> Result<Exit, CliError> {
     let shown = show(rehearsal, case).map_err(not_rehearsed)?;
     if let Some(at) = shown.fired.iter().position(|fired| !fired) {
         let message = shown!("`{}` never comes about in this operation", shown.case.0[at]);
@@ -156,7 +193,7 @@ fn tell_case(rehearsal: &Rehearsal, case: &CaseId, json: bool) -> Result<Exit, C
     Ok(if shown.wrong.is_empty() { Exit::Succeeded } else { Exit::Wrong })
 }
 
-fn not_rehearsed(why: NotRehearsed) -> CliError {
+pub fn not_rehearsed(why: NotRehearsed) -> CliError {
     match why {
         NotRehearsed::Refused(refusal) => refusal.into(),
         NotRehearsed::NoQuietEnd(why) => CliError::usage(
@@ -171,10 +208,7 @@ fn not_rehearsed(why: NotRehearsed) -> CliError {
 /// The world to begin with: that of a file, or a living environment's, read and not changed.
 async fn world(config: &Config, name: &str, file: Option<&Path>) -> Result<World, CliError> {
     if let Some(path) = file {
-        let text = environment::read_world(path, "give a world file with `--world FILE`")?;
-        return stepback_simulated::parse(&text).map_err(|failure| {
-            CliError::usage(failure.message, "`stepback env snapshot` writes world files")
-        });
+        return world_of(path);
     }
     match config.environment(name)? {
         Environment::Simulated { world } => {
@@ -186,4 +220,13 @@ async fn world(config: &Config, name: &str, file: Option<&Path>) -> Result<World
             Ok(imported.world)
         }
     }
+}
+
+/// The world of a file.
+pub fn world_of(path: &Path) -> Result<World, CliError> {
+    let text = environment::read_world(path, "give a world file with `--world FILE`")?;
+    stepback_simulated::parse(&text).map_err(|failure| {
+        let message = shown!("{}: {}", path.display(), failure.message);
+        CliError::usage(message, "`stepback env snapshot` writes world files")
+    })
 }

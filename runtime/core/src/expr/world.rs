@@ -32,7 +32,7 @@ const TOLD_BYTES_MAX: usize = 200;
 #[derive(Debug)]
 struct World {
     facts: Arc<WorldFacts>,
-    asked: Mutex<BTreeMap<String, String>>,
+    asked: Mutex<BTreeMap<String, (String, bool)>>,
 }
 
 impl Object for World {}
@@ -44,22 +44,30 @@ pub struct Seen {
     pub holds: bool,
     /// What the world was asked, with its answers: `running_on('app') is ["i-1"]`.
     pub asked: Vec<String>,
+    /// Each question, and whether what it is about is there: a name with a mistake in it never is.
+    pub is_there: BTreeMap<String, bool>,
 }
 
 static OF_WORLDS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = ENVIRONMENT.clone();
     environment.add_function("running", |state: &State<'_, '_>, name: String| {
-        let is_running = |world: &World| both(Jinja::from(!running_on(world, &name).is_empty()));
+        let is_running = |world: &World| {
+            let answer = Jinja::from(!running_on(world, &name).is_empty());
+            both(answer, is_anywhere(world, &name))
+        };
         ask(state, "running", &[&name], is_running)
     });
     environment.add_function("running_on", |state: &State<'_, '_>, name: String| {
-        ask(state, "running_on", &[&name], |world| both(Jinja::from(running_on(world, &name))))
+        let hosts =
+            |world: &World| both(Jinja::from(running_on(world, &name)), is_anywhere(world, &name));
+        ask(state, "running_on", &[&name], hosts)
     });
     environment.add_function("attached", |state: &State<'_, '_>, id: String| {
         let count = |world: &World| {
             let facts = world.facts.get(&Resource::Volume { id: id.clone() });
             let attachments = facts.and_then(|facts| facts.get("attachments"));
-            both(Jinja::from(attachments.and_then(Value::as_array).map_or(0, Vec::len)))
+            let count = attachments.and_then(Value::as_array).map_or(0, Vec::len);
+            both(Jinja::from(count), facts.is_some())
         };
         ask(state, "attached", &[&id], count)
     });
@@ -83,13 +91,13 @@ fn ask(
     state: &State<'_, '_>,
     function: &str,
     arguments: &[&str],
-    answer: impl Fn(&World) -> (Jinja, Jinja),
+    answer: impl Fn(&World) -> Answer,
 ) -> Result<Jinja, Error> {
     let found = state.lookup(WORLD);
     let world = found.as_ref().and_then(|found| found.downcast_object_ref::<World>());
     let world = world
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "there is no world to look at"))?;
-    let (answer, told) = answer(world);
+    let Answer { answer, told, is_there } = answer(world);
     let arguments: Vec<String> = arguments.iter().map(|one| format!("'{one}'")).collect();
     let question = format!("{function}({})", arguments.join(", "));
     let told = match told.is_none() {
@@ -97,28 +105,49 @@ fn ask(
         false => serde_json::to_string(&told).unwrap_or_default(),
     };
     let told = cut::beginning(&told, TOLD_BYTES_MAX);
-    world.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(question, told);
+    let mut asked = world.asked.lock().unwrap_or_else(PoisonError::into_inner);
+    asked.insert(question, (told, is_there));
     Ok(answer)
 }
 
-fn both(answer: Jinja) -> (Jinja, Jinja) {
-    (answer.clone(), answer)
+/// What a question is answered.
+struct Answer {
+    answer: Jinja,
+    /// So much of it as is told.
+    told: Jinja,
+    /// Whether what the question is about is in the world.
+    is_there: bool,
+}
+
+fn both(answer: Jinja, is_there: bool) -> Answer {
+    Answer { told: answer.clone(), answer, is_there }
 }
 
 /// Its facts, and those that are told.
-fn facts(world: &World, resource: &Resource) -> (Jinja, Jinja) {
+fn facts(world: &World, resource: &Resource) -> Answer {
     let of = |facts: &Facts| match facts {
         Facts::Present(facts) => jinja(facts),
         Facts::Absent | Facts::Unknown(_) => Jinja::from(()),
     };
     let found = world.facts.get(resource).unwrap_or(&Facts::Absent);
-    (of(found), of(&found.for_readers()))
+    let is_there = matches!(found, Facts::Present(_));
+    Answer { answer: of(found), told: of(&found.for_readers()), is_there }
+}
+
+fn is_anywhere(world: &World, wanted: &str) -> bool {
+    let is_it = |resource: &Resource| match resource {
+        Resource::Container { name, .. } => name == wanted,
+        _ => false,
+    };
+    world.facts.keys().any(is_it)
 }
 
 fn running_on(world: &World, wanted: &str) -> Vec<String> {
     let runs = |(resource, facts): (&Resource, &Facts)| match resource {
         Resource::Container { host, name } if name == wanted => {
-            (facts.get("running") == Some(&Value::Bool(true))).then(|| host.clone())
+            let is = |fact| facts.get(fact) == Some(&Value::Bool(true));
+            // What is frozen answers nobody.
+            (is("running") && !is("paused")).then(|| host.clone())
         }
         _ => None,
     };
@@ -152,11 +181,13 @@ pub fn evaluate_over(
         }
     };
     let asked = world.downcast_object_ref::<World>().map(|world| {
-        let asked =
-            std::mem::take(&mut *world.asked.lock().unwrap_or_else(PoisonError::into_inner));
-        asked.into_iter().map(|(question, answer)| format!("{question} is {answer}")).collect()
+        std::mem::take(&mut *world.asked.lock().unwrap_or_else(PoisonError::into_inner))
     });
-    Ok(Seen { holds, asked: asked.unwrap_or_default() })
+    let asked = asked.unwrap_or_default();
+    let told = asked.iter().map(|(question, (answer, _))| format!("{question} is {answer}"));
+    let told = told.collect();
+    let is_there = asked.into_iter().map(|(question, (_, is_there))| (question, is_there));
+    Ok(Seen { holds, asked: told, is_there: is_there.collect() })
 }
 
 #[cfg(test)]

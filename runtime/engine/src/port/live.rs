@@ -1,6 +1,7 @@
 //! Calls that the journal does not hold yet: each is held against the plugin's grants, then made.
 
 use super::{AttemptPort, cancelled};
+use crate::asker::Asker;
 use crate::guard::Going;
 use serde_json::Value;
 use stepback_core::*;
@@ -11,7 +12,7 @@ impl AttemptPort {
         let result = match (permit, call.class()) {
             (Err(failure), _) => Err(failure),
             (Ok(()), Class::Effect | Class::Irreversible) => return self.effect(id, call).await,
-            (Ok(()), Class::Read) => self.look(&call).await,
+            (Ok(()), Class::Read) => Asker::Attempt(id.clone()).asks(self.look(&call)).await,
             (Ok(()), Class::Wait) => self.wait(&id, &call).await,
         };
         self.answered(id, call, result).await

@@ -1,7 +1,7 @@
 //! A rehearsal's report as one page that needs nothing but itself: in a browser, on a phone,
 //! printed.
 
-use super::text::{WEAK_TOLD_MAX, also, by_worst, example, how, whose_text};
+use super::text::{WEAK_TOLD_MAX, also, by_worst, example, how, refused, whose_text};
 use crate::output::duration;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ pub fn of(report: &Report, again: &str) -> String {
             body {
                 main {
                     h1 { (title) }
+                    p { "Of " code { "stepback rehearse " (theirs(again)) } }
                     (verdict(report))
                     (wrong(report))
                     (weak(report))
@@ -55,13 +56,14 @@ fn verdict(report: &Report) -> Markup {
             strong { (wrong) }
             " in " (report.cases) " cases, " (report.distinct) " of them distinct"
         }
+        @if report.still_down > 0 {
+            p { span.bad { (report.still_down) } " cases leave the service down." }
+        }
+        p { "So they ended:" }
         ul.endings {
             @for (ending, count) in &report.endings {
                 li { strong { (count) } " " (theirs(ending)) }
             }
-        }
-        @if report.still_down > 0 {
-            p { span.bad { (report.still_down) } " of them leave the service down." }
         }
         @if !report.not_fired.is_empty() {
             p { (report.not_fired.len()) " cases tell nothing: their fault never came about." }
@@ -85,7 +87,8 @@ fn wrong(report: &Report) -> Markup {
                         ul { @for why in why { li { (theirs(why)) } } }
                         p {
                             "It ended " (how(&cases[0].ended))
-                            " in " code { (theirs(&cases[0].case)) }
+                            @if cases[0].case.0.is_empty() { " where nothing goes wrong" }
+                            @else { " in " code { (theirs(&cases[0].case)) } }
                         }
                         @if cases.len() > 1 { p { "And so in " (cases.len() - 1) " more." } }
                     }
@@ -149,6 +152,13 @@ fn facts(report: &Report) -> Markup {
                 @if let Some(step) = &report.point_of_no_return {
                     dt { "Point of no return" } dd { code { (theirs(step)) } }
                 }
+                @if !report.is_any_undone {
+                    dt { "Undos" }
+                    dd {
+                        "None was tried: in this world the operation changes nothing that could "
+                        "be taken back."
+                    }
+                }
                 @if !report.undos_never_exercised.is_empty() {
                     dt { "Undos that never took anything back" }
                     dd { (list(&report.undos_never_exercised)) }
@@ -182,6 +192,7 @@ fn matrix(report: &Report) -> Markup {
                 span.on { "on" } " went on to its end, "
                 span.back { "back" } " was taken back, "
                 span.left { "left" } " something is left for a person, "
+                span.bad { "down" } " the service is down in the end, "
                 span.bad { "wrong" }
             }
             div.scrolls tabindex="0" role="region" aria-label="Step by step" {
@@ -207,13 +218,14 @@ fn matrix(report: &Report) -> Markup {
 
 fn cell(cell: Option<&Cell>) -> Markup {
     let Some(cell) = cell else { return html! { td.none { "·" } } };
-    let refused = cell.fired - cell.succeeded - cell.rolled_back - cell.incomplete;
     let parts = [
         ("bad", "wrong", cell.wrong),
         ("on", "on", cell.succeeded),
         ("back", "back", cell.rolled_back),
         ("left", "left", cell.incomplete),
-        ("back", "refused", refused),
+        ("back", "refused", refused(cell)),
+        ("bad", "endless", cell.endless),
+        ("bad", "down", cell.down),
         ("none", "not fired", cell.cases - cell.fired),
     ];
     let parts: Vec<_> = parts.into_iter().filter(|(_, _, count)| *count > 0).collect();

@@ -14,6 +14,7 @@ pub const WEAK_TOLD_MAX: usize = 10;
 /// The whole report; `again` is its command, but for what comes first in it.
 pub fn of(report: &Report, again: &str, style: &Style) -> Shown {
     let mut text = verdict(report, style);
+    text.push(&shown!("  of `stepback rehearse {}`\n", row(again)));
     text.push(&wrong(report, style));
     text.push(&weak(report, style));
     text.push(&facts(report, style));
@@ -51,12 +52,13 @@ fn verdict(report: &Report, style: &Style) -> Shown {
             report.not_fired.len()
         ));
     }
+    if report.still_down > 0 {
+        let down = style.red(&report.still_down.to_string());
+        text.push(&shown!("  {} cases leave the service down\n", down));
+    }
+    text.push(&"  so they ended:\n".into());
     for (ending, count) in &report.endings {
         text.push(&shown!("  {:>6} {}\n", count, row(ending)));
-    }
-    if report.still_down > 0 {
-        let count = format!("{:>6}", report.still_down);
-        text.push(&shown!("  {} of them leave the service down\n", style.red(&count)));
     }
     text
 }
@@ -94,7 +96,7 @@ fn ended(ending: &Ending) -> Shown {
     row(how(ending))
 }
 
-fn wrong(report: &Report, style: &Style) -> Shown {
+pub fn wrong(report: &Report, style: &Style) -> Shown {
     let mut text = Shown::default();
     if report.is_well() {
         return text;
@@ -180,6 +182,13 @@ fn facts(report: &Report, style: &Style) -> Shown {
     if let Some(step) = &report.point_of_no_return {
         text.push(&shown!("  the point of no return: {}\n", row(step)));
     }
+    if !report.is_any_undone {
+        text.push(
+            &"  no undo was tried: in this world the operation changes nothing that could be taken \
+              back\n"
+                .into(),
+        );
+    }
     if !report.undos_never_exercised.is_empty() {
         let steps = list(&report.undos_never_exercised);
         text.push(&shown!("  undos that never took anything back: {}\n", steps));
@@ -198,14 +207,16 @@ fn facts(report: &Report, style: &Style) -> Shown {
     text
 }
 
-/// How the cases of one cell ended: *back* was rolled back, *on* came to its end.
+/// How the cases of one cell ended: *back* was rolled back, *on* came to its end, *left* leaves
+/// something for a person; in those that are *DOWN* the service is.
 fn cell(cell: &Cell, style: &Style) -> Shown {
     let parts = [
         (cell.wrong, style.red("WRONG")),
         (cell.succeeded, "on".into()),
         (cell.rolled_back, "back".into()),
         (cell.incomplete, style.yellow("left")),
-        (cell.fired - cell.succeeded - cell.rolled_back - cell.incomplete, "refused".into()),
+        (refused(cell), "refused".into()),
+        (cell.endless, style.red("endless")),
         (cell.cases - cell.fired, "not fired".into()),
     ];
     let parts =
@@ -213,12 +224,27 @@ fn cell(cell: &Cell, style: &Style) -> Shown {
             1 => name,
             n => shown!("{} {}", n, name),
         });
-    Shown::join(parts, ", ")
+    let mut told = Shown::join(parts, ", ");
+    if cell.down > 0 {
+        let count = if cell.down == 1 { Shown::default() } else { shown!("{} ", cell.down) };
+        told.push(&shown!(" ({}{})", count, style.red("DOWN")));
+    }
+    told
+}
+
+/// How many were refused before they began.
+pub fn refused(cell: &Cell) -> usize {
+    cell.fired - cell.succeeded - cell.rolled_back - cell.incomplete - cell.endless
 }
 
 /// By step and fault: a block for each step, a line for each of its functions and faults.
 fn matrix(report: &Report, style: &Style) -> Shown {
     let mut text = shown!("\n{}\n", style.bold("step by step"));
+    text.push(
+        &"  on: it came to its end; back: it was taken back; left: something is left for a person; \
+          DOWN: the service is down in the end\n"
+            .into(),
+    );
     let mut rows = table(&["step", "what", "fault", "how it went on"]);
     for line in by_worst(&report.matrix) {
         for fault in Fault::all().map(Fault::name) {
