@@ -31,6 +31,7 @@ use stepback_wasm::Runtime;
 const BEGINS: UnixMs = UnixMs(1_790_000_000_000);
 /// After so long, by the virtual clock, somebody hangs who has not ended.
 const HANGS_AFTER: Duration = Duration::from_secs(40 * 24 * 3600);
+const TOO_LONG: &str = "it takes longer than 40 days";
 /// More often nobody is killed in one case.
 const LIVES_MAX: u32 = 8;
 /// Who runs every case: a store in memory can't see that a runner is dead.
@@ -140,7 +141,7 @@ impl Stage {
                     () = died.died.notified() => None,
                     ended = goes => Some(ended.unwrap_or_else(|panic| Err(panic.to_string()))),
                     // Time passes only when everybody waits: nobody can go on.
-                    () = clock.sleep(HANGS_AFTER) => Some(Err("it takes longer than 40 days".to_owned())),
+                    () = clock.sleep(HANGS_AFTER) => Some(Err(TOO_LONG.to_owned())),
                 }
             });
             // Whatever was under way ends here, without a word, as after `kill -9`.

@@ -21,8 +21,8 @@ impl State {
         })
     }
 
-    /// How the operation left a resource that is on an instance which did not run when the operation
-    /// came: when that is stopped again, nobody can say any more.
+    /// How the operation left a resource on an instance that did not run when it came: when that is
+    /// stopped again, nobody can say any more.
     pub fn left_on_a_host_that_was_down(&self, resource: &Resource) -> Option<Facts> {
         let steps = self.steps.values().filter(|_| self.was_down(resource));
         let effects = steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
