@@ -1,7 +1,7 @@
 //! Whether engines, their helper image and registries can be used, told one by one.
 
 use super::connect::Engine;
-use super::pull::Credentials;
+use super::credentials::Credentials;
 use super::{Docker, pull};
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod connect;
 mod containers;
+mod credentials;
 mod endings;
 mod errors;
 mod helper;
@@ -42,7 +43,8 @@ mod trial;
 mod volumes;
 mod waits;
 
-pub use pull::{Credentials, Registry};
+pub use credentials::Credentials;
+pub use pull::Registry;
 pub use templated::TemplatedHosts;
 pub use tls::Tls;
 

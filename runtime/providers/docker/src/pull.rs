@@ -5,10 +5,9 @@
 
 use super::DockerSettings;
 use super::connect::Engine;
+use super::credentials::{Credentials, without_credentials};
 use super::errors::{Answer, RequestError, told};
 use super::shapes::digest_of;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
 use bollard::query_parameters::{
@@ -20,17 +19,14 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 use stepback_core::image::ImageName;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::EffectContext;
 use stepback_provider::endpoint::is_loopback;
-use stepback_provider::passwords::MASK;
 
 /// How long a registry may take to tell a digest.
 const DIGEST_MS_MAX: u64 = 10_000;
@@ -45,41 +41,6 @@ pub struct Registry {
     pub mirrors: Vec<String>,
     /// For this registry alone: those of a mirror are under its own name.
     pub credentials: Option<Credentials>,
-}
-
-/// A user name and a password, which is never shown.
-#[derive(Clone)]
-pub struct Credentials {
-    /// Shown in messages, as the password never is.
-    pub username: String,
-    /// The value itself; a configuration has only a reference to it.
-    pub password: String,
-}
-
-impl Credentials {
-    /// A text without them: a registry may repeat what it was given (RFC 7617 has its form).
-    fn taken_out_of(&self, text: &str) -> String {
-        let both = format!("{}:{}", self.username, self.password);
-        let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let mut forms = vec![both.clone(), self.password.clone(), quoted(&self.password)];
-        for text in [&both, &self.password] {
-            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-                forms.push(engine.encode(text));
-            }
-        }
-        forms.retain(|form| !form.is_empty());
-        forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), MASK))
-    }
-
-    fn as_auth(&self) -> RegistryAuth {
-        RegistryAuth::Basic(self.username.clone(), self.password.clone())
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
-    }
 }
 
 /// The registry, then its mirrors.
@@ -123,19 +84,6 @@ pub(super) async fn check(
         last = Some(failure);
     }
     last.map_or(Ok(()), Err)
-}
-
-/// What a source told, without what it was given.
-fn without_credentials(
-    told: RequestError,
-    settings: &DockerSettings,
-    source: &str,
-) -> RequestError {
-    let own = settings.registries.get(source).and_then(|own| own.credentials.as_ref());
-    match own {
-        Some(own) => told.saying(|message| own.taken_out_of(message)),
-        None => told,
-    }
 }
 
 /// What to do about a registry that lets nobody in, or not this one.
@@ -459,22 +407,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_registry_that_repeats_what_it_was_given_tells_nobody() {
-        let (username, password) = ("ann".to_owned(), "Reg/LEAK 77".to_owned());
-        let own = Credentials { username, password };
-        for said in [
-            "no: ann:Reg/LEAK 77",
-            "no: Basic YW5uOlJlZy9MRUFLIDc3",
-            "no: UmVnL0xFQUsgNzc=",
-            "Head \"http://h/?login=ann:Reg%2FLEAK%2077\"",
-        ] {
-            let told = own.taken_out_of(said);
-            assert!(!told.contains("LEAK") && !told.contains("TEVBS"), "{told}");
-            assert!(told.contains(MASK), "{told}");
-        }
-    }
 
     #[test]
     fn what_has_arrived_may_be_unpacked_in_silence() {

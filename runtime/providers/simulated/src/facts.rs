@@ -3,7 +3,7 @@
 //! Of an engine whose instance does not run nothing is shown, and nothing is taken for absent
 //! there: it does not answer.
 
-use super::read::{engine, options_shown, shows};
+use super::read::{engine, options_shown, policy, shows};
 use super::world::{Container, DockerVolume, Engine, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -226,7 +226,7 @@ fn container_facts(container: &Container) -> Value {
         json!({
             "id": container.id, "image": spec.image, "digest": container.digest, "env": spec.env,
             "mounts": spec.mounts, "ports": spec.ports, "command": spec.command,
-            "restart": spec.restart, "running": container.running,
+            "restart": policy(container), "running": container.running,
             "paused": container.paused, "networks": {}, "config": container.config,
         }),
     )

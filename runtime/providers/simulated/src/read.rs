@@ -69,7 +69,7 @@ pub(super) fn container_json(world: &World, name: &str, container: &Container) -
 }
 
 /// Its restart policy; a world file need not name one.
-fn policy(container: &Container) -> &str {
+pub(super) fn policy(container: &Container) -> &str {
     match container.spec.restart.as_str() {
         "" => "no",
         given => given,
