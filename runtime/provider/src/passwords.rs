@@ -13,7 +13,7 @@ tokio::task_local! {
     static DECLARED: Marks;
 }
 
-/// Ask a provider that may cut what it tells: what a mask cuts in two would not be found afterwards,
+/// Ask a provider that may cut what it tells: what a mask cuts in two nobody would find afterwards,
 /// so that the declared secrets are marked before it.
 pub async fn marking<T>(declared: Marks, asked: impl Future<Output = T>) -> T {
     DECLARED.scope(declared, asked).await

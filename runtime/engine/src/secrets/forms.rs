@@ -124,8 +124,8 @@ impl Json {
     }
 }
 
-/// What is left as it is beside letters and digits, and what a blank becomes. Journals have marks by
-/// the place in here: what is new comes last.
+/// What is left as it is beside letters and digits, and what a blank becomes. Journals have marks
+/// by the place in here: what is new comes last.
 const KEPT_IN_URLS: [(&str, &str); 9] = [
     // By the strictest, by JavaScript's `encodeURIComponent`, in a form, and in a path.
     ("-._~", "%20"),

@@ -130,11 +130,20 @@ struct Bench {
     args: PluginTest,
 }
 
+/// What a step is given.
+struct Input {
+    with: Value,
+    /// Whether the manifest says that it can't be undone: some steps can't be, but on what the
+    /// operation made itself.
+    is_declared: bool,
+    /// Whether it changes anything with it.
+    does: bool,
+}
+
 /// What became of a step.
 enum Tested {
     Rehearsed {
-        with: Value,
-        does: bool,
+        input: Input,
         report: Box<Report>,
     },
     /// How many inputs were tried, and why the last one did not do.
@@ -159,9 +168,10 @@ impl Bench {
         }
         if self.args.json {
             let of = |(info, tested): &(&StepInfo, Tested)| match tested {
-                Tested::Rehearsed { with, report, .. } => {
-                    json!({ "step": info.name, "with": with, "report": report })
-                }
+                Tested::Rehearsed { input: Input { with, is_declared, .. }, report } => json!({
+                    "step": info.name, "with": with, "irreversible": is_declared,
+                    "report": report,
+                }),
                 Tested::NoInput { tried, why } => {
                     json!({ "step": info.name, "inputs_tried": tried, "not_tested": why })
                 }
@@ -187,7 +197,9 @@ impl Bench {
             return Err(CliError::usage("`--case` is one step's", "give one `--step STEP`"));
         };
         match self.input(info)? {
-            Ok((with, _)) => rehearse::tell_case(&self.rehearsal(info, &with), case, false),
+            Ok(Input { with, is_declared, .. }) => {
+                rehearse::tell_case(&self.rehearsal(info, &with, is_declared), case, false)
+            }
             Err((tried, why)) => {
                 let style = Style::of_stdout();
                 print(&self.told(info, &Tested::NoInput { tried, why }, &style));
@@ -197,46 +209,49 @@ impl Bench {
     }
 
     fn tested(&self, info: &StepInfo) -> Result<Tested, CliError> {
-        let (with, does) = match self.input(info)? {
+        let input = match self.input(info)? {
             Ok(found) => found,
             Err((tried, why)) => return Ok(Tested::NoInput { tried, why }),
         };
-        let report = stepback_rehearse::rehearse(&self.rehearsal(info, &with), &|_, _| {});
+        let rehearsal = self.rehearsal(info, &input.with, input.is_declared);
+        let report = stepback_rehearse::rehearse(&rehearsal, &|_, _| {});
         let report = Box::new(report.map_err(rehearse::not_rehearsed)?);
-        Ok(Tested::Rehearsed { with, does, report })
+        Ok(Tested::Rehearsed { input, report })
     }
 
     /// An input with which the step comes to its end, and whether it does something then; or how
     /// many did not do, and why.
-    #[expect(clippy::type_complexity, reason = "what is found, or what was tried in vain")]
-    fn input(&self, info: &StepInfo) -> Result<Result<(Value, bool), (usize, String)>, CliError> {
+    fn input(&self, info: &StepInfo) -> Result<Result<Input, (usize, String)>, CliError> {
         let suggested = || inputs(&info.input_schema, &Names::of(&self.world));
         let all = self.given.get(&info.name).map_or_else(suggested, |one| vec![one.clone()]);
-        let (mut tried, mut why, mut quiet) = (0, "its schema asks for nothing known".into(), None);
-        for with in all.into_iter().take(INPUTS_MAX) {
-            tried += 1;
-            match show(&self.rehearsal(info, &with), &CaseId::default()) {
+        let count = all.len().min(INPUTS_MAX);
+        let declared = if info.reversible { &[false, true][..] } else { &[true] };
+        let all = declared.iter().flat_map(|declared| all.iter().map(|with| (with, *declared)));
+        let (mut why, mut quiet) = (String::new(), None);
+        for (with, is_declared) in all.take(INPUTS_MAX) {
+            let input = |does| Input { with: with.clone(), is_declared, does };
+            match show(&self.rehearsal(info, with, is_declared), &CaseId::default()) {
                 Ok(shown) => {
                     let is_effect = |event: &Event| matches!(event, Event::CallStarted { .. });
                     if shown.records.iter().any(|record| is_effect(&record.event)) {
-                        return Ok(Ok((with, true)));
+                        return Ok(Ok(input(true)));
                     }
-                    quiet.get_or_insert(with);
+                    quiet.get_or_insert(input(false));
                 }
-                // The likeliest one tells best what is missing.
-                Err(not) if tried == 1 => why = not.to_string(),
                 Err(NotRehearsed::Internal(why)) => return Err(CliError::Internal(why.into())),
+                // The likeliest one tells best what is missing.
+                Err(not) if why.is_empty() => why = not.to_string(),
                 Err(_) => {}
             }
         }
-        Ok(quiet.map(|with| (with, false)).ok_or((tried, why)))
+        Ok(quiet.ok_or((count, why)))
     }
 
-    fn rehearsal(&self, info: &StepInfo, with: &Value) -> Rehearsal {
+    fn rehearsal(&self, info: &StepInfo, with: &Value, is_declared: bool) -> Rehearsal {
         Rehearsal {
             request: Request {
                 manifest_name: format!("{}.toml", info.name),
-                manifest: manifest(info, with),
+                manifest: manifest(info, with, is_declared),
                 base_dir: ".".into(),
                 inputs: BTreeMap::new(),
                 secrets: BTreeMap::new(),
@@ -268,7 +283,7 @@ impl Bench {
                 why,
                 row(&info.name)
             ),
-            Tested::Rehearsed { with, does, report } => {
+            Tested::Rehearsed { input: Input { with, does, is_declared }, report } => {
                 let (mark, wrong) = match report.wrong_count() {
                     0 => (style.green("✓"), "0 wrong".into()),
                     n => (style.red("✗"), style.red(&format!("{n} wrong"))),
@@ -282,7 +297,11 @@ impl Bench {
                     distinct,
                     wrong,
                     row(inline(with)),
-                    if *does { "" } else { "; it changes nothing then" }
+                    match (*does, *is_declared) {
+                        (false, _) => "; it changes nothing then",
+                        (true, true) => "; it can't be undone",
+                        (true, false) => "",
+                    }
                 );
                 text.push(&text::wrong(report, style));
                 if let Some(case) = text::example(report).filter(|_| !report.is_well()) {
@@ -301,10 +320,10 @@ impl Bench {
 }
 
 /// An operation that has this one step.
-fn manifest(info: &StepInfo, with: &Value) -> String {
-    let irreversible = match info.reversible {
-        true => "",
-        false => "irreversible = \"it is only tested\"\n",
+fn manifest(info: &StepInfo, with: &Value, is_declared: bool) -> String {
+    let irreversible = match is_declared {
+        false => "",
+        true => "irreversible = \"it is only tested\"\n",
     };
     format!(
         "schema = 1\n[operation]\nname = \"test\"\nlocks = [\"test\"]\n[[steps]]\nid = \"step\"\n\
