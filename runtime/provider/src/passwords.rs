@@ -40,6 +40,7 @@ pub fn shown_option(key: &str, value: &str) -> String {
     if is_password(key) {
         return MASK.to_owned();
     }
+    let value = &marked(value);
     if key != "o" {
         return shown_address(value);
     }
@@ -114,6 +115,14 @@ pub fn quoted_by_go(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a mask would cut in two is marked before.
+    #[tokio::test]
+    async fn a_declared_secret_in_an_option_is_marked_whole() {
+        let marks = |text: &str| text.replace("https://s3/LEAK?sig=x", "<secret pw>");
+        let told = async { shown_option("device", "https://s3/LEAK?sig=x") };
+        assert_eq!(marking(Arc::new(marks), told).await, "<secret pw>");
+    }
 
     #[test]
     fn go_writes_what_is_odd_in_escapes() {
