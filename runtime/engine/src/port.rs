@@ -101,8 +101,9 @@ pub(crate) struct AttemptPort {
     pub(crate) clock: Clock,
     pub(crate) stop: StopSignal,
     pub(crate) past: Option<Past>,
-    /// Effects without an inverse on what the operation itself created.
-    pub(crate) own_effects: Vec<CallId>,
+    /// Effects that go away with what they were made on: without an inverse on what the operation
+    /// itself created, and any on what it took away since.
+    pub(crate) go_with_it: Vec<CallId>,
     /// Effects without an inverse on anything else.
     pub(crate) irreversible: Vec<CallId>,
     /// Why the manifest says that is acceptable.

@@ -58,8 +58,14 @@ async fn undeclared(name: &str, component: &Component) -> Result<Option<String>,
 }
 
 async fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Component>, CliError> {
+    let bytes = bytes(config, name)?;
+    sandbox.load_apart(name, &bytes).await.map_err(unusable)
+}
+
+/// A plugin's bytes, by its name or its path.
+fn bytes(config: &Config, name: &str) -> Result<Arc<[u8]>, CliError> {
     if let Some(bytes) = builtins::bytes(name) {
-        return sandbox.load_apart(name, bytes).await.map_err(unusable);
+        return Ok(bytes.into());
     }
     let configured = config.plugins.get(name).and_then(|plugin| plugin.path.clone());
     let path = configured.unwrap_or_else(|| PathBuf::from(name));
@@ -68,8 +74,12 @@ async fn load(sandbox: &Runtime, config: &Config, name: &str) -> Result<Arc<Comp
         let help = shown!("{}; or give the path of a `.wasm`", suggest(name, names));
         return Err(CliError::usage(shown!("there is no plugin `{}`", name), help));
     }
-    let bytes = plugins::read(&path).map_err(unusable)?;
-    sandbox.load_apart(name, &bytes).await.map_err(unusable)
+    plugins::read(&path).map_err(unusable)
+}
+
+fn no_step(plugin: &str, name: &str, steps: &[StepInfo]) -> CliError {
+    let help = suggest(name, steps.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
+    CliError::usage(shown!("plugin `{}` has no step `{}`", plugin, name), help)
 }
 
 async fn list(config: &Config, json: bool) -> Result<Exit, CliError> {
@@ -108,8 +118,7 @@ async fn inspect(config: &Config, text: &str, json: bool) -> Result<Exit, CliErr
     if let Some(step) = step
         && !steps.iter().any(|info| info.name == step)
     {
-        let help = suggest(step, steps.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
-        return Err(CliError::usage(shown!("plugin `{}` has no step `{}`", name, step), help));
+        return Err(no_step(name, step, &steps));
     }
     let shown: Vec<&StepInfo> =
         steps.iter().filter(|info| step.is_none_or(|step| info.name == step)).collect();

@@ -349,7 +349,7 @@ impl Driver {
             effects.iter().map(|effect| effect.id.clone()).collect()
         };
         let gone = effects.iter().filter(|effect| state.is_taken_away(effect)).collect();
-        let (irreversible, own_effects) = (ids(irreversible), [ids(own), ids(gone)].concat());
+        let (irreversible, go_with_it) = (ids(irreversible), [ids(own), ids(gone)].concat());
         let declared = self.job.plan.step(&order.of.step.step);
         let declared = declared.and_then(|step| step.irreversible.clone());
         let to_be_told = Arc::new(ToBeTold::new(done, self.job.access.limits.past_bytes_max));
@@ -364,7 +364,7 @@ impl Driver {
             logs: self.logs.clone(),
             clock: self.clock.clone(),
             stop,
-            own_effects,
+            go_with_it,
             irreversible,
             declared,
             past,

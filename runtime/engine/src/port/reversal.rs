@@ -93,9 +93,9 @@ impl AttemptPort {
             return Err(Failure::new(FailureClass::InvalidInput, message));
         };
         // What an undo did is not undone again: it only ever brings things back. What was done
-        // to something the operation made goes away with it.
+        // to something the operation made, or took away, goes away with it.
         let undoing = effect.id.of.direction == Direction::Undo;
-        if undoing || self.own_effects.contains(&effect.id) {
+        if undoing || self.go_with_it.contains(&effect.id) {
             return Ok(Reversal::NothingToDo);
         }
         if let Some(why) = &self.declared

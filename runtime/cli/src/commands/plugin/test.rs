@@ -2,9 +2,8 @@
 
 mod inputs;
 
-use super::{load, unusable};
+use super::{bytes, no_step, unusable};
 use crate::args::PluginTest;
-use crate::builtins;
 use crate::commands::rehearse::{self, text};
 use crate::config::Config;
 use crate::environment;
@@ -33,19 +32,19 @@ const PLUGIN: &str = "under-test";
 
 pub async fn run(config: Config, args: PluginTest) -> Result<Exit, CliError> {
     let sandbox = environment::sandbox_with(&config, Turns::UntilACall)?;
-    let component = load(&sandbox, &config, &args.plugin).await?;
+    let bytes = bytes(&config, &args.plugin)?;
+    let component = sandbox.load_apart(&args.plugin, &bytes).await.map_err(unusable)?;
     let steps = component.describe().await.map_err(unusable)?;
     let known: Vec<&str> = steps.iter().map(|info| info.name.as_str()).collect();
     let given = given(&args.with, &known)?;
     if let Some(name) = args.steps.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(no_step(&args.plugin, name, &known));
+        return Err(no_step(&args.plugin, name, &steps));
     }
     let world = match &args.world {
         Some(path) => rehearse::world_of(path)?,
         None => stepback_simulated::parse(WORLD)
             .map_err(|failure| CliError::Internal(failure.message.into()))?,
     };
-    let bytes = bytes(&config, &args.plugin)?;
     let bench = Bench { plugin: Arc::new(UnderTest(bytes)), sandbox, world, given, args };
     let is_asked =
         |info: &StepInfo| bench.args.steps.is_empty() || bench.args.steps.contains(&info.name);
@@ -53,11 +52,6 @@ pub async fn run(config: Config, args: PluginTest) -> Result<Exit, CliError> {
     // It has threads and a clock of its own, and takes its time.
     let told = tokio::task::spawn_blocking(move || bench.all(&asked));
     told.await.map_err(|error| CliError::Internal(error.to_string().into()))?
-}
-
-fn no_step(plugin: &str, name: &str, known: &[&str]) -> CliError {
-    let help = suggest(name, known.to_vec());
-    CliError::usage(shown!("plugin `{}` has no step `{}`", plugin, name), help)
 }
 
 /// What `--with` says, by the steps.
@@ -83,15 +77,6 @@ fn given(with: &[String], known: &[&str]) -> Result<BTreeMap<String, Value>, Cli
         };
     }
     Ok(all)
-}
-
-fn bytes(config: &Config, name: &str) -> Result<Arc<[u8]>, CliError> {
-    if let Some(bytes) = builtins::bytes(name) {
-        return Ok(bytes.into());
-    }
-    let configured = config.plugins.get(name).and_then(|plugin| plugin.path.clone());
-    let path = configured.unwrap_or_else(|| name.into());
-    crate::plugins::read(&path).map_err(unusable)
 }
 
 /// The one plugin there is, which may do everything: the world is none of anybody's.
