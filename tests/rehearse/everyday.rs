@@ -238,6 +238,20 @@ with = { host = "{{ steps.up.id }}", container = "main" }
     rehearsal.world = world(&format!("{stopped}{other}"));
     let told = report(&rehearsal);
     assert!(told.is_well(), "{:#?}", told.wrong);
+    // Where neither the look after its last effect nor the one before it went down came about, an
+    // older one is no word about it.
+    let back = told.all.iter().rev().find_map(|one| one.case.0.split_first());
+    let back = back.map(|(back, _)| back.to_string()).expect("all of it is taken back");
+    let mut met = 0;
+    for after in 12..24 {
+        for before in after + 1..after + 6 {
+            let name = format!("{back}+look#{after}=refuse+look#{before}=refuse");
+            let shown = case(&rehearsal, &name);
+            met += usize::from(shown.fired.iter().all(|fired| *fired));
+            assert_eq!(shown.wrong, [""; 0], "{name}");
+        }
+    }
+    assert!(met > 20, "{met} cases");
     // Each case is as the report tells it.
     let one = told.all.iter().find(|one| one.case.to_string().contains("look#")).expect("a look");
     assert_eq!(case(&rehearsal, &one.case.to_string()).ended, one.ended);
