@@ -197,7 +197,8 @@ fn every_shipped_step_is_tried() {
 #[test]
 fn what_is_known_of_a_call_is_held_against_what_binds_everybody() {
     let on = "docker = [\"wait-device\"]";
-    let docker = "docker = \"all\", hosts = [\"i-db-1\"], images = [\"postgres:16\"]";
+    let docker = "docker = \"all\", hosts = [\"i-db-1\"], images = [\"postgres:16\"], \
+                  docker_volumes = [\"vol-*\"]";
     let others = "{ ebs = \"all\" }, { ec2 = \"all\" }";
     for (policy, code) in [
         (format!("deny = [{{ {on}, hosts = [\"i-db-1\"] }}]"), 2),

@@ -65,7 +65,8 @@ fn how_far_an_unread_volume_reaches_is_not_known() {
                  "volume": volume }])
     };
     let unread = ["--inject", "docker.inspect-volume=refuse"];
-    let grants = "{ docker = \"all\", images = [\"*\"] }, \"ebs\", \"ec2\"";
+    let grants =
+        "{ docker = \"all\", images = [\"*\"], docker_volumes = [\"*\"] }, \"ebs\", \"ec2\"";
     let why = "how far Docker volume `vol-db-main` reaches is not known";
     let granted = Granted::new(grants, "");
     makes(&granted, on("vol-db-main"), &unread).exits(3).says(why);

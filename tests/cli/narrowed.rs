@@ -161,7 +161,8 @@ fn no_container_reaches_its_host_without_root_in_the_grant() {
         // The instance carries the tag as well, by which the volume is covered.
         let granted = Granted::new(
             "{ docker = \"all\", where = { tags = { database = \"main\" } }, \
-             images = [\"postgres:*\"], commands = [\"psql *\"] }, \"ebs\", \"ec2\"",
+             images = [\"postgres:*\"], commands = [\"psql *\"], docker_volumes = [\"*\"] }, \
+             \"ebs\", \"ec2\"",
             "",
         );
         let world = fs::read_to_string(granted.0.path("world.toml")).expect("a world");
@@ -274,10 +275,12 @@ fn an_environment_binds_everybody() {
 #[test]
 fn the_shipped_operations_run_under_the_policy_of_the_documents() {
     let docs = include_str!("../../docs/plugins.md");
-    let deny = docs.lines().find(|line| line.starts_with("deny = [")).expect("an example");
+    let (_, deny) = docs.split_once("\ndeny = [\n").expect("an example");
+    let (deny, _) = deny.split_once("\n]").expect("its end");
+    let deny = format!("deny = [{deny}]");
     let allow = "allow = [{ ec2 = \"all\" }, { ebs = \"all\" }, { docker = \"all\", \
-                 images = [\"*\"], env = [\"*\"], commands = [\"*\"] }]";
-    for policy in [deny, allow] {
+                 images = [\"*\"], env = [\"*\"], commands = [\"*\"], docker_volumes = [\"*\"] }]";
+    for policy in [deny.as_str(), allow] {
         for (name, inputs) in [
             ("backup-database", &[][..]),
             ("provision-database", &["instance=i-db-2"]),

@@ -1,6 +1,6 @@
 //! Calls that are asked about before they are made: what of them is known by then.
 
-use super::{Call, Class, DockerCall, Inverse};
+use super::{Call, Class, DockerCall, Inverse, Like};
 use crate::ids::Token;
 use crate::texts::MapTexts;
 
@@ -33,7 +33,11 @@ impl Call {
         {
             spec.mounts.retain(|mount| !is_not_known_yet(&mount.volume));
             let is_known = |text: &String| !is_not_known_yet(text);
-            spec.like.take_if(|like| !is_known(&like.host) || !is_known(&like.container));
+            let is_dropped = |like: &mut Like| !is_known(&like.host) || !is_known(&like.container);
+            if spec.like.take_if(is_dropped).is_some() {
+                // Whether the other one has these, too, can't be told.
+                spec.mounts.clear();
+            }
         }
         call
     }

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 pub struct Asked<'a> {
     /// The call.
     pub call: &'a Call,
-    /// What it names: instances (the host of a Docker Engine too), volumes, snapshots, containers
-    /// and images, whether it reads or changes them.
+    /// What it names: instances (the host of a Docker Engine too), volumes, snapshots, containers,
+    /// Docker volumes and images, whether it reads or changes them.
     pub things: Vec<Resource>,
     /// What it makes that has tags, with those that it gets.
     pub made: Option<(ResourceKind, &'a Tags)>,
@@ -196,10 +196,13 @@ impl<'a> Asked<'a> {
                 let images = [of_image(host, image.as_str()), of_image(host, digest)];
                 self.names([of_instance(host)].into_iter().chain(images))
             }
-            DockerCall::CheckHelper { host }
-            | DockerCall::WaitEngine { host, .. }
-            | DockerCall::InspectVolume { host, .. }
-            | DockerCall::RemoveVolume { host, .. } => self.names([of_instance(host)]),
+            DockerCall::CheckHelper { host } | DockerCall::WaitEngine { host, .. } => {
+                self.names([of_instance(host)])
+            }
+            DockerCall::InspectVolume { host, volume }
+            | DockerCall::RemoveVolume { host, volume } => {
+                self.names([of_instance(host), of_docker_volume(host, volume)])
+            }
             DockerCall::FileSystem { host, volume }
             | DockerCall::WaitDevice { host, volume, .. }
             | DockerCall::WaitUnmounted { host, volume, .. }
@@ -220,8 +223,9 @@ impl<'a> Asked<'a> {
                 engine: OnEngine::Command(host, container, command),
                 ..self.names([of_instance(host), of_container(host, container.as_str())])
             },
-            DockerCall::CreateVolume { host, options, .. } => {
-                Asked { engine: OnEngine::Volume(options), ..self.names([of_instance(host)]) }
+            DockerCall::CreateVolume { host, volume, options } => {
+                let things = [of_instance(host), of_docker_volume(host, volume)];
+                Asked { engine: OnEngine::Volume(options), ..self.names(things) }
             }
         }
     }
@@ -251,6 +255,10 @@ fn of_snapshot(id: &SnapshotId) -> Resource {
 
 fn of_container(host: &InstanceId, name: &str) -> Resource {
     Resource::Container { host: host.0.clone(), name: name.to_owned() }
+}
+
+fn of_docker_volume(host: &InstanceId, name: &DockerVolumeName) -> Resource {
+    Resource::DockerVolume { host: host.0.clone(), name: name.0.clone() }
 }
 
 fn of_image(host: &InstanceId, image: &str) -> Resource {

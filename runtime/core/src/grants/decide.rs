@@ -111,7 +111,8 @@ impl Grant {
                 ..one
             })?;
         }
-        self.covers_engine(asked, &reach)
+        self.covers_engine(asked, &reach)?;
+        self.covers_docker_volumes(asked, &reach).or_else(|why| against(9, "docker_volumes", why))
     }
 
     fn covers_thing(&self, thing: &Resource, known: &Known) -> Result<(), Against> {

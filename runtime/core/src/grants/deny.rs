@@ -29,6 +29,7 @@ impl Grant {
         };
         self.is_where(asked, &reach, known)
             && (self.containers.is_empty() || asked.things.iter().any(is_container))
+            && self.hits_docker_volume(asked, &reach)
             && (self.images.is_empty() || self.is_image(asked, known))
             && (self.commands.is_empty() || self.is_command(asked, known))
             && (self.env.is_empty() || self.is_variable(asked, known))

@@ -69,6 +69,12 @@ pub struct Reach {
     pub volumes: Vec<Resource>,
     /// What only `docker = "root"` covers, a sentence each.
     pub root: Vec<String>,
+    /// The Docker volumes that a container would be made with, or that the one has which a command
+    /// is to be run in.
+    pub mounts: Vec<String>,
+    /// Those of the container that is to be as it, or that a command is to be run in; none where
+    /// that one is not known.
+    pub of_model: Option<Vec<String>>,
 }
 
 impl Reach {
@@ -83,6 +89,7 @@ impl Reach {
             OnEngine::Container(host, spec) => reach.add_container(host.as_str(), spec, known),
             OnEngine::Command(host, container, _) => {
                 reach.add_model(host.as_str(), container.as_str(), known);
+                reach.mounts = reach.of_model.clone().unwrap_or_default();
             }
         }
         reach
@@ -92,11 +99,11 @@ impl Reach {
         let mut mounts: Vec<String> = spec.mounts.iter().map(|one| one.volume.clone()).collect();
         if let Some(like) = &spec.like {
             self.add_model(&like.host, &like.container, known);
-            let model = known.containers.get(&(like.host.clone(), like.container.clone()));
             if mounts.is_empty() {
-                mounts.extend(model.into_iter().flat_map(volumes_of));
+                mounts.extend(self.of_model.iter().flatten().cloned());
             }
         }
+        self.mounts.clone_from(&mounts);
         for name in mounts {
             let what = format!("Docker volume `{name}`");
             match known.docker_volumes.get(&(host.to_owned(), name)) {
@@ -114,6 +121,7 @@ impl Reach {
             Some(facts) => {
                 let told = powers(facts).into_iter();
                 self.root.extend(told.map(|power| format!("container `{container}` {power}")));
+                self.of_model = facts.get("mounts").map(|_| volumes_of(facts));
             }
             None => self.root.push(format!("how far container `{container}` reaches is not known")),
         }

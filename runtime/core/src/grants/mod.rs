@@ -8,6 +8,7 @@
 mod asked;
 mod decide;
 mod deny;
+mod docker_volumes;
 mod glob;
 mod images;
 mod known;
@@ -43,6 +44,8 @@ pub struct Grant {
     pub hosts: Vec<HostPattern>,
     /// Every container that a call names must be one of these; any, where there are none.
     pub containers: Vec<Glob>,
+    /// The Docker volumes that it is for.
+    pub docker_volumes: DockerVolumes,
     /// Every image that a call names must be one of these. Where there are none a container may
     /// only be made like another one, unless `root` says otherwise.
     pub images: Vec<Glob>,
@@ -52,6 +55,17 @@ pub struct Grant {
     /// Every variable that a container is given must have one of these names. Where there are none
     /// no variable may be given, unless `root` says otherwise.
     pub env: Vec<Glob>,
+}
+
+/// Docker volumes of a grant: those that a call names, and those that a container is made with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DockerVolumes {
+    /// Any: what a journal means that is older than this part of a grant.
+    Any,
+    /// One of these. Where there are none a container may only be made with those of the one that
+    /// it is to be like, and a grant for some containers lets none be made or removed, unless
+    /// `root` says otherwise.
+    Named(Vec<Glob>),
 }
 
 /// Functions of an interface.
@@ -106,6 +120,7 @@ impl Grant {
             tags: Tags::new(),
             hosts: vec![],
             containers: vec![],
+            docker_volumes: DockerVolumes::Named(vec![]),
             images: vec![],
             commands: vec![],
             env: vec![],

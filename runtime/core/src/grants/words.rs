@@ -1,6 +1,6 @@
 //! Grants in words, for `plan`, `plugin inspect` and whoever is refused something.
 
-use super::{Functions, Grant, HostPattern};
+use super::{DockerVolumes, Functions, Grant, HostPattern};
 use crate::calls::Tags;
 use std::fmt;
 
@@ -15,6 +15,9 @@ impl fmt::Display for Grant {
         }
         list(f, "on the hosts", &self.hosts)?;
         list(f, "for the containers", &self.containers)?;
+        if let DockerVolumes::Named(globs) = &self.docker_volumes {
+            list(f, "with the Docker volumes", globs)?;
+        }
         list(f, "of the images", &self.images)?;
         list(f, "with the commands", &self.commands)?;
         list(f, "with the variables", &self.env)

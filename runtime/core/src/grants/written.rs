@@ -3,7 +3,7 @@
 //! In the configuration the plain name of an interface is the whole of it, but no root of a host. A
 //! journal's plain name is the whole of it without any limit, as those of older journals were.
 
-use super::{CommandPattern, Functions, Glob, Grant, HostPattern, short_name};
+use super::{CommandPattern, DockerVolumes, Functions, Glob, Grant, HostPattern, short_name};
 use crate::calls::{Call, Tags};
 use crate::diagnostic::suggest;
 use crate::interface::Interface;
@@ -36,8 +36,12 @@ const ALL: &str = "all";
 const READ: &str = "read";
 const ROOT: &str = "root";
 
+/// The key that older journals do not have.
+const DOCKER_VOLUMES: &str = "docker_volumes";
+
 /// The keys of a grant beside those that name interfaces.
-const KEYS: [&str; 6] = ["where", "hosts", "containers", "images", "commands", "env"];
+const KEYS: [&str; 7] =
+    ["where", "hosts", "containers", DOCKER_VOLUMES, "images", "commands", "env"];
 
 /// Reads one entry of `grants`, `allow` or `deny`: a grant for each interface that it names.
 ///
@@ -73,11 +77,12 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
         let Some(interface) = Interface::from_name(key) else {
             let interfaces = Interface::ALL.into_iter().filter(|one| one.needs_grant());
             let names = interfaces.map(Interface::name).chain(KEYS);
-            return mistake(
-                Some(key),
-                format!("a grant has no `{key}`, and there is no such interface"),
-                suggest(key, names),
-            );
+            let help = match key.as_str() {
+                "volumes" => "EBS volumes go by `where`, Docker volumes by `docker_volumes`".into(),
+                other => suggest(other, names),
+            };
+            let message = format!("a grant has no `{key}`, and there is no such interface");
+            return mistake(Some(key), message, help);
         };
         let (functions, root) = functions(interface, value)?;
         grants.push(Grant { functions, root, ..Grant::whole(interface) });
@@ -89,11 +94,13 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
     let text = |name: &str| texts(name, table.get(name));
     let globs = |name: &str| text(name).map(|all| all.into_iter().map(Glob).collect::<Vec<_>>());
     let (containers, images, env) = (globs("containers")?, globs("images")?, globs("env")?);
+    let docker_volumes = globs(DOCKER_VOLUMES)?;
     let commands: Vec<CommandPattern> = text("commands")?.into_iter().map(CommandPattern).collect();
     let (tags, hosts) = (tags_of(table.get("where"))?, hosts(table.get("hosts"))?);
     let is_of_docker = grants.iter().any(|grant| grant.interface == Interface::Docker);
     let of_docker = [
         ("containers", containers.is_empty()),
+        (DOCKER_VOLUMES, docker_volumes.is_empty()),
         ("images", images.is_empty()),
         ("commands", commands.is_empty()),
         ("env", env.is_empty()),
@@ -110,6 +117,7 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
             tags: tags.clone(),
             hosts: hosts.clone(),
             containers: containers.clone(),
+            docker_volumes: DockerVolumes::Named(docker_volumes.clone()),
             images: images.clone(),
             commands: commands.clone(),
             env: env.clone(),
@@ -248,6 +256,13 @@ fn written(grant: &Grant) -> Value {
     add("images", grant.images.iter().map(|glob| text(&glob.0)).collect());
     add("commands", grant.commands.iter().map(|one| text(&one.0)).collect());
     add("env", grant.env.iter().map(|glob| text(&glob.0)).collect());
+    // Written even where there are none: an older grant lacks it, and means any.
+    if let (Interface::Docker, DockerVolumes::Named(globs)) =
+        (grant.interface, &grant.docker_volumes)
+    {
+        let globs: Vec<Value> = globs.iter().map(|glob| text(&glob.0)).collect();
+        table.insert(DOCKER_VOLUMES.to_owned(), globs.into());
+    }
     if !grant.tags.is_empty() {
         table.insert("where".to_owned(), json!({ "tags": grant.tags }));
     }
@@ -269,13 +284,22 @@ impl Serialize for Grant {
 
 impl<'de> Deserialize<'de> for Grant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Value::deserialize(deserializer)?;
+        let mut written = Value::deserialize(deserializer)?;
         if let Value::String(name) = &written {
             let named = interface(name).map_err(|bad| D::Error::custom(bad.message))?;
             return Ok(Grant::unlimited(named));
         }
+        let kept = written.get(DOCKER_VOLUMES).cloned();
+        if kept.as_ref().and_then(Value::as_array).is_some_and(Vec::is_empty)
+            && let Value::Object(table) = &mut written
+        {
+            table.remove(DOCKER_VOLUMES);
+        }
         let mut read = read(&written).map_err(|bad| D::Error::custom(bad.message))?;
         match (read.pop(), read.is_empty()) {
+            (Some(grant), true) if grant.interface == Interface::Docker && kept.is_none() => {
+                Ok(Grant { docker_volumes: DockerVolumes::Any, ..grant })
+            }
             (Some(grant), true) => Ok(grant),
             _ => Err(D::Error::custom("a kept grant is of one interface")),
         }
@@ -302,7 +326,7 @@ mod tests {
             json!({ "ec2": "read" }),
             json!({ "ebs": ["describe", "tag"], "where": { "tags": { "team": "db" } } }),
             json!({ "docker": ["inspect-*", "read"], "hosts": ["i-db-*", { "role": "db" }],
-                    "containers": ["main"], "images": ["postgres:*"], "commands": ["true"],
+                    "containers": ["main"], "docker_volumes": ["app-*"], "images": ["postgres:*"], "commands": ["true"],
                     "env": ["POSTGRES_*"] }),
         ] {
             let grant = one(written);
@@ -311,6 +335,8 @@ mod tests {
             assert_eq!(again, grant, "{kept}");
         }
         let kept = |text: &str| serde_json::from_value::<Grant>(json!(text)).expect("a grant");
+        let older = serde_json::from_value::<Grant>(json!({ "docker": ["all"] })).expect("a grant");
+        assert_eq!(older.docker_volumes, DockerVolumes::Any, "older journals name none");
         assert_eq!(
             kept("docker"),
             Grant::unlimited(Interface::Docker),
@@ -333,6 +359,8 @@ mod tests {
             (json!({ "ebs": 1 }), "ebs", "ebs = "),
             (json!({ "ebs": "read", "container": ["a"] }), "container", "containers"),
             (json!({ "ebs": "read", "containers": ["a"] }), "containers", "docker"),
+            (json!({ "ebs": "read", "docker_volumes": ["a"] }), "docker_volumes", "docker"),
+            (json!({ "docker": "read", "volumes": ["a"] }), "volumes", "docker_volumes"),
             (json!({ "docker": "read", "containers": [] }), "containers", "leave it out"),
             (json!({ "docker": "read", "hosts": [1] }), "hosts", "i-db-*"),
             (json!({ "docker": "read", "hosts": [] }), "hosts", "i-db-*"),

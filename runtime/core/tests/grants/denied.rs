@@ -2,8 +2,8 @@
 //! What is not known may be it.
 
 use crate::model::{
-    Named, any_like, carries, given, is_host, is_named, kind_of, made, may_be_container_id,
-    may_be_image_id, named, reaches, variables, written,
+    Named, any_like, carries, docker_volume, docker_volumes, given, is_host, is_named, kind_of,
+    made, may_be_container_id, may_be_image_id, named, reaches, variables, written,
 };
 use crate::world::{Tags, World, container};
 use serde_json::Value;
@@ -30,6 +30,7 @@ fn touches(deny: &Value, function: &str, arguments: &Value, world: &World) -> bo
         && (!is_root || reaches_host)
         && is_where(deny, function, arguments, world)
         && containers
+        && is_of_docker_volumes(deny, function, arguments)
         && is_of_images(deny, function, arguments)
         && is_of_commands(deny, arguments)
         && is_of_variables(deny, arguments)
@@ -71,6 +72,15 @@ fn is_of_images(deny: &Value, function: &str, arguments: &Value) -> bool {
     let (own, _) = given(arguments);
     let like = arguments["spec"]["like"]["container"].as_str().filter(|_| own.is_none());
     is_named || like.is_some_and(|name| container(name).is_none_or(|model| is_one(model.image)))
+}
+
+/// Whether a call is about one of these Docker volumes, or a container may get one.
+fn is_of_docker_volumes(deny: &Value, function: &str, arguments: &Value) -> bool {
+    let Some(patterns) = deny.get("docker_volumes") else { return true };
+    let about = docker_volume(function, arguments);
+    docker_volumes(function, arguments).is_none_or(|(mounted, _)| {
+        mounted.iter().map(String::as_str).chain(about).any(|name| any_like(patterns, name))
+    })
 }
 
 fn is_of_commands(deny: &Value, arguments: &Value) -> bool {

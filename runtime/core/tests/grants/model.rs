@@ -198,6 +198,64 @@ pub fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &Wo
         && volumes.iter().all(|id| of_id(id))
         && (is_root || !needs_root)
         && may_run(grant, arguments, is_root)
+        && may_have_volumes(grant, function, arguments, is_root)
+}
+
+/// The Docker volumes that a call reaches: those that it names; those that a container gets, or has
+/// that a command is run in; and whether somebody has these already. None if nobody knows.
+pub fn docker_volumes(function: &str, arguments: &Value) -> Option<(Vec<String>, Vec<String>)> {
+    let own = |name: &str| container(name).map(|one| one.volume.map(str::to_owned));
+    match function {
+        "docker.create-container" | "docker.run-once" => {
+            let spec = &arguments["spec"];
+            let of_like = spec["like"]["container"].as_str().map(own);
+            let mounts = spec["mounts"].as_array().expect("a list").iter();
+            let mounts: Vec<String> =
+                mounts.map(|one| one["volume"].as_str().expect("text").to_owned()).collect();
+            match (of_like, mounts.is_empty()) {
+                (None, _) => Some((mounts, vec![])),
+                (Some(of_like), false) => Some((mounts, of_like.flatten().into_iter().collect())),
+                (Some(of_like), true) => {
+                    let its: Vec<String> = of_like?.into_iter().collect();
+                    Some((its.clone(), its))
+                }
+            }
+        }
+        "docker.exec" => {
+            let its = own(arguments["container"].as_str().expect("text"))?;
+            let its: Vec<String> = its.into_iter().collect();
+            Some((its.clone(), its))
+        }
+        _ => Some((vec![], vec![])),
+    }
+}
+
+/// The Docker volume that a call is about.
+pub fn docker_volume<'a>(function: &str, arguments: &'a Value) -> Option<&'a str> {
+    let is_about = matches!(
+        function,
+        "docker.create-volume" | "docker.remove-volume" | "docker.inspect-volume"
+    );
+    arguments["volume"].as_str().filter(|_| is_about)
+}
+
+/// Whether the Docker volumes of a call are of those that the grant is for.
+fn may_have_volumes(grant: &Value, function: &str, arguments: &Value, is_root: bool) -> bool {
+    let (about, mounted) =
+        (docker_volume(function, arguments), docker_volumes(function, arguments));
+    match grant.get("docker_volumes") {
+        Some(patterns) => mounted.is_some_and(|(mounted, _)| {
+            let mut all = mounted.iter().map(String::as_str).chain(about);
+            all.all(|name| any_like(patterns, name))
+        }),
+        None if is_root => true,
+        None => {
+            let changes = about.is_some() && function != "docker.inspect-volume";
+            let is_new = mounted
+                .is_some_and(|(mounted, before)| mounted.iter().any(|name| !before.contains(name)));
+            !is_new && (!changes || grant.get("containers").is_none())
+        }
+    }
 }
 
 /// Whether the function is one of those that are written, and whether root is.

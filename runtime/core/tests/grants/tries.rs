@@ -49,15 +49,17 @@ pub fn grant() -> impl Strategy<Value = Value> {
         some(one_of(&TEAMS[..2]).prop_map(|team| json!({ "tags": { "team": team } }))),
         some(proptest::collection::vec(host, 1..3).prop_map(Value::from)),
         some(one_of(&NAMES).prop_map(|one| json!([one]))),
+        some(one_of(&["of-*", "plain", "*", "vol-1", "new"]).prop_map(|one| json!([one]))),
         some(one_of(&OF_IMAGES).prop_map(|one| json!([one]))),
         some(one_of(&["true", "pg_dump *"]).prop_map(|one| json!([one]))),
         some(one_of(&["PW", "BASH_*"]).prop_map(|one| json!([one]))),
     );
     (table, lists).prop_map(
-        |((interface, functions), (tags, hosts, containers, images, commands, env))| {
+        |((interface, functions), (tags, hosts, containers, volumes, images, commands, env))| {
             let mut grant = json!({ interface: functions });
             let of_docker = [
                 ("containers", containers),
+                ("docker_volumes", volumes),
                 ("images", images),
                 ("commands", commands),
                 ("env", env),

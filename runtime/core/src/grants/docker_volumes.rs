@@ -1,0 +1,80 @@
+//! Docker volumes: whose data a call reaches by what it names, or by what it has a container be
+//! made with.
+
+use super::asked::{Asked, OnEngine};
+use super::known::Reach;
+use super::{DockerVolumes, Grant};
+use crate::calls::Class;
+use crate::resource::Resource;
+
+impl Grant {
+    /// Whether the Docker volumes of a call are of those that the grant is for; else why not.
+    pub(super) fn covers_docker_volumes(
+        &self,
+        asked: &Asked<'_>,
+        reach: &Reach,
+    ) -> Result<(), String> {
+        let DockerVolumes::Named(globs) = &self.docker_volumes else { return Ok(()) };
+        if globs.is_empty() {
+            return if self.root { Ok(()) } else { self.covers_without_names(asked, reach) };
+        }
+        if has_unknown(asked, reach) {
+            return Err("which ones the container has is not known".to_owned());
+        }
+        let is_one = |name: &&str| globs.iter().any(|glob| glob.matches(name));
+        match named(asked).chain(mounted(reach)).find(|name| !is_one(name)) {
+            Some(name) => Err(format!("`{name}` is none of them")),
+            None => Ok(()),
+        }
+    }
+
+    /// The same of a grant that names none.
+    fn covers_without_names(&self, asked: &Asked<'_>, reach: &Reach) -> Result<(), String> {
+        let of_model = reach.of_model.as_deref().unwrap_or_default();
+        let is_new = |name: &&str| !of_model.iter().any(|its| its == name);
+        if let Some(name) = mounted(reach).find(is_new) {
+            return Err(format!("it names none, and a container is given `{name}`"));
+        }
+        let is_look = matches!(asked.call.class(), Class::Read | Class::Wait);
+        match named(asked).next().filter(|_| !is_look && !self.containers.is_empty()) {
+            Some(name) => {
+                Err(format!("it is for some containers and names none of their `{name}`"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a call names one of them as something denied, or may have a container be made with
+    /// one.
+    pub(super) fn hits_docker_volume(&self, asked: &Asked<'_>, reach: &Reach) -> bool {
+        let DockerVolumes::Named(globs) = &self.docker_volumes else { return true };
+        let is_one = |name: &str| globs.iter().any(|glob| glob.may_match(name));
+        globs.is_empty()
+            || has_unknown(asked, reach)
+            || named(asked).chain(mounted(reach)).any(is_one)
+    }
+}
+
+/// Those that a call names itself.
+fn named<'a>(asked: &'a Asked<'_>) -> impl Iterator<Item = &'a str> {
+    asked.things.iter().filter_map(|thing| match thing {
+        Resource::DockerVolume { name, .. } => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// Those that a container is to have, or that a command reaches in one.
+fn mounted(reach: &Reach) -> impl Iterator<Item = &str> {
+    reach.mounts.iter().map(String::as_str)
+}
+
+/// Whether a container is to have those of another one, or a command those of its container, of
+/// which nobody knows which they are.
+fn has_unknown(asked: &Asked<'_>, reach: &Reach) -> bool {
+    let takes_them = match &asked.engine {
+        OnEngine::Nothing | OnEngine::Volume(_) => false,
+        OnEngine::Container(_, spec) => spec.like.is_some() && spec.mounts.is_empty(),
+        OnEngine::Command(..) => true,
+    };
+    takes_them && reach.of_model.is_none()
+}

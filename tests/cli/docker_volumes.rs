@@ -1,0 +1,86 @@
+//! Whose data a plugin gets at: the Docker volumes that its grant names, and no others.
+
+use crate::harness::Ran;
+use crate::narrowed::Granted;
+use serde_json::{Value, json};
+
+/// A container's data is got at by mounting it in another one, by a command, and by throwing it
+/// away.
+#[test]
+fn a_plugin_gets_at_the_docker_volumes_of_its_grant_alone() {
+    let image = json!({ "call": "container", "container": "new", "image": "postgres:16" });
+    let on = |volume: &str| with(&image, "volume", volume);
+    let like = json!({ "call": "container", "container": "new", "like": "main" });
+    let exec = json!({ "call": "exec", "container": "main", "command": ["psql", "-l"] });
+    let make = |name: &str| json!({ "call": "volume", "volume": name, "options": {} });
+    let given = "images = [\"postgres:*\"], commands = [\"psql *\"]";
+    let none = format!("{{ docker = \"all\", {given} }}");
+    let of_main = format!("{{ docker = \"all\", {given}, containers = [\"main\", \"new\"] }}");
+    let of_app = format!("{{ docker = \"all\", {given}, docker_volumes = [\"app-*\"] }}");
+    let all = format!("{{ docker = \"all\", {given}, docker_volumes = [\"*\"] }}");
+    let root = "{ docker = \"root\" }".to_owned();
+    for (grant, call, refused) in [
+        (&none, on("vol-db-main"), Some("it names none, and a container is given `vol-db-main`")),
+        (&none, like.clone(), None),
+        (&none, with(&like, "volume", "vol-db-main"), None),
+        (&none, with(&like, "volume", "of-web"), Some("is given `of-web`")),
+        (&none, exec.clone(), None),
+        (&none, make("other"), None),
+        (&of_main, make("other"), Some("for some containers and names none of their `other`")),
+        (&of_main, like.clone(), None),
+        (&of_app, make("app-1"), None),
+        (&of_app, make("other"), Some("`other` is none of them")),
+        (&of_app, like.clone(), Some("`vol-db-main` is none of them")),
+        (&of_app, on("vol-db-main"), Some("`vol-db-main` is none of them")),
+        (&of_app, exec.clone(), Some("`vol-db-main` is none of them")),
+        (&all, on("vol-db-main"), None),
+        (&all, exec.clone(), None),
+        (&root, on("vol-db-main"), None),
+    ] {
+        let granted = Granted::new(&format!("{grant}, \"ebs\", \"ec2\""), "");
+        let ran = run(&granted, &call);
+        match refused {
+            None => drop(ran.exits(0)),
+            Some(why) => {
+                let told = ran.says("`docker_volumes` of the grant").says(why).exits(3);
+                told.lacks("\"event\":\"call-started\"");
+            }
+        }
+    }
+}
+
+/// The same for everybody: what is denied is denied by whichever way it is got at.
+#[test]
+fn nobody_gets_at_a_docker_volume_that_is_denied() {
+    let deny = "deny = [{ docker = \"all\", docker_volumes = [\"vol-db-*\"] }]";
+    for (call, code) in [
+        (json!({ "call": "container", "container": "new", "like": "main" }), 3),
+        (
+            json!({ "call": "container", "container": "new", "image": "postgres:16",
+                    "volume": "vol-db-main" }),
+            3,
+        ),
+        (json!({ "call": "exec", "container": "main", "command": ["psql"] }), 3),
+        (json!({ "call": "volume", "volume": "vol-db-new", "options": {} }), 3),
+        (json!({ "call": "volume", "volume": "app", "options": {} }), 0),
+        (json!({ "call": "inspect", "container": "main" }), 0),
+    ] {
+        let granted = Granted::new("{ docker = \"root\" }, \"ebs\", \"ec2\"", deny);
+        let ran = run(&granted, &call).exits(code);
+        if code == 3 {
+            ran.says("it is denied there");
+        }
+    }
+}
+
+fn with(call: &Value, key: &str, value: &str) -> Value {
+    let mut call = call.clone();
+    call[key] = value.into();
+    call
+}
+
+fn run(granted: &Granted, call: &Value) -> Ran {
+    let call = with(call, "host", "i-db-1");
+    let manifest = granted.manifest(&[json!([call])], true);
+    granted.0.run(&["run", &manifest, "--json"])
+}
