@@ -7,10 +7,16 @@
 use super::{Call, DockerCall};
 use crate::expr::MARK_EDGE;
 use crate::failure::{Failure, FailureClass};
+use crate::grants::Asked;
+use crate::resource::Resource;
 use std::borrow::Cow;
 
 /// The arguments that are a name of one part.
 const NAMES: [&str; 3] = ["container", "to", "volume"];
+
+/// What the ids of things begin with (Amazon EC2 User Guide, *Resource IDs*).
+const KINDS: [(&str, &str); 3] =
+    [("i-", "an instance"), ("vol-", "a volume"), ("snap-", "a snapshot")];
 
 impl Call {
     /// Whether each name in it can be one; whether there is such a thing is another question.
@@ -18,6 +24,7 @@ impl Call {
     /// # Errors
     /// `invalid-input`, with the argument.
     pub fn must_be_plain(&self) -> Result<(), Failure> {
+        self.must_be_of_their_kinds()?;
         let Call::Docker(of) = self else { return Ok(()) };
         let odd = |what: &str, text: &str, may: &str| {
             let message = format!("{}: `{what}` can't be `{text}`: {may}", self.function());
@@ -26,8 +33,10 @@ impl Call {
         let written = serde_json::to_value(self).unwrap_or_default();
         let arguments = &written["arguments"];
         let like = ("spec.like.container", &arguments["spec"]["like"]["container"]);
+        let mounts = arguments["spec"]["mounts"].as_array().into_iter().flatten();
+        let mounts = mounts.map(|mount| ("spec.mounts.volume", &mount["volume"]));
         let names = NAMES.map(|name| (name, &arguments[name]));
-        for (what, name) in names.into_iter().chain([like]) {
+        for (what, name) in names.into_iter().chain([like]).chain(mounts) {
             if let Some(name) = name.as_str().filter(|name| !is_name(&without_marks(name))) {
                 return odd(what, name, "a name has letters, digits, `_`, `.` and `-` only");
             }
@@ -46,6 +55,29 @@ impl Call {
             };
             if let Some(name) = spec.env.keys().find(is_odd) {
                 return odd("a key of spec.env", name, "a variable has a name, without `=` in it");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    /// Whether no id in it says that it is one of another kind: what a grant or a rule says of
+    /// volumes would not be said of an instance that stands in the place of one, and a provider may
+    /// take either (Amazon EC2 API Reference, *CreateTags*).
+    fn must_be_of_their_kinds(&self) -> Result<(), Failure> {
+        for thing in Asked::of(self).things {
+            let (id, own) = match &thing {
+                Resource::Instance { id } => (id, "an instance"),
+                Resource::Volume { id } => (id, "a volume"),
+                Resource::Snapshot { id } => (id, "a snapshot"),
+                _ => continue,
+            };
+            let other = KINDS.iter().find(|(begins, kind)| id.starts_with(begins) && *kind != own);
+            if let Some((_, other)) = other {
+                let message =
+                    format!("{}: `{id}` is the id of {other}, not of {own}", self.function());
+                return Err(Failure::new(FailureClass::InvalidInput, message));
             }
         }
         Ok(())
@@ -80,7 +112,7 @@ fn is_image(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::{ContainerSpec, NOT_KNOWN_YET};
+    use crate::calls::{ContainerSpec, EbsCall, Ec2Call, Mount, NOT_KNOWN_YET};
 
     fn remove(volume: &str) -> Call {
         Call::Docker(DockerCall::RemoveVolume { host: "i-1".into(), volume: volume.into() })
@@ -97,6 +129,47 @@ mod tests {
             container: "main".into(),
             spec: ContainerSpec { env, image: "a:1".into(), ..ContainerSpec::default() },
         })
+    }
+
+    #[test]
+    fn an_id_of_another_kind_is_refused_whoever_serves_the_call() {
+        let tag = |volume: &str| -> Call {
+            let (key, value) = ("team".into(), "db".into());
+            EbsCall::Tag { volume: volume.into(), key, value }.into()
+        };
+        tag("vol-0a1").must_be_plain().unwrap();
+        tag("data").must_be_plain().unwrap();
+        for (call, words) in [
+            (tag("i-0a1"), "ebs.tag: `i-0a1` is the id of an instance, not of a volume"),
+            (tag("snap-1"), "`snap-1` is the id of a snapshot, not of a volume"),
+            (Ec2Call::Terminate { instance: "vol-1".into() }.into(), "not of an instance"),
+            (EbsCall::DeleteSnapshot { snapshot: "vol-1".into() }.into(), "not of a snapshot"),
+            (Call::Docker(DockerCall::ListContainers { host: "vol-1".into() }), "an instance"),
+        ] {
+            let told = call.must_be_plain().unwrap_err();
+            assert_eq!(told.class, FailureClass::InvalidInput);
+            assert!(told.message.contains(words), "{}", told.message);
+        }
+        // A Docker volume is called as one likes.
+        remove("i-0a1").must_be_plain().unwrap();
+    }
+
+    #[test]
+    fn what_is_mounted_has_a_name_of_one_part() {
+        let made = |volume: &str| {
+            let mounts =
+                vec![Mount { volume: volume.into(), target: "/d".into(), read_only: false }];
+            Call::Docker(DockerCall::CreateContainer {
+                host: "i-1".into(),
+                container: "main".into(),
+                spec: ContainerSpec { mounts, image: "a:1".into(), ..ContainerSpec::default() },
+            })
+        };
+        made("data").must_be_plain().unwrap();
+        for odd in ["/etc", "../containers/x", "a:b"] {
+            let told = made(odd).must_be_plain().unwrap_err();
+            assert!(told.message.contains("spec.mounts.volume"), "{}", told.message);
+        }
     }
 
     #[test]
