@@ -4,6 +4,7 @@
 //! Options of volumes have them by a name (mount.cifs(8), mount.ceph(8)) or in an address.
 
 use std::sync::Arc;
+use stepback_core::expr::MARK_EDGE;
 use stepback_core::shown::is_odd;
 
 /// What finds the values of declared secrets in a text, and puts their marks in their places.
@@ -42,14 +43,39 @@ pub fn shown_option(key: &str, value: &str) -> String {
     }
     let value = &marked(value);
     if key != "o" {
-        return shown_address(value);
+        return shown_value(value);
     }
     let shown = options(value).into_iter().map(|one| match one.split_once('=') {
         Some((name, _)) if is_password(name) => format!("{name}={MASK}"),
-        Some((name, value)) => format!("{name}={}", shown_address(value)),
-        None => shown_address(one),
+        Some((name, value)) => format!("{name}={}", shown_value(value)),
+        None => shown_value(one),
     });
     shown.collect::<Vec<_>>().join(",")
+}
+
+/// A value as it may be shown: as an address, or not at all where it seems to have more options in
+/// it, one of which is a password.
+fn shown_value(value: &str) -> String {
+    let shown = shown_address(value);
+    match names_password(&shown) {
+        true => MASK.to_owned(),
+        false => shown,
+    }
+}
+
+/// Whether a text gives a name of a password, and something after it: as an option
+/// (`AccountKey=…`), as an argument (`--password …`) or as JSON.
+fn names_password(text: &str) -> bool {
+    // Where a declared secret was is told already.
+    let unmarked: String = text.split(MARK_EDGE).step_by(2).collect();
+    let text = unmarked.to_lowercase();
+    let is_given = |name: &str, at: usize| {
+        let of_name = |c: char| c.is_ascii_alphanumeric() || ['_', '-', '.'].contains(&c);
+        let behind = text[at + name.len()..].trim_start_matches(of_name);
+        let value = behind.trim_start_matches(['"', '\'', '\\', '=', ':', ' ', '\t']);
+        value.len() < behind.len() && !value.is_empty()
+    };
+    NAMES.iter().any(|name| text.match_indices(name).any(|(at, _)| is_given(name, at)))
 }
 
 /// What the commas divide, but for those that a value has, which are doubled (mount.cifs(8)).
@@ -71,9 +97,13 @@ fn options(text: &str) -> Vec<&str> {
 /// An address without who logs in there, if that has a password: `//***@host/path`. A password may
 /// have a slash in it, and an at sign; a token may be all there is of a login.
 pub fn without_login(address: &str) -> String {
+    let is_scheme = |text: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || ['+', '-', '.'].contains(&c);
+        text.is_empty() || text.strip_suffix(':').is_some_and(|name| name.chars().all(is_part))
+    };
     let (scheme, rest) = match address.split_once("//") {
-        Some((scheme, rest)) => (format!("{scheme}//"), rest),
-        None => (String::new(), address),
+        Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}//"), rest),
+        _ => (String::new(), address),
     };
     match rest.rsplit_once('@') {
         Some((login, host)) if login.contains(':') || scheme.contains("://") => {
@@ -119,9 +149,9 @@ mod tests {
     /// What a mask would cut in two is marked before.
     #[tokio::test]
     async fn a_declared_secret_in_an_option_is_marked_whole() {
-        let marks = |text: &str| text.replace("https://s3/LEAK?sig=x", "<secret pw>");
+        let marks = |text: &str| text.replace("https://s3/LEAK?sig=x", "\u{1}<secret:pw>\u{1}");
         let told = async { shown_option("device", "https://s3/LEAK?sig=x") };
-        assert_eq!(marking(Arc::new(marks), told).await, "<secret pw>");
+        assert_eq!(marking(Arc::new(marks), told).await, "\u{1}<secret:pw>\u{1}");
     }
 
     #[test]
@@ -141,7 +171,17 @@ mod tests {
             ("o", "name=admin,secret=AQDkey==", "name=admin,secret=***"),
             ("o", "PASSWORD=a,unc=//ann:b@h/x", "PASSWORD=***,unc=//***@h/x"),
             ("o", "bind", "bind"),
-            ("device", "//nas/password=x", "//nas/password=x"),
+            ("device", "//nas/password=x", "***"),
+            ("device", "//nas/passwords/x", "//nas/passwords/x"),
+            ("cifsopts", "vers=3.0,username=u,password=b", "***"),
+            ("o", "rw;password=b", "rw;password=***"),
+            ("o", "name=a,secret:b", "name=a,***"),
+            ("config", r#"{"user":"u","password":"b"}"#, "***"),
+            ("args", "--user u --password b", "***"),
+            ("connection", "AccountName=a;AccountKey=b;Suffix=core", "***"),
+            ("device", "nas/x&sig=b", "***"),
+            ("device", "ann:pw//rest@h:/x", "***@h:/x"),
+            ("urls", "https://a/x,https://ann:pw@b/x", "https://***@b/x"),
             ("device", "https://ann:b@h:443/x@y", "https://***@y"),
             ("device", "//ann:pa@b@nas/x", "//***@nas/x"),
             ("device", "https://token@git/x", "https://***@git/x"),
