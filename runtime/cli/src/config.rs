@@ -12,6 +12,7 @@ use crate::grants;
 use crate::output;
 use crate::ownership::{self, Choice, State};
 use crate::secrets::{self, Configured};
+use crate::toml_strings::without_secrets;
 use crate::trusted::Trusted;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -176,9 +177,13 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let text = files::text(path, TEXT_BYTES_MAX)
         .map_err(|why| CliError::usage(why, "give another with `--config FILE`"))?;
     let name = path.display().to_string();
+    // What was written in the place of a reference is no reference, and still a secret.
+    let drawn = without_secrets(&text);
     let fail =
-        |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: text.clone(), list });
+        |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: drawn.clone(), list });
     let authored: Authored = toml::from_str(&text).map_err(|error| {
+        // A message says what it found there.
+        let error = toml::from_str::<Authored>(&drawn).err().unwrap_or(error);
         let message = error.message().to_owned();
         fail(vec![match error.span() {
             Some(span) => Diagnostic::at(span, message),

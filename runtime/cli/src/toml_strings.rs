@@ -1,8 +1,9 @@
 //! TOML whose strings do nothing where they are shown: each in one line, in double quotes, with
-//! what a person or a job must not meet written out (TOML, *String*).
+//! what a person or a job must not meet written out (TOML, *String*); or with stars for secrets.
 
 use serde::Deserialize;
 use std::fmt::Write;
+use std::ops::Range;
 use stepback_core::shown::is_odd;
 
 /// The ways to begin a string, the longer ones first; one ends as it begins.
@@ -12,23 +13,80 @@ const QUOTES: [&str; 4] = ["\"\"\"", "'''", "\"", "'"];
 /// nothing is said.
 pub fn in_one_line(document: &str) -> String {
     let mut written = String::with_capacity(document.len());
-    let mut rest = document;
-    while let Some(at) = rest.find(['#', '"', '\'']) {
-        written.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let length = match rest.starts_with('#') {
-            true => rest.find('\n').unwrap_or(rest.len()),
-            false => length_of_string(rest),
-        };
-        let (token, behind) = rest.split_at(length);
+    for (before, token) in pieces(document) {
+        written.push_str(before);
         match value(token) {
             Some(text) => basic(&text, &mut written),
             // A comment.
             None => written.push_str(token),
         }
-        rest = behind;
     }
-    written + rest
+    written
+}
+
+/// The same document, as long and with the same places, with stars for what stands where a reference
+/// to a secret belongs and is none, and for logins in addresses: a mistake is shown with its line.
+pub fn without_secrets(document: &str) -> String {
+    let mut written = String::with_capacity(document.len());
+    for (before, token) in pieces(document) {
+        written.push_str(before);
+        let hidden = match token.starts_with('#') {
+            true => 0..0,
+            false if is_for_a_secret(&written) && !is_reference(token) => 0..token.len(),
+            false => login_in(token),
+        };
+        written.push_str(&token[..hidden.start]);
+        for c in token[hidden.clone()].chars() {
+            match ['"', '\'', '\n'].contains(&c) {
+                true => written.push(c),
+                false => written.push_str(&"*".repeat(c.len_utf8())),
+            }
+        }
+        written.push_str(&token[hidden.end..]);
+    }
+    written
+}
+
+/// Whether what follows is the value of a key that has a reference to a secret, or of one among
+/// secrets that is none of theirs.
+fn is_for_a_secret(before: &str) -> bool {
+    let Some(assigned) = before.trim_end().strip_suffix('=') else { return false };
+    let of_key = |c: char| c.is_alphanumeric() || ['_', '-'].contains(&c);
+    let key = assigned.trim_end_matches([' ', '\t', '"', '\'']);
+    let key = key.rsplit(|c| !of_key(c)).next().unwrap_or_default();
+    let table = before.lines().rev().find(|line| line.trim_start().starts_with('['));
+    let is_among = table.is_some_and(|line| line.trim_start().starts_with("[secrets"));
+    ["from", "password"].contains(&key) || is_among && !["steps", "variables"].contains(&key)
+}
+
+fn is_reference(token: &str) -> bool {
+    let text = token.trim_start_matches(['"', '\'']);
+    ["env:", "file:", "exec:", "secret:"].iter().any(|kind| text.starts_with(kind))
+}
+
+/// Where a token has the login of an address: before the last `@` of who is asked there.
+fn login_in(token: &str) -> Range<usize> {
+    let Some(begin) = token.find("://").map(|at| at + 3) else { return 0..0 };
+    let whom = token[begin..].split('/').next().unwrap_or_default();
+    whom.rfind('@').map_or(0..0, |at| begin..begin + at)
+}
+
+/// A document in pieces: what is neither string nor comment, and the string or comment behind it.
+fn pieces(document: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = document;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (before, token) = rest.split_at(rest.find(['#', '"', '\'']).unwrap_or(rest.len()));
+        let length = match token.starts_with('#') {
+            true => token.find('\n').unwrap_or(token.len()),
+            false => length_of_string(token),
+        };
+        let (token, behind) = token.split_at(length);
+        rest = behind;
+        Some((before, token))
+    })
 }
 
 /// How long the string is that a text begins with.
@@ -101,7 +159,34 @@ mod tests {
         assert!(!written.contains("##") && !written.contains(is_odd), "{written}");
     }
 
+    #[test]
+    fn what_is_written_where_a_reference_belongs_is_not_shown() {
+        let document = "[environments.box.registries.\"r.example\"]\nusername = \"ann\"\n\
+                        password = \"hunt\u{e4}r # 2\" # the \"password\"\n\
+                        mirrors = ['https://ann:pw@m.example/x@y']\n\
+                        [secrets.a]\nfrom = 'it\\s'\nvalue = \"x\"\nsteps = [\"docker/exec\"]\n\
+                        [secrets.b]\nfrom = \"env:PW\"\n[plugins.c]\n\
+                        path = \"oci://r.example:5000/x@sha256:00\"\n";
+        let wanted = "[environments.box.registries.\"r.example\"]\nusername = \"ann\"\n\
+                      password = \"***********\" # the \"password\"\n\
+                      mirrors = ['https://******@m.example/x@y']\n\
+                      [secrets.a]\nfrom = '****'\nvalue = \"*\"\nsteps = [\"docker/exec\"]\n\
+                      [secrets.b]\nfrom = \"env:PW\"\n[plugins.c]\n\
+                      path = \"oci://r.example:5000/x@sha256:00\"\n";
+        assert_eq!(without_secrets(document), wanted);
+        // What is not closed is a string to the end.
+        assert_eq!(
+            without_secrets("[secrets.a]\nfrom = \"ab\nc = 1"),
+            "[secrets.a]\nfrom = \"**\n*****"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn what_hides_moves_nothing(document in "(?s)[a=\\[\"'#\\\\: /@*\u{e4}\n]{0,40}") {
+            prop_assert_eq!(without_secrets(&document).len(), document.len());
+        }
+
         #[test]
         fn whatever_is_in_it(
             texts in prop::collection::vec(".{0,12}|[\"'#\\\\:\n\t\u{202e}a\\[]{0,9}", 1..5),
