@@ -24,6 +24,7 @@ mod place;
 mod policies;
 mod reboot;
 mod registries;
+mod rehearsed;
 mod snapshot;
 mod ssh;
 mod tls;
