@@ -6,12 +6,6 @@
 use crate::harness::{Place, operation};
 use std::collections::BTreeMap;
 
-/// What a run's journal shows: how many commits it took, and each effect with its uses.
-struct Points {
-    commits: u32,
-    effects: BTreeMap<(String, bool), u32>,
-}
-
 /// The two sides of a point at which the program can die.
 const SIDES: [&str; 2] = ["crash-before", "crash-after"];
 
@@ -36,30 +30,10 @@ fn points_of_effects(name: &str, faults: &[&str]) -> BTreeMap<(String, bool), u3
     effects
 }
 
-/// Count the points of a run with these faults.
-fn points(name: &str, faults: &[&str]) -> Points {
-    let operation = operation(name);
-    let mut arguments = vec!["run", operation.as_str()];
-    for fault in faults {
-        arguments.extend(["--inject", fault]);
-    }
-    // Commits are packed as they come, so a run may take some more or fewer: go on until one more
-    // changes nothing.
-    let commits = (1..).find(|nth| {
-        let place = Place::new();
-        let fault = format!("commit#{nth}=crash-before");
-        let mut arguments = arguments.clone();
-        arguments.extend(["--inject", &fault]);
-        place.run(&arguments).code.is_some()
-    });
-    let effects = points_of_effects(name, faults);
-    Points { commits: commits.expect("a run ends") - 1, effects }
-}
-
-/// Kill the run with this fault, resume it to its end, and check what must hold.
-fn kill(name: &str, faults: &[&str], fault: &str, ends: i32) -> u32 {
+/// Kill the run with this fault, resume it to its end, and check what must hold. Whether it was
+/// killed: the point may be packed away, or there is none.
+fn kill(name: &str, faults: &[&str], fault: &str, ends: i32, before: &str) -> bool {
     let place = Place::new();
-    let before = place.untouched();
     let operation = operation(name);
     let mut arguments = vec!["run", operation.as_str(), "--inject", fault];
     for fault in faults {
@@ -67,24 +41,22 @@ fn kill(name: &str, faults: &[&str], fault: &str, ends: i32) -> u32 {
     }
     let ran = place.run(&arguments);
     if ran.code.is_some() {
-        // The point was packed away this time; then the run has to have ended as it should.
+        // Then the run has to have ended as it should.
         ran.exits(ends);
-        return 0;
-    }
-    let all = ["list", "--json"];
-    let listed = place.run(&all);
-    if listed.code == Some(2) || listed.json().as_array().is_some_and(Vec::is_empty) {
-        assert_eq!(place.facts(), before, "{fault}: something was done before it was on record");
-        return 1;
+        return false;
     }
     let mut resume = vec!["resume", "1"];
     for fault in faults {
         resume.extend(["--inject", fault]);
     }
     let resumed = place.run(&resume);
-    // Killed after its last event, there is nothing left to do.
+    // Killed before its first event is on record or after its last, there is nothing left to do.
     if resumed.code != Some(2) {
         resumed.exits(ends);
+    } else if place.has_no_operation() {
+        let untouched = !place.path("state/worlds").exists() || place.facts() == before;
+        assert!(untouched, "{fault}: something was done before it was on record");
+        return true;
     }
     let shown = place.show(1);
     let status = if ends == 0 { "succeeded" } else { "rolled-back" };
@@ -96,51 +68,88 @@ fn kill(name: &str, faults: &[&str], fault: &str, ends: i32) -> u32 {
     let twice = place.world().effects.values().filter(|made| made.times != 1).count();
     assert_eq!(twice, 0, "{name} with {fault}: an effect took place twice");
     assert_eq!(shown["locks"], serde_json::json!([]), "{name} with {fault}");
-    1
+    true
 }
 
-fn sweep(name: &str, faults: &[&str], ends: i32) -> u32 {
-    let points = points(name, faults);
-    let mut covered = 0;
-    for nth in 1..=points.commits {
-        for side in SIDES {
-            covered += kill(name, faults, &format!("commit#{nth}={side}"), ends);
-        }
+impl Place {
+    fn has_no_operation(&self) -> bool {
+        let listed = self.run(&["list", "--json"]);
+        listed.code == Some(2) || listed.json().as_array().is_some_and(Vec::is_empty)
     }
-    for ((function, undo), uses) in &points.effects {
+}
+
+fn sweep(name: &str, faults: &[&str], ends: i32) {
+    let before = Place::new().untouched();
+    let kill = |fault: &str| kill(name, faults, fault, ends, &before);
+    let (mut covered, mut commits) = (0, 0);
+    // Commits are packed as they come, so a run may take some more or fewer: go on until one more
+    // changes nothing.
+    while kill(&format!("commit#{}=crash-before", commits + 1)) {
+        commits += 1;
+        covered += 1 + u32::from(kill(&format!("commit#{commits}=crash-after")));
+    }
+    let effects = points_of_effects(name, faults);
+    for ((function, undo), uses) in &effects {
         let undo = if *undo { "undo:" } else { "" };
-        for nth in 1..=*uses {
-            for side in SIDES {
-                covered += kill(name, faults, &format!("{undo}{function}#{nth}={side}"), ends);
-            }
+        for (nth, side) in (1..=*uses).flat_map(|nth| SIDES.map(|side| (nth, side))) {
+            covered += u32::from(kill(&format!("{undo}{function}#{nth}={side}")));
         }
     }
-    let effects: u32 = points.effects.values().sum();
-    println!("{name}: {covered} kills ({} commits, {effects} effects)", points.commits);
+    let effects: u32 = effects.values().sum();
+    println!("{name}: {covered} kills ({commits} commits, {effects} effects)");
     // Each effect has two sides; a commit's two may be packed away by chance.
     assert!(covered >= 2 * effects, "{name}: only {covered} points were covered");
-    covered
+    assert!(commits > 0, "{name}: no commit was met");
 }
 
-#[test]
-fn an_operation_killed_anywhere_is_carried_to_its_end() {
-    for name in ["redeploy-database", "resize-database-volume", "provision-database"] {
-        sweep(name, &[], 0);
-    }
+/// A test for each operation, so that they are run side by side.
+macro_rules! each_operation {
+    ($($test:ident, $swept:ident;)*) => {$(
+        mod $test {
+            #[test]
+            fn redeploy_database() {
+                super::$swept("redeploy-database");
+            }
+            #[test]
+            fn resize_database_volume() {
+                super::$swept("resize-database-volume");
+            }
+            #[test]
+            fn provision_database() {
+                super::$swept("provision-database");
+            }
+        }
+    )*};
 }
 
-#[test]
-fn a_rollback_killed_anywhere_is_carried_to_its_end() {
-    for name in ["redeploy-database", "resize-database-volume", "provision-database"] {
-        // The last thing before the commit point fails, in the run and in the resume.
-        sweep(name, &["docker.wait-healthy=refuse"], 3);
-    }
+each_operation! {
+    an_operation_killed_anywhere_is_carried_to_its_end, sweep_forward;
+    a_rollback_killed_anywhere_is_carried_to_its_end, sweep_back;
+    a_resume_that_is_killed_too_is_carried_to_its_end, sweep_twice;
+}
+
+/// The last thing before the commit point fails, in the run and in the resume.
+const FAILS: &[&str] = &["docker.wait-healthy=refuse"];
+
+fn sweep_forward(name: &str) {
+    sweep(name, &[], 0);
+}
+
+fn sweep_back(name: &str) {
+    sweep(name, FAILS, 3);
+}
+
+/// What goes wrong besides, how it ends by that, and the world before.
+struct Way<'a> {
+    faults: &'a [&'a str],
+    ends: i32,
+    before: &'a str,
 }
 
 /// Kill the run beside an effect and its resume beside a commit, then let it end.
-fn kill_twice(name: &str, faults: &[&str], first: &str, second: &str, ends: i32) -> bool {
+fn kill_twice(name: &str, way: &Way<'_>, first: &str, second: &str) -> bool {
+    let Way { faults, ends, before } = *way;
     let place = Place::new();
-    let before = place.untouched();
     let operation = operation(name);
     let with = |verb: &[&str], fault: Option<&str>| {
         let mut arguments: Vec<String> = verb.iter().map(|&word| word.to_owned()).collect();
@@ -173,24 +182,22 @@ fn kill_twice(name: &str, faults: &[&str], first: &str, second: &str, ends: i32)
 
 /// The second pass: beside each effect, and then the resume beside one of its commits, another one
 /// for each first kill. The sweep in memory (`tests/rules`) meets the rest.
-#[test]
-fn a_resume_that_is_killed_too_is_carried_to_its_end() {
-    let ways: [(&[&str], i32); 2] = [(&[], 0), (&["docker.wait-healthy=refuse"], 3)];
-    for name in ["redeploy-database", "resize-database-volume", "provision-database"] {
-        for (faults, ends) in ways {
-            let (mut tried, mut covered) = (0, 0);
-            for ((function, undo), uses) in points_of_effects(name, faults) {
-                let undo = if undo { "undo:" } else { "" };
-                for (nth, side) in (1..=uses).flat_map(|nth| SIDES.map(|side| (nth, side))) {
-                    let first = format!("{undo}{function}#{nth}={side}");
-                    let second = format!("commit#{}={}", tried % 7 + 1, SIDES[tried / 7 % 2]);
-                    tried += 1;
-                    covered += usize::from(kill_twice(name, faults, &first, &second, ends));
-                }
+fn sweep_twice(name: &str) {
+    let before = Place::new().untouched();
+    for (faults, ends) in [(&[][..], 0), (FAILS, 3)] {
+        let way = Way { faults, ends, before: &before };
+        let (mut tried, mut covered) = (0, 0);
+        for ((function, undo), uses) in points_of_effects(name, faults) {
+            let undo = if undo { "undo:" } else { "" };
+            for (nth, side) in (1..=uses).flat_map(|nth| SIDES.map(|side| (nth, side))) {
+                let first = format!("{undo}{function}#{nth}={side}");
+                let second = format!("commit#{}={}", tried % 7 + 1, SIDES[tried / 7 % 2]);
+                tried += 1;
+                covered += usize::from(kill_twice(name, &way, &first, &second));
             }
-            println!("{name} {faults:?}: {covered} killed twice of {tried}");
-            // A resume near the end has fewer commits than the one that was to be its last.
-            assert!(covered * 2 > tried, "{name}: only {covered} of {tried} were killed twice");
         }
+        println!("{name} {faults:?}: {covered} killed twice of {tried}");
+        // A resume near the end has fewer commits than the one that was to be its last.
+        assert!(covered * 2 > tried, "{name}: only {covered} of {tried} were killed twice");
     }
 }
