@@ -22,7 +22,8 @@ fn a_plugin_gets_at_the_docker_volumes_of_its_grant_alone() {
     for (grant, call, refused) in [
         (&none, on("vol-db-main"), Some("it names none, and a container is given `vol-db-main`")),
         (&none, like.clone(), None),
-        (&none, with(&like, "volume", "vol-db-main"), None),
+        // At another place, and to be written: a model has it as it has it.
+        (&none, with(&like, "volume", "vol-db-main"), Some("is given `vol-db-main`")),
         (&none, with(&like, "volume", "of-web"), Some("is given `of-web`")),
         (&none, exec.clone(), None),
         (&none, make("other"), None),
@@ -71,6 +72,44 @@ fn nobody_gets_at_a_docker_volume_that_is_denied() {
             ran.says("it is denied there");
         }
     }
+}
+
+/// One table of several interfaces: what narrows containers leaves the others as they are, in what
+/// is denied and in the journal.
+#[test]
+fn what_narrows_containers_says_nothing_of_other_interfaces() {
+    for key in ["containers", "docker_volumes", "images", "commands", "env"] {
+        let table = format!("ebs = [\"describe\", \"tag\"], docker = \"all\", {key} = [\"x\"]");
+        let describe = json!([{ "call": "describe", "volume": "vol-web" }]);
+        let denied =
+            Granted::new("\"ebs\", \"docker\", \"ec2\"", &format!("deny = [{{ {table} }}]"));
+        let manifest = denied.manifest(std::slice::from_ref(&describe), true);
+        denied.0.run(&["run", &manifest]).exits(3).says("it is denied there: [ebs:");
+        let granted = Granted::new(&format!("{{ {table} }}, \"ec2\""), "");
+        let manifest = granted.manifest(&[describe], true);
+        granted.0.run(&["run", &manifest]).exits(0);
+        granted.0.run(&["show", "1"]).exits(0);
+    }
+}
+
+/// What is written can be read again: inputs are as deep as a journal takes them, or refused.
+#[test]
+fn inputs_are_no_deeper_than_a_journal_takes() {
+    let granted = Granted::new("\"ebs\"", "");
+    let manifest = granted.0.write(
+        "deep.toml",
+        "schema = 1\n[operation]\nname = \"deep\"\n[inputs]\nx = { type = \"list\" }\n\
+         [[steps]]\nid = \"s\"\nuses = \"core/assert\"\n\
+         with = { condition = \"{{ inputs.x is not none }}\", message = \"no\" }\n",
+    );
+    for (levels, code) in [(64, 0), (65, 2), (126, 2)] {
+        let value = format!("x={}{}", "[".repeat(levels), "]".repeat(levels));
+        let ran = granted.0.run(&["run", &manifest, "-i", &value]).exits(code);
+        if code == 2 {
+            ran.says("is nested deeper than 64 levels");
+        }
+    }
+    granted.0.run(&["show", "1"]).exits(0);
 }
 
 fn with(call: &Value, key: &str, value: &str) -> Value {

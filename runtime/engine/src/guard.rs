@@ -383,6 +383,8 @@ async fn look_up_engine(
             known.containers.insert((on, name), facts);
         }
     }
+    // One that is mounted twice is asked for once.
+    let volumes: BTreeSet<String> = volumes.into_iter().collect();
     for volume in volumes {
         let name = volume.as_str().into();
         let inspect = DockerCall::InspectVolume { host: host.clone(), volume: name }.into();

@@ -4,7 +4,7 @@
 use super::asked::{Asked, OnEngine};
 use super::known::Reach;
 use super::{DockerVolumes, Grant};
-use crate::calls::Class;
+use crate::calls::{Class, Mount};
 use crate::resource::Resource;
 
 impl Grant {
@@ -30,10 +30,8 @@ impl Grant {
 
     /// The same of a grant that names none.
     fn covers_without_names(&self, asked: &Asked<'_>, reach: &Reach) -> Result<(), String> {
-        let of_model = reach.of_model.as_deref().unwrap_or_default();
-        let is_new = |name: &&str| !of_model.iter().any(|its| its == name);
-        if let Some(name) = mounted(reach).find(is_new) {
-            return Err(format!("it names none, and a container is given `{name}`"));
+        if let Some(new) = reach.mounts.iter().find(|mount| !is_of_model(mount, reach)) {
+            return Err(format!("it names none, and a container is given `{}`", new.volume));
         }
         let is_look = matches!(asked.call.class(), Class::Read | Class::Wait);
         match named(asked).next().filter(|_| !is_look && !self.containers.is_empty()) {
@@ -65,7 +63,19 @@ fn named<'a>(asked: &'a Asked<'_>) -> impl Iterator<Item = &'a str> {
 
 /// Those that a container is to have, or that a command reaches in one.
 fn mounted(reach: &Reach) -> impl Iterator<Item = &str> {
-    reach.mounts.iter().map(String::as_str)
+    reach.mounts.iter().map(|mount| mount.volume.as_str())
+}
+
+/// Whether the container that one is to be as has this, on the same host, at the same place and no
+/// less writable: that is all that is inherited.
+fn is_of_model(mount: &Mount, reach: &Reach) -> bool {
+    let place = |mount: &Mount| mount.target.trim_end_matches('/').to_owned();
+    let is_it = |its: &Mount| {
+        its.volume == mount.volume
+            && place(its) == place(mount)
+            && (mount.read_only || !its.read_only)
+    };
+    reach.is_model_here && reach.of_model.iter().flatten().any(is_it)
 }
 
 /// Whether a container is to have those of another one, or a command those of its container, of

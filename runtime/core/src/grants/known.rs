@@ -3,12 +3,12 @@
 
 use super::asked::{Asked, OnEngine};
 use super::mounted::{id_of, mounted_by, whole};
-use crate::calls::{ContainerSpec, Tags};
+use crate::calls::{ContainerSpec, Mount, Tags};
 use crate::resource::{Facts, Resource};
 use crate::texts::MapTexts;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A Docker volume or a container, by its host and its name there.
 pub type OnHost = (String, String);
@@ -71,10 +71,13 @@ pub struct Reach {
     pub root: Vec<String>,
     /// The Docker volumes that a container would be made with, or that the one has which a command
     /// is to be run in.
-    pub mounts: Vec<String>,
+    pub mounts: Vec<Mount>,
     /// Those of the container that is to be as it, or that a command is to be run in; none where
     /// that one is not known.
-    pub of_model: Option<Vec<String>>,
+    pub of_model: Option<Vec<Mount>>,
+    /// Whether that container is on the same host: on another one a volume of the same name may be
+    /// anybody's.
+    pub is_model_here: bool,
 }
 
 impl Reach {
@@ -90,21 +93,24 @@ impl Reach {
             OnEngine::Command(host, container, _) => {
                 reach.add_model(host.as_str(), container.as_str(), known);
                 reach.mounts = reach.of_model.clone().unwrap_or_default();
+                reach.is_model_here = true;
             }
         }
         reach
     }
 
     fn add_container(&mut self, host: &str, spec: &ContainerSpec, known: &Known) {
-        let mut mounts: Vec<String> = spec.mounts.iter().map(|one| one.volume.clone()).collect();
+        let mut mounts = spec.mounts.clone();
         if let Some(like) = &spec.like {
             self.add_model(&like.host, &like.container, known);
+            self.is_model_here = like.host == host;
             if mounts.is_empty() {
                 mounts.extend(self.of_model.iter().flatten().cloned());
             }
         }
         self.mounts.clone_from(&mounts);
-        for name in mounts {
+        let names: BTreeSet<String> = mounts.into_iter().map(|mount| mount.volume).collect();
+        for name in names {
             let what = format!("Docker volume `{name}`");
             match known.docker_volumes.get(&(host.to_owned(), name)) {
                 Some(Some(one)) => self.add_volume(&what, &one.driver, &one.options, known),
@@ -121,7 +127,7 @@ impl Reach {
             Some(facts) => {
                 let told = powers(facts).into_iter();
                 self.root.extend(told.map(|power| format!("container `{container}` {power}")));
-                self.of_model = facts.get("mounts").map(|_| volumes_of(facts));
+                self.of_model = facts.get("mounts").map(|_| mounts_of(facts));
             }
             None => self.root.push(format!("how far container `{container}` reaches is not known")),
         }
@@ -148,9 +154,19 @@ impl Reach {
 
 /// The Docker volumes that a container mounts.
 pub fn volumes_of(facts: &Facts) -> Vec<String> {
+    mounts_of(facts).into_iter().map(|mount| mount.volume).collect()
+}
+
+fn mounts_of(facts: &Facts) -> Vec<Mount> {
     let mounts = facts.get("mounts").and_then(Value::as_array).into_iter().flatten();
-    let names = mounts.filter_map(|mount| mount.get("volume").and_then(Value::as_str));
-    names.map(str::to_owned).collect()
+    let mount = |mount: &Value| {
+        Some(Mount {
+            volume: mount.get("volume")?.as_str()?.to_owned(),
+            target: mount.get("target").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            read_only: mount.get("read_only").and_then(Value::as_bool).unwrap_or_default(),
+        })
+    };
+    mounts.filter_map(mount).collect()
 }
 
 /// What a container may do on its host beside running its own program: by its options, which have

@@ -39,6 +39,9 @@ const ROOT: &str = "root";
 /// The key that older journals do not have.
 const DOCKER_VOLUMES: &str = "docker_volumes";
 
+/// The keys that narrow `docker` alone.
+const OF_DOCKER: [&str; 5] = ["containers", DOCKER_VOLUMES, "images", "commands", "env"];
+
 /// The keys of a grant beside those that name interfaces.
 const KEYS: [&str; 7] =
     ["where", "hosts", "containers", DOCKER_VOLUMES, "images", "commands", "env"];
@@ -111,19 +114,19 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
         let help = "name `docker` in the same table, or leave it out";
         return mistake(Some(name), format!("`{name}` narrows `docker` alone"), help);
     }
-    Ok(grants
-        .into_iter()
-        .map(|grant| Grant {
-            tags: tags.clone(),
-            hosts: hosts.clone(),
+    let narrowed = |grant: Grant| match grant.interface {
+        Interface::Docker => Grant {
             containers: containers.clone(),
             docker_volumes: DockerVolumes::Named(docker_volumes.clone()),
             images: images.clone(),
             commands: commands.clone(),
             env: env.clone(),
             ..grant
-        })
-        .collect())
+        },
+        _ => grant,
+    };
+    let everywhere = |grant| Grant { tags: tags.clone(), hosts: hosts.clone(), ..narrowed(grant) };
+    Ok(grants.into_iter().map(everywhere).collect())
 }
 
 fn functions(interface: Interface, value: &Value) -> Result<(Functions, bool), Mistake> {
@@ -295,6 +298,12 @@ impl<'de> Deserialize<'de> for Grant {
         {
             table.remove(DOCKER_VOLUMES);
         }
+        // Journals of before gave what narrows `docker` to all interfaces of a table.
+        if let Value::Object(table) = &mut written
+            && !table.contains_key(Interface::Docker.name())
+        {
+            table.retain(|key, _| !OF_DOCKER.contains(&key.as_str()));
+        }
         let mut read = read(&written).map_err(|bad| D::Error::custom(bad.message))?;
         match (read.pop(), read.is_empty()) {
             (Some(grant), true) if grant.interface == Interface::Docker && kept.is_none() => {
@@ -337,6 +346,8 @@ mod tests {
         let kept = |text: &str| serde_json::from_value::<Grant>(json!(text)).expect("a grant");
         let older = serde_json::from_value::<Grant>(json!({ "docker": ["all"] })).expect("a grant");
         assert_eq!(older.docker_volumes, DockerVolumes::Any, "older journals name none");
+        let older = json!({ "ebs": ["all"], "containers": ["main"], "env": ["PW"] });
+        assert_eq!(serde_json::from_value::<Grant>(older).expect("a grant"), one(json!("ebs")));
         assert_eq!(
             kept("docker"),
             Grant::unlimited(Interface::Docker),
@@ -345,6 +356,24 @@ mod tests {
         assert_eq!(serde_json::to_value(kept("ebs")).expect("JSON"), json!("ebs"));
         assert_eq!(kept("log").interface, Interface::Log, "older journals have those, too");
         assert!(!one(json!("docker")).root, "in a configuration it must be spelled out");
+    }
+
+    /// Each interface of a table is narrowed by what narrows it, and by nothing else.
+    #[test]
+    fn a_table_of_several_interfaces_is_one_for_each() {
+        let table = json!({ "ec2": ["terminate"], "docker": ["remove-*"], "containers": ["a"],
+                            "docker_volumes": ["b"], "images": ["c"], "commands": ["d"],
+                            "env": ["e"], "hosts": ["i-*"], "where": { "tags": { "t": "db" } } });
+        let mut docker = table.clone();
+        docker.as_object_mut().expect("a table").remove("ec2");
+        let ec2 = json!({ "ec2": ["terminate"], "hosts": ["i-*"],
+                          "where": { "tags": { "t": "db" } } });
+        let both = read(&table).expect("two grants");
+        assert_eq!(both, [one(docker), one(ec2)]);
+        for grant in both {
+            let kept = serde_json::to_value(&grant).expect("JSON");
+            assert_eq!(serde_json::from_value::<Grant>(kept).expect("a grant"), grant);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepback_core::grants::{Asked, Grants, Known, Permit, Policy, read};
 use stepback_core::*;
-use tries::{arguments, call, grant, world};
+use tries::{apart, arguments, call, grant, world};
 use world::World;
 
 proptest! {
@@ -26,6 +26,9 @@ proptest! {
         world in world(),
     ) {
         let grants: Grants = written.iter().flat_map(|one| read(one).expect("a grant")).collect();
+        let kept = serde_json::to_value(&grants).expect("JSON");
+        prop_assert_eq!(&serde_json::from_value::<Grants>(kept).expect("grants"), &grants);
+        let written: Vec<Value> = written.iter().flat_map(apart).collect();
         let known = world.known();
         for function in Call::functions() {
             let (call, own) = call(function, &arguments);
@@ -49,6 +52,9 @@ proptest! {
         let deny: Grants = written.iter().flat_map(|one| read(one).expect("a grant")).collect();
         let policy = Policy { allow: None, deny };
         let known = world.known();
+        let kept = serde_json::to_value(&policy).expect("JSON");
+        prop_assert_eq!(&serde_json::from_value::<Policy>(kept).expect("a policy"), &policy);
+        let written: Vec<Value> = written.iter().flat_map(apart).collect();
         for function in Call::functions() {
             let (call, own) = call(function, &arguments);
             let wanted = written.iter().any(|one| is_denied(one, function, &own, &world));

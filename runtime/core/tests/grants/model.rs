@@ -204,6 +204,8 @@ pub fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &Wo
 /// The Docker volumes that a call reaches: those that it names; those that a container gets, or has
 /// that a command is run in; and whether somebody has these already. None if nobody knows.
 pub fn docker_volumes(function: &str, arguments: &Value) -> Option<(Vec<String>, Vec<String>)> {
+    // On another host a volume of that name may be anybody's.
+    let is_here = arguments["spec"]["like"]["host"] == arguments["host"];
     let own = |name: &str| container(name).map(|one| one.volume.map(str::to_owned));
     match function {
         "docker.create-container" | "docker.run-once" => {
@@ -212,12 +214,18 @@ pub fn docker_volumes(function: &str, arguments: &Value) -> Option<(Vec<String>,
             let mounts = spec["mounts"].as_array().expect("a list").iter();
             let mounts: Vec<String> =
                 mounts.map(|one| one["volume"].as_str().expect("text").to_owned()).collect();
+            // The one that has any has it at `/d`, to be read.
+            let first = &spec["mounts"][0];
+            let is_its = first["read_only"] == true && first["target"] != "/e" && is_here;
             match (of_like, mounts.is_empty()) {
                 (None, _) => Some((mounts, vec![])),
-                (Some(of_like), false) => Some((mounts, of_like.flatten().into_iter().collect())),
+                (Some(of_like), false) => {
+                    let its = of_like.flatten().filter(|_| is_its);
+                    Some((mounts, its.into_iter().collect()))
+                }
                 (Some(of_like), true) => {
                     let its: Vec<String> = of_like?.into_iter().collect();
-                    Some((its.clone(), its))
+                    Some((its.clone(), if is_here { its } else { vec![] }))
                 }
             }
         }

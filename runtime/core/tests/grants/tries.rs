@@ -54,9 +54,18 @@ pub fn grant() -> impl Strategy<Value = Value> {
         some(one_of(&["true", "pg_dump *"]).prop_map(|one| json!([one]))),
         some(one_of(&["PW", "BASH_*"]).prop_map(|one| json!([one]))),
     );
-    (table, lists).prop_map(
-        |((interface, functions), (tags, hosts, containers, volumes, images, commands, env))| {
-            let mut grant = json!({ interface: functions });
+    let second = some(
+        proptest::sample::select(vec![("ec2", json!("read")), ("ebs", json!(["tag"]))])
+            .prop_map(|(interface, functions)| json!({ interface: functions })),
+    );
+    (table, second, lists).prop_map(
+        |(
+            (interface, functions),
+            second,
+            (tags, hosts, containers, volumes, images, commands, env),
+        )| {
+            let mut grant = second.unwrap_or_else(|| json!({}));
+            grant[interface] = functions;
             let of_docker = [
                 ("containers", containers),
                 ("docker_volumes", volumes),
@@ -73,6 +82,21 @@ pub fn grant() -> impl Strategy<Value = Value> {
             grant
         },
     )
+}
+
+/// A table of several interfaces as one for each: what narrows containers narrows `docker` alone.
+pub fn apart(grant: &Value) -> Vec<Value> {
+    let table = grant.as_object().expect("a table");
+    let interfaces = ["ec2", "ebs", "docker"].into_iter().filter(|one| table.contains_key(*one));
+    let one = |interface: &str| {
+        let is_its = |key: &str| match key {
+            "where" | "hosts" => true,
+            "ec2" | "ebs" | "docker" => key == interface,
+            _ => interface == "docker",
+        };
+        table.iter().filter(|(key, _)| is_its(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    interfaces.map(|interface| Value::Object(one(interface))).collect()
 }
 
 pub fn arguments() -> impl Strategy<Value = Value> {
@@ -92,6 +116,7 @@ pub fn arguments() -> impl Strategy<Value = Value> {
             .prop_map(|(host, container)| json!({ "host": host, "container": container })),
     );
     let mounts = prop_oneof![Just(String::new()), one_of(&VOLUMES)];
+    let mounts = (mounts, one_of(&["/d", "/d/", "/e"]), proptest::bool::ANY);
     let device = proptest::sample::select(vec![
         json!({}),
         json!({ "type": "none", "o": "bind", "device": HOST_PATH }),
@@ -107,13 +132,13 @@ pub fn arguments() -> impl Strategy<Value = Value> {
             (team, key),
             (command, env),
             like,
-            mount,
+            (mount, target, read_only),
             options,
             image,
         )| {
             let mounts = match mount.as_str() {
                 "" => json!([]),
-                mount => json!([{ "volume": mount, "target": "/d" }]),
+                mount => json!([{ "volume": mount, "target": target, "read_only": read_only }]),
             };
             let like = like.unwrap_or(Value::Null);
             json!({

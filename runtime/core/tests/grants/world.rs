@@ -85,8 +85,11 @@ impl World {
                 let Some(one) = container(name) else { continue };
                 let config =
                     if one.is_privileged { json!({ "Privileged": true }) } else { json!({}) };
-                let mounts: Vec<Value> =
-                    one.volume.iter().map(|v| json!({ "volume": v, "target": "/d" })).collect();
+                let mounts: Vec<Value> = one
+                    .volume
+                    .iter()
+                    .map(|v| json!({ "volume": v, "target": "/d", "read_only": true }))
+                    .collect();
                 let env: Tags =
                     one.env.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
                 let facts = json!({ "config": config, "mounts": mounts, "image": one.image,
