@@ -6,6 +6,7 @@
 use crate::expr::{self, Scope};
 use crate::ids::*;
 use crate::manifest::{Manifest, Step};
+use crate::nesting::{LEVELS_MAX, is_too_deep};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -56,8 +57,12 @@ pub fn step(step: &Step, scope: &Scope) -> Evaluated {
         Some(Err(why)) => return failed("when", why),
     }
     let with = |scope: &Scope| {
-        expr::evaluate_value(&step.with, scope)
-            .map_err(|why| format!("`with` can't be evaluated: {why}"))
+        let value = expr::evaluate_value(&step.with, scope)
+            .map_err(|why| format!("`with` can't be evaluated: {why}"))?;
+        match is_too_deep(&value) {
+            false => Ok(value),
+            true => Err(format!("`with` is nested deeper than {LEVELS_MAX} levels")),
+        }
     };
     let Some(each) = &step.for_each else { return Evaluated::Once(with(scope)) };
     match expr::evaluate_each(each, scope) {
@@ -78,8 +83,13 @@ pub fn outputs(manifest: &Manifest, scope: &Scope) -> Outputs {
     let mut outputs = Outputs::default();
     for (name, template) in &manifest.outputs {
         let value = expr::evaluate_value(&Value::String(template.clone()), scope);
+        let value = value.map_err(|why| why.to_string());
+        let value = value.and_then(|value| match is_too_deep(&value) {
+            false => Ok(value),
+            true => Err(format!("it is nested deeper than {LEVELS_MAX} levels")),
+        });
         let value = value.unwrap_or_else(|why| {
-            outputs.unknown.insert(name.clone(), why.to_string());
+            outputs.unknown.insert(name.clone(), why);
             Value::Null
         });
         outputs.values.insert(name.clone(), value);

@@ -3,6 +3,7 @@
 use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
 use crate::expr::{self, MARK_EDGE, secret_placeholder};
 use crate::manifest::{InputKind, InputSpec, Manifest, Step, of_secrets};
+use crate::nesting::{LEVELS_MAX, is_too_deep};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -278,6 +279,9 @@ pub(crate) fn accept(spec: &InputSpec, value: &Value) -> Result<(), String> {
     }
     if spec.kind == InputKind::Secret {
         return is_reference(value.as_str().unwrap_or_default());
+    }
+    if is_too_deep(value) {
+        return Err(format!("is nested deeper than {LEVELS_MAX} levels"));
     }
     if has_mark(value) {
         return Err("holds the control character U+0001, which stands for secrets here".into());

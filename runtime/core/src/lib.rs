@@ -20,6 +20,7 @@ pub mod inputs;
 pub mod interface;
 pub mod machine;
 pub mod manifest;
+pub mod nesting;
 pub mod plan;
 pub mod resource;
 pub mod reverse;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use stepback_core::nesting::{LEVELS_MAX, is_too_deep};
 use stepback_core::step::{CheckAnswer, Past, PastEffect, StepInfo, UndoAnswer};
 use stepback_core::{Call, Class, Failure, FailureClass, PluginDigest};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
@@ -411,10 +412,6 @@ fn json_of(record: &impl serde::Serialize) -> Value {
     serde_json::to_value(record).unwrap_or(Value::Null)
 }
 
-/// An output that is nested deeper than this could not be read back from the journal, where it
-/// stands within other records; serde_json reads 128 levels.
-const OUTPUT_DEPTH_MAX: usize = 64;
-
 fn output_of(output: &str) -> Result<Value, GuestFault> {
     let broken = |message: String| {
         let message = format!("the step's output {message}");
@@ -422,19 +419,9 @@ fn output_of(output: &str) -> Result<Value, GuestFault> {
     };
     let value =
         serde_json::from_str(output).map_err(|error| broken(format!("is not JSON: {error}")))?;
-    match is_deeper_than(OUTPUT_DEPTH_MAX, &value) {
+    match is_too_deep(&value) {
         false => Ok(value),
-        true => Err(broken(format!("is nested deeper than {OUTPUT_DEPTH_MAX} levels"))),
-    }
-}
-
-fn is_deeper_than(levels: usize, value: &Value) -> bool {
-    let deeper = |item: &Value| is_deeper_than(levels - 1, item);
-    match value {
-        Value::Array(_) | Value::Object(_) if levels == 0 => true,
-        Value::Array(list) => list.iter().any(deeper),
-        Value::Object(map) => map.values().any(deeper),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        true => Err(broken(format!("is nested deeper than {LEVELS_MAX} levels"))),
     }
 }
 
@@ -480,8 +467,8 @@ mod tests {
     #[test]
     fn an_output_is_as_deep_as_the_journal_reads_it() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(output_of(&nested(OUTPUT_DEPTH_MAX)).is_ok());
-        for levels in [OUTPUT_DEPTH_MAX + 1, 126, 100_000] {
+        assert!(output_of(&nested(LEVELS_MAX)).is_ok());
+        for levels in [LEVELS_MAX + 1, 126, 100_000] {
             assert!(output_of(&nested(levels)).is_err(), "{levels}");
         }
     }
