@@ -12,7 +12,7 @@ use crate::grants;
 use crate::output;
 use crate::ownership::{self, Choice, State};
 use crate::secrets::{self, Configured};
-use crate::toml_strings::without_secrets;
+use crate::toml_strings::{hidden, without_secrets};
 use crate::trusted::Trusted;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -182,9 +182,11 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let fail =
         |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: drawn.clone(), list });
     let authored: Authored = toml::from_str(&text).map_err(|error| {
-        // A message says what it found there.
-        let error = toml::from_str::<Authored>(&drawn).err().unwrap_or(error);
-        let message = error.message().to_owned();
+        // A message may say what was found there.
+        let message = match hidden(&text, &drawn).any(|secret| error.message().contains(secret)) {
+            true => "this is no reference to a secret".to_owned(),
+            false => error.message().to_owned(),
+        };
         fail(vec![match error.span() {
             Some(span) => Diagnostic::at(span, message),
             None => Diagnostic::new(message),

@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 use std::fmt::Write;
-use std::ops::Range;
 use stepback_core::shown::is_odd;
+use stepback_provider::passwords::is_password;
 
 /// The ways to begin a string, the longer ones first; one ends as it begins.
 const QUOTES: [&str; 4] = ["\"\"\"", "'''", "\"", "'"];
@@ -26,49 +26,141 @@ pub fn in_one_line(document: &str) -> String {
 
 /// The same document, as long and with the same places, with stars for what stands where a reference
 /// to a secret belongs and is none, and for logins in addresses: a mistake is shown with its line.
+///
+/// Of what is no TOML it is told line by line: whatever is behind a key that has a secret, or
+/// stands in a table that has, is one.
 pub fn without_secrets(document: &str) -> String {
     let mut written = String::with_capacity(document.len());
-    for (before, token) in pieces(document) {
-        written.push_str(before);
-        let hidden = match token.starts_with('#') {
-            true => 0..0,
-            false if is_for_a_secret(&written) && !is_reference(token) => 0..token.len(),
-            false => login_in(token),
-        };
-        written.push_str(&token[..hidden.start]);
-        for c in token[hidden.clone()].chars() {
-            match ['"', '\'', '\n'].contains(&c) {
-                true => written.push(c),
-                false => written.push_str(&"*".repeat(c.len_utf8())),
-            }
+    let mut is_among = Among::Others;
+    // A value goes on in the next lines until its brackets and its quotes are closed.
+    let mut hides_on = false;
+    for line in document.split_inclusive('\n') {
+        let text = line.trim_start();
+        if !hides_on && text.starts_with('[') && !text.contains('=') {
+            is_among = Among::of(text);
+            written.push_str(line);
+            continue;
         }
-        written.push_str(&token[hidden.end..]);
+        let at = match hides_on {
+            true => Some(0),
+            false => is_among.secret_in(line),
+        };
+        match at {
+            Some(at) => {
+                let (shown, hidden) = line.split_at(at);
+                hides_on = is_open(hidden, hides_on);
+                written.push_str(&without_logins(shown));
+                written.push_str(&stars(hidden));
+            }
+            None => written.push_str(&without_logins(line)),
+        }
     }
     written
 }
 
-/// Whether what follows is the value of a key that has a reference to a secret, or of one among
-/// secrets that is none of theirs.
-fn is_for_a_secret(before: &str) -> bool {
-    let Some(assigned) = before.trim_end().strip_suffix('=') else { return false };
-    let of_key = |c: char| c.is_alphanumeric() || ['_', '-'].contains(&c);
-    let key = assigned.trim_end_matches([' ', '\t', '"', '\'']);
-    let key = key.rsplit(|c| !of_key(c)).next().unwrap_or_default();
-    let table = before.lines().rev().find(|line| line.trim_start().starts_with('['));
-    let is_among = table.is_some_and(|line| line.trim_start().starts_with("[secrets"));
-    ["from", "password"].contains(&key) || is_among && !["steps", "variables"].contains(&key)
+/// What of a document is stars in it as it is drawn.
+pub fn hidden<'a>(document: &'a str, drawn: &str) -> impl Iterator<Item = &'a str> {
+    let drawn = drawn.as_bytes();
+    let is_star = |at: usize, c: char| c != '*' && drawn.get(at) == Some(&b'*');
+    let mut begins = None;
+    let mut found = vec![];
+    for (at, c) in document.char_indices().chain([(document.len(), '*')]) {
+        match (is_star(at, c), begins) {
+            (true, None) => begins = Some(at),
+            (false, Some(from)) => {
+                found.push(document[from..at].trim());
+                begins = None;
+            }
+            _ => {}
+        }
+    }
+    found.into_iter().filter(|text| !text.is_empty())
 }
 
-fn is_reference(token: &str) -> bool {
-    let text = token.trim_start_matches(['"', '\'']);
-    ["env:", "file:", "exec:", "secret:"].iter().any(|kind| text.starts_with(kind))
+/// The tables whose keys may have secrets.
+#[derive(Clone, Copy, PartialEq)]
+enum Among {
+    Secrets,
+    Registries,
+    Others,
 }
 
-/// Where a token has the login of an address: before the last `@` of who is asked there.
-fn login_in(token: &str) -> Range<usize> {
-    let Some(begin) = token.find("://").map(|at| at + 3) else { return 0..0 };
-    let whom = token[begin..].split('/').next().unwrap_or_default();
-    whom.rfind('@').map_or(0..0, |at| begin..begin + at)
+/// What the keys of a secret's table are called that have none.
+const NO_SECRETS: [&str; 2] = ["steps", "variables"];
+/// And those of a registry's.
+const OF_REGISTRIES: [&str; 3] = ["username", "mirrors", "insecure"];
+
+impl Among {
+    fn of(header: &str) -> Self {
+        let name: String = header.chars().filter(|c| !"[]\"' \t\r\n".contains(*c)).collect();
+        match name.split('.').collect::<Vec<_>>().as_slice() {
+            ["secrets", ..] => Self::Secrets,
+            names if names.contains(&"registries") => Self::Registries,
+            _ => Self::Others,
+        }
+    }
+
+    /// Where in a line a secret begins that is no reference.
+    fn secret_in(self, line: &str) -> Option<usize> {
+        let begins = line.trim_start();
+        if begins.starts_with('#') || begins.trim_end().is_empty() {
+            return None;
+        }
+        let Some(sign) = line.find(['=', ':']) else {
+            return (self != Self::Others).then_some(0);
+        };
+        let key = line[..sign].trim().to_lowercase();
+        let last = key.rsplit(['.', ' ', ',', '{']).next().unwrap_or_default();
+        let last = last.trim_matches(['"', '\'']);
+        let is_one = match self {
+            Self::Secrets => !NO_SECRETS.contains(&last) || !line[sign + 1..].contains('['),
+            Self::Registries => !OF_REGISTRIES.contains(&last),
+            Self::Others => key.starts_with("secrets") || is_password(last) || last == "from",
+        };
+        // Inline tables have more keys.
+        let inner = ["password", "from", "value", "token"];
+        let within = inner.iter().filter_map(|name| {
+            let at = sign + 1 + line[sign + 1..].find(name)?;
+            Some(at + name.len() + line[at + name.len()..].find(['=', ':'])?)
+        });
+        let value = match within.min() {
+            Some(at) => at,
+            None if is_one => sign,
+            None => return None,
+        };
+        let rest = line[value + 1..].trim_start_matches([' ', '\t', '"', '\'']);
+        let is_reference = REFERENCES.iter().any(|kind| rest.starts_with(kind));
+        let blank =
+            line[value + 1..].len() - line[value + 1..].trim_start_matches([' ', '\t']).len();
+        (!is_reference).then_some(value + 1 + blank)
+    }
+}
+
+const REFERENCES: [&str; 4] = ["env:", "file:", "exec:", "secret:"];
+
+/// Whether a value that begins here, or went on, goes on in the next line.
+fn is_open(hidden: &str, was_open: bool) -> bool {
+    let count = |text: &str| hidden.matches(text).count();
+    let is_long = (count("\"\"\"") + count("'''")) % 2 == 1;
+    is_long != was_open
+}
+
+/// As long, with a star for each byte of what is neither a quote nor a line's end.
+fn stars(text: &str) -> String {
+    let star = |c: char| match ['"', '\'', '\n', '\r'].contains(&c) {
+        true => c.to_string(),
+        false => "*".repeat(c.len_utf8()),
+    };
+    text.chars().map(star).collect()
+}
+
+/// As long, without who logs in at the address that is in a line: before the last `@` of who is
+/// asked there.
+fn without_logins(line: &str) -> String {
+    let Some(begin) = line.find("://").map(|at| at + 3) else { return line.to_owned() };
+    let whom = line[begin..].split('/').next().unwrap_or_default();
+    let Some(end) = whom.rfind('@').map(|at| begin + at) else { return line.to_owned() };
+    format!("{}{}{}", &line[..begin], stars(&line[begin..end]), &line[end..])
 }
 
 /// A document in pieces: what is neither string nor comment, and the string or comment behind it.
@@ -161,24 +253,48 @@ mod tests {
 
     #[test]
     fn what_is_written_where_a_reference_belongs_is_not_shown() {
-        let document = "[environments.box.registries.\"r.example\"]\nusername = \"ann\"\n\
-                        password = \"hunt\u{e4}r # 2\" # the \"password\"\n\
-                        mirrors = ['https://ann:pw@m.example/x@y']\n\
-                        [secrets.a]\nfrom = 'it\\s'\nvalue = \"x\"\nsteps = [\"docker/exec\"]\n\
-                        [secrets.b]\nfrom = \"env:PW\"\n[plugins.c]\n\
-                        path = \"oci://r.example:5000/x@sha256:00\"\n";
-        let wanted = "[environments.box.registries.\"r.example\"]\nusername = \"ann\"\n\
-                      password = \"***********\" # the \"password\"\n\
-                      mirrors = ['https://******@m.example/x@y']\n\
-                      [secrets.a]\nfrom = '****'\nvalue = \"*\"\nsteps = [\"docker/exec\"]\n\
-                      [secrets.b]\nfrom = \"env:PW\"\n[plugins.c]\n\
-                      path = \"oci://r.example:5000/x@sha256:00\"\n";
-        assert_eq!(without_secrets(document), wanted);
-        // What is not closed is a string to the end.
-        assert_eq!(
-            without_secrets("[secrets.a]\nfrom = \"ab\nc = 1"),
-            "[secrets.a]\nfrom = \"**\n*****"
-        );
+        let hidden = |lines: &str| {
+            let told = without_secrets(lines);
+            assert_eq!(told.len(), lines.len());
+            assert!(!told.contains("SEC"), "{told}");
+            told
+        };
+        for lines in [
+            "password = \"SEC\u{e4} # 2\" # why",
+            "password = SECret",
+            "password = [\"SEC\"]",
+            "password:\"SEC\"",
+            "[secrets.a]\nfrom = 'it\\SEC'\n",
+            "[secrets.a]\nfrom = SECret\n",
+            "[secrets.a]\nfrom = [\"SEC\"]\n",
+            "[ secrets.a ]\nvalue = \"SEC\"\n",
+            "[\"secrets\".a]\nvalue = \"SEC\"\n",
+            "[secrets]\na = \"SEC\"\n",
+            "[secrets.a]\nsteps = \"SEC\"\n",
+            "[secrets.a]\n\"SEC\"\n",
+            "[secrets.a]\nfrom = \"SEC\nmore = 1\n",
+            "[secrets.a]\nfrom = \"\"\"\nSEC\nSEC\"\"\"\nsteps = []\n",
+            "secrets.a = \"SEC\"",
+            "secrets.a.from = \"SEC\"",
+            "secrets = { a = { from = \"SEC\" } }",
+            "[environments.box.registries.\"r.example\"]\npasswd = \"SEC\"\n",
+            "[environments.box.registries.\"r.example\"]\ntoken = \"SEC\"\n",
+            "registries = { \"r.example\" = { username = \"ann\", password = \"SEC\" } }",
+            "mirrors = ['https://ann:SEC@m.example/x@y']",
+            "docker = \"tcp://ann:SEC@h:1\"",
+        ] {
+            hidden(lines);
+        }
+        let plain = "[environments.box.registries.\"r.example\"]\nusername = \"ann\"\n\
+                     password = \"env:PW\"\n[secrets.b]\nfrom = \"exec:op read x\"\n\
+                     steps = [\"docker/exec\"]\n[plugins.c]\n\
+                     path = \"oci://r.example:5000/x@sha256:00\"\nsha256 = \"00\"\n";
+        assert_eq!(without_secrets(plain), plain);
+        let document = "[secrets.a]\nfrom = \"SEC x\"\nvalue = [1]\n";
+        let drawn = without_secrets(document);
+        assert_eq!(super::hidden(document, &drawn).collect::<Vec<_>>(), ["SEC x", "[1]"]);
+        let told = hidden("[secrets.a]\nfrom = \"SEC\"\nsteps = [\"a/b\"]\n");
+        assert_eq!(told, "[secrets.a]\nfrom = \"***\"\nsteps = [\"a/b\"]\n");
     }
 
     proptest! {
