@@ -4,6 +4,7 @@
 #[path = "../built.rs"]
 mod built;
 mod everyday;
+mod for_good;
 mod harness;
 mod shipped;
 mod teeth;

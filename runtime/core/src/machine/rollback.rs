@@ -5,8 +5,9 @@
 
 use super::undo_order::UndoOrder;
 use super::*;
+use crate::calls::Class;
 use crate::event::UndoResult;
-use crate::resource::ResourceKind;
+use crate::resource::{Facts, ResourceKind};
 use crate::step::UndoAnswer;
 
 /// How often an undo is tried before it is given up (R15).
@@ -128,14 +129,23 @@ impl Machine {
         }
     }
 
-    /// Whether something in the window took away for good what another step of it had changed: no
-    /// undo brings that back.
+    /// Whether something in the window may have taken away for good what runs: no undo brings that
+    /// back, and whether the service is there is told by a look alone.
     fn took_a_service_away(&self) -> bool {
         let steps = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
+        let runs = |change: &Change| {
+            matches!(change.resource.kind(), ResourceKind::Container | ResourceKind::Instance)
+        };
+        let is_gone = |change: &Change| match &change.after {
+            None | Some(Facts::Absent | Facts::Unknown(_)) => true,
+            Some(after) => after.get("state").is_some_and(|state| state == "terminated"),
+        };
         steps.flat_map(|(_, step)| &step.effects).any(|effect| {
-            let main = effect.changes.first();
-            main.is_some_and(|main| main.resource.kind() == ResourceKind::Container)
-                && self.state.is_taken_away(effect)
+            let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
+            let is_irreversible = effect.call.class() == Class::Irreversible;
+            is_made
+                && is_irreversible
+                && effect.changes.iter().any(|change| runs(change) && is_gone(change))
         })
     }
 

@@ -114,7 +114,8 @@ impl Machine {
             Ok(now) => (Some(now), describe_difference(&before, &now.facts)),
             Err(error) => (None, format!("it could not be read: {error}")),
         };
-        if let Some(undo) = self.undo_error_of(resource) {
+        let undo_error = self.undo_error_of(resource);
+        if let Some(undo) = &undo_error {
             why = format!("{why}; {undo}");
         }
         let hint = self.hint(resource, &before, now);
@@ -122,7 +123,8 @@ impl Machine {
         let is_declared = |now: &Facts| {
             before.not_comparable(now).is_empty() && self.is_declared(resource, &before, now)
         };
-        let declared = now.as_ref().is_some_and(is_declared);
+        // What an undo was to put back, and did not, nobody declared.
+        let declared = undo_error.is_none() && now.as_ref().is_some_and(is_declared);
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
     }
 
@@ -274,8 +276,13 @@ impl Machine {
             }
             let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);
             let own = own_facts(effect, resource).filter(|_| is_main);
-            let may_change = |name: &String| {
-                name == "exists" || own.as_ref().is_none_or(|own| own.contains(name))
+            // Beside what it is about, it takes volumes off, and what runs with it.
+            let is_attachment =
+                |name: &String| name.split(['.', '[']).next() == Some("attachments");
+            let may_change = |name: &String| match resource.kind() {
+                _ if name == "exists" => true,
+                ResourceKind::Volume if !is_main => is_attachment(name),
+                _ => own.as_ref().is_none_or(|own| own.contains(name)),
             };
             for change in effect.changes.iter().filter(|change| change.resource == *resource) {
                 let changed = change.after.as_ref().map(|after| change.before.differing(after));

@@ -116,19 +116,23 @@ impl WorldAccess {
             changes.push(Change { resource, before, after: None });
         }
         let runs = |change: &Change| change.before.get("state") == Some(&Value::from("running"));
-        // On an instance that does not run, nothing does.
-        if let Some(beside) = call.beside().filter(|_| changes.first().is_some_and(runs)) {
-            changes.extend(self.beside(&beside).await);
+        let is_up = changes.first().is_some_and(runs);
+        if let Some(beside) = call.beside() {
+            changes.extend(self.beside(&beside, is_up).await);
         }
         Ok(changes)
     }
 
-    async fn beside(&self, beside: &Beside) -> Vec<Change> {
+    async fn beside(&self, beside: &Beside, is_up: bool) -> Vec<Change> {
         let (instance, with_volumes) = match beside {
             Beside::Containers(instance) => (instance, false),
             Beside::ContainersAndVolumes(instance) => (instance, true),
         };
-        let mut changes = self.containers_of(instance).await;
+        // On an instance that does not run, no container does; its volumes are on it all the same.
+        let mut changes = match is_up {
+            true => self.containers_of(instance).await,
+            false => vec![],
+        };
         if with_volumes {
             changes.extend(self.volumes_of(instance).await);
         }

@@ -1,0 +1,78 @@
+//! What a step throws away for good, and what that excuses: what it did, and nothing else.
+
+use crate::harness::{WORLD, case, manifest, of, report, world};
+use stepback_core::event::Verdict;
+use stepback_rehearse::Rehearsal;
+
+/// The demo world with an instance that is stopped, and a volume on it.
+fn with_a_stopped_one(rest: &str) -> Rehearsal {
+    let more = "[instances.i-off]\nstate = \"stopped\"\ntype = \"m5.large\"\nzone = \"us-east-1a\"\n\
+                [volumes.vol-off]\nsize_gib = 8\ntype = \"gp3\"\nzone = \"us-east-1a\"\n\
+                attachments = [{ instance = \"i-off\", device = \"/dev/sdf\" }]\n\
+                [volumes.vol-free]\nsize_gib = 8\ntype = \"gp3\"\nzone = \"us-east-1a\"\n";
+    let mut rehearsal = of(&manifest(rest), &[]);
+    rehearsal.world = world(&format!("{WORLD}\n{more}"));
+    rehearsal
+}
+
+fn terminate(instance: &str, more: &str) -> String {
+    format!(
+        "[[steps]]\nid = \"end\"\nuses = \"ec2/terminate-instance\"\nirreversible = \"a test\"\n\
+         {more}with = {{ instance = \"{instance}\" }}\n"
+    )
+}
+
+fn tag(id: &str, volume: &str, more: &str) -> String {
+    format!(
+        "[[steps]]\nid = \"{id}\"\nuses = \"ebs/tag-volume\"\n{more}\
+         with = {{ volume = \"{volume}\", key = \"k\", value = \"1\" }}\n"
+    )
+}
+
+/// Its volumes are on it, whether it runs or not.
+#[test]
+fn a_stopped_instance_that_is_terminated_loses_its_volumes_and_that_is_named() {
+    let rehearsal =
+        with_a_stopped_one(&format!("{}{}", terminate("i-off", ""), tag("note", "vol-free", "")));
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared));
+    let named = |id: &str| {
+        shown.state.not_restored.iter().any(|one| one.resource.to_string().ends_with(id))
+    };
+    assert!(named("i-off") && named("vol-off"), "{:?}", shown.state.not_restored);
+    assert!(report(&rehearsal).is_well());
+}
+
+/// A look that failed beside it is no leave for everything.
+#[test]
+fn what_is_terminated_excuses_no_tag_whoever_could_not_look() {
+    let steps =
+        [tag("first", "vol-db-main", ""), terminate("i-db-1", ""), tag("note", "vol-free", "")];
+    let rehearsal = with_a_stopped_one(&steps.concat());
+    let mut told = 0;
+    for nth in 1..=16 {
+        let name = format!("look#{nth}=refuse+ebs.tag#2=refuse+undo:ebs.untag#1=refuse-always");
+        let shown = case(&rehearsal, &name);
+        if shown.fired.iter().any(|fired| !fired) {
+            continue;
+        }
+        for one in &shown.state.not_restored {
+            let is_tagged = one.resource.to_string().ends_with("vol-db-main");
+            told += usize::from(is_tagged);
+            assert!(!(is_tagged && one.declared), "{name}: {one:?}");
+        }
+    }
+    assert!(told > 3, "it is met in {told} cases alone");
+}
+
+/// A window that threw the service away does not close because nothing is left to be undone.
+#[test]
+fn a_downtime_is_not_over_where_the_window_threw_the_service_away() {
+    let window = "phase = \"downtime\"\n";
+    let steps = [terminate("i-db-1", window), tag("note", "vol-free", window)];
+    let rehearsal =
+        with_a_stopped_one(&format!("[downtime]\nbudget = \"10m\"\n{}", steps.concat()));
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert!(shown.state.downtime.since.is_some(), "{:?}", shown.state.downtime);
+    assert!(shown.ended.is_down);
+}
