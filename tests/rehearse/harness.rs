@@ -58,6 +58,7 @@ pub fn of(manifest: &str, given: &[(&str, &str)]) -> Rehearsal {
         limits: Limits::default(),
         behind: None,
         behind_store: None,
+        shares: true,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::harness::{case, manifest, of, report};
 use std::path::{Path, PathBuf};
+use stepback_rehearse::{Faults, Work};
 
 fn operations() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operations")
@@ -84,4 +85,42 @@ fn the_same_comes_out_every_time_and_with_any_number_of_jobs() {
         serde_json::to_string(&shown.records).expect("JSON")
     };
     assert_eq!(journal(), journal());
+}
+
+/// A case that goes on from a kill, or that is the same as another one, comes out as if it had been
+/// run from its start.
+#[test]
+fn what_is_shared_comes_out_as_if_nothing_were() {
+    let step = |at: usize| {
+        format!(
+            "[[steps]]\nid = \"s{at}\"\nuses = \"ebs/create-snapshot\"\n\
+             with = {{ volume = \"vol-db-main\" }}\n"
+        )
+    };
+    let (_, restart) =
+        shipped().into_iter().find(|(name, _)| name == "restart-database").expect("it");
+    let short = manifest(&(0..2).map(step).collect::<String>());
+    for (manifest, faults) in [(restart, Faults::Single), (short, Faults::Double)] {
+        let told = |shares: bool| {
+            let mut rehearsal = of(&manifest, &[]);
+            (rehearsal.shares, rehearsal.faults) = (shares, faults);
+            let report = report(&rehearsal);
+            let mut all = serde_json::to_value(&report).expect("JSON");
+            all.as_object_mut().expect("a table").remove("work");
+            (report.work, all)
+        };
+        let ((shared, with), (alone, without)) = (told(true), told(false));
+        println!("{shared:?} {alone:?}");
+        for (name, told) in with.as_object().expect("a table") {
+            let other = &without[name];
+            let both = told.as_array().zip(other.as_array());
+            let mut pairs = both.into_iter().flat_map(|(told, other)| told.iter().zip(other));
+            assert_eq!(pairs.find(|(told, other)| told != other), None, "{name}");
+            assert_eq!(told, other, "{name}");
+        }
+        assert!(shared.from_a_kill > 0 && shared.merged > 0, "{shared:?}");
+        assert_eq!((alone.from_a_kill, alone.merged), (0, 0));
+        let all = |work: Work| work.from_the_start + work.from_a_kill + work.merged;
+        assert_eq!(all(shared), all(alone));
+    }
 }

@@ -15,6 +15,6 @@ mod store;
 
 pub use around::Around;
 pub use error::StoreError;
-pub use memory::Memory;
+pub use memory::{Instant, Memory};
 pub use sqlite::{Found, Sqlite, look_into};
 pub use store::*;

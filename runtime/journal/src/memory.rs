@@ -23,7 +23,15 @@ pub struct Memory {
     requested: Notify,
 }
 
-#[derive(Default)]
+/// What a store in memory holds at an instant, but for its records and its blobs, which are only
+/// ever added to.
+#[derive(PartialEq)]
+pub struct Instant {
+    inner: Inner,
+    lasts: BTreeMap<OperationId, usize>,
+}
+
+#[derive(Clone, Default, PartialEq)]
 struct Inner {
     operations: BTreeMap<OperationId, Operation>,
     locks: BTreeMap<(String, String), (OperationId, UnixMs)>,
@@ -32,6 +40,7 @@ struct Inner {
     waiting: Vec<(OperationId, EnvironmentName, Vec<LockName>, UnixMs)>,
 }
 
+#[derive(Clone, PartialEq)]
 struct Operation {
     manifest: String,
     environment: EnvironmentName,
@@ -47,6 +56,18 @@ struct Operation {
 }
 
 impl Operation {
+    fn without_records(&self) -> Self {
+        Self {
+            manifest: self.manifest.clone(),
+            environment: self.environment.clone(),
+            runner: self.runner.clone(),
+            records: vec![],
+            requests: self.requests.clone(),
+            logs: self.logs.clone(),
+            ..*self
+        }
+    }
+
     fn last(&self) -> Seq {
         Seq(self.records.len() as u64)
     }
@@ -168,6 +189,36 @@ impl Memory {
     /// tokens of its operations do, too.
     pub fn named(id: StoreId, clock: Clock) -> Self {
         Self { id, clock, inner: Mutex::default(), requested: Notify::new() }
+    }
+
+    /// What it holds now.
+    pub fn instant(&self) -> Instant {
+        let inner = self.inner();
+        let bare = |(id, one): (&OperationId, &Operation)| (*id, one.without_records());
+        Instant {
+            lasts: inner.operations.iter().map(|(id, one)| (*id, one.records.len())).collect(),
+            inner: Inner {
+                operations: inner.operations.iter().map(bare).collect(),
+                locks: inner.locks.clone(),
+                blobs: HashMap::new(),
+                waiting: inner.waiting.clone(),
+            },
+        }
+    }
+
+    /// Another store that holds what this one held at that instant, and goes by another clock.
+    pub fn as_at(&self, instant: &Instant, clock: Clock) -> Self {
+        let mut inner = instant.inner.clone();
+        let now = self.inner();
+        inner.blobs.clone_from(&now.blobs);
+        for (id, last) in &instant.lasts {
+            let records = now.operations.get(id).map(|one| &one.records[..*last]);
+            if let Some(operation) = inner.operations.get_mut(id) {
+                operation.records = records.unwrap_or_default().to_vec();
+            }
+        }
+        drop(now);
+        Self { inner: Mutex::new(inner), ..Self::named(self.id.clone(), clock) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

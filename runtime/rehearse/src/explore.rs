@@ -1,26 +1,24 @@
 //! Which cases there are, each of them run, and what they come to together.
 
+use crate::NotRehearsed;
+use crate::families::{Family, ends_with_a_kill};
 use crate::judge;
-use crate::learn::{self, Doing, Learned};
-use crate::matrix::matrix;
+use crate::learn::{self, Learned};
 use crate::outcome::{Outcome, ending};
 use crate::place::{CaseId, Fault, Planned};
-use crate::report::{Downtime, Ending, Report, WrongCase};
+use crate::report::{Ending, Report};
 use crate::script::About;
-use crate::stage::{Behind, BehindStore, Played, Stage};
-use crate::{NotRehearsed, assumed, weak};
+use crate::stage::{Based, Behind, BehindStore, Played, Stage};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use stepback_core::diagnostic::{Diagnostic, Diagnostics};
 use stepback_core::event::Record;
 use stepback_core::expr::Scope;
-use stepback_core::manifest::{Holds, duration_text};
+use stepback_core::manifest::duration_text;
 use stepback_core::plan::Plan;
-use stepback_core::state::{State, Status, StepStatus};
-use stepback_core::{StepId, StepKey};
+use stepback_core::state::{State, Status};
 use stepback_engine::{Job, Limits, PluginSource, Refusal, Request, SecretSource};
 use stepback_files::key::{KEY_BYTES, Key};
 use stepback_simulated::world::World;
@@ -60,6 +58,9 @@ pub struct Rehearsal {
     pub behind: Option<Behind>,
     /// A store in front of the one in memory, for the same.
     pub behind_store: Option<BehindStore>,
+    /// Whether cases that end with a kill go on from that instant, and those that are the same there
+    /// are run once. It changes how long a rehearsal takes, and nothing else.
+    pub shares: bool,
 }
 
 /// One case, with all that is to be shown of it.
@@ -91,18 +92,32 @@ pub fn rehearse(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Report, NotRehearsed> {
     let house = House::open(rehearsal)?;
-    let singles = house.singles()?;
-    let first = Round { known: singles.iter().cloned().collect(), faults: rehearsal.faults };
-    let mut outcomes = house.run_all(singles, &first, progress)?;
+    let back = house.all_the_way_back()?;
+    let (forward, backward) = (house.forward(), house.backward(back.as_ref()));
+    let known = forward.iter().chain(&backward).cloned().collect();
+    let first = Round { known, faults: rehearsal.faults };
+    let mut families = Family::apart(&house.nothing, &forward, 0);
+    if let Some(back) = &back {
+        families.extend(Family::apart(back, &backward, forward.len()));
+    }
+    let (mut outcomes, mut work) = house.run_all(&families, &first, progress)?;
     let more: usize = outcomes.iter().map(|one| one.next_count).sum();
     let possible = outcomes.len() + more;
     if rehearsal.faults == Faults::Double {
-        let seconds: Vec<CaseId> =
-            outcomes.iter_mut().flat_map(|one| std::mem::take(&mut one.next)).collect();
+        let next = |one: &mut Outcome| (one.case.clone(), std::mem::take(&mut one.next));
+        let seconds: Vec<(CaseId, Vec<CaseId>)> = outcomes.iter_mut().map(next).collect();
+        let mut families = vec![];
+        let mut first = 0;
+        for (base, cases) in &seconds {
+            families.push(Family::of(base, cases, first));
+            first += cases.len();
+        }
         let last = Round { known: BTreeSet::new(), faults: Faults::Single };
-        outcomes.extend(house.run_all(seconds, &last, progress)?);
+        let (more, theirs) = house.run_all(&families, &last, progress)?;
+        outcomes.extend(more);
+        work.add(theirs);
     }
-    Ok(house.report(&outcomes, possible, rehearsal.faults))
+    Ok(house.report(&outcomes, possible, work, rehearsal.faults))
 }
 
 /// Run one case.
@@ -111,7 +126,10 @@ pub fn rehearse(
 /// As [`rehearse`].
 pub fn show(rehearsal: &Rehearsal, case: &CaseId) -> Result<Shown, NotRehearsed> {
     let house = House::open(rehearsal)?;
-    let played = house.play(case)?;
+    // As in a report: what it goes on from is run before it, if a kill is its end.
+    let before = case.0.split_last().filter(|_| ends_with_a_kill(case));
+    let base = before.map(|(_, before)| house.based(&CaseId(before.to_vec()))).transpose()?;
+    let played = house.play(base.as_ref(), case)?;
     let wrong = house.wrong(case, &played);
     let ended = ending(&played);
     let place = |planned: &Planned| {
@@ -129,7 +147,7 @@ pub fn show(rehearsal: &Rehearsal, case: &CaseId) -> Result<Shown, NotRehearsed>
 }
 
 /// What is run at one go.
-struct Round {
+pub(crate) struct Round {
     /// Cases that are run in any case, and are not counted again as those with one fault more.
     known: BTreeSet<CaseId>,
     /// Whether the cases with one fault more are to be run.
@@ -137,12 +155,14 @@ struct Round {
 }
 
 /// All that cases have in common.
-struct House {
-    stage: Stage,
-    plan: Arc<Plan>,
-    jobs: usize,
-    quiet: Played,
+pub(crate) struct House {
+    pub stage: Stage,
+    pub plan: Arc<Plan>,
+    pub jobs: usize,
+    /// Nothing goes wrong.
+    nothing: Based,
     learned: Learned,
+    shares: bool,
 }
 
 impl House {
@@ -171,19 +191,38 @@ impl House {
         stage.scope = Arc::new(scope(&stage.request, &job));
         let budget_ms = plan.manifest().downtime.budget_ms.unwrap_or_default();
         stage.slow_ms = budget_ms.saturating_add(SLOW_MARGIN_MS);
-        let nothing = CaseId::default();
-        let quiet = played(&stage, &nothing)?;
-        must_end_well(&quiet)?;
-        must_be_told(&stage, &quiet)?;
-        let learned = Learned::of(&quiet);
-        Ok(Self { stage, plan, jobs: rehearsal.jobs.get(), quiet, learned })
+        // What stands in front of the world or of the store may hold what nobody could copy.
+        let is_plain = stage.behind.is_none() && stage.behind_store.is_none();
+        let shares = rehearsal.shares && is_plain;
+        let nothing = based(&stage, &CaseId::default(), shares)?;
+        must_end_well(&nothing.played)?;
+        must_be_told(&stage, &nothing.played)?;
+        let learned = Learned::of(&nothing.played);
+        Ok(Self { stage, plan, jobs: rehearsal.jobs.get(), nothing, learned, shares })
     }
 
-    fn play(&self, case: &CaseId) -> Result<Played, NotRehearsed> {
-        played(&self.stage, case)
+    /// The run in which nothing goes wrong.
+    pub fn quiet(&self) -> &Played {
+        &self.nothing.played
     }
 
-    fn wrong(&self, case: &CaseId, played: &Played) -> Vec<String> {
+    /// A case, and what each kill on its way would leave.
+    pub fn based(&self, case: &CaseId) -> Result<Based, NotRehearsed> {
+        based(&self.stage, case, self.shares)
+    }
+
+    /// A case that goes on from another one, or is run from its start.
+    pub fn play(&self, base: Option<&Based>, case: &CaseId) -> Result<Played, NotRehearsed> {
+        let played = match base.and_then(|base| Some((base, base.kill_of(case)?))) {
+            Some((base, kill)) => self.stage.after_kill(base, case, kill),
+            None => self.stage.play(case),
+        };
+        let played = played.map_err(NotRehearsed::Internal)?;
+        must_be_in_time(&self.stage)?;
+        Ok(played)
+    }
+
+    pub fn wrong(&self, case: &CaseId, played: &Played) -> Vec<String> {
         let manifest = self.plan.manifest();
         judge::wrong(manifest, &self.stage.world, &self.learned, case, played)
     }
@@ -192,161 +231,38 @@ impl House {
         self.plan.manifest().downtime.budget_ms.is_some()
     }
 
-    /// Every case with one fault, and those with one in an undo.
-    fn singles(&self) -> Result<Vec<CaseId>, NotRehearsed> {
-        let nothing = CaseId::default();
-        let mut cases = learn::derived(&nothing, &self.quiet, 0, self.has_budget());
-        let Some(back) = learn::all_the_way_back(&self.quiet) else { return Ok(cases) };
-        let played = self.play(&back)?;
+    /// Every case with one fault.
+    fn forward(&self) -> Vec<CaseId> {
+        learn::derived(&self.nothing.case, self.quiet(), 0, self.has_budget())
+    }
+
+    /// The case in which all is taken back that can be.
+    fn all_the_way_back(&self) -> Result<Option<Based>, NotRehearsed> {
+        learn::all_the_way_back(self.quiet()).map(|back| self.based(&back)).transpose()
+    }
+
+    /// Every case with one fault in an undo.
+    fn backward(&self, back: Option<&Based>) -> Vec<CaseId> {
+        let Some(Based { case, played, .. }) = back else { return vec![] };
         let from = played.passed.iter().position(|passed| passed.is_back);
-        if let Some(from) = from {
-            cases.extend(learn::derived(&back, &played, from, self.has_budget()));
-        }
-        Ok(cases)
+        from.map_or_else(Vec::new, |from| learn::derived(case, played, from, self.has_budget()))
     }
 
-    /// Each of these, as many at once as there are jobs; the outcomes in their order.
-    fn run_all(
-        &self,
-        cases: Vec<CaseId>,
-        round: &Round,
-        progress: &(dyn Fn(usize, usize) + Sync),
-    ) -> Result<Vec<Outcome>, NotRehearsed> {
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let outcomes: Mutex<BTreeMap<usize, Result<Outcome, NotRehearsed>>> = Mutex::default();
-        let work = || {
-            while let Some(case) = {
-                let at = next.fetch_add(1, Ordering::SeqCst);
-                cases.get(at).map(|case| (at, case))
-            } {
-                let outcome = self.outcome(case.1, round);
-                let mut all = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                all.insert(case.0, outcome);
-                drop(all);
-                progress(done.fetch_add(1, Ordering::SeqCst) + 1, cases.len());
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.min(cases.len()) {
-                scope.spawn(work);
-            }
-        });
-        let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcomes.into_values().collect()
-    }
-
-    fn outcome(&self, case: &CaseId, round: &Round) -> Result<Outcome, NotRehearsed> {
-        let played = self.play(case)?;
-        let mut outcome = Outcome::of(case, &played);
+    /// What is kept of a case that was run.
+    pub fn outcome(&self, case: &CaseId, played: &Played, round: &Round) -> Outcome {
+        let mut outcome = Outcome::of(case, played);
         // Where it did not come about, nothing befell it that it was to be tried with.
         if outcome.fired {
-            outcome.wrong = self.wrong(case, &played);
-            let from = learn::after_faults(case, &played);
-            let mut next = learn::derived(case, &played, from, self.has_budget());
+            outcome.wrong = self.wrong(case, played);
+            let from = learn::after_faults(case, played);
+            let mut next = learn::derived(case, played, from, self.has_budget());
             next.retain(|case| !round.known.contains(case));
             outcome.next_count = next.len();
             if round.faults == Faults::Double {
                 outcome.next = next;
             }
         }
-        Ok(outcome)
-    }
-
-    fn report(&self, outcomes: &[Outcome], possible: usize, faults: Faults) -> Report {
-        let manifest = self.plan.manifest();
-        let told: Vec<&Outcome> = outcomes.iter().filter(|one| one.fired).collect();
-        let distinct: BTreeSet<u64> = told.iter().map(|one| one.digest).collect();
-        let mut endings: BTreeMap<String, usize> = BTreeMap::new();
-        for one in &told {
-            let ending = &one.ending;
-            let name = ending.verdict.as_ref().map_or_else(
-                || ending.status.clone(),
-                |verdict| format!("{}: {verdict}", ending.status),
-            );
-            *endings.entry(name).or_default() += 1;
-        }
-        let nothing = CaseId::default();
-        let quiet = WrongCase {
-            why: self.wrong(&nothing, &self.quiet),
-            case: nothing,
-            doing: Doing::engine(),
-            ended: ending(&self.quiet),
-        };
-        let wrong = told.iter().map(|one| WrongCase {
-            case: one.case.clone(),
-            doing: one.doing.clone(),
-            ended: one.ending.clone(),
-            why: one.wrong.clone(),
-        });
-        let wrong = [quiet].into_iter().chain(wrong).filter(|one| !one.why.is_empty());
-        let not_fired = outcomes.iter().filter(|one| !one.fired).map(|one| one.case.clone());
-        let longest = told.iter().filter_map(|one| Some((one.downtime()?, one)));
-        // Of those that are alike, the first.
-        let longest = longest.fold(None, |best: Option<((bool, u64), _)>, one| match best {
-            Some(best) if best.0 >= one.0 => Some(best),
-            _ => Some(one),
-        });
-        Report {
-            operation: manifest.operation.name.clone(),
-            quiet: ending(&self.quiet),
-            cases: outcomes.len(),
-            distinct: distinct.len(),
-            possible,
-            faults: if faults == Faults::Single { 1 } else { 2 },
-            wrong: wrong.collect(),
-            not_fired: not_fired.collect(),
-            endings,
-            weak: weak::points(manifest, &self.quiet, &told),
-            still_down: told.iter().filter(|one| one.ending.is_down).count(),
-            worst_downtime: longest.map(|((goes_on, ms), one)| Downtime {
-                ms,
-                goes_on,
-                case: one.case.clone(),
-            }),
-            point_of_no_return: self.plan.point_of_no_return().map(ToString::to_string),
-            undos_never_exercised: self.never_undone(&told),
-            is_any_undone: told.iter().any(|one| !one.undone.is_empty()),
-            retries_never_exercised: self.never_retried(&told),
-            never_held: self.never_held(&told),
-            matrix: matrix(outcomes),
-            all: told.iter().map(|one| one.told()).collect(),
-            assumed_ms: assumed::all().collect(),
-        }
-    }
-
-    /// The steps that did something which can be taken back, and that no case took back.
-    fn never_undone(&self, told: &[&Outcome]) -> Vec<String> {
-        let needing = self.quiet.state.steps.iter().filter(|(key, step)| {
-            !self.plan.is_cleanup(&key.step)
-                && step.to_undo().any(|(_, effect)| !self.quiet.state.was_irreversible(effect))
-        });
-        let is_never =
-            |key: &&StepKey| !told.iter().any(|one| one.undone.contains(&key.to_string()));
-        needing.map(|(key, _)| key).filter(is_never).map(ToString::to_string).collect()
-    }
-
-    /// The invariants that must hold sometimes, and never did.
-    fn never_held(&self, told: &[&Outcome]) -> Vec<String> {
-        let invariants = self.stage.invariants.iter().enumerate();
-        let sometimes = invariants.filter(|(_, one)| one.holds == Holds::Sometimes);
-        let is_never = |(nth, _): &(usize, _)| {
-            !self.quiet.held.contains(nth) && !told.iter().any(|one| one.held.contains(nth))
-        };
-        sometimes.filter(is_never).map(|(_, one)| one.name.clone()).collect()
-    }
-
-    fn never_retried(&self, told: &[&Outcome]) -> Vec<String> {
-        // What its `when` leaves out is tried neither once nor again.
-        let runs = |id: &StepId| {
-            let of_it = self.quiet.state.steps.iter().filter(|(key, _)| key.step == *id);
-            of_it.into_iter().any(|(_, step)| step.status != StepStatus::Skipped)
-        };
-        let steps = self.plan.steps().filter(|step| step.retry.is_some() && runs(&step.id));
-        let is_never = |id: &&StepId| {
-            let is_it = |key: &String| key == id.as_str() || key.starts_with(&format!("{id}["));
-            !told.iter().any(|one| one.retried.iter().any(is_it))
-        };
-        steps.map(|step| &step.id).filter(is_never).map(ToString::to_string).collect()
+        outcome
     }
 }
 
@@ -361,11 +277,17 @@ fn scope(request: &Request, job: &Job) -> Scope {
     }
 }
 
-/// Run a case, as long as its invariants can be told in good time.
-fn played(stage: &Stage, case: &CaseId) -> Result<Played, NotRehearsed> {
-    let played = stage.play(case).map_err(NotRehearsed::Internal)?;
+/// Run a case that others may go on from.
+fn based(stage: &Stage, case: &CaseId, shares: bool) -> Result<Based, NotRehearsed> {
+    let based = stage.based(case, shares).map_err(NotRehearsed::Internal)?;
+    must_be_in_time(stage)?;
+    Ok(based)
+}
+
+/// An invariant that takes too long is a mistake, in whichever case.
+fn must_be_in_time(stage: &Stage) -> Result<(), NotRehearsed> {
     match stage.too_long.get() {
-        None => Ok(played),
+        None => Ok(()),
         Some(nth) => {
             let limit = duration_text(stage.limits.expression_ms_max);
             Err(mistaken(stage, *nth, format!("it takes longer than {limit} to be told")))

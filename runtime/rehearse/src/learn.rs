@@ -58,7 +58,12 @@ pub(crate) fn derived(
     from: usize,
     has_budget: bool,
 ) -> Vec<CaseId> {
-    let places = played.passed.iter().skip(from);
+    // What is refused always is nothing else besides.
+    let is_taken = |at: Place| {
+        let covers = |one: &Planned| one.at.kind == at.kind && one.at.nth <= at.nth;
+        case.0.iter().any(|one| one.fault == Fault::RefuseAlways && covers(one))
+    };
+    let places = played.passed.iter().skip(from).filter(|passed| !is_taken(passed.place));
     let all = places.flat_map(|passed| {
         let is_bounded = has_budget && passed.is_down;
         let faults = Fault::fitting(passed.place.kind, passed.is_back, is_bounded);

@@ -10,9 +10,11 @@
 
 mod assumed;
 mod explore;
+mod families;
 mod goal;
 mod invariants;
 mod judge;
+mod kills;
 mod learn;
 mod matrix;
 mod outcome;
@@ -24,10 +26,12 @@ mod secrets;
 mod stage;
 mod store;
 mod story;
+mod summary;
 mod timeline;
 mod weak;
 
 pub use explore::{Faults, Rehearsal, Shown, rehearse, show};
+pub use families::Work;
 pub use learn::Doing;
 pub use place::{CaseId, Fault, Kind, Place, Planned};
 pub use report::{Cell, Downtime, Ended, Ending, Report, Row, WeakKind, WeakPoint, WrongCase};

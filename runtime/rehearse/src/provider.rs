@@ -2,8 +2,9 @@
 
 use crate::assumed;
 use crate::invariants::Watched;
+use crate::kills::{Witness, is_killed_before};
 use crate::place::{Fault, Kind};
-use crate::script::{About, Script};
+use crate::script::{About, Met, Script};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) struct Scripted {
     pub script: Arc<Script>,
     pub store: Arc<Memory>,
     pub watched: Arc<Watched>,
+    pub witness: Witness,
     pub clock: Clock,
     /// What is slow takes this long.
     pub slow_ms: u64,
@@ -43,8 +45,8 @@ impl Scripted {
         self.clock.sleep(Duration::from_millis(ms)).await;
     }
 
-    fn pass(&self, kind: Kind, about: About) -> Option<Fault> {
-        self.script.pass(kind, about, &self.clock)
+    async fn pass(&self, kind: Kind, about: About) -> Met {
+        self.script.pass(kind, about, &self.clock).await
     }
 
     /// A question that changes nothing, with what befalls it.
@@ -55,11 +57,14 @@ impl Scripted {
         answer: impl Future<Output = Result<T, Failure>>,
         refusal: impl Fn(Fault) -> Failure,
     ) -> Result<T, Failure> {
-        let fault = self.pass(kind, about);
+        let Met { place, fault } = self.pass(kind, about).await;
         if fault == Some(Fault::Cancel) {
             self.script.cancel(&self.store).await;
         }
         self.takes(assumed::LOOK_MS).await;
+        if is_killed_before(kind) {
+            self.witness.sees(&self.script, place, Fault::CrashBefore);
+        }
         match fault {
             Some(
                 fault @ (Fault::Refuse | Fault::RefuseAlways | Fault::Transient | Fault::Lost),
@@ -93,6 +98,7 @@ impl Scripted {
             () = context.cancel.cancelled() => {}
             () = self.takes(ms) => {}
         }
+        self.script.lives().await;
         let outcome = self.inner.perform(call, context).await;
         self.watched.look(&format!("after {}", call.function())).await;
         outcome
@@ -120,7 +126,8 @@ impl Around for Scripted {
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
         let kind = Kind::Call { function: call.function(), undo: context.undo };
-        let fault = self.pass(kind, About::Made(context.token.clone()));
+        let Met { place, fault } = self.pass(kind, About::Made(context.token.clone())).await;
+        self.witness.sees(&self.script, place, Fault::CrashBefore);
         let ms = assumed::takes_ms(call);
         match fault {
             Some(Fault::Refuse | Fault::RefuseAlways) => {
@@ -141,6 +148,7 @@ impl Around for Scripted {
             Some(Fault::Lost | Fault::HangAfter | Fault::CrashAfter) | None => {}
         }
         let outcome = self.make(call, context, ms).await;
+        self.witness.sees(&self.script, place, Fault::CrashAfter);
         match fault {
             Some(Fault::CrashAfter) => self.script.die().await,
             Some(Fault::HangAfter) => std::future::pending().await,
@@ -153,8 +161,10 @@ impl Around for Scripted {
     }
 
     async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
-        let fault = self.pass(Kind::Settle, About::Made(context.token.clone()));
+        let about = About::Made(context.token.clone());
+        let Met { fault, .. } = self.pass(Kind::Settle, about).await;
         self.takes(assumed::LOOK_MS).await;
+        self.script.lives().await;
         let settled = match fault {
             Some(fault) => Settled::CantKnow(not_answered(fault).message),
             None => self.inner.settle(call, context).await,

@@ -1,5 +1,6 @@
 //! What a rehearsal has to tell, for people and for programs.
 
+use crate::families::Work;
 use crate::learn::Doing;
 use crate::place::CaseId;
 use crate::timeline::Timeline;
@@ -21,6 +22,8 @@ pub struct Report {
     pub distinct: usize,
     /// How many there would be if all were run.
     pub possible: usize,
+    /// How they were run.
+    pub work: Work,
     /// How many faults at most befell one case.
     pub faults: usize,
     /// The cases of which the last word is not true, or the world not as it must be.

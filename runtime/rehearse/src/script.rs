@@ -70,13 +70,47 @@ struct Inner {
     broken: Vec<Broken>,
     held: BTreeSet<usize>,
     asked: Asked,
+    /// Whoever runs the operation was killed, and is not gone yet.
+    is_dead: bool,
 }
 
 /// Each question of each invariant, and whether what it is about was there once.
 pub(crate) type Asked = BTreeMap<(usize, String), bool>;
 
+/// What a script holds at an instant, but for what was passed by then, which is only ever added to.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Kept {
+    counts: BTreeMap<Kind, u32>,
+    fired: Vec<bool>,
+    /// How many places were passed.
+    pub passed: usize,
+    now: Now,
+    broken: Vec<Broken>,
+    held: BTreeSet<usize>,
+    asked: Asked,
+}
+
+impl Kept {
+    /// How often it was passed.
+    pub fn count(&self, kind: Kind) -> u32 {
+        self.counts.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Whether what comes after one is the same as after the other, but for the numbers of places.
+    pub fn goes_on_as(&self, other: &Self) -> bool {
+        let rest = |one: &Self| Self { counts: BTreeMap::new(), passed: 0, ..one.clone() };
+        rest(self) == rest(other)
+    }
+}
+
+/// A place, and what goes wrong there.
+pub(crate) struct Met {
+    pub place: Place,
+    pub fault: Option<Fault>,
+}
+
 /// How the operation stands, by what is durable.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Now {
     is_back: bool,
     is_down: bool,
@@ -110,12 +144,49 @@ impl Script {
         Arc::new(Self { planned: planned.to_vec(), inner: Mutex::new(inner), died: Notify::new() })
     }
 
+    /// The script of a case that goes on after its last fault, which was a kill.
+    pub fn after_kill(planned: &[Planned], kept: &Kept, passed: &[Passed]) -> Arc<Self> {
+        let Kept { counts, now, broken, held, asked, .. } = kept.clone();
+        let mut fired = kept.fired.clone();
+        fired.resize(planned.len(), true);
+        let passed = passed[..kept.passed].to_vec();
+        let inner = Inner { counts, fired, passed, now, broken, held, asked, is_dead: false };
+        Arc::new(Self { planned: planned.to_vec(), inner: Mutex::new(inner), died: Notify::new() })
+    }
+
+    /// Goes on only where nobody was killed: whoever was does nothing more.
+    pub async fn lives(&self) {
+        if self.inner().is_dead {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Somebody takes the operation up.
+    pub fn is_taken_up(&self) {
+        self.inner().is_dead = false;
+    }
+
+    /// What it holds now.
+    pub fn kept(&self) -> Kept {
+        let inner = self.inner();
+        Kept {
+            counts: inner.counts.clone(),
+            fired: inner.fired.clone(),
+            passed: inner.passed.len(),
+            now: inner.now,
+            broken: inner.broken.clone(),
+            held: inner.held.clone(),
+            asked: inner.asked.clone(),
+        }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place is passed; gives what goes wrong there.
-    pub fn pass(&self, kind: Kind, about: About, clock: &Clock) -> Option<Fault> {
+    /// A place is passed; gives what goes wrong there. Who was killed passes none.
+    pub async fn pass(&self, kind: Kind, about: About, clock: &Clock) -> Met {
+        self.lives().await;
         let mut inner = self.inner();
         let nth = inner.counts.entry(kind).or_default();
         *nth = nth.saturating_add(1);
@@ -126,9 +197,12 @@ impl Script {
             Fault::RefuseAlways => one.at.kind == kind && one.at.nth <= place.nth,
             _ => one.at == place,
         };
-        let which = self.planned.iter().position(fires)?;
-        inner.fired[which] = true;
-        Some(self.planned[which].fault)
+        let which = self.planned.iter().position(fires);
+        let fault = which.map(|which| {
+            inner.fired[which] = true;
+            self.planned[which].fault
+        });
+        Met { place, fault }
     }
 
     /// What was written is durable.
@@ -147,6 +221,7 @@ impl Script {
 
     /// Whoever runs the operation is killed here: nothing comes after it.
     pub async fn die(&self) {
+        self.inner().is_dead = true;
         self.died.notify_one();
         std::future::pending::<()>().await;
     }

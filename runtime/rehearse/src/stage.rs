@@ -3,13 +3,14 @@
 use crate::NotRehearsed;
 use crate::assumed;
 use crate::invariants::Watched;
+use crate::kills::{Kill, Kills, Watching, Witness};
 use crate::place::CaseId;
 use crate::provider;
 use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
 use crate::secrets::MadeUp;
 use crate::store;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use stepback_clock::{Clock, Virtual};
 use stepback_core::event::Record;
@@ -66,7 +67,7 @@ pub(crate) struct Stage {
 }
 
 /// How a case went.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Played {
     /// Why it did not come to an end, or never began, if so.
     pub failed: Option<String>,
@@ -93,6 +94,22 @@ pub(crate) struct Played {
     pub took_ms: u64,
 }
 
+/// What a runner finds when it begins, and whoever takes it up after it.
+struct Set {
+    world: Arc<Simulated>,
+    store: Arc<Memory>,
+    script: Arc<Script>,
+    kills: Option<Watching>,
+}
+
+/// A case that was run, and what each kill on its way would have left.
+pub(crate) struct Based {
+    pub case: CaseId,
+    pub played: Played,
+    pub kills: Kills,
+    store: Arc<Memory>,
+}
+
 struct Quiet;
 
 impl Reporter for Quiet {
@@ -109,7 +126,8 @@ impl Stage {
         let time = Virtual::new(BEGINS);
         let world = Arc::new(Simulated::of(self.world.clone(), time.clock()));
         let store = Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock()));
-        let deps = self.deps(&world, &store, &Script::new(&[]), &time.clock());
+        let set = Set { world, store, script: Script::new(&[]), kills: None };
+        let deps = self.deps(&set, &time.clock());
         // Plugins that are new are compiled here, which takes real time, and asked for their steps.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| NotRehearsed::Internal(error.to_string()))?;
@@ -119,22 +137,64 @@ impl Stage {
 
     /// Run the operation in which this befalls it.
     pub fn play(&self, case: &CaseId) -> Result<Played, String> {
+        self.begin(case, None).map(|(played, _)| played)
+    }
+
+    /// The same, and what each kill on its way would leave, if others are to go on from there.
+    pub fn based(&self, case: &CaseId, shares: bool) -> Result<Based, String> {
+        let kills: Watching = Arc::default();
+        let watching = shares.then(|| Arc::clone(&kills));
+        let (played, store) = self.begin(case, watching)?;
+        let mut kills = kills.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Based { case: case.clone(), played, store, kills: std::mem::take(&mut kills.0) })
+    }
+
+    fn begin(
+        &self,
+        case: &CaseId,
+        kills: Option<Watching>,
+    ) -> Result<(Played, Arc<Memory>), String> {
         let time = Virtual::new(BEGINS);
-        let world = Arc::new(Simulated::of(self.world.clone(), time.clock()));
-        let store = Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock()));
-        let script = Script::new(&case.0);
-        let endless = format!("it was killed {LIVES_MAX} times, and never came to an end");
-        let mut ended = Err(endless);
-        let watched = self.watched(&world, &script, &time.clock());
+        let set = Set {
+            world: Arc::new(Simulated::of(self.world.clone(), time.clock())),
+            store: Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock())),
+            script: Script::new(&case.0),
+            kills,
+        };
+        let watched = self.watched(&set, &time.clock());
         let begins = time.runtime().map_err(|error| error.to_string())?;
         begins.block_on(watched.look("before anything is done"));
         drop(begins);
-        for _ in 0..LIVES_MAX {
+        let played = self.lives(&time, &set, LIVES_MAX)?;
+        Ok((played, set.store))
+    }
+
+    /// Run a case that is another one with a kill at its end, from that instant on.
+    pub fn after_kill(&self, based: &Based, case: &CaseId, kill: &Kill) -> Result<Played, String> {
+        let time = Virtual::new(BEGINS);
+        time.advance(Duration::from_millis(kill.at.since_ms(BEGINS) + assumed::TAKEN_UP_AFTER_MS));
+        let world = World::clone(&kill.world);
+        let set = Set {
+            world: Arc::new(Simulated::of(world, time.clock())),
+            store: Arc::new(based.store.as_at(&kill.store, time.clock())),
+            script: Script::after_kill(&case.0, &kill.script, &based.played.passed),
+            kills: None,
+        };
+        self.lives(&time, &set, LIVES_MAX - 1)
+    }
+
+    /// Run it until somebody comes to its end.
+    fn lives(&self, time: &Virtual, set: &Set, lives: u32) -> Result<Played, String> {
+        let Set { world, store, script, .. } = set;
+        let endless = format!("it was killed {LIVES_MAX} times, and never came to an end");
+        let mut ended = Err(endless);
+        for _ in 0..lives {
+            script.is_taken_up();
             let runtime = time.runtime().map_err(|error| error.to_string())?;
-            let deps = self.deps(&world, &store, &script, &time.clock());
-            let (request, kept) = (self.request.clone(), Arc::clone(&store));
+            let deps = self.deps(set, &time.clock());
+            let (request, kept) = (self.request.clone(), Arc::clone(store));
             let goes = runtime.spawn(async move { carried(&deps, &kept, &request).await });
-            let (clock, died) = (time.clock(), Arc::clone(&script));
+            let (clock, died) = (time.clock(), Arc::clone(script));
             let life = runtime.block_on(async {
                 tokio::select! {
                     biased;
@@ -153,7 +213,7 @@ impl Stage {
             time.advance(Duration::from_millis(assumed::TAKEN_UP_AFTER_MS));
         }
         let took_ms = time.clock().unix().since_ms(BEGINS);
-        self.told(ended, &world, &store, &script, took_ms)
+        self.told(ended, world, store, script, took_ms)
     }
 
     fn told(
@@ -195,12 +255,12 @@ impl Stage {
         })
     }
 
-    fn watched(&self, world: &Arc<Simulated>, script: &Arc<Script>, clock: &Clock) -> Watched {
+    fn watched(&self, set: &Set, clock: &Clock) -> Watched {
         Watched {
             invariants: Arc::clone(&self.invariants),
             scope: Arc::clone(&self.scope),
-            world: Arc::clone(world),
-            script: Arc::clone(script),
+            world: Arc::clone(&set.world),
+            script: Arc::clone(&set.script),
             clock: clock.clone(),
             limit: Duration::from_millis(self.limits.expression_ms_max),
             too_long: Arc::clone(&self.too_long),
@@ -208,13 +268,14 @@ impl Stage {
     }
 
     /// What one runner runs it with.
-    fn deps(
-        &self,
-        world: &Arc<Simulated>,
-        store: &Arc<Memory>,
-        script: &Arc<Script>,
-        clock: &Clock,
-    ) -> Arc<Deps> {
+    fn deps(&self, set: &Set, clock: &Clock) -> Arc<Deps> {
+        let Set { world, store, script, kills } = set;
+        let witness = || Witness {
+            store: Arc::clone(store),
+            world: Arc::clone(world),
+            clock: clock.clone(),
+            kills: kills.clone(),
+        };
         let inner: Arc<dyn Provider> = match &self.behind {
             Some(behind) => behind(Arc::clone(world)),
             None => Arc::clone(world) as _,
@@ -223,7 +284,8 @@ impl Stage {
             inner,
             script: Arc::clone(script),
             store: Arc::clone(store),
-            watched: Arc::new(self.watched(world, script, clock)),
+            watched: Arc::new(self.watched(set, clock)),
+            witness: witness(),
             clock: clock.clone(),
             slow_ms: self.slow_ms,
         };
@@ -235,6 +297,7 @@ impl Stage {
             inner: behind,
             memory: Arc::clone(store),
             script: Arc::clone(script),
+            witness: witness(),
             clock: clock.clone(),
         };
         Arc::new(Deps {

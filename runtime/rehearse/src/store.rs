@@ -1,7 +1,8 @@
 //! The store as the runner of a case has it: any commit may be its last.
 
+use crate::kills::Witness;
 use crate::place::{Fault, Kind};
-use crate::script::{About, Script};
+use crate::script::{About, Met, Script};
 use async_trait::async_trait;
 use std::sync::Arc;
 use stepback_clock::Clock;
@@ -15,6 +16,7 @@ pub(crate) struct Scripted {
     /// The one behind it, in which a cancel is kept.
     pub memory: Arc<Memory>,
     pub script: Arc<Script>,
+    pub witness: Witness,
     pub clock: Clock,
 }
 
@@ -26,7 +28,8 @@ impl Scripted {
         commit: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let about = About::Wrote(records.clone());
-        let fault = self.script.pass(Kind::Commit, about, &self.clock);
+        let Met { place, fault } = self.script.pass(Kind::Commit, about, &self.clock).await;
+        self.witness.sees(&self.script, place, Fault::CrashBefore);
         if fault == Some(Fault::CrashBefore) {
             self.script.die().await;
         }
@@ -34,6 +37,7 @@ impl Scripted {
         if committed.is_ok() {
             self.script.wrote(&records);
         }
+        self.witness.sees(&self.script, place, Fault::CrashAfter);
         match fault {
             Some(Fault::CrashAfter) => self.script.die().await,
             Some(Fault::Cancel) => self.script.cancel(&self.memory).await,

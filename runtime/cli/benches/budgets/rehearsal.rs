@@ -36,6 +36,7 @@ pub async fn rehearsal() {
         limits: deps.limits.clone(),
         behind: None,
         behind_store: None,
+        shares: true,
     };
     run(&of(1, Faults::Single));
     let wanted = CASES * (ASSUMED_US / bare_us).min(1.0);
@@ -45,9 +46,14 @@ pub async fn rehearsal() {
         for steps in sizes {
             let (report, took) = run(&of(*steps, faults));
             let (cases, distinct) = (report.cases, report.distinct);
+            let work = report.work;
             let rate = cases as f64 / took.as_secs_f64();
             let what =
                 format!("rehearsed, {steps} steps, {name}: {cases} cases, {distinct} distinct");
+            let spared = (work.from_a_kill + work.merged) as f64 / cases as f64 * 100.0;
+            let merged = work.merged as f64 / cases as f64 * 100.0;
+            let what =
+                format!("{what}; {spared:.0} % not from the start, {merged:.0} % as another one");
             let is_held = *steps == STEPS && faults == Faults::Single;
             let budget = if is_held { format!("≥ {wanted:.0}") } else { "-".to_owned() };
             line(&what, format!("{rate:.0} a s"), &budget, !is_held || rate >= wanted);

@@ -60,6 +60,7 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
         limits: Limits::default(),
         behind: None,
         behind_store: None,
+        shares: true,
     };
     let again = again(&args);
     // It has threads and a clock of its own, and takes its time.

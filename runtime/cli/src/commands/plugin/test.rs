@@ -253,6 +253,7 @@ impl Bench {
             limits: Limits::default(),
             behind: None,
             behind_store: None,
+            shares: true,
         }
     }
 

@@ -46,6 +46,15 @@ fn verdict(report: &Report, style: &Style) -> Shown {
         _ => Shown::default(),
     };
     text.push(&shown!("  every place was tried with every fault that fits{}\n", seconds));
+    let work = &report.work;
+    if work.from_a_kill + work.merged > 0 {
+        text.push(&shown!(
+            "  {} were run from the start, {} from the instant of a kill; {} are as another kill\n",
+            work.from_the_start,
+            work.from_a_kill,
+            work.merged
+        ));
+    }
     if !report.not_fired.is_empty() {
         text.push(&shown!(
             "  {} cases tell nothing, because their fault never came about\n",
