@@ -1,35 +1,15 @@
 //! Cases that have what goes on before their last fault in common, and how they are run.
 
 use crate::NotRehearsed;
-use crate::explore::{House, Round};
-use crate::kills::{Kill, renumbered};
+use crate::house::{House, Round};
 use crate::outcome::Outcome;
 use crate::place::{CaseId, Fault, Place, Planned};
+use crate::report::Work;
 use crate::stage::{Based, Played};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-/// How the cases of a rehearsal were run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Work {
-    /// From the start.
-    pub from_the_start: usize,
-    /// From the instant of the kill that is their last fault.
-    pub from_a_kill: usize,
-    /// Not by themselves: everything was the same at another kill.
-    pub merged: usize,
-}
-
-impl Work {
-    pub(crate) fn add(&mut self, more: Self) {
-        self.from_the_start += more.from_the_start;
-        self.from_a_kill += more.from_a_kill;
-        self.merged += more.merged;
-    }
-}
 
 /// What cases of a family go on from.
 enum Base<'a> {
@@ -69,7 +49,7 @@ impl<'a> Family<'a> {
     /// Run each of them.
     fn run(&self, house: &House, round: &Round, done: &dyn Fn()) -> Result<Ran, NotRehearsed> {
         let again = match self.base {
-            Base::Again(case) if self.cases.iter().any(|(_, case)| ends_with_a_kill(case)) => {
+            Base::Again(case) if self.cases.iter().any(|(_, case)| case.ends_with_a_kill()) => {
                 Some(house.based(case)?)
             }
             Base::Again(_) | Base::Known(_) => None,
@@ -119,38 +99,6 @@ fn planned((at, fault): (Place, Fault)) -> Planned {
 struct Ran {
     outcomes: Vec<(usize, Outcome)>,
     work: Work,
-}
-
-/// Whether the last fault of a case is a kill.
-pub(crate) fn ends_with_a_kill(case: &CaseId) -> bool {
-    let last = case.0.last().map(|last| last.fault);
-    matches!(last, Some(Fault::CrashBefore | Fault::CrashAfter))
-}
-
-impl Based {
-    /// What a case goes on from that is this one with a kill at its end.
-    pub fn kill_of(&self, case: &CaseId) -> Option<&Kill> {
-        let (last, before) = case.0.split_last()?;
-        let is_its = before == self.case.0;
-        self.kills.get(last.at, last.fault).filter(|_| is_its)
-    }
-
-    /// The first kill at which everything is as at the one that ends a case.
-    fn same_as(&self, case: &CaseId) -> Option<(Place, Fault)> {
-        let (kill, last) = (self.kill_of(case)?, case.0.last()?);
-        Some(kill.same_as.unwrap_or((last.at, last.fault)))
-    }
-
-    /// How it goes on after a kill at which everything is as at the first.
-    fn after_another(&self, first: &Played, same: (Place, Fault), kill: &Kill) -> Played {
-        let mut played = first.clone();
-        if let Some(was) = self.kills.get(same.0, same.1) {
-            let later = renumbered(&first.passed[was.script.passed..], &was.script, &kill.script);
-            played.passed = self.played.passed[..kill.script.passed].to_vec();
-            played.passed.extend(later);
-        }
-        played
-    }
 }
 
 impl House {

@@ -1,8 +1,9 @@
 //! What a kill leaves behind: whoever is killed takes everything along but the store and the world.
 //!
-//! So a case that ends with a kill need not be run from the start. What there was at that instant is
-//! kept while the case without the kill is run, and the next runner takes it up. Of any other fault
-//! the runner's own memory, and that of its guests, is part of what goes on: nobody can copy that.
+//! So a case that ends with a kill need not be run from the start. What there was at that instant
+//! is kept while the case without the kill is run, and the next runner takes it up. Of any other
+//! fault the runner's own memory, and that of its guests, is part of what goes on: nobody can copy
+//! that.
 
 use crate::place::{Fault, Kind, Place};
 use crate::script::{Kept, Passed, Script};

@@ -12,6 +12,7 @@ mod assumed;
 mod explore;
 mod families;
 mod goal;
+mod house;
 mod invariants;
 mod judge;
 mod kills;
@@ -30,11 +31,13 @@ mod summary;
 mod timeline;
 mod weak;
 
-pub use explore::{Faults, Rehearsal, Shown, rehearse, show};
-pub use families::Work;
+pub use explore::{Shown, rehearse, show};
+pub use house::{Faults, Rehearsal};
 pub use learn::Doing;
 pub use place::{CaseId, Fault, Kind, Place, Planned};
-pub use report::{Cell, Downtime, Ended, Ending, Report, Row, WeakKind, WeakPoint, WrongCase};
+pub use report::{
+    Cell, Downtime, Ended, Ending, Report, Row, WeakKind, WeakPoint, Work, WrongCase,
+};
 pub use stage::{Behind, BehindStore};
 pub use story::line;
 pub use timeline::{Stretch, Timeline};

@@ -199,6 +199,14 @@ impl CaseId {
     }
 }
 
+impl CaseId {
+    /// Whether its last fault is a kill.
+    pub(crate) fn ends_with_a_kill(&self) -> bool {
+        let last = self.0.last().map(|last| last.fault);
+        matches!(last, Some(Fault::CrashBefore | Fault::CrashAfter))
+    }
+}
+
 impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {

@@ -1,6 +1,5 @@
 //! What a rehearsal has to tell, for people and for programs.
 
-use crate::families::Work;
 use crate::learn::Doing;
 use crate::place::CaseId;
 use crate::timeline::Timeline;
@@ -92,6 +91,25 @@ impl Report {
         let told: Vec<&WeakPoint> = self.weak.iter().filter(is_told).collect();
         let more = self.weak.len() - told.len();
         (told, more)
+    }
+}
+
+/// How the cases of a rehearsal were run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Work {
+    /// From the start.
+    pub from_the_start: usize,
+    /// From the instant of the kill that is their last fault.
+    pub from_a_kill: usize,
+    /// Not by themselves: everything was the same at another kill.
+    pub merged: usize,
+}
+
+impl Work {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.from_the_start += more.from_the_start;
+        self.from_a_kill += more.from_a_kill;
+        self.merged += more.merged;
     }
 }
 

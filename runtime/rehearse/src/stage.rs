@@ -3,8 +3,8 @@
 use crate::NotRehearsed;
 use crate::assumed;
 use crate::invariants::Watched;
-use crate::kills::{Kill, Kills, Watching, Witness};
-use crate::place::CaseId;
+use crate::kills::{Kill, Kills, Watching, Witness, renumbered};
+use crate::place::{CaseId, Fault, Place};
 use crate::provider;
 use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
 use crate::secrets::MadeUp;
@@ -108,6 +108,32 @@ pub(crate) struct Based {
     pub played: Played,
     pub kills: Kills,
     store: Arc<Memory>,
+}
+
+impl Based {
+    /// What a case goes on from that is this one with a kill at its end.
+    pub fn kill_of(&self, case: &CaseId) -> Option<&Kill> {
+        let (last, before) = case.0.split_last()?;
+        let is_its = before == self.case.0;
+        self.kills.get(last.at, last.fault).filter(|_| is_its)
+    }
+
+    /// The first kill at which everything is as at the one that ends a case.
+    pub fn same_as(&self, case: &CaseId) -> Option<(Place, Fault)> {
+        let (kill, last) = (self.kill_of(case)?, case.0.last()?);
+        Some(kill.same_as.unwrap_or((last.at, last.fault)))
+    }
+
+    /// How it goes on after a kill at which everything is as at the first.
+    pub fn after_another(&self, first: &Played, same: (Place, Fault), kill: &Kill) -> Played {
+        let mut played = first.clone();
+        if let Some(was) = self.kills.get(same.0, same.1) {
+            let later = renumbered(&first.passed[was.script.passed..], &was.script, &kill.script);
+            played.passed = self.played.passed[..kill.script.passed].to_vec();
+            played.passed.extend(later);
+        }
+        played
+    }
 }
 
 struct Quiet;

@@ -1,13 +1,12 @@
 //! What all cases come to together.
 
 use crate::assumed;
-use crate::explore::{Faults, House};
-use crate::families::Work;
+use crate::house::{Faults, House};
 use crate::learn::Doing;
 use crate::matrix::matrix;
 use crate::outcome::{Outcome, ending};
 use crate::place::CaseId;
-use crate::report::{Downtime, Report, WrongCase};
+use crate::report::{Downtime, Report, Work, WrongCase};
 use crate::weak;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::manifest::Holds;
