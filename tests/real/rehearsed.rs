@@ -1,5 +1,5 @@
-//! What a rehearsal tells in a copy of real parts is what happens to them: the journals are compared,
-//! step by step.
+//! What a rehearsal tells in a copy of real parts is what happens to them: the journals are
+//! compared, step by step.
 
 use crate::parts::{TestCluster, are_possible, loops_below};
 use crate::place::operation;

@@ -6,7 +6,8 @@ use stepback_rehearse::Rehearsal;
 
 /// The demo world with an instance that is stopped, and a volume on it.
 fn with_a_stopped_one(rest: &str) -> Rehearsal {
-    let more = "[instances.i-off]\nstate = \"stopped\"\ntype = \"m5.large\"\nzone = \"us-east-1a\"\n\
+    let more = "[instances.i-off]\nstate = \"stopped\"\ntype = \"m5.large\"\n\
+                zone = \"us-east-1a\"\n\
                 [volumes.vol-off]\nsize_gib = 8\ntype = \"gp3\"\nzone = \"us-east-1a\"\n\
                 attachments = [{ instance = \"i-off\", device = \"/dev/sdf\" }]\n\
                 [volumes.vol-free]\nsize_gib = 8\ntype = \"gp3\"\nzone = \"us-east-1a\"\n";

@@ -173,6 +173,18 @@ fn find_upwards() -> Option<PathBuf> {
     here.ancestors().map(|dir| dir.join(FILE)).find(is_there)
 }
 
+/// What a parser says, but for what it found where a reference to a secret belongs.
+fn mistake_of(error: &toml::de::Error, text: &str, drawn: &str) -> Diagnostic {
+    let message = match hidden(text, drawn).any(|secret| error.message().contains(secret)) {
+        true => "this is no reference to a secret",
+        false => error.message(),
+    };
+    match error.span() {
+        Some(span) => Diagnostic::at(span, message),
+        None => Diagnostic::new(message),
+    }
+}
+
 fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let text = files::text(path, TEXT_BYTES_MAX)
         .map_err(|why| CliError::usage(why, "give another with `--config FILE`"))?;
@@ -181,17 +193,8 @@ fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let drawn = without_secrets(&text);
     let fail =
         |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: drawn.clone(), list });
-    let authored: Authored = toml::from_str(&text).map_err(|error| {
-        // A message may say what was found there.
-        let message = match hidden(&text, &drawn).any(|secret| error.message().contains(secret)) {
-            true => "this is no reference to a secret".to_owned(),
-            false => error.message().to_owned(),
-        };
-        fail(vec![match error.span() {
-            Some(span) => Diagnostic::at(span, message),
-            None => Diagnostic::new(message),
-        }])
-    })?;
+    let authored: Authored =
+        toml::from_str(&text).map_err(|error| fail(vec![mistake_of(&error, &text, &drawn)]))?;
     // Paths go to other programs, too, which are elsewhere.
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // What is no file has no directory: it is as if it were in this one, and only found there.

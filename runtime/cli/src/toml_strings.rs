@@ -24,8 +24,9 @@ pub fn in_one_line(document: &str) -> String {
     written
 }
 
-/// The same document, as long and with the same places, with stars for what stands where a reference
-/// to a secret belongs and is none, and for logins in addresses: a mistake is shown with its line.
+/// The same document, as long and with the same places, with stars for what stands where a
+/// reference to a secret belongs and is none, and for logins in addresses: a mistake is shown with
+/// its line.
 ///
 /// Of what is no TOML it is told line by line: whatever is behind a key that has a secret, or
 /// stands in a table that has, is one.

@@ -335,8 +335,8 @@ mod tests {
             json!({ "ec2": "read" }),
             json!({ "ebs": ["describe", "tag"], "where": { "tags": { "team": "db" } } }),
             json!({ "docker": ["inspect-*", "read"], "hosts": ["i-db-*", { "role": "db" }],
-                    "containers": ["main"], "docker_volumes": ["app-*"], "images": ["postgres:*"], "commands": ["true"],
-                    "env": ["POSTGRES_*"] }),
+                    "containers": ["main"], "docker_volumes": ["app-*"],
+                    "images": ["postgres:*"], "commands": ["true"], "env": ["POSTGRES_*"] }),
         ] {
             let grant = one(written);
             let kept = serde_json::to_value(&grant).expect("JSON");
