@@ -26,7 +26,8 @@ pub struct Imported {
 /// Read everything that there is.
 ///
 /// The values of containers' environment variables are masked, and each in another way: by equal
-/// ones a guess that somebody gave a container could be told. A snapshot is taken to hold the file system of its volume, which no API tells.
+/// ones a guess that somebody gave a container could be told. A snapshot is taken to hold the file
+/// system of its volume, which no API tells.
 ///
 /// # Errors
 /// A cloud that can't be read. An engine that can't is left out, and named.
