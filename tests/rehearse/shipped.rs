@@ -99,8 +99,11 @@ fn what_is_shared_comes_out_as_if_nothing_were() {
     };
     let (_, restart) =
         shipped().into_iter().find(|(name, _)| name == "restart-database").expect("it");
-    let short = manifest(&(0..2).map(step).collect::<String>());
-    for (manifest, faults) in [(restart, Faults::Single), (short, Faults::Double)] {
+    let side_by_side = manifest(&(0..2).map(step).collect::<String>());
+    let alone = manifest(&step(0));
+    for (manifest, faults) in
+        [(restart, Faults::Single), (side_by_side, Faults::Single), (alone, Faults::Double)]
+    {
         let told = |shares: bool| {
             let mut rehearsal = of(&manifest, &[]);
             (rehearsal.shares, rehearsal.faults) = (shares, faults);

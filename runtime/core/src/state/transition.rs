@@ -270,7 +270,11 @@ impl State {
                 }
                 match result {
                     UndoResult::Undone => step.undo_error = None,
-                    UndoResult::Kept(why) => step.kept = Some(why.clone()),
+                    // It may not have been tried before, because another one had failed.
+                    UndoResult::Kept(why) => {
+                        step.undo_error = None;
+                        step.kept = Some(why.clone());
+                    }
                     UndoResult::Failed(why) => step.undo_error = Some(why.clone()),
                 }
                 step.finished_at = Some(at);
