@@ -88,3 +88,45 @@ fn has_unknown(asked: &Asked<'_>, reach: &Reach) -> bool {
     };
     takes_them && reach.of_model.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::{ContainerSpec, DockerCall};
+    use crate::interface::Interface;
+
+    fn mount(volume: &str, target: &str, read_only: bool) -> Mount {
+        Mount { volume: volume.into(), target: target.into(), read_only }
+    }
+
+    /// Which of these a container may have that is to be as one with `certs` at `/c`, to be read,
+    /// and `data` at `/d`.
+    #[test]
+    fn what_a_model_has_is_had_on_its_host_at_its_place_and_no_more_writable() {
+        let (host, container) = ("i-1".into(), "new".into());
+        let spec = ContainerSpec::default();
+        let call = DockerCall::CreateContainer { host, container, spec }.into();
+        let grant = Grant::whole(Interface::Docker);
+        for (is_model_here, wanted, is_covered) in [
+            (true, mount("certs", "/c", true), true),
+            (true, mount("certs", "/c/", true), true),
+            (true, mount("certs", "/c", false), false),
+            (true, mount("certs", "/d", true), false),
+            (true, mount("data", "/d", false), true),
+            (true, mount("data", "/d", true), true),
+            (true, mount("other", "/d", true), false),
+            (false, mount("data", "/d", true), false),
+        ] {
+            let reach = Reach {
+                mounts: vec![wanted.clone()],
+                of_model: Some(vec![mount("certs", "/c", true), mount("data", "/d", false)]),
+                is_model_here,
+                ..Reach::default()
+            };
+            let told = grant.covers_docker_volumes(&Asked::of(&call), &reach);
+            assert_eq!(told.is_ok(), is_covered, "{is_model_here} {wanted:?}: {told:?}");
+            let root = Grant { root: true, ..grant.clone() };
+            assert_eq!(root.covers_docker_volumes(&Asked::of(&call), &reach), Ok(()));
+        }
+    }
+}
