@@ -14,10 +14,8 @@ run() {
 }
 
 status=0
-run cargo test --workspace || status=$?
-if [ "$status" = 0 ]; then
-    run cargo test --workspace --manifest-path plugins/Cargo.toml || status=$?
-fi
+run cargo test --workspace --no-fail-fast || status=$?
+run cargo test --workspace --no-fail-fast --manifest-path plugins/Cargo.toml || status=$?
 
 awk '
     /^---- .* stdout ----$/ {test = $2}

@@ -227,7 +227,7 @@ async fn nothing_found_is_none() {
         .to_owned();
     let body = r#"
         (i32.store (i32.const 804) (i32.const 1))
-        (call $inspect (i32.const 264) (i32.const 5) (i32.const 272) (i32.const 3) (i32.const 800))
+        (call $inspect (i32.const 272) (i32.const 3) (i32.const 272) (i32.const 3) (i32.const 800))
         (if (i32.load8_u (i32.const 804)) (then unreachable))
         (i32.const 512)"#;
     assert_eq!(run(fields, body, &Port::new()).await, Ok(Value::Null));
@@ -239,12 +239,12 @@ async fn an_engine_that_is_waited_for() {
         (func $wait (param i32 i32 i64 i32)))"#
         .to_owned();
     let body = r#"
-        (call $wait (i32.const 264) (i32.const 5) (i64.const -1) (i32.const 800))
+        (call $wait (i32.const 272) (i32.const 3) (i64.const -1) (i32.const 800))
         (if (i32.load8_u (i32.const 800)) (then unreachable))
         (i32.const 512)"#;
     let port = Port::new();
     assert_eq!(run(fields, body, &port).await, Ok(Value::Null));
-    let asked = Call::Docker(DockerCall::WaitEngine { host: "vol-1".into(), timeout_ms: u64::MAX });
+    let asked = Call::Docker(DockerCall::WaitEngine { host: "key".into(), timeout_ms: u64::MAX });
     assert_eq!(port.calls(), [asked]);
 }
 
@@ -321,7 +321,7 @@ async fn what_is_no_name_of_a_container_does_not_reach_the_engine() {
     fields += &string(1100, name, 2000);
     let length = name.len();
     let body = format!(
-        "(call $rename (i32.const 264) (i32.const 5) (i32.const 1100) (i32.const {length}) \
+        "(call $rename (i32.const 272) (i32.const 3) (i32.const 1100) (i32.const {length}) \
          (i32.const 272) (i32.const 3) (i32.const 800)) (i32.const 800)"
     );
     let port = Port::new();
