@@ -20,6 +20,7 @@ pub mod restart;
 pub mod router;
 pub mod rules;
 pub mod tags;
+pub mod volume_options;
 
 mod around;
 mod notes;

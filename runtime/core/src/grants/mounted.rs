@@ -133,6 +133,9 @@ const ORDINARY: &[&str] = &[
     "subvolid=",
 ];
 
+/// What a provider tells of an option that may be a password.
+const MASKED: &str = "***";
+
 /// The device of an EBS volume that a Docker volume mounts; none if it is a plain one.
 ///
 /// # Errors
@@ -159,8 +162,11 @@ pub(super) fn mounted_by<'a>(
         return Err(format!("is mounted as `{kind}`"));
     }
     let mut words = options.get("o").map_or("", String::as_str).split(',');
-    if let Some(word) = words.find(|word| !is_ordinary(word)) {
-        return Err(format!("has the mount option `{word}`"));
+    if let Some(word) = words.find(|word| !is_ordinary_option(word)) {
+        return Err(match word {
+            MASKED => "has a mount option that is not known, and not shown".to_owned(),
+            word => format!("has the mount option `{word}`"),
+        });
     }
     match options.keys().find(|key| !["device", "type", "o"].contains(&key.as_str())) {
         Some(key) => Err(format!("has the option `{key}`")),
@@ -168,9 +174,9 @@ pub(super) fn mounted_by<'a>(
     }
 }
 
-/// Whether a mount option does nothing to the host but mount this device. An engine takes each
-/// word as it is, with the space that is around it.
-fn is_ordinary(word: &str) -> bool {
+/// Whether a mount option does nothing to the host but mount a device in an ordinary way. An engine
+/// takes each word as it is, with the space that is around it.
+pub fn is_ordinary_option(word: &str) -> bool {
     let named = word.split_once('=').map(|(name, _)| format!("{name}="));
     ORDINARY.contains(&word) || named.is_some_and(|named| ORDINARY.contains(&named.as_str()))
 }
@@ -274,5 +280,7 @@ mod tests {
                 "{kind} {words}"
             );
         }
+        let why = "has a mount option that is not known, and not shown";
+        assert_eq!(mounted("ext4", "ro,***"), Err(why.to_owned()));
     }
 }

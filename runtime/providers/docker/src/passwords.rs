@@ -5,13 +5,14 @@
 
 use bollard::models::ContainerInspectResponse;
 use stepback_provider::passwords::{MASK, is_password, marked, quoted_by_go, without_login};
+use stepback_provider::volume_options::shown_mount_options;
 
 /// A shorter piece of a command is in texts that have nothing to do with it.
 const WORD_BYTES_MIN: usize = 8;
 
 /// An engine's message without the values of such options, wherever they are in it.
 pub(super) fn without_options(message: &str) -> String {
-    let message = marked(message);
+    let message = without_mount_data(&marked(message));
     // Whatever else a value may have in it, it has no blank.
     let is_end = char::is_whitespace;
     let is_name = |c: char| c.is_ascii_alphanumeric() || ['_', '-'].contains(&c);
@@ -36,6 +37,18 @@ pub(super) fn without_options(message: &str) -> String {
         false => word.to_owned(),
     };
     told.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// What was given to a mount that failed stands between `data: ` and what the system says of it,
+/// which has no colon (moby's `volume/local`, *mount*: `failed to mount local volume: mount DEVICE:PATH,
+/// data: OPTIONS: ERROR`).
+fn without_mount_data(message: &str) -> String {
+    const BEGINS: &str = ", data: ";
+    let Some(at) = message.find(BEGINS).map(|at| at + BEGINS.len()) else {
+        return message.to_owned();
+    };
+    let ends = message[at..].rfind(": ").map_or(message.len(), |found| at + found);
+    format!("{}{}{}", &message[..at], shown_mount_options(&message[at..ends]), &message[ends..])
 }
 
 /// A message about a container without the pieces of its command: a command may hold passwords.
@@ -71,6 +84,11 @@ mod tests {
                 "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=AQ==,r=1: denied",
                 "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=*** denied",
             ),
+            (
+                "mount //nas/x:/x, data: user=ann%b c: d,b,vers=3.0: permission denied",
+                "mount //nas/x:/x, data: user=***,***,vers=3.0: permission denied",
+            ),
+            ("mount //nas/x:/x, data: user=ann%b", "mount //nas/x:/x, data: user=***"),
             ("data: secret=AQ==: denied", "data: secret=*** denied"),
             (
                 "Get \"https://auth.io/token?scope=a\": no",

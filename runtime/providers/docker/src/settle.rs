@@ -13,7 +13,7 @@ use stepback_core::Call;
 use stepback_core::calls::{DockerCall, run_once_name};
 use stepback_core::{docker_reads, docker_waits};
 use stepback_provider::EffectContext;
-use stepback_provider::passwords::shown_option;
+use stepback_provider::passwords::marked;
 use stepback_provider::restart::Policy;
 
 /// The call's answer, if what it asked for is so; `None` if it is not.
@@ -100,7 +100,7 @@ async fn settle_volume(
     let found = engine.find_volume(volume).await?;
     let ours = found.filter(|found| {
         token_of(Some(&found.labels)) == Some(context.token.0.as_str())
-            || engine.options_of(found) == shown(options)
+            || with_marks(engine.raw_options_of(found)) == with_marks(options.clone())
     });
     Ok(ours.map(|found| engine.volume_shown(&found)))
 }
@@ -144,6 +144,7 @@ async fn is_written(helper: &Helper<'_>, call: &Call) -> Answer<bool> {
     }
 }
 
-fn shown(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    options.iter().map(|(key, value)| (key.clone(), shown_option(key, value))).collect()
+/// Options to be compared with those of a call that a journal keeps.
+fn with_marks(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    options.into_iter().map(|(key, value)| (key, marked(&value))).collect()
 }

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, HashMap};
 use stepback_core::image::ImageName;
 use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
-use stepback_provider::passwords::shown_option;
 use stepback_provider::ports;
+use stepback_provider::volume_options::shown_option;
 
 impl Engine {
     /// The container of this name, or with this whole id. An engine also takes the beginning of

@@ -9,8 +9,8 @@ use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs,
 use stepback_core::{
     docker_effects, docker_reads, docker_waits, ebs_effects, ebs_reads, ec2_effects, ec2_reads,
 };
-use stepback_provider::passwords::shown_option;
 use stepback_provider::ports;
+use stepback_provider::volume_options::shown_option;
 
 pub(super) fn instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, Failure> {
     let found = world.instances.get(id);
