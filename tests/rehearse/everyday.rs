@@ -138,7 +138,7 @@ with = { host = "i-db-1", container = "main" }
     );
     assert_eq!(
         weak(&report, WeakKind::Stopped),
-        ["where nothing goes wrong, `main` ran and runs no more"]
+        ["where nothing goes wrong, docker:i-db-1/container/main ran and runs no more"]
     );
     let succeeded = report.endings["succeeded"];
     assert!(report.still_down >= succeeded, "{} of {succeeded}", report.still_down);

@@ -77,3 +77,87 @@ fn a_downtime_is_not_over_where_the_window_threw_the_service_away() {
     assert!(shown.state.downtime.since.is_some(), "{:?}", shown.state.downtime);
     assert!(shown.ended.is_down);
 }
+
+fn docker(id: &str, uses: &str, container: &str, more: &str) -> String {
+    let irreversible = match uses {
+        "remove-container" => "irreversible = \"a test\"\n",
+        _ => "",
+    };
+    format!(
+        "[[steps]]\nid = \"{id}\"\nuses = \"docker/{uses}\"\n{irreversible}\
+         with = {{ host = \"i-db-1\", container = \"{container}\"{more} }}\n"
+    )
+}
+
+fn aside(id: &str, from: &str, to: &str) -> String {
+    docker(id, "rename-container", from, &format!(", to = \"{to}\""))
+}
+
+/// A world with one more container beside the database.
+fn with_a_neighbour(steps: &[String]) -> Rehearsal {
+    let mut rehearsal = with_a_stopped_one(&steps.concat());
+    let engine = rehearsal.world.engines.get_mut("i-db-1").expect("an engine");
+    let mut other = engine.containers["main"].clone();
+    "another".clone_into(&mut other.id);
+    other.spec.mounts.clear();
+    other.spec.ports.clear();
+    engine.containers.insert("other".to_owned(), other);
+    rehearsal
+}
+
+/// A thing is followed by which one it is: its name is another's when it is thrown away.
+#[test]
+fn what_is_renamed_and_thrown_away_is_declared_under_the_name_it_had() {
+    let rehearsal = with_a_neighbour(&[
+        docker("stop", "stop-container", "other", ""),
+        aside("aside", "other", "old"),
+        docker("rm", "remove-container", "old", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
+    let named: Vec<String> =
+        shown.state.not_restored.iter().map(|one| one.resource.to_string()).collect();
+    assert_eq!(named, ["docker:i-db-1/container/other"]);
+    assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+}
+
+/// What was thrown away had the name of what was put aside, which comes back.
+#[test]
+fn what_has_the_name_of_the_thing_thrown_away_is_put_back() {
+    let rehearsal = with_a_neighbour(&[
+        aside("aside", "main", "old"),
+        docker("stop", "stop-container", "other", ""),
+        aside("swap", "other", "main"),
+        docker("rm", "remove-container", "main", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
+    let named: Vec<String> =
+        shown.state.not_restored.iter().map(|one| one.resource.to_string()).collect();
+    assert_eq!(named, ["docker:i-db-1/container/other"]);
+    assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+    // Nobody declared that this one does not come back.
+    let shown = case(&rehearsal, "ebs.tag#1=refuse+undo:docker.rename-container#1=refuse-always");
+    assert_eq!(shown.state.verdict, Some(Verdict::Incomplete));
+}
+
+/// What is on an instance that is stopped is gone with it, though nobody can look any more.
+#[test]
+fn what_is_on_an_instance_stopped_and_terminated_is_gone_as_declared() {
+    let stop = |id: &str, uses: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nuses = \"ec2/{uses}\"\nwith = {{ instance = \"i-db-1\" }}\n"
+        )
+    };
+    let rehearsal = with_a_neighbour(&[
+        docker("rest", "stop-container", "other", ""),
+        stop("stop", "stop-instance"),
+        terminate("i-db-1", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
+    assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+}

@@ -9,7 +9,7 @@ use crate::script::Passed;
 use crate::stage::Played;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::event::{Event, Record, Verdict};
-use stepback_core::manifest::{Manifest, OnOverrun};
+use stepback_core::manifest::{Manifest, OnOverrun, Phase};
 use stepback_core::resource::is_sealed;
 use stepback_core::shown::duration;
 use stepback_core::state::{Status, StepStatus};
@@ -143,6 +143,7 @@ impl Judge<'_> {
             }
             (Status::RolledBack | Status::RollbackFailed, _) => {
                 let mut found = self.is_as_told();
+                found.extend(self.was_as_told());
                 if state.status == Status::RollbackFailed && state.not_restored.is_empty() {
                     found.push("its rollback is incomplete, and nothing is named".to_owned());
                 }
@@ -205,6 +206,25 @@ impl Judge<'_> {
         false_ones.collect()
     }
 
+    /// What is named as not restored was as it is told to have been.
+    fn was_as_told(&self) -> Vec<String> {
+        let before = facts_of(self.before);
+        let named = self.played.state.not_restored.iter();
+        let told = named.filter(|one| is_counted(&one.resource));
+        let false_ones = told.filter_map(|one| {
+            let of = by_name(&one.resource, self.before);
+            let was = before.get(&comparable(&of)).unwrap_or(&Facts::Absent);
+            let told = without_identity(&one.before);
+            let names = told.differing(was).into_iter();
+            let mut names = names.filter(|name| !is_sealed(name, told.flat_get(name)));
+            (!matches!(told, Facts::Unknown(_)) && names.next().is_some()).then(|| {
+                let (was, told) = (was.for_readers(), told.for_readers());
+                format!("{} was {was}, and is told to have been {told}", one.resource)
+            })
+        });
+        false_ones.collect()
+    }
+
     /// The world is as it is when nothing goes wrong.
     fn is_the_goal(&self) -> Vec<String> {
         let (goal, is) = (&self.learned.goal, Goal::of(self.played));
@@ -251,9 +271,29 @@ impl Judge<'_> {
         found
     }
 
+    /// What a step of the window touched, ran before, and does not run where all was taken back.
+    fn still_down(&self) -> Vec<String> {
+        let in_window = |step: &&StepKey| {
+            let mut all = self.manifest.steps.iter();
+            all.any(|one| one.id == step.step && one.phase == Phase::Downtime)
+        };
+        let steps = self.played.state.steps.keys().filter(in_window).cloned().collect();
+        let touched = self.learned.touched_by(&steps);
+        let is_back = self.played.state.verdict.is_some();
+        let stopped = self.played.stopped.iter().filter(|one| is_back && touched.contains(one));
+        stopped.map(ToString::to_string).collect()
+    }
+
     /// The downtime is over, and no longer than it may be, where nothing kept it.
     fn downtime(&self) -> Vec<String> {
         let state = &self.played.state;
+        if state.downtime.since.is_none() && state.downtime.closed_ms.is_some() {
+            let still_down = self.still_down();
+            if !still_down.is_empty() {
+                let names = still_down.join(", ");
+                return vec![format!("the downtime is told to be over, and {names} runs no more")];
+            }
+        }
         if state.downtime.since.is_some() {
             let is_over = matches!(
                 (state.status, state.verdict),
@@ -306,6 +346,17 @@ fn is_counted(resource: &Resource) -> bool {
         | ResourceKind::DockerVolume
         | ResourceKind::FileSystem => !matches!(resource, Resource::Created { .. }),
     }
+}
+
+/// A container that is looked for by its id, by the name that it had.
+fn by_name(resource: &Resource, before: &World) -> Resource {
+    let by_id = || {
+        let Resource::Container { host, name: id } = resource else { return None };
+        let mut there = before.engines.get(host)?.containers.iter();
+        let (name, _) = there.find(|(_, one)| one.id == *id)?;
+        Some(Resource::Container { host: host.clone(), name: name.clone() })
+    };
+    by_id().unwrap_or_else(|| resource.clone())
 }
 
 /// The resource as [`World::all_facts`] names it.

@@ -24,6 +24,7 @@ mod provider;
 mod report;
 mod script;
 mod secrets;
+mod service;
 mod stage;
 mod store;
 mod story;

@@ -8,6 +8,7 @@ use crate::place::{CaseId, Fault, Place};
 use crate::provider;
 use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
 use crate::secrets::MadeUp;
+use crate::service::stopped;
 use crate::store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -17,7 +18,7 @@ use stepback_core::event::Record;
 use stepback_core::expr::Scope;
 use stepback_core::manifest::Invariant;
 use stepback_core::state::{State, Status};
-use stepback_core::{OperationId, StepKey, StoreId, UnixMs};
+use stepback_core::{OperationId, Resource, StepKey, StoreId, UnixMs};
 use stepback_engine::{
     Control, Deps, Job, Limits, PluginSource, Refusal, Reporter, Request, RunError, SecretSource,
 };
@@ -84,8 +85,8 @@ pub(crate) struct Played {
     pub held: BTreeSet<usize>,
     /// What the invariants asked of the world.
     pub asked: Asked,
-    /// The containers that ran before, and run nowhere in the end.
-    pub stopped: Vec<String>,
+    /// The containers that ran before, and run no more in the end.
+    pub stopped: Vec<Resource>,
     /// The locks that are held in the end.
     pub locks: Vec<String>,
     /// Whether its lease is held, though whoever ran it to its end was not killed.
@@ -341,22 +342,6 @@ impl Stage {
             clock: clock.clone(),
         })
     }
-}
-
-/// The containers that ran before, and run nowhere now. One that the operation removed on purpose
-/// is none of them, unless it was to be brought back.
-fn stopped(before: &World, now: &World, is_back: bool) -> Vec<String> {
-    let containers = |world: &World| -> Vec<(String, bool)> {
-        let engines = world.engines.values();
-        let all = engines.flat_map(|engine| &engine.containers);
-        all.map(|(name, one)| (name.clone(), one.running && !one.paused)).collect()
-    };
-    let now = containers(now);
-    let runs = |name: &str| now.iter().any(|(one, runs)| one == name && *runs);
-    let is_there = |name: &str| now.iter().any(|(one, _)| one == name);
-    let ran = containers(before).into_iter().filter(|(_, runs)| *runs).map(|(name, _)| name);
-    let ran: BTreeSet<String> = ran.collect();
-    ran.into_iter().filter(|name| !runs(name) && (is_back || is_there(name))).collect()
 }
 
 /// How a runner found the operation.

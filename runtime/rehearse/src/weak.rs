@@ -191,12 +191,13 @@ fn leftover(told: &[Told<'_>]) -> Vec<WeakPoint> {
 
 /// What ran before and runs no more, though nothing went wrong.
 fn stopped(quiet: &Played) -> Option<WeakPoint> {
-    (!quiet.stopped.is_empty()).then(|| WeakPoint {
+    let stopped: Vec<String> = quiet.stopped.iter().map(ToString::to_string).collect();
+    (!stopped.is_empty()).then(|| WeakPoint {
         kind: WeakKind::Stopped,
-        told: format!("where nothing goes wrong, `{}` ran and runs no more", names(&quiet.stopped)),
+        told: format!("where nothing goes wrong, {} ran and runs no more", names(&stopped)),
         step: None,
         fault: None,
-        resources: quiet.stopped.clone(),
+        resources: stopped,
         is_down: true,
         cases: 1,
         case: CaseId::default(),

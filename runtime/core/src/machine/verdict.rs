@@ -10,6 +10,7 @@ use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::reverse::own_facts;
 use crate::shown::in_sentence;
+use crate::step::PastEffect;
 
 /// What verification read of one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,7 +251,7 @@ impl Machine {
         step.undo_error.as_ref().map(|error| format!("undoing `{key}`: {error}"))
     }
 
-    fn irreversible_steps(&self) -> impl Iterator<Item = (&StepKey, &crate::step::PastEffect)> {
+    fn irreversible_steps(&self) -> impl Iterator<Item = (&StepKey, &PastEffect)> {
         self.state.steps.iter().flat_map(|(key, step)| {
             step.effects
                 .iter()
@@ -274,32 +275,50 @@ impl Machine {
             if !declared || is_start || effect.call.areas(&effect.token).is_empty() {
                 continue;
             }
-            let is_main = effect.changes.first().is_some_and(|main| main.resource == *resource);
-            let own = own_facts(effect, resource).filter(|_| is_main);
-            // Beside what it is about, it takes volumes off, and what runs with it.
-            let is_attachment =
-                |name: &String| name.split(['.', '[']).next() == Some("attachments");
-            let may_change = |name: &String| match resource.kind() {
-                _ if name == "exists" => true,
-                ResourceKind::Volume if !is_main => is_attachment(name),
-                _ => own.as_ref().is_none_or(|own| own.contains(name)),
-            };
-            for change in effect.changes.iter().filter(|change| change.resource == *resource) {
-                let changed = change.after.as_ref().map(|after| change.before.differing(after));
-                let did = |name: &String| match (&changed, &change.after) {
-                    (Some(changed), Some(after)) => {
-                        changed.contains(name)
-                            && after.is_absent() == now.is_absent()
-                            && after.flat_get(name) == now.flat_get(name)
-                    }
-                    // Nobody saw what it did, so it may have done all that it can do, as long as
-                    // nothing else was done to the same since.
-                    _ => self.state.effects_after(effect, resource).next().is_none(),
-                };
-                left.retain(|name| !(may_change(name) && did(name)));
+            if now.is_absent() && effect.changes.iter().any(|one| one.ends_host_of(resource)) {
+                left.retain(|name| name != "exists");
+            }
+            let its = effect.changes.iter().enumerate();
+            for (place, change) in its.filter(|(_, change)| change.is_of(resource, before)) {
+                left.retain(|name| !self.may_have_done(effect, place, change, now, name));
             }
         }
         left.is_empty()
+    }
+
+    /// Whether an effect may have made this fact differ by this change.
+    fn may_have_done(
+        &self,
+        effect: &PastEffect,
+        place: usize,
+        change: &Change,
+        now: &Facts,
+        name: &String,
+    ) -> bool {
+        // Beside what it is about, it takes volumes off, and what runs with it.
+        let is_main = place == 0;
+        let own = own_facts(effect, &change.resource).filter(|_| is_main);
+        let is_attachment = || name.split(['.', '[']).next() == Some("attachments");
+        let may_change = match change.resource.kind() {
+            _ if name == "exists" => true,
+            ResourceKind::Volume if !is_main => is_attachment(),
+            _ => own.is_none_or(|own| own.contains(name)),
+        };
+        may_change
+            && match &change.after {
+                Some(after) => {
+                    change.before.differing(after).contains(name)
+                        && after.is_absent() == now.is_absent()
+                        && after.flat_get(name) == now.flat_get(name)
+                }
+                // Nobody saw what it did, so it may have done all that it can do, as long as
+                // nothing else was done to the same since.
+                None => self.effects_since(effect, change) == 0,
+            }
+    }
+
+    fn effects_since(&self, effect: &PastEffect, change: &Change) -> usize {
+        self.state.effects_after(effect, &change.resource).count()
     }
 
     fn kept(&self) -> Vec<Kept> {

@@ -1,24 +1,28 @@
 //! What an operation did to something, and then did to the same again: how it is by the last of it.
 
 use super::State;
-use crate::resource::{Facts, Resource};
-use crate::step::{EffectOutcome, PastEffect};
+use crate::resource::{Facts, Resource, ResourceKind};
+use crate::step::{Change, EffectOutcome, PastEffect};
 
 impl State {
-    /// The effects on a resource that came after this one; what was refused is none.
+    /// The effects that came after this one; what was refused is none.
+    fn made_after<'a>(&'a self, effect: &PastEffect) -> impl Iterator<Item = &'a PastEffect> {
+        let of_steps = self.steps.values();
+        let all = of_steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
+        let at = all.clone().find(|(_, one)| one.id == effect.id).map(|(seq, _)| *seq);
+        let later = all.filter(move |(seq, _)| at.is_some_and(|at| **seq > at));
+        let later = later.map(|(_, one)| one);
+        later.filter(|one| !matches!(one.outcome, EffectOutcome::Refused(_)))
+    }
+
+    /// Those of them that changed this resource.
     pub fn effects_after<'a>(
         &'a self,
         effect: &PastEffect,
         resource: &'a Resource,
     ) -> impl Iterator<Item = &'a PastEffect> {
-        let of_steps = self.steps.values();
-        let all = of_steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
-        let at = all.clone().find(|(_, one)| one.id == effect.id).map(|(seq, _)| *seq);
-        let later = all.filter(move |(seq, _)| at.is_some_and(|at| **seq > at));
-        later.map(|(_, one)| one).filter(move |one| {
-            !matches!(one.outcome, EffectOutcome::Refused(_))
-                && one.changes.iter().any(|change| change.resource == *resource)
-        })
+        let changes = |one: &PastEffect| one.changes.iter().any(|one| one.resource == *resource);
+        self.made_after(effect).filter(move |one| changes(one))
     }
 
     /// How the operation left a resource on an instance that did not run when it came: when that is
@@ -54,11 +58,46 @@ impl State {
     /// with that, and there is nothing left to take back.
     pub fn is_taken_away(&self, effect: &PastEffect) -> bool {
         let Some(main) = effect.changes.first() else { return false };
-        let takes_away = |later: &PastEffect| {
-            let of = later.changes.iter().find(|change| change.resource == main.resource);
-            of.is_some_and(|change| change.after == Some(Facts::Absent))
+        let facts = match main.before.identity() {
+            Some(_) => &main.before,
+            None => main.after.as_ref().unwrap_or(&main.before),
         };
-        let mut later = self.effects_after(effect, &main.resource);
-        later.any(|later| self.was_irreversible(later) && takes_away(later))
+        let takes_away = |change: &Change| {
+            change.after == Some(Facts::Absent)
+                && (change.is_of(&main.resource, facts) || change.ends_host_of(&main.resource))
+        };
+        let mut later = self.made_after(effect);
+        later.any(|one| self.was_irreversible(one) && one.changes.iter().any(takes_away))
+    }
+}
+
+impl Change {
+    /// Whether it is about this thing, which may have been renamed in between: by which one it is,
+    /// where that is known of both, and else by the name.
+    pub fn is_of(&self, resource: &Resource, facts: &Facts) -> bool {
+        let is_there =
+            self.resource.kind() == resource.kind() && self.resource.host() == resource.host();
+        let seen = self.before.identity().or(self.after.as_ref().and_then(Facts::identity));
+        match (seen, facts.identity()) {
+            (Some(one), Some(other)) => is_there && one == other,
+            _ => self.resource == *resource,
+        }
+    }
+
+    /// Whether it is about the instance that this is on, and is gone with.
+    pub fn ends_host_of(&self, resource: &Resource) -> bool {
+        let Resource::Instance { id } = &self.resource else { return false };
+        let goes_with_it = match resource.kind() {
+            ResourceKind::Container
+            | ResourceKind::Containers
+            | ResourceKind::DockerVolume
+            | ResourceKind::Image => true,
+            // That is on the volume, which stays.
+            ResourceKind::FileSystem
+            | ResourceKind::Volume
+            | ResourceKind::Snapshot
+            | ResourceKind::Instance => false,
+        };
+        goes_with_it && resource.host() == Some(id) && self.after == Some(Facts::Absent)
     }
 }

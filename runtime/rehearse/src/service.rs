@@ -1,0 +1,100 @@
+//! What ran before an operation, and whether it runs in the end.
+
+use stepback_core::Resource;
+use stepback_simulated::world::World;
+
+/// The containers that ran before, and run no more: neither there, nor under another name, nor one
+/// of the name on a host where none of it ran before. One that the operation removed on purpose is
+/// none of them, unless it was to be brought back.
+pub(crate) fn stopped(before: &World, now: &World, is_back: bool) -> Vec<Resource> {
+    let (before, now) = (containers(before), containers(now));
+    let ran_on = |host: &str, name: &str| {
+        before.iter().any(|one| one.host == host && one.name == name && one.runs)
+    };
+    let ran = before.iter().filter(|one| one.runs);
+    let is_stopped = |was: &&Placed| {
+        let mut its = now.iter().filter(|one| one.is(was)).peekable();
+        let is_there = its.peek().is_some();
+        let took_over =
+            |one: &Placed| one.runs && one.name == was.name && !ran_on(one.host, one.name);
+        !its.any(|one| one.runs) && !now.iter().any(took_over) && (is_back || is_there)
+    };
+    ran.filter(is_stopped).map(Placed::resource).collect()
+}
+
+/// A container, where it is.
+struct Placed<'a> {
+    host: &'a str,
+    name: &'a str,
+    id: &'a str,
+    runs: bool,
+}
+
+impl Placed<'_> {
+    fn resource(&self) -> Resource {
+        Resource::Container { host: self.host.to_owned(), name: self.name.to_owned() }
+    }
+
+    /// Whether this is the same one, or has its place.
+    fn is(&self, other: &Placed<'_>) -> bool {
+        let has_its_place = self.name == other.name || !self.id.is_empty() && self.id == other.id;
+        self.host == other.host && has_its_place
+    }
+}
+
+fn containers(world: &World) -> Vec<Placed<'_>> {
+    let engines = world.engines.iter();
+    let all =
+        engines.flat_map(|(host, engine)| engine.containers.iter().map(move |one| (host, one)));
+    let placed = all.map(|(host, (name, one))| Placed {
+        host,
+        name,
+        id: &one.id,
+        runs: one.running && !one.paused,
+    });
+    placed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A world of these containers: `host/name`, or `host/name=id`, with `!` if it does not run.
+    fn world(all: &[&str]) -> World {
+        let mut engines = json!({});
+        for one in all {
+            let (one, runs) = one.strip_suffix('!').map_or((*one, true), |one| (one, false));
+            let (one, id) = one.split_once('=').unwrap_or((one, one));
+            let (host, name) = one.split_once('/').expect("a host");
+            let spec = json!({ "image": "a:1" });
+            engines[host]["containers"][name] =
+                json!({ "id": id, "running": runs, "digest": "sha256:1", "spec": spec });
+        }
+        serde_json::from_value(json!({ "engines": engines })).expect("a world")
+    }
+
+    #[test]
+    fn what_ran_runs_on_under_its_name_or_as_itself_or_where_it_moved() {
+        for (before, now, is_back, wanted) in [
+            // It moved to another host, or has another name, or another one has its place.
+            (&["a/web"][..], &["a/web!", "b/web"][..], false, &[][..]),
+            (&["a/web=1"], &["a/old=1"], true, &[]),
+            (&["a/web=1"], &["a/old=1!", "a/web=2"], true, &[]),
+            // Its namesake elsewhere ran before, too.
+            (&["a/web", "b/web"], &["a/web!", "b/web"], false, &["docker:a/container/web"]),
+            (&["a/web", "b/web"], &["a/web", "b/web!"], true, &["docker:b/container/web"]),
+            // It was put aside, and nobody has its place.
+            (&["a/web=1"], &["a/old=1!"], false, &["docker:a/container/web"]),
+            // It was removed on purpose, or was to be brought back.
+            (&["a/web"], &[], false, &[]),
+            (&["a/web"], &[], true, &["docker:a/container/web"]),
+            // It did not run before.
+            (&["a/web!"], &["a/web!"], true, &[]),
+        ] {
+            let told = stopped(&world(before), &world(now), is_back);
+            let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+            assert_eq!(told, wanted, "{before:?} {now:?} {is_back}");
+        }
+    }
+}
