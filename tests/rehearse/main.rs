@@ -6,6 +6,7 @@ mod built;
 mod everyday;
 mod for_good;
 mod harness;
+mod looked;
 mod shipped;
 mod teeth;
 mod told;

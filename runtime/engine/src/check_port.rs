@@ -105,7 +105,7 @@ impl HostPort for CheckPort {
         if !call.is_all_known() {
             return self.guard.permit_known(&self.access, &call).await;
         }
-        let permitted = self.guard.permit(&self.access, &call, Going::Forward).await;
+        let permitted = self.guard.permit(&self.access, &call, Going::Forward).await.map(|_| ());
         if permitted.is_ok() {
             self.remember_granted(&call);
         }

@@ -24,6 +24,7 @@ use stepback_core::grants::{
     device_of, volumes_of,
 };
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
+use stepback_provider::looked::Looked;
 
 /// The code of what is not granted.
 pub(crate) const NOT_GRANTED: &str = "not-granted";
@@ -119,7 +120,17 @@ impl Guard {
         &self.pinned
     }
 
-    /// Whether a call may be made.
+    /// Whether a call goes by what a container is now that it names: one that is made like it, or
+    /// a command in it. Another one may have the name when it is made.
+    pub(crate) fn goes_by_a_container(call: &Call) -> bool {
+        match Asked::of(call).engine {
+            OnEngine::Nothing | OnEngine::Volume(_) => false,
+            OnEngine::Container(_, spec) => spec.like.is_some(),
+            OnEngine::Command(..) => true,
+        }
+    }
+
+    /// Whether a call may be made; which containers that goes by.
     ///
     /// # Errors
     /// `denied`, with the part of the grant that says so; or why the world could not be asked what
@@ -129,15 +140,17 @@ impl Guard {
         access: &WorldAccess,
         call: &Call,
         going: Going,
-    ) -> Result<(), Failure> {
+    ) -> Result<Looked, Failure> {
         let rules = self.rules(call, going);
         if rules.is_empty() {
-            return Ok(());
+            return Ok(Looked::default());
         }
         let revealed = access.secrets.reveal_known(call);
         let asked = Asked::of(&revealed);
         let known = look_up(access, &asked, &rules).await?;
-        let Some(against) = against(&rules, &asked, &known) else { return Ok(()) };
+        let Some(against) = against(&rules, &asked, &known) else {
+            return Ok(Looked::at(&known.containers));
+        };
         let told = access.secrets.in_words(call);
         Err(self.refusal(access, against, &Asked::of(&told), &known))
     }

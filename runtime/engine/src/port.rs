@@ -437,6 +437,7 @@ impl AttemptPort {
             epoch: Epoch(u64::MAX),
             undo: self.of.direction == Direction::Undo,
             cancel: tokio_util::sync::CancellationToken::new(),
+            looked: stepback_provider::looked::Looked::default(),
             notes: stepback_provider::Notes::default(),
         };
         let _ = self.access.left_open().perform(&effect.call, &context).await;

@@ -13,6 +13,7 @@ pub mod faults;
 pub mod faulty;
 pub mod inventory;
 pub mod locks;
+pub mod looked;
 pub mod mends;
 pub mod passwords;
 pub mod ports;
@@ -32,6 +33,7 @@ pub use stepback_children as children;
 use crate::advice::Advice;
 use crate::inventory::Inventory;
 use crate::locks::WorldLocks;
+use crate::looked::Looked;
 use async_trait::async_trait;
 use serde_json::Value;
 use stepback_core::step::EffectOutcome;
@@ -57,6 +59,8 @@ pub struct EffectContext {
     pub epoch: Epoch,
     /// Whether an undo asks.
     pub undo: bool,
+    /// The containers that its grants were held against, by what they were called then.
+    pub looked: Looked,
     /// Ends an interruptible effect (a pull) early; its outcome is then settled by looking.
     pub cancel: CancellationToken,
     /// What it has to say meanwhile.

@@ -55,6 +55,26 @@ pub fn without_login(address: &str) -> String {
     }
 }
 
+/// What a parser says without the value that it found (`invalid type: string "…", expected …`).
+pub fn without_values(message: &str) -> String {
+    const KINDS: [&str; 6] =
+        ["string", "character", "integer", "floating point", "boolean", "unknown variant"];
+    for kind in KINDS {
+        for quote in ['"', '`'] {
+            let begins = format!("{kind} {quote}");
+            let Some(at) = message.find(&begins).map(|at| at + begins.len()) else { continue };
+            // A value may have such a mark in it, and what is expected then has some of its own.
+            let behind = match message[at..].rfind(", expected") {
+                Some(expected) => at + expected,
+                None => message.len(),
+            };
+            let ends = message[at..behind].rfind(quote).map_or(behind, |end| at + end + 1);
+            return format!("{}{}", &message[..at - 2], &message[ends..]);
+        }
+    }
+    message.to_owned()
+}
+
 /// A text as Go writes it between quotes (Go docs, *strconv.Quote*).
 pub fn quoted_by_go(text: &str) -> String {
     let of = |c: char| match c {
@@ -79,6 +99,28 @@ pub fn quoted_by_go(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parsers_words_tell_no_value() {
+        for (message, wanted) in [
+            (
+                "invalid type: string \"a\\\", expected b\", expected a map",
+                "invalid type: string, expected a map",
+            ),
+            (
+                "invalid type: integer `12`, expected a string",
+                "invalid type: integer, expected a string",
+            ),
+            (
+                "unknown variant `pw`, expected `aws` or `onebox`",
+                "unknown variant, expected `aws` or `onebox`",
+            ),
+            ("invalid value: string \"pw\"", "invalid value: string"),
+            ("unknown field `pw`, expected `a`", "unknown field `pw`, expected `a`"),
+        ] {
+            assert_eq!(without_values(message), wanted);
+        }
+    }
 
     #[test]
     fn go_writes_what_is_odd_in_escapes() {

@@ -47,6 +47,7 @@ fn context() -> EffectContext {
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
+        looked: stepback_provider::looked::Looked::default(),
         notes: Notes::default(),
     }
 }

@@ -14,6 +14,12 @@ use std::borrow::Cow;
 /// The arguments that are a name of one part.
 const NAMES: [&str; 3] = ["container", "to", "volume"];
 
+/// What a provider tells in the place of an option that may be a password.
+const MASK: &str = "***";
+
+/// So many volumes a container may be given: each is looked at before it is made.
+const MOUNTS_MAX: usize = 64;
+
 /// What the ids of things begin with (Amazon EC2 User Guide, *Resource IDs*).
 const KINDS: [(&str, &str); 3] =
     [("i-", "an instance"), ("vol-", "a volume"), ("snap-", "a snapshot")];
@@ -48,7 +54,16 @@ impl Call {
                 return odd(what, image, "it is no reference of an image");
             }
         }
+        if let DockerCall::CreateVolume { options, .. } = of
+            && let Some(name) = options.iter().find(|(_, value)| value.contains(MASK))
+        {
+            return odd("options", name.0, "it has `***`, which stands for what is not shown");
+        }
         if let DockerCall::CreateContainer { spec, .. } | DockerCall::RunOnce { spec, .. } = of {
+            if spec.mounts.len() > MOUNTS_MAX {
+                let what = spec.mounts.len().to_string();
+                return odd("spec.mounts", &what, &format!("a container has {MOUNTS_MAX} at most"));
+            }
             let is_odd = |name: &&String| {
                 let name = without_marks(name);
                 name.is_empty() || name.contains(|c: char| c == '=' || c.is_control())

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::access::panic_text;
-use crate::guard::Going;
+use crate::guard::{Going, Guard};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
+use stepback_provider::looked::Looked;
 use stepback_provider::{Note, Notes};
 use tracing::Instrument;
 
@@ -109,7 +110,7 @@ impl Driver {
         reply: Option<oneshot::Sender<Reply>>,
     ) {
         let Some(effect) = self.machine.state().effect(&id).cloned() else { return };
-        let context = self.context(&effect);
+        let mut context = self.context(&effect);
         let cancel = context.cancel.clone();
         let stop = self.attempts.get(&id.of).cloned().unwrap_or_default();
         let undo = context.undo;
@@ -129,10 +130,15 @@ impl Driver {
         let span = tracing::info_span!("effect", %step, ?direction, cut_off);
         // Not one of `tasks`: those are dropped when the operation is left, effects never are.
         let making = async move {
-            // What is issued again goes forward, and may not be granted any more.
-            if cut_off && !undo {
-                let asked = guard.permit(&access, &effect.call, Going::Forward).await;
-                permit.denied = asked.err();
+            // What is issued again goes forward, and may not be granted any more. And whoever
+            // waited for its turn goes by what there is now.
+            let going = if undo { Going::Back } else { Going::Forward };
+            let is_again = cut_off && !undo;
+            if is_again || !cut_off && Guard::goes_by_a_container(&effect.call) {
+                match guard.permit(&access, &effect.call, going).await {
+                    Ok(looked) => context.looked = looked,
+                    Err(failure) => permit.denied = Some(failure),
+                }
             }
             let changes = effect.changes.clone();
             let made = access.make(&effect.call, &context, effect.changes, cut_off, &permit);
@@ -166,6 +172,7 @@ impl Driver {
             epoch: self.lease.epoch,
             undo: effect.id.of.direction == Direction::Undo,
             cancel: CancellationToken::new(),
+            looked: Looked::default(),
             notes: self.notes(&effect.id.of, &effect.call),
         }
     }

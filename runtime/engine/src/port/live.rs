@@ -23,7 +23,7 @@ impl AttemptPort {
             return Err(cancelled(call.function()));
         }
         let permit = self.guard.permit(&self.access, call, self.going());
-        self.unless_stopped(call.function(), permit).await
+        self.unless_stopped(call.function(), permit).await.map(|_| ())
     }
 
     async fn look(&self, call: &Call) -> Result<Value, Failure> {

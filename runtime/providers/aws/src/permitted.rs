@@ -24,6 +24,7 @@ impl Aws {
             epoch: Epoch(0),
             undo: false,
             cancel: CancellationToken::new(),
+            looked: stepback_provider::looked::Looked::default(),
             notes: Notes::default(),
         };
         let function = call.function();

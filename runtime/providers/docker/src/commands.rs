@@ -253,6 +253,7 @@ impl Engine {
             ..Default::default()
         };
         let container = self.id_of(name).await?;
+        context.looked.must_be(&self.host, name, &container)?;
         // Nothing has run by then, whatever became of the answer.
         let created = self.asked(&what, self.client.create_exec(&container, config)).await;
         let id = created.map_err(|told| RequestError::from(told.failure))?.id;

@@ -57,6 +57,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::calls::ContainerSpec;
 use stepback_core::calls::run_once_name;
 use stepback_core::step::EffectOutcome;
 use stepback_core::*;
@@ -194,6 +195,22 @@ impl Docker {
         self.engine(host).await?.version().await
     }
 
+    /// The container that a new one is to be like, which is the one that was looked at.
+    async fn model(
+        &self,
+        spec: &ContainerSpec,
+        engine: &Engine,
+        context: &EffectContext,
+    ) -> Result<Option<like::Model>, RequestError> {
+        let Some(like) = &spec.like else { return Ok(None) };
+        let on = self.engine(&like.host).await?;
+        let model = like::Model::read(&on, &like.container, engine).await?;
+        let id = model.found.id.as_deref().unwrap_or_default();
+        context.looked.must_be(&like.host, &like.container, id)?;
+        model.must_be_had_on(&on, engine).await?;
+        Ok(Some(model))
+    }
+
     async fn effect(&self, call: &Call, context: &EffectContext) -> Result<Value, RequestError> {
         let Some(host) = call.host() else { return Err(misplaced(call).into()) };
         let engine = self.engine(host.as_str()).await?;
@@ -208,15 +225,7 @@ impl Docker {
                 engine.remove_image(image.as_str()).await
             }
             Call::Docker(DockerCall::CreateContainer { container, spec, .. }) => {
-                let model = match &spec.like {
-                    Some(like) => {
-                        let on = self.engine(&like.host).await?;
-                        let model = like::Model::read(&on, &like.container, &engine).await?;
-                        model.must_be_had_on(&on, &engine).await?;
-                        Some(model)
-                    }
-                    None => None,
-                };
+                let model = self.model(spec, &engine, context).await?;
                 engine.create(container.as_str(), spec, model, context).await
             }
             Call::Docker(DockerCall::StartContainer { container, .. }) => {

@@ -247,6 +247,7 @@ mod tests {
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),
+            looked: stepback_provider::looked::Looked::default(),
             notes: Notes::default(),
         }
     }

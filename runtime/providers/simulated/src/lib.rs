@@ -24,6 +24,7 @@ use stepback_core::cut;
 use stepback_provider::advice::Advice;
 use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
+use stepback_provider::passwords::without_values;
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 
 use async_trait::async_trait;
@@ -82,6 +83,9 @@ enum Backing {
 
 /// The file that a world is kept in, in its directory.
 pub const WORLD_FILE: &str = "world.json";
+
+/// The code of a text that is no world.
+pub const NOT_A_WORLD: &str = "not-a-world";
 
 /// The code of a world whose files are somebody else's.
 pub const NOT_OURS: &str = "not-ours";
@@ -262,12 +266,29 @@ impl Simulated {
             {
                 return Ok(made.answer.clone());
             }
+            must_be_as_looked(world, call, context)?;
             let is_cut_off = context.cancel.is_cancelled();
             let answer = apply::effect(world, call, &context.token, is_cut_off, self.now())?;
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
         })
     }
+}
+
+/// Whether the container that a call goes by is the one that was looked at.
+fn must_be_as_looked(world: &World, call: &Call, context: &EffectContext) -> Result<(), Failure> {
+    let (host, name) = match call {
+        Call::Docker(DockerCall::CreateContainer { spec, .. }) => match &spec.like {
+            Some(like) => (like.host.as_str(), like.container.as_str()),
+            None => return Ok(()),
+        },
+        Call::Docker(DockerCall::Exec { host, container, .. }) => {
+            (host.as_str(), container.as_str())
+        }
+        _ => return Ok(()),
+    };
+    let there = world.engines.get(host).and_then(|engine| engine.containers.get(name));
+    there.map_or(Ok(()), |one| context.looked.must_be(host, name, &one.id))
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -280,10 +301,14 @@ fn file(dir: &Path) -> PathBuf {
 /// What is no world.
 pub fn parse(seed: &str) -> Result<World, Failure> {
     let written = toml::from_str(seed).map_err(|error: toml::de::Error| {
-        // It shows the line it is about, whatever that is.
-        let why = cut::beginning(&error.to_string(), WHY_BYTES_MAX);
-        let message = format!("the world file is not a world: {why}");
-        Failure::new(FailureClass::InvalidInput, message)
+        // Its lines have containers' variables and volumes' options, passwords among them.
+        let at = error.span().map_or(0, |span| span.start.min(seed.len()));
+        let before = &seed.as_bytes()[..at];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let why = cut::beginning(&without_values(error.message()), WHY_BYTES_MAX);
+        let message = format!("the world file is not a world: {line}:{column}: {why}");
+        Failure::new(FailureClass::InvalidInput, message).with_code(NOT_A_WORLD)
     });
     written.map(|world: World| World { id: String::new(), ..world }.put_right())
 }

@@ -41,6 +41,7 @@ fn context(number: usize) -> EffectContext {
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
+        looked: stepback_provider::looked::Looked::default(),
         notes: Notes::default(),
     }
 }

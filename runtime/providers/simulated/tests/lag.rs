@@ -26,6 +26,7 @@ fn context(token: &str) -> EffectContext {
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
+        looked: stepback_provider::looked::Looked::default(),
         notes: Notes::default(),
     }
 }

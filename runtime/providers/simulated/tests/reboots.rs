@@ -23,6 +23,7 @@ async fn done(world: &Simulated, call: &Call) -> Value {
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
+        looked: stepback_provider::looked::Looked::default(),
         notes: Notes::default(),
     };
     match world.perform(call, &context).await {

@@ -43,6 +43,7 @@ impl Bench {
             epoch: Epoch(1),
             undo: false,
             cancel: CancellationToken::new(),
+            looked: stepback_provider::looked::Looked::default(),
             notes: Notes::default(),
         }
     }

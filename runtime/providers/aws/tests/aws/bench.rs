@@ -52,6 +52,7 @@ pub fn context() -> EffectContext {
         epoch: Epoch(1),
         undo: false,
         cancel: CancellationToken::new(),
+        looked: stepback_provider::looked::Looked::default(),
         notes: stepback_provider::Notes::default(),
     }
 }
