@@ -95,6 +95,41 @@ fn what_can_not_be_had_on_another_host_is_refused_by_name() {
     }
 }
 
+/// What a model has of another container is its own in the new one, so that nothing comes with it
+/// that given mounts leave out.
+#[test]
+fn what_a_model_has_of_another_container_is_as_if_it_were_its_own() {
+    if !are_possible() {
+        return;
+    }
+    let parts = TestCluster::start();
+    parts.configure("");
+    let dir = parts.path("conf").display().to_string();
+    std::fs::create_dir(&dir).expect("a directory");
+    for volume in ["rows", "extra"] {
+        parts.a.docker(&["volume", "create", volume]);
+    }
+    let (bind, sleep) = (format!("{dir}:/conf:ro"), ["sleep", "60"]);
+    let other = ["create", "--name", "other", "--volume", "rows:/rows:ro", "--volume", &bind];
+    parts.a.docker(&[&other[..], &["helper:1", "sleep", "60"]].concat());
+    model(&parts, &["--volumes-from", "other"], &sleep);
+    let mounts = |name: &str| {
+        let shown = "{{range .Mounts}}{{.Destination}} {{.RW}} {{end}}{{.HostConfig.VolumesFrom}}";
+        let told = parts.a.docker(&["inspect", "-f", shown, name]);
+        parts.a.docker(&["rm", name]);
+        let mut words: Vec<String> = told.split(" /").map(str::to_owned).collect();
+        words.sort();
+        words.join(" /")
+    };
+    like(&parts, "i-a", "").exits(0);
+    let all = mounts("made");
+    assert!(all.contains("/rows false") && all.contains("/conf false"), "{all}");
+    like(&parts, "i-a", "mounts = [{ volume = \"extra\", target = \"/x\" }],").exits(0);
+    let all = mounts("made");
+    assert!(!all.contains("/rows"), "{all}");
+    assert!(all.contains("/x true") && all.contains("/conf false"), "{all}");
+}
+
 /// An engine looks at a log driver's target, and a host at its limits, only at the start.
 #[test]
 fn what_only_a_start_tells_is_tried_before_anything_stops() {

@@ -190,8 +190,10 @@ impl Model {
 
     /// Volumes are told as mounts only, because only these have options; and directories of the
     /// host too, where it is another host: an engine refuses a mount of one that is not there, and
-    /// makes an empty one for a bind.
+    /// makes an empty one for a bind. What it has of another container becomes its own, so that
+    /// given mounts take its place, too.
     fn set_mounts(&self, host: &mut HostConfig) {
+        let takes_over = host.volumes_from.take().is_some_and(|from| !from.is_empty());
         let binds = host.binds.take().unwrap_or_default();
         let mut mounts: Vec<DockerMount> = host.mounts.take().unwrap_or_default();
         let given: Vec<DockerMount> = mounts.clone();
@@ -210,13 +212,23 @@ impl Model {
                 None => kept.push(bind),
             }
         }
+        if takes_over {
+            let is_own = |target: &str| {
+                let of_bind = |bind: &String| is_same_place(bind.split(':').nth(1), target);
+                let of_mount = |mount: &DockerMount| is_same_place(mount.target.as_deref(), target);
+                kept.iter().any(of_bind) || mounts.iter().any(of_mount)
+            };
+            let inherited: Vec<DockerMount> = self.directories(&is_own).collect();
+            mounts.extend(inherited);
+        }
         host.binds = (!kept.is_empty()).then_some(kept);
         for at in self.found.mounts.iter().flatten() {
             if at.typ.as_deref() != Some("volume") {
                 continue;
             }
             let target = at.destination.clone().unwrap_or_default();
-            let options = given.iter().find(|one| one.target.as_ref() == Some(&target));
+            let at_target = |one: &&DockerMount| is_same_place(one.target.as_deref(), &target);
+            let options = given.iter().find(at_target);
             let mut made = mount(&Mount {
                 volume: at.name.clone().unwrap_or_default(),
                 target,
@@ -229,6 +241,31 @@ impl Model {
         }
         host.mounts = Some(mounts);
     }
+
+    /// The directories of its host that it has and that its own options do not name.
+    fn directories(&self, is_own: &dyn Fn(&str) -> bool) -> impl Iterator<Item = DockerMount> {
+        let all = self.found.mounts.iter().flatten();
+        let of_host = all.filter(|at| at.typ.as_deref() == Some("bind"));
+        let not_own = of_host.filter(|at| !is_own(at.destination.as_deref().unwrap_or_default()));
+        not_own.map(|at| DockerMount {
+            typ: Some(MountType::BIND),
+            source: at.source.clone(),
+            target: at.destination.clone(),
+            read_only: at.rw.map(|may_write| !may_write),
+            bind_options: at.propagation.as_ref().and_then(|one| one.parse().ok()).map(
+                |propagation| MountBindOptions {
+                    propagation: Some(propagation),
+                    ..Default::default()
+                },
+            ),
+            ..Default::default()
+        })
+    }
+}
+
+/// Whether two paths in a container are one: an engine keeps the slash that somebody ends one with.
+fn is_same_place(one: Option<&str>, other: &str) -> bool {
+    one.is_some_and(|one| one.trim_end_matches('/') == other.trim_end_matches('/'))
 }
 
 /// Whether a bind is of a directory of the host, not of a volume.
