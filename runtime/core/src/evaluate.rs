@@ -6,7 +6,7 @@
 use crate::expr::{self, Scope};
 use crate::ids::*;
 use crate::manifest::{Manifest, Step};
-use crate::nesting::{LEVELS_MAX, is_too_deep};
+use crate::nesting::must_fit;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -59,14 +59,15 @@ pub fn step(step: &Step, scope: &Scope) -> Evaluated {
     let with = |scope: &Scope| {
         let value = expr::evaluate_value(&step.with, scope)
             .map_err(|why| format!("`with` can't be evaluated: {why}"))?;
-        match is_too_deep(&value) {
-            false => Ok(value),
-            true => Err(format!("`with` is nested deeper than {LEVELS_MAX} levels")),
-        }
+        must_fit([&value]).map_err(|why| format!("`with` {why}"))?;
+        Ok(value)
     };
     let Some(each) = &step.for_each else { return Evaluated::Once(with(scope)) };
     match expr::evaluate_each(each, scope) {
         Err(why) => failed("for_each", why),
+        Ok(all) if let Err(why) = must_fit(all.iter().map(|(_, value)| value)) => {
+            Evaluated::Failed { what: "for_each", why: format!("what it goes through {why}") }
+        }
         Ok(all) => {
             let mut scope = scope.clone();
             let mut instance = |(key, value): (EachKey, Value)| {
@@ -84,9 +85,10 @@ pub fn outputs(manifest: &Manifest, scope: &Scope) -> Outputs {
     for (name, template) in &manifest.outputs {
         let value = expr::evaluate_value(&Value::String(template.clone()), scope);
         let value = value.map_err(|why| why.to_string());
-        let value = value.and_then(|value| match is_too_deep(&value) {
-            false => Ok(value),
-            true => Err(format!("it is nested deeper than {LEVELS_MAX} levels")),
+        // With those before it: all of them are kept together.
+        let value = value.and_then(|value| {
+            must_fit(outputs.values.values().chain([&value])).map_err(|why| format!("it {why}"))?;
+            Ok(value)
         });
         let value = value.unwrap_or_else(|why| {
             outputs.unknown.insert(name.clone(), why);
