@@ -5,6 +5,7 @@
 
 use crate::args::Global;
 use crate::builtins;
+use crate::drawn::{is_hidden, without_secrets};
 use crate::environments::{self, Environment};
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
@@ -12,7 +13,6 @@ use crate::grants;
 use crate::output;
 use crate::ownership::{self, Choice, State};
 use crate::secrets::{self, Configured};
-use crate::toml_strings::{hidden, without_secrets};
 use crate::trusted::Trusted;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
 use stepback_core::grants::{Grant, Policy};
 use stepback_files::private::Sharing;
+use stepback_provider::passwords::without_values;
 
 const FILE: &str = "stepback.toml";
 const STATE: &str = ".stepback";
@@ -175,13 +176,13 @@ fn find_upwards() -> Option<PathBuf> {
 
 /// What a parser says, but for what it found where a reference to a secret belongs.
 fn mistake_of(error: &toml::de::Error, text: &str, drawn: &str) -> Diagnostic {
-    let message = match hidden(text, drawn).any(|secret| error.message().contains(secret)) {
-        true => "this is no reference to a secret",
-        false => error.message(),
-    };
+    // The parser has a text that it found in the place of something else in its own words.
     match error.span() {
-        Some(span) => Diagnostic::at(span, message),
-        None => Diagnostic::new(message),
+        Some(span) if is_hidden(text, drawn, &span) => {
+            Diagnostic::at(span, without_values(error.message()))
+        }
+        Some(span) => Diagnostic::at(span, error.message()),
+        None => Diagnostic::new(without_values(error.message())),
     }
 }
 

@@ -26,7 +26,7 @@ use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
 use stepback_provider::faulty::Faulty;
 use stepback_simulated::world::World;
-use stepback_simulated::{Imported, NOT_OURS, Simulated, WORLD_FILE, import};
+use stepback_simulated::{Imported, NOT_A_WORLD, NOT_OURS, Simulated, WORLD_FILE, import};
 use stepback_wasm::{Compiler, Runtime, RuntimeConfig, Turns};
 
 /// The key of secrets, in the state directory.
@@ -138,7 +138,17 @@ pub fn simulated(config: &Config, name: &str, world: Option<&Path>) -> Result<Si
     let seed = seed(world)?;
     config.state.make_sure_of(&[WORLDS, name])?;
     let opened = Simulated::open(&world_dir(config, name), &seed, Clock::real());
-    opened.map_err(|failure| unusable(config, name, &failure))
+    opened.map_err(|failure| unusable(config, name, &in_file(failure, world)))
+}
+
+/// What is wrong with a world, with the file that it is wrong in.
+fn in_file(failure: Failure, world: Option<&Path>) -> Failure {
+    match world.filter(|_| failure.code.as_deref() == Some(NOT_A_WORLD)) {
+        Some(path) => {
+            Failure { message: format!("{}: {}", path.display(), failure.message), ..failure }
+        }
+        None => failure,
+    }
 }
 
 /// Why a simulated environment's world can't be used.
@@ -166,7 +176,7 @@ pub fn simulated_as_it_is(
         true => simulated(config, name, world)?.load(),
         false => stepback_simulated::parse(&seed(world)?),
     };
-    found.map_err(|failure| unusable(config, name, &failure))
+    found.map_err(|failure| unusable(config, name, &in_file(failure, world)))
 }
 
 /// What there is in a living environment, read and not changed.

@@ -9,7 +9,6 @@ use stepback_core::diagnostic::{Diagnostic, suggest};
 use stepback_core::grants::Policy;
 use stepback_core::manifest::duration_ms;
 use stepback_provider::endpoint::Endpoint;
-use stepback_provider::passwords::without_login;
 use toml::Spanned;
 
 /// The providers there are.
@@ -314,9 +313,9 @@ impl Authored {
 impl AuthoredRegistry {
     fn check(&self, found: &mut Vec<Diagnostic>) -> RegistryConfig {
         for mirror in &self.mirrors {
-            if mirror.get_ref().contains("://") {
-                let name = without_login(mirror.get_ref());
-                let message = format!("`{name}` is not a registry's name");
+            if mirror.get_ref().contains("://") || mirror.get_ref().contains('@') {
+                // It may have a login, or be signed.
+                let message = "this is an address, and no registry's name";
                 let help = "write it as in an image's name: `mirror.example.com:5000`";
                 found.push(Diagnostic::at(mirror.span(), message).help(help));
             }

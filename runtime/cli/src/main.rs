@@ -18,6 +18,7 @@ mod builtins;
 mod commands;
 mod config;
 mod crash;
+mod drawn;
 mod environment;
 #[cfg_attr(
     not(all(feature = "aws", feature = "onebox")),

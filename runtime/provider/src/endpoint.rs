@@ -22,6 +22,17 @@ impl Endpoint {
     /// Why it is none of these, as one sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        let login = rest.rsplit_once('@').map(|(login, _)| login).filter(|_| scheme != "unix");
+        if login.is_some_and(|login| scheme != "ssh" || login.contains([':', '/', '@', ','])) {
+            // Nor is it told: it may be a password.
+            return Err(
+                "a login has no place in an endpoint, but for `ssh://USER@HOST`; ssh takes \
+                        a key, and `tcp://` certificates (`tls`)"
+                    .to_owned(),
+            );
+        }
+        // What is asked somewhere may be signed.
+        let text = text.split(['?', '#']).next().unwrap_or_default();
         match scheme {
             _ if rest.is_empty() => Err(format!("`{text}` names no place")),
             "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
@@ -173,7 +184,12 @@ mod tests {
             ("10.0.1.11", Err("is not unix:///PATH")),
             ("ssh://", Err("names no place")),
             ("ssh://admin@", Err("is not ssh://USER@HOST")),
-            ("ssh://admin:secret@db-1", Err("a password has no place")),
+            ("ssh://admin:secret@db-1", Err("a login has no place")),
+            ("ssh://admin:se/cret@db-1", Err("a login has no place")),
+            ("ssh://db-1:1,ssh://admin:secret@db-1", Err("a login has no place")),
+            ("ssh:admin:secret@db-1", Err("a login has no place")),
+            ("tcp://admin:secret@db-1:2376", Err("a login has no place")),
+            ("https://db-1?token=secret", Err("`https://db-1` is not unix:///PATH")),
             ("ssh://db-1:many", Err("`many` is not a port")),
             ("ssh://db-1/run/docker.sock", Err("a path has no place here")),
         ];
@@ -183,7 +199,10 @@ mod tests {
                     assert_eq!(found, wanted);
                     assert_eq!(found.to_string(), text);
                 }
-                (Err(why), Err(wanted)) => assert!(why.contains(wanted), "{text}: {why}"),
+                (Err(why), Err(wanted)) => {
+                    assert!(why.contains(wanted), "{text}: {why}");
+                    assert!(!why.contains("cret"), "{why}");
+                }
                 (found, _) => panic!("{text}: {found:?}"),
             }
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use stepback_core::inputs::Given;
 use stepback_core::manifest::MANIFEST_BYTES_MAX;
 use stepback_engine::Request;
+use stepback_provider::passwords::without_values;
 
 /// A manifest's text.
 pub fn read(path: &Path) -> Result<String, CliError> {
@@ -125,9 +126,15 @@ fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
         .map_err(|why| CliError::usage(why, "it is given by `--inputs`"))?;
     let read: Result<BTreeMap<String, Value>, String> = match path.extension() {
         Some(extension) if extension == "json" => {
-            serde_json::from_str(&text).map_err(|error| error.to_string())
+            serde_json::from_str(&text).map_err(|error| without_values(&error.to_string()))
         }
-        _ => toml::from_str(&text).map_err(|error| error.to_string()),
+        // Its line may have a secret that somebody wrote out.
+        _ => toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let before = &text[..error.span().map_or(0, |span| span.start)];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("{line}:{column}: {}", without_values(error.message()))
+        }),
     };
     read.map_err(|why| {
         let help = "write `name = value` lines (TOML), or an object (JSON, in a `.json` file)";
