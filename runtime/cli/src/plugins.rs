@@ -37,11 +37,6 @@ impl Plugins {
         Self { configured, granted_here, policy, trusted, trusts_new }
     }
 
-    /// The tables that are for a file.
-    fn tables(&self, file: &Path) -> impl Iterator<Item = &PluginConfig> {
-        self.configured.values().filter(move |plugin| plugin.is_for(file))
-    }
-
     /// The tables of this name, or of such a path, which are for these very bytes: the project may
     /// be another checkout by now, or stand elsewhere.
     fn tables_of(&self, name: &str, digest: &PluginDigest) -> Vec<&PluginConfig> {
@@ -51,6 +46,20 @@ impl Plugins {
         };
         let named = self.configured.iter().filter(is_named).map(|(_, one)| one);
         named.filter(|one| one.has_bytes(digest)).collect()
+    }
+
+    /// Whether a table grants to these bytes, as far as it says to which.
+    fn trusts(&self, table: &str, one: &PluginConfig, digest: &PluginDigest) -> bool {
+        let digest = digest.to_string();
+        let kept = || self.trusted.as_ref().map(|trusted| trusted.entry(table));
+        match &one.sha256 {
+            Some(wanted) => *wanted == digest,
+            None => match kept() {
+                None | Some(Ok(None)) => true,
+                Some(Ok(Some(entry))) => entry.sha256 == digest,
+                Some(Err(_)) => false,
+            },
+        }
     }
 
     /// What the command line grants to the path that the manifest has.
@@ -141,10 +150,18 @@ impl PluginSource for Plugins {
     ) -> Option<Grants> {
         // What has a file is none of the program's own, whatever it is called.
         if let Some(file) = file {
-            let mut tables: Vec<&PluginConfig> = self.tables(Path::new(file)).collect();
-            if let Some(digest) = digest.filter(|_| tables.is_empty()) {
-                tables = self.tables_of(name, digest);
-            }
+            let there = self.configured.iter().filter(|(_, one)| one.is_for(Path::new(file)));
+            let there: Vec<(&String, &PluginConfig)> = there.collect();
+            let tables = match digest {
+                Some(digest) if there.is_empty() => self.tables_of(name, digest),
+                // The file may have other bytes by now; what counts is which ones are trusted.
+                Some(digest) => {
+                    let trusts =
+                        |(table, one): &(&String, &PluginConfig)| self.trusts(table, one, digest);
+                    there.into_iter().filter(trusts).map(|(_, one)| one).collect()
+                }
+                None => there.into_iter().map(|(_, one)| one).collect(),
+            };
             return Some(tables.into_iter().flat_map(|table| &table.grants).cloned().collect());
         }
         if builtins::bytes(name).is_some() {
