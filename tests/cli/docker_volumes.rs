@@ -112,6 +112,85 @@ fn inputs_are_no_deeper_than_a_journal_takes() {
     granted.0.run(&["show", "1"]).exits(0);
 }
 
+/// Nor is what a step goes through, or what the operation gives, deeper or larger than that.
+#[test]
+fn what_a_step_goes_through_is_no_more_than_a_journal_takes() {
+    let granted = Granted::new("\"ebs\"", "");
+    let manifest = |name: &str, more: &str, rest: &str| {
+        let text = format!(
+            "schema = 1\n[operation]\nname = \"deep\"\n[inputs]\nx = {{ type = \"{more}\" }}\n\
+             [[steps]]\nid = \"s\"\nuses = \"core/assert\"\n\
+             with = {{ condition = true, message = \"no\" }}\n{rest}"
+        );
+        granted.0.write(name, text)
+    };
+    let deep = |levels: usize| format!("x={}{}", "[".repeat(levels), "]".repeat(levels));
+    let each = format!("for_each = \"{{{{ {}inputs.x{} }}}}\"\n", "[".repeat(10), "]".repeat(10));
+    let each = manifest("each.toml", "list", &each);
+    // The outermost list is what it goes through.
+    granted.0.run(&["run", &each, "-i", &deep(55)]).exits(0);
+    let ran = granted.0.run(&["run", &each, "-i", &deep(60)]).exits(2);
+    ran.says("what it goes through is nested deeper than 64 levels");
+    granted.0.run(&["show", "1"]).exits(0);
+    let long = format!("x={}", "a".repeat(100_000));
+    let each = "for_each = \"{{ product([inputs.x], range(200)) }}\"\n";
+    let each = manifest("many.toml", "string", each);
+    let ran = granted.0.run(&["run", &each, "-i", &long]).exits(2);
+    ran.says("what it goes through has more than 16 MiB");
+    let outputs = "[outputs]\nlittle = \"{{ inputs.x }}\"\n\
+                   much = \"{{ product([inputs.x], range(200)) }}\"\n";
+    let outputs = manifest("outputs.toml", "string", outputs);
+    let ran = granted.0.run(&["run", &outputs, "-i", &long]).exits(0);
+    ran.says("it has more than 16 MiB");
+}
+
+/// What a command's or a program's value is, is told neither by a world file nor by inputs.
+#[test]
+fn a_file_that_is_not_understood_is_told_by_its_place() {
+    let granted = Granted::new("\"ebs\"", "");
+    let demo = std::fs::read_to_string(granted.0.path("world.toml")).expect("a world");
+    let manifest = granted.manifest(&[json!([])], true);
+    for (old, new) in [
+        ("env = { PGDATA", "env = { PW = \"hunter2\" x, PGDATA"),
+        ("env = { PGDATA", "env = { PW = [\"hunter2\"], PGDATA"),
+        ("restart = \"unless-stopped\"", "restart = \"unless-stopped\"\ncommand = \"hunter2\""),
+    ] {
+        assert!(demo.contains(old), "{old}");
+        granted.0.write("world.toml", demo.replace(old, new));
+        for verb in ["run", "plan"] {
+            let ran = granted.0.run(&[verb, &manifest]).exits(2);
+            ran.says("world.toml: the world file is not a world: ").lacks("hunter2");
+        }
+        let world = granted.0.path("world.toml").display().to_string();
+        granted.0.run(&["rehearse", &manifest, "--world", &world]).exits(2).lacks("hunter2");
+    }
+    granted.0.write("world.toml", &demo);
+    granted.0.write("in.toml", "a = 1\npw = hunter2\n");
+    let inputs = granted.0.path("in.toml").display().to_string();
+    let ran = granted.0.run(&["run", &manifest, "--inputs", &inputs]).exits(2);
+    ran.says("in.toml holds no inputs: 2:6").lacks("hunter2");
+}
+
+/// A pattern that can be no name's would be taken for a limit.
+#[test]
+fn a_pattern_that_is_no_names_is_a_mistake() {
+    for (key, bad) in [
+        ("docker_volumes", "app-[ab]"),
+        ("docker_volumes", "app:ro"),
+        ("docker_volumes", "/srv/app"),
+        ("containers", "{a,b}"),
+        ("images", "post gres"),
+        ("env", "PW=x"),
+    ] {
+        let deny = format!("deny = [{{ docker = \"all\", {key} = [\"ok-*\", \"{bad}\"] }}]");
+        let granted = Granted::new("\"ebs\"", &deny);
+        let manifest = granted.manifest(&[json!([])], true);
+        let ran = granted.0.run(&["plan", &manifest]).exits(2);
+        let told = bad.replace("=x", "=…");
+        ran.says(&format!("nothing in `{key}` can be called `{told}`"));
+    }
+}
+
 fn with(call: &Value, key: &str, value: &str) -> Value {
     let mut call = call.clone();
     call[key] = value.into();

@@ -275,6 +275,10 @@ impl Step for CreateContainer {
         let all = input.clone().spec()?;
         let spec = docker::ContainerSpec { image: image.clone(), like: None, ..all };
         may(|| docker::create_container(host, container, &spec))?;
+        if let Some(volume) = spec.mounts.iter().find(|mount| is_missing(host, &mount.volume)) {
+            let why = format!("there is no Docker volume `{}` on {host}", volume.volume);
+            return Ok(Check::NotYet(why));
+        }
         Ok(match the_very(host, &image, input.digest.as_deref())? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("image {image} is not on {host}")),
@@ -290,6 +294,11 @@ impl Step for CreateContainer {
         }
         docker::create_container(&host, &container, &input.spec()?).map(Container::from)
     }
+}
+
+/// Whether a Docker volume is surely not there; who may not look at it can't say.
+fn is_missing(host: &str, volume: &str) -> bool {
+    volume != NOT_KNOWN_YET && matches!(docker::inspect_volume(host, volume), Ok(None))
 }
 
 pub struct RemoveContainer;

@@ -3,7 +3,7 @@
 use crate::sensible;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepback_sdk::{
     Check, Duration, Failure, FailureClass, NOT_KNOWN_YET, Step, docker, granted, may, pairs,
     precondition,
@@ -45,6 +45,24 @@ impl CreateInput {
     }
 }
 
+/// The options that a volume has otherwise than is asked for. What is masked of one may be a
+/// password, and is compared by the engine's provider when the volume is made.
+fn differing(there: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Vec<String> {
+    const MASK: &str = "***";
+    let words = |text: &str| -> Vec<String> { text.split(',').map(str::to_owned).collect() };
+    let is_as = |one: &String, other: &String| {
+        let asked = words(other);
+        let mut shown = words(one).into_iter().filter(|word| !word.contains(MASK));
+        one == other || one.contains(MASK) && shown.all(|word| asked.contains(&word))
+    };
+    let names = there.keys().chain(asked.keys()).collect::<BTreeSet<_>>().into_iter();
+    let differs = |name: &&String| match (there.get(*name), asked.get(*name)) {
+        (Some(one), Some(other)) => !is_as(one, other),
+        (one, other) => one.is_some() || other.is_some(),
+    };
+    names.filter(differs).map(|name| format!("`{name}`")).collect()
+}
+
 /// Where a Nitro instance shows an EBS volume (Amazon EBS User Guide, *Amazon EBS volumes and
 /// NVMe*): by the volume id without its dash.
 fn nitro_device(volume: &str) -> String {
@@ -83,11 +101,15 @@ impl Step for CreateVolume {
             return Ok(Check::Ok);
         };
         // Docker would answer success and keep the old device.
-        Ok(match stepback_sdk::tag_map(&old.options) == options {
+        let other = differing(&stepback_sdk::tag_map(&old.options), &options);
+        Ok(match other.is_empty() {
             true => Check::Ok,
             false => Check::NotYet(format!(
-                "Docker volume `{}` on {} has other options",
-                input.volume, input.host
+                "Docker volume `{}` on {} is there with other options ({}): give those, or another \
+                 name",
+                input.volume,
+                input.host,
+                other.join(", ")
             )),
         })
     }

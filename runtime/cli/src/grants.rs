@@ -32,6 +32,16 @@ pub fn policy(
     found: &mut Vec<Diagnostic>,
 ) -> Policy {
     let allow = allow.map(|list| check(list, text, found).into_iter().collect::<Grants>());
+    for written in deny {
+        let denied = of_toml(written.get_ref()).unwrap_or_default();
+        if let Some(grant) = denied.iter().find(|grant| !grant.interface.needs_grant()) {
+            let name = grant.interface.name();
+            let at = place(text, written.span(), Some(name));
+            let message = format!("`{name}` can't be denied: it reaches nothing outside");
+            let help = "leave it out; `ec2`, `ebs` and `docker` can be denied".to_owned();
+            found.push(Diagnostic::at(at, message).help(help));
+        }
+    }
     Policy { allow, deny: check(deny, text, found).into_iter().collect() }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It is no world of the simulator: what that makes of it is its own.
 
+use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::calls::{ContainerSpec, Tags};
 
@@ -123,4 +124,6 @@ pub struct FoundContainer {
     pub exit_code: Option<i32>,
     /// Whether it is gone when it stops.
     pub auto_remove: bool,
+    /// The options by which it reaches its host, by the engine's own names; grants go by them.
+    pub config: BTreeMap<String, Value>,
 }

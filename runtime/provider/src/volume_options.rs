@@ -172,15 +172,20 @@ const HARMLESS: &[&str] = &[
     "workdir=",
 ];
 
-/// A volume's option as it may be shown. Of the engine's own driver these are `type`, `device`, `o`
-/// and `size` (Docker docs, *docker volume create*, *Driver-specific options*); another driver's may
-/// be anything.
+/// A volume's option as it may be shown. Of the engine's own driver these are `type`, `device`,
+/// `o` and `size` (Docker docs, *docker volume create*, *Driver-specific options*); another
+/// driver's may be anything.
 pub fn shown_option(key: &str, value: &str) -> String {
     match key {
         "type" | "size" | "device" => shown_value(&marked(value)),
         "o" => shown_mount_options(&marked(value)),
         _ => MASK.to_owned(),
     }
+}
+
+/// Where a volume is mounted from, as it may be shown.
+pub fn shown_device(device: &str) -> String {
+    shown_value(device)
 }
 
 /// Mount options as they may be shown.

@@ -28,6 +28,8 @@ pub struct Asked<'a> {
     pub lists: Option<ResourceKind>,
     /// What it would have a Docker Engine run, or reach of its host.
     pub engine: OnEngine<'a>,
+    /// Whether it names a Docker volume that is not known yet, so that it is not among the things.
+    pub names_some_volume: bool,
 }
 
 /// What a call would have a Docker Engine run, or reach of its host.
@@ -53,6 +55,7 @@ impl<'a> Asked<'a> {
             renames: None,
             lists: None,
             engine: OnEngine::Nothing,
+            names_some_volume: false,
         };
         match call {
             Call::Ec2(of) => nothing.of_ec2(of),
@@ -69,6 +72,9 @@ impl<'a> Asked<'a> {
         let is_known = |text: &String| !is_not_known_yet(text);
         let are_known =
             |pairs: &Tags| pairs.iter().all(|(key, value)| is_known(key) && is_known(value));
+        let is_volume = |thing: &Resource| thing.kind() == ResourceKind::DockerVolume;
+        let mut unknown = asked.things.iter().filter(|thing| !is_known(&thing.to_string()));
+        asked.names_some_volume = unknown.any(is_volume);
         asked.things.retain(|thing| is_known(&thing.to_string()));
         asked.made = asked.made.filter(|(_, tags)| are_known(tags));
         asked.retags = asked.retags.filter(|(thing, key, value)| {

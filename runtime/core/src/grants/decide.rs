@@ -69,7 +69,9 @@ impl Policy {
     /// Whether it lets a call through.
     pub fn permit(&self, asked: &Asked<'_>, known: &Known) -> Permit {
         if let Some(grant) = self.deny.iter().find(|grant| grant.hits(asked, known)) {
-            return Permit::Refused(format!("it is denied there: [{grant}]"));
+            let why = grant.hit_by(asked, &Reach::of(asked, known));
+            let why = why.map(|why| format!(", because {why}")).unwrap_or_default();
+            return Permit::Refused(format!("it is denied there: [{grant}]{why}"));
         }
         let evaded = |grant: &Grant| Some(format!("{}: [{grant}]", grant.evaded_by(asked, known)?));
         if let Some(why) = self.deny.iter().find_map(evaded) {

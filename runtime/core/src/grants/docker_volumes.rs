@@ -34,12 +34,27 @@ impl Grant {
             return Err(format!("it names none, and a container is given `{}`", new.volume));
         }
         let is_look = matches!(asked.call.class(), Class::Read | Class::Wait);
-        match named(asked).next().filter(|_| !is_look && !self.containers.is_empty()) {
+        let for_some = !is_look && !self.containers.is_empty();
+        match named(asked).next().filter(|_| for_some) {
             Some(name) => {
                 Err(format!("it is for some containers and names none of their `{name}`"))
             }
+            None if for_some && asked.names_some_volume => {
+                Err("it is for some containers and names no Docker volume of theirs".to_owned())
+            }
             None => Ok(()),
         }
+    }
+
+    /// What of a call, beside what it names itself, is denied.
+    pub(super) fn hit_by(&self, asked: &Asked<'_>, reach: &Reach) -> Option<String> {
+        if let Some(why) = reach.root.first().filter(|_| self.root) {
+            return Some(why.clone());
+        }
+        let DockerVolumes::Named(globs) = &self.docker_volumes else { return None };
+        let is_one = |name: &&str| globs.iter().any(|glob| glob.may_match(name));
+        let volume = named(asked).chain(mounted(reach)).find(is_one)?;
+        Some(format!("it reaches the Docker volume `{volume}`"))
     }
 
     /// Whether a call names one of them as something denied, or may have a container be made with

@@ -238,6 +238,11 @@ const NAMESPACES: &[(&str, &str)] = &[
     ("CgroupnsMode", "control groups"),
 ];
 
+/// Whether an option is there and empty, as some clients write it.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(|map| map.values().all(says_nothing))
+}
+
 fn before_colon(bind: &str) -> &str {
     bind.split(':').next().unwrap_or(bind)
 }
@@ -251,7 +256,7 @@ fn mounts_of_the_host(mounts: Option<&Value>) -> Vec<String> {
         let driver = options.and_then(|options| options.get("DriverConfig"));
         match text("Type") {
             "tmpfs" => None,
-            "volume" if driver.is_none_or(Value::is_null) => None,
+            "volume" if driver.is_none_or(says_nothing) => None,
             "volume" => Some(format!("has a volume with options of its own on {}", text("Target"))),
             _ => Some(format!("sees the host's `{}`", text("Source"))),
         }
@@ -271,6 +276,8 @@ mod tests {
         let plain = json!({
             "Privileged": false, "NetworkMode": "bridge", "IpcMode": "private", "Binds": [],
             "Mounts": [{ "Type": "volume", "Source": "data", "Target": "/data" },
+                       { "Type": "volume", "Source": "data", "Target": "/e",
+                         "VolumeOptions": { "NoCopy": true, "DriverConfig": {} } },
                        { "Type": "tmpfs", "Target": "/tmp" }], "Memory": 1024, "CapDrop": ["ALL"],
         });
         assert_eq!(of(plain), Vec::<String>::new());

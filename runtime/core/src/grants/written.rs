@@ -49,8 +49,54 @@ const KEYS: [&str; 7] =
 /// Reads one entry of `grants`, `allow` or `deny`: a grant for each interface that it names.
 ///
 /// # Errors
-/// The first thing in it that can't be taken.
+/// The first thing in it that can't be taken, or that no name could ever be like.
 pub fn read(written: &Value) -> Result<Vec<Grant>, Mistake> {
+    let grants = read_kept(written)?;
+    for grant in &grants {
+        let DockerVolumes::Named(volumes) = &grant.docker_volumes else { continue };
+        names_of("containers", &grant.containers, is_of_name, NAME)?;
+        names_of(DOCKER_VOLUMES, volumes, is_of_name, NAME)?;
+        names_of(
+            "images",
+            &grant.images,
+            is_of_image,
+            "an image's name has letters, digits and `_.-:/@` only",
+        )?;
+        names_of("env", &grant.env, |c| c != '=', "name variables without their values")?;
+    }
+    Ok(grants)
+}
+
+const NAME: &str = "a name has letters, digits, `_`, `.` and `-` only; `*` stands for any text, \
+                    `?` for one character";
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ['_', '.', '-', '*', '?'].contains(&c)
+}
+
+fn is_of_image(c: char) -> bool {
+    is_of_name(c) || [':', '/', '@'].contains(&c)
+}
+
+/// A pattern that can be no name's would be taken for a limit, and deny nothing.
+fn names_of(
+    key: &str,
+    patterns: &[Glob],
+    is_part: impl Fn(char) -> bool,
+    help: &str,
+) -> Result<(), Mistake> {
+    match patterns.iter().find(|pattern| !pattern.0.chars().all(&is_part)) {
+        Some(Glob(odd)) => {
+            // What is behind a sign is a value, and somebody's password perhaps.
+            let told = odd.split_once('=').map_or(odd.clone(), |(name, _)| format!("{name}=…"));
+            mistake(Some(odd), format!("nothing in `{key}` can be called `{told}`"), help)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same as a journal keeps it.
+fn read_kept(written: &Value) -> Result<Vec<Grant>, Mistake> {
     match written {
         Value::String(name) => Ok(vec![Grant::whole(interface(name)?)]),
         Value::Object(table) => read_table(table),
@@ -164,10 +210,11 @@ fn function(interface: Interface, word: &str) -> Result<Glob, Mistake> {
     if names.clone().any(|name| glob.matches(name)) {
         return Ok(glob);
     }
+    let root = (interface == Interface::Docker).then_some(ROOT);
     mistake(
         Some(word),
         format!("`{interface}` has no function `{word}`"),
-        suggest(word, names.chain([ALL, READ])),
+        suggest(word, names.chain([ALL, READ]).chain(root)),
     )
 }
 
@@ -304,7 +351,7 @@ impl<'de> Deserialize<'de> for Grant {
         {
             table.retain(|key, _| !OF_DOCKER.contains(&key.as_str()));
         }
-        let mut read = read(&written).map_err(|bad| D::Error::custom(bad.message))?;
+        let mut read = read_kept(&written).map_err(|bad| D::Error::custom(bad.message))?;
         match (read.pop(), read.is_empty()) {
             (Some(grant), true) if grant.interface == Interface::Docker && kept.is_none() => {
                 Ok(Grant { docker_volumes: DockerVolumes::Any, ..grant })

@@ -40,11 +40,11 @@ const DEVICE_MS_MAX: u64 = 30_000;
 const DEVICE_EVERY_MS: u64 = 50;
 
 /// Whether a start failed because a volume's device is not there (yet): the engine said no, so
-/// nothing happened.
+/// nothing happened. A directory or a share that is not there does not come by itself.
 fn misses_a_device(told: &RequestError) -> bool {
     let message = &told.failure.message;
     !told.is_unknown()
-        && message.contains("failed to mount local volume")
+        && message.contains("failed to mount local volume: mount /dev/")
         && ["no such file or directory", "no such device"].iter().any(|why| message.contains(why))
 }
 

@@ -9,15 +9,17 @@ use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptions, ListVolumesOptions,
 };
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stepback_core::Failure;
 use stepback_core::calls::ContainerSpec;
+use stepback_core::grants::{options_with_powers, powers};
+use stepback_core::{Facts, Failure};
 use stepback_provider::engines::down;
 use stepback_provider::inventory::{
     FoundContainer, FoundEngine, FoundFileSystem, FoundInstance, Inventory,
 };
+use stepback_provider::passwords::MASK;
 use tokio::sync::Semaphore;
 
 /// So many engines are looked at side by side.
@@ -193,5 +195,32 @@ fn container_of(shown: &Value, facts: Value) -> FoundContainer {
     let paused = facts["paused"].as_bool().unwrap_or_default();
     let digest = shown["digest"].as_str().unwrap_or_default().to_owned();
     let auto_remove = facts["config"]["AutoRemove"] == true;
-    FoundContainer { spec, digest, running, paused, exit_code, auto_remove }
+    let config = ways_to_the_host(&facts["config"]);
+    FoundContainer { spec, digest, running, paused, exit_code, auto_remove, config }
+}
+
+/// The options by which a container reaches its host: what a grant without root does not cover must
+/// not be covered in a copy. What they may hold of somebody's secrets is left out.
+fn ways_to_the_host(config: &Value) -> BTreeMap<String, Value> {
+    let shown = |name: &str, value: &Value| match (name, value) {
+        ("Annotations", Value::Object(map)) => {
+            map.keys().map(|key| (key.clone(), MASK.into())).collect::<Map<_, _>>().into()
+        }
+        ("Mounts", Value::Array(all)) => all.iter().map(mount_shown).collect(),
+        (_, value) => value.clone(),
+    };
+    let ways = options_with_powers().filter_map(|name| {
+        let value = shown(name, config.get(name)?);
+        let alone = json!({ "config": { (name): value } });
+        (!powers(&Facts::from_json(alone)).is_empty()).then(|| (name.to_owned(), value))
+    });
+    ways.collect()
+}
+
+fn mount_shown(mount: &Value) -> Value {
+    let mut shown = mount.clone();
+    if let Some(options) = shown.pointer_mut("/VolumeOptions/DriverConfig/Options") {
+        *options = json!({});
+    }
+    shown
 }

@@ -5,7 +5,7 @@
 
 use bollard::models::ContainerInspectResponse;
 use stepback_provider::passwords::{MASK, is_password, marked, quoted_by_go, without_login};
-use stepback_provider::volume_options::shown_mount_options;
+use stepback_provider::volume_options::{shown_device, shown_mount_options};
 
 /// A shorter piece of a command is in texts that have nothing to do with it.
 const WORD_BYTES_MIN: usize = 8;
@@ -39,16 +39,22 @@ pub(super) fn without_options(message: &str) -> String {
     told.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// What was given to a mount that failed stands between `data: ` and what the system says of it,
-/// which has no colon (moby's `volume/local`, *mount*: `failed to mount local volume: mount DEVICE:PATH,
-/// data: OPTIONS: ERROR`).
+/// A message without what a mount that failed was given, but for what is known to hold no
+/// password: the engine tells it as `mount DEVICE:PATH, data: OPTIONS: ERROR`, or without the
+/// options, and its own error has no colon. A device may have colons in it, and blanks.
 fn without_mount_data(message: &str) -> String {
-    const BEGINS: &str = ", data: ";
-    let Some(at) = message.find(BEGINS).map(|at| at + BEGINS.len()) else {
+    const MOUNT: &str = "failed to mount local volume: mount ";
+    const DATA: &str = ", data: ";
+    let Some(at) = message.find(MOUNT).map(|at| at + MOUNT.len()) else {
         return message.to_owned();
     };
     let ends = message[at..].rfind(": ").map_or(message.len(), |found| at + found);
-    format!("{}{}{}", &message[..at], shown_mount_options(&message[at..ends]), &message[ends..])
+    let data = message[at..ends].rfind(DATA).map(|found| at + found);
+    let given = &message[at..data.unwrap_or(ends)];
+    let (device, path) = given.split_at(given.rfind(":/").unwrap_or(given.len()));
+    let options = data.map(|data| shown_mount_options(&message[data + DATA.len()..ends]));
+    let options = options.map(|options| format!("{DATA}{options}")).unwrap_or_default();
+    format!("{}{}{path}{options}{}", &message[..at], shown_device(device), &message[ends..])
 }
 
 /// A message about a container without the pieces of its command: a command may hold passwords.
@@ -85,10 +91,21 @@ mod tests {
                 "failed to mount local volume: mount a:/:/x, data: name=u,SECRET=*** denied",
             ),
             (
-                "mount //nas/x:/x, data: user=ann%b c: d,b,vers=3.0: permission denied",
-                "mount //nas/x:/x, data: user=***,***,vers=3.0: permission denied",
+                "failed to mount local volume: mount //nas/x:/v/x, data: user=ann%b c: d,b,ro: no",
+                "failed to mount local volume: mount //nas/x:/v/x, data: user=***,***,ro: no",
             ),
-            ("mount //nas/x:/x, data: user=ann%b", "mount //nas/x:/x, data: user=***"),
+            (
+                "failed to mount local volume: mount //ann:Zq9 b@nas/x:/v/x, data: vers=3.0: no",
+                "failed to mount local volume: mount //***@nas/x:/v/x, data: vers=3.0: no",
+            ),
+            (
+                "failed to mount local volume: mount https://h/x?code=b#c:/v/x: no such device",
+                "failed to mount local volume: mount https://h/x?***:/v/x: no such device",
+            ),
+            (
+                "failed to mount local volume: mount -p b:/v/x: no such device",
+                "failed to mount local volume: mount ***:/v/x: no such device",
+            ),
             ("data: secret=AQ==: denied", "data: secret=*** denied"),
             (
                 "Get \"https://auth.io/token?scope=a\": no",

@@ -191,7 +191,7 @@ impl From<FoundContainer> for Container {
             exit_code: seen.exit_code,
             went_down: false,
             auto_remove: seen.auto_remove,
-            config: BTreeMap::new(),
+            config: seen.config,
             stamp: None,
         }
     }
@@ -289,7 +289,7 @@ impl From<Engine> for FoundEngine {
 
 impl From<Container> for FoundContainer {
     fn from(one: Container) -> Self {
-        let Container { spec, digest, running, paused, exit_code, auto_remove, .. } = one;
-        Self { spec, digest, running, paused, exit_code, auto_remove }
+        let Container { spec, digest, running, paused, exit_code, auto_remove, config, .. } = one;
+        Self { spec, digest, running, paused, exit_code, auto_remove, config }
     }
 }
