@@ -43,6 +43,15 @@ fn a_lying_undo_is_found() {
     told.says("vol-free");
 }
 
+/// The time is another one whenever somebody waited, and nothing is wrong with that.
+#[test]
+fn a_step_that_writes_the_time_is_none_that_lies() {
+    let place = Place::new();
+    let plugin = component("testing");
+    let plugin = plugin.to_str().expect("a path");
+    test(&place, plugin, &["--step", "stamp"]).exits(0).says("0 wrong");
+}
+
 /// Text components, as any language makes them.
 #[test]
 fn what_can_not_be_tested_is_told_with_what_to_do() {

@@ -196,4 +196,26 @@ fn recurse(depth: u64) -> u64 {
     1 + recurse(deeper.iter().sum())
 }
 
-export_steps!(LyingUndo, Forgetful, Fail, Misbehave);
+/// Writes down when it was there, as a tag.
+pub struct Stamp;
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StampInput {
+    volume: String,
+}
+
+impl Step for Stamp {
+    type Input = StampInput;
+    type Output = u64;
+    const NAME: &'static str = "stamp";
+    const DOC: &'static str = "Write on a volume when it was looked after.";
+
+    fn run(input: StampInput) -> Result<u64, Failure> {
+        let now = clock::now()?;
+        ebs::tag(&input.volume, "looked-after", &format!("{} or {now}", now / 1000))?;
+        Ok(now)
+    }
+}
+
+export_steps!(LyingUndo, Forgetful, Fail, Misbehave, Stamp);

@@ -2,10 +2,11 @@
 
 use crate::stage::Played;
 use std::collections::BTreeMap;
+use stepback_core::calls::ClockCall;
 use stepback_core::event::Event;
 use stepback_core::resource::IDENTITY;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Facts, Resource};
+use stepback_core::{Call, Facts, Resource};
 use stepback_simulated::world::World;
 
 /// The world of an operation that came to its end, with what it made under names that are the
@@ -69,7 +70,7 @@ pub(crate) fn names_of_made(played: &Played) -> Vec<(String, String)> {
             made.entry(name).or_default().push((of.to_owned(), stays));
         }
     }
-    let mut names = vec![];
+    let mut names = times_read(played);
     for (name, mut all) in made {
         // Those that stay come first; of those that do not, the last was the one that counted.
         all.reverse();
@@ -82,6 +83,23 @@ pub(crate) fn names_of_made(played: &Played) -> Vec<(String, String)> {
         }
     }
     names
+}
+
+/// What each time that a step read is called by, in milliseconds and in seconds: it may write it
+/// somewhere, and reads another one when it waited.
+fn times_read(played: &Played) -> Vec<(String, String)> {
+    let read = played.records.iter().filter_map(|record| match &record.event {
+        Event::CallAnswered { id, call: Call::Clock(ClockCall::Now {}), result: Ok(at) } => {
+            Some((id, at.as_u64()?))
+        }
+        _ => None,
+    });
+    let names = read.flat_map(|(id, at)| {
+        let name = format!("time-read-by-{}-{}", id.of.step, id.number.0);
+        // The longer one first: it begins with the other.
+        [(at.to_string(), name.clone()), ((at / 1000).to_string(), format!("{name}-in-seconds"))]
+    });
+    names.collect()
 }
 
 /// The id that a provider gives to what it makes.

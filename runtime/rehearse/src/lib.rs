@@ -9,6 +9,7 @@
 //! simulator's. What real providers do differently a rehearsal can't show.
 
 mod assumed;
+mod confirmed;
 mod explore;
 mod families;
 mod goal;

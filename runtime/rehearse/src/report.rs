@@ -53,6 +53,8 @@ pub struct Report {
     pub all: Vec<Ended>,
     /// How long calls were assumed to take, in milliseconds.
     pub assumed_ms: Vec<(&'static str, u64)>,
+    /// The functions that were asked for, and whose behaviour no real part has confirmed.
+    pub unconfirmed: Vec<&'static str>,
 }
 
 impl Report {

@@ -1,6 +1,7 @@
 //! What all cases come to together.
 
 use crate::assumed;
+use crate::confirmed::unconfirmed;
 use crate::house::{Faults, House};
 use crate::learn::Doing;
 use crate::matrix::matrix;
@@ -81,6 +82,7 @@ impl House {
             matrix: matrix(outcomes),
             all: told.iter().map(|one| one.told()).collect(),
             assumed_ms: assumed::all().collect(),
+            unconfirmed: unconfirmed(outcomes),
         }
     }
 

@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::diagnostic::suggest;
 use stepback_core::event::Event;
 use stepback_core::grants::Grants;
@@ -27,6 +29,8 @@ use stepback_simulated::world::World;
 use stepback_wasm::{Runtime, Turns};
 
 const WORLD: &str = include_str!("test/world.toml");
+/// So long an input is looked for: one with which a step goes round in circles takes 10 s.
+const SEARCH_MAX: Duration = Duration::from_secs(60);
 /// The plugin, in the manifests that are made for its steps.
 const PLUGIN: &str = "under-test";
 
@@ -213,7 +217,13 @@ impl Bench {
         let declared = if info.reversible { &[false, true][..] } else { &[true] };
         let all = declared.iter().flat_map(|declared| all.iter().map(|with| (with, *declared)));
         let (mut why, mut quiet) = (String::new(), None);
-        for (with, is_declared) in all.take(INPUTS_MAX) {
+        let clock = Clock::real();
+        let begun = clock.now();
+        for (tried, (with, is_declared)) in all.take(INPUTS_MAX).enumerate() {
+            if clock.now().since(begun) > SEARCH_MAX {
+                // Each of them took its time.
+                return Ok(quiet.ok_or((tried, why)));
+            }
             let input = |does| Input { with: with.clone(), is_declared, does };
             match show(&self.rehearsal(info, with, is_declared), &CaseId::default()) {
                 Ok(shown) => {

@@ -175,6 +175,10 @@ fn facts(report: &Report) -> Markup {
                 }
                 dt { "Not shown" }
                 dd { "What a real provider does differently: the world is the simulator's." }
+                @if !report.unconfirmed.is_empty() {
+                    dt { "Held against an imitation of the real part alone" }
+                    dd { (report.unconfirmed.join(", ")) }
+                }
             }
         }
     }

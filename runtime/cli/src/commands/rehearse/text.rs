@@ -213,6 +213,10 @@ fn facts(report: &Report, style: &Style) -> Shown {
         &"  the world is the simulator's: what a real provider does differently is not here\n"
             .into(),
     );
+    if !report.unconfirmed.is_empty() {
+        let names = Shown::join(report.unconfirmed.iter().map(row), ", ");
+        text.push(&shown!("  held against an imitation of the real part alone: {}\n", names));
+    }
     text
 }
 

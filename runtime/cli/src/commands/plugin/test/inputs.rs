@@ -144,22 +144,55 @@ fn values(field: &Value, name: &str, root: &Value, names: &Names, depth: usize) 
     all
 }
 
+/// Numbers within a schema's bounds, small ones first, and what is at the bounds.
+fn numbers(field: &Value) -> Vec<Value> {
+    let bound = |name: &str| field[name].as_f64();
+    let (least, most) = (bound("minimum"), bound("maximum"));
+    let (above, below) = (bound("exclusiveMinimum"), bound("exclusiveMaximum"));
+    let low = least.or(above).unwrap_or(1.0);
+    let high = most.or(below);
+    let middle = high.map(|high| low + (high - low) / 2.0);
+    let all = [1.0, low.max(1.0), low, low.ceil(), low + 1.0, low + 29.0, low + 99.0].into_iter();
+    let all = all.chain(high).chain(high.map(f64::floor)).chain(middle);
+    let fits = |one: &f64| {
+        least.is_none_or(|least| *one >= least)
+            && most.is_none_or(|most| *one <= most)
+            && above.is_none_or(|above| *one > above)
+            && below.is_none_or(|below| *one < below)
+    };
+    let whole = |one: f64| match one.fract() == 0.0 && one.abs() < 9e15 {
+        true => json!(one as i64),
+        false => json!(one),
+    };
+    all.filter(fits).map(whole).collect()
+}
+
+/// Whether a manifest can have it as it is: TOML has no null, and braces are an expression there.
+fn can_be_written(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !["{{", "{%", "{#"].iter().any(|open| text.contains(open)),
+        Value::Array(list) => list.iter().all(can_be_written),
+        Value::Object(map) => map.values().all(can_be_written),
+        Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
 /// What the schema itself says.
 fn told(field: &Value) -> Vec<Value> {
     let mut all: Vec<Value> = field.get("const").cloned().into_iter().collect();
     all.extend(field["examples"].as_array().into_iter().flatten().cloned());
     all.extend(field.get("default").filter(|value| !value.is_null()).cloned());
     all.extend(field["enum"].as_array().into_iter().flatten().cloned());
+    all.retain(can_be_written);
     all
 }
 
 fn of_kind(kind: &str, field: &Value, name: &str, names: &Names) -> Vec<Value> {
     match kind {
         "boolean" => vec![json!(true), json!(false)],
-        "integer" | "number" => {
-            let least = field["minimum"].as_i64().unwrap_or(1).max(1);
-            vec![json!(least), json!(least + 29), json!(least + 99)]
-        }
+        "integer" => numbers(field).into_iter().filter(|one| one.is_i64()).collect(),
+        "number" => numbers(field),
         "string" => names.texts(name),
         "array" => {
             let texts = names.texts(name).into_iter().map(|one| json!([one]));
@@ -167,5 +200,38 @@ fn of_kind(kind: &str, field: &Value, name: &str, names: &Names) -> Vec<Value> {
         }
         "object" => [names.tags.clone(), vec![json!({ "stepback-test": "1" }), json!({})]].concat(),
         _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_within_the_bounds_of_their_schema() {
+        for (field, wanted) in [
+            (json!({ "type": "integer" }), json!([1, 2, 30, 100])),
+            (json!({ "type": "integer", "minimum": 0, "maximum": 0 }), json!([0])),
+            (json!({ "type": "integer", "minimum": 5 }), json!([5, 6, 34, 104])),
+            (json!({ "type": "integer", "exclusiveMinimum": 5, "maximum": 6 }), json!([6])),
+            (
+                json!({ "type": "number", "minimum": 0.25, "maximum": 0.75 }),
+                json!([0.25, 0.75, 0.5]),
+            ),
+            (
+                json!({ "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 }),
+                json!([0.5]),
+            ),
+        ] {
+            let no_names = Names { kinds: vec![], tags: vec![] };
+            let found = values(&field, "n", &Value::Null, &no_names, 0);
+            assert_eq!(json!(found), wanted, "{field}");
+        }
+    }
+
+    #[test]
+    fn what_no_manifest_can_have_is_no_example() {
+        let field = json!({ "examples": [null, "{{ x }}", ["{% if %}"], { "a": null }, "plain"] });
+        assert_eq!(told(&field), [json!("plain")]);
     }
 }
