@@ -161,3 +161,67 @@ fn what_is_on_an_instance_stopped_and_terminated_is_gone_as_declared() {
     assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
     assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
 }
+
+/// What an operation made and threw away again is in no undo's way.
+#[test]
+fn what_was_made_changed_and_removed_keeps_nothing_from_being_taken_back() {
+    let image = ", image = \"postgres:16\"";
+    let rehearsal = with_a_neighbour(&[
+        docker("stop", "stop-container", "other", ""),
+        aside("aside", "other", "old"),
+        docker("new", "create-container", "other", image),
+        docker("start", "start-container", "other", ""),
+        docker("rest", "stop-container", "other", ""),
+        docker("rm", "remove-container", "other", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    let left = &shown.state.not_restored;
+    assert!(left.is_empty(), "{left:?}");
+    assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+}
+
+/// A window is about what its steps touched, whoever throws that away.
+#[test]
+fn a_downtime_is_not_over_where_a_later_step_threw_the_service_away() {
+    let window = |step: String| step.replacen("uses = ", "phase = \"downtime\"\nuses = ", 1);
+    let rehearsal = with_a_neighbour(&[
+        window(docker("stop", "stop-container", "other", "")),
+        docker("rm", "remove-container", "other", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert!(shown.state.downtime.since.is_some(), "{:?}", shown.state.downtime);
+    assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+}
+
+/// And what never ran is no service.
+#[test]
+fn a_downtime_is_over_where_what_was_thrown_away_never_ran() {
+    let window = |step: String| step.replacen("uses = ", "phase = \"downtime\"\nuses = ", 1);
+    let mut rehearsal = with_a_neighbour(&[
+        window(docker("rm", "remove-container", "other", "")),
+        tag("note", "vol-free", ""),
+    ]);
+    let engine = rehearsal.world.engines.get_mut("i-db-1").expect("an engine");
+    engine.containers.get_mut("other").expect("it is there").running = false;
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.downtime.since, None);
+    assert!(!shown.ended.is_down);
+}
+
+/// Where the instance is gone as declared, nothing can be attached to it again.
+#[test]
+fn what_was_taken_off_an_instance_that_is_terminated_stays_off_it_as_declared() {
+    let volume = "[[steps]]\nid = \"off\"\nuses = \"ebs/detach-volume\"\n\
+                  with = { volume = \"vol-db-main\", instance = \"i-db-1\" }\n";
+    let rehearsal = with_a_neighbour(&[
+        docker("stop", "stop-container", "main", ""),
+        volume.to_owned(),
+        terminate("i-db-1", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
+    assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+}

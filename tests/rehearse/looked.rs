@@ -5,11 +5,12 @@ use crate::harness::{manifest, of};
 use async_trait::async_trait;
 use serde_json::json;
 use std::path::Path;
-use std::sync::Arc;
-use stepback_core::Call;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use stepback_core::grants::{Policy, read};
 use stepback_core::manifest::Uses;
 use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, Facts, Failure, Resource};
 use stepback_engine::{PluginBytes, PluginSource};
 use stepback_provider::{Around, EffectContext, Provider};
 use stepback_rehearse::{CaseId, Rehearsal, show};
@@ -43,17 +44,30 @@ impl Around for Swaps {
     }
 
     async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
-        let swapped = self.0.change(|world| {
-            let containers = &mut world.engines.get_mut("i-db-1").expect("an engine").containers;
-            let mut take = |name: &str| containers.remove(name).expect("it is there");
-            let (main, strong) = (take("main"), take("strong"));
-            containers.insert("main".to_owned(), strong);
-            containers.insert("strong".to_owned(), main);
-            Ok(())
-        });
-        swapped.expect("a world");
+        swap(&self.0);
         self.0.perform(call, context).await
     }
+}
+
+fn swap(world: &Simulated) {
+    let swapped = world.change(|world| {
+        let containers = &mut world.engines.get_mut("i-db-1").expect("an engine").containers;
+        let mut take = |name: &str| containers.remove(name).expect("it is there");
+        let (main, strong) = (take("main"), take("strong"));
+        containers.insert("main".to_owned(), strong);
+        containers.insert("strong".to_owned(), main);
+        Ok(())
+    });
+    swapped.expect("a world");
+}
+
+/// A step that makes one like this.
+fn like(name: &str) -> String {
+    format!(
+        "[[steps]]\nid = \"s\"\nuses = \"docker/create-container\"\n\
+         with = {{ host = \"i-db-1\", container = \"new\", ports = [\"7:7\"], \
+         like = {{ host = \"i-db-1\", container = \"{name}\" }} }}\n"
+    )
 }
 
 /// A container of the host's own power beside the database.
@@ -71,13 +85,6 @@ fn beside_a_strong_one(step: &str) -> Rehearsal {
 
 #[test]
 fn what_is_made_by_a_name_is_made_by_what_had_it_when_it_was_looked_at() {
-    let like = |name: &str| {
-        format!(
-            "[[steps]]\nid = \"s\"\nuses = \"docker/create-container\"\n\
-             with = {{ host = \"i-db-1\", container = \"new\", ports = [\"7:7\"], \
-             like = {{ host = \"i-db-1\", container = \"{name}\" }} }}\n"
-        )
-    };
     let exec = |name: &str| {
         format!(
             "[[steps]]\nid = \"s\"\nuses = \"docker/exec\"\nirreversible = \"a test\"\n\
@@ -102,4 +109,50 @@ fn why_not(rehearsal: &Rehearsal) -> String {
         Ok(_) => "it does".to_owned(),
         Err(why) => format!("{why} {why:?}"),
     }
+}
+
+/// Somebody swaps the names after some of the looks.
+struct SwapsAfter {
+    world: Arc<Simulated>,
+    looks: usize,
+    seen: AtomicUsize,
+}
+
+#[async_trait]
+impl Around for SwapsAfter {
+    fn inner(&self) -> &dyn Provider {
+        &*self.world
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        let is_it = matches!(resource, Resource::Container { name, .. } if name == "main");
+        if is_it && self.seen.fetch_add(1, Ordering::SeqCst) == self.looks {
+            swap(&self.world);
+        }
+        self.world.observe(resource).await
+    }
+}
+
+/// Whenever the names are swapped, what is made is like nobody who may not be a model.
+#[test]
+fn a_look_that_says_no_keeps_the_effect_from_being_made() {
+    let step = like("main");
+    let mut refused = 0;
+    for looks in 0..8 {
+        let mut rehearsal = beside_a_strong_one(&step);
+        let last: Arc<Mutex<Option<Arc<Simulated>>>> = Arc::default();
+        let kept = Arc::clone(&last);
+        rehearsal.behind = Some(Arc::new(move |world| {
+            *kept.lock().expect("no panic") = Some(Arc::clone(&world));
+            Arc::new(SwapsAfter { world, looks, seen: AtomicUsize::new(0) })
+        }));
+        refused += usize::from(show(&rehearsal, &CaseId::default()).is_err());
+        let world = last.lock().expect("no panic").take().expect("it was run");
+        let is_strong = world.look(|world| {
+            let made = world.engines["i-db-1"].containers.get("new");
+            Ok(made.is_some_and(|made| made.config.contains_key("Privileged")))
+        });
+        assert_eq!(is_strong, Ok(false), "swapped after {looks} looks");
+    }
+    assert!(refused > 1, "it is refused at the start and just before: {refused}");
 }

@@ -94,7 +94,7 @@ impl Judge<'_> {
         let doings = learn::doings(self.played);
         let is_engines = |at: Place| doings.get(&at).is_some_and(|doing| doing.step.is_none());
         self.fired().any(|(planned, passed)| match (planned.at.kind, planned.fault) {
-            (Kind::Look | Kind::Settle | Kind::Search, Fault::Refuse) => true,
+            (Kind::Look | Kind::Settle | Kind::Search, Fault::Refuse | Fault::Hang) => true,
             // What is beside what is touched, and was not to be seen, can't be compared.
             (Kind::Call { .. }, Fault::Refuse | Fault::Hang) if is_engines(planned.at) => true,
             (_, Fault::RefuseAlways) => passed.is_back,
@@ -281,7 +281,21 @@ impl Judge<'_> {
         let touched = self.learned.touched_by(&steps);
         let is_back = self.played.state.verdict.is_some();
         let stopped = self.played.stopped.iter().filter(|one| is_back && touched.contains(one));
-        stopped.map(ToString::to_string).collect()
+        let of_window = stopped.filter(|one| !self.was_stopped_before_the_window(one));
+        of_window.map(ToString::to_string).collect()
+    }
+
+    /// Whether the operation had stopped it by the time at which the downtime began.
+    fn was_stopped_before_the_window(&self, resource: &Resource) -> bool {
+        let records = self.played.records.iter();
+        let before = records.take_while(|record| !matches!(record.event, Event::DowntimeStarted));
+        let changes = before.filter_map(|record| match &record.event {
+            Event::CallFinished { changes, .. } => Some(changes),
+            _ => None,
+        });
+        let of_it = changes.flatten().filter(|change| change.resource == *resource);
+        let last = of_it.filter_map(|change| change.after.as_ref()).last();
+        last.is_some_and(|after| after.get("running") != Some(&true.into()))
     }
 
     /// The downtime is over, and no longer than it may be, where nothing kept it.

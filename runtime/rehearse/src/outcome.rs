@@ -87,7 +87,8 @@ impl Outcome {
         let stretches = self.timeline.down.iter().map(|(from, to)| to.saturating_sub(*from));
         match (is_down, self.ending.downtime_ms) {
             (true, _) => Some((true, stretches.sum())),
-            (false, ms) => Some((false, ms?)),
+            (false, Some(ms)) => Some((false, ms)),
+            (false, None) => Some(stretches.sum()).filter(|ms| *ms > 0).map(|ms| (false, ms)),
         }
     }
 
@@ -134,7 +135,9 @@ pub(crate) fn ending(played: &Played) -> Ending {
         verdict: state.verdict.map(word),
         why: state.why.clone().or_else(|| state.refusals.first().cloned()),
         downtime_ms: state.downtime.closed_ms,
-        is_down: state.downtime.since.is_some() || !played.stopped.is_empty(),
+        // Where nobody could look at last, the journal can't say that the service is up.
+        is_down: state.downtime.since.is_some() && played.is_an_instance_down
+            || !played.stopped.is_empty(),
         took_ms: played.took_ms,
     }
 }

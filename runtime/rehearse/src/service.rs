@@ -13,13 +13,26 @@ pub(crate) fn stopped(before: &World, now: &World, is_back: bool) -> Vec<Resourc
     };
     let ran = before.iter().filter(|one| one.runs);
     let is_stopped = |was: &&Placed| {
-        let mut its = now.iter().filter(|one| one.is(was)).peekable();
+        // Whoever ran before under another name is no stand-in.
+        let ran_itself = |one: &Placed| {
+            let is_it = |other: &&Placed| other.runs && other.is_itself(one) && !was.is_itself(one);
+            before.iter().any(|other| is_it(&other))
+        };
+        let mut its = now.iter().filter(|one| one.is(was) && !ran_itself(one)).peekable();
         let is_there = its.peek().is_some();
         let took_over =
             |one: &Placed| one.runs && one.name == was.name && !ran_on(one.host, one.name);
         !its.any(|one| one.runs) && !now.iter().any(took_over) && (is_back || is_there)
     };
     ran.filter(is_stopped).map(Placed::resource).collect()
+}
+
+/// Whether an instance that ran before runs no more.
+pub(crate) fn is_an_instance_down(before: &World, now: &World) -> bool {
+    let runs = |world: &World, id: &str| {
+        world.instances.get(id).is_some_and(|instance| instance.state == "running")
+    };
+    before.instances.keys().any(|id| runs(before, id) && !runs(now, id))
 }
 
 /// A container, where it is.
@@ -37,8 +50,11 @@ impl Placed<'_> {
 
     /// Whether this is the same one, or has its place.
     fn is(&self, other: &Placed<'_>) -> bool {
-        let has_its_place = self.name == other.name || !self.id.is_empty() && self.id == other.id;
-        self.host == other.host && has_its_place
+        self.host == other.host && self.name == other.name || self.is_itself(other)
+    }
+
+    fn is_itself(&self, other: &Placed<'_>) -> bool {
+        self.host == other.host && !self.id.is_empty() && self.id == other.id
     }
 }
 
@@ -89,6 +105,8 @@ mod tests {
             // It was removed on purpose, or was to be brought back.
             (&["a/web"], &[], false, &[]),
             (&["a/web"], &[], true, &["docker:a/container/web"]),
+            // One of two has the other's place, and nobody its own.
+            (&["a/web=1", "a/app=2"], &["a/old=1!", "a/web=2"], false, &["docker:a/container/web"]),
             // It did not run before.
             (&["a/web!"], &["a/web!"], true, &[]),
         ] {

@@ -8,7 +8,7 @@ use crate::place::{CaseId, Fault, Place};
 use crate::provider;
 use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
 use crate::secrets::MadeUp;
-use crate::service::stopped;
+use crate::service::{is_an_instance_down, stopped};
 use crate::store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -87,6 +87,8 @@ pub(crate) struct Played {
     pub asked: Asked,
     /// The containers that ran before, and run no more in the end.
     pub stopped: Vec<Resource>,
+    /// Whether an instance that ran before runs no more.
+    pub is_an_instance_down: bool,
     /// The locks that are held in the end.
     pub locks: Vec<String>,
     /// Whether its lease is held, though whoever ran it to its end was not killed.
@@ -265,6 +267,7 @@ impl Stage {
         let world = world.load().map_err(|failure| failure.message)?;
         let is_back = matches!(state.status, Status::RolledBack | Status::RollbackFailed);
         let stopped = stopped(&self.world, &world, is_back);
+        let is_an_instance_down = is_an_instance_down(&self.world, &world);
         Ok(Played {
             is_run: summary.is_some_and(|one| one.is_run) && ended == Ok(Found::Unfinished),
             failed: ended.err(),
@@ -272,6 +275,7 @@ impl Stage {
             state,
             world,
             stopped,
+            is_an_instance_down,
             asked,
             passed,
             fired,

@@ -4,10 +4,11 @@
 //! would touch what the failed one left is not tried, because it could do harm there.
 
 use super::undo_order::UndoOrder;
+use super::verdict::may_run;
 use super::*;
 use crate::calls::Class;
 use crate::event::UndoResult;
-use crate::resource::{Facts, ResourceKind};
+use crate::resource::{Facts, Resource, ResourceKind};
 use crate::step::UndoAnswer;
 
 /// How often an undo is tried before it is given up (R15).
@@ -129,23 +130,30 @@ impl Machine {
         }
     }
 
-    /// Whether something in the window may have taken away for good what runs: no undo brings that
-    /// back, and whether the service is there is told by a look alone.
+    /// Whether something may have taken away for good what ran and what the window is about: no
+    /// undo brings that back, and whether the service is there is told by a look alone.
     fn took_a_service_away(&self) -> bool {
-        let steps = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
-        let runs = |change: &Change| {
-            matches!(change.resource.kind(), ResourceKind::Container | ResourceKind::Instance)
-        };
         let is_gone = |change: &Change| match &change.after {
             None | Some(Facts::Absent | Facts::Unknown(_)) => true,
             Some(after) => after.get("state").is_some_and(|state| state == "terminated"),
         };
-        steps.flat_map(|(_, step)| &step.effects).any(|effect| {
+        let in_window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
+        let touched: BTreeSet<&Resource> = in_window.flat_map(|(_, step)| step.touched()).collect();
+        // What has no baseline was made here; under another name it is what ran.
+        let ran = |change: &Change| {
+            let is_service =
+                matches!(change.resource.kind(), ResourceKind::Container | ResourceKind::Instance);
+            is_service
+                && self.state.baselines.iter().any(|(resource, before)| {
+                    touched.contains(resource) && may_run(before) && change.is_of(resource, before)
+                })
+        };
+        let effects = self.state.steps.values().flat_map(|step| &step.effects);
+        effects.into_iter().any(|effect| {
             let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
-            let is_irreversible = effect.call.class() == Class::Irreversible;
             is_made
-                && is_irreversible
-                && effect.changes.iter().any(|change| runs(change) && is_gone(change))
+                && effect.call.class() == Class::Irreversible
+                && effect.changes.iter().any(|change| ran(change) && is_gone(change))
         })
     }
 

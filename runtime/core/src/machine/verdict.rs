@@ -84,11 +84,10 @@ impl Machine {
     fn is_service_up(&self, observations: &[Observation]) -> bool {
         let window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
         let touched: BTreeSet<&Resource> = window.flat_map(|(_, step)| step.touched()).collect();
-        let ran = |resource: &Resource| self.state.baselines.of(resource).is_some_and(runs);
+        let ran = |resource: &Resource| self.state.baselines.of(resource).is_some_and(may_run);
         let of_service = |one: &&Observation| touched.contains(&one.resource) && ran(&one.resource);
-        let mut all = observations.iter().filter(of_service).peekable();
         let is_up = |one: &Observation| one.now.as_ref().is_ok_and(|now| runs(&now.facts));
-        all.peek().is_some() && all.all(is_up)
+        observations.iter().filter(of_service).all(is_up)
     }
 
     /// The containers of hosts that had no engine, and have none: nobody can say that none runs.
@@ -278,6 +277,10 @@ impl Machine {
             if now.is_absent() && effect.changes.iter().any(|one| one.ends_host_of(resource)) {
                 left.retain(|name| name != "exists");
             }
+            // Nothing can be attached to it again, by whoever it was taken off before.
+            if effect.changes.iter().any(|one| had_nothing_else(resource, before, one)) {
+                left.retain(|name| !is_attachment(name));
+            }
             let its = effect.changes.iter().enumerate();
             for (place, change) in its.filter(|(_, change)| change.is_of(resource, before)) {
                 left.retain(|name| !self.may_have_done(effect, place, change, now, name));
@@ -298,10 +301,9 @@ impl Machine {
         // Beside what it is about, it takes volumes off, and what runs with it.
         let is_main = place == 0;
         let own = own_facts(effect, &change.resource).filter(|_| is_main);
-        let is_attachment = || name.split(['.', '[']).next() == Some("attachments");
         let may_change = match change.resource.kind() {
             _ if name == "exists" => true,
-            ResourceKind::Volume if !is_main => is_attachment(),
+            ResourceKind::Volume if !is_main => is_attachment(name),
             _ => own.is_none_or(|own| own.contains(name)),
         };
         may_change
@@ -336,6 +338,26 @@ fn runs(facts: &Facts) -> bool {
     let is_up =
         facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into());
     is_up && facts.get("paused") != Some(&true.into())
+}
+
+/// Whether it runs, or may: nobody could look.
+pub(super) fn may_run(facts: &Facts) -> bool {
+    matches!(facts, Facts::Unknown(_)) || runs(facts)
+}
+
+fn is_attachment(name: &str) -> bool {
+    name.split(['.', '[']).next() == Some("attachments")
+}
+
+/// Whether a volume was attached to nothing but the instance that is gone by this change.
+fn had_nothing_else(resource: &Resource, before: &Facts, change: &Change) -> bool {
+    let on = before.get("attachments").and_then(serde_json::Value::as_array);
+    let instance = |one: &serde_json::Value| one.get("instance")?.as_str().map(str::to_owned);
+    let is_gone = |one: &serde_json::Value| {
+        instance(one).is_some_and(|instance| change.ends_instance(&instance))
+    };
+    resource.kind() == ResourceKind::Volume
+        && on.is_some_and(|on| !on.is_empty() && on.iter().all(is_gone))
 }
 
 fn describe_difference(before: &Facts, now: &Facts) -> String {

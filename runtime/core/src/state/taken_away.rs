@@ -1,6 +1,8 @@
 //! What an operation did to something, and then did to the same again: how it is by the last of it.
 
 use super::State;
+use crate::calls::{Call, Class, EbsCall};
+use crate::ids::Direction;
 use crate::resource::{Facts, Resource, ResourceKind};
 use crate::step::{Change, EffectOutcome, PastEffect};
 
@@ -54,20 +56,30 @@ impl State {
         None
     }
 
-    /// Whether an effect without an inverse took away what this one was about: what it did is gone
-    /// with that, and there is nothing left to take back.
+    /// Whether an effect without an inverse took away what this one was about, or the instance that
+    /// it took a volume off: what it did is gone with that, and there is nothing left to take back.
+    /// What the operation made itself it may have taken away, too.
     pub fn is_taken_away(&self, effect: &PastEffect) -> bool {
         let Some(main) = effect.changes.first() else { return false };
         let facts = match main.before.identity() {
             Some(_) => &main.before,
             None => main.after.as_ref().unwrap_or(&main.before),
         };
+        let was_on = match &effect.call {
+            Call::Ebs(EbsCall::Detach { instance, .. }) => Some(instance.as_str()),
+            _ => None,
+        };
         let takes_away = |change: &Change| {
             change.after == Some(Facts::Absent)
-                && (change.is_of(&main.resource, facts) || change.ends_host_of(&main.resource))
+                && (change.is_of(&main.resource, facts)
+                    || change.ends_host_of(&main.resource)
+                    || was_on.is_some_and(|instance| change.ends_instance(instance)))
+        };
+        let removes = |one: &PastEffect| {
+            one.call.class() == Class::Irreversible && one.id.of.direction == Direction::Do
         };
         let mut later = self.made_after(effect);
-        later.any(|one| self.was_irreversible(one) && one.changes.iter().any(takes_away))
+        later.any(|one| removes(one) && one.changes.iter().any(takes_away))
     }
 }
 
@@ -84,9 +96,14 @@ impl Change {
         }
     }
 
+    /// Whether this instance is gone by it.
+    pub fn ends_instance(&self, instance: &str) -> bool {
+        let is_it = matches!(&self.resource, Resource::Instance { id } if id == instance);
+        is_it && self.after == Some(Facts::Absent)
+    }
+
     /// Whether it is about the instance that this is on, and is gone with.
     pub fn ends_host_of(&self, resource: &Resource) -> bool {
-        let Resource::Instance { id } = &self.resource else { return false };
         let goes_with_it = match resource.kind() {
             ResourceKind::Container
             | ResourceKind::Containers
@@ -98,6 +115,6 @@ impl Change {
             | ResourceKind::Snapshot
             | ResourceKind::Instance => false,
         };
-        goes_with_it && resource.host() == Some(id) && self.after == Some(Facts::Absent)
+        goes_with_it && resource.host().is_some_and(|host| self.ends_instance(host))
     }
 }

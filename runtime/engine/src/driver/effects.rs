@@ -135,9 +135,21 @@ impl Driver {
             let going = if undo { Going::Back } else { Going::Forward };
             let is_again = cut_off && !undo;
             if is_again || !cut_off && Guard::goes_by_a_container(&effect.call) {
-                match guard.permit(&access, &effect.call, going).await {
+                let asked = tokio::select! {
+                    biased;
+                    () = context.cancel.cancelled() => Err(cancelled(effect.call.function())),
+                    asked = guard.permit(&access, &effect.call, going) => asked,
+                };
+                match asked {
                     Ok(looked) => context.looked = looked,
-                    Err(failure) => permit.denied = Some(failure),
+                    // It may have gone out before: that is settled first.
+                    Err(failure) if cut_off => permit.denied = Some(failure),
+                    Err(failure) => {
+                        let (outcome, changes) = (EffectOutcome::Refused(failure), effect.changes);
+                        let ended = Message::EffectEnded { id, outcome, changes };
+                        let _ = outbox.send(Box::new(ended)).await;
+                        return;
+                    }
                 }
             }
             let changes = effect.changes.clone();
