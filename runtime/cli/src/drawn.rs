@@ -3,7 +3,6 @@
 
 use crate::toml_strings::pieces;
 use std::ops::Range;
-use stepback_provider::passwords::is_password;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -45,6 +44,13 @@ fn hide_in_table<'a>(
     hidden: &mut Vec<Range<usize>>,
 ) {
     for (key, value) in table.iter() {
+        // What somebody wrote in the place of a key, or a login in one.
+        let is_of_secret = path.len() == 2 && is_of_secrets(path);
+        if is_of_secret && !OF_SECRETS.contains(&key.get_ref().as_ref())
+            || key.get_ref().contains('@')
+        {
+            hidden.push(key.span());
+        }
         path.push(key.get_ref());
         hide_in(value, path, document, hidden);
         path.pop();
@@ -80,6 +86,14 @@ fn hide_in<'a>(
     }
 }
 
+/// What the keys of a secret are called.
+const OF_SECRETS: [&str; 3] = ["from", "steps", "variables"];
+
+/// Whether these are the names of a table of secrets, or of one that somebody took for one.
+fn is_of_secrets(path: &[&str]) -> bool {
+    path.iter().any(|name| ["secret", "secrets"].contains(&name.to_lowercase().as_str()))
+}
+
 /// What a secret may be read from.
 const SOURCES: [&str; 3] = ["env:", "file:", "exec:"];
 
@@ -92,8 +106,9 @@ fn may_be_shown(path: &[&str], text: Option<&str>) -> bool {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || more.contains(&c);
         text.is_some_and(|text| !text.is_empty() && text.chars().all(is_part))
     };
-    if path.first() == Some(&"secrets") {
+    if is_of_secrets(path) {
         return path.len() == 3
+            && path[0] == "secrets"
             && match last {
                 "from" => begins(&SOURCES),
                 "steps" => is_name(&['/', '-', '.']) && text.is_some_and(|text| text.contains('/')),
@@ -105,30 +120,55 @@ fn may_be_shown(path: &[&str], text: Option<&str>) -> bool {
         let is_inner = path.len() == at + 3;
         return is_inner
             && match last {
-                "username" | "mirrors" => true,
+                "username" => text.is_some_and(|text| !text.contains(':')),
+                "mirrors" => true,
                 "insecure" => text.is_none(),
                 "password" => begins(&SOURCES) || begins(&["secret:"]),
                 _ => false,
             };
     }
-    let of_a_program = |one: &&str| ["env", "environment"].contains(one);
-    let is_given = path.len() > 1 && path[..path.len() - 1].iter().any(|one| of_a_program(one));
-    let is_pair = of_a_program(&last) && text.is_some_and(|text| text.contains('='));
     let is_file = last == "secrets_key" || path.contains(&"tls");
-    !is_given && !is_pair && (is_file || !is_password(last) && last != "from")
+    let is_in = |table: &str| path.len() > 1 && path[..path.len() - 1].contains(&table);
+    let is_known = KEYS.contains(&last) || OF_GRANTS.contains(&last);
+    let is_pair = last == "env" && text.is_some_and(|text| text.contains('='));
+    is_file
+        || is_in("tags")
+        || is_in("hosts")
+        || is_known && !is_pair && !["from", "password"].contains(&last)
 }
+
+/// What the keys of a grant are called whose values are no secrets: a command may have one in it.
+const OF_GRANTS: [&str; 11] = [
+    "ebs",
+    "ec2",
+    "docker",
+    "log",
+    "clock",
+    "effects",
+    "hosts",
+    "containers",
+    "docker_volumes",
+    "images",
+    "env",
+];
 
 /// Who logs in at the addresses of a text, and what is asked there, which may be signed.
 fn secrets_of_address(written: &str) -> impl Iterator<Item = Range<usize>> {
     let scheme = written.find("://").map(|at| at + 3);
     // A digest is no host.
-    let ends = written.rfind('@').filter(|at| !written[at + 1..].starts_with("sha256:"));
+    let whole = written.find("@sha256:").map_or(written, |at| &written[..at]);
+    let ends = whole.rfind('@');
     let login = ends.map(|end| {
         let begins = scheme.filter(|at| *at <= end);
         begins.unwrap_or_else(|| written.len() - written.trim_start_matches(['"', '\'']).len())..end
     });
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ['_', '-', '.'].contains(&c);
-    let login = login.filter(|range| !written[range.clone()].chars().all(is_plain));
+    // A name alone logs in by ssh with a key; anywhere else it is a token.
+    let by_name = |range: &Range<usize>| {
+        scheme.is_some_and(|at| written[..at].ends_with("ssh://"))
+            && written[range.clone()].chars().all(is_plain)
+    };
+    let login = login.filter(|range| !by_name(range));
     let asked = scheme.and_then(|at| Some(at + written[at..].find(['?', '#'])? + 1..written.len()));
     login.into_iter().chain(asked)
 }
@@ -149,8 +189,8 @@ fn keys_alone(document: &str) -> String {
     };
     let shown = |line: &str| {
         let sign = line.find('=').filter(|sign| {
-            let key = line[..*sign].trim();
-            is_name(key) && KEYS.contains(&key.rsplit('.').next().unwrap_or_default().trim())
+            let mut parts = line[..*sign].trim().split('.').map(str::trim);
+            parts.all(|part| KEYS.contains(&part))
         });
         match sign {
             _ if is_header(line) => line.to_owned(),
@@ -266,6 +306,18 @@ mod tests {
             "mirrors = [\"https://h/?token=SEC\"]",
             "[secrets.pw]\nfrom = \"secret:SEC\"",
             "[secrets.pw]\nsteps = [\"SEC\"]",
+            "path = \"oci://ann:SEC@r.example/x@sha256:00\"",
+            "mirrors = [\"https://SEC@m\"]",
+            "docker = \"tcp://SEC@h:1\"",
+            "[environments.local.secrets]\ndb = \"SEC\"",
+            "[environments.local.secrets.db]\nvalue = \"SEC\"",
+            "[Secret.db]\nfrom = \"SEC\"",
+            "session = \"SEC\"",
+            "[secrets.db]\n\"SEC\" = true",
+            "[environments.box.registries.\"ann:SEC@r\"]",
+            "[environments.box.registries.\"r\"]\nusername = \"ann:SEC\"",
+            "grants = [{ docker = \"all\", commands = [\"mysql -pSEC *\"] }]",
+            "SEC.from = x",
             "world = \"x\" # SEC",
             "world = \"x # SEC",
             "SEC",

@@ -57,8 +57,15 @@ pub fn without_login(address: &str) -> String {
 
 /// What a parser says without the value that it found (`invalid type: string "…", expected …`).
 pub fn without_values(message: &str) -> String {
-    const KINDS: [&str; 6] =
-        ["string", "character", "integer", "floating point", "boolean", "unknown variant"];
+    const KINDS: [&str; 7] = [
+        "string",
+        "character",
+        "integer",
+        "floating point",
+        "boolean",
+        "unknown variant",
+        "unknown field",
+    ];
     for kind in KINDS {
         for quote in ['"', '`'] {
             let begins = format!("{kind} {quote}");
@@ -116,7 +123,7 @@ mod tests {
                 "unknown variant, expected `aws` or `onebox`",
             ),
             ("invalid value: string \"pw\"", "invalid value: string"),
-            ("unknown field `pw`, expected `a`", "unknown field `pw`, expected `a`"),
+            ("unknown field `pw`, expected `a`", "unknown field, expected `a`"),
         ] {
             assert_eq!(without_values(message), wanted);
         }

@@ -134,7 +134,7 @@ impl Driver {
             // waited for its turn goes by what there is now.
             let going = if undo { Going::Back } else { Going::Forward };
             let is_again = cut_off && !undo;
-            if is_again || !cut_off && Guard::goes_by_a_container(&effect.call) {
+            if is_again || Guard::goes_by_a_container(&effect.call) {
                 let asked = tokio::select! {
                     biased;
                     () = context.cancel.cancelled() => Err(cancelled(effect.call.function())),

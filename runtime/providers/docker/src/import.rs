@@ -219,8 +219,10 @@ fn ways_to_the_host(config: &Value) -> BTreeMap<String, Value> {
 
 fn mount_shown(mount: &Value) -> Value {
     let mut shown = mount.clone();
-    if let Some(options) = shown.pointer_mut("/VolumeOptions/DriverConfig/Options") {
-        *options = json!({});
+    for place in ["/VolumeOptions/DriverConfig/Options", "/VolumeOptions/Labels"] {
+        if let Some(of_somebody) = shown.pointer_mut(place) {
+            *of_somebody = json!({});
+        }
     }
     shown
 }
