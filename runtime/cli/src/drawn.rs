@@ -46,9 +46,7 @@ fn hide_in_table<'a>(
     for (key, value) in table.iter() {
         // What somebody wrote in the place of a key, or a login in one.
         let is_of_secret = path.len() == 2 && is_of_secrets(path);
-        if is_of_secret && !OF_SECRETS.contains(&key.get_ref().as_ref())
-            || key.get_ref().contains('@')
-        {
+        if is_of_secret && !may_be_a_key(key.get_ref()) || key.get_ref().contains('@') {
             hidden.push(key.span());
         }
         path.push(key.get_ref());
@@ -86,8 +84,11 @@ fn hide_in<'a>(
     }
 }
 
-/// What the keys of a secret are called.
-const OF_SECRETS: [&str; 3] = ["from", "steps", "variables"];
+/// Whether it looks like a key with a slip in it (`step`, `form`), and not like a password.
+fn may_be_a_key(key: &str) -> bool {
+    const LETTERS_MAX: usize = 12;
+    key.len() <= LETTERS_MAX && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
 
 /// Whether these are the names of a table of secrets, or of one that somebody took for one.
 fn is_of_secrets(path: &[&str]) -> bool {
