@@ -41,10 +41,12 @@ const DEVICE_EVERY_MS: u64 = 50;
 
 /// Whether a start failed because a volume's device is not there (yet): the engine said no, so
 /// nothing happened. A directory or a share that is not there does not come by itself.
-fn misses_a_device(told: &RequestError) -> bool {
+fn misses_a_device(told: &RequestError, device_dir: &str) -> bool {
     let message = &told.failure.message;
+    let is_of =
+        |dir: &str| message.contains(&format!("failed to mount local volume: mount {dir}/"));
     !told.is_unknown()
-        && message.contains("failed to mount local volume: mount /dev/")
+        && (is_of("/dev") || is_of(device_dir))
         && ["no such file or directory", "no such device"].iter().any(|why| message.contains(why))
 }
 
@@ -178,7 +180,7 @@ impl Engine {
                 |told: RequestError| told.saying(|message| without_command(message, &found));
             match started.map_err(quiet) {
                 Ok(()) => return self.shown_after(&id).await,
-                Err(told) if !misses_a_device(&told) => return Err(told),
+                Err(told) if !misses_a_device(&told, &self.device_dir) => return Err(told),
                 Err(told) if self.clock.now() >= until => return Err(told),
                 Err(_) => self.clock.sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
             }
