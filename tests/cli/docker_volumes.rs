@@ -144,6 +144,75 @@ fn what_a_step_goes_through_is_no_more_than_a_journal_takes() {
     ran.says("it has more than 16 MiB");
 }
 
+/// A share's volume as somebody made it is the one that is asked for; what is masked of it is
+/// nothing that could be asked for.
+#[test]
+fn a_shares_volume_with_the_same_options_is_the_same() {
+    let granted = Granted::new("\"ec2\", \"ebs\", { docker = \"root\" }", "");
+    let demo = std::fs::read_to_string(granted.0.path("world.toml")).expect("a world");
+    let nas = "[engines.i-db-1.volumes.nas]\noptions = { type = \"cifs\", device = \"//nas/x\", \
+               o = \"username=u,password=hunter2,vers=3.0\" }\n";
+    granted.0.write("world.toml", format!("{demo}\n{nas}"));
+    let volume = |o: &str| {
+        granted.0.write(
+            "volume.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"volume\"\n[[steps]]\nid = \"s\"\n\
+                 uses = \"docker/create-volume\"\nwith = {{ host = \"i-db-1\", volume = \"nas\", \
+                 options = {{ type = \"cifs\", device = \"//nas/x\", o = \"{o}\" }} }}\n"
+            ),
+        )
+    };
+    granted.0.run(&["run", &volume("username=u,password=hunter2,vers=3.0")]).exits(0);
+    let ran = granted.0.run(&["run", &volume("username=u,password=hunter2,vers=2.0")]).exits(2);
+    ran.says("is there with other options (`o`)").lacks("hunter2");
+    // A copy of what is told of it would be a volume with that for its password.
+    let call = json!([{ "call": "volume", "host": "i-db-1", "volume": "copy",
+        "options": { "o": "username=u,password=***" } }]);
+    let manifest = granted.manifest(&[call], true);
+    granted.0.run(&["run", &manifest]).exits(3).says("stands for what is not shown");
+}
+
+/// What a container is to have is looked for, and counted, before anything is done.
+#[test]
+fn a_containers_volumes_are_looked_for_before_anything_is_done() {
+    let granted = Granted::new("\"ebs\"", "");
+    let container = |mounts: &str| {
+        granted.0.write(
+            "container.toml",
+            format!(
+                "schema = 1\n[operation]\nname = \"container\"\n[[steps]]\nid = \"s\"\n\
+                 uses = \"docker/create-container\"\nwith = {{ host = \"i-db-1\", \
+                 container = \"new\", image = \"postgres:16\", mounts = [{mounts}] }}\n"
+            ),
+        )
+    };
+    let mount = |n: usize| format!("{{ volume = \"vol-db-main\", target = \"/d{n}\" }}");
+    let many = |count: usize| (0..count).map(mount).collect::<Vec<_>>().join(", ");
+    granted.0.run(&["plan", &container(&many(64))]).exits(0);
+    granted.0.run(&["plan", &container(&many(65))]).exits(2).says("a container has 64 at most");
+    let ran = granted.0.run(&["plan", &container("{ volume = \"none\", target = \"/d\" }")]);
+    ran.exits(2).says("there is no Docker volume `none` on i-db-1");
+}
+
+/// A grant for some containers that names no Docker volumes covers none, whatever it is called.
+#[test]
+fn what_no_grant_can_cover_is_refused_before_anything_is_done() {
+    let allow = "allow = [\"ec2\", \"ebs\", { docker = \"all\", containers = [\"main\"], \
+                 images = [\"*\"], env = [\"*\"] }]";
+    let granted = Granted::new("\"ebs\"", allow);
+    let manifest = granted.0.write(
+        "made.toml",
+        "schema = 1\n[operation]\nname = \"made\"\n[[steps]]\nid = \"disk\"\n\
+         uses = \"ebs/create-volume\"\n\
+         with = { zone = \"us-east-1a\", size_gib = 1, tags = { a = \"b\" } }\n\
+         [[steps]]\nid = \"s\"\nuses = \"docker/create-volume\"\nneeds = [\"disk\"]\n\
+         with = { host = \"i-db-1\", volume = \"{{ steps.disk.id }}\", filesystem = \"ext4\" }\n",
+    );
+    let ran = granted.0.run(&["run", &manifest]).exits(2);
+    ran.says("it is for some containers and names no Docker volume of theirs");
+}
+
 /// What a command's or a program's value is, is told neither by a world file nor by inputs.
 #[test]
 fn a_file_that_is_not_understood_is_told_by_its_place() {
@@ -188,6 +257,12 @@ fn a_pattern_that_is_no_names_is_a_mistake() {
         let ran = granted.0.run(&["plan", &manifest]).exits(2);
         let told = bad.replace("=x", "=…");
         ran.says(&format!("nothing in `{key}` can be called `{told}`"));
+    }
+    for nothing in ["clock", "log", "effects"] {
+        let granted = Granted::new("\"ebs\"", &format!("deny = [\"ebs\", \"{nothing}\"]"));
+        let manifest = granted.manifest(&[json!([])], true);
+        let ran = granted.0.run(&["plan", &manifest]).exits(2);
+        ran.says(&format!("`{nothing}` can't be denied"));
     }
 }
 

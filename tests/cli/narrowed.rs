@@ -3,6 +3,7 @@
 
 use crate::harness::{Place, Ran, component, operation};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::fs;
 
 /// What the world begins as, beside the demo world: another team's volume, and containers that
@@ -343,6 +344,34 @@ fn a_table_that_is_gone_takes_its_grants_with_it() {
     granted.0.write("stepback.toml", environments);
     granted.0.run(&["resume", "1"]).exits(3).says("and is not any more");
     assert_eq!(granted.world()["volumes"]["vol-web"]["tags"], json!({ "team": "web" }));
+}
+
+/// What grants are for is which bytes they name: who takes those out takes the grants with them.
+#[test]
+fn bytes_that_are_trusted_no_more_go_no_further() {
+    let other = "00".repeat(32);
+    for change in ["sha256", "stepback.lock"] {
+        let granted = killed("ebs.tag#2=crash-before");
+        match change {
+            "sha256" => {
+                let path = granted.0.path("stepback.toml");
+                let text = fs::read_to_string(path).expect("the configuration");
+                let text = text.replace("path = ", &format!("sha256 = {other:?}\npath = "));
+                granted.0.write("stepback.toml", text);
+            }
+            _ => {
+                let path = granted.0.path("stepback.lock");
+                let text = fs::read_to_string(path).expect("what is trusted");
+                let digest = hex::encode(Sha256::digest(
+                    fs::read(granted.0.path("a.wasm")).expect("its bytes"),
+                ));
+                assert!(text.contains(&digest), "{text}");
+                granted.0.write("stepback.lock", text.replace(&digest, &other));
+            }
+        }
+        granted.0.run(&["resume", "1"]).exits(3).says("and is not any more");
+        assert_eq!(granted.world()["volumes"]["vol-web"]["tags"], json!({ "team": "web" }));
+    }
 }
 
 /// What was granted goes on to be granted, whatever has become of the file.

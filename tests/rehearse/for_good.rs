@@ -1,8 +1,16 @@
 //! What a step throws away for good, and what that excuses: what it did, and nothing else.
 
 use crate::harness::{WORLD, case, manifest, of, report, world};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::sync::Arc;
+use stepback_core::Call;
+use stepback_core::calls::EbsCall;
 use stepback_core::event::Verdict;
+use stepback_core::step::EffectOutcome;
+use stepback_provider::{Around, EffectContext, Provider};
 use stepback_rehearse::Rehearsal;
+use stepback_simulated::Simulated;
 
 /// The demo world with an instance that is stopped, and a volume on it.
 fn with_a_stopped_one(rest: &str) -> Rehearsal {
@@ -224,4 +232,58 @@ fn what_was_taken_off_an_instance_that_is_terminated_stays_off_it_as_declared() 
     let shown = case(&rehearsal, "ebs.tag#1=refuse");
     assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
     assert!(report(&rehearsal).is_well(), "{:?}", report(&rehearsal).wrong);
+}
+
+/// Nor where it was called otherwise in the window.
+#[test]
+fn a_downtime_is_not_over_where_the_service_was_thrown_away_by_another_name() {
+    let window = |step: String| step.replacen("uses = ", "phase = \"downtime\"\nuses = ", 1);
+    let rehearsal = with_a_neighbour(&[
+        docker("stop", "stop-container", "other", ""),
+        aside("aside", "other", "old"),
+        window(docker("rm", "remove-container", "old", "")),
+        window(tag("note", "vol-free", "")),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert!(shown.state.downtime.since.is_some(), "{:?}", shown.state.downtime);
+}
+
+/// A provider that says that it took a volume off, and did not.
+struct KeepsVolumes(Arc<Simulated>);
+
+#[async_trait]
+impl Around for KeepsVolumes {
+    fn inner(&self) -> &dyn Provider {
+        &*self.0
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        match call {
+            Call::Ebs(EbsCall::Detach { .. }) if context.undo => EffectOutcome::Done(Value::Null),
+            _ => self.0.perform(call, context).await,
+        }
+    }
+}
+
+/// What is attached elsewhere is not what a termination made of it.
+#[test]
+fn what_an_undo_left_attached_elsewhere_is_not_declared() {
+    let volume = |id: &str, uses: &str, instance: &str, more: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nuses = \"ebs/{uses}\"\n\
+             with = {{ volume = \"vol-db-main\", instance = \"{instance}\"{more} }}\n"
+        )
+    };
+    let mut rehearsal = with_a_neighbour(&[
+        docker("stop", "stop-container", "main", ""),
+        volume("off", "detach-volume", "i-db-1", ""),
+        volume("on", "attach-volume", "i-db-2", ", device = \"/dev/sdf\""),
+        terminate("i-db-1", ""),
+        tag("note", "vol-free", ""),
+    ]);
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::RestoredExceptDeclared), "{:?}", shown.state);
+    rehearsal.behind = Some(Arc::new(|world| Arc::new(KeepsVolumes(world))));
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::Incomplete));
 }

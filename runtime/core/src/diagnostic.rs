@@ -54,17 +54,18 @@ pub struct Diagnostics {
     pub list: Vec<Diagnostic>,
 }
 
+/// The 1-based line and column (in characters) of a byte offset in a text.
+pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (line, column)
+}
+
 impl Diagnostics {
     /// The 1-based line and column (in characters) of a byte offset.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
-        let mut end = offset.min(self.text.len());
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let before = &self.text[..end];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        (line, column)
+        line_column(&self.text, offset)
     }
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, one: &Diagnostic) -> fmt::Result {

@@ -4,6 +4,7 @@
 //! [`ResourceKind::counted`] is the one table of which facts a rollback must bring back (R8);
 //! providers observe exactly those, so that two observations can be compared as they are.
 
+use crate::shown::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,7 +263,7 @@ impl Facts {
         let Self::Present(facts) = self else { return self.clone() };
         let told = |(name, value): (&String, &Value)| {
             let is_told = !PRIVATE.contains(&name.as_str());
-            (name.clone(), if is_told { value.clone() } else { "***".into() })
+            (name.clone(), if is_told { value.clone() } else { MASK.into() })
         };
         Self::Present(facts.iter().map(told).collect())
     }

@@ -12,6 +12,9 @@ use crate::expr::MARK_EDGE;
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// What stands for a value that may be somebody's password.
+pub const MASK: &str = "***";
+
 /// What the second and each further line of a text begins with.
 const SET_IN: &str = "\n      ";
 

@@ -4,6 +4,7 @@
 //! They have a name that tells, or stand in an address.
 
 use std::sync::Arc;
+pub use stepback_core::shown::MASK;
 use stepback_core::shown::is_odd;
 
 /// What finds the values of declared secrets in a text, and puts their marks in their places.
@@ -24,8 +25,6 @@ pub fn marked(text: &str) -> String {
     DECLARED.try_with(|marks| marks(text)).unwrap_or_else(|_| text.to_owned())
 }
 
-/// What stands for it.
-pub const MASK: &str = "***";
 /// What the name of an option has in it whose value is nobody's to read.
 pub const NAMES_OF_SECRETS: [&str; 9] =
     ["pass", "pwd", "secret", "key", "token", "cred", "auth", "sig", "sas"];

@@ -9,6 +9,7 @@ use crate::shown::row;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use stepback_core::diagnostic::line_column;
 use stepback_core::inputs::Given;
 use stepback_core::manifest::MANIFEST_BYTES_MAX;
 use stepback_engine::Request;
@@ -130,9 +131,7 @@ fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
         }
         // Its line may have a secret that somebody wrote out.
         _ => toml::from_str(&text).map_err(|error: toml::de::Error| {
-            let before = &text[..error.span().map_or(0, |span| span.start)];
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            let (line, column) = line_column(&text, error.span().map_or(0, |span| span.start));
             format!("{line}:{column}: {}", without_values(error.message()))
         }),
     };

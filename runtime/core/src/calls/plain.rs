@@ -9,13 +9,11 @@ use crate::expr::MARK_EDGE;
 use crate::failure::{Failure, FailureClass};
 use crate::grants::Asked;
 use crate::resource::Resource;
+use crate::shown::MASK;
 use std::borrow::Cow;
 
 /// The arguments that are a name of one part.
 const NAMES: [&str; 3] = ["container", "to", "volume"];
-
-/// What a provider tells in the place of an option that may be a password.
-const MASK: &str = "***";
 
 /// So many volumes a container may be given: each is looked at before it is made.
 const MOUNTS_MAX: usize = 64;

@@ -1,6 +1,7 @@
 //! Of what a Docker volume is: a directory of its engine's own, or an EBS volume's device, mounted
 //! in an ordinary way. Whatever else it could be is its host's.
 
+use crate::shown::MASK;
 use std::collections::BTreeMap;
 
 /// The file systems that a device may be mounted as.
@@ -133,9 +134,6 @@ const ORDINARY: &[&str] = &[
     "subvolid=",
 ];
 
-/// What a provider tells of an option that may be a password.
-const MASKED: &str = "***";
-
 /// The device of an EBS volume that a Docker volume mounts; none if it is a plain one.
 ///
 /// # Errors
@@ -164,7 +162,7 @@ pub(super) fn mounted_by<'a>(
     let mut words = options.get("o").map_or("", String::as_str).split(',');
     if let Some(word) = words.find(|word| !is_ordinary_option(word)) {
         return Err(match word {
-            MASKED => "has a mount option that is not known, and not shown".to_owned(),
+            MASK => "has a mount option that is not known, and not shown".to_owned(),
             word => format!("has the mount option `{word}`"),
         });
     }

@@ -4,11 +4,10 @@
 //! would touch what the failed one left is not tried, because it could do harm there.
 
 use super::undo_order::UndoOrder;
-use super::verdict::may_run;
 use super::*;
 use crate::calls::Class;
 use crate::event::UndoResult;
-use crate::resource::{Facts, Resource, ResourceKind};
+use crate::resource::Facts;
 use crate::step::UndoAnswer;
 
 /// How often an undo is tried before it is given up (R15).
@@ -137,16 +136,9 @@ impl Machine {
             None | Some(Facts::Absent | Facts::Unknown(_)) => true,
             Some(after) => after.get("state").is_some_and(|state| state == "terminated"),
         };
-        let in_window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
-        let touched: BTreeSet<&Resource> = in_window.flat_map(|(_, step)| step.touched()).collect();
-        // What has no baseline was made here; under another name it is what ran.
+        let services: Vec<_> = self.services_of_window().collect();
         let ran = |change: &Change| {
-            let is_service =
-                matches!(change.resource.kind(), ResourceKind::Container | ResourceKind::Instance);
-            is_service
-                && self.state.baselines.iter().any(|(resource, before)| {
-                    touched.contains(resource) && may_run(before) && change.is_of(resource, before)
-                })
+            services.iter().any(|(resource, before)| change.is_of(resource, before))
         };
         let effects = self.state.steps.values().flat_map(|step| &step.effects);
         effects.into_iter().any(|effect| {

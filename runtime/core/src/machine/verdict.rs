@@ -80,14 +80,25 @@ impl Machine {
         self.emit(Event::Finished { status, outputs, unknown_outputs })
     }
 
-    /// Whether everything runs that ran before a step of the window touched it.
+    /// Whether everything runs that ran before and that a step of the window touched.
     fn is_service_up(&self, observations: &[Observation]) -> bool {
-        let window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
-        let touched: BTreeSet<&Resource> = window.flat_map(|(_, step)| step.touched()).collect();
-        let ran = |resource: &Resource| self.state.baselines.of(resource).is_some_and(may_run);
-        let of_service = |one: &&Observation| touched.contains(&one.resource) && ran(&one.resource);
-        let is_up = |one: &Observation| one.now.as_ref().is_ok_and(|now| runs(&now.facts));
-        observations.iter().filter(of_service).all(is_up)
+        let services: BTreeSet<&Resource> =
+            self.services_of_window().map(|(resource, _)| resource).collect();
+        let mut all = observations.iter().filter(|one| services.contains(&one.resource));
+        all.all(|one| one.now.as_ref().is_ok_and(|now| runs(&now.facts)))
+    }
+
+    /// What ran before the operation, or may have, and what a step of the window touched, whatever
+    /// it was called by then.
+    pub(super) fn services_of_window(&self) -> impl Iterator<Item = (&Resource, &Facts)> {
+        let in_window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
+        let effects = in_window.flat_map(|(_, step)| &step.effects);
+        let touched: Vec<&Change> = effects.flat_map(|effect| &effect.changes).collect();
+        self.state.baselines.iter().filter(move |(resource, before)| {
+            matches!(resource.kind(), ResourceKind::Container | ResourceKind::Instance)
+                && may_run(before)
+                && touched.iter().any(|change| change.is_of(resource, before))
+        })
     }
 
     /// The containers of hosts that had no engine, and have none: nobody can say that none runs.
@@ -277,8 +288,8 @@ impl Machine {
             if now.is_absent() && effect.changes.iter().any(|one| one.ends_host_of(resource)) {
                 left.retain(|name| name != "exists");
             }
-            // Nothing can be attached to it again, by whoever it was taken off before.
-            if effect.changes.iter().any(|one| had_nothing_else(resource, before, one)) {
+            // What was on it is attached to nothing; who took it off before can't put it back.
+            if is_on_nothing(now) && effect.changes.iter().any(|one| was_on(before, one)) {
                 left.retain(|name| !is_attachment(name));
             }
             let its = effect.changes.iter().enumerate();
@@ -341,7 +352,7 @@ fn runs(facts: &Facts) -> bool {
 }
 
 /// Whether it runs, or may: nobody could look.
-pub(super) fn may_run(facts: &Facts) -> bool {
+fn may_run(facts: &Facts) -> bool {
     matches!(facts, Facts::Unknown(_)) || runs(facts)
 }
 
@@ -349,15 +360,21 @@ fn is_attachment(name: &str) -> bool {
     name.split(['.', '[']).next() == Some("attachments")
 }
 
-/// Whether a volume was attached to nothing but the instance that is gone by this change.
-fn had_nothing_else(resource: &Resource, before: &Facts, change: &Change) -> bool {
-    let on = before.get("attachments").and_then(serde_json::Value::as_array);
-    let instance = |one: &serde_json::Value| one.get("instance")?.as_str().map(str::to_owned);
-    let is_gone = |one: &serde_json::Value| {
-        instance(one).is_some_and(|instance| change.ends_instance(&instance))
+/// Whether a volume was attached to the instance alone that is gone by this change.
+fn was_on(before: &Facts, change: &Change) -> bool {
+    let is_gone = |one: &Value| {
+        let instance = one.get("instance").and_then(Value::as_str);
+        instance.is_some_and(|instance| change.ends_instance(instance))
     };
-    resource.kind() == ResourceKind::Volume
-        && on.is_some_and(|on| !on.is_empty() && on.iter().all(is_gone))
+    attachments(before).is_some_and(|all| !all.is_empty() && all.iter().all(is_gone))
+}
+
+fn is_on_nothing(now: &Facts) -> bool {
+    attachments(now).is_some_and(|all| all.is_empty())
+}
+
+fn attachments(of: &Facts) -> Option<&Vec<Value>> {
+    of.get("attachments").and_then(Value::as_array)
 }
 
 fn describe_difference(before: &Facts, now: &Facts) -> String {

@@ -347,6 +347,23 @@ fn set_ports(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A directory that is not there comes not by itself, and is no reason to wait.
+    #[test]
+    fn a_start_waits_for_a_device_alone() {
+        let misses = |what: &str, why: &str| {
+            let message = format!("failed to mount local volume: mount {what}:/v/_data: {why}");
+            let told = RequestError::no(FailureClass::Refused, "500", message);
+            misses_a_device(&told, "/box/instances/i-a")
+        };
+        let gone = "no such file or directory";
+        assert!(misses("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0a1", gone));
+        assert!(misses("/box/instances/i-a/nvme-Amazon_Elastic_Block_Store_vol0a1", gone));
+        assert!(misses("/dev/sdf", "no such device"));
+        assert!(!misses("/srv/data", gone));
+        assert!(!misses("//nas/x", "no such device"));
+        assert!(!misses("/dev/sdf", "wrong fs type"));
+    }
     use stepback_core::calls::bounds::answer_must_fit;
 
     #[test]

@@ -21,6 +21,7 @@ pub mod world;
 pub use import::{Imported, import};
 use stepback_core::calls::{DockerCall, SettleMode, run_once_name};
 use stepback_core::cut;
+use stepback_core::diagnostic::line_column;
 use stepback_provider::advice::Advice;
 use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
@@ -302,10 +303,7 @@ fn file(dir: &Path) -> PathBuf {
 pub fn parse(seed: &str) -> Result<World, Failure> {
     let written = toml::from_str(seed).map_err(|error: toml::de::Error| {
         // Its lines have containers' variables and volumes' options, passwords among them.
-        let at = error.span().map_or(0, |span| span.start.min(seed.len()));
-        let before = &seed.as_bytes()[..at];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let (line, column) = line_column(seed, error.span().map_or(0, |span| span.start));
         let why = cut::beginning(&without_values(error.message()), WHY_BYTES_MAX);
         let message = format!("the world file is not a world: {line}:{column}: {why}");
         Failure::new(FailureClass::InvalidInput, message).with_code(NOT_A_WORLD)
