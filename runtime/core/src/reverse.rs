@@ -9,6 +9,7 @@
 pub use crate::calls::Reversal;
 
 use crate::calls::{Area, Call, Inverse, Other, Touches, Undo};
+use crate::ids::Direction;
 use crate::resource::{Facts, Resource, may_be_same};
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde_json::Value;
@@ -24,7 +25,53 @@ pub struct Seen {
     pub is_stamped: Option<bool>,
 }
 
-/// Work out the reversal; `now` holds each of the effect's resources as it is.
+/// Work out the reversal; `now` holds each of the effect's resources as it is, and `since` what
+/// was done after the effect by its own step and by earlier attempts at taking it back.
+///
+/// An earlier attempt may have taken this effect back and an older one of the same fact too: what
+/// is as that left it is nobody else's doing, and there is nothing more to do.
+pub fn reverse_since(effect: &PastEffect, now: &[Seen], since: &[PastEffect]) -> Reversal {
+    match reverse(effect, now) {
+        Reversal::Cannot(_) if is_as_an_undo_left(effect, now, since) => Reversal::NothingToDo,
+        reversal => reversal,
+    }
+}
+
+/// Whether each resource that the effect touched is as an undo left it that came after the effect.
+fn is_as_an_undo_left(effect: &PastEffect, now: &[Seen], since: &[PastEffect]) -> bool {
+    let is_undo = |one: &&PastEffect| {
+        one.id.of.direction == Direction::Undo && !matches!(one.outcome, EffectOutcome::Refused(_))
+    };
+    let left_last = |resource: &Resource| {
+        let of = |undo| change_of(undo, resource).map(|change| (undo, change));
+        since.iter().filter(is_undo).filter_map(of).next_back()
+    };
+    let is_left = |change: &Change| {
+        let (Some((undo, last)), Some(seen)) =
+            (left_last(&change.resource), seen_of(now, &change.resource))
+        else {
+            return false;
+        };
+        let Some(left) = last.after.as_ref().filter(|left| !left.is_another(&seen.facts)) else {
+            return false;
+        };
+        let mut odd = left.differing(&seen.facts);
+        // What others did to other facts meanwhile stays.
+        if let Some(own) = own_facts(undo, &change.resource) {
+            odd.retain(|name| own.contains(name) || name == "exists" || name == "known");
+        }
+        odd.is_empty()
+    };
+    let touched = effect.call.resources(&effect.token).len();
+    let mut touched = effect.changes.iter().take(touched).peekable();
+    touched.peek().is_some() && touched.all(is_left)
+}
+
+fn change_of<'a>(effect: &'a PastEffect, resource: &Resource) -> Option<&'a Change> {
+    effect.changes.iter().find(|change| change.resource == *resource)
+}
+
+/// The same, where nothing was done since.
 pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
     if matches!(effect.outcome, EffectOutcome::Refused(_)) {
         return Reversal::NothingToDo;

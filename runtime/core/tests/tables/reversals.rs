@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stepback_core::reverse::{Reversal, Seen, reverse};
+use stepback_core::reverse::{Reversal, Seen, reverse, reverse_since};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 
@@ -286,4 +286,57 @@ fn a_name_that_a_pull_moved_is_moved_back() {
     let named = effect(given, image.clone(), Facts::Absent, Some(means("sha256:1")));
     let away = Call::Docker(DockerCall::RemoveImage { host: "i-1".into(), image: "a:1".into() });
     assert_eq!(reverse(&named, &now("sha256:1")), Reversal::Calls(vec![away]));
+}
+
+/// An undo that failed in its middle is tried again from the newest effect on, which it had taken
+/// back already, as an older one of the same fact: that is nobody else's doing.
+#[test]
+fn what_an_earlier_attempt_of_the_undo_left_is_no_strangers() {
+    let tags = |value: &str| facts(json!({ "tags": { "k": value } }));
+    let tag = |value: &str| {
+        Call::Ebs(EbsCall::Tag { volume: "vol-1".into(), key: "k".into(), value: value.into() })
+    };
+    let made = |from: &str, to: &str| effect(tag(to), volume(), tags(from), Some(tags(to)));
+    let undone = |from: &str, to: &str| {
+        let mut undone = made(from, to);
+        undone.id.of.direction = Direction::Undo;
+        undone
+    };
+    let third = made("2", "3");
+    let since = [undone("3", "2"), undone("2", "1")];
+    let now = |value: &str| [seen(volume(), tags(value))];
+    assert_eq!(reverse_since(&third, &now("1"), &since), Reversal::NothingToDo);
+    // Somebody else came after it, or it was not made.
+    assert!(matches!(reverse_since(&third, &now("9"), &since), Reversal::Cannot(_)));
+    assert!(matches!(reverse_since(&third, &now("1"), &[]), Reversal::Cannot(_)));
+    assert!(matches!(reverse_since(&third, &now("1"), &[made("2", "1")]), Reversal::Cannot(_)));
+    let mut refused = undone("2", "1");
+    refused.outcome = EffectOutcome::Refused(Failure::new(FailureClass::Refused, "no"));
+    assert!(matches!(reverse_since(&third, &now("1"), &[refused]), Reversal::Cannot(_)));
+    // What was not taken back is, whatever came after it.
+    assert!(matches!(reverse_since(&third, &now("3"), &since), Reversal::Calls(_)));
+
+    // The same of a name that was given on and on.
+    let container = |name: &str| Resource::Container { host: "i-1".into(), name: name.into() };
+    let it = || facts(json!({ "id": "c1", "running": true }));
+    let renamed = |direction, from: &str, to: &str| {
+        let call = Call::Docker(DockerCall::RenameContainer {
+            host: "i-1".into(),
+            container: from.into(),
+            to: to.into(),
+        });
+        let mut made = effect(call, container(from), it(), Some(Facts::Absent));
+        made.changes.push(Change {
+            resource: container(to),
+            before: Facts::Absent,
+            after: Some(it()),
+        });
+        made.id.of.direction = direction;
+        made
+    };
+    let last = renamed(Direction::Do, "c", "d");
+    let since = [renamed(Direction::Undo, "d", "c"), renamed(Direction::Undo, "c", "b")];
+    let now = |c: Facts| [seen(container("c"), c), seen(container("d"), Facts::Absent)];
+    assert!(matches!(reverse_since(&last, &now(Facts::Absent), &[]), Reversal::Cannot(_)));
+    assert_eq!(reverse_since(&last, &now(Facts::Absent), &since), Reversal::NothingToDo);
 }
