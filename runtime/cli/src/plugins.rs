@@ -44,8 +44,12 @@ impl Plugins {
         let is_named = |(table, one): &(&String, &PluginConfig)| {
             is_one_file(table, name) || one.file.ends_with(written)
         };
-        let named = self.configured.iter().filter(is_named).map(|(_, one)| one);
-        named.filter(|one| one.has_bytes(digest)).collect()
+        let named = self.configured.iter().filter(is_named);
+        // The file may have been put back since others were trusted.
+        let is_for_them = |(table, one): &(&String, &PluginConfig)| {
+            one.has_bytes(digest) && self.trusts(table, one, digest)
+        };
+        named.filter(is_for_them).map(|(_, one)| one).collect()
     }
 
     /// Whether a table grants to these bytes, as far as it says to which.
