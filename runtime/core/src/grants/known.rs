@@ -192,6 +192,12 @@ pub fn powers(facts: &Facts) -> Vec<String> {
             told.push((*what).to_owned());
         }
     }
+    let of_engines = |runtime: &str| runtime.is_empty() || EVERY_ENGINES.contains(&runtime);
+    if let Some(Value::String(runtime)) = config.get(RUNTIME)
+        && !of_engines(runtime)
+    {
+        told.push(format!("is run by `{runtime}`, which may give it its host's devices"));
+    }
     for (name, what) in NAMESPACES {
         if let Some(Value::String(mode)) = config.get(*name)
             && (mode == "host" || mode.starts_with("container:"))
@@ -210,8 +216,16 @@ pub fn powers(facts: &Facts) -> Vec<String> {
 /// facts hides that the container reaches its host.
 pub fn options_with_powers() -> impl Iterator<Item = &'static str> {
     let lists = POWERS.iter().chain(NAMESPACES).map(|(name, _)| *name);
-    lists.chain(["Binds", "Mounts"])
+    lists.chain([RUNTIME, "Binds", "Mounts"])
 }
+
+/// What makes a container of its options: another one than every engine's gives it what they do
+/// not say (NVIDIA docs, *Container Toolkit*: every GPU that a variable of the container names).
+const RUNTIME: &str = "Runtime";
+
+/// The runtime that every engine has, by its old name and its new one (Docker docs, *dockerd*,
+/// *Container runtimes*).
+const EVERY_ENGINES: [&str; 2] = ["runc", "io.containerd.runc.v2"];
 
 /// Options that reach the host whenever they are there.
 const POWERS: &[(&str, &str)] = &[
@@ -279,6 +293,7 @@ mod tests {
                        { "Type": "volume", "Source": "data", "Target": "/e",
                          "VolumeOptions": { "NoCopy": true, "DriverConfig": {} } },
                        { "Type": "tmpfs", "Target": "/tmp" }], "Memory": 1024, "CapDrop": ["ALL"],
+            "Runtime": "runc",
         });
         assert_eq!(of(plain), Vec::<String>::new());
         for config in [
@@ -298,6 +313,7 @@ mod tests {
             json!({ "UsernsMode": "host" }),
             json!({ "CgroupnsMode": "host" }),
             json!({ "CgroupParent": "/" }),
+            json!({ "Runtime": "nvidia" }),
             json!({ "Annotations": { "org.systemd.property.DeviceAllow": "[]" } }),
             json!({ "Binds": ["/:/host"] }),
             json!({ "Mounts": [{ "Type": "bind", "Source": "/etc", "Target": "/e" }] }),

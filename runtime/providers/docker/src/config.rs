@@ -140,6 +140,7 @@ mod tests {
             "SecurityOpt": ["seccomp=unconfined"],
             "CgroupParent": "/",
             "Annotations": { "a": "b" },
+            "Runtime": "nvidia",
             "NetworkMode": "host",
             "PidMode": "host",
             "IpcMode": "container:abc",

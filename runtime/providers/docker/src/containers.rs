@@ -3,7 +3,7 @@
 use super::OPERATION_LABEL;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
-use super::like::Model;
+use super::like::{Model, is_same_place};
 use super::options::{mount, policy};
 use super::passwords::without_command;
 use super::shapes::image_of;
@@ -305,8 +305,8 @@ fn last_lines(text: &str) -> Vec<String> {
 /// Other volumes than those of a model, and all else that it has mounted elsewhere. At the same
 /// place they are mounted in the same way (a part of the volume).
 fn set_volumes(host: &mut HostConfig, wanted: &[Mount]) {
-    let trim = |target: &str| target.trim_end_matches('/').to_owned();
-    let is_wanted = |target: &str| wanted.iter().any(|one| trim(&one.target) == trim(target));
+    let is_wanted =
+        |target: &str| wanted.iter().any(|one| is_same_place(Some(target), &one.target));
     let all = host.mounts.take().unwrap_or_default();
     let (old, mut mounts): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|one| one.typ == Some(MountType::VOLUME));
@@ -318,8 +318,7 @@ fn set_volumes(host: &mut HostConfig, wanted: &[Mount]) {
         tmpfs.retain(|target, _| !is_wanted(target));
     }
     mounts.extend(wanted.iter().map(|wanted| {
-        let is_it =
-            |old: &&DockerMount| old.target.as_deref().map(trim) == Some(trim(&wanted.target));
+        let is_it = |old: &&DockerMount| is_same_place(old.target.as_deref(), &wanted.target);
         let options = old.iter().find(is_it).and_then(|was| was.volume_options.clone());
         let made = mount(wanted);
         DockerMount { volume_options: options.or(made.volume_options.clone()), ..made }

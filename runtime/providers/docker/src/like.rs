@@ -71,6 +71,7 @@ impl Model {
     pub(super) fn must_be_possible(&self, spec: &ContainerSpec) -> Answer<()> {
         self.must_be_on_one_network()?;
         self.must_have_a_chosen_address()?;
+        self.must_tell_where_volumes_are()?;
         if !self.moves {
             return Ok(());
         }
@@ -117,6 +118,29 @@ impl Model {
             names.join(", ")
         );
         Err(self.refuse("networks", &why))
+    }
+
+    /// A volume that was asked for with options of its own (a part of it alone, no copy of what the
+    /// image has there) is found again where it is mounted.
+    fn must_tell_where_volumes_are(&self) -> Answer<()> {
+        let asked = self.host().mounts.unwrap_or_default();
+        let is_there = |wanted: &DockerMount| {
+            let mut all = self.found.mounts.iter().flatten();
+            let target = wanted.target.as_deref();
+            all.any(|at| is_same_place(target, at.destination.as_deref().unwrap_or_default()))
+        };
+        let lost = asked.into_iter().find(|wanted| {
+            wanted.typ == Some(MountType::VOLUME)
+                && wanted.volume_options.is_some()
+                && !is_there(wanted)
+        });
+        let Some(lost) = lost else { return Ok(()) };
+        let why = format!(
+            "has a volume with options of its own at {}, and its engine does not tell what is \
+             mounted there",
+            lost.target.unwrap_or_default()
+        );
+        Err(self.refuse("volume-options", &why))
     }
 
     /// Engines before 28.0, which speaks API 1.48, make a MAC address of the IPv4 one; any other
@@ -263,9 +287,25 @@ impl Model {
     }
 }
 
-/// Whether two paths in a container are one: an engine keeps the slash that somebody ends one with.
-fn is_same_place(one: Option<&str>, other: &str) -> bool {
-    one.is_some_and(|one| one.trim_end_matches('/') == other.trim_end_matches('/'))
+/// Whether two paths in a container are one: an engine tells where something is mounted by its
+/// plain path, and what was asked for as somebody wrote it.
+pub(super) fn is_same_place(one: Option<&str>, other: &str) -> bool {
+    one.is_some_and(|one| plain(one) == plain(other))
+}
+
+/// The parts of a path from the root, without those that lead nowhere or back.
+fn plain(path: &str) -> Vec<&str> {
+    let mut parts = vec![];
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts
 }
 
 /// Whether a bind is of a directory of the host, not of a volume.
