@@ -250,14 +250,34 @@ fn a_pattern_that_is_no_names_is_a_mistake() {
         ("containers", "{a,b}"),
         ("images", "post gres"),
         ("env", "PW=x"),
+        ("env", " PW"),
+        ("env", "$PW"),
+        ("env", "{A,B}"),
     ] {
         let deny = format!("deny = [{{ docker = \"all\", {key} = [\"ok-*\", \"{bad}\"] }}]");
         let granted = Granted::new("\"ebs\"", &deny);
         let manifest = granted.manifest(&[json!([])], true);
         let ran = granted.0.run(&["plan", &manifest]).exits(2);
-        let told = bad.replace("=x", "=…");
+        // What is like no name may be a value, and somebody's password perhaps.
+        let told = match (key, bad) {
+            ("env", "PW=x") => "PW=…",
+            ("env", _) => "…",
+            _ => bad,
+        };
         ran.says(&format!("nothing in `{key}` can be called `{told}`"));
     }
+    for bad in ["https://evil/x", "evil/", "/evil:1", "evil::1", "@sha256:aa", "evil:"] {
+        let deny = format!("deny = [{{ docker = \"all\", images = [\"{bad}\"] }}]");
+        let granted = Granted::new("\"ebs\"", &deny);
+        let manifest = granted.manifest(&[json!([])], true);
+        let ran = granted.0.run(&["plan", &manifest]).exits(2);
+        ran.says(&format!("no image can be called `{bad}`"));
+    }
+    let deny = "deny = [{ docker = [\"start-container\"], docker_volumes = [\"billing-*\"] }]";
+    let granted = Granted::new("\"ebs\"", deny);
+    let manifest = granted.manifest(&[json!([])], true);
+    let ran = granted.0.run(&["plan", &manifest]).exits(2);
+    ran.says("this denies nothing: none of its functions has `docker_volumes`");
     for nothing in ["clock", "log", "effects"] {
         let granted = Granted::new("\"ebs\"", &format!("deny = [\"ebs\", \"{nothing}\"]"));
         let manifest = granted.manifest(&[json!([])], true);

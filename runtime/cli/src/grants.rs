@@ -41,6 +41,12 @@ pub fn policy(
             let help = "leave it out; `ec2`, `ebs` and `docker` can be denied".to_owned();
             found.push(Diagnostic::at(at, message).help(help));
         }
+        if let Some((key, functions)) = denied.iter().find_map(Grant::hits_nothing_by) {
+            let at = place(text, written.span(), Some(key));
+            let message = format!("this denies nothing: none of its functions has `{key}`");
+            let help = format!("those that have are {}", functions.join(", "));
+            found.push(Diagnostic::at(at, message).help(help));
+        }
     }
     Policy { allow, deny: check(deny, text, found).into_iter().collect() }
 }

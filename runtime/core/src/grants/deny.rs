@@ -7,13 +7,80 @@ use super::asked::{Asked, OnEngine};
 use super::decide::{given, has_tags};
 use super::known::{Known, Reach};
 use super::names::{is_name, may_be_id};
-use super::{Glob, Grant, HostPattern};
+use super::{DockerVolumes, Glob, Grant, HostPattern, short_name};
 use crate::calls::Tags;
 use crate::interface::Interface;
 use crate::resource::{Facts, Resource, ResourceKind};
 use serde_json::Value;
 
+/// The functions of `docker` that name, make or list what a key of a grant is about.
+const ABOUT: [(&str, &[&str]); 5] = [
+    (
+        "containers",
+        &[
+            "docker.create-container",
+            "docker.exec",
+            "docker.inspect-container",
+            "docker.list-containers",
+            "docker.logs",
+            "docker.pause-container",
+            "docker.remove-container",
+            "docker.rename-container",
+            "docker.run-once",
+            "docker.start-container",
+            "docker.stop-container",
+            "docker.unpause-container",
+            "docker.update-container",
+            "docker.wait-healthy",
+        ],
+    ),
+    (
+        "docker_volumes",
+        &[
+            "docker.create-container",
+            "docker.create-volume",
+            "docker.exec",
+            "docker.inspect-volume",
+            "docker.remove-volume",
+            "docker.run-once",
+        ],
+    ),
+    (
+        "images",
+        &[
+            "docker.create-container",
+            "docker.inspect-image",
+            "docker.pull-image",
+            "docker.remove-image",
+            "docker.run-once",
+            "docker.tag-image",
+        ],
+    ),
+    ("commands", &["docker.create-container", "docker.exec", "docker.run-once"]),
+    ("env", &["docker.create-container", "docker.run-once"]),
+];
+
 impl Grant {
+    /// The key by which it hits no call at all, as something denied: none of its functions has to
+    /// do with what that names. With it, the functions that have.
+    pub fn hits_nothing_by(&self) -> Option<(&'static str, Vec<&'static str>)> {
+        if self.interface != Interface::Docker {
+            return None;
+        }
+        let keys = [
+            !self.containers.is_empty(),
+            matches!(&self.docker_volumes, DockerVolumes::Named(names) if !names.is_empty()),
+            !self.images.is_empty(),
+            !self.commands.is_empty(),
+            !self.env.is_empty(),
+        ];
+        let used = ABOUT.into_iter().zip(keys).filter(|(_, is_used)| *is_used);
+        let useless = used
+            .map(|(about, _)| about)
+            .find(|(_, functions)| !functions.iter().any(|function| self.functions.have(function)));
+        useless.map(|(key, functions)| (key, functions.iter().map(|one| short_name(one)).collect()))
+    }
+
     /// Whether, as something denied, it is touched by a call.
     pub(super) fn hits(&self, asked: &Asked<'_>, known: &Known) -> bool {
         if self.interface != asked.call.interface() || !self.functions.cover(asked.call) {

@@ -94,11 +94,16 @@ pub enum HostPattern {
 impl Functions {
     /// Whether a call is of one of them.
     pub fn cover(&self, call: &Call) -> bool {
+        self.have(call.function())
+    }
+
+    /// Whether a function is one of them, by its whole name.
+    pub(crate) fn have(&self, function: &str) -> bool {
         match self {
             Functions::All => true,
             Functions::Some { reads, named } => {
-                let name = short_name(call.function());
-                let is_look = matches!(call.class(), Class::Read | Class::Wait);
+                let is_look = matches!(Call::class_of(function), Some(Class::Read | Class::Wait));
+                let name = short_name(function);
                 *reads && is_look || named.iter().any(|glob| glob.matches(name))
             }
         }

@@ -62,7 +62,13 @@ pub fn read(written: &Value) -> Result<Vec<Grant>, Mistake> {
             is_of_image,
             "an image's name has letters, digits and `_.-:/@` only",
         )?;
-        names_of("env", &grant.env, |c| c != '=', "name variables without their values")?;
+        images_of(&grant.images)?;
+        names_of(
+            "env",
+            &grant.env,
+            |c| c.is_ascii_graphic() && !['=', '$', '{', '}', ','].contains(&c),
+            "name variables without their values; `*` stands for any text, `?` for one character",
+        )?;
     }
     Ok(grants)
 }
@@ -91,6 +97,26 @@ fn names_of(
             let told = odd.split_once('=').map_or(odd.clone(), |(name, _)| format!("{name}=…"));
             mistake(Some(odd), format!("nothing in `{key}` can be called `{told}`"), help)
         }
+        None => Ok(()),
+    }
+}
+
+/// An image goes by its repository, with its tag or digest (Docker docs, *docker image tag*).
+fn images_of(patterns: &[Glob]) -> Result<(), Mistake> {
+    let is_odd = |text: &str| {
+        let empty = |text: &str| text.is_empty() || text.starts_with([':', '@']);
+        let repository = text.split('@').next().unwrap_or_default();
+        repository.split('/').any(empty)
+            || text.contains("::")
+            || text.ends_with([':', '@'])
+            || text.contains("://")
+    };
+    match patterns.iter().find(|pattern| is_odd(&pattern.0)) {
+        Some(Glob(odd)) => mistake(
+            Some(odd),
+            format!("no image can be called `{odd}`"),
+            "such as `postgres:16`, `registry.example:5000/team/*` or `*@sha256:…`",
+        ),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use denied::is_denied;
 use model::lets_through;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use stepback_core::grants::{Asked, Grants, Known, Permit, Policy, read};
+use stepback_core::grants::{Asked, Grant, Grants, Known, Permit, Policy, read};
 use stepback_core::*;
 use tries::{apart, arguments, call, grant, world};
 use world::World;
@@ -198,4 +198,53 @@ fn a_refusal_names_the_part_of_the_grant_that_came_furthest() {
     let (describe, _) = call("ec2.describe", &json!({ "instance": "i-db-1" }));
     let told = grants.permit(&Asked::of(&describe), &known);
     assert_eq!(told, Permit::Refused("`ec2` is not granted".to_owned()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// What is told to deny nothing would not have denied anything; and what has to do with what it
+    /// names is not told so.
+    #[test]
+    fn what_denies_nothing_denies_none_of_all_calls(
+        written in grant(),
+        arguments in arguments(),
+        world in world(),
+    ) {
+        let known = world.known();
+        let is_useless = |one: &Grant| one.hits_nothing_by().is_some();
+        let useless: Vec<Grant> =
+            read(&written).expect("a grant").into_iter().filter(is_useless).collect();
+        let deny: Grants = useless.into_iter().collect();
+        let policy = Policy { allow: None, deny };
+        for function in Call::functions() {
+            // What would free it is denied by what it names, and not as one of the functions.
+            if ["rename-container", "tag", "untag"].iter().any(|one| function.ends_with(one)) {
+                continue;
+            }
+            let (call, own) = call(function, &arguments);
+            let told = policy.permit(&Asked::of(&call), &known);
+            prop_assert!(told.is_allowed(), "{}({}) by {}", function, own, written);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_none_of_the_functions_has_is_told() {
+    let told = |written: Value| {
+        read(&written).expect("a grant").iter().find_map(Grant::hits_nothing_by).map(|(key, _)| key)
+    };
+    for (written, key) in [
+        (json!({ "docker": ["start-container"], "docker_volumes": ["a"] }), Some("docker_volumes")),
+        (json!({ "docker": ["create-volume"], "containers": ["a"] }), Some("containers")),
+        (json!({ "docker": ["stop-container", "logs"], "images": ["a"] }), Some("images")),
+        (json!({ "docker": ["start-container"], "commands": ["a"] }), Some("commands")),
+        (json!({ "docker": ["exec"], "env": ["A"] }), Some("env")),
+        (json!({ "docker": ["start-container", "create-*"], "docker_volumes": ["a"] }), None),
+        (json!({ "docker": "read", "images": ["a"] }), None),
+        (json!({ "docker": "all", "env": ["A"] }), None),
+        (json!({ "docker": "root", "env": ["A"] }), None),
+    ] {
+        assert_eq!(told(written.clone()), key, "{written}");
+    }
 }
