@@ -186,14 +186,28 @@ fn mistake_of(error: &toml::de::Error, text: &str, drawn: &str) -> Diagnostic {
     }
 }
 
+/// A mistake that tells nothing of what is stars in the place where it is drawn.
+fn without_hidden(mut mistake: Diagnostic, text: &str, drawn: &str) -> Diagnostic {
+    let hidden = mistake.span.clone().filter(|span| is_hidden(text, drawn, span));
+    if let Some(written) = hidden.and_then(|span| text.get(span)) {
+        let value = written.trim_matches(['"', '\'']);
+        if !value.is_empty() {
+            mistake.message = mistake.message.replace(value, "…");
+        }
+    }
+    mistake
+}
+
 fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
     let text = files::text(path, TEXT_BYTES_MAX)
         .map_err(|why| CliError::usage(why, "give another with `--config FILE`"))?;
     let name = path.display().to_string();
     // What was written in the place of a reference is no reference, and still a secret.
     let drawn = without_secrets(&text);
-    let fail =
-        |list| CliError::Mistakes(Diagnostics { name: name.clone(), text: drawn.clone(), list });
+    let fail = |list: Vec<Diagnostic>| {
+        let list = list.into_iter().map(|one| without_hidden(one, &text, &drawn)).collect();
+        CliError::Mistakes(Diagnostics { name: name.clone(), text: drawn.clone(), list })
+    };
     let authored: Authored =
         toml::from_str(&text).map_err(|error| fail(vec![mistake_of(&error, &text, &drawn)]))?;
     // Paths go to other programs, too, which are elsewhere.

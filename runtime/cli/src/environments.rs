@@ -58,9 +58,9 @@ struct AuthoredDocker {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AuthoredTls {
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
+    ca: Spanned<PathBuf>,
+    cert: Spanned<PathBuf>,
+    key: Spanned<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -290,9 +290,9 @@ impl Authored {
             }
         }
         let tls = docker.tls.as_ref().map(|AuthoredTls { ca, cert, key }| Certificates {
-            ca: base.join(ca),
-            cert: base.join(cert),
-            key: base.join(key),
+            ca: file_of(ca, base, found),
+            cert: file_of(cert, base, found),
+            key: file_of(key, base, found),
         });
         DockerConfig {
             endpoint: docker.endpoint.as_ref().map(|template| template.get_ref().clone()),
@@ -345,6 +345,16 @@ fn reference(secret: &Spanned<String>, found: &mut Vec<Diagnostic>) -> String {
         found.push(Diagnostic::at(secret.span(), message).help(help));
     }
     text.clone()
+}
+
+/// The path of a file, and not what is to be in it, which would be shown where it is not found.
+fn file_of(path: &Spanned<PathBuf>, base: &Path, found: &mut Vec<Diagnostic>) -> PathBuf {
+    let text = path.get_ref().to_string_lossy();
+    if text.contains("-----") || text.contains('\n') {
+        let message = "this is what a PEM file has in it, and not its path";
+        found.push(Diagnostic::at(path.span(), message).help("write it to a file, and name that"));
+    }
+    base.join(path.get_ref())
 }
 
 fn duration(text: Option<&Spanned<String>>, found: &mut Vec<Diagnostic>) -> Option<u64> {

@@ -93,10 +93,8 @@ fn inputs(operation: &Operation) -> Result<BTreeMap<String, Given>, CliError> {
     }
     for text in &operation.inputs {
         let Some((name, value)) = text.split_once('=') else {
-            return Err(CliError::usage(
-                shown!("`-i {}` is not NAME=VALUE", text),
-                "such as `-i database=main`",
-            ));
+            // What was typed may be the value alone.
+            return Err(CliError::usage("`-i` is not NAME=VALUE", "such as `-i database=main`"));
         };
         inputs.insert(name.to_owned(), Given::Text(value.to_owned()));
     }

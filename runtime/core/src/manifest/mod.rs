@@ -11,6 +11,7 @@
 
 mod advice;
 mod check;
+mod drawn;
 mod expressions;
 mod graph;
 mod invariants;
@@ -420,7 +421,6 @@ fn is_bare_expression(text: &str, at: usize) -> bool {
 }
 
 fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, Diagnostics> {
-    let fail = |list| Diagnostics { name: name.to_owned(), text: text.to_owned(), list };
     if text.len() > MANIFEST_BYTES_MAX {
         let message = format!(
             "the file has {} bytes; a manifest has at most {MANIFEST_BYTES_MAX}",
@@ -436,7 +436,8 @@ fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, 
             false => "see https://toml.io for how TOML is written",
         };
         let message = format!("this is not TOML: {}", toml_mistake(&error.kind));
-        fail(vec![Diagnostic::at(span, message).help(help)])
+        let list = vec![Diagnostic::at(span, message).help(help)];
+        Diagnostics { name: name.to_owned(), text: drawn::without_defaults(text), list }
     })?;
     let mut found = vec![];
     let manifest = read::manifest(name, text, &value, &mut found);
@@ -453,7 +454,8 @@ fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, 
         Some(manifest) if found.is_empty() => Ok(manifest),
         _ => {
             found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
-            Err(fail(found))
+            let text = drawn::without_secrets(text, &value);
+            Err(Diagnostics { name: name.to_owned(), text, list: found })
         }
     }
 }
