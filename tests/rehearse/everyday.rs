@@ -390,3 +390,30 @@ with = { host = "i-db-1", container = "main" }
         assert!(down_ms < 180_000, "look#{look}: {down_ms} ms");
     }
 }
+
+/// An undo that failed in its middle is tried again, and has taken back the newest of its effects
+/// already, as older ones of the same fact.
+#[test]
+fn a_fact_that_one_step_sets_again_and_again_is_taken_back_whatever_fails() {
+    let tag = |value: &str| {
+        format!("{{ call = \"tag\", volume = \"vol-db-main\", key = \"k\", value = \"{value}\" }}")
+    };
+    let run: Vec<String> = ["1", "2", "3", "4"].map(tag).into();
+    let steps = format!(
+        "[[steps]]\nid = \"many\"\nuses = \"attack/attack\"\n[steps.with]\ncheck = []\n\
+         run = [{}]\nundo = []\n[[steps]]\nid = \"then\"\nuses = \"ebs/tag-volume\"\n\
+         with = {{ volume = \"vol-db-main\", key = \"l\", value = \"2\" }}\n",
+        run.join(", ")
+    );
+    well(&steps);
+}
+
+/// What a step works out from the time is another thing whenever it is tried again.
+#[test]
+fn a_time_that_was_worked_out_is_no_difference() {
+    let steps = "[[steps]]\nid = \"keep\"\nuses = \"testing/stamp\"\n\
+                 with = { volume = \"vol-db-main\", keep_days = 7 }\n\
+                 [[steps]]\nid = \"then\"\nuses = \"ebs/tag-volume\"\n\
+                 with = { volume = \"vol-db-main\", key = \"l\", value = \"2\" }\n";
+    well(steps);
+}

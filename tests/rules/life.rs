@@ -14,7 +14,7 @@ use stepback_core::event::Record;
 use stepback_core::inputs::Given;
 use stepback_core::state::{State, Status};
 use stepback_core::*;
-use stepback_engine::{Control, Deps, Limits, Reporter, Request, RunError, SecretSource};
+use stepback_engine::{Control, Deps, Limits, Plans, Reporter, Request, RunError, SecretSource};
 use stepback_files::key::{KEY_BYTES, Key};
 use stepback_journal::{LogLine, Memory, RunnerId, Store};
 use stepback_provider::Provider;
@@ -28,6 +28,9 @@ pub const WORLD: &str = include_str!("../../operations/demo-world.toml");
 
 /// When every case begins.
 pub const BEGIN: UnixMs = UnixMs(1_790_000_000_000);
+
+/// Every life of an operation has the same manifest.
+static PLANS: LazyLock<Arc<Plans>> = LazyLock::new(Arc::default);
 
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rules-cache");
@@ -105,6 +108,7 @@ fn with_secrets(
         provider,
         plugins: Arc::new(Built),
         runtime,
+        plans: Arc::clone(&PLANS),
         reporter: Arc::new(Quiet),
         secrets: Arc::new(secrets),
         key: Key::of_bytes(&[7; KEY_BYTES]).expect("a key"),

@@ -203,6 +203,9 @@ pub struct Stamp;
 #[serde(deny_unknown_fields)]
 pub struct StampInput {
     volume: String,
+    /// Until when it is kept, too.
+    #[serde(default)]
+    keep_days: Option<u64>,
 }
 
 impl Step for Stamp {
@@ -214,6 +217,9 @@ impl Step for Stamp {
     fn run(input: StampInput) -> Result<u64, Failure> {
         let now = clock::now()?;
         ebs::tag(&input.volume, "looked-after", &format!("{} or {now}", now / 1000))?;
+        if let Some(days) = input.keep_days {
+            ebs::tag(&input.volume, "keep-until", &(now / 1000 + days * 86_400).to_string())?;
+        }
         Ok(now)
     }
 }

@@ -298,6 +298,7 @@ async fn deps_with(
         provider,
         plugins: Arc::new(Plugins::new(config, Some(environment))),
         runtime: sandbox(config)?,
+        plans: Arc::default(),
         reporter,
         secrets: Arc::new(References(config.secrets.clone())),
         key,

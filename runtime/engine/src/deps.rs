@@ -1,5 +1,6 @@
 //! What an operation runs on, picked by the program: a store, a provider, plugins, a reporter.
 
+use crate::plans::Plans;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Deps {
     pub plugins: Arc<dyn PluginSource>,
     /// The sandbox that plugins run in.
     pub runtime: Arc<Runtime>,
+    /// What was read before, for whoever runs one manifest more than once.
+    pub plans: Arc<Plans>,
     /// Told of everything as it happens, for whoever watches.
     pub reporter: Arc<dyn Reporter>,
     /// Asked for the values of secret inputs when an operation begins or is taken up.
@@ -66,6 +69,7 @@ impl Deps {
             provider: Arc::clone(&self.provider),
             plugins: Arc::clone(&self.plugins),
             runtime: Arc::clone(&self.runtime),
+            plans: Arc::clone(&self.plans),
             reporter: Arc::clone(&self.reporter),
             secrets: Arc::clone(&self.secrets),
             key: self.key.clone(),

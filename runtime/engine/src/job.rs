@@ -7,6 +7,7 @@ use crate::access::{self, WorldAccess};
 use crate::deps::{Deps, PluginBytes, PluginSource};
 use crate::error::{Refusal, RunError};
 use crate::guard::Guard;
+use crate::plans::{Parsed, Plans, Strictness};
 use crate::replaced::ReplacedParts;
 use crate::secrets::anew::{self, Anew};
 use crate::secrets::door::Door;
@@ -22,7 +23,7 @@ use stepback_core::event::{Bounds, GivenSecret, Pinned};
 use stepback_core::expr::{Scope, evaluate_value};
 use stepback_core::grants::{Grants, Policy};
 use stepback_core::inputs::{self, Given};
-use stepback_core::manifest::{self, LOCK_BYTES_MAX, Manifest, Step, Uses};
+use stepback_core::manifest::{LOCK_BYTES_MAX, Step, Uses};
 use stepback_core::plan::{Offers, Plan};
 use stepback_core::shown::in_sentence;
 use stepback_core::state::State;
@@ -125,14 +126,15 @@ impl Job {
     /// # Errors
     /// All mistakes of the manifest, its plugins and its inputs; secrets that can't be had.
     pub async fn prepare(deps: &Deps, request: &Request) -> Result<Job, Refusal> {
-        let manifest = manifest::parse(&request.manifest_name, &request.manifest)
-            .map_err(Refusal::Mistakes)?;
-        let (runtime, source) = (&*deps.runtime, &*deps.plugins);
+        let Request { manifest_name, manifest, .. } = request;
+        let parsed = deps.plans.parse(Strictness::Whole, manifest_name, manifest);
+        let parsed = parsed.map_err(Refusal::Mistakes)?;
         let inputs = {
             let has = |name: &str| deps.secrets.has(name);
-            inputs::resolve(&manifest, &request.inputs, &request.secrets, &has)
+            inputs::resolve(parsed.manifest(), &request.inputs, &request.secrets, &has)
         };
-        let planned = load(runtime, source, manifest, &request.base_dir).await;
+        let (runtime, source) = (&*deps.runtime, &*deps.plugins);
+        let planned = load(runtime, source, &deps.plans, parsed, &request.base_dir).await;
         let ((plan, plugins), inputs) = match (planned, inputs) {
             (Ok(planned), Ok(inputs)) => (planned, inputs),
             (Err(mut mistakes), Err(more)) => {
@@ -155,7 +157,7 @@ impl Job {
         let access = WorldAccess::new(deps, secrets, ReplacedParts::default());
         let (key, environment) = (deps.key.clone(), request.environment.clone());
         let given = BTreeMap::new();
-        let (plan, memory) = (Arc::new(plan), deps.runtime.memory_quota());
+        let memory = deps.runtime.memory_quota();
         Ok(Job { plan, plugins, inputs, access, key, given, kept, environment, memory })
     }
 
@@ -171,8 +173,9 @@ impl Job {
         pinned: &Pinned,
     ) -> Result<Job, RunError> {
         let left = |why: String| RunError::Left { id, why };
-        let manifest = manifest::parse_pinned(&pinned.manifest_name, &pinned.manifest)
-            .map_err(|mistakes| left(mistakes.to_string()))?;
+        let mistaken = |mistakes: Diagnostics| left(mistakes.to_string());
+        let (name, text) = (&pinned.manifest_name, &pinned.manifest);
+        let parsed = deps.plans.parse(Strictness::Pinned, name, text).map_err(mistaken)?;
         let mut offers = Offers::new();
         let mut plugins = BTreeMap::new();
         let source = &*deps.plugins;
@@ -198,8 +201,9 @@ impl Job {
             let granted_here = pinned.bounds.granted_here.get(name).cloned().unwrap_or_default();
             plugins.insert(name.clone(), Loaded { plugin, guard, granted_here, file });
         }
-        let plan =
-            Plan::pinned(manifest, &offers).map_err(|mistakes| left(mistakes.to_string()))?;
+        let digests = pinned.plugins.clone();
+        let plan = deps.plans.plan(Strictness::Pinned, parsed, &offers, digests);
+        let plan = plan.map_err(mistaken)?;
         let world = access::identity(deps).await.map_err(|failure| left(failure.message))?;
         let source = &*deps.secrets;
         let seals = Seals::pinned(&deps.key, deps.store.id(), pinned.key.as_deref());
@@ -222,7 +226,7 @@ impl Job {
         let access = WorldAccess::new(deps, secrets, replaced);
         let kept = secrets::kept_from(&plan, &inputs, source);
         let (key, environment) = (deps.key.clone(), pinned.environment.clone());
-        let (plan, memory) = (Arc::new(plan), deps.runtime.memory_quota());
+        let memory = deps.runtime.memory_quota();
         Ok(Job { plan, plugins, inputs, access, key, given, kept, environment, memory })
     }
 
@@ -356,22 +360,25 @@ pub async fn validate(
     name: &str,
     text: &str,
     base_dir: &Path,
-) -> Result<Plan, Diagnostics> {
-    let manifest = manifest::parse(name, text)?;
-    load(runtime, source, manifest, base_dir).await.map(|(plan, _)| plan)
+) -> Result<Arc<Plan>, Diagnostics> {
+    let plans = Plans::default();
+    let parsed = plans.parse(Strictness::Whole, name, text)?;
+    load(runtime, source, &plans, parsed, base_dir).await.map(|(plan, _)| plan)
 }
 
 /// Load a manifest's plugins and hold it against them.
 async fn load(
     runtime: &Runtime,
     source: &dyn PluginSource,
-    manifest: Manifest,
+    plans: &Plans,
+    parsed: Parsed,
     base_dir: &Path,
-) -> Result<(Plan, BTreeMap<String, Loaded>), Diagnostics> {
+) -> Result<(Arc<Plan>, BTreeMap<String, Loaded>), Diagnostics> {
     let mut found: Vec<Diagnostic> = vec![];
     let mut offers = Offers::new();
     let mut plugins: BTreeMap<String, Loaded> = BTreeMap::new();
     let mut unusable = std::collections::BTreeSet::new();
+    let manifest = parsed.manifest();
     for step in &manifest.steps {
         let name = step.uses.plugin();
         if plugins.contains_key(name) || !unusable.insert(name) {
@@ -389,7 +396,10 @@ async fn load(
     let spans = manifest.steps.iter().filter(|step| unusable.contains(step.uses.plugin()));
     let told: Vec<_> = spans.map(|step| step.spans.uses.clone()).collect();
     let (name, text) = (manifest.name.clone(), manifest.text.clone());
-    match Plan::new(manifest, &offers) {
+    let digest =
+        |(name, loaded): (&String, &Loaded)| (name.clone(), loaded.plugin.digest().clone());
+    let digests = plugins.iter().map(digest).collect();
+    match plans.plan(Strictness::Whole, parsed, &offers, digests) {
         Ok(plan) if found.is_empty() => Ok((plan, plugins)),
         planned => {
             // That a plugin is not there was told with its reason above.

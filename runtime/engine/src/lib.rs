@@ -27,6 +27,7 @@ mod message;
 mod mutant;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod plans;
 mod port;
 mod preflight;
 mod quota;
@@ -51,6 +52,7 @@ pub use locks::{InTheWay, Whose, held_in_world};
 pub use look_at::look_at;
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
+pub use plans::Plans;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use reaches::Reaches;
 pub use run::{Ended, Preview, plan, run};

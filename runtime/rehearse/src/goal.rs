@@ -1,7 +1,9 @@
 //! The world that an operation leaves, under names that do not depend on how it got there.
 
 use crate::stage::Played;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::calls::ClockCall;
 use stepback_core::event::Event;
 use stepback_core::resource::IDENTITY;
@@ -35,6 +37,46 @@ impl Goal {
         });
         let outputs = serde_json::to_string(&played.state.outputs).unwrap_or_default();
         Self { facts: renamed_facts.collect(), outputs: text_of(&outputs) }
+    }
+}
+
+/// What of a goal is another one if the operation begins at another time, though nothing goes
+/// wrong: a step worked it out from the time that it read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ByTime {
+    facts: BTreeMap<Resource, BTreeSet<String>>,
+    outputs: BTreeSet<String>,
+}
+
+impl ByTime {
+    pub fn between(goal: &Goal, later: &Goal) -> Self {
+        let facts = goal.facts.iter().filter_map(|(resource, facts)| {
+            let differing = facts.differing(later.facts.get(resource)?);
+            Some((resource.clone(), differing.into_iter().collect()))
+        });
+        Self { facts: facts.collect(), outputs: goal.outputs_differing(later) }
+    }
+
+    /// Whether nothing of a resource differs but that.
+    pub fn excuses(&self, resource: &Resource, should: Option<&Facts>, is: Option<&Facts>) -> bool {
+        let (Some(should), Some(is)) = (should, is) else { return false };
+        let known = self.facts.get(resource);
+        let is_known = |name: &String| known.is_some_and(|known| known.contains(name));
+        should.differing(is).iter().all(is_known)
+    }
+
+    pub fn excuses_outputs(&self, goal: &Goal, is: &Goal) -> bool {
+        goal.outputs_differing(is).is_subset(&self.outputs)
+    }
+}
+
+impl Goal {
+    fn outputs_differing(&self, other: &Self) -> BTreeSet<String> {
+        let of = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text);
+        let (own, others) = (of(&self.outputs), of(&other.outputs));
+        let (own, others) = (own.unwrap_or_default(), others.unwrap_or_default());
+        let names = own.keys().chain(others.keys());
+        names.filter(|name| own.get(*name) != others.get(*name)).cloned().collect()
     }
 }
 
@@ -82,7 +124,14 @@ pub(crate) fn names_of_made(played: &Played) -> Vec<(String, String)> {
             names.push((id, name));
         }
     }
+    // One may begin with another: the second of a time with that of a later one.
+    names.sort_by_key(|(id, _)| Reverse(id.len()));
     names
+}
+
+/// Whether a step reads the time.
+pub(crate) fn reads_the_time(played: &Played) -> bool {
+    !times_read(played).is_empty()
 }
 
 /// What each time that a step read is called by, in milliseconds and in seconds: it may write it
@@ -96,7 +145,6 @@ fn times_read(played: &Played) -> Vec<(String, String)> {
     });
     let names = read.flat_map(|(id, at)| {
         let name = format!("time-read-by-{}-{}", id.of.step, id.number.0);
-        // The longer one first: it begins with the other.
         [(at.to_string(), name.clone()), ((at / 1000).to_string(), format!("{name}-in-seconds"))]
     });
     names.collect()

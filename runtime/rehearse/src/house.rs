@@ -1,11 +1,12 @@
 //! What is to be rehearsed, and what all of its cases have in common.
 
 use crate::NotRehearsed;
+use crate::goal::reads_the_time;
 use crate::judge;
 use crate::learn::{self, Learned};
 use crate::outcome::Outcome;
 use crate::place::CaseId;
-use crate::stage::{Based, Behind, BehindStore, Played, Stage};
+use crate::stage::{BEGINS, Based, Behind, BehindStore, Played, Stage};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -86,12 +87,14 @@ impl House {
             world: rehearsal.world.clone(),
             plugins: Arc::clone(&rehearsal.plugins),
             runtime: Arc::clone(&rehearsal.runtime),
+            plans: Arc::default(),
             secrets: Arc::clone(&rehearsal.secrets),
             key: key.map_err(|error| NotRehearsed::Internal(error.to_string()))?,
             limits: rehearsal.limits.clone(),
             behind: rehearsal.behind.clone(),
             behind_store: rehearsal.behind_store.clone(),
             slow_ms: 0,
+            begins: BEGINS,
             invariants: Arc::new([]),
             scope: Arc::default(),
             too_long: Arc::default(),
@@ -110,7 +113,10 @@ impl House {
         let nothing = based(&stage, &CaseId::default(), shares)?;
         must_end_well(&nothing.played)?;
         must_be_told(&stage, &nothing.played)?;
-        let learned = Learned::of(&nothing.played);
+        let later = reads_the_time(&nothing.played).then(|| stage.later());
+        let later = later.map(|stage| stage.play(&CaseId::default())).transpose();
+        let later = later.map_err(NotRehearsed::Internal)?;
+        let learned = Learned::of(&nothing.played, later.as_ref());
         Ok(Self { stage, plan, jobs: rehearsal.jobs.get(), nothing, learned, shares })
     }
 

@@ -240,16 +240,19 @@ impl Judge<'_> {
         }
         let left = self.learned.touched_by(&steps);
         let left: BTreeSet<Resource> = left.iter().flat_map(with_what_is_on_it).collect();
-        let differing = differing(&goal.facts, &is.facts);
-        found.extend(differing.into_iter().filter(|one| !left.contains(one)).map(|one| {
-            let (should, is) = (goal.facts.get(&one), is.facts.get(&one));
+        let by_time = &self.learned.by_time;
+        let of = |one: &Resource| (goal.facts.get(one), is.facts.get(one));
+        let mut differing = differing(&goal.facts, &is.facts);
+        differing.retain(|one| !left.contains(one) && !by_time.excuses(one, of(one).0, of(one).1));
+        found.extend(differing.into_iter().map(|one| {
+            let (should, is) = of(&one);
             format!(
                 "it succeeded, and {one} is {}; where nothing goes wrong it is {}",
                 shown(is),
                 shown(should)
             )
         }));
-        if goal.outputs != is.outputs && steps.is_empty() {
+        if !by_time.excuses_outputs(goal, &is) && steps.is_empty() {
             found.push(format!(
                 "it succeeded, and its outputs are {}; where nothing goes wrong they are {}",
                 is.outputs, goal.outputs

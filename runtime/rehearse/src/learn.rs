@@ -1,7 +1,7 @@
 //! What the operation does when nothing goes wrong, and when all of it is taken back: where there
 //! is a place at which something can.
 
-use crate::goal::{Goal, names_of_made, renamed};
+use crate::goal::{ByTime, Goal, names_of_made, renamed};
 use crate::place::{CaseId, Fault, Kind, Place, Planned};
 use crate::script::{About, Passed};
 use crate::stage::Played;
@@ -14,20 +14,24 @@ use stepback_engine::Asker;
 /// The operation as it goes when nothing goes wrong.
 pub(crate) struct Learned {
     pub goal: Goal,
+    pub by_time: ByTime,
     /// The invariants that do not hold even so, by their places in the manifest.
     pub broken: BTreeSet<usize>,
     touched: BTreeMap<StepKey, BTreeSet<Resource>>,
 }
 
 impl Learned {
-    pub fn of(played: &Played) -> Self {
+    /// `later` is the same operation, begun at another time.
+    pub fn of(played: &Played, later: Option<&Played>) -> Self {
         let names = names_of_made(played);
         let touched = |(key, step): (&StepKey, &stepback_core::state::StepState)| {
             (key.clone(), step.touched().map(|resource| renamed(resource, &names)).collect())
         };
         let touched = played.state.steps.iter().map(touched).collect();
         let broken = played.broken.iter().filter_map(|one| one.invariant).collect();
-        Self { goal: Goal::of(played), broken, touched }
+        let goal = Goal::of(played);
+        let by_time = later.map(|later| ByTime::between(&goal, &Goal::of(later)));
+        Self { goal, by_time: by_time.unwrap_or_default(), broken, touched }
     }
 
     /// What these steps touch.

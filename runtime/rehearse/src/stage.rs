@@ -20,7 +20,8 @@ use stepback_core::manifest::Invariant;
 use stepback_core::state::{State, Status};
 use stepback_core::{OperationId, Resource, StepKey, StoreId, UnixMs};
 use stepback_engine::{
-    Control, Deps, Job, Limits, PluginSource, Refusal, Reporter, Request, RunError, SecretSource,
+    Control, Deps, Job, Limits, Plans, PluginSource, Refusal, Reporter, Request, RunError,
+    SecretSource,
 };
 use stepback_files::key::Key;
 use stepback_journal::{LogLine, Memory, RunnerId, Store};
@@ -30,7 +31,10 @@ use stepback_simulated::world::World;
 use stepback_wasm::Runtime;
 
 /// When every case begins, in Unix time: the same, so that the same comes out.
-const BEGINS: UnixMs = UnixMs(1_790_000_000_000);
+pub(crate) const BEGINS: UnixMs = UnixMs(1_790_000_000_000);
+/// So much later begins what is to tell what depends on the time: at another month, day, hour,
+/// minute and second, so that no way of writing a time is the same.
+const LATER: Duration = Duration::from_millis(((37 * 24 + 5) * 3600 + 17 * 60 + 23) * 1000 + 456);
 /// After so long, by the virtual clock, somebody hangs who has not ended.
 const HANGS_AFTER: Duration = Duration::from_secs(40 * 24 * 3600);
 const TOO_LONG: &str = "it takes longer than 40 days";
@@ -53,6 +57,8 @@ pub(crate) struct Stage {
     pub world: World,
     pub plugins: Arc<dyn PluginSource>,
     pub runtime: Arc<Runtime>,
+    /// The manifest is read once for all cases.
+    pub plans: Arc<Plans>,
     pub secrets: Arc<dyn SecretSource>,
     pub key: Key,
     pub limits: Limits,
@@ -60,6 +66,8 @@ pub(crate) struct Stage {
     pub behind_store: Option<BehindStore>,
     /// How long what is slow takes.
     pub slow_ms: u64,
+    /// When a case begins.
+    pub begins: UnixMs,
     pub invariants: Arc<[Invariant]>,
     /// What invariants see beside the world.
     pub scope: Arc<Scope>,
@@ -152,7 +160,7 @@ impl Reporter for Quiet {
 impl Stage {
     /// The manifest, held against its plugins and its inputs.
     pub fn job(&self) -> Result<Job, NotRehearsed> {
-        let time = Virtual::new(BEGINS);
+        let time = Virtual::new(self.begins);
         let world = Arc::new(Simulated::of(self.world.clone(), time.clock()));
         let store = Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock()));
         let set = Set { world, store, script: Script::new(&[]), kills: None };
@@ -162,6 +170,12 @@ impl Stage {
         let runtime = runtime.map_err(|error| NotRehearsed::Internal(error.to_string()))?;
         let prepared = runtime.block_on(Job::prepare(&deps, &self.request));
         prepared.map_err(NotRehearsed::Refused)
+    }
+
+    /// The same, for cases that begin much later.
+    pub fn later(&self) -> Self {
+        let later = u64::try_from(LATER.as_millis()).unwrap_or(u64::MAX);
+        Self { begins: UnixMs(self.begins.0.saturating_add(later)), ..self.clone() }
     }
 
     /// Run the operation in which this befalls it.
@@ -183,7 +197,7 @@ impl Stage {
         case: &CaseId,
         kills: Option<Watching>,
     ) -> Result<(Played, Arc<Memory>), String> {
-        let time = Virtual::new(BEGINS);
+        let time = Virtual::new(self.begins);
         let set = Set {
             world: Arc::new(Simulated::of(self.world.clone(), time.clock())),
             store: Arc::new(Memory::named(StoreId(RUNNER.into()), time.clock())),
@@ -200,8 +214,10 @@ impl Stage {
 
     /// Run a case that is another one with a kill at its end, from that instant on.
     pub fn after_kill(&self, based: &Based, case: &CaseId, kill: &Kill) -> Result<Played, String> {
-        let time = Virtual::new(BEGINS);
-        time.advance(Duration::from_millis(kill.at.since_ms(BEGINS) + assumed::TAKEN_UP_AFTER_MS));
+        let time = Virtual::new(self.begins);
+        time.advance(Duration::from_millis(
+            kill.at.since_ms(self.begins) + assumed::TAKEN_UP_AFTER_MS,
+        ));
         let world = World::clone(&kill.world);
         let set = Set {
             world: Arc::new(Simulated::of(world, time.clock())),
@@ -241,7 +257,7 @@ impl Stage {
             }
             time.advance(Duration::from_millis(assumed::TAKEN_UP_AFTER_MS));
         }
-        let took_ms = time.clock().unix().since_ms(BEGINS);
+        let took_ms = time.clock().unix().since_ms(self.begins);
         self.told(ended, world, store, script, took_ms)
     }
 
@@ -336,6 +352,7 @@ impl Stage {
             provider: Arc::new(provider),
             plugins: Arc::clone(&self.plugins),
             runtime: Arc::clone(&self.runtime),
+            plans: Arc::clone(&self.plans),
             reporter: Arc::new(Quiet),
             secrets: Arc::new(MadeUp(Arc::clone(&self.secrets))),
             key: self.key.clone(),

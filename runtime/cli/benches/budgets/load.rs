@@ -152,6 +152,7 @@ impl Load {
             provider: Arc::new(world.expect("a world")),
             plugins: Arc::new(Built),
             runtime: Arc::new(runtime),
+            plans: Arc::default(),
             reporter,
             secrets: Arc::new(NoSecrets),
             key: Key::of_bytes(&[7; KEY_BYTES]).expect("a key"),

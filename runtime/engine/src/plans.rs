@@ -1,0 +1,106 @@
+//! Plans that were made before: whoever runs one manifest again and again, as a rehearsal does, has
+//! it read and held against its plugins once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use stepback_core::PluginDigest;
+use stepback_core::diagnostic::Diagnostics;
+use stepback_core::manifest::{self, Manifest};
+use stepback_core::plan::{Offers, Plan};
+
+/// So many are kept, the latest ones.
+const KEPT_MAX: usize = 8;
+
+/// The plugins of a plan, by their names in its manifest.
+pub(crate) type Digests = BTreeMap<String, PluginDigest>;
+
+/// The plans that were made last.
+#[derive(Default)]
+pub struct Plans {
+    kept: Mutex<VecDeque<Arc<Made>>>,
+}
+
+/// Whether a manifest is a new operation's, or one that was accepted when its operation began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    Whole,
+    Pinned,
+}
+
+/// A plan, and all that it was made of.
+pub(crate) struct Made {
+    strictness: Strictness,
+    plugins: Digests,
+    plan: Arc<Plan>,
+}
+
+/// A manifest that was read, now or before.
+pub(crate) enum Parsed {
+    Now(Box<Manifest>),
+    Before(Arc<Made>),
+}
+
+impl Parsed {
+    pub(crate) fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Now(manifest) => manifest,
+            Self::Before(made) => made.plan.manifest(),
+        }
+    }
+}
+
+impl Plans {
+    /// Read a manifest, unless it was read before.
+    pub(crate) fn parse(
+        &self,
+        strictness: Strictness,
+        name: &str,
+        text: &str,
+    ) -> Result<Parsed, Diagnostics> {
+        let is_it = |made: &&Arc<Made>| {
+            let manifest = made.plan.manifest();
+            made.strictness == strictness && manifest.text == text && manifest.name == name
+        };
+        let before = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = before.iter().rev().find(is_it).cloned();
+        before.map_or_else(|| parse(strictness, name, text), |made| Ok(Parsed::Before(made)))
+    }
+
+    /// Hold it against its plugins, unless that was done with the same ones before.
+    pub(crate) fn plan(
+        &self,
+        strictness: Strictness,
+        parsed: Parsed,
+        offers: &Offers,
+        plugins: Digests,
+    ) -> Result<Arc<Plan>, Diagnostics> {
+        let manifest = match parsed {
+            Parsed::Before(made) if made.plugins == plugins => return Ok(Arc::clone(&made.plan)),
+            Parsed::Before(made) => made.plan.manifest().clone(),
+            Parsed::Now(manifest) => *manifest,
+        };
+        let plan = Arc::new(plan(strictness, manifest, offers)?);
+        let made = Arc::new(Made { strictness, plugins, plan: Arc::clone(&plan) });
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(made);
+        Ok(plan)
+    }
+}
+
+fn parse(strictness: Strictness, name: &str, text: &str) -> Result<Parsed, Diagnostics> {
+    let manifest = match strictness {
+        Strictness::Whole => manifest::parse(name, text),
+        Strictness::Pinned => manifest::parse_pinned(name, text),
+    };
+    manifest.map(|manifest| Parsed::Now(Box::new(manifest)))
+}
+
+fn plan(strictness: Strictness, manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
+    match strictness {
+        Strictness::Whole => Plan::new(manifest, offers),
+        Strictness::Pinned => Plan::pinned(manifest, offers),
+    }
+}
