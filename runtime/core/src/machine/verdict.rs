@@ -80,12 +80,13 @@ impl Machine {
         self.emit(Event::Finished { status, outputs, unknown_outputs })
     }
 
-    /// Whether everything runs that ran before and that a step of the window touched.
+    /// Whether everything runs that ran before and that a step of the window touched. Where there
+    /// is no such thing, as with a volume that nobody's container was found on, nobody can say so.
     fn is_service_up(&self, observations: &[Observation]) -> bool {
         let services: BTreeSet<&Resource> =
             self.services_of_window().map(|(resource, _)| resource).collect();
         let mut all = observations.iter().filter(|one| services.contains(&one.resource));
-        all.all(|one| one.now.as_ref().is_ok_and(|now| runs(&now.facts)))
+        !services.is_empty() && all.all(|one| one.now.as_ref().is_ok_and(|now| runs(&now.facts)))
     }
 
     /// What ran before the operation, or may have, and what a step of the window touched, whatever
@@ -93,7 +94,10 @@ impl Machine {
     pub(super) fn services_of_window(&self) -> impl Iterator<Item = (&Resource, &Facts)> {
         let in_window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
         let effects = in_window.flat_map(|(_, step)| &step.effects);
-        let touched: Vec<&Change> = effects.flat_map(|effect| &effect.changes).collect();
+        let touched: Vec<&Change> = effects
+            .flat_map(|effect| &effect.changes)
+            .filter(|change| is_changed(change))
+            .collect();
         self.state.baselines.iter().filter(move |(resource, before)| {
             matches!(resource.kind(), ResourceKind::Container | ResourceKind::Instance)
                 && may_run(before)
@@ -349,6 +353,12 @@ fn runs(facts: &Facts) -> bool {
     let is_up =
         facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into());
     is_up && facts.get("paused") != Some(&true.into())
+}
+
+/// Whether an instance was changed itself, and not only given a volume or relieved of one.
+fn is_changed(change: &Change) -> bool {
+    change.resource.kind() != ResourceKind::Instance
+        || change.after.as_ref().is_none_or(|after| !after.is_as(&change.before))
 }
 
 /// Whether it runs, or may: nobody could look.
