@@ -112,17 +112,23 @@ fn again(args: &Rehearse) -> String {
     words.join(" ")
 }
 
-fn tell_all(rehearsal: &Rehearsal, again: &str, args: &Rehearse) -> Result<Exit, CliError> {
+/// Rehearse what is called so, and tell how far it is.
+pub fn with_progress(rehearsal: &Rehearsal, what: Option<&str>) -> Result<Report, CliError> {
     let told = AtomicUsize::new(0);
+    let what = what.map(|what| format!(" `{what}`")).unwrap_or_default();
     let counted = |done: usize, all: usize| {
         let percent = done * 100 / all.max(1);
         if told.swap(percent, Ordering::Relaxed) != percent {
-            progress(&shown!("rehearsing: {} of {} cases", done, all));
+            progress(&shown!("rehearsing{}: {} of {} cases", what, done, all));
         }
     };
     let report = rehearse(rehearsal, &counted);
     progress(&"".into());
-    let report = report.map_err(not_rehearsed)?;
+    report.map_err(not_rehearsed)
+}
+
+fn tell_all(rehearsal: &Rehearsal, again: &str, args: &Rehearse) -> Result<Exit, CliError> {
+    let report = with_progress(rehearsal, None)?;
     match args.json {
         true => print_json(&Told {
             command: &format!("stepback rehearse {again}"),

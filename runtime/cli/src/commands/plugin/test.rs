@@ -203,8 +203,8 @@ impl Bench {
             Err((tried, why)) => return Ok(Tested::NoInput { tried, why }),
         };
         let rehearsal = self.rehearsal(info, &input.with, input.is_declared);
-        let report = stepback_rehearse::rehearse(&rehearsal, &|_, _| {});
-        let report = Box::new(report.map_err(rehearse::not_rehearsed)?);
+        let report = rehearse::with_progress(&rehearsal, Some(&info.name));
+        let report = Box::new(report?);
         Ok(Tested::Rehearsed { input, report })
     }
 
