@@ -37,34 +37,46 @@ pub fn reverse_since(effect: &PastEffect, now: &[Seen], since: &[PastEffect]) ->
     }
 }
 
-/// Whether each resource that the effect touched is as an undo left it that came after the effect.
+/// Whether each fact that the effect changed is as the last undo left it that changed it after the
+/// effect.
 fn is_as_an_undo_left(effect: &PastEffect, now: &[Seen], since: &[PastEffect]) -> bool {
     let is_undo = |one: &&PastEffect| {
         one.id.of.direction == Direction::Undo && !matches!(one.outcome, EffectOutcome::Refused(_))
     };
-    let left_last = |resource: &Resource| {
-        let of = |undo| change_of(undo, resource).map(|change| (undo, change));
+    let left_last = |resource: &Resource, name: &String| {
+        let of = |undo| {
+            let change = change_of(undo, resource)?;
+            changed_by(undo, change).contains(name).then_some(change)
+        };
         since.iter().filter(is_undo).filter_map(of).next_back()
     };
-    let is_left = |change: &Change| {
-        let (Some((undo, last)), Some(seen)) =
-            (left_last(&change.resource), seen_of(now, &change.resource))
-        else {
-            return false;
-        };
-        let Some(left) = last.after.as_ref().filter(|left| !left.is_another(&seen.facts)) else {
-            return false;
-        };
-        let mut odd = left.differing(&seen.facts);
-        // What others did to other facts meanwhile stays.
-        if let Some(own) = own_facts(undo, &change.resource) {
-            odd.retain(|name| own.contains(name) || name == "exists" || name == "known");
-        }
-        odd.is_empty()
+    let is_left = |change: &Change, name: &String| {
+        let left = left_last(&change.resource, name).and_then(|last| last.after.as_ref());
+        let seen = seen_of(now, &change.resource).map(|seen| &seen.facts);
+        let (Some(left), Some(now)) = (left, seen) else { return false };
+        !left.is_another(now)
+            && left.is_absent() == now.is_absent()
+            && may_be_same(name, left.flat_get(name), now.flat_get(name))
     };
     let touched = effect.call.resources(&effect.token).len();
-    let mut touched = effect.changes.iter().take(touched).peekable();
-    touched.peek().is_some() && touched.all(is_left)
+    let facts = effect.changes.iter().take(touched).flat_map(|change| {
+        let names = changed_by(effect, change).into_iter();
+        names.map(move |name| (change, name))
+    });
+    let mut facts = facts.peekable();
+    facts.peek().is_some() && facts.all(|(change, name)| is_left(change, &name))
+}
+
+/// The facts that an effect itself changed of a resource; those that it may have changed, where
+/// nobody looked after it.
+fn changed_by(effect: &PastEffect, change: &Change) -> Vec<String> {
+    let own = own_facts(effect, &change.resource);
+    let Some(after) = &change.after else { return own.unwrap_or_default() };
+    let mut changed = change.before.differing(after);
+    if let Some(own) = own {
+        changed.retain(|name| own.contains(name) || name == "exists");
+    }
+    changed
 }
 
 fn change_of<'a>(effect: &'a PastEffect, resource: &Resource) -> Option<&'a Change> {

@@ -316,6 +316,19 @@ fn what_an_earlier_attempt_of_the_undo_left_is_no_strangers() {
     // What was not taken back is, whatever came after it.
     assert!(matches!(reverse_since(&third, &now("3"), &since), Reversal::Calls(_)));
 
+    // What an undo did to another fact of the same tells nothing of this one.
+    let two = |k: &str, j: &str| facts(json!({ "tags": { "k": k, "j": j } }));
+    let tag_of = |key: &str, value: &str| {
+        Call::Ebs(EbsCall::Tag { volume: "vol-1".into(), key: key.into(), value: value.into() })
+    };
+    let k = effect(tag_of("k", "1"), volume(), two("0", "0"), Some(two("1", "0")));
+    let mut j = effect(tag_of("j", "0"), volume(), two("9", "1"), Some(two("9", "0")));
+    j.id.of.direction = Direction::Undo;
+    let now = |k: &str, j: &str| [seen(volume(), two(k, j))];
+    let since = [j];
+    assert!(matches!(reverse_since(&k, &now("9", "0"), &since), Reversal::Cannot(_)));
+    assert!(matches!(reverse_since(&k, &now("1", "0"), &since), Reversal::Calls(_)));
+
     // The same of a name that was given on and on.
     let container = |name: &str| Resource::Container { host: "i-1".into(), name: name.into() };
     let it = || facts(json!({ "id": "c1", "running": true }));
