@@ -5,7 +5,7 @@ use std::fmt;
 /// The registry of names that name none (Docker docs, *docker image tag*).
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// Another name of it (distribution/reference, *normalize.go*).
-const DEFAULT_REGISTRY_TOO: &str = "index.docker.io";
+pub(crate) const DEFAULT_REGISTRY_TOO: &str = "index.docker.io";
 
 /// `[registry/]path[:tag|@digest]` with all that it leaves out: `postgres` is
 /// `docker.io/library/postgres:latest`.

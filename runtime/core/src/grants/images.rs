@@ -4,10 +4,13 @@
 //! The parts are as Docker has them (distribution/reference, *reference.go* and *normalize.go*).
 
 use super::Glob;
-use crate::image::is_registry;
+use crate::image::{DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, is_registry};
 
 /// What an image without a tag and a digest has for a tag.
 const LATEST: &str = "latest";
+
+/// Where the default registry has what is named without a path.
+const OFFICIAL: &str = "library/";
 
 /// The parts of a reference, or of a pattern of some.
 #[derive(Debug, PartialEq)]
@@ -30,10 +33,23 @@ impl<'a> Parts<'a> {
             _ => (named, None),
         };
         let (registry, repository) = match path.split_once('/') {
+            // Both are what a name without a registry means.
+            Some((DEFAULT_REGISTRY | DEFAULT_REGISTRY_TOO, rest)) => (None, rest),
             Some((first, rest)) if is_registry(first) => (Some(first), rest),
             _ => (None, path),
         };
         Self { registry, repository, tag, digest }
+    }
+
+    /// What its repository may be called: an image of the default registry by its short name too.
+    fn repositories(&self) -> [String; 2] {
+        let own = self.repository.to_owned();
+        let other = match (self.registry, self.repository.strip_prefix(OFFICIAL)) {
+            (None, Some(short)) if !short.contains('/') => short.to_owned(),
+            (None, None) if !own.contains('/') => format!("{OFFICIAL}{own}"),
+            _ => own.clone(),
+        };
+        [own, other]
     }
 }
 
@@ -49,9 +65,9 @@ pub(super) fn is_image(pattern: &Glob, name: &str) -> bool {
     let (wanted, is) = (Parts::of(&pattern.0), Parts::of(name));
     let fits = |wanted: &str, is: &str| Glob(wanted.to_owned()).matches(is);
     let is_place = match (wanted.registry, is.registry) {
-        (Some(wanted), Some(is)) => fits(wanted, is),
+        (Some(wanted), is) => fits(wanted, is.unwrap_or(DEFAULT_REGISTRY)),
         (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
+        (None, Some(_)) => false,
     };
     let is_open =
         wanted.tag.is_none() && wanted.digest.is_none() && wanted.repository.ends_with('*');
@@ -65,7 +81,8 @@ pub(super) fn is_image(pattern: &Glob, name: &str) -> bool {
         (None, Some(_)) => wanted.tag.is_some_and(|tag| Glob(tag.to_owned()).is_any()),
         (None, None) => fits(wanted.tag.unwrap_or(LATEST), is.tag.unwrap_or(LATEST)),
     };
-    is_place && fits(wanted.repository, is.repository) && is_version
+    let is_it = is.repositories().iter().any(|name| fits(wanted.repository, name));
+    is_place && is_it && is_version
 }
 
 #[cfg(test)]
@@ -110,6 +127,23 @@ mod tests {
             ("acme*", "Acme/app:1", false),
             ("*", "evil.example:5000/x@sha256:1", true),
             ("*:16", "postgres:16", true),
+            // One image by its other names.
+            ("docker.io/library/postgres:*", "postgres:16", true),
+            ("docker.io/postgres:*", "postgres:16", true),
+            ("index.docker.io/library/postgres:16", "postgres:16", true),
+            ("library/postgres:*", "postgres:16", true),
+            ("library/*", "postgres:16", true),
+            ("docker.io/library/*", "acme/app:1", false),
+            ("docker.io/*", "acme/app:1", true),
+            ("postgres:*", "docker.io/library/postgres:16", true),
+            ("postgres:*", "docker.io/postgres:16", true),
+            ("postgres:*", "index.docker.io/library/postgres:16", true),
+            ("postgres:*", "library/postgres:16", true),
+            ("postgres:*", "ghcr.io/library/postgres:16", false),
+            ("acme/*", "docker.io/acme/app:1", true),
+            ("docker.io/acme/*", "acme/app:1", true),
+            ("docker.io/acme/*", "ghcr.io/acme/app:1", false),
+            ("*.io/acme/app:1", "acme/app:1", true),
             ("*:16", "evil.example/postgres:16", false),
         ] {
             assert_eq!(is_image(&Glob(pattern.to_owned()), name), wanted, "{pattern} {name}");
