@@ -41,10 +41,15 @@ pub fn policy(
             let help = "leave it out; `ec2`, `ebs` and `docker` can be denied".to_owned();
             found.push(Diagnostic::at(at, message).help(help));
         }
-        if let Some((key, functions)) = denied.iter().find_map(Grant::hits_nothing_by) {
-            let at = place(text, written.span(), Some(key));
-            let message = format!("this denies nothing: none of its functions has `{key}`");
-            let help = format!("those that have are {}", functions.join(", "));
+        if let Some((keys, functions)) = denied.iter().find_map(Grant::hits_nothing_by) {
+            let at = place(text, written.span(), keys.first().copied());
+            let keys = keys.join("` and `");
+            let message =
+                format!("this denies nothing: none of its functions has to do with `{keys}`");
+            let help = match functions.is_empty() {
+                true => "write an entry for each".to_owned(),
+                false => format!("those that have are {}", functions.join(", ")),
+            };
             found.push(Diagnostic::at(at, message).help(help));
         }
     }

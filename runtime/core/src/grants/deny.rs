@@ -7,14 +7,19 @@ use super::asked::{Asked, OnEngine};
 use super::decide::{given, has_tags};
 use super::known::{Known, Reach};
 use super::names::{is_name, may_be_id};
-use super::{DockerVolumes, Glob, Grant, HostPattern, short_name};
+use super::{DockerVolumes, Functions, Glob, Grant, HostPattern, short_name};
 use crate::calls::Tags;
 use crate::interface::Interface;
 use crate::resource::{Facts, Resource, ResourceKind};
 use serde_json::Value;
 
-/// The functions of `docker` that name, make or list what a key of a grant is about.
-const ABOUT: [(&str, &[&str]); 5] = [
+/// The functions that name, make or list what a key of a grant is about.
+const ABOUT: [(&str, &[&str]); 7] = [
+    ("hosts", &["ebs.attach", "ebs.detach"]),
+    (
+        "root",
+        &["docker.create-container", "docker.create-volume", "docker.exec", "docker.run-once"],
+    ),
     (
         "containers",
         &[
@@ -61,24 +66,29 @@ const ABOUT: [(&str, &[&str]); 5] = [
 ];
 
 impl Grant {
-    /// The key by which it hits no call at all, as something denied: none of its functions has to
-    /// do with what that names. With it, the functions that have.
-    pub fn hits_nothing_by(&self) -> Option<(&'static str, Vec<&'static str>)> {
-        if self.interface != Interface::Docker {
-            return None;
-        }
-        let keys = [
-            !self.containers.is_empty(),
-            matches!(&self.docker_volumes, DockerVolumes::Named(names) if !names.is_empty()),
-            !self.images.is_empty(),
-            !self.commands.is_empty(),
-            !self.env.is_empty(),
-        ];
-        let used = ABOUT.into_iter().zip(keys).filter(|(_, is_used)| *is_used);
-        let useless = used
-            .map(|(about, _)| about)
-            .find(|(_, functions)| !functions.iter().any(|function| self.functions.have(function)));
-        useless.map(|(key, functions)| (key, functions.iter().map(|one| short_name(one)).collect()))
+    /// What it names that none of its functions has to do with, so that it hits no call at all, as
+    /// something denied; with the functions that have to do with all of it.
+    pub fn hits_nothing_by(&self) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
+        let named = |key: &str| match (self.interface, key) {
+            (Interface::Docker, "root") => self.root && !matches!(self.functions, Functions::All),
+            (Interface::Docker, "containers") => !self.containers.is_empty(),
+            (Interface::Docker, "docker_volumes") => {
+                matches!(&self.docker_volumes, DockerVolumes::Named(names) if !names.is_empty())
+            }
+            (Interface::Docker, "images") => !self.images.is_empty(),
+            (Interface::Docker, "commands") => !self.commands.is_empty(),
+            (Interface::Docker, "env") => !self.env.is_empty(),
+            (Interface::Ebs, "hosts") => !self.hosts.is_empty(),
+            _ => false,
+        };
+        let used: Vec<_> = ABOUT.into_iter().filter(|(key, _)| named(key)).collect();
+        let (_, first) = used.first()?;
+        let is_of_all =
+            |function: &&&str| used.iter().all(|(_, functions)| functions.contains(function));
+        let able: Vec<&str> = first.iter().filter(is_of_all).copied().collect();
+        let is_useless = !able.iter().any(|function| self.functions.have(function));
+        let keys = used.iter().map(|(key, _)| *key).collect();
+        is_useless.then(|| (keys, able.into_iter().map(short_name).collect()))
     }
 
     /// Whether, as something denied, it is touched by a call.

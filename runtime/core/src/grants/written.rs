@@ -55,14 +55,15 @@ pub fn read(written: &Value) -> Result<Vec<Grant>, Mistake> {
     for grant in &grants {
         let DockerVolumes::Named(volumes) = &grant.docker_volumes else { continue };
         names_of("containers", &grant.containers, is_of_name, NAME)?;
-        names_of(DOCKER_VOLUMES, volumes, is_of_name, NAME)?;
+        // Drivers other than Docker's own have paths for names.
+        names_of(DOCKER_VOLUMES, volumes, |c| is_of_name(c) || c == '/', NAME)?;
+        images_of(&grant.images)?;
         names_of(
             "images",
             &grant.images,
             is_of_image,
             "an image's name has letters, digits and `_.-:/@` only",
         )?;
-        images_of(&grant.images)?;
         names_of(
             "env",
             &grant.env,
@@ -91,7 +92,10 @@ fn names_of(
     is_part: impl Fn(char) -> bool,
     help: &str,
 ) -> Result<(), Mistake> {
-    match patterns.iter().find(|pattern| !pattern.0.chars().all(&is_part)) {
+    let is_odd = |pattern: &&Glob| {
+        !pattern.0.chars().all(&is_part) || pattern.0.starts_with(['-', '.', '/', ':', '@'])
+    };
+    match patterns.iter().find(is_odd) {
         Some(Glob(odd)) => {
             // What is behind a sign is a value, and somebody's password perhaps.
             let told = odd.split_once('=').map_or(odd.clone(), |(name, _)| format!("{name}=…"));
@@ -107,6 +111,7 @@ fn images_of(patterns: &[Glob]) -> Result<(), Mistake> {
         let empty = |text: &str| text.is_empty() || text.starts_with([':', '@']);
         let repository = text.split('@').next().unwrap_or_default();
         repository.split('/').any(empty)
+            || text.matches('@').count() > 1
             || text.contains("::")
             || text.ends_with([':', '@'])
             || text.contains("://")
@@ -255,7 +260,7 @@ fn texts(name: &str, value: Option<&Value>) -> Result<Vec<String>, Mistake> {
             let texts: Option<Vec<String>> =
                 list.iter().map(|one| one.as_str().map(str::to_owned)).collect();
             match texts {
-                Some(texts) if texts.iter().all(|text| !text.is_empty()) => Ok(texts),
+                Some(texts) if texts.iter().all(|text| !text.trim().is_empty()) => Ok(texts),
                 Some(_) | None => bad(),
             }
         }
