@@ -47,7 +47,7 @@ impl Plugins {
         let named = self.configured.iter().filter(is_named);
         // The file may have been put back since others were trusted.
         let is_for_them = |(table, one): &(&String, &PluginConfig)| {
-            one.has_bytes(digest) && self.trusts(table, one, digest)
+            one.has_bytes(&digest.to_string()) && self.trusts(table, one, digest)
         };
         named.filter(is_for_them).map(|(_, one)| one).collect()
     }
@@ -59,7 +59,8 @@ impl Plugins {
         match &one.sha256 {
             Some(wanted) => *wanted == digest,
             None => match kept() {
-                None | Some(Ok(None)) => true,
+                // Nobody said which bytes are meant: those that are there.
+                None | Some(Ok(None)) => one.has_bytes(&digest),
                 Some(Ok(Some(entry))) => entry.sha256 == digest,
                 Some(Err(_)) => false,
             },
@@ -162,7 +163,15 @@ impl PluginSource for Plugins {
                 Some(digest) => {
                     let trusts =
                         |(table, one): &(&String, &PluginConfig)| self.trusts(table, one, digest);
-                    there.into_iter().filter(trusts).map(|(_, one)| one).collect()
+                    // As for a new operation: what one table refuses, no other grants.
+                    let is_refused = |(_, one): &(&String, &PluginConfig)| {
+                        one.sha256.as_ref().is_some_and(|wanted| *wanted != digest.to_string())
+                    };
+                    let all = there.iter().copied();
+                    match there.iter().any(is_refused) {
+                        true => vec![],
+                        false => all.filter(trusts).map(|(_, one)| one).collect(),
+                    }
                 }
                 None => there.into_iter().map(|(_, one)| one).collect(),
             };
@@ -192,11 +201,12 @@ impl PluginSource for Plugins {
 
 impl PluginConfig {
     /// Whether these bytes are the ones that its grants are for.
-    fn has_bytes(&self, digest: &PluginDigest) -> bool {
+    fn has_bytes(&self, digest: &str) -> bool {
         match &self.sha256 {
-            Some(wanted) => *wanted == digest.to_string(),
-            None => read(&self.file)
-                .is_ok_and(|bytes| hex::encode(Sha256::digest(&bytes)) == digest.to_string()),
+            Some(wanted) => wanted == digest,
+            None => {
+                read(&self.file).is_ok_and(|bytes| hex::encode(Sha256::digest(&bytes)) == digest)
+            }
         }
     }
 }
@@ -255,6 +265,35 @@ mod tests {
     fn granted_to(file: PathBuf) -> PluginConfig {
         let grants = Grants::all().iter().take(1).cloned().collect();
         PluginConfig { path: None, file, sha256: None, grants, granted_here: vec![] }
+    }
+
+    /// A project that stands elsewhere by now grants to the bytes that are trusted, and not to
+    /// those that somebody put back.
+    #[test]
+    fn a_table_of_a_project_that_was_moved_is_for_what_its_lock_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p.wasm");
+        fs::write(&file, "first").unwrap();
+        let trusted = Trusted::beside(&dir.path().join("stepback.toml"), Choice::Named);
+        let of = |bytes: &str| PluginDigest(hex::encode(Sha256::digest(bytes)));
+        let plugins = |trusted: Option<Trusted>| Plugins {
+            configured: BTreeMap::from([("p".to_owned(), granted_to(file.clone()))]),
+            granted_here: BTreeMap::new(),
+            policy: Policy::default(),
+            trusted,
+            trusts_new: true,
+        };
+        let granted = |trusted: Option<Trusted>| {
+            let (plugins, first) = (plugins(trusted), of("first"));
+            let now = plugins.granted_now("p", Some("/elsewhere/p.wasm"), Some(&first));
+            now.expect("a table").iter().count()
+        };
+        assert_eq!(granted(None), 1);
+        trusted.keep_first("p", &Entry::of_bytes(&of("second").to_string())).unwrap();
+        assert_eq!(granted(Some(trusted)), 0);
+        // Where nobody said which bytes are meant, those that are there.
+        fs::write(&file, "third").unwrap();
+        assert_eq!(granted(None), 0);
     }
 
     /// Whoever turns a link between two looks gets no grants of a file that nobody asks for.
