@@ -87,6 +87,8 @@ fn inputs_are_checked() {
     ] {
         place.run(&["run", &flagship, "-i", given]).exits(2).says(said);
     }
+    // What was typed may be the value alone, and somebody's password.
+    place.run(&["run", &flagship, "-i", "hunter2"]).exits(2).lacks("hunter2");
     let resize = operation("resize-database-volume");
     place.run(&["run", &resize, "-i", "size_gib=large"]).exits(2).says("must be an integer");
     assert_eq!(place.facts(), before);

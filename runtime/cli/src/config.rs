@@ -5,7 +5,7 @@
 
 use crate::args::Global;
 use crate::builtins;
-use crate::drawn::{is_hidden, without_secrets};
+use crate::drawn::{is_hidden, is_known, without_secrets};
 use crate::environments::{self, Environment};
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
@@ -186,16 +186,30 @@ fn mistake_of(error: &toml::de::Error, text: &str, drawn: &str) -> Diagnostic {
     }
 }
 
-/// A mistake that tells nothing of what is stars in the place where it is drawn.
+/// A mistake that tells nothing of what is stars in the place where it is drawn, or of a login.
 fn without_hidden(mut mistake: Diagnostic, text: &str, drawn: &str) -> Diagnostic {
-    let hidden = mistake.span.clone().filter(|span| is_hidden(text, drawn, span));
-    if let Some(written) = hidden.and_then(|span| text.get(span)) {
-        let value = written.trim_matches(['"', '\'']);
-        if !value.is_empty() {
-            mistake.message = mistake.message.replace(value, "…");
-        }
+    let is_told = match &mistake.span {
+        Some(span) => !is_hidden(text, drawn, span),
+        None => !mistake.message.contains('@'),
+    };
+    if !is_told {
+        mistake.message = without_foreign_words(&mistake.message);
     }
     mistake
+}
+
+/// A message with what it quotes left out, but for words that a configuration has itself.
+fn without_foreign_words(message: &str) -> String {
+    let parts: Vec<&str> = message.split('`').collect();
+    let is_even = parts.len() % 2 == 1;
+    let part = |(at, part): (usize, &&str)| match at % 2 {
+        _ if is_known(part) => (*part).to_owned(),
+        1 => "…".to_owned(),
+        // What stands in quotes may have such a mark in it.
+        _ if !is_even && at > 0 => String::new(),
+        _ => (*part).to_owned(),
+    };
+    parts.iter().enumerate().map(part).collect::<Vec<_>>().join("`")
 }
 
 fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {

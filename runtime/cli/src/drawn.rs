@@ -3,6 +3,7 @@
 
 use crate::toml_strings::pieces;
 use std::ops::Range;
+use stepback_core::diagnostic::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -67,9 +68,12 @@ fn hide_in<'a>(
                 hide_in(item, path, document, hidden);
             }
         }
-        DeValue::String(text) if may_be_shown(path, Some(text)) => {
+        // What is not written as it is can't be looked through.
+        DeValue::String(text)
+            if may_be_shown(path, Some(text)) && !document[value.span()].contains('\\') =>
+        {
             let written = &document[value.span()];
-            let within = secrets_of_address(written).chain(arguments_of(path, written));
+            let within = secrets_of_address(written).chain(command_of(path, written));
             let begins = value.span().start;
             hidden.extend(within.map(|one| begins + one.start..begins + one.end));
         }
@@ -82,16 +86,25 @@ fn hide_in<'a>(
     }
 }
 
-/// Whether it looks like a key with a slip in it (`step`, `form`), and not like a password.
+/// Whether it looks like a key with a slip in it (`step`, `default_enviroment`), and not like a
+/// password.
 fn may_be_a_key(key: &str) -> bool {
     const LETTERS_MAX: usize = 12;
+    // A short one is near to everything.
+    const LETTERS_MIN: usize = 6;
+    let plain = key.to_lowercase().replace('-', "_");
+    let names = KEYS.iter().copied().chain(OF_GRANTS.iter().map(|(name, _)| *name));
     key.len() <= LETTERS_MAX && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        || key.len() >= LETTERS_MIN && nearest(&plain, names).is_some()
 }
 
 /// Whether these are the names of a table of secrets, or of one that somebody took for one.
 fn is_of_secrets(path: &[&str]) -> bool {
     path.iter().any(|name| ["secret", "secrets"].contains(&name.to_lowercase().as_str()))
 }
+
+/// What a secret may be read from.
+const SOURCES: [&str; 3] = ["env:", "file:", "exec:"];
 
 /// What a value is that is no secret.
 #[derive(Clone, Copy)]
@@ -227,20 +240,15 @@ fn may_be_shown(path: &[&str], text: Option<&str>) -> bool {
         Plain::Names => is_of(&['_', '-', '.', '*', '?']),
         Plain::Steps => is_of(&['_', '/', '-', '.']) && text.contains('/'),
         Plain::Login => !text.contains(':'),
-        Plain::Reference => ["env:", "file:", "exec:"].iter().any(|from| text.starts_with(from)),
+        Plain::Reference => SOURCES.iter().any(|from| text.starts_with(from)),
     }
 }
 
-/// What the program is given that tells a secret: it may be one, too.
-fn arguments_of(path: &[&str], written: &str) -> Option<Range<usize>> {
-    if !matches!(plain_at(path), Some(Plain::Reference)) {
-        return None;
-    }
-    let program = written.find("exec:")? + "exec:".len();
-    let rest = &written[program..];
-    let blank = rest.len() - rest.trim_start().len();
-    let ends = rest[blank..].find(char::is_whitespace)?;
-    Some(program + blank + ends..written.len())
+/// The command that tells a secret: it may be given one, too.
+fn command_of(path: &[&str], written: &str) -> Option<Range<usize>> {
+    let is_reference = matches!(plain_at(path), Some(Plain::Reference));
+    let begins = written.find("exec:").filter(|_| is_reference)? + "exec:".len();
+    Some(begins..written.len())
 }
 
 /// Who logs in at the addresses of a text, and what is asked there, which may be signed.
@@ -335,6 +343,13 @@ const KEYS: &[&str] = &[
     "zone",
 ];
 
+/// Whether a word is one that a configuration has itself.
+pub fn is_known(word: &str) -> bool {
+    SOURCES.contains(&word)
+        || KEYS.contains(&word)
+        || OF_GRANTS.iter().any(|(name, _)| *name == word)
+}
+
 /// Whether something in this place is stars as it is drawn.
 pub fn is_hidden(document: &str, drawn: &str, place: &Range<usize>) -> bool {
     let (document, drawn) = (document.as_bytes(), drawn.as_bytes());
@@ -423,6 +438,10 @@ mod tests {
         "[environments.p.registries.\"r\"]\npassword.SEC = true",
         "[environments.p.registries.\"r\"]\npassword = \"secret:SEC\"",
         "[secrets.a]\nfrom.SEC = 1",
+        "[secrets.a]\nfrom = \"exec:PW=SEC op read\"",
+        "[secrets.a]\nfrom = \"exe\\u0063:op SEC\"",
+        "[secrets.a]\nfrom = \"exec:op\\tSEC\"",
+        "[environments.p]\nendpoint = \"tcp://ann:SEC\\u0040h:1\"",
         "[secrets.a]\nfrom = \"exec:echo SEC\"",
         "[plugins.q]\ngrants = [{ docker = \"all\", env = [\"PGPASSWORD:SEC\"] }]",
         "[plugins.q]\ngrants = [{ docker = \"all\", password = \"SEC\" }]",
@@ -446,7 +465,7 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_shown() {
         let plain = "[environments.box.registries.\"r.example\"]\nusername = \"ann\"\n\
-                     password = \"env:PW\"\n[secrets.b]\nfrom = \"exec:op\"\n\
+                     password = \"env:PW\"\n[secrets.b]\nfrom = \"file:x\"\n\
                      steps = [\"docker/exec\"]\n[plugins.c]\n\
                      path = \"oci://r.example:5000/x@sha256:00\"\nsha256 = \"00\"\n";
         assert_eq!(without_secrets(plain), plain);

@@ -294,6 +294,14 @@ impl Authored {
             cert: file_of(cert, base, found),
             key: file_of(key, base, found),
         });
+        if let Some(template) = &docker.endpoint
+            && template.get_ref().contains('@')
+            && !template.get_ref().starts_with("ssh://")
+        {
+            let message = "a login has no place in an endpoint, but for `ssh://USER@HOST`";
+            let help = "`tcp://` takes certificates (`tls`)";
+            found.push(Diagnostic::at(template.span(), message).help(help));
+        }
         DockerConfig {
             endpoint: docker.endpoint.as_ref().map(|template| template.get_ref().clone()),
             hosts,

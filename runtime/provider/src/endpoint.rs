@@ -37,6 +37,10 @@ impl Endpoint {
             _ if rest.is_empty() => Err(format!("`{text}` names no place")),
             "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
             "unix" => Err(format!("`{text}`: the path of a socket starts with `/`")),
+            // Nor is that told: it may be signed, or have a login in it.
+            "tcp" if rest.trim_end_matches('/').contains(['/', '?', '#', ';', '%']) => {
+                Err("an endpoint is a host and a port alone, `tcp://HOST:PORT`".to_owned())
+            }
             "tcp" if rest.contains(':') => Ok(Self::Tcp(rest.trim_end_matches('/').to_owned())),
             "tcp" => Err(format!("`{text}` has no port; 2376 is usual with TLS")),
             "ssh" => Destination::parse(rest.trim_end_matches('/')).map(Self::Ssh),

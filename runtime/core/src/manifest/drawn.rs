@@ -1,45 +1,79 @@
 //! A manifest as it is drawn under its mistakes: with stars for what somebody wrote into it in the
 //! place of a secret's reference.
 
+use super::InputKind;
 use std::ops::Range;
 use toml_span::Value;
-use toml_span::value::ValueInner;
+use toml_span::value::{Key, ValueInner};
+
+/// The keys that a manifest has.
+const KEYS: [&str; 7] =
+    ["downtime", "inputs", "invariants", "operation", "outputs", "schema", "steps"];
+/// The keys of an input.
+const OF_INPUTS: [&str; 4] = ["default", "description", "pattern", "type"];
 
 /// What an input has that is no value of its own.
 const PLAIN: [&str; 2] = ["type", "description"];
 
-/// The same text, as long and with the same places, with stars for what a secret input has beside
-/// its type and its description.
+/// The same text, as long and with the same places, with stars for what an input has beside its
+/// type and its description, unless it is of a plain type; and for what is in tables that no
+/// manifest has.
 pub(super) fn without_secrets(text: &str, value: &Value<'_>) -> String {
-    let ValueInner::Table(table) = value.as_ref() else { return text.to_owned() };
-    let inputs = table.iter().filter(|(name, _)| name.name == "inputs");
-    let inputs = inputs.filter_map(|(_, inputs)| inputs.as_table()).flatten();
     let mut hidden = vec![];
-    for (_, input) in inputs {
-        let Some(input) = input.as_table() else { continue };
-        let is_secret = |(name, value): (&toml_span::value::Key<'_>, &Value<'_>)| {
-            name.name == "type"
-                && value.as_str().is_some_and(|kind| kind.to_lowercase().contains("secret"))
-        };
-        if !input.iter().any(is_secret) {
-            continue;
+    for (key, value) in value.as_table().into_iter().flatten() {
+        match (&*key.name, value.as_ref()) {
+            ("inputs", ValueInner::Table(inputs)) => {
+                inputs.values().for_each(|input| hide_in_input(input, &mut hidden));
+            }
+            ("operation", ValueInner::Table(operation)) => {
+                let tables = operation.values().filter(|value| value.as_table().is_some());
+                tables.for_each(|table| hide(table, &mut hidden));
+            }
+            (name, _) if KEYS.contains(&name) && name != "inputs" => {}
+            _ => hide(value, &mut hidden),
         }
-        let values = input.iter().filter(|(name, _)| !PLAIN.contains(&&*name.name));
-        hidden.extend(values.map(|(_, value)| value.span.start..value.span.end));
     }
     with_stars(text, hidden)
 }
 
-/// The same of what is no TOML: nobody knows what is whose.
-pub(super) fn without_defaults(text: &str) -> String {
-    if !text.to_lowercase().contains("secret") {
-        return text.to_owned();
+fn hide_in_input(input: &Value<'_>, hidden: &mut Vec<Range<usize>>) {
+    let Some(table) = input.as_table() else { return hide(input, hidden) };
+    let kind = table.iter().find(|(key, _)| key.name == "type");
+    let kind = kind.and_then(|(_, kind)| kind.as_str());
+    let is_plain =
+        InputKind::NAMES.iter().any(|(name, of)| Some(*name) == kind && *of != InputKind::Secret);
+    let is_known = |key: &Key<'_>| OF_INPUTS.contains(&&*key.name);
+    if is_plain && table.keys().all(is_known) {
+        return;
     }
+    let values = table.iter().filter(|(key, _)| !PLAIN.contains(&&*key.name));
+    values.for_each(|(_, value)| hide(value, hidden));
+}
+
+/// Hide all that is in a value, but for the names in it.
+fn hide(value: &Value<'_>, hidden: &mut Vec<Range<usize>>) {
+    match value.as_ref() {
+        ValueInner::Table(table) => table.values().for_each(|value| hide(value, hidden)),
+        ValueInner::Array(list) => list.iter().for_each(|value| hide(value, hidden)),
+        _ => hidden.push(value.span.start..value.span.end),
+    }
+}
+
+/// The same of what is no TOML, where nobody knows what is whose: of its inputs, keys alone.
+pub(super) fn without_values_of_inputs(text: &str) -> String {
     let mut hidden = vec![];
-    let mut at = 0;
+    let (mut at, mut is_of_inputs) = (0, false);
     for line in text.split_inclusive('\n') {
-        let value = line.find("default").and_then(|key| Some(key + line[key..].find('=')? + 1));
-        hidden.extend(value.map(|value| at + value..at + line.len()));
+        let word = line.trim_start();
+        let name = word.trim_start_matches(['[', ' ', '"', '\'']);
+        let is_inputs = name.starts_with("input");
+        let is_header = word.starts_with('[') && word.trim_end().ends_with(']');
+        if is_header {
+            is_of_inputs = is_inputs;
+        } else if is_of_inputs || is_inputs || word.to_lowercase().contains("secret") {
+            let value = line.find('=').map_or(0, |sign| sign + 1);
+            hidden.push(at + value..at + line.len());
+        }
         at += line.len();
     }
     with_stars(text, hidden)
@@ -76,6 +110,22 @@ mod tests {
             "[inputs.pw]\ntype = \"secret\"\ndefault = \"\"\"\nSEC\n\"\"\"",
             "pw = { type = \"secret\", default = \"SEC }",
             "pw = { type = \"secret\", default = SEC }",
+            "pw = { type = \"password\", default = \"SEC\" }",
+            "pw = { type = \"secert\", default = \"SEC\" }",
+            "pw = { typ = \"secret\", default = \"SEC\" }",
+            "pw = { type = \"string\", secret = true, default = \"SEC\" }",
+            "pw = { default = \"SEC\" }",
+            "pw = \"SEC\"",
+            "pw = { type = [\"secret\"], default = \"SEC\" }",
+            "[inputs.group.pw]\ntype = \"secret\"\ndefault = \"SEC\"",
+            "[input]\npw = { type = \"secret\", default = \"SEC\" }",
+            "[secrets]\npw = \"SEC\"",
+            "[operation.inputs]\npw = \"SEC\"",
+            "pw = { type = \"secret\", default \"SEC\" }",
+            "pw = { type = \"secret\", default: \"SEC\" }",
+            "pw = { type = \"secret\", enum = [\"SEC\"]",
+            "[inputs.pw]\ntype = \"secret\"\ndefault = \"\"\"\nSEC\n\"\"",
+            "[inputs.pw]\ntype = \"password\"\ndefault = \"SEC\nSEC",
         ] {
             let text = format!("schema = 1\n[operation]\nname = \"x\"\n[inputs]\n{inputs}\n");
             let told = parse("x.toml", &text).expect_err(inputs);
@@ -84,7 +134,7 @@ mod tests {
             let messages = told.list.iter().map(|one| format!("{} {:?}", one.message, one.help));
             assert!(messages.into_iter().all(|one| !one.contains("SEC")), "{:?}", told.list);
         }
-        let plain = "schema = 1\n[inputs]\nn = { type = \"strng\", default = \"SEEN\" }\n";
-        assert_eq!(parse("x.toml", plain).expect_err("no type").text, plain);
+        let plain = "schema = 1\n[inputs]\nn = { type = \"integer\", default = \"SEEN\" }\n";
+        assert_eq!(parse("x.toml", plain).expect_err("no integer").text, plain);
     }
 }

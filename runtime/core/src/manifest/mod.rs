@@ -437,7 +437,7 @@ fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, 
         };
         let message = format!("this is not TOML: {}", toml_mistake(&error.kind));
         let list = vec![Diagnostic::at(span, message).help(help)];
-        Diagnostics { name: name.to_owned(), text: drawn::without_defaults(text), list }
+        Diagnostics { name: name.to_owned(), text: drawn::without_values_of_inputs(text), list }
     })?;
     let mut found = vec![];
     let manifest = read::manifest(name, text, &value, &mut found);
