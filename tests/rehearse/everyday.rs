@@ -417,3 +417,21 @@ fn a_time_that_was_worked_out_is_no_difference() {
                  with = { volume = \"vol-db-main\", key = \"l\", value = \"2\" }\n";
     well(steps);
 }
+
+/// What depends on the time excuses nothing else: not that it is missing, and not what stands
+/// beside it.
+#[test]
+fn what_depends_on_the_time_hides_no_failure() {
+    for (with, said) in [
+        ("keep_days = 7, swallows = true", "ebs:volume/vol-db-main"),
+        ("swallows = true, until = 1791000000000", "ebs:volume/vol-db-main"),
+    ] {
+        let steps = format!(
+            "[[steps]]\nid = \"keep\"\nuses = \"testing/stamp\"\n\
+             with = {{ volume = \"vol-db-main\", {with} }}\n"
+        );
+        let report = report(&of(&manifest(&steps), &[]));
+        let told: Vec<&String> = report.wrong.iter().flat_map(|wrong| &wrong.why).collect();
+        assert!(told.iter().any(|why| why.contains(said)), "{with}: {told:?}");
+    }
+}

@@ -206,6 +206,12 @@ pub struct StampInput {
     /// Until when it is kept, too.
     #[serde(default)]
     keep_days: Option<u64>,
+    /// Whether it does not mind that what it writes is refused.
+    #[serde(default)]
+    swallows: bool,
+    /// It fails from this time on, in milliseconds, and writes no time.
+    #[serde(default)]
+    until: Option<u64>,
 }
 
 impl Step for Stamp {
@@ -216,9 +222,20 @@ impl Step for Stamp {
 
     fn run(input: StampInput) -> Result<u64, Failure> {
         let now = clock::now()?;
-        ebs::tag(&input.volume, "looked-after", &format!("{} or {now}", now / 1000))?;
+        let write = |key: &str, value: &str| match ebs::tag(&input.volume, key, value) {
+            Err(failure) if !input.swallows => Err(failure),
+            _ => Ok(()),
+        };
+        if let Some(until) = input.until {
+            if now > until {
+                return Err(failure(FailureClass::Precondition, "it is too late"));
+            }
+            write("looked-after", "yes")?;
+            return Ok(now);
+        }
+        write("looked-after", &format!("{} or {now}", now / 1000))?;
         if let Some(days) = input.keep_days {
-            ebs::tag(&input.volume, "keep-until", &(now / 1000 + days * 86_400).to_string())?;
+            write("keep-until", &(now / 1000 + days * 86_400).to_string())?;
         }
         Ok(now)
     }

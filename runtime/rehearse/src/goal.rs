@@ -54,29 +54,73 @@ impl ByTime {
             let differing = facts.differing(later.facts.get(resource)?);
             Some((resource.clone(), differing.into_iter().collect()))
         });
-        Self { facts: facts.collect(), outputs: goal.outputs_differing(later) }
+        let (own, others) = (goal.leaves(), later.leaves());
+        let differs = |name: &&String| own.get(*name) != others.get(*name);
+        Self { facts: facts.collect(), outputs: own.keys().filter(differs).cloned().collect() }
     }
 
-    /// Whether nothing of a resource differs but that.
+    /// Whether nothing of a resource differs but that, and that is there and written alike.
     pub fn excuses(&self, resource: &Resource, should: Option<&Facts>, is: Option<&Facts>) -> bool {
         let (Some(should), Some(is)) = (should, is) else { return false };
         let known = self.facts.get(resource);
-        let is_known = |name: &String| known.is_some_and(|known| known.contains(name));
-        should.differing(is).iter().all(is_known)
+        should.differing(is).iter().all(|name| {
+            known.is_some_and(|known| known.contains(name))
+                && is_written_alike(should.flat_get(name), is.flat_get(name))
+        })
     }
 
+    /// The same of the operation's outputs.
     pub fn excuses_outputs(&self, goal: &Goal, is: &Goal) -> bool {
-        goal.outputs_differing(is).is_subset(&self.outputs)
+        let (should, is) = (goal.leaves(), is.leaves());
+        let names: BTreeSet<&String> = should.keys().chain(is.keys()).collect();
+        names.into_iter().all(|name| {
+            let (should, is) = (should.get(name), is.get(name));
+            should == is || self.outputs.contains(name) && is_written_alike(should, is)
+        })
     }
 }
 
+/// Whether two values are there, and differ in their digits alone.
+fn is_written_alike(one: Option<&Value>, other: Option<&Value>) -> bool {
+    let shape = |value: &Value| -> String {
+        let text = value.to_string();
+        let mut shape = String::new();
+        for c in text.chars() {
+            match c.is_ascii_digit() {
+                true if shape.ends_with('0') => {}
+                true => shape.push('0'),
+                false => shape.push(c),
+            }
+        }
+        shape
+    };
+    matches!((one, other), (Some(one), Some(other)) if shape(one) == shape(other))
+}
+
 impl Goal {
-    fn outputs_differing(&self, other: &Self) -> BTreeSet<String> {
-        let of = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text);
-        let (own, others) = (of(&self.outputs), of(&other.outputs));
-        let (own, others) = (own.unwrap_or_default(), others.unwrap_or_default());
-        let names = own.keys().chain(others.keys());
-        names.filter(|name| own.get(*name) != others.get(*name)).cloned().collect()
+    /// Every value of the outputs that has no others in it, by the way there.
+    fn leaves(&self) -> BTreeMap<String, Value> {
+        fn add(value: Value, way: String, leaves: &mut BTreeMap<String, Value>) {
+            match value {
+                Value::Object(map) if !map.is_empty() => {
+                    map.into_iter().for_each(|(key, value)| {
+                        add(value, format!("{way}/{key}"), leaves);
+                    });
+                }
+                Value::Array(list) if !list.is_empty() => {
+                    list.into_iter().enumerate().for_each(|(nth, value)| {
+                        add(value, format!("{way}/{nth}"), leaves);
+                    });
+                }
+                leaf => {
+                    leaves.insert(way, leaf);
+                }
+            }
+        }
+        let mut leaves = BTreeMap::new();
+        let outputs = serde_json::from_str(&self.outputs).unwrap_or_default();
+        add(outputs, String::new(), &mut leaves);
+        leaves
     }
 }
 

@@ -115,7 +115,9 @@ impl House {
         must_be_told(&stage, &nothing.played)?;
         let later = reads_the_time(&nothing.played).then(|| stage.later());
         let later = later.map(|stage| stage.play(&CaseId::default())).transpose();
-        let later = later.map_err(NotRehearsed::Internal)?;
+        // What does not come to its end at another time tells nothing of what depends on it.
+        let is_well = |played: &Played| played.state.status == Status::Succeeded;
+        let later = later.map_err(NotRehearsed::Internal)?.filter(is_well);
         let learned = Learned::of(&nothing.played, later.as_ref());
         Ok(Self { stage, plan, jobs: rehearsal.jobs.get(), nothing, learned, shares })
     }
