@@ -94,9 +94,10 @@ impl Machine {
     pub(super) fn services_of_window(&self) -> impl Iterator<Item = (&Resource, &Facts)> {
         let in_window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
         let effects = in_window.flat_map(|(_, step)| &step.effects);
+        let effects = effects.filter(|effect| !effect.call.is_a_rename());
         let touched: Vec<&Change> = effects
             .flat_map(|effect| &effect.changes)
-            .filter(|change| is_changed(change))
+            .filter(|change| may_have_gone_down(change))
             .collect();
         self.state.baselines.iter().filter(move |(resource, before)| {
             matches!(resource.kind(), ResourceKind::Container | ResourceKind::Instance)
@@ -355,10 +356,11 @@ fn runs(facts: &Facts) -> bool {
     is_up && facts.get("paused") != Some(&true.into())
 }
 
-/// Whether an instance was changed itself, and not only given a volume or relieved of one.
-fn is_changed(change: &Change) -> bool {
-    change.resource.kind() != ResourceKind::Instance
-        || change.after.as_ref().is_none_or(|after| !after.is_as(&change.before))
+/// Whether something was stopped, started or thrown away, and not only given a name, a volume or a
+/// policy.
+fn may_have_gone_down(change: &Change) -> bool {
+    let Some(after) = &change.after else { return true };
+    change.before.is_absent() != after.is_absent() || runs(&change.before) != runs(after)
 }
 
 /// Whether it runs, or may: nobody could look.
