@@ -443,6 +443,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_place_is_one_however_it_is_written() {
+        for written in ["/v", "/v/", "//v", "/v/.", "/./v", "/v/../v", "/a/../v//"] {
+            assert!(is_same_place(Some(written), "/v"), "{written}");
+        }
+        for other in ["/", "/w", "/v/w", "/v/..", ""] {
+            assert!(!is_same_place(Some(other), "/v"), "{other}");
+        }
+        assert!(!is_same_place(None, "/v"));
+    }
+
+    #[test]
     fn a_bind_becomes_a_mount_where_a_mount_can_be_the_same() {
         let made = as_mount("/srv/conf:/etc/conf:ro,rslave").unwrap();
         assert_eq!(made.source.as_deref(), Some("/srv/conf"));
