@@ -4,6 +4,7 @@
 use crate::toml_strings::pieces;
 use std::ops::Range;
 use stepback_core::diagnostic::nearest;
+use stepback_core::shown::with_stars;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -16,17 +17,7 @@ pub fn without_secrets(document: &str) -> String {
     let mut hidden = vec![];
     hide_in_table(table.get_ref(), &mut vec![], document, &mut hidden);
     hidden.extend(comments(document));
-    hidden.sort_by_key(|range| range.start);
-    let (mut written, mut at) = (String::with_capacity(document.len()), 0);
-    for range in hidden.into_iter().filter(|range| !range.is_empty()) {
-        // One within another is hidden already.
-        let (begins, ends) = (range.start.max(at), range.end.max(at));
-        written.push_str(&document[at..begins]);
-        written.push_str(&stars(&document[begins..ends]));
-        at = ends;
-    }
-    written.push_str(&document[at..]);
-    written
+    with_stars(document, hidden)
 }
 
 fn comments(document: &str) -> impl Iterator<Item = Range<usize>> {
@@ -93,9 +84,8 @@ fn may_be_a_key(key: &str) -> bool {
     // A short one is near to everything.
     const LETTERS_MIN: usize = 6;
     let plain = key.to_lowercase().replace('-', "_");
-    let names = KEYS.iter().copied().chain(OF_GRANTS.iter().map(|(name, _)| *name));
     key.len() <= LETTERS_MAX && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-        || key.len() >= LETTERS_MIN && nearest(&plain, names).is_some()
+        || key.len() >= LETTERS_MIN && nearest(&plain, keys()).is_some()
 }
 
 /// Whether these are the names of a table of secrets, or of one that somebody took for one.
@@ -289,7 +279,7 @@ fn keys_alone(document: &str) -> String {
     let shown = |line: &str| {
         let sign = line.find('=').filter(|sign| {
             let mut parts = line[..*sign].trim().split('.').map(str::trim);
-            parts.all(|part| KEYS.contains(&part))
+            parts.all(|part| keys().any(|key| key == part))
         });
         match sign {
             _ if is_header(line) => match line.split_once('.') {
@@ -307,47 +297,15 @@ fn keys_alone(document: &str) -> String {
 }
 
 /// What the keys of a configuration are called.
-const KEYS: &[&str] = &[
-    "account",
-    "allow",
-    "ca",
-    "cert",
-    "default_environment",
-    "deny",
-    "docker",
-    "endpoint",
-    "from",
-    "grants",
-    "helper_image",
-    "hosts",
-    "insecure",
-    "instances",
-    "mirrors",
-    "password",
-    "path",
-    "profile",
-    "provider",
-    "region",
-    "registries",
-    "root",
-    "secrets_key",
-    "sha256",
-    "stall",
-    "state",
-    "state_group",
-    "stays_up",
-    "steps",
-    "username",
-    "variables",
-    "world",
-    "zone",
-];
+fn keys() -> impl Iterator<Item = &'static str> {
+    let patterns = SHOWN.iter().chain(OF_GRANTS).map(|(pattern, _)| *pattern);
+    let patterns = patterns.chain(GRANTS).chain(["commands"]);
+    patterns.flat_map(|pattern| pattern.split('.')).filter(|part| *part != "*")
+}
 
 /// Whether a word is one that a configuration has itself.
 pub fn is_known(word: &str) -> bool {
-    SOURCES.contains(&word)
-        || KEYS.contains(&word)
-        || OF_GRANTS.iter().any(|(name, _)| *name == word)
+    SOURCES.contains(&word) || keys().any(|key| key == word)
 }
 
 /// Whether something in this place is stars as it is drawn.
@@ -356,13 +314,9 @@ pub fn is_hidden(document: &str, drawn: &str, place: &Range<usize>) -> bool {
     document.get(place.clone()) != drawn.get(place.clone())
 }
 
-/// As long, with a star for each byte of what is neither a quote nor a line's end.
+/// The same with nothing of it shown.
 fn stars(text: &str) -> String {
-    let star = |c: char| match ['"', '\'', '\n', '\r'].contains(&c) {
-        true => c.to_string(),
-        false => "*".repeat(c.len_utf8()),
-    };
-    text.chars().map(star).collect()
+    with_stars(text, std::iter::once(0..text.len()).collect())
 }
 
 #[cfg(test)]

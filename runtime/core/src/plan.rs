@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, suggest};
 use crate::evaluate;
 use crate::expr;
 use crate::ids::StepId;
-use crate::manifest::{Manifest, Phase, Step};
+use crate::manifest::{Manifest, Phase, Step, Strictness};
 use crate::step::StepInfo;
 use graph::Graph;
 use serde_json::Value;
@@ -61,7 +61,11 @@ impl Plan {
         Self::hold(manifest, offers, Strictness::Pinned)
     }
 
-    fn hold(
+    /// [`Plan::new`] or [`Plan::pinned`].
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn hold(
         manifest: Manifest,
         offers: &Offers,
         strictness: Strictness,
@@ -247,13 +251,6 @@ impl Plan {
         let at = body.iter().position(|step| step.irreversible.is_some())?;
         (at + 1 < body.len()).then(|| &body[at].id)
     }
-}
-
-/// How much of a plan is checked ahead.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Strictness {
-    Whole,
-    Pinned,
 }
 
 /// What the plugin says of a step.

@@ -11,9 +11,30 @@
 use crate::expr::MARK_EDGE;
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::ops::Range;
 
 /// What stands for a value that may be somebody's password.
 pub const MASK: &str = "***";
+
+/// The same text, as long and with the same places, with a star for each byte in these ranges of
+/// what is neither a quote nor a line's end.
+pub fn with_stars(text: &str, mut hidden: Vec<Range<usize>>) -> String {
+    hidden.sort_by_key(|range| range.start);
+    let (mut drawn, mut at) = (String::with_capacity(text.len()), 0);
+    for range in hidden {
+        // One within another is hidden already.
+        let (begins, ends) = (range.start.max(at), range.end.max(at));
+        drawn.push_str(&text[at..begins]);
+        let star = |c: char| match ['"', '\'', '\n', '\r'].contains(&c) {
+            true => c.to_string(),
+            false => "*".repeat(c.len_utf8()),
+        };
+        drawn.extend(text[begins..ends].chars().map(star));
+        at = ends;
+    }
+    drawn.push_str(&text[at..]);
+    drawn
+}
 
 /// What the second and each further line of a text begins with.
 const SET_IN: &str = "\n      ";

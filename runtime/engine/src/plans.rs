@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::PluginDigest;
 use stepback_core::diagnostic::Diagnostics;
-use stepback_core::manifest::{self, Manifest};
+use stepback_core::manifest::{Manifest, Strictness, parse_as};
 use stepback_core::plan::{Offers, Plan};
 
 /// So many are kept, the latest ones.
@@ -18,13 +18,6 @@ pub(crate) type Digests = BTreeMap<String, PluginDigest>;
 #[derive(Default)]
 pub struct Plans {
     kept: Mutex<VecDeque<Arc<Made>>>,
-}
-
-/// Whether a manifest is a new operation's, or one that was accepted when its operation began.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strictness {
-    Whole,
-    Pinned,
 }
 
 /// A plan, and all that it was made of.
@@ -63,7 +56,10 @@ impl Plans {
         };
         let before = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let before = before.iter().rev().find(is_it).cloned();
-        before.map_or_else(|| parse(strictness, name, text), |made| Ok(Parsed::Before(made)))
+        match before {
+            Some(made) => Ok(Parsed::Before(made)),
+            None => parse_as(name, text, strictness).map(|now| Parsed::Now(Box::new(now))),
+        }
     }
 
     /// Hold it against its plugins, unless that was done with the same ones before.
@@ -79,7 +75,7 @@ impl Plans {
             Parsed::Before(made) => made.plan.manifest().clone(),
             Parsed::Now(manifest) => *manifest,
         };
-        let plan = Arc::new(plan(strictness, manifest, offers)?);
+        let plan = Arc::new(Plan::hold(manifest, offers, strictness)?);
         let made = Arc::new(Made { strictness, plugins, plan: Arc::clone(&plan) });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT_MAX {
@@ -87,20 +83,5 @@ impl Plans {
         }
         kept.push_back(made);
         Ok(plan)
-    }
-}
-
-fn parse(strictness: Strictness, name: &str, text: &str) -> Result<Parsed, Diagnostics> {
-    let manifest = match strictness {
-        Strictness::Whole => manifest::parse(name, text),
-        Strictness::Pinned => manifest::parse_pinned(name, text),
-    };
-    manifest.map(|manifest| Parsed::Now(Box::new(manifest)))
-}
-
-fn plan(strictness: Strictness, manifest: Manifest, offers: &Offers) -> Result<Plan, Diagnostics> {
-    match strictness {
-        Strictness::Whole => Plan::new(manifest, offers),
-        Strictness::Pinned => Plan::pinned(manifest, offers),
     }
 }

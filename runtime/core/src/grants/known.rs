@@ -192,9 +192,8 @@ pub fn powers(facts: &Facts) -> Vec<String> {
             told.push((*what).to_owned());
         }
     }
-    let of_engines = |runtime: &str| runtime.is_empty() || EVERY_ENGINES.contains(&runtime);
     if let Some(Value::String(runtime)) = config.get(RUNTIME)
-        && !of_engines(runtime)
+        && !is_every_engines(runtime)
     {
         told.push(format!("is run by `{runtime}`, which may give it its host's devices"));
     }
@@ -223,9 +222,11 @@ pub fn options_with_powers() -> impl Iterator<Item = &'static str> {
 /// not say (NVIDIA docs, *Container Toolkit*: every GPU that a variable of the container names).
 const RUNTIME: &str = "Runtime";
 
-/// The runtime that every engine has, by its old name and its new one (Docker docs, *dockerd*,
-/// *Container runtimes*).
-const EVERY_ENGINES: [&str; 2] = ["runc", "io.containerd.runc.v2"];
+/// Whether it is the runtime that every engine has, by its old name or its new one, or none was
+/// asked for (Docker docs, *dockerd*, *Container runtimes*).
+pub fn is_every_engines(runtime: &str) -> bool {
+    ["", "runc", "io.containerd.runc.v2"].contains(&runtime)
+}
 
 /// Options that reach the host whenever they are there.
 const POWERS: &[(&str, &str)] = &[

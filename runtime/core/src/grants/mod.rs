@@ -20,7 +20,9 @@ mod written;
 pub use asked::{Asked, OnEngine};
 pub use decide::Permit;
 pub use glob::{CommandPattern, Glob};
-pub use known::{DockerVolume, Known, OnHost, Reach, options_with_powers, powers, volumes_of};
+pub use known::{
+    DockerVolume, Known, OnHost, Reach, is_every_engines, options_with_powers, powers, volumes_of,
+};
 pub use mounted::{device_of, is_ordinary_option, whole};
 pub use written::{Mistake, read};
 

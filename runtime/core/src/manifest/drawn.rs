@@ -2,6 +2,7 @@
 //! place of a secret's reference.
 
 use super::InputKind;
+use crate::shown::with_stars;
 use std::ops::Range;
 use toml_span::Value;
 use toml_span::value::{Key, ValueInner};
@@ -79,26 +80,23 @@ pub(super) fn without_values_of_inputs(text: &str) -> String {
     with_stars(text, hidden)
 }
 
-fn with_stars(text: &str, mut hidden: Vec<Range<usize>>) -> String {
-    hidden.sort_by_key(|range| range.start);
-    let (mut drawn, mut at) = (String::with_capacity(text.len()), 0);
-    for range in hidden {
-        let (begins, ends) = (range.start.max(at), range.end.max(at));
-        drawn.push_str(&text[at..begins]);
-        let star = |c: char| match ['"', '\'', '\n', '\r'].contains(&c) {
-            true => c.to_string(),
-            false => "*".repeat(c.len_utf8()),
-        };
-        drawn.extend(text[begins..ends].chars().map(star));
-        at = ends;
-    }
-    drawn.push_str(&text[at..]);
-    drawn
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::manifest::parse;
+    use super::{KEYS, OF_INPUTS};
+    use crate::manifest::{JSON_SCHEMA, parse};
+    use serde_json::Value;
+
+    #[test]
+    fn no_key_is_taken_for_somebodys_secret() {
+        let schema: Value = serde_json::from_str(JSON_SCHEMA).expect("JSON");
+        let top = &schema["properties"];
+        let of_inputs = &top["inputs"]["additionalProperties"]["properties"];
+        for (keys, properties) in [(&KEYS[..], top), (&OF_INPUTS[..], of_inputs)] {
+            let mut all: Vec<&String> = properties.as_object().expect("a table").keys().collect();
+            all.sort();
+            assert_eq!(all, keys);
+        }
+    }
 
     #[test]
     fn what_is_written_where_a_secrets_value_would_be_is_not_drawn() {

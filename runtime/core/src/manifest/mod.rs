@@ -408,9 +408,12 @@ pub fn parse_pinned(name: &str, text: &str) -> Result<Manifest, Diagnostics> {
     parse_as(name, text, Strictness::Pinned)
 }
 
+/// How much of a manifest is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Strictness {
+pub enum Strictness {
+    /// All of it: it is a new operation's.
     Whole,
+    /// Only what it can't do without: it was accepted when its operation began.
     Pinned,
 }
 
@@ -420,7 +423,11 @@ fn is_bare_expression(text: &str, at: usize) -> bool {
     after.starts_with("{{") || (before.ends_with('{') && after.starts_with('{'))
 }
 
-fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, Diagnostics> {
+/// [`parse`] or [`parse_pinned`].
+///
+/// # Errors
+/// Theirs.
+pub fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manifest, Diagnostics> {
     if text.len() > MANIFEST_BYTES_MAX {
         let message = format!(
             "the file has {} bytes; a manifest has at most {MANIFEST_BYTES_MAX}",

@@ -12,6 +12,7 @@ use super::shapes::name_of;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use std::time::Duration;
 use stepback_core::FailureClass;
+use stepback_core::grants::is_every_engines;
 
 /// A start that takes longer waits for somebody who does not answer.
 const START_MS_MAX: u64 = 10_000;
@@ -20,9 +21,6 @@ const REMOVE_MS_MAX: u64 = 3_000;
 
 /// Log drivers that need nobody else (Docker docs, *Configure logging drivers*).
 const LOGS_ALONE: [&str; 4] = ["", "json-file", "local", "none"];
-
-/// The runtime that every engine has, by its old name and its new one.
-const EVERY_ENGINES: [&str; 3] = ["", "runc", "io.containerd.runc.v2"];
 
 impl Model {
     /// Whether a container with its options starts on a host. Where no helper image is, the start
@@ -89,7 +87,7 @@ fn told_at_start(host: HostConfig) -> Option<HostConfig> {
     });
     let kept = HostConfig {
         log_config: log,
-        runtime: host.runtime.filter(|runtime| !EVERY_ENGINES.contains(&runtime.as_str())),
+        runtime: host.runtime.filter(|runtime| !is_every_engines(runtime)),
         ulimits: host.ulimits.filter(|all| !all.is_empty()),
         cpuset_cpus: text(host.cpuset_cpus),
         cpuset_mems: text(host.cpuset_mems),
