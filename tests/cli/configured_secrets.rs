@@ -226,3 +226,21 @@ fn what_is_wrong_with_it_is_told_where_it_is() {
         place.run(&["run", "m.toml"]).exits(2).says(says).says("stepback.toml:");
     }
 }
+
+/// What somebody wrote where a path or an address belongs is told by no mistake.
+#[test]
+fn what_stands_in_the_place_of_a_path_or_an_address_is_not_told() {
+    let aws = "provider = \"aws\"\n[environments.p.docker]";
+    let tls = "ca = \"a\", cert = \"b\"";
+    for (environment, says) in [
+        (format!("{aws}\ntls = {{ {tls}, key = \"-----BEGIN hunter2\" }}"), "not its path"),
+        (format!("{aws}\nendpoint = \"tcp://ann:hunter2@h:1\""), "a login has no place"),
+        (format!("{aws}\ntls = {{ {tls}, key = \"k\", password = \"hunter2\" }}"), "password"),
+        (format!("{aws}\n[environments.p.docker.hosts]\npassword = \"hunter2\""), "is not unix"),
+        (format!("{aws}\nstall = \"hunter2\\u0040\""), "is not a duration"),
+    ] {
+        let place = Place::new();
+        place.write("stepback.toml", format!("[environments.p]\n{environment}\n"));
+        place.run(&["env", "list"]).exits(2).says(says).lacks("hunter2");
+    }
+}

@@ -234,6 +234,9 @@ impl Step for Stamp {
             return Ok(now);
         }
         write("looked-after", &format!("{} or {now}", now / 1000))?;
+        // Within the same second, perhaps.
+        let then = clock::now()?;
+        write("written-at", &format!("{then} after {}", now / 1000))?;
         if let Some(days) = input.keep_days {
             write("keep-until", &(now / 1000 + days * 86_400).to_string())?;
         }

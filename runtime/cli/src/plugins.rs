@@ -296,6 +296,32 @@ mod tests {
         assert_eq!(granted(None), 0);
     }
 
+    /// As for a new operation: a digest that is another one's refuses, whatever else is granted.
+    #[test]
+    fn what_one_table_refuses_no_other_one_grants() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p.wasm");
+        fs::write(&file, "first").unwrap();
+        let digest = PluginDigest(hex::encode(Sha256::digest("first")));
+        let granted = |sha256: Option<String>| {
+            let pinned = PluginConfig { sha256, ..granted_to(file.clone()) };
+            let plugins = Plugins {
+                configured: BTreeMap::from([
+                    ("p".to_owned(), granted_to(file.clone())),
+                    ("q".to_owned(), pinned),
+                ]),
+                granted_here: BTreeMap::new(),
+                policy: Policy::default(),
+                trusted: None,
+                trusts_new: true,
+            };
+            let now = plugins.granted_now("p", file.to_str(), Some(&digest));
+            now.expect("a table").iter().count()
+        };
+        assert!(granted(None) > 0 && granted(Some(digest.to_string())) > 0);
+        assert_eq!(granted(Some("another".to_owned())), 0);
+    }
+
     /// Whoever turns a link between two looks gets no grants of a file that nobody asks for.
     #[test]
     fn bytes_are_held_to_the_tables_that_granted_to_them_wherever_their_path_leads_by_now() {

@@ -85,3 +85,43 @@ impl Plans {
         Ok(plan)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use stepback_core::step::StepInfo;
+
+    const TEXT: &str = "schema = 1\n[operation]\nname = \"x\"\n[[steps]]\nid = \"a\"\n\
+                        uses = \"p/s\"\nwith = {}\n";
+
+    fn made(plans: &Plans, strictness: Strictness, text: &str, digest: &str) -> Arc<Plan> {
+        let info = StepInfo {
+            name: "s".into(),
+            doc: digest.to_owned(),
+            input_schema: json!({ "type": "object" }),
+            output_schema: json!({}),
+            reversible: true,
+        };
+        let offers = BTreeMap::from([("p".to_owned(), vec![info])]);
+        let digests = BTreeMap::from([("p".to_owned(), PluginDigest(digest.to_owned()))]);
+        let parsed = plans.parse(strictness, "x.toml", text).expect("a manifest");
+        plans.plan(strictness, parsed, &offers, digests).expect("a plan")
+    }
+
+    #[test]
+    fn a_plan_is_made_once_of_one_text_and_the_same_plugins() {
+        let plans = Plans::default();
+        let whole = |text: &str, digest| made(&plans, Strictness::Whole, text, digest);
+        let first = whole(TEXT, "1");
+        assert!(Arc::ptr_eq(&first, &whole(TEXT, "1")));
+        // Another plugin, another text, another way to read it.
+        assert!(!Arc::ptr_eq(&first, &whole(TEXT, "2")));
+        assert!(!Arc::ptr_eq(&first, &whole(&format!("{TEXT}\n"), "1")));
+        assert!(!Arc::ptr_eq(&first, &made(&plans, Strictness::Pinned, TEXT, "1")));
+        for nth in 0..2 * KEPT_MAX {
+            whole(&format!("{TEXT}# {nth}"), "1");
+        }
+        assert_eq!(plans.kept.lock().expect("nobody panicked").len(), KEPT_MAX);
+    }
+}

@@ -441,6 +441,7 @@ fn own_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_place_is_one_however_it_is_written() {
@@ -451,6 +452,32 @@ mod tests {
             assert!(!is_same_place(Some(other), "/v"), "{other}");
         }
         assert!(!is_same_place(None, "/v"));
+    }
+
+    /// What an engine does not tell the place of would be mounted without what was asked for.
+    #[test]
+    fn a_volume_with_options_that_is_nowhere_is_refused() {
+        let model = |place: &str| {
+            let host = json!({ "Mounts": [{ "Type": "volume", "Target": "/v/./", "Source": "data",
+                "VolumeOptions": { "NoCopy": true } }] });
+            let mounts = json!([{ "Type": "volume", "Name": "data", "Destination": place }]);
+            let found = json!({ "Name": "/m", "HostConfig": host, "Mounts": mounts });
+            Model {
+                found: serde_json::from_value(found).expect("a container"),
+                image: None,
+                moves: false,
+                is_random: false,
+                has_engines_cgroups: false,
+            }
+        };
+        let told = model("/w").must_be_possible(&ContainerSpec::default());
+        let told = told.expect_err("it is nowhere").failure.message;
+        assert!(told.contains("options of its own at /v/./"), "{told}");
+        assert!(model("/v").must_be_possible(&ContainerSpec::default()).is_ok());
+        let mut host = model("/v").host();
+        model("/v").set_mounts(&mut host);
+        let options = host.mounts.expect("mounts").remove(0).volume_options.expect("options");
+        assert_eq!(options.no_copy, Some(true));
     }
 
     #[test]
