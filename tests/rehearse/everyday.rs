@@ -418,20 +418,24 @@ fn a_time_that_was_worked_out_is_no_difference() {
     well(steps);
 }
 
-/// What depends on the time excuses nothing else: not that it is missing, and not what stands
-/// beside it.
+/// What depends on the time excuses nothing else: not that it is missing or another thing, and not
+/// what an operation does that comes to no end at another time.
 #[test]
 fn what_depends_on_the_time_hides_no_failure() {
-    for (with, said) in [
-        ("keep_days = 7, swallows = true", "ebs:volume/vol-db-main"),
-        ("swallows = true, until = 1791000000000", "ebs:volume/vol-db-main"),
+    for (with, wrong) in [
+        ("keep_days = 7", &["ebs.describe#1=refuse", "ebs.tag#3=refuse"][..]),
+        ("until = 1791000000000", &["ebs.describe#1=refuse", "ebs.tag#1=refuse"]),
     ] {
         let steps = format!(
             "[[steps]]\nid = \"keep\"\nuses = \"testing/stamp\"\n\
-             with = {{ volume = \"vol-db-main\", {with} }}\n"
+             with = {{ volume = \"vol-db-main\", swallows = true, {with} }}\n"
         );
-        let report = report(&of(&manifest(&steps), &[]));
-        let told: Vec<&String> = report.wrong.iter().flat_map(|wrong| &wrong.why).collect();
-        assert!(told.iter().any(|why| why.contains(said)), "{with}: {told:?}");
+        let rehearsal = of(&manifest(&steps), &[]);
+        for name in wrong {
+            let shown = case(&rehearsal, name);
+            assert_eq!(shown.fired, [true], "{name}");
+            let why = shown.wrong.join("; ");
+            assert!(why.contains("it succeeded, and ebs:volume/vol-db-main"), "{name}: {why}");
+        }
     }
 }

@@ -206,10 +206,10 @@ pub struct StampInput {
     /// Until when it is kept, too.
     #[serde(default)]
     keep_days: Option<u64>,
-    /// Whether it does not mind that what it writes is refused.
+    /// Whether it does not mind that what it asks for is refused.
     #[serde(default)]
     swallows: bool,
-    /// It fails from this time on, in milliseconds, and writes no time.
+    /// It fails from this time on, in milliseconds, and writes no time but how often it looked.
     #[serde(default)]
     until: Option<u64>,
 }
@@ -226,18 +226,21 @@ impl Step for Stamp {
             Err(failure) if !input.swallows => Err(failure),
             _ => Ok(()),
         };
+        let seen = !input.swallows || ebs::describe(&input.volume).is_ok();
         if let Some(until) = input.until {
             if now > until {
                 return Err(failure(FailureClass::Precondition, "it is too late"));
             }
-            write("looked-after", "yes")?;
+            write("looked-after", if seen { "1" } else { "0" })?;
             return Ok(now);
         }
         write("looked-after", &format!("{} or {now}", now / 1000))?;
         // Within the same second, perhaps.
         let then = clock::now()?;
         write("written-at", &format!("{then} after {}", now / 1000))?;
-        if let Some(days) = input.keep_days {
+        if !seen {
+            write("keep-until", "for ever")?;
+        } else if let Some(days) = input.keep_days {
             write("keep-until", &(now / 1000 + days * 86_400).to_string())?;
         }
         Ok(now)

@@ -168,7 +168,11 @@ pub(crate) fn names_of_made(played: &Played) -> Vec<(String, String)> {
             names.push((id, name));
         }
     }
-    // One may begin with another: the second of a time with that of a later one.
+    longest_first(names)
+}
+
+/// One may begin with another: a time in milliseconds with the seconds of an earlier one.
+fn longest_first(mut names: Vec<(String, String)>) -> Vec<(String, String)> {
     names.sort_by_key(|(id, _)| Reverse(id.len()));
     names
 }
@@ -221,5 +225,22 @@ pub(crate) fn without_identity(facts: &Facts) -> Facts {
             Facts::Present(map)
         }
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_named_whole_whatever_it_begins_with() {
+        let name = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+        let names = vec![
+            name("1790000000000", "first"),
+            name("1790000000", "first-in-seconds"),
+            name("1790000000200", "second"),
+        ];
+        let text = "1790000000200 after 1790000000";
+        assert_eq!(with_names(text, &longest_first(names)), "second after first-in-seconds");
     }
 }
