@@ -9,7 +9,6 @@
 pub use crate::calls::Reversal;
 
 use crate::calls::{Area, Call, Inverse, Other, Touches, Undo};
-use crate::ids::Direction;
 use crate::resource::{Facts, Resource, may_be_same};
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde_json::Value;
@@ -25,65 +24,7 @@ pub struct Seen {
     pub is_stamped: Option<bool>,
 }
 
-/// Work out the reversal; `now` holds each of the effect's resources as it is, and `since` what
-/// was done after the effect by its own step and by earlier attempts at taking it back.
-///
-/// An earlier attempt may have taken this effect back and an older one of the same fact too: what
-/// is as that left it is nobody else's doing, and there is nothing more to do.
-pub fn reverse_since(effect: &PastEffect, now: &[Seen], since: &[PastEffect]) -> Reversal {
-    match reverse(effect, now) {
-        Reversal::Cannot(_) if is_as_an_undo_left(effect, now, since) => Reversal::NothingToDo,
-        reversal => reversal,
-    }
-}
-
-/// Whether each fact that the effect changed is as the last undo left it that changed it after the
-/// effect.
-fn is_as_an_undo_left(effect: &PastEffect, now: &[Seen], since: &[PastEffect]) -> bool {
-    let is_undo = |one: &&PastEffect| {
-        one.id.of.direction == Direction::Undo && !matches!(one.outcome, EffectOutcome::Refused(_))
-    };
-    let left_last = |resource: &Resource, name: &String| {
-        let of = |undo| {
-            let change = change_of(undo, resource)?;
-            changed_by(undo, change).contains(name).then_some(change)
-        };
-        since.iter().filter(is_undo).filter_map(of).next_back()
-    };
-    let is_left = |change: &Change, name: &String| {
-        let left = left_last(&change.resource, name).and_then(|last| last.after.as_ref());
-        let seen = seen_of(now, &change.resource).map(|seen| &seen.facts);
-        let (Some(left), Some(now)) = (left, seen) else { return false };
-        !left.is_another(now)
-            && left.is_absent() == now.is_absent()
-            && may_be_same(name, left.flat_get(name), now.flat_get(name))
-    };
-    let touched = effect.call.resources(&effect.token).len();
-    let facts = effect.changes.iter().take(touched).flat_map(|change| {
-        let names = changed_by(effect, change).into_iter();
-        names.map(move |name| (change, name))
-    });
-    let mut facts = facts.peekable();
-    facts.peek().is_some() && facts.all(|(change, name)| is_left(change, &name))
-}
-
-/// The facts that an effect itself changed of a resource; those that it may have changed, where
-/// nobody looked after it.
-fn changed_by(effect: &PastEffect, change: &Change) -> Vec<String> {
-    let own = own_facts(effect, &change.resource);
-    let Some(after) = &change.after else { return own.unwrap_or_default() };
-    let mut changed = change.before.differing(after);
-    if let Some(own) = own {
-        changed.retain(|name| own.contains(name) || name == "exists");
-    }
-    changed
-}
-
-fn change_of<'a>(effect: &'a PastEffect, resource: &Resource) -> Option<&'a Change> {
-    effect.changes.iter().find(|change| change.resource == *resource)
-}
-
-/// The same, where nothing was done since.
+/// Work out the reversal; `now` holds each of the effect's resources as it is.
 pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
     if matches!(effect.outcome, EffectOutcome::Refused(_)) {
         return Reversal::NothingToDo;
@@ -121,6 +62,19 @@ pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
                 None => work(&undo(true)),
             }
         }
+    }
+}
+
+/// The same of an effect that an earlier attempt of the undo took back.
+///
+/// It took older effects of the same back, too, perhaps, or somebody else came since. What they
+/// left is theirs: of this one there is nothing more to take back, unless it is as it left it.
+pub fn reverse_again(effect: &PastEffect, now: &[Seen]) -> Reversal {
+    let is_read = effect.changes.first().and_then(|main| seen_of(now, &main.resource));
+    let is_read = is_read.is_some_and(|seen| !matches!(seen.facts, Facts::Unknown(_)));
+    match reverse(effect, now) {
+        Reversal::Cannot(_) if is_read => Reversal::NothingToDo,
+        reversal => reversal,
     }
 }
 

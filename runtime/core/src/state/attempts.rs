@@ -1,7 +1,7 @@
 //! What an event of an attempt makes of its step: calls are answered, effects are made.
 
 use super::*;
-use crate::calls::Class;
+use crate::calls::{Call, Class, EffectsCall, Reversal};
 use crate::event::{AttemptResult, Event, Record};
 use crate::state::step::*;
 
@@ -153,7 +153,10 @@ impl State {
         {
             return Err("the result does not fit the attempt's direction".into());
         }
-        step.open = None;
+        if let Some(open) = step.open.take() {
+            let taken_back = taken_back(&open, step);
+            step.taken_back.extend(taken_back);
+        }
         step.finished_at = Some(at);
         match (result, of.direction) {
             (AttemptResult::Output(output), _) => {
@@ -173,6 +176,33 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The effects that an attempt took back: those of which it was told that nothing was to be done,
+/// or all of whose calls were made.
+fn taken_back(open: &OpenAttempt, step: &StepState) -> Vec<CallId> {
+    let is_made = |call: &RecordedCall| match call {
+        RecordedCall::Effect { index, .. } => {
+            let made = step.effects.get(*index);
+            made.is_some_and(|made| matches!(made.outcome, EffectOutcome::Done(_)))
+        }
+        RecordedCall::Answered { .. } => false,
+    };
+    let of = |(place, call): (usize, &RecordedCall)| {
+        let RecordedCall::Answered { call, result: Ok(planned), .. } = call else { return None };
+        let Call::Effects(EffectsCall::Reverse { effect }) = call else { return None };
+        let is_taken_back = match serde_json::from_value(planned.clone()).ok()? {
+            Reversal::NothingToDo => true,
+            Reversal::Calls(calls) => {
+                let made = open.calls.get(place + 1..place + 1 + calls.len());
+                made.is_some_and(|made| made.iter().all(is_made))
+            }
+            Reversal::Kept(_) | Reversal::Cannot(_) => false,
+        };
+        let effect = step.effects.iter().find(|one| one.id.to_string() == *effect)?;
+        is_taken_back.then(|| effect.id.clone())
+    };
+    open.calls.iter().enumerate().filter_map(of).collect()
 }
 
 /// The time that an effect waited for other steps does not count against its own step.

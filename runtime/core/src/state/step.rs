@@ -7,6 +7,7 @@ use crate::resource::Resource;
 use crate::step::{EffectOutcome, Past, PastEffect};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +137,8 @@ pub struct StepState {
     /// How many of them an undo has taken back or kept, before the step was tried again: they are
     /// no longer this step's to undo.
     pub effects_dealt_with: usize,
+    /// The effects that an attempt of its undo took back, or found as they were before.
+    pub taken_back: BTreeSet<CallId>,
     /// `None` unless a run succeeded; it stays when the step is undone.
     pub output: Option<Value>,
     /// Why the last run failed; `None` once one succeeded.
@@ -168,6 +171,7 @@ impl StepState {
             effects: vec![],
             effect_seqs: vec![],
             effects_dealt_with: 0,
+            taken_back: BTreeSet::new(),
             output: None,
             error: None,
             undo_error: None,

@@ -339,7 +339,9 @@ impl Driver {
         let started_at = open.map_or(self.clock.unix(), |(_, open)| open.started_at);
         let begun = open.and_then(|(_, open)| open.wait.clone());
         let past = order.past.clone();
-        let done = state.steps.get(&order.of.step).map_or(&[][..], StepState::not_dealt_with);
+        let step = state.steps.get(&order.of.step);
+        let done = step.map_or(&[][..], StepState::not_dealt_with);
+        let taken_back = step.map(|step| step.taken_back.clone()).unwrap_or_default();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let without_inverse =
             effects.iter().filter(|effect| effect.call.class() == Class::Irreversible);
@@ -365,6 +367,7 @@ impl Driver {
             clock: self.clock.clone(),
             stop,
             go_with_it,
+            taken_back,
             irreversible,
             declared,
             past,

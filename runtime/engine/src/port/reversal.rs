@@ -3,7 +3,7 @@
 use super::{AttemptPort, cancelled};
 use serde_json::Value;
 use std::sync::PoisonError;
-use stepback_core::reverse::{Reversal, Seen, reverse, reverse_since};
+use stepback_core::reverse::{Reversal, Seen, reverse, reverse_again};
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::*;
 use stepback_wasm::Reversed;
@@ -87,8 +87,8 @@ impl AttemptPort {
     /// Work out how an effect of the past is taken back, from the world as it is now.
     async fn plan_reversal(&self, effect_id: &str) -> Result<Reversal, Failure> {
         let effects = self.past.as_ref().map_or(&[][..], |past| &past.effects);
-        let place = effects.iter().position(|effect| effect.id.to_string() == effect_id);
-        let Some((effect, since)) = place.and_then(|place| effects[place..].split_first()) else {
+        let effect = effects.iter().find(|effect| effect.id.to_string() == effect_id);
+        let Some(effect) = effect else {
             let message = format!("this step has no effect `{effect_id}`");
             return Err(Failure::new(FailureClass::InvalidInput, message));
         };
@@ -112,7 +112,10 @@ impl AttemptPort {
             }
             _ => now,
         };
-        Ok(reverse_since(effect, &now, since))
+        Ok(match self.taken_back.contains(&effect.id) {
+            true => reverse_again(effect, &now),
+            false => reverse(effect, &now),
+        })
     }
 }
 
