@@ -86,30 +86,6 @@ fn a_downtime_is_not_over_where_the_window_threw_the_service_away() {
     assert!(shown.ended.is_down);
 }
 
-/// Where nothing ran that the window touched, nobody can see that the service is up again: an undo
-/// of the window's that failed leaves it down.
-#[test]
-fn a_downtime_is_not_over_where_nothing_tells_that_it_is() {
-    let more = "[volumes.vol-x]\nsize_gib = 8\ntype = \"gp3\"\nzone = \"us-east-1a\"\n\
-                attachments = [{ instance = \"i-db-2\", device = \"/dev/sdx\" }]\n";
-    let detach = "[[steps]]\nid = \"off\"\nuses = \"ebs/detach-volume\"\nphase = \"downtime\"\n\
-                  with = { volume = \"vol-x\", instance = \"i-db-2\" }\n";
-    // What was only given another name tells nothing either.
-    let renamed = docker("aside", "rename-container", "main", ", to = \"old\"")
-        .replace("with =", "phase = \"downtime\"\nwith =");
-    for window in [detach.to_owned(), format!("{renamed}{detach}")] {
-        let mut rehearsal = of(&manifest(&format!("{window}{}", tag("note", "vol-x", ""))), &[]);
-        rehearsal.world = world(&format!("{WORLD}\n{more}"));
-        let shown = case(&rehearsal, "ebs.tag#1=refuse+undo:ebs.attach#1=refuse-always");
-        assert_eq!(shown.fired, [true, true]);
-        assert_eq!(shown.state.verdict, Some(Verdict::Incomplete));
-        assert!(shown.state.downtime.since.is_some(), "{:?}", shown.state.downtime);
-        // And where it is taken back, it is over.
-        let shown = case(&rehearsal, "ebs.tag#1=refuse");
-        assert!(shown.state.downtime.since.is_none(), "{:?}", shown.state.downtime);
-    }
-}
-
 fn docker(id: &str, uses: &str, container: &str, more: &str) -> String {
     let irreversible = match uses {
         "remove-container" => "irreversible = \"a test\"\n",

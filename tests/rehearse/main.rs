@@ -3,6 +3,7 @@
 
 #[path = "../built.rs"]
 mod built;
+mod down;
 mod everyday;
 mod for_good;
 mod harness;

@@ -260,11 +260,6 @@ impl Call {
         self.entry().sets.fact()
     }
 
-    /// Whether it only gives something another name.
-    pub fn is_a_rename(&self) -> bool {
-        matches!(self.entry().touches, Touches::Renamed(..))
-    }
-
     /// The host whose Docker Engine the call is for.
     pub fn host(&self) -> Option<&InstanceId> {
         self.entry().host

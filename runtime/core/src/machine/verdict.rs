@@ -12,6 +12,18 @@ use crate::reverse::own_facts;
 use crate::shown::in_sentence;
 use crate::step::PastEffect;
 
+impl Observation {
+    /// Whether what was seen is what had these facts, whatever it is called now.
+    fn is_of(&self, resource: &Resource, before: &Facts, now: &Facts) -> bool {
+        let is_there =
+            self.resource.kind() == resource.kind() && self.resource.host() == resource.host();
+        match (before.identity(), now.identity()) {
+            (Some(was), Some(is)) => is_there && was == is,
+            _ => self.resource == *resource,
+        }
+    }
+}
+
 /// What verification read of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
@@ -80,28 +92,45 @@ impl Machine {
         self.emit(Event::Finished { status, outputs, unknown_outputs })
     }
 
-    /// Whether everything runs that ran before and that a step of the window touched. Where there
-    /// is no such thing, as with a volume that nobody's container was found on, nobody can say so.
+    /// Whether everything runs that ran before and that a step of the window touched, whatever it
+    /// is called by now, and every volume that such a step touched is where it was.
     fn is_service_up(&self, observations: &[Observation]) -> bool {
-        let services: BTreeSet<&Resource> =
-            self.services_of_window().map(|(resource, _)| resource).collect();
-        let mut all = observations.iter().filter(|one| services.contains(&one.resource));
-        !services.is_empty() && all.all(|one| one.now.as_ref().is_ok_and(|now| runs(&now.facts)))
+        let runs_now = |resource: &Resource, before: &Facts| {
+            observations.iter().any(|one| {
+                one.now
+                    .as_ref()
+                    .is_ok_and(|now| one.is_of(resource, before, &now.facts) && runs(&now.facts))
+            })
+        };
+        let is_where_it_was = |resource: &Resource, before: &Facts| {
+            let now = observations.iter().find(|one| one.resource == *resource);
+            let now = now.and_then(|one| one.now.as_ref().ok());
+            now.is_some_and(|now| {
+                !before.differing(&now.facts).iter().any(|name| is_attachment(name))
+            })
+        };
+        let mut volumes = self.touched_by_window(&[ResourceKind::Volume]);
+        self.services_of_window().all(|(resource, before)| runs_now(resource, before))
+            && volumes.all(|(resource, before)| is_where_it_was(resource, before))
     }
 
     /// What ran before the operation, or may have, and what a step of the window touched, whatever
     /// it was called by then.
     pub(super) fn services_of_window(&self) -> impl Iterator<Item = (&Resource, &Facts)> {
+        let touched = self.touched_by_window(&[ResourceKind::Container, ResourceKind::Instance]);
+        touched.filter(|(_, before)| may_run(before))
+    }
+
+    /// What was of these kinds before, and a step of the window touched.
+    fn touched_by_window(
+        &self,
+        kinds: &'static [ResourceKind],
+    ) -> impl Iterator<Item = (&Resource, &Facts)> {
         let in_window = self.state.steps.iter().filter(|(key, _)| self.plan.is_window(&key.step));
         let effects = in_window.flat_map(|(_, step)| &step.effects);
-        let effects = effects.filter(|effect| !effect.call.is_a_rename());
-        let touched: Vec<&Change> = effects
-            .flat_map(|effect| &effect.changes)
-            .filter(|change| may_have_gone_down(change))
-            .collect();
+        let touched: Vec<&Change> = effects.flat_map(|effect| &effect.changes).collect();
         self.state.baselines.iter().filter(move |(resource, before)| {
-            matches!(resource.kind(), ResourceKind::Container | ResourceKind::Instance)
-                && may_run(before)
+            kinds.contains(&resource.kind())
                 && touched.iter().any(|change| change.is_of(resource, before))
         })
     }
@@ -354,13 +383,6 @@ fn runs(facts: &Facts) -> bool {
     let is_up =
         facts.get("running") == Some(&true.into()) || facts.get("state") == Some(&"running".into());
     is_up && facts.get("paused") != Some(&true.into())
-}
-
-/// Whether something was stopped, started or thrown away, and not only given a name, a volume or a
-/// policy.
-fn may_have_gone_down(change: &Change) -> bool {
-    let Some(after) = &change.after else { return true };
-    change.before.is_absent() != after.is_absent() || runs(&change.before) != runs(after)
 }
 
 /// Whether it runs, or may: nobody could look.

@@ -1,0 +1,126 @@
+//! Whether a downtime is over that a rollback came back through.
+
+use crate::harness::{WORLD, case, manifest, of, report, world};
+use async_trait::async_trait;
+use std::sync::Arc;
+use stepback_core::event::Verdict;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Call, DockerCall};
+use stepback_provider::{Around, EffectContext, Provider};
+use stepback_rehearse::Rehearsal;
+use stepback_simulated::Simulated;
+
+/// A volume beside the database's, on an instance without containers.
+const VOLUME: &str = "[volumes.vol-x]\nsize_gib = 8\ntype = \"gp3\"\nzone = \"us-east-1a\"\n\
+                      attachments = [{ instance = \"i-db-2\", device = \"/dev/sdx\" }]\n";
+
+const DETACH: &str = "[[steps]]\nid = \"off\"\nuses = \"ebs/detach-volume\"\nphase = \"downtime\"\n\
+                      with = { volume = \"vol-x\", instance = \"i-db-2\" }\n";
+
+fn docker(id: &str, uses: &str, container: &str, more: &str) -> String {
+    format!(
+        "[[steps]]\nid = \"{id}\"\nuses = \"docker/{uses}\"\nphase = \"downtime\"\n\
+         with = {{ host = \"i-db-1\", container = \"{container}\"{more} }}\n"
+    )
+}
+
+/// The operation whose window has these steps, and whose last step comes behind it.
+fn with_window(window: &str) -> Rehearsal {
+    let note = "[[steps]]\nid = \"note\"\nuses = \"ebs/tag-volume\"\n\
+                with = { volume = \"vol-x\", key = \"k\", value = \"1\" }\n";
+    let mut rehearsal = of(&manifest(&format!("{window}{note}")), &[]);
+    rehearsal.world = world(&format!("{WORLD}\n{VOLUME}"));
+    rehearsal
+}
+
+/// Whether the downtime is over where the last step is refused, and so is this call of its way
+/// back, always.
+#[track_caller]
+fn is_over(window: &str, refused: &str) -> bool {
+    let shown =
+        case(&with_window(window), &format!("ebs.tag#1=refuse+undo:{refused}#1=refuse-always"));
+    assert_eq!(shown.fired, [true, true], "{window}");
+    assert_eq!(shown.state.verdict, Some(Verdict::Incomplete), "{window}");
+    let is_over = shown.state.downtime.since.is_none();
+    assert!(!(is_over && shown.ended.is_down), "{window}");
+    is_over
+}
+
+#[test]
+fn a_downtime_is_over_once_what_the_window_took_away_is_back() {
+    let stop = |name: &str| docker("stop", "stop-container", name, "");
+    let aside = docker("aside", "rename-container", "main", ", to = \"old\"");
+    for (window, refused, wanted) in [
+        // A volume that is off is missed by somebody, whatever else runs.
+        (DETACH.to_owned(), "ebs.attach", false),
+        (format!("{aside}{DETACH}"), "ebs.attach", false),
+        (format!("{}{DETACH}", stop("main")), "ebs.attach", false),
+        (stop("main"), "docker.start-container", false),
+        // It runs, by another name.
+        (aside.clone(), "docker.rename-container", true),
+        (format!("{aside}{}", stop("old")), "docker.rename-container", true),
+    ] {
+        assert_eq!(is_over(&window, refused), wanted, "{window}");
+        // Where all of it is taken back, it is over.
+        let shown = case(&with_window(&window), "ebs.tag#1=refuse");
+        assert_eq!(shown.state.verdict, Some(Verdict::Restored), "{window}");
+        assert!(shown.state.downtime.since.is_none(), "{window}");
+    }
+}
+
+/// Somebody makes a container of the name that is to be given back, at that moment.
+struct TakesTheName(Arc<Simulated>);
+
+#[async_trait]
+impl Around for TakesTheName {
+    fn inner(&self) -> &dyn Provider {
+        &*self.0
+    }
+
+    async fn perform(&self, call: &Call, context: &EffectContext) -> EffectOutcome {
+        if let (true, Call::Docker(DockerCall::RenameContainer { .. })) = (context.undo, call) {
+            let taken = self.0.change(|world| {
+                let engine = world.engines.get_mut("i-db-1").expect("an engine");
+                let mut other = engine.containers["old"].clone();
+                "another".clone_into(&mut other.id);
+                (other.running, other.spec.ports) = (true, vec![]);
+                engine.containers.entry("main".to_owned()).or_insert(other);
+                Ok(())
+            });
+            taken.expect("a world");
+        }
+        self.0.perform(call, context).await
+    }
+}
+
+#[test]
+fn somebody_elses_container_of_that_name_is_not_the_service() {
+    let window = docker("stop", "stop-container", "main", "")
+        + &docker("aside", "rename-container", "main", ", to = \"old\"");
+    let mut rehearsal = with_window(&window);
+    rehearsal.behind = Some(Arc::new(|world| Arc::new(TakesTheName(world))));
+    let shown = case(&rehearsal, "ebs.tag#1=refuse");
+    assert_eq!(shown.state.verdict, Some(Verdict::Incomplete));
+    assert!(shown.state.downtime.since.is_some(), "{:?}", shown.state.downtime);
+}
+
+/// What one step stopped, renamed and started is back whatever fails once on the way.
+#[test]
+fn what_was_started_under_another_name_is_taken_back_whatever_fails() {
+    let call = |call: &str, name: &str, more: &str| {
+        format!("{{ call = \"{call}\", host = \"i-db-1\", container = \"{name}\"{more} }}")
+    };
+    let run = [
+        call("stop-container", "main", ""),
+        call("rename", "main", ", to = \"aa\""),
+        call("start", "aa", ""),
+        call("rename", "aa", ", to = \"bb\""),
+    ];
+    let window = format!(
+        "[[steps]]\nid = \"swap\"\nuses = \"attack/attack\"\nphase = \"downtime\"\n\
+         [steps.with]\ncheck = []\nundo = []\nrun = [{}]\n",
+        run.join(", ")
+    );
+    let report = report(&with_window(&window));
+    assert!(report.is_well(), "{:#?}", report.wrong);
+}
