@@ -239,7 +239,7 @@ impl Step for Stamp {
         let then = clock::now()?;
         write("written-at", &format!("{then} after {}", now / 1000))?;
         if !seen {
-            write("keep-until", "for ever")?;
+            write("keep-until", "0")?;
         } else if let Some(days) = input.keep_days {
             write("keep-until", &(now / 1000 + days * 86_400).to_string())?;
         }

@@ -80,20 +80,9 @@ impl ByTime {
     }
 }
 
-/// Whether two values are there, and differ in their digits alone.
+/// Whether two values are there, and differ in their digits alone, of which both have as many.
 fn is_written_alike(one: Option<&Value>, other: Option<&Value>) -> bool {
-    let shape = |value: &Value| -> String {
-        let text = value.to_string();
-        let mut shape = String::new();
-        for c in text.chars() {
-            match c.is_ascii_digit() {
-                true if shape.ends_with('0') => {}
-                true => shape.push('0'),
-                false => shape.push(c),
-            }
-        }
-        shape
-    };
+    let shape = |value: &Value| value.to_string().replace(|c: char| c.is_ascii_digit(), "0");
     matches!((one, other), (Some(one), Some(other)) if shape(one) == shape(other))
 }
 
