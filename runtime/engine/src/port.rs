@@ -11,7 +11,8 @@
 //!
 //! It touches three things: what the journal holds of this one attempt ([`Recorded`]), the world,
 //! for reads and waits alone and only through [`WorldAccess`], and the driver's channel, by which
-//! it asks for effects and writes down answers. It has no provider, no store and no lease.
+//! it asks for effects and writes down answers. It has no provider, no store and no lease; what
+//! else it holds bounds the guest, or hears of it. A step's check has another port, `check_port`.
 
 mod hiding;
 mod live;
@@ -27,6 +28,7 @@ use crate::secrets::door::{Door, LetOut};
 use crate::secrets::{HIDDEN, Secrets};
 use crate::tasks::Logs;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,6 +106,8 @@ pub(crate) struct AttemptPort {
     /// Effects that go away with what they were made on: without an inverse on what the operation
     /// itself created, and any on what it took away since.
     pub(crate) go_with_it: Vec<CallId>,
+    /// Effects that an earlier attempt took back.
+    pub(crate) taken_back: BTreeSet<CallId>,
     /// Effects without an inverse on anything else.
     pub(crate) irreversible: Vec<CallId>,
     /// Why the manifest says that is acceptable.

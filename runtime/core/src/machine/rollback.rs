@@ -97,6 +97,7 @@ impl Machine {
             }
             AttemptResult::Output(_) => UndoResult::Failed("the undo answered like a run".into()),
         };
+        // Where it can't be taken back, it is not tried again (R5).
         let before_retry =
             self.state.status == Status::Running && !matches!(ended, UndoResult::Failed(_));
         self.emit(Event::UndoEnded { step: of.step.clone(), result: ended })?;
