@@ -5,6 +5,7 @@
 
 use super::asked::{Asked, OnEngine};
 use super::decide::{given, has_tags};
+use super::images::may_be_image;
 use super::known::{Known, Reach};
 use super::names::{is_name, may_be_id};
 use super::{DockerVolumes, Functions, Glob, Grant, HostPattern, short_name};
@@ -231,7 +232,11 @@ impl Grant {
 /// Whether a name, or what has another name beside this id, may be one of these.
 fn may_be_one_of(globs: &[Glob], kind: ResourceKind, name: &str) -> bool {
     // What is denied by a part of an image's name is denied wherever that stands.
-    let may_be = |glob: &Glob| glob.may_match(name) || is_name(glob, kind, name);
+    let may_be = |glob: &Glob| {
+        glob.may_match(name)
+            || is_name(glob, kind, name)
+            || kind == ResourceKind::Image && may_be_image(glob, name)
+    };
     !globs.is_empty() && (may_be_id(kind, name) || globs.iter().any(may_be))
 }
 

@@ -4,10 +4,14 @@
 //! The parts are as Docker has them (distribution/reference, *reference.go* and *normalize.go*).
 
 use super::Glob;
-use crate::image::{DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, is_registry};
+use crate::image::{DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, ImageName, is_registry};
 
 /// What an image without a tag and a digest has for a tag.
 const LATEST: &str = "latest";
+const LATEST_TAG: &str = ":latest";
+
+/// The host that serves the default registry, which is a registry by that name, too.
+const REGISTRY_ITSELF: &str = "registry-1.docker.io";
 
 /// Where the default registry has what is named without a path.
 const OFFICIAL: &str = "library/";
@@ -15,7 +19,8 @@ const OFFICIAL: &str = "library/";
 /// The parts of a reference, or of a pattern of some.
 #[derive(Debug, PartialEq)]
 struct Parts<'a> {
-    registry: Option<&'a str>,
+    /// In small letters; none for the default one.
+    registry: Option<String>,
     repository: &'a str,
     tag: Option<&'a str>,
     digest: Option<&'a str>,
@@ -33,9 +38,7 @@ impl<'a> Parts<'a> {
             _ => (named, None),
         };
         let (registry, repository) = match path.split_once('/') {
-            // Both are what a name without a registry means.
-            Some((DEFAULT_REGISTRY | DEFAULT_REGISTRY_TOO, rest)) => (None, rest),
-            Some((first, rest)) if is_registry(first) => (Some(first), rest),
+            Some((first, rest)) if is_registry(first) => (registry_of(first), rest),
             _ => (None, path),
         };
         Self { registry, repository, tag, digest }
@@ -44,7 +47,7 @@ impl<'a> Parts<'a> {
     /// What its repository may be called: an image of the default registry by its short name too.
     fn repositories(&self) -> [String; 2] {
         let own = self.repository.to_owned();
-        let other = match (self.registry, self.repository.strip_prefix(OFFICIAL)) {
+        let other = match (&self.registry, self.repository.strip_prefix(OFFICIAL)) {
             (None, Some(short)) if !short.contains('/') => short.to_owned(),
             (None, None) if !own.contains('/') => format!("{OFFICIAL}{own}"),
             _ => own.clone(),
@@ -53,19 +56,56 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// A registry's host as everybody may write it; none for the default one, by any of its names
+/// (distribution/reference, *normalize.go*; Docker docs, *Docker Hub*).
+fn registry_of(host: &str) -> Option<String> {
+    let host = host.to_lowercase();
+    // What is reached over TLS without a port is reached there.
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    let is_default = [DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, REGISTRY_ITSELF].contains(&host);
+    (!is_default).then(|| host.to_owned())
+}
+
+/// What is known of a version that is not the one that a pattern names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// A tag and a digest are two things: what may be done is done to what is said.
+    AsSaid,
+    /// Either may be the other: what is denied is not to be had by another name.
+    MayBe,
+}
+
+/// Whether an image may be one that the pattern names, whatever its tag stands for.
+pub(super) fn may_be_image(pattern: &Glob, name: &str) -> bool {
+    // A pattern of the whole text is held against all that a name leaves out.
+    let whole = ImageName::of(name);
+    let is_of_text = pattern.0.starts_with('*') || pattern.0.starts_with(&whole.registry);
+    let (place, version) = (format!("{}/{}", whole.registry, whole.path), whole.version);
+    let is_text = || {
+        pattern.matches(&format!("{place}{version}"))
+            || version == LATEST_TAG && pattern.matches(&place)
+    };
+    is_one(pattern, name, Version::MayBe) || is_of_text && is_text()
+}
+
 /// Whether an image has a name that is as the pattern says.
 ///
 /// A pattern whose last part is a repository that ends with `*` is of all its tags and digests. An
 /// engine heeds no tag beside a digest (Docker docs, *docker image pull*), so a pattern of some
 /// tags is of none with a digest.
 pub(super) fn is_image(pattern: &Glob, name: &str) -> bool {
+    is_one(pattern, name, Version::AsSaid)
+}
+
+fn is_one(pattern: &Glob, name: &str, version: Version) -> bool {
     if pattern.is_any() {
         return true;
     }
     let (wanted, is) = (Parts::of(&pattern.0), Parts::of(name));
     let fits = |wanted: &str, is: &str| Glob(wanted.to_owned()).matches(is);
+    let is_it = is.repositories().iter().any(|name| fits(wanted.repository, name));
     let is_place = match (wanted.registry, is.registry) {
-        (Some(wanted), is) => fits(wanted, is.unwrap_or(DEFAULT_REGISTRY)),
+        (Some(wanted), is) => fits(&wanted, is.as_deref().unwrap_or(DEFAULT_REGISTRY)),
         (None, None) => true,
         (None, Some(_)) => false,
     };
@@ -73,6 +113,7 @@ pub(super) fn is_image(pattern: &Glob, name: &str) -> bool {
         wanted.tag.is_none() && wanted.digest.is_none() && wanted.repository.ends_with('*');
     let is_version = match (wanted.digest, is.digest) {
         _ if is_open => true,
+        (Some(_), None) | (None, Some(_)) if version == Version::MayBe => true,
         (Some(digest), Some(is_digest)) => {
             let is_tag = |tag: &str| is.tag.is_some_and(|is| fits(tag, is));
             fits(digest, is_digest) && wanted.tag.is_none_or(is_tag)
@@ -81,7 +122,6 @@ pub(super) fn is_image(pattern: &Glob, name: &str) -> bool {
         (None, Some(_)) => wanted.tag.is_some_and(|tag| Glob(tag.to_owned()).is_any()),
         (None, None) => fits(wanted.tag.unwrap_or(LATEST), is.tag.unwrap_or(LATEST)),
     };
-    let is_it = is.repositories().iter().any(|name| fits(wanted.repository, name));
     is_place && is_it && is_version
 }
 
@@ -144,9 +184,36 @@ mod tests {
             ("docker.io/acme/*", "acme/app:1", true),
             ("docker.io/acme/*", "ghcr.io/acme/app:1", false),
             ("*.io/acme/app:1", "acme/app:1", true),
+            ("postgres:*", "registry-1.docker.io/library/postgres:16", true),
+            ("postgres:*", "DOCKER.io/library/postgres:16", true),
+            ("ghcr.io/*", "GHCR.io/acme/app:1", true),
+            ("ghcr.io/*", "ghcr.io:443/acme/app:1", true),
+            ("GHCR.io:443/*", "ghcr.io/acme/app:1", true),
+            ("ghcr.io/*", "ghcr.io:4430/acme/app:1", false),
             ("*:16", "evil.example/postgres:16", false),
         ] {
             assert_eq!(is_image(&Glob(pattern.to_owned()), name), wanted, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_denied_is_not_had_by_another_name() {
+        for (pattern, name, wanted) in [
+            ("postgres:16", "postgres@sha256:1", true),
+            ("postgres:16", "postgres:16@sha256:1", true),
+            ("*:16", "postgres:16@sha256:1", true),
+            ("postgres:16*", "postgres@sha256:1", true),
+            ("postgres@sha256:1", "postgres:16", true),
+            ("postgres:16", "postgres:17", false),
+            ("postgres@sha256:1", "postgres@sha256:2", false),
+            ("postgres:16", "redis@sha256:1", false),
+            ("*:latest", "ghcr.io/acme/app", true),
+            ("*/app:*", "ghcr.io/acme/app", true),
+            ("*/app", "ghcr.io/acme/app:latest", true),
+            ("*evil:*", "ghcr.io/x/evil", true),
+            ("docker.io*", "postgres:16", true),
+        ] {
+            assert_eq!(may_be_image(&Glob(pattern.to_owned()), name), wanted, "{pattern} {name}");
         }
     }
 }
