@@ -129,7 +129,7 @@ fn two_plugins_of_one_name_in_the_configuration_are_told() {
     let told = configured(twice).exits(2).says("`[plugins.\"./m.wasm\"]`");
     told.says("`[plugins.\"m.wasm\"]` are one file");
     let told = configured("[plugins.ebs]\npath = \"mine/ebs.wasm\"\n").exits(2);
-    told.says("a plugin `ebs` of its own, beside mine/ebs.wasm").says("stepback.toml:2");
+    told.says("a plugin of its own called `ebs`, beside `mine/ebs.wasm`").says("stepback.toml:2");
     configured("[plugins.a]\npath = \"a\"\n[plugins.a]\npath = \"b\"\n").exits(2);
     // What the command line grants comes to what the file grants, however the path is written.
     let bytes = fs::read(crate::harness::component("volume-label")).expect("the build made it");

@@ -194,22 +194,27 @@ fn without_hidden(mut mistake: Diagnostic, text: &str, drawn: &str) -> Diagnosti
     };
     if !is_told {
         mistake.message = without_foreign_words(&mistake.message);
+        mistake.help = mistake.help.map(|help| without_foreign_words(&help));
     }
     mistake
 }
 
-/// A message with what it quotes left out, but for words that a configuration has itself.
+/// A message with what it quotes left out from the first word on that is none of a
+/// configuration's: what it quotes may have the quotes' own mark in it.
 fn without_foreign_words(message: &str) -> String {
-    let parts: Vec<&str> = message.split('`').collect();
-    let is_even = parts.len() % 2 == 1;
-    let part = |(at, part): (usize, &&str)| match at % 2 {
-        _ if is_known(part) => (*part).to_owned(),
-        1 => "…".to_owned(),
-        // What stands in quotes may have such a mark in it.
-        _ if !is_even && at > 0 => String::new(),
-        _ => (*part).to_owned(),
+    let marks: Vec<usize> = message.match_indices('`').map(|(at, _)| at).collect();
+    let is_foreign = |pair: &&[usize]| match pair {
+        [begins, ends] => !is_known(&message[begins + 1..*ends]),
+        _ => true,
     };
-    parts.iter().enumerate().map(part).collect::<Vec<_>>().join("`")
+    let first = marks.chunks(2).find(is_foreign).map(|pair| pair[0]);
+    match (first, marks.last()) {
+        (Some(first), Some(last)) if first < *last => {
+            format!("{}`…`{}", &message[..first], &message[last + 1..])
+        }
+        (Some(first), _) => format!("{}…", &message[..first]),
+        (None, _) => message.to_owned(),
+    }
 }
 
 fn read(path: &Path, choice: Choice) -> Result<Config, CliError> {
@@ -317,7 +322,8 @@ fn plugins(
         }
         if let (Some(path), Some(_)) = (&plugin.path, builtins::bytes(&name)) {
             let (shown, given) = (path.get_ref().display(), path.span());
-            let message = format!("the program has a plugin `{name}` of its own, beside {shown}");
+            let message =
+                format!("the program has a plugin of its own called `{name}`, beside `{shown}`");
             let help = format!("give this one another name, such as `[plugins.my-{name}]`");
             found.push(Diagnostic::at(given, message).help(help));
         }

@@ -225,13 +225,22 @@ fn may_be_shown(path: &[&str], text: Option<&str>) -> bool {
     match plain {
         Plain::Anything => true,
         Plain::NoText => false,
-        Plain::Address => text.contains("://"),
+        Plain::Address => is_plain_address(text),
         Plain::File => !text.contains("-----") && !text.contains('\n'),
         Plain::Names => is_of(&['_', '-', '.', '*', '?']),
         Plain::Steps => is_of(&['_', '/', '-', '.']) && text.contains('/'),
         Plain::Login => !text.contains(':'),
         Plain::Reference => SOURCES.iter().any(|from| text.starts_with(from)),
     }
+}
+
+/// Whether nothing is in an address but a scheme, a place and perhaps who logs in there. A template
+/// has `{…}` in it.
+fn is_plain_address(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.:[]{} ".contains(c);
+    scheme == "unix" || place.trim_end_matches('/').chars().all(is_part)
 }
 
 /// The command that tells a secret: it may be given one, too.
@@ -403,6 +412,9 @@ mod tests {
         "[password]\nstate = \"SEC\"",
         "[secretsx]\npath = \"SEC\"",
         "[secrets.SEC]\nfrom = x",
+        "[environments.p.instances.a]\ndocker = \"tcp://h:1/SEC\"",
+        "[environments.p.instances.a]\ndocker = \"tcp://h:1;x=SEC\"",
+        "[environments.p.instances.a]\ndocker = \"tcp://ann:SEC%40h:1\"",
         "world = \"x # SEC",
         "SEC",
     ];

@@ -37,15 +37,32 @@ impl Endpoint {
             _ if rest.is_empty() => Err(format!("`{text}` names no place")),
             "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
             "unix" => Err(format!("`{text}`: the path of a socket starts with `/`")),
-            // Nor is that told: it may be signed, or have a login in it.
-            "tcp" if rest.trim_end_matches('/').contains(['/', '?', '#', ';', '%']) => {
-                Err("an endpoint is a host and a port alone, `tcp://HOST:PORT`".to_owned())
+            "tcp" => {
+                let place = rest.trim_end_matches('/');
+                let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
+                // Nor is that told: it may be signed, or have a login in it.
+                match (is_host(host), port.parse::<u16>()) {
+                    (true, Ok(1..)) => Ok(Self::Tcp(place.to_owned())),
+                    (true, _) if port.is_empty() => {
+                        Err(format!("`{text}` has no port; 2376 is usual with TLS"))
+                    }
+                    _ => {
+                        Err("an endpoint is a host and a port alone, `tcp://HOST:PORT`".to_owned())
+                    }
+                }
             }
-            "tcp" if rest.contains(':') => Ok(Self::Tcp(rest.trim_end_matches('/').to_owned())),
-            "tcp" => Err(format!("`{text}` has no port; 2376 is usual with TLS")),
             "ssh" => Destination::parse(rest.trim_end_matches('/')).map(Self::Ssh),
             _ => Err(format!("`{text}` is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")),
         }
+    }
+}
+
+/// Whether it is a name or an address, one of IPv6 in brackets.
+fn is_host(text: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && text.chars().all(is_name),
     }
 }
 
@@ -104,7 +121,9 @@ impl Destination {
             _ => (place, None),
         };
         let port = port.map(|port| {
-            port.parse().map_err(|_| format!("`ssh://{text}`: `{port}` is not a port"))
+            port.parse().map_err(|_| {
+                "what is behind the host of `ssh://USER@HOST:PORT` is not a port".to_owned()
+            })
         });
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if user.as_ref().is_some_and(|user| user.contains(':')) {
@@ -195,9 +214,13 @@ mod tests {
             ("tcp://admin:secret@db-1:2376", Err("a login has no place")),
             ("tcp://db-1:2376/?token=secret", Err("a host and a port alone")),
             ("tcp://db-1:2376;password=secret", Err("a host and a port alone")),
+            ("tcp://db-1:secret", Err("a host and a port alone")),
+            ("tcp://db-1:99999", Err("a host and a port alone")),
+            ("tcp://db-1:2376&secret", Err("a host and a port alone")),
+            ("tcp://[::1]secret:2375", Err("a host and a port alone")),
             ("tcp://secret%40db-1:2376", Err("a host and a port alone")),
             ("https://db-1?token=secret", Err("`https://db-1` is not unix:///PATH")),
-            ("ssh://db-1:many", Err("`many` is not a port")),
+            ("ssh://db-1:many", Err("is not a port")),
             ("ssh://db-1/run/docker.sock", Err("a path has no place here")),
         ];
         for (text, wanted) in table {
