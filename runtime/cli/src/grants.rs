@@ -41,7 +41,11 @@ pub fn policy(
             let help = "leave it out; `ec2`, `ebs` and `docker` can be denied".to_owned();
             found.push(Diagnostic::at(at, message).help(help));
         }
-        if let Some((keys, functions)) = denied.iter().find_map(Grant::hits_nothing_by) {
+        let useless: Vec<_> = denied.iter().filter_map(Grant::hits_nothing_by).collect();
+        // What narrows one interface may be meant for another one of the same entry.
+        if let Some((keys, functions)) = useless.first()
+            && useless.len() == denied.len()
+        {
             let at = place(text, written.span(), keys.first().copied());
             let keys = keys.join("` and `");
             let message =

@@ -39,28 +39,43 @@ impl Plugins {
 
     /// The tables of this name, or of such a path, which are for these very bytes: the project may
     /// be another checkout by now, or stand elsewhere.
-    fn tables_of(&self, name: &str, digest: &PluginDigest) -> Vec<&PluginConfig> {
+    fn tables_of(&self, name: &str, digest: &str) -> Vec<&PluginConfig> {
         let written = name.strip_prefix("./").unwrap_or(name);
         let is_named = |(table, one): &(&String, &PluginConfig)| {
             is_one_file(table, name) || one.file.ends_with(written)
         };
-        let named = self.configured.iter().filter(is_named);
-        // The file may have been put back since others were trusted.
-        let is_for_them = |(table, one): &(&String, &PluginConfig)| {
-            one.has_bytes(&digest.to_string()) && self.trusts(table, one, digest)
+        let tables = self.granting(self.configured.iter().filter(is_named), name, digest);
+        tables.into_iter().filter(|one| one.has_bytes(digest)).collect()
+    }
+
+    /// Those of these tables that grant to these bytes: a plugin that is used by its table's name
+    /// has that one alone; of others none does, as for a new operation, if one of them refuses.
+    fn granting<'a>(
+        &self,
+        tables: impl Iterator<Item = (&'a String, &'a PluginConfig)>,
+        name: &str,
+        digest: &str,
+    ) -> Vec<&'a PluginConfig> {
+        let (own, others): (Vec<_>, Vec<_>) = tables.partition(|(table, _)| *table == name);
+        let tables = if own.is_empty() { others } else { own };
+        let refuses = |(_, one): &(&String, &PluginConfig)| {
+            one.sha256.as_ref().is_some_and(|wanted| wanted != digest)
         };
-        named.filter(is_for_them).map(|(_, one)| one).collect()
+        if tables.iter().any(refuses) {
+            return vec![];
+        }
+        let trusts = |(table, one): &(&String, &PluginConfig)| self.trusts(table, one, digest);
+        tables.into_iter().filter(trusts).map(|(_, one)| one).collect()
     }
 
     /// Whether a table grants to these bytes, as far as it says to which.
-    fn trusts(&self, table: &str, one: &PluginConfig, digest: &PluginDigest) -> bool {
-        let digest = digest.to_string();
+    fn trusts(&self, table: &str, one: &PluginConfig, digest: &str) -> bool {
         let kept = || self.trusted.as_ref().map(|trusted| trusted.entry(table));
         match &one.sha256 {
-            Some(wanted) => *wanted == digest,
+            Some(wanted) => wanted == digest,
             None => match kept() {
                 // Nobody said which bytes are meant: those that are there.
-                None | Some(Ok(None)) => one.has_bytes(&digest),
+                None | Some(Ok(None)) => one.has_bytes(digest),
                 Some(Ok(Some(entry))) => entry.sha256 == digest,
                 Some(Err(_)) => false,
             },
@@ -157,22 +172,10 @@ impl PluginSource for Plugins {
         if let Some(file) = file {
             let there = self.configured.iter().filter(|(_, one)| one.is_for(Path::new(file)));
             let there: Vec<(&String, &PluginConfig)> = there.collect();
-            let tables = match digest {
-                Some(digest) if there.is_empty() => self.tables_of(name, digest),
+            let tables = match digest.map(PluginDigest::to_string) {
+                Some(digest) if there.is_empty() => self.tables_of(name, &digest),
                 // The file may have other bytes by now; what counts is which ones are trusted.
-                Some(digest) => {
-                    let trusts =
-                        |(table, one): &(&String, &PluginConfig)| self.trusts(table, one, digest);
-                    // As for a new operation: what one table refuses, no other grants.
-                    let is_refused = |(_, one): &(&String, &PluginConfig)| {
-                        one.sha256.as_ref().is_some_and(|wanted| *wanted != digest.to_string())
-                    };
-                    let all = there.iter().copied();
-                    match there.iter().any(is_refused) {
-                        true => vec![],
-                        false => all.filter(trusts).map(|(_, one)| one).collect(),
-                    }
-                }
+                Some(digest) => self.granting(there.into_iter(), name, &digest),
                 None => there.into_iter().map(|(_, one)| one).collect(),
             };
             return Some(tables.into_iter().flat_map(|table| &table.grants).cloned().collect());
@@ -303,7 +306,7 @@ mod tests {
         let file = dir.path().join("p.wasm");
         fs::write(&file, "first").unwrap();
         let digest = PluginDigest(hex::encode(Sha256::digest("first")));
-        let granted = |sha256: Option<String>| {
+        let granted = |name: &str, sha256: Option<String>| {
             let pinned = PluginConfig { sha256, ..granted_to(file.clone()) };
             let plugins = Plugins {
                 configured: BTreeMap::from([
@@ -315,11 +318,15 @@ mod tests {
                 trusted: None,
                 trusts_new: true,
             };
-            let now = plugins.granted_now("p", file.to_str(), Some(&digest));
+            let now = plugins.granted_now(name, file.to_str(), Some(&digest));
             now.expect("a table").iter().count()
         };
-        assert!(granted(None) > 0 && granted(Some(digest.to_string())) > 0);
-        assert_eq!(granted(Some("another".to_owned())), 0);
+        for name in ["p", "./p.wasm"] {
+            assert!(granted(name, None) > 0 && granted(name, Some(digest.to_string())) > 0);
+        }
+        assert_eq!(granted("./p.wasm", Some("another".to_owned())), 0);
+        // What is used by its own table's name has nothing to do with other tables.
+        assert!(granted("p", Some("another".to_owned())) > 0);
     }
 
     /// Whoever turns a link between two looks gets no grants of a file that nobody asks for.
