@@ -238,9 +238,17 @@ fn what_stands_in_the_place_of_a_path_or_an_address_is_not_told() {
         (format!("{aws}\ntls = {{ {tls}, key = \"k\", password = \"hunter2\" }}"), "password"),
         (format!("{aws}\n[environments.p.docker.hosts]\npassword = \"hunter2\""), "is not unix"),
         (format!("{aws}\nstall = \"hunter2\\u0040\""), "is not a duration"),
+        (format!("{aws}\nhosts.a = \"`hunter2`\""), "is not unix"),
+        (format!("{aws}\nhosts.a = \"tcp://h:1/hunter2\""), "a host and a port alone"),
     ] {
         let place = Place::new();
         place.write("stepback.toml", format!("[environments.p]\n{environment}\n"));
         place.run(&["env", "list"]).exits(2).says(says).lacks("hunter2");
     }
+    // Nor by what might be meant.
+    let place = Place::new();
+    let named = "default_environment = \"ann:hunter1@h\"\n[environments.\"ann:hunter2@h\"]\n\
+                 provider = \"simulated\"\n";
+    place.write("stepback.toml", named);
+    place.run(&["env", "list"]).exits(2).says("there is no environment").lacks("hunter");
 }

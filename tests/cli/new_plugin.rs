@@ -107,8 +107,12 @@ fn an_empty_directory_is_taken_as_it_is() {
     let which = || fs::metadata(&dir).expect("it is there").ino();
     let before = which();
     let mut command = place.command(&["plugin", "new", "mine", "--dir", "."]);
-    Ran::of(command.current_dir(&dir)).exits(0);
+    Ran::of(command.current_dir(&dir)).exits(0).lacks("cd .");
     assert_eq!(which(), before);
+    // It is not built yet.
+    let mut command = place.command(&["run", "operation.toml"]);
+    let unbuilt = Ran::of(command.current_dir(&dir)).exits(2);
+    unbuilt.says("No such file").says("`stepback plugin build` makes it");
     assert_eq!(files(&dir), files(&place.path("mine")));
     place.run(&["plugin", "new", "mine", "--dir", "deep/er"]).exits(0);
     assert_eq!(files(&place.path("deep/er")), files(&place.path("mine")));

@@ -128,7 +128,11 @@ impl PluginSource for Plugins {
             Uses::Path { path, .. } => (base_dir.join(path), None, self.here(path)),
         };
         // What was read is what is granted to: the path may lead elsewhere by now.
-        let (bytes, found) = files::opened(&file, PLUGIN_BYTES_MAX)?;
+        let opened = files::opened(&file, PLUGIN_BYTES_MAX);
+        let (bytes, found) = opened.map_err(|why| match is_to_be_built(&file) {
+            true => format!("{why}: `stepback plugin build` makes it"),
+            false => why,
+        })?;
         let is_for_it = |(name, table): &(&String, &PluginConfig)| match named {
             Some(named) => named == name.as_str(),
             None => table.is_it(&found),
@@ -234,6 +238,11 @@ fn kept_first(trusted: &Trusted, table: &str, entry: &Entry) -> Result<Option<En
             Err(Unaccepted { why, help: Some(help) })
         }
     }
+}
+
+/// Whether it is not there yet, beside the crate that makes it.
+fn is_to_be_built(file: &Path) -> bool {
+    !file.exists() && file.with_file_name("Cargo.toml").exists()
 }
 
 /// A plugin's file.

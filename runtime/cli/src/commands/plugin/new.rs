@@ -41,12 +41,16 @@ pub fn run(name: &str, dir: Option<PathBuf>) -> Result<Exit, CliError> {
         ));
     }
     lay(&dir, &all).map_err(|error| unwritable(&shown, &error))?;
+    let there = match shown.display().to_string().as_str() {
+        "." => String::new(),
+        elsewhere => format!("  cd {}\n", word(elsewhere)),
+    };
     print(&shown!(
-        "made {} ({}):\n\n  cd {}\n  stepback plugin build\n  cargo test\n  \
+        "made {} ({}):\n\n{}  stepback plugin build\n  cargo test\n  \
          stepback run operation.toml\n\nREADME.md there has more.\n",
         shown.display(),
         stamp.versions(),
-        word(&shown.display().to_string())
+        there
     ));
     Ok(Exit::Succeeded)
 }
