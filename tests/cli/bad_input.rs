@@ -168,6 +168,10 @@ fn the_configuration_is_checked_too() {
              docker = { stall = \"soon\" }\n",
             "`soon` is not a duration",
         ),
+        (
+            "[environments.box]\nprovider = \"onebox\"\nroot = \"x\"\ndocker = \"unix:///x\"\n",
+            "expected a table",
+        ),
     ] {
         place.write("stepback.toml", text);
         place.run(&["run", &backup]).exits(2).says(said);
@@ -178,6 +182,27 @@ fn the_configuration_is_checked_too() {
     place.run(&["env", "list"]).exits(0).says("staging").says("simulated");
     place.run(&["env", "check", "staging"]).exits(0).says("✓ simulated");
     place.run(&["env", "check", "stagin"]).exits(2).says("did you mean `staging`?");
+}
+
+/// A name with who logs in would be told with every failure there, and one that is a word alone is
+/// no image's registry.
+#[test]
+fn a_registry_goes_by_its_name_alone() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    let onebox = "[environments.box]\nprovider = \"onebox\"\nroot = \"x\"\n\
+                  instances.i-a.docker = \"unix:///nowhere\"\n";
+    for (text, said) in [
+        ("registries.\"ann:HIDDEN@r.example\".mirrors = [\"m.example\"]", "no registry's name"),
+        ("registries.\"r.example/x\".mirrors = [\"m.example\"]", "no registry's name"),
+        ("registries.harbor.mirrors = [\"m.example\"]", "no registry's name"),
+        ("registries.\"r.example\".mirrors = [\"m.example/x?t=HIDDEN\"]", "no registry's name"),
+        ("registries.\"r.example\".mirrors = [\"ann@m.example\"]", "no registry's name"),
+        ("docker.helper_image = \"ann:HIDDEN@r.example/helper@sha256:12\"", "no image's name"),
+    ] {
+        place.write("stepback.toml", format!("{onebox}{text}\n"));
+        place.run(&["run", &backup, "-e", "box"]).exits(2).says(said).lacks("HIDDEN");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, Diagnostics, suggest};
 use stepback_core::grants::{Grant, Policy};
 use stepback_files::private::Sharing;
-use stepback_provider::passwords::without_values;
+use stepback_provider::passwords::{without_types, without_values};
 
 const FILE: &str = "stepback.toml";
 const STATE: &str = ".stepback";
@@ -176,13 +176,14 @@ fn find_upwards() -> Option<PathBuf> {
 
 /// What a parser says, but for what it found where a reference to a secret belongs.
 fn mistake_of(error: &toml::de::Error, text: &str, drawn: &str) -> Diagnostic {
+    let message = without_types(error.message());
     // The parser has a text that it found in the place of something else in its own words.
     match error.span() {
         Some(span) if is_hidden(text, drawn, &span) => {
-            Diagnostic::at(span, without_values(error.message()))
+            Diagnostic::at(span, without_values(&message))
         }
-        Some(span) => Diagnostic::at(span, error.message()),
-        None => Diagnostic::new(without_values(error.message())),
+        Some(span) => Diagnostic::at(span, message),
+        None => Diagnostic::new(without_values(&message)),
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::toml_strings::pieces;
 use std::ops::Range;
 use stepback_core::diagnostic::nearest;
+use stepback_core::image::{is_registry_name, odd_in};
 use stepback_core::shown::with_stars;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -38,7 +39,11 @@ fn hide_in_table<'a>(
     for (key, value) in table.iter() {
         // What somebody wrote in the place of a key, or a login in one.
         path.push(key.get_ref());
-        if !is_a_name(path) && !may_be_a_key(key.get_ref()) || key.get_ref().contains('@') {
+        let is_odd = match path.as_slice() {
+            ["environments", _, "registries", name] => !is_registry_name(name),
+            _ => key.get_ref().contains('@'),
+        };
+        if !is_a_name(path) && !may_be_a_key(key.get_ref()) || is_odd {
             hidden.push(key.span());
         }
         hide_in(value, path, document, hidden);
@@ -107,6 +112,10 @@ enum Plain {
     Address,
     /// The path of a file, not what is to be in it.
     File,
+    /// An image's name, or a registry's: an address in its place may be signed.
+    Image,
+    /// The name of a function, and no command.
+    Word,
     /// Names of variables, without their values.
     Names,
     /// Steps of plugins.
@@ -125,7 +134,7 @@ const SHOWN: &[(&str, Plain)] = &[
     ("state_group", Plain::Anything),
     ("environments.*.account", Plain::Anything),
     ("environments.*.docker.endpoint", Plain::Address),
-    ("environments.*.docker.helper_image", Plain::Anything),
+    ("environments.*.docker.helper_image", Plain::Image),
     ("environments.*.docker.hosts.*", Plain::Address),
     ("environments.*.docker.insecure", Plain::NoText),
     ("environments.*.docker.stall", Plain::Anything),
@@ -139,7 +148,7 @@ const SHOWN: &[(&str, Plain)] = &[
     ("environments.*.profile", Plain::Anything),
     ("environments.*.provider", Plain::Anything),
     ("environments.*.region", Plain::Anything),
-    ("environments.*.registries.*.mirrors", Plain::Anything),
+    ("environments.*.registries.*.mirrors", Plain::Image),
     ("environments.*.registries.*.password", Plain::Reference),
     ("environments.*.registries.*.username", Plain::Login),
     ("environments.*.root", Plain::File),
@@ -156,18 +165,18 @@ const GRANTS: [&str; 3] = ["environments.*.allow", "environments.*.deny", "plugi
 
 /// What a grant has that is no secret; its commands may have a password in them.
 const OF_GRANTS: &[(&str, Plain)] = &[
-    ("clock", Plain::Anything),
+    ("clock", Plain::Word),
     ("containers", Plain::Anything),
-    ("docker", Plain::Anything),
+    ("docker", Plain::Word),
     ("docker_volumes", Plain::Anything),
-    ("ebs", Plain::Anything),
-    ("ec2", Plain::Anything),
-    ("effects", Plain::Anything),
+    ("ebs", Plain::Word),
+    ("ec2", Plain::Word),
+    ("effects", Plain::Word),
     ("env", Plain::Names),
     ("hosts", Plain::Anything),
     ("hosts.*", Plain::Anything),
     ("images", Plain::Anything),
-    ("log", Plain::Anything),
+    ("log", Plain::Word),
     ("where.tags.*", Plain::Anything),
 ];
 
@@ -227,6 +236,8 @@ fn may_be_shown(path: &[&str], text: Option<&str>) -> bool {
         Plain::NoText => false,
         Plain::Address => is_plain_address(text),
         Plain::File => !text.contains("-----") && !text.contains('\n'),
+        Plain::Image => is_registry_name(text) || odd_in(text, false).is_none(),
+        Plain::Word => !text.contains(char::is_whitespace),
         Plain::Names => is_of(&['_', '-', '.', '*', '?']),
         Plain::Steps => is_of(&['_', '/', '-', '.']) && text.contains('/'),
         Plain::Login => !text.contains(':'),
@@ -415,6 +426,11 @@ mod tests {
         "[environments.p.instances.a]\ndocker = \"tcp://h:1/SEC\"",
         "[environments.p.instances.a]\ndocker = \"tcp://h:1;x=SEC\"",
         "[environments.p.instances.a]\ndocker = \"tcp://ann:SEC%40h:1\"",
+        "[environments.p.registries.\"r.io\"]\nmirrors = [\"m.io/x?t=SEC\"]",
+        "[environments.p.registries.\"r.io/x?t=SEC\"]",
+        "[environments.p.docker]\nhelper_image = \"r.io/x?t=SEC\"",
+        "[environments.p.docker]\nhelper_image = \"ann:SEC@r.io/x@sha256:12\"",
+        "[plugins.q]\ngrants = [{ docker = [\"exec mysql -pSEC\"] }]",
         "world = \"x # SEC",
         "SEC",
     ];

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, suggest};
 use stepback_core::grants::Policy;
+use stepback_core::image::{is_registry_name, odd_in};
 use stepback_core::manifest::duration_ms;
 use stepback_provider::endpoint::Endpoint;
 use toml::Spanned;
@@ -29,7 +30,7 @@ pub struct Authored {
     instances: BTreeMap<String, Spanned<AuthoredInstance>>,
     docker: Option<Spanned<AuthoredDocker>>,
     #[serde(default)]
-    registries: BTreeMap<String, Spanned<AuthoredRegistry>>,
+    registries: BTreeMap<Spanned<String>, Spanned<AuthoredRegistry>>,
     allow: Option<Vec<grants::Written>>,
     #[serde(default)]
     deny: Vec<grants::Written>,
@@ -49,7 +50,7 @@ struct AuthoredDocker {
     hosts: BTreeMap<String, Spanned<String>>,
     tls: Option<AuthoredTls>,
     insecure: bool,
-    helper_image: Option<String>,
+    helper_image: Option<Spanned<String>>,
     stays_up: Option<Spanned<String>>,
     stall: Option<Spanned<String>>,
 }
@@ -307,12 +308,15 @@ impl Authored {
             hosts,
             tls,
             insecure: docker.insecure,
-            helper_image: docker.helper_image.clone(),
+            helper_image: docker.helper_image.as_ref().map(|image| helper(image, found)),
             stays_up_ms: duration(docker.stays_up.as_ref(), found),
             stall_ms: duration(docker.stall.as_ref(), found),
             registries: registries
                 .iter()
-                .map(|(name, registry)| (name.clone(), registry.get_ref().check(found)))
+                .map(|(name, registry)| {
+                    registry_name(name, found);
+                    (name.get_ref().clone(), registry.get_ref().check(found))
+                })
                 .collect(),
         }
     }
@@ -320,14 +324,7 @@ impl Authored {
 
 impl AuthoredRegistry {
     fn check(&self, found: &mut Vec<Diagnostic>) -> RegistryConfig {
-        for mirror in &self.mirrors {
-            if mirror.get_ref().contains("://") || mirror.get_ref().contains('@') {
-                // It may have a login, or be signed.
-                let message = "this is an address, and no registry's name";
-                let help = "write it as in an image's name: `mirror.example.com:5000`";
-                found.push(Diagnostic::at(mirror.span(), message).help(help));
-            }
-        }
+        self.mirrors.iter().for_each(|mirror| registry_name(mirror, found));
         let login = match (&self.username, &self.password) {
             (Some(username), Some(password)) => {
                 Some((username.get_ref().clone(), reference(password, found)))
@@ -342,6 +339,24 @@ impl AuthoredRegistry {
         let mirrors = self.mirrors.iter().map(|mirror| mirror.get_ref().clone()).collect();
         RegistryConfig { mirrors, login }
     }
+}
+
+/// A registry, which may have been written with a login, or as an address that is signed.
+fn registry_name(name: &Spanned<String>, found: &mut Vec<Diagnostic>) {
+    if !is_registry_name(name.get_ref()) {
+        let message = "this is no registry's name: a host with a dot or a port, and nothing else";
+        let help = "write it as in an image's name: `mirror.example.com:5000`; who logs in goes \
+                    into `username` and `password`";
+        found.push(Diagnostic::at(name.span(), message).help(help));
+    }
+}
+
+fn helper(image: &Spanned<String>, found: &mut Vec<Diagnostic>) -> String {
+    if let Some(why) = odd_in(image.get_ref(), false) {
+        let help = "such as `helper:1` or `registry.example:5000/ops/helper:1`";
+        found.push(Diagnostic::at(image.span(), format!("no image's name: {why}")).help(help));
+    }
+    image.get_ref().clone()
 }
 
 /// A secret in the file itself would be read by everybody who reads the file.

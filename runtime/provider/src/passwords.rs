@@ -81,6 +81,18 @@ pub fn without_values(message: &str) -> String {
     message.to_owned()
 }
 
+/// A parser's message with a table in the place of what a program calls it.
+pub fn without_types(message: &str) -> String {
+    const KIND: &str = "expected struct ";
+    match message.split_once(KIND) {
+        Some((before, rest)) => {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            format!("{before}expected a table{rest}")
+        }
+        None => message.to_owned(),
+    }
+}
+
 /// A text as Go writes it between quotes (Go docs, *strconv.Quote*).
 pub fn quoted_by_go(text: &str) -> String {
     let of = |c: char| match c {
@@ -125,6 +137,23 @@ mod tests {
             ("unknown field `pw`, expected `a`", "unknown field, expected `a`"),
         ] {
             assert_eq!(without_values(message), wanted);
+        }
+    }
+
+    #[test]
+    fn a_program_s_own_words_are_no_user_s() {
+        for (message, wanted) in [
+            (
+                "invalid type: string, expected struct AuthoredDocker",
+                "invalid type: string, expected a table",
+            ),
+            (
+                "invalid type: map, expected struct A_1 at line 1",
+                "invalid type: map, expected a table at line 1",
+            ),
+            ("invalid type: map, expected a string", "invalid type: map, expected a string"),
+        ] {
+            assert_eq!(without_types(message), wanted);
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::ports::Port;
 use crate::restart::Policy;
 use stepback_core::calls::{ContainerSpec, DockerCall};
-use stepback_core::image::is_registry;
+use stepback_core::image::odd_in;
 use stepback_core::{Call, Failure, FailureClass};
 
 /// What the `local` driver takes (Docker docs, *docker volume create*, *--opt*).
@@ -99,22 +99,11 @@ fn specified(spec: &ContainerSpec) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A repository's name has small letters only (Docker docs, *docker image tag*).
+/// But for the digest: worlds name images by short ones.
 fn reference(image: &str) -> Result<(), Failure> {
-    let name = image.split('@').next().unwrap_or(image);
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    };
-    // A registry's host may be written as anybody likes.
-    let name = match name.split_once('/') {
-        Some((host, rest)) if is_registry(host) => rest,
-        _ => name,
-    };
-    let odd = |c: char| c.is_whitespace() || c.is_ascii_uppercase();
-    match name.is_empty() || name.contains(odd) || image.contains(char::is_whitespace) {
-        true => Err(bad(format!("`{image}`: invalid reference format"))),
-        false => Ok(()),
+    match odd_in(image.split('@').next().unwrap_or(image), false) {
+        Some(_) => Err(bad(format!("`{image}`: invalid reference format"))),
+        None => Ok(()),
     }
 }
 
@@ -151,7 +140,7 @@ mod tests {
         for good in ["postgres:16", "127.0.0.1:5000/a/b", "Quay.IO/a@sha256:00"] {
             assert!(reference(good).is_ok(), "{good}");
         }
-        for odd in ["", "Not A Name", "Postgres:16", "postgres:1 6"] {
+        for odd in ["", "Not A Name", "Postgres:16", "postgres:1 6", "a:b:c", "a//b", "a:"] {
             assert!(reference(odd).is_err(), "{odd}");
         }
         for odd in ["", "sometimes", "on-failure:x", "No"] {

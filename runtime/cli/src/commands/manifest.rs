@@ -13,7 +13,7 @@ use stepback_core::diagnostic::line_column;
 use stepback_core::inputs::Given;
 use stepback_core::manifest::MANIFEST_BYTES_MAX;
 use stepback_engine::Request;
-use stepback_provider::passwords::without_values;
+use stepback_provider::passwords::{without_types, without_values};
 
 /// A manifest's text.
 pub fn read(path: &Path) -> Result<String, CliError> {
@@ -130,7 +130,7 @@ fn read_inputs(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
         // Its line may have a secret that somebody wrote out.
         _ => toml::from_str(&text).map_err(|error: toml::de::Error| {
             let (line, column) = line_column(&text, error.span().map_or(0, |span| span.start));
-            format!("{line}:{column}: {}", without_values(error.message()))
+            format!("{line}:{column}: {}", without_types(&without_values(error.message())))
         }),
     };
     read.map_err(|why| {

@@ -6,6 +6,7 @@
 use super::{CommandPattern, DockerVolumes, Functions, Glob, Grant, HostPattern, short_name};
 use crate::calls::{Call, Tags};
 use crate::diagnostic::suggest;
+use crate::image::odd_in;
 use crate::interface::Interface;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -58,12 +59,7 @@ pub fn read(written: &Value) -> Result<Vec<Grant>, Mistake> {
         // Drivers other than Docker's own have paths for names.
         names_of(DOCKER_VOLUMES, volumes, |c| is_of_name(c) || c == '/', NAME)?;
         images_of(&grant.images)?;
-        names_of(
-            "images",
-            &grant.images,
-            is_of_image,
-            "an image's name has letters, digits and `_.-:/@` only",
-        )?;
+        commands_of(&grant.commands)?;
         names_of(
             "env",
             &grant.env,
@@ -79,10 +75,6 @@ const NAME: &str = "a name has letters, digits, `_`, `.` and `-` only; `*` stand
 
 fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || ['_', '.', '-', '*', '?'].contains(&c)
-}
-
-fn is_of_image(c: char) -> bool {
-    is_of_name(c) || [':', '/', '@'].contains(&c)
 }
 
 /// A pattern that can be no name's would be taken for a limit, and deny nothing.
@@ -105,22 +97,31 @@ fn names_of(
     }
 }
 
-/// An image goes by its repository, with its tag or digest (Docker docs, *docker image tag*).
+/// A pattern that is of no image would be taken for a limit, and deny nothing.
 fn images_of(patterns: &[Glob]) -> Result<(), Mistake> {
-    let is_odd = |text: &str| {
-        let empty = |text: &str| text.is_empty() || text.starts_with([':', '@']);
-        let repository = text.split('@').next().unwrap_or_default();
-        repository.split('/').any(empty)
-            || text.matches('@').count() > 1
-            || text.contains("::")
-            || text.ends_with([':', '@'])
-            || text.contains("://")
-    };
-    match patterns.iter().find(|pattern| is_odd(&pattern.0)) {
-        Some(Glob(odd)) => mistake(
+    let odd = patterns.iter().find_map(|Glob(text)| Some((text, odd_in(text, true)?)));
+    match odd {
+        Some((odd, why)) => mistake(
             Some(odd),
-            format!("no image can be called `{odd}`"),
+            format!("no image can be called `{odd}`: {why}"),
             "such as `postgres:16`, `registry.example:5000/team/*` or `*@sha256:…`",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// No shell reads a pattern: a quote would be held against a quote.
+fn commands_of(patterns: &[CommandPattern]) -> Result<(), Mistake> {
+    let is_quoted = |text: &str| {
+        let opens = |word: &str| word.chars().next().filter(|c| ['\'', '"'].contains(c));
+        let mut words = text.split_whitespace();
+        words.find_map(opens).is_some_and(|quote| text.matches(quote).count() > 1)
+    };
+    match patterns.iter().find(|pattern| is_quoted(&pattern.0)) {
+        Some(CommandPattern(odd)) => mistake(
+            Some(odd),
+            "a pattern of a command has no quotes: each of its words is one argument",
+            "write `?` for each blank within an argument, as in `sh -c rm?-rf?*`",
         ),
         None => Ok(()),
     }
@@ -474,6 +475,11 @@ mod tests {
             (json!({ "ebs": "read", "where": { "tag": {} } }), "tag", "tags"),
             (json!({ "ebs": "read", "where": { "tags": {} } }), "tags", "team"),
             (json!({ "ebs": "read", "where": { "tags": { "a": 1 } } }), "tags", "team"),
+            (json!({ "docker": "read", "images": ["a:b:c"] }), "a:b:c", "postgres:16"),
+            (json!({ "docker": "read", "images": ["Evil:1"] }), "Evil:1", "postgres:16"),
+            (json!({ "docker": "read", "images": ["a@sha256:1"] }), "a@sha256:1", "postgres:16"),
+            (json!({ "docker": "all", "commands": ["sh -c 'rm *'"] }), "sh -c 'rm *'", "rm?-rf"),
+            (json!({ "docker": "all", "commands": ["echo \"*\""] }), "echo \"*\"", "?"),
         ] {
             let bad = read(&written).expect_err("it is a mistake");
             assert_eq!(bad.word.as_deref(), Some(word), "{written}: {bad:?}");

@@ -25,7 +25,7 @@ use stepback_core::diagnostic::line_column;
 use stepback_provider::advice::Advice;
 use stepback_provider::inventory::Inventory;
 use stepback_provider::locks::{LockFile, WorldLocks};
-use stepback_provider::passwords::without_values;
+use stepback_provider::passwords::{without_types, without_values};
 use stepback_provider::{EffectContext, Provider, Settled, Stamped};
 
 use async_trait::async_trait;
@@ -304,7 +304,7 @@ pub fn parse(seed: &str) -> Result<World, Failure> {
     let written = toml::from_str(seed).map_err(|error: toml::de::Error| {
         // Its lines have containers' variables and volumes' options, passwords among them.
         let (line, column) = line_column(seed, error.span().map_or(0, |span| span.start));
-        let why = cut::beginning(&without_values(error.message()), WHY_BYTES_MAX);
+        let why = cut::beginning(&without_types(&without_values(error.message())), WHY_BYTES_MAX);
         let message = format!("the world file is not a world: {line}:{column}: {why}");
         Failure::new(FailureClass::InvalidInput, message).with_code(NOT_A_WORLD)
     });
