@@ -121,9 +121,10 @@ fn what_is_shared_comes_out_as_if_nothing_were() {
             assert_eq!(pairs.find(|(told, other)| told != other), None, "{name}");
             assert_eq!(told, other, "{name}");
         }
-        assert!(shared.from_a_kill > 0 && shared.merged > 0, "{shared:?}");
-        assert_eq!((alone.from_a_kill, alone.merged), (0, 0));
-        let all = |work: Work| work.from_the_start + work.from_a_kill + work.merged;
+        assert!(shared.from_a_kill > 0 && shared.from_quiet > 0 && shared.merged > 0, "{shared:?}");
+        assert_eq!((alone.from_a_kill, alone.from_quiet, alone.merged), (0, 0, 0));
+        let all =
+            |work: Work| work.from_the_start + work.from_a_kill + work.from_quiet + work.merged;
         assert_eq!(all(shared), all(alone));
     }
 }

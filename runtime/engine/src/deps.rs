@@ -1,6 +1,7 @@
 //! What an operation runs on, picked by the program: a store, a provider, plugins, a reporter.
 
 use crate::plans::Plans;
+use crate::still::Still;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -141,6 +142,12 @@ pub trait Reporter: Send + Sync {
     /// What was before this runner took the operation up, which is told once and for all.
     fn on_past(&self, id: OperationId, records: &[Record]) {
         records.iter().for_each(|record| self.on_record(id, record));
+    }
+
+    /// The operation stands still for an instant: nothing is under way. `still` makes what it can
+    /// go on from, which costs a copy of its state.
+    fn on_still(&self, still: &dyn Fn() -> Still) {
+        let _ = still;
     }
 
     /// One line of a step's log.

@@ -85,3 +85,29 @@ pub(crate) enum Message {
     /// Stop here, for `resume`.
     Leave,
 }
+
+impl Message {
+    /// Whether it is all that a task which carries out a command has to say.
+    pub(crate) fn tells_all(&self) -> bool {
+        match self {
+            Self::AttemptEnded { .. }
+            | Self::Evaluated { .. }
+            | Self::OutputsEvaluated(_)
+            | Self::Gated { .. }
+            | Self::Observed { .. } => true,
+            Self::Answered { .. }
+            | Self::WaitBegun { .. }
+            | Self::EffectWanted { .. }
+            | Self::EffectAsked { .. }
+            | Self::EffectTakenUp { .. }
+            | Self::ReplayAsked { .. }
+            | Self::EffectEnded { .. }
+            | Self::Requested(_)
+            | Self::LeaseLost(_)
+            | Self::Tick
+            | Self::FlushDue
+            | Self::Flushed(_)
+            | Self::Leave => false,
+        }
+    }
+}

@@ -28,6 +28,12 @@ impl Quota {
         Self { effects: effects.into(), effects_max, bytes: bytes.into(), bytes_max }
     }
 
+    /// How much of it is used up.
+    pub(crate) fn used(&self) -> Used {
+        let (effects, bytes) = (&self.effects, &self.bytes);
+        Used { effects: effects.load(Ordering::Relaxed), bytes: bytes.load(Ordering::Relaxed) }
+    }
+
     /// Count a call of a step that goes forward.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::job::{Job, Request};
 use crate::locks::{self, InTheWay};
 use crate::preflight::{self, StepCheck};
 use crate::reaches::{self, Reaches};
+use crate::still::Still;
 use crate::tasks::Logs;
 use crate::undeclared::{self, Undeclared};
 use std::sync::Arc;
@@ -97,7 +98,8 @@ pub async fn run(
     state.apply(&record)?;
     deps.reporter.on_record(id, &record);
     let start = Start { no_wait: request.no_wait, dead_ms: 0 };
-    let ended = carry_through(deps, job, state, &lease, start, control).await;
+    let begin = Begin::OnRecord(Box::new(state), start);
+    let ended = carry_through(deps, job, begin, &lease, control).await;
     release(deps, &lease, &pinned, ended).await
 }
 
@@ -119,6 +121,14 @@ pub(crate) async fn release(
     Ok(ended)
 }
 
+/// Where the driving of an operation begins.
+pub(crate) enum Begin {
+    /// At what is on record.
+    OnRecord(Box<State>, Start),
+    /// Where nothing was under way.
+    Still(Box<Still>),
+}
+
 /// How the driving of an operation begins.
 #[derive(Clone, Copy)]
 pub(crate) struct Start {
@@ -130,22 +140,31 @@ pub(crate) struct Start {
 pub(crate) async fn carry_through(
     deps: &Arc<Deps>,
     job: Arc<Job>,
-    state: State,
+    begin: Begin,
     lease: &Lease,
-    start: Start,
     control: &Control,
 ) -> Result<Ended, RunError> {
     let id = lease.operation;
     let (logs, keeper) = Logs::start(id, Arc::clone(&deps.reporter), Arc::clone(&deps.store));
     let driven = async {
-        let (mut state, mut start) = (state, start);
+        let mut begin = begin;
+        let no_wait = matches!(&begin, Begin::OnRecord(_, start) if start.no_wait);
         loop {
-            match drive(deps, &job, state, lease, &logs, start, control).await {
+            let driven = match begin {
+                Begin::OnRecord(state, start) => {
+                    drive(deps, &job, *state, lease, &logs, start, control).await
+                }
+                Begin::Still(still) => {
+                    let (deps, job) = (Arc::clone(deps), Arc::clone(&job));
+                    Driver::still(deps, job, *still, logs.clone(), control).drive().await
+                }
+            };
+            match driven {
                 // The journal stands before the commit point, and a cancel came: nothing that
                 // was decided since was made durable or done, so go on from the journal.
                 Err(RunError::Requested) => {
-                    state = State::fold(&deps.store.load(id).await?)?;
-                    start.dead_ms = 0;
+                    let state = State::fold(&deps.store.load(id).await?)?;
+                    begin = Begin::OnRecord(Box::new(state), Start { no_wait, dead_ms: 0 });
                 }
                 driven => return driven,
             }

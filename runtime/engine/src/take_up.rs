@@ -6,7 +6,7 @@ use crate::deps::{Control, Deps};
 use crate::error::{RunError, WayOut};
 use crate::job::Job;
 use crate::locks;
-use crate::run::{Ended, Start, carry_through, release};
+use crate::run::{Begin, Ended, Start, carry_through, release};
 use std::sync::Arc;
 use stepback_core::event::Pinned;
 use stepback_core::machine::{Machine, Recovery};
@@ -222,7 +222,8 @@ async fn take_up(
             must_be_able(deps, &job, &state, &lease, dead_ms).await?;
         }
         deps.reporter.on_past(id, &records);
-        carry_through(deps, job, state, &lease, Start { no_wait: false, dead_ms }, control).await
+        let begin = Begin::OnRecord(Box::new(state), Start { no_wait: false, dead_ms });
+        carry_through(deps, job, begin, &lease, control).await
     };
     let ended = going.await;
     release(deps, &lease, &pinned, ended).await

@@ -8,7 +8,7 @@ use crate::random::random_name;
 use crate::*;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_clock::Clock;
 use stepback_core::event::{Event, Pinned, Record};
 use stepback_core::*;
@@ -35,7 +35,7 @@ pub struct Instant {
 struct Inner {
     operations: BTreeMap<OperationId, Operation>,
     locks: BTreeMap<(String, String), (OperationId, UnixMs)>,
-    blobs: HashMap<PluginDigest, Vec<u8>>,
+    blobs: HashMap<PluginDigest, Arc<[u8]>>,
     /// Who waits for which locks, since when; first come first.
     waiting: Vec<(OperationId, EnvironmentName, Vec<LockName>, UnixMs)>,
 }
@@ -363,13 +363,13 @@ impl Store for Memory {
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
         let mut inner = self.inner();
         if !inner.blobs.contains_key(digest) {
-            inner.blobs.insert(digest.clone(), bytes.to_vec());
+            inner.blobs.insert(digest.clone(), bytes.into());
         }
         Ok(())
     }
 
     async fn get_blob(&self, digest: &PluginDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.inner().blobs.get(digest).cloned())
+        Ok(self.inner().blobs.get(digest).map(|bytes| bytes.to_vec()))
     }
 
     async fn append_logs(&self, id: OperationId, lines: Vec<LogLine>) -> Result<(), StoreError> {

@@ -49,9 +49,7 @@ impl<'a> Family<'a> {
     /// Run each of them.
     fn run(&self, house: &House, round: &Round, done: &dyn Fn()) -> Result<Ran, NotRehearsed> {
         let again = match self.base {
-            Base::Again(case) if self.cases.iter().any(|(_, case)| case.ends_with_a_kill()) => {
-                Some(house.based(case)?)
-            }
+            Base::Again(case) if house.shares && !self.cases.is_empty() => Some(house.based(case)?),
             Base::Again(_) | Base::Known(_) => None,
         };
         let base = match self.base {
@@ -64,8 +62,11 @@ impl<'a> Family<'a> {
             let kill = base.and_then(|base| Some((base, base.kill_of(case)?, base.same_as(case)?)));
             let outcome = match kill {
                 None => {
-                    ran.work.from_the_start += 1;
-                    house.outcome(case, &house.play(None, case)?, round)
+                    match base.and_then(|base| base.quiet_before(case)) {
+                        Some(_) => ran.work.from_quiet += 1,
+                        None => ran.work.from_the_start += 1,
+                    }
+                    house.outcome(case, &house.play(base, case)?, round)
                 }
                 Some((base, kill, same)) => {
                     let first = match firsts.entry(same) {

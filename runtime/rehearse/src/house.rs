@@ -76,7 +76,7 @@ pub(crate) struct House {
     /// Nothing goes wrong.
     pub nothing: Based,
     learned: Learned,
-    shares: bool,
+    pub shares: bool,
 }
 
 impl House {
@@ -134,9 +134,12 @@ impl House {
 
     /// A case that goes on from another one, or is run from its start.
     pub fn play(&self, base: Option<&Based>, case: &CaseId) -> Result<Played, NotRehearsed> {
-        let played = match base.and_then(|base| Some((base, base.kill_of(case)?))) {
-            Some((base, kill)) => self.stage.after_kill(base, case, kill),
-            None => self.stage.play(case),
+        let kill = base.and_then(|base| Some((base, base.kill_of(case)?)));
+        let quiet = base.and_then(|base| Some((base, base.quiet_before(case)?)));
+        let played = match (kill, quiet) {
+            (Some((base, kill)), _) => self.stage.after_kill(base, case, kill),
+            (None, Some((base, quiet))) => self.stage.after_quiet(base, case, quiet),
+            (None, None) => self.stage.play(case),
         };
         let played = played.map_err(NotRehearsed::Internal)?;
         must_be_in_time(&self.stage)?;

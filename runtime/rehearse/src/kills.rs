@@ -1,9 +1,10 @@
-//! What a kill leaves behind: whoever is killed takes everything along but the store and the world.
+//! Instants from which another case can go on.
 //!
-//! So a case that ends with a kill need not be run from the start. What there was at that instant
-//! is kept while the case without the kill is run, and the next runner takes it up. Of any other
-//! fault the runner's own memory, and that of its guests, is part of what goes on: nobody can copy
-//! that.
+//! Whoever is killed takes everything along but the store and the world: so a case that ends with a
+//! kill need not be run from the start. What there was at that instant is kept while the case
+//! without the kill is run, and the next runner takes it up. Of any other fault the runner's own
+//! memory, and that of its guests, is part of what goes on, and nobody can copy that of a guest: so
+//! such a case goes on from the last instant before its fault at which nothing was under way.
 
 use crate::place::{Fault, Kind, Place};
 use crate::script::{Kept, Passed, Script};
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use stepback_clock::Clock;
 use stepback_core::{Call, Class, UnixMs};
+use stepback_engine::Still;
 use stepback_journal::{Instant, Memory};
 use stepback_simulated::Simulated;
 use stepback_simulated::world::World;
@@ -26,10 +28,22 @@ pub(crate) struct Kill {
     pub same_as: Option<(Place, Fault)>,
 }
 
-/// The kills that one case can end with, each by its place and its side.
+/// An instant at which nothing was under way.
+pub(crate) struct Quiet {
+    pub at: UnixMs,
+    pub store: Instant,
+    pub world: Arc<World>,
+    pub script: Kept,
+    pub still: Still,
+}
+
+/// The kills that one case can end with, each by its place and its side, and where nothing was
+/// under way.
 #[derive(Default)]
 pub(crate) struct Kills {
     all: BTreeMap<(Place, Fault), Kill>,
+    /// In their order.
+    quiet: Vec<Quiet>,
     /// The last one that is the same as none before it.
     last: Option<(Place, Fault)>,
 }
@@ -37,6 +51,12 @@ pub(crate) struct Kills {
 impl Kills {
     pub fn get(&self, place: Place, fault: Fault) -> Option<&Kill> {
         self.all.get(&(place, fault))
+    }
+
+    /// The last instant at which nothing was under way and no more than so many places were passed.
+    pub fn quiet_before(&self, passed: usize) -> Option<&Quiet> {
+        let after = self.quiet.partition_point(|quiet| quiet.script.passed <= passed);
+        self.quiet.get(after.checked_sub(1)?)
     }
 
     fn add(&mut self, named: (Place, Fault), kill: Kill) {
@@ -73,6 +93,21 @@ pub(crate) struct Witness {
 impl Witness {
     /// Whoever runs the operation could be killed here.
     pub fn sees(&self, script: &Script, place: Place, fault: Fault) {
+        self.keep(|kills, world| {
+            let (store, at, script) = (self.store.instant(), self.clock.unix(), script.kept());
+            kills.add((place, fault), Kill { at, store, world, script, same_as: None });
+        });
+    }
+
+    /// Nothing is under way here.
+    pub fn rests(&self, script: &Script, still: &dyn Fn() -> Still) {
+        self.keep(|kills, world| {
+            let (store, at, script) = (self.store.instant(), self.clock.unix(), script.kept());
+            kills.quiet.push(Quiet { at, store, world, script, still: still() });
+        });
+    }
+
+    fn keep(&self, keep: impl FnOnce(&mut Kills, Arc<World>)) {
         let Some(kills) = &self.kills else { return };
         // Without a world there is nothing to go on with; then the case is run from the start.
         let Ok(world) = self.world.load() else { return };
@@ -82,8 +117,7 @@ impl Witness {
             None => Arc::new(world),
         };
         kills.1 = Some(Arc::clone(&world));
-        let (store, at, script) = (self.store.instant(), self.clock.unix(), script.kept());
-        kills.0.add((place, fault), Kill { at, store, world, script, same_as: None });
+        keep(&mut kills.0, world);
     }
 }
 

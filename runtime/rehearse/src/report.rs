@@ -103,6 +103,8 @@ pub struct Work {
     pub from_the_start: usize,
     /// From the instant of the kill that is their last fault.
     pub from_a_kill: usize,
+    /// From the last instant before their last fault at which nothing was under way.
+    pub from_quiet: usize,
     /// Not by themselves: everything was the same at another kill.
     pub merged: usize,
 }
@@ -111,6 +113,7 @@ impl Work {
     pub(crate) fn add(&mut self, more: Self) {
         self.from_the_start += more.from_the_start;
         self.from_a_kill += more.from_a_kill;
+        self.from_quiet += more.from_quiet;
         self.merged += more.merged;
     }
 }

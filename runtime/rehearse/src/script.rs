@@ -144,11 +144,13 @@ impl Script {
         Arc::new(Self { planned: planned.to_vec(), inner: Mutex::new(inner), died: Notify::new() })
     }
 
-    /// The script of a case that goes on after its last fault, which was a kill.
-    pub fn after_kill(planned: &[Planned], kept: &Kept, passed: &[Passed]) -> Arc<Self> {
+    /// The script of a case that goes on where another one was; `fired`: after its last fault, which
+    /// was a kill, or before that.
+    pub fn going_on(planned: &[Planned], kept: &Kept, passed: &[Passed], fired: bool) -> Arc<Self> {
         let Kept { counts, now, broken, held, asked, .. } = kept.clone();
+        let is_fired = fired;
         let mut fired = kept.fired.clone();
-        fired.resize(planned.len(), true);
+        fired.resize(planned.len(), is_fired);
         let passed = passed[..kept.passed].to_vec();
         let inner = Inner { counts, fired, passed, now, broken, held, asked, is_dead: false };
         Arc::new(Self { planned: planned.to_vec(), inner: Mutex::new(inner), died: Notify::new() })

@@ -3,7 +3,7 @@
 use crate::NotRehearsed;
 use crate::assumed;
 use crate::invariants::Watched;
-use crate::kills::{Kill, Kills, Watching, Witness, renumbered};
+use crate::kills::{Kill, Kills, Quiet, Watching, Witness, renumbered};
 use crate::place::{CaseId, Fault, Place};
 use crate::provider;
 use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
@@ -21,7 +21,7 @@ use stepback_core::state::{State, Status};
 use stepback_core::{OperationId, Resource, StepKey, StoreId, UnixMs};
 use stepback_engine::{
     Control, Deps, Job, Limits, Plans, PluginSource, Refusal, Reporter, Request, RunError,
-    SecretSource,
+    SecretSource, Still,
 };
 use stepback_files::key::Key;
 use stepback_journal::{LogLine, Memory, RunnerId, Store};
@@ -129,6 +129,14 @@ impl Based {
         self.kills.get(last.at, last.fault).filter(|_| is_its)
     }
 
+    /// What a case goes on from that is this one with another fault at its end.
+    pub fn quiet_before(&self, case: &CaseId) -> Option<&Quiet> {
+        let (last, before) = case.0.split_last()?;
+        let place = |passed: &Passed| passed.place == last.at;
+        let at = self.played.passed.iter().position(place).filter(|_| before == self.case.0)?;
+        self.kills.quiet_before(at)
+    }
+
     /// The first kill at which everything is as at the one that ends a case.
     pub fn same_as(&self, case: &CaseId) -> Option<(Place, Fault)> {
         let (kill, last) = (self.kill_of(case)?, case.0.last()?);
@@ -147,9 +155,17 @@ impl Based {
     }
 }
 
-struct Quiet;
+/// Who is told how it goes.
+struct Listener {
+    witness: Witness,
+    script: Arc<Script>,
+}
 
-impl Reporter for Quiet {
+impl Reporter for Listener {
+    fn on_still(&self, still: &dyn Fn() -> Still) {
+        self.witness.rests(&self.script, still);
+    }
+
     fn on_record(&self, _: OperationId, _: &Record) {}
 
     fn on_log(&self, _: OperationId, _: &LogLine) {}
@@ -208,7 +224,7 @@ impl Stage {
         let begins = time.runtime().map_err(|error| error.to_string())?;
         begins.block_on(watched.look("before anything is done"));
         drop(begins);
-        let played = self.lives(&time, &set, LIVES_MAX)?;
+        let played = self.lives(&time, &set, LIVES_MAX, None)?;
         Ok((played, set.store))
     }
 
@@ -222,14 +238,38 @@ impl Stage {
         let set = Set {
             world: Arc::new(Simulated::of(world, time.clock())),
             store: Arc::new(based.store.as_at(&kill.store, time.clock())),
-            script: Script::after_kill(&case.0, &kill.script, &based.played.passed),
+            script: Script::going_on(&case.0, &kill.script, &based.played.passed, true),
             kills: None,
         };
-        self.lives(&time, &set, LIVES_MAX - 1)
+        self.lives(&time, &set, LIVES_MAX - 1, None)
+    }
+
+    /// Run a case that is another one with a fault at its end, from an instant before that on.
+    pub fn after_quiet(
+        &self,
+        based: &Based,
+        case: &CaseId,
+        quiet: &Quiet,
+    ) -> Result<Played, String> {
+        let time = Virtual::new(self.begins);
+        time.advance(Duration::from_millis(quiet.at.since_ms(self.begins)));
+        let set = Set {
+            world: Arc::new(Simulated::of(World::clone(&quiet.world), time.clock())),
+            store: Arc::new(based.store.as_at(&quiet.store, time.clock())),
+            script: Script::going_on(&case.0, &quiet.script, &based.played.passed, false),
+            kills: None,
+        };
+        self.lives(&time, &set, LIVES_MAX, Some(quiet.still.clone()))
     }
 
     /// Run it until somebody comes to its end.
-    fn lives(&self, time: &Virtual, set: &Set, lives: u32) -> Result<Played, String> {
+    fn lives(
+        &self,
+        time: &Virtual,
+        set: &Set,
+        lives: u32,
+        mut still: Option<Still>,
+    ) -> Result<Played, String> {
         let Set { world, store, script, .. } = set;
         let endless = format!("it was killed {LIVES_MAX} times, and never came to an end");
         let mut ended = Err(endless);
@@ -238,7 +278,8 @@ impl Stage {
             let runtime = time.runtime().map_err(|error| error.to_string())?;
             let deps = self.deps(set, &time.clock());
             let (request, kept) = (self.request.clone(), Arc::clone(store));
-            let goes = runtime.spawn(async move { carried(&deps, &kept, &request).await });
+            let still = still.take();
+            let goes = runtime.spawn(async move { carried(&deps, &kept, &request, still).await });
             let (clock, died) = (time.clock(), Arc::clone(script));
             let life = runtime.block_on(async {
                 tokio::select! {
@@ -353,7 +394,7 @@ impl Stage {
             plugins: Arc::clone(&self.plugins),
             runtime: Arc::clone(&self.runtime),
             plans: Arc::clone(&self.plans),
-            reporter: Arc::new(Quiet),
+            reporter: Arc::new(Listener { witness: witness(), script: Arc::clone(script) }),
             secrets: Arc::new(MadeUp(Arc::clone(&self.secrets))),
             key: self.key.clone(),
             given: BTreeMap::new(),
@@ -375,11 +416,17 @@ enum Found {
 }
 
 /// Run the operation, or go on with it, to its end.
-async fn carried(deps: &Arc<Deps>, store: &Memory, request: &Request) -> Result<Found, String> {
+async fn carried(
+    deps: &Arc<Deps>,
+    store: &Memory,
+    request: &Request,
+    still: Option<Still>,
+) -> Result<Found, String> {
     let control = Control::new();
-    let ended = match store.load(OPERATION).await {
-        Err(_) => stepback_engine::run(deps, request, &control).await,
-        Ok(_) => stepback_engine::resume(deps, OPERATION, &control).await,
+    let ended = match (still, store.load(OPERATION).await) {
+        (Some(still), _) => stepback_engine::go_on(deps, still, &control).await,
+        (None, Err(_)) => stepback_engine::run(deps, request, &control).await,
+        (None, Ok(_)) => stepback_engine::resume(deps, OPERATION, &control).await,
     };
     match ended {
         Ok(_) => Ok(Found::Unfinished),

@@ -189,7 +189,7 @@ pub struct Recovery {
 }
 
 /// The records of one decision, already applied to the state, and what the driver is to start.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Decision {
     /// To be appended in this order.
     pub records: Vec<Record>,

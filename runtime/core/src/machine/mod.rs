@@ -67,6 +67,7 @@ pub enum Mutant {
 }
 
 /// One operation, being decided.
+#[derive(Clone)]
 pub struct Machine {
     plan: Arc<Plan>,
     state: State,

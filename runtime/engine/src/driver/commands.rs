@@ -31,6 +31,7 @@ impl Driver {
     /// A task that tells the driver one thing. Without a driver there is nobody to tell.
     fn tell_later(&mut self, work: impl Future<Output = Message> + Send + 'static) {
         let outbox = self.outbox.clone();
+        self.to_be_heard += 1;
         self.tasks.spawn(async move {
             let _ = outbox.send(Box::new(work.await)).await;
         });

@@ -10,6 +10,7 @@
 mod commands;
 mod effects;
 mod flush;
+mod still;
 mod trace;
 
 use crate::access::IssuePermit;
@@ -22,6 +23,7 @@ use crate::port::{AttemptPort, Parking, answer_of, cancelled};
 use crate::preflight;
 use crate::quota::{Quota, ToBeTold};
 use crate::recorded::recorded_calls;
+use crate::still::Still;
 use crate::tasks::Logs;
 use crate::verify;
 use effects::{finished_effects, unfinished_effects};
@@ -37,7 +39,7 @@ use stepback_core::expr::Scope;
 use stepback_core::machine::{
     AttemptOrder, Command, Decision, Input, Machine, Observation, Recovery,
 };
-use stepback_core::state::{OpenAttempt, RecordedCall, State, StepState};
+use stepback_core::state::{OpenAttempt, RecordedCall, State, StepState, Used};
 use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::*;
 use stepback_journal::{Lease, Request, StoreError};
@@ -93,6 +95,8 @@ pub(crate) struct Driver {
     in_flight: BTreeMap<CallId, InFlight>,
     /// Attempts whose guest has ended and whose last effect has not.
     ending: BTreeMap<AttemptId, AttemptResult>,
+    /// How many tasks that tell one thing have not told it.
+    to_be_heard: usize,
     tasks: JoinSet<()>,
     /// What is being cleared away behind effects that are over.
     forgetting: JoinSet<()>,
@@ -107,12 +111,41 @@ impl Driver {
         logs: Logs,
         control: &Control,
     ) -> Self {
-        let (outbox, inbox) = mpsc::channel(QUEUE_MAX);
-        let durable = state.last_seq;
-        let Limits { effects_max, journaled_bytes_max, .. } = deps.limits;
-        let quota = Arc::new(Quota::new(state.used, effects_max, journaled_bytes_max));
-        let clock = deps.clock.never_before(state.last_at);
+        let (used, durable) = (state.used, state.last_seq);
         let machine = Machine::new(Arc::clone(&job.plan), state, lease.operation, lease.epoch);
+        Self::of(deps, job, machine, lease, (used, durable), logs, control)
+    }
+
+    /// One that goes on from where nothing was under way.
+    pub(crate) fn still(
+        deps: Arc<Deps>,
+        job: Arc<Job>,
+        still: Still,
+        logs: Logs,
+        control: &Control,
+    ) -> Self {
+        let Still { machine, lease, pending, durable, commands, used } = still;
+        let mut driver = Self::of(deps, job, machine, lease, (used, durable), logs, control);
+        driver.pending = pending;
+        driver.pending_urgent = true;
+        driver.pending_since = Some(driver.clock.now()).filter(|_| !driver.pending.is_empty());
+        driver.begin(commands);
+        driver
+    }
+
+    fn of(
+        deps: Arc<Deps>,
+        job: Arc<Job>,
+        machine: Machine,
+        lease: Lease,
+        (used, durable): (Used, Seq),
+        logs: Logs,
+        control: &Control,
+    ) -> Self {
+        let (outbox, inbox) = mpsc::channel(QUEUE_MAX);
+        let Limits { effects_max, journaled_bytes_max, .. } = deps.limits;
+        let quota = Arc::new(Quota::new(used, effects_max, journaled_bytes_max));
+        let clock = deps.clock.never_before(machine.state().last_at);
         #[cfg(feature = "mutants")]
         let (clock, machine) = crate::mutants::misbehaving(&deps, clock, machine);
         let (store, asked_of) = (Arc::clone(&deps.store), lease.clone());
@@ -140,6 +173,7 @@ impl Driver {
             wanted: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             ending: BTreeMap::new(),
+            to_be_heard: 0,
             tasks: JoinSet::new(),
             forgetting: JoinSet::new(),
         }
@@ -246,6 +280,9 @@ impl Driver {
     }
 
     fn on_message(&mut self, message: Message) -> Result<(), RunError> {
+        if message.tells_all() {
+            self.to_be_heard = self.to_be_heard.saturating_sub(1);
+        }
         match message {
             Message::Answered { id, call, result, at } => {
                 self.wanted.remove(&id);
@@ -326,6 +363,11 @@ impl Driver {
             self.pending.extend(records);
             self.pending_since.get_or_insert_with(|| self.clock.now());
         }
+        self.tell_if_still(&commands);
+        self.begin(commands);
+    }
+
+    fn begin(&mut self, commands: Vec<Command>) {
         self.start_flush();
         for command in commands {
             self.perform(command);

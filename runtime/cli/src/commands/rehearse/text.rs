@@ -47,10 +47,12 @@ fn verdict(report: &Report, style: &Style) -> Shown {
     };
     text.push(&shown!("  every place was tried with every fault that fits{}\n", seconds));
     let work = &report.work;
-    if work.from_a_kill + work.merged > 0 {
+    if work.from_a_kill + work.from_quiet + work.merged > 0 {
         text.push(&shown!(
-            "  {} were run from the start, {} from the instant of a kill; {} are as another kill\n",
+            "  {} were run from the start, {} from an instant before their fault, {} from the \
+             instant of a kill; {} are as another kill\n",
             work.from_the_start,
+            work.from_quiet,
             work.from_a_kill,
             work.merged
         ));
