@@ -1,6 +1,7 @@
 //! What is sealed tells whether it is another one, and nothing else: by a key in the state
 //! directory, which may be lost.
 
+use crate::files_owned;
 use crate::harness::Place;
 use std::collections::BTreeSet;
 use std::fs;
@@ -89,6 +90,12 @@ fn the_key_is_where_the_configuration_says() {
     set(0o644);
     place.run(&fails).exits(2).says("everybody may read it").says("chmod o-r");
     set(0o400);
+    // What somebody else owns, he knows and can change.
+    if files_owned::is_root() {
+        files_owned::give(&key, 65_534);
+        place.run(&fails).exits(2).says("can't be had").says("chown root");
+        files_owned::give(&key, 0);
+    }
     place.run(&fails).exits(3).says("verdict: restored");
     assert!(journal(&place).contains("\"command\":\"sealed:2:"));
     let keys = || -> BTreeSet<String> {

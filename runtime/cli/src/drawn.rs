@@ -1,6 +1,7 @@
 //! A configuration as it may be drawn: with stars for what may be a secret, and for logins in
 //! addresses. A mistake in it is shown with its line.
 
+use crate::secrets::is_variable;
 use crate::toml_strings::pieces;
 use std::ops::Range;
 use stepback_core::diagnostic::nearest;
@@ -235,14 +236,24 @@ fn may_be_shown(path: &[&str], text: Option<&str>) -> bool {
         Plain::Anything => true,
         Plain::NoText => false,
         Plain::Address => is_plain_address(text),
-        Plain::File => !text.contains("-----") && !text.contains('\n'),
+        Plain::File => is_path(text),
         Plain::Image => is_registry_name(text) || odd_in(text, false).is_none(),
         Plain::Word => !text.contains(char::is_whitespace),
         Plain::Names => is_of(&['_', '-', '.', '*', '?']),
         Plain::Steps => is_of(&['_', '/', '-', '.']) && text.contains('/'),
         Plain::Login => !text.contains(':'),
-        Plain::Reference => SOURCES.iter().any(|from| text.starts_with(from)),
+        Plain::Reference => match text.split_once(':') {
+            Some(("env", name)) => is_variable(name),
+            Some(("file", path)) => is_path(path),
+            Some(("exec", _)) => true,
+            _ => false,
+        },
     }
+}
+
+/// Whether it is the path of a file, and not what is to be in it.
+fn is_path(text: &str) -> bool {
+    !text.contains("-----") && !text.contains('\n')
 }
 
 /// Whether nothing is in an address but a scheme, a place and perhaps who logs in there. A template
@@ -431,6 +442,8 @@ mod tests {
         "[environments.p.docker]\nhelper_image = \"r.io/x?t=SEC\"",
         "[environments.p.docker]\nhelper_image = \"ann:SEC@r.io/x@sha256:12\"",
         "[plugins.q]\ngrants = [{ docker = [\"exec mysql -pSEC\"] }]",
+        "[environments.p.registries.\"r.io\"]\nusername = \"a\"\npassword = \"env:PW=SEC\"",
+        "[secrets.a]\nfrom = \"file:-----BEGIN SEC\"",
         "world = \"x # SEC",
         "SEC",
     ];

@@ -21,6 +21,7 @@ use stepback_core::Failure;
 use stepback_core::shell::quoted;
 use stepback_engine::{Deps, Limits, Reporter};
 use stepback_files::key::{KEY_BYTES, Key};
+use stepback_files::trust::Trusted;
 use stepback_journal::{RunnerId, Sqlite, Store};
 use stepback_provider::Provider;
 use stepback_provider::faults::Faults;
@@ -322,7 +323,7 @@ pub fn key(config: &Config) -> Result<Key, CliError> {
     let path = config.secrets_key.as_ref().unwrap_or(&in_state);
     let key = match config.secrets_key {
         // Made anew where another one is meant, it would fit nothing.
-        Some(_) => Key::of_file(path),
+        Some(_) => Key::of_file(path, &Trusted::caller().with_group(config.state.sharing.group())),
         None => Key::in_file(path),
     };
     key.map_err(|why| {
@@ -333,6 +334,9 @@ pub fn key(config: &Config) -> Result<Key, CliError> {
                 KEY_BYTES,
                 quoted(&path.display().to_string())
             ),
+            ErrorKind::PermissionDenied if config.secrets_key.is_some() => {
+                "who else has a say in it knows the key, or can put another one in its place".into()
+            }
             _ => "bring it back from a backup; `stepback rollback` goes back without it. Where it \
                   is lost, move the file away: another key is made then, and what was sealed by \
                   the lost one can't be compared any more"

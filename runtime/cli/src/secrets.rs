@@ -164,7 +164,18 @@ impl SecretSource for References {
     }
 }
 
+/// Whether a variable can have this name (POSIX, *Environment Variables*); else somebody may have
+/// written a value in its place.
+pub fn is_variable(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(is_part)
+}
+
 fn from_environment(name: &str) -> Result<String, String> {
+    if !is_variable(name) {
+        let why = "what is behind `env:` is no variable's name: letters, digits and `_`";
+        return Err(why.to_owned());
+    }
     std::env::var(name).map_err(|error| match error {
         std::env::VarError::NotPresent => format!("the environment variable {name} is not set"),
         std::env::VarError::NotUnicode(_) => {

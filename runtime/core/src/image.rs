@@ -74,6 +74,10 @@ pub fn is_registry(first: &str) -> bool {
         || first.chars().any(|one| one.is_ascii_uppercase())
 }
 
+/// The digests that engines take, and how many digits they have (opencontainers/go-digest,
+/// *algorithm.go*).
+const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
+
 /// What a name, or a pattern of names in which `*` stands for any text and `?` for one character,
 /// can never have, in words; none where there is or may be an image of that name
 /// (distribution/reference, *regexp.go*).
@@ -96,8 +100,16 @@ pub fn odd_in(reference: &str, is_pattern: bool) -> Option<&'static str> {
     }
     let is_of_name =
         |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c) || is_open(c);
-    let ends = |part: &str| part.starts_with(['.', '-', '_']) || part.ends_with(['.', '-', '_']);
-    let is_part = |part: &str| !part.is_empty() && !ends(part) && part.chars().all(is_of_name);
+    let is_between = |c: char| ['.', '-', '_'].contains(&c);
+    let ends = |part: &str| part.starts_with(is_between) || part.ends_with(is_between);
+    // Between two of the others: one of `.` and `_`, two `_`, or any number of `-`.
+    let separators = |part: &str| {
+        let mut all = part.split(|c: char| !is_between(c)).filter(|one| !one.is_empty());
+        all.all(|one| matches!(one, "." | "_" | "__") || one.chars().all(|c| c == '-'))
+    };
+    let is_part = |part: &str| {
+        !part.is_empty() && !ends(part) && separators(part) && part.chars().all(is_of_name)
+    };
     if !repository.split('/').all(is_part) {
         return Some("a repository has small letters, digits, and `.`, `-`, `_` between them");
     }
@@ -111,12 +123,16 @@ pub fn odd_in(reference: &str, is_pattern: bool) -> Option<&'static str> {
     let is_digest = |digest: &str| {
         let Some((kind, sum)) = digest.split_once(':') else { return is_any(digest) };
         let is_of_sum = |c: char| matches!(c, '0'..='9' | 'a'..='f') || is_open(c);
-        let is_long =
-            if is_pattern && sum.contains('*') { sum.len() <= 64 } else { sum.len() == 64 };
-        (kind == "sha256" || is_any(kind)) && is_long && sum.chars().all(is_of_sum)
+        let length = DIGESTS.iter().find(|(name, _)| *name == kind).map(|(_, length)| *length);
+        let longest = length.or_else(|| is_any(kind).then_some(128));
+        let is_long = longest.is_some_and(|longest| match is_pattern && sum.contains('*') {
+            true => sum.len() <= longest,
+            false => length.is_none_or(|length| sum.len() == length),
+        });
+        is_long && !sum.is_empty() && sum.chars().all(is_of_sum)
     };
     let odd = digest.is_some_and(|digest| !is_digest(digest));
-    odd.then_some("a digest is `sha256:` and 64 of `0-9a-f`")
+    odd.then_some("a digest is `sha256:` and 64 of `0-9a-f`, or `sha512:` and 128")
 }
 
 /// Whether this names a registry as an image's name does: a host, with its port if it has one.
@@ -157,15 +173,24 @@ mod tests {
         let sum = "0123456789abcdef".repeat(4);
         let digest = format!("quay.io/a/b@sha256:{sum}");
         let pinned = format!("a:1@sha256:{sum}");
-        for good in ["postgres:16", "a", "127.0.0.1:5000/a/b-c_d.e:V1", "Evil/x", "[::1]:5000/x"]
+        let longer = format!("a@sha512:{sum}{sum}");
+        for good in ["postgres:16", "a", "127.0.0.1:5000/a/b--c__d.e:V1", "Evil/x", "[::1]:5000/x"]
             .into_iter()
-            .chain([&*digest, &*pinned])
+            .chain([&*digest, &*pinned, &*longer])
         {
             assert_eq!(odd_in(good, false), None, "{good}");
             assert_eq!(odd_in(good, true), None, "{good}");
         }
-        for pattern in ["*", "postgres*", "*:16", "a@*", "*@sha256:*", "a@sha256:00*", "*.io/a/*:?"]
-        {
+        for pattern in [
+            "*",
+            "postgres*",
+            "*:16",
+            "a@*",
+            "*@sha256:*",
+            "a@sha256:00*",
+            "a@sha512:*",
+            "*.io/a/*:?",
+        ] {
             assert_eq!(odd_in(pattern, true), None, "{pattern}");
             assert!(odd_in(pattern, false).is_some(), "{pattern}");
         }

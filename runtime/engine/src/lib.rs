@@ -18,6 +18,7 @@ mod deps;
 mod driver;
 mod error;
 mod expressions;
+mod go_on;
 mod guard;
 mod job;
 mod locks;
@@ -48,6 +49,7 @@ pub use deps::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, SecretSource, Unaccepted,
 };
 pub use error::{Refusal, RunError, WayOut};
+pub use go_on::go_on;
 pub use job::{Job, Request, validate};
 pub use locks::{InTheWay, Whose, held_in_world};
 pub use look_at::look_at;
@@ -57,6 +59,6 @@ pub use plans::Plans;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use reaches::Reaches;
 pub use run::{Ended, Preview, plan, run};
-pub use still::{Still, go_on};
+pub use still::Still;
 pub use take_up::{resume, resume_asked, roll_back};
 pub use undeclared::Undeclared;

@@ -4,11 +4,6 @@
 //! with the store and the world as they were then, instead of from the beginning. That is no
 //! recovery: nobody died, and nothing is written down about it.
 
-use crate::deps::{Control, Deps};
-use crate::error::RunError;
-use crate::job::Job;
-use crate::run::{Begin, Ended, carry_through, release};
-use std::sync::Arc;
 use stepback_core::event::Record;
 use stepback_core::machine::{Command, Machine};
 use stepback_core::state::Used;
@@ -28,21 +23,4 @@ pub struct Still {
     /// What is to be begun next.
     pub(crate) commands: Vec<Command>,
     pub(crate) used: Used,
-}
-
-/// Go on from there to the end.
-///
-/// The store holds what it held at that instant, this lease among it; the clock goes on from there.
-///
-/// # Errors
-/// Those of [`crate::run()`], but for its refusals.
-pub async fn go_on(deps: &Arc<Deps>, still: Still, control: &Control) -> Result<Ended, RunError> {
-    let (id, state) = (still.lease.operation, still.machine.state());
-    let pinned = state.pinned.clone();
-    let pinned = pinned.ok_or_else(|| RunError::Internal("it has no first event".into()))?;
-    let job = Arc::new(Job::from_pinned(deps, id, state, &pinned).await?);
-    let lease = still.lease.clone();
-    let begin = Begin::Still(Box::new(still));
-    let ended = carry_through(deps, job, begin, &lease, control).await;
-    release(deps, &lease, &pinned, ended).await
 }

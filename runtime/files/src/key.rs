@@ -6,6 +6,7 @@
 //! beside the file.
 
 use crate::private;
+use crate::trust::Trusted;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fs::{self, File};
@@ -72,8 +73,14 @@ impl Key {
     /// The key in a file that somebody named, a link included; it is not made.
     ///
     /// # Errors
-    /// A file that can't be read, that others may read or write, or that holds no key.
-    pub fn of_file(path: &Path) -> io::Result<Self> {
+    /// A file that can't be read, that others may read or write or put another in the place of, or
+    /// that holds no key.
+    pub fn of_file(path: &Path, trusted: &Trusted) -> io::Result<Self> {
+        trusted.must_decide(path).map_err(|distrust| {
+            let mend = distrust.mend.as_ref().map(|mend| format!(": `{mend}`"));
+            let why = format!("{distrust}{}", mend.unwrap_or_default());
+            io::Error::new(ErrorKind::PermissionDenied, why)
+        })?;
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         private::must_be_kept(path, &file)?;
         bytes_of(file)
@@ -148,17 +155,22 @@ mod tests {
     fn a_key_that_is_named_is_not_made_and_not_everybodys() {
         let place = tempfile::tempdir().unwrap();
         let (path, link) = (place.path().join("key"), place.path().join("link"));
-        let why = Key::of_file(&path).map(|_| ()).unwrap_err();
+        let why = Key::of_file(&path, &Trusted::caller()).map(|_| ()).unwrap_err();
         assert_eq!(why.kind(), ErrorKind::NotFound);
         assert!(!path.exists());
         fs::write(&path, [5; KEY_BYTES]).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         for (mode, is_kept) in [(0o600, true), (0o400, true), (0o440, true), (0o604, false)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(Key::of_file(&link).is_ok(), is_kept, "{mode:o}");
+            assert_eq!(Key::of_file(&link, &Trusted::caller()).is_ok(), is_kept, "{mode:o}");
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode, "it is left alone");
         }
-        assert!(Key::of_file(place.path()).is_err());
+        assert!(Key::of_file(place.path(), &Trusted::caller()).is_err());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        // Somebody else could put another one in its place.
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let why = Key::of_file(&path, &Trusted::caller()).map(|_| ()).unwrap_err();
+        assert_eq!(why.kind(), ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -144,8 +144,8 @@ impl Script {
         Arc::new(Self { planned: planned.to_vec(), inner: Mutex::new(inner), died: Notify::new() })
     }
 
-    /// The script of a case that goes on where another one was; `fired`: after its last fault, which
-    /// was a kill, or before that.
+    /// The script of a case that goes on where another one was; `fired`: after its last fault,
+    /// which was a kill, or before that.
     pub fn going_on(planned: &[Planned], kept: &Kept, passed: &[Passed], fired: bool) -> Arc<Self> {
         let Kept { counts, now, broken, held, asked, .. } = kept.clone();
         let is_fired = fired;

@@ -4,22 +4,28 @@
 //! The parts are as Docker has them (distribution/reference, *reference.go* and *normalize.go*).
 
 use super::Glob;
-use crate::image::{DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, ImageName, is_registry};
+use crate::image::{DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, is_registry};
 
 /// What an image without a tag and a digest has for a tag.
 const LATEST: &str = "latest";
-const LATEST_TAG: &str = ":latest";
 
-/// The host that serves the default registry, which is a registry by that name, too.
-const REGISTRY_ITSELF: &str = "registry-1.docker.io";
+/// What the default registry is called in names (distribution/reference, *normalize.go*).
+const DEFAULT_NAMES: [&str; 2] = [DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO];
+
+/// Other hosts that serve the default registry (docker/hub-feedback#2113).
+const DEFAULT_HOSTS: [&str; 2] = ["registry-1.docker.io", "registry.hub.docker.com"];
 
 /// Where the default registry has what is named without a path.
 const OFFICIAL: &str = "library/";
 
+/// The ports at which an engine looks for a registry that is named without one: over TLS, and in
+/// the clear where it may (Docker docs, *dockerd*, *Insecure registries*).
+const USUAL_PORTS: [&str; 2] = ["443", "80"];
+
 /// The parts of a reference, or of a pattern of some.
 #[derive(Debug, PartialEq)]
 struct Parts<'a> {
-    /// In small letters; none for the default one.
+    /// In small letters, its port without zeros in front; none for the default one.
     registry: Option<String>,
     repository: &'a str,
     tag: Option<&'a str>,
@@ -47,45 +53,110 @@ impl<'a> Parts<'a> {
     /// What its repository may be called: an image of the default registry by its short name too.
     fn repositories(&self) -> [String; 2] {
         let own = self.repository.to_owned();
-        let other = match (&self.registry, self.repository.strip_prefix(OFFICIAL)) {
-            (None, Some(short)) if !short.contains('/') => short.to_owned(),
-            (None, None) if !own.contains('/') => format!("{OFFICIAL}{own}"),
-            _ => own.clone(),
+        let other = match self.registry {
+            None => by_default(self.repository),
+            Some(_) => own.clone(),
         };
         [own, other]
     }
+
+    /// Where it is, in one way of writing it.
+    fn place(&self) -> String {
+        match &self.registry {
+            Some(registry) => format!("{registry}/{}", self.repository),
+            None => self.repository.to_owned(),
+        }
+    }
+
+    /// Every way of writing where it is that a pattern may mean: the default registry, which no
+    /// name needs, is meant by a pattern that names it, or that begins with any text.
+    fn places(&self, pattern: &str) -> Vec<String> {
+        let at = |host: &str, repository: &str| -> Vec<String> {
+            hosts_of(host).iter().map(|host| format!("{host}/{repository}")).collect()
+        };
+        let hosts = self.registry.as_ref().map(|registry| hosts_of(registry));
+        let bare = hosts.as_ref().and_then(|hosts| hosts.first());
+        match &self.registry {
+            Some(registry) if !bare.is_some_and(|bare| is_default(bare)) => {
+                at(registry, self.repository)
+            }
+            _ => {
+                let names = [self.repository.to_owned(), by_default(self.repository)];
+                let hosts = || DEFAULT_NAMES.into_iter().chain(DEFAULT_HOSTS);
+                let is_meant = |host: &&str| pattern.starts_with('*') || pattern.starts_with(host);
+                let below = |name: &String| {
+                    hosts().filter(is_meant).flat_map(|host| at(host, name)).collect()
+                };
+                let below: Vec<Vec<String>> = names.iter().map(below).collect();
+                names.into_iter().chain(below.into_iter().flatten()).collect()
+            }
+        }
+    }
 }
 
-/// A registry's host as everybody may write it; none for the default one, by any of its names
-/// (distribution/reference, *normalize.go*; Docker docs, *Docker Hub*).
+/// The other name of a repository of the default registry, if it has one.
+fn by_default(repository: &str) -> String {
+    match repository.strip_prefix(OFFICIAL) {
+        Some(short) if !short.contains('/') => short.to_owned(),
+        None if !repository.contains('/') => format!("{OFFICIAL}{repository}"),
+        _ => repository.to_owned(),
+    }
+}
+
+fn is_default(host: &str) -> bool {
+    DEFAULT_NAMES.contains(&host) || DEFAULT_HOSTS.contains(&host)
+}
+
+/// A registry's host as everybody may write it; none for the default one, by any of its names.
 fn registry_of(host: &str) -> Option<String> {
+    let host = in_one_way(host);
+    (!is_default(&host)).then_some(host)
+}
+
+/// In small letters, as hosts have no others, and a port without zeros in front.
+fn in_one_way(host: &str) -> String {
     let host = host.to_lowercase();
-    // What is reached over TLS without a port is reached there.
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    let is_default = [DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, REGISTRY_ITSELF].contains(&host);
-    (!is_default).then(|| host.to_owned())
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()) => {
+            let port = port.trim_start_matches('0');
+            format!("{name}:{}", if port.is_empty() { "0" } else { port })
+        }
+        _ => host,
+    }
 }
 
-/// What is known of a version that is not the one that a pattern names.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
-    /// A tag and a digest are two things: what may be done is done to what is said.
-    AsSaid,
-    /// Either may be the other: what is denied is not to be had by another name.
-    MayBe,
-}
-
-/// Whether an image may be one that the pattern names, whatever its tag stands for.
-pub(super) fn may_be_image(pattern: &Glob, name: &str) -> bool {
-    // A pattern of the whole text is held against all that a name leaves out.
-    let whole = ImageName::of(name);
-    let is_of_text = pattern.0.starts_with('*') || pattern.0.starts_with(&whole.registry);
-    let (place, version) = (format!("{}/{}", whole.registry, whole.path), whole.version);
-    let is_text = || {
-        pattern.matches(&format!("{place}{version}"))
-            || version == LATEST_TAG && pattern.matches(&place)
+/// A registry without and with the ports at which it is looked for if it is named without one.
+fn hosts_of(registry: &str) -> Vec<String> {
+    let bare = match registry.rsplit_once(':') {
+        Some((bare, port)) if USUAL_PORTS.contains(&port) => bare,
+        Some(_) => return vec![registry.to_owned()],
+        None => registry,
     };
-    is_one(pattern, name, Version::MayBe) || is_of_text && is_text()
+    let ports = USUAL_PORTS.iter().map(|port| format!("{bare}:{port}"));
+    [bare.to_owned()].into_iter().chain(ports).collect()
+}
+
+/// Whether an image may be one that the pattern names, by any way of writing either, and whatever
+/// its tag stands for.
+///
+/// A tag and a digest may be one image, as two digests of two kinds may. A pattern's `*` may stand
+/// for a registry and a part of what is there.
+pub(super) fn may_be_image(pattern: &Glob, name: &str) -> bool {
+    if pattern.is_any() {
+        return true;
+    }
+    let (wanted, is) = (Parts::of(&pattern.0), Parts::of(name));
+    let place = Glob(wanted.place());
+    let is_place = is.places(&place.0).iter().any(|text| place.may_match(text));
+    let fits = |wanted: &str, is: &str| Glob(wanted.to_owned()).may_match(is);
+    let kind = |digest: &str| digest.split_once(':').map(|(kind, _)| kind.to_owned());
+    let is_version = match (wanted.tag, wanted.digest, is.digest) {
+        (None, None, _) if wanted.repository.ends_with('*') => true,
+        (_, Some(digest), Some(is)) => kind(digest) != kind(is) || fits(digest, is),
+        (_, Some(_), None) | (_, None, Some(_)) => true,
+        (tag, None, None) => fits(tag.unwrap_or(LATEST), is.tag.unwrap_or(LATEST)),
+    };
+    is_place && is_version
 }
 
 /// Whether an image has a name that is as the pattern says.
@@ -94,10 +165,6 @@ pub(super) fn may_be_image(pattern: &Glob, name: &str) -> bool {
 /// engine heeds no tag beside a digest (Docker docs, *docker image pull*), so a pattern of some
 /// tags is of none with a digest.
 pub(super) fn is_image(pattern: &Glob, name: &str) -> bool {
-    is_one(pattern, name, Version::AsSaid)
-}
-
-fn is_one(pattern: &Glob, name: &str, version: Version) -> bool {
     if pattern.is_any() {
         return true;
     }
@@ -113,7 +180,6 @@ fn is_one(pattern: &Glob, name: &str, version: Version) -> bool {
         wanted.tag.is_none() && wanted.digest.is_none() && wanted.repository.ends_with('*');
     let is_version = match (wanted.digest, is.digest) {
         _ if is_open => true,
-        (Some(_), None) | (None, Some(_)) if version == Version::MayBe => true,
         (Some(digest), Some(is_digest)) => {
             let is_tag = |tag: &str| is.tag.is_some_and(|is| fits(tag, is));
             fits(digest, is_digest) && wanted.tag.is_none_or(is_tag)
@@ -187,8 +253,10 @@ mod tests {
             ("postgres:*", "registry-1.docker.io/library/postgres:16", true),
             ("postgres:*", "DOCKER.io/library/postgres:16", true),
             ("ghcr.io/*", "GHCR.io/acme/app:1", true),
-            ("ghcr.io/*", "ghcr.io:443/acme/app:1", true),
-            ("GHCR.io:443/*", "ghcr.io/acme/app:1", true),
+            // Without a port it may be another server, in the clear.
+            ("ghcr.io/*", "ghcr.io:443/acme/app:1", false),
+            ("GHCR.io:443/*", "ghcr.io/acme/app:1", false),
+            ("GHCR.io:443/*", "ghcr.io:0443/acme/app:1", true),
             ("ghcr.io/*", "ghcr.io:4430/acme/app:1", false),
             ("*:16", "evil.example/postgres:16", false),
         ] {
@@ -212,6 +280,31 @@ mod tests {
             ("*/app", "ghcr.io/acme/app:latest", true),
             ("*evil:*", "ghcr.io/x/evil", true),
             ("docker.io*", "postgres:16", true),
+            ("docker.io/*", "postgres:16", true),
+            ("d*", "postgres:16", false),
+            ("docker.io*", "DOCKER.io/library/postgres:16", true),
+            ("docker.io*", "registry-1.docker.io/library/postgres:16", true),
+            ("postgres:*", "registry.hub.docker.com/library/postgres:16", true),
+            ("postgres:*", "docker.io:0443/library/postgres:16", true),
+            ("ghcr.io/*", "ghcr.io:0443/acme/app:1", true),
+            ("ghcr.io/*", "ghcr.io:80/acme/app:1", true),
+            ("127.0.0.1:80/*", "127.0.0.1/acme/app:1", true),
+            ("127.0.0.1:05000/*", "127.0.0.1:5000/x:1", true),
+            ("127.0.0.1:5000/*", "127.0.0.1:05000/x:1", true),
+            ("127.0.0.1:5000/*", "127.0.0.1:5001/x:1", false),
+            ("ghcr.io*", "GHCR.io/acme/app:1", true),
+            ("*ghcr.io*", "GHCR.io/acme/app:1", true),
+            ("*/acme/app:1", "ghcr.io/acme/app:1@sha256:1", true),
+            ("*/acme/app:1", "ghcr.io/acme/app@sha256:1", true),
+            ("*/acme/app:1", "ghcr.io/acme/app:2", false),
+            ("*acme/app:*", "ghcr.io/acme/app@sha256:1", true),
+            ("gh*:1", "ghcr.io/acme/app@sha256:1", true),
+            ("*@sha256:1", "ghcr.io/acme/app:2", true),
+            ("*@sha256:1", "ghcr.io/acme/app@sha256:2", false),
+            ("postgres@sha256:1", "postgres@sha512:2", true),
+            ("postgres:*", "ghcr.io/acme/app:1", false),
+            ("postgres:*", "evil/postgres:1", false),
+            ("library/*", "postgres:16", true),
         ] {
             assert_eq!(may_be_image(&Glob(pattern.to_owned()), name), wanted, "{pattern} {name}");
         }

@@ -90,7 +90,8 @@ fn names_of(
     match patterns.iter().find(is_odd) {
         Some(Glob(odd)) => {
             // What is behind a sign is a value, and somebody's password perhaps.
-            let told = odd.split_once('=').map_or(odd.clone(), |(name, _)| format!("{name}=…"));
+            let sign = odd.find(['=', ':']).filter(|at| *at > 0);
+            let told = sign.map_or(odd.clone(), |at| format!("{}…", &odd[..=at]));
             mistake(Some(odd), format!("nothing in `{key}` can be called `{told}`"), help)
         }
         None => Ok(()),
@@ -99,7 +100,13 @@ fn names_of(
 
 /// A pattern that is of no image would be taken for a limit, and deny nothing.
 fn images_of(patterns: &[Glob]) -> Result<(), Mistake> {
-    let odd = patterns.iter().find_map(|Glob(text)| Some((text, odd_in(text, true)?)));
+    // An engine takes it for a repository of the default registry.
+    let alone = |text: &str| {
+        let is_host = text.contains('.') && !text.contains(['/', ':', '*', '?', '@']);
+        is_host.then_some("a registry alone is none; all of it is `HOST/*`")
+    };
+    let why = |text: &str| odd_in(text, true).or_else(|| alone(text));
+    let odd = patterns.iter().find_map(|Glob(text)| Some((text, why(text)?)));
     match odd {
         Some((odd, why)) => mistake(
             Some(odd),
@@ -476,6 +483,7 @@ mod tests {
             (json!({ "ebs": "read", "where": { "tags": {} } }), "tags", "team"),
             (json!({ "ebs": "read", "where": { "tags": { "a": 1 } } }), "tags", "team"),
             (json!({ "docker": "read", "images": ["a:b:c"] }), "a:b:c", "postgres:16"),
+            (json!({ "docker": "read", "images": ["ghcr.io"] }), "ghcr.io", "postgres:16"),
             (json!({ "docker": "read", "images": ["Evil:1"] }), "Evil:1", "postgres:16"),
             (json!({ "docker": "read", "images": ["a@sha256:1"] }), "a@sha256:1", "postgres:16"),
             (json!({ "docker": "all", "commands": ["sh -c 'rm *'"] }), "sh -c 'rm *'", "rm?-rf"),

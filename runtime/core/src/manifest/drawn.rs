@@ -2,6 +2,7 @@
 //! place of a secret's reference, and where no manifest has anything.
 
 use super::{InputKind, JSON_SCHEMA};
+use crate::diagnostic::nearest;
 use crate::shown::with_stars;
 use serde_json::Value as Schema;
 use std::ops::Range;
@@ -23,11 +24,24 @@ pub(super) fn without_secrets(text: &str, value: &Value<'_>) -> String {
     hide_unknown(value, &schema, &schema, &mut hidden);
     let inputs = value.as_table().into_iter().flatten().find(|(key, _)| key.name == "inputs");
     match inputs.map(|(_, inputs)| (inputs, inputs.as_table())) {
-        Some((_, Some(all))) => all.values().for_each(|input| hide_in_input(input, &mut hidden)),
+        Some((_, Some(all))) => {
+            all.iter().for_each(|(name, input)| hide_in_input(&name.name, input, &mut hidden));
+        }
         Some((inputs, None)) => hide(inputs, &mut hidden),
         None => {}
     }
     with_stars(text, hidden)
+}
+
+/// What is told of a mistake whose place is drawn as stars: without what it quotes.
+pub(super) fn without_quotes(message: &str) -> String {
+    let mark = |c: char| ['"', '`'].contains(&c);
+    match (message.find(mark), message.rfind(mark)) {
+        (Some(begins), Some(ends)) if begins < ends => {
+            format!("{}…{}", &message[..begins], &message[ends + 1..])
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// Hide what a schema has no place for: keys that it does not know, and tables and lists of what is
@@ -43,7 +57,7 @@ fn hide_unknown(value: &Value<'_>, schema: &Schema, root: &Schema, hidden: &mut 
             for (key, value) in table {
                 let known = schema["properties"].get(&*key.name);
                 match known.unwrap_or(&schema["additionalProperties"]) {
-                    Schema::Bool(false) if is_plain(&key.name, value) => {}
+                    Schema::Bool(false) if is_plain(&key.name, value, schema) => {}
                     Schema::Bool(false) => hide(value, hidden),
                     inner => hide_unknown(value, inner, root, hidden),
                 }
@@ -57,20 +71,33 @@ fn hide_unknown(value: &Value<'_>, schema: &Schema, root: &Schema, hidden: &mut 
     }
 }
 
-/// Whether a key that no manifest has is a slip of somebody's, and no place for a secret.
-fn is_plain(key: &str, value: &Value<'_>) -> bool {
-    const SECRETS: [&str; 7] = ["secret", "pass", "pw", "token", "key", "credential", "env"];
-    let key = key.to_lowercase();
-    value.as_table().is_none() && !SECRETS.iter().any(|word| key.contains(word))
+/// What is in the name of a secret.
+const SECRETS: [&str; 10] =
+    ["secret", "pass", "pw", "psw", "token", "key", "credential", "env", "auth", "login"];
+
+fn is_of_secrets(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRETS.iter().any(|word| name.contains(word))
 }
 
-fn hide_in_input(input: &Value<'_>, hidden: &mut Vec<Range<usize>>) {
+/// Whether a key that no manifest has is a slip of somebody's for one that it has there, and no
+/// place for a secret.
+fn is_plain(key: &str, value: &Value<'_>, schema: &Schema) -> bool {
+    let known = schema["properties"].as_object();
+    let known = known.into_iter().flat_map(|all| all.keys().map(String::as_str));
+    // What is no text is no secret.
+    let is_near = || value.as_str().is_none() || nearest(key, known).is_some();
+    value.as_table().is_none() && value.as_array().is_none() && !is_of_secrets(key) && is_near()
+}
+
+fn hide_in_input(name: &str, input: &Value<'_>, hidden: &mut Vec<Range<usize>>) {
     let Some(table) = input.as_table() else { return hide(input, hidden) };
     let kind = table.iter().find(|(key, _)| key.name == "type");
     let kind = kind.and_then(|(_, kind)| kind.as_str());
     let is_plain = |(name, of): &(&str, InputKind)| Some(*name) == kind && *of != InputKind::Secret;
     let is_slip = |name: &str| name.to_lowercase().contains("secret") || name == "sensitive";
-    if InputKind::NAMES.iter().any(is_plain) && !table.keys().any(|key| is_slip(&key.name)) {
+    let is_named = InputKind::NAMES.iter().any(is_plain);
+    if is_named && !table.keys().any(|key| is_slip(&key.name)) && !is_of_secrets(name) {
         return;
     }
     let values = table.iter().filter(|(key, _)| !PLAIN.contains(&&*key.name));
@@ -147,6 +174,12 @@ mod tests {
             "[[steps]]\nid = \"a\"\nsecret = \"SEC\"",
             "[[steps]]\nid = \"a\"\nsecrets = { a = \"SEC\" }",
             "[outputs.pw]\nsecret = \"SEC\"",
+            "password = { type = \"string\", enum = [\"a\"], default = \"SEC\" }",
+            "password = { type = \"integer\", default = \"SEC\" }",
+            "api_token = { type = \"string\", pattern = \"a\", default = \"SEC\" }",
+            "[[steps]]\nid = \"a\"\ndsn = \"postgres://ann:SEC@h/db\"",
+            "[[steps]]\nid = \"a\"\nauth = \"SEC\"",
+            "[[steps]]\nid = \"a\"\nAWS_SESSION = \"SEC\"",
             // No TOML.
             "pw = { type = \"secret\", default = \"SEC }",
             "pw = { type = \"secret\", default = SEC }",

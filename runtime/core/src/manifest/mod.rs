@@ -461,8 +461,14 @@ pub fn parse_as(name: &str, text: &str, strictness: Strictness) -> Result<Manife
         Some(manifest) if found.is_empty() => Ok(manifest),
         _ => {
             found.sort_by_key(|one| one.span.as_ref().map(|span| span.start));
-            let text = drawn::without_secrets(text, &value);
-            Err(Diagnostics { name: name.to_owned(), text, list: found })
+            let drawn = drawn::without_secrets(text, &value);
+            for one in &mut found {
+                let place = one.span.clone().unwrap_or_default();
+                if text.get(place.clone()) != drawn.get(place) {
+                    one.message = drawn::without_quotes(&one.message);
+                }
+            }
+            Err(Diagnostics { name: name.to_owned(), text: drawn, list: found })
         }
     }
 }
