@@ -3,9 +3,9 @@
 use crate::harness::{WORLD, case, manifest, of, report, world};
 use async_trait::async_trait;
 use std::sync::Arc;
-use stepback_core::event::Verdict;
+use stepback_core::event::{Event, Record, Verdict};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, DockerCall};
+use stepback_core::{Call, Direction, DockerCall};
 use stepback_provider::{Around, EffectContext, Provider};
 use stepback_rehearse::Rehearsal;
 use stepback_simulated::Simulated;
@@ -123,4 +123,62 @@ fn what_was_started_under_another_name_is_taken_back_whatever_fails() {
     );
     let report = report(&with_window(&window));
     assert!(report.is_well(), "{:#?}", report.wrong);
+}
+
+/// What one step stopped and started runs again as soon as both are taken back: an undo that is
+/// tried again stops it no second time.
+#[test]
+fn an_undo_that_is_tried_again_takes_nothing_down_again() {
+    let window = "[[steps]]\nid = \"again\"\nuses = \"attack/attack\"\nphase = \"downtime\"\n\
+                  [steps.with]\ncheck = []\nundo = []\nrun = [\
+                  { call = \"tag\", volume = \"vol-db-main\", key = \"a\", value = \"1\" }, \
+                  { call = \"stop-container\", host = \"i-db-1\", container = \"main\" }, \
+                  { call = \"start\", host = \"i-db-1\", container = \"main\" }]\n";
+    let shown = case(&with_window(window), "ebs.tag#2=refuse+undo:ebs.untag#1=refuse");
+    assert_eq!(shown.fired, [true, true]);
+    assert_eq!(shown.state.verdict, Some(Verdict::Restored));
+    let is_stop = |record: &&Record| {
+        matches!(&record.event, Event::CallStarted { id, call, .. }
+            if id.of.direction == Direction::Undo && call.function() == "docker.stop-container")
+    };
+    assert_eq!(shown.records.iter().filter(is_stop).count(), 1);
+}
+
+/// The downtime is not over where an undo behind the window's takes down what the window was about,
+/// or the window's is not tried.
+#[test]
+fn no_downtime_is_over_while_the_service_is_down() {
+    let step = |id: &str, uses: &str, phase: &str, more: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nuses = \"docker/{uses}\"\nphase = \"{phase}\"\n\
+             with = {{ host = \"i-db-1\", container = \"main\"{more} }}\n"
+        )
+    };
+    let (always, aside) = (", restart = \"always\"", ", to = \"old\"");
+    for (steps, refused) in [
+        // The window's undo is not tried.
+        (
+            step("stop", "stop-container", "downtime", "")
+                + &step("policy", "set-restart-policy", "live", always),
+            "docker.update-container",
+        ),
+        // The service was stopped and started before the window.
+        (
+            step("stop", "stop-container", "live", "")
+                + &step("start", "start-container", "live", "")
+                + &step("aside", "rename-container", "downtime", aside),
+            "docker.start-container",
+        ),
+        (
+            step("quiet", "pause-container", "live", "")
+                + &step("policy", "set-restart-policy", "downtime", always),
+            "docker.unpause-container",
+        ),
+    ] {
+        let name = format!("ebs.tag#1=refuse+undo:{refused}#1=refuse-always");
+        let shown = case(&with_window(&steps), &name);
+        assert_eq!(shown.fired, [true, true], "{steps}");
+        assert!(shown.ended.is_down && shown.state.downtime.since.is_some(), "{steps}");
+        assert_eq!(shown.wrong, [""; 0], "{steps}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Shapes that operations have every day, with which nothing is wrong, and what is told of them.
 
 use crate::harness::{WORLD, case, manifest, of, report, world};
+use stepback_core::event::Event;
+use stepback_core::{Call, EbsCall};
 use stepback_rehearse::{Report, WeakKind};
 
 #[track_caller]
@@ -438,4 +440,26 @@ fn what_depends_on_the_time_hides_no_failure() {
             assert!(why.contains("it succeeded, and ebs:volume/vol-db-main"), "{name}: {why}");
         }
     }
+}
+
+/// A time of an earlier run that is still there was not written by this one.
+#[test]
+fn what_an_earlier_run_wrote_is_no_time_of_this_one() {
+    let steps = "[[steps]]\nid = \"keep\"\nuses = \"testing/stamp\"\n\
+                 with = { volume = \"vol-db-main\", swallows = true, keep_days = 7 }\n";
+    let mut rehearsal = of(&manifest(steps), &[]);
+    let stamped = case(&rehearsal, "nothing");
+    let tags = stamped.records.iter().filter_map(|record| match &record.event {
+        Event::CallStarted { call: Call::Ebs(EbsCall::Tag { key, value, .. }), .. } => {
+            Some((key.clone(), value.replace("179", "178")))
+        }
+        _ => None,
+    });
+    let tags: Vec<_> = tags.collect();
+    assert!(tags.iter().any(|(key, _)| key == "keep-until"), "{tags:?}");
+    let volume = rehearsal.world.volumes.get_mut("vol-db-main").expect("it is there");
+    volume.tags.extend(tags);
+    let shown = case(&rehearsal, "ebs.tag#3=refuse");
+    assert_eq!(shown.fired, [true]);
+    assert!(shown.wrong.join("; ").contains("it succeeded, and ebs:volume/vol-db-main"));
 }

@@ -5,9 +5,9 @@ use crate::config::{Config, PluginConfig, is_one_file};
 use crate::files;
 use crate::trusted::{Entry, Trusted};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use stepback_core::PluginDigest;
 use stepback_core::grants::{Grant, Grants, Policy};
 use stepback_core::manifest::Uses;
@@ -25,6 +25,8 @@ pub struct Plugins {
     policy: Policy,
     trusted: Option<Trusted>,
     trusts_new: bool,
+    /// What was told of grants on the command line: once, however often a plugin is read.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Plugins {
@@ -34,7 +36,8 @@ impl Plugins {
         let policy = environment.and_then(|name| config.policies.get(name));
         let policy = policy.cloned().unwrap_or_default();
         let (trusted, trusts_new) = (config.trusted.clone(), config.trusts_new);
-        Self { configured, granted_here, policy, trusted, trusts_new }
+        let told = Mutex::default();
+        Self { configured, granted_here, policy, trusted, trusts_new, told }
     }
 
     /// The tables of this name, or of such a path, which are for these very bytes: the project may
@@ -151,7 +154,10 @@ impl PluginSource for Plugins {
             }
         }
         for grant in here.iter() {
-            tell!("granted to {} (sha256:{}): {}", uses.plugin(), digest, grant);
+            let told = format!("{} {digest} {grant}", uses.plugin());
+            if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(told) {
+                tell!("granted to {} (sha256:{}): {}", uses.plugin(), digest, grant);
+            }
         }
         let configured = tables.iter().flat_map(|table| &table.grants);
         let grants = configured.chain(here.iter()).cloned().collect();
@@ -261,7 +267,14 @@ mod tests {
     fn what_no_table_grants_any_more_is_granted_to_nobody() {
         let (configured, granted_here) = <(BTreeMap<_, _>, BTreeMap<_, _>)>::default();
         let (policy, trusted) = (Policy::default(), None);
-        let plugins = Plugins { configured, granted_here, policy, trusted, trusts_new: false };
+        let plugins = Plugins {
+            configured,
+            granted_here,
+            policy,
+            trusted,
+            trusts_new: false,
+            told: Mutex::default(),
+        };
         for (name, file, wanted) in [
             ("ebs", None, Grants::all()),
             // A user's, of before the program had one of this name.
@@ -294,6 +307,7 @@ mod tests {
             policy: Policy::default(),
             trusted,
             trusts_new: true,
+            told: Mutex::default(),
         };
         let granted = |trusted: Option<Trusted>| {
             let (plugins, first) = (plugins(trusted), of("first"));
@@ -326,6 +340,7 @@ mod tests {
                 policy: Policy::default(),
                 trusted: None,
                 trusts_new: true,
+                told: Mutex::default(),
             };
             let now = plugins.granted_now(name, file.to_str(), Some(&digest));
             now.expect("a table").iter().count()
@@ -352,6 +367,7 @@ mod tests {
             policy: Policy::default(),
             trusted: Some(Trusted::beside(&dir.path().join("stepback.toml"), Choice::Named)),
             trusts_new: true,
+            told: Mutex::default(),
         };
         let uses = Uses::Path { path: "p".into(), step: "x".into() };
         let given = plugins.plugin(&uses, dir.path()).unwrap();

@@ -67,14 +67,29 @@ pub fn reverse(effect: &PastEffect, now: &[Seen]) -> Reversal {
 
 /// The same of an effect that an earlier attempt of the undo took back.
 ///
-/// It took older effects of the same back, too, perhaps, or somebody else came since. What they
-/// left is theirs: of this one there is nothing more to take back, unless it is as it left it.
+/// Since then it was as before the effect. Where it is as the effect left it again, older effects
+/// of the same were taken back, too (what was stopped and started runs again), or somebody else
+/// came: that is not this one's. An effect whose outcome nobody knows may come late.
 pub fn reverse_again(effect: &PastEffect, now: &[Seen]) -> Reversal {
+    let is_known = matches!(effect.outcome, EffectOutcome::Done(_));
     let is_read = effect.changes.first().and_then(|main| seen_of(now, &main.resource));
     let is_read = is_read.is_some_and(|seen| !matches!(seen.facts, Facts::Unknown(_)));
     match reverse(effect, now) {
+        Reversal::Cannot(_) | Reversal::Calls(_) if is_known && is_read => Reversal::NothingToDo,
         Reversal::Cannot(_) if is_read => Reversal::NothingToDo,
         reversal => reversal,
+    }
+}
+
+/// Whether the look after a call that took an effect back saw it taken back.
+pub(crate) fn was_seen_as_before(effect: &PastEffect, made: &PastEffect) -> bool {
+    let Some(main) = effect.changes.first() else { return true };
+    let there = made.changes.iter().find(|change| change.resource == main.resource);
+    match there.map(|change| &change.after) {
+        // What it is called by now is another name.
+        None => true,
+        Some(None | Some(Facts::Unknown(_))) => false,
+        Some(Some(after)) => matches!(compare(effect, main, after), Standing::AsBefore),
     }
 }
 

@@ -59,13 +59,22 @@ impl ByTime {
         Self { facts: facts.collect(), outputs: own.keys().filter(differs).cloned().collect() }
     }
 
-    /// Whether nothing of a resource differs but that, and that is there and written alike.
-    pub fn excuses(&self, resource: &Resource, should: Option<&Facts>, is: Option<&Facts>) -> bool {
+    /// Whether nothing of a resource differs but that, and that is there and written alike. What is
+    /// as it was before nobody wrote.
+    pub fn excuses(
+        &self,
+        resource: &Resource,
+        before: Option<&Facts>,
+        should: Option<&Facts>,
+        is: Option<&Facts>,
+    ) -> bool {
         let (Some(should), Some(is)) = (should, is) else { return false };
         let known = self.facts.get(resource);
+        let was = |name: &str| before.and_then(|before| before.flat_get(name));
         should.differing(is).iter().all(|name| {
             known.is_some_and(|known| known.contains(name))
                 && is_written_alike(should.flat_get(name), is.flat_get(name))
+                && was(name) != is.flat_get(name)
         })
     }
 

@@ -243,7 +243,11 @@ impl Judge<'_> {
         let by_time = &self.learned.by_time;
         let of = |one: &Resource| (goal.facts.get(one), is.facts.get(one));
         let mut differing = differing(&goal.facts, &is.facts);
-        differing.retain(|one| !left.contains(one) && !by_time.excuses(one, of(one).0, of(one).1));
+        let before = if differing.is_empty() { BTreeMap::new() } else { facts_of(self.before) };
+        differing.retain(|one| {
+            let (should, is) = of(one);
+            !left.contains(one) && !by_time.excuses(one, before.get(one), should, is)
+        });
         found.extend(differing.into_iter().map(|one| {
             let (should, is) = of(&one);
             format!(
@@ -298,7 +302,8 @@ impl Judge<'_> {
         });
         let of_it = changes.flatten().filter(|change| change.resource == *resource);
         let last = of_it.filter_map(|change| change.after.as_ref()).last();
-        last.is_some_and(|after| after.get("running") != Some(&true.into()))
+        let is = |after: &Facts, fact| after.get(fact) == Some(&true.into());
+        last.is_some_and(|after| !is(after, "running") || is(after, "paused"))
     }
 
     /// The downtime is over, and no longer than it may be, where nothing kept it.

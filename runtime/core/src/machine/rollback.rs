@@ -32,6 +32,8 @@ impl Machine {
             match order.take_ready() {
                 Some((key, None)) => self.start_undo_of_rollback(&key)?,
                 Some((key, Some(by))) => {
+                    // Whatever it took down stays down.
+                    self.open_window_again(&key)?;
                     let why = format!("not tried, because `{by}` could not be undone");
                     let result = UndoResult::Failed(why);
                     self.emit(Event::UndoEnded { step: key, result })?;
@@ -50,11 +52,16 @@ impl Machine {
         if self.mutant == Some(Mutant::WindowStaysShut) {
             return self.start_undo(key, 0);
         }
-        // What a window that is over brought about is taken back: the service goes down once more.
-        if self.plan.is_window(&key.step) && self.state.downtime.total_ms().is_some() {
-            self.emit(Event::DowntimeStarted)?;
-        }
+        self.open_window_again(key)?;
         self.start_undo(key, 0)
+    }
+
+    /// What a window that is over brought about is taken back: the service goes down once more.
+    fn open_window_again(&mut self, key: &StepKey) -> Result<(), IllegalEvent> {
+        match self.plan.is_window(&key.step) && self.state.downtime.total_ms().is_some() {
+            true => self.emit(Event::DowntimeStarted),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn start_undo(&mut self, key: &StepKey, delay_ms: u64) -> Result<(), IllegalEvent> {

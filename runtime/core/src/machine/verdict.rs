@@ -84,9 +84,19 @@ impl Machine {
         // An undo may have failed because somebody else did its work, or over something else.
         let is_back =
             is_all_compared && verdict == Verdict::Restored || self.is_service_up(&observations);
-        if let (true, Some(since)) = (is_back, self.state.downtime.since) {
-            let downtime_ms = self.now.since_ms(since);
-            self.emit(Event::DowntimeEnded { downtime_ms })?;
+        match self.state.downtime.since.filter(|_| is_back) {
+            Some(since) => {
+                let downtime_ms = self.now.since_ms(since);
+                self.emit(Event::DowntimeEnded { downtime_ms })?;
+            }
+            // The undo of another step took it down behind the window's, and did not bring it back.
+            None if self.state.downtime.total_ms().is_some()
+                && !is_back
+                && self.is_service_seen(&observations) =>
+            {
+                self.emit(Event::DowntimeStarted)?;
+            }
+            None => {}
         }
         let (outputs, unknown_outputs) = (BTreeMap::new(), BTreeMap::new());
         self.emit(Event::Finished { status, outputs, unknown_outputs })
@@ -112,6 +122,16 @@ impl Machine {
         let mut volumes = self.touched_by_window(&[ResourceKind::Volume]);
         self.services_of_window().all(|(resource, before)| runs_now(resource, before))
             && volumes.all(|(resource, before)| is_where_it_was(resource, before))
+    }
+
+    /// Whether somebody could look at all that ran before and that a step of the window touched.
+    fn is_service_seen(&self, observations: &[Observation]) -> bool {
+        let is_seen = |resource: &Resource| {
+            observations.iter().any(|one| one.resource == *resource && one.now.is_ok())
+        };
+        let mut volumes = self.touched_by_window(&[ResourceKind::Volume]);
+        self.services_of_window().all(|(resource, _)| is_seen(resource))
+            && volumes.all(|(resource, _)| is_seen(resource))
     }
 
     /// What ran before the operation, or may have, and what a step of the window touched, whatever

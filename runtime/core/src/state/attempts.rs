@@ -3,6 +3,7 @@
 use super::*;
 use crate::calls::{Call, Class, EffectsCall, Reversal};
 use crate::event::{AttemptResult, Event, Record};
+use crate::reverse::was_seen_as_before;
 use crate::state::step::*;
 
 impl State {
@@ -179,27 +180,28 @@ impl State {
 }
 
 /// The effects that an attempt took back: those of which it was told that nothing was to be done,
-/// or all of whose calls were made.
+/// or all of whose calls were made, the last of which was seen to.
 fn taken_back(open: &OpenAttempt, step: &StepState) -> Vec<CallId> {
-    let is_made = |call: &RecordedCall| match call {
+    let made = |call: &RecordedCall| match call {
         RecordedCall::Effect { index, .. } => {
             let made = step.effects.get(*index);
-            made.is_some_and(|made| matches!(made.outcome, EffectOutcome::Done(_)))
+            made.filter(|made| matches!(made.outcome, EffectOutcome::Done(_)))
         }
-        RecordedCall::Answered { .. } => false,
+        RecordedCall::Answered { .. } => None,
     };
     let of = |(place, call): (usize, &RecordedCall)| {
         let RecordedCall::Answered { call, result: Ok(planned), .. } = call else { return None };
         let Call::Effects(EffectsCall::Reverse { effect }) = call else { return None };
+        let effect = step.effects.iter().find(|one| one.id.to_string() == *effect)?;
         let is_taken_back = match serde_json::from_value(planned.clone()).ok()? {
             Reversal::NothingToDo => true,
             Reversal::Calls(calls) => {
-                let made = open.calls.get(place + 1..place + 1 + calls.len());
-                made.is_some_and(|made| made.iter().all(is_made))
+                let calls = open.calls.get(place + 1..place + 1 + calls.len())?;
+                let last = calls.iter().map(made).collect::<Option<Vec<_>>>()?.pop();
+                last.is_none_or(|last| was_seen_as_before(effect, last))
             }
             Reversal::Kept(_) | Reversal::Cannot(_) => false,
         };
-        let effect = step.effects.iter().find(|one| one.id.to_string() == *effect)?;
         is_taken_back.then(|| effect.id.clone())
     };
     open.calls.iter().enumerate().filter_map(of).collect()
