@@ -463,3 +463,14 @@ fn what_an_earlier_run_wrote_is_no_time_of_this_one() {
     assert_eq!(shown.fired, [true]);
     assert!(shown.wrong.join("; ").contains("it succeeded, and ebs:volume/vol-db-main"));
 }
+
+/// What is tried again is taken back before: an undo that is always refused there stands in the way
+/// of the rollback, too.
+#[test]
+fn an_undo_before_a_retry_may_be_refused_for_good() {
+    let backup = include_str!("../../operations/backup-database.toml");
+    let name = "ebs.wait-snapshot#1=transient+undo:ebs.delete-snapshot#1=refuse-always";
+    let shown = case(&of(backup, &[]), name);
+    assert_eq!(shown.fired, [true, true]);
+    assert_eq!(shown.wrong, [""; 0]);
+}

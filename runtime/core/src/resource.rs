@@ -4,6 +4,7 @@
 //! [`ResourceKind::counted`] is the one table of which facts a rollback must bring back (R8);
 //! providers observe exactly those, so that two observations can be compared as they are.
 
+use crate::fact_map::FactMap;
 use crate::shown::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -235,7 +236,7 @@ pub enum Facts {
     /// There is no such resource.
     Absent,
     /// Each fact by name; besides those that count, [`IDENTITY`] where the kind has one.
-    Present(BTreeMap<String, Value>),
+    Present(FactMap),
     /// They could not be read, and why, so that nothing can be compared with them.
     Unknown(String),
 }

@@ -189,7 +189,8 @@ mod tests {
         assert!(failure.message.contains("`ebs`"), "{failure:?}");
         let volume = Resource::Volume { id: "vol-1".into() };
         router.observe(&volume).await.unwrap_err();
-        let advice = router.advice(&volume, &Facts::Absent, &Facts::Present(BTreeMap::new()));
+        let advice =
+            router.advice(&volume, &Facts::Absent, &Facts::Present(BTreeMap::new().into()));
         let wanted = format!("look at ebs:volume/vol-1: {}", failure.message);
         assert_eq!(advice, Advice::LookAt(wanted));
         assert_eq!(router.may(&call).await, Err(failure));

@@ -66,7 +66,7 @@ impl<'a> Family<'a> {
                         Some(_) => ran.work.from_quiet += 1,
                         None => ran.work.from_the_start += 1,
                     }
-                    house.outcome(case, &house.play(base, case)?, round)
+                    house.outcome(base, case, &house.play(base, case)?, round)
                 }
                 Some((base, kill, same)) => {
                     let first = match firsts.entry(same) {
@@ -77,10 +77,11 @@ impl<'a> Family<'a> {
                     };
                     if kill.same_as.is_none() {
                         ran.work.from_a_kill += 1;
-                        house.outcome(case, first, round)
+                        house.outcome(Some(base), case, first, round)
                     } else {
                         ran.work.merged += 1;
-                        house.outcome(case, &base.after_another(first, same, kill), round)
+                        let played = base.after_another(first, same, kill);
+                        house.outcome(Some(base), case, &played, round)
                     }
                 }
             };

@@ -173,8 +173,15 @@ impl House {
     }
 
     /// What is kept of a case that was run.
-    pub fn outcome(&self, case: &CaseId, played: &Played, round: &Round) -> Outcome {
-        let mut outcome = Outcome::of(case, played);
+    pub fn outcome(
+        &self,
+        base: Option<&Based>,
+        case: &CaseId,
+        played: &Played,
+        round: &Round,
+    ) -> Outcome {
+        let told = base.map(|base| base.told_until(played));
+        let mut outcome = Outcome::of(case, played, told.as_ref());
         // Where it did not come about, nothing befell it that it was to be tried with.
         if outcome.fired {
             outcome.wrong = self.wrong(case, played);

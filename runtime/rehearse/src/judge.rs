@@ -97,6 +97,8 @@ impl Judge<'_> {
             (Kind::Look | Kind::Settle | Kind::Search, Fault::Refuse | Fault::Hang) => true,
             // What is beside what is touched, and was not to be seen, can't be compared.
             (Kind::Call { .. }, Fault::Refuse | Fault::Hang) if is_engines(planned.at) => true,
+            // A step that is to be tried again is undone before, too.
+            (Kind::Call { undo: true, .. }, Fault::RefuseAlways) => true,
             (_, Fault::RefuseAlways) => passed.is_back,
             _ => false,
         })

@@ -10,6 +10,7 @@
 
 mod assumed;
 mod confirmed;
+mod digest;
 mod explore;
 mod families;
 mod goal;

@@ -1,5 +1,6 @@
 //! What is kept of a case that was run.
 
+use crate::digest::Digest;
 use crate::learn::{self, Doing};
 use crate::place::{CaseId, Place};
 use crate::report::{Ended, Ending};
@@ -8,7 +9,6 @@ use crate::stage::Played;
 use crate::timeline::Timeline;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use stepback_core::event::{Event, Record, UndoResult};
 use stepback_core::state::{State, StepStatus};
 use stepback_core::step::EffectOutcome;
@@ -53,7 +53,8 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// What is kept of a case, beside what is wrong with it and what comes next.
-    pub fn of(case: &CaseId, played: &Played) -> Self {
+    /// `told` tells the same of the beginning of its journal, if it is that of another one.
+    pub fn of(case: &CaseId, played: &Played, told: Option<&Digest>) -> Self {
         let doing = case.0.last().and_then(|last| learn::doings(played).remove(&last.at));
         let passed = played.passed.iter().find(|one| Some(one.place) == last_place(case));
         let state = &played.state;
@@ -72,7 +73,7 @@ impl Outcome {
             is_unseen: state.not_restored.iter().all(|one| one.now.is_none()),
             is_endless: !state.status.is_final(),
             leftover: leftover.map(|(key, _)| key.to_string()).collect(),
-            digest: digest(played),
+            digest: Digest::of(told, &played.records).with_world(&played.world),
             held: played.held.clone(),
             asked: played.asked.clone(),
             timeline: Timeline::of(played, &case.0),
@@ -168,44 +169,4 @@ fn irreversible(state: &State) -> BTreeSet<String> {
     };
     let steps = state.steps.iter().filter(|(_, step)| made(step));
     steps.map(|(key, _)| key.to_string()).collect()
-}
-
-/// What tells one way of going on from another: what happened, and how the world is; not when,
-/// and not in which words.
-fn digest(played: &Played) -> u64 {
-    let mut hash = DefaultHasher::new();
-    for record in &played.records {
-        let mut event = serde_json::to_value(&record.event).unwrap_or_default();
-        without_times_and_words(&mut event);
-        event.to_string().hash(&mut hash);
-    }
-    played.world.restorable().hash(&mut hash);
-    hash.finish()
-}
-
-/// What differs between cases that are alike.
-const TIMES_AND_WORDS: [&str; 10] = [
-    "at",
-    "dead_ms",
-    "downtime_ms",
-    "hint",
-    "message",
-    "not_before",
-    "paused_ms",
-    "since",
-    "undo_error",
-    "why",
-];
-
-fn without_times_and_words(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            TIMES_AND_WORDS.iter().for_each(|name| {
-                map.remove(*name);
-            });
-            map.values_mut().for_each(without_times_and_words);
-        }
-        Value::Array(list) => list.iter_mut().for_each(without_times_and_words),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }

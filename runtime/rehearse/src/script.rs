@@ -91,6 +91,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// How many records were durable.
+    pub fn records(&self) -> usize {
+        self.now.records
+    }
+
     /// How often it was passed.
     pub fn count(&self, kind: Kind) -> u32 {
         self.counts.get(&kind).copied().unwrap_or_default()

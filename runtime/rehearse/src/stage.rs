@@ -2,6 +2,7 @@
 
 use crate::NotRehearsed;
 use crate::assumed;
+use crate::digest::Digest;
 use crate::invariants::Watched;
 use crate::kills::{Kill, Kills, Quiet, Watching, Witness, renumbered};
 use crate::place::{CaseId, Fault, Place};
@@ -81,6 +82,8 @@ pub(crate) struct Played {
     /// Why it did not come to an end, or never began, if so.
     pub failed: Option<String>,
     pub records: Vec<Record>,
+    /// How many of them are those of the case that it went on from.
+    pub shared: usize,
     pub state: State,
     /// The world in the end.
     pub world: World,
@@ -119,9 +122,16 @@ pub(crate) struct Based {
     pub played: Played,
     pub kills: Kills,
     store: Arc<Memory>,
+    told: OnceLock<Digest>,
 }
 
 impl Based {
+    /// What tells the beginning of a journal that goes on from this one.
+    pub fn told_until(&self, played: &Played) -> Digest {
+        let all = self.told.get_or_init(|| Digest::of(None, &self.played.records));
+        all.of_first(played.shared)
+    }
+
     /// What a case goes on from that is this one with a kill at its end.
     pub fn kill_of(&self, case: &CaseId) -> Option<&Kill> {
         let (last, before) = case.0.split_last()?;
@@ -205,7 +215,8 @@ impl Stage {
         let watching = shares.then(|| Arc::clone(&kills));
         let (played, store) = self.begin(case, watching)?;
         let mut kills = kills.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Based { case: case.clone(), played, store, kills: std::mem::take(&mut kills.0) })
+        let (kills, told) = (std::mem::take(&mut kills.0), OnceLock::new());
+        Ok(Based { case: case.clone(), played, store, kills, told })
     }
 
     fn begin(
@@ -241,7 +252,8 @@ impl Stage {
             script: Script::going_on(&case.0, &kill.script, &based.played.passed, true),
             kills: None,
         };
-        self.lives(&time, &set, LIVES_MAX - 1, None)
+        let played = self.lives(&time, &set, LIVES_MAX - 1, None)?;
+        Ok(Played { shared: kill.script.records(), ..played })
     }
 
     /// Run a case that is another one with a fault at its end, from an instant before that on.
@@ -259,7 +271,8 @@ impl Stage {
             script: Script::going_on(&case.0, &quiet.script, &based.played.passed, false),
             kills: None,
         };
-        self.lives(&time, &set, LIVES_MAX, Some(quiet.still.clone()))
+        let played = self.lives(&time, &set, LIVES_MAX, Some(quiet.still.clone()))?;
+        Ok(Played { shared: quiet.script.records(), ..played })
     }
 
     /// Run it until somebody comes to its end.
@@ -329,6 +342,7 @@ impl Stage {
             is_run: summary.is_some_and(|one| one.is_run) && ended == Ok(Found::Unfinished),
             failed: ended.err(),
             records,
+            shared: 0,
             state,
             world,
             stopped,

@@ -4,7 +4,7 @@
 //! way.
 
 use super::asked::{Asked, OnEngine};
-use super::known::{Known, Reach};
+use super::known::{Known, Reach, entrypoint_of};
 use super::names::{is_name, may_be_id};
 use super::{CommandPattern, Glob, Grant, Grants, HostPattern, Policy};
 use crate::calls::Tags;
@@ -113,7 +113,10 @@ impl Grant {
                 ..one
             })?;
         }
-        self.covers_engine(asked, &reach)?;
+        if reach.may_be_any_volume && !self.tags.is_empty() {
+            return against(1, "where", "nobody can tell of which EBS volume a mount is");
+        }
+        self.covers_engine(asked, &reach, known)?;
         self.covers_docker_volumes(asked, &reach).or_else(|why| against(9, "docker_volumes", why))
     }
 
@@ -164,7 +167,12 @@ impl Grant {
     }
 
     /// What it would have an engine run, and how far that reaches.
-    fn covers_engine(&self, asked: &Asked<'_>, reach: &Reach) -> Result<(), Against> {
+    fn covers_engine(
+        &self,
+        asked: &Asked<'_>,
+        reach: &Reach,
+        known: &Known,
+    ) -> Result<(), Against> {
         if let Some(why) = reach.root.first().filter(|_| !self.root) {
             return against(5, "docker", format!("{why}, which only `docker = \"root\"` covers"));
         }
@@ -181,7 +189,11 @@ impl Grant {
                 false => return against(7, "env", format!("`{name}` is none of them")),
             }
         }
-        let fits = |pattern: &CommandPattern| pattern.matches(command);
+        // What a shell is given is a script, and no word of it an argument.
+        let scripted = shell_of_model(asked, known).map(|shell| [&shell, command].concat());
+        let fits = |pattern: &CommandPattern| {
+            pattern.matches(command) && scripted.as_ref().is_none_or(|whole| pattern.matches(whole))
+        };
         if command.is_empty() || self.commands.iter().any(fits) {
             return Ok(());
         }
@@ -235,6 +247,17 @@ pub(super) struct Given<'a> {
     pub(super) command: &'a [String],
     /// The variables of a container.
     pub(super) env: Option<&'a BTreeMap<String, String>>,
+}
+
+/// What a container that is made like another one runs before its command, where that is a shell.
+fn shell_of_model(asked: &Asked<'_>, known: &Known) -> Option<Vec<String>> {
+    const SHELLS: [&str; 7] = ["ash", "bash", "busybox", "dash", "ksh", "sh", "zsh"];
+    let OnEngine::Container(_, spec) = &asked.engine else { return None };
+    let like = spec.like.as_ref()?;
+    let model = known.containers.get(&(like.host.clone(), like.container.clone()))?;
+    let words = entrypoint_of(model);
+    let is_shell = |word: &String| SHELLS.contains(&word.rsplit('/').next().unwrap_or(word));
+    words.iter().any(is_shell).then_some(words)
 }
 
 /// The image, the command and the variables that a call gives of its own.

@@ -7,6 +7,7 @@ use super::asked::{Asked, OnEngine};
 use super::decide::{given, has_tags};
 use super::images::may_be_image;
 use super::known::{Known, Reach};
+use super::known::{entrypoint_of, health_check_of};
 use super::names::{is_name, may_be_id};
 use super::{DockerVolumes, Functions, Glob, Grant, HostPattern, short_name};
 use crate::calls::Tags;
@@ -129,6 +130,7 @@ impl Grant {
             *kind == ResourceKind::Instance && self.hosts.iter().any(|one| one.is("", Some(*tags)))
         };
         let by_tags = self.tags.is_empty()
+            || reach.may_be_any_volume
             || things().any(is_tagged)
             || made.is_some_and(|(_, tags)| self.carries(tags));
         let by_hosts =
@@ -154,9 +156,12 @@ impl Grant {
         let own = given(asked).command;
         let of_model = |model: &Facts| {
             let command = model.get("command").cloned().unwrap_or_default();
-            serde_json::from_value(command).map_or(true, |command: Vec<String>| is_it(&command))
+            let Ok(of_model) = serde_json::from_value::<Vec<String>>(command) else { return true };
+            let command = if own.is_empty() { &of_model } else { own };
+            let whole = [&entrypoint_of(model), command].concat();
+            is_it(command) || is_it(&whole) || health_check_of(model).is_some_and(|one| is_it(&one))
         };
-        is_it(own) || own.is_empty() && is_like(asked, known, of_model)
+        is_it(own) || is_like(asked, known, of_model)
     }
 
     /// Whether a call gives a container one of its variables, or makes one like a container that

@@ -83,7 +83,12 @@ impl<'a> Parts<'a> {
             _ => {
                 let names = [self.repository.to_owned(), by_default(self.repository)];
                 let hosts = || DEFAULT_NAMES.into_iter().chain(DEFAULT_HOSTS);
-                let is_meant = |host: &&str| pattern.starts_with('*') || pattern.starts_with(host);
+                let named = parted(pattern.split('/').next().unwrap_or_default()).0;
+                let is_meant = |host: &&str| {
+                    pattern.starts_with(['*', '?'])
+                        || pattern.starts_with(host)
+                        || named.contains('.') && Glob(named.to_owned()).matches(host)
+                };
                 let below = |name: &String| {
                     hosts().filter(is_meant).flat_map(|host| at(host, name)).collect()
                 };
@@ -113,24 +118,35 @@ fn registry_of(host: &str) -> Option<String> {
     (!is_default(&host)).then_some(host)
 }
 
-/// In small letters, as hosts have no others, and a port without zeros in front.
+/// In small letters, as hosts have no others, a port without zeros in front, and an address in the
+/// one way of writing it.
 fn in_one_way(host: &str) -> String {
     let host = host.to_lowercase();
+    let (name, port) = parted(&host);
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = address.and_then(|text| text.parse::<core::net::Ipv6Addr>().ok());
+    let name = address.map_or(name.to_owned(), |address| format!("[{address}]"));
+    let bare = |port: &str| match port.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        rest => rest.to_owned(),
+    };
+    port.map_or(name.clone(), |port| format!("{name}:{}", bare(port)))
+}
+
+/// A host and its port; an IPv6 address has colons of its own.
+fn parted(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()) => {
-            let port = port.trim_start_matches('0');
-            format!("{name}:{}", if port.is_empty() { "0" } else { port })
-        }
-        _ => host,
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
     }
 }
 
 /// A registry without and with the ports at which it is looked for if it is named without one.
 fn hosts_of(registry: &str) -> Vec<String> {
-    let bare = match registry.rsplit_once(':') {
-        Some((bare, port)) if USUAL_PORTS.contains(&port) => bare,
-        Some(_) => return vec![registry.to_owned()],
-        None => registry,
+    let bare = match parted(registry) {
+        (bare, Some(port)) if USUAL_PORTS.contains(&port) => bare,
+        (_, Some(_)) => return vec![registry.to_owned()],
+        (bare, None) => bare,
     };
     let ports = USUAL_PORTS.iter().map(|port| format!("{bare}:{port}"));
     [bare.to_owned()].into_iter().chain(ports).collect()
@@ -282,6 +298,13 @@ mod tests {
             ("docker.io*", "postgres:16", true),
             ("docker.io/*", "postgres:16", true),
             ("d*", "postgres:16", false),
+            ("registry-*.docker.io/library/postgres:*", "postgres:16", true),
+            ("index.docker.*/library/postgres:*", "docker.io/postgres:16", true),
+            ("registry.hub.*/library/postgres:*", "postgres:16", true),
+            ("127.0.0.1:0500?/*", "127.0.0.1:5001/x:1", true),
+            ("[::1]:80/*", "[::1]/x:1", true),
+            ("[::1]:5000/*", "[0::1]:5000/x:1", true),
+            ("[::1]:5000/*", "[::1]:5001/x:1", false),
             ("docker.io*", "DOCKER.io/library/postgres:16", true),
             ("docker.io*", "registry-1.docker.io/library/postgres:16", true),
             ("postgres:*", "registry.hub.docker.com/library/postgres:16", true),

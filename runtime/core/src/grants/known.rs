@@ -2,7 +2,7 @@
 //! host by it.
 
 use super::asked::{Asked, OnEngine};
-use super::mounted::{id_of, mounted_by, whole};
+use super::mounted::{id_of, is_by_id, mounted_by, whole};
 use crate::calls::{ContainerSpec, Mount, Tags};
 use crate::resource::{Facts, Resource};
 use crate::texts::MapTexts;
@@ -67,6 +67,8 @@ pub struct DockerVolume {
 pub struct Reach {
     /// The EBS volumes whose devices it would mount.
     pub volumes: Vec<Resource>,
+    /// Whether it would mount what may be any EBS volume: nobody can tell which.
+    pub may_be_any_volume: bool,
     /// What only `docker = "root"` covers, a sentence each.
     pub root: Vec<String>,
     /// The Docker volumes that a container would be made with, or that the one has which a command
@@ -105,6 +107,7 @@ impl Reach {
             self.add_model(&like.host, &like.container, known);
             self.is_model_here = like.host == host;
             if mounts.is_empty() {
+                self.may_be_any_volume |= self.of_model.is_none();
                 mounts.extend(self.of_model.iter().flatten().cloned());
             }
         }
@@ -116,7 +119,10 @@ impl Reach {
                 Some(Some(one)) => self.add_volume(&what, &one.driver, &one.options, known),
                 // One that is not there is refused by its engine's provider.
                 Some(None) => {}
-                None => self.root.push(format!("how far {what} reaches is not known")),
+                None => {
+                    self.may_be_any_volume = true;
+                    self.root.push(format!("how far {what} reaches is not known"));
+                }
             }
         }
     }
@@ -147,9 +153,46 @@ impl Reach {
                 let id = id.unwrap_or_else(|| id_of(device));
                 self.volumes.push(Resource::Volume { id });
             }
-            Err(why) => self.root.push(format!("{name} {why}")),
+            Err(why) => {
+                // However it is mounted, a device is that of its volume.
+                match options.get("device").map(|device| (device, is_by_id(device))) {
+                    Some((device, true)) => {
+                        let id = known.devices.get(whole(device)).cloned();
+                        let id = id.unwrap_or_else(|| id_of(device));
+                        self.volumes.push(Resource::Volume { id });
+                    }
+                    Some((device, false)) => self.may_be_any_volume |= device.starts_with('/'),
+                    None => self.may_be_any_volume |= driver != "local",
+                }
+                self.root.push(format!("{name} {why}"));
+            }
         }
     }
+}
+
+/// What a container that is made like another one runs before what it is told to, by the engine's
+/// own name (Docker docs, *Docker Engine API*, *ContainerInspect*).
+pub(super) fn entrypoint_of(facts: &Facts) -> Vec<String> {
+    let words = facts.get("config").and_then(|config| config.get("Entrypoint"));
+    words_of(words).into_iter().filter(|word| !word.is_empty()).collect()
+}
+
+/// What its engine runs in it again and again, to see how it is; none where there is nothing.
+pub(super) fn health_check_of(facts: &Facts) -> Option<Vec<String>> {
+    let check = facts.get("config").and_then(|config| config.get("Healthcheck"));
+    let test = words_of(check.and_then(|check| check.get("Test")));
+    match test.split_first()? {
+        (kind, words) if kind == "CMD" => Some(words.to_vec()),
+        (kind, [script]) if kind == "CMD-SHELL" => {
+            Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.clone()])
+        }
+        _ => None,
+    }
+}
+
+fn words_of(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The Docker volumes that a container mounts.

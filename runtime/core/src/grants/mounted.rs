@@ -186,6 +186,11 @@ fn by_id(device: &str) -> Option<&str> {
     (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric())).then_some(rest)
 }
 
+/// Whether it is the name of an EBS volume's device by its id.
+pub(super) fn is_by_id(device: &str) -> bool {
+    by_id(device).is_some()
+}
+
 /// The name of a device without its namespace, of which there is one.
 pub fn whole(device: &str) -> &str {
     device.strip_suffix("_1").or_else(|| device.strip_suffix("-ns-1")).unwrap_or(device)

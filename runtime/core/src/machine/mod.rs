@@ -135,6 +135,11 @@ impl Machine {
         &self.state
     }
 
+    /// The same, when nothing more is to be decided.
+    pub fn into_state(self) -> State {
+        self.state
+    }
+
     /// The plan it follows.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan

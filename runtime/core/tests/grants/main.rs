@@ -3,6 +3,7 @@
 
 mod denied;
 mod model;
+mod models;
 mod tries;
 mod world;
 

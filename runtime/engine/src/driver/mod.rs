@@ -233,7 +233,7 @@ impl Driver {
         let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
         // What is not cleared away by then stays, and is harmless.
         let _ = self.clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
-        Ok(self.machine.state().clone())
+        Ok(self.machine.into_state())
     }
 
     async fn next(&mut self) -> Result<Message, RunError> {

@@ -78,7 +78,7 @@ struct Json {
 
 const PLAIN: Json = Json { also: "", in_ascii: false, is_upper: false, slash: false };
 /// Journals have marks by the place in here: what is new comes last.
-const JSON_FORMS: [Json; 8] = [
+const JSON_FORMS: [Json; 9] = [
     // Python.
     Json { in_ascii: true, ..PLAIN },
     Json { slash: true, ..PLAIN },
@@ -90,6 +90,7 @@ const JSON_FORMS: [Json; 8] = [
     Json { also: "&<>'+`\"", in_ascii: true, is_upper: true, ..PLAIN },
     // Python, which escapes a delete, too.
     Json { also: "\u{7f}", in_ascii: true, ..PLAIN },
+    Json { in_ascii: true, is_upper: true, ..PLAIN },
 ];
 
 impl Json {
@@ -126,7 +127,7 @@ impl Json {
 
 /// What is left as it is beside letters and digits, and what a blank becomes. Journals have marks
 /// by the place in here: what is new comes last.
-const KEPT_IN_URLS: [(&str, &str); 9] = [
+const KEPT_IN_URLS: [(&str, &str); 13] = [
     // By the strictest, by JavaScript's `encodeURIComponent`, in a form, and in a path.
     ("-._~", "%20"),
     ("-._~!*'()", "%20"),
@@ -140,6 +141,12 @@ const KEPT_IN_URLS: [(&str, &str); 9] = [
     ("-._~$&+,/:;=@", "%20"),
     // JavaScript's `encodeURI`.
     ("-._~;/?:@&=+$,#!*'()", "%20"),
+    // Who logs in, by the URL Standard: what is escaped already stays so.
+    ("-._~!$%&'()*+,", "%20"),
+    // As by RFC 1738, *2.2*: programs that are older than RFC 3986 escape the tilde, too.
+    ("-._", "%20"),
+    ("-._*", "%20"),
+    ("-._", "+"),
 ];
 
 /// In an address and in a form (WHATWG URL Standard, *percent-encoding* and
@@ -221,6 +228,25 @@ fn in_base64_lines(value: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As each program prints it: Node's `URL`, PHP's `rawurlencode` of before 5.3 and Perl's
+    /// `uri_escape`, and `json.dumps` with large digits.
+    #[test]
+    fn a_secret_is_known_in_an_address_of_every_kind() {
+        let all = |value: &str| -> Vec<String> {
+            texts_of("pw", value).into_iter().map(|(text, _)| text).collect()
+        };
+        for (value, text) in [
+            ("S3cret$w=rd/1", "S3cret$w%3Drd%2F1"),
+            ("a%b|c;d", "a%b%7Cc%3Bd"),
+            ("a~b c*d", "a%7Eb%20c%2Ad"),
+            ("a~b c*d", "a%7Eb%20c*d"),
+            ("a~b c*d", "a%7Eb+c%2Ad"),
+            ("caf\u{e9}1", "caf\\u00E91"),
+        ] {
+            assert!(all(value).iter().any(|one| one == text), "{value} {text}");
+        }
+    }
 
     #[test]
     fn plain_json_is_as_serde_writes_it() {
