@@ -113,10 +113,11 @@ impl Grant {
                 ..one
             })?;
         }
-        if reach.may_be_any_volume && !self.tags.is_empty() {
-            return against(1, "where", "nobody can tell of which EBS volume a mount is");
-        }
         self.covers_engine(asked, &reach, known)?;
+        // Without root it is refused by what it mounts, which tells more.
+        if reach.may_be_any_volume && !self.tags.is_empty() {
+            return against(9, "where", "nobody can tell of which EBS volume a mount is");
+        }
         self.covers_docker_volumes(asked, &reach).or_else(|why| against(9, "docker_volumes", why))
     }
 
