@@ -2,7 +2,7 @@
 //! host by it.
 
 use super::asked::{Asked, OnEngine};
-use super::mounted::{id_of, is_by_id, mounted_by, whole};
+use super::mounted::{id_of, is_by_id, is_of_no_device, mounted_by, whole};
 use crate::calls::{ContainerSpec, Mount, Tags};
 use crate::resource::{Facts, Resource};
 use crate::texts::MapTexts;
@@ -154,16 +154,13 @@ impl Reach {
                 self.volumes.push(Resource::Volume { id });
             }
             Err(why) => {
-                // However it is mounted, a device is that of its volume.
-                match options.get("device").map(|device| (device, is_by_id(device))) {
-                    Some((device, true)) => {
-                        let id = known.devices.get(whole(device)).cloned();
-                        let id = id.unwrap_or_else(|| id_of(device));
-                        self.volumes.push(Resource::Volume { id });
-                    }
-                    Some((device, false)) => self.may_be_any_volume |= device.starts_with('/'),
-                    None => self.may_be_any_volume |= driver != "local",
+                // However it is mounted, a device is its volume's, and may bring others along.
+                if let Some(device) = options.get("device").filter(|device| is_by_id(device)) {
+                    let id = known.devices.get(whole(device)).cloned();
+                    let id = id.unwrap_or_else(|| id_of(device));
+                    self.volumes.push(Resource::Volume { id });
                 }
+                self.may_be_any_volume |= driver != "local" || !is_of_no_device(options);
                 self.root.push(format!("{name} {why}"));
             }
         }

@@ -186,6 +186,16 @@ fn by_id(device: &str) -> Option<&str> {
     (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric())).then_some(rest)
 }
 
+/// Whether what is mounted is another machine's or memory, and so no device's, whatever else is
+/// said (nfs(5), mount.cifs(8), tmpfs(5)).
+pub(super) fn is_of_no_device(options: &BTreeMap<String, String>) -> bool {
+    const KINDS: [&str; 5] = ["cifs", "nfs", "nfs4", "smb3", "tmpfs"];
+    let is_bind = |word: &str| matches!(word.trim(), "bind" | "rbind" | "move" | "remount");
+    let kind = options.get("type").is_some_and(|kind| KINDS.contains(&kind.as_str()));
+    let words = options.get("o").map_or("", String::as_str);
+    kind && words != MASK && !words.split(',').any(|word| word == MASK || is_bind(word))
+}
+
 /// Whether it is the name of an EBS volume's device by its id.
 pub(super) fn is_by_id(device: &str) -> bool {
     by_id(device).is_some()

@@ -90,7 +90,7 @@ const ANY: &str = "vol-any";
 pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
     let of_volume = |name: &str| match name {
         "of-vol-1" => (false, vec!["vol-1".to_owned()]),
-        "two-devices" => (true, vec!["vol-1".to_owned()]),
+        "two-devices" => (true, vec!["vol-1".to_owned(), ANY.to_owned()]),
         "of-host" | "unread" => (true, vec![ANY.to_owned()]),
         _ => (false, vec![]),
     };
@@ -104,7 +104,7 @@ pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
             Some(HOST_PATH) => (true, vec![ANY.to_owned()]),
             Some(_) => match arguments["options"]["o"].as_str() {
                 None => (false, vec!["vol-2".to_owned()]),
-                Some(_) => (true, vec!["vol-2".to_owned()]),
+                Some(_) => (true, vec!["vol-2".to_owned(), ANY.to_owned()]),
             },
         },
         "docker.exec" => (of_container(arguments["container"].as_str().expect("text")).0, vec![]),
