@@ -7,6 +7,35 @@ pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// Another name of it (distribution/reference, *normalize.go*).
 pub(crate) const DEFAULT_REGISTRY_TOO: &str = "index.docker.io";
 
+/// The parts of a reference, or of a pattern of some, as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    /// None where it names none.
+    pub registry: Option<&'a str>,
+    pub repository: &'a str,
+    pub tag: Option<&'a str>,
+    pub digest: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    pub fn of(reference: &'a str) -> Self {
+        let (named, digest) = match reference.split_once('@') {
+            Some((named, digest)) => (named, Some(digest)),
+            None => (reference, None),
+        };
+        // A colon before a slash is that of a port.
+        let (path, tag) = match named.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+            _ => (named, None),
+        };
+        let (registry, repository) = match path.split_once('/') {
+            Some((first, rest)) if is_registry(first) => (Some(first), rest),
+            _ => (None, path),
+        };
+        Self { registry, repository, tag, digest }
+    }
+}
+
 /// `[registry/]path[:tag|@digest]` with all that it leaves out: `postgres` is
 /// `docker.io/library/postgres:latest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,23 +51,12 @@ pub struct ImageName {
 impl ImageName {
     /// The parts of a name; the first is a registry if it looks like a host.
     pub fn of(reference: &str) -> Self {
-        let (name, digest) = match reference.split_once('@') {
-            Some((name, digest)) => (name, Some(digest)),
-            None => (reference, None),
-        };
-        // A colon before a slash is that of a port.
-        let (name, tag) = match name.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, tag),
-            _ => (name, "latest"),
-        };
+        let Parts { registry, repository, tag, digest } = Parts::of(reference);
         let version = match digest {
             Some(digest) => format!("@{digest}"),
-            None => format!(":{tag}"),
+            None => format!(":{}", tag.unwrap_or("latest")),
         };
-        let (registry, path) = match name.split_once('/') {
-            Some((first, rest)) if is_registry(first) => (first, rest.to_owned()),
-            _ => (DEFAULT_REGISTRY, name.to_owned()),
-        };
+        let (registry, path) = (registry.unwrap_or(DEFAULT_REGISTRY), repository.to_owned());
         let (registry, path) = match registry {
             DEFAULT_REGISTRY | DEFAULT_REGISTRY_TOO if !path.contains('/') => {
                 (DEFAULT_REGISTRY, format!("library/{path}"))
@@ -83,18 +101,7 @@ const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 
 /// (distribution/reference, *regexp.go*).
 pub fn odd_in(reference: &str, is_pattern: bool) -> Option<&'static str> {
     let is_open = |c: char| is_pattern && ['*', '?'].contains(&c);
-    let (named, digest) = match reference.split_once('@') {
-        Some((named, digest)) => (named, Some(digest)),
-        None => (reference, None),
-    };
-    let (path, tag) = match named.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
-        _ => (named, None),
-    };
-    let (registry, repository) = match path.split_once('/') {
-        Some((first, rest)) if is_registry(first) => (Some(first), rest),
-        _ => (None, path),
-    };
+    let Parts { registry, repository, tag, digest } = Parts::of(reference);
     if registry.is_some_and(|registry| !is_host(registry, is_open)) {
         return Some("what is before the first `/` is no registry's host");
     }

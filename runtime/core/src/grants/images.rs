@@ -4,7 +4,7 @@
 //! The parts are as Docker has them (distribution/reference, *reference.go* and *normalize.go*).
 
 use super::Glob;
-use crate::image::{DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO, is_registry};
+use crate::image::{self, DEFAULT_REGISTRY, DEFAULT_REGISTRY_TOO};
 
 /// What an image without a tag and a digest has for a tag.
 const LATEST: &str = "latest";
@@ -34,20 +34,8 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(reference: &'a str) -> Self {
-        let (named, digest) = match reference.split_once('@') {
-            Some((named, digest)) => (named, Some(digest)),
-            None => (reference, None),
-        };
-        // A colon before a slash is that of a port.
-        let (path, tag) = match named.rsplit_once(':') {
-            Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
-            _ => (named, None),
-        };
-        let (registry, repository) = match path.split_once('/') {
-            Some((first, rest)) if is_registry(first) => (registry_of(first), rest),
-            _ => (None, path),
-        };
-        Self { registry, repository, tag, digest }
+        let image::Parts { registry, repository, tag, digest } = image::Parts::of(reference);
+        Self { registry: registry.and_then(registry_of), repository, tag, digest }
     }
 
     /// What its repository may be called: an image of the default registry by its short name too.
