@@ -391,8 +391,9 @@ async fn look_up_engine(
         let resource = Resource::Container { host: on.clone(), name: name.clone() };
         let facts = or_not_known(access.look_at(&resource).await)?;
         if let Some(facts @ Facts::Present(_)) = facts {
-            let mounts_its = matches!(asked.engine, OnEngine::Container(..)) && volumes.is_empty();
-            volumes.extend(volumes_of(&facts).into_iter().filter(|_| mounts_its));
+            if volumes.is_empty() {
+                volumes = volumes_of(&facts);
+            }
             known.containers.insert((on, name), facts);
         }
     }

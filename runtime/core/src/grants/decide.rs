@@ -4,8 +4,9 @@
 //! way.
 
 use super::asked::{Asked, OnEngine};
-use super::known::{Known, Reach, entrypoint_of};
+use super::known::{Known, Reach};
 use super::names::{is_name, may_be_id};
+use super::runs::Runs;
 use super::{CommandPattern, Glob, Grant, Grants, HostPattern, Policy};
 use crate::calls::Tags;
 use crate::resource::{Resource, ResourceKind};
@@ -191,7 +192,7 @@ impl Grant {
             }
         }
         // What a shell is given is a script, and no word of it an argument.
-        let scripted = shell_of_model(asked, known).map(|shell| [&shell, command].concat());
+        let scripted = script_of_model(asked, known).map(|shell| [&shell, command].concat());
         let fits = |pattern: &CommandPattern| {
             pattern.matches(command) && scripted.as_ref().is_none_or(|whole| pattern.matches(whole))
         };
@@ -250,15 +251,13 @@ pub(super) struct Given<'a> {
     pub(super) env: Option<&'a BTreeMap<String, String>>,
 }
 
-/// What a container that is made like another one runs before its command, where that is a shell.
-fn shell_of_model(asked: &Asked<'_>, known: &Known) -> Option<Vec<String>> {
-    const SHELLS: [&str; 7] = ["ash", "bash", "busybox", "dash", "ksh", "sh", "zsh"];
+/// What a container that is made like another one runs before its command, where that takes the
+/// command for a script.
+fn script_of_model(asked: &Asked<'_>, known: &Known) -> Option<Vec<String>> {
     let OnEngine::Container(_, spec) = &asked.engine else { return None };
     let like = spec.like.as_ref()?;
     let model = known.containers.get(&(like.host.clone(), like.container.clone()))?;
-    let words = entrypoint_of(model);
-    let is_shell = |word: &String| SHELLS.contains(&word.rsplit('/').next().unwrap_or(word));
-    words.iter().any(is_shell).then_some(words)
+    Runs::of(model).takes_a_script().cloned()
 }
 
 /// The image, the command and the variables that a call gives of its own.

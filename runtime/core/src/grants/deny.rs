@@ -7,8 +7,8 @@ use super::asked::{Asked, OnEngine};
 use super::decide::{given, has_tags};
 use super::images::may_be_image;
 use super::known::{Known, Reach};
-use super::known::{entrypoint_of, health_check_of};
 use super::names::{is_name, may_be_id};
+use super::runs::Runs;
 use super::{DockerVolumes, Functions, Glob, Grant, HostPattern, short_name};
 use crate::calls::Tags;
 use crate::interface::Interface;
@@ -155,11 +155,15 @@ impl Grant {
         let is_it = |command: &[String]| self.commands.iter().any(|one| one.matches(command));
         let own = given(asked).command;
         let of_model = |model: &Facts| {
-            let command = model.get("command").cloned().unwrap_or_default();
-            let Ok(of_model) = serde_json::from_value::<Vec<String>>(command) else { return true };
-            let command = if own.is_empty() { &of_model } else { own };
-            let whole = [&entrypoint_of(model), command].concat();
-            is_it(command) || is_it(&whole) || health_check_of(model).is_some_and(|one| is_it(&one))
+            let Runs { entrypoint, command, health_check } = Runs::of(model);
+            let command = if own.is_empty() { command } else { Some(own.to_vec()) };
+            // What is not known may be what is denied.
+            let (Some(entrypoint), Some(command), Some(check)) =
+                (entrypoint, command, health_check)
+            else {
+                return true;
+            };
+            is_it(&command) || is_it(&[entrypoint, command].concat()) || is_it(&check)
         };
         is_it(own) || is_like(asked, known, of_model)
     }

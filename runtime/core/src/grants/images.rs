@@ -72,10 +72,11 @@ impl<'a> Parts<'a> {
                 let names = [self.repository.to_owned(), by_default(self.repository)];
                 let hosts = || DEFAULT_NAMES.into_iter().chain(DEFAULT_HOSTS);
                 let named = parted(pattern.split('/').next().unwrap_or_default()).0;
+                let may_be_host = named.contains('.') || pattern.contains('/');
                 let is_meant = |host: &&str| {
                     pattern.starts_with(['*', '?'])
                         || pattern.starts_with(host)
-                        || named.contains('.') && Glob(named.to_owned()).matches(host)
+                        || may_be_host && Glob(named.to_owned()).matches(host)
                 };
                 let below = |name: &String| {
                     hosts().filter(is_meant).flat_map(|host| at(host, name)).collect()
@@ -286,6 +287,9 @@ mod tests {
             ("docker.io*", "postgres:16", true),
             ("docker.io/*", "postgres:16", true),
             ("d*", "postgres:16", false),
+            ("docker?io/library/*", "postgres:16", true),
+            ("docker?io/acme/*", "acme/app:1", true),
+            ("ghcr?io/acme/*", "ghcr.io/acme/app:1", true),
             ("registry-*.docker.io/library/postgres:*", "postgres:16", true),
             ("index.docker.*/library/postgres:*", "docker.io/postgres:16", true),
             ("registry.hub.*/library/postgres:*", "postgres:16", true),

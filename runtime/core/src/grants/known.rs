@@ -92,10 +92,13 @@ impl Reach {
                 reach.add_volume("the Docker volume", "local", options, known)
             }
             OnEngine::Container(host, spec) => reach.add_container(host.as_str(), spec, known),
+            // A command reaches all that its container has.
             OnEngine::Command(host, container, _) => {
                 reach.add_model(host.as_str(), container.as_str(), known);
-                reach.mounts = reach.of_model.clone().unwrap_or_default();
                 reach.is_model_here = true;
+                reach.may_be_any_volume |= reach.of_model.is_none();
+                let mounts = reach.of_model.clone().unwrap_or_default();
+                reach.add_mounts(host.as_str(), mounts, known);
             }
         }
         reach
@@ -111,6 +114,10 @@ impl Reach {
                 mounts.extend(self.of_model.iter().flatten().cloned());
             }
         }
+        self.add_mounts(host, mounts, known);
+    }
+
+    fn add_mounts(&mut self, host: &str, mounts: Vec<Mount>, known: &Known) {
         self.mounts.clone_from(&mounts);
         let names: BTreeSet<String> = mounts.into_iter().map(|mount| mount.volume).collect();
         for name in names {
@@ -165,31 +172,6 @@ impl Reach {
             }
         }
     }
-}
-
-/// What a container that is made like another one runs before what it is told to, by the engine's
-/// own name (Docker docs, *Docker Engine API*, *ContainerInspect*).
-pub(super) fn entrypoint_of(facts: &Facts) -> Vec<String> {
-    let words = facts.get("config").and_then(|config| config.get("Entrypoint"));
-    words_of(words).into_iter().filter(|word| !word.is_empty()).collect()
-}
-
-/// What its engine runs in it again and again, to see how it is; none where there is nothing.
-pub(super) fn health_check_of(facts: &Facts) -> Option<Vec<String>> {
-    let check = facts.get("config").and_then(|config| config.get("Healthcheck"));
-    let test = words_of(check.and_then(|check| check.get("Test")));
-    match test.split_first()? {
-        (kind, words) if kind == "CMD" => Some(words.to_vec()),
-        (kind, [script]) if kind == "CMD-SHELL" => {
-            Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.clone()])
-        }
-        _ => None,
-    }
-}
-
-fn words_of(value: Option<&Value>) -> Vec<String> {
-    let list = value.and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The Docker volumes that a container mounts.

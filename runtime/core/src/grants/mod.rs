@@ -14,6 +14,7 @@ mod images;
 mod known;
 mod mounted;
 mod names;
+mod runs;
 mod words;
 mod written;
 

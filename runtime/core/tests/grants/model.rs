@@ -94,9 +94,10 @@ pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
         "of-host" | "unread" => (true, vec![ANY.to_owned()]),
         _ => (false, vec![]),
     };
+    // With what it reaches by its volume, and that is of.
     let of_container = |name: &str| match container(name) {
-        Some(one) => (one.is_privileged, one.volume.map_or(vec![], |name| of_volume(name).1)),
-        None => (true, vec![ANY.to_owned()]),
+        Some(one) => (one.is_privileged, one.volume.map_or((false, vec![]), of_volume)),
+        None => (true, (true, vec![ANY.to_owned()])),
     };
     match function {
         "docker.create-volume" => match arguments["options"]["device"].as_str() {
@@ -107,17 +108,22 @@ pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
                 Some(_) => (true, vec!["vol-2".to_owned(), ANY.to_owned()]),
             },
         },
-        "docker.exec" => (of_container(arguments["container"].as_str().expect("text")).0, vec![]),
+        "docker.exec" => {
+            let (is_privileged, (by_volume, volumes)) =
+                of_container(arguments["container"].as_str().expect("text"));
+            (is_privileged || by_volume, volumes)
+        }
         "docker.create-container" | "docker.run-once" => {
             let spec = &arguments["spec"];
             let mounts = spec["mounts"].as_array().cloned().unwrap_or_default();
             let like = spec["like"]["container"].as_str().map(of_container);
             let mounted: Vec<_> =
                 mounts.iter().map(|one| of_volume(one["volume"].as_str().expect("text"))).collect();
-            let root = like.as_ref().is_some_and(|one| one.0) || mounted.iter().any(|one| one.0);
-            let own: Vec<String> = mounted.into_iter().flat_map(|one| one.1).collect();
+            let is_privileged = like.as_ref().is_some_and(|one| one.0);
             let of_like = like.map(|one| one.1).filter(|_| mounts.is_empty());
-            (root, own.into_iter().chain(of_like.into_iter().flatten()).collect())
+            let all = || mounted.iter().chain(&of_like);
+            let by_volume = all().any(|one| one.0);
+            (is_privileged || by_volume, all().flat_map(|one| one.1.clone()).collect())
         }
         _ => (false, vec![]),
     }

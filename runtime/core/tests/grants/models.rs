@@ -55,6 +55,29 @@ fn a_device_is_that_of_its_volume_however_it_is_mounted() {
     }
 }
 
+/// A command reaches all that its container has: whose volume that mounts, too.
+#[test]
+fn a_command_reaches_what_its_container_mounts() {
+    let known = {
+        let mut known = world();
+        known.devices.insert(format!("{DEVICE}1"), "vol-1".to_owned());
+        known
+    };
+    let exec = |container: &str| {
+        let of = json!({ "host": "i-web-1", "container": container, "command": ["true"],
+                         "timeout_ms": 1 });
+        call("docker.exec", &of).0
+    };
+    let of_db = json!({ "docker": ["exec"], "where": { "tags": { "team": "db" } } });
+    let root = json!({ "docker": "root" });
+    for (container, by_team, by_root) in
+        [("main", true, false), ("bound", true, true), ("plain", false, false)]
+    {
+        assert_eq!(denied(of_db.clone(), &exec(container), &known), by_team, "{container}");
+        assert_eq!(denied(root.clone(), &exec(container), &known), by_root, "{container}");
+    }
+}
+
 /// A container that is like another one runs that one's entrypoint before its command.
 #[test]
 fn what_a_model_runs_counts_as_a_command() {
@@ -67,8 +90,11 @@ fn what_a_model_runs_counts_as_a_command() {
         known
     };
     let (shell, plain) = (model(&["/bin/sh"], json!([])), model(&["docker-entry.sh"], json!([])));
-    let script = model(&["/bin/sh", "-c"], json!([]));
+    let (script, eval) =
+        (model(&["/bin/mksh", "-c"], json!([])), model(&["perl", "-e"], json!([])));
     let checked = model(&[], json!(["CMD-SHELL", "wipe"]));
+    // What is not understood may be it.
+    let odd = model(&[], json!(["CMD-NEW", "wipe"]));
     let like = |command: &[&str]| {
         let like = json!({ "host": "i-web-1", "container": "old" });
         let spec = json!({ "like": like, "command": command });
@@ -86,6 +112,7 @@ fn what_a_model_runs_counts_as_a_command() {
         (&plain, &["wipe"], "wipe", true),
         (&checked, &[], "/bin/sh *", true),
         (&checked, &[], "wipe", false),
+        (&odd, &[], "other", true),
     ] {
         let deny = json!({ "docker": "all", "commands": [pattern] });
         assert_eq!(denied(deny, &like(command), known), wanted, "{command:?} {pattern}");
@@ -94,8 +121,9 @@ fn what_a_model_runs_counts_as_a_command() {
         (&plain, "echo *", true),
         // A shell takes the first word for a script.
         (&script, "echo *", false),
-        (&script, "/bin/sh -c echo *", false),
+        (&script, "/bin/mksh -c echo *", false),
         (&script, "*", true),
+        (&eval, "echo *", false),
     ] {
         let grant = json!({ "docker": "all", "commands": [pattern] });
         let grants: Grants = read(&grant).expect("a grant").into_iter().collect();

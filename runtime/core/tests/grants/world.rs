@@ -11,7 +11,7 @@ pub const INSTANCES: [&str; 4] = ["i-db-1", "i-db-2", "i-web-1", "i-gone"];
 pub const CLOUD: [&str; 3] = ["1", "2", "gone"];
 pub const TEAMS: [&str; 3] = ["db", "web", "none"];
 /// The last is the id of one that has another name.
-pub const CONTAINERS: [&str; 5] = ["main", "replica", "plain", "root", ID];
+pub const CONTAINERS: [&str; 6] = ["main", "replica", "plain", "root", "bound", ID];
 pub const ID: &str = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0";
 /// The last two are an image's id, and the beginning of one.
 pub const IMAGES: [&str; 6] = [
@@ -54,6 +54,7 @@ pub fn container(name: &str) -> Option<Container> {
             Some(Container { volume: Some("of-vol-1"), command: &["true"], env: &["PW"], ..plain })
         }
         "plain" => Some(Container { image: "evil/postgres:16", ..plain }),
+        "bound" => Some(Container { volume: Some("of-host"), ..plain }),
         "root" => Some(Container { image: "sha256:d0d0", is_privileged: true, ..plain }),
         _ => None,
     }

@@ -39,15 +39,20 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
             }
         }
     }
-    for (number, text) in JSON_FORMS.iter().map(|json| json.of(value)).enumerate() {
-        add(text, &format!("#json-{number}"));
-    }
-    for (number, text) in in_urls(value).into_iter().enumerate() {
-        add(text, &format!("#url-{number}"));
+    // Who reads a line for it takes no blank at its end.
+    for (kind, value) in [("", value), ("trimmed-", value.trim())] {
+        for (number, text) in JSON_FORMS.iter().map(|json| json.of(value)).enumerate() {
+            add(text, &format!("#{kind}json-{number}"));
+        }
+        for (number, text) in in_urls(value).into_iter().enumerate() {
+            add(text, &format!("#{kind}url-{number}"));
+        }
     }
     add(quoted_by_go(value), "#go");
-    for (number, text) in in_base64(value).into_iter().enumerate() {
-        add(text, &format!("#base64-{number}"));
+    for (kind, value) in [("", value), ("trimmed-", value.trim())] {
+        for (number, text) in in_base64(value).into_iter().enumerate() {
+            add(text, &format!("#{kind}base64-{number}"));
+        }
     }
     for (number, text) in in_base64_lines(value).into_iter().enumerate() {
         add(text, &format!("#base64-line-{number}"));
@@ -70,15 +75,24 @@ struct Json {
     also: &'static str,
     /// Whether it escapes all that is not ASCII.
     in_ascii: bool,
-    /// Whether the digits of an escape are large.
-    is_upper: bool,
+    /// Of which escapes the digits are large.
+    upper: Upper,
     /// Whether it writes `\/`.
     slash: bool,
 }
 
-const PLAIN: Json = Json { also: "", in_ascii: false, is_upper: false, slash: false };
+/// Escapes by what they are of.
+#[derive(PartialEq)]
+enum Upper {
+    None,
+    /// Those of what need not be escaped.
+    Also,
+    All,
+}
+
+const PLAIN: Json = Json { also: "", in_ascii: false, upper: Upper::None, slash: false };
 /// Journals have marks by the place in here: what is new comes last.
-const JSON_FORMS: [Json; 9] = [
+const JSON_FORMS: [Json; 13] = [
     // Python.
     Json { in_ascii: true, ..PLAIN },
     Json { slash: true, ..PLAIN },
@@ -87,10 +101,16 @@ const JSON_FORMS: [Json; 9] = [
     Json { also: "&<>\u{2028}\u{2029}", ..PLAIN },
     Json { also: "&<>='\u{2028}\u{2029}", ..PLAIN },
     Json { in_ascii: true, slash: true, ..PLAIN },
-    Json { also: "&<>'+`\"", in_ascii: true, is_upper: true, ..PLAIN },
+    Json { also: "&<>'+`\"", in_ascii: true, upper: Upper::All, ..PLAIN },
     // Python, which escapes a delete, too.
     Json { also: "\u{7f}", in_ascii: true, ..PLAIN },
-    Json { in_ascii: true, is_upper: true, ..PLAIN },
+    Json { in_ascii: true, upper: Upper::All, ..PLAIN },
+    // Into a page: PHP with `JSON_HEX_*`, as its frameworks do; Flask; Django; and
+    // `serialize-javascript`.
+    Json { also: "&<>'\"", in_ascii: true, upper: Upper::Also, slash: true },
+    Json { also: "&<>'", in_ascii: true, ..PLAIN },
+    Json { also: "&<>", in_ascii: true, upper: Upper::Also, ..PLAIN },
+    Json { also: "<>/\u{2028}\u{2029}", upper: Upper::Also, ..PLAIN },
 ];
 
 impl Json {
@@ -116,8 +136,13 @@ impl Json {
     }
 
     fn escape(&self, c: char, to: &mut String) {
+        let is_upper = match self.upper {
+            Upper::None => false,
+            Upper::Also => self.also.contains(c),
+            Upper::All => true,
+        };
         for unit in c.encode_utf16(&mut [0; 2]) {
-            to.push_str(&match self.is_upper {
+            to.push_str(&match is_upper {
                 true => format!("\\u{unit:04X}"),
                 false => format!("\\u{unit:04x}"),
             });
@@ -230,9 +255,10 @@ mod tests {
     use super::*;
 
     /// As each program prints it: Node's `URL`, PHP's `rawurlencode` of before 5.3 and Perl's
-    /// `uri_escape`, and `json.dumps` with large digits.
+    /// `uri_escape`; `json.dumps` with large digits, PHP's `json_encode` with `JSON_HEX_TAG`,
+    /// `JSON_HEX_APOS` and `JSON_HEX_QUOT`, Flask's and Django's filters, `serialize-javascript`.
     #[test]
-    fn a_secret_is_known_in_an_address_of_every_kind() {
+    fn a_secret_is_known_in_an_address_and_in_json_of_every_kind() {
         let all = |value: &str| -> Vec<String> {
             texts_of("pw", value).into_iter().map(|(text, _)| text).collect()
         };
@@ -243,6 +269,13 @@ mod tests {
             ("a~b c*d", "a%7Eb%20c*d"),
             ("a~b c*d", "a%7Eb+c%2Ad"),
             ("caf\u{e9}1", "caf\\u00E91"),
+            ("\u{e9}/'<\"1", r"\u00e9\/\u0027\u003C\u00221"),
+            ("\u{e9}/'<=1", r"\u00e9/\u0027\u003c=1"),
+            ("\u{e9}/'<=1", r"\u00e9/'\u003C=1"),
+            ("a/b<c=1", r"a\u002Fb\u003Cc=1"),
+            ("a/b c=1\n", "a%2Fb%20c%3D1"),
+            (" a\"b\\c1\n", r#"a\"b\\c1"#),
+            ("secret-of-it\n", "c2VjcmV0LW9mLWl0"),
         ] {
             assert!(all(value).iter().any(|one| one == text), "{value} {text}");
         }

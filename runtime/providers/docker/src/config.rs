@@ -14,8 +14,8 @@ const OPTIONS: &str = "Annotations AutoRemove Binds CapAdd CapDrop CgroupParent 
     CpuShares CpusetCpus CpusetMems DeviceCgroupRules DeviceRequests Devices Dns DnsOptions \
     DnsSearch Entrypoint ExposedPorts ExtraHosts GroupAdd Healthcheck Init IpcMode Labels \
     LogConfig Memory MemoryReservation MemorySwap Mounts NanoCpus NetworkMode OpenStdin PidMode \
-    PidsLimit Privileged ReadonlyRootfs Runtime SecurityOpt ShmSize StopSignal StopTimeout Sysctls \
-    Tmpfs Tty UTSMode User UsernsMode VolumesFrom WorkingDir";
+    PidsLimit Privileged ReadonlyRootfs Runtime SecurityOpt Shell ShmSize StopSignal StopTimeout \
+    Sysctls Tmpfs Tty UTSMode User UsernsMode VolumesFrom WorkingDir";
 
 /// What every engine hides of its host from a container that is not privileged, and what it lets it
 /// only read (opencontainers/runtime-spec, *maskedPaths*, *readonlyPaths*; moby/moby, its default
