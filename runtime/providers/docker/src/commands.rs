@@ -5,6 +5,7 @@ use super::errors::{Answer, RequestError};
 use super::passwords::without_command;
 use super::shapes::{has_run, is_running};
 use super::transport::Heard;
+use crate::streams::Lines;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -42,8 +43,8 @@ enum Cut {
 /// What a command prints.
 struct Output {
     notes: Notes,
-    /// The line that has not ended yet.
-    line: Vec<u8>,
+    /// The lines that have not ended yet.
+    lines: Lines,
     last: VecDeque<String>,
     logged_bytes: usize,
     /// Whether what it prints was not heard to its end.
@@ -52,8 +53,8 @@ struct Output {
 
 impl Output {
     fn new(notes: &Notes) -> Self {
-        let (line, last) = (vec![], VecDeque::new());
-        Self { notes: notes.clone(), line, last, logged_bytes: 0, is_lost: false }
+        let (lines, last) = (Lines::default(), VecDeque::new());
+        Self { notes: notes.clone(), lines, last, logged_bytes: 0, is_lost: false }
     }
 
     /// Hear it to its end, or until the connection breaks.
@@ -75,19 +76,23 @@ impl Output {
     }
 
     fn take(&mut self, chunk: LogOutput) {
+        let stream = Lines::stream_of(&chunk);
         for byte in LogOutput::into_bytes(chunk) {
+            let line = self.lines.of(stream);
             match byte {
-                b'\n' => self.end_line(),
+                b'\n' => {
+                    let line = std::mem::take(line);
+                    self.end_line(&line);
+                }
                 // One more tells that it is longer, and a last one may be of the line's end.
-                _ if self.line.len() < LINE_BYTES_MAX + 2 => self.line.push(byte),
+                _ if line.len() < LINE_BYTES_MAX + 2 => line.push(byte),
                 _ => {}
             }
         }
     }
 
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+    fn end_line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = cut::beginning_of_bytes(line, LINE_BYTES_MAX);
         let text = text.trim_end_matches('\r').to_owned();
         let before = self.logged_bytes;
@@ -105,15 +110,14 @@ impl Output {
 
     /// All of it, with a last line that says why it ends here, if the command did not end it.
     fn end(mut self, cut: Option<&str>) -> String {
-        if !self.line.is_empty() {
+        for mut line in std::mem::take(&mut self.lines).unended() {
             if cut.is_some() || self.is_lost {
-                self.line.extend_from_slice(CUT.encode_utf8(&mut [0; 4]).as_bytes());
+                line.extend_from_slice(CUT.encode_utf8(&mut [0; 4]).as_bytes());
             }
-            self.end_line();
+            self.end_line(&line);
         }
         if let Some(why) = cut {
-            self.line = why.as_bytes().to_vec();
-            self.end_line();
+            self.end_line(why.as_bytes());
         }
         Vec::from(self.last).join("\n")
     }
@@ -335,6 +339,18 @@ mod tests {
         assert_eq!(printed(&format!("{whole}\r\n")), whole);
         assert_eq!(printed(&format!("{whole}x\ny")), format!("{whole}…\ny"));
         assert_eq!(printed(&format!("{}é", &whole[1..])), format!("{}…", &whole[1..]));
+    }
+
+    /// A frame ends anywhere in a line, and one of the other stream may come next.
+    #[test]
+    fn a_line_of_one_stream_has_nothing_of_the_other_in_it() {
+        let mut output = Output::new(&Notes::default());
+        for part in ["url=db://u:half of a pass", "word@h\nlast"] {
+            output.take(LogOutput::StdOut { message: part.into() });
+            output.take(LogOutput::StdErr { message: "progress\nhalf".into() });
+        }
+        let wanted = "progress\nurl=db://u:half of a password@h\nhalfprogress\nlast\nhalf";
+        assert_eq!(output.end(None), wanted);
     }
 
     #[test]

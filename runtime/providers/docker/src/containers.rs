@@ -8,6 +8,7 @@ use super::options::{mount, policy};
 use super::passwords::without_command;
 use super::shapes::image_of;
 use super::stamps::{labels, token_of};
+use crate::streams::Lines;
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount as DockerMount, MountType,
@@ -265,15 +266,28 @@ impl Engine {
         let (client, heard) = self.streaming(&what)?;
         let mut chunks = Box::pin(client.logs(name, Some(options)));
         let (mut bytes, mut is_cut): (Vec<u8>, bool) = (vec![], false);
+        let mut lines = Lines::default();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| heard.told(error, &what))?;
             heard.taken();
-            bytes.extend_from_slice(&LogOutput::into_bytes(chunk));
-            // Of what is more than an answer holds the last counts.
-            if bytes.len() > 2 * ANSWER_BYTES_MAX {
-                bytes.drain(..bytes.len() - ANSWER_BYTES_MAX);
-                is_cut = true;
+            let line = lines.of(Lines::stream_of(&chunk));
+            line.extend_from_slice(&LogOutput::into_bytes(chunk));
+            if let Some(end) = line.iter().rposition(|byte| *byte == b'\n') {
+                bytes.extend(line.drain(..=end));
             }
+            // Of what is more than an answer holds the last counts.
+            for kept in [line, &mut bytes] {
+                if kept.len() > 2 * ANSWER_BYTES_MAX {
+                    kept.drain(..kept.len() - ANSWER_BYTES_MAX);
+                    is_cut = true;
+                }
+            }
+        }
+        for line in lines.unended() {
+            if !bytes.is_empty() && !bytes.ends_with(b"\n") {
+                bytes.push(b'\n');
+            }
+            bytes.extend(line);
         }
         Ok(last_lines(&match is_cut {
             true => cut::end_of_bytes(&bytes),

@@ -35,6 +35,7 @@ mod shapes;
 mod sockets;
 mod ssh;
 mod stamps;
+mod streams;
 mod templated;
 mod there;
 mod tls;
