@@ -113,3 +113,62 @@ fn what_is_given_to_a_container_is_named_by_the_grant() {
         }
     }
 }
+
+/// A Docker volume is the EBS volume that it mounts the device of, also to whoever only names it;
+/// and a container that has its host's disks may have any.
+#[test]
+fn whose_volume_it_is_counts_however_it_is_got_at() {
+    let rule = |function: &str, tags: &str| {
+        format!("deny = [{{ docker = [{function:?}], where = {{ tags = {{ {tags} }} }} }}]")
+    };
+    let (of_main, of_web) = ("database = \"main\"", "team = \"web\"");
+    let remove = "schema = 1\n[operation]\nname = \"remove\"\n[[steps]]\nid = \"remove\"\n\
+                  uses = \"docker/remove-volume\"\nirreversible = \"a test\"\n\
+                  with = { host = \"i-db-1\", volume = \"of-web\" }\n";
+    for (deny, code) in [
+        (rule("remove-volume", of_web), 2),
+        (rule("create-volume", of_web), 0),
+        (rule("remove-volume", of_main), 0),
+    ] {
+        let granted = Granted::new(EVERYTHING, &deny);
+        let path = granted.0.write("remove.toml", remove);
+        let ran = granted.0.run(&["run", &path]).exits(code);
+        if code != 0 {
+            ran.says("it is denied there");
+        }
+    }
+    for (deny, container, is_denied) in [
+        (rule("exec", of_main), "main", true),
+        (rule("run-once", of_main), "main", false),
+        // That one sees its host's processes, and so what these have mounted.
+        (rule("exec", of_web), "of-the-host", true),
+    ] {
+        let granted = Granted::new("{ docker = \"root\" }, \"ebs\", \"ec2\"", &deny);
+        let exec = json!({ "call": "exec", "host": "i-db-1", "container": container,
+                           "command": ["true"] });
+        let ran = makes(&granted, json!([exec]), &[]);
+        match is_denied {
+            true => drop(ran.exits(3).says("it is denied there")),
+            false => drop(ran.lacks("it is denied there")),
+        }
+    }
+}
+
+/// As it was found: the look at what a new container is to be like was denied, which counted as
+/// that it is not there; so nothing was said before the service was down.
+#[test]
+fn a_model_that_is_denied_is_told_before_anything_stops() {
+    let deny = "deny = [{ docker = \"all\", containers = [\"sees-etc\"] }]";
+    let granted = Granted::new(EVERYTHING, deny);
+    let text = "schema = 1\n[operation]\nname = \"side\"\n\
+                [[steps]]\nid = \"stop\"\nuses = \"docker/stop-container\"\n\
+                with = { host = \"i-db-1\", container = \"main\" }\n\
+                [[steps]]\nid = \"create\"\nuses = \"docker/create-container\"\n\
+                with = { host = \"i-db-1\", container = \"copy\", image = \"postgres:16\", \
+                like = { host = \"i-db-1\", container = \"sees-etc\" } }\n";
+    let path = granted.0.write("side.toml", text);
+    granted.0.run(&["plan", &path]).exits(2).says("it is denied there");
+    let before = granted.world();
+    granted.0.run(&["run", &path]).exits(2).says("it is denied there");
+    assert_eq!(granted.world(), before);
+}

@@ -221,12 +221,13 @@ impl CreateInput {
         })
     }
 
-    /// What can be asked about before it is made: without what it is to be like, which may be
-    /// there by then, but not yet; how far that reaches is asked about where it is.
+    /// What can be asked about before it is made: without what it is to be like where that is not
+    /// there, which it may be by then; how far that reaches is asked about where it is. One that
+    /// may not be looked at is there, or may be: whether a container may be like it is asked.
     fn asked(&self) -> Result<docker::ContainerSpec, Failure> {
         let like = self.like.as_ref().filter(|like| {
             let found = docker::inspect_container(&like.host, &like.container);
-            found.is_ok_and(|found| found.is_some())
+            !matches!(found, Ok(None))
         });
         let restart = self.restart.clone().filter(|restart| restart != NOT_KNOWN_YET);
         Self { restart, like: like.cloned(), ..self.clone() }.spec()

@@ -20,8 +20,8 @@ use std::collections::BTreeSet;
 use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Tags};
 use stepback_core::event::Pinned;
 use stepback_core::grants::{
-    Asked, DockerVolume, Grant, Grants, HostPattern, Known, OnEngine, Permit, Policy, Reach,
-    device_of, volumes_of,
+    Asked, DockerVolume, Grant, Grants, HostPattern, Known, OnEngine, OnHost, Permit, Policy,
+    Reach, device_of, volumes_of,
 };
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
 use stepback_provider::looked::Looked;
@@ -320,6 +320,10 @@ async fn look_up(
     }
     look_up_tags(access, &asked.things, &grants, &mut known).await?;
     look_up_engine(access, asked, &mut known).await?;
+    if grants.iter().any(|grant| !grant.tags.is_empty()) {
+        let named = asked.named_docker_volumes().collect();
+        look_up_docker_volumes(access, named, &mut known).await?;
+    }
     let mounted = Reach::of(asked, &known).volumes;
     if !mounted.is_empty() {
         look_up_devices(access, &grants, &mut known).await?;
@@ -376,36 +380,44 @@ async fn look_up_engine(
     asked: &Asked<'_>,
     known: &mut Known,
 ) -> Result<(), Failure> {
-    let (host, mut volumes, model) = match &asked.engine {
-        OnEngine::Nothing | OnEngine::Volume(_) => return Ok(()),
+    let mut volumes: BTreeSet<OnHost> = BTreeSet::new();
+    let (mounted_on, model) = match &asked.engine {
+        OnEngine::Nothing | OnEngine::Volume(_) => (None, None),
         OnEngine::Command(host, container, _) => {
-            (*host, vec![], Some((host.0.clone(), container.0.clone())))
+            (Some(*host), Some((host.0.clone(), container.0.clone())))
         }
         OnEngine::Container(host, spec) => {
-            let mounts = spec.mounts.iter().map(|mount| mount.volume.clone()).collect();
-            let like = spec.like.as_ref();
-            (*host, mounts, like.map(|like| (like.host.clone(), like.container.clone())))
+            let mounts = spec.mounts.iter();
+            volumes.extend(mounts.map(|mount| (host.0.clone(), mount.volume.clone())));
+            let like = spec.like.as_ref().map(|like| (like.host.clone(), like.container.clone()));
+            (Some(*host).filter(|_| spec.mounts.is_empty()), like)
         }
     };
     if let Some((on, name)) = model {
         let resource = Resource::Container { host: on.clone(), name: name.clone() };
         let facts = or_not_known(access.look_at(&resource).await)?;
         if let Some(facts @ Facts::Present(_)) = facts {
-            if volumes.is_empty() {
-                volumes = volumes_of(&facts);
-            }
+            let its = volumes_of(&facts).into_iter();
+            let its = its.filter_map(|volume| Some((mounted_on?.0.clone(), volume)));
+            volumes.extend(its);
             known.containers.insert((on, name), facts);
         }
     }
-    // One that is mounted twice is asked for once.
-    let volumes: BTreeSet<String> = volumes.into_iter().collect();
-    for volume in volumes {
-        let name = volume.as_str().into();
-        let inspect = DockerCall::InspectVolume { host: host.clone(), volume: name }.into();
+    look_up_docker_volumes(access, volumes, known).await
+}
+
+async fn look_up_docker_volumes(
+    access: &WorldAccess,
+    volumes: BTreeSet<OnHost>,
+    known: &mut Known,
+) -> Result<(), Failure> {
+    for (host, volume) in volumes {
+        let (on, name) = (host.as_str().into(), volume.as_str().into());
+        let inspect = DockerCall::InspectVolume { host: on, volume: name }.into();
         let Some(shown) = found(access, &inspect).await? else { continue };
         // What is there in no shape that is known is not known either.
         if let Ok(one) = serde_json::from_value::<Option<DockerVolume>>(shown) {
-            known.docker_volumes.insert((host.0.clone(), volume), one);
+            known.docker_volumes.insert((host, volume), one);
         }
     }
     Ok(())

@@ -105,6 +105,15 @@ impl<'a> Asked<'a> {
         asked
     }
 
+    /// The Docker volumes that it names and that are there before it, with their hosts.
+    pub fn named_docker_volumes(&self) -> impl Iterator<Item = (String, String)> {
+        let are_there = !matches!(self.engine, OnEngine::Volume(_));
+        self.things.iter().filter(move |_| are_there).filter_map(|thing| match thing {
+            Resource::DockerVolume { host, name } => Some((host.clone(), name.clone())),
+            _ => None,
+        })
+    }
+
     /// Whether it changes what grants know a thing by.
     pub fn changes_a_name(&self) -> bool {
         self.retags.is_some() || self.renames.is_some()

@@ -86,6 +86,7 @@ impl Reach {
     /// How far a call would reach.
     pub fn of(asked: &Asked<'_>, known: &Known) -> Self {
         let mut reach = Self::default();
+        asked.named_docker_volumes().for_each(|named| reach.add_named(&named, known));
         match &asked.engine {
             OnEngine::Nothing => {}
             OnEngine::Volume(options) => {
@@ -102,6 +103,16 @@ impl Reach {
             }
         }
         reach
+    }
+
+    /// A Docker volume that a call names is the EBS volume that it mounts the device of; where none
+    /// is mounted by the call, what else it reaches of its host makes no difference.
+    fn add_named(&mut self, named: &OnHost, known: &Known) {
+        match known.docker_volumes.get(named) {
+            Some(Some(one)) => self.add_device(&one.driver, &one.options, known),
+            Some(None) => {}
+            None => self.may_be_any_volume = true,
+        }
     }
 
     fn add_container(&mut self, host: &str, spec: &ContainerSpec, known: &Known) {
@@ -138,11 +149,16 @@ impl Reach {
     fn add_model(&mut self, host: &str, container: &str, known: &Known) {
         match known.containers.get(&(host.to_owned(), container.to_owned())) {
             Some(facts) => {
-                let told = powers(facts).into_iter();
+                let told = told_powers(facts);
+                self.may_be_any_volume |= told.iter().any(|power| power.reaches_disks);
+                let told = told.into_iter().map(|power| power.what);
                 self.root.extend(told.map(|power| format!("container `{container}` {power}")));
                 self.of_model = facts.get("mounts").map(|_| mounts_of(facts));
             }
-            None => self.root.push(format!("how far container `{container}` reaches is not known")),
+            None => {
+                self.may_be_any_volume = true;
+                self.root.push(format!("how far container `{container}` reaches is not known"));
+            }
         }
     }
 
@@ -153,22 +169,26 @@ impl Reach {
         options: &BTreeMap<String, String>,
         known: &Known,
     ) {
+        self.add_device(driver, options, known);
+        if let Err(why) = mounted_by(driver, options) {
+            self.root.push(format!("{name} {why}"));
+        }
+    }
+
+    /// Of which EBS volume a Docker volume is.
+    fn add_device(&mut self, driver: &str, options: &BTreeMap<String, String>, known: &Known) {
+        let id_of_device = |device: &str| {
+            let id = known.devices.get(whole(device)).cloned();
+            Resource::Volume { id: id.unwrap_or_else(|| id_of(device)) }
+        };
         match mounted_by(driver, options) {
             Ok(None) => {}
-            Ok(Some(device)) => {
-                let id = known.devices.get(whole(device)).cloned();
-                let id = id.unwrap_or_else(|| id_of(device));
-                self.volumes.push(Resource::Volume { id });
-            }
-            Err(why) => {
+            Ok(Some(device)) => self.volumes.push(id_of_device(device)),
+            Err(_) => {
                 // However it is mounted, a device is its volume's, and may bring others along.
-                if let Some(device) = options.get("device").filter(|device| is_by_id(device)) {
-                    let id = known.devices.get(whole(device)).cloned();
-                    let id = id.unwrap_or_else(|| id_of(device));
-                    self.volumes.push(Resource::Volume { id });
-                }
+                let device = options.get("device").filter(|device| is_by_id(device));
+                self.volumes.extend(device.map(|device| id_of_device(device)));
                 self.may_be_any_volume |= driver != "local" || !is_of_no_device(options);
-                self.root.push(format!("{name} {why}"));
             }
         }
     }
@@ -191,15 +211,27 @@ fn mounts_of(facts: &Facts) -> Vec<Mount> {
     mounts.filter_map(mount).collect()
 }
 
+/// What a container may do on its host beside running its own program.
+struct Power {
+    what: String,
+    /// Whether it may reach its host's disks by it.
+    reaches_disks: bool,
+}
+
 /// What a container may do on its host beside running its own program: by its options, which have
 /// the engine's own names (Docker docs, *Docker Engine API*, *ContainerInspect*, *HostConfig*), but
 /// for `UnmaskedPaths`: a provider tells by it that what an engine hides of its host is not hidden.
 pub fn powers(facts: &Facts) -> Vec<String> {
-    let Facts::Present(_) = facts else { return vec!["can't be looked at".to_owned()] };
+    told_powers(facts).into_iter().map(|power| power.what).collect()
+}
+
+fn told_powers(facts: &Facts) -> Vec<Power> {
+    let of_disks = |what: String| Power { what, reaches_disks: true };
+    let Facts::Present(_) = facts else { return vec![of_disks("can't be looked at".to_owned())] };
     let empty = serde_json::Map::new();
     let Some(config) = facts.get("config").map(|config| config.as_object().unwrap_or(&empty))
     else {
-        return vec!["has options that are not known".to_owned()];
+        return vec![of_disks("has options that are not known".to_owned())];
     };
     let is_set = |name: &str| match config.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
@@ -208,28 +240,30 @@ pub fn powers(facts: &Facts) -> Vec<String> {
         Some(Value::String(text)) => !text.is_empty(),
         Some(Value::Bool(true) | Value::Number(_)) => true,
     };
-    let mut told: Vec<String> = vec![];
-    for (name, what) in POWERS {
-        if is_set(name) {
-            told.push((*what).to_owned());
-        }
-    }
+    let set = POWERS.iter().filter(|(name, _)| is_set(name));
+    let mut told: Vec<Power> = set
+        .map(|(name, what)| Power {
+            what: (*what).to_owned(),
+            reaches_disks: !WITHOUT_DISKS.contains(name),
+        })
+        .collect();
     if let Some(Value::String(runtime)) = config.get(RUNTIME)
         && !is_every_engines(runtime)
     {
-        told.push(format!("is run by `{runtime}`, which may give it its host's devices"));
+        told.push(of_disks(format!("is run by `{runtime}`, which may give it its host's devices")));
     }
     for (name, what) in NAMESPACES {
         if let Some(Value::String(mode)) = config.get(*name)
             && (mode == "host" || mode.starts_with("container:"))
         {
-            told.push(format!("has the {what} of `{mode}`"));
+            let what = format!("has the {what} of `{mode}`");
+            told.push(Power { what, reaches_disks: !WITHOUT_DISKS.contains(name) });
         }
     }
     let binds = config.get("Binds").and_then(Value::as_array).into_iter().flatten();
     let binds = binds.filter_map(Value::as_str).filter(|bind| bind.starts_with('/'));
-    told.extend(binds.map(|bind| format!("sees the host's `{}`", before_colon(bind))));
-    told.extend(mounts_of_the_host(config.get("Mounts")));
+    told.extend(binds.map(|bind| of_disks(format!("sees the host's `{}`", before_colon(bind)))));
+    told.extend(mounts_of_the_host(config.get("Mounts")).into_iter().map(of_disks));
     told
 }
 
@@ -274,6 +308,11 @@ const NAMESPACES: &[(&str, &str)] = &[
     ("UsernsMode", "users"),
     ("CgroupnsMode", "control groups"),
 ];
+
+/// Those by which a container reaches its host, and none of its disks: in its processes' file
+/// systems, and as its users, it does.
+const WITHOUT_DISKS: [&str; 5] =
+    ["SecurityOpt", "NetworkMode", "IpcMode", "UTSMode", "CgroupnsMode"];
 
 /// Whether an option is there and empty, as some clients write it.
 fn says_nothing(value: &Value) -> bool {

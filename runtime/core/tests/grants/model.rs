@@ -1,7 +1,7 @@
 //! What a grant says, as its author would read it. It knows calls by their JSON alone, patterns as
 //! regular expressions, and nothing of the program.
 
-use crate::world::{HOST_PATH, Tags, World, container};
+use crate::world::{HOST_PATH, OWN_VOLUME, Tags, World, container};
 use regex::Regex;
 use serde_json::Value;
 use std::sync::LazyLock;
@@ -99,6 +99,8 @@ pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
         Some(one) => (one.is_privileged, one.volume.map_or((false, vec![]), of_volume)),
         None => (true, (true, vec![ANY.to_owned()])),
     };
+    // One that is privileged reaches every disk of its host.
+    let by_privilege = |is_privileged: bool| is_privileged.then(|| ANY.to_owned()).into_iter();
     match function {
         "docker.create-volume" => match arguments["options"]["device"].as_str() {
             None => (false, vec![]),
@@ -111,7 +113,15 @@ pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
         "docker.exec" => {
             let (is_privileged, (by_volume, volumes)) =
                 of_container(arguments["container"].as_str().expect("text"));
-            (is_privileged || by_volume, volumes)
+            (is_privileged || by_volume, by_privilege(is_privileged).chain(volumes).collect())
+        }
+        // They reach nothing of their host; but whose volume it is counts.
+        "docker.remove-volume" | "docker.inspect-volume" => {
+            let name = arguments["volume"].as_str().expect("text");
+            match name {
+                OWN_VOLUME => (false, vec![OWN_VOLUME.to_owned()]),
+                _ => (false, vec![ANY.to_owned()]),
+            }
         }
         "docker.create-container" | "docker.run-once" => {
             let spec = &arguments["spec"];
@@ -123,7 +133,9 @@ pub fn reaches(function: &str, arguments: &Value) -> (bool, Vec<String>) {
             let of_like = like.map(|one| one.1).filter(|_| mounts.is_empty());
             let all = || mounted.iter().chain(&of_like);
             let by_volume = all().any(|one| one.0);
-            (is_privileged || by_volume, all().flat_map(|one| one.1.clone()).collect())
+            let volumes = all().flat_map(|one| one.1.clone());
+            let volumes = by_privilege(is_privileged).chain(volumes).collect();
+            (is_privileged || by_volume, volumes)
         }
         _ => (false, vec![]),
     }

@@ -24,6 +24,8 @@ pub const IMAGES: [&str; 6] = [
 ];
 /// Docker volumes to mount; `unread` can't be read, and `new` is not there.
 pub const VOLUMES: [&str; 6] = ["of-vol-1", "of-host", "two-devices", "plain", "unread", "new"];
+/// A Docker volume that is called as the EBS volume that it is of.
+pub const OWN_VOLUME: &str = "vol-1";
 pub const HOST_PATH: &str = "/etc";
 
 /// What the world is: each thing's team, and how far containers and Docker volumes reach.
@@ -97,7 +99,7 @@ impl World {
                                     "command": one.command, "env": env });
                 known.containers.insert(at(name), Facts::from_json(facts));
             }
-            for name in VOLUMES.iter().filter(|name| **name != "unread") {
+            for name in VOLUMES.iter().filter(|name| **name != "unread").chain([&OWN_VOLUME]) {
                 known.docker_volumes.insert(at(name), docker_volume(name));
             }
         }
@@ -108,7 +110,7 @@ impl World {
 fn docker_volume(name: &str) -> Option<DockerVolume> {
     let device = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol1";
     let options = match name {
-        "of-vol-1" => json!({ "type": "ext4", "device": device, "o": "noatime" }),
+        "of-vol-1" | OWN_VOLUME => json!({ "type": "ext4", "device": device, "o": "noatime" }),
         "two-devices" => json!({ "type": "xfs", "device": device, "o": "logdev=/dev/sda" }),
         "of-host" => json!({ "type": "none", "o": "bind", "device": HOST_PATH }),
         "plain" => json!({}),
