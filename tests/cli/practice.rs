@@ -104,6 +104,9 @@ fn a_reference_that_is_taken_for_a_text_is_told() {
     };
     let told = "is the text `env:PW` itself";
     run(r#"{"POSTGRES_PASSWORD":"env:PW"}"#).says(told).says("`--secret NAME=env:PW`");
+    let clear = run(r#"{"POSTGRES_PASSWORD":"hunter22"}"#);
+    clear.says("warning: `POSTGRES_PASSWORD` of the input `environment` is kept in the journal");
+    run(r#"{"POSTGRES_PASSWORD_FILE":"/run/pw","A":"b"}"#).lacks("is kept in the journal");
     for plain in ["env: PW", "environment:PW", "file:/no/such/file", "x"] {
         run(&format!(r#"{{"A":"{plain}"}}"#)).lacks("is the text");
     }

@@ -1,6 +1,7 @@
 //! Secrets by reference: from the environment, from a file, or as the configuration has them.
 
 use crate::files::{self, TEXT_BYTES_MAX};
+use crate::output::Style;
 use crate::shown::row;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::Deserialize;
@@ -21,6 +22,8 @@ use toml::Spanned;
 const TELLS_AFTER: Duration = Duration::from_secs(2);
 /// A program that tells a secret may take so long: it may ask another machine.
 const TOLD_MAX: Duration = Duration::from_secs(30);
+/// So much is told of what it says beside the secret.
+const SAID_BYTES_MAX: usize = 16 << 10;
 /// How often it is looked what it has printed, and whether it has ended.
 const TOLD_LOOK: Duration = Duration::from_millis(2);
 
@@ -198,8 +201,9 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// What a command of the configuration's owner prints, by the shell. What it says beside that goes
-/// to the terminal; what it prints is in no error.
+/// What a command of the configuration's owner prints, by the shell; that is in no error. What it
+/// says beside that goes to the terminal, where somebody may have to do something for it. Where
+/// there is none it would be kept in somebody's log: there it is told without the secret.
 fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
@@ -208,9 +212,16 @@ fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, St
         .envs(variables.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(match Style::of_stderr().is_terminal() {
+            true => Stdio::inherit(),
+            false => Stdio::piped(),
+        })
         .spawn()
         .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
-    let (ended, bytes) = printed_by(name, &mut child).inspect_err(|_| end(&mut child))?;
+    let mut said = vec![];
+    let printed = printed_by(name, &mut child, &mut said).inspect_err(|_| end(&mut child));
+    tell_said(name, &said, printed.as_ref().map_or(&[], |(_, bytes)| bytes));
+    let (ended, bytes) = printed?;
     if !ended.success() {
         return Err(format!(
             "the command that tells it failed: {ended}; of the variables set here it gets few: \
@@ -232,12 +243,32 @@ fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, St
     Ok(without_line_break(&text))
 }
 
-/// What a child prints until it ends. What it leaves running may have its pipe as long as it likes.
-fn printed_by(name: &str, child: &mut Child) -> Result<(ExitStatus, Vec<u8>), String> {
+/// Tell what a command said beside the secret, without that.
+fn tell_said(name: &str, said: &[u8], printed: &[u8]) {
+    if said.is_empty() {
+        return;
+    }
+    let value = without_line_break(&String::from_utf8_lossy(printed));
+    let said = stepback_engine::without_secret(&String::from_utf8_lossy(said), name, &value);
+    tell!("the command that tells the secret `{}` says: {}", row(name), said.trim_end());
+}
+
+/// What a child prints until it ends, and what it says beside that. What it leaves running may have
+/// its pipes as long as it likes.
+fn printed_by(
+    name: &str,
+    child: &mut Child,
+    said: &mut Vec<u8>,
+) -> Result<(ExitStatus, Vec<u8>), String> {
     let failed = |error: std::io::Error| format!("the command that tells it: {error}");
     let mut printed = child.stdout.take().ok_or("what the command prints can't be read")?;
     let not_blocking = fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
     not_blocking.map_err(|error| failed(error.into()))?;
+    let mut beside = child.stderr.take();
+    if let Some(beside) = &beside {
+        let not_blocking = fcntl(beside, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        not_blocking.map_err(|error| failed(error.into()))?;
+    }
     let (clock, mut bytes) = (Clock::real(), vec![]);
     let (begun, until) = (clock.now(), clock.now().after(TOLD_MAX));
     let mut is_told = false;
@@ -251,6 +282,13 @@ fn printed_by(name: &str, child: &mut Child) -> Result<(ExitStatus, Vec<u8>), St
         }
         if bytes.len() as u64 > TEXT_BYTES_MAX {
             return Err("the command that tells it prints too much".to_owned());
+        }
+        if let Some(beside) = &mut beside {
+            let mut more = vec![];
+            // What it can't be asked for now it has not said yet.
+            let _ = beside.by_ref().take(TEXT_BYTES_MAX).read_to_end(&mut more);
+            more.truncate(SAID_BYTES_MAX.saturating_sub(said.len()));
+            said.extend(more);
         }
         if let Some(ended) = ended {
             return Ok((ended, bytes));

@@ -19,7 +19,8 @@ mod redact;
 pub(crate) mod seals;
 
 use crate::deps::{Deps, SecretSource};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+pub use forms::without_secret;
 use forms::{is_of_a_part, texts_of};
 use futures_util::future::join_all;
 use pieces::{Pieces, Side};
@@ -40,6 +41,10 @@ use stepback_core::{Call, Failure, FailureClass, Resource};
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
+/// What is longer goes into no call, whose arguments have no room for it.
+const SECRET_BYTES_MAX: usize = 64 << 10;
+/// So much is looked for by what is fastest and takes the most memory.
+const LOOKED_FOR_FAST_MAX: usize = 64 << 10;
 /// Whoever tells a secret has so long; what the configuration runs for one has half of it.
 const ASKED_MAX: Duration = Duration::from_secs(60);
 /// What a mark begins and ends with: nobody types it by accident.
@@ -134,6 +139,9 @@ async fn find(
             len if len < SECRET_BYTES_MIN => Err(format!(
                 "{reference} has {len} bytes; fewer than {SECRET_BYTES_MIN} can't be told from \
                  other text and kept out of logs"
+            )),
+            len if len > SECRET_BYTES_MAX => Err(format!(
+                "{reference} has {len} bytes; no call takes more than {SECRET_BYTES_MAX}"
             )),
             _ => Ok(value),
         });
@@ -249,12 +257,21 @@ impl Secrets {
     fn to_look_for(
         texts: Vec<(String, String)>,
         fingerprints: BTreeMap<String, String>,
-        missing: BTreeMap<String, String>,
+        mut missing: BTreeMap<String, String>,
         seals: Seals,
     ) -> Self {
         let marks = texts.iter().map(|(text, mark)| (mark.clone(), text.clone())).collect();
         let patterns = texts.iter().map(|(text, _)| text);
-        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns);
+        let bytes: usize = texts.iter().map(|(text, _)| text.len()).sum();
+        // What is fastest takes a table for each byte that there is.
+        let kind = (bytes > LOOKED_FOR_FAST_MAX).then_some(AhoCorasickKind::ContiguousNFA);
+        let builder = AhoCorasick::builder().match_kind(MatchKind::Standard).kind(kind).clone();
+        let finder = builder.build(patterns);
+        // One that can't be looked for is given to nobody.
+        let unknown = finder.as_ref().err().map(|why| format!("it can't be looked for: {why}"));
+        let all = fingerprints.keys().cloned();
+        missing
+            .extend(unknown.into_iter().flat_map(|why| all.clone().map(move |n| (n, why.clone()))));
         let finder = finder.ok().filter(|_| !texts.is_empty());
         let pieces = Pieces::new(texts.iter().map(|(text, _)| text.as_str()));
         let parts = texts.iter().map(|(_, mark)| is_of_a_part(mark)).collect();

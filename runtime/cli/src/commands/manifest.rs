@@ -37,6 +37,7 @@ pub fn request(
 ) -> Result<Request, CliError> {
     let inputs = inputs(operation)?;
     inputs.iter().for_each(|(name, given)| tell_taken_literally(name, given));
+    inputs.iter().for_each(|(name, given)| tell_in_clear(name, given));
     Ok(Request {
         manifest_name: operation.manifest.display().to_string(),
         manifest: read(&operation.manifest)?,
@@ -49,26 +50,53 @@ pub fn request(
     })
 }
 
-/// Say so where a value of a map reads like a secret's reference: it is the text itself.
-fn tell_taken_literally(name: &str, given: &Given) {
+/// The texts in an input that is a map.
+fn texts_in(given: &Given) -> Vec<(String, String)> {
     let parsed = match given {
         Given::Value(value) => Some(value.clone()),
         Given::Text(text) => serde_json::from_str(text).ok(),
     };
-    let Some(Value::Object(map)) = parsed else { return };
-    for (key, value) in &map {
-        let Some(value) = value.as_str().filter(|value| is_like_a_reference(value)) else {
+    let Some(Value::Object(map)) = parsed else { return vec![] };
+    map.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
+}
+
+/// What variables of secrets have in their names.
+const OF_SECRETS: [&str; 7] =
+    ["password", "passwd", "secret", "token", "credential", "private_key", "api_key"];
+
+/// Say so where a value of a map is a secret by its name: it is kept as it is.
+fn tell_in_clear(name: &str, given: &Given) {
+    let is_secret = |key: &str| {
+        let key = key.to_lowercase().replace('-', "_");
+        OF_SECRETS.iter().any(|word| key.contains(word)) && !key.ends_with("_file")
+    };
+    let texts = texts_in(given).into_iter();
+    for (key, _) in texts.filter(|(key, value)| is_secret(key) && !is_like_a_reference(value)) {
+        tell!(
+            "{} `{}` of the input `{}` is kept in the journal as it is, and shown; a secret is \
+             asked for as `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME=env:…`",
+            Style::of_stderr().yellow("warning:"),
+            row(key),
+            row(name)
+        );
+    }
+}
+
+/// Say so where a value of a map reads like a secret's reference: it is the text itself.
+fn tell_taken_literally(name: &str, given: &Given) {
+    for (key, value) in texts_in(given) {
+        if !is_like_a_reference(&value) {
             continue;
-        };
-        let (name, key) = (row(name), row(key));
+        }
+        let (name, key, value) = (&row(name), &row(key), &row(value));
         tell!(
             "{} `{}` of the input `{}` is the text `{}` itself; a secret is asked for as \
              `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME={}`",
             Style::of_stderr().yellow("warning:"),
             key,
             name,
-            row(value),
-            row(value)
+            value,
+            value
         );
     }
 }

@@ -10,10 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
+use stepback_core::shown::MASK;
 use stepback_provider::passwords::quoted_by_go;
 
-/// Less of a base64 text turns up by chance.
+/// Less of a line of base64 turns up by chance, as it is looked for in many pieces.
 pub(super) const BASE64_BYTES_MIN: usize = 8;
+/// Less of what a whole value comes to, as a piece of something longer.
+const BASE64_OWN_BYTES_MIN: usize = 5;
 /// Where programs break base64 into lines: PEM (RFC 7468, *2*) and MIME (RFC 2045, *6.8*), as which
 /// `base64` of GNU does it.
 pub(super) const COLUMNS: [usize; 2] = [64, 76];
@@ -38,6 +41,13 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
                 add(line.to_owned(), &format!("#{}{kind}", number + 1));
             }
         }
+        // Whichever of the two ends a line; and as a log of JSON has each.
+        for (number, line) in value.split(['\n', '\r']).enumerate() {
+            add(line.to_owned(), &format!("#cr-{number}-line"));
+            for (form, json) in JSON_FORMS.iter().enumerate() {
+                add(json.of(line), &format!("#cr-{number}-json-{form}"));
+            }
+        }
     }
     // Who reads a line for it takes no blank at its end.
     for (kind, value) in [("", value), ("trimmed-", value.trim())] {
@@ -58,6 +68,14 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
         add(text, &format!("#base64-line-{number}"));
     }
     forms.into_iter().collect()
+}
+
+/// A text that is told before the secrets are known, without this one in any form.
+pub fn without_secret(text: &str, name: &str, value: &str) -> String {
+    let mut forms = texts_of(name, value);
+    forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
+    let told = |text: String, (form, _): &(String, String)| text.replace(form, MASK);
+    forms.iter().fold(text.to_owned(), told)
 }
 
 /// Whether a mark stands for a part of a secret: one line of it, or of its base64. Whether a text
@@ -201,7 +219,7 @@ fn in_base64(value: &str) -> Vec<String> {
         texts.push(engine.encode(value));
         for before in 0..3 {
             let own = own_in_base64(engine, value, before);
-            texts.extend(Some(own).filter(|own| own.len() >= BASE64_BYTES_MIN));
+            texts.extend(Some(own).filter(|own| own.len() >= BASE64_OWN_BYTES_MIN));
         }
     }
     texts
@@ -276,6 +294,10 @@ mod tests {
             ("a/b c=1\n", "a%2Fb%20c%3D1"),
             (" a\"b\\c1\n", r#"a\"b\\c1"#),
             ("secret-of-it\n", "c2VjcmV0LW9mLWl0"),
+            // Of `user:` and six bytes.
+            ("Zq9xK!", "acTl4Sy"),
+            ("first\nseco\rthird\n", "seco"),
+            ("first\nthe \"2nd\"\n", r#"the \"2nd\""#),
         ] {
             assert!(all(value).iter().any(|one| one == text), "{value} {text}");
         }
