@@ -249,3 +249,23 @@ fn a_lock_that_is_held_is_waited_for_or_not() {
                 with = { duration = \"1ms\" }\n";
     run(&place, free, &["--no-wait"]).exits(0);
 }
+
+/// What was kept only to settle an effect by is cleared away before the last look at the world.
+#[test]
+fn a_command_that_failed_leaves_no_container_of_its_own() {
+    let place = Place::new();
+    let demo = std::fs::read_to_string(crate::harness::operation("demo-world")).expect("a world");
+    let digest = format!("sha256:{}", "f1".repeat(32));
+    let failing = format!("[registry.\"fails:1\"]\ndigest = \"{digest}\"\nexit_code = 3\n");
+    place.write("world.toml", format!("{demo}\n{failing}"));
+    let text = "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    place.write("stepback.toml", format!("state = \"state\"\n{text}"));
+    let once = "[[steps]]\nid = \"pull\"\nuses = \"docker/pull-image\"\n\
+                with = { host = \"i-db-1\", image = \"fails:1\" }\n\
+                [[steps]]\nid = \"once\"\nuses = \"docker/run-once\"\n\
+                irreversible = \"a command\"\n\
+                with = { host = \"i-db-1\", image = \"fails:1\", command = [\"true\"] }\n";
+    let ran = run(&place, once, &[]).exits(4).says("the command exited with 3");
+    ran.says("commands ran: docker.run-once of `once`").lacks("it was not there, and is");
+    assert_eq!(place.show(1)["not_restored"].as_array().map(Vec::len), Some(0));
+}

@@ -24,7 +24,7 @@ impl Driver {
             Command::Evaluate { step, scope } => self.evaluate(step, *scope),
             Command::EvaluateOutputs { scope } => self.evaluate_outputs(*scope),
             Command::Gate { steps } => self.ask_gate(steps),
-            Command::Verify => self.verify(),
+            Command::Verify => self.verify_due = true,
         }
     }
 
@@ -61,6 +61,27 @@ impl Driver {
             let asked = preflight::gate(&job, &clock, steps);
             Message::Gated { reasons: or_panicked(asked, |said| vec![said]).await }
         });
+    }
+
+    /// Look at the world for the verdict. What was kept only to settle an effect by goes first, or
+    /// it would be told as left.
+    pub(super) async fn verify_if_due(&mut self) -> Result<(), RunError> {
+        if !std::mem::take(&mut self.verify_due) {
+            return Ok(());
+        }
+        let mut effects = self.machine.state().steps.values().flat_map(|step| &step.effects);
+        if effects.any(|effect| effect.call.entry().leaves_behind) {
+            self.await_durable().await?;
+            self.await_forgotten().await;
+        }
+        self.verify();
+        Ok(())
+    }
+
+    /// What is not cleared away by then stays, and is harmless.
+    pub(super) async fn await_forgotten(&mut self) {
+        let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
+        let _ = self.clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
     }
 
     fn verify(&mut self) {

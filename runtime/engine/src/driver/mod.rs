@@ -100,6 +100,8 @@ pub(crate) struct Driver {
     tasks: JoinSet<()>,
     /// What is being cleared away behind effects that are over.
     forgetting: JoinSet<()>,
+    /// Whether the world is to be looked at for the verdict.
+    verify_due: bool,
 }
 
 impl Driver {
@@ -176,6 +178,7 @@ impl Driver {
             to_be_heard: 0,
             tasks: JoinSet::new(),
             forgetting: JoinSet::new(),
+            verify_due: false,
         }
     }
 
@@ -219,6 +222,7 @@ impl Driver {
     /// Drive to the end, or until the operation is left.
     pub(crate) async fn drive(mut self) -> Result<State, RunError> {
         while !self.machine.state().status.is_final() {
+            self.verify_if_due().await?;
             self.start_flush();
             let message = self.next().await?;
             if matches!(message, Message::Leave) {
@@ -230,9 +234,7 @@ impl Driver {
             self.on_message(message)?;
         }
         self.await_durable().await?;
-        let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
-        // What is not cleared away by then stays, and is harmless.
-        let _ = self.clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
+        self.await_forgotten().await;
         Ok(self.machine.into_state())
     }
 
