@@ -87,6 +87,8 @@ impl Outcome {
         let is_down = self.ending.is_down;
         let stretches = self.timeline.down.iter().map(|(from, to)| to.saturating_sub(*from));
         match (is_down, self.ending.downtime_ms) {
+            // What is down after its window is down for another reason, which is told by itself.
+            (true, Some(ms)) if !self.ending.is_in_window => Some((false, ms)),
             (true, _) => Some((true, stretches.sum())),
             (false, Some(ms)) => Some((false, ms)),
             (false, None) => Some(stretches.sum()).filter(|ms| *ms > 0).map(|ms| (false, ms)),
@@ -136,6 +138,7 @@ pub(crate) fn ending(played: &Played) -> Ending {
         verdict: state.verdict.map(word),
         why: state.why.clone().or_else(|| state.refusals.first().cloned()),
         downtime_ms: state.downtime.closed_ms,
+        is_in_window: state.downtime.since.is_some(),
         // Where nobody could look at last, the journal can't say that the service is up.
         is_down: state.downtime.since.is_some() && played.is_an_instance_down
             || !played.stopped.is_empty(),

@@ -129,6 +129,9 @@ pub struct Ending {
     pub why: Option<String>,
     /// How long the service was down in all, by the assumed times.
     pub downtime_ms: Option<u64>,
+    /// Whether the downtime window was open at the end.
+    #[serde(skip)]
+    pub is_in_window: bool,
     /// Whether it still is.
     pub is_down: bool,
     /// How long it took, by the assumed times.
