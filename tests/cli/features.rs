@@ -46,6 +46,60 @@ fn for_each_runs_an_instance_a_key_and_undoes_each() {
     assert_eq!(step(&place.show(1), "tags[c]")["status"], "undone");
 }
 
+/// What began and ended, in its order: the instances of a step, by their keys.
+fn attempts(lines: &[Value]) -> Vec<String> {
+    let told = |line: &Value| {
+        let record = &line["record"];
+        let begins = match record["event"].as_str()? {
+            "attempt-started" => "+",
+            "attempt-finished" => "-",
+            _ => return None,
+        };
+        let of = &record["of"];
+        let (key, direction) = (of["step"]["key"].as_str()?, of["direction"].as_str()?);
+        Some(format!("{begins}{key} {direction}"))
+    };
+    lines.iter().filter_map(told).collect()
+}
+
+#[test]
+fn so_many_instances_go_at_a_time_and_are_undone_so_from_the_last() {
+    let each = "[[steps]]\nid = \"tags\"\nuses = \"ebs/tag-volume\"\nat_most = 1\n\
+                for_each = \"['c', 'a', 'b']\"\n\
+                with = { volume = \"vol-db-main\", key = \"{{ each.value }}\", value = \"1\" }\n";
+    let place = Place::new();
+    let before = place.untouched();
+    let body = format!("{each}{MADE}{FAIL}");
+    let ran = run(&place, &body, &["--json"]).exits(3);
+    let both = |of: &str| ["+", "-"].map(|mark| format!("{mark}{of}"));
+    let forward = ["c do", "a do", "b do"];
+    let back = ["b undo", "a undo", "c undo"];
+    let wanted: Vec<String> = forward.into_iter().chain(back).flat_map(both).collect();
+    assert_eq!(attempts(&ran.json_lines()), wanted);
+    assert_eq!(place.facts(), before);
+
+    // Where one fails, the next does not begin.
+    let place = Place::new();
+    let inject = ["--inject", "ebs.tag#2=refuse"];
+    run(&place, each, &inject).exits(3).says("verdict: restored");
+    let shown = place.show(1);
+    let status = |id: &str| step(&shown, id)["status"].clone();
+    let statuses = [status("tags[c]"), status("tags[a]"), status("tags[b]")];
+    assert_eq!(statuses, ["undone", "failed", "pending"]);
+    assert_eq!(step(&shown, "tags[b]")["started_at"], Value::Null);
+
+    let place = Place::new();
+    for (wrong, said) in [
+        (each.replace("at_most = 1", "at_most = 0"), "a whole number, 1 or more"),
+        (each.replace("for_each", "title"), "is for the instances of a `for_each`"),
+    ] {
+        run(&place, &wrong, &[]).exits(2).says(said);
+    }
+    let whole = format!("schema = 1\n[operation]\nname = \"feature\"\n{each}");
+    let plan = place.run(&["plan", &place.write("feature.toml", whole)]).exits(0);
+    plan.says("`tags` is run for each, one after another, and undone so from the last");
+}
+
 #[test]
 fn a_step_whose_when_is_false_is_skipped_and_what_follows_still_runs() {
     let place = Place::new();

@@ -390,6 +390,9 @@ impl Case {
             }
             if matches!(step.what, What::TagEach(_)) {
                 text.push_str("for_each = \"['', '/undo/1', '-a/do/1/1']\"\n");
+                if let at_most @ 1.. = i % 3 {
+                    text.push_str(&format!("at_most = {at_most}\n"));
+                }
             }
             if matches!(uses, "ebs/delete-volume" | "docker/remove-volume") {
                 text.push_str("irreversible = \"it was made here\"\n");

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use stepback_core::calls::DockerCall;
 use stepback_core::event::{Event, Record, Verdict};
 use stepback_core::expr::secret_placeholder;
-use stepback_core::state::{State, Status};
+use stepback_core::manifest::parse_pinned;
+use stepback_core::state::{State, Status, StepStatus};
 use stepback_core::step::EffectOutcome;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Call, CallId, Facts, OperationId, Resource};
+use stepback_core::{Call, CallId, Facts, OperationId, Resource, StepId};
 use stepback_journal::Store;
 use stepback_provider::Provider;
 use stepback_simulated::world::World;
@@ -55,8 +56,10 @@ pub fn check(lives: &Lives, status: Status) -> Result<State, String> {
         return says(&why);
     }
     let records = at_once(story.store.load(OperationId(1))).unwrap_or_default();
-    if let Err(why) = times_go_on(&records).and_then(|()| windows_are_true(story, &state, &records))
-    {
+    let told = times_go_on(&records)
+        .and_then(|()| windows_are_true(story, &state, &records))
+        .and_then(|()| turns_are_kept(&records));
+    if let Err(why) = told {
         return says(&why);
     }
     let locks = at_once(story.store.locks());
@@ -146,6 +149,39 @@ fn times_go_on(records: &[Record]) -> Result<(), String> {
     for two in decided.windows(2) {
         if two[1].at < two[0].at {
             return Err(format!("event {} is before event {}", two[1].seq.0, two[0].seq.0));
+        }
+    }
+    Ok(())
+}
+
+/// No more instances of a step are under way at a time than it may have: those that wait to be
+/// tried again count, and so do those that are being undone.
+fn turns_are_kept(records: &[Record]) -> Result<(), String> {
+    let mut state = State::default();
+    let mut at_most: BTreeMap<StepId, usize> = BTreeMap::new();
+    for record in records {
+        state.apply(record).map_err(|error| error.to_string())?;
+        if let Event::Created(pinned) = &record.event {
+            let manifest = parse_pinned("random.toml", &pinned.manifest);
+            let manifest = manifest.map_err(|error| error.to_string())?;
+            let bounded = manifest.steps.into_iter();
+            at_most =
+                bounded.filter_map(|step| Some((step.id, step.at_most?.get() as usize))).collect();
+        }
+        for (step, at_most) in &at_most {
+            let going = state.steps.iter().filter(|(key, one)| {
+                let is_going = match (state.status, one.status) {
+                    (Status::RollingBack, status) => status == StepStatus::Undoing,
+                    (_, StepStatus::Pending | StepStatus::Skipped) => false,
+                    (_, StepStatus::Done | StepStatus::Leftover) => false,
+                    _ => !state.status.is_final(),
+                };
+                key.step == *step && is_going
+            });
+            let going = going.count();
+            if going > *at_most {
+                return Err(format!("{going} of `{step}` at event {}", record.seq.0));
+            }
         }
     }
     Ok(())

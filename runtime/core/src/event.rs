@@ -73,7 +73,7 @@ pub enum Event {
         /// Always without a key: `when` is evaluated once, before `for_each`.
         step: StepKey,
     },
-    /// The step's inputs are evaluated, once and for all.
+    /// The step's inputs are evaluated, once and for all; its first attempt begins at its turn.
     StepStarted {
         /// The instance; it starts once, whatever retries follow.
         step: StepKey,

@@ -235,6 +235,12 @@ impl Plan {
         needs.iter().map(|place| &self.at(*place).id)
     }
 
+    /// How many instances of the step there may be under way at a time; `None` is all of them.
+    pub fn at_most(&self, id: &StepId) -> Option<usize> {
+        let at_most = self.step(id)?.at_most?;
+        Some(usize::try_from(at_most.get()).unwrap_or(usize::MAX))
+    }
+
     /// Whether the step is in the downtime window.
     pub fn is_window(&self, id: &StepId) -> bool {
         self.step(id).is_some_and(|step| step.phase == Phase::Downtime)

@@ -151,6 +151,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
     text.push(&undeclared(preview, style));
     text.push(&may::as_text(preview, style));
     text.push(&revealed(plan, style));
+    text.push(&in_turn(plan));
     text.push(&known(preview, style));
     text.push(&would(preview, style));
     let window: Vec<&str> =
@@ -207,6 +208,18 @@ fn revealed(plan: &Plan, style: &Style) -> Shown {
         )
     };
     reveals.map(told).collect()
+}
+
+/// The steps of whose instances only so many are under way at a time.
+fn in_turn(plan: &Plan) -> Shown {
+    let told = |step: &Step| {
+        let how = match step.at_most?.get() {
+            1 => shown!("one after another, and undone so from the last"),
+            several => shown!("at most {} at a time, and so undone", several),
+        };
+        Some(shown!("`{}` is run for each, {}\n\n", step.id, how))
+    };
+    plan.steps().filter_map(told).collect()
 }
 
 /// What it would do to the world, in the plan's order.
@@ -299,7 +312,7 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
             "phase": phase_word(step.phase),
             "needs": plan.dependencies(&step.id).collect::<Vec<_>>(),
             "reversible": plan.info(&step.id).is_some_and(|info| info.reversible),
-            "irreversible": step.irreversible, "reveal": reveal(step),
+            "irreversible": step.irreversible, "reveal": reveal(step), "at_most": step.at_most,
             "does": does::does(&step.uses),
             "checks": checks_of(preview, &step.id).map(check).collect::<Vec<_>>(),
         })

@@ -31,6 +31,11 @@ impl Machine {
             self.start(place)?;
             return Ok(Progress::Made);
         }
+        if let Some(key) = self.index.next_in_turn() {
+            let with = self.state.steps.get(&key).map(|step| step.with.clone()).unwrap_or_default();
+            self.start_run(key, with)?;
+            return Ok(Progress::Made);
+        }
         if self.start_due_retry()? == Progress::Made || self.open_window()? == Progress::Made {
             return Ok(Progress::Made);
         }
@@ -116,7 +121,11 @@ impl Machine {
 
     fn start_instance(&mut self, key: StepKey, with: Value) -> Result<(), IllegalEvent> {
         self.emit(Event::StepStarted { step: key.clone(), with: with.clone() })?;
-        self.start_run(key, with)
+        // One of which there may be so many at a time begins at its turn.
+        match self.plan.at_most(&key.step) {
+            None => self.start_run(key, with),
+            Some(_) => Ok(()),
+        }
     }
 
     fn start_run(&mut self, step: StepKey, input: Value) -> Result<(), IllegalEvent> {

@@ -3,6 +3,7 @@
 //!
 //! Everything in here follows from the plan and the state; nothing here is a second truth.
 
+use super::turns::Turns;
 use crate::event::Event;
 use crate::ids::*;
 use crate::manifest::Phase;
@@ -28,6 +29,14 @@ struct Note {
     retry: Option<UnixMs>,
     deadline: Option<(UnixMs, AttemptId)>,
     open: Option<AttemptId>,
+    turn: Option<Turn>,
+}
+
+/// Where an instance stands of which only so many are under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Turn {
+    ToCome,
+    Now,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +55,8 @@ pub(super) struct Index {
     retries: BTreeSet<(UnixMs, StepKey)>,
     deadlines: BTreeSet<(UnixMs, AttemptId)>,
     open: BTreeSet<AttemptId>,
+    /// By the order in which their inputs were known, which is that of the list.
+    turns: Turns<usize>,
 }
 
 impl Index {
@@ -77,6 +88,7 @@ impl Index {
             retries: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             open: BTreeSet::new(),
+            turns: Turns::default(),
         };
         for place in 0..count {
             index.place_ready(plan, place);
@@ -189,6 +201,13 @@ impl Index {
         self.retries.extend(now.retry.map(|at| (at, key.clone())));
         self.deadlines.extend(now.deadline);
         self.open.extend(now.open);
+        if let Some(at_most) = plan.at_most(&key.step) {
+            match now.turn {
+                Some(Turn::ToCome) => self.turns.wait(key, at_most, step.order),
+                Some(Turn::Now) => self.turns.go(key, at_most, step.order),
+                None => self.turns.end(key, step.order),
+            }
+        }
     }
 
     /// The next step that can begin; those of the window only while it is open, those of the
@@ -223,6 +242,11 @@ impl Index {
         self.failed.first()
     }
 
+    /// The next instance whose turn it is, of those that were given their inputs.
+    pub(super) fn next_in_turn(&self) -> Option<StepKey> {
+        self.turns.next().map(|(_, key)| key.clone())
+    }
+
     pub(super) fn next_retry(&self) -> Option<&(UnixMs, StepKey)> {
         self.retries.first()
     }
@@ -255,7 +279,16 @@ fn note_of(plan: &Plan, step: &StepState) -> Note {
         ),
         retry: step.not_before.filter(|_| step.status == StepStatus::WaitingRetry),
         deadline,
+        turn: turn_of(step.status),
         open: step.open.as_ref().map(|open| open.id.clone()),
+    }
+}
+
+fn turn_of(status: StepStatus) -> Option<Turn> {
+    match status {
+        StepStatus::Pending => Some(Turn::ToCome),
+        status if is_complete(status) => None,
+        _ => Some(Turn::Now),
     }
 }
 

@@ -13,6 +13,7 @@ mod holds;
 mod index;
 mod messages;
 mod rollback;
+mod turns;
 mod undo_order;
 mod verdict;
 mod window;

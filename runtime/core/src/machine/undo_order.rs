@@ -7,10 +7,12 @@
 //! that was so; there the newest change goes first, because nothing may wait for ever.
 
 use super::holds::areas_of;
+use super::turns::Turns;
 use crate::calls::Area;
 use crate::ids::*;
 use crate::plan::Plan;
 use crate::state::{State, StepState, StepStatus};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an undo waits for: another step's undo, or a place of the plan to be clear, which it is
@@ -34,6 +36,10 @@ struct Edges {
 pub(super) struct UndoOrder {
     nodes: BTreeMap<Node, Edges>,
     ready: BTreeSet<StepKey>,
+    /// Those of which only so many are undone at a time, the newest first.
+    in_turn: Turns<Reverse<Seq>>,
+    /// By step, how many instances of it are undone at a time, where that is not all.
+    at_most: BTreeMap<StepId, usize>,
     /// Steps whose undo has begun.
     begun: BTreeSet<StepKey>,
     /// Steps that an undo which failed stands in the way of.
@@ -61,6 +67,11 @@ impl UndoOrder {
         let mut order = Self {
             nodes: BTreeMap::new(),
             ready: BTreeSet::new(),
+            in_turn: Turns::default(),
+            at_most: plan
+                .steps()
+                .filter_map(|step| Some((step.id.clone(), plan.at_most(&step.id)?)))
+                .collect(),
             begun: BTreeSet::new(),
             blocked: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -122,7 +133,8 @@ impl UndoOrder {
     /// Note what has ended already, and see what is ready.
     fn begin(&mut self, plan: &Plan, to_undo: &BTreeMap<&StepKey, &StepState>) {
         let under_way = to_undo.iter().filter(|(_, step)| step.open.is_some());
-        self.begun.extend(under_way.map(|(key, _)| (*key).clone()));
+        let under_way: Vec<StepKey> = under_way.map(|(key, _)| (*key).clone()).collect();
+        under_way.into_iter().for_each(|key| self.note_begun(key));
         let free = |(node, edges): (&Node, &Edges)| (edges.waits_for == 0).then(|| node.clone());
         let free: Vec<Node> = self.nodes.iter().filter_map(free).collect();
         free.into_iter().for_each(|node| self.freed(node));
@@ -139,8 +151,13 @@ impl UndoOrder {
         while let Some(node) = free.pop() {
             match node {
                 Node::Step(key) => {
-                    if self.pending.contains_key(&key) && !self.begun.contains(&key) {
-                        self.ready.insert(key);
+                    let newest = self.pending.get(&key).filter(|_| !self.begun.contains(&key));
+                    match (newest, self.at_most.get(&key.step)) {
+                        (Some(newest), Some(at_most)) => {
+                            self.in_turn.wait(&key, *at_most, Reverse(*newest));
+                        }
+                        (Some(_), None) => drop(self.ready.insert(key)),
+                        (None, _) => {}
                     }
                 }
                 Node::Place(_) => free.extend(self.leave(&node)),
@@ -170,10 +187,9 @@ impl UndoOrder {
     /// An undo has ended; after one that failed, what changed the same before it is not tried,
     /// because it could do harm there.
     pub(super) fn note_ended(&mut self, plan: &Plan, key: &StepKey, is_undone: bool) {
-        if self.pending.remove(key).is_none() {
-            return;
-        }
+        let Some(newest) = self.pending.remove(key) else { return };
         self.ready.remove(key);
+        self.in_turn.end(key, Reverse(newest));
         if is_undone && plan.is_window(&key.step) {
             self.window_left -= 1;
         }
@@ -195,10 +211,19 @@ impl UndoOrder {
 
     /// The next step to undo, and the step whose failed undo stands in its way.
     pub(super) fn take_ready(&mut self) -> Option<(StepKey, Option<StepKey>)> {
-        let key = self.ready.pop_first()?;
-        self.begun.insert(key.clone());
+        let in_turn = || self.in_turn.next().map(|(_, key)| key.clone());
+        let key = self.ready.pop_first().or_else(in_turn)?;
+        self.note_begun(key.clone());
         let by = self.blocked.get(&key).cloned();
         Some((key, by))
+    }
+
+    fn note_begun(&mut self, key: StepKey) {
+        if let (Some(at_most), Some(newest)) = (self.at_most.get(&key.step), self.pending.get(&key))
+        {
+            self.in_turn.go(&key, *at_most, Reverse(*newest));
+        }
+        self.begun.insert(key);
     }
 
     /// Where everything waits for everything, the newest change goes first.

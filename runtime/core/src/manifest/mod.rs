@@ -30,6 +30,7 @@ use crate::failure::{Failure, FailureClass};
 use crate::ids::StepId;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 /// So many locks an operation may take, and so long are their names: a world keeps them all in one
@@ -303,6 +304,9 @@ pub struct Step {
     pub when: Option<String>,
     /// A list or map: one instance for each item; `None` is one plain instance.
     pub for_each: Option<String>,
+    /// How many instances of it there are under way at a time; `None` is all of them. Those that
+    /// wait to be tried again count, and so do those that are being undone.
+    pub at_most: Option<NonZeroU32>,
     /// Without one, no failure is tried again.
     pub retry: Option<Retry>,
     /// How long one attempt at its run may take; `None` is no limit. An undo has none.

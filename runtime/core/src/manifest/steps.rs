@@ -32,6 +32,7 @@ fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
     };
     let when = expression("when", &mut spans.when, found);
     let for_each = expression("for_each", &mut spans.for_each, found);
+    let at_most = at_most(&mut reader, for_each.is_some(), found);
     let (timeout_ms, timeout_span) = reader.duration("timeout", found).unzip();
     spans.timeout = timeout_span.unwrap_or_default();
     let irreversible = reader.string("irreversible", found).map(|(text, _)| text);
@@ -74,6 +75,7 @@ fn one(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<Step> {
         needs,
         when,
         for_each,
+        at_most,
         retry,
         timeout_ms,
         irreversible,
@@ -141,6 +143,28 @@ fn needs(
         }
     }
     Some(ids)
+}
+
+fn at_most(
+    reader: &mut Reader<'_, '_>,
+    has_for_each: bool,
+    found: &mut Vec<Diagnostic>,
+) -> Option<NonZeroU32> {
+    let value = reader.get("at_most")?;
+    if !has_for_each {
+        let message = "`at_most` is for the instances of a `for_each`, and there is none";
+        let help = "take it out, or say what the step is for: `for_each = \"{{ inputs.hosts }}\"`";
+        found.push(Diagnostic::at(span_of(value), message).help(help));
+        return None;
+    }
+    let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+    let number = number.and_then(NonZeroU32::new);
+    if number.is_none() {
+        let message = "`at_most` must be a whole number, 1 or more";
+        let help = "write how many instances may be under way at a time, or leave it out";
+        found.push(Diagnostic::at(span_of(value), message).help(help));
+    }
+    number
 }
 
 fn with(reader: &mut Reader<'_, '_>, spans: &mut StepSpans, found: &mut Vec<Diagnostic>) -> Value {

@@ -123,7 +123,7 @@ impl State {
         let (last, allowed) = match of.direction {
             Direction::Do => (
                 &mut step.attempts,
-                matches!(step.status, StepStatus::Running | StepStatus::WaitingRetry),
+                matches!(step.status, StepStatus::Pending | StepStatus::WaitingRetry),
             ),
             Direction::Undo => (&mut step.undo_attempts, step.status == StepStatus::Undoing),
         };
@@ -134,6 +134,7 @@ impl State {
         if of.direction == Direction::Do {
             step.status = StepStatus::Running;
             step.not_before = None;
+            step.started_at.get_or_insert(at);
         }
         let id = of.clone();
         let (calls, wait, held) = (vec![], None, None);

@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepStatus {
-    /// It has not begun. No event sets this: it is for showing steps without an instance.
+    /// It has not begun: its inputs are known, and its turn has not come. A step without an
+    /// instance is shown so, too.
     Pending,
     /// Its `when` is false; its output is null.
     Skipped,
@@ -118,7 +119,7 @@ impl BegunWait {
 /// One step's instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepState {
-    /// `Skipped` for good, or `Running` at first.
+    /// `Skipped` for good, or `Pending` at first.
     pub status: StepStatus,
     /// What it is run and undone with; null if it was skipped, or `with` could not be evaluated.
     pub with: Value,
@@ -151,11 +152,11 @@ pub struct StepState {
     pub past: Option<Past>,
     /// When it is tried again; `None` unless it waits for that.
     pub not_before: Option<UnixMs>,
-    /// When it was started or skipped.
+    /// When its first attempt began, or it was skipped.
     pub started_at: Option<UnixMs>,
     /// When its last attempt or undo ended; `None` before the first did.
     pub finished_at: Option<UnixMs>,
-    /// The place in the order in which steps started.
+    /// The place in the order in which steps were given their inputs, or skipped.
     pub order: usize,
 }
 
@@ -178,7 +179,7 @@ impl StepState {
             kept: None,
             past: None,
             not_before: None,
-            started_at: Some(at),
+            started_at: (status != StepStatus::Pending).then_some(at),
             finished_at: None,
             order,
         }

@@ -63,7 +63,7 @@ impl State {
             }
             Event::StepStarted { step, with } => {
                 self.must_be_new(step)?;
-                self.new_step(step, StepStatus::Running, with.clone(), record.at);
+                self.new_step(step, StepStatus::Pending, with.clone(), record.at);
                 Ok(())
             }
             Event::AttemptStarted { .. }
