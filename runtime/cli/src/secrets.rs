@@ -22,8 +22,8 @@ use toml::Spanned;
 const TELLS_AFTER: Duration = Duration::from_secs(2);
 /// A program that tells a secret may take so long: it may ask another machine.
 const TOLD_MAX: Duration = Duration::from_secs(30);
-/// So much is told of what it says beside the secret.
-const SAID_BYTES_MAX: usize = 16 << 10;
+/// So much is heard of what it says beside the secret.
+const SAID_BYTES_MAX: usize = 64 << 10;
 /// How often it is looked what it has printed, and whether it has ended.
 const TOLD_LOOK: Duration = Duration::from_millis(2);
 
@@ -220,8 +220,9 @@ fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, St
         .map_err(|error| format!("the command that tells it can't be run: {error}"))?;
     let mut said = vec![];
     let printed = printed_by(name, &mut child, &mut said).inspect_err(|_| end(&mut child));
-    tell_said(name, &said, printed.as_ref().map_or(&[], |(_, bytes)| bytes));
+    // Of one that was not heard to its end nobody knows what the secret is.
     let (ended, bytes) = printed?;
+    tell_said(name, &said, &bytes);
     if !ended.success() {
         return Err(format!(
             "the command that tells it failed: {ended}; of the variables set here it gets few: \
@@ -249,7 +250,12 @@ fn tell_said(name: &str, said: &[u8], printed: &[u8]) {
         return;
     }
     let value = without_line_break(&String::from_utf8_lossy(printed));
-    let said = stepback_engine::without_secret(&String::from_utf8_lossy(said), name, &value);
+    // Of a line that was cut off the secret may be a part.
+    let whole = match said.len() < SAID_BYTES_MAX {
+        true => said,
+        false => &said[..said.iter().rposition(|byte| *byte == b'\n').unwrap_or_default()],
+    };
+    let said = stepback_engine::without_secret(&String::from_utf8_lossy(whole), name, &value);
     tell!("the command that tells the secret `{}` says: {}", row(name), said.trim_end());
 }
 

@@ -93,8 +93,22 @@ pub fn without_types(message: &str) -> String {
     }
 }
 
-/// A text as Go writes it between quotes (Go docs, *strconv.Quote*).
-pub fn quoted_by_go(text: &str) -> String {
+/// A text as Go writes it between quotes (Go docs, *strconv.Quote*): each way in which its versions
+/// do so. What is no letter, mark, number, sign or blank of ASCII is escaped; which characters
+/// there are they take from one Unicode or another.
+pub fn quoted_by_go(text: &str) -> [String; 4] {
+    let by_rust = |c: char| !c.is_ascii() && (is_odd(c) || c.escape_debug().count() > 1);
+    // New ones have come with large numbers for years.
+    let is_large = |c: char| u32::from(c) > 0xffff;
+    [
+        quoted_where(text, |c| !c.is_ascii() && is_odd(c)),
+        quoted_where(text, by_rust),
+        quoted_where(text, |c| by_rust(c) || is_large(c)),
+        quoted_where(text, |c| !c.is_ascii()),
+    ]
+}
+
+fn quoted_where(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let of = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
         '\x07' => "\\a".to_owned(),
@@ -105,10 +119,8 @@ pub fn quoted_by_go(text: &str) -> String {
         '\t' => "\\t".to_owned(),
         '\x0b' => "\\v".to_owned(),
         c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)),
-        c if !c.is_ascii() && is_odd(c) && u32::from(c) > 0xffff => {
-            format!("\\U{:08x}", u32::from(c))
-        }
-        c if !c.is_ascii() && is_odd(c) => format!("\\u{:04x}", u32::from(c)),
+        c if is_escaped(c) && u32::from(c) > 0xffff => format!("\\U{:08x}", u32::from(c)),
+        c if is_escaped(c) => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     };
     text.chars().map(of).collect()
@@ -160,6 +172,6 @@ mod tests {
     #[test]
     fn go_writes_what_is_odd_in_escapes() {
         let odd = "a\"\\\u{7}\u{b}\n\u{1b}\u{7f}\u{200b}\u{e0041}ä";
-        assert_eq!(quoted_by_go(odd), r#"a\"\\\a\v\n\x1b\x7f\u200b\U000e0041ä"#);
+        assert_eq!(quoted_by_go(odd)[0], r#"a\"\\\a\v\n\x1b\x7f\u200b\U000e0041ä"#);
     }
 }

@@ -58,7 +58,8 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
             add(text, &format!("#{kind}url-{number}"));
         }
     }
-    add(quoted_by_go(value), "#go");
+    quoted_by_go(value).into_iter().for_each(|text| add(text, "#go"));
+    add(PLAIN.of(&PLAIN.of(value)), "#json-in-json");
     for (kind, value) in [("", value), ("trimmed-", value.trim())] {
         for (number, text) in in_base64(value).into_iter().enumerate() {
             add(text, &format!("#{kind}base64-{number}"));
@@ -170,7 +171,7 @@ impl Json {
 
 /// What is left as it is beside letters and digits, and what a blank becomes. Journals have marks
 /// by the place in here: what is new comes last.
-const KEPT_IN_URLS: [(&str, &str); 13] = [
+const KEPT_IN_URLS: [(&str, &str); 18] = [
     // By the strictest, by JavaScript's `encodeURIComponent`, in a form, and in a path.
     ("-._~", "%20"),
     ("-._~!*'()", "%20"),
@@ -190,6 +191,12 @@ const KEPT_IN_URLS: [(&str, &str); 13] = [
     ("-._", "%20"),
     ("-._*", "%20"),
     ("-._", "+"),
+    // Python's `requests`, GNU Wget, and the URL Standard's queries, paths and fragments.
+    ("-._~!#$%&'()*+,/:;=?@[]", "%20"),
+    ("-._~!$&'()*+,/:;=?@[]", "%20"),
+    ("-._~!$%&()*+,/:;=?@[\\]^`{|}", "%20"),
+    ("-._~!$%&'()*+,/:;=@[\\]|", "%20"),
+    ("-._~!#$%&'()*+,/:;=?@[\\]^{|}", "%20"),
 ];
 
 /// In an address and in a form (WHATWG URL Standard, *percent-encoding* and
@@ -284,6 +291,12 @@ mod tests {
             ("S3cret$w=rd/1", "S3cret$w%3Drd%2F1"),
             ("a%b|c;d", "a%b%7Cc%3Bd"),
             ("a~b c*d", "a%7Eb%20c%2Ad"),
+            ("Kq[7 c-Secret]", "Kq[7%20c-Secret]"),
+            ("p|w[1 x-Secret", "p|w[1%20x-Secret"),
+            ("Kq7-p\u{e4}sse\u{a0}mot", "Kq7-p\u{e4}sse\\u00a0mot"),
+            ("Kq7-\u{5bc6}\u{3000}x1", "Kq7-\u{5bc6}\\u3000x1"),
+            ("Kq7-\u{1fae8}-Zz9x", "Kq7-\\U0001fae8-Zz9x"),
+            ("Kq\"7c\\S", r#"Kq\\\"7c\\\\S"#),
             ("a~b c*d", "a%7Eb%20c*d"),
             ("a~b c*d", "a%7Eb+c%2Ad"),
             ("caf\u{e9}1", "caf\\u00E91"),

@@ -8,11 +8,10 @@ use super::options::{mount, policy};
 use super::passwords::without_command;
 use super::shapes::image_of;
 use super::stamps::{labels, token_of};
-use crate::streams::Lines;
-use bollard::container::LogOutput;
+use crate::streams::Printed;
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount as DockerMount, MountType,
-    PortBinding,
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig,
+    Mount as DockerMount, MountType, PortBinding,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -261,39 +260,33 @@ impl Engine {
     /// The last lines that a container printed, as many as an answer may hold.
     pub(super) async fn output(&self, name: &str, lines: u32) -> Answer<Vec<String>> {
         let what = self.name_of("container", name);
-        let options =
-            LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let rotates = rotates(&self.inspect(name).await?);
+        // One more, by whose end it is seen whether the next one begins a line.
+        let tail = lines.saturating_add(1).to_string();
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&tail).build();
         let (client, heard) = self.streaming(&what)?;
         let mut chunks = Box::pin(client.logs(name, Some(options)));
-        let (mut bytes, mut is_cut): (Vec<u8>, bool) = (vec![], false);
-        let mut lines = Lines::default();
+        let mut printed = Printed::new(lines as usize, rotates);
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| heard.told(error, &what))?;
+            printed.take(chunk.map_err(|error| heard.told(error, &what))?);
             heard.taken();
-            let line = lines.of(Lines::stream_of(&chunk));
-            line.extend_from_slice(&LogOutput::into_bytes(chunk));
-            if let Some(end) = line.iter().rposition(|byte| *byte == b'\n') {
-                bytes.extend(line.drain(..=end));
-            }
-            // Of what is more than an answer holds the last counts.
-            for kept in [line, &mut bytes] {
-                if kept.len() > 2 * ANSWER_BYTES_MAX {
-                    kept.drain(..kept.len() - ANSWER_BYTES_MAX);
-                    is_cut = true;
-                }
-            }
         }
-        for line in lines.unended() {
-            if !bytes.is_empty() && !bytes.ends_with(b"\n") {
-                bytes.push(b'\n');
-            }
-            bytes.extend(line);
-        }
-        Ok(last_lines(&match is_cut {
-            true => cut::end_of_bytes(&bytes),
-            false => String::from_utf8_lossy(&bytes).into_owned(),
-        }))
+        let mut last = last_lines(&printed.text());
+        // A terminal's lines can't be counted before.
+        last.drain(..last.len().saturating_sub(lines as usize));
+        Ok(last)
     }
+}
+
+/// Whether the beginning of what it printed may be gone: all but one driver of logs throws old
+/// records away unless it is told otherwise, and that one does where it is told to (Docker docs,
+/// *Configure logging drivers*).
+fn rotates(found: &ContainerInspectResponse) -> bool {
+    let config = found.host_config.as_ref().and_then(|host| host.log_config.as_ref());
+    config.is_none_or(|log| {
+        let keeps_all = log.typ.as_deref() == Some("json-file");
+        !keeps_all || log.config.iter().flatten().any(|(name, _)| name == "max-size")
+    })
 }
 
 /// The lines at the end, as many as an answer holds.

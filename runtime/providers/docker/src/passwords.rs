@@ -71,7 +71,10 @@ pub(super) fn without_command(message: &str, found: &ContainerInspectResponse) -
         // In quotes it is written as Go writes it.
         let quoted = format!("{word:?}");
         told = told.replace(&quoted[1..quoted.len() - 1], MASK);
-        told = told.replace(&quoted_by_go(word), MASK).replace(word.as_str(), MASK);
+        for quoted in quoted_by_go(word) {
+            told = told.replace(&quoted, MASK);
+        }
+        told = told.replace(word.as_str(), MASK);
     }
     told
 }
