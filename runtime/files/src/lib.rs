@@ -7,6 +7,7 @@
 //! users and groups are named as people know them ([`who`]). Nothing here knows what is in any
 //! other file.
 
+mod acl;
 pub mod key;
 pub mod lock;
 pub mod private;

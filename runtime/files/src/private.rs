@@ -12,6 +12,7 @@ mod making;
 
 pub use making::make;
 
+use crate::acl::lets_others_write;
 use crate::trust::{STICKY, Trusted, mode, quoted, sudo_gid, sudo_uid};
 use crate::who;
 use rustix::process::geteuid;
@@ -446,7 +447,8 @@ fn must_not_be_written_by_others(
     found: &Metadata,
     sharing: Sharing,
 ) -> io::Result<()> {
-    if Trusted::caller().with_group(sharing.group()).alone_may_write(found) {
+    let caller = Trusted::caller().with_group(sharing.group());
+    if caller.alone_may_write(found) && !lets_others_write(path) {
         return Ok(());
     }
     let why = format!(

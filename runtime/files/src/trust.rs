@@ -3,6 +3,7 @@
 //! Trusted are whoever runs the program, root, and behind `sudo` who called it. Each directory on
 //! the way is looked at, and each link: whoever may write to one of them decides what is found.
 
+use crate::acl::lets_others_write;
 use crate::who;
 use rustix::process::geteuid;
 use std::collections::VecDeque;
@@ -115,7 +116,15 @@ impl Trusted {
         }
         let keeps_files = is_parent && found.mode() & STICKY != 0;
         // Nobody asks for the mode of a link (symlink(7)).
-        if found.is_symlink() || keeps_files || self.alone_may_write(found) {
+        if found.is_symlink() || keeps_files {
+            return Ok(());
+        }
+        if lets_others_write(path) {
+            let why = "may be written by others (its access control list says so)".to_owned();
+            let mend = Some(format!("setfacl -b {}", quoted(path)));
+            return Err(Distrust { path: path.to_owned(), why, mend, is_anothers: false });
+        }
+        if self.alone_may_write(found) {
             return Ok(());
         }
         let (who, take) = match found.mode() & ALL_WRITE != 0 {
