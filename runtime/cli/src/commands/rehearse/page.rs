@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use stepback_core::shell::word;
-use stepback_core::shown::in_row;
+use stepback_core::shown::{in_row, written_out};
 use stepback_rehearse::{Cell, Ended, Fault, Report, Stretch, Timeline};
 
 const STYLE: &str = include_str!("page.css");
@@ -43,7 +43,8 @@ pub fn of(report: &Report, again: &str) -> String {
             }
         }
     };
-    page.into_string()
+    // Whatever of theirs was not written out by then.
+    written_out(&page.into_string()).into_owned()
 }
 
 fn verdict(report: &Report) -> Markup {
