@@ -311,15 +311,34 @@ fn a_command_that_failed_leaves_no_container_of_its_own() {
     let demo = std::fs::read_to_string(crate::harness::operation("demo-world")).expect("a world");
     let digest = format!("sha256:{}", "f1".repeat(32));
     let failing = format!("[registry.\"fails:1\"]\ndigest = \"{digest}\"\nexit_code = 3\n");
+    let images = "[engines.i-db-1.images]\n";
+    let demo = demo.replace(images, &format!("{images}\"fails:1\" = \"{digest}\"\n"));
     place.write("world.toml", format!("{demo}\n{failing}"));
     let text = "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
     place.write("stepback.toml", format!("state = \"state\"\n{text}"));
-    let once = "[[steps]]\nid = \"pull\"\nuses = \"docker/pull-image\"\n\
-                with = { host = \"i-db-1\", image = \"fails:1\" }\n\
-                [[steps]]\nid = \"once\"\nuses = \"docker/run-once\"\n\
+    let once = "[[steps]]\nid = \"once\"\nuses = \"docker/run-once\"\n\
                 irreversible = \"a command\"\n\
                 with = { host = \"i-db-1\", image = \"fails:1\", command = [\"true\"] }\n";
     let ran = run(&place, once, &[]).exits(4).says("the command exited with 3");
     ran.says("commands ran: docker.run-once of `once`").lacks("it was not there, and is");
     assert_eq!(place.show(1)["not_restored"].as_array().map(Vec::len), Some(0));
+}
+
+/// Past the commit point nothing is taken back: what an attempt made that failed is named.
+#[test]
+fn what_a_cleanup_step_made_in_vain_is_named() {
+    let place = Place::new();
+    let cleanup = "[[steps]]\nid = \"made\"\nuses = \"ebs/create-snapshot\"\nphase = \"cleanup\"\n\
+                   with = { volume = \"vol-db-main\" }\n\
+                   retry = { attempts = 2, backoff = \"1ms\" }\n\
+                   [[steps]]\nid = \"gone\"\nuses = \"ebs/delete-snapshot\"\n\
+                   phase = \"cleanup\"\nirreversible = \"a test\"\n\
+                   with = { snapshot = \"{{ steps.made.id }}\" }\n";
+    let ran = run(&place, cleanup, &["--inject", "ebs.wait-snapshot#1=transient"]).exits(0);
+    ran.says("left over: made: ebs:snapshot/snap-").says("made by an attempt that failed");
+    let left = place.show(1)["leftovers"].clone();
+    let left = left.as_array().expect("a list");
+    assert_eq!(left.len(), 1, "{left:?}");
+    let id = left[0]["resource"].as_str().and_then(|one| one.strip_prefix("ebs:snapshot/"));
+    assert!(place.world().snapshots.contains_key(id.expect("a snapshot")));
 }

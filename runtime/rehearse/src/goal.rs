@@ -29,6 +29,8 @@ impl Goal {
             id_of(resource).is_some_and(|id| names.iter().any(|(made, _)| made == id))
         };
         facts.retain(|resource, facts| !(is_terminated(facts) && is_made(resource)));
+        // It is told as left over.
+        played.state.made_in_vain().for_each(|(_, resource)| drop(facts.remove(resource)));
         let renamed_facts = facts.into_iter().map(|(resource, facts)| {
             let resource = renamed(&resource, &names);
             let text = serde_json::to_string(&facts).map(|text| text_of(&text)).ok();

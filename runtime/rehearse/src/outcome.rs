@@ -72,7 +72,11 @@ impl Outcome {
             lost: state.not_restored.iter().map(|one| one.resource.to_string()).collect(),
             is_unseen: state.not_restored.iter().all(|one| one.now.is_none()),
             is_endless: !state.status.is_final(),
-            leftover: leftover.map(|(key, _)| key.to_string()).collect(),
+            leftover: leftover
+                .map(|(key, _)| key)
+                .chain(state.made_in_vain().map(|(key, _)| key))
+                .map(ToString::to_string)
+                .collect(),
             digest: Digest::of(told, &played.records).with_world(&played.world),
             held: played.held.clone(),
             asked: played.asked.clone(),

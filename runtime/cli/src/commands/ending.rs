@@ -202,13 +202,7 @@ fn write_summary(
     for kept in &state.kept {
         text.push(&shown!("kept: what step `{}` did ({})\n", kept.step, kept.reason));
     }
-    for (key, step) in &state.steps {
-        if step.status == StepStatus::Leftover {
-            let error = step.error.as_ref().map(|error| error.message.as_str());
-            let error = error.unwrap_or("it was given up before its end");
-            text.push(&shown!("left over: {}: {}\n", key, error));
-        }
-    }
+    write_left_over(text, state);
     if state.status == Status::RollbackFailed && state.accepted.is_none() {
         text.push(&shown!(
             "next: mend what is listed above, then `stepback rollback {}`; or take it as it is: \
@@ -216,6 +210,21 @@ fn write_summary(
             id,
             id
         ));
+    }
+}
+
+/// What stays past the commit point, where nothing is taken back.
+fn write_left_over(text: &mut Shown, state: &State) {
+    for (key, step) in &state.steps {
+        if step.status == StepStatus::Leftover {
+            let error = step.error.as_ref().map(|error| error.message.as_str());
+            let error = error.unwrap_or("it was given up before its end");
+            text.push(&shown!("left over: {}: {}\n", key, error));
+        }
+    }
+    for (key, resource) in state.made_in_vain() {
+        let of = "made by an attempt that failed, before it was tried again";
+        text.push(&shown!("left over: {}: {}, {}\n", key, row(resource), of));
     }
 }
 

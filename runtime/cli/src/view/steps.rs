@@ -51,6 +51,8 @@ pub struct CurrentView {
 pub struct LeftoverView {
     pub step: String,
     pub error: Option<String>,
+    /// What an attempt made that failed before the step was tried again, and that is still there.
+    pub resource: Option<String>,
 }
 
 pub(super) fn current(state: &State) -> Vec<CurrentView> {
@@ -140,9 +142,15 @@ fn started(
 
 pub(super) fn leftovers(state: &State) -> Vec<LeftoverView> {
     let left = state.steps.iter().filter(|(_, step)| step.status == StepStatus::Leftover);
-    left.map(|(key, step)| LeftoverView {
+    let left = left.map(|(key, step)| LeftoverView {
         step: key.to_string(),
         error: step.error.as_ref().map(|error| error.message.clone()),
-    })
-    .collect()
+        resource: None,
+    });
+    let in_vain = state.made_in_vain().map(|(key, resource)| LeftoverView {
+        step: key.to_string(),
+        error: None,
+        resource: Some(resource.to_string()),
+    });
+    left.chain(in_vain).collect()
 }

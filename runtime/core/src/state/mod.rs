@@ -5,6 +5,7 @@
 //! be read long after its manifest's plugins are gone; what the plan means the machine knows.
 
 mod attempts;
+mod in_vain;
 mod ran;
 mod step;
 mod taken_away;
