@@ -353,3 +353,33 @@ fn a_helper_that_can_not_run_is_told_before_the_database_stops() {
     parts.redeploy("i-b", &[]).exits(2).says("the helper image helper:1 can't run on i-a");
     assert_eq!(parts.a.redis(&["ping"]), "PONG");
 }
+
+/// An engine breaks a long line into records, of which the last ones may begin in its middle: what
+/// is left of a secret there is none of it.
+#[test]
+fn the_end_of_a_line_that_an_engine_cut_tells_no_secret() {
+    const VALUE: &str = "S3cret-Value-4711-of-the-database";
+    if !are_possible() {
+        return;
+    }
+    let parts = TestCluster::start();
+    parts.configure("");
+    std::fs::write(parts.path("pw"), VALUE).expect("a file");
+    // One more than a record has, less one byte: the record that is told begins with the second.
+    let script = "{ head -c 16383 /dev/zero | tr '\\\\0' x; echo \\\"$PW\\\"; seq 19; } > /tmp/o; \
+                  cat /tmp/o; sleep 1; exit 3";
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"cut\"\n[inputs]\npw = {{ type = \"secret\" }}\n\
+         [[steps]]\nid = \"made\"\nuses = \"docker/create-container\"\n[steps.with]\n\
+         host = \"i-a\"\ncontainer = \"cut\"\nimage = \"helper:1\"\nrestart = \"no\"\n\
+         command = [\"sh\", \"-c\", \"{script}\"]\nenv = {{ PW = \"{{{{ inputs.pw }}}}\" }}\n\
+         [[steps]]\nid = \"start\"\nuses = \"docker/start-container\"\n\
+         with = {{ host = \"i-a\", container = \"cut\" }}\n\
+         [[steps]]\nid = \"healthy\"\nuses = \"docker/wait-healthy\"\n\
+         with = {{ host = \"i-a\", container = \"cut\", timeout = \"20s\" }}\n"
+    );
+    std::fs::write(parts.path("cut.toml"), text).expect("a file");
+    let ran = parts.run(&["run", "cut.toml", "-i", "pw=file:pw"]).exits(3);
+    assert!(ran.said.contains("warn: cut: …<secret pw>"), "{}", ran.said);
+    assert!(!ran.said.contains("of-the-database"), "{}", ran.said);
+}

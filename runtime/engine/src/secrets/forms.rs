@@ -59,7 +59,12 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
         }
     }
     quoted_by_go(value).into_iter().for_each(|text| add(text, "#go"));
-    add(PLAIN.of(&PLAIN.of(value)), "#json-in-json");
+    // What a program logs in JSON may have been JSON before.
+    for (number, json) in JSON_FORMS.iter().enumerate() {
+        let inner = json.of(value);
+        add(PLAIN.of(&inner), &format!("#json-{number}-in-json"));
+        add(json.of(&inner), &format!("#json-{number}-in-its-own"));
+    }
     for (kind, value) in [("", value), ("trimmed-", value.trim())] {
         for (number, text) in in_base64(value).into_iter().enumerate() {
             add(text, &format!("#{kind}base64-{number}"));
@@ -297,6 +302,8 @@ mod tests {
             ("Kq7-\u{5bc6}\u{3000}x1", "Kq7-\u{5bc6}\\u3000x1"),
             ("Kq7-\u{1fae8}-Zz9x", "Kq7-\\U0001fae8-Zz9x"),
             ("Kq\"7c\\S", r#"Kq\\\"7c\\\\S"#),
+            ("Kw&Le<S3>", r"Kw\\u0026Le\\u003cS3\\u003e"),
+            ("p\"k\u{e9}", r#"p\\\"k\\u00e9"#),
             ("a~b c*d", "a%7Eb%20c*d"),
             ("a~b c*d", "a%7Eb+c%2Ad"),
             ("caf\u{e9}1", "caf\\u00E91"),

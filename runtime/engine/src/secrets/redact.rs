@@ -3,7 +3,6 @@
 use super::pieces::{Piece, Side};
 use super::{EDGE, Secrets, next_mark, printed};
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::expr::secret_placeholder;
 use stepback_core::shown::marks_in_words;
@@ -67,6 +66,33 @@ struct Found {
     /// The text it is of, by its number.
     of: usize,
     is_whole: bool,
+    /// Of a piece, which one it is.
+    side: Option<Side>,
+    /// Whether it is of others as well, so that nobody can put it back.
+    is_several: bool,
+}
+
+/// What was found, the longer ones first of those that begin together, so that none overlaps another:
+/// a shorter one inside a longer is the longer one, also where that is a piece.
+fn apart(all: Vec<Found>) -> Vec<Found> {
+    let mut apart: Vec<Found> = vec![];
+    for mut found in all {
+        match apart.last_mut() {
+            Some(last) if found.end <= last.end => {}
+            // Of a piece it is told where the longer one ends.
+            Some(last) if found.start < last.end && last.side.is_some() => {
+                (last.end, last.is_several) = (found.end, true);
+            }
+            // Of a whole one the rest of the other goes by itself.
+            Some(last) if found.start < last.end => {
+                (found.start, found.is_whole) = (last.end, false);
+                found.is_several = found.side.is_some();
+                apart.push(found);
+            }
+            _ => apart.push(found),
+        }
+    }
+    apart
 }
 
 fn is_own_word(value: &Value) -> bool {
@@ -95,97 +121,60 @@ impl Secrets {
                 || own.is_some_and(|own| !own.iter().any(|one| one.contains(&text[start..end])))
         };
         let matches = finder.find_overlapping_iter(&text);
-        let mut matches: Vec<_> = matches
-            .filter(|one| is_told(one.start(), one.end(), one.pattern().as_usize()))
-            .collect();
-        matches.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end())));
-        let mut spans: Vec<Found> = vec![];
-        for found in matches {
-            let (start, end) = (found.start(), found.end());
-            // Of one that overlaps another the rest goes by itself; a shorter one inside a longer
-            // is the longer one.
-            let start = spans.last().map_or(start, |last| start.max(last.end));
-            if end > start {
-                let of = found.pattern().as_usize();
-                spans.push(Found { start, end, of, is_whole: start == found.start() });
-            }
-        }
-        let is_long = text.len() >= CUT_BYTES_MIN;
-        let between = |from: usize, to: usize| match own {
-            None => Cow::Borrowed(&text[from..to]),
-            Some(own) => {
-                let is_cut = (is_long && from == 0, is_long && to == text.len());
-                self.without_pieces(&text[from..to], is_cut, own)
-            }
-        };
+        let matches =
+            matches.filter(|one| is_told(one.start(), one.end(), one.pattern().as_usize()));
+        let whole = matches.map(|found| Found {
+            start: found.start(),
+            end: found.end(),
+            of: found.pattern().as_usize(),
+            is_whole: true,
+            side: None,
+            is_several: false,
+        });
+        let mut all: Vec<Found> = whole.collect();
+        all.extend(own.into_iter().flat_map(|own| self.pieces_in(&text, own)));
+        all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end), !found.is_whole));
         let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
-        for found in spans {
-            redacted.push_str(&between(at, found.start));
+        for found in apart(all) {
+            redacted.push_str(&text[at..found.start]);
             redacted.push_str(&self.mark_of(&found, &text));
             at = found.end;
         }
-        redacted.push_str(&between(at, text.len()));
+        redacted.push_str(&text[at..]);
         redacted
+    }
+
+    /// What a cut left of a secret, but for what is no news to whoever wrote it.
+    ///
+    /// A whole one may lie within it: it is looked for in all of the text.
+    fn pieces_in(&self, text: &str, own: &[String]) -> Vec<Found> {
+        let is_long = text.len() >= CUT_BYTES_MIN;
+        let pieces = self.pieces.find(&self.texts, text, (is_long, is_long)).into_iter();
+        let is_own =
+            |piece: &Piece| own.iter().any(|one| one.contains(&text[piece.start..piece.end]));
+        let found = |piece: Piece| Found {
+            start: piece.start,
+            end: piece.end,
+            of: piece.of,
+            is_whole: false,
+            side: Some(piece.side),
+            is_several: false,
+        };
+        pieces.filter(|piece| !is_own(piece)).map(found).collect()
     }
 
     fn mark_of(&self, found: &Found, text: &str) -> String {
         let mark = &self.texts[found.of].1;
-        match found.is_whole {
-            true => mark.clone(),
-            false => {
-                let (sign, bytes) = (Side::End.sign(), found.end - found.start);
-                let cut = format!("{}{sign}{bytes}", mark.trim_matches(EDGE));
-                let proof = self.seals.proof(&cut, &text[found.start..found.end]);
-                format!("{EDGE}{cut}#{proof}{EDGE}")
-            }
+        if found.is_whole {
+            return mark.clone();
         }
-    }
-
-    /// What is between whole secrets, where a text was cut in the middle of one.
-    fn without_pieces<'a>(
-        &self,
-        text: &'a str,
-        is_cut: (bool, bool),
-        own: &[String],
-    ) -> Cow<'a, str> {
-        let mut spans: Vec<Piece> = vec![];
-        let mut overlap = vec![];
-        let pieces = self.pieces.find(&self.texts, text, is_cut).into_iter();
-        // It is no news to whoever wrote it.
-        let is_own =
-            |piece: &Piece| own.iter().any(|one| one.contains(&text[piece.start..piece.end]));
-        for piece in pieces.filter(|piece| !is_own(piece)) {
-            match spans.last_mut().zip(overlap.last_mut()) {
-                Some((last, is_several)) if piece.start < last.end => {
-                    // What is longer is told; more than one can't be put back.
-                    *is_several |= piece.end > last.end;
-                    last.end = last.end.max(piece.end);
-                }
-                _ => {
-                    spans.push(piece);
-                    overlap.push(false);
-                }
-            }
+        let sign = found.side.unwrap_or(Side::End).sign();
+        let cut = format!("{}{sign}{}", mark.trim_matches(EDGE), found.end - found.start);
+        if found.is_several {
+            return format!("{EDGE}{cut} and others{EDGE}");
         }
-        if spans.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let (mut told, mut at) = (String::with_capacity(text.len()), 0);
-        for (piece, is_several) in spans.iter().zip(overlap) {
-            told.push_str(&text[at..piece.start]);
-            at = piece.end;
-            let name = self.texts[piece.of].1.trim_matches(EDGE);
-            let cut = format!("{name}{}{}", piece.side.sign(), piece.end - piece.start);
-            match is_several {
-                true => told.push_str(&format!("{EDGE}{cut} and others{EDGE}")),
-                false => {
-                    let proof = self.seals.proof(&cut, &text[piece.start..piece.end]);
-                    told.push_str(&format!("{EDGE}{cut}#{proof}{EDGE}"));
-                }
-            }
-        }
-        told.push_str(&text[at..]);
-        Cow::Owned(told)
+        let proof = self.seals.proof(&cut, &text[found.start..found.end]);
+        format!("{EDGE}{cut}#{proof}{EDGE}")
     }
 
     /// What a step is given, for people, with no secret's value in it.

@@ -222,6 +222,25 @@ fn a_piece_that_nothing_is_lost_beside_stays() {
     }
 }
 
+/// Another secret, or a line of its own, may stand whole in what is left of one.
+#[test]
+fn a_piece_is_known_whatever_stands_whole_in_it() {
+    let url = "postgres://app_owner:Zq9xKwLeak77S3cretPw@db.internal:5432/prod";
+    let two = secrets(&[("user", "app_owner"), ("url", url)]);
+    for text in [
+        format!("000 {}…", &url[..40]),
+        format!("…{} 000", &url[5..]),
+        format!("{} {}", "0".repeat(1500), &url[..40]),
+        format!("{} {}", &url[5..], "0".repeat(1500)),
+    ] {
+        let told = two.redact_text(text.clone());
+        assert!(!told.contains("Leak77"), "{text}: {told}");
+    }
+    let lines = secrets(&[("pw", "app1\napp1-Zq9xKwLeak77S3cretPassword")]);
+    let told = lines.redact_text("000app1-Zq9xKwLeak77S3cretPas…".to_owned());
+    assert!(!told.contains("Leak77"), "{told}");
+}
+
 #[test]
 fn pieces_that_overlap_are_not_told_and_not_put_back() {
     let secrets = secrets(&[("a", "0123456789abcdef"), ("b", "89abcdefghijklmnop")]);

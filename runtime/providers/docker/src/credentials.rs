@@ -4,10 +4,14 @@ use super::DockerSettings;
 use super::errors::RequestError;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bollard::errors::Error;
 use oci_client::secrets::RegistryAuth;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
-use stepback_provider::passwords::MASK;
+use stepback_provider::passwords::{MASK, quoted_by_go};
+
+/// What an address need not escape is left as it is (RFC 3986, *2.3*).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A user name and a password, which is never shown.
 #[derive(Clone)]
@@ -22,14 +26,21 @@ impl Credentials {
     /// A text without them: a registry may repeat what it was given (RFC 7617 has its form).
     pub(super) fn taken_out_of(&self, text: &str) -> String {
         let both = format!("{}:{}", self.username, self.password);
-        let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let mut forms = vec![both.clone(), self.password.clone(), quoted(&self.password)];
+        let mut forms = vec![both.clone(), self.password.clone()];
+        for kept in [NON_ALPHANUMERIC, &UNRESERVED] {
+            forms.push(utf8_percent_encode(&self.password, kept).to_string());
+        }
+        // As an engine quotes what it was told, and as JSON does.
+        forms.extend(quoted_by_go(&self.password));
+        let json = serde_json::Value::from(self.password.as_str()).to_string();
+        forms.push(json.trim_matches('"').to_owned());
         for text in [&both, &self.password] {
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 forms.push(engine.encode(text));
             }
         }
         forms.retain(|form| !form.is_empty());
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), MASK))
     }
 
@@ -41,6 +52,21 @@ impl Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// What an engine told of a source, without what that was given.
+pub(super) fn without_login(error: Error, settings: &DockerSettings, source: &str) -> Error {
+    let own = settings.registries.get(source).and_then(|own| own.credentials.as_ref());
+    let Some(own) = own else { return error };
+    match error {
+        Error::DockerResponseServerError { status_code, message } => {
+            Error::DockerResponseServerError { status_code, message: own.taken_out_of(&message) }
+        }
+        Error::DockerStreamError { error } => {
+            Error::DockerStreamError { error: own.taken_out_of(&error) }
+        }
+        other => other,
     }
 }
 
@@ -60,6 +86,19 @@ pub(super) fn without_credentials(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_known_as_an_engine_quotes_it() {
+        for (password, said) in [
+            ("Reg\"LEAK77long", r#"denied: "no such login ann:Reg\"LEAK77long""#),
+            ("Reg-LEAK_77/long", "is:Reg-LEAK_77%2Flong"),
+            ("Reg\\LEAK77", r#"{"login": "Reg\\LEAK77"}"#),
+        ] {
+            let (username, password) = ("ann".to_owned(), password.to_owned());
+            let told = Credentials { username, password }.taken_out_of(said);
+            assert!(!told.contains("LEAK"), "{told}");
+        }
+    }
 
     #[test]
     fn a_registry_that_repeats_what_it_was_given_tells_nobody() {

@@ -5,7 +5,7 @@
 
 use super::DockerSettings;
 use super::connect::Engine;
-use super::credentials::{Credentials, without_credentials};
+use super::credentials::{Credentials, without_credentials, without_login};
 use super::errors::{Answer, RequestError, told};
 use super::shapes::digest_of;
 use bollard::auth::DockerCredentials;
@@ -69,6 +69,7 @@ pub(super) async fn check(
         let asked = engine.client.inspect_registry_image(&reference, login);
         let limit = Duration::from_millis(CHECK_MS_MAX);
         let Ok(Err(error)) = engine.clock.timeout(limit, asked).await else { return Ok(()) };
+        let error = without_login(error, settings, source);
         let told = told(error, &format!("pulling {reference} on {}", engine.host));
         let mut failure = without_credentials(told, settings, source).failure;
         match failure.class {
@@ -327,7 +328,11 @@ async fn from_source(
                 return Err(RequestError::no(FailureClass::Transient, "stalled", message));
             }
             Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(heard.told(error, &what)),
+            Ok(Some(Err(error))) => {
+                // Before anything else is taken out, which could leave a part of it.
+                let error = without_login(error, settings, source);
+                return Err(heard.told(error, &what));
+            }
             Ok(Some(Ok(info))) => {
                 heard.taken();
                 if progress.note(&info, context) {
