@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
+use stepback_core::expr::MARK_EDGE;
 use stepback_core::shown::{
     COMMAND, in_row, marks_in_words, set_in, without_commands, written_out,
 };
@@ -79,7 +80,15 @@ fn theirs(text: &str) -> String {
 
 /// What stands for a secret, as people read it.
 fn without_marks(text: &str) -> Cow<'_, str> {
-    marks_in_words(text, |mark| mark)
+    // As JSON writes what a mark begins and ends with.
+    const EDGE_IN_JSON: &str = "\\u0001";
+    match text.contains(&format!("{EDGE_IN_JSON}secret:")) {
+        true => {
+            let text = text.replace(EDGE_IN_JSON, &MARK_EDGE.to_string());
+            Cow::Owned(marks_in_words(&text, |mark| mark).into_owned())
+        }
+        false => marks_in_words(text, |mark| mark),
+    }
 }
 
 impl Shown {
@@ -210,6 +219,13 @@ mod tests {
 
     fn plain(shown: &Shown) -> String {
         shown.finished("", false)
+    }
+
+    #[test]
+    fn a_mark_is_in_words_within_json_too() {
+        let value = serde_json::json!({ "told": "x \u{1}secret:pw#url-1\u{1} y" });
+        let told = plain(&shown!("out = {}", value));
+        assert!(told.contains("x <secret pw") && !told.contains("u0001"), "{told}");
     }
 
     #[test]
