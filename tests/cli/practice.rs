@@ -183,3 +183,13 @@ fn an_operation_of_another_configuration_is_told() {
         refused.says("operation 1 began in the environment `prod`").says("`--config FILE`");
     }
 }
+
+/// Whoever tries a fault and hears that all went well has tried something else.
+#[test]
+fn a_fault_that_never_came_about_is_told() {
+    let place = Place::new();
+    let ran = place.run_shipped("restart-database", &["--inject", "ebs.attach=refuse"]).exits(0);
+    ran.says("warning: `--inject ebs.attach=refuse` never came about");
+    let more = ["--inject", "docker.stop-container#1=transient"];
+    place.run_shipped("restart-database", &more).lacks("never came about");
+}

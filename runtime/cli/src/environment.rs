@@ -200,7 +200,7 @@ pub fn tell_left_out(imported: &Imported) {
 }
 
 /// What `--inject` asks for.
-fn faults(inject: &[String]) -> Result<Faults, CliError> {
+pub fn faults(inject: &[String]) -> Result<Faults, CliError> {
     Faults::parse(inject).map_err(|why| {
         CliError::usage(
             shown!("`--inject`: {}", why),
@@ -250,7 +250,17 @@ pub async fn deps(
     inject: &[String],
     reporter: Arc<dyn Reporter>,
 ) -> Result<Arc<Deps>, CliError> {
-    deps_with(config, environment, inject, reporter, key).await
+    deps_with(config, environment, faults(inject)?, reporter, key).await
+}
+
+/// The same with faults that somebody else looks at as well.
+pub async fn deps_with_faults(
+    config: &Config,
+    environment: &str,
+    faults: Faults,
+    reporter: Arc<dyn Reporter>,
+) -> Result<Arc<Deps>, CliError> {
+    deps_with(config, environment, faults, reporter, key).await
 }
 
 /// The same for going back, which goes on without the key: what was sealed by it can't be compared
@@ -261,7 +271,7 @@ pub async fn deps_to_go_back(
     inject: &[String],
     reporter: Arc<dyn Reporter>,
 ) -> Result<Arc<Deps>, CliError> {
-    deps_with(config, environment, inject, reporter, key_to_go_back).await
+    deps_with(config, environment, faults(inject)?, reporter, key_to_go_back).await
 }
 
 /// The key, or where it can't be had one that fits nothing: who only goes back is told, and can.
@@ -277,11 +287,10 @@ pub fn key_to_go_back(config: &Config) -> Result<Key, CliError> {
 async fn deps_with(
     config: &Config,
     environment: &str,
-    inject: &[String],
+    faults: Faults,
     reporter: Arc<dyn Reporter>,
     key: impl FnOnce(&Config) -> Result<Key, CliError>,
 ) -> Result<Arc<Deps>, CliError> {
-    let faults = faults(inject)?;
     let provider = provider(config, environment, faults.clone()).await?;
     let kept = store(config, true)?;
     let is_new_key = is_without_key(config);

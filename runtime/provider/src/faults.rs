@@ -1,6 +1,8 @@
 //! Faults asked for with `--inject CALL[#N]=FAULT`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use stepback_core::diagnostic::suggest;
 use stepback_core::{Call, Failure, FailureClass};
 
@@ -45,6 +47,17 @@ struct Rule {
     /// 1-based; `None` means every use.
     nth: Option<u32>,
     fault: Fault,
+    /// As it was asked for.
+    text: String,
+    /// Whether it came about; of all that share these faults.
+    came: Arc<AtomicBool>,
+}
+
+impl Rule {
+    fn come(&self) -> Fault {
+        self.came.store(true, Ordering::Relaxed);
+        self.fault
+    }
 }
 
 /// The faults of one process.
@@ -78,7 +91,13 @@ impl Faults {
     pub fn of_commit(&self, number: u32) -> Option<Fault> {
         let fits =
             |rule: &&Rule| rule.function == COMMIT && rule.nth.is_none_or(|nth| nth == number);
-        self.rules.iter().find(fits).map(|rule| rule.fault)
+        self.rules.iter().find(fits).map(Rule::come)
+    }
+
+    /// Those that never came about, as they were asked for.
+    pub fn that_never_came(&self) -> impl Iterator<Item = &str> {
+        let never = self.rules.iter().filter(|rule| !rule.came.load(Ordering::Relaxed));
+        never.map(|rule| rule.text.as_str())
     }
 
     /// Count one use of a function, and say what goes wrong with it.
@@ -89,7 +108,7 @@ impl Faults {
         let fits = |rule: &&Rule| {
             rule.function == function && rule.undo == undo && rule.nth.is_none_or(|n| n == uses)
         };
-        self.rules.iter().find(fits).map(|rule| rule.fault)
+        self.rules.iter().find(fits).map(Rule::come)
     }
 }
 
@@ -110,8 +129,8 @@ fn parse_one(text: &str) -> Result<Rule, String> {
     };
     if function == COMMIT && !undo {
         return match fault {
-            "crash-before" => Ok(rule(function, undo, nth, Fault::CrashBefore)),
-            "crash-after" => Ok(rule(function, undo, nth, Fault::CrashAfter)),
+            "crash-before" => Ok(rule(text, function, undo, nth, Fault::CrashBefore)),
+            "crash-after" => Ok(rule(text, function, undo, nth, Fault::CrashAfter)),
             _ => Err(format!("a commit can only `crash-before` or `crash-after`, not `{fault}`")),
         };
     }
@@ -121,13 +140,14 @@ fn parse_one(text: &str) -> Result<Rule, String> {
     }
     let names = NAMES.iter().map(|(name, _)| *name);
     match NAMES.iter().find(|(name, _)| *name == fault) {
-        Some((_, fault)) => Ok(rule(function, undo, nth, *fault)),
+        Some((_, fault)) => Ok(rule(text, function, undo, nth, *fault)),
         None => Err(format!("there is no fault `{fault}`: {}", suggest(fault, names))),
     }
 }
 
-fn rule(function: &str, undo: bool, nth: Option<u32>, fault: Fault) -> Rule {
-    Rule { function: function.to_owned(), undo, nth, fault }
+fn rule(text: &str, function: &str, undo: bool, nth: Option<u32>, fault: Fault) -> Rule {
+    let (text, function, came) = (text.to_owned(), function.to_owned(), Arc::default());
+    Rule { function, undo, nth, fault, text, came }
 }
 
 /// What a provider says that refuses on request.

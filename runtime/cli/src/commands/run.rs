@@ -10,6 +10,7 @@ use crate::report::{Human, JsonLines};
 use std::sync::Arc;
 use stepback_engine::{Control, Reporter};
 use stepback_journal::{Ending, Store};
+use stepback_provider::faults::Faults;
 
 pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
@@ -18,14 +19,29 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let name = config.chosen(run.operation.environment.as_deref())?;
     let request = manifest::request(&run.operation, &name, run.no_wait)?;
     config.tell_if_simulated(&name);
-    let (inject, reporter) = (&run.operation.inject, reporter(run.json));
-    let deps = environment::deps(&config, &name, inject, reporter).await?;
+    let faults = environment::faults(&run.operation.inject)?;
+    let reporter = reporter(run.json);
+    let deps = environment::deps_with_faults(&config, &name, faults.clone(), reporter).await?;
     tell_unfinished(&*deps.store).await?;
     let control = Control::new();
     signals::listen(control.clone());
     match stepback_engine::run(&deps, &request, &control).await {
-        Ok(ended) => Ok(ending::print_ended(&ended, run.json)),
+        Ok(ended) => {
+            tell_what_never_came(&faults);
+            Ok(ending::print_ended(&ended, run.json))
+        }
         Err(error) => Err(ending::left(&*deps.store, &control, error).await),
+    }
+}
+
+/// Say which faults were asked for and never came about: what was to be tried was not.
+fn tell_what_never_came(faults: &Faults) {
+    for fault in faults.that_never_came() {
+        tell!(
+            "{} `--inject {}` never came about: no such call was made",
+            Style::of_stderr().yellow("warning:"),
+            fault
+        );
     }
 }
 
