@@ -263,3 +263,24 @@ fn what_stands_in_the_place_of_a_path_or_an_address_is_not_told() {
     place.write("stepback.toml", named);
     place.run(&["env", "list"]).exits(2).says("there is no environment").lacks("hunter");
 }
+
+/// The references of the earlier operation are given again: what is found there by now counts.
+#[test]
+fn secrets_of_an_operation_like_an_earlier_one_are_found_where_that_ones_were() {
+    for (secret, given) in
+        [("from = \"file:pw\"", None), ("from = \"file:no\"", Some("db=env:PW_OF_TEST"))]
+    {
+        let place = place(secret);
+        let by_name: Vec<&str> = given.iter().flat_map(|given| ["--secret", given]).collect();
+        let run = |arguments: &[&str], is_set: bool| {
+            let mut command = place.command(arguments);
+            let command = if is_set { command.env("PW_OF_TEST", VALUE) } else { &mut command };
+            Ran::of(command).lacks(VALUE)
+        };
+        run(&[&["run", "m.toml"][..], &by_name].concat(), true).exits(0);
+        run(&["plan", "--like", "1"], true).exits(0).says("like operation 1: ");
+        if given.is_some() {
+            run(&["plan", "--like", "1"], false).exits(2).says("PW_OF_TEST is not set");
+        }
+    }
+}

@@ -342,3 +342,42 @@ fn what_a_cleanup_step_made_in_vain_is_named() {
     let id = left[0]["resource"].as_str().and_then(|one| one.strip_prefix("ebs:snapshot/"));
     assert!(place.world().snapshots.contains_key(id.expect("a snapshot")));
 }
+
+/// An earlier operation once more, with what it told as an output where an input says so.
+#[test]
+fn an_operation_is_run_like_an_earlier_one() {
+    const TEXT: &str = "schema = 1\n[operation]\nname = \"release\"\n\
+        [inputs]\nkey = { type = \"string\" }\n\
+        value = { type = \"string\", like = \"seen\" }\n\
+        [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+        with = { volume = \"vol-db-main\", key = \"{{ inputs.key }}\", \
+        value = \"{{ inputs.value }}\" }\n\
+        [outputs]\nseen = \"{{ inputs.value }}-pinned\"\n";
+    let place = Place::new();
+    let path = place.write("release.toml", TEXT);
+    let tag = |key: &str| place.world().volumes["vol-db-main"].tags.get(key).cloned();
+    place.run(&["run", &path, "-i", "key=a", "-i", "value=x"]).exits(0);
+    assert_eq!(tag("a").as_deref(), Some("x"));
+    // The file is another one by now, or gone.
+    std::fs::remove_file(place.path("release.toml")).expect("it was there");
+    let told = "value = x-pinned, the output `seen` of operation 1";
+    place.run(&["plan", "--like", "1"]).exits(0).says(told).says("like operation 1: ");
+    place.run(&["run", "--like", "1"]).exits(0).says(told);
+    assert_eq!(tag("a").as_deref(), Some("x-pinned"));
+    place.run(&["run", "--like", "2", "-i", "value=y", "-i", "key=b"]).exits(0).lacks("pinned");
+    assert_eq!((tag("a").as_deref(), tag("b").as_deref()), (Some("x-pinned"), Some("y")));
+
+    let failing = ["run", "--like", "1", "-i", "value=z", "--inject", "ebs.tag=refuse"];
+    place.run(&failing).exits(3);
+    let none = place.run(&["run", "--like", "4"]).exits(2);
+    none.says("operation 4 has no output `seen`").says("give it: `-i value=…`");
+    place.run(&["run", "--like", "4", "-i", "value=z"]).exits(0);
+    place.run(&["run", "--like", "9", "-i", "value=z"]).exits(2).says("9");
+    place.run(&["run", "release.toml", "--like", "1"]).exits(2).says("--like");
+    place.run(&["run"]).exits(2);
+
+    let path = place.write("odd.toml", TEXT.replace("like = \"seen\"", "like = \"sen\""));
+    place.run(&["validate", &path]).exits(2).says("there is no output `sen`").says("seen");
+    let path = place.write("odd.toml", TEXT.replace("\"string\", like", "\"secret\", like"));
+    place.run(&["validate", &path]).exits(2).says("no output is a secret");
+}

@@ -123,7 +123,12 @@ impl Verb {
 #[derive(Debug, ClapArgs)]
 pub struct Operation {
     /// The manifest (TOML)
-    pub manifest: PathBuf,
+    #[arg(required_unless_present = "like")]
+    pub manifest: Option<PathBuf>,
+    /// The manifest, inputs and environment of an earlier operation, by its number; what is given
+    /// beside it is another one
+    #[arg(long, value_name = "ID", conflicts_with = "manifest")]
+    pub like: Option<u64>,
     /// The environment of `stepback.toml`
     #[arg(short, long, value_name = "ENV", env = "STEPBACK_ENVIRONMENT")]
     pub environment: Option<String>,

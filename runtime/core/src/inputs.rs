@@ -80,6 +80,37 @@ pub fn resolve(
     }
 }
 
+/// Inputs as they were resolved for an earlier operation, to be given once more; with the references
+/// of the secrets that values of maps name, but for those that the configuration has.
+pub fn again(
+    manifest: &Manifest,
+    inputs: &BTreeMap<String, Value>,
+) -> (BTreeMap<String, Given>, BTreeMap<String, String>) {
+    let mut secrets = BTreeMap::new();
+    let mut given = BTreeMap::new();
+    for (name, value) in inputs {
+        let again = match (manifest.inputs.get(name).map(|spec| spec.kind), value) {
+            (Some(InputKind::Secret), Value::String(reference)) => Given::Text(reference.clone()),
+            (Some(InputKind::Map), Value::Object(map)) => {
+                let mut map = map.clone();
+                for value in map.values_mut() {
+                    let Some(secret) = named(value).map(str::to_owned) else { continue };
+                    if let Some(from) = value.get(FROM).and_then(Value::as_str)
+                        && *from != format!("{SECRET}:{secret}")
+                    {
+                        secrets.insert(secret.clone(), from.to_owned());
+                    }
+                    *value = json!({ SECRET: secret });
+                }
+                Given::Value(Value::Object(map))
+            }
+            (_, value) => Given::Value(value.clone()),
+        };
+        given.insert(name.clone(), again);
+    }
+    (given, secrets)
+}
+
 /// The inputs as expressions and guests see them: a secret is a placeholder, not its reference.
 pub fn visible(manifest: &Manifest, inputs: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let is_secret =

@@ -1,7 +1,9 @@
 //! Reads a manifest and its inputs from the command line.
 
+use super::like;
 use crate::actor::actor;
 use crate::args::Operation;
+use crate::config::Config;
 use crate::error::CliError;
 use crate::files::{self, TEXT_BYTES_MAX};
 use crate::output::Style;
@@ -9,6 +11,7 @@ use crate::shown::row;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use stepback_core::OperationId;
 use stepback_core::diagnostic::line_column;
 use stepback_core::inputs::Given;
 use stepback_core::manifest::MANIFEST_BYTES_MAX;
@@ -29,25 +32,54 @@ pub fn base_dir(path: &Path) -> PathBuf {
     }
 }
 
-/// What the command line asks for.
-pub fn request(
+/// What the command line asks for, in this environment if one is chosen.
+///
+/// # Errors
+/// What can't be read, and what is asked for in no way that there is.
+pub async fn request(
+    config: &Config,
     operation: &Operation,
-    environment: &str,
+    environment: Option<&str>,
     no_wait: bool,
 ) -> Result<Request, CliError> {
-    let inputs = inputs(operation)?;
-    inputs.iter().for_each(|(name, given)| tell_taken_literally(name, given));
-    inputs.iter().for_each(|(name, given)| tell_in_clear(name, given));
+    let given = inputs(operation)?;
+    given.iter().for_each(|(name, given)| tell_taken_literally(name, given));
+    given.iter().for_each(|(name, given)| tell_in_clear(name, given));
+    let Asked { name, text, environment, inputs, secrets } =
+        match (operation.like, &operation.manifest) {
+            (Some(id), _) => {
+                let secrets = secrets(&operation.secrets)?;
+                like::asked(config, OperationId(id), environment, given, secrets).await?
+            }
+            (None, Some(path)) => Asked {
+                name: path.display().to_string(),
+                text: read(path)?,
+                environment: config.chosen(environment)?,
+                inputs: given,
+                secrets: secrets(&operation.secrets)?,
+            },
+            (None, None) => return Err(CliError::usage("no manifest", "give the path of one")),
+        };
     Ok(Request {
-        manifest_name: operation.manifest.display().to_string(),
-        manifest: read(&operation.manifest)?,
-        base_dir: base_dir(&operation.manifest),
+        base_dir: base_dir(Path::new(&name)),
+        manifest_name: name,
+        manifest: text,
         inputs,
-        secrets: secrets(&operation.secrets)?,
-        environment: environment.into(),
+        secrets,
+        environment: environment.as_str().into(),
         actor: actor(),
         no_wait,
     })
+}
+
+/// What is to be run, and with what.
+pub struct Asked {
+    /// The path that the manifest was read from.
+    pub name: String,
+    pub text: String,
+    pub environment: String,
+    pub inputs: BTreeMap<String, Given>,
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// The texts in an input that is a map.

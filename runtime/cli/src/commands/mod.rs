@@ -21,6 +21,7 @@ pub mod validate;
 
 mod does;
 mod ending;
+mod like;
 mod manifest;
 mod may;
 mod past;

@@ -19,8 +19,9 @@ use stepback_journal::{Ending, Store, Summary};
 pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &args.operation.grants)?;
-    let environment = config.chosen(args.operation.environment.as_deref())?;
-    let request = manifest::request(&args.operation, &environment, true)?;
+    let chosen = args.operation.environment.as_deref();
+    let request = manifest::request(&config, &args.operation, chosen, true).await?;
+    let environment = request.environment.to_string();
     config.tell_if_simulated(&environment);
     let inject = &args.operation.inject;
     let deps = environment::deps(&config, &environment, inject, reporter(true)).await?;

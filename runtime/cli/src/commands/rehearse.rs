@@ -45,7 +45,12 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
         files::can_be_written(path).map_err(|error| unwritable(path, &error))?;
     }
     let case = args.case.as_deref().map(case_of).transpose()?;
-    let request = manifest::request(&args.operation, &environment, true)?;
+    let chosen = match args.operation.like {
+        None => Some(environment.as_str()),
+        Some(_) => args.operation.environment.as_deref(),
+    };
+    let request = manifest::request(&config, &args.operation, chosen, true).await?;
+    let environment = request.environment.to_string();
     let rehearsal = Rehearsal {
         request,
         world: world(&config, &environment, args.world.as_deref()).await?,
@@ -93,7 +98,9 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 /// The command of this rehearsal, as it would be typed, but for what it is to do.
 fn again(args: &Rehearse) -> String {
     let operation = &args.operation;
-    let mut words = vec![word(&operation.manifest.display().to_string())];
+    let path = operation.manifest.iter().map(|path| word(&path.display().to_string()));
+    let like = operation.like.iter().flat_map(|id| ["--like".to_owned(), id.to_string()]);
+    let mut words: Vec<String> = path.chain(like).collect();
     let mut add = |option: &str, value: &str| {
         words.extend([option.to_owned(), word(value)]);
     };

@@ -16,8 +16,9 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &run.operation.grants)?;
     config.trusts_new = true;
-    let name = config.chosen(run.operation.environment.as_deref())?;
-    let request = manifest::request(&run.operation, &name, run.no_wait)?;
+    let chosen = run.operation.environment.as_deref();
+    let request = manifest::request(&config, &run.operation, chosen, run.no_wait).await?;
+    let name = request.environment.to_string();
     config.tell_if_simulated(&name);
     let faults = environment::faults(&run.operation.inject)?;
     let reporter = reporter(run.json);

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 pub(super) fn all(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> Option<Graph> {
     let unique = ids(manifest, found);
     let known = needs(manifest, found);
+    likes(manifest, found);
     if !unique || !known {
         return None;
     }
@@ -62,6 +63,22 @@ fn needs(manifest: &Manifest, found: &mut Vec<Diagnostic>) -> bool {
         }
     }
     unknown == 0
+}
+
+/// What an input is in an operation that is like an earlier one.
+fn likes(manifest: &Manifest, found: &mut Vec<Diagnostic>) {
+    for spec in manifest.inputs.values() {
+        let Some(output) = &spec.like else { continue };
+        let mistake = |message: String| Diagnostic::at(spec.like_span.clone(), message);
+        if spec.kind == InputKind::Secret {
+            let help = "take `like` out: a secret is given again by its reference";
+            found.push(mistake("no output is a secret".to_owned()).help(help));
+        } else if !manifest.outputs.contains_key(output) {
+            let names = manifest.outputs.keys().map(String::as_str);
+            let message = format!("there is no output `{output}`");
+            found.push(mistake(message).help(suggest(output, names)));
+        }
+    }
 }
 
 fn goes_round(manifest: &Manifest, circle: &[usize]) -> Diagnostic {

@@ -154,8 +154,13 @@ pub struct InputSpec {
     pub default: Option<Value>,
     /// Shown where the input is missing.
     pub description: Option<String>,
+    /// The output that it has in an operation that is to be like an earlier one: what a tag meant
+    /// then, say. `None` is its own value.
+    pub like: Option<String>,
     /// Where its table is.
     pub span: Range<usize>,
+    /// The value of `like`.
+    pub like_span: Range<usize>,
 }
 
 /// The types an input can have.

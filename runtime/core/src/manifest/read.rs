@@ -323,6 +323,7 @@ fn input(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<InputSpec> {
     let description = reader.string("description", found).map(|(text, _)| text);
     let pattern = reader.string("pattern", found);
     let default = reader.get("default");
+    let (like, like_span) = reader.string("like", found).unzip();
     reader.finish(found);
     let (kind_name, kind_span) = kind?;
     let Some((_, kind)) = InputKind::NAMES.iter().find(|(name, _)| *name == kind_name) else {
@@ -346,7 +347,9 @@ fn input(value: &Toml<'_>, found: &mut Vec<Diagnostic>) -> Option<InputSpec> {
         pattern,
         default: default.map(to_json),
         description,
+        like,
         span: span_of(value),
+        like_span: like_span.unwrap_or_default(),
     };
     if let (InputKind::Secret, Some(value)) = (spec.kind, default) {
         let mistake = Diagnostic::at(span_of(value), "a secret has no default");
