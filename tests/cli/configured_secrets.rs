@@ -278,7 +278,9 @@ fn secrets_of_an_operation_like_an_earlier_one_are_found_where_that_ones_were() 
             Ran::of(command).lacks(VALUE)
         };
         run(&[&["run", "m.toml"][..], &by_name].concat(), true).exits(0);
-        run(&["plan", "--like", "1"], true).exits(0).says("like operation 1: ");
+        // What it is to make is there by now.
+        let planned = run(&["plan", "--like", "1"], true).exits(2).says("like operation 1: ");
+        planned.says("there is a container `app`");
         if given.is_some() {
             run(&["plan", "--like", "1"], false).exits(2).says("PW_OF_TEST is not set");
         }

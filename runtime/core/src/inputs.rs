@@ -80,8 +80,8 @@ pub fn resolve(
     }
 }
 
-/// Inputs as they were resolved for an earlier operation, to be given once more; with the references
-/// of the secrets that values of maps name, but for those that the configuration has.
+/// Inputs as they were resolved for an earlier operation, to be given once more; with the
+/// references of the secrets that values of maps name, but for those that the configuration has.
 pub fn again(
     manifest: &Manifest,
     inputs: &BTreeMap<String, Value>,

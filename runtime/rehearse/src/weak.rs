@@ -2,7 +2,7 @@
 //! know before it is run.
 
 use crate::learn;
-use crate::outcome::{Outcome, ending};
+use crate::outcome::Outcome;
 use crate::place::{CaseId, Fault, Kind, Planned};
 use crate::report::{WeakKind, WeakPoint};
 use crate::script::Passed;
@@ -27,7 +27,7 @@ fn time(ms: u64) -> String {
 pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> Vec<WeakPoint> {
     // Of what is wrong, nothing that is said can be counted on.
     let told: Vec<&Outcome> = told.iter().copied().filter(|one| one.wrong.is_empty()).collect();
-    let told = &with_new_downtimes(&told, ending(quiet).is_down);
+    let told = &with_new_downtimes(&told);
     let mut all = left(told);
     all.extend(gone(told));
     all.extend(leftover(told));
@@ -57,12 +57,12 @@ impl std::ops::Deref for Told<'_> {
     }
 }
 
-fn with_new_downtimes<'a>(told: &[&'a Outcome], is_quiet_down: bool) -> Vec<Told<'a>> {
+fn with_new_downtimes<'a>(told: &[&'a Outcome]) -> Vec<Told<'a>> {
     let down: BTreeSet<&[Planned]> =
         told.iter().filter(|one| one.ending.is_down).map(|one| &one.case.0[..]).collect();
     let of = |one: &&'a Outcome| {
         let before = one.case.0.split_last().map(|(_, before)| before);
-        let was_down = is_quiet_down || before.is_some_and(|before| down.contains(before));
+        let was_down = before.is_some_and(|before| down.contains(before));
         Told { one, stays_down: one.ending.is_down && !was_down }
     };
     told.iter().map(of).collect()

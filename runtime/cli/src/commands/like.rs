@@ -1,6 +1,5 @@
 //! `--like ID`: an operation as an earlier one, changed as told.
 
-use super::manifest::Asked;
 use crate::config::Config;
 use crate::environment;
 use crate::error::CliError;
@@ -11,6 +10,16 @@ use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{Manifest, parse_pinned};
 use stepback_core::state::{State, Status};
 use stepback_journal::Store;
+
+/// What is to be run, and with what.
+pub struct Asked {
+    /// The path that the manifest was read from.
+    pub name: String,
+    pub text: String,
+    pub environment: String,
+    pub inputs: BTreeMap<String, Given>,
+    pub secrets: BTreeMap<String, String>,
+}
 
 /// The manifest and the inputs of that operation, with what was given beside it instead of its own.
 ///

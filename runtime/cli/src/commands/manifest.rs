@@ -1,6 +1,6 @@
 //! Reads a manifest and its inputs from the command line.
 
-use super::like;
+use super::like::{self, Asked};
 use crate::actor::actor;
 use crate::args::Operation;
 use crate::config::Config;
@@ -70,16 +70,6 @@ pub async fn request(
         actor: actor(),
         no_wait,
     })
-}
-
-/// What is to be run, and with what.
-pub struct Asked {
-    /// The path that the manifest was read from.
-    pub name: String,
-    pub text: String,
-    pub environment: String,
-    pub inputs: BTreeMap<String, Given>,
-    pub secrets: BTreeMap<String, String>,
 }
 
 /// The texts in an input that is a map.

@@ -72,8 +72,8 @@ struct Found {
     is_several: bool,
 }
 
-/// What was found, the longer ones first of those that begin together, so that none overlaps another:
-/// a shorter one inside a longer is the longer one, also where that is a piece.
+/// What was found, the longer ones first of those that begin together, so that none overlaps
+/// another: a shorter one inside a longer is the longer one, also where that is a piece.
 fn apart(all: Vec<Found>) -> Vec<Found> {
     let mut apart: Vec<Found> = vec![];
     for mut found in all {
