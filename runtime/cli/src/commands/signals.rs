@@ -58,9 +58,10 @@ async fn hear(control: &Control, heard_from_now: std::sync::mpsc::Sender<()>) {
         }
         match presses {
             1 => {
-                // That it is cancelled is told when it is durable, and whether it still can be.
-                tell!("cancel asked for; a third Ctrl-C leaves it for `stepback resume`");
+                // Asked before it is told: where the operation is left just then, its last word is
+                // about that cancel. That it is cancelled is told when it is durable.
                 control.cancel(actor(), Some("Ctrl-C"));
+                tell!("cancel asked for; a third Ctrl-C leaves it for `stepback resume`");
             }
             2 => tell!("once more leaves it as it is, for `stepback resume`"),
             _ => {
