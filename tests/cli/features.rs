@@ -2,7 +2,8 @@
 //! downtime budget, `irreversible`, cleanup, branches side by side.
 
 use crate::harness::{Place, Ran};
-use serde_json::Value;
+use crate::narrowed::{Granted, inline};
+use serde_json::{Value, json};
 
 fn run(place: &Place, body: &str, arguments: &[&str]) -> Ran {
     let text = format!("schema = 1\n[operation]\nname = \"feature\"\n{body}");
@@ -380,4 +381,24 @@ fn an_operation_is_run_like_an_earlier_one() {
     place.run(&["validate", &path]).exits(2).says("there is no output `sen`").says("seen");
     let path = place.write("odd.toml", TEXT.replace("\"string\", like", "\"secret\", like"));
     place.run(&["validate", &path]).exits(2).says("no output is a secret");
+}
+
+/// The container of a command goes whatever becomes of the attempt that ran it.
+#[test]
+fn what_a_command_of_a_failed_attempt_ran_in_is_not_left_over() {
+    let granted = Granted::new("{ docker = \"root\" }, \"ebs\", \"ec2\"", "");
+    let calls = json!([
+        { "call": "run-once", "host": "i-db-1", "image": "postgres:16", "command": ["true"] },
+        { "call": "describe", "volume": "vol-db-main" },
+    ]);
+    let text = format!(
+        "schema = 1\n[operation]\nname = \"again\"\n[[steps]]\nid = \"again\"\n\
+         uses = \"a/attack-for-good\"\nphase = \"cleanup\"\nirreversible = \"a test\"\n\
+         retry = {{ attempts = 2, backoff = \"1ms\" }}\nwith = {{ run = {} }}\n",
+        inline(&calls)
+    );
+    let path = granted.0.write("again.toml", text);
+    let ran = granted.0.run(&["run", &path, "--inject", "ebs.describe#1=transient"]).exits(0);
+    ran.says("is tried again in").lacks("left over");
+    assert_eq!(granted.0.show(1)["leftovers"].as_array().map(Vec::len), Some(0));
 }

@@ -15,6 +15,7 @@ use stepback_core::diagnostic::Diagnostic;
 use stepback_core::expr::MARK_EDGE;
 use stepback_core::manifest::Uses;
 use stepback_engine::SecretSource;
+use stepback_files::key::Key;
 use stepback_provider::children;
 use toml::Spanned;
 
@@ -250,12 +251,10 @@ fn tell_said(name: &str, said: &[u8], printed: &[u8]) {
         return;
     }
     let value = without_line_break(&String::from_utf8_lossy(printed));
-    // Of a line that was cut off the secret may be a part.
-    let whole = match said.len() < SAID_BYTES_MAX {
-        true => said,
-        false => &said[..said.iter().rposition(|byte| *byte == b'\n').unwrap_or_default()],
-    };
-    let said = stepback_engine::without_secret(&String::from_utf8_lossy(whole), name, &value);
+    // A key that is used once: nothing of it is kept.
+    let Ok(key) = Key::new_bytes().and_then(|bytes| Key::of_bytes(&bytes)) else { return };
+    let said = String::from_utf8_lossy(said).into_owned();
+    let said = stepback_engine::without_secret(said, name, &value, &key);
     tell!("the command that tells the secret `{}` says: {}", row(name), said.trim_end());
 }
 

@@ -20,7 +20,6 @@ pub(crate) mod seals;
 
 use crate::deps::{Deps, SecretSource};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-pub use forms::without_secret;
 use forms::{is_of_a_part, texts_of};
 use futures_util::future::join_all;
 use pieces::{Pieces, Side};
@@ -37,7 +36,8 @@ use stepback_core::manifest::Manifest;
 use stepback_core::plan::Plan;
 use stepback_core::shown::in_sentence;
 use stepback_core::texts::MapTexts;
-use stepback_core::{Call, Failure, FailureClass, Resource};
+use stepback_core::{Call, Failure, FailureClass, Resource, StoreId};
+use stepback_files::key::Key;
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
@@ -159,6 +159,13 @@ async fn value_of(deps: &Deps, reference: &str) -> Result<String, String> {
         GivenUp::NoThread(why) => Err(format!("{reference} can't be asked: {why}")),
         GivenUp::Panicked => Err(format!("a defect of Stepback: asking for {reference} panicked")),
     })
+}
+
+/// A text that is told before an operation's secrets are known, without this one.
+pub fn without_secret(text: String, name: &str, value: &str, key: &Key) -> String {
+    let found = Found::from([(name.to_owned(), Ok(value.to_owned()))]);
+    let seals = Seals::by_key(key, StoreId(String::new()));
+    Secrets::of(found, vec![], seals).redact_noted(None, text)
 }
 
 impl Secrets {

@@ -40,6 +40,8 @@ pub async fn asked(
     };
     let manifest = parse_pinned(&pinned.manifest_name, &pinned.manifest);
     let manifest = manifest.map_err(CliError::Mistakes)?;
+    let environment = environment.unwrap_or(pinned.environment.as_str());
+    tell!("like operation {}: {} in {}", id, row(&pinned.manifest_name), row(environment));
     let mut kept = pinned.inputs.clone();
     kept.retain(|name, _| !given.contains_key(name));
     let (mut inputs, mut of_maps) = inputs::again(&manifest, &kept);
@@ -50,8 +52,6 @@ pub async fn asked(
     }
     inputs.extend(given);
     of_maps.extend(secrets);
-    let environment = environment.unwrap_or(pinned.environment.as_str());
-    tell!("like operation {}: {} in {}", id, row(&pinned.manifest_name), row(environment));
     Ok(Asked {
         name: pinned.manifest_name.clone(),
         text: pinned.manifest.clone(),

@@ -92,8 +92,11 @@ fn tell_in_clear(name: &str, given: &Given) {
         let key = key.to_lowercase().replace('-', "_");
         OF_SECRETS.iter().any(|word| key.contains(word)) && !key.ends_with("_file")
     };
+    // `MAX_TOKENS` is none.
+    let is_plain = |value: &str| serde_json::from_str::<serde_json::Number>(value).is_ok();
+    let may_be = |value: &str| !is_like_a_reference(value) && !is_plain(value);
     let texts = texts_in(given).into_iter();
-    for (key, _) in texts.filter(|(key, value)| is_secret(key) && !is_like_a_reference(value)) {
+    for (key, _) in texts.filter(|(key, value)| is_secret(key) && may_be(value)) {
         tell!(
             "{} `{}` of the input `{}` is kept in the journal as it is, and shown; a secret is \
              asked for as `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME=env:…`",

@@ -14,6 +14,8 @@ impl State {
                 && effect.id.of.direction == Direction::Do
                 && effect.id.of.attempt < step.attempts
                 && !matches!(effect.outcome, EffectOutcome::Refused(_))
+                // That is cleared away.
+                && !effect.call.entry().leaves_behind
         };
         let all = self.steps.iter().flat_map(move |(key, step)| {
             let effects = step.not_dealt_with().iter().filter(move |effect| of(step, effect));

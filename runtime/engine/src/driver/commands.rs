@@ -64,7 +64,7 @@ impl Driver {
     }
 
     /// Look at the world for the verdict. What was kept only to settle an effect by goes first, or
-    /// it would be told as left.
+    /// it would be told as left: it goes when the effect's outcome is durable.
     pub(super) async fn verify_if_due(&mut self) -> Result<(), RunError> {
         if !std::mem::take(&mut self.verify_due) {
             return Ok(());
@@ -72,21 +72,11 @@ impl Driver {
         let mut effects = self.machine.state().steps.values().flat_map(|step| &step.effects);
         if effects.any(|effect| effect.call.entry().leaves_behind) {
             self.await_durable().await?;
-            self.await_forgotten().await;
         }
-        self.verify();
-        Ok(())
-    }
-
-    /// What is not cleared away by then stays, and is harmless.
-    pub(super) async fn await_forgotten(&mut self) {
-        let forgotten = async { while self.forgetting.join_next().await.is_some() {} };
-        let _ = self.clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
-    }
-
-    fn verify(&mut self) {
+        let forgotten = self.all_forgotten();
         let (access, state) = (self.job.access.clone(), self.machine.state().clone());
         self.tell_later(async move {
+            forgotten.await;
             let unread = |said: String| {
                 let all = state.baselines.iter();
                 let unread = |(resource, _): (&Resource, _)| Observation {
@@ -98,6 +88,16 @@ impl Driver {
             let observations = or_panicked(verify::observe(&access, &state), unread).await;
             Message::Observed { observations }
         });
+        Ok(())
+    }
+
+    /// What is being cleared away, until it is. What is not by then stays, and is harmless.
+    pub(super) fn all_forgotten(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut forgetting, clock) = (std::mem::take(&mut self.forgetting), self.clock.clone());
+        async move {
+            let forgotten = async { while forgetting.join_next().await.is_some() {} };
+            let _ = clock.timeout(Duration::from_millis(FORGET_MS_MAX), forgotten).await;
+        }
     }
 
     fn start_attempt(&mut self, order: AttemptOrder) {

@@ -234,7 +234,7 @@ impl Driver {
             self.on_message(message)?;
         }
         self.await_durable().await?;
-        self.await_forgotten().await;
+        self.all_forgotten().await;
         Ok(self.machine.into_state())
     }
 

@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
-use stepback_core::shown::MASK;
 use stepback_provider::passwords::quoted_by_go;
 
 /// Less of a line of base64 turns up by chance, as it is looked for in many pieces.
@@ -50,7 +49,9 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
         }
     }
     // Who reads a line for it takes no blank at its end.
-    for (kind, value) in [("", value), ("trimmed-", value.trim())] {
+    let trimmed = Some(("trimmed-", value.trim())).filter(|(_, trimmed)| *trimmed != value);
+    let both = || [("", value)].into_iter().chain(trimmed);
+    for (kind, value) in both() {
         for (number, text) in JSON_FORMS.iter().map(|json| json.of(value)).enumerate() {
             add(text, &format!("#{kind}json-{number}"));
         }
@@ -65,7 +66,7 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
         add(PLAIN.of(&inner), &format!("#json-{number}-in-json"));
         add(json.of(&inner), &format!("#json-{number}-in-its-own"));
     }
-    for (kind, value) in [("", value), ("trimmed-", value.trim())] {
+    for (kind, value) in both() {
         for (number, text) in in_base64(value).into_iter().enumerate() {
             add(text, &format!("#{kind}base64-{number}"));
         }
@@ -74,14 +75,6 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
         add(text, &format!("#base64-line-{number}"));
     }
     forms.into_iter().collect()
-}
-
-/// A text that is told before the secrets are known, without this one in any form.
-pub fn without_secret(text: &str, name: &str, value: &str) -> String {
-    let mut forms = texts_of(name, value);
-    forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
-    let told = |text: String, (form, _): &(String, String)| text.replace(form, MASK);
-    forms.iter().fold(text.to_owned(), told)
 }
 
 /// Whether a mark stands for a part of a secret: one line of it, or of its base64. Whether a text

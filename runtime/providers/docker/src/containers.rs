@@ -8,7 +8,7 @@ use super::options::{mount, policy};
 use super::passwords::without_command;
 use super::shapes::image_of;
 use super::stamps::{labels, token_of};
-use crate::streams::Printed;
+use super::streams::Printed;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig,
     Mount as DockerMount, MountType, PortBinding,

@@ -33,7 +33,7 @@ impl Credentials {
         // As an engine quotes what it was told, and as JSON does.
         forms.extend(quoted_by_go(&self.password));
         let json = serde_json::Value::from(self.password.as_str()).to_string();
-        forms.push(json.trim_matches('"').to_owned());
+        forms.push(json[1..json.len() - 1].to_owned());
         for text in [&both, &self.password] {
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 forms.push(engine.encode(text));
@@ -91,8 +91,10 @@ mod tests {
     fn a_password_is_known_as_an_engine_quotes_it() {
         for (password, said) in [
             ("Reg\"LEAK77long", r#"denied: "no such login ann:Reg\"LEAK77long""#),
+            ("Reg\u{a0}LEAK77", r#"denied: "ann:Reg\u00a0LEAK77""#),
             ("Reg-LEAK_77/long", "is:Reg-LEAK_77%2Flong"),
             ("Reg\\LEAK77", r#"{"login": "Reg\\LEAK77"}"#),
+            ("Reg\\LEAK77\"", r#"{"login": "Reg\\LEAK77\""}"#),
         ] {
             let (username, password) = ("ann".to_owned(), password.to_owned());
             let told = Credentials { username, password }.taken_out_of(said);
