@@ -54,19 +54,28 @@ fn a_secret_comes_from_where_its_keeper_says() {
     }
 }
 
-/// A shell that traces what it does says the secret, and a job's log would keep it.
+/// A shell that traces what it does says secrets, and a job's log would keep them: of a command
+/// that does what it is for nothing is told.
 #[test]
-fn what_a_command_says_beside_the_secret_is_told_without_it() {
+fn what_a_command_says_beside_the_secret_is_told_where_it_fails_and_without_it() {
     let traced = "from = 'exec:set -x; P=$(cat pw); echo \"$P\"; echo it is done >&2'";
     let place = place(traced);
     for command in ["plan", "run"] {
-        let ran = place.run(&[command, "m.toml"]).exits(0).lacks(VALUE);
-        let ran = ran.says("the command that tells the secret `db` says:");
-        ran.says("+ P=<secret db>").says("it is done");
+        place.run(&[command, "m.toml"]).exits(0).lacks(VALUE).lacks("it is done");
     }
-    // What it says is told as well where it fails.
-    let failing = self::place("from = 'exec:echo not signed in >&2; exit 1'");
-    failing.run(&["run", "m.toml"]).exits(2).says("not signed in");
+    // Nor what it was given, nor a line of what it printed, nor what its end is cut off of.
+    let failing = "from = 'exec:set -x; P=$(cat pw); printf \"user=app\\n$P\\n\"; \
+                   echo \"of $MASTER\" >&2; echo \"  | $P\" >&2; \
+                   echo not signed in >&2; exit 1'\nvariables = [\"MASTER\"]";
+    let failing = self::place(failing);
+    let mut command = failing.command(&["run", "m.toml"]);
+    let ran = Ran::of(command.env("MASTER", "MasterSecret-77x")).exits(2);
+    let ran = ran.says("the command that tells the secret `db` says:").says("not signed in");
+    ran.lacks("MasterSecret").says("of <secret MASTER>").lacks(VALUE);
+    let cut = "from = 'exec:P=$(cat pw); echo \"$P\"; { head -c 65528 /dev/zero | tr \"\\\\0\" x; \
+               echo \"$P\"; } >&2; exit 1'";
+    let begins = &VALUE[..VALUE.len() - 2];
+    self::place(cut).run(&["run", "m.toml"]).exits(2).lacks(begins);
 }
 
 /// All of the place is searched at its end; what is compiled is kept elsewhere by the other tests.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use stepback_clock::Clock;
+use stepback_core::cut::CUT;
 use stepback_core::diagnostic::Diagnostic;
 use stepback_core::expr::MARK_EDGE;
 use stepback_core::manifest::Uses;
@@ -204,7 +205,8 @@ fn end(child: &mut Child) {
 
 /// What a command of the configuration's owner prints, by the shell; that is in no error. What it
 /// says beside that goes to the terminal, where somebody may have to do something for it. Where
-/// there is none it would be kept in somebody's log: there it is told without the secret.
+/// there is none it would be kept in somebody's log: there it is told only where the command
+/// failed, and without what it printed and what it was given.
 fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
@@ -223,8 +225,8 @@ fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, St
     let printed = printed_by(name, &mut child, &mut said).inspect_err(|_| end(&mut child));
     // Of one that was not heard to its end nobody knows what the secret is.
     let (ended, bytes) = printed?;
-    tell_said(name, &said, &bytes);
     if !ended.success() {
+        tell_said(name, said, &bytes, variables);
         return Err(format!(
             "the command that tells it failed: {ended}; of the variables set here it gets few: \
              name what else it needs, `variables = [\"NAME\"]`"
@@ -245,16 +247,23 @@ fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, St
     Ok(without_line_break(&text))
 }
 
-/// Tell what a command said beside the secret, without that.
-fn tell_said(name: &str, said: &[u8], printed: &[u8]) {
+/// Tell what a command said beside what it printed, without that, and without the values of the
+/// variables that it was given.
+fn tell_said(name: &str, said: Vec<u8>, printed: &[u8], variables: &[String]) {
     if said.is_empty() {
         return;
     }
-    let value = without_line_break(&String::from_utf8_lossy(printed));
+    let mut secrets =
+        vec![(name.to_owned(), without_line_break(&String::from_utf8_lossy(printed)))];
+    let given = variables.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    secrets.extend(given.map(|(name, value)| (name.clone(), value.to_string_lossy().into_owned())));
     // A key that is used once: nothing of it is kept.
     let Ok(key) = Key::new_bytes().and_then(|bytes| Key::of_bytes(&bytes)) else { return };
-    let said = String::from_utf8_lossy(said).into_owned();
-    let said = stepback_engine::without_secret(said, name, &value, &key);
+    let mut text = String::from_utf8_lossy(&said).into_owned();
+    if said.len() >= SAID_BYTES_MAX {
+        text.push(CUT);
+    }
+    let said = stepback_engine::without_secrets(text, &secrets, &key);
     tell!("the command that tells the secret `{}` says: {}", row(name), said.trim_end());
 }
 

@@ -219,7 +219,7 @@ impl Job {
         let again = Secrets::again(deps, manifest, &inputs, by, known, &told, is_told);
         let secrets = again.await;
         let replaced = ReplacedParts::between(&pinned.world, &world);
-        let met = met::in_world(deps, &replaced, state, secrets.missing(), &seals).await;
+        let met = met::in_world(deps, &replaced, state, &secrets, &seals).await;
         let secrets = secrets.with_met(met);
         let effects = state.steps.values().flat_map(|step| &step.effects);
         effects.for_each(|effect| secrets.note_asked(&effect.call));

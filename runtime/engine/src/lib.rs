@@ -59,7 +59,7 @@ pub use plans::Plans;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use reaches::Reaches;
 pub use run::{Ended, Preview, plan, run};
-pub use secrets::without_secret;
+pub use secrets::without_secrets;
 pub use still::Still;
 pub use take_up::{resume, resume_asked, roll_back};
 pub use undeclared::Undeclared;

@@ -26,7 +26,7 @@ use pieces::{Pieces, Side};
 use printed::Printed;
 use seals::{Fits, Seals};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::GivenUp;
@@ -66,6 +66,8 @@ pub(crate) struct Secrets {
     fingerprints: BTreeMap<String, String>,
     /// Secrets that can't be had now, and why.
     missing: BTreeMap<String, String>,
+    /// Those of them whose value nobody knows: they can't be taken out of anything.
+    unmet: BTreeSet<String>,
     seals: Seals,
     /// What the operation's own commands may print.
     printed: Printed,
@@ -161,11 +163,13 @@ async fn value_of(deps: &Deps, reference: &str) -> Result<String, String> {
     })
 }
 
-/// A text that is told before an operation's secrets are known, without this one.
-pub fn without_secret(text: String, name: &str, value: &str, key: &Key) -> String {
-    let found = Found::from([(name.to_owned(), Ok(value.to_owned()))]);
+/// What a command printed before an operation's secrets are known, without these: each with its
+/// name.
+pub fn without_secrets(text: String, secrets: &[(String, String)], key: &Key) -> String {
+    let known = secrets.iter().filter(|(_, value)| value.len() >= SECRET_BYTES_MIN);
+    let found = known.map(|(name, value)| (name.clone(), Ok(value.clone()))).collect();
     let seals = Seals::by_key(key, StoreId(String::new()));
-    Secrets::of(found, vec![], seals).redact_noted(None, text)
+    Secrets::of(found, vec![], seals).redact_printed(text)
 }
 
 impl Secrets {
@@ -233,7 +237,9 @@ impl Secrets {
         let missing = self.missing.clone();
         let mut texts = self.texts;
         texts.extend(met.iter().flat_map(|(name, value)| texts_of(name, value)));
-        Self::to_look_for(texts, self.fingerprints, missing, self.seals)
+        let mut secrets = Self::to_look_for(texts, self.fingerprints, missing, self.seals);
+        secrets.unmet.retain(|name| !met.contains_key(name));
+        secrets
     }
 
     /// Of an operation that has none: it seals all the same.
@@ -282,8 +288,8 @@ impl Secrets {
         let finder = finder.ok().filter(|_| !texts.is_empty());
         let pieces = Pieces::new(texts.iter().map(|(text, _)| text.as_str()));
         let parts = texts.iter().map(|(_, mark)| is_of_a_part(mark)).collect();
-        let printed = Printed::default();
-        Self { texts, parts, finder, pieces, marks, fingerprints, missing, seals, printed }
+        let (printed, unmet) = (Printed::default(), missing.keys().cloned().collect());
+        Self { texts, parts, finder, pieces, marks, fingerprints, missing, unmet, seals, printed }
     }
 
     /// What the key is known by that seals are made with.

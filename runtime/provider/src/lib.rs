@@ -6,6 +6,7 @@
 //! or guests.
 
 pub mod advice;
+pub mod decoded;
 pub mod devices;
 pub mod endpoint;
 pub mod engines;

@@ -3,6 +3,8 @@
 //!
 //! They have a name that tells, or stand in an address.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::GeneralPurpose;
 use std::sync::Arc;
 pub use stepback_core::shown::MASK;
 use stepback_core::shown::is_odd;
@@ -124,6 +126,19 @@ fn quoted_where(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
         c => c.to_string(),
     };
     text.chars().map(of).collect()
+}
+
+/// What is a value's own of the base64 of something longer, where so many bytes before it share
+/// its first three: what its neighbours decide as well is left out.
+pub fn own_in_base64(engine: &GeneralPurpose, value: &str, before: usize) -> String {
+    let encoded = engine.encode([&vec![0; before][..], value.as_bytes()].concat());
+    let end = (before + value.len()) * 8 / 6;
+    encoded.get(letters_before(before)..end).unwrap_or_default().to_owned()
+}
+
+/// How many letters of base64 so many bytes have a part in.
+pub fn letters_before(bytes: usize) -> usize {
+    (bytes * 8).div_ceil(6)
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl GuestLog {
 /// character that would move a terminal's cursor or change its colours.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
     // A guest has a mark from an answer, and no call takes it: its name is all that is of use.
-    let text = marks_in_words(text, |mark| mark.split(['#', '<', '>']).next().unwrap_or_default());
+    let text =
+        marks_in_words(text, |mark| mark.split(['#', '<', '>', '~']).next().unwrap_or_default());
     stepback_core::cut::beginning(&text, bytes_max).chars().map(harmless).collect()
 }
 

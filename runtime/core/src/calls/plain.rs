@@ -100,7 +100,7 @@ impl Call {
 /// A mark in a secret's place is refused wherever it is, by whoever knows secrets, and better told.
 fn without_marks(text: &str) -> Cow<'_, str> {
     match text.contains(MARK_EDGE) {
-        true => text.replace([MARK_EDGE, ':', '<', '>', '#'], "x").into(),
+        true => text.replace([MARK_EDGE, ':', '<', '>', '#', '~'], "x").into(),
         false => text.into(),
     }
 }

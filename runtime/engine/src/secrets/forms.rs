@@ -7,10 +7,10 @@
 
 use super::{EDGE, SECRET_BYTES_MIN};
 use base64::Engine;
-use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
-use stepback_provider::passwords::quoted_by_go;
+use stepback_provider::passwords::{letters_before, own_in_base64, quoted_by_go};
 
 /// Less of a line of base64 turns up by chance, as it is looked for in many pieces.
 pub(super) const BASE64_BYTES_MIN: usize = 8;
@@ -228,19 +228,6 @@ fn in_base64(value: &str) -> Vec<String> {
         }
     }
     texts
-}
-
-/// What is a value's own of the base64 of something longer, where so many bytes before it share
-/// its first three: what its neighbours decide as well is left out.
-fn own_in_base64(engine: &GeneralPurpose, value: &str, before: usize) -> String {
-    let encoded = engine.encode([&vec![0; before][..], value.as_bytes()].concat());
-    let end = (before + value.len()) * 8 / 6;
-    encoded.get(letters_before(before)..end).unwrap_or_default().to_owned()
-}
-
-/// How many letters of base64 so many bytes have a part in.
-fn letters_before(bytes: usize) -> usize {
-    (bytes * 8).div_ceil(6)
 }
 
 /// The lines that base64 is broken into, each by itself, as a log has them: where nothing is

@@ -5,8 +5,8 @@
 //! and the fingerprint of what stood there; what the world has in its place, with that
 //! fingerprint, is the secret.
 
-use super::EDGE;
 use super::seals::{Fits, Seals};
+use super::{EDGE, Secrets, next_mark};
 use crate::deps::Deps;
 use crate::replaced::ReplacedParts;
 use futures_util::FutureExt;
@@ -23,27 +23,78 @@ use stepback_core::{Facts, Resource};
 /// How long one look may take.
 const LOOK_MS_MAX: u64 = 10_000;
 
-/// A text around a secret's mark.
+/// So many places where a secret may end are tried in one text.
+const ENDS_MAX: usize = 4096;
+
+/// A text around the marks of secrets that are missing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Around {
-    name: String,
     before: String,
-    after: String,
+    /// Each secret, with what comes behind it.
+    missing: Vec<(String, String)>,
 }
 
 impl Around {
-    /// The text, if the secret's mark is the only one in it.
-    fn of(name: &str, text: &str) -> Option<Self> {
-        let (before, after) = text.split_once(&secret_placeholder(name))?;
-        let around =
-            Self { name: name.to_owned(), before: before.to_owned(), after: after.to_owned() };
-        (!before.contains(EDGE) && !after.contains(EDGE)).then_some(around)
+    /// The text, with the values of those secrets in it that are known, if no other mark is in it
+    /// than of missing ones that stand there whole.
+    fn of(missing: &BTreeMap<String, String>, text: &str) -> Option<Self> {
+        let (before, mut mark, mut rest) = next_mark(text)?;
+        let mut around = Self { before: before.to_owned(), missing: vec![] };
+        loop {
+            let name = missing.keys().find(|name| secret_placeholder(name) == mark)?;
+            let next = next_mark(rest);
+            let behind = next.map_or(rest, |(behind, ..)| behind);
+            around.missing.push((name.clone(), behind.to_owned()));
+            let Some((_, next, after)) = next else { break };
+            (mark, rest) = (next, after);
+        }
+        let behind = around.missing.iter().map(|(_, behind)| behind);
+        let is_plain = !behind.chain([&around.before]).any(|text| text.contains(EDGE));
+        is_plain.then_some(around)
     }
 
-    /// What a text of the world has in the mark's place.
-    fn inside<'a>(&self, text: &'a str) -> Option<&'a str> {
-        text.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())
+    /// What a text of the world has in the marks' places: each one that `fits`, wherever it ends.
+    fn inside<'a>(
+        &self,
+        text: &'a str,
+        fits: &dyn Fn(&str, &str) -> bool,
+    ) -> Vec<(String, &'a str)> {
+        let (mut found, mut tries) = (vec![], ENDS_MAX);
+        if let Some(rest) = text.strip_prefix(self.before.as_str()) {
+            inside(&self.missing, rest, fits, &mut tries, &mut found);
+        }
+        found
     }
+}
+
+/// Whether the rest of a text is these secrets with what is behind each.
+fn inside<'a>(
+    missing: &[(String, String)],
+    rest: &'a str,
+    fits: &dyn Fn(&str, &str) -> bool,
+    tries: &mut usize,
+    found: &mut Vec<(String, &'a str)>,
+) -> bool {
+    let Some(((name, behind), more)) = missing.split_first() else { return rest.is_empty() };
+    if more.is_empty() {
+        let value = rest.strip_suffix(behind.as_str()).filter(|value| fits(name, value));
+        found.extend(value.map(|value| (name.clone(), value)));
+        return value.is_some();
+    }
+    let ends = rest.match_indices(behind.as_str()).map(|(at, _)| at);
+    for at in ends {
+        let Some(left) = tries.checked_sub(1) else { return false };
+        *tries = left;
+        let value = &rest[..at];
+        if !fits(name, value) {
+            continue;
+        }
+        found.push((name.clone(), value));
+        if inside(more, &rest[at + behind.len()..], fits, tries, found) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The texts of each effect's call, those included of which nobody knows whether they happened.
@@ -89,17 +140,17 @@ pub(crate) async fn in_world(
     deps: &Deps,
     replaced: &ReplacedParts,
     state: &State,
-    missing: &BTreeMap<String, String>,
+    secrets: &Secrets,
     seals: &Seals,
 ) -> BTreeMap<String, String> {
-    let mut met = BTreeMap::new();
+    let (mut met, missing) = (BTreeMap::new(), secrets.missing());
     let began_with = match &state.pinned {
         Some(pinned) if !missing.is_empty() => &pinned.secrets,
         _ => return met,
     };
     let mut around = BTreeSet::new();
     for text in texts_of(state) {
-        around.extend(missing.keys().filter_map(|name| Around::of(name, &text)));
+        around.extend(Around::of(missing, &secrets.reveal_text(&text)));
     }
     if around.is_empty() {
         return met;
@@ -110,6 +161,11 @@ pub(crate) async fn in_world(
         .filter(|resource| !resource.to_string().contains(EDGE))
         .filter(|resource| replaced.must_allow_look(resource).is_ok())
         .collect();
+    let fits = |name: &str, value: &str| {
+        let given = state.given.get(name).map(|given| &given.fingerprint);
+        let known = [began_with.get(name), given].into_iter().flatten();
+        known.into_iter().any(|known| seals.fits(name, value, known) == Fits::Yes)
+    };
     let limit = Duration::from_millis(LOOK_MS_MAX);
     // What does not answer keeps nothing else from being met.
     let looks = resources.into_iter().map(|resource| async move {
@@ -119,16 +175,41 @@ pub(crate) async fn in_world(
     for looked in join_all(looks).await {
         let Ok(Ok(Ok(facts))) = looked else { continue };
         for text in facts.texts() {
-            for one in &around {
-                let Some(value) = one.inside(&text) else { continue };
-                let given = state.given.get(&one.name).map(|given| &given.fingerprint);
-                let known = [began_with.get(&one.name), given].into_iter().flatten();
-                let fits = |known: &String| seals.fits(&one.name, value, known) == Fits::Yes;
-                if known.into_iter().any(fits) {
-                    met.insert(one.name.clone(), value.to_owned());
-                }
-            }
+            let found = around.iter().flat_map(|one| one.inside(&text, &fits));
+            met.extend(found.map(|(name, value)| (name, value.to_owned())));
         }
     }
     met
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address has a user and a password in it, and one text may have the same secret twice.
+    #[test]
+    fn each_of_several_secrets_is_met_in_one_text() {
+        let missing: BTreeMap<String, String> =
+            ["pw", "user"].map(|name| (name.to_owned(), "gone".to_owned())).into();
+        let known = BTreeMap::from([("pw", "Old:Secret@77"), ("user", "appuser")]);
+        let fits = |name: &str, value: &str| known.get(name) == Some(&value);
+        let mark = |name: &str| secret_placeholder(name);
+        let met = |text: &str, world: &str| -> Vec<String> {
+            let around = Around::of(&missing, text);
+            let found = around.map(|one| one.inside(world, &fits)).unwrap_or_default();
+            found.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+        };
+        let address = format!("postgres://{}:{}@db/main", mark("user"), mark("pw"));
+        let both = ["user=appuser", "pw=Old:Secret@77"];
+        assert_eq!(met(&address, "postgres://appuser:Old:Secret@77@db/main"), both);
+        assert_eq!(met(&address, "postgres://another:Old:Secret@77@db/main"), [""; 0]);
+        // The one that is known is told, whatever stands in the other's place.
+        assert_eq!(met(&address, "postgres://appuser:New@db/main"), ["user=appuser"]);
+        let twice = format!("{}{}", mark("pw"), mark("pw"));
+        assert_eq!(met(&twice, "Old:Secret@77Old:Secret@77"), ["pw=Old:Secret@77"; 2]);
+        let plain = format!("x{}y", mark("pw"));
+        assert_eq!(met(&plain, "xOld:Secret@77y"), ["pw=Old:Secret@77"]);
+        let form = format!("x{}y", mark("pw#url-1"));
+        assert_eq!(met(&form, "xOld:Secret@77y"), [""; 0]);
+    }
 }

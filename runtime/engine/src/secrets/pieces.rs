@@ -74,31 +74,32 @@ impl Pieces {
     pub(super) fn find(
         &self,
         texts: &[(String, String)],
-        among: &str,
+        among: &[u8],
         (begins, ends): (bool, bool),
     ) -> Vec<Piece> {
-        let is_cut = begins || ends || among.contains(LOST);
+        let lost = LOST.map(String::from);
+        let is_cut = begins || ends || lost.iter().any(|one| has(among, one.as_bytes()));
         let Some(finder) = self.finder.as_ref().filter(|_| is_cut) else { return vec![] };
         let mut found = vec![];
-        for edge in finder.find_overlapping_iter(among.as_bytes()) {
+        for edge in finder.find_overlapping_iter(among) {
             let (of, side) = self.patterns[edge.pattern().as_usize()];
             let text = texts[of].0.as_str();
             let (start, end) = match side {
                 Side::Beginning => {
-                    let same = alike(among[edge.start()..].bytes(), text.bytes());
+                    let same = alike(among[edge.start()..].iter().copied(), text.bytes());
                     (edge.start(), edge.start() + text.floor_char_boundary(same))
                 }
                 Side::End => {
-                    let same = alike(among[..edge.end()].bytes().rev(), text.bytes().rev());
+                    let same = alike(among[..edge.end()].iter().copied().rev(), text.bytes().rev());
                     let from = text.ceil_char_boundary(text.len() - same);
                     (edge.end() + from - text.len(), edge.end())
                 }
             };
             let is_lost = match side {
                 Side::Beginning if end == among.len() => ends,
-                Side::Beginning => among[end..].starts_with(LOST),
+                Side::Beginning => lost.iter().any(|one| among[end..].starts_with(one.as_bytes())),
                 Side::End if start == 0 => begins,
-                Side::End => among[..start].ends_with(LOST),
+                Side::End => lost.iter().any(|one| among[..start].ends_with(one.as_bytes())),
             };
             if is_lost && end - start >= PIECE_BYTES_MIN && end - start < text.len() {
                 found.push(Piece { start, end, of, side });
@@ -107,6 +108,10 @@ impl Pieces {
         found.sort_by_key(|piece| (piece.start, std::cmp::Reverse(piece.end)));
         found
     }
+}
+
+fn has(among: &[u8], one: &[u8]) -> bool {
+    among.windows(one.len()).any(|window| window == one)
 }
 
 /// How many bytes are the same from the first on.

@@ -8,6 +8,7 @@ use stepback_core::expr::secret_placeholder;
 use stepback_core::shown::marks_in_words;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure};
+use stepback_provider::decoded::{self, Decoded};
 
 /// Others than the program cut off no text that is shorter, as far as is known.
 const CUT_BYTES_MIN: usize = 1024;
@@ -70,6 +71,8 @@ struct Found {
     side: Option<Side>,
     /// Whether it is of others as well, so that nobody can put it back.
     is_several: bool,
+    /// Whether it is written in some way that nobody can write it in again.
+    is_written: bool,
 }
 
 /// What was found, the longer ones first of those that begin together, so that none overlaps
@@ -103,7 +106,7 @@ impl Secrets {
     /// A text with no secret's value in it, no part of one, and no piece that a cut left.
     #[cfg(test)]
     pub(super) fn redact_text(&self, text: String) -> String {
-        self.redact_but_own(text, Some(&[]))
+        self.redact_printed(text)
     }
 
     /// A text that a guest wrote, or could have written and read back, with no secret's value in
@@ -120,19 +123,33 @@ impl Secrets {
             !self.parts[of]
                 || own.is_some_and(|own| !own.iter().any(|one| one.contains(&text[start..end])))
         };
-        let matches = finder.find_overlapping_iter(&text);
-        let matches =
-            matches.filter(|one| is_told(one.start(), one.end(), one.pattern().as_usize()));
-        let whole = matches.map(|found| Found {
-            start: found.start(),
-            end: found.end(),
-            of: found.pattern().as_usize(),
+        let whole = |start: usize, end: usize, of: usize, is_written: bool| Found {
+            start,
+            end,
+            of,
             is_whole: true,
             side: None,
             is_several: false,
-        });
-        let mut all: Vec<Found> = whole.collect();
-        all.extend(own.into_iter().flat_map(|own| self.pieces_in(&text, own)));
+            is_written,
+        };
+        let matches = finder.find_overlapping_iter(&text);
+        let all = matches.map(|one| whole(one.start(), one.end(), one.pattern().as_usize(), false));
+        let mut all: Vec<Found> = all.collect();
+        // As it is, it is known already.
+        let known: BTreeSet<(usize, usize)> = all.iter().map(|one| (one.start, one.end)).collect();
+        let ways = decoded::ways(&text);
+        for way in &ways {
+            for one in finder.find_overlapping_iter(way.bytes()) {
+                let (start, end) = way.written(one.start(), one.end());
+                // Of half a character nobody can take anything.
+                let is_all = text.is_char_boundary(start) && text.is_char_boundary(end);
+                if is_all && !known.contains(&(start, end)) {
+                    all.push(whole(start, end, one.pattern().as_usize(), true));
+                }
+            }
+        }
+        all.retain(|one| is_told(one.start, one.end, one.of));
+        all.extend(own.into_iter().flat_map(|own| self.pieces_in(&text, &ways, own)));
         all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end), !found.is_whole));
         let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
         for found in apart(all) {
@@ -147,24 +164,47 @@ impl Secrets {
     /// What a cut left of a secret, but for what is no news to whoever wrote it.
     ///
     /// A whole one may lie within it: it is looked for in all of the text.
-    fn pieces_in(&self, text: &str, own: &[String]) -> Vec<Found> {
+    fn pieces_in(&self, text: &str, ways: &[Decoded], own: &[String]) -> Vec<Found> {
         let is_long = text.len() >= CUT_BYTES_MIN;
-        let pieces = self.pieces.find(&self.texts, text, (is_long, is_long)).into_iter();
-        let is_own =
-            |piece: &Piece| own.iter().any(|one| one.contains(&text[piece.start..piece.end]));
-        let found = |piece: Piece| Found {
-            start: piece.start,
-            end: piece.end,
+        let found = |piece: Piece, (start, end), is_written| Found {
+            start,
+            end,
             of: piece.of,
             is_whole: false,
             side: Some(piece.side),
             is_several: false,
+            is_written,
         };
-        pieces.filter(|piece| !is_own(piece)).map(found).collect()
+        let in_text = |among: &[u8]| self.pieces.find(&self.texts, among, (is_long, is_long));
+        let plain = in_text(text.as_bytes()).into_iter();
+        let mut all: Vec<Found> = plain
+            .map(|piece| {
+                let at = (piece.start, piece.end);
+                found(piece, at, false)
+            })
+            .collect();
+        for way in ways {
+            for piece in in_text(way.bytes()) {
+                let (start, end) = way.written(piece.start, piece.end);
+                let is_known = all.iter().any(|one| one.start <= start && end <= one.end);
+                if !is_known && text.is_char_boundary(start) && text.is_char_boundary(end) {
+                    all.push(found(piece, (start, end), true));
+                }
+            }
+        }
+        let is_own = |one: &Found| own.iter().any(|own| own.contains(&text[one.start..one.end]));
+        all.retain(|one| !is_own(one));
+        all
     }
 
     fn mark_of(&self, found: &Found, text: &str) -> String {
         let mark = &self.texts[found.of].1;
+        if found.is_written {
+            // Two ways to write it are two marks.
+            let cut = format!("{}~{}", mark.trim_matches(EDGE), found.end - found.start);
+            let proof = self.seals.proof(&cut, &text[found.start..found.end]);
+            return format!("{EDGE}{cut}#{proof}{EDGE}");
+        }
         if found.is_whole {
             return mark.clone();
         }
@@ -260,6 +300,11 @@ impl Secrets {
     /// option, is as somebody wrote it, this operation or another one.
     pub(crate) fn taken_in(&self, call: &Call, mut answer: Value) -> Value {
         self.seal_labels(&mut answer);
+        if printed::is_print(call)
+            && let Some(why) = self.withheld()
+        {
+            return printed::withheld(answer, &why);
+        }
         if self.finder.is_none() {
             return answer;
         }
@@ -284,10 +329,30 @@ impl Secrets {
     /// What is noted while a call is made. Parts and pieces are looked for where a command prints
     /// it; any other says names, which somebody may have given to try out a guess.
     pub(crate) fn redact_noted(&self, call: Option<&Call>, text: String) -> String {
-        match call.filter(|call| self.finder.is_some() && printed::is_print(call)) {
-            Some(call) => self.redact_but_own(text, Some(&self.printed.with(call))),
+        match call.filter(|call| printed::is_print(call)) {
+            Some(call) => match self.withheld() {
+                Some(why) => why,
+                None if self.finder.is_none() => text,
+                None => self.redact_but_own(text, Some(&self.printed.with(call))),
+            },
             None => self.redact_written(text),
         }
+    }
+
+    /// What a command printed that no guest of the operation ran.
+    pub(super) fn redact_printed(&self, text: String) -> String {
+        self.redact_but_own(text, Some(&[]))
+    }
+
+    /// Why nothing is told of what commands print: it may hold what nobody can take out of it.
+    fn withheld(&self) -> Option<String> {
+        let names: Vec<String> = self.unmet.iter().map(|name| format!("`{name}`")).collect();
+        let names = match names.as_slice() {
+            [] => return None,
+            [one] => format!("the secret {one}"),
+            all => format!("the secrets {}", all.join(", ")),
+        };
+        Some(format!("not told: it may hold {names}, and nobody knows any more what to take out"))
     }
 
     fn seal_labels(&self, answer: &mut Value) {

@@ -1,5 +1,7 @@
 //! Whatever secrets there are and whatever text holds them: none is passed on, each is put back.
 
+mod written;
+
 use super::forms::{BASE64_BYTES_MIN, COLUMNS};
 use super::pieces::PIECE_BYTES_MIN;
 use super::*;

@@ -2,16 +2,17 @@
 
 use super::DockerSettings;
 use super::errors::RequestError;
+use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bollard::errors::Error;
 use oci_client::secrets::RegistryAuth;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
-use stepback_provider::passwords::{MASK, quoted_by_go};
+use stepback_provider::decoded;
+use stepback_provider::passwords::{MASK, own_in_base64};
 
-/// What an address need not escape is left as it is (RFC 3986, *2.3*).
-const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Less of base64 turns up by chance.
+const BASE64_BYTES_MIN: usize = 8;
 
 /// A user name and a password, which is never shown.
 #[derive(Clone)]
@@ -23,25 +24,46 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A text without them: a registry may repeat what it was given (RFC 7617 has its form).
+    /// A text without them: a registry may repeat what it was given (RFC 7617 has its form), and
+    /// whoever tells it writes it into JSON, an address or quotes, one into the other.
     pub(super) fn taken_out_of(&self, text: &str) -> String {
+        let forms = self.forms();
+        let Ok(finder) = AhoCorasick::new(&forms) else { return MASK.to_owned() };
+        let plain = finder.find_overlapping_iter(text).map(|one| (one.start(), one.end()));
+        let mut found: Vec<(usize, usize)> = plain.collect();
+        for way in decoded::ways(text) {
+            let read = finder.find_overlapping_iter(way.bytes());
+            found.extend(read.map(|one| way.written(one.start(), one.end())));
+        }
+        found.sort_unstable();
+        let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
+        for (start, end) in found {
+            // A character that a part of was found is taken out whole.
+            let (start, end) = (text.floor_char_boundary(start), text.ceil_char_boundary(end));
+            if start >= at {
+                masked.push_str(&text[at..start]);
+                masked.push_str(MASK);
+            }
+            at = at.max(end);
+        }
+        masked.push_str(&text[at..]);
+        masked
+    }
+
+    /// The password as it is, with the user, and both in base64, as a piece of something longer
+    /// too.
+    fn forms(&self) -> Vec<String> {
         let both = format!("{}:{}", self.username, self.password);
         let mut forms = vec![both.clone(), self.password.clone()];
-        for kept in [NON_ALPHANUMERIC, &UNRESERVED] {
-            forms.push(utf8_percent_encode(&self.password, kept).to_string());
-        }
-        // As an engine quotes what it was told, and as JSON does.
-        forms.extend(quoted_by_go(&self.password));
-        let json = serde_json::Value::from(self.password.as_str()).to_string();
-        forms.push(json[1..json.len() - 1].to_owned());
         for text in [&both, &self.password] {
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 forms.push(engine.encode(text));
+                let of = |before| own_in_base64(engine, text, before);
+                forms.extend((0..3).map(of).filter(|own| own.len() >= BASE64_BYTES_MIN));
             }
         }
         forms.retain(|form| !form.is_empty());
-        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), MASK))
+        forms
     }
 
     pub(super) fn as_auth(&self) -> RegistryAuth {
@@ -95,6 +117,10 @@ mod tests {
             ("Reg-LEAK_77/long", "is:Reg-LEAK_77%2Flong"),
             ("Reg\\LEAK77", r#"{"login": "Reg\\LEAK77"}"#),
             ("Reg\\LEAK77\"", r#"{"login": "Reg\\LEAK77\""}"#),
+            ("Reg\"LEAK77", r#""{\"detail\": \"ann:Reg\\\"LEAK77\"}""#),
+            ("Reg&LEAK77", r#""no such \"ann:Reg\\u0026LEAK77\"""#),
+            ("Reg/LEAK77", "is:Reg%2fLEAK77"),
+            ("Reg LEAK!77", "Reg+LEAK%2177 Reg%20LEAK!77"),
         ] {
             let (username, password) = ("ann".to_owned(), password.to_owned());
             let told = Credentials { username, password }.taken_out_of(said);
@@ -110,6 +136,8 @@ mod tests {
             "no: ann:Reg/LEAK 77",
             "no: Basic YW5uOlJlZy9MRUFLIDc3",
             "no: UmVnL0xFQUsgNzc=",
+            // Docker's own `{"username":"ann","password":"…"}`.
+            "X-Registry-Auth: eyJ1c2VybmFtZSI6ImFubiIsInBhc3N3b3JkIjoiUmVnL0xFQUsgNzcifQ==",
             "Head \"http://h/?login=ann:Reg%2FLEAK%2077\"",
         ] {
             let told = own.taken_out_of(said);
