@@ -4,6 +4,7 @@
 use crate::harness::{Place, Ran};
 use crate::narrowed::{Granted, inline};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 fn run(place: &Place, body: &str, arguments: &[&str]) -> Ran {
     let text = format!("schema = 1\n[operation]\nname = \"feature\"\n{body}");
@@ -342,6 +343,19 @@ fn what_a_cleanup_step_made_in_vain_is_named() {
     assert_eq!(left.len(), 1, "{left:?}");
     let id = left[0]["resource"].as_str().and_then(|one| one.strip_prefix("ebs:snapshot/"));
     assert!(place.world().snapshots.contains_key(id.expect("a snapshot")));
+
+    // What the last attempt made, too.
+    let place = Place::new();
+    let all =
+        ["--inject", "ebs.wait-snapshot#1=transient", "--inject", "ebs.wait-snapshot#2=refuse"];
+    run(&place, cleanup, &all).exits(0).says("left over: made: ebs:snapshot/snap-");
+    let shown = place.show(1);
+    let left = shown["leftovers"].as_array().expect("a list").iter();
+    let named = left.filter_map(|one| one["resource"].as_str()?.strip_prefix("ebs:snapshot/"));
+    let named: BTreeSet<&str> = named.collect();
+    let world = place.world();
+    let made = world.snapshots.keys().filter(|id| *id != "snap-db-main-0").map(String::as_str);
+    assert_eq!(named, made.collect());
 }
 
 /// An earlier operation once more, with what it told as an output where an input says so.
@@ -376,6 +390,19 @@ fn an_operation_is_run_like_an_earlier_one() {
     place.run(&["run", "--like", "9", "-i", "value=z"]).exits(2).says("9");
     place.run(&["run", "release.toml", "--like", "1"]).exits(2).says("--like");
     place.run(&["run"]).exits(2);
+    // What is set for a whole shell is not said of it.
+    place.write(
+        "stepback.toml",
+        "[environments.local]\nprovider = \"simulated\"\n\
+        [environments.other]\nprovider = \"simulated\"\n",
+    );
+    let mut command = place.command(&["run", "--like", "1", "-i", "value=w"]);
+    let ran = Ran::of(command.env("STEPBACK_ENVIRONMENT", "other")).exits(0);
+    ran.says("like operation 1: ").lacks("in other");
+    assert_eq!(tag("a").as_deref(), Some("w"));
+    let mut command = place.command(&["run", "--like", "1", "-i", "value=v", "-e", "other"]);
+    Ran::of(command.env("STEPBACK_ENVIRONMENT", "local")).exits(0).says("in other");
+    assert_eq!(tag("a").as_deref(), Some("w"));
 
     let path = place.write("odd.toml", TEXT.replace("like = \"seen\"", "like = \"sen\""));
     place.run(&["validate", &path]).exits(2).says("there is no output `sen`").says("seen");

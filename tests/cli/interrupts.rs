@@ -32,6 +32,24 @@ fn ctrl_c_ends_a_sleep_at_once() {
     assert_eq!(shown["steps"][0]["error"]["class"], "cancelled");
 }
 
+/// Past the commit point nothing rolls back, and whoever asked for it is told.
+#[test]
+fn ctrl_c_past_the_commit_point_comes_too_late() {
+    let place = Place::new();
+    let manifest = place.write(
+        "late.toml",
+        "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"tag\"\n\
+         uses = \"ebs/tag-volume\"\n\
+         with = { volume = \"vol-db-main\", key = \"a\", value = \"b\" }\n\
+         [[steps]]\nid = \"sleep\"\nuses = \"core/sleep\"\nphase = \"cleanup\"\n\
+         with = { duration = \"2s\" }\n",
+    );
+    let mut running = place.start(&["run", &manifest]);
+    running.wait_for("clock.sleep");
+    running.signal("INT");
+    running.ends().exits(0).says("the cancel came too late: past the commit point");
+}
+
 /// The step would be late if its sleep began anew: four seconds are over when the runner dies.
 #[test]
 fn a_wait_that_was_cut_off_goes_on_for_its_rest() {

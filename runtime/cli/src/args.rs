@@ -129,8 +129,8 @@ pub struct Operation {
     /// beside it is another one
     #[arg(long, value_name = "ID", conflicts_with = "manifest")]
     pub like: Option<u64>,
-    /// The environment of `stepback.toml`
-    #[arg(short, long, value_name = "ENV", env = "STEPBACK_ENVIRONMENT")]
+    /// The environment of `stepback.toml`; else `STEPBACK_ENVIRONMENT` names it, but with `--like`
+    #[arg(short, long, value_name = "ENV")]
     pub environment: Option<String>,
     /// An input; a secret as `env:NAME`, `file:PATH` or `secret:NAME` of `stepback.toml`
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
@@ -481,4 +481,14 @@ pub struct Completions {
 #[derive(Debug, ClapArgs)]
 pub struct Manual {
     pub dir: PathBuf,
+}
+
+impl Operation {
+    /// The environment that was asked for. One that is like an earlier operation is in that one's:
+    /// a variable that is set for a whole shell is not said of it.
+    pub fn chosen_environment(&self) -> Option<String> {
+        let set = || std::env::var("STEPBACK_ENVIRONMENT").ok().filter(|name| !name.is_empty());
+        let given = self.environment.clone();
+        if self.like.is_some() { given } else { given.or_else(set) }
+    }
 }

@@ -25,6 +25,13 @@ pub fn exit(state: &State) -> Exit {
     }
 }
 
+/// Say that a cancel that was asked for here came to nothing.
+pub fn tell_late_cancel(control: &Control, state: &State) {
+    if control.is_cancelled() && state.committed {
+        tell!("the cancel came too late: past the commit point nothing rolls back");
+    }
+}
+
 /// Print the last word; with `json` the last record was it.
 pub fn print_ended(ended: &Ended, json: bool) -> Exit {
     if !json {
@@ -99,6 +106,9 @@ fn how_it_stands(
         ));
     }
     if state.status != Status::RollingBack && !state.committed {
+        // Of one that is on record there is no request any more.
+        let is_recorded = state.cancel.is_some();
+        let cancel = cancel.map(|cancel| if is_recorded { Cancel::Kept } else { cancel });
         lines.extend(cancel.map(|cancel| way_back(id, cancel)));
     }
     lines
@@ -411,5 +421,12 @@ mod tests {
             assert!(lines.len() == 1 && lines[0].contains(wanted), "{lines:?}");
         }
         assert_eq!(plain(how_it_stands(id, Ok(State::default()), None)), [""; 0]);
+        // One that is on record is no request any more, and is kept.
+        let cancelled =
+            State { cancel: Some((stepback_core::Actor::default(), None)), ..State::default() };
+        for cancel in [Cancel::NotAsked, Cancel::Lost] {
+            let lines = plain(how_it_stands(id, Ok(cancelled.clone()), Some(cancel)));
+            assert_eq!(lines, ["the cancel is kept: whoever takes it up rolls it back"]);
+        }
     }
 }

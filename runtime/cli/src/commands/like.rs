@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use stepback_core::OperationId;
 use stepback_core::inputs::{self, Given};
 use stepback_core::manifest::{Manifest, parse_pinned};
+use stepback_core::resource::SEALED;
 use stepback_core::state::{State, Status};
+use stepback_core::texts::MapTexts;
 use stepback_journal::Store;
 
 /// What is to be run, and with what.
@@ -78,6 +80,17 @@ fn output_of(
 ) -> Result<serde_json::Value, CliError> {
     let value = state.outputs.get(output).filter(|_| state.status == Status::Succeeded);
     let value = value.filter(|_| !state.unknown_outputs.contains_key(output));
+    // What a seal stands for nobody knows; it would be taken for a text.
+    if value.is_some_and(|value| value.texts().iter().any(|text| text.starts_with(SEALED))) {
+        let message = shown!(
+            "the output `{}` of operation {} has sealed values in it, and the input `{}` is to be \
+             like it",
+            output,
+            id,
+            input
+        );
+        return Err(CliError::usage(message, shown!("give it: `-i {}=…`", input)));
+    }
     value.cloned().ok_or_else(|| {
         let message = shown!(
             "operation {} has no output `{}`, which the input `{}` is to be: only one that \

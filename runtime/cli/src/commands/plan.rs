@@ -19,7 +19,8 @@ use stepback_journal::{Ending, Store, Summary};
 pub async fn run(global: &Global, args: PlanArgs) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &args.operation.grants)?;
-    let chosen = args.operation.environment.as_deref();
+    let chosen = args.operation.chosen_environment();
+    let chosen = chosen.as_deref();
     let request = manifest::request(&config, &args.operation, chosen, true).await?;
     let environment = request.environment.to_string();
     config.tell_if_simulated(&environment);

@@ -29,7 +29,8 @@ use stepback_wasm::Turns;
 pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &args.operation.grants)?;
-    let environment = match (&args.world, &args.operation.environment) {
+    let chosen = args.operation.chosen_environment();
+    let environment = match (&args.world, &chosen) {
         // Nothing is looked at there, but what binds everybody in it.
         (Some(_), None) => config.chosen(None).unwrap_or_else(|_| "local".to_owned()),
         (_, given) => config.chosen(given.as_deref())?,
@@ -47,7 +48,7 @@ pub async fn run(global: &Global, args: Rehearse) -> Result<Exit, CliError> {
     let case = args.case.as_deref().map(case_of).transpose()?;
     let chosen = match args.operation.like {
         None => Some(environment.as_str()),
-        Some(_) => args.operation.environment.as_deref(),
+        Some(_) => chosen.as_deref(),
     };
     let request = manifest::request(&config, &args.operation, chosen, true).await?;
     let environment = request.environment.to_string();
@@ -104,8 +105,8 @@ fn again(args: &Rehearse) -> String {
     let mut add = |option: &str, value: &str| {
         words.extend([option.to_owned(), word(value)]);
     };
-    if let Some(environment) = &operation.environment {
-        add("-e", environment);
+    if let Some(environment) = operation.chosen_environment() {
+        add("-e", &environment);
     }
     if let Some(world) = &args.world {
         add("--world", &world.display().to_string());

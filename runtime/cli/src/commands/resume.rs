@@ -27,7 +27,10 @@ pub async fn run(global: &Global, resume: Resume) -> Result<Exit, CliError> {
     let deps = deps_of(&config, &*store, id, &resume.inject, resume.json, Going::On).await?;
     let deps = Arc::new(deps.giving(given));
     match stepback_engine::resume(&deps, id, &control).await {
-        Ok(ended) => Ok(ending::print_ended(&ended, resume.json)),
+        Ok(ended) => {
+            ending::tell_late_cancel(&control, &ended.state);
+            Ok(ending::print_ended(&ended, resume.json))
+        }
         Err(error) => Err(ending::left(&*deps.store, &control, error).await),
     }
 }

@@ -16,7 +16,8 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     let mut config = Config::load(global)?;
     add_grants(&mut config, &run.operation.grants)?;
     config.trusts_new = true;
-    let chosen = run.operation.environment.as_deref();
+    let chosen = run.operation.chosen_environment();
+    let chosen = chosen.as_deref();
     let request = manifest::request(&config, &run.operation, chosen, run.no_wait).await?;
     let name = request.environment.to_string();
     config.tell_if_simulated(&name);
@@ -29,6 +30,7 @@ pub async fn run(global: &Global, run: Run) -> Result<Exit, CliError> {
     match stepback_engine::run(&deps, &request, &control).await {
         Ok(ended) => {
             tell_what_never_came(&faults);
+            ending::tell_late_cancel(&control, &ended.state);
             Ok(ending::print_ended(&ended, run.json))
         }
         Err(error) => Err(ending::left(&*deps.store, &control, error).await),

@@ -52,7 +52,9 @@ async fn hear(control: &Control, heard_from_now: std::sync::mpsc::Sender<()>) {
             _ = interrupts.recv() => presses += 1,
             _ = terms.recv() => {
                 presses = 3;
-                tell!("SIGTERM: it is left as it is, for `stepback resume`");
+                // One that ends just then is not left.
+                control.leave();
+                tell!("SIGTERM: asked to leave it as it is, for `stepback resume`");
             }
             _ = hangups.recv() => continue,
         }

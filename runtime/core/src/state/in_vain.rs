@@ -1,18 +1,18 @@
 //! What was made past the commit point by attempts that failed.
 
-use super::{State, StepState};
+use super::{State, StepState, StepStatus};
 use crate::ids::{Direction, StepKey};
 use crate::resource::{Facts, Resource};
 use crate::step::{Change, EffectOutcome, PastEffect};
 
 impl State {
-    /// What attempts made after the commit point that failed and were not the last: nothing takes
-    /// that back, and their step's output does not tell of it.
+    /// What attempts made after the commit point that failed: nothing takes that back, and no
+    /// output tells of it.
     pub fn made_in_vain(&self) -> impl Iterator<Item = (&StepKey, &Resource)> {
         let of = |step: &'_ StepState, effect: &PastEffect| {
             self.committed
                 && effect.id.of.direction == Direction::Do
-                && effect.id.of.attempt < step.attempts
+                && (effect.id.of.attempt < step.attempts || step.status == StepStatus::Leftover)
                 && !matches!(effect.outcome, EffectOutcome::Refused(_))
                 // That is cleared away.
                 && !effect.call.entry().leaves_behind
