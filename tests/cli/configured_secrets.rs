@@ -72,6 +72,13 @@ fn what_a_command_says_beside_the_secret_is_told_where_it_fails_and_without_it()
     let ran = Ran::of(command.env("MASTER", "MasterSecret-77x")).exits(2);
     let ran = ran.says("the command that tells the secret `db` says:").says("not signed in");
     ran.lacks("MasterSecret").says("of <secret MASTER>").lacks(VALUE);
+    // A variable may be called as the secret is.
+    let same = "from = 'exec:cat pw; echo \"got $(cat pw) with $db\" >&2; exit 1'\n\
+                variables = [\"db\"]";
+    let same = self::place(same);
+    let mut command = same.command(&["run", "m.toml"]);
+    let ran = Ran::of(command.env("db", "MasterSecret-77x")).exits(2).lacks(VALUE);
+    ran.lacks("MasterSecret").says("got <secret db> with <secret variable db>");
     let cut = "from = 'exec:P=$(cat pw); echo \"$P\"; { head -c 65528 /dev/zero | tr \"\\\\0\" x; \
                echo \"$P\"; } >&2; exit 1'";
     let begins = &VALUE[..VALUE.len() - 2];

@@ -26,6 +26,8 @@ const TELLS_AFTER: Duration = Duration::from_secs(2);
 const TOLD_MAX: Duration = Duration::from_secs(30);
 /// So much is heard of what it says beside the secret.
 const SAID_BYTES_MAX: usize = 64 << 10;
+/// What a command printed is looked for in what it said up to this length, which a secret may have.
+const PRINTED_BYTES_MAX: usize = 64 << 10;
 /// How often it is looked what it has printed, and whether it has ended.
 const TOLD_LOOK: Duration = Duration::from_millis(2);
 
@@ -250,13 +252,17 @@ fn told_by(name: &str, command: &str, variables: &[String]) -> Result<String, St
 /// Tell what a command said beside what it printed, without that, and without the values of the
 /// variables that it was given.
 fn tell_said(name: &str, said: Vec<u8>, printed: &[u8], variables: &[String]) {
-    if said.is_empty() {
+    // What is longer is no secret's value, and nobody can take it out in good time.
+    if said.is_empty() || printed.len() > PRINTED_BYTES_MAX {
         return;
     }
     let mut secrets =
         vec![(name.to_owned(), without_line_break(&String::from_utf8_lossy(printed)))];
     let given = variables.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    secrets.extend(given.map(|(name, value)| (name.clone(), value.to_string_lossy().into_owned())));
+    secrets.extend(given.map(|(variable, value)| {
+        let name = if variable == name { format!("variable {name}") } else { variable.clone() };
+        (name, value.to_string_lossy().into_owned())
+    }));
     // A key that is used once: nothing of it is kept.
     let Ok(key) = Key::new_bytes().and_then(|bytes| Key::of_bytes(&bytes)) else { return };
     let mut text = String::from_utf8_lossy(&said).into_owned();

@@ -217,7 +217,10 @@ impl Job {
             anew::given(deps, state, pinned, manifest, &seals, is_told).await.map_err(left)?;
         let (known, by) = (&known_by, seals.clone());
         let again = Secrets::again(deps, manifest, &inputs, by, known, &told, is_told);
-        let secrets = again.await;
+        let began_with = |name: &String| pinned.secrets.get(name);
+        let others =
+            known_by.iter().filter(|(name, is)| began_with(name).is_some_and(|was| was != *is));
+        let secrets = again.await.replacing(others.map(|(name, _)| name.clone()));
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, &secrets, &seals).await;
         let secrets = secrets.with_met(met);

@@ -236,10 +236,23 @@ impl Secrets {
     pub(crate) fn with_met(self, met: BTreeMap<String, String>) -> Self {
         let missing = self.missing.clone();
         let mut texts = self.texts;
-        texts.extend(met.iter().flat_map(|(name, value)| texts_of(name, value)));
+        for (name, value) in &met {
+            texts.extend(match missing.contains_key(name) {
+                true => texts_of(name, value),
+                // The mark without more is its new value's.
+                false => texts_of(&format!("{name}#before"), value),
+            });
+        }
         let mut secrets = Self::to_look_for(texts, self.fingerprints, missing, self.seals);
+        secrets.unmet = self.unmet;
         secrets.unmet.retain(|name| !met.contains_key(name));
         secrets
+    }
+
+    /// The same, where these had another value before, which containers of others may have still.
+    pub(crate) fn replacing(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.unmet.extend(names);
+        self
     }
 
     /// Of an operation that has none: it seals all the same.

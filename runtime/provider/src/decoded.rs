@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 /// So often may a text be written into another one.
 const DEPTH_MAX: usize = 3;
 /// So many ways to read a text are followed.
-const WAYS_MAX: usize = 40;
+const WAYS_MAX: usize = 120;
+/// No escape is longer.
+const ESCAPE_MAX: usize = 10;
 /// What is longer is read in one way after another only where it is short.
 const LONG_BYTES: usize = 1 << 20;
 
@@ -24,13 +26,17 @@ pub struct Decoded {
 /// How something is written.
 #[derive(Clone, Copy)]
 enum Way {
-    /// `%2F` (RFC 3986, *2.1*).
+    /// `%2F` (RFC 3986, *2.1*), and `%u20AC` (ECMAScript, *escape*).
     Address,
+    /// The same of a text that is one byte a character, `%E4`.
+    Latin,
     /// The same, and `+` for a blank (WHATWG URL Standard, *application/x-www-form-urlencoded*).
     Form,
     /// `\"`, `\u002f` (RFC 8259, *Strings*), and what Go, shells and C have beside that: `\x2f`,
-    /// `\U0000002f`, `\057`.
+    /// `\U0000002f`, `\u{2f}`, `\057`, `\ `.
     Quoted,
+    /// The same where `\xe4` is a character and no byte, as in Python and JavaScript.
+    QuotedLatin,
     /// `&amp;`, `&#38;`, `&#x26;` (HTML Standard, *Character references*).
     Page,
 }
@@ -53,9 +59,10 @@ impl Decoded {
     /// The same read in a way; `None` where that changes nothing.
     fn read(&self, way: Way) -> Option<Self> {
         let is_written = |byte: &u8| match way {
-            Way::Address => *byte == b'%',
+            Way::Address | Way::Latin => *byte == b'%',
             Way::Form => matches!(byte, b'%' | b'+'),
-            Way::Quoted => *byte == b'\\',
+            Way::Quoted => matches!(byte, b'\\' | b'\''),
+            Way::QuotedLatin => *byte == b'\\',
             Way::Page => *byte == b'&',
         };
         let first = self.bytes.iter().position(is_written)?;
@@ -104,16 +111,26 @@ impl Bytes {
 }
 
 impl Way {
-    const ALL: [Self; 4] = [Self::Address, Self::Form, Self::Quoted, Self::Page];
+    const ALL: [Self; 6] =
+        [Self::Address, Self::Form, Self::Quoted, Self::Page, Self::Latin, Self::QuotedLatin];
 
     /// What the escape stands for that a text begins with, and how long it is.
     fn at(self, rest: &[u8]) -> Option<(Bytes, usize)> {
         match (self, rest.first()?) {
+            (Self::Address | Self::Latin, b'%') if rest.get(1) == Some(&b'u') => {
+                Some((Bytes::of(char::from_u32(number(rest.get(2..6)?, 16)?)?), 6))
+            }
             (Self::Address | Self::Form, b'%') => {
                 Some((Bytes::One(u8::try_from(number(rest.get(1..3)?, 16)?).ok()?), 3))
             }
+            (Self::Latin, b'%') => {
+                Some((Bytes::of(char::from_u32(number(rest.get(1..3)?, 16)?)?), 3))
+            }
             (Self::Form, b'+') => Some((Bytes::One(b' '), 1)),
-            (Self::Quoted, b'\\') => quoted(rest),
+            // How a shell ends a quoted text, says a quote, and goes on.
+            (Self::Quoted, b'\'') if rest.starts_with(b"'\\''") => Some((Bytes::One(b'\''), 4)),
+            (Self::Quoted, b'\\') => quoted(rest, Bytes::One),
+            (Self::QuotedLatin, b'\\') => quoted(rest, |byte| Bytes::of(char::from(byte))),
             (Self::Page, b'&') => reference(rest),
             _ => None,
         }
@@ -126,11 +143,12 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
     u32::from_str_radix(text, radix).ok()
 }
 
-fn quoted(rest: &[u8]) -> Option<(Bytes, usize)> {
+/// `of_hex` is what `\xNN` stands for.
+fn quoted(rest: &[u8], of_hex: impl Fn(u8) -> Bytes) -> Option<(Bytes, usize)> {
     let hex = |digits: usize| number(rest.get(2..2 + digits)?, 16);
     let one = |byte: u8| Some((Bytes::One(byte), 2));
     match rest.get(1)? {
-        byte @ (b'"' | b'\\' | b'/' | b'\'' | b'`' | b'$') => one(*byte),
+        byte if byte.is_ascii_punctuation() || *byte == b' ' => one(*byte),
         b'a' => one(7),
         b'b' => one(8),
         b't' => one(b'\t'),
@@ -139,8 +157,12 @@ fn quoted(rest: &[u8]) -> Option<(Bytes, usize)> {
         b'f' => one(12),
         b'r' => one(b'\r'),
         b'e' => one(27),
-        b'x' => Some((Bytes::One(u8::try_from(hex(2)?).ok()?), 4)),
+        b'x' => Some((of_hex(u8::try_from(hex(2)?).ok()?), 4)),
         b'U' => Some((Bytes::of(char::from_u32(hex(8)?)?), 10)),
+        b'u' if rest.get(2) == Some(&b'{') => {
+            let digits = rest.iter().take(12).position(|byte| *byte == b'}')?;
+            Some((Bytes::of(char::from_u32(number(rest.get(3..digits)?, 16)?)?), digits + 1))
+        }
         b'u' => {
             let unit = hex(4)?;
             if let Some(c) = char::from_u32(unit) {
@@ -158,8 +180,6 @@ fn quoted(rest: &[u8]) -> Option<(Bytes, usize)> {
 }
 
 fn reference(rest: &[u8]) -> Option<(Bytes, usize)> {
-    const NAMED: [(&str, char); 6] =
-        [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("nbsp", '\u{a0}')];
     let end = rest.iter().take(12).position(|byte| *byte == b';')?;
     let name = std::str::from_utf8(&rest[1..end]).ok()?;
     let c = match name.strip_prefix('#') {
@@ -170,9 +190,57 @@ fn reference(rest: &[u8]) -> Option<(Bytes, usize)> {
             };
             char::from_u32(number?)?
         }
-        None => NAMED.iter().find(|(known, _)| *known == name)?.1,
+        None => named(name)?,
     };
     Some((Bytes::of(c), end + 1))
+}
+
+/// The characters of a page by name (HTML Standard, *Named character references*), as far as a
+/// secret's may be written by it.
+fn named(name: &str) -> Option<char> {
+    const OF_ASCII: &str = "excl! quot\" num# dollar$ percnt% amp& apos' lpar( rpar) ast* plus+ \
+        comma, period. sol/ colon: semi; lt< equals= gt> quest? commat@ lsqb[ lbrack[ bsol\\ rsqb] \
+        rbrack] Hat^ lowbar_ grave` lcub{ lbrace{ verbar| vert| rcub} rbrace}";
+    // From U+00A0 on.
+    const OF_LATIN: &str = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not \
+        shy reg macr deg plusmn sup2 sup3 acute micro para middot cedil sup1 ordm raquo frac14 \
+        frac12 frac34 iquest Agrave Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute \
+        Ecirc Euml Igrave Iacute Icirc Iuml ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times \
+        Oslash Ugrave Uacute Ucirc Uuml Yacute THORN szlig agrave aacute acirc atilde auml aring \
+        aelig ccedil egrave eacute ecirc euml igrave iacute icirc iuml eth ntilde ograve oacute \
+        ocirc otilde ouml divide oslash ugrave uacute ucirc uuml yacute thorn yuml";
+    let of_ascii = OF_ASCII.split(' ').filter_map(|one| one.split_at_checked(one.len() - 1));
+    let of_ascii = of_ascii.filter(|(known, _)| *known == name).find_map(|(_, c)| c.chars().next());
+    let of_latin = || OF_LATIN.split_whitespace().zip('\u{a0}'..).find(|(known, _)| *known == name);
+    of_ascii.or_else(|| of_latin().map(|(_, c)| c)).or((name == "euro").then_some('\u{20ac}'))
+}
+
+/// A text without the ends of its lines, as which base64 is broken; `None` where it has none.
+pub fn in_one_line(text: &str) -> Option<Decoded> {
+    let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    text.bytes().any(|byte| breaks(&byte)).then(|| {
+        let kept = text.bytes().enumerate().filter(|(_, byte)| !breaks(byte));
+        let (mut at, bytes): (Vec<usize>, Vec<u8>) = kept.unzip();
+        at.push(text.len());
+        Decoded { bytes, at }
+    })
+}
+
+/// How long the half of an escape is that a text begins with, where the rest of it is cut off.
+pub fn half_at_the_beginning(text: &[u8]) -> usize {
+    let is_of_one = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b'{');
+    match text.first() {
+        Some(b'%' | b'\\' | b'&') => {
+            1 + text[1..].iter().take(ESCAPE_MAX).take_while(is_of_one).count()
+        }
+        _ => 0,
+    }
+}
+
+/// The same of what is cut off before it.
+pub fn half_at_the_end(text: &[u8]) -> usize {
+    let is_of_one = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';' | b'}');
+    text.iter().rev().take(ESCAPE_MAX).take_while(is_of_one).count()
 }
 
 /// A text in each way in which it can be read, but for as it is.
@@ -234,12 +302,26 @@ mod tests {
             ("Reg\"LEAK", r#""{\"detail\": \"ann:Reg\\\"LEAK\"}""#, r#"Reg\\\"LEAK"#),
             ("tab\there", r"tab\there", r"tab\there"),
             ("caf\u{e9}", r"caf\303\251", r"caf\303\251"),
+            // Python's `ascii`, JavaScript's `escape`, PHP's `htmlentities`, Rust, and a shell.
+            ("p\u{e4}sse-9", r"p\xe4sse-9", r"p\xe4sse-9"),
+            ("p\u{e4}sse-9", "p%E4sse-9", "p%E4sse-9"),
+            ("x\u{20ac}y z", "x%u20ACy%20z", "x%u20ACy%20z"),
+            ("p\u{e4}sse-9", "p&auml;sse-9", "p&auml;sse-9"),
+            ("a/b+c", "a&sol;b&plus;c", "a&sol;b&plus;c"),
+            ("se\u{a0}same", r"se\u{a0}same", r"se\u{a0}same"),
+            ("correct horse!9", r"correct\ horse\!9", r"correct\ horse\!9"),
+            ("it's-Secret", r"+ echo 'it'\''s-Secret'", r"it'\''s-Secret"),
         ] {
             assert_eq!(is_in(value, text).as_deref(), Some(written), "{value} in {text}");
         }
         for text in ["100%", "%", "%2", "\\", "\\u12", "&", "&lt", "a%zz", "\\u+123", "%+1"] {
             ways(text);
         }
+        assert_eq!(half_at_the_beginning(b"&am\xe2\x80\xa6"), 3);
+        assert_eq!((half_at_the_beginning(b"\\x2"), half_at_the_beginning(b"am")), (3, 0));
+        assert_eq!(half_at_the_end("\u{2026}mp;".as_bytes()), 3);
+        let joined = in_one_line("YWJj\r\nZGVm").expect("it has two");
+        assert_eq!((joined.bytes(), joined.written(2, 6)), (&b"YWJjZGVm"[..], (2, 8)));
         assert!(ways("plain text").is_empty());
         assert!(ways("100% of it").is_empty(), "nothing is escaped there");
     }

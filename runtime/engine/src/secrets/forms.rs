@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
 use stepback_core::expr::secret_placeholder;
+use stepback_provider::decoded;
 use stepback_provider::passwords::{letters_before, own_in_base64, quoted_by_go};
 
 /// Less of a line of base64 turns up by chance, as it is looked for in many pieces.
@@ -69,6 +70,12 @@ pub(super) fn texts_of(name: &str, value: &str) -> Vec<(String, String)> {
     for (kind, value) in both() {
         for (number, text) in in_base64(value).into_iter().enumerate() {
             add(text, &format!("#{kind}base64-{number}"));
+        }
+    }
+    // Who escapes other characters leaves what looks like an escape: read, both come to the same.
+    for (number, read) in decoded::ways(value).iter().enumerate() {
+        if let Ok(text) = std::str::from_utf8(read.bytes()) {
+            add(text.to_owned(), &format!("#read-{number}"));
         }
     }
     for (number, text) in in_base64_lines(value).into_iter().enumerate() {

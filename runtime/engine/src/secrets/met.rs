@@ -6,9 +6,11 @@
 //! fingerprint, is the secret.
 
 use super::seals::{Fits, Seals};
-use super::{EDGE, Secrets, next_mark};
+use super::{EDGE, SECRET_BYTES_MIN, Secrets, next_mark};
 use crate::deps::Deps;
 use crate::replaced::ReplacedParts;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -19,12 +21,17 @@ use stepback_core::expr::secret_placeholder;
 use stepback_core::state::{RecordedCall, State};
 use stepback_core::texts::MapTexts;
 use stepback_core::{Facts, Resource};
+use stepback_provider::decoded;
 
 /// How long one look may take.
 const LOOK_MS_MAX: u64 = 10_000;
 
 /// So many places where a secret may end are tried in one text.
 const ENDS_MAX: usize = 4096;
+/// Each part of a text is tried that is no longer, such as a tag.
+const PART_OF_BYTES_MAX: usize = 256;
+/// So many parts are tried of all that is looked at.
+const PARTS_MAX: usize = 400_000;
 
 /// A text around the marks of secrets that are missing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,11 +44,11 @@ struct Around {
 impl Around {
     /// The text, with the values of those secrets in it that are known, if no other mark is in it
     /// than of missing ones that stand there whole.
-    fn of(missing: &BTreeMap<String, String>, text: &str) -> Option<Self> {
+    fn of(missing: &BTreeSet<String>, text: &str) -> Option<Self> {
         let (before, mut mark, mut rest) = next_mark(text)?;
         let mut around = Self { before: before.to_owned(), missing: vec![] };
         loop {
-            let name = missing.keys().find(|name| secret_placeholder(name) == mark)?;
+            let name = missing.iter().find(|name| secret_placeholder(name) == mark)?;
             let next = next_mark(rest);
             let behind = next.map_or(rest, |(behind, ..)| behind);
             around.missing.push((name.clone(), behind.to_owned()));
@@ -97,6 +104,59 @@ fn inside<'a>(
     false
 }
 
+/// Every secret that is a part of a short text, as it is or written in some way: whatever else
+/// stands in it by now, and whoever wrote it.
+fn parts(
+    text: &str,
+    unmet: &[&String],
+    fits: &dyn Fn(&str, &str) -> bool,
+    tries: &mut usize,
+) -> Vec<(String, String)> {
+    if unmet.is_empty() || text.len() > PART_OF_BYTES_MAX {
+        return vec![];
+    }
+    let ways = decoded::ways(text);
+    let read = ways.iter().filter_map(|way| std::str::from_utf8(way.bytes()).ok());
+    let plain: Vec<&str> = [text].into_iter().chain(read).collect();
+    let decoded: Vec<String> = plain.iter().flat_map(|text| out_of_base64(text)).collect();
+    let mut found = vec![];
+    for text in plain.into_iter().chain(decoded.iter().map(String::as_str)) {
+        let edges: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        for (nth, start) in edges.iter().enumerate() {
+            for end in &edges[nth + 1..] {
+                if end - start < SECRET_BYTES_MIN {
+                    continue;
+                }
+                for name in unmet {
+                    let Some(left) = tries.checked_sub(1) else { return found };
+                    *tries = left;
+                    if fits(name, &text[*start..*end]) {
+                        found.push(((*name).clone(), text[*start..*end].to_owned()));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What the base64 in a text says that is text.
+fn out_of_base64(text: &str) -> Vec<String> {
+    let is_of_it = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
+    let config = GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&alphabet::STANDARD, config);
+    let runs = text.split(|c| !is_of_it(c)).filter(|run| run.len() > SECRET_BYTES_MIN);
+    let of = |run: &str| {
+        let run = run.replace('-', "+").replace('_', "/");
+        // A letter alone in the last group says nothing.
+        let run = &run[..run.len() - usize::from(run.len() % 4 == 1)];
+        String::from_utf8(engine.decode(run).ok()?).ok()
+    };
+    runs.filter_map(of).collect()
+}
+
 /// The texts of each effect's call, those included of which nobody knows whether they happened.
 pub(super) fn calls_of(state: &State) -> impl Iterator<Item = Vec<String>> {
     let effects = state.steps.values().flat_map(|step| &step.effects);
@@ -143,7 +203,7 @@ pub(crate) async fn in_world(
     secrets: &Secrets,
     seals: &Seals,
 ) -> BTreeMap<String, String> {
-    let (mut met, missing) = (BTreeMap::new(), secrets.missing());
+    let (mut met, missing) = (BTreeMap::new(), &secrets.unmet);
     let began_with = match &state.pinned {
         Some(pinned) if !missing.is_empty() => &pinned.secrets,
         _ => return met,
@@ -151,9 +211,6 @@ pub(crate) async fn in_world(
     let mut around = BTreeSet::new();
     for text in texts_of(state) {
         around.extend(Around::of(missing, &secrets.reveal_text(&text)));
-    }
-    if around.is_empty() {
-        return met;
     }
     let effects = state.steps.values().flat_map(|step| &step.effects);
     let resources = effects.flat_map(|effect| &effect.changes).map(|change| &change.resource);
@@ -166,7 +223,7 @@ pub(crate) async fn in_world(
         let known = [began_with.get(name), given].into_iter().flatten();
         known.into_iter().any(|known| seals.fits(name, value, known) == Fits::Yes)
     };
-    let limit = Duration::from_millis(LOOK_MS_MAX);
+    let (limit, mut tries) = (Duration::from_millis(LOOK_MS_MAX), PARTS_MAX);
     // What does not answer keeps nothing else from being met.
     let looks = resources.into_iter().map(|resource| async move {
         let looked = AssertUnwindSafe(deps.provider.observe(resource)).catch_unwind();
@@ -177,6 +234,9 @@ pub(crate) async fn in_world(
         for text in facts.texts() {
             let found = around.iter().flat_map(|one| one.inside(&text, &fits));
             met.extend(found.map(|(name, value)| (name, value.to_owned())));
+            let unmet = missing.iter().filter(|name| !met.contains_key(*name));
+            let unmet: Vec<&String> = unmet.collect();
+            met.extend(parts(&text, &unmet, &fits, &mut tries));
         }
     }
     met
@@ -189,8 +249,7 @@ mod tests {
     /// An address has a user and a password in it, and one text may have the same secret twice.
     #[test]
     fn each_of_several_secrets_is_met_in_one_text() {
-        let missing: BTreeMap<String, String> =
-            ["pw", "user"].map(|name| (name.to_owned(), "gone".to_owned())).into();
+        let missing: BTreeSet<String> = ["pw", "user"].map(str::to_owned).into();
         let known = BTreeMap::from([("pw", "Old:Secret@77"), ("user", "appuser")]);
         let fits = |name: &str, value: &str| known.get(name) == Some(&value);
         let mark = |name: &str| secret_placeholder(name);
@@ -211,5 +270,25 @@ mod tests {
         assert_eq!(met(&plain, "xOld:Secret@77y"), ["pw=Old:Secret@77"]);
         let form = format!("x{}y", mark("pw#url-1"));
         assert_eq!(met(&form, "xOld:Secret@77y"), [""; 0]);
+    }
+    /// Whoever wrote what is around it, or it itself in another way.
+    #[test]
+    fn a_secret_is_met_wherever_it_stands_in_a_short_text() {
+        let fits = |name: &str, value: &str| (name, value) == ("pw", "p@ss-Secret77");
+        let unmet = ["pw".to_owned(), "user".to_owned()];
+        let unmet: Vec<&String> = unmet.iter().collect();
+        for text in [
+            "u:p@ss-Secret77 (old)",
+            "u:p%40ss%2DSecret77",
+            "Basic dTpwQHNzLVNlY3JldDc3",
+            "cEBzcy1TZWNyZXQ3Nw==",
+            "cEBzcy1TZWNyZXQ3Nw%3D%3D",
+            r"p\u0040ss-Secret77",
+        ] {
+            let found = parts(text, &unmet, &fits, &mut 100_000);
+            assert!(found.iter().any(|(name, value)| fits(name, value)), "{text}: {found:?}");
+        }
+        assert_eq!(parts("p@ss-Secret78", &unmet, &fits, &mut 100_000), []);
+        assert_eq!(parts("u:p@ss-Secret77", &unmet, &fits, &mut 3), [], "it is bounded");
     }
 }

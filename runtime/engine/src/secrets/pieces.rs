@@ -5,6 +5,7 @@
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use stepback_core::cut::CUT;
+use stepback_provider::decoded::{half_at_the_beginning, half_at_the_end};
 
 /// A shorter piece is found in texts that have nothing to do with the secret.
 pub(super) const PIECE_BYTES_MIN: usize = 8;
@@ -95,11 +96,16 @@ impl Pieces {
                     (edge.end() + from - text.len(), edge.end())
                 }
             };
+            // A cut may go through the escape of its next character.
+            let behind = end + half_at_the_beginning(&among[end..]);
+            let before = start - half_at_the_end(&among[..start]);
             let is_lost = match side {
-                Side::Beginning if end == among.len() => ends,
-                Side::Beginning => lost.iter().any(|one| among[end..].starts_with(one.as_bytes())),
-                Side::End if start == 0 => begins,
-                Side::End => lost.iter().any(|one| among[..start].ends_with(one.as_bytes())),
+                Side::Beginning if behind == among.len() => ends,
+                Side::Beginning => {
+                    lost.iter().any(|one| among[behind..].starts_with(one.as_bytes()))
+                }
+                Side::End if before == 0 => begins,
+                Side::End => lost.iter().any(|one| among[..before].ends_with(one.as_bytes())),
             };
             if is_lost && end - start >= PIECE_BYTES_MIN && end - start < text.len() {
                 found.push(Piece { start, end, of, side });

@@ -31,7 +31,8 @@ impl Credentials {
         let Ok(finder) = AhoCorasick::new(&forms) else { return MASK.to_owned() };
         let plain = finder.find_overlapping_iter(text).map(|one| (one.start(), one.end()));
         let mut found: Vec<(usize, usize)> = plain.collect();
-        for way in decoded::ways(text) {
+        let in_one_line = decoded::in_one_line(text);
+        for way in decoded::ways(text).into_iter().chain(in_one_line) {
             let read = finder.find_overlapping_iter(way.bytes());
             found.extend(read.map(|one| way.written(one.start(), one.end())));
         }

@@ -15,6 +15,11 @@ fn a_secret_is_known_in_whatever_way_it_is_written() {
         (">>>>>>ab", "is Pj4%2BPj4%2BYWI%3D"),
         ("??????ab", r"is Pz8\/Pz8\/YWI="),
         ("a&b<c>d", "a&amp;b&lt;c&#62;d"),
+        ("p\u{e4}sse-Wort9", r"p\xe4sse-Wort9"),
+        ("p\u{e4}sse-Wort9", "p&auml;sse-Wort9"),
+        // It has an escape of its own, which stays, where others are made.
+        ("Kq%41 pass-Wort9", "Kq%41%20pass%2DWort9"),
+        ("Kq\\n-p\u{20ac}sse", r"Kq\n-p\u20acsse"),
     ] {
         let secrets = secrets(&[("pw", value)]);
         let told = secrets.redact_text(text.to_owned());
@@ -37,6 +42,15 @@ fn a_piece_is_known_in_whatever_way_it_is_written() {
     let secrets = secrets(&[("pw", "Kq!7-Secret-of-long~words")]);
     let told = secrets.redact_text("u=Kq%217%2DSecret%2Dof-lo…".to_owned());
     assert!(!told.contains("Secret"), "{told}");
+    // The cut goes through an escape, and leaves half of it.
+    let secrets = self::secrets(&[("pw", "Kq7passWort9&Secret-of-it")]);
+    for text in ["is Kq7passWort9&am\u{2026}", r"is Kq7passWort9\x2\u{2026}".trim_matches('x')] {
+        let text = text.replace(r"\u{2026}", "\u{2026}");
+        let told = secrets.redact_text(text);
+        assert!(!told.contains("passWort9"), "{told}");
+    }
+    let long = format!("{} Kq7passWort9&am", "x".repeat(1100));
+    assert!(!secrets.redact_text(long).contains("passWort9"));
 }
 
 /// What a command was given that nobody knows any more can't be taken out of what it prints.
