@@ -14,7 +14,7 @@ use crate::secrets::door::Door;
 use crate::secrets::seals::Seals;
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,10 +217,9 @@ impl Job {
             anew::given(deps, state, pinned, manifest, &seals, is_told).await.map_err(left)?;
         let (known, by) = (&known_by, seals.clone());
         let again = Secrets::again(deps, manifest, &inputs, by, known, &told, is_told);
-        let began_with = |name: &String| pinned.secrets.get(name);
-        let others =
-            known_by.iter().filter(|(name, is)| began_with(name).is_some_and(|was| was != *is));
-        let secrets = again.await.replacing(others.map(|(name, _)| name.clone()));
+        let secrets = again.await;
+        let before = known_before(state, pinned, &secrets);
+        let secrets = secrets.knowing(before);
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, &secrets, &seals).await;
         let secrets = secrets.with_met(met);
@@ -458,4 +457,17 @@ fn unknown_plugin(
     let names = source.names();
     let help = suggest(uses.plugin(), names.iter().map(String::as_str));
     mistake(format!("there is no plugin `{}`", uses.plugin())).help(help)
+}
+
+/// The fingerprints of what secrets were that can't be had now, or have another value since.
+fn known_before(state: &State, pinned: &Pinned, found: &Secrets) -> BTreeMap<String, Vec<String>> {
+    let now = found.fingerprints();
+    let of = |name: &String| {
+        let given = state.given.get(name).map(|given| &given.fingerprint);
+        let all = [pinned.secrets.get(name), given].into_iter().flatten().cloned();
+        let others: BTreeSet<String> = all.filter(|one| now.get(name) != Some(one)).collect();
+        let others: Vec<String> = others.into_iter().collect();
+        (!others.is_empty()).then(|| (name.clone(), others))
+    };
+    pinned.secrets.keys().filter_map(of).collect()
 }

@@ -17,6 +17,7 @@ mod pieces;
 mod printed;
 mod redact;
 pub(crate) mod seals;
+mod unmet;
 
 use crate::deps::{Deps, SecretSource};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -26,7 +27,8 @@ use pieces::{Pieces, Side};
 use printed::Printed;
 use seals::{Fits, Seals};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::GivenUp;
@@ -38,6 +40,7 @@ use stepback_core::shown::in_sentence;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Failure, FailureClass, Resource, StoreId};
 use stepback_files::key::Key;
+use unmet::Unmet;
 
 /// A shorter secret would be found, and replaced, in texts that have nothing to do with it.
 const SECRET_BYTES_MIN: usize = 4;
@@ -66,8 +69,8 @@ pub(crate) struct Secrets {
     fingerprints: BTreeMap<String, String>,
     /// Secrets that can't be had now, and why.
     missing: BTreeMap<String, String>,
-    /// Those of them whose value nobody knows: they can't be taken out of anything.
-    unmet: BTreeSet<String>,
+    /// The secrets that have, or had, a value which nobody knows, each with its fingerprints.
+    unmet: Unmet,
     seals: Seals,
     /// What the operation's own commands may print.
     printed: Printed,
@@ -245,13 +248,14 @@ impl Secrets {
         }
         let mut secrets = Self::to_look_for(texts, self.fingerprints, missing, self.seals);
         secrets.unmet = self.unmet;
-        secrets.unmet.retain(|name| !met.contains_key(name));
+        secrets.unmet.are_met(met.keys());
         secrets
     }
 
-    /// The same, where these had another value before, which containers of others may have still.
-    pub(crate) fn replacing(mut self, names: impl IntoIterator<Item = String>) -> Self {
-        self.unmet.extend(names);
+    /// The same, with the fingerprints of the values that secrets have had: one that is gone, or
+    /// has another since, may stand anywhere in the world still.
+    pub(crate) fn knowing(mut self, known: BTreeMap<String, Vec<String>>) -> Self {
+        self.unmet = Unmet::of(known, &self.missing, &self.seals);
         self
     }
 
@@ -301,7 +305,7 @@ impl Secrets {
         let finder = finder.ok().filter(|_| !texts.is_empty());
         let pieces = Pieces::new(texts.iter().map(|(text, _)| text.as_str()));
         let parts = texts.iter().map(|(_, mark)| is_of_a_part(mark)).collect();
-        let (printed, unmet) = (Printed::default(), missing.keys().cloned().collect());
+        let (printed, unmet) = (Printed::default(), Unmet::named(missing.keys()));
         Self { texts, parts, finder, pieces, marks, fingerprints, missing, unmet, seals, printed }
     }
 
@@ -321,7 +325,7 @@ impl Secrets {
     }
 
     pub(crate) fn are_none(&self) -> bool {
-        self.texts.is_empty() && self.missing.is_empty()
+        self.texts.is_empty() && self.missing.is_empty() && self.unmet.are_none()
     }
 
     /// The call as the provider is given it.
@@ -385,9 +389,10 @@ impl Secrets {
             let Some(len) = inside.find(EDGE) else { break };
             let mark = &rest[start..start + len + 2 * EDGE.len_utf8()];
             revealed.push_str(&rest[..start]);
-            match self.stands_for(mark) {
+            let met = || self.unmet.stands_for(mark).map(Cow::Owned);
+            match self.stands_for(mark).map(Cow::Borrowed).or_else(met) {
                 Some(text) => {
-                    revealed.push_str(text);
+                    revealed.push_str(&text);
                     rest = &rest[start + mark.len()..];
                 }
                 // Not a mark of ours; the next one may begin where it ends.

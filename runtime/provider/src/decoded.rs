@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 const DEPTH_MAX: usize = 3;
 /// So many ways to read a text are followed.
 const WAYS_MAX: usize = 120;
-/// No escape is longer.
-const ESCAPE_MAX: usize = 10;
+/// The escapes of one character are no longer.
+const ESCAPE_MAX: usize = 24;
 /// What is longer is read in one way after another only where it is short.
 const LONG_BYTES: usize = 1 << 20;
 
@@ -37,6 +37,8 @@ enum Way {
     Quoted,
     /// The same where `\xe4` is a character and no byte, as in Python and JavaScript.
     QuotedLatin,
+    /// `it''s` (SQL, YAML), `"a""b"` (RFC 4180, *2*).
+    Doubled,
     /// `&amp;`, `&#38;`, `&#x26;` (HTML Standard, *Character references*).
     Page,
 }
@@ -63,6 +65,7 @@ impl Decoded {
             Way::Form => matches!(byte, b'%' | b'+'),
             Way::Quoted => matches!(byte, b'\\' | b'\''),
             Way::QuotedLatin => *byte == b'\\',
+            Way::Doubled => matches!(byte, b'\'' | b'"'),
             Way::Page => *byte == b'&',
         };
         let first = self.bytes.iter().position(is_written)?;
@@ -111,8 +114,15 @@ impl Bytes {
 }
 
 impl Way {
-    const ALL: [Self; 6] =
-        [Self::Address, Self::Form, Self::Quoted, Self::Page, Self::Latin, Self::QuotedLatin];
+    const ALL: [Self; 7] = [
+        Self::Address,
+        Self::Form,
+        Self::Quoted,
+        Self::Page,
+        Self::Latin,
+        Self::QuotedLatin,
+        Self::Doubled,
+    ];
 
     /// What the escape stands for that a text begins with, and how long it is.
     fn at(self, rest: &[u8]) -> Option<(Bytes, usize)> {
@@ -129,6 +139,10 @@ impl Way {
             (Self::Form, b'+') => Some((Bytes::One(b' '), 1)),
             // How a shell ends a quoted text, says a quote, and goes on.
             (Self::Quoted, b'\'') if rest.starts_with(b"'\\''") => Some((Bytes::One(b'\''), 4)),
+            (Self::Quoted, b'\'') if rest.starts_with(b"'\"'\"'") => Some((Bytes::One(b'\''), 5)),
+            (Self::Doubled, quote @ (b'\'' | b'"')) if rest.get(1) == Some(quote) => {
+                Some((Bytes::One(*quote), 2))
+            }
             (Self::Quoted, b'\\') => quoted(rest, Bytes::One),
             (Self::QuotedLatin, b'\\') => quoted(rest, |byte| Bytes::of(char::from(byte))),
             (Self::Page, b'&') => reference(rest),
@@ -226,12 +240,13 @@ pub fn in_one_line(text: &str) -> Option<Decoded> {
     })
 }
 
-/// How long the half of an escape is that a text begins with, where the rest of it is cut off.
+/// How long what a text begins with may be that a cut left of escapes: of one character, which may
+/// be several of them.
 pub fn half_at_the_beginning(text: &[u8]) -> usize {
-    let is_of_one = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b'{');
+    let is_of_one = |byte: &&u8| byte.is_ascii_alphanumeric() || b"#{}%\\&'\";".contains(byte);
     match text.first() {
-        Some(b'%' | b'\\' | b'&') => {
-            1 + text[1..].iter().take(ESCAPE_MAX).take_while(is_of_one).count()
+        Some(b'%' | b'\\' | b'&' | b'\'' | b'"') => {
+            text.iter().take(ESCAPE_MAX).take_while(is_of_one).count()
         }
         _ => 0,
     }
@@ -239,13 +254,14 @@ pub fn half_at_the_beginning(text: &[u8]) -> usize {
 
 /// The same of what is cut off before it.
 pub fn half_at_the_end(text: &[u8]) -> usize {
-    let is_of_one = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';' | b'}');
+    let is_of_one = |byte: &&u8| byte.is_ascii_alphanumeric() || b"#{}%\\&'\";".contains(byte);
     text.iter().rev().take(ESCAPE_MAX).take_while(is_of_one).count()
 }
 
 /// A text in each way in which it can be read, but for as it is.
 pub fn ways(text: &str) -> Vec<Decoded> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | b'\\' | b'&')) {
+    let may_be_of_one = |byte| matches!(byte, b'%' | b'+' | b'\\' | b'&' | b'\'' | b'"');
+    if !text.bytes().any(may_be_of_one) {
         return vec![];
     }
     let depth = if text.len() > LONG_BYTES { 1 } else { DEPTH_MAX };
@@ -310,6 +326,9 @@ mod tests {
             ("a/b+c", "a&sol;b&plus;c", "a&sol;b&plus;c"),
             ("se\u{a0}same", r"se\u{a0}same", r"se\u{a0}same"),
             ("correct horse!9", r"correct\ horse\!9", r"correct\ horse\!9"),
+            ("it's-Secret", "PW='it'\"'\"'s-Secret'", "it'\"'\"'s-Secret"),
+            ("it's-Secret", "PASSWORD 'it''s-Secret'", "it''s-Secret"),
+            ("Kq7\"Secret,9", "a,\"Kq7\"\"Secret,9\"", "Kq7\"\"Secret,9"),
             ("it's-Secret", r"+ echo 'it'\''s-Secret'", r"it'\''s-Secret"),
         ] {
             assert_eq!(is_in(value, text).as_deref(), Some(written), "{value} in {text}");

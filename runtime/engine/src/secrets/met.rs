@@ -28,8 +28,8 @@ const LOOK_MS_MAX: u64 = 10_000;
 
 /// So many places where a secret may end are tried in one text.
 const ENDS_MAX: usize = 4096;
-/// Each part of a text is tried that is no longer, such as a tag.
-const PART_OF_BYTES_MAX: usize = 256;
+/// Each part of a text is tried that has no more characters, such as a tag.
+const PART_OF_MAX: usize = 256;
 /// So many parts are tried of all that is looked at.
 const PARTS_MAX: usize = 400_000;
 
@@ -106,13 +106,13 @@ fn inside<'a>(
 
 /// Every secret that is a part of a short text, as it is or written in some way: whatever else
 /// stands in it by now, and whoever wrote it.
-fn parts(
+pub(super) fn parts(
     text: &str,
     unmet: &[&String],
     fits: &dyn Fn(&str, &str) -> bool,
     tries: &mut usize,
 ) -> Vec<(String, String)> {
-    if unmet.is_empty() || text.len() > PART_OF_BYTES_MAX {
+    if unmet.is_empty() || text.chars().count() > PART_OF_MAX {
         return vec![];
     }
     let ways = decoded::ways(text);
@@ -203,14 +203,15 @@ pub(crate) async fn in_world(
     secrets: &Secrets,
     seals: &Seals,
 ) -> BTreeMap<String, String> {
-    let (mut met, missing) = (BTreeMap::new(), &secrets.unmet);
+    let mut met = BTreeMap::new();
+    let missing: BTreeSet<String> = secrets.unmet.names().into_iter().collect();
     let began_with = match &state.pinned {
         Some(pinned) if !missing.is_empty() => &pinned.secrets,
         _ => return met,
     };
     let mut around = BTreeSet::new();
     for text in texts_of(state) {
-        around.extend(Around::of(missing, &secrets.reveal_text(&text)));
+        around.extend(Around::of(&missing, &secrets.reveal_text(&text)));
     }
     let effects = state.steps.values().flat_map(|step| &step.effects);
     let resources = effects.flat_map(|effect| &effect.changes).map(|change| &change.resource);

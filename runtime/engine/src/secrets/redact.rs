@@ -118,6 +118,7 @@ impl Secrets {
 
     /// With parts and pieces looked for or not, but for those that somebody's own texts have.
     fn redact_but_own(&self, text: String, own: Option<&[String]>) -> String {
+        let text = self.unmet.taken_out_of(text);
         let Some(finder) = &self.finder else { return text };
         let is_told = |start: usize, end: usize, of: usize| {
             !self.parts[of]
@@ -224,7 +225,7 @@ impl Secrets {
 
     /// A value with no secret's value in it; the keys of records are the contract's and stay.
     fn redact_by(&self, value: Value, redacted: &dyn Fn(String) -> String) -> Value {
-        if self.finder.is_none() {
+        if self.are_none() {
             return value;
         }
         match value {
@@ -305,7 +306,7 @@ impl Secrets {
         {
             return printed::withheld(answer, &why);
         }
-        if self.finder.is_none() {
+        if self.are_none() {
             return answer;
         }
         let replaced = char::REPLACEMENT_CHARACTER.to_string();
@@ -332,7 +333,7 @@ impl Secrets {
         match call.filter(|call| printed::is_print(call)) {
             Some(call) => match self.withheld() {
                 Some(why) => why,
-                None if self.finder.is_none() => text,
+                None if self.are_none() => text,
                 None => self.redact_but_own(text, Some(&self.printed.with(call))),
             },
             None => self.redact_written(text),
@@ -346,7 +347,8 @@ impl Secrets {
 
     /// Why nothing is told of what commands print: it may hold what nobody can take out of it.
     fn withheld(&self) -> Option<String> {
-        let names: Vec<String> = self.unmet.iter().map(|name| format!("`{name}`")).collect();
+        let names = self.unmet.names();
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         let names = match names.as_slice() {
             [] => return None,
             [one] => format!("the secret {one}"),
@@ -382,9 +384,9 @@ impl Secrets {
     /// A call, or a resource, as the journal may hold it: whoever names it, and however much of the
     /// name is a secret's value, it has one name.
     pub(crate) fn canonical<T: MapTexts + Clone>(&self, named: &T) -> T {
-        match &self.finder {
-            None => named.clone(),
-            Some(_) => named.map_texts(&|text| self.redact_written(self.reveal_text(text))),
+        match self.are_none() {
+            true => named.clone(),
+            false => named.map_texts(&|text| self.redact_written(self.reveal_text(text))),
         }
     }
 
@@ -394,9 +396,9 @@ impl Secrets {
             let marked = self.redact_written(self.reveal_text(text));
             marks_in_words(&marked, |mark| mark).into_owned()
         };
-        match &self.finder {
-            None => named.clone(),
-            Some(_) => named.map_texts(&words),
+        match self.are_none() {
+            true => named.clone(),
+            false => named.map_texts(&words),
         }
     }
 
@@ -427,14 +429,14 @@ impl Secrets {
     }
 
     fn canonical_facts(&self, facts: Facts) -> Facts {
-        match &self.finder {
-            None => facts,
+        match self.are_none() {
+            true => facts,
             // Put back, it would be taken for a mark.
-            Some(_) if Self::are_hidden_in(&serde_json::json!(facts)) => {
+            false if Self::are_hidden_in(&serde_json::json!(facts)) => {
                 let why = "it holds what stands for secrets here, the character U+0001";
                 Facts::Unknown(why.to_owned())
             }
-            Some(_) => facts.map_texts(&|text| self.redact_written(text.to_owned())),
+            false => facts.map_texts(&|text| self.redact_written(text.to_owned())),
         }
     }
 
