@@ -13,6 +13,7 @@ fn main() -> anyhow::Result<()> {
         "ec2",
         "ebs",
         "docker",
+        "load-balancer",
         "core",
         "testing",
         "attack",
@@ -27,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let plugins = root.join("plugins");
     let built = build(&plugins, &plugins.join("target"), LockFile::AsItIs)?;
     let mut table = String::from("pub const BUILTINS: &[(&str, &[u8])] = &[\n");
-    for name in ["core", "docker", "ebs", "ec2"] {
+    for name in ["core", "docker", "ebs", "ec2", "load-balancer"] {
         let component = built.iter().find(|(built, _)| built == name);
         let (_, path) =
             component.ok_or_else(|| anyhow::anyhow!("plugin `{name}` was not built"))?;

@@ -37,6 +37,13 @@ running = true
 paused = true
 digest = "sha256:b036000000000000000000000000000000000000000000000000000000000000"
 spec = { image = "busybox:1.36" }
+[engines.i-db-2.containers.app]
+running = true
+digest = "sha256:b036000000000000000000000000000000000000000000000000000000000000"
+spec = { image = "busybox:1.36", ports = ["8081:80", "8082:80"] }
+[pools.web.targets."i-db-1:5432"]
+[pools.web.targets."i-db-2:8081"]
+enabled = false
 "#;
 
 /// Every shipped step that runs by itself, with what it is given.
@@ -83,6 +90,11 @@ const STEPS: &[(&str, &str)] = &[
     ("ec2/stop-instance", "instance = 'i-db-3'"),
     ("ec2/terminate-instance", "instance = 'i-off'"),
     ("ec2/wait-instance", "instance = 'i-off', state = 'stopped'"),
+    ("load-balancer/add-target", "pool = 'web', host = 'i-db-2', port = 8082"),
+    ("load-balancer/describe-pool", "pool = 'web'"),
+    ("load-balancer/drain-target", "pool = 'web', host = 'i-db-1', port = 5432, floor = 0"),
+    ("load-balancer/enable-target", "pool = 'web', host = 'i-db-2', port = 8081"),
+    ("load-balancer/remove-target", "pool = 'web', host = 'i-db-2', port = 8081"),
 ];
 
 /// Steps that only run after others of the same operation: the shipped operations have them.

@@ -42,6 +42,7 @@ mod plugin_build;
 mod plugin_stamp;
 mod plugin_test;
 mod policy;
+mod pools;
 mod practice;
 mod refusals;
 mod rehearse;

@@ -30,7 +30,7 @@ macro_rules! functions {
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn functions() -> impl Iterator<Item = (&'static str, crate::testing::Does)> {
     let all = [clock::FUNCTIONS, effects::FUNCTIONS, ec2::FUNCTIONS, ebs::FUNCTIONS];
-    all.into_iter().chain([docker::FUNCTIONS]).flatten().copied()
+    all.into_iter().chain([docker::FUNCTIONS, load_balancer::FUNCTIONS]).flatten().copied()
 }
 
 /// Lines and progress for the operation's log.
@@ -226,5 +226,31 @@ pub mod docker {
             (host: &str, volume: &str, filesystem_type: &str) -> ();
         /// Grow the file system to its volume's size.
         Effect grow_filesystem "grow-filesystem" (host: &str, volume: &str) -> ();
+    }}
+}
+
+/// Pools of load balancers, and the targets that they send traffic to.
+pub mod load_balancer {
+    pub use crate::bindings::stepback::load_balancer::pools::{
+        OnTimeout, Place, Pool, Target, TargetHealth,
+    };
+
+    functions! { load_balancer::pools "load-balancer" {
+        /// A pool's targets; a failure if the environment has none of this name.
+        Read describe_pool "describe-pool" (pool: &str) -> Pool;
+        /// Let a pool check a target, which gets no traffic yet where the balancer can do that.
+        Effect add "add" (target: &Place, weight: Option<u32>, floor: u32) -> Target;
+        /// Wait until the checks of what is there now pass.
+        Wait wait_healthy "wait-healthy"
+            (target: &Place, timeout_ms: u64, on_timeout: OnTimeout) -> Target;
+        /// Send traffic to a target.
+        Effect enable "enable" (target: &Place, floor: u32) -> Target;
+        /// Send no new traffic to a target; `transient` where too few others would be left.
+        Effect drain "drain" (target: &Place, floor: u32) -> Target;
+        /// Wait until nobody is served by a target any more, and nothing more comes.
+        Wait wait_drained "wait-drained"
+            (target: &Place, timeout_ms: u64, on_timeout: OnTimeout) -> Target;
+        /// Take a target out of its pool.
+        Effect remove "remove" (target: &Place, floor: u32) -> Target;
     }}
 }

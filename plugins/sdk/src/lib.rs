@@ -2,7 +2,8 @@
 //!
 //! Implement [`Step`] and name it in [`export_steps!`]. Schemas come from the types. The default
 //! undo takes back each effect of the step, newest first, to the state that effect found, so most
-//! steps write none. The world is reached through [`ec2`], [`ebs`], [`docker`] and [`clock`];
+//! steps write none. The world is reached through [`ec2`], [`ebs`], [`docker`],
+//! [`load_balancer`] and [`clock`];
 //! a component imports only what it uses, and what it imports must be granted to it.
 //!
 //! ```
@@ -60,7 +61,7 @@ pub(crate) use host::functions;
 pub use bindings::exports::stepback::step::steps::{Change, Past, PastEffect};
 pub use bindings::stepback::types::types::{Failure, FailureClass, Pair};
 pub use duration::Duration;
-pub use host::{clock, docker, ebs, ec2, effects, log};
+pub use host::{clock, docker, ebs, ec2, effects, load_balancer, log};
 pub use step::{
     Check, NOT_KNOWN_YET, Step, Undo, failure, granted, may, may_take_back, pairs, precondition,
     reverse_effects, tag_map,

@@ -3,6 +3,7 @@
 use crate::docker::{Container, ContainerState, Health, Protocol, PublishedPort, RestartPolicy};
 use crate::ebs::{SnapshotState, VolumeState};
 use crate::ec2::InstanceState;
+use crate::load_balancer::{OnTimeout, TargetHealth};
 use std::fmt;
 use std::str::FromStr;
 
@@ -56,6 +57,10 @@ words! {
         Created "created", Running "running", Paused "paused", Restarting "restarting",
         Removing "removing", Exited "exited", Dead "dead",
     }
+    TargetHealth "health of a target" {
+        Unused "unused", Checking "checking", Healthy "healthy", Unhealthy "unhealthy",
+    }
+    OnTimeout "end of a wait" { Fail "fail", GoOn "go-on" }
     Health "health" {
         None "none", Starting "starting", Healthy "healthy", Unhealthy "unhealthy",
     }

@@ -177,7 +177,9 @@ const OF_GRANTS: &[(&str, Plain)] = &[
     ("hosts", Plain::Anything),
     ("hosts.*", Plain::Anything),
     ("images", Plain::Anything),
+    ("load-balancer", Plain::Word),
     ("log", Plain::Word),
+    ("pools", Plain::Anything),
     ("where.tags.*", Plain::Anything),
 ];
 

@@ -38,7 +38,8 @@ pub fn policy(
             let name = grant.interface.name();
             let at = place(text, written.span(), Some(name));
             let message = format!("`{name}` can't be denied: it reaches nothing outside");
-            let help = "leave it out; `ec2`, `ebs` and `docker` can be denied".to_owned();
+            let help =
+                "leave it out; `ec2`, `ebs`, `docker` and `load-balancer` can be denied".to_owned();
             found.push(Diagnostic::at(at, message).help(help));
         }
         let useless: Vec<_> = denied.iter().filter_map(Grant::hits_nothing_by).collect();

@@ -49,6 +49,8 @@ string_id! {
     ImageRef,
     /// A Docker volume's name on its host.
     DockerVolumeName,
+    /// A pool of a load balancer, as its environment names it.
+    PoolName,
     /// The id of a step in its manifest.
     StepId,
     /// A `for_each` key of a step's instance.

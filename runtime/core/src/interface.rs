@@ -18,12 +18,21 @@ pub enum Interface {
     Ebs,
     /// Docker Engines.
     Docker,
+    /// Load balancers.
+    LoadBalancer,
 }
 
 impl Interface {
     /// Every interface, in the contract's order.
-    pub const ALL: [Interface; 6] =
-        [Self::Log, Self::Clock, Self::Effects, Self::Ec2, Self::Ebs, Self::Docker];
+    pub const ALL: [Interface; 7] = [
+        Self::Log,
+        Self::Clock,
+        Self::Effects,
+        Self::Ec2,
+        Self::Ebs,
+        Self::Docker,
+        Self::LoadBalancer,
+    ];
 
     /// The name in the contract and in grants.
     pub fn name(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Interface {
             Self::Ec2 => "ec2",
             Self::Ebs => "ebs",
             Self::Docker => "docker",
+            Self::LoadBalancer => "load-balancer",
         }
     }
 
@@ -47,7 +57,7 @@ impl Interface {
     pub fn needs_grant(self) -> bool {
         match self {
             Self::Log | Self::Clock | Self::Effects => false,
-            Self::Ec2 | Self::Ebs | Self::Docker => true,
+            Self::Ec2 | Self::Ebs | Self::Docker | Self::LoadBalancer => true,
         }
     }
 }
@@ -69,6 +79,7 @@ impl ResourceKind {
             | Self::DockerVolume
             | Self::FileSystem
             | Self::Containers => Interface::Docker,
+            Self::Pool | Self::PoolTarget => Interface::LoadBalancer,
         }
     }
 }

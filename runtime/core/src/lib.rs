@@ -32,7 +32,9 @@ pub mod step;
 pub mod texts;
 
 pub use actor::Actor;
-pub use calls::{Call, Class, ClockCall, DockerCall, EbsCall, Ec2Call, EffectsCall, SettleMode};
+pub use calls::{
+    Call, Class, ClockCall, DockerCall, EbsCall, Ec2Call, EffectsCall, LoadBalancerCall, SettleMode,
+};
 pub use event::Event;
 pub use fact_map::FactMap;
 pub use failure::{Failure, FailureClass};

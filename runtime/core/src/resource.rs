@@ -63,6 +63,21 @@ pub enum Resource {
         /// The instance whose Docker Engine was asked.
         host: String,
     },
+    /// A pool of a load balancer: what else it is to be undone before or after goes by it.
+    Pool {
+        /// As the environment names it.
+        pool: String,
+    },
+    /// A place that a pool may send traffic to. It is never absent: whether the pool has it is
+    /// one of its facts.
+    PoolTarget {
+        /// As the environment names it.
+        pool: String,
+        /// The instance that it is on.
+        host: String,
+        /// The port there.
+        port: u16,
+    },
     /// What a call is about to create: it has no name until the result, or the stamp, tells one.
     Created {
         /// Its kind, which is known before its name.
@@ -94,6 +109,10 @@ pub enum ResourceKind {
     FileSystem,
     /// All containers of a host together; no fact of them counts.
     Containers,
+    /// A pool of a load balancer; no fact of it counts.
+    Pool,
+    /// A target of a pool.
+    PoolTarget,
 }
 
 /// The fact that tells one thing from another that has the same name since; it is not compared
@@ -160,7 +179,8 @@ impl ResourceKind {
             ResourceKind::Image => &["digest"],
             ResourceKind::DockerVolume => &["driver", "options"],
             ResourceKind::FileSystem => &["type", "size_gib"],
-            ResourceKind::Containers => &[],
+            ResourceKind::Containers | ResourceKind::Pool => &[],
+            ResourceKind::PoolTarget => &["present", "enabled", "weight"],
         }
     }
 
@@ -174,7 +194,9 @@ impl ResourceKind {
             | ResourceKind::Instance
             | ResourceKind::Image
             | ResourceKind::FileSystem
-            | ResourceKind::Containers => false,
+            | ResourceKind::Containers
+            | ResourceKind::Pool
+            | ResourceKind::PoolTarget => false,
         }
     }
 }
@@ -189,7 +211,11 @@ impl Resource {
             | Resource::FileSystem { host, .. }
             | Resource::Containers { host } => Some(host),
             Resource::Created { host, .. } => host.as_deref(),
-            Resource::Volume { .. } | Resource::Snapshot { .. } | Resource::Instance { .. } => None,
+            Resource::Volume { .. }
+            | Resource::Snapshot { .. }
+            | Resource::Instance { .. }
+            | Resource::Pool { .. }
+            | Resource::PoolTarget { .. } => None,
         }
     }
 
@@ -204,6 +230,8 @@ impl Resource {
             Resource::DockerVolume { .. } => ResourceKind::DockerVolume,
             Resource::FileSystem { .. } => ResourceKind::FileSystem,
             Resource::Containers { .. } => ResourceKind::Containers,
+            Resource::Pool { .. } => ResourceKind::Pool,
+            Resource::PoolTarget { .. } => ResourceKind::PoolTarget,
             Resource::Created { kind, .. } => *kind,
         }
     }
@@ -222,6 +250,10 @@ impl fmt::Display for Resource {
                 write!(f, "docker:{host}/filesystem/{volume}")
             }
             Resource::Containers { host } => write!(f, "docker:{host}/containers"),
+            Resource::Pool { pool } => write!(f, "lb:{pool}"),
+            Resource::PoolTarget { pool, host, port } => {
+                write!(f, "lb:{pool}/target/{host}:{port}")
+            }
             Resource::Created { kind, token, .. } => {
                 write!(f, "new:{kind:?}/{}", token.chars().take(12).collect::<String>())
             }

@@ -45,7 +45,7 @@ macro_rules! of_ids {
     )+};
 }
 
-of_ids!(InstanceId, VolumeId, SnapshotId, ContainerName, ImageRef, DockerVolumeName);
+of_ids!(InstanceId, VolumeId, SnapshotId, ContainerName, ImageRef, DockerVolumeName, PoolName);
 
 macro_rules! without_texts {
     ($($plain:ty),+) => {$(
@@ -57,7 +57,7 @@ macro_rules! without_texts {
     )+};
 }
 
-without_texts!(bool, u32, u64);
+without_texts!(bool, u16, u32, u64);
 
 impl<T: MapTexts> MapTexts for Vec<T> {
     fn map_texts(&self, change: Change<'_>) -> Self {
@@ -96,6 +96,10 @@ impl MapTexts for Resource {
                 Resource::FileSystem { host: change(host), volume: change(volume) }
             }
             Resource::Containers { host } => Resource::Containers { host: change(host) },
+            Resource::Pool { pool } => Resource::Pool { pool: change(pool) },
+            Resource::PoolTarget { pool, host, port } => {
+                Resource::PoolTarget { pool: change(pool), host: change(host), port: *port }
+            }
             // A token is a hash, and must stay what it is.
             Resource::Created { kind, host, token } => Resource::Created {
                 kind: *kind,

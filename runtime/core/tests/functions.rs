@@ -15,7 +15,8 @@ fn call(function: &str) -> Call {
         "device": "/dev/sdf", "description": "d", "host": "i-1", "container": "main",
         "spec": { "image": "db:1" }, "grace_ms": 30_000, "to": "old", "restart": "on-failure:0",
         "digest": "sha256:1", "tail_lines": 9, "command": ["true"], "options": {},
-        "filesystem_type": "ext4", "effect": "e", "duration_ms": 5_000,
+        "filesystem_type": "ext4", "effect": "e", "duration_ms": 5_000, "pool": "web", "port": 8080,
+        "weight": 1, "floor": 2, "on_timeout": "go-on",
     });
     let written = json!({ "function": function, "arguments": arguments });
     serde_json::from_value(written).unwrap_or_else(|error| panic!("{function}: {error}"))
@@ -26,7 +27,14 @@ fn taken_back(call: &Call, resource: &Resource) -> Vec<String> {
     let before = Facts::from_json(json!({
         "type": "t3.large", "tags": { "owner": "bob" }, "restart": "always", "running": true,
         "attachments": [{ "instance": "i-1", "device": "/dev/sdg" }], "digest": "sha256:0",
+        "present": true, "enabled": true,
     }));
+    let mut now = before.clone();
+    if let Facts::Present(facts) = &mut now {
+        for fact in ["present", "enabled"] {
+            facts.insert(fact.to_owned(), false.into());
+        }
+    }
     let work = match call.entry().inverse {
         Inverse::None => return vec!["nothing".to_owned()],
         Inverse::OfDone(work) => ("done", work),
@@ -35,7 +43,7 @@ fn taken_back(call: &Call, resource: &Resource) -> Vec<String> {
     let (kind, work) = work;
     let of = |is_done, is_unknown| {
         let others = vec![];
-        let now = &before;
+        let now = &now;
         let undo = Undo { resource, before: &before, now, is_done, is_unknown, others };
         match work(&undo) {
             Reversal::Calls(calls) => {
@@ -86,6 +94,7 @@ fn told(function: &str) -> String {
     add("touches", list(touched.iter().map(ToString::to_string).collect()));
     add("changes", list(call.areas(&token).iter().map(ToString::to_string).collect()));
     add("sets", call.leaves().map(|fact| format!("{fact:?}")).unwrap_or_default());
+    add("before", list(call.order().iter().map(ToString::to_string).collect()));
     add("beside", entry.beside.as_ref().map(|beside| format!("{beside:?}")).unwrap_or_default());
     add("engine of", entry.host.map(ToString::to_string).unwrap_or_default());
     add("writes tags", list(entry.tags.keys().into_iter().map(str::to_owned).collect()));

@@ -471,6 +471,8 @@ fn resource_of(kind: ResourceKind, call: &Call, item: &Value) -> Option<Resource
         ResourceKind::Image
         | ResourceKind::DockerVolume
         | ResourceKind::FileSystem
-        | ResourceKind::Containers => None,
+        | ResourceKind::Containers
+        | ResourceKind::Pool
+        | ResourceKind::PoolTarget => None,
     }
 }

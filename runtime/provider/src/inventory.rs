@@ -17,6 +17,8 @@ pub struct Inventory {
     pub snapshots: BTreeMap<String, FoundSnapshot>,
     /// The Docker Engine of each instance, by the instance's id.
     pub engines: BTreeMap<String, FoundEngine>,
+    /// The pools of load balancers, by what the environment calls them.
+    pub pools: BTreeMap<String, FoundPool>,
     /// What registries serve, as far as engines know: image reference to digest.
     pub registry: BTreeMap<String, String>,
     /// How long a modified volume can't be modified again, in seconds.
@@ -126,4 +128,24 @@ pub struct FoundContainer {
     pub auto_remove: bool,
     /// The options by which it reaches its host, by the engine's own names; grants go by them.
     pub config: BTreeMap<String, Value>,
+}
+
+/// A pool of a load balancer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FoundPool {
+    /// Those that it has, by `HOST:PORT`.
+    pub targets: BTreeMap<String, FoundPoolTarget>,
+    /// Whether a target gets traffic as soon as it is added.
+    pub add_enables: bool,
+    /// Whether a listener sends anything to it.
+    pub is_used: bool,
+}
+
+/// A target of a pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundPoolTarget {
+    /// Whether it gets traffic.
+    pub enabled: bool,
+    /// Its share of it.
+    pub weight: u32,
 }

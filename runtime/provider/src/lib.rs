@@ -17,6 +17,7 @@ pub mod locks;
 pub mod looked;
 pub mod mends;
 pub mod passwords;
+pub mod pools;
 pub mod ports;
 pub mod restart;
 pub mod router;

@@ -11,8 +11,8 @@ fn is_confirmed(interface: Interface) -> bool {
     match interface {
         // Docker Engine.
         Interface::Docker => true,
-        // moto's server speaks as EC2 does, and is none.
-        Interface::Ec2 | Interface::Ebs => false,
+        // moto's server speaks as EC2 does, and is none; nothing real serves pools yet.
+        Interface::Ec2 | Interface::Ebs | Interface::LoadBalancer => false,
         // No world answers these.
         Interface::Log | Interface::Clock | Interface::Effects => true,
     }

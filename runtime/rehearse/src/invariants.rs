@@ -28,7 +28,11 @@ impl Watched {
             return;
         }
         let facts = match self.world.load() {
-            Ok(world) => Arc::new(world.all_facts()),
+            Ok(world) => {
+                let mut facts = world.all_facts();
+                facts.extend(world.how_pools_serve(self.world.now()));
+                Arc::new(facts)
+            }
             Err(failure) => return self.script.broke(Broken::of_world(failure.message)),
         };
         for nth in 0..self.invariants.len() {

@@ -215,7 +215,9 @@ impl Judge<'_> {
         let told = named.filter(|one| is_counted(&one.resource));
         let false_ones = told.filter_map(|one| {
             let of = by_name(&one.resource, self.before);
-            let was = before.get(&comparable(&of)).unwrap_or(&Facts::Absent);
+            // A target that its pool does not have is there all the same.
+            let was = before.get(&comparable(&of)).cloned();
+            let was = &was.unwrap_or_else(|| self.before.facts(&of));
             let told = without_identity(&one.before);
             let names = told.differing(was).into_iter();
             let mut names = names.filter(|name| !is_sealed(name, told.flat_get(name)));
@@ -362,13 +364,14 @@ impl Judge<'_> {
 /// Whether a resource's facts are in [`World::all_facts`].
 fn is_counted(resource: &Resource) -> bool {
     match resource.kind() {
-        ResourceKind::Image | ResourceKind::Containers => false,
+        ResourceKind::Image | ResourceKind::Containers | ResourceKind::Pool => false,
         ResourceKind::Volume
         | ResourceKind::Snapshot
         | ResourceKind::Instance
         | ResourceKind::Container
         | ResourceKind::DockerVolume
-        | ResourceKind::FileSystem => !matches!(resource, Resource::Created { .. }),
+        | ResourceKind::FileSystem
+        | ResourceKind::PoolTarget => !matches!(resource, Resource::Created { .. }),
     }
 }
 

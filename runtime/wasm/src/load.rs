@@ -120,8 +120,8 @@ fn what_to_do(import: &str) -> String {
     }
     let hint = match import {
         _ if import.starts_with("wasi:http/") => {
-            "; a step reaches the world through `ec2`, `ebs` and `docker` alone: leave out the \
-             crate, or its feature, that makes requests"
+            "; a step reaches the world through `ec2`, `ebs`, `docker` and `load-balancer` alone: \
+             leave out the crate, or its feature, that makes requests"
         }
         _ if import.starts_with("wasi:") => "; build it for WASI 0.2",
         _ if import.starts_with("wasi_") => "; build it for WASI 0.2 (`wasm32-wasip2` of Rust)",

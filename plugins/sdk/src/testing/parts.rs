@@ -87,7 +87,7 @@ pub(super) fn does(function: &str) -> Does {
         let mut names: Vec<&str> =
             crate::functions().map(|(name, _)| name).filter(is_beside).collect();
         if names.is_empty() {
-            names = vec!["clock.…", "effects.…", "ec2.…", "ebs.…", "docker.…"];
+            names = vec!["clock.…", "effects.…", "ec2.…", "ebs.…", "docker.…", "load-balancer.…"];
         }
         panic!("there is no host function `{function}`; there are {}", names.join(", "))
     })

@@ -9,7 +9,7 @@ use serde_json::Value;
 use stepback_core::manifest::Uses;
 
 /// The fields of a step's `with` that say what it is about, in the order in which they are told.
-const ABOUT: [&str; 10] = [
+const ABOUT: [&str; 12] = [
     "container",
     "to",
     "image",
@@ -19,7 +19,9 @@ const ABOUT: [&str; 10] = [
     "device",
     "key",
     "restart",
+    "pool",
     "host",
+    "port",
 ];
 
 /// What a step does; nothing if it only looks or waits.
@@ -27,7 +29,9 @@ pub fn does(uses: &Uses) -> Option<&'static str> {
     let name = uses.step();
     Some(match name.split('-').next().unwrap_or(name) {
         "create" | "make" | "pull" => "create",
-        "attach" | "detach" | "tag" | "untag" | "rename" | "set" | "modify" | "grow" => "change",
+        "attach" | "detach" | "tag" | "untag" | "rename" | "set" | "modify" | "grow" | "add"
+        | "enable" => "change",
+        "drain" => "drain",
         "pause" => "pause",
         "unpause" => "unpause",
         "start" => "start",
@@ -72,6 +76,8 @@ mod tests {
         for (name, wanted) in [
             ("create-volume", Some("create")),
             ("set-restart-policy", Some("change")),
+            ("drain-target", Some("drain")),
+            ("add-target", Some("change")),
             ("stop-container", Some("stop")),
             ("pause-container", Some("pause")),
             ("unpause-container", Some("unpause")),

@@ -191,6 +191,7 @@ fn irreversible<'a>(host: &'a InstanceId, target: Target<'a>, changes: Changes<'
         changes,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::None,
         host: Some(host),
@@ -208,6 +209,7 @@ fn pull_image<'a>(host: &'a InstanceId, image: &'a ImageRef) -> Entry<'a> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| name_again(host, image, undo)),
         host: Some(host),
@@ -225,6 +227,7 @@ fn tag_image<'a>(host: &'a InstanceId, image: &'a ImageRef) -> Entry<'a> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| match undo.before.is_absent() {
             // A name that meant nothing is taken away again.
@@ -257,6 +260,7 @@ fn create_container<'a>(host: &'a InstanceId, container: &'a ContainerName) -> E
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::FindByStamp),
         inverse: Inverse::of_done(remove_container),
         host: Some(host),
@@ -295,6 +299,7 @@ fn start_container<'a>(host: &'a InstanceId, container: &'a ContainerName) -> En
         changes: Changes::Facts(&["running"]),
         sets: Sets::Flag("running", true),
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(|| stopping(host, container)),
         host: Some(host),
@@ -317,6 +322,7 @@ fn stop_container<'a>(
         changes: Changes::Facts(&["running", "paused"]),
         sets: Sets::Flag("running", false),
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_any(move |undo| {
             let start = starting(host, container);
@@ -359,6 +365,7 @@ fn pause<'a>(host: &'a InstanceId, container: &'a ContainerName, is_paused: bool
         changes: Changes::Facts(&["paused"]),
         sets: Sets::Flag("paused", is_paused),
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(move || pausing(host, container, !is_paused)),
         host: Some(host),
@@ -381,6 +388,7 @@ fn rename_container<'a>(
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(|| DockerCall::RenameContainer {
             host: host.clone(),
@@ -407,6 +415,7 @@ fn update_container<'a>(
         // It holds its count.
         sets: Sets::RestartPolicy(restart),
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| match text(undo.before, "restart") {
             Some(restart) => Reversal::one(DockerCall::UpdateContainer {
@@ -431,6 +440,7 @@ fn create_volume<'a>(host: &'a InstanceId, volume: &'a DockerVolumeName) -> Entr
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::FindByStamp),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::DockerVolume { host, name } => Reversal::one(DockerCall::RemoveVolume {

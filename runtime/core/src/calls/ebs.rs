@@ -130,6 +130,7 @@ fn create_volume(tags: &Tags) -> Entry<'_> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::ReissueSameToken),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::Volume { id } => {
@@ -152,6 +153,7 @@ fn create_snapshot(tags: &Tags) -> Entry<'_> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::FindByStamp),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::Snapshot { id } => {
@@ -175,6 +177,7 @@ fn irreversible<'a>(target: Target<'a>, changes: Changes<'a>, sets: Sets<'a>) ->
         changes,
         sets,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::None,
         host: None,
@@ -197,6 +200,7 @@ fn attachment<'a>(
         changes: Changes::Facts(&["attachments"]),
         sets: Sets::Nothing,
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse,
         host: None,
@@ -215,6 +219,7 @@ fn tags<'a>(volume: &'a VolumeId, key: &'a str, value: Option<&'a str>) -> Entry
         changes: Changes::Tag(key),
         sets: Sets::Tag(key, value),
         beside: None,
+        order: vec![],
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(move |undo| {
             let (volume, key) = (volume.clone(), key.to_owned());

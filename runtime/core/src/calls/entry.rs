@@ -52,6 +52,9 @@ pub struct Entry<'a> {
     pub sets: Sets<'a>,
     /// What comes and goes beside what it touches.
     pub beside: Option<Beside>,
+    /// What its undo must come before the undos of, though it changes nothing of that: a target and
+    /// the container behind it. An undo that failed keeps them from being undone, too.
+    pub order: Vec<Target<'a>>,
     /// How a lost answer is settled; a read or a wait is asked again.
     pub settle: Option<SettleMode>,
     /// What takes the effect back; [`Inverse::None`] also for a read or a wait.
@@ -87,6 +90,7 @@ impl<'a> Entry<'a> {
             changes: Changes::Nothing,
             sets: Sets::Nothing,
             beside: None,
+            order: vec![],
             settle: None,
             inverse: Inverse::None,
             host,
@@ -132,10 +136,14 @@ pub enum Target<'a> {
     DockerVolume(&'a InstanceId, &'a DockerVolumeName),
     /// The file system on an EBS volume, by the host that has the volume and the volume.
     FileSystem(&'a InstanceId, &'a VolumeId),
+    /// A pool of a load balancer.
+    Pool(&'a PoolName),
+    /// A target of a pool, by its host and its port there.
+    PoolTarget(&'a PoolName, &'a InstanceId, u16),
 }
 
 impl Target<'_> {
-    fn resource(self, token: &Token) -> Resource {
+    pub(super) fn resource(self, token: &Token) -> Resource {
         match self {
             Target::Instance(id) => Resource::Instance { id: id.0.clone() },
             Target::Volume(id) => Resource::Volume { id: id.0.clone() },
@@ -154,6 +162,10 @@ impl Target<'_> {
             }
             Target::FileSystem(host, volume) => {
                 Resource::FileSystem { host: host.0.clone(), volume: volume.0.clone() }
+            }
+            Target::Pool(pool) => Resource::Pool { pool: pool.0.clone() },
+            Target::PoolTarget(pool, host, port) => {
+                Resource::PoolTarget { pool: pool.0.clone(), host: host.0.clone(), port }
             }
         }
     }

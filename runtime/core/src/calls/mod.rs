@@ -19,6 +19,7 @@ mod ec2;
 mod effects;
 mod entry;
 mod inverse;
+mod load_balancer;
 mod places;
 mod plain;
 mod shapes;
@@ -34,6 +35,7 @@ pub use entry::{
     Changes, Class, Entry, Sets, SettleMode, Sink, Sinks, Takes, Target, Touches, WrittenTags,
 };
 pub use inverse::{Inverse, Other, Reversal, Undo};
+pub use load_balancer::{LoadBalancerCall, OnTimeout};
 pub use places::ArgumentPlace;
 pub use shapes::{ContainerSpec, Like, Mount, Performance, Tags, run_once_name};
 
@@ -215,6 +217,7 @@ interfaces! {
     Ec2 Ec2Call,
     Ebs EbsCall,
     Docker DockerCall,
+    LoadBalancer LoadBalancerCall,
     Effects EffectsCall,
     Clock ClockCall,
 }
@@ -263,6 +266,13 @@ impl Call {
     /// The host whose Docker Engine the call is for.
     pub fn host(&self) -> Option<&InstanceId> {
         self.entry().host
+    }
+
+    /// What its undo must come before, beside what it changes.
+    pub fn order(&self) -> Vec<Area> {
+        let nameless = Token(String::new());
+        let order = self.entry().order;
+        order.into_iter().map(|target| Area::Resource(target.resource(&nameless))).collect()
     }
 
     /// What an effect changes beside its object.

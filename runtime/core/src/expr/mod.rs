@@ -16,7 +16,7 @@ pub(crate) use code::{Reading, foreign};
 pub(crate) use names::{is_function, read, unknown_names, unknown_names_of_invariant};
 pub(crate) use tree::{Kind, Mention, Outline, Part, Use};
 pub(crate) use world::FUNCTIONS as OF_WORLDS;
-pub use world::{Seen, WorldFacts, evaluate_over};
+pub use world::{LOST, SERVING, Seen, WorldFacts, evaluate_over};
 
 use crate::ids::{EachKey, StepId};
 use code::Code;

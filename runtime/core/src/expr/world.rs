@@ -13,14 +13,21 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 pub type WorldFacts = BTreeMap<Resource, Facts>;
 
 /// Each function, with how it is called, and what it gives.
-pub(crate) const FUNCTIONS: [(&str, &str, &str); 6] = [
+pub(crate) const FUNCTIONS: [(&str, &str, &str); 8] = [
     ("running", "running('app')", "whether a container of this name runs on any host"),
     ("running_on", "running_on('app')", "the hosts on which a container of this name runs"),
     ("attached", "attached('vol-1')", "to how many instances the volume is attached"),
+    ("serving", "serving('web')", "how many targets of a pool get traffic and are healthy"),
+    ("lost", "lost('web')", "what requests to a pool failed by; none, where all were served"),
     ("container", "container('i-1', 'app')", "the facts of a container; none if it is not there"),
     ("volume", "volume('vol-1')", "the facts of a volume; none if it is not there"),
     ("instance", "instance('i-1')", "the facts of an instance; none if it is not there"),
 ];
+
+/// How many targets of a pool serve, and what its requests failed by: a rehearsal's world knows it.
+pub const SERVING: &str = "serving";
+/// See [`SERVING`].
+pub const LOST: &str = "lost";
 
 /// Where the functions find the world: no expression can name it.
 const WORLD: &str = " world";
@@ -70,6 +77,14 @@ static OF_WORLDS: LazyLock<Environment<'static>> = LazyLock::new(|| {
             both(Jinja::from(count), facts.is_some())
         };
         ask(state, "attached", &[&id], count)
+    });
+    environment.add_function("serving", |state: &State<'_, '_>, pool: String| {
+        let resource = Resource::Pool { pool: pool.clone() };
+        ask(state, "serving", &[&pool], |world| fact(world, &resource, SERVING))
+    });
+    environment.add_function("lost", |state: &State<'_, '_>, pool: String| {
+        let resource = Resource::Pool { pool: pool.clone() };
+        ask(state, "lost", &[&pool], |world| fact(world, &resource, LOST))
     });
     environment.add_function("container", |state: &State<'_, '_>, host: String, name: String| {
         let resource = Resource::Container { host: host.clone(), name: name.clone() };
@@ -121,6 +136,13 @@ struct Answer {
 
 fn both(answer: Jinja, is_there: bool) -> Answer {
     Answer { told: answer.clone(), answer, is_there }
+}
+
+/// One fact of it, which is none of those that count.
+fn fact(world: &World, resource: &Resource, name: &str) -> Answer {
+    let found = world.facts.get(resource);
+    let value = found.and_then(|facts| facts.get(name));
+    both(value.map_or_else(|| Jinja::from(()), jinja), found.is_some())
 }
 
 /// Its facts, and those that are told.
@@ -204,6 +226,7 @@ mod tests {
         Arc::new(BTreeMap::from([
             (container("i-1", "app"), facts(json!({ "running": true }))),
             (container("i-2", "app"), facts(json!({ "running": false }))),
+            (Resource::Pool { pool: "web".to_owned() }, facts(json!({ SERVING: 2, LOST: [] }))),
             (
                 Resource::Volume { id: "vol-1".to_owned() },
                 facts(json!({ "size_gib": 20, "attachments": [{ "instance": "i-1" }] })),
@@ -227,6 +250,8 @@ mod tests {
             ("attached('vol-2') == 0", true),
             ("container('i-2', 'app').running", false),
             ("container('i-3', 'app') is none", true),
+            ("serving('web') >= 2 and lost('web') == []", true),
+            ("serving('wbe') is none", true),
             ("volume('vol-1').size_gib == 20", true),
             ("{{ volume('vol-1').size_gib > 20 }}", false),
         ] {

@@ -4,8 +4,8 @@
 
 use super::glob::ANY_ONE;
 use crate::calls::{
-    Call, ClockCall, ContainerSpec, DockerCall, EbsCall, Ec2Call, EffectsCall, Tags,
-    is_not_known_yet, run_once_name,
+    Call, ClockCall, ContainerSpec, DockerCall, EbsCall, Ec2Call, EffectsCall, LoadBalancerCall,
+    Tags, is_not_known_yet, run_once_name,
 };
 use crate::ids::*;
 use crate::resource::{Resource, ResourceKind};
@@ -16,7 +16,7 @@ pub struct Asked<'a> {
     /// The call.
     pub call: &'a Call,
     /// What it names: instances (the host of a Docker Engine too), volumes, snapshots, containers,
-    /// Docker volumes and images, whether it reads or changes them.
+    /// Docker volumes, images and pools, whether it reads or changes them.
     pub things: Vec<Resource>,
     /// What it makes that has tags, with those that it gets.
     pub made: Option<(ResourceKind, &'a Tags)>,
@@ -61,6 +61,7 @@ impl<'a> Asked<'a> {
             Call::Ec2(of) => nothing.of_ec2(of),
             Call::Ebs(of) => nothing.of_ebs(of),
             Call::Docker(of) => nothing.of_docker(of),
+            Call::LoadBalancer(of) => nothing.of_load_balancer(of),
             Call::Effects(EffectsCall::Reverse { .. })
             | Call::Clock(ClockCall::Now {} | ClockCall::Sleep { .. }) => nothing,
         }
@@ -245,6 +246,21 @@ impl<'a> Asked<'a> {
         }
     }
 
+    fn of_load_balancer(self, call: &'a LoadBalancerCall) -> Self {
+        match call {
+            LoadBalancerCall::DescribePool { pool } => self.names([of_pool(pool)]),
+            // What is behind a target is named for the order of undos alone.
+            LoadBalancerCall::Add { pool, host, .. }
+            | LoadBalancerCall::WaitHealthy { pool, host, .. }
+            | LoadBalancerCall::Enable { pool, host, .. }
+            | LoadBalancerCall::Drain { pool, host, .. }
+            | LoadBalancerCall::WaitDrained { pool, host, .. }
+            | LoadBalancerCall::Remove { pool, host, .. } => {
+                self.names([of_instance(host), of_pool(pool)])
+            }
+        }
+    }
+
     fn makes_container(self, host: &'a InstanceId, spec: &'a ContainerSpec) -> Self {
         let image = (!spec.image.is_empty()).then(|| of_image(host, &spec.image));
         let like = spec.like.iter().flat_map(|like| {
@@ -258,6 +274,10 @@ impl<'a> Asked<'a> {
 
 fn of_instance(id: &InstanceId) -> Resource {
     Resource::Instance { id: id.0.clone() }
+}
+
+fn of_pool(name: &PoolName) -> Resource {
+    Resource::Pool { pool: name.0.clone() }
 }
 
 fn of_volume(id: &VolumeId) -> Resource {

@@ -146,6 +146,9 @@ impl Grant {
             Resource::Image { image, .. } if !names_it(&self.images, image) => {
                 against(4, "images", none_of_them(image))
             }
+            Resource::Pool { pool } if !names_it(&self.pools, pool) => {
+                against(3, "pools", none_of_them(pool))
+            }
             _ => Ok(()),
         }
     }

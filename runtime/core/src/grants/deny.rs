@@ -16,8 +16,19 @@ use crate::resource::{Facts, Resource, ResourceKind};
 use serde_json::Value;
 
 /// The functions that name, make or list what a key of a grant is about.
-const ABOUT: [(&str, &[&str]); 7] = [
+const ABOUT: [(&str, &[&str]); 8] = [
     ("hosts", &["ebs.attach", "ebs.detach"]),
+    (
+        "hosts",
+        &[
+            "load-balancer.add",
+            "load-balancer.drain",
+            "load-balancer.enable",
+            "load-balancer.remove",
+            "load-balancer.wait-drained",
+            "load-balancer.wait-healthy",
+        ],
+    ),
     (
         "root",
         &["docker.create-container", "docker.create-volume", "docker.exec", "docker.run-once"],
@@ -80,10 +91,14 @@ impl Grant {
             (Interface::Docker, "images") => !self.images.is_empty(),
             (Interface::Docker, "commands") => !self.commands.is_empty(),
             (Interface::Docker, "env") => !self.env.is_empty(),
-            (Interface::Ebs, "hosts") => !self.hosts.is_empty(),
+            (Interface::Ebs | Interface::LoadBalancer, "hosts") => !self.hosts.is_empty(),
             _ => false,
         };
-        let used: Vec<_> = ABOUT.into_iter().filter(|(key, _)| named(key)).collect();
+        let is_of = |function: &str| {
+            function.split_once('.').is_some_and(|(of, _)| of == self.interface.name())
+        };
+        let is_used = |(key, functions): &(&str, &[&str])| named(key) && is_of(functions[0]);
+        let used: Vec<_> = ABOUT.into_iter().filter(is_used).collect();
         let (_, first) = used.first()?;
         let is_of_all =
             |function: &&&str| used.iter().all(|(_, functions)| functions.contains(function));
@@ -106,7 +121,12 @@ impl Grant {
             let Resource::Container { name, .. } = thing else { return false };
             may_be_one_of(&self.containers, ResourceKind::Container, name)
         };
+        let is_pool = |thing: &Resource| match thing {
+            Resource::Pool { pool } => may_be_one_of(&self.pools, ResourceKind::Pool, pool),
+            _ => false,
+        };
         self.is_where(asked, &reach, known)
+            && (self.pools.is_empty() || asked.things.iter().any(is_pool))
             && (self.containers.is_empty() || asked.things.iter().any(is_container))
             && self.hits_docker_volume(asked, &reach)
             && (self.images.is_empty() || self.is_image(asked, known))

@@ -58,6 +58,9 @@ pub struct Grant {
     /// Every variable that a container is given must have one of these names. Where there are none
     /// no variable may be given, unless `root` says otherwise.
     pub env: Vec<Glob>,
+    /// Every pool of a load balancer that a call names must be one of these; any, where there are
+    /// none.
+    pub pools: Vec<Glob>,
 }
 
 /// Docker volumes of a grant: those that a call names, and those that a container is made with.
@@ -132,6 +135,7 @@ impl Grant {
             images: vec![],
             commands: vec![],
             env: vec![],
+            pools: vec![],
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) fn may_be_id(kind: ResourceKind, name: &str) -> bool {
     let is_hex = !name.is_empty() && name.chars().all(|c| c.is_ascii_hexdigit());
     match kind {
         ResourceKind::Image => name.starts_with("sha256:") || is_hex,
+        // Its environment names it.
+        ResourceKind::Pool => false,
         _ => is_hex && name.len() >= SHOWN,
     }
 }

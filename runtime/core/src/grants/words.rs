@@ -20,7 +20,8 @@ impl fmt::Display for Grant {
         }
         list(f, "of the images", &self.images)?;
         list(f, "with the commands", &self.commands)?;
-        list(f, "with the variables", &self.env)
+        list(f, "with the variables", &self.env)?;
+        list(f, "of the pools", &self.pools)
     }
 }
 

@@ -43,9 +43,12 @@ const DOCKER_VOLUMES: &str = "docker_volumes";
 /// The keys that narrow `docker` alone.
 const OF_DOCKER: [&str; 5] = ["containers", DOCKER_VOLUMES, "images", "commands", "env"];
 
+/// The key that narrows `load-balancer` alone.
+const POOLS: &str = "pools";
+
 /// The keys of a grant beside those that name interfaces.
-const KEYS: [&str; 7] =
-    ["where", "hosts", "containers", DOCKER_VOLUMES, "images", "commands", "env"];
+const KEYS: [&str; 8] =
+    ["where", "hosts", "containers", DOCKER_VOLUMES, "images", "commands", "env", POOLS];
 
 /// Reads one entry of `grants`, `allow` or `deny`: a grant for each interface that it names.
 ///
@@ -54,6 +57,7 @@ const KEYS: [&str; 7] =
 pub fn read(written: &Value) -> Result<Vec<Grant>, Mistake> {
     let grants = read_kept(written)?;
     for grant in &grants {
+        names_of(POOLS, &grant.pools, is_of_name, NAME)?;
         let DockerVolumes::Named(volumes) = &grant.docker_volumes else { continue };
         names_of("containers", &grant.containers, is_of_name, NAME)?;
         // Drivers other than Docker's own have paths for names.
@@ -182,22 +186,22 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
     let text = |name: &str| texts(name, table.get(name));
     let globs = |name: &str| text(name).map(|all| all.into_iter().map(Glob).collect::<Vec<_>>());
     let (containers, images, env) = (globs("containers")?, globs("images")?, globs("env")?);
-    let docker_volumes = globs(DOCKER_VOLUMES)?;
+    let (docker_volumes, pools) = (globs(DOCKER_VOLUMES)?, globs(POOLS)?);
     let commands: Vec<CommandPattern> = text("commands")?.into_iter().map(CommandPattern).collect();
     let (tags, hosts) = (tags_of(table.get("where"))?, hosts(table.get("hosts"))?);
-    let is_of_docker = grants.iter().any(|grant| grant.interface == Interface::Docker);
-    let of_docker = [
-        ("containers", containers.is_empty()),
-        (DOCKER_VOLUMES, docker_volumes.is_empty()),
-        ("images", images.is_empty()),
-        ("commands", commands.is_empty()),
-        ("env", env.is_empty()),
+    let narrowing = [
+        ("containers", Interface::Docker, containers.is_empty()),
+        (DOCKER_VOLUMES, Interface::Docker, docker_volumes.is_empty()),
+        ("images", Interface::Docker, images.is_empty()),
+        ("commands", Interface::Docker, commands.is_empty()),
+        ("env", Interface::Docker, env.is_empty()),
+        (POOLS, Interface::LoadBalancer, pools.is_empty()),
     ];
-    if let Some((name, _)) = of_docker.into_iter().find(|(_, is_empty)| !is_empty)
-        && !is_of_docker
-    {
-        let help = "name `docker` in the same table, or leave it out";
-        return mistake(Some(name), format!("`{name}` narrows `docker` alone"), help);
+    let is_of = |interface: Interface| grants.iter().any(|grant| grant.interface == interface);
+    let mut odd = narrowing.into_iter().filter(|(_, of, is_empty)| !is_empty && !is_of(*of));
+    if let Some((name, of, _)) = odd.next() {
+        let help = format!("name `{of}` in the same table, or leave it out");
+        return mistake(Some(name), format!("`{name}` narrows `{of}` alone"), help);
     }
     let narrowed = |grant: Grant| match grant.interface {
         Interface::Docker => Grant {
@@ -208,6 +212,7 @@ fn read_table(table: &Map<String, Value>) -> Result<Vec<Grant>, Mistake> {
             env: env.clone(),
             ..grant
         },
+        Interface::LoadBalancer => Grant { pools: pools.clone(), ..grant },
         _ => grant,
     };
     let everywhere = |grant| Grant { tags: tags.clone(), hosts: hosts.clone(), ..narrowed(grant) };
@@ -345,6 +350,7 @@ fn written(grant: &Grant) -> Value {
     add("images", grant.images.iter().map(|glob| text(&glob.0)).collect());
     add("commands", grant.commands.iter().map(|one| text(&one.0)).collect());
     add("env", grant.env.iter().map(|glob| text(&glob.0)).collect());
+    add(POOLS, grant.pools.iter().map(|glob| text(&glob.0)).collect());
     // Written even where there are none: an older grant lacks it, and means any.
     if let (Interface::Docker, DockerVolumes::Named(globs)) =
         (grant.interface, &grant.docker_volumes)
@@ -402,98 +408,4 @@ impl<'de> Deserialize<'de> for Grant {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(written: Value) -> Grant {
-        let mut read = read(&written).unwrap_or_else(|bad| panic!("{written}: {bad:?}"));
-        assert_eq!(read.len(), 1, "{written}");
-        read.remove(0)
-    }
-
-    #[test]
-    fn what_is_kept_reads_as_it_was() {
-        for written in [
-            json!("ebs"),
-            json!("docker"),
-            json!({ "docker": "root" }),
-            json!({ "docker": ["root", "read"], "containers": ["main"] }),
-            json!({ "ec2": "read" }),
-            json!({ "ebs": ["describe", "tag"], "where": { "tags": { "team": "db" } } }),
-            json!({ "docker": ["inspect-*", "read"], "hosts": ["i-db-*", { "role": "db" }],
-                    "containers": ["main"], "docker_volumes": ["app-*"],
-                    "images": ["postgres:*"], "commands": ["true"], "env": ["POSTGRES_*"] }),
-        ] {
-            let grant = one(written);
-            let kept = serde_json::to_value(&grant).expect("JSON");
-            let again: Grant = serde_json::from_value(kept.clone()).expect("a grant");
-            assert_eq!(again, grant, "{kept}");
-        }
-        let kept = |text: &str| serde_json::from_value::<Grant>(json!(text)).expect("a grant");
-        let older = serde_json::from_value::<Grant>(json!({ "docker": ["all"] })).expect("a grant");
-        assert_eq!(older.docker_volumes, DockerVolumes::Any, "older journals name none");
-        let older = json!({ "ebs": ["all"], "containers": ["main"], "env": ["PW"] });
-        assert_eq!(serde_json::from_value::<Grant>(older).expect("a grant"), one(json!("ebs")));
-        assert_eq!(
-            kept("docker"),
-            Grant::unlimited(Interface::Docker),
-            "as older journals mean it"
-        );
-        assert_eq!(serde_json::to_value(kept("ebs")).expect("JSON"), json!("ebs"));
-        assert_eq!(kept("log").interface, Interface::Log, "older journals have those, too");
-        assert!(!one(json!("docker")).root, "in a configuration it must be spelled out");
-    }
-
-    /// Each interface of a table is narrowed by what narrows it, and by nothing else.
-    #[test]
-    fn a_table_of_several_interfaces_is_one_for_each() {
-        let table = json!({ "ec2": ["terminate"], "docker": ["remove-*"], "containers": ["a"],
-                            "docker_volumes": ["b"], "images": ["c"], "commands": ["d"],
-                            "env": ["e"], "hosts": ["i-*"], "where": { "tags": { "t": "db" } } });
-        let mut docker = table.clone();
-        docker.as_object_mut().expect("a table").remove("ec2");
-        let ec2 = json!({ "ec2": ["terminate"], "hosts": ["i-*"],
-                          "where": { "tags": { "t": "db" } } });
-        let both = read(&table).expect("two grants");
-        assert_eq!(both, [one(docker), one(ec2)]);
-        for grant in both {
-            let kept = serde_json::to_value(&grant).expect("JSON");
-            assert_eq!(serde_json::from_value::<Grant>(kept).expect("a grant"), grant);
-        }
-    }
-
-    #[test]
-    fn what_can_not_be_taken_is_named() {
-        for (written, word, help) in [
-            (json!("ebz"), "ebz", "ebs"),
-            (json!({ "ebz": "read" }), "ebz", "ebs"),
-            (json!({ "ebs": ["describ"] }), "describ", "describe"),
-            (json!({ "ebs": "rea" }), "rea", "read"),
-            (json!({ "ebs": [] }), "ebs", "leave it out"),
-            (json!({ "ebs": "root" }), "root", "docker"),
-            (json!({ "ebs": 1 }), "ebs", "ebs = "),
-            (json!({ "ebs": "read", "container": ["a"] }), "container", "containers"),
-            (json!({ "ebs": "read", "containers": ["a"] }), "containers", "docker"),
-            (json!({ "ebs": "read", "docker_volumes": ["a"] }), "docker_volumes", "docker"),
-            (json!({ "docker": "read", "volumes": ["a"] }), "volumes", "docker_volumes"),
-            (json!({ "docker": "read", "containers": [] }), "containers", "leave it out"),
-            (json!({ "docker": "read", "hosts": [1] }), "hosts", "i-db-*"),
-            (json!({ "docker": "read", "hosts": [] }), "hosts", "i-db-*"),
-            (json!({ "ebs": "read", "where": { "tag": {} } }), "tag", "tags"),
-            (json!({ "ebs": "read", "where": { "tags": {} } }), "tags", "team"),
-            (json!({ "ebs": "read", "where": { "tags": { "a": 1 } } }), "tags", "team"),
-            (json!({ "docker": "read", "images": ["a:b:c"] }), "a:b:c", "postgres:16"),
-            (json!({ "docker": "read", "images": ["ghcr.io"] }), "ghcr.io", "postgres:16"),
-            (json!({ "docker": "read", "images": ["Evil:1"] }), "Evil:1", "postgres:16"),
-            (json!({ "docker": "read", "images": ["a@sha256:1"] }), "a@sha256:1", "postgres:16"),
-            (json!({ "docker": "all", "commands": ["sh -c 'rm *'"] }), "sh -c 'rm *'", "rm?-rf"),
-            (json!({ "docker": "all", "commands": ["echo \"*\""] }), "echo \"*\"", "?"),
-        ] {
-            let bad = read(&written).expect_err("it is a mistake");
-            assert_eq!(bad.word.as_deref(), Some(word), "{written}: {bad:?}");
-            assert!(bad.help.contains(help), "{written}: {bad:?}");
-        }
-        assert!(read(&json!({ "hosts": ["a"] })).is_err());
-        assert!(read(&json!(["ebs"])).is_err());
-    }
-}
+mod tests;

@@ -111,7 +111,8 @@ impl UndoOrder {
         let mut last: BTreeMap<(&StepKey, Area), Seq> = BTreeMap::new();
         for (key, step) in to_undo {
             for (seq, effect) in step.to_undo() {
-                for area in areas_of(&effect.call, &effect.token, &effect.changes) {
+                let changed = areas_of(&effect.call, &effect.token, &effect.changes);
+                for area in changed.into_iter().chain(effect.call.order()) {
                     last.insert((key, area), seq);
                 }
             }

@@ -46,15 +46,19 @@ pub struct Reading {
 /// uses is taken from it, and what ran is started when that is there again.
 fn place(one: &NotRestored) -> u8 {
     match one.resource.kind() {
+        // Who gets traffic again comes before who gets none any more.
+        ResourceKind::Pool | ResourceKind::PoolTarget => {
+            u8::from(one.before.get("enabled") != Some(&Value::Bool(true)))
+        }
         ResourceKind::Container => match (runs(&one.before), one.now.as_ref().is_some_and(runs)) {
-            (false, true) => 0,
-            (false, false) => 1,
-            (true, true) => 5,
-            (true, false) => 6,
+            (false, true) => 2,
+            (false, false) => 3,
+            (true, true) => 7,
+            (true, false) => 8,
         },
-        ResourceKind::Containers | ResourceKind::DockerVolume | ResourceKind::FileSystem => 2,
-        ResourceKind::Instance => 3,
-        ResourceKind::Volume | ResourceKind::Snapshot | ResourceKind::Image => 4,
+        ResourceKind::Containers | ResourceKind::DockerVolume | ResourceKind::FileSystem => 4,
+        ResourceKind::Instance => 5,
+        ResourceKind::Volume | ResourceKind::Snapshot | ResourceKind::Image => 6,
     }
 }
 

@@ -190,6 +190,11 @@ fn taken_back(open: &OpenAttempt, step: &StepState) -> Vec<CallId> {
         }
         RecordedCall::Answered { .. } => None,
     };
+    // A wait among them; one that failed ended the reversal.
+    let is_over = |call: &RecordedCall| {
+        matches!(call, RecordedCall::Answered { call, result: Ok(_), .. }
+            if call.class() == Class::Wait)
+    };
     let of = |(place, call): (usize, &RecordedCall)| {
         let RecordedCall::Answered { call, result: Ok(planned), .. } = call else { return None };
         let Call::Effects(EffectsCall::Reverse { effect }) = call else { return None };
@@ -198,7 +203,8 @@ fn taken_back(open: &OpenAttempt, step: &StepState) -> Vec<CallId> {
             Reversal::NothingToDo => true,
             Reversal::Calls(calls) => {
                 let calls = open.calls.get(place + 1..place + 1 + calls.len())?;
-                let last = calls.iter().map(made).collect::<Option<Vec<_>>>()?.pop();
+                let effects = calls.iter().filter(|call| !is_over(call));
+                let last = effects.map(made).collect::<Option<Vec<_>>>()?.pop();
                 last.is_none_or(|last| was_seen_as_before(effect, last))
             }
             Reversal::Kept(_) | Reversal::Cannot(_) => false,

@@ -113,7 +113,9 @@ impl Change {
             ResourceKind::FileSystem
             | ResourceKind::Volume
             | ResourceKind::Snapshot
-            | ResourceKind::Instance => false,
+            | ResourceKind::Instance
+            | ResourceKind::Pool
+            | ResourceKind::PoolTarget => false,
         };
         goes_with_it && resource.host().is_some_and(|host| self.ends_instance(host))
     }

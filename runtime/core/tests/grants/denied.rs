@@ -2,8 +2,8 @@
 //! What is not known may be it.
 
 use crate::model::{
-    Named, any_like, carries, docker_volume, docker_volumes, given, is_host, is_named, kind_of,
-    made, may_be_container_id, may_be_image_id, named, reaches, variables, written,
+    Named, any_like, carries, docker_volume, docker_volumes, given, is_host, is_named, is_of_pools,
+    kind_of, made, may_be_container_id, may_be_image_id, named, reaches, variables, written,
 };
 use crate::world::{Tags, World, container};
 use serde_json::Value;
@@ -30,6 +30,7 @@ fn touches(deny: &Value, function: &str, arguments: &Value, world: &World) -> bo
         && (!is_root || reaches_host)
         && is_where(deny, function, arguments, world)
         && containers
+        && is_of_pools(deny, arguments)
         && is_of_docker_volumes(deny, function, arguments)
         && is_of_images(deny, function, arguments)
         && is_of_commands(deny, arguments)

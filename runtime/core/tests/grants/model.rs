@@ -40,8 +40,8 @@ pub fn named(function: &str, arguments: &Value) -> Vec<Named> {
     if !function.ends_with("-volume") || !is_docker {
         all.extend(text("volume").map(Named::Tagged));
     }
-    all.extend(["container", "to"].iter().filter_map(|name| text(name)).map(Named::Container));
     if is_docker {
+        all.extend(["container", "to"].iter().filter_map(|name| text(name)).map(Named::Container));
         all.extend(["image", "digest"].iter().filter_map(|name| text(name)).map(Named::Image));
     }
     let spec = &arguments["spec"];
@@ -216,11 +216,18 @@ pub fn lets_through(grant: &Value, function: &str, arguments: &Value, world: &Wo
     let (needs_root, volumes) = reaches(function, arguments);
     is_named
         && things
+        && is_of_pools(grant, arguments)
         && made_fits
         && volumes.iter().all(|id| of_id(id))
         && (is_root || !needs_root)
         && may_run(grant, arguments, is_root)
         && may_have_volumes(grant, function, arguments, is_root)
+}
+
+/// Whether the pool of a call, if it is of one, is one of these.
+pub fn is_of_pools(grant: &Value, arguments: &Value) -> bool {
+    let Some(patterns) = grant.get("pools") else { return true };
+    arguments["pool"].as_str().is_some_and(|pool| any_like(patterns, pool))
 }
 
 /// The Docker volumes that a call reaches: those that it names; those that a container gets, or has

@@ -39,6 +39,7 @@ pub fn grant() -> impl Strategy<Value = Value> {
         functions("ec2").prop_map(|f| ("ec2", f)),
         functions("ebs").prop_map(|f| ("ebs", f)),
         functions("docker").prop_map(|f| ("docker", f)),
+        functions("load-balancer").prop_map(|f| ("load-balancer", f)),
         Just(("docker", json!("root"))),
     ];
     let host = prop_oneof![
@@ -53,6 +54,7 @@ pub fn grant() -> impl Strategy<Value = Value> {
         some(one_of(&OF_IMAGES).prop_map(|one| json!([one]))),
         some(one_of(&["true", "pg_dump *"]).prop_map(|one| json!([one]))),
         some(one_of(&["PW", "BASH_*"]).prop_map(|one| json!([one]))),
+        some(one_of(&["web", "web-*", "*"]).prop_map(|one| json!([one]))),
     );
     let second = some(
         proptest::sample::select(vec![("ec2", json!("read")), ("ebs", json!(["tag"]))])
@@ -62,7 +64,7 @@ pub fn grant() -> impl Strategy<Value = Value> {
         |(
             (interface, functions),
             second,
-            (tags, hosts, containers, volumes, images, commands, env),
+            (tags, hosts, containers, volumes, images, commands, env, pools),
         )| {
             let mut grant = second.unwrap_or_else(|| json!({}));
             grant[interface] = functions;
@@ -74,7 +76,9 @@ pub fn grant() -> impl Strategy<Value = Value> {
                 ("env", env),
             ];
             let of_docker = of_docker.into_iter().filter(|_| interface == "docker");
-            for (key, value) in [("where", tags), ("hosts", hosts)].into_iter().chain(of_docker) {
+            let of_pools = Some(("pools", pools)).filter(|_| interface == "load-balancer");
+            let narrowing = of_docker.chain(of_pools);
+            for (key, value) in [("where", tags), ("hosts", hosts)].into_iter().chain(narrowing) {
                 if let Some(value) = value {
                     grant[key] = value;
                 }
@@ -84,14 +88,17 @@ pub fn grant() -> impl Strategy<Value = Value> {
     )
 }
 
-/// A table of several interfaces as one for each: what narrows containers narrows `docker` alone.
+/// A table of several interfaces as one for each: what narrows containers narrows `docker` alone,
+/// and what narrows pools `load-balancer`.
 pub fn apart(grant: &Value) -> Vec<Value> {
     let table = grant.as_object().expect("a table");
-    let interfaces = ["ec2", "ebs", "docker"].into_iter().filter(|one| table.contains_key(*one));
+    let interfaces = ["ec2", "ebs", "docker", "load-balancer"];
+    let interfaces = interfaces.into_iter().filter(|one| table.contains_key(*one));
     let one = |interface: &str| {
         let is_its = |key: &str| match key {
             "where" | "hosts" => true,
-            "ec2" | "ebs" | "docker" => key == interface,
+            "ec2" | "ebs" | "docker" | "load-balancer" => key == interface,
+            "pools" => interface == "load-balancer",
             _ => interface == "docker",
         };
         table.iter().filter(|(key, _)| is_its(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
@@ -125,11 +132,11 @@ pub fn arguments() -> impl Strategy<Value = Value> {
     ]);
     let image = prop_oneof![Just(String::new()), one_of(&IMAGES)];
     let names = (one_of(&INSTANCES), one_of(&CLOUD), one_of(&CONTAINERS), one_of(&CONTAINERS));
-    let tags = (one_of(&TEAMS), one_of(&["team", "Name", "other"]));
+    let tags = (one_of(&TEAMS), one_of(&["team", "Name", "other"]), one_of(&["web", "web-2"]));
     (names, tags, (command, env), like, mounts, device, image).prop_map(
         |(
             (instance, id, container, to),
-            (team, key),
+            (team, key, pool),
             (command, env),
             like,
             (mount, target, read_only),
@@ -151,7 +158,8 @@ pub fn arguments() -> impl Strategy<Value = Value> {
                 "image": if image.is_empty() { "postgres:16" } else { &image },
                 "spec": { "image": image, "command": command, "mounts": mounts, "like": like,
                           "env": env },
-                "effect": "e", "duration_ms": 1,
+                "effect": "e", "duration_ms": 1, "pool": pool, "port": 80, "weight": null,
+                "floor": 1, "on_timeout": "fail",
             })
         },
     )

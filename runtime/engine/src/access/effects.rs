@@ -358,7 +358,9 @@ impl WorldAccess {
                 | ResourceKind::Image
                 | ResourceKind::DockerVolume
                 | ResourceKind::FileSystem
-                | ResourceKind::Containers => {}
+                | ResourceKind::Containers
+                | ResourceKind::Pool
+                | ResourceKind::PoolTarget => {}
             }
         }
         let is_it = |found: &Found| found.resources.iter().any(|found| found.kind() == kind);

@@ -20,7 +20,9 @@ fn next(kind: &ResourceKind) -> Option<ResourceKind> {
         ResourceKind::Image => Some(ResourceKind::DockerVolume),
         ResourceKind::DockerVolume => Some(ResourceKind::FileSystem),
         ResourceKind::FileSystem => Some(ResourceKind::Containers),
-        ResourceKind::Containers => None,
+        ResourceKind::Containers => Some(ResourceKind::Pool),
+        ResourceKind::Pool => Some(ResourceKind::PoolTarget),
+        ResourceKind::PoolTarget => None,
     }
 }
 
@@ -41,6 +43,10 @@ fn named(kind: ResourceKind) -> (Resource, &'static str) {
             (Resource::FileSystem { host: host(), volume: id("vol-1") }, "vol-1")
         }
         ResourceKind::Containers => (Resource::Containers { host: host() }, "i-a"),
+        ResourceKind::Pool => (Resource::Pool { pool: id("web") }, "web"),
+        ResourceKind::PoolTarget => {
+            (Resource::PoolTarget { pool: id("web"), host: host(), port: 80 }, "i-a:80")
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Bench {
         let is_docker = function.starts_with("docker.");
         let is_cloud = function.starts_with("ec2.") || function.starts_with("ebs.");
         match self.world {
-            World::Simulated => is_cloud || is_docker,
+            World::Simulated => is_cloud || is_docker || function.starts_with("load-balancer."),
             World::Aws => is_cloud,
             World::Docker => is_docker && !OF_DEVICES.contains(&function),
             World::Onebox => is_docker || is_cloud && !OF_INSTANCES.contains(&function),

@@ -1,7 +1,7 @@
 //! Cases that go through every call of a world.
 
 use crate::bench::{Bench, Effect, World, context, facts_of, id_of, observed, seen_now};
-use crate::{cloud, engine, worlds};
+use crate::{cloud, engine, pools, worlds};
 use serde_json::Value;
 use stepback_core::calls::SettleMode;
 use stepback_core::resource::IDENTITY;
@@ -15,6 +15,7 @@ async fn effects(bench: &Bench) -> Vec<Effect> {
     let mut all = cloud::effects(bench).await;
     all.extend(engine::effects(bench).await);
     all.extend(engine::effects_on_devices(bench).await);
+    all.extend(pools::effects(bench).await);
     let made = |function: &&str| !all.iter().any(|effect| effect.call.function() == *function);
     let served = Call::functions().filter(|function| bench.serves(function));
     let forgotten: Vec<_> = served.filter(|function| is_effect(function)).filter(made).collect();
@@ -42,7 +43,8 @@ fn is_effect(function: &str) -> bool {
 /// Every call once, each with its answer.
 async fn story(bench: &Bench) -> Vec<(&'static str, Value)> {
     let mut told = vec![];
-    for mut calls in [cloud::story(bench).await, engine::story(bench).await] {
+    let pools = pools::story(bench).await;
+    for mut calls in [cloud::story(bench).await, engine::story(bench).await, pools] {
         told.append(&mut calls);
     }
     told
@@ -163,6 +165,9 @@ async fn shows_the_same(bench: &Bench, call: &Call, answer: &Value) {
         other => other.clone(),
     };
     let function = format!("{:?}: {}", bench.world, call.function());
+    if let Call::LoadBalancer(_) = call {
+        return pools::shows_the_same(bench, answer).await;
+    }
     match look_at(call, answer) {
         Some(look) => {
             let shown = bench.answer(&look).await.expect("an answer");
@@ -224,7 +229,7 @@ pub async fn every_reversible_effect_goes_back_to_what_it_was(bench: &Bench) {
             other => panic!("{function} has no inverse: {other:?}"),
         };
         for call in &inverse {
-            bench.done(call).await;
+            bench.answer(call).await.expect("it is taken back");
         }
         let now = seen_now(bench, &effect).await;
         assert_eq!(facts_of(&now), before(&effect), "{function} was not taken back");

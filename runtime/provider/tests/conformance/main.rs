@@ -18,6 +18,7 @@ mod moto;
 #[path = "../../../../tests/real/parts.rs"]
 mod parts;
 mod pausing;
+mod pools;
 #[allow(dead_code, reason = "it is the AWS provider's tests' own, who use more of it")]
 #[path = "../../../providers/aws/tests/aws/proxy.rs"]
 mod proxy;
@@ -54,6 +55,7 @@ macro_rules! case {
 const NO_CLOUD: &str = "a Docker Engine has no instances or volumes of its own";
 const NO_ENGINE: &str = "EC2 has no Docker Engine of its own; one is joined to it";
 const FIXED: &str = "its instances are engines of this machine, which it does not change";
+const NO_POOLS: &str = "it has no load balancer: HAProxy and ELB are to come behind this suite";
 const NO_DEVICES: &str = "its host's devices are another provider's";
 
 const CASES: &[Case] = &[
@@ -119,6 +121,22 @@ const CASES: &[Case] = &[
     case!(engine::a_container_needs_its_image_and_its_volumes, Aws: NO_ENGINE),
     case!(engine::a_command_needs_a_container_that_runs, Aws: NO_ENGINE),
     case!(engine::a_volume_keeps_its_options, Aws: NO_ENGINE),
+    case!(
+        pools::a_target_gets_traffic_once_it_is_healthy,
+        Aws: NO_POOLS, Docker: NO_POOLS, Onebox: NO_POOLS,
+    ),
+    case!(
+        pools::the_floor_is_kept,
+        Aws: NO_POOLS, Docker: NO_POOLS, Onebox: NO_POOLS,
+    ),
+    case!(
+        pools::what_gets_traffic_is_not_removed,
+        Aws: NO_POOLS, Docker: NO_POOLS, Onebox: NO_POOLS,
+    ),
+    case!(
+        pools::a_pool_that_is_not_there_is_told,
+        Aws: NO_POOLS, Docker: NO_POOLS, Onebox: NO_POOLS,
+    ),
     case!(pausing::a_container_is_frozen_until_it_goes_on, Aws: NO_ENGINE),
     case!(pausing::a_paused_container_is_not_healthy, Aws: NO_ENGINE),
     case!(pausing::a_paused_container_is_not_stopped_unasked, Aws: NO_ENGINE),
@@ -218,6 +236,8 @@ fn serves(world: World, interface: Interface) -> Result<(), &'static str> {
         (Interface::Ec2 | Interface::Ebs, World::Docker) => Err(NO_CLOUD),
         (Interface::Docker, World::Simulated | World::Docker | World::Onebox) => Ok(()),
         (Interface::Docker, World::Aws) => Err(NO_ENGINE),
+        (Interface::LoadBalancer, World::Simulated) => Ok(()),
+        (Interface::LoadBalancer, World::Aws | World::Docker | World::Onebox) => Err(NO_POOLS),
     }
 }
 
@@ -227,7 +247,9 @@ fn every_interface_that_is_granted_is_served_by_the_simulator_and_a_real_one() {
     for interface in Interface::ALL {
         let real = [World::Aws, World::Docker, World::Onebox];
         let is_served = real.into_iter().any(|world| serves(world, interface).is_ok());
-        assert_eq!(is_served, interface.needs_grant(), "{interface}");
+        // Nothing real serves pools yet.
+        let has_real = interface.needs_grant() && interface != Interface::LoadBalancer;
+        assert_eq!(is_served, has_real, "{interface}");
         let is_simulated = serves(World::Simulated, interface).is_ok();
         assert_eq!(is_simulated, interface.needs_grant(), "{interface}");
     }

@@ -35,7 +35,17 @@ state = "running"
 type = "t3.micro"
 zone = "us-east-1b"
 [engines.i-a]
-[engines.i-b]
+[engines.i-b.containers.app-1]
+running = true
+digest = "sha256:1600000000000000000000000000000000000000000000000000000000000000"
+spec = { image = "database:1", ports = ["8081:80"] }
+[engines.i-b.containers.app-2]
+running = true
+digest = "sha256:1600000000000000000000000000000000000000000000000000000000000000"
+spec = { image = "database:1", ports = ["8082:80"] }
+[pools.web.targets."i-b:8081"]
+[pools.unused]
+is_used = false
 [engines.i-far]
 [registry."database:1"]
 digest = "sha256:1600000000000000000000000000000000000000000000000000000000000000"

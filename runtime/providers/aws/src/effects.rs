@@ -188,6 +188,7 @@ impl Aws {
             Call::Ec2(ec2_reads!() | Ec2Call::WaitState { .. })
             | Call::Ebs(ebs_reads!() | ebs_waits!())
             | Call::Docker(_)
+            | Call::LoadBalancer(_)
             | Call::Effects(_)
             | Call::Clock(_) => Err(RequestError::NeverSent(misplaced(call))),
         }
@@ -281,6 +282,7 @@ impl Aws {
             )
             | Call::Ebs(_)
             | Call::Docker(_)
+            | Call::LoadBalancer(_)
             | Call::Effects(_)
             | Call::Clock(_) => return Err(RequestError::NeverSent(misplaced(call))),
         }
@@ -325,6 +327,7 @@ impl Aws {
                 | EbsCall::Untag { .. },
             )
             | Call::Docker(_)
+            | Call::LoadBalancer(_)
             | Call::Effects(_)
             | Call::Clock(_) => return Err(RequestError::NeverSent(misplaced(call))),
         }

@@ -204,6 +204,7 @@ impl Aws {
             Call::Ec2(ec2_waits!() | ec2_effects!())
             | Call::Ebs(ebs_waits!() | ebs_effects!())
             | Call::Docker(_)
+            | Call::LoadBalancer(_)
             | Call::Effects(_)
             | Call::Clock(_) => Err(misplaced(call)),
         }
@@ -277,7 +278,9 @@ impl Aws {
             | Resource::Image { .. }
             | Resource::DockerVolume { .. }
             | Resource::FileSystem { .. }
-            | Resource::Containers { .. } => {
+            | Resource::Containers { .. }
+            | Resource::Pool { .. }
+            | Resource::PoolTarget { .. } => {
                 let message = format!("{resource} is not a resource of AWS");
                 Err(Failure::new(FailureClass::Internal, message))
             }

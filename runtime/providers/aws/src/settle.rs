@@ -206,6 +206,7 @@ impl Aws {
                 | EbsCall::CreateSnapshot { .. },
             )
             | Call::Docker(_)
+            | Call::LoadBalancer(_)
             | Call::Effects(_)
             | Call::Clock(_) => Err(RequestError::NeverSent(misplaced(call))),
         }

@@ -268,6 +268,7 @@ impl Docker {
             }
             Call::Ec2(_)
             | Call::Ebs(_)
+            | Call::LoadBalancer(_)
             | Call::Docker(docker_reads!() | docker_waits!())
             | Call::Effects(_)
             | Call::Clock(_) => Err(misplaced(call).into()),
@@ -391,6 +392,7 @@ impl Provider for Docker {
             }
             Call::Ec2(_)
             | Call::Ebs(_)
+            | Call::LoadBalancer(_)
             | Call::Docker(docker_waits!() | docker_effects!())
             | Call::Effects(_)
             | Call::Clock(_) => return Err(misplaced(call)),

@@ -60,6 +60,8 @@ impl Docker {
             | Resource::Snapshot { .. }
             | Resource::Instance { .. }
             | Resource::Containers { .. }
+            | Resource::Pool { .. }
+            | Resource::PoolTarget { .. }
             | Resource::Created { .. } => {
                 let message = format!("{resource} is not on a Docker Engine");
                 Err(Failure::new(FailureClass::Internal, message).into())

@@ -85,6 +85,7 @@ pub(super) async fn settle(
         }
         Call::Ec2(_)
         | Call::Ebs(_)
+        | Call::LoadBalancer(_)
         | Call::Docker(docker_reads!() | docker_waits!())
         | Call::Effects(_)
         | Call::Clock(_) => Err(super::misplaced(call).into()),

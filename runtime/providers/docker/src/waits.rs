@@ -170,6 +170,7 @@ async fn look(
         }
         Call::Ec2(_)
         | Call::Ebs(_)
+        | Call::LoadBalancer(_)
         | Call::Docker(docker_reads!() | docker_effects!())
         | Call::Effects(_)
         | Call::Clock(_) => Err(super::misplaced(call).into()),

@@ -1,15 +1,15 @@
 //! Which room an effect is made in.
 
-use super::{docker, ec2, instances, limits};
+use super::{docker, ec2, instances, limits, pools};
 use crate::world::World;
 use serde_json::Value;
 use stepback_core::calls::Ec2Call;
-use stepback_core::{Call, Failure, Interface, Token, UnixMs};
+use stepback_core::{Call, Failure, Token, UnixMs};
 
 /// Make an effect in the world, or refuse it.
 ///
 /// # Errors
-/// What EC2 or an engine says.
+/// What EC2, an engine or a load balancer says.
 pub(super) fn effect(
     world: &mut World,
     call: &Call,
@@ -17,9 +17,12 @@ pub(super) fn effect(
     is_cut_off: bool,
     now: UnixMs,
 ) -> Result<Value, Failure> {
-    match call.interface() {
-        Interface::Docker => docker::apply(world, call, token, is_cut_off),
-        _ => cloud(world, call, token, now),
+    match call {
+        Call::Docker(_) => docker::apply(world, call, token, is_cut_off),
+        Call::LoadBalancer(of) => pools::apply(world, of, now),
+        Call::Ec2(_) | Call::Ebs(_) | Call::Effects(_) | Call::Clock(_) => {
+            cloud(world, call, token, now)
+        }
     }
 }
 

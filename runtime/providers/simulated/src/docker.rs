@@ -104,6 +104,7 @@ pub(super) fn apply(world: &mut World, call: &Call, token: &Token, is_cut_off: b
         Call::Ec2(_)
         | Call::Ebs(_)
         | Call::Docker(docker_reads!() | docker_waits!())
+        | Call::LoadBalancer(_)
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }

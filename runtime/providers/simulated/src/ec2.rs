@@ -108,6 +108,7 @@ pub fn apply(world: &mut World, call: &Call, token: &Token, now: UnixMs) -> Answ
             | Ec2Call::Terminate { .. },
         )
         | Call::Ebs(ebs_reads!() | ebs_waits!())
+        | Call::LoadBalancer(_)
         | Call::Docker(_)
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),

@@ -3,6 +3,7 @@
 //! Of an engine whose instance does not run nothing is shown, and nothing is taken for absent
 //! there: it does not answer.
 
+use super::pools;
 use super::read::{engine, options_shown, policy, shows};
 use super::world::{Container, DockerVolume, Engine, Instance, Snapshot, Volume, World};
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ impl World {
                 })
             }
             Resource::Containers { .. } => Ok(Facts::Unknown(ONE_BY_ONE.to_owned())),
+            Resource::Pool { .. } => Ok(Facts::Absent),
+            Resource::PoolTarget { pool, host, port } => {
+                Ok(self.target(pool, &host.as_str().into(), *port, now)?.facts())
+            }
             Resource::Created { kind, host, token } => {
                 let found = self.carrying(&[Token(token.clone())], host.as_deref(), now);
                 match found.only(*kind)? {
@@ -124,7 +129,13 @@ impl World {
                 let on = self.volumes.get(volume).and_then(|v| v.filesystem.as_ref());
                 on.map(|fs| json!({ "type": fs.kind, "size_gib": fs.size_gib }))
             }
-            Resource::Containers { .. } | Resource::Created { .. } => None,
+            Resource::PoolTarget { pool, host, port } => {
+                self.pools.get(pool).map(|pool| match pool.targets.get(&format!("{host}:{port}")) {
+                    Some(one) => pool_target_facts(true, one.enabled, Some(one.weight)),
+                    None => pool_target_facts(false, false, None),
+                })
+            }
+            Resource::Containers { .. } | Resource::Pool { .. } | Resource::Created { .. } => None,
         };
         Facts::from_json(all.unwrap_or(Value::Null))
     }
@@ -141,6 +152,9 @@ impl World {
             all.extend(c.map(|name| Resource::Container { host: h.clone(), name: name.clone() }));
             let v = engine.volumes.keys();
             all.extend(v.map(|n| Resource::DockerVolume { host: h.clone(), name: n.clone() }));
+        }
+        for (pool, found) in &self.pools {
+            all.extend(found.targets.keys().filter_map(|name| pools::resource(pool, name)));
         }
         for id in self.volumes.keys() {
             all.push(Resource::FileSystem { host: String::new(), volume: id.clone() });
@@ -210,6 +224,14 @@ fn instance_facts(instance: &Instance) -> Value {
             "tags": instance.tags,
         }),
     )
+}
+
+fn pool_target_facts(present: bool, enabled: bool, weight: Option<u32>) -> Value {
+    let mut facts = json!({ "present": present, "enabled": enabled });
+    if let Some(weight) = weight {
+        facts["weight"] = weight.into();
+    }
+    counted(ResourceKind::PoolTarget, facts)
 }
 
 fn volume_on_engine_facts(volume: &DockerVolume) -> Value {

@@ -2,16 +2,16 @@
 
 use super::read::engine;
 use super::world::{
-    Attachment, Container, DockerVolume, Engine, FileSystem, Instance, RegistryImage, Snapshot,
-    Volume, World,
+    Attachment, Container, DockerVolume, Engine, FileSystem, Instance, Pool, PoolTarget,
+    RegistryImage, Snapshot, Volume, World,
 };
 use crate::read::options_shown;
 use std::collections::BTreeMap;
 use stepback_core::Failure;
 use stepback_provider::Provider;
 use stepback_provider::inventory::{
-    FoundAttachment, FoundContainer, FoundEngine, FoundFileSystem, FoundInstance, FoundSnapshot,
-    FoundVolume, Inventory,
+    FoundAttachment, FoundContainer, FoundEngine, FoundFileSystem, FoundInstance, FoundPool,
+    FoundPoolTarget, FoundSnapshot, FoundVolume, Inventory,
 };
 
 /// A world, and what of the environment is not in it.
@@ -94,10 +94,22 @@ impl From<Inventory> for World {
             volumes: all(found.volumes),
             snapshots: all(found.snapshots),
             engines: all(found.engines),
+            pools: all(found.pools),
             registry: registry.map(|(name, digest)| (name, image(digest))).collect(),
             modification_cooldown_s: found.modification_cooldown_s,
             ..Self::default()
         }
+    }
+}
+
+impl From<FoundPool> for Pool {
+    fn from(seen: FoundPool) -> Self {
+        let targets = seen.targets.into_iter().map(|(name, one)| {
+            let FoundPoolTarget { enabled, weight } = one;
+            (name, PoolTarget { enabled, weight, ..PoolTarget::default() })
+        });
+        let FoundPool { add_enables, is_used, .. } = seen;
+        Self { targets: targets.collect(), add_enables, is_used, ..Self::default() }
     }
 }
 
@@ -241,8 +253,19 @@ impl World {
         found.volumes.extend(all(world.volumes));
         found.snapshots.extend(all(world.snapshots));
         found.engines.extend(all(world.engines));
+        found.pools.extend(all(world.pools));
         let registry = world.registry.into_iter();
         found.registry.extend(registry.map(|(name, image)| (name, image.digest)));
+    }
+}
+
+impl From<Pool> for FoundPool {
+    fn from(one: Pool) -> Self {
+        let Pool { targets, add_enables, is_used, .. } = one;
+        let targets = targets.into_iter().map(|(name, one)| {
+            (name, FoundPoolTarget { enabled: one.enabled, weight: one.weight })
+        });
+        Self { targets: targets.collect(), add_enables, is_used }
     }
 }
 

@@ -12,7 +12,9 @@ mod facts;
 mod import;
 mod instances;
 mod limits;
+mod looks;
 mod pausing;
+mod pools;
 pub mod read;
 pub mod refusals;
 pub mod settle;
@@ -36,7 +38,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::manifest::duration_text;
 use stepback_core::step::EffectOutcome;
 use stepback_core::{
     Call, Epoch, Facts, Failure, FailureClass, Interface, OperationId, Resource, StoreId, Token,
@@ -79,7 +80,7 @@ pub struct Simulated {
 
 enum Backing {
     Disk(PathBuf),
-    Memory(Mutex<World>),
+    Memory(Box<Mutex<World>>),
 }
 
 /// The file that a world is kept in, in its directory.
@@ -132,7 +133,7 @@ impl Simulated {
     /// The same of a world that is there already.
     pub fn of(world: World, clock: Clock) -> Self {
         let lag_ms = world.lag_ms();
-        Self { lag_ms, ..Self::with(Backing::Memory(Mutex::new(world)), clock) }
+        Self { lag_ms, ..Self::with(Backing::Memory(Box::new(Mutex::new(world))), clock) }
     }
 
     fn with(backing: Backing, clock: Clock) -> Self {
@@ -269,7 +270,9 @@ impl Simulated {
             }
             must_be_as_looked(world, call, context)?;
             let is_cut_off = context.cancel.is_cancelled();
+            let traffic = world.traffic(self.now());
             let answer = apply::effect(world, call, &context.token, is_cut_off, self.now())?;
+            world.note_traffic(&traffic, self.now());
             world.made(&context.token, call.function(), &answer);
             Ok(answer)
         })
@@ -328,7 +331,7 @@ impl Provider for Simulated {
     }
 
     fn serves(&self) -> &[Interface] {
-        &[Interface::Ec2, Interface::Ebs, Interface::Docker]
+        &[Interface::Ec2, Interface::Ebs, Interface::Docker, Interface::LoadBalancer]
     }
 
     fn locks(&self) -> Option<&dyn WorldLocks> {
@@ -341,7 +344,7 @@ impl Provider for Simulated {
     }
 
     async fn read(&self, call: &Call) -> Result<Value, Failure> {
-        read::answer(&self.load()?, call, self.now())
+        looks::answer(&self.load()?, call, self.now())
     }
 
     /// Everything is permitted but what nobody can write, and what could not be put back.
@@ -350,6 +353,7 @@ impl Provider for Simulated {
         stepback_provider::rules::must_make_sense(call)?;
         let world = self.load()?;
         ec2::nothing_is_in_its_way(&world, call)?;
+        pools::nothing_is_in_its_way(&world, call)?;
         docker::nothing_is_in_its_way(&world, call)
     }
 
@@ -359,7 +363,7 @@ impl Provider for Simulated {
         let mut waits_for = in_vain();
         let poll = async {
             loop {
-                match read::wait_over(&self.load()?, call) {
+                match looks::wait_over(&self.load()?, call, self.now()) {
                     Ok(Some(answer)) => return Ok(answer),
                     Ok(None) => waits_for = in_vain(),
                     // An engine that does not answer may do so later.
@@ -372,10 +376,7 @@ impl Provider for Simulated {
         let limit = Duration::from_millis((timeout_ms / TIME_DIVISOR).max(LOOK_MS));
         match self.clock.timeout(limit, poll).await {
             Ok(told) => told,
-            Err(_) => {
-                let message = format!("{waits_for}, after {}", duration_text(timeout_ms));
-                Err(Failure::new(FailureClass::Deadline, message))
-            }
+            Err(_) => looks::in_the_end(&self.load()?, call, self.now(), waits_for),
         }
     }
 

@@ -4,7 +4,7 @@ use super::refusals::{misplaced, missing};
 use super::world::{Container, DockerVolume, Instance, RegistryImage, Snapshot, Volume, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Performance, Tags};
+use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, LoadBalancerCall, Performance, Tags};
 use stepback_core::{Call, Failure, FailureClass, InstanceId, SnapshotId, UnixMs, VolumeId};
 use stepback_core::{
     docker_effects, docker_reads, docker_waits, ebs_effects, ebs_reads, ec2_effects, ec2_reads,
@@ -218,6 +218,7 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
         Call::Ec2(_)
         | Call::Ebs(_)
         | Call::Docker(docker_waits!() | docker_effects!())
+        | Call::LoadBalancer(_)
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }
@@ -247,7 +248,9 @@ pub fn timeout_ms(call: &Call) -> u64 {
         | Call::Docker(DockerCall::WaitHealthy { timeout_ms, .. })
         | Call::Docker(DockerCall::WaitEngine { timeout_ms, .. })
         | Call::Docker(DockerCall::WaitDevice { timeout_ms, .. })
-        | Call::Docker(DockerCall::WaitUnmounted { timeout_ms, .. }) => *timeout_ms,
+        | Call::Docker(DockerCall::WaitUnmounted { timeout_ms, .. })
+        | Call::LoadBalancer(LoadBalancerCall::WaitHealthy { timeout_ms, .. })
+        | Call::LoadBalancer(LoadBalancerCall::WaitDrained { timeout_ms, .. }) => *timeout_ms,
         _ => 0,
     }
 }
@@ -313,6 +316,7 @@ pub fn wait_over(world: &World, call: &Call) -> Result<Option<Value>, Failure> {
         Call::Ec2(ec2_reads!() | ec2_effects!())
         | Call::Ebs(ebs_reads!() | ebs_effects!())
         | Call::Docker(docker_reads!() | docker_effects!())
+        | Call::LoadBalancer(_)
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }

@@ -4,6 +4,7 @@
 //! world has only the world to look at. An engine that does not answer tells nothing.
 
 use super::docker::{command_answer, shown};
+use super::pools;
 use super::read::{attached, engine, instance_json, snapshot_json, volume_answer, volume_json};
 use super::refusals::misplaced;
 use super::world::{Attachment, World};
@@ -66,6 +67,7 @@ fn created(world: &World, call: &Call, token: &Token, now: UnixMs) -> Lookup {
             let found = world.carrying(std::slice::from_ref(token), None, now).found;
             Ok(found.into_iter().find_map(|(_, found)| of_cloud(world, &found)))
         }
+        Call::LoadBalancer(of) => pools::settled(world, of, now),
         other => desired(world, other),
     }
 }
@@ -86,9 +88,9 @@ fn done(is_so: bool) -> Option<Value> {
 
 /// The answer of a call that brings about a state, if the world is in that state.
 fn desired(world: &World, call: &Call) -> Lookup {
-    match call.function().starts_with("docker.") {
-        true => desired_on_engine(world, call),
-        false => desired_of_cloud(world, call),
+    match call {
+        Call::Docker(_) => desired_on_engine(world, call),
+        _ => desired_of_cloud(world, call),
     }
 }
 
@@ -150,6 +152,7 @@ fn desired_of_cloud(world: &World, call: &Call) -> Lookup {
             | EbsCall::CreateSnapshot { .. },
         )
         | Call::Docker(_)
+        | Call::LoadBalancer(_)
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }
@@ -174,8 +177,7 @@ fn desired_on_engine(world: &World, call: &Call) -> Lookup {
         Call::Docker(DockerCall::StartContainer { container: name, .. })
         | Call::Docker(DockerCall::StopContainer { container: name, .. }) => {
             let wanted = matches!(call, Call::Docker(DockerCall::StartContainer { .. }));
-            let found = on.containers.get(name.as_str());
-            let is_so = found.is_some_and(|found| found.running == wanted);
+            let is_so = on.containers.get(name.as_str()).is_some_and(|one| one.running == wanted);
             is_so.then(|| shown(world, host, name.as_str())).transpose()
         }
         Call::Docker(DockerCall::PauseContainer { container: name, .. })
@@ -221,6 +223,7 @@ fn desired_on_engine(world: &World, call: &Call) -> Lookup {
             | DockerCall::Exec { .. }
             | DockerCall::CreateVolume { .. },
         )
+        | Call::LoadBalancer(_)
         | Call::Effects(_)
         | Call::Clock(_) => Err(misplaced(call)),
     }

@@ -5,8 +5,10 @@
 //! has defaults, so that a world file need not have it.
 
 mod engine;
+mod pool;
 
 pub use engine::{Container, DockerVolume, Engine, RegistryImage};
+pub use pool::{Pool, PoolTarget};
 
 use super::limits::{GP3_IOPS, GP3_MIBPS};
 use engine::by_digest;
@@ -33,6 +35,9 @@ pub struct World {
     pub snapshots: BTreeMap<String, Snapshot>,
     /// One Docker Engine an instance, by the instance's id.
     pub engines: BTreeMap<String, Engine>,
+    /// The pools of load balancers, by what environments call them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pools: BTreeMap<String, Pool>,
     /// What registries serve: image reference to image.
     pub registry: BTreeMap<String, RegistryImage>,
     /// How long a modified volume can't be modified again, in seconds.

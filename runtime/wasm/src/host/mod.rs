@@ -8,6 +8,7 @@ mod docker;
 mod ebs;
 mod ec2;
 mod effects;
+mod load_balancer;
 mod log;
 
 use crate::bindings::stepback::types::types::{self, Failure, FailureClass, Pair};
@@ -23,6 +24,8 @@ use stepback_core::{Call, Class};
 
 /// The fields of answers that are maps on the host's side and lists of pairs in the contract.
 const PAIR_FIELDS: [&str; 3] = ["tags", "options", "labels"];
+/// The fields that are lists of records.
+const LIST_FIELDS: [&str; 2] = ["ports", "targets"];
 /// The fields that are enumerations in the contract; a provider tells them in the words of its API.
 const WORD_FIELDS: [&str; 3] = ["state", "health", "protocol"];
 
@@ -109,8 +112,10 @@ fn as_in_contract(answer: &mut Value) {
     match answer {
         Value::Array(items) => items.iter_mut().for_each(as_in_contract),
         Value::Object(record) => {
-            if let Some(ports) = record.get_mut("ports") {
-                as_in_contract(ports);
+            for field in LIST_FIELDS {
+                if let Some(list) = record.get_mut(field) {
+                    as_in_contract(list);
+                }
             }
             for field in WORD_FIELDS {
                 if let Some(Value::String(word)) = record.get_mut(field) {

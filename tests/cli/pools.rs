@@ -1,0 +1,228 @@
+//! A release behind a load balancer: nothing takes the pool below its floor, an undo neither.
+
+use crate::harness::{Place, Ran};
+use stepback_simulated::world::Pool;
+
+const WORLD: &str = r#"
+[instances.i-1]
+state = "running"
+type = "t3.small"
+zone = "us-east-1a"
+[instances.i-2]
+state = "running"
+type = "t3.small"
+zone = "us-east-1a"
+[engines.i-1.images]
+"app:1" = "sha256:1000000000000000000000000000000000000000000000000000000000000000"
+[engines.i-1.containers.app-1]
+running = true
+digest = "sha256:1000000000000000000000000000000000000000000000000000000000000000"
+spec = { image = "app:1", ports = ["8080:80"], restart = "unless-stopped" }
+[engines.i-2]
+[registry."app:1"]
+digest = "sha256:1000000000000000000000000000000000000000000000000000000000000000"
+[registry."app:2"]
+digest = "sha256:2000000000000000000000000000000000000000000000000000000000000000"
+[registry."sick:1"]
+digest = "sha256:3000000000000000000000000000000000000000000000000000000000000000"
+healthy = false
+[volumes.vol-1]
+size_gib = 1
+type = "gp3"
+zone = "us-east-1a"
+[pools.web.targets."i-1:8080"]
+"#;
+
+const RELEASE: &str = r#"
+schema = 1
+[operation]
+name = "release"
+[inputs]
+image = { type = "string", default = "app:2" }
+tag = { type = "string", default = "released" }
+[[steps]]
+id = "pull"
+uses = "docker/pull-image"
+with = { host = "i-2", image = "{{ inputs.image }}" }
+[[steps]]
+id = "create"
+uses = "docker/create-container"
+with = { host = "i-2", container = "app-2", image = "{{ inputs.image }}", ports = ["8080:80"] }
+[[steps]]
+id = "start"
+uses = "docker/start-container"
+with = { host = "i-2", container = "app-2" }
+[[steps]]
+id = "add"
+uses = "load-balancer/add-target"
+with = { pool = "web", host = "i-2", port = 8080, container = "app-2", timeout = "5s" }
+[[steps]]
+id = "enable"
+uses = "load-balancer/enable-target"
+with = { pool = "web", host = "i-2", port = 8080, container = "app-2" }
+[[steps]]
+id = "drain"
+uses = "load-balancer/drain-target"
+with = { pool = "web", host = "i-1", port = 8080, container = "app-1", on_timeout = "go-on" }
+[[steps]]
+id = "tag"
+uses = "ebs/tag-volume"
+with = { volume = "vol-1", key = "{{ inputs.tag }}", value = "yes" }
+[[steps]]
+id = "remove"
+uses = "load-balancer/remove-target"
+phase = "cleanup"
+with = { pool = "web", host = "i-1", port = 8080, container = "app-1" }
+[[steps]]
+id = "stop"
+uses = "docker/stop-container"
+phase = "cleanup"
+with = { host = "i-1", container = "app-1" }
+"#;
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("world.toml", WORLD);
+    let text = "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    place.write("stepback.toml", text);
+    place.write("release.toml", RELEASE);
+    place
+}
+
+fn pool(place: &Place) -> Pool {
+    place.world().pools["web"].clone()
+}
+
+/// Its targets, with whether each gets traffic; and that no request was lost on the way.
+fn targets(place: &Place) -> Vec<(String, bool)> {
+    let pool = pool(place);
+    assert_eq!(pool.lost, [""; 0], "requests were lost");
+    pool.targets.iter().map(|(name, one)| (name.clone(), one.enabled)).collect()
+}
+
+fn run(place: &Place, arguments: &[&str]) -> Ran {
+    place.run(&[&["run", "release.toml"], arguments].concat())
+}
+
+fn of(all: &[(&str, bool)]) -> Vec<(String, bool)> {
+    all.iter().map(|(name, is_enabled)| ((*name).to_owned(), *is_enabled)).collect()
+}
+
+#[test]
+fn a_release_moves_the_traffic_and_loses_no_request() {
+    let place = place();
+    run(&place, &[]).exits(0);
+    assert_eq!(targets(&place), of(&[("i-2:8080", true)]));
+    assert!(!place.world().engines["i-1"].containers["app-1"].running);
+}
+
+#[test]
+fn a_release_that_fails_gives_the_traffic_back() {
+    let faults = [
+        (&["-i", "image=sick:1"][..], "nothing answers there"),
+        (&["--inject", "load-balancer.enable=refuse"], "load-balancer.enable"),
+        (&["--inject", "load-balancer.drain=lost", "--inject", "ebs.tag=refuse"], "ebs.tag"),
+        (&["--inject", "ebs.tag=refuse", "--inject", "undo:load-balancer.enable=lost"], "ebs.tag"),
+    ];
+    for (arguments, says) in faults {
+        let place = place();
+        place.run(&["plan", "release.toml"]).exits(0);
+        let before = place.facts();
+        run(&place, arguments).exits(3).says(says).says("verdict: restored");
+        assert_eq!(targets(&place), of(&[("i-1:8080", true)]), "{arguments:?}");
+        assert_eq!(place.facts(), before, "{arguments:?}");
+    }
+}
+
+/// The rollback that would be the outage: the old one gets no traffic again, so the new one keeps
+/// it, its container runs on, and what is left is named.
+#[test]
+fn a_rollback_that_would_take_the_app_down_ends_with_the_app_up() {
+    let place = place();
+    let arguments = ["--inject", "ebs.tag=refuse", "--inject", "undo:load-balancer.enable=refuse"];
+    let ran = run(&place, &arguments).exits(5);
+    let ran = ran.says("lb:web/target/i-1:8080").says("lb:web/target/i-2:8080");
+    ran.says("docker:i-2/container/app-2");
+    assert_eq!(targets(&place), of(&[("i-1:8080", false), ("i-2:8080", true)]));
+    assert!(place.world().engines["i-2"].containers["app-2"].running);
+    // Once the balancer takes it again, the rest is taken back.
+    place.run(&["rollback", "1"]).exits(3);
+    assert_eq!(targets(&place), of(&[("i-1:8080", true)]));
+}
+
+/// Killed at every call of the balancer's, before it and after it.
+#[test]
+fn a_release_that_is_killed_goes_on() {
+    for function in ["add", "enable", "drain", "remove"] {
+        for fault in ["crash-before", "crash-after"] {
+            let place = place();
+            let killed = run(&place, &["--inject", &format!("load-balancer.{function}={fault}")]);
+            assert_eq!(killed.code, None, "it was killed");
+            place.run(&["resume", "1"]).exits(0);
+            assert_eq!(targets(&place), of(&[("i-2:8080", true)]), "{function} {fault}");
+        }
+    }
+}
+
+#[test]
+fn a_release_that_loses_requests_is_known_by_them() {
+    // The old one is stopped before the new one gets traffic; or it is not drained.
+    let table = [
+        ("id = \"stop\"\nuses = \"docker/stop-container\"\nphase = \"cleanup\"\n", "stop", true),
+        ("", "", false),
+    ];
+    for (cleanup, id, is_early) in table {
+        let place = place();
+        let stop =
+            format!("[[steps]]\n{cleanup}with = {{ host = \"i-1\", container = \"app-1\" }}\n");
+        let text = match is_early {
+            true => {
+                let early = stop.replace("phase = \"cleanup\"\n", "");
+                let text = RELEASE.replace(&stop, "");
+                text.replace(
+                    "[[steps]]\nid = \"enable\"",
+                    &format!("{early}[[steps]]\nid = \"enable\""),
+                )
+            }
+            false => RELEASE.replace("phase = \"cleanup\"\n", ""),
+        };
+        place.write("release.toml", text);
+        run(&place, &[]);
+        let lost = pool(&place).lost;
+        assert_eq!(!lost.is_empty(), is_early, "{id}: {lost:?}");
+    }
+}
+
+/// Each fault at each call, and each two: whatever befalls it, it ends as it is told to.
+#[test]
+fn a_release_is_rehearsed() {
+    let place = place();
+    let invariants = "[[invariants]]\nname = \"up\"\nalways = \"serving('web') >= 1\"\n\
+                      [[invariants]]\nname = \"served\"\nalways = \"lost('web') == []\"\n";
+    place.write("release.toml", format!("{RELEASE}{invariants}"));
+    place.run(&["rehearse", "release.toml"]).exits(0).says("0 wrong");
+    // One that is enabled before its checks have passed, and the old one stopped at once.
+    let stop = "[[steps]]\nid = \"stop\"\nuses = \"docker/stop-container\"\n\
+                phase = \"cleanup\"\nwith = { host = \"i-1\", container = \"app-1\" }\n";
+    let early = stop.replace("phase = \"cleanup\"\n", "");
+    let text = RELEASE
+        .replace(stop, "")
+        .replace("[[steps]]\nid = \"add\"", &format!("{early}[[steps]]\nid = \"add\""));
+    place.write("early.toml", format!("{text}{invariants}"));
+    let ran = place.run(&["rehearse", "early.toml"]).exits(7);
+    ran.says("stopped answering while it got traffic");
+}
+
+/// A pool is granted by its name.
+#[test]
+fn a_pool_that_is_not_there_is_told_before_anything_is_changed() {
+    let place = place();
+    place.write("release.toml", RELEASE.replace("pool = \"web\"", "pool = \"wbe\""));
+    let told = "the environment has no pool `wbe`: it has web";
+    run(&place, &[]).exits(2).says(told);
+    place.write("release.toml", RELEASE);
+    let deny = "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n\
+                deny = [{ load-balancer = [\"drain\"], pools = [\"we*\"], hosts = [\"i-1\"] }]\n";
+    place.write("stepback.toml", deny);
+    run(&place, &[]).exits(2).says("load-balancer.drain");
+}
