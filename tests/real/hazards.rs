@@ -354,6 +354,44 @@ fn a_helper_that_can_not_run_is_told_before_the_database_stops() {
     assert_eq!(parts.a.redis(&["ping"]), "PONG");
 }
 
+/// Somebody else gave it to the container, months ago: whoever restarts it now knows no secret.
+#[test]
+fn what_a_container_prints_of_its_own_password_is_in_no_log() {
+    const VALUE: &str = "Zq9/p@ss-Secret77";
+    if !are_possible() {
+        return;
+    }
+    let parts = TestCluster::start();
+    parts.configure("");
+    std::fs::write(parts.path("pw"), VALUE).expect("a file");
+    let script = "echo FATAL: postgres://app:$DB_PASSWORD@db; sleep 1; exit 3";
+    let made = format!(
+        "image = \"helper:1\"\nrestart = \"no\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n\
+         env = {{ DB_PASSWORD = \"{{{{ inputs.pw }}}}\" }}\n"
+    );
+    let step = |id: &str, uses: &str, more: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nuses = \"docker/{uses}\"\n[steps.with]\n\
+             host = \"i-a\"\ncontainer = \"printing\"\n{more}"
+        )
+    };
+    let first = format!(
+        "schema = 1\n[operation]\nname = \"made\"\n[inputs]\npw = {{ type = \"secret\" }}\n{}",
+        step("made", "create-container", &made),
+    );
+    std::fs::write(parts.path("made.toml"), first).expect("a file");
+    parts.run(&["run", "made.toml", "-i", "pw=file:pw"]).exits(0);
+    let second = format!(
+        "schema = 1\n[operation]\nname = \"start\"\n{}{}",
+        step("start", "start-container", ""),
+        step("healthy", "wait-healthy", "timeout = \"20s\"\n"),
+    );
+    std::fs::write(parts.path("start.toml"), second).expect("a file");
+    let ran = parts.run(&["run", "start.toml"]).exits(3);
+    assert!(ran.said.contains("warn: printing: FATAL: postgres://app:***@db"), "{}", ran.said);
+    assert!(!ran.said.contains("Secret77"), "{}", ran.said);
+}
+
 /// An engine breaks a long line into records, of which the last ones may begin in its middle: what
 /// is left of a secret there is none of it.
 #[test]

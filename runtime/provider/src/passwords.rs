@@ -56,6 +56,13 @@ pub fn without_login(address: &str) -> String {
     }
 }
 
+/// The password of whoever logs in at an address, as it is written there.
+pub fn login_password(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let (login, _) = rest.rsplit_once('@')?;
+    login.split_once(':').map(|(_, password)| password)
+}
+
 /// What a parser says without the value that it found (`invalid type: string "…", expected …`).
 pub fn without_values(message: &str) -> String {
     const KINDS: [&str; 7] = [

@@ -2,6 +2,7 @@
 
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
+use super::hidden::Hidden;
 use super::passwords::without_command;
 use super::shapes::{has_run, is_running};
 use super::streams::Lines;
@@ -43,6 +44,8 @@ enum Cut {
 /// What a command prints.
 struct Output {
     notes: Notes,
+    /// What its container has that may be a password.
+    hidden: Hidden,
     /// The lines that have not ended yet.
     lines: Lines,
     last: VecDeque<String>,
@@ -52,9 +55,9 @@ struct Output {
 }
 
 impl Output {
-    fn new(notes: &Notes) -> Self {
+    fn new(notes: &Notes, hidden: Hidden) -> Self {
         let (lines, last) = (Lines::default(), VecDeque::new());
-        Self { notes: notes.clone(), lines, last, logged_bytes: 0, is_lost: false }
+        Self { notes: notes.clone(), hidden, lines, last, logged_bytes: 0, is_lost: false }
     }
 
     /// Hear it to its end, or until the connection breaks.
@@ -94,7 +97,7 @@ impl Output {
     fn end_line(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = cut::beginning_of_bytes(line, LINE_BYTES_MAX);
-        let text = text.trim_end_matches('\r').to_owned();
+        let text = self.hidden.taken_out_of(text.trim_end_matches('\r'));
         let before = self.logged_bytes;
         self.logged_bytes = self.logged_bytes.saturating_add(text.len()).saturating_add(1);
         if self.logged_bytes <= LOGGED_BYTES_MAX {
@@ -163,7 +166,7 @@ impl Engine {
             }
         }
         let until = self.clock.now().after(Duration::from_millis(timeout_ms));
-        let mut output = Output::new(&context.notes);
+        let mut output = Output::new(&context.notes, Hidden::given_to(&found));
         let ended = async {
             self.follow(&id, &mut output).await;
             loop {
@@ -180,7 +183,7 @@ impl Engine {
         // One that has ended by itself was not cut off, however late anybody hears of it.
         if let Some(code) = self.ended_with(&id).await? {
             // What was heard of it so far is in the log.
-            let mut output = Output::new(&Notes::default());
+            let mut output = Output::new(&Notes::default(), Hidden::given_to(&found));
             self.follow(&id, &mut output).await;
             return Ok(command_result(code, output.end(None)));
         }
@@ -258,7 +261,9 @@ impl Engine {
         };
         let container = self.id_of(name).await?;
         context.looked.must_be(&self.host, name, &container)?;
-        // Nothing has run by then, whatever became of the answer.
+        // Nothing has run by then, whatever became of the answers.
+        let found = self.inspect(&container).await;
+        let found = found.map_err(|told| RequestError::from(told.failure))?;
         let created = self.asked(&what, self.client.create_exec(&container, config)).await;
         let id = created.map_err(|told| RequestError::from(told.failure))?.id;
         let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
@@ -271,7 +276,7 @@ impl Engine {
             Err(told) => return Err(told),
         };
         let until = self.clock.now().after(Duration::from_millis(timeout_ms));
-        let mut output = Output::new(&context.notes);
+        let mut output = Output::new(&context.notes, Hidden::given_to(&found));
         let ended = async {
             if let StartExecResults::Attached { output: chunks, .. } = started {
                 output.hear(chunks, &heard).await;
@@ -322,7 +327,7 @@ mod tests {
     use super::*;
 
     fn printed(text: &str) -> String {
-        let mut output = Output::new(&Notes::default());
+        let mut output = Output::new(&Notes::default(), Hidden::default());
         for part in text.as_bytes().chunks(7) {
             output.take(LogOutput::StdOut { message: part.to_vec().into() });
         }
@@ -344,7 +349,7 @@ mod tests {
     /// A frame ends anywhere in a line, and one of the other stream may come next.
     #[test]
     fn a_line_of_one_stream_has_nothing_of_the_other_in_it() {
-        let mut output = Output::new(&Notes::default());
+        let mut output = Output::new(&Notes::default(), Hidden::default());
         for part in ["url=db://u:half of a pass", "word@h\nlast"] {
             output.take(LogOutput::StdOut { message: part.into() });
             output.take(LogOutput::StdErr { message: "progress\nhalf".into() });
@@ -355,10 +360,13 @@ mod tests {
 
     #[test]
     fn what_was_cut_off_says_so_last() {
-        let mut output = Output::new(&Notes::default());
+        let mut output = Output::new(&Notes::default(), Hidden::default());
         output.take(LogOutput::StdOut { message: "one\nhalf a li".into() });
         assert_eq!(output.end(Some("stopped")), "one\nhalf a li…\nstopped");
-        assert_eq!(Output::new(&Notes::default()).end(Some("stopped")), "stopped");
+        assert_eq!(
+            Output::new(&Notes::default(), Hidden::default()).end(Some("stopped")),
+            "stopped"
+        );
     }
 
     #[test]
@@ -366,7 +374,7 @@ mod tests {
         let lines = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
         let to = std::sync::Arc::clone(&lines);
         let notes = Notes::new(move |note| to.lock().expect("no panic").push(note));
-        let mut output = Output::new(&notes);
+        let mut output = Output::new(&notes, Hidden::default());
         let line = "x".repeat(1023) + "\n";
         for _ in 0..2 * LOGGED_BYTES_MAX / line.len() {
             output.take(LogOutput::StdOut { message: line.clone().into() });

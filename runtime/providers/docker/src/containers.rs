@@ -3,6 +3,7 @@
 use super::OPERATION_LABEL;
 use super::connect::Engine;
 use super::errors::{Answer, RequestError};
+use super::hidden::Hidden;
 use super::like::{Model, is_same_place};
 use super::options::{mount, policy};
 use super::passwords::without_command;
@@ -260,7 +261,8 @@ impl Engine {
     /// The last lines that a container printed, as many as an answer may hold.
     pub(super) async fn output(&self, name: &str, lines: u32) -> Answer<Vec<String>> {
         let what = self.name_of("container", name);
-        let rotates = rotates(&self.inspect(name).await?);
+        let found = self.inspect(name).await?;
+        let (hidden, rotates) = (Hidden::given_to(&found), rotates(&found));
         // One more, by whose end it is seen whether the next one begins a line.
         let tail = lines.saturating_add(1).to_string();
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&tail).build();
@@ -274,7 +276,7 @@ impl Engine {
         let mut last = last_lines(&printed.text());
         // A terminal's lines can't be counted before.
         last.drain(..last.len().saturating_sub(lines as usize));
-        Ok(last)
+        Ok(last.iter().map(|line| hidden.taken_out_of(line)).collect())
     }
 }
 

@@ -2,17 +2,10 @@
 
 use super::DockerSettings;
 use super::errors::RequestError;
-use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use super::hidden::Hidden;
 use bollard::errors::Error;
 use oci_client::secrets::RegistryAuth;
 use std::fmt;
-use stepback_provider::decoded;
-use stepback_provider::passwords::{MASK, own_in_base64};
-
-/// Less of base64 turns up by chance.
-const BASE64_BYTES_MIN: usize = 8;
 
 /// A user name and a password, which is never shown.
 #[derive(Clone)]
@@ -27,44 +20,8 @@ impl Credentials {
     /// A text without them: a registry may repeat what it was given (RFC 7617 has its form), and
     /// whoever tells it writes it into JSON, an address or quotes, one into the other.
     pub(super) fn taken_out_of(&self, text: &str) -> String {
-        let forms = self.forms();
-        let Ok(finder) = AhoCorasick::new(&forms) else { return MASK.to_owned() };
-        let plain = finder.find_overlapping_iter(text).map(|one| (one.start(), one.end()));
-        let mut found: Vec<(usize, usize)> = plain.collect();
-        let in_one_line = decoded::in_one_line(text);
-        for way in decoded::ways(text).into_iter().chain(in_one_line) {
-            let read = finder.find_overlapping_iter(way.bytes());
-            found.extend(read.map(|one| way.written(one.start(), one.end())));
-        }
-        found.sort_unstable();
-        let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
-        for (start, end) in found {
-            // A character that a part of was found is taken out whole.
-            let (start, end) = (text.floor_char_boundary(start), text.ceil_char_boundary(end));
-            if start >= at {
-                masked.push_str(&text[at..start]);
-                masked.push_str(MASK);
-            }
-            at = at.max(end);
-        }
-        masked.push_str(&text[at..]);
-        masked
-    }
-
-    /// The password as it is, with the user, and both in base64, as a piece of something longer
-    /// too.
-    fn forms(&self) -> Vec<String> {
         let both = format!("{}:{}", self.username, self.password);
-        let mut forms = vec![both.clone(), self.password.clone()];
-        for text in [&both, &self.password] {
-            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-                forms.push(engine.encode(text));
-                let of = |before| own_in_base64(engine, text, before);
-                forms.extend((0..3).map(of).filter(|own| own.len() >= BASE64_BYTES_MIN));
-            }
-        }
-        forms.retain(|form| !form.is_empty());
-        forms
+        Hidden::of([both.as_str(), &self.password]).taken_out_of(text)
     }
 
     pub(super) fn as_auth(&self) -> RegistryAuth {
@@ -109,6 +66,7 @@ pub(super) fn without_credentials(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stepback_provider::passwords::MASK;
 
     #[test]
     fn a_password_is_known_as_an_engine_quotes_it() {

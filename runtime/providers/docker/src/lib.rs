@@ -17,6 +17,7 @@ mod credentials;
 mod endings;
 mod errors;
 mod helper;
+mod hidden;
 mod import;
 mod in_the_way;
 mod left_behind;
