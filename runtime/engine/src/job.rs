@@ -14,7 +14,7 @@ use crate::secrets::door::Door;
 use crate::secrets::seals::Seals;
 use crate::secrets::{self, Secrets, met};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,9 +217,7 @@ impl Job {
             anew::given(deps, state, pinned, manifest, &seals, is_told).await.map_err(left)?;
         let (known, by) = (&known_by, seals.clone());
         let again = Secrets::again(deps, manifest, &inputs, by, known, &told, is_told);
-        let secrets = again.await;
-        let before = known_before(state, pinned, &secrets);
-        let secrets = secrets.knowing(before);
+        let secrets = again.await.having_had(fingerprints(state, pinned));
         let replaced = ReplacedParts::between(&pinned.world, &world);
         let met = met::in_world(deps, &replaced, state, &secrets, &seals).await;
         let secrets = secrets.with_met(met);
@@ -459,15 +457,11 @@ fn unknown_plugin(
     mistake(format!("there is no plugin `{}`", uses.plugin())).help(help)
 }
 
-/// The fingerprints of what secrets were that can't be had now, or have another value since.
-fn known_before(state: &State, pinned: &Pinned, found: &Secrets) -> BTreeMap<String, Vec<String>> {
-    let now = found.fingerprints();
-    let of = |name: &String| {
-        let given = state.given.get(name).map(|given| &given.fingerprint);
-        let all = [pinned.secrets.get(name), given].into_iter().flatten().cloned();
-        let others: BTreeSet<String> = all.filter(|one| now.get(name) != Some(one)).collect();
-        let others: Vec<String> = others.into_iter().collect();
-        (!others.is_empty()).then(|| (name.clone(), others))
+/// The fingerprints of what each secret is, or was.
+fn fingerprints(state: &State, pinned: &Pinned) -> BTreeMap<String, Vec<String>> {
+    let of = |(name, began_with): (&String, &String)| {
+        let given = state.given.get(name).map(|given| given.fingerprint.clone());
+        (name.clone(), [began_with.clone()].into_iter().chain(given).collect())
     };
-    pinned.secrets.keys().filter_map(of).collect()
+    pinned.secrets.iter().map(of).collect()
 }

@@ -254,8 +254,17 @@ impl Secrets {
 
     /// The same, with the fingerprints of the values that secrets have had: one that is gone, or
     /// has another since, may stand anywhere in the world still.
-    pub(crate) fn knowing(mut self, known: BTreeMap<String, Vec<String>>) -> Self {
-        self.unmet = Unmet::of(known, &self.missing, &self.seals);
+    pub(crate) fn having_had(mut self, known: BTreeMap<String, Vec<String>>) -> Self {
+        let is_it = |name: &String, print: &String| {
+            let value = self.marks.get(&secret_placeholder(name));
+            value.is_some_and(|value| self.seals.fits(name, value, print) == Fits::Yes)
+        };
+        let others = known.into_iter().map(|(name, mut prints)| {
+            prints.retain(|print| !is_it(&name, print));
+            (name, prints)
+        });
+        let others = others.filter(|(_, prints)| !prints.is_empty()).collect();
+        self.unmet = Unmet::of(others, &self.missing, &self.seals);
         self
     }
 

@@ -85,6 +85,15 @@ impl Target {
     pub fn name(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
+
+    fn name_and_why(&self) -> String {
+        let why = match (self.enabled, self.reason.as_deref()) {
+            (false, _) => "gets no traffic",
+            (true, Some(reason)) => reason,
+            (true, None) => "is not healthy",
+        };
+        format!("{}: {why}", self.name())
+    }
 }
 
 /// A pool, as the contract shows it.
@@ -132,17 +141,6 @@ impl Pool {
             self.name
         );
         Err(Failure::new(FailureClass::Transient, message).with_code(BELOW_FLOOR))
-    }
-}
-
-impl Target {
-    fn name_and_why(&self) -> String {
-        let why = match (self.enabled, self.reason.as_deref()) {
-            (false, _) => "gets no traffic",
-            (true, Some(reason)) => reason,
-            (true, None) => "is not healthy",
-        };
-        format!("{}: {why}", self.name())
     }
 }
 

@@ -272,6 +272,7 @@ mod tests {
         let form = format!("x{}y", mark("pw#url-1"));
         assert_eq!(met(&form, "xOld:Secret@77y"), [""; 0]);
     }
+
     /// Whoever wrote what is around it, or it itself in another way.
     #[test]
     fn a_secret_is_met_wherever_it_stands_in_a_short_text() {

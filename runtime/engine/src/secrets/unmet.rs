@@ -119,7 +119,7 @@ mod tests {
         let print = seals.fingerprint("pw", "p@ss-Secret77");
         let known = BTreeMap::from([("pw".to_owned(), vec![print])]);
         let now = Found::from([("pw".to_owned(), Ok("Other-Secret88".to_owned()))]);
-        let secrets = Secrets::of(now, vec![], seals.clone()).knowing(known.clone());
+        let secrets = Secrets::of(now, vec![], seals.clone()).having_had(known.clone());
         let told = secrets.redact_written("u:p@ss-Secret77 Other-Secret88".to_owned());
         let before = secret_placeholder("pw#before");
         assert_eq!(told, format!("u:{before} {}", secret_placeholder("pw")));
@@ -129,9 +129,12 @@ mod tests {
         assert!(!secrets.redact_written(long).contains("Secret77"));
 
         let gone = Found::from([("pw".to_owned(), Err("it is gone".to_owned()))]);
-        let secrets = Secrets::of(gone, vec![], seals).knowing(known);
+        let secrets = Secrets::of(gone, vec![], seals.clone()).having_had(known.clone());
         let told = secrets.redact_written("dTpwQHNzLVNlY3JldDc3".to_owned());
         assert!(told.contains("secret:pw#base64"), "{told}");
         assert_eq!(secrets.unmet.names(), [""; 0]);
+        // The one that it has is no old one.
+        let same = Found::from([("pw".to_owned(), Ok("p@ss-Secret77".to_owned()))]);
+        assert!(Secrets::of(same, vec![], seals).having_had(known).unmet.are_none());
     }
 }

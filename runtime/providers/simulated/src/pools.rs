@@ -378,8 +378,9 @@ fn lost(before: &Traffic, after: &Traffic) -> Vec<(String, String)> {
         let was = before.0.get(&(pool.clone(), key.clone()));
         let got_traffic = was.is_some_and(|was| was.target.enabled);
         // A balancer that adds and enables in one sends nothing before the checks have passed.
-        let is_too_early = is.target.enabled && was.is_some_and(|was| was.target.present);
-        if is_too_early && !got_traffic && is.target.health == Health::Checking {
+        let was_there = was.is_some_and(|was| was.target.present);
+        let gets_traffic = is.target.enabled && !got_traffic && was_there;
+        if gets_traffic && is.target.health == Health::Checking {
             lost.push((pool.clone(), format!("{key} got traffic before it was healthy")));
         }
     }

@@ -4,7 +4,7 @@ use crate::bindings::stepback::load_balancer::pools::{
     Failure, Host, OnTimeout, Place, Pool, Target,
 };
 use crate::guest::Guest;
-use stepback_core::{Call, LoadBalancerCall, calls};
+use stepback_core::{Call, ContainerName, InstanceId, LoadBalancerCall, PoolName, calls};
 
 impl Host for Guest {
     async fn describe_pool(&mut self, pool: String) -> Result<Pool, Failure> {
@@ -17,8 +17,7 @@ impl Host for Guest {
         weight: Option<u32>,
         floor: u32,
     ) -> Result<Target, Failure> {
-        let Place { pool, host, port, container } = target;
-        let (pool, host, container) = (pool.into(), host.into(), container.map(Into::into));
+        let (pool, host, port, container) = named(target);
         self.ask(LoadBalancerCall::Add { pool, host, port, container, weight, floor }.into()).await
     }
 
@@ -28,7 +27,7 @@ impl Host for Guest {
         timeout_ms: u64,
         on_timeout: OnTimeout,
     ) -> Result<Target, Failure> {
-        let (pool, host, port) = (target.pool.into(), target.host.into(), target.port);
+        let (pool, host, port, _) = named(target);
         let on_timeout = then(on_timeout);
         let call: Call =
             LoadBalancerCall::WaitHealthy { pool, host, port, timeout_ms, on_timeout }.into();
@@ -36,14 +35,12 @@ impl Host for Guest {
     }
 
     async fn enable(&mut self, target: Place, floor: u32) -> Result<Target, Failure> {
-        let Place { pool, host, port, container } = target;
-        let (pool, host, container) = (pool.into(), host.into(), container.map(Into::into));
+        let (pool, host, port, container) = named(target);
         self.ask(LoadBalancerCall::Enable { pool, host, port, container, floor }.into()).await
     }
 
     async fn drain(&mut self, target: Place, floor: u32) -> Result<Target, Failure> {
-        let Place { pool, host, port, container } = target;
-        let (pool, host, container) = (pool.into(), host.into(), container.map(Into::into));
+        let (pool, host, port, container) = named(target);
         self.ask(LoadBalancerCall::Drain { pool, host, port, container, floor }.into()).await
     }
 
@@ -53,7 +50,7 @@ impl Host for Guest {
         timeout_ms: u64,
         on_timeout: OnTimeout,
     ) -> Result<Target, Failure> {
-        let (pool, host, port) = (target.pool.into(), target.host.into(), target.port);
+        let (pool, host, port, _) = named(target);
         let on_timeout = then(on_timeout);
         let call: Call =
             LoadBalancerCall::WaitDrained { pool, host, port, timeout_ms, on_timeout }.into();
@@ -61,10 +58,14 @@ impl Host for Guest {
     }
 
     async fn remove(&mut self, target: Place, floor: u32) -> Result<Target, Failure> {
-        let Place { pool, host, port, container } = target;
-        let (pool, host, container) = (pool.into(), host.into(), container.map(Into::into));
+        let (pool, host, port, container) = named(target);
         self.ask(LoadBalancerCall::Remove { pool, host, port, container, floor }.into()).await
     }
+}
+
+fn named(target: Place) -> (PoolName, InstanceId, u16, Option<ContainerName>) {
+    let Place { pool, host, port, container } = target;
+    (pool.into(), host.into(), port, container.map(Into::into))
 }
 
 fn then(on_timeout: OnTimeout) -> calls::OnTimeout {

@@ -44,9 +44,8 @@ fn a_piece_is_known_in_whatever_way_it_is_written() {
     assert!(!told.contains("Secret"), "{told}");
     // The cut goes through an escape, and leaves half of it.
     let secrets = self::secrets(&[("pw", "Kq7passWort9&Secret-of-it")]);
-    for text in ["is Kq7passWort9&am\u{2026}", r"is Kq7passWort9\x2\u{2026}".trim_matches('x')] {
-        let text = text.replace(r"\u{2026}", "\u{2026}");
-        let told = secrets.redact_text(text);
+    for half in ["&am", r"\x2"] {
+        let told = secrets.redact_text(format!("is Kq7passWort9{half}\u{2026}"));
         assert!(!told.contains("passWort9"), "{told}");
     }
     let long = format!("{} Kq7passWort9&am", "x".repeat(1100));
