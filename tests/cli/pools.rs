@@ -150,6 +150,80 @@ fn a_rollback_that_would_take_the_app_down_ends_with_the_app_up() {
     assert_eq!(targets(&place), of(&[("i-1:8080", true)]));
 }
 
+/// Whatever is behind the target is named by nobody, or by a slip.
+#[test]
+fn a_target_without_its_container_keeps_what_is_on_its_host() {
+    let arguments = ["--inject", "ebs.tag=refuse", "--inject", "undo:load-balancer.enable=refuse"];
+    let place = place();
+    place.write(
+        "release.toml",
+        RELEASE
+            .replace(", container = \"app-2\", timeout", ", timeout")
+            .replace("port = 8080, container = \"app-2\" }", "port = 8080 }"),
+    );
+    run(&place, &arguments).exits(5);
+    assert_eq!(targets(&place), of(&[("i-1:8080", false), ("i-2:8080", true)]));
+    assert!(place.world().engines["i-2"].containers["app-2"].running);
+    let place = self::place();
+    let slip = RELEASE.replace("container = \"app-2\", timeout", "container = \"app2\", timeout");
+    place.write("release.toml", slip);
+    run(&place, &[]).exits(3).says("there is no container `app2` on i-2");
+}
+
+/// What is behind the old target was stopped, or taken out, by steps after its drain: in the undo
+/// its checks begin anew, and it gets traffic when they have passed.
+#[test]
+fn an_undo_enables_what_is_healthy() {
+    const TAG: &str = "[[steps]]\nid = \"tag\"";
+    let step = |id: &str, uses: &str, with: &str| {
+        format!("[[steps]]\nid = \"{id}\"\nuses = \"{uses}\"\nwith = {{ {with} }}\n{TAG}")
+    };
+    let old = "host = \"i-1\", container = \"app-1\"";
+    for (uses, with) in [
+        ("docker/stop-container", old.to_owned()),
+        ("load-balancer/remove-target", format!("pool = \"web\", port = 8080, {old}")),
+    ] {
+        let place = place();
+        place.write(
+            "world.toml",
+            WORLD.replace(
+                "[pools.web.targets",
+                "[pools.web]\nchecks_looks = 50\n[pools.web.targets",
+            ),
+        );
+        let text = RELEASE.split("[[steps]]\nid = \"remove\"").next().expect("its beginning");
+        place.write("release.toml", text.replace(TAG, &step("early", uses, &with)));
+        run(&place, &["--inject", "ebs.tag=refuse"]).exits(3).says("verdict: restored");
+        assert_eq!(targets(&place), of(&[("i-1:8080", true)]), "{uses}");
+    }
+}
+
+/// Another weight of a target that was there already is put back.
+#[test]
+fn a_weight_is_put_back() {
+    let place = place();
+    let text = "schema = 1\n[operation]\nname = \"w\"\n[[steps]]\nid = \"add\"\n\
+                uses = \"load-balancer/add-target\"\n\
+                with = { pool = \"web\", host = \"i-1\", port = 8080, weight = 5 }\n\
+                [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+                with = { volume = \"vol-1\", key = \"a\", value = \"b\" }\n";
+    place.write("release.toml", text);
+    run(&place, &["--inject", "ebs.tag=refuse"]).exits(3).says("verdict: restored");
+    assert_eq!(pool(&place).targets["i-1:8080"].weight, 1);
+}
+
+/// Those who are served by a target that is taken out are so until their sessions end.
+#[test]
+fn who_is_served_is_lost_with_the_container() {
+    let place = place();
+    let lasting = "[pools.web]\nsession_looks = 100000\n[pools.web.targets";
+    place.write("world.toml", WORLD.replace("[pools.web.targets", lasting));
+    let brief = "on_timeout = \"go-on\", timeout = \"1s\"";
+    place.write("release.toml", RELEASE.replace("on_timeout = \"go-on\"", brief));
+    run(&place, &[]).exits(0);
+    assert_eq!(pool(&place).lost, ["i-1:8080 stopped answering while it served"]);
+}
+
 /// Killed at every call of the balancer's, before it and after it.
 #[test]
 fn a_release_that_is_killed_goes_on() {

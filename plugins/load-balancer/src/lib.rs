@@ -26,7 +26,7 @@ mod tests {
     }
 
     fn with() -> Value {
-        json!({ "pool": "web", "host": "i-1", "port": 8080, "container": "app" })
+        json!({ "pool": "web", "host": "i-1", "port": 8080 })
     }
 
     #[test]
@@ -38,6 +38,19 @@ mod tests {
         assert_eq!((added.health.as_str(), added.enabled), ("healthy", false));
         let asked = ["load-balancer.add", "load-balancer.wait-healthy"];
         assert_eq!(World::functions(), asked);
+    }
+
+    /// An undo goes by it: a slip in its name is told.
+    #[test]
+    fn the_container_behind_a_target_is_one_that_is_there() {
+        World::reset();
+        World::answer("docker.inspect-container", Value::Null);
+        let mut with = with();
+        with["container"] = "ap".into();
+        let failed = AddTarget::run(input::<AddTarget>(with)).err().expect("there is none");
+        assert_eq!(failed.class, FailureClass::Precondition);
+        assert!(failed.message.contains("no container `ap` on i-1"), "{}", failed.message);
+        assert_eq!(World::functions(), ["docker.inspect-container"]);
     }
 
     #[test]

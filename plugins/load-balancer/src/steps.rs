@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stepback_sdk::load_balancer::{self, OnTimeout, Place, TargetHealth};
-use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, failure, granted, may};
+use stepback_sdk::{
+    Check, Duration, Failure, FailureClass, Step, docker, failure, granted, may, precondition,
+};
 
 /// How long a target may take to be healthy.
 const HEALTHY_WAIT: Duration = Duration::seconds(300);
@@ -106,7 +108,8 @@ pub struct AddInput {
     /// The instance that it is on.
     host: String,
     port: u16,
-    /// The container behind it: an undo does not stop it before the pool has let go of it.
+    /// The container behind it: an undo does not stop it before the pool has let go of it. Without
+    /// one that goes for all that is on the host.
     container: Option<String>,
     /// Its share of the traffic, where the balancer has one.
     weight: Option<u32>,
@@ -129,6 +132,25 @@ fn place(pool: &str, host: &str, port: u16, container: &Option<String>) -> Place
     Place { pool, host, port, container }
 }
 
+/// Whether the container is there that an undo goes by: with a slip in its name it would be stopped
+/// while the pool still sends traffic to it.
+fn must_be_there(place: &Place) -> Result<(), Failure> {
+    let Some(name) = &place.container else { return Ok(()) };
+    match docker::inspect_container(&place.host, name)? {
+        Some(_) => Ok(()),
+        None => {
+            let why = format!("there is no container `{name}` on {} behind the target", place.host);
+            Err(precondition(why))
+        }
+    }
+}
+
+/// What comes before a target's own questions: its container may still be made.
+fn may_look(place: &Place) -> Result<(), Failure> {
+    let name = place.container.as_ref();
+    name.map_or(Ok(()), |name| granted(|| docker::inspect_container(&place.host, name)))
+}
+
 pub struct AddTarget;
 
 impl Step for AddTarget {
@@ -140,6 +162,7 @@ impl Step for AddTarget {
 
     fn check(input: &AddInput) -> Result<Check, Failure> {
         let place = input.place();
+        may_look(&place)?;
         may(|| load_balancer::add(&place, input.weight, input.floor))?;
         let timeout_ms = input.timeout.ms();
         granted(|| load_balancer::wait_healthy(&place, timeout_ms, OnTimeout::Fail))?;
@@ -148,6 +171,7 @@ impl Step for AddTarget {
 
     fn run(input: AddInput) -> Result<Target, Failure> {
         let place = input.place();
+        must_be_there(&place)?;
         load_balancer::add(&place, input.weight, input.floor)?;
         let healthy = load_balancer::wait_healthy(&place, input.timeout.ms(), OnTimeout::Fail)?;
         Ok(healthy.into())
@@ -162,7 +186,8 @@ pub struct TargetInput {
     /// The instance that it is on.
     host: String,
     port: u16,
-    /// The container behind it: an undo does not stop it before the pool has let go of it.
+    /// The container behind it: an undo does not stop it before the pool has let go of it. Without
+    /// one that goes for all that is on the host.
     container: Option<String>,
     /// So many other targets must get traffic and be healthy, where it loses its own.
     #[serde(default = "one")]
@@ -185,12 +210,16 @@ impl Step for EnableTarget {
                                undo.";
 
     fn check(input: &TargetInput) -> Result<Check, Failure> {
-        may(|| load_balancer::enable(&input.place(), input.floor))?;
+        let place = input.place();
+        may_look(&place)?;
+        may(|| load_balancer::enable(&place, input.floor))?;
         Ok(Check::Ok)
     }
 
     fn run(input: TargetInput) -> Result<Target, Failure> {
-        load_balancer::enable(&input.place(), input.floor).map(Target::from)
+        let place = input.place();
+        must_be_there(&place)?;
+        load_balancer::enable(&place, input.floor).map(Target::from)
     }
 }
 
@@ -202,7 +231,7 @@ pub struct DrainInput {
     /// The instance that it is on.
     host: String,
     port: u16,
-    /// The container behind it.
+    /// The container behind it, as `add-target` has it.
     container: Option<String>,
     /// So many other targets must get traffic and be healthy.
     #[serde(default = "one")]
@@ -237,6 +266,7 @@ impl Step for DrainTarget {
 
     fn check(input: &DrainInput) -> Result<Check, Failure> {
         let (place, timeout_ms) = (input.place(), input.timeout.ms());
+        may_look(&place)?;
         may(|| load_balancer::drain(&place, input.floor))?;
         let on_timeout = input.on_timeout();
         let any = on_timeout.as_ref().map_or(OnTimeout::Fail, |one| *one);
@@ -246,6 +276,7 @@ impl Step for DrainTarget {
 
     fn run(input: DrainInput) -> Result<Target, Failure> {
         let (place, on_timeout) = (input.place(), input.on_timeout()?);
+        must_be_there(&place)?;
         load_balancer::drain(&place, input.floor)?;
         let drained = load_balancer::wait_drained(&place, input.timeout.ms(), on_timeout)?;
         Ok(drained.into())
@@ -261,11 +292,15 @@ impl Step for RemoveTarget {
     const DOC: &'static str = "Take a drained target out of its pool.";
 
     fn check(input: &TargetInput) -> Result<Check, Failure> {
-        may(|| load_balancer::remove(&input.place(), input.floor))?;
+        let place = input.place();
+        may_look(&place)?;
+        may(|| load_balancer::remove(&place, input.floor))?;
         Ok(Check::Ok)
     }
 
     fn run(input: TargetInput) -> Result<Target, Failure> {
-        load_balancer::remove(&input.place(), input.floor).map(Target::from)
+        let place = input.place();
+        must_be_there(&place)?;
+        load_balancer::remove(&place, input.floor).map(Target::from)
     }
 }

@@ -94,7 +94,8 @@ fn told(function: &str) -> String {
     add("touches", list(touched.iter().map(ToString::to_string).collect()));
     add("changes", list(call.areas(&token).iter().map(ToString::to_string).collect()));
     add("sets", call.leaves().map(|fact| format!("{fact:?}")).unwrap_or_default());
-    add("before", list(call.order().iter().map(ToString::to_string).collect()));
+    add("shares", call.shares().map(|area| area.to_string()).unwrap_or_default());
+    add("before", call.before().map(|area| area.to_string()).unwrap_or_default());
     add("beside", entry.beside.as_ref().map(|beside| format!("{beside:?}")).unwrap_or_default());
     add("engine of", entry.host.map(ToString::to_string).unwrap_or_default());
     add("writes tags", list(entry.tags.keys().into_iter().map(str::to_owned).collect()));

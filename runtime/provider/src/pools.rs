@@ -62,9 +62,9 @@ impl Target {
         }
     }
 
-    /// Whether requests are served by it.
+    /// Whether requests are served by it: one without a share gets none.
     pub fn serves(&self) -> bool {
-        self.enabled && self.health == Health::Healthy
+        self.enabled && self.health == Health::Healthy && self.weight != Some(0)
     }
 
     /// The facts that count: never absent.
@@ -117,7 +117,8 @@ impl Pool {
         found.unwrap_or_else(|| Target::absent(host, port))
     }
 
-    /// Whether a target may be taken traffic from: so many others must be enabled and healthy.
+    /// Whether a target may be taken traffic from: so many others must be enabled and healthy,
+    /// unless it serves nobody itself.
     ///
     /// # Errors
     /// `transient`, because a check that was missed once passes the next time. Where it lasts it is
@@ -126,7 +127,8 @@ impl Pool {
         let is_other = |one: &&Target| one.host != *host || one.port != port;
         let others: Vec<&Target> = self.targets.iter().filter(is_other).collect();
         let serving = others.iter().filter(|one| one.serves()).count();
-        if u32::try_from(serving).unwrap_or(u32::MAX) >= floor {
+        let is_idle = !self.target(host, port).serves();
+        if is_idle || u32::try_from(serving).unwrap_or(u32::MAX) >= floor {
             return Ok(());
         }
         let idle = others.iter().filter(|one| !one.serves()).map(|one| one.name_and_why());
@@ -248,8 +250,10 @@ mod tests {
             ("i-1", 2, false),
             ("i-3", 2, true),
             ("i-4", 2, true),
-            ("i-4", 3, false),
-            ("i-9", 2, true),
+            // Who serves nobody takes nothing away.
+            ("i-3", 3, true),
+            ("i-4", 3, true),
+            ("i-9", 3, true),
         ] {
             let kept = pool.must_keep(&host.into(), 80, floor);
             assert_eq!(kept.is_ok(), wanted, "{host} {floor}: {kept:?}");

@@ -191,7 +191,8 @@ fn irreversible<'a>(host: &'a InstanceId, target: Target<'a>, changes: Changes<'
         changes,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::None,
         host: Some(host),
@@ -209,7 +210,8 @@ fn pull_image<'a>(host: &'a InstanceId, image: &'a ImageRef) -> Entry<'a> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| name_again(host, image, undo)),
         host: Some(host),
@@ -227,7 +229,8 @@ fn tag_image<'a>(host: &'a InstanceId, image: &'a ImageRef) -> Entry<'a> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| match undo.before.is_absent() {
             // A name that meant nothing is taken away again.
@@ -260,7 +263,8 @@ fn create_container<'a>(host: &'a InstanceId, container: &'a ContainerName) -> E
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::FindByStamp),
         inverse: Inverse::of_done(remove_container),
         host: Some(host),
@@ -299,7 +303,8 @@ fn start_container<'a>(host: &'a InstanceId, container: &'a ContainerName) -> En
         changes: Changes::Facts(&["running"]),
         sets: Sets::Flag("running", true),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(|| stopping(host, container)),
         host: Some(host),
@@ -322,7 +327,8 @@ fn stop_container<'a>(
         changes: Changes::Facts(&["running", "paused"]),
         sets: Sets::Flag("running", false),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_any(move |undo| {
             let start = starting(host, container);
@@ -365,7 +371,8 @@ fn pause<'a>(host: &'a InstanceId, container: &'a ContainerName, is_paused: bool
         changes: Changes::Facts(&["paused"]),
         sets: Sets::Flag("paused", is_paused),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(move || pausing(host, container, !is_paused)),
         host: Some(host),
@@ -388,7 +395,8 @@ fn rename_container<'a>(
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(|| DockerCall::RenameContainer {
             host: host.clone(),
@@ -415,7 +423,8 @@ fn update_container<'a>(
         // It holds its count.
         sets: Sets::RestartPolicy(restart),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| match text(undo.before, "restart") {
             Some(restart) => Reversal::one(DockerCall::UpdateContainer {
@@ -440,7 +449,8 @@ fn create_volume<'a>(host: &'a InstanceId, volume: &'a DockerVolumeName) -> Entr
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::FindByStamp),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::DockerVolume { host, name } => Reversal::one(DockerCall::RemoveVolume {

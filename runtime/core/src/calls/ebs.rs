@@ -130,7 +130,8 @@ fn create_volume(tags: &Tags) -> Entry<'_> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::ReissueSameToken),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::Volume { id } => {
@@ -153,7 +154,8 @@ fn create_snapshot(tags: &Tags) -> Entry<'_> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::FindByStamp),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::Snapshot { id } => {
@@ -177,7 +179,8 @@ fn irreversible<'a>(target: Target<'a>, changes: Changes<'a>, sets: Sets<'a>) ->
         changes,
         sets,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::None,
         host: None,
@@ -200,7 +203,8 @@ fn attachment<'a>(
         changes: Changes::Facts(&["attachments"]),
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse,
         host: None,
@@ -219,7 +223,8 @@ fn tags<'a>(volume: &'a VolumeId, key: &'a str, value: Option<&'a str>) -> Entry
         changes: Changes::Tag(key),
         sets: Sets::Tag(key, value),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(move |undo| {
             let (volume, key) = (volume.clone(), key.to_owned());

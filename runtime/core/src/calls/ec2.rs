@@ -87,7 +87,8 @@ fn run_instance(tags: &Tags) -> Entry<'_> {
         changes: Changes::Whole,
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::ReissueSameToken),
         inverse: Inverse::of_done(|undo| match undo.resource {
             Resource::Instance { id } => {
@@ -112,7 +113,8 @@ fn start(instance: &InstanceId) -> Entry<'_> {
         changes: Changes::Host(instance),
         sets: Sets::Nothing,
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::call(|| Ec2Call::Stop { instance: instance.clone() }),
         host: None,
@@ -130,7 +132,8 @@ fn stop(instance: &InstanceId) -> Entry<'_> {
         changes: Changes::Host(instance),
         sets: Sets::Nothing,
         beside: Some(Beside::Containers(instance.clone())),
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         // What ran on it may be down, though the instance itself runs again.
         inverse: Inverse::of_any(|undo| start_again(instance, undo)),
@@ -149,7 +152,8 @@ fn terminate(instance: &InstanceId) -> Entry<'_> {
         changes: Changes::Host(instance),
         sets: Sets::Nothing,
         beside: Some(Beside::ContainersAndVolumes(instance.clone())),
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::None,
         host: None,
@@ -167,7 +171,8 @@ fn set_instance_type<'a>(instance: &'a InstanceId, instance_type: &'a str) -> En
         changes: Changes::Facts(&["type"]),
         sets: Sets::Text("type", instance_type),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(|undo| match text(undo.before, "type") {
             Some(before) => Reversal::one(Ec2Call::SetInstanceType {
@@ -192,7 +197,8 @@ fn tags<'a>(instance: &'a InstanceId, key: &'a str, value: Option<&'a str>) -> E
         changes: Changes::Tag(key),
         sets: Sets::Tag(key, value),
         beside: None,
-        order: vec![],
+        shares: None,
+        before: None,
         settle: Some(SettleMode::DesiredState),
         inverse: Inverse::of_done(move |undo| {
             let (instance, key) = (instance.clone(), key.to_owned());

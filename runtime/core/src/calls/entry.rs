@@ -52,9 +52,12 @@ pub struct Entry<'a> {
     pub sets: Sets<'a>,
     /// What comes and goes beside what it touches.
     pub beside: Option<Beside>,
-    /// What its undo must come before the undos of, though it changes nothing of that: a target and
-    /// the container behind it. An undo that failed keeps them from being undone, too.
-    pub order: Vec<Target<'a>>,
+    /// What it has in common with other effects, though it changes nothing of that: they are undone
+    /// in turn, the newest first, and one that can't be keeps the older ones from being undone.
+    pub shares: Option<Target<'a>>,
+    /// What its undo must come before the undos of changes to, though it changes nothing of that: a
+    /// target, and the container behind it. An undo that failed keeps these from being undone.
+    pub before: Option<Target<'a>>,
     /// How a lost answer is settled; a read or a wait is asked again.
     pub settle: Option<SettleMode>,
     /// What takes the effect back; [`Inverse::None`] also for a read or a wait.
@@ -90,7 +93,8 @@ impl<'a> Entry<'a> {
             changes: Changes::Nothing,
             sets: Sets::Nothing,
             beside: None,
-            order: vec![],
+            shares: None,
+            before: None,
             settle: None,
             inverse: Inverse::None,
             host,

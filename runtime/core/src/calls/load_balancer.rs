@@ -19,6 +19,9 @@ use serde_json::Value;
 const UNDO_HEALTHY_MS: u64 = 120_000;
 /// How long an undo waits until nobody is served any more by a target that it takes traffic from.
 const UNDO_DRAINED_MS: u64 = 300_000;
+/// How long it waits until a target has left that is to be added again: as long as a balancer may
+/// take (Elastic Load Balancing, *Deregistration delay*).
+const UNDO_LEFT_MS: u64 = 3_600_000;
 
 /// What a wait does when its time is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +126,11 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     /// The entry of an effect on it: each may change all of its facts, by the balancer.
     fn entry(self, sets: Sets<'a>) -> Entry<'a> {
-        let behind = self.container.as_ref().map(|name| Target::Container(self.host, name));
+        let behind = match self.container {
+            Some(name) => Target::Container(self.host, name),
+            // Any of those that are on its host.
+            None => Target::Instance(self.host),
+        };
         Entry {
             class: Class::Effect,
             touches: Touches::One(Target::PoolTarget(self.pool, self.host, self.port)),
@@ -131,7 +138,8 @@ impl<'a> Place<'a> {
             sets,
             beside: None,
             // Who takes traffic from one target of a pool leaves it to the others.
-            order: [Target::Pool(self.pool)].into_iter().chain(behind).collect(),
+            shares: Some(Target::Pool(self.pool)),
+            before: Some(behind),
             settle: Some(SettleMode::DesiredState),
             inverse: Inverse::of_done(move |undo| self.as_before(undo)),
             host: None,
@@ -155,18 +163,27 @@ impl<'a> Place<'a> {
         let is_present = is(undo.now, "present") == Some(true);
         let is_enabled = is(undo.now, "enabled") == Some(true);
         let mut calls: Vec<Call> = vec![];
-        if was_present && !is_present {
-            let weight = undo.before.get("weight").and_then(Value::as_u64);
-            calls.push(self.add(weight.and_then(|weight| u32::try_from(weight).ok())).into());
+        let weight = |facts: &Facts| facts.get("weight").and_then(Value::as_u64);
+        let add = || {
+            let weight = weight(undo.before).and_then(|weight| u32::try_from(weight).ok());
+            self.add(weight).into()
+        };
+        match (was_present, is_present) {
+            // One that is leaving can't be added before it has left.
+            (true, false) => calls.extend([self.wait_drained(UNDO_LEFT_MS).into(), add()]),
+            (true, true) if weight(undo.before) != weight(undo.now) => calls.push(add()),
+            (true, true) | (false, _) => {}
         }
         match (was_enabled, is_enabled) {
-            (true, false) => {
-                if !is_present {
-                    calls.push(self.wait_healthy().into());
-                }
-                calls.extend([self.enable().into(), self.wait_healthy().into()]);
+            // What is behind it may have been put back just now, by another step's undo.
+            (true, false) => calls.extend([
+                self.wait_healthy().into(),
+                self.enable().into(),
+                self.wait_healthy().into(),
+            ]),
+            (false, true) => {
+                calls.extend([self.drain().into(), self.wait_drained(UNDO_DRAINED_MS).into()]);
             }
-            (false, true) => calls.extend([self.drain().into(), self.wait_drained().into()]),
             (true, true) | (false, false) => {}
         }
         if !was_present && is_present {
@@ -210,9 +227,9 @@ impl<'a> Place<'a> {
     }
 
     /// Somebody's long session does not keep an operation from being undone.
-    fn wait_drained(self) -> LoadBalancerCall {
+    fn wait_drained(self, timeout_ms: u64) -> LoadBalancerCall {
         let (pool, host, port, ..) = self.named();
-        let (timeout_ms, on_timeout) = (UNDO_DRAINED_MS, OnTimeout::GoOn);
+        let on_timeout = OnTimeout::GoOn;
         LoadBalancerCall::WaitDrained { pool, host, port, timeout_ms, on_timeout }
     }
 }
@@ -266,11 +283,11 @@ mod tests {
             (&gone, &gone, vec![]),
             (&gone, &added, vec!["remove"]),
             (&gone, &on, vec!["drain", "wait-drained", "remove"]),
-            (&added, &gone, vec!["add"]),
+            (&added, &gone, vec!["wait-drained", "add"]),
             (&added, &added, vec![]),
             (&added, &on, vec!["drain", "wait-drained"]),
-            (&on, &gone, vec!["add", "wait-healthy", "enable", "wait-healthy"]),
-            (&on, &added, vec!["enable", "wait-healthy"]),
+            (&on, &gone, vec!["wait-drained", "add", "wait-healthy", "enable", "wait-healthy"]),
+            (&on, &added, vec!["wait-healthy", "enable", "wait-healthy"]),
             (&on, &on, vec![]),
         ] {
             let calls = taken_back(&enable, before.clone(), now.clone());
@@ -305,6 +322,11 @@ mod tests {
             weight: Some(7),
             floor: 2,
         };
+        let Reversal::Calls(calls) = work(&undo) else { panic!("there is something to do") };
+        assert_eq!(calls.last(), Some(&add.clone().into()));
+        // Another weight alone is put back as well.
+        let heavier = json!({ "present": true, "enabled": false, "weight": 9 });
+        let undo = Undo { now: &Facts::from_json(heavier), ..undo };
         assert_eq!(work(&undo), Reversal::one(add));
     }
 }

@@ -268,11 +268,19 @@ impl Call {
         self.entry().host
     }
 
-    /// What its undo must come before, beside what it changes.
-    pub fn order(&self) -> Vec<Area> {
+    /// What it has in common with other effects, beside what it changes.
+    pub fn shares(&self) -> Option<Area> {
         let nameless = Token(String::new());
-        let order = self.entry().order;
-        order.into_iter().map(|target| Area::Resource(target.resource(&nameless))).collect()
+        self.entry().shares.map(|target| Area::Resource(target.resource(&nameless)))
+    }
+
+    /// Whose changes its undo must come before the undos of.
+    pub fn before(&self) -> Option<Area> {
+        let nameless = Token(String::new());
+        self.entry().before.map(|target| match target {
+            Target::Instance(host) => Area::Host(host.clone()),
+            other => Area::Resource(other.resource(&nameless)),
+        })
     }
 
     /// What an effect changes beside its object.

@@ -108,22 +108,27 @@ impl UndoOrder {
 
     /// Of steps that changed the same, the one whose last change is the newest goes first.
     fn add_changes(&mut self, to_undo: &BTreeMap<&StepKey, &StepState>) {
-        let mut last: BTreeMap<(&StepKey, Area), Seq> = BTreeMap::new();
+        let mut last: BTreeMap<(&StepKey, Part), Seq> = BTreeMap::new();
         for (key, step) in to_undo {
             for (seq, effect) in step.to_undo() {
                 let changed = areas_of(&effect.call, &effect.token, &effect.changes);
-                for area in changed.into_iter().chain(effect.call.order()) {
-                    last.insert((key, area), seq);
+                let changed = changed.into_iter().chain(effect.call.shares()).map(Part::Changed);
+                for part in changed.chain(effect.call.before().map(Part::Before)) {
+                    last.insert((key, part), seq);
                 }
             }
         }
-        let mut by_age: Vec<(Seq, &StepKey, Area)> =
-            last.into_iter().map(|((key, area), seq)| (seq, key, area)).collect();
+        let mut by_age: Vec<(Seq, &StepKey, Part)> =
+            last.into_iter().map(|((key, part), seq)| (seq, key, part)).collect();
         by_age.sort();
         let mut newer = Newer::default();
         let mut known = BTreeSet::new();
-        for (_, key, area) in by_age.into_iter().rev() {
-            for first in newer.put(key, area) {
+        for (_, key, part) in by_age.into_iter().rev() {
+            let over = match part {
+                Part::Changed(area) => newer.put(key, area),
+                Part::Before(area) => newer.put_before(key, area),
+            };
+            for first in over {
                 if first != *key && known.insert((first.clone(), key.clone())) {
                     self.edge(Node::Step(first), Node::Step(key.clone()), true);
                 }
@@ -247,12 +252,24 @@ impl UndoOrder {
     }
 }
 
+/// What an effect has to do with a part of the world.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// It changed it.
+    Changed(Area),
+    /// It is undone before what changed it.
+    Before(Area),
+}
+
 /// The newest changes met so far on the way from new to old.
 #[derive(Default)]
 struct Newer {
     by: BTreeMap<Area, StepKey>,
     /// By area, those within it that are in `by`.
     within: BTreeMap<Area, BTreeSet<Area>>,
+    /// Those that are undone before what changed an area: each of them, as they have nothing to do
+    /// with each other.
+    before: BTreeSet<(Area, StepKey)>,
 }
 
 impl Newer {
@@ -263,6 +280,8 @@ impl Newer {
         let around = area.around();
         let mut over: Vec<StepKey> =
             around.iter().chain([&area]).filter_map(|area| self.by.get(area)).cloned().collect();
+        let before = self.before.iter().filter(|(other, _)| other.overlaps(&area));
+        over.extend(before.map(|(_, key)| key.clone()));
         for inner in self.within.remove(&area).into_iter().flatten() {
             over.extend(self.by.remove(&inner));
         }
@@ -270,6 +289,15 @@ impl Newer {
             self.within.entry(larger).or_default().insert(area.clone());
         }
         self.by.insert(area, key.clone());
+        over
+    }
+
+    /// Note one that is undone before older changes of an area; gives whose newer ones it lies
+    /// under.
+    fn put_before(&mut self, key: &StepKey, area: Area) -> Vec<StepKey> {
+        let overlapping = self.by.iter().filter(|(other, _)| other.overlaps(&area));
+        let over = overlapping.map(|(_, key)| key.clone()).collect();
+        self.before.insert((area, key.clone()));
         over
     }
 }
@@ -295,5 +323,23 @@ mod tests {
         let mut over = newer.put(&key("0"), Area::Host("i-1".into()));
         over.sort();
         assert_eq!(over, [key("a"), key("b")]);
+    }
+
+    /// Two targets of one container have nothing to do with each other; the container has to do
+    /// with both.
+    #[test]
+    fn who_is_undone_before_a_change_is_so_whoever_else_is() {
+        let container = || Resource::Container { host: "i-1".into(), name: "app".into() };
+        let key = StepKey::plain;
+        let mut newer = Newer::default();
+        let running = Area::Fact(container(), "running".to_owned());
+        assert_eq!(newer.put(&key("stop"), running.clone()), []);
+        let app = || Area::Resource(container());
+        assert_eq!(newer.put_before(&key("web"), app()), [key("stop")]);
+        assert_eq!(newer.put_before(&key("api"), app()), [key("stop")]);
+        assert_eq!(newer.put_before(&key("host"), Area::Host("i-1".into())), [key("stop")]);
+        let mut over = newer.put(&key("start"), running);
+        over.sort();
+        assert_eq!(over, [key("api"), key("host"), key("stop"), key("web")]);
     }
 }

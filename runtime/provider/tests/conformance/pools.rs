@@ -23,8 +23,12 @@ fn describe(pool: &str) -> Call {
 }
 
 fn add(port: u16) -> Call {
+    weighing(port, 1)
+}
+
+fn weighing(port: u16, weight: u32) -> Call {
     let (pool, host, container) = (web(), host(), None);
-    LoadBalancerCall::Add { pool, host, port, container, weight: Some(1), floor: 0 }.into()
+    LoadBalancerCall::Add { pool, host, port, container, weight: Some(weight), floor: 0 }.into()
 }
 
 fn enable(port: u16) -> Call {
@@ -147,6 +151,10 @@ pub async fn the_floor_is_kept(bench: &Bench) {
     bench.refused(&drain(FIRST, 1)).await;
     bench.answer(&wait_healthy(SECOND, 30_000, OnTimeout::Fail)).await.expect("it is up");
     bench.done(&enable(SECOND)).await;
+    // Nor is one without a share.
+    bench.done(&weighing(SECOND, 0)).await;
+    bench.refused(&drain(FIRST, 1)).await;
+    bench.done(&weighing(SECOND, 1)).await;
     bench.refused(&drain(FIRST, 2)).await;
     bench.done(&drain(FIRST, 1)).await;
     bench.refused(&drain(SECOND, 1)).await;

@@ -311,7 +311,9 @@ pub fn parse(seed: &str) -> Result<World, Failure> {
         let message = format!("the world file is not a world: {line}:{column}: {why}");
         Failure::new(FailureClass::InvalidInput, message).with_code(NOT_A_WORLD)
     });
-    written.map(|world: World| World { id: String::new(), ..world }.put_right())
+    let world = written.map(|world: World| World { id: String::new(), ..world }.put_right())?;
+    pools::names_must_be_places(&world)?;
+    Ok(world)
 }
 
 /// A name that no other world has.

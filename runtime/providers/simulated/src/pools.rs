@@ -34,6 +34,20 @@ pub(super) fn resource(pool: &str, key: &str) -> Option<Resource> {
     Some(Resource::PoolTarget { pool: pool.to_owned(), host: host.0, port })
 }
 
+/// Whether each target of a world file is called as one.
+pub(super) fn names_must_be_places(world: &World) -> Result<(), Failure> {
+    let is_odd = |name: &&String| {
+        of_key(name).is_none_or(|(host, port)| key(&host, port) != **name || port == 0)
+    };
+    for (pool, found) in &world.pools {
+        if let Some(odd) = found.targets.keys().find(is_odd) {
+            let message = format!("the pool `{pool}` has a target `{odd}`: write HOST:PORT");
+            return Err(Failure::new(FailureClass::InvalidInput, message));
+        }
+    }
+    Ok(())
+}
+
 fn pool<'a>(world: &'a World, name: &str) -> Result<&'a Pool, Failure> {
     let known = world.pools.keys().map(String::as_str);
     world.pools.get(name).ok_or_else(|| pools::no_pool(name, known))
@@ -186,6 +200,10 @@ pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Fa
     let Call::LoadBalancer(call) = call else { return Ok(()) };
     let Some((name, host, _)) = place(call) else { return Ok(()) };
     let found = pool(world, name)?;
+    // What is gone is taken out all the same.
+    if matches!(call, LoadBalancerCall::Drain { .. } | LoadBalancerCall::Remove { .. }) {
+        return Ok(());
+    }
     must_be_a_host(world, host)?;
     let waits = matches!(call, LoadBalancerCall::Add { .. } | LoadBalancerCall::WaitHealthy { .. });
     if waits && !found.is_used {
@@ -242,7 +260,13 @@ pub(super) fn apply(
                 world.pool_shown(name.as_str(), now)?.must_keep(&host, port, *floor)?;
                 drain(pool_mut(world, name.as_str())?, &key, now);
             }
-            pool_mut(world, name.as_str())?.targets.remove(&key);
+            let pool = pool_mut(world, name.as_str())?;
+            // Who is served by it is so still.
+            let gone = pool.targets.remove(&key).and_then(|one| one.drained_at_ms);
+            if let Some(drained_at_ms) = gone {
+                let until = drained_at_ms.saturating_add(looks_ms(pool.session_looks));
+                pool.leaving.insert(key, until);
+            }
         }
         load_balancer_reads!() | load_balancer_waits!() => {
             return Err(misplaced(&Call::LoadBalancer(call.clone())));
@@ -258,7 +282,7 @@ fn add(pool: &mut Pool, key: &str, weight: Option<u32>, now: UnixMs) -> Result<(
     }
     // One that still drains can't be registered again (Elastic Load Balancing, *Deregistration
     // delay*).
-    if pool.leaving.get(key).is_some_and(|until| now.0 < *until) {
+    if pool.add_enables && pool.leaving.get(key).is_some_and(|until| now.0 < *until) {
         let message = format!("{key} still drains: it can be added again when that is over");
         return Err(Failure::new(FailureClass::Transient, message).with_code("draining"));
     }
