@@ -212,6 +212,44 @@ fn a_weight_is_put_back() {
     assert_eq!(pool(&place).targets["i-1:8080"].weight, 1);
 }
 
+/// One without a share gets no traffic: it is taken from it to the same floor.
+#[test]
+fn a_share_of_nothing_is_given_to_a_floor() {
+    let place = place();
+    let text = "schema = 1\n[operation]\nname = \"w\"\n[[steps]]\nid = \"add\"\n\
+                uses = \"load-balancer/add-target\"\n\
+                with = { pool = \"web\", host = \"i-1\", port = 8080, weight = 0 }\n";
+    place.write("release.toml", text);
+    run(&place, &[]).exits(3).says("would have 0 healthy targets that get traffic");
+    assert_eq!(pool(&place).targets["i-1:8080"].weight, 1);
+}
+
+/// What is told of a pool is what the rules let be known of its hosts.
+#[test]
+fn a_pool_tells_of_the_hosts_that_are_not_denied() {
+    let place = place();
+    let second = "[pools.web.targets.\"i-2:8080\"]\n[instances.i-1.tags]\nteam = \"web\"\n";
+    place.write("world.toml", format!("{WORLD}{second}"));
+    let text = "schema = 1\n[operation]\nname = \"d\"\n[[steps]]\nid = \"p\"\n\
+                uses = \"load-balancer/describe-pool\"\nwith = { pool = \"web\" }\n\
+                [outputs]\nhosts = \"{{ steps.p.targets | map(attribute='host') | list }}\"\n";
+    place.write("release.toml", text);
+    run(&place, &[]).exits(0).says("[\"i-1\",\"i-2\"]");
+    let deny = [
+        "deny = [{ load-balancer = \"all\", hosts = [\"i-2\"] }]",
+        "deny = [{ load-balancer = [\"describe-pool\"], hosts = [\"i-2\"] }]",
+        "allow = [{ load-balancer = \"all\", where = { tags = { team = \"web\" } } }]",
+    ];
+    for rule in deny {
+        let environment = format!(
+            "[environments.local]\nprovider = \"simulated\"\nworld = \"world.toml\"\n{rule}\n"
+        );
+        place.write("stepback.toml", environment);
+        let ran = run(&place, &[]).exits(0);
+        ran.says("[\"i-1\"]");
+    }
+}
+
 /// Those who are served by a target that is taken out are so until their sessions end.
 #[test]
 fn who_is_served_is_lost_with_the_container() {

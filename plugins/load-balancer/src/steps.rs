@@ -92,8 +92,9 @@ impl Step for DescribePool {
     fn run(input: PoolInput) -> Result<Pool, Failure> {
         let load_balancer::Pool { targets, drain_delay_ms, linger_ms, .. } =
             load_balancer::describe_pool(&input.pool)?;
-        let serves =
-            |one: &&load_balancer::Target| one.enabled && one.health == TargetHealth::Healthy;
+        let serves = |one: &&load_balancer::Target| {
+            one.enabled && one.health == TargetHealth::Healthy && one.weight != Some(0)
+        };
         let serving = targets.iter().filter(serves).count();
         let targets = targets.into_iter().map(Target::from).collect();
         Ok(Pool { targets, serving, drain_delay_ms, linger_ms })

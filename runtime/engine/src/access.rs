@@ -25,7 +25,7 @@ use stepback_core::calls::bounds::answer_must_fit;
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource};
 use stepback_provider::Provider;
 use stepback_provider::advice::Advice;
-use stepback_provider::passwords::{Marks, marking};
+use stepback_provider::passwords::{Declared, marking};
 
 /// The way to one world, for one operation.
 #[derive(Clone)]
@@ -115,9 +115,7 @@ impl WorldAccess {
     /// Ask the provider, for so long at most; that it panicked is an answer of its own.
     async fn ask<T>(&self, ms_max: u64, asked: impl Future<Output = T>) -> Result<T, NoAnswer> {
         let limit = Duration::from_millis(ms_max);
-        let secrets = Arc::clone(&self.secrets);
-        let declared: Marks = Arc::new(move |text| secrets.redact_written(text.to_owned()));
-        let asked = marking(declared, asked);
+        let asked = marking(Arc::clone(&self.secrets) as Arc<dyn Declared>, asked);
         #[cfg(feature = "mutants")]
         if self.limits.mutant == Some(crate::mutants::Mutant::PanicsAreLost) {
             let answer = self.clock.timeout(limit, asked).await;

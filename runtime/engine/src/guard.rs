@@ -223,23 +223,28 @@ impl Guard {
         let rules = self.rules(call, going);
         let call = &access.secrets.reveal_known(call);
         let asked = Asked::of(call);
-        let (Some(kind), false, Value::Array(list)) = (asked.lists, rules.is_empty(), &answer)
-        else {
-            return Ok(answer);
-        };
+        let (Some(kind), false) = (asked.lists, rules.is_empty()) else { return Ok(answer) };
+        let mut answer = answer;
+        let Some(list) = list_in(&mut answer) else { return Ok(answer) };
         let mut known = look_up(access, &asked, &rules).await?;
         let mut kept = vec![];
-        for item in list {
-            let Some(resource) = resource_of(kind, call, item) else { continue };
-            if let Some(tags) = tags_in(item) {
-                known.tags.insert(resource.clone(), tags);
+        for item in std::mem::take(list) {
+            let Some(resource) = resource_of(kind, call, &item) else { continue };
+            let tags = tags_in(&item);
+            let one = Asked::with_item(call, resource.clone());
+            if let Some(tags) = tags {
+                known.tags.insert(resource, tags);
+            } else if kind == ResourceKind::Instance {
+                // A pool tells of its instances no more than their ids.
+                let its = look_up(access, &one, &rules).await?;
+                known.tags.extend(its.tags);
             }
-            let one = Asked::with_item(call, resource);
             if against(&rules, &one, &known).is_none() {
-                kept.push(item.clone());
+                kept.push(item);
             }
         }
-        Ok(Value::Array(kept))
+        *list = kept;
+        Ok(answer)
     }
 
     /// What a call has to pass, but for what lets all of its interface through.
@@ -275,6 +280,15 @@ impl Guard {
                  more: {why}"
             ),
         }
+    }
+}
+
+/// What of an answer is a list of things: all of it, or a pool's targets.
+fn list_in(answer: &mut Value) -> Option<&mut Vec<Value>> {
+    match answer {
+        Value::Array(list) => Some(list),
+        Value::Object(record) => record.get_mut("targets")?.as_array_mut(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -462,7 +476,10 @@ fn tags_in(answer: &Value) -> Option<Tags> {
 fn resource_of(kind: ResourceKind, call: &Call, item: &Value) -> Option<Resource> {
     let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
     match kind {
-        ResourceKind::Instance => Some(Resource::Instance { id: text("id")? }),
+        ResourceKind::Instance => {
+            // A target of a pool is told by where it is.
+            Some(Resource::Instance { id: text("id").or_else(|| text("host"))? })
+        }
         ResourceKind::Volume => Some(Resource::Volume { id: text("id")? }),
         ResourceKind::Snapshot => Some(Resource::Snapshot { id: text("id")? }),
         ResourceKind::Container => {

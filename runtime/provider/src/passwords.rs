@@ -5,26 +5,37 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::GeneralPurpose;
+use std::ops::Range;
 use std::sync::Arc;
 pub use stepback_core::shown::MASK;
 use stepback_core::shown::is_odd;
 
-/// What finds the values of declared secrets in a text, and puts their marks in their places.
-pub type Marks = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// What knows the values of the declared secrets.
+pub trait Declared: Send + Sync {
+    /// A text with their marks in their places.
+    fn marked(&self, text: &str) -> String;
+    /// Where in what a command printed they stand, whole, in parts or as what a cut left of them.
+    fn places(&self, printed: &str) -> Vec<Range<usize>>;
+}
 
 tokio::task_local! {
-    static DECLARED: Marks;
+    static DECLARED: Arc<dyn Declared>;
 }
 
 /// Ask a provider that may cut what it tells: what a mask cuts in two nobody would find afterwards,
-/// so that the declared secrets are marked before it.
-pub async fn marking<T>(declared: Marks, asked: impl Future<Output = T>) -> T {
+/// so that it knows where declared secrets are.
+pub async fn marking<T>(declared: Arc<dyn Declared>, asked: impl Future<Output = T>) -> T {
     DECLARED.scope(declared, asked).await
 }
 
 /// A text with the marks of the declared secrets, as far as somebody knows any.
 pub fn marked(text: &str) -> String {
-    DECLARED.try_with(|marks| marks(text)).unwrap_or_else(|_| text.to_owned())
+    DECLARED.try_with(|known| known.marked(text)).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Where declared secrets stand in what a command printed, as far as somebody knows any.
+pub fn places(printed: &str) -> Vec<Range<usize>> {
+    DECLARED.try_with(|known| known.places(printed)).unwrap_or_default()
 }
 
 /// What the name of an option has in it whose value is nobody's to read.
@@ -56,11 +67,38 @@ pub fn without_login(address: &str) -> String {
     }
 }
 
-/// The password of whoever logs in at an address, as it is written there.
-pub fn login_password(address: &str) -> Option<&str> {
-    let (_, rest) = address.split_once("://")?;
-    let (login, _) = rest.rsplit_once('@')?;
-    login.split_once(':').map(|(_, password)| password)
+/// So long is a login that is a token, and not a name.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// What may be a password in a value that has addresses or options in it, as it is written there:
+/// of whoever logs in, `//NAME:PASSWORD@`, in each way in which it may end, and
+/// `password=PASSWORD`.
+pub fn passwords_in(value: &str) -> Vec<&str> {
+    let mut found = vec![];
+    for (at, slashes) in value.match_indices("://") {
+        let rest = &value[at + slashes.len()..];
+        // Where one of several ends, and where the host of one does.
+        let one = rest.split([',', ' ', ';', '|', '\n']).next().unwrap_or_default();
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let logins = [rest, one, host].map(|part| part.rsplit_once('@').map(|(login, _)| login));
+        for login in logins.into_iter().flatten() {
+            match login.split_once(':') {
+                Some((_, password)) => found.push(password),
+                None if login.len() >= TOKEN_BYTES_MIN => found.push(login),
+                None => {}
+            }
+        }
+    }
+    for option in value.split(|c: char| c.is_whitespace() || ['?', '&', ';', ','].contains(&c)) {
+        let quotes = ['"', '\''];
+        match option.split_once('=') {
+            Some((name, text)) if is_password(name) => found.push(text.trim_matches(quotes)),
+            Some(_) | None => {}
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// What a parser says without the value that it found (`invalid type: string "…", expected …`).
@@ -172,6 +210,28 @@ mod tests {
         ] {
             assert_eq!(without_values(message), wanted);
         }
+    }
+
+    #[test]
+    fn the_passwords_of_addresses_are_found_wherever_these_stand() {
+        for (value, wanted) in [
+            ("postgres://app:p%40ss/w@db:5432/main", vec!["p%40ss/w"]),
+            ("amqp://app:PW@mq1,amqp://app:QW@mq2", vec!["PW", "PW@mq1,amqp://app:QW", "QW"]),
+            ("https://es1:9200,https://app:PW@es2", vec!["9200,https://app:PW", "PW"]),
+            ("https://ghp_0123456789abcdef@github.com/x", vec!["ghp_0123456789abcdef"]),
+            ("https://ubuntu@host/x", vec![]),
+            ("jdbc:postgresql://db/main?user=app&password=PW", vec!["PW"]),
+            ("-Xmx1g -Ddb.password='PW' -Dmail=ops@example.com", vec!["PW"]),
+            ("Server=db;Uid=app;Pwd=PW;", vec!["PW"]),
+            ("/var/lib/postgresql/data", vec![]),
+        ] {
+            let found = passwords_in(value);
+            let missing: Vec<_> = wanted.iter().filter(|one| !found.contains(one)).collect();
+            assert!(missing.is_empty(), "{value}: {found:?}");
+            assert_eq!(found.is_empty(), wanted.is_empty(), "{value}: {found:?}");
+        }
+        let at = "postgres://app:PW@db/main?options=ops@example.com";
+        assert!(passwords_in(at).contains(&"PW"));
     }
 
     #[test]

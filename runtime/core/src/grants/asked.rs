@@ -248,7 +248,9 @@ impl<'a> Asked<'a> {
 
     fn of_load_balancer(self, call: &'a LoadBalancerCall) -> Self {
         match call {
-            LoadBalancerCall::DescribePool { pool } => self.names([of_pool(pool)]),
+            LoadBalancerCall::DescribePool { pool } => {
+                Asked { lists: Some(ResourceKind::Instance), ..self.names([of_pool(pool)]) }
+            }
             // What is behind a target is named for the order of undos alone.
             LoadBalancerCall::Add { pool, host, .. }
             | LoadBalancerCall::WaitHealthy { pool, host, .. }

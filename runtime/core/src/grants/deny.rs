@@ -22,6 +22,7 @@ const ABOUT: [(&str, &[&str]); 8] = [
         "hosts",
         &[
             "load-balancer.add",
+            "load-balancer.describe-pool",
             "load-balancer.drain",
             "load-balancer.enable",
             "load-balancer.remove",

@@ -255,7 +255,7 @@ fn a_key_that_none_of_the_functions_has_is_told() {
         (json!({ "ebs": ["detach"], "hosts": ["a"] }), None),
         (json!({ "ebs": "all", "docker": ["exec"], "hosts": ["a"], "commands": ["a"] }), None),
         (json!({ "docker": "root", "env": ["A"] }), None),
-        (json!({ "load-balancer": ["describe-pool"], "hosts": ["a"] }), Some("hosts")),
+        (json!({ "load-balancer": ["describe-pool"], "hosts": ["a"] }), None),
         (json!({ "load-balancer": ["drain"], "hosts": ["a"], "pools": ["web"] }), None),
     ] {
         assert_eq!(told(written.clone()).as_deref(), key, "{written}");

@@ -4,11 +4,13 @@ use super::pieces::{Piece, Side};
 use super::{EDGE, Secrets, next_mark, printed};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use stepback_core::expr::secret_placeholder;
 use stepback_core::shown::marks_in_words;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure};
 use stepback_provider::decoded::{self, Decoded};
+use stepback_provider::passwords::Declared;
 
 /// Others than the program cut off no text that is shorter, as far as is known.
 const CUT_BYTES_MIN: usize = 1024;
@@ -119,7 +121,19 @@ impl Secrets {
     /// With parts and pieces looked for or not, but for those that somebody's own texts have.
     fn redact_but_own(&self, text: String, own: Option<&[String]>) -> String {
         let text = self.unmet.taken_out_of(text);
-        let Some(finder) = &self.finder else { return text };
+        let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
+        for found in self.found_in(&text, own) {
+            redacted.push_str(&text[at..found.start]);
+            redacted.push_str(&self.mark_of(&found, &text));
+            at = found.end;
+        }
+        redacted.push_str(&text[at..]);
+        redacted
+    }
+
+    /// What is found in a text, none over another.
+    fn found_in(&self, text: &str, own: Option<&[String]>) -> Vec<Found> {
+        let Some(finder) = &self.finder else { return vec![] };
         let is_told = |start: usize, end: usize, of: usize| {
             !self.parts[of]
                 || own.is_some_and(|own| !own.iter().any(|one| one.contains(&text[start..end])))
@@ -133,12 +147,12 @@ impl Secrets {
             is_several: false,
             is_written,
         };
-        let matches = finder.find_overlapping_iter(&text);
+        let matches = finder.find_overlapping_iter(text);
         let all = matches.map(|one| whole(one.start(), one.end(), one.pattern().as_usize(), false));
         let mut all: Vec<Found> = all.collect();
         // As it is, it is known already.
         let known: BTreeSet<(usize, usize)> = all.iter().map(|one| (one.start, one.end)).collect();
-        let ways = decoded::ways(&text);
+        let ways = decoded::ways(text);
         for way in &ways {
             for one in finder.find_overlapping_iter(way.bytes()) {
                 let (start, end) = way.written(one.start(), one.end());
@@ -150,16 +164,9 @@ impl Secrets {
             }
         }
         all.retain(|one| is_told(one.start, one.end, one.of));
-        all.extend(own.into_iter().flat_map(|own| self.pieces_in(&text, &ways, own)));
+        all.extend(own.into_iter().flat_map(|own| self.pieces_in(text, &ways, own)));
         all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end), !found.is_whole));
-        let (mut redacted, mut at) = (String::with_capacity(text.len()), 0);
-        for found in apart(all) {
-            redacted.push_str(&text[at..found.start]);
-            redacted.push_str(&self.mark_of(&found, &text));
-            at = found.end;
-        }
-        redacted.push_str(&text[at..]);
-        redacted
+        apart(all)
     }
 
     /// What a cut left of a secret, but for what is no news to whoever wrote it.
@@ -443,6 +450,20 @@ impl Secrets {
     /// Whether an answer holds marks.
     pub(crate) fn are_hidden_in(answer: &Value) -> bool {
         answer.texts().iter().any(|text| text.contains(EDGE))
+    }
+}
+
+impl Declared for Secrets {
+    fn marked(&self, text: &str) -> String {
+        self.redact_written(text.to_owned())
+    }
+
+    fn places(&self, printed: &str) -> Vec<Range<usize>> {
+        let mut met: Vec<Range<usize>> =
+            self.unmet.met_by(printed).iter().flat_map(|one| one.places(printed)).collect();
+        let found = self.found_in(printed, Some(&[]));
+        met.extend(found.into_iter().map(|one| one.start..one.end));
+        met
     }
 }
 

@@ -69,8 +69,13 @@ impl Unmet {
 
     /// A text without what is found in it.
     pub(super) fn taken_out_of(&self, text: String) -> String {
+        self.met_by(&text).iter().fold(text, |text, one| one.redact_written(text))
+    }
+
+    /// Those that were found by now, this text's with them.
+    pub(super) fn met_by(&self, text: &str) -> Vec<Arc<Secrets>> {
         let Some(seals) = self.seals.as_ref().filter(|_| !self.known.is_empty()) else {
-            return text;
+            return vec![];
         };
         let mut met = self.met();
         let unmet = self.known.keys().filter(|name| !met.by.contains_key(*name));
@@ -79,7 +84,7 @@ impl Unmet {
             let known = self.known.get(name).into_iter().flatten();
             known.into_iter().any(|known| seals.fits(name, value, known) == Fits::Yes)
         };
-        for (name, value) in met::parts(&text, &unmet, &fits, &mut met.tries) {
+        for (name, value) in met::parts(text, &unmet, &fits, &mut met.tries) {
             let shown = match self.missing.contains(&name) {
                 true => name.clone(),
                 // The mark without more is its new value's.
@@ -89,9 +94,7 @@ impl Unmet {
             let found = Secrets::of(found, vec![], seals.clone());
             met.by.insert(name, Arc::new(found));
         }
-        let by: Vec<Arc<Secrets>> = met.by.values().cloned().collect();
-        drop(met);
-        by.iter().fold(text, |text, one| one.redact_written(text))
+        met.by.values().cloned().collect()
     }
 
     /// What a mark stands for that was made here.

@@ -4,8 +4,9 @@ use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bollard::models::ContainerInspectResponse;
+use std::ops::Range;
 use stepback_provider::decoded;
-use stepback_provider::passwords::{MASK, is_password, login_password, marked, own_in_base64};
+use stepback_provider::passwords::{MASK, is_password, own_in_base64, passwords_in, places};
 
 /// Less of base64 turns up by chance.
 const BASE64_BYTES_MIN: usize = 8;
@@ -37,13 +38,13 @@ impl Hidden {
     }
 
     /// What a container was given that may be a password: by the name of its variable, or in an
-    /// address. Whoever declared it finds it by himself, and tells which one it is.
+    /// address.
     pub(super) fn given_to(found: &ContainerInspectResponse) -> Self {
         let env = found.config.iter().flat_map(|config| config.env.iter().flatten());
         let of = |variable: &str| -> Vec<String> {
             let Some((name, value)) = variable.split_once('=') else { return vec![] };
             let whole = is_password(name).then(|| value.to_owned());
-            let read = login_password(value).into_iter().flat_map(|password| {
+            let read = passwords_in(value).into_iter().flat_map(|password| {
                 let ways = decoded::ways(password);
                 let read = ways.iter().filter_map(|way| str::from_utf8(way.bytes()).ok());
                 read.map(str::to_owned).chain([password.to_owned()]).collect::<Vec<_>>()
@@ -53,11 +54,12 @@ impl Hidden {
             all.iter().flat_map(|value| value.lines().map(str::to_owned)).collect()
         };
         let mut values: Vec<String> = env.flat_map(|variable| of(variable)).collect();
-        values.retain(|value| value.len() >= VALUE_BYTES_MIN && marked(value) == *value);
+        values.retain(|value| value.len() >= VALUE_BYTES_MIN);
         Self::of(values.iter().map(String::as_str))
     }
 
-    /// A text without them.
+    /// A text without them. Whoever declared a secret finds it by himself, and tells which one it
+    /// is: of that nothing is taken away, or nobody would find the rest.
     pub(super) fn taken_out_of(&self, text: &str) -> String {
         let finder = match self {
             Self::None => return text.to_owned(),
@@ -71,20 +73,52 @@ impl Hidden {
             let read = finder.find_overlapping_iter(way.bytes());
             found.extend(read.map(|one| way.written(one.start(), one.end())));
         }
-        found.sort_unstable();
+        if found.is_empty() {
+            return text.to_owned();
+        }
+        // A character that a part of was found is taken out whole.
+        let whole = |(start, end)| text.floor_char_boundary(start)..text.ceil_char_boundary(end);
+        let found = joined(found.into_iter().map(whole).collect());
+        let declared = joined(places(text));
         let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
-        for (start, end) in found {
-            // A character that a part of was found is taken out whole.
-            let (start, end) = (text.floor_char_boundary(start), text.ceil_char_boundary(end));
-            if start >= at {
-                masked.push_str(&text[at..start]);
-                masked.push_str(MASK);
-            }
-            at = at.max(end);
+        for one in found.into_iter().filter_map(|one| left_by(&declared, one)) {
+            masked.push_str(&text[at..one.start]);
+            masked.push_str(MASK);
+            at = one.end;
         }
         masked.push_str(&text[at..]);
         masked
     }
+}
+
+/// The places that overlap as one.
+fn joined(mut places: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    places.sort_unstable_by_key(|one| one.start);
+    let mut joined: Vec<Range<usize>> = vec![];
+    for one in places {
+        match joined.last_mut() {
+            Some(last) if one.start < last.end => last.end = last.end.max(one.end),
+            _ => joined.push(one),
+        }
+    }
+    joined
+}
+
+/// What of a place is in none of the others that begin before it or end behind it; those that lie
+/// within it go with it.
+fn left_by(others: &[Range<usize>], mut place: Range<usize>) -> Option<Range<usize>> {
+    for other in others {
+        if other.start <= place.start && place.end <= other.end {
+            return None;
+        }
+        if other.start < place.start {
+            place.start = place.start.max(other.end);
+        }
+        if other.end > place.end {
+            place.end = place.end.min(other.start);
+        }
+    }
+    Some(place)
 }
 
 /// As it is and in base64.
@@ -99,11 +133,29 @@ fn forms_of(value: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use bollard::models::ContainerConfig;
     use std::sync::Arc;
-    use stepback_provider::passwords::marking;
+    use stepback_provider::passwords::{Declared, marking};
+
+    /// One who declared this.
+    pub(crate) struct One(pub &'static str);
+
+    impl Declared for One {
+        fn marked(&self, text: &str) -> String {
+            text.replace(self.0, "<secret s>")
+        }
+
+        fn places(&self, printed: &str) -> Vec<Range<usize>> {
+            printed.match_indices(self.0).map(|(at, one)| at..at + one.len()).collect()
+        }
+    }
+
+    async fn told(declared: &'static str, env: &[&str], printed: &str) -> String {
+        let hidden = Hidden::given_to(&given(env));
+        marking(Arc::new(One(declared)), async { hidden.taken_out_of(printed) }).await
+    }
 
     fn given(env: &[&str]) -> ContainerInspectResponse {
         let env = Some(env.iter().map(|one| (*one).to_owned()).collect());
@@ -114,20 +166,14 @@ mod tests {
     /// Somebody else gave it to the container, months ago perhaps.
     #[tokio::test]
     async fn what_a_container_prints_of_its_own_passwords_is_masked() {
-        let found = given(&[
+        let env = [
             "PGDATA=/var/lib/postgresql/data",
             "POSTGRES_PASSWORD=Old-Secret/77",
             "DATABASE_URL=postgres://app:p%40ss-Secret88@db:5432/main",
             "TLS_KEY=-----BEGIN\nZq9xLineOfIt\n",
             "API_TOKEN=short",
             "SESSION_SECRET=declared-Secret99",
-        ]);
-        let marks = |text: &str| text.replace("declared-Secret99", "<secret s>");
-        let told = async {
-            let hidden = Hidden::given_to(&found);
-            move |text: &str| hidden.taken_out_of(text)
-        };
-        let told = marking(Arc::new(marks), told).await;
+        ];
         for (printed, wanted) in [
             ("FATAL: Old-Secret/77 is wrong", "FATAL: *** is wrong"),
             ("?pw=Old-Secret%2F77&x", "?pw=***&x"),
@@ -139,8 +185,26 @@ mod tests {
             ("short /var/lib/postgresql/data", "short /var/lib/postgresql/data"),
             ("is declared-Secret99", "is declared-Secret99"),
         ] {
-            assert_eq!(told(printed), wanted, "{printed}");
+            assert_eq!(told("declared-Secret99", &env, printed).await, wanted, "{printed}");
         }
         assert!(matches!(Hidden::given_to(&given(&["A=b"])), Hidden::None));
+    }
+
+    /// What is left of it would be found by nobody.
+    #[tokio::test]
+    async fn a_declared_secret_is_left_whole_for_whoever_finds_it() {
+        let dsn = "postgres://app:New-Zq9x-Secret@db:5432/main";
+        for (declared, own, printed, wanted) in [
+            (dsn, "POSTGRES_PASSWORD=postgres", dsn, dsn),
+            (dsn, "DSN=postgres://app:New-Zq9x-Secret@db:5432/main", dsn, dsn),
+            ("sk_live_Zq9x51HxAb", "KEY_PREFIX=sk_live_", "is sk_live_Zq9x51HxAb", ""),
+            ("Secret-Zq9x", "KEY=at-Secret", "at-Secret-Zq9x", "***Secret-Zq9x"),
+            ("Zq9x-Secret", "KEY=Secret-at", "Zq9x-Secret-at", "Zq9x-Secret***"),
+            // Within one of its own it goes with that.
+            ("orders", "PASSWORD=orders-Xk29vvvQ", "is orders-Xk29vvvQ, orders", "is ***, orders"),
+        ] {
+            let wanted = if wanted.is_empty() { printed } else { wanted };
+            assert_eq!(told(declared, &[own], printed).await, wanted, "{own}");
+        }
     }
 }

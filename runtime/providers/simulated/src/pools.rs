@@ -232,8 +232,12 @@ pub(super) fn apply(
     let (host, port) = (before.host.clone(), before.port);
     let key = key(&host, port);
     match call {
-        LoadBalancerCall::Add { pool: name, weight, .. } => {
+        LoadBalancerCall::Add { pool: name, weight, floor, .. } => {
             must_be_a_host(world, &host)?;
+            // Without a share it gets no more traffic.
+            if *weight == Some(0) {
+                world.pool_shown(name.as_str(), now)?.must_keep(&host, port, *floor)?;
+            }
             add(pool_mut(world, name.as_str())?, &key, *weight, now)?;
         }
         LoadBalancerCall::Enable { pool: name, .. } => {
