@@ -14,8 +14,17 @@ use stepback_core::shown::is_odd;
 pub trait Declared: Send + Sync {
     /// A text with their marks in their places.
     fn marked(&self, text: &str) -> String;
-    /// Where in what a command printed they stand, whole, in parts or as what a cut left of them.
-    fn places(&self, printed: &str) -> Vec<Range<usize>>;
+    /// Where they stand in a text, as it is looked for in such a text.
+    fn places(&self, text: &str, what: Text) -> Vec<Range<usize>>;
+}
+
+/// What a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// What a command printed: secrets are found whole, in parts or as what a cut left of them.
+    Printed,
+    /// Why a call failed: they are found whole.
+    Failure,
 }
 
 tokio::task_local! {
@@ -33,9 +42,9 @@ pub fn marked(text: &str) -> String {
     DECLARED.try_with(|known| known.marked(text)).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Where declared secrets stand in what a command printed, as far as somebody knows any.
-pub fn places(printed: &str) -> Vec<Range<usize>> {
-    DECLARED.try_with(|known| known.places(printed)).unwrap_or_default()
+/// Where declared secrets stand that are taken out of such a text, as far as somebody knows any.
+pub fn places(text: &str, what: Text) -> Vec<Range<usize>> {
+    DECLARED.try_with(|known| known.places(text, what)).unwrap_or_default()
 }
 
 /// What the name of an option has in it whose value is nobody's to read.
@@ -75,13 +84,18 @@ const TOKEN_BYTES_MIN: usize = 16;
 /// `password=PASSWORD`.
 pub fn passwords_in(value: &str) -> Vec<&str> {
     let mut found = vec![];
-    for (at, slashes) in value.match_indices("://") {
+    for (nth, (at, slashes)) in value.match_indices("://").enumerate() {
         let rest = &value[at + slashes.len()..];
         // Where one of several ends, and where the host of one does.
-        let one = rest.split([',', ' ', ';', '|', '\n']).next().unwrap_or_default();
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let logins = [rest, one, host].map(|part| part.rsplit_once('@').map(|(login, _)| login));
-        for login in logins.into_iter().flatten() {
+        let own = rest.split("://").next().unwrap_or_default();
+        let one = own.split([',', ' ', ';', '|', '\n']).next().unwrap_or_default();
+        let host = one.split(['/', '?', '#']).next().unwrap_or_default();
+        // One that is alone may have anything in its password.
+        let all = Some(rest).filter(|_| nth == 0);
+        let logins = [all, Some(own), Some(one), Some(host)];
+        let login = |part: &str| part.rsplit_once('@').map(|(login, _)| login.len());
+        let lengths = logins.into_iter().flatten().filter_map(login);
+        for login in lengths.map(|length| &rest[..length]) {
             match login.split_once(':') {
                 Some((_, password)) => found.push(password),
                 None if login.len() >= TOKEN_BYTES_MIN => found.push(login),
@@ -216,8 +230,8 @@ mod tests {
     fn the_passwords_of_addresses_are_found_wherever_these_stand() {
         for (value, wanted) in [
             ("postgres://app:p%40ss/w@db:5432/main", vec!["p%40ss/w"]),
-            ("amqp://app:PW@mq1,amqp://app:QW@mq2", vec!["PW", "PW@mq1,amqp://app:QW", "QW"]),
-            ("https://es1:9200,https://app:PW@es2", vec!["9200,https://app:PW", "PW"]),
+            ("amqp://app:PW@mq1,amqp://app:QW@mq2", vec!["PW", "QW"]),
+            ("https://es1:9200,https://app:PW@es2", vec!["PW"]),
             ("https://ghp_0123456789abcdef@github.com/x", vec!["ghp_0123456789abcdef"]),
             ("https://ubuntu@host/x", vec![]),
             ("jdbc:postgresql://db/main?user=app&password=PW", vec!["PW"]),
@@ -232,6 +246,10 @@ mod tests {
         }
         let at = "postgres://app:PW@db/main?options=ops@example.com";
         assert!(passwords_in(at).contains(&"PW"));
+        // However many there are, they are no longer than the value, but for the first.
+        let many = "amqp://app:PW@mq,".repeat(1_000);
+        let bytes: usize = passwords_in(&many).iter().map(|one| one.len()).sum();
+        assert!(bytes < 2 * many.len(), "{bytes}");
     }
 
     #[test]

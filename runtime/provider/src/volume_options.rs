@@ -261,7 +261,7 @@ fn shown_address(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::passwords::{Declared, marking};
+    use crate::passwords::{Declared, Text, marking};
     use std::ops::Range;
     use std::sync::Arc;
 
@@ -272,7 +272,7 @@ mod tests {
             text.replace("https://s3/LEAK?sig=x", "\u{1}<secret:pw>\u{1}")
         }
 
-        fn places(&self, _: &str) -> Vec<Range<usize>> {
+        fn places(&self, _: &str, _: Text) -> Vec<Range<usize>> {
             panic!("no command prints it")
         }
     }

@@ -10,7 +10,7 @@ use stepback_core::shown::marks_in_words;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure};
 use stepback_provider::decoded::{self, Decoded};
-use stepback_provider::passwords::Declared;
+use stepback_provider::passwords::{Declared, Text};
 
 /// Others than the program cut off no text that is shorter, as far as is known.
 const CUT_BYTES_MIN: usize = 1024;
@@ -458,10 +458,11 @@ impl Declared for Secrets {
         self.redact_written(text.to_owned())
     }
 
-    fn places(&self, printed: &str) -> Vec<Range<usize>> {
+    fn places(&self, text: &str, what: Text) -> Vec<Range<usize>> {
         let mut met: Vec<Range<usize>> =
-            self.unmet.met_by(printed).iter().flat_map(|one| one.places(printed)).collect();
-        let found = self.found_in(printed, Some(&[]));
+            self.unmet.met_by(text).iter().flat_map(|one| one.places(text, what)).collect();
+        let own: &[String] = &[];
+        let found = self.found_in(text, (what == Text::Printed).then_some(own));
         met.extend(found.into_iter().map(|one| one.start..one.end));
         met
     }

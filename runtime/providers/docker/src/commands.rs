@@ -20,6 +20,7 @@ use stepback_core::calls::{ContainerSpec, run_once_name};
 use stepback_core::cut::{self, CUT};
 use stepback_core::manifest::duration_text;
 use stepback_provider::engines::{CUT_OFF, STOPPED_BY_CANCEL, command_result};
+use stepback_provider::passwords::Text;
 use stepback_provider::{EffectContext, Notes};
 
 /// How often a command is looked at that is to come to its end.
@@ -97,7 +98,7 @@ impl Output {
     fn end_line(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = cut::beginning_of_bytes(line, LINE_BYTES_MAX);
-        let text = self.hidden.taken_out_of(text.trim_end_matches('\r'));
+        let text = self.hidden.taken_out_of(text.trim_end_matches('\r'), Text::Printed);
         let before = self.logged_bytes;
         self.logged_bytes = self.logged_bytes.saturating_add(text.len()).saturating_add(1);
         if self.logged_bytes <= LOGGED_BYTES_MAX {

@@ -26,6 +26,7 @@ use stepback_core::calls::bounds::{ANSWER_BYTES_MAX, answer_bytes};
 use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_core::{FailureClass, cut};
 use stepback_provider::EffectContext;
+use stepback_provider::passwords::Text;
 use stepback_provider::ports::Port;
 use stepback_provider::rules::labels_must_be_free;
 
@@ -276,7 +277,7 @@ impl Engine {
         let mut last = last_lines(&printed.text());
         // A terminal's lines can't be counted before.
         last.drain(..last.len().saturating_sub(lines as usize));
-        Ok(last.iter().map(|line| hidden.taken_out_of(line)).collect())
+        Ok(last.iter().map(|line| hidden.taken_out_of(line, Text::Printed)).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use super::hidden::Hidden;
 use bollard::errors::Error;
 use oci_client::secrets::RegistryAuth;
 use std::fmt;
+use stepback_provider::passwords::Text;
 
 /// A user name and a password, which is never shown.
 #[derive(Clone)]
@@ -21,7 +22,7 @@ impl Credentials {
     /// whoever tells it writes it into JSON, an address or quotes, one into the other.
     pub(super) fn taken_out_of(&self, text: &str) -> String {
         let both = format!("{}:{}", self.username, self.password);
-        Hidden::of([both.as_str(), &self.password]).taken_out_of(text)
+        Hidden::of([both.as_str(), &self.password]).taken_out_of(text, Text::Failure)
     }
 
     pub(super) fn as_auth(&self) -> RegistryAuth {

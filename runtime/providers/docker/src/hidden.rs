@@ -6,10 +6,10 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bollard::models::ContainerInspectResponse;
 use std::ops::Range;
 use stepback_provider::decoded;
-use stepback_provider::passwords::{MASK, is_password, own_in_base64, passwords_in, places};
+use stepback_provider::passwords::{MASK, Text, is_password, own_in_base64, passwords_in, places};
 
 /// Less of base64 turns up by chance.
-const BASE64_BYTES_MIN: usize = 8;
+const BASE64_BYTES_MIN: usize = 7;
 /// A shorter value of a variable is in texts that have nothing to do with it.
 const VALUE_BYTES_MIN: usize = 6;
 
@@ -60,7 +60,7 @@ impl Hidden {
 
     /// A text without them. Whoever declared a secret finds it by himself, and tells which one it
     /// is: of that nothing is taken away, or nobody would find the rest.
-    pub(super) fn taken_out_of(&self, text: &str) -> String {
+    pub(super) fn taken_out_of(&self, text: &str, what: Text) -> String {
         let finder = match self {
             Self::None => return text.to_owned(),
             Self::All => return MASK.to_owned(),
@@ -79,7 +79,7 @@ impl Hidden {
         // A character that a part of was found is taken out whole.
         let whole = |(start, end)| text.floor_char_boundary(start)..text.ceil_char_boundary(end);
         let found = joined(found.into_iter().map(whole).collect());
-        let declared = joined(places(text));
+        let declared = joined(places(text, what));
         let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
         for one in found.into_iter().filter_map(|one| left_by(&declared, one)) {
             masked.push_str(&text[at..one.start]);
@@ -147,14 +147,15 @@ pub(super) mod tests {
             text.replace(self.0, "<secret s>")
         }
 
-        fn places(&self, printed: &str) -> Vec<Range<usize>> {
+        fn places(&self, printed: &str, _: Text) -> Vec<Range<usize>> {
             printed.match_indices(self.0).map(|(at, one)| at..at + one.len()).collect()
         }
     }
 
     async fn told(declared: &'static str, env: &[&str], printed: &str) -> String {
         let hidden = Hidden::given_to(&given(env));
-        marking(Arc::new(One(declared)), async { hidden.taken_out_of(printed) }).await
+        marking(Arc::new(One(declared)), async { hidden.taken_out_of(printed, Text::Printed) })
+            .await
     }
 
     fn given(env: &[&str]) -> ContainerInspectResponse {
@@ -173,11 +174,13 @@ pub(super) mod tests {
             "TLS_KEY=-----BEGIN\nZq9xLineOfIt\n",
             "API_TOKEN=short",
             "SESSION_SECRET=declared-Secret99",
+            "SHORTEST_KEY=Zq9xK!",
         ];
         for (printed, wanted) in [
             ("FATAL: Old-Secret/77 is wrong", "FATAL: *** is wrong"),
             ("?pw=Old-Secret%2F77&x", "?pw=***&x"),
             ("T2xkLVNlY3JldC83Nw==", "***=="),
+            ("Authorization: Basic YXBwOlpxOXhLIQ==", "Authorization: Basic YXBwOl***Q=="),
             ("postgres://app:p%40ss-Secret88@db", "postgres://app:***@db"),
             ("user app, p@ss-Secret88", "user app, ***"),
             ("Zq9xLineOfIt", "***"),
