@@ -141,6 +141,57 @@ fn no_file_is_read_without_an_end() {
     }
 }
 
+/// A pool of HAProxy, whose changes outlive a reload and whose targets are told apart.
+#[test]
+fn a_pool_is_checked_before_anybody_is_asked() {
+    const BOX: &str = "[environments.box]\nprovider = \"onebox\"\nroot = \"x\"\n\
+                       [environments.box.instances.i-a]\ndocker = \"unix:///a\"\n";
+    const SAVED: &str = "state_file = \"/s/web\"\n";
+    let place = Place::new();
+    let backup = operation("backup-database");
+    let at = |sockets: &str| format!("sockets = [{sockets}]\nbackend = \"web\"\n");
+    let here = at("\"unix:///admin.sock\"");
+    let pools =
+        |text: String| format!("{BOX}[environments.box.pools.web]\nprovider = \"haproxy\"\n{text}");
+    let second = "[environments.box.instances.i-b]\ndocker = \"unix:///b\"\n";
+    for (text, said) in [
+        (pools(here.clone()), "would be lost at HAProxy's next reload"),
+        (pools(format!("{here}{SAVED}saved_by = \"reload-hook\"\n")), "two ways for one thing"),
+        (pools(format!("{here}saved_by = \"hope\"\n")), "`hope` saves no state"),
+        (pools(SAVED.to_owned()), "needs `sockets`"),
+        (pools(format!("sockets = [\"unix:///a\"]\n{SAVED}")), "needs `backend`"),
+        (
+            pools(format!("sockets = [\"unix:///a\"]\nbackend = \"a b\"\n{SAVED}")),
+            "`a b` is no backend's name",
+        ),
+        (pools(format!("{}{SAVED}", at("\"/admin.sock\""))), "is not unix:///PATH"),
+        (pools(format!("{}{SAVED}", at("\"ssh://box\""))), "is not reached over ssh"),
+        (
+            pools(format!("{}saved_by = \"reload-hook\"\n", at("\"tcp://10.0.0.1:9999\""))),
+            "who may reach it commands it",
+        ),
+        (pools(format!("{}{SAVED}", at("\"tcp://127.0.0.1:9\""))), "HAProxy is on another"),
+        (format!("{}{SAVED}{second}", pools(here.clone())), "i-a and i-b have one address"),
+        (
+            format!("{}{SAVED}{second}address = \"there\"\n", pools(here.clone())),
+            "`there` is no address",
+        ),
+        (
+            format!("{BOX}[environments.box.pools.web]\nprovider = \"hapoxy\"\n"),
+            "did you mean `haproxy`?",
+        ),
+        (
+            "[environments.s]\nprovider = \"simulated\"\n[environments.s.pools.web]\n\
+             provider = \"haproxy\"\n"
+                .to_owned(),
+            "its engines, registries and pools are in its world file",
+        ),
+    ] {
+        place.write("stepback.toml", text);
+        place.run(&["run", &backup]).exits(2).says(said);
+    }
+}
+
 #[test]
 fn the_configuration_is_checked_too() {
     let place = Place::new();

@@ -115,17 +115,17 @@ pub async fn provider(
 ) -> Result<Arc<dyn Provider>, CliError> {
     let provider: Arc<dyn Provider> = match config.environment(name)? {
         Environment::Simulated { world } => Arc::new(simulated(config, name, world.as_deref())?),
-        Environment::Onebox { root, instances, docker } => {
-            providers::onebox(config, root, instances, docker)?
+        Environment::Onebox { root, instances, docker, pools } => {
+            providers::onebox(config, root, instances, docker, pools)?
         }
-        Environment::Aws { account, docker } => {
+        Environment::Aws { account, docker, pools } => {
             if account.endpoint.as_deref().is_none_or(providers::is_of_aws) && !faults.is_empty() {
                 let message =
                     shown!("`--inject` is not for `{}`, which is an account of AWS", name);
                 let help = "try it in a simulated environment or a onebox";
                 return Err(CliError::usage(message, help));
             }
-            providers::aws(account, docker).await?
+            providers::aws(account, docker, pools).await?
         }
     };
     Ok(match faults.is_empty() {

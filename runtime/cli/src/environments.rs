@@ -1,8 +1,10 @@
 //! The environments of `stepback.toml`: what each is, with every mistake at its place.
 
 use crate::grants;
+use crate::pools::{self, Pool};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, suggest};
@@ -31,6 +33,8 @@ pub struct Authored {
     docker: Option<Spanned<AuthoredDocker>>,
     #[serde(default)]
     registries: BTreeMap<Spanned<String>, Spanned<AuthoredRegistry>>,
+    #[serde(default)]
+    pools: BTreeMap<String, Spanned<pools::Authored>>,
     allow: Option<Vec<grants::Written>>,
     #[serde(default)]
     deny: Vec<grants::Written>,
@@ -41,6 +45,7 @@ pub struct Authored {
 struct AuthoredInstance {
     docker: Spanned<String>,
     zone: Option<String>,
+    address: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,10 +88,12 @@ pub enum Environment {
         root: PathBuf,
         instances: BTreeMap<String, Instance>,
         docker: DockerConfig,
+        pools: BTreeMap<String, Pool>,
     },
     Aws {
         account: Account,
         docker: DockerConfig,
+        pools: BTreeMap<String, Pool>,
     },
 }
 
@@ -112,6 +119,8 @@ pub struct Certificates {
 pub struct Instance {
     pub docker: Endpoint,
     pub zone: Option<String>,
+    /// What the ports of its containers are reached by.
+    pub address: IpAddr,
 }
 
 /// How Docker Engines are used.
@@ -180,9 +189,11 @@ impl Authored {
             self.docker.as_ref().map(|docker| ("docker", docker.span())),
             self.instances.values().next().map(|one| ("instances", one.span())),
             self.registries.values().next().map(|one| ("registries", one.span())),
+            self.pools.values().next().map(|one| ("pools", one.span())),
         ];
         self.refuse_aws_settings("simulated", found);
-        refuse(&misplaced, "simulated", "its engines and registries are in its world file", found);
+        let help = "its engines, registries and pools are in its world file";
+        refuse(&misplaced, "simulated", help, found);
         let world = self.world.as_ref().map(|world| base.join(world.get_ref()));
         Environment::Simulated { world }
     }
@@ -210,14 +221,41 @@ impl Authored {
             match Endpoint::parse(instance.docker.get_ref()) {
                 Ok(docker) => {
                     self.refuse_open(&docker, instance.docker.span(), found);
-                    let zone = instance.zone.clone();
-                    instances.insert(id.clone(), Instance { docker, zone });
+                    let (zone, address) = (instance.zone.clone(), instance.address(found));
+                    instances.insert(id.clone(), Instance { docker, zone, address });
                 }
                 Err(why) => found.push(Diagnostic::at(instance.docker.span(), why)),
             }
         }
+        self.refuse_one_address(&instances, found);
         let docker = self.docker_config(base, found);
-        Environment::Onebox { root: root.unwrap_or_default(), instances, docker }
+        let (root, pools) = (root.unwrap_or_default(), self.pools(base, found));
+        Environment::Onebox { root, instances, docker, pools }
+    }
+
+    /// A pool's target is a place, which must not be that of two instances.
+    fn refuse_one_address(
+        &self,
+        instances: &BTreeMap<String, Instance>,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        let mut by_address: BTreeMap<IpAddr, &String> = BTreeMap::new();
+        for (id, instance) in instances.iter().filter(|_| !self.pools.is_empty()) {
+            let Some(other) = by_address.insert(instance.address, id) else { continue };
+            let message =
+                format!("{other} and {id} have one address: no pool could tell them apart");
+            let help = "give each its own, such as `address = \"127.0.0.2\"`: a port that is \
+                        published on all addresses is reached by each of them";
+            let at = self.instances.get(id).map_or(0..0, Spanned::span);
+            found.push(Diagnostic::at(at, message).help(help));
+        }
+    }
+
+    fn pools(&self, base: &Path, found: &mut Vec<Diagnostic>) -> BTreeMap<String, Pool> {
+        let of = |(name, pool): (&String, &Spanned<pools::Authored>)| {
+            Some((name.clone(), pool.get_ref().check(base, found)?))
+        };
+        self.pools.iter().filter_map(of).collect()
     }
 
     fn aws(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Environment {
@@ -241,7 +279,8 @@ impl Authored {
             account: text(&self.account),
             endpoint: text(&self.endpoint),
         };
-        Environment::Aws { account, docker: self.docker_config(base, found) }
+        let (docker, pools) = (self.docker_config(base, found), self.pools(base, found));
+        Environment::Aws { account, docker, pools }
     }
 
     fn refuse_aws_settings(&self, provider: &str, found: &mut Vec<Diagnostic>) {
@@ -319,6 +358,18 @@ impl Authored {
                 })
                 .collect(),
         }
+    }
+}
+
+impl AuthoredInstance {
+    fn address(&self, found: &mut Vec<Diagnostic>) -> IpAddr {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let Some(text) = &self.address else { return here };
+        text.get_ref().parse().unwrap_or_else(|_| {
+            let message = format!("`{}` is no address", text.get_ref());
+            found.push(Diagnostic::at(text.span(), message).help("such as `127.0.0.2`"));
+            here
+        })
     }
 }
 

@@ -34,6 +34,7 @@ mod log;
 mod output;
 mod ownership;
 mod plugins;
+mod pools;
 mod providers;
 mod report;
 mod secrets;

@@ -1,5 +1,5 @@
 //! The providers of real environments, as far as this program was built with them (the features
-//! `aws`, `docker` and `onebox`).
+//! `aws`, `docker`, `haproxy` and `onebox`).
 
 #[cfg(feature = "docker")]
 pub use with_engines::*;
@@ -7,13 +7,14 @@ pub use with_engines::*;
 use crate::config::Config;
 use crate::environments::{Account, DockerConfig, Instance};
 use crate::error::CliError;
+use crate::pools::Pool;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use stepback_provider::Provider;
 
 /// An environment whose provider was left out when the program was built.
-#[cfg(not(all(feature = "aws", feature = "onebox")))]
+#[cfg(not(all(feature = "aws", feature = "haproxy", feature = "onebox")))]
 fn left_out(provider: &str) -> CliError {
     CliError::usage(
         shown!("this `stepback` was built without the provider `{}`", provider),
@@ -27,7 +28,11 @@ pub fn is_of_aws(_: &str) -> bool {
 }
 
 #[cfg(not(feature = "aws"))]
-pub async fn aws(_: &Account, _: &DockerConfig) -> Result<Arc<dyn Provider>, CliError> {
+pub async fn aws(
+    _: &Account,
+    _: &DockerConfig,
+    _: &BTreeMap<String, Pool>,
+) -> Result<Arc<dyn Provider>, CliError> {
     Err(left_out("aws"))
 }
 
@@ -37,6 +42,7 @@ pub fn onebox(
     _: &Path,
     _: &BTreeMap<String, Instance>,
     _: &DockerConfig,
+    _: &BTreeMap<String, Pool>,
 ) -> Result<Arc<dyn Provider>, CliError> {
     Err(left_out("onebox"))
 }
@@ -60,6 +66,7 @@ mod with_engines {
     pub async fn aws(
         account: &Account,
         docker: &DockerConfig,
+        pools: &BTreeMap<String, Pool>,
     ) -> Result<Arc<dyn Provider>, CliError> {
         let Account { region, profile, endpoint, account } = account.clone();
         let config = stepback_aws::AwsConfig { region, profile, endpoint, account };
@@ -71,7 +78,7 @@ mod with_engines {
         let (named, template) = (docker.hosts.clone(), docker.endpoint.clone());
         let hosts = stepback_docker::TemplatedHosts::new(Arc::clone(&cloud), named, template);
         let docker = Docker::new(Arc::new(hosts), settings(docker)?, Clock::real());
-        Ok(Arc::new(Router::new(vec![cloud, Arc::new(docker)])))
+        with_pools(cloud, Arc::new(docker), pools)
     }
 
     #[cfg(feature = "onebox")]
@@ -80,14 +87,15 @@ mod with_engines {
         root: &Path,
         instances: &BTreeMap<String, Instance>,
         docker: &DockerConfig,
+        pools: &BTreeMap<String, Pool>,
     ) -> Result<Arc<dyn Provider>, CliError> {
         use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
         let elsewhere = "give the environment another `root`";
         let (choice, sharing) = (Choice::Found, config.state.sharing);
         Kept { dir: root, choice, sharing, elsewhere }.make_sure(&["world.json", "volumes"])?;
         let instance = |(id, instance): (&String, &Instance)| {
-            let Instance { docker, zone } = instance.clone();
-            (id.clone(), OneboxInstance { docker, zone })
+            let Instance { docker, zone, address } = instance.clone();
+            (id.clone(), OneboxInstance { docker, zone, address })
         };
         let instances = instances.iter().map(instance).collect();
         let config = OneboxConfig { root: root.to_owned(), instances };
@@ -97,7 +105,43 @@ mod with_engines {
         })?;
         let hosts = Arc::new(OneboxHosts::new(config));
         let docker = Docker::new(hosts, settings(docker)?, Clock::real());
-        Ok(Arc::new(Router::new(vec![Arc::new(cloud), Arc::new(docker)])))
+        with_pools(Arc::new(cloud), Arc::new(docker), pools)
+    }
+
+    /// Pools come last: their targets are where the instances are.
+    fn with_pools(
+        cloud: Arc<dyn Provider>,
+        docker: Arc<dyn Provider>,
+        pools: &BTreeMap<String, Pool>,
+    ) -> Result<Arc<dyn Provider>, CliError> {
+        let mut all = vec![Arc::clone(&cloud), docker];
+        if !pools.is_empty() {
+            all.push(haproxy(cloud, pools)?);
+        }
+        Ok(Arc::new(Router::new(all)))
+    }
+
+    #[cfg(not(feature = "haproxy"))]
+    fn haproxy(
+        _: Arc<dyn Provider>,
+        _: &BTreeMap<String, Pool>,
+    ) -> Result<Arc<dyn Provider>, CliError> {
+        Err(left_out("haproxy"))
+    }
+
+    #[cfg(feature = "haproxy")]
+    fn haproxy(
+        cloud: Arc<dyn Provider>,
+        pools: &BTreeMap<String, Pool>,
+    ) -> Result<Arc<dyn Provider>, CliError> {
+        use stepback_haproxy::{HaProxy, OfCloud, PoolConfig, Saved};
+        let of = |(name, pool): (&String, &Pool)| {
+            let Pool { sockets, master, backend, state_file } = pool.clone();
+            let saved = state_file.map_or(Saved::ByReloadHook, Saved::StateFile);
+            (name.clone(), PoolConfig { sockets, master, backend, saved })
+        };
+        let pools = pools.iter().map(of).collect();
+        Ok(Arc::new(HaProxy::new(pools, Arc::new(OfCloud(cloud)), Clock::real())))
     }
 
     fn settings(config: &DockerConfig) -> Result<DockerSettings, CliError> {

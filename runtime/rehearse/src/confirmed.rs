@@ -9,10 +9,10 @@ use stepback_core::Interface;
 /// interface.
 fn is_confirmed(interface: Interface) -> bool {
     match interface {
-        // Docker Engine.
-        Interface::Docker => true,
-        // moto's server speaks as EC2 does, and is none; nothing real serves pools yet.
-        Interface::Ec2 | Interface::Ebs | Interface::LoadBalancer => false,
+        // Docker Engine; HAProxy.
+        Interface::Docker | Interface::LoadBalancer => true,
+        // moto's server speaks as EC2 does, and is none.
+        Interface::Ec2 | Interface::Ebs => false,
         // No world answers these.
         Interface::Log | Interface::Clock | Interface::Effects => true,
     }

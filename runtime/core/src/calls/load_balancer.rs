@@ -160,8 +160,9 @@ impl<'a> Place<'a> {
         let Some(was_enabled) = is(undo.before, "enabled") else {
             return Reversal::unread(undo, "enabled");
         };
-        let is_present = is(undo.now, "present") == Some(true);
-        let is_enabled = is(undo.now, "enabled") == Some(true);
+        // Where the processes of a balancer do not agree it is neither, and so not as it was.
+        let is_present = is(undo.now, "present");
+        let is_enabled = is(undo.now, "enabled");
         let mut calls: Vec<Call> = vec![];
         let weight = |facts: &Facts| facts.get("weight").and_then(Value::as_u64);
         let add = || {
@@ -170,23 +171,28 @@ impl<'a> Place<'a> {
         };
         match (was_present, is_present) {
             // One that is leaving can't be added before it has left.
-            (true, false) => calls.extend([self.wait_drained(UNDO_LEFT_MS).into(), add()]),
-            (true, true) if weight(undo.before) != weight(undo.now) => calls.push(add()),
-            (true, true) | (false, _) => {}
+            (true, Some(true)) if weight(undo.before) == weight(undo.now) => {}
+            (true, Some(true)) => calls.push(add()),
+            (true, Some(false)) => {
+                calls.extend([self.wait_drained(UNDO_LEFT_MS).into(), add()]);
+            }
+            // Some of it is there, and may be served.
+            (true, None) => calls.push(add()),
+            (false, _) => {}
         }
         match (was_enabled, is_enabled) {
             // What is behind it may have been put back just now, by another step's undo.
-            (true, false) => calls.extend([
+            (true, Some(true)) | (false, Some(false)) => {}
+            (true, Some(false) | None) => calls.extend([
                 self.wait_healthy().into(),
                 self.enable().into(),
                 self.wait_healthy().into(),
             ]),
-            (false, true) => {
+            (false, Some(true) | None) => {
                 calls.extend([self.drain().into(), self.wait_drained(UNDO_DRAINED_MS).into()]);
             }
-            (true, true) | (false, false) => {}
         }
-        if !was_present && is_present {
+        if !was_present && is_present != Some(false) {
             calls.push(self.remove().into());
         }
         match calls.is_empty() {
@@ -292,6 +298,15 @@ mod tests {
         ] {
             let calls = taken_back(&enable, before.clone(), now.clone());
             assert_eq!(calls, wanted, "{before} and now {now}");
+        }
+        // What the processes of a balancer differ in is not as it was, whatever that is.
+        let some = json!({ "present": "in 1 of 2 processes", "enabled": "in 1 of 2 processes" });
+        for (before, wanted) in [
+            (&gone, vec!["drain", "wait-drained", "remove"]),
+            (&added, vec!["add", "drain", "wait-drained"]),
+            (&on, vec!["add", "wait-healthy", "enable", "wait-healthy"]),
+        ] {
+            assert_eq!(taken_back(&enable, before.clone(), some.clone()), wanted, "{before}");
         }
         let unread = taken_back(&enable, json!({ "enabled": true }), on);
         assert!(unread[0].contains("`present`"), "{unread:?}");

@@ -89,7 +89,7 @@ fn must_reach_its_own(world: World, provider: &dyn Provider) {
             let never = match (world, kind.interface()) {
                 (World::Simulated, _) => &["aws ", "docker ", "://"][..],
                 (World::Onebox, Interface::Ec2 | Interface::Ebs) => &["aws ", "docker "],
-                (World::Onebox | World::Docker | World::Aws, _) => &["simulat"],
+                (World::Onebox | World::Docker | World::Aws | World::HaProxy, _) => &["simulat"],
             };
             for never in never {
                 assert!(!said.contains(never), "{:?}: {resource}: {said}", world);

@@ -23,6 +23,8 @@ pub enum World {
     Docker,
     /// With two engines.
     Onebox,
+    /// Its pools, and nothing else.
+    HaProxy,
 }
 
 pub struct Bench {
@@ -91,8 +93,10 @@ impl Bench {
             ["ec2.run-instance", "ec2.start", "ec2.stop", "ec2.terminate", "ec2.set-instance-type"];
         let is_docker = function.starts_with("docker.");
         let is_cloud = function.starts_with("ec2.") || function.starts_with("ebs.");
+        let is_pools = function.starts_with("load-balancer.");
         match self.world {
-            World::Simulated => is_cloud || is_docker || function.starts_with("load-balancer."),
+            World::Simulated => is_cloud || is_docker || is_pools,
+            World::HaProxy => is_pools,
             World::Aws => is_cloud,
             World::Docker => is_docker && !OF_DEVICES.contains(&function),
             World::Onebox => is_docker || is_cloud && !OF_INSTANCES.contains(&function),

@@ -79,7 +79,7 @@ pub fn device() -> String {
 }
 
 fn has_cloud(bench: &Bench) -> bool {
-    bench.world != World::Docker
+    bench.serves("ebs.create-volume")
 }
 
 /// Effects on instances, by those who make them.

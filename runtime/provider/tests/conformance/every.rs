@@ -290,7 +290,7 @@ pub async fn the_world_is_the_same_when_it_is_opened_again(bench: &Bench) {
 /// Two stores number their operations from 1, and know nothing of each other.
 pub async fn an_epoch_is_its_stores_own(bench: &Bench) {
     let call = match bench.world {
-        World::Docker => return,
+        World::Docker | World::HaProxy => return,
         _ => cloud::tag_of(bench, &cloud::volume(bench).await),
     };
     let operation = OperationId(crate::bench::fresh() + 1_000);
@@ -310,7 +310,7 @@ pub async fn an_epoch_is_its_stores_own(bench: &Bench) {
 
 pub async fn an_older_epoch_is_refused(bench: &Bench) {
     let call = match bench.world {
-        World::Docker => return,
+        World::Docker | World::HaProxy => return,
         _ => cloud::tag_of(bench, &cloud::volume(bench).await),
     };
     let operation = OperationId(crate::bench::fresh() + 1_000);

@@ -8,6 +8,9 @@ mod bench;
 mod cloud;
 mod engine;
 mod every;
+#[allow(dead_code, reason = "it is the program's tests' own, who use more of it")]
+#[path = "../../../../tests/real/haproxy.rs"]
+mod haproxy;
 mod hosts;
 mod identity;
 mod limits;
@@ -36,15 +39,30 @@ use stepback_core::Interface;
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 struct Case {
+    module: &'static str,
     name: &'static str,
     run: for<'a> fn(&'a Bench) -> Running<'a>,
     /// The worlds it does not run against, and why.
     but: &'static [(World, &'static str)],
 }
 
+impl Case {
+    /// Why it does not run against a world, if it does not.
+    fn left_out(&self, world: World) -> Option<&'static str> {
+        // What is said of a cloud or of engines asks for one.
+        const OF_ALL: [&str; 3] = ["every", "advice", "pools"];
+        const OF_ALL_STRICT: [&str; 2] =
+            ["a_call_that_is_nobodys_is_a_defect", "a_takeover_waits_out_what_is_not_refused"];
+        let is_of_all = OF_ALL.contains(&self.module) || OF_ALL_STRICT.contains(&self.name);
+        let excepted = self.but.iter().find(|(of, _)| *of == world).map(|(_, why)| *why);
+        excepted.or_else(|| (world == World::HaProxy && !is_of_all).then_some(ONLY_POOLS))
+    }
+}
+
 macro_rules! case {
     ($module:ident :: $name:ident $(, $world:ident: $why:expr)* $(,)?) => {
         Case {
+            module: stringify!($module),
             name: stringify!($name),
             run: |bench| Box::pin($module::$name(bench)),
             but: &[$((World::$world, $why)),*],
@@ -55,7 +73,8 @@ macro_rules! case {
 const NO_CLOUD: &str = "a Docker Engine has no instances or volumes of its own";
 const NO_ENGINE: &str = "EC2 has no Docker Engine of its own; one is joined to it";
 const FIXED: &str = "its instances are engines of this machine, which it does not change";
-const NO_POOLS: &str = "it has no load balancer: HAProxy and ELB are to come behind this suite";
+const NO_POOLS: &str = "it has no load balancer: another provider is joined to it";
+const ONLY_POOLS: &str = "HAProxy has pools and nothing else";
 const NO_DEVICES: &str = "its host's devices are another provider's";
 
 const CASES: &[Case] = &[
@@ -70,11 +89,13 @@ const CASES: &[Case] = &[
         every::an_epoch_is_its_stores_own,
         Aws: "EC2 knows no epochs: a takeover waits until requests are over",
         Docker: "an engine knows no epochs: a takeover waits until requests are over",
+        HaProxy: "HAProxy knows no epochs: a takeover waits until requests are over",
     ),
     case!(
         every::an_older_epoch_is_refused,
         Aws: "EC2 knows no epochs: a takeover waits until requests are over",
         Docker: "an engine knows no epochs: a takeover waits until requests are over",
+        HaProxy: "HAProxy knows no epochs: a takeover waits until requests are over",
     ),
     case!(
         cloud::a_repeated_token_takes_effect_once,
@@ -136,6 +157,11 @@ const CASES: &[Case] = &[
     case!(
         pools::a_pool_that_is_not_there_is_told,
         Aws: NO_POOLS, Docker: NO_POOLS, Onebox: NO_POOLS,
+    ),
+    case!(
+        pools::a_pool_that_nothing_uses_is_told,
+        Aws: NO_POOLS, Docker: NO_POOLS, Onebox: NO_POOLS,
+        HaProxy: "it does not tell which frontends use a backend",
     ),
     case!(pausing::a_container_is_frozen_until_it_goes_on, Aws: NO_ENGINE),
     case!(pausing::a_paused_container_is_not_healthy, Aws: NO_ENGINE),
@@ -236,7 +262,8 @@ fn serves(world: World, interface: Interface) -> Result<(), &'static str> {
         (Interface::Ec2 | Interface::Ebs, World::Docker) => Err(NO_CLOUD),
         (Interface::Docker, World::Simulated | World::Docker | World::Onebox) => Ok(()),
         (Interface::Docker, World::Aws) => Err(NO_ENGINE),
-        (Interface::LoadBalancer, World::Simulated) => Ok(()),
+        (Interface::LoadBalancer, World::Simulated | World::HaProxy) => Ok(()),
+        (Interface::Ec2 | Interface::Ebs | Interface::Docker, World::HaProxy) => Err(ONLY_POOLS),
         (Interface::LoadBalancer, World::Aws | World::Docker | World::Onebox) => Err(NO_POOLS),
     }
 }
@@ -245,11 +272,9 @@ fn serves(world: World, interface: Interface) -> Result<(), &'static str> {
 #[test]
 fn every_interface_that_is_granted_is_served_by_the_simulator_and_a_real_one() {
     for interface in Interface::ALL {
-        let real = [World::Aws, World::Docker, World::Onebox];
+        let real = [World::Aws, World::Docker, World::Onebox, World::HaProxy];
         let is_served = real.into_iter().any(|world| serves(world, interface).is_ok());
-        // Nothing real serves pools yet.
-        let has_real = interface.needs_grant() && interface != Interface::LoadBalancer;
-        assert_eq!(is_served, has_real, "{interface}");
+        assert_eq!(is_served, interface.needs_grant(), "{interface}");
         let is_simulated = serves(World::Simulated, interface).is_ok();
         assert_eq!(is_simulated, interface.needs_grant(), "{interface}");
     }
@@ -263,8 +288,8 @@ async fn suite(bench: &Bench) {
         assert_eq!(told.is_ok(), is_served, "{:?}, {interface}: {told:?}", bench.world);
     }
     for case in CASES {
-        match case.but.iter().find(|(world, _)| *world == bench.world) {
-            Some((_, why)) => println!("{:?}: {} is left out: {why}", bench.world, case.name),
+        match case.left_out(bench.world) {
+            Some(why) => println!("{:?}: {} is left out: {why}", bench.world, case.name),
             None => {
                 println!("{:?}: {}", bench.world, case.name);
                 (case.run)(bench).await;
@@ -306,4 +331,11 @@ async fn docker_and_onebox_on_real_engines() {
     let parts = std::rc::Rc::new(parts::TestCluster::start());
     suite(&worlds::docker(&parts)).await;
     suite(&worlds::onebox(&parts)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_of_haproxy() {
+    if haproxy::is_possible() {
+        suite(&worlds::haproxy()).await;
+    }
 }

@@ -183,8 +183,13 @@ pub async fn a_pool_that_is_not_there_is_told(bench: &Bench) {
     };
     let may = bench.provider.may(&to("wbe").into()).await.expect_err("there is none");
     assert_eq!(may.code.as_deref(), Some("no-pool"));
-    // Its targets would never get healthy.
-    let may = bench.provider.may(&to("unused").into()).await.expect_err("nothing uses it");
-    assert_eq!(may.code.as_deref(), Some("Target.NotInUse"));
     bench.provider.may(&add(SECOND)).await.expect("it may be added");
+}
+
+/// Its targets would never get healthy.
+pub async fn a_pool_that_nothing_uses_is_told(bench: &Bench) {
+    let (pool, host, container) = ("unused".into(), host(), None);
+    let to = LoadBalancerCall::Add { pool, host, port: SECOND, container, weight: None, floor: 0 };
+    let may = bench.provider.may(&to.into()).await.expect_err("nothing uses it");
+    assert_eq!(may.code.as_deref(), Some("Target.NotInUse"));
 }

@@ -1,6 +1,7 @@
 //! The worlds that the suite runs against.
 
 use crate::bench::{Bench, World};
+use crate::haproxy::{self, App};
 use crate::moto::Moto;
 use crate::parts::TestCluster;
 use crate::proxy::{Proxy, Upstream};
@@ -13,6 +14,7 @@ use stepback_aws::{Aws, AwsConfig, Pace};
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, InstanceId};
 use stepback_docker::{Docker, DockerSettings, Hosts};
+use stepback_haproxy::{Addresses, HaProxy, PoolConfig, Saved};
 use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
 use stepback_provider::Provider;
 use stepback_provider::endpoint::Endpoint;
@@ -180,6 +182,7 @@ pub fn onebox(parts: &Rc<TestCluster>) -> Bench {
     let instance = |docker: &Endpoint, zone: Option<&str>| OneboxInstance {
         docker: docker.clone(),
         zone: zone.map(str::to_owned),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
     };
     let config = OneboxConfig {
         root: parts.path("onebox"),
@@ -204,6 +207,53 @@ pub fn onebox(parts: &Rc<TestCluster>) -> Bench {
         to_aws: None,
         to_engine: Some(proxy),
         reboot: Some(reboot(parts)),
+        called: RefCell::new(BTreeSet::new()),
+    }
+}
+
+/// One instance, at an address of this machine.
+struct At(std::net::IpAddr);
+
+#[async_trait]
+impl Addresses for At {
+    async fn all(&self) -> Result<BTreeMap<InstanceId, std::net::IpAddr>, Failure> {
+        Ok(BTreeMap::from([("i-b".into(), self.0)]))
+    }
+}
+
+/// Two processes for one pool, whose first server is written into their configuration.
+pub fn haproxy() -> Bench {
+    let dir = tempfile::TempDir::with_prefix_in("sb-", "/tmp").unwrap();
+    let address = haproxy::address();
+    let apps = [8081, 8082].map(|port| App::start(&address, port, "app"));
+    let first = format!("  server first {address}:8081 check\n");
+    let processes = ["a", "b"].map(|name| {
+        let bind = format!("unix@{}", dir.path().join(format!("{name}.front")).display());
+        haproxy::HaProxy::start(&dir.path().join(name), &bind, &first)
+    });
+    let config = PoolConfig {
+        sockets: processes.iter().map(|one| Endpoint::Unix(one.admin())).collect(),
+        master: Some(Endpoint::Unix(processes[0].master())),
+        backend: "web".to_owned(),
+        saved: Saved::StateFile(processes[0].state_file()),
+    };
+    let open = move || -> Arc<dyn Provider> {
+        // They live as long as somebody may open it.
+        let _parts = (&processes, &apps, &dir);
+        let pools = BTreeMap::from([("web".to_owned(), config.clone())]);
+        let at = Arc::new(At(address.parse().unwrap()));
+        Arc::new(HaProxy::new(pools, at, Clock::real()))
+    };
+    Bench {
+        world: World::HaProxy,
+        provider: open(),
+        again: Box::new(open),
+        instances: vec![],
+        zone: String::new(),
+        image: String::new(),
+        to_aws: None,
+        to_engine: None,
+        reboot: None,
         called: RefCell::new(BTreeSet::new()),
     }
 }

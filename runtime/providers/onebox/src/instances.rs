@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use stepback_core::calls::Ec2Call;
 use stepback_core::{Call, Failure, FailureClass};
@@ -30,6 +31,8 @@ pub struct OneboxInstance {
     pub docker: Endpoint,
     /// Only volumes of the same zone can be attached to it; `None` is the zone `onebox`.
     pub zone: Option<String>,
+    /// What the ports of its containers are reached by.
+    pub address: IpAddr,
 }
 
 /// Where the engines of a onebox are, and where each sees the devices attached to it.
@@ -49,7 +52,7 @@ pub(super) fn set_instances(
             state: "running".to_owned(),
             instance_type: "onebox".to_owned(),
             zone,
-            private_ip: Some("127.0.0.1".to_owned()),
+            private_ip: Some(instance.address.to_string()),
             tags: kept.map(|kept| kept.tags).unwrap_or_default(),
             stamp: None,
             max_attachments: None,

@@ -316,7 +316,9 @@ pub(super) fn settled(
 ) -> Result<Option<Value>, Failure> {
     let target = target_of(world, call, now)?;
     let is_so = match call {
-        LoadBalancerCall::Add { .. } => target.present,
+        LoadBalancerCall::Add { weight, .. } => {
+            target.present && weight.is_none_or(|weight| target.weight == Some(weight))
+        }
         LoadBalancerCall::Enable { .. } => target.enabled,
         LoadBalancerCall::Drain { .. } => !target.enabled,
         LoadBalancerCall::Remove { .. } => !target.present,

@@ -1,0 +1,288 @@
+//! What changes a pool: the same commands to each process, and a look at what came of them.
+//!
+//! A server gets traffic the moment it is ready, before its first check, and a slot that is used
+//! again shows the verdict on whoever had it before. So a target is put into a slot in maintenance,
+//! drained from the first moment on, and said to be down: it is up when as many checks have passed
+//! as its `rise` wants (HAProxy Management Guide, *set server*).
+
+use super::pool::Pool;
+use super::shapes::{NO_PORT, Slot};
+use super::view::{Place, Seen, View, must_be_there};
+use super::wire::NoAnswer;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use stepback_core::calls::LoadBalancerCall;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{Failure, FailureClass, InstanceId};
+use stepback_provider::Settled;
+use stepback_provider::pools;
+
+/// What an effect wants of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Added { weight: Option<u32>, floor: u32 },
+    Enabled,
+    Drained { floor: u32 },
+    Removed,
+}
+
+impl Wanted {
+    /// Of a call that is an effect.
+    pub(super) fn of(call: &LoadBalancerCall) -> Option<Self> {
+        match call {
+            LoadBalancerCall::Add { weight, floor, .. } => {
+                Some(Self::Added { weight: *weight, floor: *floor })
+            }
+            LoadBalancerCall::Enable { .. } => Some(Self::Enabled),
+            LoadBalancerCall::Drain { floor, .. } => Some(Self::Drained { floor: *floor }),
+            LoadBalancerCall::Remove { .. } => Some(Self::Removed),
+            LoadBalancerCall::DescribePool { .. }
+            | LoadBalancerCall::WaitHealthy { .. }
+            | LoadBalancerCall::WaitDrained { .. } => None,
+        }
+    }
+
+    /// Whether every process has the target so.
+    fn is_so(self, seen: &Seen) -> bool {
+        seen.are_all(|one| self.is_so_in(one))
+    }
+
+    fn is_so_in(self, one: &pools::Target) -> bool {
+        match self {
+            Self::Added { weight, .. } => {
+                one.present && weight.is_none_or(|weight| one.weight == Some(weight))
+            }
+            Self::Enabled => one.enabled,
+            Self::Drained { .. } => !one.enabled,
+            Self::Removed => !one.present,
+        }
+    }
+}
+
+/// Make an effect.
+pub(super) async fn apply(
+    pool: &Pool,
+    place: &Place,
+    wanted: Wanted,
+    hosts: &BTreeMap<InstanceId, IpAddr>,
+) -> EffectOutcome {
+    let _turn = match pool.turn().await {
+        Ok(turn) => turn,
+        Err(failure) => return EffectOutcome::Refused(failure),
+    };
+    let before = match pool.view().await {
+        Ok(view) => view,
+        Err(failure) => return EffectOutcome::Refused(failure),
+    };
+    let plan = match plan(pool, &before, place, wanted, hosts) {
+        Ok(plan) => plan,
+        Err(failure) => return EffectOutcome::Refused(failure),
+    };
+    let (mut said, mut has_begun) = (vec![], false);
+    for (at, commands) in pool.config.sockets.iter().zip(&plan) {
+        for command in commands {
+            match pool.ask(at, command).await {
+                Ok(told) if told.trim().is_empty() => {}
+                Ok(told) => said.push(told.trim().to_owned()),
+                // What was told before stays so; of this one nobody knows.
+                Err(NoAnswer { failure, is_unknown }) if is_unknown || has_begun => {
+                    return EffectOutcome::Unknown(failure.message);
+                }
+                Err(NoAnswer { failure, .. }) => return EffectOutcome::Refused(failure),
+            }
+            has_begun = true;
+        }
+    }
+    came_of(pool, &before, place, wanted, &said).await
+}
+
+/// What the commands came to, by a look.
+async fn came_of(
+    pool: &Pool,
+    before: &View,
+    place: &Place,
+    wanted: Wanted,
+    said: &[String],
+) -> EffectOutcome {
+    let after = match pool.view().await {
+        Ok(view) => view,
+        Err(failure) => return EffectOutcome::Unknown(failure.message),
+    };
+    let seen = after.of(place);
+    if wanted.is_so(&seen) {
+        return match pool.save().await {
+            Ok(()) => EffectOutcome::Done(seen.merged().answer()),
+            Err(failure) => EffectOutcome::Unknown(failure.message),
+        };
+    }
+    let why = match said {
+        [] => "it is not as it was told".to_owned(),
+        told => told.join("; "),
+    };
+    let message = format!("HAProxy did not do it in pool `{}`: {why}", pool.name);
+    match settings(before) == settings(&after) {
+        true => EffectOutcome::Refused(
+            Failure::new(FailureClass::Refused, message).with_code("haproxy-refused"),
+        ),
+        false => EffectOutcome::Unknown(message),
+    }
+}
+
+fn settings(view: &View) -> Vec<Vec<Slot>> {
+    view.0.iter().map(|slots| slots.iter().map(Slot::settled).collect()).collect()
+}
+
+/// The commands to each process; none where it is so already.
+fn plan(
+    pool: &Pool,
+    view: &View,
+    place: &Place,
+    wanted: Wanted,
+    hosts: &BTreeMap<InstanceId, IpAddr>,
+) -> Result<Vec<Vec<String>>, Failure> {
+    let seen = view.of(place);
+    match wanted {
+        Wanted::Added { weight, floor } => {
+            if weight == Some(0) {
+                view.must_keep(&pool.name, place, floor, hosts)?;
+            }
+            let free = free_in_all(view, pool)?;
+            view.0.iter().map(|slots| adds(pool, slots, place, weight, free.as_deref())).collect()
+        }
+        Wanted::Enabled => {
+            must_be_there(&seen, &pool.name)?;
+            Ok(of_each(pool, view, place, |slot| !slot.is_enabled(), &["state ready"]))
+        }
+        Wanted::Drained { floor } => {
+            if seen.is_any(|one| one.enabled) {
+                view.must_keep(&pool.name, place, floor, hosts)?;
+            }
+            Ok(of_each(pool, view, place, Slot::is_enabled, &["state drain"]))
+        }
+        Wanted::Removed => {
+            if seen.is_any(|one| one.enabled) {
+                return Err(pools::still_enabled(&seen.merged(), &pool.name));
+            }
+            let nowhere = format!("addr {} port {NO_PORT}", place.address);
+            let commands = ["state maint", &nowhere];
+            Ok(of_each(pool, view, place, |slot| !slot.is_in_maintenance, &commands))
+        }
+    }
+}
+
+fn command(pool: &Pool, slot: &Slot, told: &str) -> String {
+    format!("set server {}/{} {told}", pool.config.backend, slot.name)
+}
+
+/// The same commands for each server that a target has and that is not so yet.
+fn of_each(
+    pool: &Pool,
+    view: &View,
+    place: &Place,
+    is_wanted: impl Fn(&Slot) -> bool,
+    commands: &[&str],
+) -> Vec<Vec<String>> {
+    let of = |slots: &Vec<Slot>| {
+        let at_it = slots.iter().filter(|slot| slot.is_at(place.address, place.port));
+        let all = at_it.filter(|slot| is_wanted(slot)).flat_map(|slot| {
+            commands.iter().map(|told| command(pool, slot, told)).collect::<Vec<_>>()
+        });
+        all.collect()
+    };
+    view.0.iter().map(of).collect()
+}
+
+/// The first slot that is free in every process, so that they stay alike.
+fn free_in_all(view: &View, pool: &Pool) -> Result<Option<String>, Failure> {
+    let Some(first) = view.0.first() else {
+        let message = format!("pool `{}` has no process", pool.name);
+        return Err(Failure::new(FailureClass::Precondition, message));
+    };
+    let is_free_in = |slots: &Vec<Slot>, name: &str| {
+        slots.iter().any(|slot| slot.name == name && slot.is_free())
+    };
+    let free = first.iter().filter(|slot| slot.is_free());
+    let mut free = free.filter(|slot| view.0.iter().all(|slots| is_free_in(slots, &slot.name)));
+    // Who was served by the one before may be so still.
+    let idle = free.clone().find(|slot| slot.sessions == 0);
+    Ok(idle.or_else(|| free.next()).map(|slot| slot.name.clone()))
+}
+
+fn adds(
+    pool: &Pool,
+    slots: &[Slot],
+    place: &Place,
+    weight: Option<u32>,
+    free: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let at_it = slots.iter().filter(|slot| slot.is_at(place.address, place.port));
+    let own = at_it.min_by_key(|slot| slot.is_in_maintenance);
+    if let Some(slot) = own.filter(|slot| !slot.is_in_maintenance) {
+        let other = weight.filter(|weight| *weight != slot.weight);
+        let weighed = other.map(|weight| command(pool, slot, &format!("weight {weight}")));
+        return Ok(weighed.into_iter().collect());
+    }
+    let is_it = |slot: &&Slot| free.is_some_and(|free| slot.name == free);
+    let slot = own.or_else(|| slots.iter().find(is_it)).ok_or_else(|| no_slot(pool, slots))?;
+    must_be_a_place(pool, slot)?;
+    let to = format!("addr {} port {}", place.address, place.port);
+    // Who had it before may have had another share.
+    let weighed = weight.map_or_else(|| "weight 100%".to_owned(), |one| format!("weight {one}"));
+    let told = [to.as_str(), &weighed, "state drain", "health down"];
+    Ok(told.map(|told| command(pool, slot, told)).to_vec())
+}
+
+fn no_slot(pool: &Pool, slots: &[Slot]) -> Failure {
+    let used = slots.iter().filter(|slot| !slot.is_free()).count();
+    let message = format!(
+        "backend `{}` has no free server: {used} of {} are in use; give it more \
+         (`server-template app 1-{} localhost:1 check disabled init-addr last,libc,none`)",
+        pool.config.backend,
+        slots.len(),
+        slots.len().saturating_mul(2).max(10),
+    );
+    Failure::new(FailureClass::Precondition, message).with_code("no-slot")
+}
+
+/// Whether a target can be put into a slot, so that its health is known and a reload keeps it.
+pub(super) fn must_be_a_place(pool: &Pool, slot: &Slot) -> Result<(), Failure> {
+    let backend = &pool.config.backend;
+    let (why, help, code) = match slot {
+        Slot { is_checked: false, .. } => {
+            ("is not checked: nobody knows when it is healthy", "give it `check`", "no-check")
+        }
+        Slot { is_kept: false, .. } => (
+            "has its address as a number, and loses what it is given at a reload",
+            "write a name that is this machine's, `localhost:1`, and `init-addr last,libc,none`",
+            "not-kept",
+        ),
+        _ => return Ok(()),
+    };
+    let message = format!("server `{}` of backend `{backend}` {why}: {help}", slot.name);
+    Err(Failure::new(FailureClass::Precondition, message).with_code(code))
+}
+
+/// What became of an effect whose answer was lost.
+pub(super) async fn settle(pool: &Pool, place: &Place, wanted: Wanted) -> Settled {
+    let _turn = match pool.turn().await {
+        Ok(turn) => turn,
+        Err(failure) => return Settled::CantKnow(failure.message),
+    };
+    let seen = match pool.view().await {
+        Ok(view) => view.of(place),
+        Err(failure) => return Settled::CantKnow(failure.message),
+    };
+    if wanted.is_so(&seen) {
+        return match pool.save().await {
+            Ok(()) => Settled::Done(seen.merged().answer()),
+            Err(failure) => Settled::CantKnow(failure.message),
+        };
+    }
+    match seen.is_any(|one| wanted.is_so_in(one)) {
+        false => Settled::NotHappened,
+        true => {
+            let message = format!("the processes of pool `{}` do not agree on it", pool.name);
+            Settled::CantKnow(message)
+        }
+    }
+}

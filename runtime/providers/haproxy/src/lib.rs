@@ -1,0 +1,308 @@
+//! Pools of HAProxy: backends whose servers are slots, over the runtime sockets of its processes.
+//!
+//! A target that is added takes a server of the backend that nobody has, and gives it back when it
+//! is removed: servers are not made, nor deleted. Every process that serves a pool is told the
+//! same; an effect is done when all of them have it so, and of one that does not answer nobody says
+//! so. What is changed at runtime is written down for the next reload.
+
+mod addresses;
+mod config;
+mod effects;
+mod pool;
+mod saved;
+mod shapes;
+mod view;
+mod waits;
+mod wire;
+
+pub use addresses::{Addresses, OfCloud};
+pub use config::{PoolConfig, Saved};
+
+use async_trait::async_trait;
+use effects::Wanted;
+use pool::Pool;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stepback_clock::Clock;
+use stepback_core::calls::LoadBalancerCall;
+use stepback_core::shell::word;
+use stepback_core::step::EffectOutcome;
+use stepback_core::{
+    Call, Facts, Failure, FailureClass, InstanceId, Interface, PoolName, Resource, Token,
+};
+use stepback_provider::advice::Advice;
+use stepback_provider::endpoint::Endpoint;
+use stepback_provider::inventory::{FoundPool, FoundPoolTarget, Inventory};
+use stepback_provider::pools::no_pool;
+use stepback_provider::{Checked, EffectContext, Provider, Settled, Stamped};
+use view::{Place, View};
+
+/// HAProxy's pools of one environment.
+pub struct HaProxy {
+    pools: BTreeMap<String, Pool>,
+    addresses: Arc<dyn Addresses>,
+    clock: Clock,
+}
+
+impl HaProxy {
+    /// These pools, by the names that the environment gives them.
+    pub fn new(
+        pools: BTreeMap<String, PoolConfig>,
+        addresses: Arc<dyn Addresses>,
+        clock: Clock,
+    ) -> Self {
+        let of = |(name, config): (String, PoolConfig)| {
+            (name.clone(), Pool::new(name, config, clock.clone()))
+        };
+        Self { pools: pools.into_iter().map(of).collect(), addresses, clock }
+    }
+
+    fn pool(&self, name: &str) -> Result<&Pool, Failure> {
+        let known = self.pools.keys().map(String::as_str);
+        self.pools.get(name).ok_or_else(|| no_pool(name, known))
+    }
+
+    /// Where a target is, and the pool that it is a target of.
+    async fn place(
+        &self,
+        pool: &str,
+        host: &InstanceId,
+        port: u16,
+    ) -> Result<(&Pool, Place), Failure> {
+        let pool = self.pool(pool)?;
+        let address = self.addresses.all().await?.get(host).copied().ok_or_else(|| {
+            let message = format!("{host} is no instance with an address: no pool can have it");
+            Failure::new(FailureClass::Precondition, message).with_code("no-address")
+        })?;
+        Ok((pool, Place { host: host.clone(), address: address.to_canonical(), port }))
+    }
+
+    async fn describe(&self, name: &PoolName) -> Result<Value, Failure> {
+        let view = self.pool(name.as_str())?.view().await?;
+        Ok(json!(view.pool(name.as_str(), &self.addresses.all().await?)))
+    }
+
+    async fn check_of(&self, pool: &Pool) -> Result<String, Failure> {
+        pool.must_be_commanded().await?;
+        let mut told = vec![];
+        for at in &pool.config.sockets {
+            let version = pool.ask(at, "show version").await.map_err(|told| told.failure)?;
+            told.push(format!("HAProxy {} at {at}", version.trim()));
+        }
+        let view = pool.view().await?;
+        for slot in view.0.iter().flatten().filter(|slot| slot.is_free()) {
+            effects::must_be_a_place(pool, slot)?;
+        }
+        let slots = view.0.first().map(Vec::as_slice).unwrap_or_default();
+        let free = slots.iter().filter(|slot| slot.is_free()).count();
+        let backend = &pool.config.backend;
+        told.push(format!("backend `{backend}`: {free} of {} servers are free", slots.len()));
+        match &pool.config.master {
+            Some(master) => {
+                pool.ask(master, "show proc").await.map_err(|told| told.failure)?;
+            }
+            None => told.push(
+                "whom the workers serve that a reload left can't be seen: `master` names its \
+                 socket (`-S`)"
+                    .to_owned(),
+            ),
+        }
+        Ok(told.join("; "))
+    }
+
+    /// Whether a target could ever be put there.
+    async fn may_add(&self, pool: &Pool, place: &Place) -> Result<(), Failure> {
+        let view: View = pool.view().await?;
+        for slots in &view.0 {
+            let own = slots.iter().find(|slot| slot.is_at(place.address, place.port));
+            let free = slots.iter().filter(|slot| slot.is_free());
+            for slot in own.into_iter().chain(free) {
+                effects::must_be_a_place(pool, slot)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The place that a call is about.
+fn named(call: &LoadBalancerCall) -> Option<(&str, &InstanceId, u16)> {
+    match call {
+        LoadBalancerCall::Add { pool, host, port, .. }
+        | LoadBalancerCall::WaitHealthy { pool, host, port, .. }
+        | LoadBalancerCall::Enable { pool, host, port, .. }
+        | LoadBalancerCall::Drain { pool, host, port, .. }
+        | LoadBalancerCall::WaitDrained { pool, host, port, .. }
+        | LoadBalancerCall::Remove { pool, host, port, .. } => Some((pool.as_str(), host, *port)),
+        LoadBalancerCall::DescribePool { .. } => None,
+    }
+}
+
+fn misplaced(call: &Call) -> Failure {
+    let message = format!("{} is no call that HAProxy answers so", call.function());
+    Failure::new(FailureClass::Internal, message)
+}
+
+fn timeout_ms(call: &LoadBalancerCall) -> Option<u64> {
+    match call {
+        LoadBalancerCall::WaitHealthy { timeout_ms, .. }
+        | LoadBalancerCall::WaitDrained { timeout_ms, .. } => Some(*timeout_ms),
+        LoadBalancerCall::DescribePool { .. }
+        | LoadBalancerCall::Add { .. }
+        | LoadBalancerCall::Enable { .. }
+        | LoadBalancerCall::Drain { .. }
+        | LoadBalancerCall::Remove { .. } => None,
+    }
+}
+
+#[async_trait]
+impl Provider for HaProxy {
+    fn name(&self) -> &str {
+        "haproxy"
+    }
+
+    fn serves(&self) -> &[Interface] {
+        &[Interface::LoadBalancer]
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        let of = |pool: &Pool| {
+            let sockets: Vec<String> =
+                pool.config.sockets.iter().map(Endpoint::to_string).collect();
+            json!({ "backend": pool.config.backend, "sockets": sockets })
+        };
+        let pools: Map<String, Value> =
+            self.pools.iter().map(|(name, pool)| (name.clone(), of(pool))).collect();
+        Ok(json!({ "provider": "haproxy", "pools": pools }))
+    }
+
+    async fn check(&self) -> Vec<Checked> {
+        let mut all = vec![];
+        for pool in self.pools.values() {
+            let what = format!("pool `{}`", pool.name);
+            all.push(Checked { what, found: self.check_of(pool).await });
+        }
+        all
+    }
+
+    async fn read(&self, call: &Call) -> Result<Value, Failure> {
+        match call {
+            Call::LoadBalancer(LoadBalancerCall::DescribePool { pool }) => {
+                self.describe(pool).await
+            }
+            other => Err(misplaced(other)),
+        }
+    }
+
+    async fn may(&self, call: &Call) -> Result<(), Failure> {
+        let Call::LoadBalancer(of) = call else { return Err(misplaced(call)) };
+        let Some((pool, host, port)) = named(of) else { return Ok(()) };
+        let pool = self.pool(pool)?;
+        pool.must_be_commanded().await?;
+        if let LoadBalancerCall::Add { .. } = of {
+            // An instance that is still to be made has no address yet.
+            if let Ok((pool, place)) = self.place(&pool.name, host, port).await {
+                return self.may_add(pool, &place).await;
+            }
+        }
+        pool.view().await.map(drop)
+    }
+
+    async fn wait(&self, call: &Call) -> Result<Value, Failure> {
+        let Call::LoadBalancer(of) = call else { return Err(misplaced(call)) };
+        let (Some((pool, host, port)), Some(timeout_ms)) = (named(of), timeout_ms(of)) else {
+            return Err(misplaced(call));
+        };
+        let (pool, place) = self.place(pool, host, port).await?;
+        waits::wait(pool, &place, of, timeout_ms, &self.clock).await
+    }
+
+    async fn perform(&self, call: &Call, _: &EffectContext) -> EffectOutcome {
+        let told = |call| EffectOutcome::Refused(misplaced(call));
+        let Call::LoadBalancer(of) = call else { return told(call) };
+        let (Some((pool, host, port)), Some(wanted)) = (named(of), Wanted::of(of)) else {
+            return told(call);
+        };
+        match (self.place(pool, host, port).await, self.addresses.all().await) {
+            (Ok((pool, place)), Ok(hosts)) => effects::apply(pool, &place, wanted, &hosts).await,
+            (Err(failure), _) | (_, Err(failure)) => EffectOutcome::Refused(failure),
+        }
+    }
+
+    async fn settle(&self, call: &Call, _: &EffectContext) -> Settled {
+        let told = |call| Settled::CantKnow(misplaced(call).message);
+        let Call::LoadBalancer(of) = call else { return told(call) };
+        let (Some((pool, host, port)), Some(wanted)) = (named(of), Wanted::of(of)) else {
+            return told(call);
+        };
+        match self.place(pool, host, port).await {
+            Ok((pool, place)) => effects::settle(pool, &place, wanted).await,
+            Err(failure) => Settled::CantKnow(failure.message),
+        }
+    }
+
+    async fn import(&self, found: &mut Inventory) -> Result<(), Failure> {
+        let hosts = self.addresses.all().await?;
+        for pool in self.pools.values() {
+            let shown = pool.view().await?.pool(&pool.name, &hosts);
+            let mut targets = BTreeMap::new();
+            for one in shown.targets {
+                match hosts.contains_key(&one.host) {
+                    true => {
+                        let weight = one.weight.unwrap_or(1);
+                        let target = FoundPoolTarget { enabled: one.enabled, weight };
+                        targets.insert(one.name(), target);
+                    }
+                    false => found.left_out.push(format!(
+                        "{} of pool `{}`: no instance of the environment is there",
+                        one.name(),
+                        pool.name
+                    )),
+                }
+            }
+            let pool_found = FoundPool { targets, add_enables: false, is_used: true };
+            found.pools.insert(pool.name.clone(), pool_found);
+        }
+        Ok(())
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        wire::ANSWER_MS_MAX
+    }
+
+    async fn observe(&self, resource: &Resource) -> Result<Facts, Failure> {
+        match resource {
+            Resource::PoolTarget { pool, host, port } => {
+                let (pool, place) = self.place(pool, &host.as_str().into(), *port).await?;
+                Ok(pool.view().await?.of(&place).facts())
+            }
+            Resource::Pool { .. } => Ok(Facts::Absent),
+            other => {
+                let message = format!("{other} is nothing of HAProxy's");
+                Err(Failure::new(FailureClass::Internal, message))
+            }
+        }
+    }
+
+    fn advice(&self, resource: &Resource, _: &Facts, _: &Facts) -> Advice {
+        let (Resource::PoolTarget { pool: name, .. } | Resource::Pool { pool: name }) = resource
+        else {
+            return Advice::look_at(resource);
+        };
+        let Some(pool) = self.pools.get(name) else { return Advice::look_at(resource) };
+        let looks = pool.config.sockets.iter().map(|at| {
+            let to = match at {
+                Endpoint::Unix(path) => format!("unix-connect:{}", path.display()),
+                Endpoint::Tcp(place) => format!("tcp:{place}"),
+                Endpoint::Ssh(place) => format!("ssh:{place}"),
+            };
+            format!("echo 'show servers state {}' | socat stdio {}", pool.config.backend, word(&to))
+        });
+        let looks = looks.collect::<Vec<_>>().join(" && ");
+        Advice::LookAt(format!("{}: {looks}", Advice::look_at(resource)))
+    }
+
+    async fn stamped(&self, _: &[Token]) -> Result<Stamped, Failure> {
+        Ok(Stamped::default())
+    }
+}

@@ -1,0 +1,75 @@
+//! What a process would forget at a reload, written down after each change (HAProxy Configuration
+//! Manual, *load-server-state-from-file*).
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
+
+/// HAProxy may read it as another user.
+const MODE: u32 = 0o644;
+
+/// Put a state in a file's place, durably: whoever reads it has the old one or the new one.
+///
+/// # Errors
+/// A directory that is not there or may not be written.
+pub(super) fn write(path: &Path, state: &str) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it names no file"));
+    };
+    let part = dir.join(format!(".{}.stepback", name.to_string_lossy()));
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&part)?;
+    let written = (|| {
+        // As it was, for whoever reads it.
+        match fs::symlink_metadata(path) {
+            Ok(old) if old.is_file() => {
+                fchown(&file, Some(old.uid()), Some(old.gid()))?;
+                file.set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
+            }
+            Ok(_) => return Err(io::Error::new(ErrorKind::InvalidInput, "it is no plain file")),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                file.set_permissions(Permissions::from_mode(MODE))?;
+            }
+            Err(error) => return Err(error),
+        }
+        file.write_all(state.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&part, path)?;
+        File::open(dir)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_takes_the_place_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web");
+        write(&path, "one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        // One that was killed leaves its part.
+        fs::write(dir.path().join(".web.stepback"), "half").unwrap();
+        write(&path, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "theirs").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        write(&link, "three").unwrap_err();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
+        write(&dir.path().join("none/web"), "x").unwrap_err();
+    }
+}

@@ -1,0 +1,281 @@
+//! What a process tells of a backend's servers (HAProxy Management Guide, *show servers state*,
+//! *show stat*).
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use stepback_core::{Failure, FailureClass};
+use stepback_provider::pools::Health;
+
+/// The version of *show servers state* that is read here.
+const STATE_VERSION: &str = "1";
+/// Bits of *srv_admin_state*: forced, inherited, by the resolver, by its name. Bit 4 says only that
+/// the configuration has it disabled at first.
+const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
+/// Drained by hand, or with another server.
+const DRAINED: u32 = 0x08 | 0x10;
+/// Bit of *srv_check_state*: it is checked.
+const IS_CHECKED: u32 = 0x02;
+/// Values of *srv_op_state*: it starts slowly, it runs.
+const UP: [u32; 2] = [1, 2];
+/// The value of *srv_check_result* of a check that failed.
+const FAILED: u32 = 2;
+/// A port that no server has: a slot whose port it is has nobody in it.
+pub(super) const NO_PORT: u16 = 1;
+
+/// A server of a backend: a slot that a target may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) name: String,
+    /// `None` where it has no address, and so can't be given one.
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: u16,
+    pub(super) is_in_maintenance: bool,
+    pub(super) is_drained: bool,
+    pub(super) is_checked: bool,
+    pub(super) weight: u32,
+    /// Whether its address is kept over a reload: that of one that is written as a number is not.
+    pub(super) is_kept: bool,
+    pub(super) health: Health,
+    pub(super) reason: Option<String>,
+    /// Who is served by it, or waits for it.
+    pub(super) sessions: u32,
+}
+
+impl Slot {
+    /// Whether nobody has it.
+    pub(super) fn is_free(&self) -> bool {
+        self.is_in_maintenance && self.port <= NO_PORT && self.address.is_some()
+    }
+
+    /// Whether it gets traffic.
+    pub(super) fn is_enabled(&self) -> bool {
+        !self.is_in_maintenance && !self.is_drained
+    }
+
+    /// Whether a target is, or was, at this place.
+    pub(super) fn is_at(&self, address: IpAddr, port: u16) -> bool {
+        self.port == port && self.address.is_some_and(|own| own.to_canonical() == address)
+    }
+
+    /// The same but for what passes: whoever compares it sees what a command changed.
+    pub(super) fn settled(&self) -> Self {
+        let (health, reason, sessions) = (Health::Unused, None, 0);
+        Self { health, reason, sessions, ..self.clone() }
+    }
+}
+
+/// One field of *show stat … json*.
+#[derive(Deserialize)]
+struct Field {
+    field: FieldName,
+    value: FieldValue,
+}
+
+#[derive(Deserialize)]
+struct FieldName {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct FieldValue {
+    value: Value,
+}
+
+fn unread(what: &str, answer: &str) -> Failure {
+    let first = answer.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");
+    let message = format!("HAProxy's answer to `{what}` can't be read: {first}");
+    Failure::new(FailureClass::Precondition, message).with_code("haproxy-answer")
+}
+
+/// The servers of a backend, of both answers.
+///
+/// # Errors
+/// There is no such backend; the socket may not ask; answers of another version.
+pub(super) fn slots(backend: &str, state: &str, stat: &str) -> Result<Vec<Slot>, Failure> {
+    refused(backend, state)?;
+    refused(backend, stat)?;
+    let told = stats(stat)?;
+    let mut lines = state.lines().map(str::trim).filter(|line| !line.is_empty());
+    if lines.next() != Some(STATE_VERSION) {
+        return Err(unread("show servers state", state));
+    }
+    let header = lines.next().and_then(|line| line.strip_prefix("# "));
+    let header = header.ok_or_else(|| unread("show servers state", state))?;
+    let columns: Vec<&str> = header.split(' ').collect();
+    let of = |line: &str| {
+        let values: BTreeMap<&str, &str> = columns.iter().copied().zip(line.split(' ')).collect();
+        slot(&values, &told).ok_or_else(|| unread("show servers state", line))
+    };
+    lines.map(of).collect()
+}
+
+fn slot(state: &BTreeMap<&str, &str>, told: &BTreeMap<String, Stat>) -> Option<Slot> {
+    let number = |column: &str| state.get(column)?.parse::<u32>().ok();
+    let name = (*state.get("srv_name")?).to_owned();
+    let admin = number("srv_admin_state")?;
+    let is_checked = number("srv_check_state")? & IS_CHECKED != 0;
+    let stat = told.get(&name)?;
+    let is_in_maintenance = admin & MAINTENANCE != 0;
+    let (health, reason) = match is_checked {
+        _ if is_in_maintenance => (Health::Unused, Some("it is in maintenance".to_owned())),
+        false => (Health::Unused, Some("its server has no `check`".to_owned())),
+        true if UP.contains(&number("srv_op_state")?) => (Health::Healthy, None),
+        true if number("srv_check_result")? == FAILED => (Health::Unhealthy, stat.why.clone()),
+        true => (Health::Checking, Some("its checks are under way".to_owned())),
+    };
+    Some(Slot {
+        address: state.get("srv_addr")?.parse().ok(),
+        port: u16::try_from(number("srv_port")?).ok()?,
+        is_in_maintenance,
+        is_drained: admin & DRAINED != 0,
+        is_checked,
+        weight: number("srv_uweight")?,
+        is_kept: *state.get("srv_fqdn")? != "-",
+        health,
+        reason,
+        sessions: stat.sessions,
+        name,
+    })
+}
+
+struct Stat {
+    sessions: u32,
+    why: Option<String>,
+}
+
+fn stats(answer: &str) -> Result<BTreeMap<String, Stat>, Failure> {
+    let read = serde_json::from_str::<Vec<Vec<Field>>>(answer.trim());
+    let all = read.map_err(|_| unread("show stat", answer))?;
+    let of = |fields: Vec<Field>| {
+        let fields: BTreeMap<String, Value> =
+            fields.into_iter().map(|one| (one.field.name, one.value.value)).collect();
+        let text = |name: &str| fields.get(name).and_then(Value::as_str);
+        let number = |name: &str| fields.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let sessions = number("scur").saturating_add(number("qcur"));
+        let told: Vec<&str> = ["check_desc", "last_chk"].into_iter().filter_map(text).collect();
+        let why = Some(told.join(": ")).filter(|why| !why.is_empty());
+        let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+        Some((text("svname")?.to_owned(), Stat { sessions, why }))
+    };
+    let all: Option<BTreeMap<String, Stat>> = all.into_iter().map(of).collect();
+    all.ok_or_else(|| unread("show stat", answer))
+}
+
+/// What it says in words of its own in place of an answer.
+fn refused(backend: &str, answer: &str) -> Result<(), Failure> {
+    let answer = answer.trim();
+    match answer {
+        "Can't find backend." | "No such proxy." | "No such backend." => {
+            let message = format!("HAProxy has no backend `{backend}`");
+            Err(Failure::new(FailureClass::Precondition, message).with_code("no-backend"))
+        }
+        _ if answer.starts_with("Permission denied") => {
+            let message = "HAProxy's socket may not be asked for that: it needs `level admin` \
+                           (`stats socket PATH level admin`)";
+            Err(Failure::new(FailureClass::Denied, message).with_code("haproxy-level"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The workers that a reload has replaced and that still serve somebody, by their processes'
+/// numbers (HAProxy Management Guide, *show proc*).
+pub(super) fn old_workers(answer: &str) -> Vec<u32> {
+    let lines = answer.lines().map(str::trim);
+    let of_old = lines.skip_while(|line| !line.starts_with("# old workers")).skip(1);
+    let of_old = of_old.take_while(|line| !line.starts_with('#'));
+    of_old.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const STATE: &str = "1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
+srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
+srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
+3 web 1 new - 0 37 1 1 1 1 0 0 14 0 0 0 slot.invalid 1 -
+3 web 2 free 127.0.0.1 0 5 1 1 1 1 0 0 14 0 0 0 localhost 1 -
+3 web 3 drained 10.0.0.2 2 12 7 1 1 15 3 3 6 0 0 0 localhost 8080 -
+3 web 4 on 10.0.0.3 2 4 1 1 1 15 3 3 6 0 0 0 - 8080 -
+3 web 5 down 10.0.0.4 0 0 1 1 1 8 2 0 6 0 0 0 - 8080 -
+3 web 6 anew 10.0.0.5 0 12 1 1 1 8 3 0 6 0 0 0 - 8080 -
+3 web 7 plain 10.0.0.6 2 0 1 1 1 1 0 0 0 0 0 0 - 8080 -
+
+";
+
+    fn stat(names: &[&str]) -> String {
+        let field = |name: &str, value: Value| {
+            let (field, value) = (json!({ "pos": 0, "name": name }), json!({ "value": value }));
+            json!({ "field": field, "value": value })
+        };
+        let of = |name: &&str| {
+            let check = field("check_desc", "Layer4 connection problem".into());
+            let last = field("last_chk", "Connection refused".into());
+            let (scur, qcur) = (field("scur", 2.into()), field("qcur", 1.into()));
+            vec![field("svname", (*name).into()), check, last, scur, qcur]
+        };
+        serde_json::to_string(&names.iter().map(of).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn servers_are_read_as_they_are_told() {
+        let all = stat(&["new", "free", "drained", "on", "down", "anew", "plain"]);
+        let slots = slots("web", STATE, &all).unwrap();
+        let told: Vec<_> = slots
+            .iter()
+            .map(|slot| {
+                let (name, health) = (slot.name.as_str(), slot.health);
+                (name, slot.is_free(), slot.is_enabled(), slot.is_kept, health)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("new", false, false, true, Health::Unused),
+                ("free", true, false, true, Health::Unused),
+                ("drained", false, false, true, Health::Healthy),
+                ("on", false, true, false, Health::Healthy),
+                ("down", false, true, false, Health::Unhealthy),
+                ("anew", false, false, false, Health::Checking),
+                ("plain", false, true, false, Health::Unused),
+            ]
+        );
+        let why = slots[4].reason.as_deref();
+        assert_eq!(why, Some("Layer4 connection problem: Connection refused"));
+        assert_eq!((slots[2].weight, slots[2].sessions), (7, 3));
+        assert!(slots[2].is_at("10.0.0.2".parse().unwrap(), 8080));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_as_what_it_is() {
+        let all = stat(&["new", "free"]);
+        for (state, stat, wanted) in [
+            ("Can't find backend.\n", all.as_str(), "no backend `web`"),
+            (STATE, "No such proxy.\n", "no backend `web`"),
+            ("Permission denied\n", all.as_str(), "level admin"),
+            ("2\n# a b\n", all.as_str(), "can't be read: 2"),
+            (STATE, all.as_str(), "can't be read: 3 web 3 drained"),
+            ("", all.as_str(), "can't be read: nothing"),
+        ] {
+            let told = slots("web", state, stat).unwrap_err();
+            assert!(told.message.contains(wanted), "{}", told.message);
+        }
+    }
+
+    #[test]
+    fn old_workers_are_those_that_a_reload_left() {
+        let told = "#<PID>          <type>          <reloads>       <uptime>        <version>\n\
+                    1162            master          5 [failed: 0]   0d00h02m07s     2.6.12\n\
+                    # workers\n1271            worker          1               0d00h00m00s\n\
+                    # old workers\n1233            worker          3               0d00h00m43s\n\
+                    1240            worker          2               0d00h00m40s\n\
+                    # programs\n1244            foo             0               0d00h00m00s\n\n";
+        assert_eq!(old_workers(told), [1233, 1240]);
+        assert_eq!(old_workers("#<PID>\n# workers\n1 worker\n# programs\n"), [0; 0]);
+    }
+}
