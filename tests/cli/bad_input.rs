@@ -156,7 +156,18 @@ fn a_pool_is_checked_before_anybody_is_asked() {
     let second = "[environments.box.instances.i-b]\ndocker = \"unix:///b\"\n";
     for (text, said) in [
         (pools(here.clone()), "would be lost at HAProxy's next reload"),
-        (pools(format!("{here}{SAVED}saved_by = \"reload-hook\"\n")), "two ways for one thing"),
+        (pools(format!("{here}{SAVED}saved_by = \"reload-hook\"\n")), "are ways for one thing"),
+        (
+            pools(format!("{}{SAVED}", at("\"unix:///a.sock\", \"unix:///b.sock\""))),
+            "there are 2 sockets, and 1 files",
+        ),
+        (
+            pools(format!(
+                "{}saved_by = \"reload-hook\"\nmaster = \"unix:///m\"\n",
+                at("\"unix:///a.sock\", \"unix:///b.sock\"")
+            )),
+            "the master of one alone",
+        ),
         (pools(format!("{here}saved_by = \"hope\"\n")), "`hope` saves no state"),
         (pools(SAVED.to_owned()), "needs `sockets`"),
         (pools(format!("sockets = [\"unix:///a\"]\n{SAVED}")), "needs `backend`"),

@@ -241,7 +241,9 @@ impl Authored {
     ) {
         let mut by_address: BTreeMap<IpAddr, &String> = BTreeMap::new();
         for (id, instance) in instances.iter().filter(|_| !self.pools.is_empty()) {
-            let Some(other) = by_address.insert(instance.address, id) else { continue };
+            let Some(other) = by_address.insert(instance.address.to_canonical(), id) else {
+                continue;
+            };
             let message =
                 format!("{other} and {id} have one address: no pool could tell them apart");
             let help = "give each its own, such as `address = \"127.0.0.2\"`: a port that is \

@@ -20,8 +20,10 @@ pub struct Authored {
     #[serde(default)]
     sockets: Vec<Spanned<String>>,
     master: Option<Spanned<String>>,
+    masters: Option<Spanned<Vec<Spanned<String>>>>,
     backend: Option<Spanned<String>>,
     state_file: Option<Spanned<PathBuf>>,
+    state_files: Option<Spanned<Vec<PathBuf>>>,
     saved_by: Option<Spanned<String>>,
     #[serde(default)]
     insecure: bool,
@@ -31,10 +33,10 @@ pub struct Authored {
 #[derive(Clone, Debug)]
 pub struct Pool {
     pub sockets: Vec<Endpoint>,
-    pub master: Option<Endpoint>,
+    pub masters: Vec<Endpoint>,
     pub backend: String,
     /// `None` where whatever reloads it saves its state.
-    pub state_file: Option<PathBuf>,
+    pub state_files: Option<Vec<PathBuf>>,
 }
 
 impl Authored {
@@ -55,10 +57,21 @@ impl Authored {
         }
         let sockets: Vec<Endpoint> =
             self.sockets.iter().filter_map(|one| self.socket(one, found)).collect();
-        let master = self.master.as_ref().and_then(|one| self.socket(one, found));
+        let masters = self.masters(sockets.len(), found);
         let backend = self.backend(found);
-        let state_file = self.saved(base, &sockets, found);
-        Some(Pool { sockets, master, backend: backend?, state_file })
+        let state_files = self.saved(base, &sockets, found);
+        Some(Pool { sockets, masters, backend: backend?, state_files })
+    }
+
+    fn masters(&self, count: usize, found: &mut Vec<Diagnostic>) -> Vec<Endpoint> {
+        if let Some(master) = self.master.as_ref().filter(|_| count > 1) {
+            let message = format!("there are {count} sockets, and the master of one alone");
+            let help = "write `masters = […]`, one a process: the others' old workers serve, too";
+            found.push(Diagnostic::at(master.span(), message).help(help));
+        }
+        let several = self.masters.as_ref().map(Spanned::get_ref);
+        let all = self.master.iter().chain(several.into_iter().flatten());
+        all.filter_map(|one| self.socket(one, found)).collect()
     }
 
     fn socket(&self, text: &Spanned<String>, found: &mut Vec<Diagnostic>) -> Option<Endpoint> {
@@ -103,36 +116,46 @@ impl Authored {
         base: &Path,
         sockets: &[Endpoint],
         found: &mut Vec<Diagnostic>,
-    ) -> Option<PathBuf> {
-        match (&self.state_file, &self.saved_by) {
-            (Some(file), None) => {
-                if !sockets.iter().all(|at| matches!(at, Endpoint::Unix(_))) {
-                    let message = "the file would be on this machine, and HAProxy is on another";
-                    let help = "`saved_by = \"reload-hook\"`, and have its reload save its state";
-                    found.push(Diagnostic::at(file.span(), message).help(help));
-                }
-                Some(base.join(file.get_ref()))
-            }
-            (None, Some(by)) if by.get_ref() == RELOAD_HOOK => None,
-            (None, Some(by)) => {
+    ) -> Option<Vec<PathBuf>> {
+        let one = self.state_file.as_ref().map(|one| (vec![one.get_ref()], one.span()));
+        let several = self.state_files.as_ref().map(|all| {
+            let files: Vec<&PathBuf> = all.get_ref().iter().collect();
+            (files, all.span())
+        });
+        let by = self.saved_by.as_ref();
+        let (files, at) = match (one, several, by) {
+            (Some(files), None, None) | (None, Some(files), None) => files,
+            (None, None, Some(by)) if by.get_ref() == RELOAD_HOOK => return None,
+            (None, None, Some(by)) => {
                 let message = format!("`{}` saves no state", by.get_ref());
                 let help = format!("write `saved_by = \"{RELOAD_HOOK}\"`, or `state_file`");
                 found.push(Diagnostic::at(by.span(), message).help(help));
-                None
+                return None;
             }
-            (Some(_), Some(by)) => {
-                let message = "`state_file` and `saved_by` are two ways for one thing";
-                found.push(Diagnostic::at(by.span(), message).help("leave one out"));
-                None
-            }
-            (None, None) => {
+            (None, None, None) => {
                 let message = "what is changed in a pool would be lost at HAProxy's next reload";
                 let help = "`state_file = \"/var/lib/haproxy/state/BACKEND\"`, which its backend \
                             loads (`load-server-state-from-file local`), or `saved_by = \
                             \"reload-hook\"`";
                 found.push(Diagnostic::at(self.provider.span(), message).help(help));
-                None
+                return None;
             }
+            (one, _, by) => {
+                let at = by.map(Spanned::span).or(one.map(|(_, at)| at)).unwrap_or_default();
+                let message = "`state_file`, `state_files` and `saved_by` are ways for one thing";
+                found.push(Diagnostic::at(at, message).help("leave all but one out"));
+                return None;
+            }
+        };
+        if !sockets.iter().all(|at| matches!(at, Endpoint::Unix(_))) {
+            let message = "the file would be on this machine, and HAProxy is on another";
+            let help = "`saved_by = \"reload-hook\"`, and have its reload save its state";
+            found.push(Diagnostic::at(at, message).help(help));
+        } else if files.len() != sockets.len() {
+            let message = format!("there are {} sockets, and {} files", sockets.len(), files.len());
+            let help = "write `state_files = […]`, one a process: each reads its own at a reload";
+            found.push(Diagnostic::at(at, message).help(help));
         }
+        Some(files.into_iter().map(|file| base.join(file)).collect())
     }
 }

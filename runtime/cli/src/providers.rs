@@ -136,9 +136,9 @@ mod with_engines {
     ) -> Result<Arc<dyn Provider>, CliError> {
         use stepback_haproxy::{HaProxy, OfCloud, PoolConfig, Saved};
         let of = |(name, pool): (&String, &Pool)| {
-            let Pool { sockets, master, backend, state_file } = pool.clone();
-            let saved = state_file.map_or(Saved::ByReloadHook, Saved::StateFile);
-            (name.clone(), PoolConfig { sockets, master, backend, saved })
+            let Pool { sockets, masters, backend, state_files } = pool.clone();
+            let saved = state_files.map_or(Saved::ByReloadHook, Saved::StateFiles);
+            (name.clone(), PoolConfig { sockets, masters, backend, saved })
         };
         let pools = pools.iter().map(of).collect();
         Ok(Arc::new(HaProxy::new(pools, Arc::new(OfCloud(cloud)), Clock::real())))

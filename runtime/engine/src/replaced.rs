@@ -28,6 +28,16 @@ const LEDGER: &str = "ledger";
 /// The key of the directory that a ledger and what it is about are in.
 const ROOT: &str = "root";
 
+/// The keys of a load balancer's pools, by name, and of where instances are.
+const POOLS: &str = "pools";
+const ADDRESSES: &str = "addresses";
+/// Of these there may be more than there were, and the world is the same.
+const GROWS: [&str; 3] = [ENGINES, POOLS, ADDRESSES];
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or_default()
+}
+
 /// Whether a path of an identity leads to an engine.
 fn is_engines(path: &str) -> bool {
     path.split('.').any(|part| part == ENGINES)
@@ -55,8 +65,10 @@ impl ReplacedParts {
                         (Some(then), Some(now)) => self.compare(then, now, &at),
                         (Some(then), None) => self.is_gone(then, &at),
                         (None, Some(_)) if [WORLD, LEDGER].contains(&key.as_str()) => {}
-                        // The operation knew of no engine there.
-                        (None, Some(_)) if path.rsplit('.').next() == Some(ENGINES) => {}
+                        // The operation knew of none there, nor of what has come since.
+                        (None, Some(_)) if GROWS.contains(&last(path)) => {}
+                        (None, Some(_)) if GROWS.contains(&key.as_str()) => {}
+                        (None, Some(now)) if now.get(POOLS).is_some() => {}
                         (None, Some(now)) => self.note(&at, "not there", &now.to_string()),
                         (None, None) => {}
                     }

@@ -23,6 +23,7 @@ pub mod restart;
 pub mod router;
 pub mod rules;
 pub mod tags;
+pub mod turn;
 pub mod volume_options;
 
 mod around;

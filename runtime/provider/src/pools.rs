@@ -67,6 +67,12 @@ impl Target {
         self.enabled && self.health == Health::Healthy && self.weight != Some(0)
     }
 
+    /// Whether it may be sent requests: one that nobody checks is taken for one that answers.
+    fn takes_traffic(&self) -> bool {
+        let may_answer = matches!(self.health, Health::Healthy | Health::Unused);
+        self.enabled && may_answer && self.weight != Some(0)
+    }
+
     /// The facts that count: never absent.
     pub fn facts(&self) -> Facts {
         let mut facts = json!({ "present": self.present, "enabled": self.enabled });
@@ -127,7 +133,7 @@ impl Pool {
         let is_other = |one: &&Target| one.host != *host || one.port != port;
         let others: Vec<&Target> = self.targets.iter().filter(is_other).collect();
         let serving = others.iter().filter(|one| one.serves()).count();
-        let is_idle = !self.target(host, port).serves();
+        let is_idle = !self.target(host, port).takes_traffic();
         if is_idle || u32::try_from(serving).unwrap_or(u32::MAX) >= floor {
             return Ok(());
         }
@@ -240,6 +246,7 @@ mod tests {
                 target("i-2", true, Health::Healthy),
                 target("i-3", true, Health::Unhealthy),
                 target("i-4", false, Health::Healthy),
+                target("i-5", true, Health::Unused),
             ],
             drain_delay_ms: None,
             linger_ms: 0,
@@ -254,6 +261,9 @@ mod tests {
             ("i-3", 3, true),
             ("i-4", 3, true),
             ("i-9", 3, true),
+            // Who is not checked may serve somebody, and counts for nobody else.
+            ("i-5", 2, true),
+            ("i-5", 3, false),
         ] {
             let kept = pool.must_keep(&host.into(), 80, floor);
             assert_eq!(kept.is_ok(), wanted, "{host} {floor}: {kept:?}");

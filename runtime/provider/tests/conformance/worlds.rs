@@ -233,9 +233,9 @@ pub fn haproxy() -> Bench {
     });
     let config = PoolConfig {
         sockets: processes.iter().map(|one| Endpoint::Unix(one.admin())).collect(),
-        master: Some(Endpoint::Unix(processes[0].master())),
+        masters: processes.iter().map(|one| Endpoint::Unix(one.master())).collect(),
         backend: "web".to_owned(),
-        saved: Saved::StateFile(processes[0].state_file()),
+        saved: Saved::StateFiles(processes.iter().map(|one| one.state_file()).collect()),
     };
     let open = move || -> Arc<dyn Provider> {
         // They live as long as somebody may open it.

@@ -8,8 +8,8 @@ use stepback_provider::endpoint::Endpoint;
 pub struct PoolConfig {
     /// The runtime socket of each process that serves the pool: every one is told everything.
     pub sockets: Vec<Endpoint>,
-    /// The master's socket (`-S`), over which the workers that a reload left are asked.
-    pub master: Option<Endpoint>,
+    /// Their masters' sockets (`-S`), over which the workers that a reload left are asked.
+    pub masters: Vec<Endpoint>,
     /// The backend whose servers are the pool's places.
     pub backend: String,
     /// How it outlives a reload.
@@ -19,9 +19,9 @@ pub struct PoolConfig {
 /// How what is changed at runtime outlives a reload of HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saved {
-    /// It is written here after each change, and read at a start
+    /// It is written to a file of each process after each change, and read at its start
     /// (`load-server-state-from-file local`).
-    StateFile(PathBuf),
+    StateFiles(Vec<PathBuf>),
     /// Whatever reloads it saves the state first.
     ByReloadHook,
 }

@@ -1,9 +1,10 @@
 //! What changes a pool: the same commands to each process, and a look at what came of them.
 //!
 //! A server gets traffic the moment it is ready, before its first check, and a slot that is used
-//! again shows the verdict on whoever had it before. So a target is put into a slot in maintenance,
-//! drained from the first moment on, and said to be down: it is up when as many checks have passed
-//! as its `rise` wants (HAProxy Management Guide, *set server*).
+//! again shows the verdict on whoever had it before. So a slot is drained before a target is put
+//! into it, and said to be down then: it is up when as many checks have passed as its `rise` wants
+//! (HAProxy Management Guide, *set server*). The address comes last, and goes first: a slot that a
+//! crash left half taken is one that nobody has.
 
 use super::pool::Pool;
 use super::shapes::{NO_PORT, Slot};
@@ -82,8 +83,12 @@ pub(super) async fn apply(
     for (at, commands) in pool.config.sockets.iter().zip(&plan) {
         for command in commands {
             match pool.ask(at, command).await {
-                Ok(told) if told.trim().is_empty() => {}
-                Ok(told) => said.push(told.trim().to_owned()),
+                Ok(told) if is_done(told.trim()) => {}
+                // What would come after it is not told.
+                Ok(told) => {
+                    said.push(told.trim().to_owned());
+                    return came_of(pool, &before, place, wanted, &said).await;
+                }
                 // What was told before stays so; of this one nobody knows.
                 Err(NoAnswer { failure, is_unknown }) if is_unknown || has_begun => {
                     return EffectOutcome::Unknown(failure.message);
@@ -94,6 +99,11 @@ pub(super) async fn apply(
         }
     }
     came_of(pool, &before, place, wanted, &said).await
+}
+
+/// Whether a command was taken: most say nothing then, and that of an address what it changed.
+fn is_done(told: &str) -> bool {
+    told.is_empty() || ["changed from", "no need to change"].iter().any(|word| told.contains(word))
 }
 
 /// What the commands came to, by a look.
@@ -143,6 +153,7 @@ fn plan(
     let seen = view.of(place);
     match wanted {
         Wanted::Added { weight, floor } => {
+            must_be_a_weight(weight)?;
             if weight == Some(0) {
                 view.must_keep(&pool.name, place, floor, hosts)?;
             }
@@ -163,8 +174,11 @@ fn plan(
             if seen.is_any(|one| one.enabled) {
                 return Err(pools::still_enabled(&seen.merged(), &pool.name));
             }
+            for slot in view.present(place) {
+                must_be_a_place(pool, slot)?;
+            }
             let nowhere = format!("addr {} port {NO_PORT}", place.address);
-            let commands = ["state maint", &nowhere];
+            let commands = [nowhere.as_str(), "state maint"];
             Ok(of_each(pool, view, place, |slot| !slot.is_in_maintenance, &commands))
         }
     }
@@ -217,19 +231,46 @@ fn adds(
 ) -> Result<Vec<String>, Failure> {
     let at_it = slots.iter().filter(|slot| slot.is_at(place.address, place.port));
     let own = at_it.min_by_key(|slot| slot.is_in_maintenance);
-    if let Some(slot) = own.filter(|slot| !slot.is_in_maintenance) {
+    if let Some(slot) = own {
+        must_not_be_held(pool, slot)?;
         let other = weight.filter(|weight| *weight != slot.weight);
         let weighed = other.map(|weight| command(pool, slot, &format!("weight {weight}")));
         return Ok(weighed.into_iter().collect());
     }
     let is_it = |slot: &&Slot| free.is_some_and(|free| slot.name == free);
-    let slot = own.or_else(|| slots.iter().find(is_it)).ok_or_else(|| no_slot(pool, slots))?;
-    must_be_a_place(pool, slot)?;
+    let slot = slots.iter().find(is_it).ok_or_else(|| no_slot(pool, slots))?;
     let to = format!("addr {} port {}", place.address, place.port);
     // Who had it before may have had another share.
     let weighed = weight.map_or_else(|| "weight 100%".to_owned(), |one| format!("weight {one}"));
-    let told = [to.as_str(), &weighed, "state drain", "health down"];
+    let told = [&weighed, "state drain", &to, "health down"];
     Ok(told.map(|told| command(pool, slot, told)).to_vec())
+}
+
+/// What a server's weight can be (HAProxy Management Guide, *set server … weight*).
+const WEIGHT_MAX: u32 = 256;
+
+/// Whether it is one.
+pub(super) fn must_be_a_weight(weight: Option<u32>) -> Result<(), Failure> {
+    match weight {
+        Some(weight @ WEIGHT_MAX..) if weight > WEIGHT_MAX => {
+            let message = format!("a weight of {weight} is none: HAProxy's are 0 to {WEIGHT_MAX}");
+            Err(Failure::new(FailureClass::InvalidInput, message).with_code("weight"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether nobody keeps it in maintenance, where no call has put it: its place would be lost.
+pub(super) fn must_not_be_held(pool: &Pool, slot: &Slot) -> Result<(), Failure> {
+    if !slot.is_in_maintenance {
+        return Ok(());
+    }
+    let (backend, name) = (&pool.config.backend, &slot.name);
+    let message = format!(
+        "server `{name}` of backend `{backend}` is at that very place, in maintenance: somebody \
+         keeps it there; `set server {backend}/{name} state drain` gives it back to the pool"
+    );
+    Err(Failure::new(FailureClass::Precondition, message).with_code("in-maintenance"))
 }
 
 fn no_slot(pool: &Pool, slots: &[Slot]) -> Failure {
@@ -262,8 +303,25 @@ pub(super) fn must_be_a_place(pool: &Pool, slot: &Slot) -> Result<(), Failure> {
     Err(Failure::new(FailureClass::Precondition, message).with_code(code))
 }
 
-/// What became of an effect whose answer was lost.
-pub(super) async fn settle(pool: &Pool, place: &Place, wanted: Wanted) -> Settled {
+/// What became of an effect whose answer was lost. Where some processes have it so, the others are
+/// told what they were not: a look has proved that nothing happened there.
+pub(super) async fn settle(
+    pool: &Pool,
+    place: &Place,
+    wanted: Wanted,
+    hosts: &BTreeMap<InstanceId, IpAddr>,
+) -> Settled {
+    match looked(pool, place, wanted).await {
+        Settled::CantKnow(why) => match apply(pool, place, wanted, hosts).await {
+            EffectOutcome::Done(answer) => Settled::Done(answer),
+            EffectOutcome::Refused(failure) => Settled::CantKnow(format!("{why}: {failure}")),
+            EffectOutcome::Unknown(more) => Settled::CantKnow(format!("{why}: {more}")),
+        },
+        settled => settled,
+    }
+}
+
+async fn looked(pool: &Pool, place: &Place, wanted: Wanted) -> Settled {
     let _turn = match pool.turn().await {
         Ok(turn) => turn,
         Err(failure) => return Settled::CantKnow(failure.message),
@@ -280,9 +338,6 @@ pub(super) async fn settle(pool: &Pool, place: &Place, wanted: Wanted) -> Settle
     }
     match seen.is_any(|one| wanted.is_so_in(one)) {
         false => Settled::NotHappened,
-        true => {
-            let message = format!("the processes of pool `{}` do not agree on it", pool.name);
-            Settled::CantKnow(message)
-        }
+        true => Settled::CantKnow(format!("some processes of pool `{}` have it so", pool.name)),
     }
 }

@@ -90,38 +90,73 @@ impl HaProxy {
             let version = pool.ask(at, "show version").await.map_err(|told| told.failure)?;
             told.push(format!("HAProxy {} at {at}", version.trim()));
         }
+        pool.must_be_savable().await?;
         let view = pool.view().await?;
-        for slot in view.0.iter().flatten().filter(|slot| slot.is_free()) {
-            effects::must_be_a_place(pool, slot)?;
+        for slots in &view.0 {
+            must_have_places(pool, slots)?;
         }
         let slots = view.0.first().map(Vec::as_slice).unwrap_or_default();
+        let places = slots.iter().filter(|slot| slot.is_a_place()).count();
         let free = slots.iter().filter(|slot| slot.is_free()).count();
         let backend = &pool.config.backend;
-        told.push(format!("backend `{backend}`: {free} of {} servers are free", slots.len()));
-        match &pool.config.master {
-            Some(master) => {
-                pool.ask(master, "show proc").await.map_err(|told| told.failure)?;
-            }
-            None => told.push(
+        told.push(format!("backend `{backend}`: {free} of {places} slots are free"));
+        if slots.iter().any(|slot| slot.has_cookie) {
+            told.push(
+                "clients come back by cookies: a drained target has them until it is removed"
+                    .to_owned(),
+            );
+        }
+        for master in &pool.config.masters {
+            pool.ask(master, "show proc").await.map_err(|told| told.failure)?;
+        }
+        if pool.config.masters.is_empty() {
+            told.push(
                 "whom the workers serve that a reload left can't be seen: `master` names its \
                  socket (`-S`)"
                     .to_owned(),
-            ),
+            );
         }
         Ok(told.join("; "))
     }
 
-    /// Whether a target could ever be put there.
-    async fn may_add(&self, pool: &Pool, place: &Place) -> Result<(), Failure> {
+    /// Whether the call could ever be made there.
+    async fn may_be(&self, pool: &Pool, call: &LoadBalancerCall) -> Result<(), Failure> {
         let view: View = pool.view().await?;
-        for slots in &view.0 {
-            let own = slots.iter().find(|slot| slot.is_at(place.address, place.port));
-            let free = slots.iter().filter(|slot| slot.is_free());
-            for slot in own.into_iter().chain(free) {
-                effects::must_be_a_place(pool, slot)?;
+        let (Some((name, host, port)), Some(wanted)) = (named(call), Wanted::of(call)) else {
+            return Ok(());
+        };
+        pool.must_be_savable().await?;
+        // An instance that is still to be made has no address yet.
+        let place = self.place(name, host, port).await.ok().map(|(_, place)| place);
+        match wanted {
+            Wanted::Added { weight, .. } => {
+                effects::must_be_a_weight(weight)?;
+                for slots in &view.0 {
+                    let own = slots.iter().find(|slot| {
+                        place.as_ref().is_some_and(|at| slot.is_at(at.address, at.port))
+                    });
+                    match own {
+                        Some(slot) => effects::must_not_be_held(pool, slot)?,
+                        None => must_have_places(pool, slots)?,
+                    }
+                }
+                Ok(())
             }
+            Wanted::Removed => {
+                let present = place.iter().flat_map(|place| view.present(place));
+                present.map(|slot| effects::must_be_a_place(pool, slot)).collect()
+            }
+            Wanted::Enabled | Wanted::Drained { .. } => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Whether some server of a process can be a target's place; else why the first that is none is
+/// not.
+fn must_have_places(pool: &Pool, slots: &[shapes::Slot]) -> Result<(), Failure> {
+    match slots.iter().any(|slot| slot.is_a_place()) {
+        true => Ok(()),
+        false => slots.iter().map(|slot| effects::must_be_a_place(pool, slot)).collect(),
     }
 }
 
@@ -196,16 +231,10 @@ impl Provider for HaProxy {
 
     async fn may(&self, call: &Call) -> Result<(), Failure> {
         let Call::LoadBalancer(of) = call else { return Err(misplaced(call)) };
-        let Some((pool, host, port)) = named(of) else { return Ok(()) };
+        let Some((pool, ..)) = named(of) else { return Ok(()) };
         let pool = self.pool(pool)?;
         pool.must_be_commanded().await?;
-        if let LoadBalancerCall::Add { .. } = of {
-            // An instance that is still to be made has no address yet.
-            if let Ok((pool, place)) = self.place(&pool.name, host, port).await {
-                return self.may_add(pool, &place).await;
-            }
-        }
-        pool.view().await.map(drop)
+        self.may_be(pool, of).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
@@ -235,9 +264,9 @@ impl Provider for HaProxy {
         let (Some((pool, host, port)), Some(wanted)) = (named(of), Wanted::of(of)) else {
             return told(call);
         };
-        match self.place(pool, host, port).await {
-            Ok((pool, place)) => effects::settle(pool, &place, wanted).await,
-            Err(failure) => Settled::CantKnow(failure.message),
+        match (self.place(pool, host, port).await, self.addresses.all().await) {
+            (Ok((pool, place)), Ok(hosts)) => effects::settle(pool, &place, wanted, &hosts).await,
+            (Err(failure), _) | (_, Err(failure)) => Settled::CantKnow(failure.message),
         }
     }
 
@@ -274,7 +303,14 @@ impl Provider for HaProxy {
         match resource {
             Resource::PoolTarget { pool, host, port } => {
                 let (pool, place) = self.place(pool, &host.as_str().into(), *port).await?;
-                Ok(pool.view().await?.of(&place).facts())
+                let mut facts = pool.view().await?.of(&place).facts();
+                // What could not be written down when it was changed can perhaps by now.
+                if !pool.is_saved().await?
+                    && let (Err(failure), Facts::Present(facts)) = (pool.save().await, &mut facts)
+                {
+                    facts.insert("saved".to_owned(), failure.message.into());
+                }
+                Ok(facts)
             }
             Resource::Pool { .. } => Ok(Facts::Absent),
             other => {

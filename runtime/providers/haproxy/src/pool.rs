@@ -2,71 +2,42 @@
 
 use super::config::{PoolConfig, Saved};
 use super::saved;
-use super::shapes::{Slot, old_workers, slots};
+use super::shapes::{Slot, is_kept, number, old_workers, slots};
 use super::view::{Place, View};
 use super::wire::{NoAnswer, ask};
-use std::fs::File;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
-use stepback_files::lock::{self, Patience};
 use stepback_provider::endpoint::Endpoint;
-use tokio::sync::{Mutex, MutexGuard};
-
-/// How long another call's turn is waited for: each has a few commands, of which one may hang.
-const TURN_WAIT: Duration = Duration::from_secs(60);
+use stepback_provider::turn::{Turn, Turns};
 
 /// A pool, by its name in the environment.
 pub(super) struct Pool {
     pub(super) name: String,
     pub(super) config: PoolConfig,
     clock: Clock,
-    turn: Mutex<()>,
-}
-
-/// The turn of one call: nobody else of this machine chooses a slot meanwhile.
-pub(super) struct Turn<'a> {
-    _here: MutexGuard<'a, ()>,
-    _locked: Option<File>,
+    turns: Turns,
 }
 
 impl Pool {
     pub(super) fn new(name: String, config: PoolConfig, clock: Clock) -> Self {
-        Self { name, config, clock, turn: Mutex::new(()) }
+        let turns = Turns::at(config.sockets.iter(), clock.clone());
+        Self { name, config, clock, turns }
     }
 
     pub(super) async fn ask(&self, at: &Endpoint, command: &str) -> Result<String, NoAnswer> {
         ask(at, command, &self.clock).await
     }
 
-    /// The directory of a socket that all who act on the pool from this machine share.
-    fn shared_dir(&self) -> Option<PathBuf> {
-        self.config.sockets.iter().find_map(|at| match at {
-            Endpoint::Unix(path) => path.parent().map(PathBuf::from),
-            Endpoint::Tcp(_) | Endpoint::Ssh(_) => None,
-        })
-    }
-
-    /// Have this call's turn: held for that one call.
+    /// Have this call's turn: nobody else of this machine chooses a slot meanwhile.
     ///
     /// # Errors
     /// `transient`: another program of this machine has it for too long.
     pub(super) async fn turn(&self) -> Result<Turn<'_>, Failure> {
-        let here = self.turn.lock().await;
-        let Some(dir) = self.shared_dir() else { return Ok(Turn { _here: here, _locked: None }) };
-        let clock = self.clock.clone();
-        let locked = tokio::task::spawn_blocking(move || {
-            let file = File::open(&dir)?;
-            lock::within(&file, &dir, &clock, Patience::of(TURN_WAIT))?;
-            Ok(file)
-        });
-        let locked = locked.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let file = locked.map_err(|error: std::io::Error| {
+        self.turns.take().await.map_err(|error| {
             let message = format!("pool `{}` can't be locked: {error}", self.name);
             Failure::new(FailureClass::Transient, message).with_code("haproxy-locked")
-        })?;
-        Ok(Turn { _here: here, _locked: Some(file) })
+        })
     }
 
     async fn slots_of(&self, at: &Endpoint) -> Result<Vec<Slot>, NoAnswer> {
@@ -76,9 +47,11 @@ impl Pool {
     /// The servers of one process; a master's socket is told of which (`@!PID`).
     async fn slots_by(&self, at: &Endpoint, of: &str) -> Result<Vec<Slot>, NoAnswer> {
         let backend = &self.config.backend;
+        let read = |failure| NoAnswer { failure, is_unknown: false };
         let state = self.ask(at, &format!("{of}show servers state {backend}")).await?;
-        let stat = self.ask(at, &format!("{of}show stat {backend} 4 -1 json")).await?;
-        slots(backend, &state, &stat).map_err(|failure| NoAnswer { failure, is_unknown: false })
+        let Some(number) = number(backend, &state).map_err(read)? else { return Ok(vec![]) };
+        let stat = self.ask(at, &format!("{of}show stat {number} 4 -1 json")).await?;
+        slots(backend, &state, &stat).map_err(read)
     }
 
     /// What every process has.
@@ -96,37 +69,97 @@ impl Pool {
     /// Who is still served at a place by the workers that a reload has replaced.
     ///
     /// # Errors
-    /// The master can't be asked.
+    /// A master can't be asked, or a worker that is still there.
     pub(super) async fn old_sessions(&self, place: &Place) -> Result<u32, Failure> {
-        let Some(master) = &self.config.master else { return Ok(0) };
-        let told = self.ask(master, "show proc").await.map_err(|told| told.failure)?;
         let mut sessions = 0u32;
-        for worker in old_workers(&told) {
-            // One that has ended by now serves nobody.
-            let Ok(slots) = self.slots_by(master, &format!("@!{worker} ")).await else { continue };
-            let at_it = slots.iter().filter(|slot| slot.is_at(place.address, place.port));
-            sessions = at_it.map(|slot| slot.sessions).fold(sessions, u32::saturating_add);
+        for master in &self.config.masters {
+            for worker in self.old_workers(master).await? {
+                let slots = match self.slots_by(master, &format!("@!{worker} ")).await {
+                    Ok(slots) => slots,
+                    // One that has ended by now serves nobody.
+                    Err(_) if !self.old_workers(master).await?.contains(&worker) => continue,
+                    Err(NoAnswer { failure, .. }) => {
+                        let message = format!(
+                            "worker {worker}, which a reload has replaced, does not tell whom it \
+                             serves: {failure}"
+                        );
+                        let told = Failure::new(FailureClass::Transient, message);
+                        return Err(told.with_code("haproxy-old-worker"));
+                    }
+                };
+                let at_it = slots.iter().filter(|slot| slot.is_at(place.address, place.port));
+                sessions = at_it.map(|slot| slot.sessions).fold(sessions, u32::saturating_add);
+            }
         }
         Ok(sessions)
+    }
+
+    async fn old_workers(&self, master: &Endpoint) -> Result<Vec<u32>, Failure> {
+        let told = self.ask(master, "show proc").await.map_err(|told| told.failure)?;
+        Ok(old_workers(&told))
     }
 
     /// Write down what a reload would lose.
     ///
     /// # Errors
-    /// The process can't be asked, or the file can't be written.
+    /// A process can't be asked, or its file can't be written.
     pub(super) async fn save(&self) -> Result<(), Failure> {
-        let (Saved::StateFile(path), Some(first)) =
-            (&self.config.saved, self.config.sockets.first())
-        else {
-            return Ok(());
-        };
+        let Saved::StateFiles(files) = &self.config.saved else { return Ok(()) };
         let ask = format!("show servers state {}", self.config.backend);
-        let state = self.ask(first, &ask).await.map_err(|told| told.failure)?;
-        let (to, shown) = (path.clone(), path.display().to_string());
-        let written = tokio::task::spawn_blocking(move || saved::write(&to, &state)).await;
-        let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        written.map_err(|error| {
-            let message = format!("the state of pool `{}` is not in {shown}: {error}", self.name);
+        for (at, path) in self.config.sockets.iter().zip(files) {
+            let state = self.ask(at, &ask).await.map_err(|told| told.failure)?;
+            let path = path.clone();
+            self.with_file(path, move |path| saved::write(path, &state)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a reload of each process would find what it has.
+    ///
+    /// # Errors
+    /// A process can't be asked.
+    pub(super) async fn is_saved(&self) -> Result<bool, Failure> {
+        let Saved::StateFiles(files) = &self.config.saved else { return Ok(true) };
+        let view = self.view().await?;
+        for (slots, path) in view.0.iter().zip(files) {
+            let kept = match std::fs::read_to_string(path) {
+                Ok(kept) => kept,
+                // Nothing was ever changed.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(_) => return Ok(false),
+            };
+            if !is_kept(&self.config.backend, slots, &kept) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether what is changed can be written down.
+    ///
+    /// # Errors
+    /// The file that it can't be written to.
+    pub(super) async fn must_be_savable(&self) -> Result<(), Failure> {
+        let Saved::StateFiles(files) = &self.config.saved else { return Ok(()) };
+        for path in files {
+            self.with_file(path.clone(), saved::may_write)
+                .await
+                .map_err(|failure| Failure { class: FailureClass::Precondition, ..failure })?;
+        }
+        Ok(())
+    }
+
+    async fn with_file(
+        &self,
+        path: PathBuf,
+        work: impl FnOnce(&Path) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let shown = path.display().to_string();
+        let done = tokio::task::spawn_blocking(move || work(&path)).await;
+        let done = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        done.map_err(|error| {
+            let message =
+                format!("the state of pool `{}` can't be kept in {shown}: {error}", self.name);
             Failure::new(FailureClass::Transient, message).with_code("state-file")
         })
     }

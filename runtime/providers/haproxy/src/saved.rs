@@ -47,6 +47,19 @@ pub(super) fn write(path: &Path, state: &str) -> io::Result<()> {
     written
 }
 
+/// Whether a file can be put there.
+///
+/// # Errors
+/// As of [`write`]; nothing is changed.
+pub(super) fn may_write(path: &Path) -> io::Result<()> {
+    let Some(dir) = path.parent() else {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it names no file"));
+    };
+    let probe = dir.join(format!(".{}.stepback", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(&probe)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +84,8 @@ mod tests {
         write(&link, "three").unwrap_err();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
         write(&dir.path().join("none/web"), "x").unwrap_err();
+        may_write(&dir.path().join("none/web")).unwrap_err();
+        may_write(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
     }
 }

@@ -41,12 +41,19 @@ pub(super) struct Slot {
     pub(super) reason: Option<String>,
     /// Who is served by it, or waits for it.
     pub(super) sessions: u32,
+    /// Whether clients come back to it by a cookie, when it is drained, too.
+    pub(super) has_cookie: bool,
 }
 
 impl Slot {
-    /// Whether nobody has it.
+    /// Whether a target can be put into it, at some time.
+    pub(super) fn is_a_place(&self) -> bool {
+        self.is_checked && self.is_kept && self.address.is_some()
+    }
+
+    /// Whether nobody has it. One that was just taken, or is just given back, is drained.
     pub(super) fn is_free(&self) -> bool {
-        self.is_in_maintenance && self.port <= NO_PORT && self.address.is_some()
+        self.is_a_place() && self.port <= NO_PORT && !self.is_enabled()
     }
 
     /// Whether it gets traffic.
@@ -89,14 +96,37 @@ fn unread(what: &str, answer: &str) -> Failure {
     Failure::new(FailureClass::Precondition, message).with_code("haproxy-answer")
 }
 
+/// The number of a backend, which tells it from a frontend of the same name; nothing of one without
+/// servers.
+///
+/// # Errors
+/// There is no such backend; the socket may not ask; an answer of another version.
+pub(super) fn number(backend: &str, state: &str) -> Result<Option<u32>, Failure> {
+    let rows = rows(backend, state)?;
+    let of = |row: &BTreeMap<&str, &str>| row.get("be_id")?.parse().ok();
+    match rows.first() {
+        None => Ok(None),
+        Some(row) => of(row).map(Some).ok_or_else(|| unread("show servers state", state)),
+    }
+}
+
 /// The servers of a backend, of both answers.
 ///
 /// # Errors
-/// There is no such backend; the socket may not ask; answers of another version.
+/// As of [`number`]; answers of which one is cut off.
 pub(super) fn slots(backend: &str, state: &str, stat: &str) -> Result<Vec<Slot>, Failure> {
-    refused(backend, state)?;
+    let rows = rows(backend, state)?;
     refused(backend, stat)?;
     let told = stats(stat)?;
+    let of = |row: &BTreeMap<&str, &str>| slot(row, &told);
+    let slots: Option<Vec<Slot>> = rows.iter().map(of).collect();
+    let whole = slots.filter(|slots| slots.len() == told.len());
+    whole.ok_or_else(|| unread("show servers state", state))
+}
+
+/// A line each of *show servers state*, by the columns' names.
+fn rows<'a>(backend: &str, state: &'a str) -> Result<Vec<BTreeMap<&'a str, &'a str>>, Failure> {
+    refused(backend, state)?;
     let mut lines = state.lines().map(str::trim).filter(|line| !line.is_empty());
     if lines.next() != Some(STATE_VERSION) {
         return Err(unread("show servers state", state));
@@ -104,11 +134,7 @@ pub(super) fn slots(backend: &str, state: &str, stat: &str) -> Result<Vec<Slot>,
     let header = lines.next().and_then(|line| line.strip_prefix("# "));
     let header = header.ok_or_else(|| unread("show servers state", state))?;
     let columns: Vec<&str> = header.split(' ').collect();
-    let of = |line: &str| {
-        let values: BTreeMap<&str, &str> = columns.iter().copied().zip(line.split(' ')).collect();
-        slot(&values, &told).ok_or_else(|| unread("show servers state", line))
-    };
-    lines.map(of).collect()
+    Ok(lines.map(|line| columns.iter().copied().zip(line.split(' ')).collect()).collect())
 }
 
 fn slot(state: &BTreeMap<&str, &str>, told: &BTreeMap<String, Stat>) -> Option<Slot> {
@@ -136,12 +162,14 @@ fn slot(state: &BTreeMap<&str, &str>, told: &BTreeMap<String, Stat>) -> Option<S
         health,
         reason,
         sessions: stat.sessions,
+        has_cookie: stat.has_cookie,
         name,
     })
 }
 
 struct Stat {
     sessions: u32,
+    has_cookie: bool,
     why: Option<String>,
 }
 
@@ -157,7 +185,8 @@ fn stats(answer: &str) -> Result<BTreeMap<String, Stat>, Failure> {
         let told: Vec<&str> = ["check_desc", "last_chk"].into_iter().filter_map(text).collect();
         let why = Some(told.join(": ")).filter(|why| !why.is_empty());
         let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
-        Some((text("svname")?.to_owned(), Stat { sessions, why }))
+        let has_cookie = text("cookie").is_some_and(|cookie| !cookie.is_empty());
+        Some((text("svname")?.to_owned(), Stat { sessions, has_cookie, why }))
     };
     let all: Option<BTreeMap<String, Stat>> = all.into_iter().map(of).collect();
     all.ok_or_else(|| unread("show stat", answer))
@@ -178,6 +207,25 @@ fn refused(backend: &str, answer: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a state that was written down has each server as it is.
+pub(super) fn is_kept(backend: &str, slots: &[Slot], kept: &str) -> bool {
+    let Ok(rows) = rows(backend, kept) else { return false };
+    let by_name: BTreeMap<&str, &BTreeMap<&str, &str>> =
+        rows.iter().filter_map(|row| Some((*row.get("srv_name")?, row))).collect();
+    let is_same = |slot: &Slot| {
+        let Some(row) = by_name.get(slot.name.as_str()) else { return false };
+        let number = |column: &str| row.get(column)?.parse::<u32>().ok();
+        let address = row.get("srv_addr").and_then(|text| text.parse::<IpAddr>().ok());
+        let is_so = |bits: u32| number("srv_admin_state").is_some_and(|admin| admin & bits != 0);
+        slot.address == address
+            && number("srv_port") == Some(slot.port.into())
+            && number("srv_uweight") == Some(slot.weight)
+            && is_so(MAINTENANCE) == slot.is_in_maintenance
+            && is_so(DRAINED) == slot.is_drained
+    };
+    slots.iter().all(is_same)
 }
 
 /// The workers that a reload has replaced and that still serve somebody, by their processes'
@@ -249,6 +297,10 @@ srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
         assert_eq!(why, Some("Layer4 connection problem: Connection refused"));
         assert_eq!((slots[2].weight, slots[2].sessions), (7, 3));
         assert!(slots[2].is_at("10.0.0.2".parse().unwrap(), 8080));
+        assert_eq!(number("web", STATE), Ok(Some(3)));
+        // The same cut off between two servers.
+        let cut: String = STATE.lines().take(4).map(|line| format!("{line}\n")).collect();
+        super::slots("web", &cut, &all).unwrap_err();
     }
 
     #[test]
@@ -259,7 +311,7 @@ srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
             (STATE, "No such proxy.\n", "no backend `web`"),
             ("Permission denied\n", all.as_str(), "level admin"),
             ("2\n# a b\n", all.as_str(), "can't be read: 2"),
-            (STATE, all.as_str(), "can't be read: 3 web 3 drained"),
+            (STATE, all.as_str(), "can't be read: 1"),
             ("", all.as_str(), "can't be read: nothing"),
         ] {
             let told = slots("web", state, stat).unwrap_err();

@@ -3,7 +3,7 @@
 //! Each process has its own servers, and its own word on them. What they do not agree on is neither
 //! so nor otherwise.
 
-use super::shapes::Slot;
+use super::shapes::{NO_PORT, Slot};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,6 +32,12 @@ impl View {
         Seen(self.0.iter().map(|slots| seen(slots, place)).collect())
     }
 
+    /// The servers that a target has in each process.
+    pub(super) fn present(&self, place: &Place) -> impl Iterator<Item = &Slot> {
+        let at_it = self.0.iter().flatten().filter(|slot| slot.is_at(place.address, place.port));
+        at_it.filter(|slot| !slot.is_in_maintenance)
+    }
+
     /// Whether so many others serve, by every process (`Pool::must_keep`).
     pub(super) fn must_keep(
         &self,
@@ -52,6 +58,7 @@ impl View {
         let by_address: BTreeMap<IpAddr, &InstanceId> =
             hosts.iter().map(|(host, address)| (*address, host)).collect();
         let present = self.0.iter().flatten().filter(|slot| !slot.is_in_maintenance);
+        let present = present.filter(|slot| slot.port > NO_PORT);
         let places: BTreeSet<(IpAddr, u16)> =
             present.filter_map(|slot| Some((slot.address?.to_canonical(), slot.port))).collect();
         let place = |(address, port): (IpAddr, u16)| {
@@ -170,6 +177,7 @@ mod tests {
             health,
             reason: None,
             sessions: 2,
+            has_cookie: false,
         }
     }
 

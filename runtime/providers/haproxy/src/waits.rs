@@ -82,7 +82,10 @@ async fn check_anew(pool: &Pool, place: &Place) -> Result<(), Failure> {
     }
     for (at, slots) in pool.config.sockets.iter().zip(&view.0) {
         let at_it = slots.iter().filter(|slot| slot.is_at(place.address, place.port));
-        for slot in at_it.filter(|slot| !slot.is_in_maintenance && slot.is_checked) {
+        // One that still serves somebody was not made anew, and may be cut off by a server that is
+        // down (`on-marked-down shutdown-sessions`).
+        let idle = at_it.filter(|slot| slot.sessions == 0 && slot.is_checked);
+        for slot in idle.filter(|slot| !slot.is_in_maintenance) {
             let down = format!("set server {}/{} health down", pool.config.backend, slot.name);
             pool.ask(at, &down).await.map_err(|told| told.failure)?;
         }

@@ -99,9 +99,9 @@ impl Set {
 fn provider(processes: &[Process], address: &str) -> HaProxy {
     let config = PoolConfig {
         sockets: processes.iter().map(|one| Endpoint::Unix(one.admin())).collect(),
-        master: Some(Endpoint::Unix(processes[0].master())),
+        masters: processes.iter().map(|one| Endpoint::Unix(one.master())).collect(),
         backend: "web".to_owned(),
-        saved: Saved::StateFile(processes[0].state_file()),
+        saved: Saved::StateFiles(processes.iter().map(|one| one.state_file()).collect()),
     };
     of(config, address)
 }
@@ -228,14 +228,13 @@ async fn a_process_that_is_gone_has_nothing_done() {
     let mut set = Set::start(2);
     let _one = App::start(&set.address, 8001, "one");
     set.done(add(8001)).await;
-    // Only one of them has it.
-    set.processes[1].told("set server web/app1 state maint");
+    // Only one of them has it: the other is told what it was not.
+    set.processes[1].told("set server web/app1 addr 127.0.0.1 port 1");
     let facts = set.facts(8001).await.unwrap();
     assert_eq!(facts.get("present"), Some(&"in 1 of 2 processes".into()));
-    let settled = set.provider.settle(&add(8001).into(), &context()).await;
-    assert!(matches!(settled, Settled::CantKnow(_)), "{settled:?}");
     set.refused(enable(8001)).await;
-    set.done(add(8001)).await;
+    let settled = set.provider.settle(&add(8001).into(), &context()).await;
+    assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
     assert_eq!(set.facts(8001).await.unwrap().get("present"), Some(&true.into()));
 
     set.processes[1].kill();
@@ -293,7 +292,7 @@ async fn what_can_not_be_a_place_is_told_before() {
         let process = Process::start_with(&dir.path().join(next.to_string()), &bind, servers);
         let mut config = PoolConfig {
             sockets: vec![Endpoint::Unix(process.admin())],
-            master: None,
+            masters: vec![],
             backend: "web".to_owned(),
             saved: Saved::ByReloadHook,
         };
@@ -308,7 +307,7 @@ async fn what_can_not_be_a_place_is_told_before() {
     let numbers = "  server-template app 1-4 127.0.0.1:1 check disabled\n";
     let unchecked = "  server-template app 1-4 localhost:1 disabled init-addr last,libc,none\n";
     let told = may(slots, &|_| {}).await.expect("it may be added");
-    assert!(told.contains("4 of 4 servers are free"), "{told}");
+    assert!(told.contains("4 of 4 slots are free"), "{told}");
     assert!(told.contains("`master` names its socket"), "{told}");
     for (servers, backend, wanted) in [
         (numbers, "web", "loses what it is given at a reload"),
@@ -325,4 +324,69 @@ async fn what_can_not_be_a_place_is_told_before() {
 
 fn nobody(dir: &Path) -> Endpoint {
     Endpoint::Unix(dir.join("nobody.sock"))
+}
+
+/// Each would be an untrue word, or a place that is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_did_not_make_is_not_taken_away() {
+    if !haproxy::is_possible() {
+        return;
+    }
+    let set = Set::start_with(1, |address| format!("  server first {address}:8001 check\n"));
+    let _one = App::start(&set.address, 8001, "one");
+    set.waited(wait_healthy(8001, HEALTHY_MS)).await.expect("it is up");
+    set.done(drain(8001)).await;
+    // With a number for its address it could not be put back.
+    let told = set.refused(remove(8001)).await;
+    assert_eq!(told.code.as_deref(), Some("not-kept"), "{told}");
+    let told = set.provider.may(&remove(8001).into()).await.expect_err("it is told before");
+    assert_eq!(told.code.as_deref(), Some("not-kept"));
+    set.done(enable(8001)).await;
+    // Somebody keeps a target out of the pool.
+    set.done(add(8002)).await;
+    set.processes[0].told("set server web/app1 state maint");
+    let told = set.refused(add(8002)).await;
+    assert_eq!(told.code.as_deref(), Some("in-maintenance"), "{told}");
+    set.provider.may(&add(8002).into()).await.expect_err("it is told before");
+    set.done(add(8003)).await;
+    // A weight that is none changes nothing.
+    let heavy = LoadBalancerCall::Add {
+        pool: "web".into(),
+        host: "i-1".into(),
+        port: 8004,
+        container: None,
+        weight: Some(257),
+        floor: 0,
+    };
+    let before = set.processes[0].told("show servers state web");
+    assert_eq!(set.refused(heavy).await.class, FailureClass::InvalidInput);
+    assert_eq!(set.processes[0].told("show servers state web"), before);
+}
+
+/// A state that can't be written down makes nothing done, and what could not be is as soon as it
+/// can.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_would_lose_is_told() {
+    if !haproxy::is_possible() {
+        return;
+    }
+    let set = Set::start(1);
+    set.done(add(8001)).await;
+    let file = set.processes[0].state_file();
+    std::fs::remove_file(&file).expect("it was written");
+    // Nobody writes into a directory's place.
+    std::fs::create_dir(&file).expect("a directory");
+    let outcome = set.provider.perform(&enable(8001).into(), &context()).await;
+    assert!(matches!(outcome, EffectOutcome::Unknown(_)), "{outcome:?}");
+    assert!(set.facts(8001).await.unwrap().get("saved").is_some());
+    std::fs::remove_dir(&file).expect("it is empty");
+    std::fs::write(&file, "1\n").expect("a file");
+    assert!(set.facts(8001).await.unwrap().get("saved").is_none());
+    let kept = std::fs::read_to_string(&file).expect("a state");
+    assert!(kept.contains(" 8001 "), "{kept}");
+    let gone = file.parent().expect("a directory");
+    std::fs::remove_file(&file).expect("it is there");
+    std::fs::remove_dir(gone).expect("it is empty");
+    let told = set.provider.may(&enable(8001).into()).await.expect_err("it is told before");
+    assert_eq!(told.code.as_deref(), Some("state-file"));
 }

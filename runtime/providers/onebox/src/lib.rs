@@ -19,6 +19,8 @@ use disk::Disk;
 pub use instances::{OneboxConfig, OneboxHosts, OneboxInstance};
 use instances::{refuse_what_it_can_not, set_instances};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
@@ -43,6 +45,8 @@ const TURN_MAX: Duration = Duration::from_secs(600);
 /// Volumes and snapshots as files of this machine.
 pub struct Onebox {
     shared: Arc<Shared>,
+    /// Of each instance.
+    addresses: BTreeMap<String, IpAddr>,
     clock: Clock,
 }
 
@@ -67,7 +71,8 @@ impl Onebox {
         })?;
         home::must_be_no_copy(&config.root, &ledger.load()?.id)?;
         disk.keep_ballast();
-        Ok(Self { shared: Arc::new(Shared { locks, disk, ledger }), clock })
+        let addresses = instances.iter().map(|(id, one)| (id.clone(), one.address)).collect();
+        Ok(Self { shared: Arc::new(Shared { locks, disk, ledger }), addresses, clock })
     }
 
     /// What waits for a turn at the ledger, where it blocks nobody.
@@ -106,7 +111,12 @@ impl Provider for Onebox {
     async fn identity(&self) -> Result<Value, Failure> {
         let ledger = self.shared.ledger.load()?.id;
         let root = self.shared.disk.root();
-        Ok(json!({ "provider": "onebox", "root": root, "ledger": ledger }))
+        let mut identity = json!({ "provider": "onebox", "root": root, "ledger": ledger });
+        // A pool's target is at its instance's address: at another one it is somebody else.
+        for (id, address) in &self.addresses {
+            identity["addresses"][id] = address.to_string().into();
+        }
+        Ok(identity)
     }
 
     fn locks(&self) -> Option<&dyn WorldLocks> {
@@ -205,7 +215,6 @@ impl Provider for Onebox {
 mod tests {
     use super::*;
     use instances::ZONE;
-    use std::collections::BTreeMap;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
     use std::sync::mpsc;
