@@ -14,6 +14,7 @@ fn main() -> anyhow::Result<()> {
         "ebs",
         "docker",
         "load-balancer",
+        "app",
         "core",
         "testing",
         "attack",
@@ -28,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     let plugins = root.join("plugins");
     let built = build(&plugins, &plugins.join("target"), LockFile::AsItIs)?;
     let mut table = String::from("pub const BUILTINS: &[(&str, &[u8])] = &[\n");
-    for name in ["core", "docker", "ebs", "ec2", "load-balancer"] {
+    for name in ["app", "core", "docker", "ebs", "ec2", "load-balancer"] {
         let component = built.iter().find(|(built, _)| built == name);
         let (_, path) =
             component.ok_or_else(|| anyhow::anyhow!("plugin `{name}` was not built"))?;

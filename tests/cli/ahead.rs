@@ -41,19 +41,21 @@ spec = { image = "busybox:1.36" }
 running = true
 digest = "sha256:b036000000000000000000000000000000000000000000000000000000000000"
 spec = { image = "busybox:1.36", ports = ["8081:80", "8082:80"] }
-[pools.web.targets."i-db-1:5432"]
-[pools.web.targets."i-db-2:8081"]
+[pools.dbs.targets."i-db-1:5432"]
+[pools.dbs.targets."i-db-2:8081"]
 enabled = false
 "#;
 
 /// Every shipped step that runs by itself, with what it is given.
 const STEPS: &[(&str, &str)] = &[
+    ("app/survey", "app = 'shop', hosts = ['i-db-1'], replicas = 1, pool = 'web', port = 80"),
     ("docker/create-container", "host = 'i-db-2', container = 'new', image = 'busybox:1.36'"),
     ("docker/create-volume", "host = 'i-db-2', volume = 'more'"),
     ("docker/check-helper", "host = 'i-db-1', grows = 'vol-db-main'"),
     ("docker/check-ports", "host = 'i-db-1', container = 'new', ports = ['80:80']"),
     ("docker/check-replace", "host = 'i-db-1', container = 'main'"),
     ("docker/exec", "host = 'i-db-1', container = 'main', command = ['true']"),
+    ("docker/find-containers", "host = 'i-db-1', labels = { app = 'shop' }"),
     ("docker/inspect-container", "host = 'i-db-1', container = 'main'"),
     ("docker/inspect-image", "host = 'i-db-1', image = 'postgres:16'"),
     ("docker/pause-container", "host = 'i-db-1', container = 'main'"),
@@ -61,6 +63,10 @@ const STEPS: &[(&str, &str)] = &[
     ("docker/remove-container", "host = 'i-db-2', container = 'idle'"),
     ("docker/rename-container", "host = 'i-db-1', container = 'main', to = 'other'"),
     ("docker/run-once", "host = 'i-db-1', image = 'postgres:16', command = ['true']"),
+    (
+        "docker/run-container",
+        "host = 'i-db-1', container = 'run', image = 'postgres:16', ports = ['auto:80']",
+    ),
     ("docker/set-restart-policy", "host = 'i-db-1', container = 'main', restart = 'no'"),
     ("docker/start-container", "host = 'i-db-2', container = 'idle'"),
     ("docker/stop-container", "host = 'i-db-1', container = 'main'"),
@@ -90,11 +96,11 @@ const STEPS: &[(&str, &str)] = &[
     ("ec2/stop-instance", "instance = 'i-db-3'"),
     ("ec2/terminate-instance", "instance = 'i-off'"),
     ("ec2/wait-instance", "instance = 'i-off', state = 'stopped'"),
-    ("load-balancer/add-target", "pool = 'web', host = 'i-db-2', port = 8082"),
-    ("load-balancer/describe-pool", "pool = 'web'"),
-    ("load-balancer/drain-target", "pool = 'web', host = 'i-db-1', port = 5432, floor = 0"),
-    ("load-balancer/enable-target", "pool = 'web', host = 'i-db-2', port = 8081"),
-    ("load-balancer/remove-target", "pool = 'web', host = 'i-db-2', port = 8081"),
+    ("load-balancer/add-target", "pool = 'dbs', host = 'i-db-2', port = 8082"),
+    ("load-balancer/describe-pool", "pool = 'dbs'"),
+    ("load-balancer/drain-target", "pool = 'dbs', host = 'i-db-1', port = 5432, floor = 0"),
+    ("load-balancer/enable-target", "pool = 'dbs', host = 'i-db-2', port = 8081"),
+    ("load-balancer/remove-target", "pool = 'dbs', host = 'i-db-2', port = 8081"),
 ];
 
 /// Steps that only run after others of the same operation: the shipped operations have them.

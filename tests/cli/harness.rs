@@ -18,8 +18,9 @@ pub fn operation(name: &str) -> String {
 }
 
 /// Every shipped operation.
-pub const SHIPPED: [&str; 6] = [
+pub const SHIPPED: [&str; 7] = [
     "backup-database",
+    "deploy-app",
     "deprovision-database",
     "provision-database",
     "redeploy-database",

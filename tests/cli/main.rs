@@ -12,6 +12,7 @@ mod commands;
 mod configured_secrets;
 mod copies;
 mod denied;
+mod deploys;
 mod docker_volumes;
 mod edges;
 mod faults;

@@ -139,7 +139,7 @@ fn what_nobody_declared_is_told_before_it_is_refused_in_the_middle() {
 #[test]
 fn no_plugin_of_the_program_is_warned_of() {
     let place = Place::new();
-    for name in ["core", "docker", "ebs", "ec2", "load-balancer"] {
+    for name in ["app", "core", "docker", "ebs", "ec2", "load-balancer"] {
         let told = place.run(&["plugin", "inspect", name, "--json"]).exits(0).json();
         assert_eq!(told["warnings"], serde_json::json!([]), "{name}");
         place.run(&["plugin", "inspect", name]).exits(0).lacks("can call");

@@ -1,6 +1,7 @@
 //! Steps that run commands in containers.
 
 use crate::containers::Mount;
+use crate::images::{must_have, the_very};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,6 +12,9 @@ use stepback_sdk::{Check, Duration, Failure, FailureClass, Step, docker, failure
 pub struct RunOnceInput {
     host: String,
     image: String,
+    /// The very image, whatever the name means by now.
+    #[serde(default)]
+    digest: Option<String>,
     #[serde(default)]
     command: Vec<String>,
     #[serde(default)]
@@ -58,14 +62,17 @@ impl Step for RunOnce {
     fn check(input: &RunOnceInput) -> Result<Check, Failure> {
         let RunOnceInput { host, timeout, .. } = input;
         granted(|| docker::run_once(host, &input.clone().spec(), timeout.ms()))?;
-        Ok(match docker::inspect_image(&input.host, &input.image)? {
+        Ok(match the_very(&input.host, &input.image, input.digest.as_deref())? {
             Some(_) => Check::Ok,
             None => Check::NotYet(format!("image {} is not on {}", input.image, input.host)),
         })
     }
 
-    fn run(input: RunOnceInput) -> Result<CommandOutput, Failure> {
+    fn run(mut input: RunOnceInput) -> Result<CommandOutput, Failure> {
         let (host, timeout) = (input.host.clone(), input.timeout);
+        if let Some(digest) = &input.digest {
+            input.image = must_have(&host, &input.image, digest)?.reference;
+        }
         let ran = docker::run_once(&host, &input.spec(), timeout.ms())?;
         ended_well(ran, timeout)
     }

@@ -1,6 +1,6 @@
 //! Steps on what a container is: looking at it, making it, renaming it, taking it away.
 
-use crate::images::the_very;
+use crate::images::{must_have, the_very};
 use crate::sensible;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub struct Container {
     pub restart: String,
     /// `[address:]host-port:container-port/protocol`.
     pub ports: Vec<String>,
+    /// The port of its host by the container's own (tcp), such as `published['8080']`.
+    pub published: BTreeMap<String, u16>,
     /// Values are sealed: a seal tells whether a value is another one, and nothing else.
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
@@ -63,6 +65,10 @@ pub struct Container {
 impl From<docker::Container> for Container {
     fn from(container: docker::Container) -> Self {
         let running = container.is_running();
+        let tcp = container.ports.iter().filter(|port| port.protocol == docker::Protocol::Tcp);
+        let published =
+            tcp.filter_map(|port| Some((port.container_port.to_string(), port.host_port?)));
+        let published = published.collect();
         let mounts = container.mounts.into_iter().map(|mount| {
             let docker::Mount { volume, target, read_only } = mount;
             Mount { volume, target, read_only }
@@ -79,6 +85,7 @@ impl From<docker::Container> for Container {
             restart_count: container.restart_count,
             restart: container.restart.to_string(),
             ports: container.ports.iter().map(ToString::to_string).collect(),
+            published,
             labels: tag_map(&container.labels),
             mounts: mounts.collect(),
         }
@@ -173,6 +180,39 @@ impl Step for InspectContainer {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FindInput {
+    host: String,
+    /// Those that have all of them.
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Found {
+    /// Running or not, by name.
+    pub containers: Vec<Container>,
+}
+
+pub struct FindContainers;
+
+impl Step for FindContainers {
+    type Input = FindInput;
+    type Output = Found;
+    const NAME: &'static str = "find-containers";
+    const DOC: &'static str = "Find the containers that have these labels.";
+
+    fn check(input: &FindInput) -> Result<Check, Failure> {
+        docker::find_containers(&input.host, &pairs(&input.labels))?;
+        Ok(Check::Ok)
+    }
+
+    fn run(input: FindInput) -> Result<Found, Failure> {
+        let found = docker::find_containers(&input.host, &pairs(&input.labels))?;
+        Ok(Found { containers: found.into_iter().map(Container::from).collect() })
+    }
+}
+
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Like {
@@ -197,7 +237,8 @@ pub struct CreateInput {
     env: BTreeMap<String, String>,
     #[serde(default)]
     mounts: Vec<Mount>,
-    /// `[address:][host-port]:container-port[/protocol]`, as `docker run --publish` has it.
+    /// `[address:][host-port]:container-port[/protocol]`, as `docker run --publish` has it; `auto`
+    /// for the host's port is one that is free, and that the container keeps.
     #[serde(default)]
     ports: Vec<String>,
     /// no, always, unless-stopped or on-failure; by default unless-stopped, or as `like` has it.
@@ -289,11 +330,30 @@ impl Step for CreateContainer {
     fn run(mut input: CreateInput) -> Result<Container, Failure> {
         let (host, container) = (input.host.clone(), input.container.clone());
         if let (Some(digest), Some(image)) = (&input.digest, input.image()?) {
-            let found = the_very(&host, &image, Some(digest.as_str()))?;
-            let none = || precondition(format!("{host} has no image {image} that is {digest}"));
-            input.image = Some(found.ok_or_else(none)?.reference);
+            input.image = Some(must_have(&host, &image, digest)?.reference);
         }
         docker::create_container(&host, &container, &input.spec()?).map(Container::from)
+    }
+}
+
+pub struct RunContainer;
+
+impl Step for RunContainer {
+    type Input = CreateInput;
+    type Output = Container;
+    const NAME: &'static str = "run-container";
+    const DOC: &'static str = "Create a container and start it, in one step: a port that somebody \
+                               else has taken meanwhile is another one in the next attempt.";
+
+    fn check(input: &CreateInput) -> Result<Check, Failure> {
+        granted(|| docker::start_container(&input.host, &input.container))?;
+        CreateContainer::check(input)
+    }
+
+    fn run(input: CreateInput) -> Result<Container, Failure> {
+        let (host, container) = (input.host.clone(), input.container.clone());
+        CreateContainer::run(input)?;
+        docker::start_container(&host, &container).map(Container::from)
     }
 }
 

@@ -112,6 +112,12 @@ pub(crate) fn the_very(
     }
 }
 
+/// The very image, that a host has by now.
+pub(crate) fn must_have(host: &str, image: &str, digest: &str) -> Result<docker::Image, Failure> {
+    let found = the_very(host, image, Some(digest))?;
+    found.ok_or_else(|| precondition(format!("{host} has no image {image} that is {digest}")))
+}
+
 /// Have the very image on a host. A name that means another one there goes on to mean that: who
 /// else uses it on this host wants nothing of this.
 fn pull_the_very(host: &str, image: &str, digest: &str) -> Result<docker::Image, Failure> {

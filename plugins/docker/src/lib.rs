@@ -14,7 +14,10 @@ use stepback_sdk::{Failure, FailureClass, may};
 
 pub use checks::{CheckPorts, CheckReplace};
 pub use commands::{Exec, RunOnce};
-pub use containers::{CreateContainer, InspectContainer, RemoveContainer, RenameContainer};
+pub use containers::{
+    CreateContainer, FindContainers, InspectContainer, RemoveContainer, RenameContainer,
+    RunContainer,
+};
 pub use engines::WaitEngine;
 pub use images::{InspectImage, PullImage};
 pub use running::{
@@ -45,7 +48,9 @@ stepback_sdk::export_steps!(
     PullImage,
     InspectImage,
     InspectContainer,
+    FindContainers,
     CreateContainer,
+    RunContainer,
     StartContainer,
     StopContainer,
     PauseContainer,

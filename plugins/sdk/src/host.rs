@@ -166,6 +166,8 @@ pub mod docker {
             (host: &str, container: &str) -> Option<Container>;
         /// All containers, running or not, by name; Stepback's own helpers are left out.
         Read list_containers "list-containers" (host: &str) -> Vec<Container>;
+        /// The containers that have all of these labels, running or not, by name.
+        Read find_containers "find-containers" (host: &str, labels: &[Pair]) -> Vec<Container>;
         /// The image that the host has by this name, if it has one.
         Read inspect_image "inspect-image" (host: &str, image: &str) -> Option<Image>;
         /// A Docker volume, if there is one of this name.

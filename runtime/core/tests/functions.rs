@@ -9,7 +9,8 @@ use stepback_core::*;
 /// Every argument that any function has; each takes its own of them.
 fn call(function: &str) -> Call {
     let arguments = json!({
-        "instance": "i-1", "tags": { "team": "data" }, "image": "db:1", "instance_type": "t3.small",
+        "instance": "i-1", "tags": { "team": "data" }, "labels": { "app": "shop" },
+        "image": "db:1", "instance_type": "t3.small",
         "zone": "a", "state": "running", "timeout_ms": 60_000, "key": "owner", "value": "ann",
         "volume": "vol-1", "size_gib": 8, "volume_type": "gp3", "snapshot": "snap-1",
         "device": "/dev/sdf", "description": "d", "host": "i-1", "container": "main",

@@ -5,13 +5,21 @@
 
 use serde_json::{Value, json};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use stepback_core::{Failure, FailureClass};
+
+/// How a port is written that is chosen when the container is made.
+const AUTO: &str = "auto";
+/// Ports for those: below the ones that the kernel gives to outgoing connections (Linux,
+/// *ip_local_port_range*, from 32768), above those that services are known by.
+pub const KEPT_PORTS: RangeInclusive<u16> = 20_000..=29_999;
 
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
-/// A port to publish: `[address:][host-port]:container-port[/protocol]`.
+/// A port to publish: `[address:][host-port]:container-port[/protocol]`, or `auto` for the host's.
 ///
 /// All of it is what `docker run --publish` takes (Docker docs, *docker container run*). Docker
 /// takes more, which is refused here: a container's port alone, a range of a container's ports,
@@ -38,6 +46,9 @@ pub enum OnHost {
     One(u16),
     /// The first of these that is free.
     OneOf(u16, u16),
+    /// `auto`: one that is free when the container is made, and that it keeps: another one at each
+    /// start would be where nobody looks for it.
+    Kept,
 }
 
 impl Port {
@@ -110,6 +121,7 @@ impl OnHost {
     fn parse(text: &str) -> Option<Self> {
         let some = |text: &str| number(text).filter(|port| *port > 0);
         match text.split_once('-') {
+            None if text == AUTO => Some(Self::Kept),
             Some((from, to)) => {
                 let (from, to) = (some(from)?, some(to)?);
                 match from.cmp(&to) {
@@ -134,8 +146,59 @@ impl fmt::Display for OnHost {
             Self::Any => Ok(()),
             Self::One(port) => write!(f, "{port}"),
             Self::OneOf(from, to) => write!(f, "{from}-{to}"),
+            Self::Kept => f.write_str(AUTO),
         }
     }
+}
+
+/// The ports of a container with one of the host's own chosen for each `auto`: the first from a
+/// place on that no container has, whether it runs or not.
+///
+/// # Errors
+/// All of them are taken.
+pub fn with_kept(
+    ports: &[String],
+    taken: &BTreeSet<u16>,
+    from: u64,
+) -> Result<Vec<String>, Failure> {
+    let mut taken = taken.clone();
+    let span = u64::from(KEPT_PORTS.end() - KEPT_PORTS.start()) + 1;
+    let mut chosen = |text: &String| {
+        let Ok(port @ Port { on_host: OnHost::Kept, .. }) = Port::parse(text) else {
+            return Ok(text.clone());
+        };
+        let at = |step: u64| {
+            let offset = (from % span + step) % span;
+            u16::try_from(offset).ok().map(|offset| KEPT_PORTS.start() + offset)
+        };
+        let free = (0..span).filter_map(at).find(|port| !taken.contains(port));
+        let free = free.ok_or_else(|| {
+            let (first, last) = (KEPT_PORTS.start(), KEPT_PORTS.end());
+            let message = format!("all ports from {first} to {last} are containers' by now");
+            Failure::new(FailureClass::Precondition, message).with_code("no-port")
+        })?;
+        taken.insert(free);
+        Ok(Port { on_host: OnHost::One(free), ..port }.to_string())
+    };
+    ports.iter().map(&mut chosen).collect()
+}
+
+/// Whether one of them is to be chosen.
+pub fn are_kept(ports: &[String]) -> bool {
+    ports.iter().any(|text| Port::parse(text).is_ok_and(|port| port.on_host == OnHost::Kept))
+}
+
+/// The ports of the host that containers have by what they were made of.
+pub fn of_host<'a>(ports: impl Iterator<Item = &'a String>) -> BTreeSet<u16> {
+    let mut all = BTreeSet::new();
+    for port in ports.filter_map(|text| Port::parse(text).ok()) {
+        match port.on_host {
+            OnHost::One(port) => drop(all.insert(port)),
+            OnHost::OneOf(from, to) => all.extend(from..=to),
+            OnHost::Any | OnHost::Kept => {}
+        }
+    }
+    all
 }
 
 /// Digits alone: no sign and no space, which engines do not take either.

@@ -2,7 +2,7 @@
 
 use super::entry::*;
 use super::inverse::{Inverse, Other, Reversal, Undo, nameless, text};
-use super::shapes::ContainerSpec;
+use super::shapes::{ContainerSpec, Tags};
 use super::{Call, functions};
 use crate::ids::*;
 use crate::interface::Interface;
@@ -18,6 +18,7 @@ functions! {
     DockerCall of Interface::Docker {
         InspectContainer "docker.inspect-container" { host: InstanceId, container: ContainerName },
         ListContainers "docker.list-containers" { host: InstanceId },
+        FindContainers "docker.find-containers" { host: InstanceId, labels: Tags },
         InspectImage "docker.inspect-image" { host: InstanceId, image: ImageRef },
         InspectVolume "docker.inspect-volume" { host: InstanceId, volume: DockerVolumeName },
         FileSystem "docker.filesystem" { host: InstanceId, volume: VolumeId },
@@ -73,6 +74,7 @@ macro_rules! docker_reads {
     () => {
         $crate::DockerCall::InspectContainer { .. }
             | $crate::DockerCall::ListContainers { .. }
+            | $crate::DockerCall::FindContainers { .. }
             | $crate::DockerCall::InspectImage { .. }
             | $crate::DockerCall::InspectVolume { .. }
             | $crate::DockerCall::FileSystem { .. }
@@ -122,6 +124,7 @@ impl DockerCall {
         match self {
             DockerCall::InspectContainer { host, .. }
             | DockerCall::ListContainers { host }
+            | DockerCall::FindContainers { host, .. }
             | DockerCall::InspectImage { host, .. }
             | DockerCall::InspectVolume { host, .. }
             | DockerCall::FileSystem { host, .. }

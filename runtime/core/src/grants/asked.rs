@@ -199,7 +199,7 @@ impl<'a> Asked<'a> {
                 let things = [of_instance(host), of_container(host, from), of_container(host, to)];
                 Asked { renames: Some((from, to)), ..self.names(things) }
             }
-            DockerCall::ListContainers { host } => {
+            DockerCall::ListContainers { host } | DockerCall::FindContainers { host, .. } => {
                 Asked { lists: Some(ResourceKind::Container), ..self.names([of_instance(host)]) }
             }
             DockerCall::InspectImage { host, image }

@@ -39,6 +39,7 @@ const ABOUT: [(&str, &[&str]); 8] = [
         &[
             "docker.create-container",
             "docker.exec",
+            "docker.find-containers",
             "docker.inspect-container",
             "docker.list-containers",
             "docker.logs",

@@ -158,6 +158,7 @@ pub fn arguments() -> impl Strategy<Value = Value> {
                 "image": if image.is_empty() { "postgres:16" } else { &image },
                 "spec": { "image": image, "command": command, "mounts": mounts, "like": like,
                           "env": env },
+                "labels": { "app": team },
                 "effect": "e", "duration_ms": 1, "pool": pool, "port": 80, "weight": null,
                 "floor": 1, "on_timeout": "fail",
             })

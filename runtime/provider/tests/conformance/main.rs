@@ -4,6 +4,7 @@
 //! from, with the reason. Where a stand-in is laxer than what it stands for, the reason says so.
 
 mod advice;
+mod apps;
 mod bench;
 mod cloud;
 mod engine;
@@ -141,6 +142,8 @@ const CASES: &[Case] = &[
     case!(engine::what_runs_or_is_in_use_is_not_removed, Aws: NO_ENGINE),
     case!(engine::a_container_needs_its_image_and_its_volumes, Aws: NO_ENGINE),
     case!(engine::a_command_needs_a_container_that_runs, Aws: NO_ENGINE),
+    case!(apps::containers_are_found_by_all_of_their_labels, Aws: NO_ENGINE),
+    case!(apps::a_port_that_is_chosen_is_kept, Aws: NO_ENGINE),
     case!(engine::a_volume_keeps_its_options, Aws: NO_ENGINE),
     case!(
         pools::a_target_gets_traffic_once_it_is_healthy,

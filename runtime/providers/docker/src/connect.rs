@@ -16,6 +16,7 @@ use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::endpoint::Endpoint;
+use stepback_provider::turn::Turns;
 use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
 
@@ -51,6 +52,8 @@ pub(super) struct Engine {
     pub(super) device_dir: String,
     pub(super) client: Client,
     pub(super) clock: Clock,
+    /// Whose turn it is to choose a port there.
+    pub(super) turns: Arc<Turns>,
     /// The helper that stays there, once it was needed.
     pub(super) resident: Arc<Mutex<Option<Resident>>>,
     /// The helpers that this program made there and may have left.
@@ -106,7 +109,8 @@ impl Engine {
         }
         let (host, clock) = (host.to_owned(), clock.clone());
         let (resident, leftovers) = <(Arc<_>, Arc<_>)>::default();
-        Ok(Self { host, endpoint, to, device_dir, client, clock, resident, leftovers })
+        let turns = Arc::new(Turns::at(std::iter::once(&endpoint), clock.clone()));
+        Ok(Self { host, endpoint, to, device_dir, client, clock, turns, resident, leftovers })
     }
 
     /// A client for one stream alone, none of whose messages is longer than it may be; each that

@@ -7,7 +7,7 @@ use super::hidden::Hidden;
 use super::like::{Model, is_same_place};
 use super::options::{mount, policy};
 use super::passwords::without_command;
-use super::shapes::image_of;
+use super::shapes::{image_of, ports_of};
 use super::stamps::{labels, token_of};
 use super::streams::Printed;
 use bollard::models::{
@@ -15,19 +15,20 @@ use bollard::models::{
     Mount as DockerMount, MountType, PortBinding,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-    RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use stepback_core::calls::bounds::{ANSWER_BYTES_MAX, answer_bytes};
 use stepback_core::calls::{ContainerSpec, Mount};
 use stepback_core::{FailureClass, cut};
 use stepback_provider::EffectContext;
 use stepback_provider::passwords::Text;
-use stepback_provider::ports::Port;
+use stepback_provider::ports::{self, Port};
 use stepback_provider::rules::labels_must_be_free;
 
 /// How a container exits whose process is killed (Docker docs, *docker container run*, *Exit
@@ -52,6 +53,18 @@ fn misses_a_device(told: &RequestError, device_dir: &str) -> bool {
         && ["no such file or directory", "no such device"].iter().any(|why| message.contains(why))
 }
 
+/// A port that somebody else has may be free the next time, and another one is chosen then where
+/// one is: an engine says so in its own words, or the kernel's (bind(2), *EADDRINUSE*).
+fn with_port_in_use(mut told: RequestError) -> RequestError {
+    let message = &told.failure.message;
+    let words = ["port is already allocated", "address already in use"];
+    if !told.is_unknown() && words.iter().any(|words| message.contains(words)) {
+        told.failure.class = FailureClass::Transient;
+        told.failure = told.failure.with_code("port-in-use");
+    }
+    told
+}
+
 impl Engine {
     /// Create it, stamped; `model` is the container that it is to be like.
     pub(super) async fn create(
@@ -62,6 +75,13 @@ impl Engine {
         context: &EffectContext,
     ) -> Answer<Value> {
         let what = self.name_of("container", name);
+        let _turn = match ports::are_kept(&spec.ports) {
+            true => Some(self.turns.take().await.map_err(|error| {
+                let message = format!("no port of {} can be chosen: {error}", self.host);
+                RequestError::no(FailureClass::Transient, "locked", message)
+            })?),
+            false => None,
+        };
         let body = self.body(spec, model, context).await?;
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let created = self.asked(&what, self.client.create_container(Some(options), body)).await;
@@ -132,13 +152,34 @@ impl Engine {
         self.set_mount_options(&mut host).await?;
         if !spec.ports.is_empty() {
             body.exposed_ports = None;
-            set_ports(&mut body, &mut host, &spec.ports)?;
+            set_ports(&mut body, &mut host, &self.with_kept(&spec.ports, context).await?)?;
         }
         if !spec.restart.is_empty() {
             host.restart_policy = Some(policy(&spec.restart)?);
         }
         body.host_config = Some(host);
         Ok(body)
+    }
+
+    /// The ports with those chosen that are to be, by what all containers have, those included that
+    /// do not run. Each attempt begins to look at another place, so that one that somebody else on
+    /// the host has is not tried again.
+    async fn with_kept(&self, ports: &[String], context: &EffectContext) -> Answer<Vec<String>> {
+        if !ports::are_kept(ports) {
+            return Ok(ports.to_vec());
+        }
+        let what = format!("the containers on {}", self.host);
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let all = self.asked(&what, self.client.list_containers(Some(options))).await?;
+        let mut theirs = vec![];
+        for id in all.into_iter().filter_map(|one| one.id) {
+            // One may go away between the list and the look.
+            theirs.extend(self.find(&id).await?.iter().flat_map(ports_of));
+        }
+        let mut from = DefaultHasher::new();
+        context.token.0.hash(&mut from);
+        let taken = ports::of_host(theirs.iter());
+        Ok(ports::with_kept(ports, &taken, from.finish())?)
     }
 
     /// Whether this is the very image of a model; by default a new container has the one that the
@@ -182,7 +223,9 @@ impl Engine {
                 |told: RequestError| told.saying(|message| without_command(message, &found));
             match started.map_err(quiet) {
                 Ok(()) => return self.shown_after(&id).await,
-                Err(told) if !misses_a_device(&told, &self.device_dir) => return Err(told),
+                Err(told) if !misses_a_device(&told, &self.device_dir) => {
+                    return Err(with_port_in_use(told));
+                }
                 Err(told) if self.clock.now() >= until => return Err(told),
                 Err(_) => self.clock.sleep(Duration::from_millis(DEVICE_EVERY_MS)).await,
             }

@@ -374,7 +374,12 @@ impl Provider for Docker {
             Call::Docker(DockerCall::InspectContainer { container, .. }) => {
                 engine.container(container.as_str()).await.map(Option::unwrap_or_default)
             }
-            Call::Docker(DockerCall::ListContainers { .. }) => engine.containers().await,
+            Call::Docker(DockerCall::ListContainers { .. }) => {
+                engine.containers(&BTreeMap::new()).await
+            }
+            Call::Docker(DockerCall::FindContainers { labels, .. }) => {
+                engine.containers(labels).await
+            }
             Call::Docker(DockerCall::InspectImage { image, .. }) => {
                 engine.image(image.as_str()).await.map(Option::unwrap_or_default)
             }

@@ -9,12 +9,13 @@ use super::stamps::{is_stamp, token_of};
 use super::{OPERATION_LABEL, TOKEN_LABEL};
 use bollard::ClientVersion;
 use bollard::models::{
-    ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, ImageInspect, MountPoint,
-    PortMap, Volume,
+    ContainerInspectResponse, ContainerSummary, EndpointIpamConfig, EndpointSettings, ImageInspect,
+    MountPoint, PortMap, Volume,
 };
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use stepback_core::calls::Tags;
 use stepback_core::image::ImageName;
 use stepback_core::resource::IDENTITY;
 use stepback_core::{FailureClass, Resource, Token};
@@ -59,12 +60,22 @@ impl Engine {
         }
     }
 
-    pub(super) async fn containers(&self) -> Answer<Value> {
+    /// Those that have these labels (Docker docs, *Engine API*, *ContainerList*, `filters`),
+    /// running or not.
+    pub(super) async fn containers(&self, labels: &Tags) -> Answer<Value> {
         let what = format!("the containers on {}", self.host);
-        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let wanted: Vec<String> =
+            labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let filters = HashMap::from([("label".to_owned(), wanted)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let all = self.looked(&what, self.client.list_containers(Some(options))).await?;
         let mut shown = vec![];
-        let all = all.into_iter().filter(|one| !is_helper(one));
+        // A filter can't tell `a=b` that is `c` from `a` that is `b=c`.
+        let has_them = |one: &ContainerSummary| {
+            let own = one.labels.as_ref();
+            labels.iter().all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
+        };
+        let all = all.into_iter().filter(|one| !is_helper(one) && has_them(one));
         for id in all.filter_map(|container| container.id) {
             // One may go away between the list and the look.
             shown.extend(self.container(&id).await?);

@@ -297,6 +297,8 @@ fn create(
     }
     let id = world.new_id("container");
     let engine = engine_mut(world, host)?;
+    let theirs = engine.containers.values().flat_map(|one| &one.spec.ports);
+    spec.ports = ports::with_kept(&spec.ports, &ports::of_host(theirs), 0)?;
     if let Some(other) = engine.containers.get(name) {
         // The same request again, after its first answer was lost.
         return match other.stamp.as_ref() == Some(&token.0) {
@@ -368,7 +370,7 @@ pub(super) fn start(world: &mut World, host: &InstanceId, name: &str) -> Answer 
     }
     let ports = found.spec.ports.clone();
     if let Err(failure) = ports_must_be_free(world, host, &ports, Some(name)) {
-        return Err(refused("500", failure.message));
+        return Err(Failure { class: FailureClass::Transient, ..failure });
     }
     let dies = keeps_dying(world, container(world, host.as_str(), name)?);
     let found = container_mut(world, host, name)?;

@@ -193,6 +193,15 @@ fn docker(world: &World, call: &Call) -> Result<Value, Failure> {
             let all = engine(world, host.as_str())?.containers.iter();
             Ok(all.map(|(name, c)| container_json(world, name, c)).collect())
         }
+        Call::Docker(DockerCall::FindContainers { host, labels }) => {
+            let all = engine(world, host.as_str())?.containers.iter();
+            let has = |container: &Container| {
+                let own = &container.spec.labels;
+                labels.iter().all(|(key, value)| own.get(key) == Some(value))
+            };
+            let found = all.filter(|(_, container)| has(container));
+            Ok(found.map(|(name, c)| container_json(world, name, c)).collect())
+        }
         Call::Docker(DockerCall::InspectImage { host, image }) => {
             let found = engine(world, host.as_str())?.image(image.as_str());
             let image = |digest| json!({ "reference": image, "digest": digest });

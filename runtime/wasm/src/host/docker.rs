@@ -27,6 +27,15 @@ impl Host for Guest {
         self.ask(Call::Docker(DockerCall::ListContainers { host: host.into() })).await
     }
 
+    async fn find_containers(
+        &mut self,
+        host: String,
+        labels: Vec<Pair>,
+    ) -> Result<Vec<Container>, Failure> {
+        let (host, labels) = (host.into(), map_of("labels", labels)?);
+        self.ask(Call::Docker(DockerCall::FindContainers { host, labels })).await
+    }
+
     async fn inspect_image(
         &mut self,
         host: String,

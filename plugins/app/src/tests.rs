@@ -1,0 +1,87 @@
+//! What a survey makes of what is there.
+
+use super::*;
+use serde_json::{Value, json};
+use stepback_sdk::testing::{World, input};
+use stepback_sdk::Check;
+
+fn container(name: &str, running: bool, port: Option<u16>) -> Value {
+    json!({
+        "name": name, "image": "app:1", "digest": "sha256:1", "health": "None",
+        "state": if running { "Running" } else { "Exited" }, "ended": null, "restart_count": 0,
+        "restart": "UnlessStopped", "mounts": [], "labels": [],
+        "ports": port.map(|port| json!({
+            "host_ip": null, "host_port": port, "container_port": 80, "protocol": "Tcp",
+        })).into_iter().collect::<Vec<_>>(),
+    })
+}
+
+fn target(host: &str, port: u16, enabled: bool, health: &str) -> Value {
+    json!({
+        "host": host, "port": port, "present": true, "enabled": enabled, "weight": 1,
+        "health": health, "reason": null, "sessions": 0,
+    })
+}
+
+fn with(replicas: u32) -> Value {
+    json!({ "app": "web", "hosts": ["i-1", "i-2"], "replicas": replicas, "pool": "p", "port": 80 })
+}
+
+/// Whatever an interrupted deploy left is old to the next one, with traffic or without.
+#[test]
+fn all_that_is_there_is_old_and_what_comes_has_the_next_number() {
+    World::reset();
+    let one = [container("web-r3-1", true, Some(20_001)), container("web-r2-1", false, None)];
+    World::answer("docker.find-containers", json!(one));
+    World::answer("docker.find-containers", json!([container("web-r9-x", true, Some(20_001))]));
+    let targets = [
+        target("i-1", 20_001, true, "Healthy"),
+        target("i-2", 20_001, true, "Unhealthy"),
+        target("i-2", 20_007, true, "Healthy"),
+        target("i-3", 20_001, true, "Healthy"),
+    ];
+    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": null, "linger_ms": 5 });
+    World::answer("load-balancer.describe-pool", pool);
+    let found = Survey::run(input::<Survey>(with(2))).expect("it looks");
+    assert_eq!(found.release, 10);
+    let new: Vec<&String> = found.new.keys().collect();
+    assert_eq!(new, ["web-r10-1.i-1", "web-r10-1.i-2", "web-r10-2.i-1", "web-r10-2.i-2"]);
+    let old: Vec<(&str, bool)> =
+        found.old.iter().map(|(key, one)| (key.as_str(), one.running)).collect();
+    assert_eq!(old, [("web-r2-1.i-1", false), ("web-r3-1.i-1", true), ("web-r9-x.i-2", true)]);
+    let targets: Vec<&String> = found.old_targets.keys().collect();
+    assert_eq!(targets, ["web-r3-1.i-1", "web-r9-x.i-2"]);
+    assert_eq!((found.before, found.floor), (3, 3));
+    assert_eq!((found.strangers, found.linger), (vec!["i-2:20007".to_owned()], "5ms".to_owned()));
+}
+
+#[test]
+fn the_floor_is_no_more_than_what_is_asked_for() {
+    World::reset();
+    World::answer("docker.find-containers", json!([]));
+    World::answer("docker.find-containers", json!([]));
+    let targets: Vec<Value> = (1..=5).map(|port| target("i-1", port, true, "Healthy")).collect();
+    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": null, "linger_ms": 0 });
+    World::answer("load-balancer.describe-pool", pool);
+    let found = Survey::run(input::<Survey>(with(1))).expect("it looks");
+    assert_eq!((found.release, found.before, found.floor), (1, 5, 2));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
+    World::reset();
+    let with = |hosts: Value, replicas: u32| {
+        let (app, pool, port) = ("web", "p", 80);
+        json!({ "app": app, "hosts": hosts, "replicas": replicas, "pool": pool, "port": port })
+    };
+    for (with, why) in [
+        (with(json!([]), 1), "give `hosts`"),
+        (with(json!(["i-1", "i-1"]), 1), "given twice"),
+        (with(json!(["i-1"]), 0), "does not take an app down"),
+    ] {
+        let told = Survey::check(&input::<Survey>(with)).expect("an answer");
+        let Check::Refused(told) = told else { panic!("not refused") };
+        assert!(told.contains(why), "{told}");
+    }
+    assert_eq!(World::functions(), [""; 0]);
+}

@@ -1,0 +1,185 @@
+//! Deploys of an app: whatever befalls them, the app is up and nobody is turned away.
+
+use crate::harness::Place;
+use stepback_simulated::world::Pool;
+
+const HOSTS: [&str; 2] = ["i-web-1", "i-web-2"];
+
+fn pool(place: &Place) -> Pool {
+    let pool = place.world().pools["web"].clone();
+    assert_eq!(pool.lost, [""; 0], "requests were lost");
+    pool
+}
+
+/// The targets that get traffic.
+fn serving(place: &Place) -> Vec<String> {
+    let pool = pool(place);
+    pool.targets.iter().filter(|(_, one)| one.enabled).map(|(name, _)| name.clone()).collect()
+}
+
+/// The containers of the app, by host, with whether each runs.
+fn containers(place: &Place) -> Vec<(String, bool)> {
+    let world = place.world();
+    let of = |host: &&str| {
+        let all = world.engines[*host].containers.clone().into_iter();
+        all.map(|(name, one)| (format!("{name}.{host}"), one.running)).collect::<Vec<_>>()
+    };
+    HOSTS.iter().flat_map(of).collect()
+}
+
+fn all_of(release: u32) -> Vec<(String, bool)> {
+    HOSTS.iter().map(|host| (format!("shop-r{release}-1.{host}"), true)).collect()
+}
+
+const FIRST: [&str; 2] = ["i-web-1:20000", "i-web-2:20000"];
+const SECOND: [&str; 2] = ["i-web-1:20001", "i-web-2:20001"];
+
+#[test]
+fn a_release_takes_the_place_of_the_one_before() {
+    let place = Place::new();
+    let ran = place.run_shipped("deploy-app", &[]).exits(0);
+    ran.says("release = 2");
+    assert_eq!(containers(&place), all_of(2));
+    assert_eq!(serving(&place), SECOND);
+    // The next one has a port that is free by then.
+    place.run_shipped("deploy-app", &["-i", "image=shop:1"]).exits(0);
+    assert_eq!(containers(&place), all_of(3));
+    assert_eq!(serving(&place), FIRST);
+}
+
+/// By its digest: the tag has moved.
+#[test]
+fn an_earlier_release_comes_back_by_its_digest() {
+    let place = Place::new();
+    place.run_shipped("deploy-app", &[]).exits(0);
+    place.run_shipped("deploy-app", &["-i", "image=shop:1"]).exits(0);
+    let before = place.world().engines["i-web-1"].containers["shop-r3-1"].digest.clone();
+    place.run(&["plan", "--like", "1"]).exits(0).says("digest = \"sha256:5002");
+    place.run(&["run", "--like", "1"]).exits(0).says("digest = \"sha256:5002");
+    let after = place.world().engines["i-web-1"].containers["shop-r4-1"].digest.clone();
+    assert_ne!(before, after);
+    assert!(after.starts_with("sha256:5002"), "{after}");
+}
+
+#[test]
+fn a_release_that_never_gets_healthy_changes_nothing() {
+    let place = Place::new();
+    let before = place.untouched();
+    let ran = place.run_shipped("deploy-app", &["-i", "image=shop:sick"]).exits(3);
+    ran.says("verdict: restored");
+    assert_eq!(place.facts(), before);
+    assert_eq!(serving(&place), FIRST);
+}
+
+/// Each call of the balancer's and of the engines' fails once, and is lost once.
+#[test]
+fn whichever_call_fails_the_app_is_up() {
+    for call in [
+        "docker.pull-image#2",
+        "docker.create-container#2",
+        "docker.start-container#2",
+        "docker.wait-healthy#2",
+        "load-balancer.add#2",
+        "load-balancer.wait-healthy#2",
+        "load-balancer.enable#2",
+        "load-balancer.drain#2",
+        "load-balancer.wait-drained#2",
+    ] {
+        for fault in ["refuse", "lost"] {
+            let place = Place::new();
+            let before = place.untouched();
+            let ran = place.run_shipped("deploy-app", &["--inject", &format!("{call}={fault}")]);
+            match ran.code {
+                Some(0) => assert_eq!(serving(&place), SECOND, "{call}={fault}"),
+                Some(3) => assert_eq!(place.facts(), before, "{call}={fault}"),
+                other => panic!("{call}={fault}: {other:?}\n{}", ran.stderr),
+            }
+        }
+    }
+}
+
+/// What it leaves is named, and is old to the next deploy, which clears it away.
+#[test]
+fn a_rollback_that_would_be_the_outage_ends_with_the_app_up() {
+    let place = Place::new();
+    let faults = ["load-balancer.wait-drained#2=refuse", "undo:load-balancer.enable=refuse"];
+    let inject = ["--inject", faults[0], "--inject", faults[1]];
+    let ran = place.run_shipped("deploy-app", &inject).exits(5);
+    ran.says("lb:web/target/i-web-1:20000");
+    assert!(serving(&place).len() >= 2, "{:?}", serving(&place));
+    assert_eq!(containers(&place).len(), 4, "nothing was stopped");
+    // Whoever gives it up has the next deploy clear away what is left.
+    place.run(&["unlock", "1", "--reason", "the next deploy clears it away"]).exits(0);
+    place.run_shipped("deploy-app", &["-i", "image=shop:1"]).exits(0).says("release = 3");
+    assert_eq!(containers(&place), all_of(3));
+    assert_eq!(serving(&place).len(), 2);
+}
+
+/// A command is not taken back: it is named, and all else is.
+#[test]
+fn what_ran_before_a_release_that_failed_is_named() {
+    let place = Place::new();
+    let before = place.untouched();
+    let arguments = [
+        "-i",
+        "before_release=[[\"./migrate\", \"up\"], [\"./warm\"]]",
+        "--inject",
+        "load-balancer.drain#2=refuse",
+    ];
+    let ran = place.run_shipped("deploy-app", &arguments).exits(4);
+    ran.says("before-release");
+    assert_eq!(place.facts(), before);
+    assert_eq!(serving(&place), FIRST);
+    // Without any the point of no return is where cleaning up begins.
+    place.run(&["plan", &crate::harness::operation("deploy-app")]).exits(0);
+}
+
+/// As somebody finds it: one container stopped by hand, one gone with its target left, another
+/// number of them than before.
+#[test]
+fn what_was_changed_by_hand_is_cleared_by_the_next_deploy() {
+    let place = Place::new();
+    let stop = "schema = 1\n[operation]\nname = \"stop\"\n[[steps]]\nid = \"stop\"\n\
+                uses = \"docker/stop-container\"\n\
+                with = { host = \"i-web-1\", container = \"shop-r1-1\" }\n";
+    place.write("stop.toml", stop);
+    place.run(&["run", "stop.toml"]).exits(0);
+    let ran = place.run_shipped("deploy-app", &["-i", "replicas=2"]).exits(0);
+    ran.says("release = 2");
+    assert_eq!(containers(&place).len(), 4);
+    assert_eq!(pool_targets(&place), 4);
+    place.run_shipped("deploy-app", &["-i", "hosts=[\"i-web-1\"]"]).exits(0);
+    // The other host is none of this deploy's.
+    assert_eq!(containers(&place).len(), 3);
+    place.run_shipped("deploy-app", &["-i", "hosts=[\"i-web-1\", \"i-nowhere\"]"]).exits(2);
+    place.run_shipped("deploy-app", &["-i", "replicas=0"]).exits(2).says("does not take an app");
+}
+
+fn pool_targets(place: &Place) -> usize {
+    place.world().pools["web"].targets.len()
+}
+
+/// Killed at every call of its own kind, and taken up again.
+#[test]
+fn a_deploy_that_is_killed_goes_on() {
+    for call in [
+        "docker.create-container#1",
+        "docker.start-container#2",
+        "load-balancer.add#1",
+        "load-balancer.enable#2",
+        "load-balancer.drain#1",
+        "load-balancer.remove#1",
+        "docker.stop-container#2",
+        "docker.remove-container#1",
+    ] {
+        for when in ["crash-before", "crash-after"] {
+            let place = Place::new();
+            let ran = place.run_shipped("deploy-app", &["--inject", &format!("{call}={when}")]);
+            assert_ne!(ran.code, Some(0), "{call}={when} was not killed");
+            assert!(serving(&place).len() >= 2, "{call}={when}");
+            place.run(&["resume", "1"]).exits(0);
+            assert_eq!(containers(&place), all_of(2), "{call}={when}");
+            assert_eq!(serving(&place), SECOND, "{call}={when}");
+        }
+    }
+}
