@@ -285,5 +285,5 @@ fn what_several_steps_miss_is_told_once() {
     let flagship = operation("redeploy-database");
     let refused = place.run(&["run", &flagship, "-i", "to_instance=i-db-22"]).exits(2);
     assert_eq!(refused.stderr.matches("there is no instance `i-db-22`").count(), 1);
-    refused.says("there are i-db-1, i-db-2, i-db-3 (so say `pull-image`, ");
+    refused.says("there are i-db-1, i-db-2, i-db-3, i-web-1, i-web-2 (so say `pull-image`, ");
 }

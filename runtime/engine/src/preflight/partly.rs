@@ -7,11 +7,11 @@
 use super::{ask, waits_for_steps_in};
 use crate::expressions;
 use crate::job::Job;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::calls::NOT_KNOWN_YET;
-use stepback_core::evaluate::{self, Evaluated};
+use stepback_core::evaluate;
 use stepback_core::expr::{self, Scope};
 use stepback_core::failure::ONLY_ASKED;
 use stepback_core::manifest::{InputKind, Step};
@@ -20,21 +20,63 @@ use stepback_core::{FailureClass, StepKey};
 
 /// Why the step can never run, as far as that can be told by what is known of it.
 pub(super) async fn denied(job: &Job, clock: &Clock, step: &Step, scope: Scope) -> Option<String> {
-    let with = known_part(job, clock, step, scope).await?;
-    let key = StepKey::plain(step.id.as_str());
-    expressions::fits(&job.plan, &job.access.limits, clock, &step.id, &with).await.ok()?;
-    let (door, asked) = ask(job, clock, &key, &with).await.ok()?;
+    for (key, with) in known_parts(job, clock, step, scope).await? {
+        if let Some(why) = denied_with(job, clock, &key, with).await {
+            return Some(why);
+        }
+    }
+    None
+}
+
+async fn denied_with(job: &Job, clock: &Clock, key: &StepKey, with: Value) -> Option<String> {
+    let schema = job.plan.info(&key.step).map_or(&Value::Null, |info| &info.input_schema);
+    let with = in_its_kinds(with, schema);
+    expressions::fits(&job.plan, &job.access.limits, clock, &key.step, &with).await.ok()?;
+    let (door, asked) = ask(job, clock, key, &with).await.ok()?;
     let failure = asked.ok()?.err()?.to_failure();
     let is_denied = failure.class == FailureClass::Denied;
     let is_said = is_denied && failure.code.as_deref() != Some(ONLY_ASKED);
     is_said.then(|| job.access.secrets.redact_written(door.hide(failure.message)))
 }
 
-/// The step's `with` as far as it is known; none where nobody can tell whether it runs at all.
-async fn known_part(job: &Job, clock: &Clock, step: &Step, scope: Scope) -> Option<Value> {
+/// What is not known yet as something of the kind that it will be: no grant goes by a number, nor
+/// by what is no text at all.
+fn in_its_kinds(with: Value, schema: &Value) -> Value {
+    let Value::Object(with) = with else { return with };
+    let of = |(name, value): (String, Value)| {
+        if value != NOT_KNOWN_YET {
+            return (name, value);
+        }
+        let kinds = schema.pointer(&format!("/properties/{name}/type"));
+        let is = |kind: &str| match kinds {
+            Some(Value::Array(kinds)) => kinds.iter().any(|one| one == kind),
+            Some(one) => one == kind,
+            None => false,
+        };
+        let value = match () {
+            () if is("string") => value,
+            () if is("integer") || is("number") => json!(1),
+            () if is("boolean") => json!(false),
+            () if is("array") => json!([]),
+            () if is("object") => json!({}),
+            () => value,
+        };
+        (name, value)
+    };
+    with.into_iter().map(of).collect()
+}
+
+/// The `with` of the step, or of each of its instances, as far as it is known; none where nobody
+/// can tell whether it runs at all.
+async fn known_parts(
+    job: &Job,
+    clock: &Clock,
+    step: &Step,
+    scope: Scope,
+) -> Option<Vec<(StepKey, Value)>> {
     let texts = step.when.iter().chain(&step.for_each);
     let paths = texts.flat_map(|text| expr::expression_references(text).unwrap_or_default());
-    if step.for_each.is_some() || paths.into_iter().any(|path| waits_for_steps_in(&path, &scope)) {
+    if paths.into_iter().any(|path| waits_for_steps_in(&path, &scope)) {
         return None;
     }
     let is_secret = |name: &str| {
@@ -56,10 +98,8 @@ async fn known_part(job: &Job, clock: &Clock, step: &Step, scope: Scope) -> Opti
         secrets.fold(NOT_KNOWN_YET.to_owned(), |marked, secret| marked + &secret)
     });
     let step = Step { with: marked, ..step.clone() };
-    let limit = Duration::from_millis(job.access.limits.expression_ms_max);
+    let (id, limit) = (step.id.clone(), job.access.limits.expression_ms_max);
+    let limit = Duration::from_millis(limit);
     let evaluated = clock.in_thread(limit, move || evaluate::step(&step, &scope)).await;
-    match evaluated {
-        Ok(Evaluated::Once(with)) => with.ok(),
-        Ok(Evaluated::Skipped | Evaluated::Each(_) | Evaluated::Failed { .. }) | Err(_) => None,
-    }
+    evaluated.ok()?.instances(&id).ok()
 }
