@@ -52,9 +52,10 @@ impl HaProxy {
              \x20 server-state-base {shown}/state\n  maxconn 200\n\
              defaults\n  mode http\n  timeout connect 1s\n  timeout client 30s\n\
              \x20 timeout server 30s\n  timeout tunnel 1h\n  option redispatch 1\n  retries 3\n\
-             \x20 retry-on conn-failure empty-response\n\
+             \x20 retry-on conn-failure empty-response response-timeout\n\
              frontend f\n  bind {bind}\n  default_backend web\n\
-             backend web\n  option httpchk GET /\n  load-server-state-from-file local\n\
+             backend web\n  option httpchk GET /health\n  load-server-state-from-file local\n\
+             \x20 http-request disable-l7-retry if !{{ method GET HEAD OPTIONS }}\n\
              \x20 default-server inter 100ms rise 2 fall 2\n{servers}"
         );
         std::fs::write(dir.join("haproxy.cfg"), text).expect("it is written");

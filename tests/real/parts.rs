@@ -168,6 +168,12 @@ impl Engine {
         self.try_start_again().unwrap_or_else(|why| panic!("{why}"));
     }
 
+    /// Stop it, and start it as it was.
+    pub fn restart(&self) {
+        self.part.lock().expect("no panic").take();
+        self.start_again();
+    }
+
     /// Stop it, and start it with these further arguments.
     pub fn restart_with(&self, more: &[String]) {
         self.part.lock().expect("no panic").take();

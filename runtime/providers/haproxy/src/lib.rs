@@ -306,7 +306,8 @@ impl Provider for HaProxy {
                 let mut facts = pool.view().await?.of(&place).facts();
                 // What could not be written down when it was changed can perhaps by now.
                 if !pool.is_saved().await?
-                    && let (Err(failure), Facts::Present(facts)) = (pool.save().await, &mut facts)
+                    && let (Err(failure), Facts::Present(facts)) =
+                        (pool.save_now().await, &mut facts)
                 {
                     facts.insert("saved".to_owned(), failure.message.into());
                 }

@@ -114,6 +114,12 @@ impl Pool {
         Ok(())
     }
 
+    /// The same, where this call has no turn yet.
+    pub(super) async fn save_now(&self) -> Result<(), Failure> {
+        let _turn = self.turn().await?;
+        self.save().await
+    }
+
     /// Whether a reload of each process would find what it has.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// HAProxy may read it as another user.
 const MODE: u32 = 0o644;
@@ -55,7 +56,9 @@ pub(super) fn may_write(path: &Path) -> io::Result<()> {
     let Some(dir) = path.parent() else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it names no file"));
     };
-    let probe = dir.join(format!(".{}.stepback", std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let probe = dir.join(format!(".{pid}-{next}.stepback"));
     OpenOptions::new().write(true).create_new(true).open(&probe)?;
     fs::remove_file(&probe)
 }
