@@ -48,7 +48,7 @@ enabled = false
 
 /// Every shipped step that runs by itself, with what it is given.
 const STEPS: &[(&str, &str)] = &[
-    ("app/survey", "app = 'shop', hosts = ['i-db-1'], replicas = 1, pool = 'web', port = 80"),
+    ("app/survey", "app = 'shop', hosts = ['i-db-3'], replicas = 1, pool = 'web', port = 80"),
     ("docker/create-container", "host = 'i-db-2', container = 'new', image = 'busybox:1.36'"),
     ("docker/create-volume", "host = 'i-db-2', volume = 'more'"),
     ("docker/check-helper", "host = 'i-db-1', grows = 'vol-db-main'"),
@@ -100,6 +100,7 @@ const STEPS: &[(&str, &str)] = &[
     ("load-balancer/describe-pool", "pool = 'dbs'"),
     ("load-balancer/drain-target", "pool = 'dbs', host = 'i-db-1', port = 5432, floor = 0"),
     ("load-balancer/enable-target", "pool = 'dbs', host = 'i-db-2', port = 8081"),
+    ("load-balancer/wait-target", "pool = 'dbs', host = 'i-db-1', port = 5432"),
     ("load-balancer/remove-target", "pool = 'dbs', host = 'i-db-2', port = 8081"),
 ];
 

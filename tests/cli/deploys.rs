@@ -183,3 +183,46 @@ fn a_deploy_that_is_killed_goes_on() {
         }
     }
 }
+
+/// What is committed needs nobody's word: its cleanup is all that is left.
+#[test]
+fn the_next_deploy_finishes_one_that_was_killed_in_its_cleanup() {
+    let place = Place::new();
+    let killed =
+        place.run_shipped("deploy-app", &["--inject", "docker.stop-container#2=crash-after"]);
+    assert_ne!(killed.code, Some(0));
+    let next = place.run_shipped("deploy-app", &["-i", "image=shop:1"]).exits(0);
+    next.says("it is committed, and nobody runs it").says("release = 3");
+    assert_eq!(containers(&place), all_of(3));
+    assert_eq!(place.show(1)["status"], "succeeded");
+
+    // One that is not is named, at once, and nothing is decided about it.
+    let inject = "load-balancer.drain#1=crash-after";
+    place.run_shipped("deploy-app", &["--inject", inject]);
+    place.run_shipped("deploy-app", &[]).exits(2).says("`stepback resume 3` goes on");
+}
+
+/// Each would take an app down, this one or another.
+#[test]
+fn what_would_be_an_outage_is_refused_before_anything_is_changed() {
+    // The new release listens on another port: the old one is drained by its own.
+    let place = Place::new();
+    place.run_shipped("deploy-app", &["-i", "port=8080"]).exits(0);
+    assert_eq!(serving(&place), SECOND);
+    assert_eq!(pool_targets(&place), 2);
+
+    let place = Place::new();
+    let before = place.untouched();
+    let world = format!("{}[pools.other]\n", include_str!("../../operations/demo-world.toml"));
+    place.write("world.toml", world);
+    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    place.write("stepback.toml", text);
+    let other = ["-e", "two", "-i", "pool=other"];
+    place.run_shipped("deploy-app", &other).exits(2).says("pool `other` has none of it");
+    let another = ["-e", "two", "-i", "app=blog"];
+    place.run_shipped("deploy-app", &another).exits(2).says("is it another app's pool?");
+    let port = ["-e", "two", "-i", "port=0"];
+    place.run_shipped("deploy-app", &port).exits(2).says("`port` is 0");
+    place.run_shipped("deploy-app", &["-e", "two", "-i", "digest=latest"]).exits(2);
+    assert_eq!(place.facts(), before);
+}

@@ -2,8 +2,8 @@
 
 use super::*;
 use serde_json::{Value, json};
-use stepback_sdk::testing::{World, input};
 use stepback_sdk::Check;
+use stepback_sdk::testing::{World, input};
 
 fn container(name: &str, running: bool, port: Option<u16>) -> Value {
     json!({
@@ -27,22 +27,40 @@ fn with(replicas: u32) -> Value {
     json!({ "app": "web", "hosts": ["i-1", "i-2"], "replicas": replicas, "pool": "p", "port": 80 })
 }
 
-/// Whatever an interrupted deploy left is old to the next one, with traffic or without.
+fn looks(one: &[Value], other: &[Value], targets: &[Value]) {
+    World::reset();
+    World::answer("docker.find-containers", json!(one));
+    World::answer("docker.find-containers", json!(other));
+    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": null, "linger_ms": 5 });
+    World::answer("load-balancer.describe-pool", pool);
+    World::answer("docker.list-containers", json!(one));
+    let mut all = other.to_vec();
+    all.push(container("web-r9-1", false, None));
+    World::answer("docker.list-containers", json!(all));
+}
+
+/// Whatever an interrupted deploy left is old to the next one, with traffic or without, whatever
+/// port it publishes. What has neither a port nor a release's name is something else.
 #[test]
 fn all_that_is_there_is_old_and_what_comes_has_the_next_number() {
-    World::reset();
-    let one = [container("web-r3-1", true, Some(20_001)), container("web-r2-1", false, None)];
-    World::answer("docker.find-containers", json!(one));
-    World::answer("docker.find-containers", json!([container("web-r9-x", true, Some(20_001))]));
+    let one = [
+        container("web-r3-1", true, Some(20_001)),
+        container("web-r2-1", false, None),
+        container("web-worker", true, None),
+    ];
+    let other = [container("web-r9-x", true, Some(20_001))];
     let targets = [
         target("i-1", 20_001, true, "Healthy"),
         target("i-2", 20_001, true, "Unhealthy"),
-        target("i-2", 20_007, true, "Healthy"),
+        target("i-2", 8_080, true, "Healthy"),
         target("i-3", 20_001, true, "Healthy"),
     ];
-    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": null, "linger_ms": 5 });
-    World::answer("load-balancer.describe-pool", pool);
-    let found = Survey::run(input::<Survey>(with(2))).expect("it looks");
+    looks(&one, &other, &targets);
+    let mut with = with(2);
+    with["strangers"] = "kept".into();
+    // The port that the release before listened on is its own.
+    with["port"] = 8_000.into();
+    let found = Survey::run(input::<Survey>(with)).expect("it looks");
     assert_eq!(found.release, 10);
     let new: Vec<&String> = found.new.keys().collect();
     assert_eq!(new, ["web-r10-1.i-1", "web-r10-1.i-2", "web-r10-2.i-1", "web-r10-2.i-2"]);
@@ -51,20 +69,43 @@ fn all_that_is_there_is_old_and_what_comes_has_the_next_number() {
     assert_eq!(old, [("web-r2-1.i-1", false), ("web-r3-1.i-1", true), ("web-r9-x.i-2", true)]);
     let targets: Vec<&String> = found.old_targets.keys().collect();
     assert_eq!(targets, ["web-r3-1.i-1", "web-r9-x.i-2"]);
-    assert_eq!((found.before, found.floor), (3, 3));
-    assert_eq!((found.strangers, found.linger), (vec!["i-2:20007".to_owned()], "5ms".to_owned()));
+    assert_eq!((found.before, found.floor, found.linger.as_str()), (3, 3, "5ms"));
+    assert_eq!(found.strangers, ["i-2:8080"]);
+    assert_eq!(found.elsewhere, ["i-3:20001"]);
+}
+
+/// Each would be an outage, of this app or of another one.
+#[test]
+fn what_is_not_the_apps_alone_is_refused() {
+    let ours = container("web-r1-1", true, Some(20_000));
+    let own = target("i-1", 20_000, true, "Healthy");
+    let refused = |targets: &[Value], more: &[(&str, &str)]| {
+        looks(&[ours.clone()], &[], targets);
+        let mut with = with(1);
+        for (name, value) in more {
+            with[*name] = (*value).into();
+        }
+        Survey::run(input::<Survey>(with)).err().map(|why| why.message).unwrap_or_default()
+    };
+    let theirs = target("i-1", 8_080, true, "Healthy");
+    let gone = target("i-2", 20_007, true, "Unhealthy");
+    assert_eq!(refused(&[own.clone()], &[]), "");
+    let told = refused(&[own.clone(), theirs.clone()], &[]);
+    assert!(told.contains("i-1:8080, which is no container with the label `app=web`"), "{told}");
+    assert_eq!(refused(&[own.clone(), theirs.clone()], &[("strangers", "kept")]), "");
+    let told = refused(&[own, gone], &[("strangers", "kept")]);
+    assert!(told.contains("i-2:20007, where no healthy container is"), "{told}");
+    let told = refused(&[], &[]);
+    assert!(told.contains("web-r1-1 on i-1), and pool `p` has none of it"), "{told}");
+    assert_eq!(refused(&[], &[("outside", "stopped")]), "");
 }
 
 #[test]
 fn the_floor_is_no_more_than_what_is_asked_for() {
-    World::reset();
-    World::answer("docker.find-containers", json!([]));
-    World::answer("docker.find-containers", json!([]));
-    let targets: Vec<Value> = (1..=5).map(|port| target("i-1", port, true, "Healthy")).collect();
-    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": null, "linger_ms": 0 });
-    World::answer("load-balancer.describe-pool", pool);
+    let targets: Vec<Value> = (1..=5).map(|port| target("i-3", port, true, "Healthy")).collect();
+    looks(&[], &[], &targets);
     let found = Survey::run(input::<Survey>(with(1))).expect("it looks");
-    assert_eq!((found.release, found.before, found.floor), (1, 5, 2));
+    assert_eq!((found.release, found.before, found.floor), (10, 5, 2));
 }
 
 #[test]

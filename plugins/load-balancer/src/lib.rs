@@ -9,7 +9,14 @@ mod steps;
 
 pub use steps::*;
 
-stepback_sdk::export_steps!(DescribePool, AddTarget, EnableTarget, DrainTarget, RemoveTarget);
+stepback_sdk::export_steps!(
+    DescribePool,
+    AddTarget,
+    WaitTarget,
+    EnableTarget,
+    DrainTarget,
+    RemoveTarget
+);
 
 #[cfg(test)]
 mod tests {

@@ -226,6 +226,40 @@ impl Step for EnableTarget {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct WaitInput {
+    /// As the environment names it.
+    pool: String,
+    /// The instance that it is on.
+    host: String,
+    port: u16,
+    /// How long it may take to be healthy.
+    #[serde(default = "healthy_wait")]
+    timeout: Duration,
+}
+
+pub struct WaitTarget;
+
+impl Step for WaitTarget {
+    type Input = WaitInput;
+    type Output = Target;
+    const NAME: &'static str = "wait-target";
+    const DOC: &'static str = "Wait until a target is healthy by the balancer's checks.";
+
+    fn check(input: &WaitInput) -> Result<Check, Failure> {
+        let place = place(&input.pool, &input.host, input.port, &None);
+        granted(|| load_balancer::wait_healthy(&place, input.timeout.ms(), OnTimeout::Fail))?;
+        Ok(Check::Ok)
+    }
+
+    fn run(input: WaitInput) -> Result<Target, Failure> {
+        let place = place(&input.pool, &input.host, input.port, &None);
+        let healthy = load_balancer::wait_healthy(&place, input.timeout.ms(), OnTimeout::Fail)?;
+        Ok(healthy.into())
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DrainInput {
     /// As the environment names it.
     pool: String,

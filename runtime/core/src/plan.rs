@@ -253,8 +253,14 @@ impl Plan {
 
     /// The first irreversible step that a step which may fail comes after, cleanup left out.
     pub fn point_of_no_return(&self) -> Option<&StepId> {
+        self.point_of_no_return_of(|_| true)
+    }
+
+    /// The same of the steps that may run.
+    pub fn point_of_no_return_of(&self, may_run: impl Fn(&StepId) -> bool) -> Option<&StepId> {
         let body: Vec<&Step> = self.steps().filter(|step| step.phase != Phase::Cleanup).collect();
-        let at = body.iter().position(|step| step.irreversible.is_some())?;
+        let is_one = |step: &&Step| step.irreversible.is_some() && may_run(&step.id);
+        let at = body.iter().position(is_one)?;
         (at + 1 < body.len()).then(|| &body[at].id)
     }
 }

@@ -10,6 +10,7 @@
 //! `runtime/cli` and come in as [`Deps`].
 
 mod access;
+mod after_committed;
 mod asker;
 mod attempt;
 mod check_port;
@@ -43,6 +44,7 @@ mod tasks;
 mod undeclared;
 mod verify;
 
+pub use after_committed::run;
 pub use asker::Asker;
 pub use close::{GivenUp, abandon, accept};
 pub use deps::{
@@ -58,7 +60,7 @@ pub use mutants::Mutant;
 pub use plans::Plans;
 pub use preflight::{StepCheck, StepCheckAnswer};
 pub use reaches::Reaches;
-pub use run::{Ended, Preview, plan, run};
+pub use run::{Ended, Preview, plan};
 pub use secrets::without_secrets;
 pub use still::Still;
 pub use take_up::{resume, resume_asked, roll_back};

@@ -61,31 +61,43 @@ pub async fn plan(deps: &Deps, request: &Request) -> Result<Preview, RunError> {
     Ok(Preview { job, checks, in_the_way, undeclared, policy, reaches })
 }
 
-/// Run a manifest as a new operation to its end.
+/// What is to be run, and what that is pinned to.
 ///
 /// # Errors
-/// [`RunError::Refused`] if nothing was changed; [`RunError::Left`] if it is to be resumed.
-pub async fn run(
-    deps: &Arc<Deps>,
+/// [`RunError::Refused`]: nothing was changed.
+pub(crate) async fn prepared(
+    deps: &Deps,
     request: &Request,
     control: &Control,
-) -> Result<Ended, RunError> {
+) -> Result<(Arc<Job>, Pinned), RunError> {
     // What is done once weighs nothing while the operation is driven.
     let prepared = Box::pin(async {
         let job = Arc::new(Job::prepare(deps, request).await?);
         let pinned = job.pin(deps, request).await?;
         Ok::<_, RunError>((job, pinned))
     });
-    let (job, pinned) = tokio::select! {
-        prepared = prepared => prepared?,
+    tokio::select! {
+        prepared = prepared => prepared,
         wish = control.wished() => {
             let why = match wish.cancel {
                 Some((actor, reason)) => was_called_off(&actor, reason),
                 None => "it was called off before it began".to_owned(),
             };
-            return Err(Refusal::Reasons { id: None, reasons: vec![why] }.into());
+            Err(Refusal::Reasons { id: None, reasons: vec![why] }.into())
         }
-    };
+    }
+}
+
+/// Run what was prepared as a new operation to its end.
+///
+/// # Errors
+/// [`RunError::Refused`] if nothing was changed; [`RunError::Left`] if it is to be resumed.
+pub(crate) async fn begin(
+    deps: &Arc<Deps>,
+    (job, pinned): (Arc<Job>, Pinned),
+    no_wait: bool,
+    control: &Control,
+) -> Result<Ended, RunError> {
     for loaded in job.plugins.values() {
         deps.store.put_blob(loaded.plugin.digest(), loaded.plugin.bytes()).await?;
     }
@@ -97,7 +109,7 @@ pub async fn run(
     let mut state = State::default();
     state.apply(&record)?;
     deps.reporter.on_record(id, &record);
-    let start = Start { no_wait: request.no_wait, dead_ms: 0 };
+    let start = Start { no_wait, dead_ms: 0 };
     let begin = Begin::OnRecord(Box::new(state), start);
     let ended = carry_through(deps, job, begin, &lease, control).await;
     release(deps, &lease, &pinned, ended).await

@@ -115,6 +115,11 @@ fn answer_text(answer: &StepCheckAnswer) -> Shown {
     }
 }
 
+/// The point of no return among the steps that have something to do.
+fn no_return(preview: &Preview) -> Option<&StepId> {
+    preview.job.plan().point_of_no_return_of(|id| checks_of(preview, id).next().is_some())
+}
+
 fn checks_of<'a>(preview: &'a Preview, step: &'a StepId) -> impl Iterator<Item = &'a StepCheck> {
     preview.checks.iter().filter(move |check| check.step.step == *step)
 }
@@ -166,7 +171,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
         text.push(&shown!("downtime: {}, with {}\n", window.join(" → "), budget));
         text.push(&shown!("expected downtime: {}\n", expected(facts)));
     }
-    if let Some(step) = plan.point_of_no_return() {
+    if let Some(step) = no_return(preview) {
         text.push(&shown!("point of no return: {}\n", style.red(step.as_str())));
     }
     if !facts.looks_through.is_empty() {
@@ -325,7 +330,7 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
         "inputs": preview.job.inputs(), "downtime_budget_ms": manifest.downtime.budget_ms,
         "expected_downtime_ms": facts.expected_ms(), "last_downtimes_ms": facts.downtimes_ms,
         "looks_through": facts.looks_through,
-        "point_of_no_return": plan.point_of_no_return(),
+        "point_of_no_return": no_return(preview),
         "refused": preview.checks.iter().any(is_refusal)
             || preview.in_the_way.iter().any(|lock| !lock.lets_go),
         "locks_held": preview.in_the_way.iter().map(|lock| json!({

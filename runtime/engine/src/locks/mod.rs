@@ -289,6 +289,8 @@ pub struct InTheWay {
     pub said: String,
     /// Whether it would wait for it; otherwise it would be refused.
     pub lets_go: bool,
+    /// Whether it is of one that is unfinished, and that nobody runs.
+    pub is_left: bool,
 }
 
 /// Who holds these locks now; nothing is taken.
@@ -325,6 +327,7 @@ pub(crate) async fn in_the_way(
         name: behind.name().clone(),
         said: behind.said(environment),
         lets_go: behind.lets_go(),
+        is_left: behind.is_left(),
     };
     Ok(all.into_iter().map(told).collect())
 }
@@ -381,7 +384,8 @@ fn cancelled(actor: &Actor, reason: Option<String>) -> String {
 }
 
 /// A line for whoever watches, and for the operation's log.
-async fn tell(deps: &Deps, id: OperationId, level: &str, text: String) {
+/// Say something about an operation, in its log too.
+pub(crate) async fn tell(deps: &Deps, id: OperationId, level: &str, text: String) {
     let line = LogLine { at: deps.clock.unix(), step: None, level: level.to_owned(), text };
     deps.reporter.on_log(id, &line);
     // A store that can't take a line will say so at the next event.

@@ -24,6 +24,14 @@ impl Behind {
         }
     }
 
+    /// Whether it is unfinished, and run by nobody.
+    pub(super) fn is_left(&self) -> bool {
+        match self {
+            Behind::Own(busy, _) => busy.how == BusyHow::LeftUnfinished,
+            Behind::World(_, whose) => *whose == Whose::Others,
+        }
+    }
+
     /// Who is before, for one who is in this environment.
     pub(super) fn said(&self, environment: &EnvironmentName) -> String {
         match self {
