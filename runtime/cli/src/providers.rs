@@ -134,7 +134,8 @@ mod with_engines {
         cloud: Arc<dyn Provider>,
         pools: &BTreeMap<String, Pool>,
     ) -> Result<Arc<dyn Provider>, CliError> {
-        use stepback_haproxy::{HaProxy, OfCloud, PoolConfig, Saved};
+        use stepback_haproxy::{HaProxy, PoolConfig, Saved};
+        use stepback_provider::addresses::OfCloud;
         let of = |(name, pool): (&String, &Pool)| {
             let Pool { sockets, masters, backend, state_files } = pool.clone();
             let saved = state_files.map_or(Saved::ByReloadHook, Saved::StateFiles);

@@ -87,6 +87,10 @@ impl<T: Around> Provider for T {
         self.inner().serves()
     }
 
+    fn pools(&self) -> Vec<String> {
+        self.inner().pools()
+    }
+
     async fn identity(&self) -> Result<Value, Failure> {
         self.inner().identity().await
     }

@@ -5,6 +5,7 @@
 //! done, refused (proof that nothing happened) and unknown. It knows nothing of journals, plans
 //! or guests.
 
+pub mod addresses;
 pub mod advice;
 pub mod decoded;
 pub mod devices;
@@ -132,6 +133,12 @@ pub trait Provider: Send + Sync {
 
     /// The host interfaces whose calls it answers, and whose resources it knows.
     fn serves(&self) -> &[Interface];
+
+    /// The pools of load balancers that it has, where others of one environment have more; none
+    /// where it is asked for every pool.
+    fn pools(&self) -> Vec<String> {
+        vec![]
+    }
 
     /// Which world this is: account, region, engine ids (R14).
     async fn identity(&self) -> Result<Value, Failure>;

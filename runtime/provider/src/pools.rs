@@ -152,6 +152,45 @@ impl Pool {
     }
 }
 
+/// The pool that a call is about.
+pub fn pool_of(call: &LoadBalancerCall) -> &str {
+    match call {
+        LoadBalancerCall::DescribePool { pool }
+        | LoadBalancerCall::Add { pool, .. }
+        | LoadBalancerCall::WaitHealthy { pool, .. }
+        | LoadBalancerCall::Enable { pool, .. }
+        | LoadBalancerCall::Drain { pool, .. }
+        | LoadBalancerCall::WaitDrained { pool, .. }
+        | LoadBalancerCall::Remove { pool, .. } => pool.as_str(),
+    }
+}
+
+/// The target that a call is about; a question about the whole pool is about none.
+pub fn target_of(call: &LoadBalancerCall) -> Option<(&InstanceId, u16)> {
+    match call {
+        LoadBalancerCall::Add { host, port, .. }
+        | LoadBalancerCall::WaitHealthy { host, port, .. }
+        | LoadBalancerCall::Enable { host, port, .. }
+        | LoadBalancerCall::Drain { host, port, .. }
+        | LoadBalancerCall::WaitDrained { host, port, .. }
+        | LoadBalancerCall::Remove { host, port, .. } => Some((host, *port)),
+        LoadBalancerCall::DescribePool { .. } => None,
+    }
+}
+
+/// How long a wait may take; none for a call that does not wait.
+pub fn timeout_ms(call: &LoadBalancerCall) -> Option<u64> {
+    match call {
+        LoadBalancerCall::WaitHealthy { timeout_ms, .. }
+        | LoadBalancerCall::WaitDrained { timeout_ms, .. } => Some(*timeout_ms),
+        LoadBalancerCall::DescribePool { .. }
+        | LoadBalancerCall::Add { .. }
+        | LoadBalancerCall::Enable { .. }
+        | LoadBalancerCall::Drain { .. }
+        | LoadBalancerCall::Remove { .. } => None,
+    }
+}
+
 /// A pool that the environment does not have.
 pub fn no_pool<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let known: Vec<&str> = known.collect();

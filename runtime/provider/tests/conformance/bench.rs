@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
     Simulated,
-    /// On moto's server.
+    /// On moto's server, with target groups.
     Aws,
     /// One engine, and nothing else.
     Docker,
@@ -97,7 +97,7 @@ impl Bench {
         match self.world {
             World::Simulated => is_cloud || is_docker || is_pools,
             World::HaProxy => is_pools,
-            World::Aws => is_cloud,
+            World::Aws => is_cloud || is_pools,
             World::Docker => is_docker && !OF_DEVICES.contains(&function),
             World::Onebox => is_docker || is_cloud && !OF_INSTANCES.contains(&function),
         }

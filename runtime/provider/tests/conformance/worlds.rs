@@ -1,22 +1,25 @@
 //! The worlds that the suite runs against.
 
+use crate::balancers::Balancer;
 use crate::bench::{Bench, World};
 use crate::haproxy::{self, App};
 use crate::moto::Moto;
 use crate::parts::TestCluster;
 use crate::proxy::{Proxy, Upstream};
 use async_trait::async_trait;
+use aws_sdk_elasticloadbalancingv2::types::TargetTypeEnum;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use stepback_aws::{Aws, AwsConfig, Pace};
+use stepback_aws::{Aws, AwsConfig, Pace, TargetGroup, TargetGroups};
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass, InstanceId};
 use stepback_docker::{Docker, DockerSettings, Hosts};
-use stepback_haproxy::{Addresses, HaProxy, PoolConfig, Saved};
+use stepback_haproxy::{HaProxy, PoolConfig, Saved};
 use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
 use stepback_provider::Provider;
+use stepback_provider::addresses::Addresses;
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::router::Router;
 use stepback_simulated::Simulated;
@@ -48,6 +51,8 @@ spec = { image = "database:1", ports = ["8082:80"] }
 [pools.web.targets."i-b:8081"]
 [pools.unused]
 is_used = false
+[pools.one-state]
+add_enables = true
 [engines.i-far]
 [registry."database:1"]
 digest = "sha256:1600000000000000000000000000000000000000000000000000000000000000"
@@ -94,8 +99,30 @@ fn sdk() -> aws_config::SdkConfig {
         .build()
 }
 
+/// Two instances at addresses of their own.
+struct Two;
+
+#[async_trait]
+impl Addresses for Two {
+    async fn all(&self) -> Result<BTreeMap<InstanceId, std::net::IpAddr>, Failure> {
+        let at = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
+        Ok(BTreeMap::from([("i-b".into(), at(1)), ("i-c".into(), at(2))]))
+    }
+}
+
+/// A target group that is used, with one target, and one that is not.
+async fn groups(moto: &Moto) -> BTreeMap<String, TargetGroup> {
+    let balancer = Balancer::start(&format!("http://{}", moto.address), &sdk()).await;
+    let (web, arn) = balancer.used(TargetTypeEnum::Ip).await;
+    balancer.register(&arn, "10.0.0.1", 8081).await;
+    let (unused, _) = balancer.unused(TargetTypeEnum::Ip).await;
+    let of = |group: &str| TargetGroup { linger_ms: 20, ..TargetGroup::of(group) };
+    BTreeMap::from([("web".to_owned(), of(&web)), ("unused".to_owned(), of(&unused))])
+}
+
 pub async fn aws() -> Bench {
     let moto = Moto::shared();
+    let groups = groups(&moto).await;
     let proxy = Proxy::to(moto.address);
     let config =
         AwsConfig { endpoint: Some(format!("http://{}", proxy.address)), ..AwsConfig::default() };
@@ -107,7 +134,9 @@ pub async fn aws() -> Bench {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(Aws::from_sdk(&sdk(), config, Clock::real())).unwrap()
         });
-        Arc::new(opened.join().unwrap().with_pace(PACE))
+        let aws = Arc::new(opened.join().unwrap().with_pace(PACE));
+        let groups = TargetGroups::new(Arc::clone(&aws), groups.clone(), Arc::new(Two));
+        Arc::new(Router::new(vec![aws, Arc::new(groups)]))
     };
     Bench {
         world: World::Aws,

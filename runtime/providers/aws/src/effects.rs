@@ -17,7 +17,7 @@ use std::time::Duration;
 use stepback_clock::Moment;
 use stepback_core::calls::{EbsCall, Ec2Call, Tags};
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Failure, FailureClass};
+use stepback_core::{Call, Failure, FailureClass, Interface};
 use stepback_core::{ebs_reads, ebs_waits, ec2_reads, ec2_waits};
 use stepback_provider::EffectContext;
 
@@ -26,7 +26,7 @@ pub(super) const ATTEMPT_MS_MAX: u64 = 20_000;
 
 /// How long after an effect was begun its request may be sent: the account is checked before it,
 /// and what AWS throttles is sent again.
-const SENDING_MS_MAX: u64 = 10_000;
+pub(super) const SENDING_MS_MAX: u64 = 10_000;
 
 /// How long after an effect was begun a request of it can still be on its way.
 pub(super) const REQUEST_MS_MAX: u64 = SENDING_MS_MAX + ATTEMPT_MS_MAX;
@@ -101,7 +101,7 @@ impl Aws {
                 return EffectOutcome::Refused(Failure::new(FailureClass::Transient, message));
             }
         }
-        match self.send(call, context, begun).await {
+        match self.send(call, context, begun, || self.send_once(call, context, None)).await {
             Ok(accepted) => {
                 match &accepted {
                     Accepted::Created(id) => self.note_made(id),
@@ -115,7 +115,8 @@ impl Aws {
 
     /// What keeps an effect from being asked for at all.
     pub(super) async fn may_change(&self, call: &Call) -> Result<(), Failure> {
-        if !call.is_effect() || super::iam::iam_actions(call.function()).is_empty() {
+        let is_ours = matches!(call.interface(), Interface::Ec2 | Interface::Ebs);
+        if !call.is_effect() || !is_ours {
             return Err(misplaced(call));
         }
         stepback_provider::tags::must_be_free(call)?;
@@ -124,15 +125,19 @@ impl Aws {
 
     /// Send the request; again, for a while, as long as AWS throttles it, or does not find what was
     /// made a moment ago.
-    async fn send(
+    pub(super) async fn send<T, F>(
         &self,
         call: &Call,
         context: &EffectContext,
         begun: Moment,
-    ) -> Result<Accepted, RequestError> {
+        once: impl Fn() -> F,
+    ) -> Result<T, RequestError>
+    where
+        F: Future<Output = Result<T, RequestError>>,
+    {
         let mut backoff = Backoff::new(&self.pace, &self.clock);
         loop {
-            let trouble = match self.send_once(call, context, None).await {
+            let trouble = match once().await {
                 Err(trouble) if trouble.is_throttled() => trouble,
                 Err(trouble) if trouble.code().is_some_and(|code| self.is_late(call, code)) => {
                     trouble
@@ -360,9 +365,6 @@ impl Aws {
         Ok(Accepted::Changed)
     }
 
-    /// Look until what AWS accepted is to be seen; the answer is what is seen then. Nobody looks on
-    /// whose step is ended, by its timeout, the budget or a cancel: it has been accepted, and is
-    /// taken back from where it is.
     async fn confirm(
         &self,
         call: &Call,
@@ -373,11 +375,26 @@ impl Aws {
             Accepted::Created(id) => Mark::Id(id),
             Accepted::Changed => Mark::Named,
         };
+        self.show(call, context, || self.look(call, mark)).await
+    }
+
+    /// Look until what AWS accepted is to be seen; the answer is what is seen then. Nobody looks on
+    /// whose step is ended, by its timeout, the budget or a cancel: it has been accepted, and is
+    /// taken back from where it is.
+    pub(super) async fn show<F>(
+        &self,
+        call: &Call,
+        context: &EffectContext,
+        look: impl Fn() -> F,
+    ) -> EffectOutcome
+    where
+        F: Future<Output = Result<Probe, RequestError>>,
+    {
         let function = call.function();
         let reads = async {
             let mut backoff = Backoff::new(&self.pace, &self.clock);
             loop {
-                match self.look(call, mark).await {
+                match look().await {
                     Ok(Probe::Done(answer)) => return EffectOutcome::Done(answer),
                     Ok(Probe::Broken(why)) => return EffectOutcome::Unknown(why),
                     Ok(Probe::Passing(why)) => backoff.tell(&context.notes, call, &why),
@@ -398,14 +415,18 @@ impl Aws {
                     "{function} was accepted, and did not show in {limit:?}"
                 ))
             }),
-            () = context.cancel.cancelled() => self.as_far_as_it_came(call, mark).await,
+            () = context.cancel.cancelled() => self.as_far_as_it_came(call, look().await).await,
         }
     }
 
     /// What was accepted and is on its way counts as done: going back it is taken from there.
-    async fn as_far_as_it_came(&self, call: &Call, mark: Mark<'_>) -> EffectOutcome {
+    async fn as_far_as_it_came(
+        &self,
+        call: &Call,
+        seen: Result<Probe, RequestError>,
+    ) -> EffectOutcome {
         let function = call.function();
-        let why = match self.look(call, mark).await {
+        let why = match seen {
             Ok(Probe::Done(answer)) => return EffectOutcome::Done(answer),
             Ok(Probe::Passing(why)) => match call {
                 Call::Ebs(EbsCall::Attach { volume, .. }) => {

@@ -152,6 +152,9 @@ fn about_the_world(code: &str) -> Option<Meaning> {
         "InvalidParameterValue" | "InvalidParameterCombination" | "InvalidParameterDependency" => {
             FailureClass::Refused
         }
+        // (Elastic Load Balancing API Reference, *RegisterTargets*, *DeregisterTargets*.)
+        "TargetGroupNotFound" | "InvalidTarget" => FailureClass::Precondition,
+        "TooManyTargets" | "TooManyRegistrationsForTargetId" => FailureClass::Refused,
         "InvalidParameter"
         | "MissingParameter"
         | "UnknownParameter"

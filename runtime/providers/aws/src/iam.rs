@@ -7,7 +7,8 @@ pub const IAM_ALWAYS: [&str; 3] =
 
 /// The actions of one host function, reads before and after it included; none for the functions
 /// of other providers (Service Authorization Reference, *Actions, resources, and condition keys
-/// for Amazon EC2*; the same *for AWS Key Management Service*).
+/// for Amazon EC2*; the same *for AWS Key Management Service* and *for AWS Elastic Load Balancing
+/// V2*). Where targets are known by their addresses, these are read of the instances.
 ///
 /// Tags given at creation need `ec2:CreateTags` too (Amazon EC2 User Guide, *Grant permission to
 /// tag Amazon EC2 resources during creation*). Who the credentials are of needs no permission
@@ -73,6 +74,36 @@ pub fn iam_actions(function: &str) -> &'static [&'static str] {
         "ebs.delete-snapshot" => &["ec2:DeleteSnapshot", "ec2:DescribeSnapshots"],
         "ebs.tag" => &["ec2:CreateTags", "ec2:DescribeVolumes"],
         "ebs.untag" => &["ec2:DeleteTags", "ec2:DescribeVolumes"],
+        _ => of_target_groups(function),
+    }
+}
+
+/// Those of the functions of pools, where these are target groups.
+fn of_target_groups(function: &str) -> &'static [&'static str] {
+    match function {
+        "load-balancer.describe-pool" | "load-balancer.wait-drained" => &[
+            "elasticloadbalancing:DescribeTargetHealth",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetGroupAttributes",
+            "ec2:DescribeInstances",
+        ],
+        "load-balancer.wait-healthy" => &[
+            "elasticloadbalancing:DescribeTargetHealth",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "ec2:DescribeInstances",
+        ],
+        "load-balancer.add" | "load-balancer.enable" => &[
+            "elasticloadbalancing:RegisterTargets",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+            "ec2:DescribeInstances",
+        ],
+        "load-balancer.drain" | "load-balancer.remove" => &[
+            "elasticloadbalancing:DeregisterTargets",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+            "ec2:DescribeInstances",
+        ],
         _ => &[],
     }
 }
@@ -82,18 +113,22 @@ mod tests {
     use super::*;
     use stepback_core::Call;
 
-    fn is_ours(function: &str) -> bool {
-        function.starts_with("ec2.") || function.starts_with("ebs.")
+    /// Whose actions a function needs, by its interface; none where AWS does not serve it.
+    fn services(function: &str) -> &'static [&'static str] {
+        match function.split_once('.').map(|(interface, _)| interface) {
+            Some("ec2" | "ebs") => &["ec2:", "kms:DescribeKey"],
+            Some("load-balancer") => &["elasticloadbalancing:", "ec2:DescribeInstances"],
+            _ => &[],
+        }
     }
 
     #[test]
-    fn every_function_of_ec2_and_ebs_has_its_actions_and_no_other() {
+    fn every_function_that_aws_serves_has_its_actions_and_no_other() {
         for function in Call::functions() {
-            let actions = iam_actions(function);
-            assert_eq!(!actions.is_empty(), is_ours(function), "{function}");
-            let is_known =
-                |action: &&str| action.starts_with("ec2:") || *action == "kms:DescribeKey";
-            assert!(actions.iter().all(is_known), "{function}");
+            let (actions, known) = (iam_actions(function), services(function));
+            assert_eq!(actions.is_empty(), known.is_empty(), "{function}");
+            let is_known = |action: &&str| known.iter().any(|begin| action.starts_with(begin));
+            assert!(actions.iter().all(is_known), "{function}: {actions:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The AWS provider: EC2 and EBS through the AWS SDK.
+//! The AWS provider: EC2 and EBS through the AWS SDK, and pools that are target groups.
 //!
-//! It answers every `ec2.*` and `ebs.*` call in the simulator's shapes, and no other call. An
+//! [`Aws`] answers every `ec2.*` and `ebs.*` call in the simulator's shapes, and no other call;
+//! [`TargetGroups`] those of `load-balancer.*`, for the pools that it is given. An
 //! effect is one request; the SDK's own retries are for reads only, because a request that is
 //! sent twice after a lost answer can take effect twice. What an effect creates carries its token
 //! as a tag from its first moment, and as client token where the API has one. No credential is in
@@ -17,9 +18,11 @@ mod permitted;
 mod reads;
 mod settle;
 mod shapes;
+mod target_groups;
 mod waits;
 
 pub use iam::{IAM_ALWAYS, iam_actions};
+pub use target_groups::{TargetGroup, TargetGroups};
 pub use waits::Pace;
 
 use async_trait::async_trait;
@@ -76,6 +79,7 @@ pub struct Aws {
     effects: aws_sdk_ec2::Client,
     sts: aws_sdk_sts::Client,
     keys: keys::Keys,
+    balancers: target_groups::Balancers,
     region: String,
     /// The only account that may be changed.
     account: Option<String>,
@@ -173,7 +177,8 @@ impl Aws {
         Ok(Self {
             reads: ec2(&sdk, endpoint, some.clone()),
             effects: ec2(&sdk, endpoint, never),
-            sts: sts(&sdk, others, some),
+            sts: sts(&sdk, others, some.clone()),
+            balancers: target_groups::Balancers::new(&sdk, others, some),
             keys: keys::Keys::new(&sdk, others),
             region,
             account: config.account,

@@ -247,9 +247,22 @@ impl Aws {
                 return Settled::CantKnow(format!("nothing tells whether {} ran", call.function()));
             }
         };
+        self.settle_by(call, &context.notes, || self.look(call, mark)).await
+    }
+
+    /// Look, for a while, until it is sure what became of it.
+    pub(super) async fn settle_by<F>(
+        &self,
+        call: &Call,
+        notes: &Notes,
+        look: impl Fn() -> F,
+    ) -> Settled
+    where
+        F: Future<Output = Result<Probe, RequestError>>,
+    {
         let mut last = "nothing was seen".to_owned();
         let limit = Duration::from_millis(self.pace.steady_ms_max);
-        let reads = self.look_until_sure(call, mark, &context.notes, &mut last);
+        let reads = self.look_until_sure(call, notes, look, &mut last);
         match self.clock.timeout(limit, reads).await {
             Ok(settled) => settled,
             Err(_) => Settled::CantKnow(format!("after {limit:?}: {last}")),
@@ -258,17 +271,20 @@ impl Aws {
 
     /// *Absent* counts only after several looks, because a describe may lag; looks that failed
     /// are none.
-    async fn look_until_sure(
+    async fn look_until_sure<F>(
         &self,
         call: &Call,
-        mark: Mark<'_>,
         notes: &Notes,
+        look: impl Fn() -> F,
         last: &mut String,
-    ) -> Settled {
+    ) -> Settled
+    where
+        F: Future<Output = Result<Probe, RequestError>>,
+    {
         let mut backoff = Backoff::new(&self.pace, &self.clock);
         let mut absent = 0;
         loop {
-            match self.look(call, mark).await {
+            match look().await {
                 Ok(Probe::Done(answer)) => return Settled::Done(answer),
                 Ok(Probe::Broken(why)) => return Settled::CantKnow(why),
                 Ok(Probe::Passing(why)) => {

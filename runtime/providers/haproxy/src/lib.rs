@@ -5,7 +5,6 @@
 //! same; an effect is done when all of them have it so, and of one that does not answer nobody says
 //! so. What is changed at runtime is written down for the next reload.
 
-mod addresses;
 mod config;
 mod effects;
 mod pool;
@@ -15,7 +14,6 @@ mod view;
 mod waits;
 mod wire;
 
-pub use addresses::{Addresses, OfCloud};
 pub use config::{PoolConfig, Saved};
 
 use async_trait::async_trait;
@@ -31,10 +29,11 @@ use stepback_core::step::EffectOutcome;
 use stepback_core::{
     Call, Facts, Failure, FailureClass, InstanceId, Interface, PoolName, Resource, Token,
 };
+use stepback_provider::addresses::Addresses;
 use stepback_provider::advice::Advice;
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::inventory::{FoundPool, FoundPoolTarget, Inventory};
-use stepback_provider::pools::no_pool;
+use stepback_provider::pools::{no_pool, pool_of, target_of, timeout_ms};
 use stepback_provider::{Checked, EffectContext, Provider, Settled, Stamped};
 use view::{Place, View};
 
@@ -71,11 +70,8 @@ impl HaProxy {
         port: u16,
     ) -> Result<(&Pool, Place), Failure> {
         let pool = self.pool(pool)?;
-        let address = self.addresses.all().await?.get(host).copied().ok_or_else(|| {
-            let message = format!("{host} is no instance with an address: no pool can have it");
-            Failure::new(FailureClass::Precondition, message).with_code("no-address")
-        })?;
-        Ok((pool, Place { host: host.clone(), address: address.to_canonical(), port }))
+        let address = self.addresses.of(host).await?;
+        Ok((pool, Place { host: host.clone(), address, port }))
     }
 
     async fn describe(&self, name: &PoolName) -> Result<Value, Failure> {
@@ -122,12 +118,12 @@ impl HaProxy {
     /// Whether the call could ever be made there.
     async fn may_be(&self, pool: &Pool, call: &LoadBalancerCall) -> Result<(), Failure> {
         let view: View = pool.view().await?;
-        let (Some((name, host, port)), Some(wanted)) = (named(call), Wanted::of(call)) else {
+        let (Some((host, port)), Some(wanted)) = (target_of(call), Wanted::of(call)) else {
             return Ok(());
         };
         pool.must_be_savable().await?;
         // An instance that is still to be made has no address yet.
-        let place = self.place(name, host, port).await.ok().map(|(_, place)| place);
+        let place = self.place(pool_of(call), host, port).await.ok().map(|(_, place)| place);
         match wanted {
             Wanted::Added { weight, .. } => {
                 effects::must_be_a_weight(weight)?;
@@ -143,8 +139,8 @@ impl HaProxy {
                 Ok(())
             }
             Wanted::Removed => {
-                let present = place.iter().flat_map(|place| view.present(place));
-                present.map(|slot| effects::must_be_a_place(pool, slot)).collect()
+                let mut present = place.iter().flat_map(|place| view.present(place));
+                present.try_for_each(|slot| effects::must_be_a_place(pool, slot))
             }
             Wanted::Enabled | Wanted::Drained { .. } => Ok(()),
         }
@@ -156,38 +152,13 @@ impl HaProxy {
 fn must_have_places(pool: &Pool, slots: &[shapes::Slot]) -> Result<(), Failure> {
     match slots.iter().any(|slot| slot.is_a_place()) {
         true => Ok(()),
-        false => slots.iter().map(|slot| effects::must_be_a_place(pool, slot)).collect(),
-    }
-}
-
-/// The place that a call is about.
-fn named(call: &LoadBalancerCall) -> Option<(&str, &InstanceId, u16)> {
-    match call {
-        LoadBalancerCall::Add { pool, host, port, .. }
-        | LoadBalancerCall::WaitHealthy { pool, host, port, .. }
-        | LoadBalancerCall::Enable { pool, host, port, .. }
-        | LoadBalancerCall::Drain { pool, host, port, .. }
-        | LoadBalancerCall::WaitDrained { pool, host, port, .. }
-        | LoadBalancerCall::Remove { pool, host, port, .. } => Some((pool.as_str(), host, *port)),
-        LoadBalancerCall::DescribePool { .. } => None,
+        false => slots.iter().try_for_each(|slot| effects::must_be_a_place(pool, slot)),
     }
 }
 
 fn misplaced(call: &Call) -> Failure {
     let message = format!("{} is no call that HAProxy answers so", call.function());
     Failure::new(FailureClass::Internal, message)
-}
-
-fn timeout_ms(call: &LoadBalancerCall) -> Option<u64> {
-    match call {
-        LoadBalancerCall::WaitHealthy { timeout_ms, .. }
-        | LoadBalancerCall::WaitDrained { timeout_ms, .. } => Some(*timeout_ms),
-        LoadBalancerCall::DescribePool { .. }
-        | LoadBalancerCall::Add { .. }
-        | LoadBalancerCall::Enable { .. }
-        | LoadBalancerCall::Drain { .. }
-        | LoadBalancerCall::Remove { .. } => None,
-    }
 }
 
 #[async_trait]
@@ -198,6 +169,10 @@ impl Provider for HaProxy {
 
     fn serves(&self) -> &[Interface] {
         &[Interface::LoadBalancer]
+    }
+
+    fn pools(&self) -> Vec<String> {
+        self.pools.keys().cloned().collect()
     }
 
     async fn identity(&self) -> Result<Value, Failure> {
@@ -231,28 +206,30 @@ impl Provider for HaProxy {
 
     async fn may(&self, call: &Call) -> Result<(), Failure> {
         let Call::LoadBalancer(of) = call else { return Err(misplaced(call)) };
-        let Some((pool, ..)) = named(of) else { return Ok(()) };
-        let pool = self.pool(pool)?;
+        if target_of(of).is_none() {
+            return Ok(());
+        }
+        let pool = self.pool(pool_of(of))?;
         pool.must_be_commanded().await?;
         self.may_be(pool, of).await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {
         let Call::LoadBalancer(of) = call else { return Err(misplaced(call)) };
-        let (Some((pool, host, port)), Some(timeout_ms)) = (named(of), timeout_ms(of)) else {
+        let (Some((host, port)), Some(timeout_ms)) = (target_of(of), timeout_ms(of)) else {
             return Err(misplaced(call));
         };
-        let (pool, place) = self.place(pool, host, port).await?;
+        let (pool, place) = self.place(pool_of(of), host, port).await?;
         waits::wait(pool, &place, of, timeout_ms, &self.clock).await
     }
 
     async fn perform(&self, call: &Call, _: &EffectContext) -> EffectOutcome {
         let told = |call| EffectOutcome::Refused(misplaced(call));
         let Call::LoadBalancer(of) = call else { return told(call) };
-        let (Some((pool, host, port)), Some(wanted)) = (named(of), Wanted::of(of)) else {
+        let (Some((host, port)), Some(wanted)) = (target_of(of), Wanted::of(of)) else {
             return told(call);
         };
-        match (self.place(pool, host, port).await, self.addresses.all().await) {
+        match (self.place(pool_of(of), host, port).await, self.addresses.all().await) {
             (Ok((pool, place)), Ok(hosts)) => effects::apply(pool, &place, wanted, &hosts).await,
             (Err(failure), _) | (_, Err(failure)) => EffectOutcome::Refused(failure),
         }
@@ -261,10 +238,10 @@ impl Provider for HaProxy {
     async fn settle(&self, call: &Call, _: &EffectContext) -> Settled {
         let told = |call| Settled::CantKnow(misplaced(call).message);
         let Call::LoadBalancer(of) = call else { return told(call) };
-        let (Some((pool, host, port)), Some(wanted)) = (named(of), Wanted::of(of)) else {
+        let (Some((host, port)), Some(wanted)) = (target_of(of), Wanted::of(of)) else {
             return told(call);
         };
-        match (self.place(pool, host, port).await, self.addresses.all().await) {
+        match (self.place(pool_of(of), host, port).await, self.addresses.all().await) {
             (Ok((pool, place)), Ok(hosts)) => effects::settle(pool, &place, wanted, &hosts).await,
             (Err(failure), _) | (_, Err(failure)) => Settled::CantKnow(failure.message),
         }

@@ -144,24 +144,11 @@ impl World {
     }
 }
 
-/// The place that a call is about.
-fn place(call: &LoadBalancerCall) -> Option<(&str, &InstanceId, u16)> {
-    match call {
-        LoadBalancerCall::Add { pool, host, port, .. }
-        | LoadBalancerCall::WaitHealthy { pool, host, port, .. }
-        | LoadBalancerCall::Enable { pool, host, port, .. }
-        | LoadBalancerCall::Drain { pool, host, port, .. }
-        | LoadBalancerCall::WaitDrained { pool, host, port, .. }
-        | LoadBalancerCall::Remove { pool, host, port, .. } => Some((pool.as_str(), host, *port)),
-        LoadBalancerCall::DescribePool { .. } => None,
-    }
-}
-
 fn target_of(world: &World, call: &LoadBalancerCall, now: UnixMs) -> Result<Target, Failure> {
-    let Some((pool, host, port)) = place(call) else {
+    let Some((host, port)) = pools::target_of(call) else {
         return Err(misplaced(&Call::LoadBalancer(call.clone())));
     };
-    world.target(pool, host, port, now)
+    world.target(pools::pool_of(call), host, port, now)
 }
 
 /// Answer a question.
@@ -198,10 +185,16 @@ pub(super) fn in_the_end(
 /// What is in an effect's way and stays there: a pool that there is not, or that nothing uses.
 pub(super) fn nothing_is_in_its_way(world: &World, call: &Call) -> Result<(), Failure> {
     let Call::LoadBalancer(call) = call else { return Ok(()) };
-    let Some((name, host, _)) = place(call) else { return Ok(()) };
+    let Some((host, _)) = pools::target_of(call) else { return Ok(()) };
+    let name = pools::pool_of(call);
     let found = pool(world, name)?;
     // What is gone is taken out all the same.
-    if matches!(call, LoadBalancerCall::Drain { .. } | LoadBalancerCall::Remove { .. }) {
+    if matches!(
+        call,
+        LoadBalancerCall::Drain { .. }
+            | LoadBalancerCall::WaitDrained { .. }
+            | LoadBalancerCall::Remove { .. }
+    ) {
         return Ok(());
     }
     must_be_a_host(world, host)?;

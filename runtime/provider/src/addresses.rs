@@ -1,12 +1,12 @@
-//! Where the instances of an environment are.
+//! Where the instances of an environment are, for balancers that send traffic to an address.
 
+use crate::Provider;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use stepback_core::calls::Ec2Call;
-use stepback_core::{Failure, InstanceId};
-use stepback_provider::Provider;
+use stepback_core::{Failure, FailureClass, InstanceId};
 
 /// The addresses that a balancer sends traffic to.
 #[async_trait]
@@ -16,6 +16,18 @@ pub trait Addresses: Send + Sync {
     /// # Errors
     /// Nobody could be asked.
     async fn all(&self) -> Result<BTreeMap<InstanceId, IpAddr>, Failure>;
+
+    /// That of one instance, in its canonical form.
+    ///
+    /// # Errors
+    /// It has none, or nobody could be asked.
+    async fn of(&self, host: &InstanceId) -> Result<IpAddr, Failure> {
+        let found = self.all().await?.get(host).map(IpAddr::to_canonical);
+        found.ok_or_else(|| {
+            let message = format!("{host} is no instance with an address: no pool can have it");
+            Failure::new(FailureClass::Precondition, message).with_code("no-address")
+        })
+    }
 }
 
 /// As the provider of the instances tells them: their private addresses.
