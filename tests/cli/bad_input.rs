@@ -191,6 +191,15 @@ fn a_pool_is_checked_before_anybody_is_asked() {
             format!("{BOX}[environments.box.pools.web]\nprovider = \"hapoxy\"\n"),
             "did you mean `haproxy`?",
         ),
+        (format!("{}{SAVED}linger = \"5s\"\n", pools(here.clone())), "`linger` is not for a pool"),
+        (
+            format!("{BOX}[environments.box.pools.web]\n{here}{SAVED}"),
+            "nothing says what serves the pool",
+        ),
+        (
+            format!("{BOX}[environments.box.pools.web]\ntarget_group = \"web\"\n"),
+            "a target group is in an account of AWS",
+        ),
         (
             "[environments.s]\nprovider = \"simulated\"\n[environments.s.pools.web]\n\
              provider = \"haproxy\"\n"
@@ -198,6 +207,38 @@ fn a_pool_is_checked_before_anybody_is_asked() {
             "its engines, registries and pools are in its world file",
         ),
     ] {
+        place.write("stepback.toml", text);
+        place.run(&["run", &backup]).exits(2).says(said);
+    }
+}
+
+/// A pool that is a target group has its name, and nothing of HAProxy's.
+#[test]
+fn a_target_group_is_checked_before_anybody_is_asked() {
+    let place = Place::new();
+    let backup = operation("backup-database");
+    let long = "g".repeat(33);
+    for (text, said) in [
+        ("target_group = \"web_blue\"\n", "`web_blue` is no target group's name or ARN"),
+        ("target_group = \"\"\n", "`` is no target group's name or ARN"),
+        (&*format!("target_group = \"{long}\"\n"), "is no target group's name or ARN"),
+        ("target_group = \"arn:aws:sns:eu-west-1:1:web\"\n", "is no target group's name or ARN"),
+        ("target_group = \"web\"\nlinger = \"soon\"\n", "`soon` is not a duration"),
+        ("provider = \"haproxy\"\ntarget_group = \"web\"\n", "`provider` is not for a pool that"),
+        ("target_group = \"web\"\nbackend = \"web\"\n", "`backend` is not for a pool that"),
+        ("target_group = \"web\"\nsockets = [\"unix:///a\"]\n", "`sockets` is not for a pool"),
+        ("target_group = \"web\"\nmaster = \"unix:///a\"\n", "`master` is not for a pool"),
+        ("target_group = \"web\"\nmasters = [\"unix:///a\"]\n", "`masters` is not for a pool"),
+        ("target_group = \"web\"\nstate_file = \"/a\"\n", "`state_file` is not for a pool"),
+        ("target_group = \"web\"\nstate_files = [\"/a\"]\n", "`state_files` is not for a pool"),
+        ("target_group = \"web\"\nsaved_by = \"reload-hook\"\n", "`saved_by` is not for a pool"),
+        ("target_group = \"web\"\ninsecure = false\n", "`insecure` is not for a pool"),
+        ("linger = \"5s\"\n", "nothing says what serves the pool"),
+        ("linger = \"5s\"\n", "write `target_group = \"NAME\"`"),
+    ] {
+        let text = format!(
+            "[environments.prod]\nprovider = \"aws\"\n[environments.prod.pools.web]\n{text}"
+        );
         place.write("stepback.toml", text);
         place.run(&["run", &backup]).exits(2).says(said);
     }

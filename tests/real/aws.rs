@@ -22,7 +22,7 @@ pub struct Cloud {
     _server: Part,
 }
 
-fn home_of_moto() -> PathBuf {
+pub fn home_of_moto() -> PathBuf {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/moto/bin");
     assert!(home.exists(), "moto is not at {}: run tests/moto.sh", home.display());
     home
@@ -112,7 +112,7 @@ fn hypervisor(parts: &TestCluster, endpoint: &str) -> Part {
     Part::start(&python, &arguments, parts.path("hypervisor.log"))
 }
 
-fn ask(endpoint: &str, arguments: &[&str]) -> String {
+pub fn ask(endpoint: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(home_of_moto().join("python"));
     let said = command.args([&script(), endpoint]).args(arguments).output().expect("it runs");
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));

@@ -6,6 +6,10 @@ ec2.py ENDPOINT tag ID KEY VALUE
 ec2.py ENDPOINT state          volumes, snapshots and instances, as one JSON text
 ec2.py ENDPOINT hypervisor DIR give every attached volume a device, until killed; with a file
                                DIR/late only so many seconds after it was attached
+ec2.py ENDPOINT group NAME KIND [used] [ID PORT]
+                               make a target group of instances (`instance`) or addresses (`ip`);
+                               one that is `used` has a load balancer, and a target. Its ARN
+ec2.py ENDPOINT targets NAME   the targets of a group, `ID:PORT`, a line each
 ec2.py ENDPOINT user NAME ACTION…
                                make a user who may do this and no more; the access key, the secret
                                key, and an ENDPOINT that asks as this user
@@ -41,6 +45,35 @@ def instances(ec2, count):
 
 def tag(ec2, resource, key, value):
     ec2.create_tags(Resources=[resource], Tags=[{"Key": key, "Value": value}])
+
+
+def group(ec2, elb, name, kind, *used):
+    subnets = ec2.describe_subnets()["Subnets"]
+    made = elb.create_target_group(
+        Name=name, Protocol="HTTP", Port=80, VpcId=subnets[0]["VpcId"], TargetType=kind
+    )
+    arn = made["TargetGroups"][0]["TargetGroupArn"]
+    delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "1"}
+    elb.modify_target_group_attributes(TargetGroupArn=arn, Attributes=[delay])
+    if used:
+        _, target, port = used
+        balancer = elb.create_load_balancer(
+            Name=name, Subnets=[subnet["SubnetId"] for subnet in subnets[:2]]
+        )
+        elb.create_listener(
+            LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
+            Protocol="HTTP",
+            Port=80,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": arn}],
+        )
+        elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": target, "Port": int(port)}])
+    print(arn)
+
+
+def targets(ec2, elb, name):
+    arn = elb.describe_target_groups(Names=[name])["TargetGroups"][0]["TargetGroupArn"]
+    for one in elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]:
+        print(f"{one['Target']['Id']}:{one['Target']['Port']}")
 
 
 def state(ec2):
@@ -187,6 +220,9 @@ if __name__ == "__main__":
     asked = Asked(endpoint)
     if what in ("user", "guard"):
         getattr(asked, what)(*rest)
+    elif what in ("group", "targets"):
+        balanced = {"group": group, "targets": targets}
+        balanced[what](asked.client("ec2"), asked.client("elbv2"), *rest)
     else:
         functions = {"instances": instances, "state": state, "tag": tag, "hypervisor": hypervisor}
         functions[what](asked.client("ec2"), *rest)

@@ -31,5 +31,6 @@ mod registries;
 mod rehearsed;
 mod snapshot;
 mod ssh;
+mod target_groups;
 mod tls;
 mod turn;

@@ -1,7 +1,7 @@
 //! The environments of `stepback.toml`: what each is, with every mistake at its place.
 
 use crate::grants;
-use crate::pools::{self, Pool};
+use crate::pools::{self, Pools};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -88,12 +88,12 @@ pub enum Environment {
         root: PathBuf,
         instances: BTreeMap<String, Instance>,
         docker: DockerConfig,
-        pools: BTreeMap<String, Pool>,
+        pools: Pools,
     },
     Aws {
         account: Account,
         docker: DockerConfig,
-        pools: BTreeMap<String, Pool>,
+        pools: Pools,
     },
 }
 
@@ -229,7 +229,7 @@ impl Authored {
         }
         self.refuse_one_address(&instances, found);
         let docker = self.docker_config(base, found);
-        let (root, pools) = (root.unwrap_or_default(), self.pools(base, found));
+        let (root, pools) = (root.unwrap_or_default(), self.pools(base, false, found));
         Environment::Onebox { root, instances, docker, pools }
     }
 
@@ -253,9 +253,9 @@ impl Authored {
         }
     }
 
-    fn pools(&self, base: &Path, found: &mut Vec<Diagnostic>) -> BTreeMap<String, Pool> {
+    fn pools(&self, base: &Path, in_aws: bool, found: &mut Vec<Diagnostic>) -> Pools {
         let of = |(name, pool): (&String, &Spanned<pools::Authored>)| {
-            Some((name.clone(), pool.get_ref().check(base, found)?))
+            Some((name.clone(), pool.get_ref().check(pool.span(), base, in_aws, found)?))
         };
         self.pools.iter().filter_map(of).collect()
     }
@@ -281,7 +281,7 @@ impl Authored {
             account: text(&self.account),
             endpoint: text(&self.endpoint),
         };
-        let (docker, pools) = (self.docker_config(base, found), self.pools(base, found));
+        let (docker, pools) = (self.docker_config(base, found), self.pools(base, true, found));
         Environment::Aws { account, docker, pools }
     }
 

@@ -1,9 +1,12 @@
 //! The pools of an environment in `stepback.toml`: where each is, and how what is changed there
-//! outlives a reload.
+//! outlives a reload of HAProxy.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use stepback_core::diagnostic::{Diagnostic, suggest};
+use stepback_core::manifest::duration_ms;
 use stepback_provider::endpoint::Endpoint;
 use toml::Spanned;
 
@@ -16,7 +19,9 @@ const RELOAD_HOOK: &str = "reload-hook";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authored {
-    provider: Spanned<String>,
+    provider: Option<Spanned<String>>,
+    target_group: Option<Spanned<String>>,
+    linger: Option<Spanned<String>>,
     #[serde(default)]
     sockets: Vec<Spanned<String>>,
     master: Option<Spanned<String>>,
@@ -25,13 +30,31 @@ pub struct Authored {
     state_file: Option<Spanned<PathBuf>>,
     state_files: Option<Spanned<Vec<PathBuf>>>,
     saved_by: Option<Spanned<String>>,
-    #[serde(default)]
-    insecure: bool,
+    insecure: Option<Spanned<bool>>,
 }
 
-/// A pool of HAProxy, checked.
+/// A pool, checked.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub enum Pool {
+    HaProxy(Backend),
+    TargetGroup(TargetGroup),
+}
+
+/// The pools of an environment, by their names.
+pub type Pools = BTreeMap<String, Pool>;
+
+/// A target group of Elastic Load Balancing.
+#[derive(Clone, Debug)]
+pub struct TargetGroup {
+    /// Its name or its ARN.
+    pub group: String,
+    /// `None` is the provider's own.
+    pub linger_ms: Option<u64>,
+}
+
+/// A backend of HAProxy.
+#[derive(Clone, Debug)]
+pub struct Backend {
     pub sockets: Vec<Endpoint>,
     pub masters: Vec<Endpoint>,
     pub backend: String,
@@ -40,27 +63,118 @@ pub struct Pool {
 }
 
 impl Authored {
-    /// Check it; `base` is where relative paths start.
-    pub fn check(&self, base: &Path, found: &mut Vec<Diagnostic>) -> Option<Pool> {
-        let provider = self.provider.get_ref();
+    /// Check it; `at` is where it is written, `base` where relative paths start, and `in_aws` says
+    /// whether its environment is an account of AWS.
+    pub fn check(
+        &self,
+        at: Range<usize>,
+        base: &Path,
+        in_aws: bool,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Pool> {
+        match (&self.provider, &self.target_group) {
+            (_, Some(group)) if !in_aws => {
+                let message =
+                    "a target group is in an account of AWS, and this environment is none";
+                let help = "a pool here is one of HAProxy: `provider = \"haproxy\"`";
+                found.push(Diagnostic::at(group.span(), message).help(help));
+                None
+            }
+            (provider, Some(group)) => {
+                self.refuse_haproxys(provider.as_ref(), found);
+                self.target_group(group, found).map(Pool::TargetGroup)
+            }
+            (Some(provider), None) => self.backend_of(provider, base, found).map(Pool::HaProxy),
+            (None, None) => {
+                let help = match in_aws {
+                    true => "write `target_group = \"NAME\"`, or `provider = \"haproxy\"`",
+                    false => "write `provider = \"haproxy\"`",
+                };
+                let message = "nothing says what serves the pool";
+                found.push(Diagnostic::at(at, message).help(help));
+                None
+            }
+        }
+    }
+
+    /// What a target group does not have.
+    fn refuse_haproxys(&self, provider: Option<&Spanned<String>>, found: &mut Vec<Diagnostic>) {
+        let misplaced = [
+            provider.map(|one| ("provider", one.span())),
+            self.sockets.first().map(|one| ("sockets", one.span())),
+            self.master.as_ref().map(|one| ("master", one.span())),
+            self.masters.as_ref().map(|one| ("masters", one.span())),
+            self.backend.as_ref().map(|one| ("backend", one.span())),
+            self.state_files.as_ref().map(|one| ("state_files", one.span())),
+            self.state_file.as_ref().map(|one| ("state_file", one.span())),
+            self.saved_by.as_ref().map(|one| ("saved_by", one.span())),
+            self.insecure.as_ref().map(|one| ("insecure", one.span())),
+        ];
+        for (name, span) in misplaced.into_iter().flatten() {
+            let message = format!("`{name}` is not for a pool that is a target group");
+            let help = "it has `target_group` and `linger`, and nothing else";
+            found.push(Diagnostic::at(span, message).help(help));
+        }
+    }
+
+    /// A name or an ARN (Elastic Load Balancing API Reference, *CreateTargetGroup*).
+    fn target_group(
+        &self,
+        group: &Spanned<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<TargetGroup> {
+        const LETTERS_MAX: usize = 32;
+        let linger_ms = self.linger.as_ref().and_then(|linger| {
+            let read = duration_ms(linger.get_ref());
+            if read.is_none() {
+                let message = format!("`{}` is not a duration", linger.get_ref());
+                found.push(Diagnostic::at(linger.span(), message).help("such as `30s`"));
+            }
+            read
+        });
+        let text = group.get_ref();
+        let is_arn = text.starts_with("arn:") && text.contains(":targetgroup/");
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let is_name = (1..=LETTERS_MAX).contains(&text.len()) && text.chars().all(is_plain);
+        if !is_arn && !is_name {
+            let help = "such as `web-blue`, or `arn:aws:elasticloadbalancing:…:targetgroup/…`";
+            let message = format!("`{text}` is no target group's name or ARN");
+            found.push(Diagnostic::at(group.span(), message).help(help));
+            return None;
+        }
+        Some(TargetGroup { group: text.clone(), linger_ms })
+    }
+
+    fn backend_of(
+        &self,
+        by: &Spanned<String>,
+        base: &Path,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Backend> {
+        let (provider, at) = (by.get_ref(), by.span());
         if !BALANCERS.contains(&provider.as_str()) {
             let message = format!("no pool is served by `{provider}`");
             let help = suggest(provider, BALANCERS);
-            found.push(Diagnostic::at(self.provider.span(), message).help(help));
+            found.push(Diagnostic::at(at, message).help(help));
             return None;
+        }
+        if let Some(linger) = &self.linger {
+            let message = "`linger` is not for a pool of HAProxy";
+            let help = "it tells itself when nobody is served any more";
+            found.push(Diagnostic::at(linger.span(), message).help(help));
         }
         if self.sockets.is_empty() {
             let help = "such as `sockets = [\"unix:///run/haproxy/admin.sock\"]`, one a process \
                         that serves the pool";
             let message = "a pool of HAProxy needs `sockets`";
-            found.push(Diagnostic::at(self.provider.span(), message).help(help));
+            found.push(Diagnostic::at(at.clone(), message).help(help));
         }
         let sockets: Vec<Endpoint> =
             self.sockets.iter().filter_map(|one| self.socket(one, found)).collect();
         let masters = self.masters(sockets.len(), found);
-        let backend = self.backend(found);
-        let state_files = self.saved(base, &sockets, found);
-        Some(Pool { sockets, masters, backend: backend?, state_files })
+        let backend = self.backend(at.clone(), found);
+        let state_files = self.saved(at, base, &sockets, found);
+        Some(Backend { sockets, masters, backend: backend?, state_files })
     }
 
     fn masters(&self, count: usize, found: &mut Vec<Diagnostic>) -> Vec<Endpoint> {
@@ -80,7 +194,7 @@ impl Authored {
                 "a runtime socket is not reached over ssh".to_owned(),
                 "`unix:///PATH` of this machine, or `tcp://HOST:PORT`",
             ),
-            Ok(at) if at.is_open(false) && !self.insecure => (
+            Ok(at) if at.is_open(false) && !self.is_insecure() => (
                 format!("`{at}` is another machine's, and plain: who may reach it commands it"),
                 "reach it through a tunnel to this machine, or give the pool `insecure = true`",
             ),
@@ -91,12 +205,16 @@ impl Authored {
         None
     }
 
+    fn is_insecure(&self) -> bool {
+        self.insecure.as_ref().is_some_and(|one| *one.get_ref())
+    }
+
     /// A name that is one word of a command.
-    fn backend(&self, found: &mut Vec<Diagnostic>) -> Option<String> {
+    fn backend(&self, at: Range<usize>, found: &mut Vec<Diagnostic>) -> Option<String> {
         let Some(backend) = &self.backend else {
             let help = "such as `backend = \"web\"`: its servers are the places of the pool";
             let message = "a pool of HAProxy needs `backend`";
-            found.push(Diagnostic::at(self.provider.span(), message).help(help));
+            found.push(Diagnostic::at(at, message).help(help));
             return None;
         };
         let text = backend.get_ref();
@@ -113,6 +231,7 @@ impl Authored {
 
     fn saved(
         &self,
+        provider_at: Range<usize>,
         base: &Path,
         sockets: &[Endpoint],
         found: &mut Vec<Diagnostic>,
@@ -137,7 +256,7 @@ impl Authored {
                 let help = "`state_file = \"/var/lib/haproxy/state/BACKEND\"`, which its backend \
                             loads (`load-server-state-from-file local`), or `saved_by = \
                             \"reload-hook\"`";
-                found.push(Diagnostic::at(self.provider.span(), message).help(help));
+                found.push(Diagnostic::at(provider_at, message).help(help));
                 return None;
             }
             (one, _, by) => {

@@ -7,7 +7,7 @@ pub use with_engines::*;
 use crate::config::Config;
 use crate::environments::{Account, DockerConfig, Instance};
 use crate::error::CliError;
-use crate::pools::Pool;
+use crate::pools::Pools;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,11 +28,7 @@ pub fn is_of_aws(_: &str) -> bool {
 }
 
 #[cfg(not(feature = "aws"))]
-pub async fn aws(
-    _: &Account,
-    _: &DockerConfig,
-    _: &BTreeMap<String, Pool>,
-) -> Result<Arc<dyn Provider>, CliError> {
+pub async fn aws(_: &Account, _: &DockerConfig, _: &Pools) -> Result<Arc<dyn Provider>, CliError> {
     Err(left_out("aws"))
 }
 
@@ -42,7 +38,7 @@ pub fn onebox(
     _: &Path,
     _: &BTreeMap<String, Instance>,
     _: &DockerConfig,
-    _: &BTreeMap<String, Pool>,
+    _: &Pools,
 ) -> Result<Arc<dyn Provider>, CliError> {
     Err(left_out("onebox"))
 }
@@ -53,10 +49,13 @@ mod with_engines {
     use crate::actor::actor;
     #[cfg(feature = "onebox")]
     use crate::ownership::{Choice, Kept};
+    use crate::pools::{Backend, Pool};
     use crate::secrets::References;
     use stepback_clock::Clock;
     use stepback_docker::{Credentials, Docker, DockerSettings, Registry, Tls};
     use stepback_engine::SecretSource;
+    #[cfg(any(feature = "aws", feature = "haproxy"))]
+    use stepback_provider::addresses::OfCloud;
     use stepback_provider::router::Router;
 
     #[cfg(feature = "aws")]
@@ -66,19 +65,42 @@ mod with_engines {
     pub async fn aws(
         account: &Account,
         docker: &DockerConfig,
-        pools: &BTreeMap<String, Pool>,
+        pools: &Pools,
     ) -> Result<Arc<dyn Provider>, CliError> {
         let Account { region, profile, endpoint, account } = account.clone();
         let config = stepback_aws::AwsConfig { region, profile, endpoint, account };
-        let cloud = stepback_aws::Aws::connect(config, Clock::real()).await.map_err(|failure| {
+        let aws = stepback_aws::Aws::connect(config, Clock::real()).await.map_err(|failure| {
             let help = "mend the environment in stepback.toml, or give what AWS's own tools need";
             CliError::usage(failure.message, help)
         })?;
-        let cloud: Arc<dyn Provider> = Arc::new(cloud);
+        let aws = Arc::new(aws);
+        let cloud: Arc<dyn Provider> = Arc::clone(&aws) as _;
         let (named, template) = (docker.hosts.clone(), docker.endpoint.clone());
         let hosts = stepback_docker::TemplatedHosts::new(Arc::clone(&cloud), named, template);
         let docker = Docker::new(Arc::new(hosts), settings(docker)?, Clock::real());
-        with_pools(cloud, Arc::new(docker), pools)
+        let groups = target_groups(aws, Arc::clone(&cloud), pools);
+        with_pools(cloud, Arc::new(docker), groups, pools)
+    }
+
+    /// The pools of an account that are target groups, if there are any.
+    #[cfg(feature = "aws")]
+    fn target_groups(
+        aws: Arc<stepback_aws::Aws>,
+        cloud: Arc<dyn Provider>,
+        pools: &Pools,
+    ) -> Option<Arc<dyn Provider>> {
+        use stepback_aws::{TargetGroup, TargetGroups};
+        let of = |(name, pool): (&String, &Pool)| {
+            let Pool::TargetGroup(written) = pool else { return None };
+            let usual = TargetGroup::of(&written.group);
+            let linger_ms = written.linger_ms.unwrap_or(usual.linger_ms);
+            Some((name.clone(), TargetGroup { linger_ms, ..usual }))
+        };
+        let groups: BTreeMap<String, TargetGroup> = pools.iter().filter_map(of).collect();
+        if groups.is_empty() {
+            return None;
+        }
+        Some(Arc::new(TargetGroups::new(aws, groups, Arc::new(OfCloud(cloud)))))
     }
 
     #[cfg(feature = "onebox")]
@@ -87,7 +109,7 @@ mod with_engines {
         root: &Path,
         instances: &BTreeMap<String, Instance>,
         docker: &DockerConfig,
-        pools: &BTreeMap<String, Pool>,
+        pools: &Pools,
     ) -> Result<Arc<dyn Provider>, CliError> {
         use stepback_onebox::{Onebox, OneboxConfig, OneboxHosts, OneboxInstance};
         let elsewhere = "give the environment another `root`";
@@ -105,18 +127,25 @@ mod with_engines {
         })?;
         let hosts = Arc::new(OneboxHosts::new(config));
         let docker = Docker::new(hosts, settings(docker)?, Clock::real());
-        with_pools(Arc::new(cloud), Arc::new(docker), pools)
+        with_pools(Arc::new(cloud), Arc::new(docker), None, pools)
     }
 
     /// Pools come last: their targets are where the instances are.
     fn with_pools(
         cloud: Arc<dyn Provider>,
         docker: Arc<dyn Provider>,
-        pools: &BTreeMap<String, Pool>,
+        groups: Option<Arc<dyn Provider>>,
+        pools: &Pools,
     ) -> Result<Arc<dyn Provider>, CliError> {
+        let of = |(name, pool): (&String, &Pool)| match pool {
+            Pool::HaProxy(backend) => Some((name.clone(), backend.clone())),
+            Pool::TargetGroup(_) => None,
+        };
+        let backends: BTreeMap<String, Backend> = pools.iter().filter_map(of).collect();
         let mut all = vec![Arc::clone(&cloud), docker];
-        if !pools.is_empty() {
-            all.push(haproxy(cloud, pools)?);
+        all.extend(groups);
+        if !backends.is_empty() {
+            all.push(haproxy(cloud, backends)?);
         }
         Ok(Arc::new(Router::new(all)))
     }
@@ -124,7 +153,7 @@ mod with_engines {
     #[cfg(not(feature = "haproxy"))]
     fn haproxy(
         _: Arc<dyn Provider>,
-        _: &BTreeMap<String, Pool>,
+        _: BTreeMap<String, Backend>,
     ) -> Result<Arc<dyn Provider>, CliError> {
         Err(left_out("haproxy"))
     }
@@ -132,16 +161,15 @@ mod with_engines {
     #[cfg(feature = "haproxy")]
     fn haproxy(
         cloud: Arc<dyn Provider>,
-        pools: &BTreeMap<String, Pool>,
+        backends: BTreeMap<String, Backend>,
     ) -> Result<Arc<dyn Provider>, CliError> {
         use stepback_haproxy::{HaProxy, PoolConfig, Saved};
-        use stepback_provider::addresses::OfCloud;
-        let of = |(name, pool): (&String, &Pool)| {
-            let Pool { sockets, masters, backend, state_files } = pool.clone();
+        let of = |(name, backend): (String, Backend)| {
+            let Backend { sockets, masters, backend, state_files } = backend;
             let saved = state_files.map_or(Saved::ByReloadHook, Saved::StateFiles);
-            (name.clone(), PoolConfig { sockets, masters, backend, saved })
+            (name, PoolConfig { sockets, masters, backend, saved })
         };
-        let pools = pools.iter().map(of).collect();
+        let pools = backends.into_iter().map(of).collect();
         Ok(Arc::new(HaProxy::new(pools, Arc::new(OfCloud(cloud)), Clock::real())))
     }
 
