@@ -72,7 +72,8 @@ pub struct Surveyed {
     pub old: BTreeMap<String, Old>,
     /// Those of them that the pool has, by any of their ports.
     pub old_targets: BTreeMap<String, OldTarget>,
-    /// Targets of the pool on these hosts that are none of the app's, and are kept: each `HOST:PORT`.
+    /// Targets of the pool on these hosts that are none of the app's, and are kept: each
+    /// `HOST:PORT`.
     pub strangers: Vec<String>,
     /// Targets of the pool on other hosts, which nothing is done about.
     pub elsewhere: Vec<String>,
