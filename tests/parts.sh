@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real parts that `tests/real` starts for itself: Docker Engine, a registry, a
-# database, HAProxy, tools for file systems, OpenSSL and OpenSSH for endpoints, and what moto's
-# server is installed with. Changes nothing that is there already, and starts nothing.
+# database, HAProxy, tools for file systems and networks, OpenSSL and OpenSSH for endpoints, and
+# what moto's server is installed with. Changes nothing that is there already, and starts nothing.
 #
 # Where they can't be installed, the tests on real parts say so in a line and are skipped;
 # `STEPBACK_REAL=require` makes that a failure.
@@ -11,7 +11,7 @@ PATH=$PATH:/usr/sbin:/sbin
 declare -A package=(
     [dockerd]=docker.io [docker]=docker.io [docker-registry]=docker-registry
     [redis-server]=redis-server [mkfs.ext4]=e2fsprogs [losetup]=mount [busybox]=busybox-static
-    [haproxy]=haproxy
+    [haproxy]=haproxy [ip]=iproute2
     [mkfs.xfs]=xfsprogs [openssl]=openssl [ssh]=openssh-client [sshd]=openssh-server
 )
 missing=""

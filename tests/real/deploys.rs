@@ -202,13 +202,24 @@ fn deploy_until(
     ran
 }
 
+/// Whether an engine can have a bridge of its own here; says why not, which is a failure with
+/// `STEPBACK_REAL=require`.
+fn is_networked() -> bool {
+    if find("ip").is_some() {
+        return true;
+    }
+    let why = "there is no ip; `tests/parts.sh` installs iproute2";
+    assert!(std::env::var_os("STEPBACK_REAL").is_none_or(|v| v != "require"), "{why}");
+    println!("SKIPPED: no bridges here: {why}");
+    false
+}
+
 #[test]
 fn a_deploy_never_takes_the_app_down() {
-    if !are_possible() || !haproxy::is_possible() {
+    if !are_possible() || !haproxy::is_possible() || !is_networked() {
         return;
     }
     let shop = Shop::open();
-    assert!(find("ip").is_some(), "`ip` is of iproute2");
     shop.during("a deploy", Promised::Everybody, |shop| {
         deploy(&shop.parts, "two", &[]).exits(0);
         shop.is_released("two", "a deploy");

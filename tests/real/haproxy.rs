@@ -50,13 +50,13 @@ impl HaProxy {
         let text = format!(
             "global\n  stats socket {shown}/admin.sock mode 600 level admin expose-fd listeners\n\
              \x20 server-state-base {shown}/state\n  maxconn 200\n\
-             defaults\n  mode http\n  timeout connect 1s\n  timeout client 30s\n\
+             defaults\n  mode http\n  timeout connect 1s\n  timeout check 2s\n  timeout client 30s\n\
              \x20 timeout server 30s\n  timeout tunnel 1h\n  option redispatch 1\n  retries 3\n\
              \x20 retry-on conn-failure empty-response response-timeout\n\
              frontend f\n  bind {bind}\n  default_backend web\n\
              backend web\n  option httpchk GET /health\n  load-server-state-from-file local\n\
              \x20 http-request disable-l7-retry if !{{ method GET HEAD OPTIONS }}\n\
-             \x20 default-server inter 100ms rise 2 fall 2\n{servers}"
+             \x20 default-server inter 100ms rise 2 fall 4\n{servers}"
         );
         std::fs::write(dir.join("haproxy.cfg"), text).expect("it is written");
         let at = |name: &str| dir.join(name).display().to_string();
