@@ -50,7 +50,8 @@ impl HaProxy {
         let text = format!(
             "global\n  stats socket {shown}/admin.sock mode 600 level admin expose-fd listeners\n\
              \x20 server-state-base {shown}/state\n  maxconn 200\n\
-             defaults\n  mode http\n  timeout connect 1s\n  timeout check 2s\n  timeout client 30s\n\
+             defaults\n  mode http\n  timeout connect 1s\n  timeout check 2s\n\
+             \x20 timeout client 30s\n\
              \x20 timeout server 30s\n  timeout tunnel 1h\n  option redispatch 1\n  retries 3\n\
              \x20 retry-on conn-failure empty-response response-timeout\n\
              frontend f\n  bind {bind}\n  default_backend web\n\

@@ -65,8 +65,13 @@ pub async fn a_port_that_is_chosen_is_kept(bench: &Bench) {
     for name in [one, other] {
         bench.done(&remove(&name)).await;
     }
+}
+
+/// It may be free the next time, or another one is chosen then.
+pub async fn a_port_that_somebody_has_is_tried_again(bench: &Bench) {
+    bench.done(&pull(bench)).await;
     let third = format!("c{}", fresh());
-    let taken = format!("{chosen}:80");
+    let taken = "18080:80".to_owned();
     bench.done(&labelled(bench, &third, &[], &taken)).await;
     bench.done(&start(&third)).await;
     let fourth = format!("c{}", fresh());

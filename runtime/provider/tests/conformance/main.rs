@@ -81,6 +81,7 @@ const NO_POOLS: &str = "it has no load balancer: another provider is joined to i
 const ONE_STATE: &str = "a target group adds and enables in one, and has no state between";
 const TWO_STATES: &str = "it adds and enables a server apart";
 const ONLY_POOLS: &str = "HAProxy has pools and nothing else";
+const NO_NETWORK: &str = "these engines publish nothing: they have no bridge";
 const NO_DEVICES: &str = "its host's devices are another provider's";
 
 const CASES: &[Case] = &[
@@ -149,6 +150,12 @@ const CASES: &[Case] = &[
     case!(engine::a_command_needs_a_container_that_runs, Aws: NO_ENGINE),
     case!(apps::containers_are_found_by_all_of_their_labels, Aws: NO_ENGINE),
     case!(apps::a_port_that_is_chosen_is_kept, Aws: NO_ENGINE),
+    case!(
+        apps::a_port_that_somebody_has_is_tried_again,
+        Aws: NO_ENGINE,
+        Docker: NO_NETWORK,
+        Onebox: NO_NETWORK,
+    ),
     case!(engine::a_volume_keeps_its_options, Aws: NO_ENGINE),
     case!(
         pools::a_target_gets_traffic_once_it_is_healthy,

@@ -400,6 +400,27 @@ fn set_ports(
 mod tests {
     use super::*;
 
+    /// In the engine's own words (Docker 20.10 was asked), and in the kernel's.
+    #[test]
+    fn a_port_that_somebody_has_may_be_free_the_next_time() {
+        for (why, class) in [
+            (
+                "driver failed programming external connectivity on endpoint app (0a1b): Bind for \
+                 0.0.0.0:20000 failed: port is already allocated",
+                FailureClass::Transient,
+            ),
+            (
+                "driver failed programming external connectivity on endpoint app (0a1b): Error \
+                 starting userland proxy: listen tcp4 0.0.0.0:20000: bind: address already in use",
+                FailureClass::Transient,
+            ),
+            ("error while creating mount source path", FailureClass::Refused),
+        ] {
+            let told = RequestError::no(FailureClass::Refused, "500", why.to_owned());
+            assert_eq!(with_port_in_use(told).failure.class, class, "{why}");
+        }
+    }
+
     /// A directory that is not there comes not by itself, and is no reason to wait.
     #[test]
     fn a_start_waits_for_a_device_alone() {
