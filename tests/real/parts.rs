@@ -40,6 +40,18 @@ pub fn are_possible() -> bool {
     false
 }
 
+/// Whether a program that not every test needs is here; as above where it is not.
+pub fn has(program: &str, package: &str) -> bool {
+    let is_here = find(program).is_some();
+    let why = format!("there is no {program}; `tests/parts.sh` installs {package}");
+    let is_required = std::env::var_os("STEPBACK_REAL").is_some_and(|v| v == "require");
+    assert!(is_here || !is_required, "{why}");
+    if !is_here {
+        println!("SKIPPED: no real parts here: {why}");
+    }
+    is_here
+}
+
 fn look() -> Result<(), String> {
     for (program, package) in PROGRAMS {
         if find(program).is_none() {
@@ -59,7 +71,7 @@ fn look() -> Result<(), String> {
     Engine::try_start(dir.path().to_owned()).map(|_| ())
 }
 
-pub fn find(program: &str) -> Option<PathBuf> {
+fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     dirs.extend(["/usr/sbin".into(), "/sbin".into()]);

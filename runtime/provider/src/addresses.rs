@@ -22,12 +22,22 @@ pub trait Addresses: Send + Sync {
     /// # Errors
     /// It has none, or nobody could be asked.
     async fn of(&self, host: &InstanceId) -> Result<IpAddr, Failure> {
-        let found = self.all().await?.get(host).map(IpAddr::to_canonical);
-        found.ok_or_else(|| {
-            let message = format!("{host} is no instance with an address: no pool can have it");
-            Failure::new(FailureClass::Precondition, message).with_code("no-address")
-        })
+        address_of(host, &self.all().await?)
     }
+}
+
+/// That of one of these instances, in its canonical form.
+///
+/// # Errors
+/// It has none.
+pub fn address_of(
+    host: &InstanceId,
+    all: &BTreeMap<InstanceId, IpAddr>,
+) -> Result<IpAddr, Failure> {
+    all.get(host).map(IpAddr::to_canonical).ok_or_else(|| {
+        let message = format!("{host} is no instance with an address: no pool can have it");
+        Failure::new(FailureClass::Precondition, message).with_code("no-address")
+    })
 }
 
 /// As the provider of the instances tells them: their private addresses.

@@ -7,9 +7,10 @@
 //! crash left half taken is one that nobody has.
 
 use super::pool::Pool;
-use super::shapes::{NO_PORT, Slot};
+use super::shapes::{NO_PORT, Slot, quoted};
 use super::view::{Place, Seen, View, must_be_there};
 use super::wire::NoAnswer;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use stepback_core::calls::LoadBalancerCall;
@@ -60,13 +61,18 @@ impl Wanted {
     }
 }
 
+/// An effect: the pool, the target that it is about, what it wants of that, and where instances
+/// are.
+pub(super) struct Asked<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) place: Place,
+    pub(super) wanted: Wanted,
+    pub(super) hosts: BTreeMap<InstanceId, IpAddr>,
+}
+
 /// Make an effect.
-pub(super) async fn apply(
-    pool: &Pool,
-    place: &Place,
-    wanted: Wanted,
-    hosts: &BTreeMap<InstanceId, IpAddr>,
-) -> EffectOutcome {
+pub(super) async fn apply(asked: &Asked<'_>) -> EffectOutcome {
+    let pool = asked.pool;
     let _turn = match pool.turn().await {
         Ok(turn) => turn,
         Err(failure) => return EffectOutcome::Refused(failure),
@@ -75,7 +81,7 @@ pub(super) async fn apply(
         Ok(view) => view,
         Err(failure) => return EffectOutcome::Refused(failure),
     };
-    let plan = match plan(pool, &before, place, wanted, hosts) {
+    let plan = match plan(asked, &before) {
         Ok(plan) => plan,
         Err(failure) => return EffectOutcome::Refused(failure),
     };
@@ -86,8 +92,8 @@ pub(super) async fn apply(
                 Ok(told) if is_done(told.trim()) => {}
                 // What would come after it is not told.
                 Ok(told) => {
-                    said.push(told.trim().to_owned());
-                    return came_of(pool, &before, place, wanted, &said).await;
+                    said.push(quoted(&told));
+                    return came_of(asked, &before, &said).await;
                 }
                 // What was told before stays so; of this one nobody knows.
                 Err(NoAnswer { failure, is_unknown }) if is_unknown || has_begun => {
@@ -98,7 +104,7 @@ pub(super) async fn apply(
             has_begun = true;
         }
     }
-    came_of(pool, &before, place, wanted, &said).await
+    came_of(asked, &before, &said).await
 }
 
 /// Whether a command was taken: most say nothing then, and that of an address what it changed.
@@ -107,18 +113,13 @@ fn is_done(told: &str) -> bool {
 }
 
 /// What the commands came to, by a look.
-async fn came_of(
-    pool: &Pool,
-    before: &View,
-    place: &Place,
-    wanted: Wanted,
-    said: &[String],
-) -> EffectOutcome {
+async fn came_of(asked: &Asked<'_>, before: &View, said: &[String]) -> EffectOutcome {
+    let (pool, wanted) = (asked.pool, asked.wanted);
     let after = match pool.view().await {
         Ok(view) => view,
         Err(failure) => return EffectOutcome::Unknown(failure.message),
     };
-    let seen = after.of(place);
+    let seen = after.of(&asked.place);
     if wanted.is_so(&seen) {
         return match pool.save().await {
             Ok(()) => EffectOutcome::Done(seen.merged().answer()),
@@ -143,15 +144,10 @@ fn settings(view: &View) -> Vec<Vec<Slot>> {
 }
 
 /// The commands to each process; none where it is so already.
-fn plan(
-    pool: &Pool,
-    view: &View,
-    place: &Place,
-    wanted: Wanted,
-    hosts: &BTreeMap<InstanceId, IpAddr>,
-) -> Result<Vec<Vec<String>>, Failure> {
+fn plan(asked: &Asked<'_>, view: &View) -> Result<Vec<Vec<String>>, Failure> {
+    let Asked { pool, place, wanted, hosts } = asked;
     let seen = view.of(place);
-    match wanted {
+    match *wanted {
         Wanted::Added { weight, floor } => {
             must_be_a_weight(weight)?;
             if weight == Some(0) {
@@ -305,39 +301,38 @@ pub(super) fn must_be_a_place(pool: &Pool, slot: &Slot) -> Result<(), Failure> {
 
 /// What became of an effect whose answer was lost. Where some processes have it so, the others are
 /// told what they were not: a look has proved that nothing happened there.
-pub(super) async fn settle(
-    pool: &Pool,
-    place: &Place,
-    wanted: Wanted,
-    hosts: &BTreeMap<InstanceId, IpAddr>,
-) -> Settled {
-    match looked(pool, place, wanted).await {
-        Settled::CantKnow(why) => match apply(pool, place, wanted, hosts).await {
+pub(super) async fn settle(asked: &Asked<'_>) -> Settled {
+    match looked(asked).await {
+        Ok(Looked::Done(answer)) => Settled::Done(answer),
+        Ok(Looked::Nothing) => Settled::NotHappened,
+        Ok(Looked::InPart) => match apply(asked).await {
             EffectOutcome::Done(answer) => Settled::Done(answer),
-            EffectOutcome::Refused(failure) => Settled::CantKnow(format!("{why}: {failure}")),
-            EffectOutcome::Unknown(more) => Settled::CantKnow(format!("{why}: {more}")),
+            EffectOutcome::Refused(failure) => Settled::CantKnow(failure.message),
+            EffectOutcome::Unknown(why) => Settled::CantKnow(why),
         },
-        settled => settled,
+        Err(failure) => Settled::CantKnow(failure.message),
     }
 }
 
-async fn looked(pool: &Pool, place: &Place, wanted: Wanted) -> Settled {
-    let _turn = match pool.turn().await {
-        Ok(turn) => turn,
-        Err(failure) => return Settled::CantKnow(failure.message),
-    };
-    let seen = match pool.view().await {
-        Ok(view) => view.of(place),
-        Err(failure) => return Settled::CantKnow(failure.message),
-    };
+/// What a look tells of an effect.
+enum Looked {
+    /// All processes have it so, and what a reload reads has it, too.
+    Done(Value),
+    Nothing,
+    /// Some have it so.
+    InPart,
+}
+
+async fn looked(asked: &Asked<'_>) -> Result<Looked, Failure> {
+    let Asked { pool, place, wanted, .. } = asked;
+    let _turn = pool.turn().await?;
+    let seen = pool.view().await?.of(place);
     if wanted.is_so(&seen) {
-        return match pool.save().await {
-            Ok(()) => Settled::Done(seen.merged().answer()),
-            Err(failure) => Settled::CantKnow(failure.message),
-        };
+        pool.save().await?;
+        return Ok(Looked::Done(seen.merged().answer()));
     }
-    match seen.is_any(|one| wanted.is_so_in(one)) {
-        false => Settled::NotHappened,
-        true => Settled::CantKnow(format!("some processes of pool `{}` have it so", pool.name)),
-    }
+    Ok(match seen.is_any(|one| wanted.is_so_in(one)) {
+        true => Looked::InPart,
+        false => Looked::Nothing,
+    })
 }

@@ -17,7 +17,7 @@ mod wire;
 pub use config::{PoolConfig, Saved};
 
 use async_trait::async_trait;
-use effects::Wanted;
+use effects::{Asked, Wanted};
 use pool::Pool;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ use stepback_core::step::EffectOutcome;
 use stepback_core::{
     Call, Facts, Failure, FailureClass, InstanceId, Interface, PoolName, Resource, Token,
 };
-use stepback_provider::addresses::Addresses;
+use stepback_provider::addresses::{Addresses, address_of};
 use stepback_provider::advice::Advice;
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::inventory::{FoundPool, FoundPoolTarget, Inventory};
@@ -74,6 +74,19 @@ impl HaProxy {
         Ok((pool, Place { host: host.clone(), address, port }))
     }
 
+    /// The same of an effect, with what it wants and where all instances are: asked once.
+    async fn asked(&self, call: &Call) -> Result<Asked<'_>, Failure> {
+        let Call::LoadBalancer(of) = call else { return Err(misplaced(call)) };
+        let (Some((host, port)), Some(wanted)) = (target_of(of), Wanted::of(of)) else {
+            return Err(misplaced(call));
+        };
+        let pool = self.pool(pool_of(of))?;
+        let hosts = self.addresses.all().await?;
+        let address = address_of(host, &hosts)?;
+        let place = Place { host: host.clone(), address, port };
+        Ok(Asked { pool, place, wanted, hosts })
+    }
+
     async fn describe(&self, name: &PoolName) -> Result<Value, Failure> {
         let view = self.pool(name.as_str())?.view().await?;
         Ok(json!(view.pool(name.as_str(), &self.addresses.all().await?)))
@@ -84,7 +97,7 @@ impl HaProxy {
         let mut told = vec![];
         for at in &pool.config.sockets {
             let version = pool.ask(at, "show version").await.map_err(|told| told.failure)?;
-            told.push(format!("HAProxy {} at {at}", version.trim()));
+            told.push(format!("HAProxy {} at {at}", shapes::quoted(&version)));
         }
         pool.must_be_savable().await?;
         let view = pool.view().await?;
@@ -224,26 +237,16 @@ impl Provider for HaProxy {
     }
 
     async fn perform(&self, call: &Call, _: &EffectContext) -> EffectOutcome {
-        let told = |call| EffectOutcome::Refused(misplaced(call));
-        let Call::LoadBalancer(of) = call else { return told(call) };
-        let (Some((host, port)), Some(wanted)) = (target_of(of), Wanted::of(of)) else {
-            return told(call);
-        };
-        match (self.place(pool_of(of), host, port).await, self.addresses.all().await) {
-            (Ok((pool, place)), Ok(hosts)) => effects::apply(pool, &place, wanted, &hosts).await,
-            (Err(failure), _) | (_, Err(failure)) => EffectOutcome::Refused(failure),
+        match self.asked(call).await {
+            Ok(asked) => effects::apply(&asked).await,
+            Err(failure) => EffectOutcome::Refused(failure),
         }
     }
 
     async fn settle(&self, call: &Call, _: &EffectContext) -> Settled {
-        let told = |call| Settled::CantKnow(misplaced(call).message);
-        let Call::LoadBalancer(of) = call else { return told(call) };
-        let (Some((host, port)), Some(wanted)) = (target_of(of), Wanted::of(of)) else {
-            return told(call);
-        };
-        match (self.place(pool_of(of), host, port).await, self.addresses.all().await) {
-            (Ok((pool, place)), Ok(hosts)) => effects::settle(pool, &place, wanted, &hosts).await,
-            (Err(failure), _) | (_, Err(failure)) => Settled::CantKnow(failure.message),
+        match self.asked(call).await {
+            Ok(asked) => effects::settle(&asked).await,
+            Err(failure) => Settled::CantKnow(failure.message),
         }
     }
 
@@ -280,9 +283,10 @@ impl Provider for HaProxy {
         match resource {
             Resource::PoolTarget { pool, host, port } => {
                 let (pool, place) = self.place(pool, &host.as_str().into(), *port).await?;
-                let mut facts = pool.view().await?.of(&place).facts();
+                let view = pool.view().await?;
+                let mut facts = view.of(&place).facts();
                 // What could not be written down when it was changed can perhaps by now.
-                if !pool.is_saved().await?
+                if !pool.is_saved(&view)
                     && let (Err(failure), Facts::Present(facts)) =
                         (pool.save_now().await, &mut facts)
                 {

@@ -2,7 +2,7 @@
 
 use super::config::{PoolConfig, Saved};
 use super::saved;
-use super::shapes::{Slot, is_kept, number, old_workers, slots};
+use super::shapes::{Slot, is_kept, number, old_workers, quoted, slots};
 use super::view::{Place, View};
 use super::wire::{NoAnswer, ask};
 use std::path::{Path, PathBuf};
@@ -121,24 +121,13 @@ impl Pool {
     }
 
     /// Whether a reload of each process would find what it has.
-    ///
-    /// # Errors
-    /// A process can't be asked.
-    pub(super) async fn is_saved(&self) -> Result<bool, Failure> {
-        let Saved::StateFiles(files) = &self.config.saved else { return Ok(true) };
-        let view = self.view().await?;
-        for (slots, path) in view.0.iter().zip(files) {
-            let kept = match std::fs::read_to_string(path) {
-                Ok(kept) => kept,
-                // Nothing was ever changed.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(_) => return Ok(false),
-            };
-            if !is_kept(&self.config.backend, slots, &kept) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    pub(super) fn is_saved(&self, view: &View) -> bool {
+        let Saved::StateFiles(files) = &self.config.saved else { return true };
+        view.0.iter().zip(files).all(|(slots, path)| match std::fs::read_to_string(path) {
+            Ok(kept) => is_kept(&self.config.backend, slots, &kept),
+            // Where there is none, nothing was ever changed.
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        })
     }
 
     /// Whether what is changed can be written down.
@@ -182,7 +171,7 @@ impl Pool {
                 let message = format!(
                     "HAProxy at {at} takes no commands: its socket is of level `{}`, and needs \
                      `level admin`",
-                    level.trim()
+                    quoted(&level)
                 );
                 return Err(Failure::new(FailureClass::Denied, message).with_code("haproxy-level"));
             }

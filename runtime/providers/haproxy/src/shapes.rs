@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use stepback_core::{Failure, FailureClass};
+use stepback_core::{Failure, FailureClass, cut};
 use stepback_provider::pools::Health;
 
 /// The version of *show servers state* that is read here.
@@ -73,6 +73,14 @@ impl Slot {
     }
 }
 
+/// So much of what it says stands in a message.
+const QUOTED_BYTES_MAX: usize = 200;
+
+/// The beginning of what it says, for a message.
+pub(super) fn quoted(said: &str) -> String {
+    cut::beginning(said.trim(), QUOTED_BYTES_MAX)
+}
+
 /// One field of *show stat … json*.
 #[derive(Deserialize)]
 struct Field {
@@ -91,7 +99,8 @@ struct FieldValue {
 }
 
 fn unread(what: &str, answer: &str) -> Failure {
-    let first = answer.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");
+    let first = answer.lines().map(str::trim).find(|line| !line.is_empty());
+    let first = first.map_or_else(|| "nothing".to_owned(), quoted);
     let message = format!("HAProxy's answer to `{what}` can't be read: {first}");
     Failure::new(FailureClass::Precondition, message).with_code("haproxy-answer")
 }
