@@ -243,6 +243,9 @@ fn who_tells_no_secret_is_not_waited_for_by_a_signal() {
 fn what_is_wrong_with_it_is_told_where_it_is() {
     for (secret, says) in [
         (format!("from = {VALUE:?}"), "is a reference, never the secret itself"),
+        // How it is written is told, whatever was.
+        ("from = \"enw:PW\"".to_owned(), "write `env:NAME`, `file:PATH` or `exec:COMMAND`"),
+        ("from = \"file:pw\"\nsteps = [\"x\"]".to_owned(), "such as `docker/create-container`"),
         ("steps = []".to_owned(), "missing field `from`"),
         ("from = \"file:pw\"\nsteps = [\"./f.wasm#x\"]".to_owned(), "names no plugin's step"),
         ("from = \"file:pw\"\nstep = []".to_owned(), "unknown field `step`"),

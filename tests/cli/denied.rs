@@ -172,3 +172,25 @@ fn a_model_that_is_denied_is_told_before_anything_stops() {
     granted.0.run(&["run", &path]).exits(2).says("it is denied there");
     assert_eq!(granted.world(), before);
 }
+
+/// That there is none, or one alone, is what a search is for: by half of what there is nobody goes
+/// who may see all of it.
+#[test]
+fn a_search_that_finds_what_is_denied_is_refused() {
+    let search = "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"s\"\n\
+                  uses = \"ebs/no-volume\"\nwith = { tags = { team = \"web\" } }\n";
+    let deny = "deny = [{ ebs = \"all\", where = { tags = { team = \"web\" } } }]";
+    let granted = Granted::new(EVERYTHING, deny);
+    let manifest = granted.0.write("search.toml", search);
+    granted.0.run(&["run", &manifest]).exits(2).says("the environment does not permit ebs.find");
+    // What it does not find is nobody's business.
+    let other = granted.0.write("other.toml", search.replace("\"web\"", "\"none\""));
+    granted.0.run(&["run", &other]).exits(0);
+    let label = "schema = 1\n[operation]\nname = \"s\"\n[[steps]]\nid = \"s\"\n\
+                 uses = \"docker/find-containers\"\n\
+                 with = { host = \"i-web-1\", labels = { app = \"shop\" } }\n";
+    granted.grant(EVERYTHING, "deny = [{ docker = \"all\", containers = [\"shop-*\"] }]");
+    let manifest = granted.0.write("label.toml", label);
+    let ran = granted.0.run(&["run", &manifest]).exits(2);
+    ran.says("does not permit docker.find-containers");
+}

@@ -342,6 +342,15 @@ fn what_sudo_runs_can_be_read_by_who_called_it() {
         ran.exits(0);
     }
     all_are(&place.path("in/.stepback"), 0o700, 0o600);
+    // One that is named by itself, and the one that is used where no file says otherwise.
+    fs::remove_file(&file).expect("it is there");
+    fs::remove_dir_all(place.path("in/.stepback")).expect("it is there");
+    for arguments in [&["--state", "st", "run", &manifest][..], &["run", &manifest]] {
+        let mut command = command(&place, arguments);
+        Ran::of(command.env("SUDO_UID", ANN.to_string())).exits(0);
+        let Some(ran) = run_as(ANN, &place, "022", arguments) else { return };
+        ran.exits(0);
+    }
 }
 
 #[test]

@@ -323,3 +323,42 @@ fn a_value_that_is_a_word_or_a_piece_of_an_image_is_told_as_that() {
     assert_eq!(place.facts(), before);
     run(&place, "running", &format!("{look}{GIVE}{start}"), &[]).exits(0);
 }
+
+/// A Docker volume whose options have a secret's value in them by chance: it is taken away again,
+/// and made once more.
+#[test]
+fn a_volume_with_a_secret_in_its_options_is_taken_back() {
+    let volume = "[[steps]]\nid = \"vol\"\nuses = \"docker/create-volume\"\n\
+                  with = { host = \"i-db-1\", volume = \"share\", \
+                  options = { type = \"nfs\", device = \":/srv\", o = \"addr=10.0.9.9,rw\" } }\n";
+    for secret in ["10.0.9.9", "addr=10.0.9.9,rw", "/srv"] {
+        for fault in ["refuse", "lost"] {
+            let place = Place::new();
+            let before = place.untouched();
+            let body = format!("{volume}{GIVE}{FAIL}");
+            let faults =
+                ["--inject", FAILS[1], "--inject", &format!("docker.create-volume={fault}")];
+            run(&place, secret, &body, &faults).exits(3).says("verdict: restored");
+            assert_eq!(place.facts(), before, "{secret}, {fault}");
+            run(&place, secret, volume, &[]).exits(0);
+            // With the same options it is the same one.
+            let again = run(&place, secret, volume, &["--no-wait"]);
+            assert!(!again.stderr.contains("with other options"), "{}", again.stderr);
+        }
+    }
+}
+
+/// What is journaled as it is and reads like a secret is said to be, however deep it stands.
+#[test]
+fn what_is_kept_in_clear_is_told_however_deep_it_stands() {
+    let place = Place::new();
+    let text = "schema = 1\n[operation]\nname = \"m\"\n[inputs]\n\
+                users = { type = \"map\", default = {} }\n[[steps]]\nid = \"s\"\n\
+                uses = \"core/sleep\"\nwith = { duration = \"1ms\" }\n";
+    let manifest = place.write("m.toml", text);
+    let users = r#"users={"ann": {"PASSWORD": "hunter2", "all": [{"TOKEN": "env:A"}]}, "b": "c"}"#;
+    let ran = place.run(&["run", &manifest, "-i", users]).exits(0);
+    ran.says("`ann.PASSWORD` of the input `users` is kept in the journal as it is")
+        .says("`ann.all.0.TOKEN` of the input `users` is the text `env:A` itself")
+        .says("in a map's own values, and no deeper");
+}

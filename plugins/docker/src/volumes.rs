@@ -48,12 +48,13 @@ impl CreateInput {
 /// The options that a volume has otherwise than is asked for. What is masked of one may be a
 /// password, and is compared by the engine's provider when the volume is made.
 fn differing(there: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Vec<String> {
-    const MASK: &str = "***";
+    // A mask, and the edge of what stands for a secret.
+    let is_hidden = |text: &str| text.contains("***") || text.contains('\u{1}');
     let words = |text: &str| -> Vec<String> { text.split(',').map(str::to_owned).collect() };
     let is_as = |one: &String, other: &String| {
         let asked = words(other);
-        let mut shown = words(one).into_iter().filter(|word| !word.contains(MASK));
-        one == other || one.contains(MASK) && shown.all(|word| asked.contains(&word))
+        let mut shown = words(one).into_iter().filter(|word| !is_hidden(word));
+        one == other || is_hidden(one) && shown.all(|word| asked.contains(&word))
     };
     let names = there.keys().chain(asked.keys()).collect::<BTreeSet<_>>().into_iter();
     let differs = |name: &&String| match (there.get(*name), asked.get(*name)) {

@@ -102,6 +102,10 @@ fn is_of_secrets(path: &[&str]) -> bool {
 /// What a secret may be read from.
 const SOURCES: [&str; 3] = ["env:", "file:", "exec:"];
 
+/// How values are written, as a mistake's help has it.
+const FORMS: [&str; 5] =
+    ["env:NAME", "file:PATH", "exec:COMMAND", "secret:NAME", "docker/create-container"];
+
 /// What a value is that is no secret.
 #[derive(Clone, Copy)]
 enum Plain {
@@ -350,7 +354,7 @@ fn keys() -> impl Iterator<Item = &'static str> {
 
 /// Whether a word is one that a configuration has itself.
 pub fn is_known(word: &str) -> bool {
-    SOURCES.contains(&word) || keys().any(|key| key == word)
+    SOURCES.contains(&word) || FORMS.contains(&word) || keys().any(|key| key == word)
 }
 
 /// Whether something in this place is stars as it is drawn.

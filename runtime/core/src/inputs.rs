@@ -257,8 +257,8 @@ fn put_in(
                 format!("it is an input: `-i {name}=…`")
             }
             _ => format!(
-                "a value of an input that is a map does so: `{{\"PASSWORD\": {{\"secret\": \
-                 \"{name}\"}}}}`"
+                "a value of an input that is a map does so, and nothing deeper in it: \
+                 `{{\"PASSWORD\": {{\"secret\": \"{name}\"}}}}`"
             ),
         };
         wrong.push(Diagnostic::new(message).help(help));

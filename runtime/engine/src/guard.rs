@@ -13,8 +13,11 @@
 //! can't be read is not known, and then no grant covers it; what may be read by and by (a world
 //! that does not answer) fails the call as it is.
 
+mod listed;
+
 use crate::access::WorldAccess;
 use crate::deps::PluginSource;
+use listed::{is_search, list_in, resource_of};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use stepback_core::calls::{DockerCall, EbsCall, Ec2Call, Tags};
@@ -239,12 +242,23 @@ impl Guard {
                 let its = look_up(access, &one, &rules).await?;
                 known.tags.extend(its.tags);
             }
-            if against(&rules, &one, &known).is_none() {
-                kept.push(item);
+            match against(&rules, &one, &known) {
+                None => kept.push(item),
+                // Whoever may see all by its grants would take what is left for all there is.
+                Some(against) if is_search(call) && self.is_open(call) => {
+                    return Err(self.refusal(access, against, &one, &known));
+                }
+                Some(_) => {}
             }
         }
         *list = kept;
         Ok(answer)
+    }
+
+    /// Whether what is granted lets every call of the interface through.
+    fn is_open(&self, call: &Call) -> bool {
+        let granted = std::iter::once(&self.pinned).chain(&self.grants_now);
+        granted.into_iter().all(|grants| grants.are_unlimited(call.interface()))
     }
 
     /// What a call has to pass, but for what lets all of its interface through.
@@ -280,15 +294,6 @@ impl Guard {
                  more: {why}"
             ),
         }
-    }
-}
-
-/// What of an answer is a list of things: all of it, or a pool's targets.
-fn list_in(answer: &mut Value) -> Option<&mut Vec<Value>> {
-    match answer {
-        Value::Array(list) => Some(list),
-        Value::Object(record) => record.get_mut("targets")?.as_array_mut(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -470,26 +475,4 @@ fn or_not_known<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
 
 fn tags_in(answer: &Value) -> Option<Tags> {
     serde_json::from_value(answer.get("tags")?.clone()).ok()
-}
-
-/// What an element of a list is.
-fn resource_of(kind: ResourceKind, call: &Call, item: &Value) -> Option<Resource> {
-    let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
-    match kind {
-        ResourceKind::Instance => {
-            // A target of a pool is told by where it is.
-            Some(Resource::Instance { id: text("id").or_else(|| text("host"))? })
-        }
-        ResourceKind::Volume => Some(Resource::Volume { id: text("id")? }),
-        ResourceKind::Snapshot => Some(Resource::Snapshot { id: text("id")? }),
-        ResourceKind::Container => {
-            Some(Resource::Container { host: call.host()?.0.clone(), name: text("name")? })
-        }
-        ResourceKind::Image
-        | ResourceKind::DockerVolume
-        | ResourceKind::FileSystem
-        | ResourceKind::Containers
-        | ResourceKind::Pool
-        | ResourceKind::PoolTarget => None,
-    }
 }

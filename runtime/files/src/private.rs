@@ -389,7 +389,10 @@ fn is_for_sudo(found: &Metadata, path: &Path) -> bool {
 /// user.
 fn heir(path: &Path) -> Option<(u32, u32)> {
     let sudo = sudo_uid(geteuid().as_raw())?;
-    let parent = fs::metadata(path.parent()?).ok()?;
+    let above = path.parent()?;
+    // One that is named by itself is in the working directory.
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let parent = fs::metadata(above).ok()?;
     (parent.uid() == sudo).then(|| (sudo, sudo_gid().unwrap_or(parent.gid())))
 }
 

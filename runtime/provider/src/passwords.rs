@@ -18,6 +18,10 @@ pub trait Declared: Send + Sync {
     fn places(&self, text: &str, what: Text) -> Vec<Range<usize>>;
 }
 
+/// Others than the program cut off no text that is shorter, as far as is known: in such a one
+/// nothing is looked for that a cut may have left.
+pub const CUT_BYTES_MIN: usize = 1024;
+
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {

@@ -72,14 +72,61 @@ pub async fn request(
     })
 }
 
-/// The texts in an input that is a map.
-fn texts_in(given: &Given) -> Vec<(String, String)> {
+/// A text in an input that is a map.
+struct InMap {
+    /// Where it is, `ann.PASSWORD`.
+    path: String,
+    /// The last of its keys.
+    key: String,
+    value: String,
+}
+
+impl InMap {
+    /// How a secret is asked for in its place: a value of the map itself may be one.
+    fn asks(&self) -> &'static str {
+        match self.path == self.key {
+            true => "a secret is asked for as `{\"secret\": \"NAME\"}` there",
+            false => {
+                "a secret is asked for as `{\"secret\": \"NAME\"}` in a map's own values, and no \
+                 deeper: give it a map of its own"
+            }
+        }
+    }
+}
+
+/// The texts in an input that is a map, however deep.
+fn texts_in(given: &Given) -> Vec<InMap> {
     let parsed = match given {
         Given::Value(value) => Some(value.clone()),
         Given::Text(text) => serde_json::from_str(text).ok(),
     };
-    let Some(Value::Object(map)) = parsed else { return vec![] };
-    map.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
+    let mut found = vec![];
+    if let Some(map @ Value::Object(_)) = parsed {
+        texts_below(&map, "", "", &mut found);
+    }
+    found
+}
+
+fn texts_below(value: &Value, path: &str, key: &str, found: &mut Vec<InMap>) {
+    let below = |part: &str| match path {
+        "" => part.to_owned(),
+        path => format!("{path}.{part}"),
+    };
+    match value {
+        Value::String(value) => {
+            let (path, key, value) = (path.to_owned(), key.to_owned(), value.clone());
+            found.push(InMap { path, key, value });
+        }
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| texts_below(value, &below(key), key, found));
+        }
+        Value::Array(list) => {
+            for (nth, value) in list.iter().enumerate() {
+                texts_below(value, &below(&nth.to_string()), key, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// What variables of secrets have in their names.
@@ -96,31 +143,33 @@ fn tell_in_clear(name: &str, given: &Given) {
     let is_plain = |value: &str| serde_json::from_str::<serde_json::Number>(value).is_ok();
     let may_be = |value: &str| !is_like_a_reference(value) && !is_plain(value);
     let texts = texts_in(given).into_iter();
-    for (key, _) in texts.filter(|(key, value)| is_secret(key) && may_be(value)) {
+    for text in texts.filter(|text| is_secret(&text.key) && may_be(&text.value)) {
         tell!(
-            "{} `{}` of the input `{}` is kept in the journal as it is, and shown; a secret is \
-             asked for as `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME=env:…`",
+            "{} `{}` of the input `{}` is kept in the journal as it is, and shown; {}, and given \
+             with `--secret NAME=env:…`",
             Style::of_stderr().yellow("warning:"),
-            row(key),
-            row(name)
+            row(&text.path),
+            row(name),
+            text.asks()
         );
     }
 }
 
 /// Say so where a value of a map reads like a secret's reference: it is the text itself.
 fn tell_taken_literally(name: &str, given: &Given) {
-    for (key, value) in texts_in(given) {
-        if !is_like_a_reference(&value) {
+    for text in texts_in(given) {
+        if !is_like_a_reference(&text.value) {
             continue;
         }
-        let (name, key, value) = (&row(name), &row(key), &row(value));
+        let (name, path, value) = (&row(name), &row(&text.path), &row(&text.value));
         tell!(
-            "{} `{}` of the input `{}` is the text `{}` itself; a secret is asked for as \
-             `{{\"secret\": \"NAME\"}}` there, and given with `--secret NAME={}`",
+            "{} `{}` of the input `{}` is the text `{}` itself; {}, and given with `--secret \
+             NAME={}`",
             Style::of_stderr().yellow("warning:"),
-            key,
+            path,
             name,
             value,
+            text.asks(),
             value
         );
     }

@@ -240,6 +240,9 @@ impl Machine {
             (false, false) => !before.is_another(now) || self.state.is_own(resource, now),
         };
         match now {
+            Some(Reading { facts: Facts::Unknown(_), .. }) => format!(
+                "mend what keeps it from being read, then run `stepback rollback {operation}`"
+            ),
             Some(Reading { facts, .. }) if !is_made_here(facts) => format!(
                 "it is not this operation's: leave it to whoever made it; then `stepback rollback \
                  {operation} --accept REASON`"

@@ -10,10 +10,8 @@ use stepback_core::shown::marks_in_words;
 use stepback_core::texts::MapTexts;
 use stepback_core::{Call, Facts, Failure};
 use stepback_provider::decoded::{self, Decoded};
-use stepback_provider::passwords::{Declared, Text};
+use stepback_provider::passwords::{CUT_BYTES_MIN, Declared, Text};
 
-/// Others than the program cut off no text that is shorter, as far as is known.
-const CUT_BYTES_MIN: usize = 1024;
 /// What the name ends with in the mark of a secret that a step told.
 pub(super) const TOLD: &str = "#told";
 /// How the labels begin that only the program gives.

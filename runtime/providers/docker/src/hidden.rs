@@ -6,7 +6,9 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bollard::models::ContainerInspectResponse;
 use std::ops::Range;
 use stepback_provider::decoded;
-use stepback_provider::passwords::{MASK, Text, is_password, own_in_base64, passwords_in, places};
+use stepback_provider::passwords::{
+    CUT_BYTES_MIN, MASK, Text, is_password, own_in_base64, passwords_in, places,
+};
 
 /// Less of base64 turns up by chance.
 const BASE64_BYTES_MIN: usize = 7;
@@ -80,15 +82,26 @@ impl Hidden {
         let whole = |(start, end)| text.floor_char_boundary(start)..text.ceil_char_boundary(end);
         let found = joined(found.into_iter().map(whole).collect());
         let declared = joined(places(text, what));
-        let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
-        for one in found.into_iter().filter_map(|one| left_by(&declared, one)) {
-            masked.push_str(&text[at..one.start]);
-            masked.push_str(MASK);
-            at = one.end;
+        let left = found.iter().cloned().filter_map(|one| left_by(&declared, one));
+        let masked = without(text, left);
+        // In a shorter text nobody looks for what a cut has left of a declared one.
+        match text.len() >= CUT_BYTES_MIN && masked.len() < CUT_BYTES_MIN {
+            true => without(text, joined([found, declared].concat()).into_iter()),
+            false => masked,
         }
-        masked.push_str(&text[at..]);
-        masked
     }
+}
+
+/// A text with masks in these places, none of which overlaps another.
+fn without(text: &str, places: impl Iterator<Item = Range<usize>>) -> String {
+    let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
+    for one in places {
+        masked.push_str(&text[at..one.start]);
+        masked.push_str(MASK);
+        at = one.end;
+    }
+    masked.push_str(&text[at..]);
+    masked
 }
 
 /// The places that overlap as one.
@@ -209,5 +222,37 @@ pub(super) mod tests {
             let wanted = if wanted.is_empty() { printed } else { wanted };
             assert_eq!(told(declared, &[own], printed).await, wanted, "{own}");
         }
+    }
+
+    /// One of whom a cut left a piece, which is looked for in a long text alone.
+    struct Cut;
+
+    impl Declared for Cut {
+        fn marked(&self, text: &str) -> String {
+            text.to_owned()
+        }
+
+        fn places(&self, printed: &str, _: Text) -> Vec<Range<usize>> {
+            let is_long = printed.len() >= CUT_BYTES_MIN;
+            let piece = printed.find("declared-Se").filter(|_| is_long);
+            piece.map(|at| at..printed.len()).into_iter().collect()
+        }
+    }
+
+    /// A mask that makes a text short takes the piece as well.
+    #[tokio::test]
+    async fn a_piece_of_a_declared_secret_is_in_no_text_that_a_mask_made_short() {
+        let own = "Own-Zq9x".repeat(10);
+        let hidden = Hidden::given_to(&given(&[&format!("PASSWORD={own}")]));
+        let told = async |printed: String| {
+            let hidden = &hidden;
+            marking(Arc::new(Cut), async move { hidden.taken_out_of(&printed, Text::Printed) })
+                .await
+        };
+        let short = told(format!("{own} {} declared-Se", "y".repeat(950))).await;
+        assert!(short.len() < CUT_BYTES_MIN && !short.contains("declared"), "{short}");
+        // In one that stays long whoever declared it finds it.
+        let long = told(format!("{own} {} declared-Se", "y".repeat(2_000))).await;
+        assert!(long.starts_with("*** ") && long.ends_with(" declared-Se"), "{long}");
     }
 }
