@@ -186,6 +186,28 @@ mod tests {
         ReplacedParts::between(then, now).reasons().into_iter().map(str::to_owned).collect()
     }
 
+    /// A pool more, or an instance, is nothing to an operation that knew of none; one that is
+    /// elsewhere is another.
+    #[test]
+    fn a_world_that_has_more_than_it_had_is_the_same() {
+        let of = |address: &str, pools: Value| {
+            let onebox = json!({ "ledger": "l", "addresses": { "i-a": address } });
+            json!({ "onebox": onebox, "haproxy": { "provider": "haproxy", "pools": pools } })
+        };
+        let web = |backend: &str| json!({ "web": { "backend": backend } });
+        let then = of("127.0.0.1", web("web"));
+        let mut more = of("127.0.0.1", web("web"));
+        more["haproxy"]["pools"]["api"] = json!({ "backend": "api" });
+        more["onebox"]["addresses"]["i-b"] = "127.0.0.2".into();
+        assert_eq!(replaced(&then, &more), [""; 0]);
+        let none = json!({ "onebox": { "ledger": "l" } });
+        assert_eq!(replaced(&none, &then), [""; 0], "it knew of none");
+        assert_eq!(replaced(&then, &of("127.0.0.1", web("other"))).len(), 1);
+        let moved = replaced(&then, &of("127.0.0.2", web("web")));
+        assert!(moved[0].contains("127.0.0.2"), "{moved:?}");
+        assert_eq!(replaced(&then, &none).len(), 1, "it is gone");
+    }
+
     #[test]
     fn a_world_is_the_same_as_far_as_it_told() {
         let then =

@@ -168,6 +168,24 @@ fn another_one_of_that_name_is_left_to_whoever_made_it() {
     assert!(hint.starts_with("it is not this operation's: leave it"), "{hint}");
 }
 
+/// What can't be read is nobody else's for that.
+#[test]
+fn what_can_not_be_read_is_not_called_somebody_elses() {
+    let mut run = of_one_step(false);
+    let id = call_id(0, Direction::Do, 1);
+    let policies = [with_restart("always"), with_restart("no")];
+    make(&mut run, id.clone(), set_restart("no"), done(), policies);
+    end(&mut run, &id, failed(FailureClass::Refused));
+    let answer = UndoAnswer::CannotUndo("it could not be read".into());
+    end(&mut run, &call_id(0, Direction::Undo, 1), AttemptResult::Undo(answer));
+    let facts = Facts::Unknown("it does not answer".to_owned());
+    let now = Ok(Reading { facts, advice: ADVICE.to_owned() });
+    let observations = vec![Observation { resource: container(), now }];
+    handle(&mut run, Input::Observed { observations });
+    let hint = &run.machine.state().not_restored[0].hint;
+    assert!(hint.starts_with("mend what keeps it from being read"), "{hint}");
+}
+
 /// What runs and did not is stopped before its volume is taken from it; what ran is started when
 /// its volume is there again.
 #[test]
