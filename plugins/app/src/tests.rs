@@ -80,7 +80,7 @@ fn what_is_not_the_apps_alone_is_refused() {
     let ours = container("web-r1-1", true, Some(20_000));
     let own = target("i-1", 20_000, true, "Healthy");
     let refused = |targets: &[Value], more: &[(&str, &str)]| {
-        looks(&[ours.clone()], &[], targets);
+        looks(std::slice::from_ref(&ours), &[], targets);
         let mut with = with(1);
         for (name, value) in more {
             with[*name] = (*value).into();
@@ -89,7 +89,7 @@ fn what_is_not_the_apps_alone_is_refused() {
     };
     let theirs = target("i-1", 8_080, true, "Healthy");
     let gone = target("i-2", 20_007, true, "Unhealthy");
-    assert_eq!(refused(&[own.clone()], &[]), "");
+    assert_eq!(refused(std::slice::from_ref(&own), &[]), "");
     let told = refused(&[own.clone(), theirs.clone()], &[]);
     assert!(told.contains("i-1:8080, which is no container with the label `app=web`"), "{told}");
     assert_eq!(refused(&[own.clone(), theirs.clone()], &[("strangers", "kept")]), "");
