@@ -49,6 +49,7 @@ enabled = false
 /// Every shipped step that runs by itself, with what it is given.
 const STEPS: &[(&str, &str)] = &[
     ("app/survey", "app = 'shop', hosts = ['i-db-3'], replicas = 1, pool = 'web', port = 80"),
+    ("app/survey-running", "app = 'shop', hosts = ['i-web-1', 'i-web-2'], pool = 'web'"),
     ("docker/create-container", "host = 'i-db-2', container = 'new', image = 'busybox:1.36'"),
     ("docker/create-volume", "host = 'i-db-2', volume = 'more'"),
     ("docker/check-helper", "host = 'i-db-1', grows = 'vol-db-main'"),

@@ -226,3 +226,84 @@ fn what_would_be_an_outage_is_refused_before_anything_is_changed() {
     place.run_shipped("deploy-app", &["-e", "two", "-i", "digest=latest"]).exits(2);
     assert_eq!(place.facts(), before);
 }
+
+/// Each container that serves is made once more, of the very image that it has, though its tag has
+/// moved; what was stopped by hand goes, and is named.
+#[test]
+fn a_restart_makes_what_serves_anew() {
+    let place = Place::new();
+    let demo = include_str!("../../operations/demo-world.toml");
+    let moved = demo.replacen(
+        "\"shop:1\" = \"sha256:5001",
+        "\"shop:1@sha256:5001000000000000000000000000000000000000000000000000000000000000\" = \
+         \"sha256:5001000000000000000000000000000000000000000000000000000000000000\"\n\
+         \"shop:1\" = \"sha256:5002",
+        1,
+    );
+    assert_ne!(moved, demo);
+    let env = "restart = \"unless-stopped\"\nlabels = { app = \"shop\" }\n";
+    let moved = moved.replace(env, &format!("{env}env = {{ MODE = \"fast\" }}\n"));
+    place.write("world.toml", moved);
+    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    place.write("stepback.toml", text);
+    place.run_shipped("restart-app", &["-e", "two"]).exits(0).says("release = 2");
+    let world = place.world_of("two");
+    for host in HOSTS {
+        let all = &world.engines[host].containers;
+        let names: Vec<&String> = all.keys().collect();
+        assert_eq!(names, ["shop-r2-1"], "{host}");
+        let one = &all["shop-r2-1"];
+        assert!(one.digest.starts_with("sha256:5001"), "{host}: {}", one.digest);
+        assert_eq!(one.spec.env["MODE"], "fast", "{host}");
+    }
+    assert_eq!(world.pools["web"].lost, [""; 0]);
+}
+
+/// Nobody can tell what is meant, or nothing serves.
+#[test]
+fn a_restart_is_refused_where_nobody_can_tell_what_is_meant() {
+    let place = Place::new();
+    let demo = include_str!("../../operations/demo-world.toml");
+    let two = demo.replacen(
+        "running = true\ndigest = \"sha256:5001",
+        "running = true\ndigest = \"sha256:5002",
+        1,
+    );
+    assert_ne!(two, demo);
+    place.write("world.toml", two);
+    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    place.write("stepback.toml", text);
+    let restart =
+        |more: &[&str]| place.run_shipped("restart-app", &[&["-e", "two"], more].concat());
+    restart(&[]).exits(2).says("two images of `shop` serve at once");
+    restart(&["-i", "hosts=[\"i-db-3\"]"]).exits(2).says("nothing of `shop` that runs");
+    restart(&["-i", "volumes=maybe"]).exits(2).says("volumes");
+}
+
+/// Killed at every call of its own kind, refused, and taken up again or back.
+#[test]
+fn a_restart_never_takes_the_app_down() {
+    for call in [
+        "docker.create-container#1",
+        "docker.start-container#2",
+        "load-balancer.add#1",
+        "load-balancer.enable#2",
+        "load-balancer.drain#1",
+        "load-balancer.remove#1",
+        "docker.stop-container#2",
+        "docker.remove-container#1",
+    ] {
+        for when in ["crash-before", "crash-after", "lost"] {
+            let place = Place::new();
+            let inject = format!("{call}={when}");
+            let ran = place.run_shipped("restart-app", &["--inject", &inject]);
+            assert!(serving(&place).len() >= 2, "{inject}");
+            match when {
+                "lost" => ran.exits(0),
+                _ => place.run(&["resume", "1"]).exits(0),
+            };
+            assert_eq!(containers(&place), all_of(2), "{inject}");
+            assert_eq!(serving(&place), SECOND, "{inject}");
+        }
+    }
+}

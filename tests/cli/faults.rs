@@ -190,6 +190,8 @@ fn every_effect_of_every_shipped_operation_may_be_refused_or_lost() {
         ("backup-database", 1),
         ("provision-database", 6),
         ("deprovision-database", 4),
+        ("deploy-app", 12),
+        ("restart-app", 10),
     ];
     for (name, effects_min) in shipped {
         let cases = sweep(name);

@@ -18,13 +18,14 @@ pub fn operation(name: &str) -> String {
 }
 
 /// Every shipped operation.
-pub const SHIPPED: [&str; 7] = [
+pub const SHIPPED: [&str; 8] = [
     "backup-database",
     "deploy-app",
     "deprovision-database",
     "provision-database",
     "redeploy-database",
     "resize-database-volume",
+    "restart-app",
     "restart-database",
 ];
 
@@ -169,7 +170,12 @@ impl Place {
     /// The simulated world of `local`.
     #[track_caller]
     pub fn world(&self) -> World {
-        let path = self.path("state/worlds/local/world.json");
+        self.world_of("local")
+    }
+
+    /// The same of an environment of the place's own.
+    pub fn world_of(&self, environment: &str) -> World {
+        let path = self.path(&format!("state/worlds/{environment}/world.json"));
         let text = std::fs::read_to_string(path).expect("there is a world");
         serde_json::from_str(&text).expect("the world is a world")
     }

@@ -31,7 +31,7 @@ fn how(operation: &str) -> How {
         "deprovision-database" => {
             (&[("database", "main"), ("confirm", "main")], &["ebs.detach=refuse"])
         }
-        "deploy-app" => (&[], &["load-balancer.drain=refuse"]),
+        "deploy-app" | "restart-app" => (&[], &["load-balancer.drain=refuse"]),
         other => panic!("say here how `{other}` is swept: what it is given, and which call fails"),
     }
 }

@@ -1,6 +1,6 @@
 //! What a survey makes of what is there.
 
-use super::*;
+use crate::{Survey, SurveyRunning};
 use serde_json::{Value, json};
 use stepback_sdk::Check;
 use stepback_sdk::testing::{World, input};
@@ -61,17 +61,17 @@ fn all_that_is_there_is_old_and_what_comes_has_the_next_number() {
     // The port that the release before listened on is its own.
     with["port"] = 8_000.into();
     let found = Survey::run(input::<Survey>(with)).expect("it looks");
-    assert_eq!(found.release, 10);
+    assert_eq!(found.there.release, 10);
     let new: Vec<&String> = found.new.keys().collect();
     assert_eq!(new, ["web-r10-1.i-1", "web-r10-1.i-2", "web-r10-2.i-1", "web-r10-2.i-2"]);
     let old: Vec<(&str, bool)> =
-        found.old.iter().map(|(key, one)| (key.as_str(), one.running)).collect();
+        found.there.old.iter().map(|(key, one)| (key.as_str(), one.running)).collect();
     assert_eq!(old, [("web-r2-1.i-1", false), ("web-r3-1.i-1", true), ("web-r9-x.i-2", true)]);
-    let targets: Vec<&String> = found.old_targets.keys().collect();
+    let targets: Vec<&String> = found.there.old_targets.keys().collect();
     assert_eq!(targets, ["web-r3-1.i-1", "web-r9-x.i-2"]);
-    assert_eq!((found.before, found.floor, found.linger.as_str()), (3, 3, "5ms"));
-    assert_eq!(found.strangers, ["i-2:8080"]);
-    assert_eq!(found.elsewhere, ["i-3:20001"]);
+    assert_eq!((found.there.before, found.floor, found.there.linger.as_str()), (3, 3, "5ms"));
+    assert_eq!(found.there.strangers, ["i-2:8080"]);
+    assert_eq!(found.there.elsewhere, ["i-3:20001"]);
 }
 
 /// Each would be an outage, of this app or of another one.
@@ -105,7 +105,7 @@ fn the_floor_is_no_more_than_what_is_asked_for() {
     let targets: Vec<Value> = (1..=5).map(|port| target("i-3", port, true, "Healthy")).collect();
     looks(&[], &[], &targets);
     let found = Survey::run(input::<Survey>(with(1))).expect("it looks");
-    assert_eq!((found.release, found.before, found.floor), (10, 5, 2));
+    assert_eq!((found.there.release, found.there.before, found.floor), (10, 5, 2));
 }
 
 #[test]
@@ -125,4 +125,78 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         assert!(told.contains(why), "{told}");
     }
     assert_eq!(World::functions(), [""; 0]);
+}
+
+fn runs(more: Value) -> Result<crate::Ran, String> {
+    let mut with = json!({ "app": "web", "hosts": ["i-1", "i-2"], "pool": "p" });
+    for (name, value) in more.as_object().expect("inputs") {
+        with[name.as_str()] = value.clone();
+    }
+    SurveyRunning::run(input::<SurveyRunning>(with)).map_err(|why| why.message)
+}
+
+/// What runs and gets traffic, healthy or not, whatever port it has; the rest goes.
+#[test]
+fn a_restart_makes_what_serves_once_more() {
+    let mut by_hand = container("web-blue", true, Some(8_080));
+    by_hand["ports"].as_array_mut().expect("ports").push(json!({
+        "host_ip": "127.0.0.1", "host_port": 9_090, "container_port": 53, "protocol": "Udp",
+    }));
+    let one = [
+        container("web-r3-1", true, Some(20_001)),
+        by_hand,
+        container("web-r2-1", true, Some(20_003)),
+        container("web-r2-2", false, Some(20_004)),
+    ];
+    let targets = [
+        target("i-1", 20_001, true, "Healthy"),
+        target("i-1", 8_080, true, "Unhealthy"),
+        target("i-1", 20_003, false, "Healthy"),
+        target("i-1", 20_004, true, "Unhealthy"),
+    ];
+    looks(&one, &[], &targets);
+    let found = runs(json!({})).expect("it looks");
+    let new: Vec<String> = found
+        .new
+        .values()
+        .map(|one| format!("{} like {}, {} of {:?}", one.container, one.like, one.port, one.ports))
+        .collect();
+    assert_eq!(
+        new,
+        [
+            "web-r10-1 like web-r3-1, 80 of [\"auto:80\"]",
+            "web-r10-2 like web-blue, 80 of [\"127.0.0.1:auto:53/udp\", \"auto:80\"]",
+        ]
+    );
+    assert_eq!(found.cleared, ["web-r2-1.i-1", "web-r2-2.i-1"]);
+    let counted = (found.there.before, found.floor, found.digest.as_str());
+    assert_eq!(counted, (1, 1, "sha256:1"));
+}
+
+#[test]
+fn a_restart_of_what_nobody_can_tell_is_refused() {
+    let own = container("web-r1-1", true, Some(20_000));
+    let at = target("i-1", 20_000, true, "Healthy");
+    let told = |one: &[Value], targets: &[Value], more: Value| {
+        looks(one, &[], targets);
+        runs(more).err().unwrap_or_default()
+    };
+    let why = told(std::slice::from_ref(&own), &[], json!({}));
+    assert!(why.contains("nothing of `web` that runs on i-1, i-2 gets traffic from"), "{why}");
+    let mut other = container("web-r2-1", true, Some(20_001));
+    other["digest"] = "sha256:2".into();
+    let both = [at.clone(), target("i-1", 20_001, true, "Healthy")];
+    let why = told(&[own.clone(), other], &both, json!({}));
+    assert!(why.contains("two images of `web` serve at once (web-r1-1 on i-1; web-r2"), "{why}");
+    let mut two = own.clone();
+    let more = container("", true, Some(20_001))["ports"][0].clone();
+    two["ports"].as_array_mut().expect("ports").push(more);
+    let why = told(&[two], &both, json!({}));
+    assert!(why.contains("`web-r1-1` on i-1 by more than one of its ports"), "{why}");
+    let mut shares = own;
+    shares["mounts"] = json!([{ "volume": "files", "target": "/f", "read_only": false }]);
+    let shares = std::slice::from_ref(&shares);
+    let why = told(shares, std::slice::from_ref(&at), json!({}));
+    assert!(why.contains("the volume `files`, which the old container and the new one"), "{why}");
+    assert_eq!(told(shares, &[at], json!({ "volumes": "shared" })), "");
 }

@@ -1,0 +1,230 @@
+//! What there is of an app: its containers, its pool, and what of them is to be left alone.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use stepback_sdk::docker::{self, Protocol};
+use stepback_sdk::load_balancer::{self, TargetHealth};
+use stepback_sdk::{Failure, Pair, precondition};
+
+/// The label that an app's containers have.
+const LABEL: &str = "app";
+
+/// The ports that are chosen for containers (`auto`).
+const CHOSEN: std::ops::RangeInclusive<u16> = 20_000..=29_999;
+
+/// How an app is asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) hosts: &'a [String],
+    pub(crate) pool: &'a str,
+    /// What is done about targets of the pool that are none of the app's: `refused`, `kept`.
+    pub(crate) strangers: &'a str,
+}
+
+impl Asked<'_> {
+    /// What of it makes no sense.
+    pub(crate) fn odd(&self) -> Option<String> {
+        let hosts: BTreeSet<&String> = self.hosts.iter().collect();
+        match () {
+            () if self.hosts.is_empty() => Some("give `hosts`: where the app is to run".to_owned()),
+            () if hosts.len() < self.hosts.len() => Some("a host is given twice".to_owned()),
+            () => odd_word("strangers", self.strangers, ["refused", "kept"]),
+        }
+    }
+}
+
+/// Why a word of an input is none of the two that it may be.
+pub(crate) fn odd_word(input: &str, word: &str, may_be: [&str; 2]) -> Option<String> {
+    let [one, other] = may_be;
+    (!may_be.contains(&word)).then(|| format!("`{input}` is `{one}` or `{other}`"))
+}
+
+/// What an input is by default that says what is done about what should not be there.
+pub(crate) fn refused() -> String {
+    "refused".to_owned()
+}
+
+/// A container that there is.
+#[derive(Serialize, JsonSchema)]
+pub struct Old {
+    pub host: String,
+    pub container: String,
+    pub running: bool,
+}
+
+/// One that the pool may send traffic to.
+#[derive(Serialize, JsonSchema)]
+pub struct OldTarget {
+    pub host: String,
+    pub container: String,
+    pub port: u16,
+}
+
+/// What is there before anything is made.
+#[derive(Serialize, JsonSchema)]
+pub struct There {
+    /// The number of the release that comes next.
+    pub release: u64,
+    /// What is there, by `CONTAINER.HOST`.
+    pub old: BTreeMap<String, Old>,
+    /// Those of them that the pool has, by any of their ports.
+    pub old_targets: BTreeMap<String, OldTarget>,
+    /// Targets of the pool on these hosts that are none of the app's, and are kept: each
+    /// `HOST:PORT`.
+    pub strangers: Vec<String>,
+    /// Targets of the pool on other hosts, which nothing is done about.
+    pub elsewhere: Vec<String>,
+    /// How many targets of the pool get traffic and are healthy.
+    pub before: u32,
+    /// How long traffic may still come after a target is drained, as text.
+    pub linger: String,
+}
+
+/// An app as it is found.
+pub(crate) struct App<'a> {
+    asked: Asked<'a>,
+    /// Each with its host. What has the label and neither a port nor a release's name is something
+    /// else of it, such as a worker, and is left alone.
+    pub(crate) containers: Vec<(String, docker::Container)>,
+    pool: load_balancer::Pool,
+    release: u64,
+}
+
+impl<'a> App<'a> {
+    pub(crate) fn look(asked: Asked<'a>) -> Result<Self, Failure> {
+        let labels = [Pair { key: LABEL.to_owned(), value: asked.app.to_owned() }];
+        let mut containers = vec![];
+        for host in asked.hosts {
+            for one in docker::find_containers(host, &labels)? {
+                if !one.ports.is_empty() || release_of(asked.app, &one.name).is_some() {
+                    containers.push((host.clone(), one));
+                }
+            }
+        }
+        let pool = load_balancer::describe_pool(asked.pool)?;
+        let release = next_release(asked)?;
+        Ok(Self { asked, containers, pool, release })
+    }
+
+    /// The name of a container of the release that comes next.
+    pub(crate) fn name(&self, number: usize) -> String {
+        format!("{}-r{}-{number}", self.asked.app, self.release)
+    }
+
+    /// The targets of the pool that a container is, each with the container's own port.
+    pub(crate) fn targets_of<'b>(
+        &'b self,
+        host: &'b str,
+        container: &'b docker::Container,
+    ) -> impl Iterator<Item = (&'b load_balancer::Target, u16)> {
+        self.pool.targets.iter().filter(move |target| target.host == host).filter_map(|target| {
+            let is_it = |port: &&docker::PublishedPort| {
+                port.host_port == Some(target.port) && port.protocol == Protocol::Tcp
+            };
+            let port = container.ports.iter().find(is_it)?;
+            Some((target, port.container_port))
+        })
+    }
+
+    /// What is there, where nothing of it must be left alone.
+    pub(crate) fn there(&self) -> Result<There, Failure> {
+        let (mut old, mut old_targets) = (BTreeMap::new(), BTreeMap::new());
+        for (host, one) in &self.containers {
+            let (host, container) = (host.clone(), one.name.clone());
+            for (nth, (target, _)) in self.targets_of(&host, one).enumerate() {
+                let key = match nth {
+                    0 => key(&host, &container),
+                    _ => format!("{}.{}", key(&host, &container), target.port),
+                };
+                let (host, container, port) = (host.clone(), container.clone(), target.port);
+                old_targets.insert(key, OldTarget { host, container, port });
+            }
+            let running = one.is_running();
+            old.insert(key(&host, &container), Old { host, container, running });
+        }
+        let targets = &self.pool.targets;
+        let is_here = |target: &&load_balancer::Target| self.asked.hosts.contains(&target.host);
+        let is_ours = |target: &&load_balancer::Target| {
+            old_targets.values().any(|one| one.host == target.host && one.port == target.port)
+        };
+        let strangers: Vec<&load_balancer::Target> =
+            targets.iter().filter(is_here).filter(|one| !is_ours(one)).collect();
+        self.must_be_known(&strangers)?;
+        let before = targets.iter().filter(|target| serves(target)).count();
+        Ok(There {
+            release: self.release,
+            old,
+            old_targets,
+            strangers: strangers.into_iter().map(named).collect(),
+            elsewhere: targets.iter().filter(|target| !is_here(target)).map(named).collect(),
+            before: u32::try_from(before).unwrap_or(u32::MAX),
+            linger: format!("{}ms", self.pool.linger_ms),
+        })
+    }
+
+    /// Whether each target there is the app's: another app's would share its traffic, and at the
+    /// place of one that is gone a new container would get traffic before it is healthy.
+    fn must_be_known(&self, strangers: &[&load_balancer::Target]) -> Result<(), Failure> {
+        let Asked { app, pool, .. } = self.asked;
+        let list = |all: Vec<String>| all.join(", ");
+        let is_gone = |one: &&&load_balancer::Target| {
+            CHOSEN.contains(&one.port) && one.health != TargetHealth::Healthy
+        };
+        let gone: Vec<String> = strangers.iter().filter(is_gone).map(|one| named(one)).collect();
+        let take_out = "`load-balancer/drain-target` and `load-balancer/remove-target` take it out";
+        if !gone.is_empty() {
+            let gone = list(gone);
+            let why = format!(
+                "pool `{pool}` has {gone}, where no healthy container is: a new one could get that \
+                 place, and traffic before it is healthy; {take_out}"
+            );
+            return Err(precondition(why));
+        }
+        if !strangers.is_empty() && self.asked.strangers == "refused" {
+            let all = list(strangers.iter().map(|one| named(one)).collect());
+            let why = format!(
+                "pool `{pool}` has {all}, which is no container with the label `app={app}`: is it \
+                 another app's pool? {take_out}, and `strangers = \"kept\"` leaves it"
+            );
+            return Err(precondition(why));
+        }
+        Ok(())
+    }
+}
+
+/// How a container is told from others, of other hosts too.
+pub(crate) fn key(host: &str, container: &str) -> String {
+    format!("{container}.{host}")
+}
+
+/// The number of the release that comes next: no container there is called by it, whoever made
+/// that.
+fn next_release(asked: Asked<'_>) -> Result<u64, Failure> {
+    let mut last = 0;
+    for host in asked.hosts {
+        let all = docker::list_containers(host)?;
+        let releases = all.iter().filter_map(|one| release_of(asked.app, &one.name));
+        last = releases.fold(last, u64::max);
+    }
+    last.checked_add(1).ok_or_else(|| {
+        let why = format!("there is no number after that of the release `{}-r{last}`", asked.app);
+        precondition(why)
+    })
+}
+
+/// The release that a container is of, by its name.
+fn release_of(app: &str, container: &str) -> Option<u64> {
+    let rest = container.strip_prefix(app)?.strip_prefix("-r")?;
+    let (release, _) = rest.split_once('-')?;
+    release.parse().ok()
+}
+
+fn named(target: &load_balancer::Target) -> String {
+    format!("{}:{}", target.host, target.port)
+}
+
+fn serves(target: &load_balancer::Target) -> bool {
+    target.enabled && target.health == TargetHealth::Healthy && target.weight != Some(0)
+}
