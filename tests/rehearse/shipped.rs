@@ -32,7 +32,8 @@ fn shipped() -> Vec<(String, String)> {
 
 /// The ones that every run of the tests rehearses; `STEPBACK_REHEARSE=all` takes all, which is
 /// minutes of a debug build's time.
-const ALWAYS: [&str; 3] = ["backup-database", "redeploy-database", "restart-database"];
+const ALWAYS: [&str; 4] =
+    ["backup-database", "deploy-app", "redeploy-database", "restart-database"];
 
 #[test]
 fn nothing_is_wrong_with_the_shipped_operations_whatever_befalls_them() {
@@ -54,11 +55,33 @@ fn nothing_is_wrong_with_the_shipped_operations_whatever_befalls_them() {
         assert_eq!(report.not_fired, [], "{name}");
         assert_eq!(report.undos_never_exercised, [""; 0], "{name}");
         assert_eq!(report.retries_never_exercised, [""; 0], "{name}");
+        // What is left of an old release is stopped, and is nobody's loss.
+        assert!(!name.ends_with("-app") || report.still_down == 0, "{name}: {:?}", report.weak);
         // A rehearsal in which nothing ever went wrong, or everything did, has shown nothing.
         for ending in ["succeeded", "rolled-back: restored"] {
             assert!(report.endings.contains_key(ending), "{name}: {:?}", report.endings);
         }
     }
+}
+
+/// There is nothing yet that must stay up; what comes must not fail anybody.
+#[test]
+fn nothing_is_wrong_with_a_first_deploy() {
+    let (_, deploy) = shipped().into_iter().find(|(name, _)| name == "deploy-app").expect("it");
+    let one = [("hosts", "[\"i-web-1\"]")];
+    let mut rehearsal = of(&deploy, &one);
+    for engine in ["i-web-1", "i-web-2"] {
+        rehearsal.world.engines.get_mut(engine).expect("an engine").containers.clear();
+    }
+    rehearsal.world.pools.get_mut("web").expect("a pool").targets.clear();
+    let first = report(&rehearsal);
+    assert!(first.is_well() && first.still_down == 0, "{:?}", first.wrong);
+    assert!(first.endings.contains_key("rolled-back: restored"), "{:?}", first.endings);
+    // With a floor that nobody keeps, it is seen.
+    let always = "always = \"serving(inputs.pool) >= ";
+    let strict = deploy.replacen(always, &format!("{always}2 + "), 1);
+    assert_ne!(strict, deploy);
+    assert!(!report(&of(&strict, &one)).is_well());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::judge;
 use crate::learn::{self, Learned};
 use crate::outcome::Outcome;
 use crate::place::CaseId;
+use crate::service::removed;
 use crate::stage::{BEGINS, Based, Behind, BehindStore, Played, Stage};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -97,6 +98,8 @@ impl House {
             begins: BEGINS,
             invariants: Arc::new([]),
             scope: Arc::default(),
+            began: Arc::default(),
+            removed: BTreeSet::new(),
             too_long: Arc::default(),
         };
         // Whatever a report shows of containers, the values of their environments are not in it.
@@ -105,12 +108,14 @@ impl House {
         let plan = Arc::clone(job.plan());
         stage.invariants = plan.manifest().invariants.clone().into();
         stage.scope = Arc::new(scope(&stage.request, &job));
+        stage.began = Arc::new(stage.world.how_pools_serve(BEGINS));
         let budget_ms = plan.manifest().downtime.budget_ms.unwrap_or_default();
         stage.slow_ms = budget_ms.saturating_add(SLOW_MARGIN_MS);
         // What stands in front of the world or of the store may hold what nobody could copy.
         let is_plain = stage.behind.is_none() && stage.behind_store.is_none();
         let shares = rehearsal.shares && is_plain;
         let nothing = based(&stage, &CaseId::default(), shares)?;
+        stage.removed = removed(&stage.world, &nothing.played.world);
         must_end_well(&nothing.played)?;
         must_be_told(&stage, &nothing.played)?;
         let later = reads_the_time(&nothing.played).then(|| stage.later());

@@ -4,7 +4,7 @@ use crate::script::{Broken, Script};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use stepback_clock::Clock;
-use stepback_core::expr::{ExprError, Scope, Seen, evaluate_over};
+use stepback_core::expr::{ExprError, Scope, Seen, WorldFacts, evaluate_over};
 use stepback_core::manifest::{Holds, Invariant};
 use stepback_simulated::Simulated;
 
@@ -13,6 +13,8 @@ pub(crate) struct Watched {
     pub invariants: Arc<[Invariant]>,
     pub scope: Arc<Scope>,
     pub world: Arc<Simulated>,
+    /// The pools before the operation.
+    pub began: Arc<WorldFacts>,
     pub script: Arc<Script>,
     pub clock: Clock,
     /// So much real time each of them may take: what it bounds is a processor's work.
@@ -37,8 +39,8 @@ impl Watched {
         };
         for nth in 0..self.invariants.len() {
             let (invariants, scope) = (Arc::clone(&self.invariants), Arc::clone(&self.scope));
-            let facts = Arc::clone(&facts);
-            let work = move || evaluate_over(&invariants[nth].condition, &scope, &facts);
+            let (facts, began) = (Arc::clone(&facts), Arc::clone(&self.began));
+            let work = move || evaluate_over(&invariants[nth].condition, &scope, &facts, &began);
             match self.clock.in_thread(self.limit, work).await {
                 Ok(seen) => self.judge(nth, seen, after),
                 Err(_) => {

@@ -1,5 +1,6 @@
 //! What ran before an operation, and whether it runs in the end.
 
+use std::collections::BTreeSet;
 use stepback_core::Resource;
 use stepback_simulated::world::World;
 
@@ -25,6 +26,13 @@ pub(crate) fn stopped(before: &World, now: &World, is_back: bool) -> Vec<Resourc
         !its.any(|one| one.runs) && !now.iter().any(took_over) && (is_back || is_there)
     };
     ran.filter(is_stopped).map(Placed::resource).collect()
+}
+
+/// The containers that ran before and are gone: neither there, nor under another name.
+pub(crate) fn removed(before: &World, now: &World) -> BTreeSet<Resource> {
+    let (before, now) = (containers(before), containers(now));
+    let is_gone = |was: &&Placed| was.runs && !now.iter().any(|one| one.is(was));
+    before.iter().filter(is_gone).map(Placed::resource).collect()
 }
 
 /// Whether an instance that ran before runs no more.
@@ -114,5 +122,13 @@ mod tests {
             let told: Vec<String> = told.iter().map(ToString::to_string).collect();
             assert_eq!(told, wanted, "{before:?} {now:?} {is_back}");
         }
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_by_name_and_by_itself() {
+        let before = world(&["a/web=1", "a/app=2", "a/job=3", "b/old!"]);
+        let now = world(&["a/web=1!", "a/was=2!", "b/job"]);
+        let told: Vec<String> = removed(&before, &now).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["docker:a/container/job"]);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use stepback_clock::{Clock, Virtual};
 use stepback_core::event::Record;
-use stepback_core::expr::Scope;
+use stepback_core::expr::{Scope, WorldFacts};
 use stepback_core::manifest::Invariant;
 use stepback_core::state::{State, Status};
 use stepback_core::{OperationId, Resource, StepKey, StoreId, UnixMs};
@@ -72,6 +72,10 @@ pub(crate) struct Stage {
     pub invariants: Arc<[Invariant]>,
     /// What invariants see beside the world.
     pub scope: Arc<Scope>,
+    /// The pools before the operation, for invariants.
+    pub began: Arc<WorldFacts>,
+    /// The containers that ran before and are gone where nothing goes wrong.
+    pub removed: BTreeSet<Resource>,
     /// The invariant that took too long, in whichever case.
     pub too_long: Arc<OnceLock<usize>>,
 }
@@ -336,7 +340,9 @@ impl Stage {
         let Told { passed, fired, broken, held, asked } = script.told();
         let world = world.load().map_err(|failure| failure.message)?;
         let is_back = matches!(state.status, Status::RolledBack | Status::RollbackFailed);
-        let stopped = stopped(&self.world, &world, is_back);
+        let mut stopped = stopped(&self.world, &world, is_back);
+        // A cleanup that failed leaves, stopped, what it was to remove.
+        stopped.retain(|one| !(state.committed && self.removed.contains(one)));
         let is_an_instance_down = is_an_instance_down(&self.world, &world);
         Ok(Played {
             is_run: summary.is_some_and(|one| one.is_run) && ended == Ok(Found::Unfinished),
@@ -362,6 +368,7 @@ impl Stage {
             invariants: Arc::clone(&self.invariants),
             scope: Arc::clone(&self.scope),
             world: Arc::clone(&set.world),
+            began: Arc::clone(&self.began),
             script: Arc::clone(&set.script),
             clock: clock.clone(),
             limit: Duration::from_millis(self.limits.expression_ms_max),

@@ -13,11 +13,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 pub type WorldFacts = BTreeMap<Resource, Facts>;
 
 /// Each function, with how it is called, and what it gives.
-pub(crate) const FUNCTIONS: [(&str, &str, &str); 8] = [
+pub(crate) const FUNCTIONS: [(&str, &str, &str); 9] = [
     ("running", "running('app')", "whether a container of this name runs on any host"),
     ("running_on", "running_on('app')", "the hosts on which a container of this name runs"),
     ("attached", "attached('vol-1')", "to how many instances the volume is attached"),
     ("serving", "serving('web')", "how many targets of a pool get traffic and are healthy"),
+    ("served", "served('web')", "how many targets of a pool did so before the operation"),
     ("lost", "lost('web')", "what requests to a pool failed by; none, where all were served"),
     ("container", "container('i-1', 'app')", "the facts of a container; none if it is not there"),
     ("volume", "volume('vol-1')", "the facts of a volume; none if it is not there"),
@@ -39,6 +40,8 @@ const TOLD_BYTES_MAX: usize = 200;
 #[derive(Debug)]
 struct World {
     facts: Arc<WorldFacts>,
+    /// The pools as they were before the operation.
+    began: Arc<WorldFacts>,
     asked: Mutex<BTreeMap<String, (String, bool)>>,
 }
 
@@ -80,11 +83,15 @@ static OF_WORLDS: LazyLock<Environment<'static>> = LazyLock::new(|| {
     });
     environment.add_function("serving", |state: &State<'_, '_>, pool: String| {
         let resource = Resource::Pool { pool: pool.clone() };
-        ask(state, "serving", &[&pool], |world| fact(world, &resource, SERVING))
+        ask(state, "serving", &[&pool], |world| fact(&world.facts, &resource, SERVING))
+    });
+    environment.add_function("served", |state: &State<'_, '_>, pool: String| {
+        let resource = Resource::Pool { pool: pool.clone() };
+        ask(state, "served", &[&pool], |world| fact(&world.began, &resource, SERVING))
     });
     environment.add_function("lost", |state: &State<'_, '_>, pool: String| {
         let resource = Resource::Pool { pool: pool.clone() };
-        ask(state, "lost", &[&pool], |world| fact(world, &resource, LOST))
+        ask(state, "lost", &[&pool], |world| fact(&world.facts, &resource, LOST))
     });
     environment.add_function("container", |state: &State<'_, '_>, host: String, name: String| {
         let resource = Resource::Container { host: host.clone(), name: name.clone() };
@@ -139,8 +146,8 @@ fn both(answer: Jinja, is_there: bool) -> Answer {
 }
 
 /// One fact of it, which is none of those that count.
-fn fact(world: &World, resource: &Resource, name: &str) -> Answer {
-    let found = world.facts.get(resource);
+fn fact(world: &WorldFacts, resource: &Resource, name: &str) -> Answer {
+    let found = world.get(resource);
     let value = found.and_then(|facts| facts.get(name));
     both(value.map_or_else(|| Jinja::from(()), jinja), found.is_some())
 }
@@ -176,7 +183,8 @@ fn running_on(world: &World, wanted: &str) -> Vec<String> {
     world.facts.iter().filter_map(runs).collect()
 }
 
-/// Whether an invariant holds of a world, and what it saw there.
+/// Whether an invariant holds of a world, and what it saw there. `began` is the world before the
+/// operation, as far as that can be asked about.
 ///
 /// # Errors
 /// [`ExprError`] if it fails, or is neither true nor false.
@@ -184,8 +192,10 @@ pub fn evaluate_over(
     text: &str,
     scope: &Scope,
     world: &Arc<WorldFacts>,
+    began: &Arc<WorldFacts>,
 ) -> Result<Seen, ExprError> {
-    let world = World { facts: Arc::clone(world), asked: Mutex::default() };
+    let (facts, began) = (Arc::clone(world), Arc::clone(began));
+    let world = World { facts, began, asked: Mutex::default() };
     let world = Jinja::from_object(world);
     let seen = Jinja::from_pairs([(WORLD, world.clone())]);
     let context = minijinja::value::merge_maps([seen, context(scope)]);
@@ -234,6 +244,12 @@ mod tests {
         ]))
     }
 
+    /// A pool that had three targets.
+    fn began() -> Arc<WorldFacts> {
+        let pool = Resource::Pool { pool: "web".to_owned() };
+        Arc::new(BTreeMap::from([(pool, Facts::from_json(json!({ SERVING: 3 })))]))
+    }
+
     #[test]
     fn a_world_is_asked_by_functions() {
         let scope = Scope {
@@ -252,16 +268,19 @@ mod tests {
             ("container('i-3', 'app') is none", true),
             ("serving('web') >= 2 and lost('web') == []", true),
             ("serving('wbe') is none", true),
+            ("served('web') == 3 and served('wbe') is none", true),
+            ("serving('web') >= [served('web'), 2] | min", true),
             ("volume('vol-1').size_gib == 20", true),
             ("{{ volume('vol-1').size_gib > 20 }}", false),
         ] {
-            let seen = evaluate_over(text, &scope, &there()).map(|seen| seen.holds);
+            let seen = evaluate_over(text, &scope, &there(), &began()).map(|seen| seen.holds);
             assert_eq!(seen, Ok(wanted), "{text}");
         }
         let two = "running_on(inputs.app) == [] or attached('vol-1') > 1";
-        let seen = evaluate_over(two, &scope, &there()).expect("it is told");
+        let seen = evaluate_over(two, &scope, &there(), &began()).expect("it is told");
         assert_eq!(seen.asked, ["attached('vol-1') is 1", "running_on('app') is [\"i-1\"]"]);
-        let why = evaluate_over("attached('vol-1')", &scope, &there()).expect_err("a number");
+        let why =
+            evaluate_over("attached('vol-1')", &scope, &there(), &began()).expect_err("a number");
         assert!(why.to_string().contains("must be true or false, not 1"), "{why}");
         // A manifest's other expressions have no world, nor the functions.
         assert!(super::super::evaluate_bool("running('app')", &scope).is_err());
