@@ -25,12 +25,14 @@ test: setup
 	@tests/all.sh
 
 # Random operations under faults, kills, cancels and clocks, ten times as many as in `make test` and
-# from another seed each time; a failure prints the seed. Then a rehearsal of every shipped operation.
-# It takes hours.
+# from another seed each time; a failure prints the seed. Then a rehearsal of every shipped operation,
+# and deploys under load: killed before and after every call, and wrong in each way there is. It takes
+# hours.
 soak: setup
 	STEPBACK_SEED=$$(date +%s) STEPBACK_CASES=10000 \
 		cargo test --workspace --test rules --no-fail-fast -- --nocapture random
 	STEPBACK_REHEARSE=all cargo test --workspace --test rehearse -- --nocapture shipped
+	STEPBACK_DEPLOYS=all cargo test --workspace --test real -- --nocapture deploys::
 
 bench: setup
 	@tests/parts.sh

@@ -1,22 +1,24 @@
 # A web app for tests: says the name that its environment gives it, keeps connections, takes what is
-# posted, and tunnels after an upgrade. Told to end, it takes nothing new and finishes what is under way.
+# posted, and says again what it is told over a WebSocket. Told to end, it takes nothing new and finishes
+# what is under way; RUDE, it ends at once. LATE, it does not listen for so many seconds.
 use strict;
 use warnings;
 use IO::Select;
 use IO::Socket::INET;
 
 my $name   = $ENV{NAME} // 'app';
+sleep $ENV{LATE} if $ENV{LATE};
 my $listen = IO::Socket::INET->new(LocalPort => 80, Listen => 128, ReuseAddr => 1) or die "port 80: $!";
 my $select = IO::Select->new($listen);
-my (%read, %later, %tunnel);
+my (%read, %later, %socket);
 my $is_over = 0;
-$SIG{TERM} = sub { $is_over = 1 };
+$SIG{TERM} = sub { exit 1 if $ENV{RUDE}; $is_over = 1 };
 $SIG{PIPE} = 'IGNORE';
 
 sub gone {
     my ($client) = @_;
     $select->remove($client);
-    delete $_->{$client} for \%read, \%later, \%tunnel;
+    delete $_->{$client} for \%read, \%later, \%socket;
     close $client;
 }
 
@@ -34,9 +36,14 @@ sub take {
         $length = $1 if $head =~ /^content-length: *(\d+)/im;
         return if length($read{$client}) < length($head) + 4 + $length;
         substr($read{$client}, 0, length($head) + 4 + $length) = '';
-        if ($head =~ /^upgrade:/im) {
-            $tunnel{$client} = 1;
-            syswrite $client, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        if ($head =~ /^upgrade: *websocket/im) {
+            # Of the one key that its clients have the answer is known (RFC 6455, 1.3).
+            my ($key) = $head =~ /^sec-websocket-key: *(\S+)/im;
+            return answer($client, '400 Bad Request') if ($key // '') ne 'dGhlIHNhbXBsZSBub25jZQ==';
+            $socket{$client} = 1;
+            syswrite $client, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                . "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+            return;
         } elsif ($head =~ m{\A\S+ /slow}) {
             $later{$client} = [$client, time + 1];
         } elsif ($head =~ m{\A\S+ /health} && $ENV{SICK}) {
@@ -48,13 +55,30 @@ sub take {
     }
 }
 
+# Say again what is told in short frames (RFC 6455, 5.2), and end when the other one does.
+sub hear {
+    my ($client) = @_;
+    while (length($read{$client}) >= 6) {
+        my ($kind, $length) = map { $_ & 0x7f } unpack 'CC', $read{$client};
+        return if length($read{$client}) < 6 + $length;
+        my ($mask, $told) = unpack "x2 a4 a$length", substr($read{$client}, 0, 6 + $length, '');
+        $told ^= substr($mask x ($length / 4 + 1), 0, $length);
+        syswrite $client, pack('CC', 0x80 | $kind, $length) . $told;
+        return gone($client) if ($kind & 0x0f) == 8;
+    }
+}
+
+# Going away (RFC 6455, 7.4.1).
+sub goodbye { syswrite $_[0], pack 'CCn', 0x88, 2, 1001 }
+
 while (1) {
     if ($is_over && $listen) {
         $select->remove($listen);
         close $listen;
         undef $listen;
         # Those who wait for nothing, and those who would never end.
-        gone($_) for grep { !$later{$_} && ($tunnel{$_} || $read{$_} eq '') } $select->handles;
+        my @idle = grep { !$later{$_} && ($socket{$_} || $read{$_} eq '') } $select->handles;
+        for (@idle) { goodbye($_) if $socket{$_}; gone($_) }
     }
     last if $is_over && !$select->count;
     for my $ready ($select->can_read(0.05)) {
@@ -66,9 +90,8 @@ while (1) {
         }
         my $count = sysread $ready, my $bytes, 65536;
         if (!$count) { gone($ready); next }
-        if ($tunnel{$ready}) { syswrite $ready, $bytes; next }
         $read{$ready} .= $bytes;
-        take($ready);
+        $socket{$ready} ? hear($ready) : take($ready);
     }
     for my $due (grep { $_->[1] <= time } values %later) {
         delete $later{ $due->[0] };

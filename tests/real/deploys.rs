@@ -3,220 +3,58 @@
 //!
 //! What is promised is counted apart (docs/apps.md): a request that may be repeated, and whose
 //! answer has not begun, never fails while one target is healthy, whatever happens; others never
-//! fail where nothing crashed.
+//! fail where nothing crashed; a WebSocket ends when its container is drained, and not before.
 
-use crate::haproxy::{self, HaProxy};
-use crate::load::{Counts, Load};
-use crate::parts::{Engine, TestCluster, are_possible, has};
-use crate::place::{Ran, operation};
-use std::path::PathBuf;
+use crate::liar::Lie;
+use crate::parts::{are_possible, has};
+use crate::place::operation;
+use crate::shop::{Promised, QUICKLY, Shop, arguments, deploy, deploy_until};
 use std::process::Command;
 
-const APP: &str = include_str!("app.pl");
+/// The calls of a deploy that change something, in their order.
+const EFFECTS: [&str; 9] = [
+    "docker.pull-image",
+    "docker.create-container",
+    "docker.start-container",
+    "load-balancer.add",
+    "load-balancer.enable",
+    "load-balancer.drain",
+    "load-balancer.remove",
+    "docker.stop-container",
+    "docker.remove-container",
+];
 
-/// A bridge of this machine, for one engine's containers.
-struct Bridge(String);
+/// Where each run of the tests kills it, once for each of these.
+const KILLS: [&str; 9] = [
+    "docker.create-container#1=crash-after",
+    "docker.start-container#2=crash-before",
+    "load-balancer.add#1=crash-after",
+    "load-balancer.enable#1=crash-after",
+    "load-balancer.drain#1=crash-before",
+    "load-balancer.drain#2=crash-after",
+    "load-balancer.remove#1=crash-after",
+    "docker.stop-container#1=crash-after",
+    "docker.remove-container#2=crash-before",
+];
 
-impl Bridge {
-    fn make(name: &str, number: u32) -> Self {
-        let net = 16 + (std::process::id() + number) % 200;
-        let address = format!("10.{net}.{}.1/24", std::process::id() % 250);
-        let bridge = Self(name.to_owned());
-        for arguments in [
-            vec!["link", "add", name, "type", "bridge"],
-            vec!["addr", "add", &address, "dev", name],
-            vec!["link", "set", name, "up"],
-        ] {
-            let ran = Command::new("ip").args(&arguments).output().expect("`ip`");
-            assert!(ran.status.success(), "{arguments:?}: {ran:?}");
-        }
-        bridge
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "delete", &self.0]).output();
-    }
-}
-
-/// Two engines with an app each, HAProxy before them, and clients.
-struct Shop {
-    load: Load,
-    haproxy: HaProxy,
-    parts: TestCluster,
-    _bridges: [Bridge; 2],
-}
-
-/// What is promised of a deploy: nobody whose request may be repeated is turned away, nor anybody
-/// else where nothing crashed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Promised {
-    Everybody,
-    WhoMayRepeat,
-}
-
-impl Shop {
-    fn open() -> Self {
-        let parts = TestCluster::start();
-        let bridges = [0, 1].map(|number| {
-            Bridge::make(&format!("sb{}x{number}", std::process::id() % 100_000), number)
-        });
-        for (engine, bridge) in [(&parts.a, &bridges[0]), (&parts.b, &bridges[1])] {
-            engine.restart_with(&[format!("--bridge={}", bridge.0), "--ip-masq=false".to_owned()]);
-        }
-        Self::make_images(&parts);
-        let (a, b, front) = (haproxy::address(), haproxy::address(), haproxy::address());
-        let front = format!("{front}:8080");
-        let haproxy = HaProxy::start(&parts.path("haproxy"), &front, "");
-        let text = format!(
-            "[environments.box]\nprovider = \"onebox\"\nroot = \"onebox\"\n\
-             [environments.box.instances.i-a]\ndocker = \"{}\"\naddress = \"{a}\"\n\
-             [environments.box.instances.i-b]\ndocker = \"{}\"\naddress = \"{b}\"\n\
-             [environments.box.docker]\nhelper_image = \"helper:1\"\n\
-             [environments.box.pools.web]\nprovider = \"haproxy\"\nbackend = \"web\"\n\
-             sockets = [\"unix://{}\"]\nmaster = \"unix://{}\"\nstate_file = \"{}\"\n",
-            parts.a.host(),
-            parts.b.host(),
-            haproxy.admin().display(),
-            haproxy.master().display(),
-            haproxy.state_file().display(),
-        );
-        std::fs::write(parts.path("stepback.toml"), text).expect("a file");
-        let deployed = deploy(&parts, "one", &[]);
-        deployed.exits(0);
-        let load = Load::start(&front);
-        Self { load, haproxy, parts, _bridges: bridges }
-    }
-
-    /// Images `one`, `two` and `sick` of an app; each says its name.
-    fn make_images(parts: &TestCluster) {
-        let root = parts.root("app", &["perl", "busybox"]);
-        for applet in ["wget", "true", "false", "kill"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
-        }
-        let base = PathBuf::from("/usr/lib/x86_64-linux-gnu/perl-base");
-        let lib = root.join("usr/lib/x86_64-linux-gnu");
-        std::fs::create_dir_all(&lib).expect("a directory");
-        let copied = Command::new("cp").arg("-r").args([&base, &lib]).status().expect("cp");
-        assert!(copied.success());
-        std::fs::write(root.join("app.pl"), APP).expect("a file");
-        let tar = parts.packed(&root);
-        let command = "CMD [\"perl\",\"-I/usr/lib/x86_64-linux-gnu/perl-base\",\"/app.pl\"]";
-        let healthy = "HEALTHCHECK --interval=1s --retries=2 --timeout=2s CMD wget -q -O /dev/null \
-                       http://127.0.0.1/health";
-        for (name, more) in [("one", ""), ("two", ""), ("sick", " SICK=1")] {
-            let image = parts.registry.image(&format!("shop:{name}"));
-            let env = format!("ENV NAME={name}{more}");
-            parts.a.docker(&["import", "-c", command, "-c", healthy, "-c", &env, &tar, &image]);
-            parts.a.docker(&["push", &image]);
-        }
-    }
-
-    /// Do something while clients ask, and see that what is promised is kept.
-    #[track_caller]
-    fn during(&self, what: &str, promised: Promised, does: impl FnOnce(&Self)) {
-        let before = self.load.counts();
-        does(self);
-        // Who is asked just now is told, too.
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let now = self.load.counts();
-        let [gets, posts, tunnels]: [Counts; 3] =
-            std::array::from_fn(|at| now[at].since(before[at]));
-        println!(
-            "{what}: {} repeatable: {} failed, {} cut; {} others: {} failed, {} cut, {} closed; \
-             tunnels: {} failed, {} ended",
-            gets.answered,
-            gets.failed,
-            gets.cut,
-            posts.answered,
-            posts.failed,
-            posts.cut,
-            posts.closed,
-            tunnels.failed,
-            tunnels.cut
-        );
-        assert!(gets.answered > 50, "{what}: nobody asked");
-        assert_eq!(gets.failed, 0, "{what}: {gets:?}");
-        if promised == Promised::Everybody {
-            assert_eq!(
-                (posts.failed, posts.cut, gets.cut),
-                (0, 0, 0),
-                "{what}: {posts:?} {gets:?}"
-            );
-        }
-    }
-
-    /// The containers of both engines.
-    fn containers(&self) -> Vec<String> {
-        let of = |engine: &Engine| {
-            let all = engine.docker(&["ps", "--all", "--format", "{{.Names}} {{.Image}}"]);
-            all.lines().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let mut all = [of(&self.parts.a), of(&self.parts.b)].concat();
-        all.sort();
-        all
-    }
-
-    #[track_caller]
-    fn is_released(&self, image: &str, why: &str) {
-        let all = self.containers();
-        assert_eq!(all.len(), 2, "{why}: {all:?}");
-        assert!(all.iter().all(|one| one.contains(&format!("shop:{image}"))), "{why}: {all:?}");
-    }
-}
-
-fn arguments(parts: &TestCluster, image: &str, more: &[&str]) -> Vec<String> {
-    let image = format!("image={}", parts.registry.image(&format!("shop:{image}")));
-    let path = operation("deploy-app");
-    let hosts = "hosts=[\"i-a\", \"i-b\"]";
-    let mut all = vec!["run", &path];
-    let short = ["linger=300ms", "drain_timeout=3s", "stop_grace=5s", hosts, &image];
-    all.extend(short.iter().flat_map(|input| ["-i", input]));
-    all.extend(more);
-    all.into_iter().map(str::to_owned).collect()
-}
-
-fn deploy(parts: &TestCluster, image: &str, more: &[&str]) -> Ran {
-    let all = arguments(parts, image, more);
-    parts.run(&all.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// The same, with something done when a line is said.
-fn deploy_until(
-    parts: &TestCluster,
-    image: &str,
-    at: &str,
-    mut does: impl FnMut(&TestCluster),
-) -> Ran {
-    let all = arguments(parts, image, &[]);
-    let mut is_done = false;
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let ran = parts.run_watched(&all, |line| {
-        if !is_done && line.contains(at) {
-            is_done = true;
-            does(parts);
-        }
-    });
-    assert!(is_done, "`{at}` was never said:\n{}", ran.said);
-    ran
+/// Whether all points and all that is wrong is tried, as `make soak` does.
+fn is_all() -> bool {
+    std::env::var_os("STEPBACK_DEPLOYS").is_some_and(|which| which == "all")
 }
 
 #[test]
 fn a_deploy_never_takes_the_app_down() {
-    if !are_possible() || !haproxy::is_possible() || !has("ip", "iproute2") {
+    if !are_possible() || !haproxy_is_possible() {
         return;
     }
     let shop = Shop::open();
-    shop.during("a deploy", Promised::Everybody, |shop| {
-        deploy(&shop.parts, "two", &[]).exits(0);
-        shop.is_released("two", "a deploy");
-    });
-    shop.during("one that never gets healthy", Promised::Everybody, |shop| {
+    shop.during("a deploy", Promised::Everybody, |shop| shop.deploys("two", &[]));
+    shop.during("one that never gets healthy", Promised::EverybodyAndNothingEnds, |shop| {
         deploy(&shop.parts, "sick", &[]).exits(3).says("verdict: restored");
         shop.is_released("two", "sick");
     });
-    shop.during("what comes before the release fails", Promised::Everybody, |shop| {
+    let what = "what comes before the release fails";
+    shop.during(what, Promised::EverybodyAndNothingEnds, |shop| {
         let fails = ["-i", "before_release=[[\"true\"], [\"false\"]]"];
         deploy(&shop.parts, "one", &fails).exits(4).says("before-release");
         shop.is_released("two", "before");
@@ -225,96 +63,190 @@ fn a_deploy_never_takes_the_app_down() {
         shop.parts.run(&["run", "--like", "1"]).exits(0);
         shop.is_released("one", "--like");
     });
+    shop.restarted();
     shop.interrupted();
     shop.killed();
     shop.crashes();
     shop.teeth();
 }
 
+fn haproxy_is_possible() -> bool {
+    crate::haproxy::is_possible() && has("ip", "iproute2") && has("script", "bsdutils")
+}
+
 impl Shop {
+    /// What serves is made once more.
+    fn restarted(&self) {
+        self.during("a restart", Promised::Everybody, |shop| {
+            let before = shop.containers();
+            let path = operation("restart-app");
+            let mut all = vec!["run", &path];
+            all.extend(QUICKLY.iter().flat_map(|input| ["-i", input]));
+            shop.parts.run(&all).exits(0);
+            assert_ne!(shop.containers(), before);
+            shop.is_released("one", "a restart");
+        });
+    }
+
     /// Cancelled, ended and left alone at several steps.
     fn interrupted(&self) {
-        for step in ["start", "add", "enable", "drain"] {
-            self.during(&format!("cancelled at {step}"), Promised::Everybody, |shop| {
-                let at = format!("{step}[");
-                let ran = deploy_until(&shop.parts, "two", &at, |parts| {
+        let steps = match is_all() {
+            true => &["survey", "pull", "start", "healthy", "add", "enable", "drain", "linger"][..],
+            false => &["start", "add", "enable", "drain"],
+        };
+        for step in steps {
+            let is_drained = ["drain", "linger"].contains(step);
+            // Those whom a new container serves by then have to come again.
+            let promised = match *step == "enable" || is_drained {
+                true => Promised::Everybody,
+                false => Promised::EverybodyAndNothingEnds,
+            };
+            self.during(&format!("cancelled at {step}"), promised, |shop| {
+                let (now, next) = (shop.current(), shop.other());
+                let at = match ["survey", "linger"].contains(step) {
+                    true => (*step).to_owned(),
+                    false => format!("{step}["),
+                };
+                let ran = deploy_until(&shop.parts, next, &at, |parts, _| {
                     let listed = parts.run(&["list", "--json"]).said;
                     let id = listed.split("\"id\":").nth(1).expect("an operation");
                     let id: String = id.trim().chars().take_while(char::is_ascii_digit).collect();
                     parts.run(&["cancel", &id]);
                 });
                 ran.exits(3).says("verdict: restored");
-                shop.is_released("one", step);
+                shop.is_released(now, step);
             });
         }
+        for (step, goes) in [("enable[", "resume"), ("drain[", "rollback")] {
+            self.during(&format!("ended at {step}, {goes}"), Promised::Everybody, |shop| {
+                let (now, next) = (shop.current(), shop.other());
+                let ran = deploy_until(&shop.parts, next, step, |_, pid| end(pid));
+                assert_eq!(ran.code, Some(6), "it is left as it is\n{}", ran.said);
+                let id = ran.id().to_owned();
+                match goes {
+                    "resume" => shop.parts.run(&["resume", &id]).exits(0),
+                    _ => shop.parts.run(&["rollback", &id]).exits(3),
+                };
+                shop.is_released(if goes == "resume" { next } else { now }, goes);
+            });
+        }
+        self.during("its terminal is closed", Promised::Everybody, |shop| {
+            let next = shop.other();
+            let all = arguments(&shop.parts, next, &[]);
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            shop.parts.run_in_a_terminal_that_closes(&all, "enable");
+            shop.is_released(next, "its terminal");
+        });
     }
 
     /// Killed with SIGKILL at each function, and taken up again.
     fn killed(&self) {
-        let mut images = ["two", "one"].iter().cycle();
-        for at in [
-            "docker.create-container#1=crash-after",
-            "docker.start-container#2=crash-before",
-            "load-balancer.add#1=crash-after",
-            "load-balancer.enable#1=crash-after",
-            "load-balancer.drain#1=crash-before",
-            "load-balancer.drain#2=crash-after",
-            "load-balancer.remove#1=crash-after",
-            "docker.stop-container#1=crash-after",
-            "docker.remove-container#2=crash-before",
-        ] {
-            let image = images.next().expect("it goes round");
+        let everywhere = EFFECTS.iter().flat_map(|effect| {
+            [1, 2].into_iter().flat_map(move |nth| {
+                ["before", "after"].map(move |when| format!("{effect}#{nth}=crash-{when}"))
+            })
+        });
+        let points: Vec<String> = match is_all() {
+            true => everywhere.collect(),
+            false => KILLS.map(str::to_owned).to_vec(),
+        };
+        for at in points {
             self.during(&format!("killed at {at}"), Promised::Everybody, |shop| {
-                let ran = deploy(&shop.parts, image, &["--inject", at]);
+                let next = shop.other();
+                let ran = deploy(&shop.parts, next, &["--inject", &at]);
                 assert_eq!(ran.code, None, "{at}: it was not killed\n{}", ran.said);
                 let id = ran.id().to_owned();
                 shop.parts.run(&["resume", &id]).exits(0);
-                shop.is_released(image, at);
+                shop.is_released(next, &at);
             });
         }
     }
 
     /// What is in a container when that is killed may be lost to who may not repeat it.
     fn crashes(&self) {
+        for step in ["healthy[", "drain["] {
+            let what = format!("a new container is killed at {step}");
+            self.during(&what, Promised::WhoMayRepeat, |shop| {
+                let (now, next) = (shop.current(), shop.other());
+                let ran = deploy_until(&shop.parts, next, step, |parts, _| {
+                    parts.a.docker(&["kill", &Self::newest(&parts.a)]);
+                });
+                ran.exits(3).says("verdict: restored");
+                shop.is_released(now, step);
+            });
+        }
         self.during("an old container is killed", Promised::WhoMayRepeat, |shop| {
-            deploy_until(&shop.parts, "one", "enable[", |parts| {
-                let old =
-                    parts.a.docker(&["ps", "--quiet", "--filter", "label=app=shop", "--last", "5"]);
-                let oldest = old.lines().last().expect("one").to_owned();
-                parts.a.docker(&["kill", &oldest]);
+            deploy_until(&shop.parts, shop.other(), "enable[", |parts, _| {
+                parts.a.docker(&["kill", &Self::oldest(&parts.a)]);
             });
         });
         self.during("HAProxy is reloaded", Promised::WhoMayRepeat, |shop| {
-            deploy_until(&shop.parts, "two", "drain[", |_| shop.haproxy.reload()).exits(0);
-            shop.is_released("two", "reload");
+            let next = shop.other();
+            deploy_until(&shop.parts, next, "drain[", |_, _| shop.haproxy.reload()).exits(0);
+            shop.is_released(next, "reload");
         });
         self.during("an engine is stopped and started", Promised::WhoMayRepeat, |shop| {
-            deploy_until(&shop.parts, "one", "healthy[", |parts| parts.b.restart());
+            deploy_until(&shop.parts, shop.other(), "healthy[", |parts, _| parts.b.restart());
         });
-        self.during("the next one", Promised::Everybody, |shop| {
-            deploy(&shop.parts, "two", &[]).exits(0);
-            shop.is_released("two", "the next one");
-        });
+        self.during("the next one", Promised::Everybody, |shop| shop.deploys("two", &[]));
     }
 
     /// A deploy that is wrong is seen by those who ask.
     fn teeth(&self) {
         let text = std::fs::read_to_string(operation("deploy-app")).expect("the manifest");
-        let (head, rest) = text.split_once("[[steps]]\nid = \"pull\"").expect("a step");
         let early = "[[steps]]\nid = \"early\"\nuses = \"docker/stop-container\"\n\
                      for_each = \"steps.survey.old\"\n\
                      with = { host = \"{{ each.value.host }}\", \
                      container = \"{{ each.value.container }}\" }\n";
-        let path = self.parts.path("wrong.toml");
-        std::fs::write(&path, format!("{head}{early}[[steps]]\nid = \"pull\"{rest}"))
-            .expect("a file");
-        let mut all = arguments(&self.parts, "one", &[]);
-        all[1] = path.display().to_string();
-        let before = self.load.counts();
-        self.parts.run(&all.iter().map(String::as_str).collect::<Vec<_>>());
-        let [gets, ..] = self.load.counts();
-        let gets = gets.since(before[0]);
-        println!("the old one stopped first: {gets:?}");
-        assert!(gets.failed > 10, "nobody saw it: {gets:?}");
+        let pull = "[[steps]]\nid = \"pull\"";
+        let wrong = text.replacen(pull, &format!("{early}{pull}"), 1);
+        self.is_seen("the old one is stopped first", 10, |shop| shop.runs(&wrong, "one"));
+        if !is_all() {
+            return;
+        }
+        self.deploys("one", &[]);
+        // An app that needs some time: nobody notices, unless it is not waited for.
+        self.during("one that is late", Promised::Everybody, |shop| shop.deploys("late", &[]));
+        self.deploys("two", &[]);
+        for lie in [Lie::IsUp, Lie::ChecksAnew] {
+            let what = format!("it is told a lie: {lie:?}");
+            self.is_seen(&what, 1, |shop| shop.lied_to(lie, |shop| shop.runs(&text, "late")));
+            self.deploys("two", &[]);
+        }
+        // One that ends at once: nobody notices, unless those whom it serves are not waited for.
+        self.during("one that is rude", Promised::Everybody, |shop| shop.deploys("rude", &[]));
+        self.during("and it goes", Promised::Everybody, |shop| shop.deploys("two", &[]));
+        self.deploys("rude", &[]);
+        let told = Lie::NobodyIsServed;
+        let what = "nobody waits for those who are served";
+        self.is_seen(what, 1, |shop| shop.lied_to(told, |shop| shop.runs(&text, "two")));
     }
+
+    /// Run a manifest as a deploy.
+    fn runs(&self, manifest: &str, image: &str) {
+        let path = self.parts.path("wrong.toml");
+        std::fs::write(&path, manifest).expect("a file");
+        let mut all = arguments(&self.parts, image, &["-i", "linger=0ms"]);
+        all[1] = path.display().to_string();
+        self.parts.run(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// Of those who ask while it is done some are turned away.
+    #[track_caller]
+    fn is_seen(&self, what: &str, least: u64, does: impl FnOnce(&Self)) {
+        let before = self.load.counts();
+        does(self);
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        let now = self.load.counts();
+        let [gets, posts] = [0, 1].map(|at| now[at].since(before[at]));
+        println!("{what}: {gets:?}, others {posts:?}");
+        let lost = gets.failed + gets.cut + posts.failed + posts.cut;
+        assert!(lost >= least, "{what}: nobody saw it: {gets:?} {posts:?}");
+    }
+}
+
+/// Tell a process to end (SIGTERM).
+fn end(pid: u32) {
+    let ended = Command::new("kill").arg(pid.to_string()).status().expect("kill");
+    assert!(ended.success());
 }

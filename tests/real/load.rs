@@ -1,4 +1,4 @@
-//! Traffic while something else goes on: requests that may be repeated, others, and tunnels.
+//! Traffic while something else goes on: requests that may be repeated, others, and WebSockets.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -77,14 +77,14 @@ enum Outcome {
 pub struct Load {
     gets: Arc<Counted>,
     posts: Arc<Counted>,
-    tunnels: Arc<Counted>,
+    sockets: Arc<Counted>,
     is_over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     pub fn start(at: &str) -> Self {
-        let (gets, posts, tunnels) = <(Arc<Counted>, Arc<Counted>, Arc<Counted>)>::default();
+        let (gets, posts, sockets) = <(Arc<Counted>, Arc<Counted>, Arc<Counted>)>::default();
         let is_over = Arc::new(AtomicBool::new(false));
         let mut clients = vec![];
         for _ in 0..CLIENTS {
@@ -92,17 +92,19 @@ impl Load {
             let is_over = Arc::clone(&is_over);
             clients.push(std::thread::spawn(move || ask(&at, &gets, &posts, &is_over)));
         }
+        let (slow_at, slow, over) = (at.to_owned(), Arc::clone(&posts), Arc::clone(&is_over));
+        clients.push(std::thread::spawn(move || ask_slowly(&slow_at, &slow, &over)));
         for _ in 0..2 {
-            let (at, tunnels) = (at.to_owned(), Arc::clone(&tunnels));
+            let (at, sockets) = (at.to_owned(), Arc::clone(&sockets));
             let is_over = Arc::clone(&is_over);
-            clients.push(std::thread::spawn(move || tunnel(&at, &tunnels, &is_over)));
+            clients.push(std::thread::spawn(move || socket(&at, &sockets, &is_over)));
         }
-        Self { gets, posts, tunnels, is_over, clients }
+        Self { gets, posts, sockets, is_over, clients }
     }
 
-    /// Requests that may be repeated, others, and what went through tunnels.
+    /// Requests that may be repeated, others, and what was said over WebSockets.
     pub fn counts(&self) -> [Counts; 3] {
-        [self.gets.now(), self.posts.now(), self.tunnels.now()]
+        [self.gets.now(), self.posts.now(), self.sockets.now()]
     }
 }
 
@@ -181,34 +183,52 @@ fn request_on(at: &str, kept: &mut Option<TcpStream>, request: &[u8]) -> Outcome
     }
 }
 
-/// One client of a tunnel, which says something now and then: *failed* is one that could not be
+/// One client whose requests take a second each, and may not be repeated.
+fn ask_slowly(at: &str, posts: &Counted, is_over: &AtomicBool) {
+    let mut kept = None;
+    while !is_over.load(Ordering::SeqCst) {
+        let request = b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\ndata";
+        posts.add(request_on(at, &mut kept, request));
+        std::thread::sleep(REST);
+    }
+}
+
+/// The beginning of a WebSocket, and the answer to its key (RFC 6455, *1.3*).
+const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const ACCEPTED: &str = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
+/// `ping` as a text (RFC 6455, *5.2*): masked, as a client must.
+const PING: [u8; 10] = [0x81, 0x84, 1, 2, 3, 4, b'p' ^ 1, b'i' ^ 2, b'n' ^ 3, b'g' ^ 4];
+const PONG: &[u8] = b"\x81\x04ping";
+
+/// One client of a WebSocket, which says something now and then: *failed* is one that could not be
 /// had, *cut* one that ended.
-fn tunnel(at: &str, counted: &Counted, is_over: &AtomicBool) {
-    let upgrade = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+fn socket(at: &str, counted: &Counted, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) {
         let Some(mut stream) = connect(at) else { continue };
         let (mut buffer, mut answer) = ([0; 4096], vec![]);
-        let _ = stream.write_all(upgrade);
+        let _ = stream.write_all(UPGRADE);
         while !answer.ends_with(b"\r\n\r\n") {
             match stream.read(&mut buffer) {
                 Ok(count @ 1..) => answer.extend_from_slice(&buffer[..count]),
                 Ok(0) | Err(_) => break,
             }
         }
-        if !answer.starts_with(b"HTTP/1.1 101") {
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
+        if !answer.starts_with("http/1.1 101") || !answer.contains(ACCEPTED) {
             counted.add(Outcome::Failed);
             std::thread::sleep(REST);
             continue;
         }
         while !is_over.load(Ordering::SeqCst) {
-            let said = stream.write_all(b"ping").and_then(|()| stream.read(&mut buffer));
-            match said {
-                Ok(1..) => counted.add(Outcome::Answered),
-                Ok(0) | Err(_) => {
-                    counted.add(Outcome::Cut);
-                    break;
-                }
+            let mut said = [0; PONG.len()];
+            let heard = stream.write_all(&PING).and_then(|()| stream.read_exact(&mut said));
+            if heard.is_err() || said != PONG {
+                counted.add(Outcome::Cut);
+                break;
             }
+            counted.add(Outcome::Answered);
             std::thread::sleep(Duration::from_millis(100));
         }
     }

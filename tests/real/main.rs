@@ -20,6 +20,7 @@ mod kills;
 #[allow(dead_code, reason = "the tests of the program alone need the rest")]
 mod leaks;
 mod left;
+mod liar;
 mod like;
 mod load;
 mod onebox;
@@ -29,6 +30,7 @@ mod policies;
 mod reboot;
 mod registries;
 mod rehearsed;
+mod shop;
 mod snapshot;
 mod ssh;
 mod target_groups;

@@ -2,7 +2,7 @@
 
 use crate::leaks;
 use crate::parts::TestCluster;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -99,13 +99,18 @@ impl TestCluster {
 
     /// Run it, and see each line as it comes.
     pub fn run_watched(&self, arguments: &[&str], mut see: impl FnMut(&str)) -> Ran {
+        self.run_watched_by(arguments, |line, _| see(line))
+    }
+
+    /// The same for whoever needs its process id.
+    pub fn run_watched_by(&self, arguments: &[&str], mut see: impl FnMut(&str, u32)) -> Ran {
         let mut command = self.command(arguments);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut said = String::new();
+        let (pid, mut said) = (child.id(), String::new());
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         for line in lines.map_while(Result::ok) {
-            see(&line);
+            see(&line, pid);
             said.push_str(&line);
             said.push('\n');
         }
@@ -114,6 +119,42 @@ impl TestCluster {
         said.push_str(&String::from_utf8_lossy(&ended.stdout));
         self.search(&command, &said);
         Ran { code: ended.status.code(), said }
+    }
+
+    /// Run it in a terminal that is closed when something stands there, and wait for the
+    /// operation's end.
+    #[track_caller]
+    pub fn run_in_a_terminal_that_closes(&self, arguments: &[&str], at: &str) {
+        let quoted = |word: &str| format!("'{word}'");
+        let words = [env!("CARGO_BIN_EXE_stepback")].into_iter().chain(arguments.iter().copied());
+        let line: Vec<String> = words.map(quoted).collect();
+        let command = self.command(&[]);
+        let mut terminal = Command::new("script");
+        terminal.args(["--quiet", "--flush", "--return", "--command", &line.join(" ")]);
+        terminal.arg(self.path("terminal")).current_dir(self.path(""));
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => terminal.env(name, value),
+                None => terminal.env_remove(name),
+            };
+        }
+        let mut terminal =
+            terminal.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a terminal");
+        let (mut shown, mut buffer) = (String::new(), [0; 4096]);
+        let mut stdout = terminal.stdout.take().expect("it is piped");
+        while !shown.contains(at) {
+            let count = stdout.read(&mut buffer).expect("it is shown");
+            assert!(count > 0, "`{at}` never stood there:\n{shown}");
+            shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        terminal.kill().expect("it is closed");
+        terminal.wait().expect("it is closed");
+        let is_over = || {
+            let listed = self.command(&["list", "--json"]).output().expect("it starts").stdout;
+            let listed: serde_json::Value = serde_json::from_slice(&listed).expect("a list");
+            listed[0]["finished_at"].is_string()
+        };
+        self.until("the operation goes on without its terminal", is_over);
     }
 
     /// Have a database on `i-a` with a row in it.
