@@ -130,8 +130,40 @@ fn what_ran_before_a_release_that_failed_is_named() {
     ran.says("before-release");
     assert_eq!(place.facts(), before);
     assert_eq!(serving(&place), FIRST);
-    // Without any the point of no return is where cleaning up begins.
-    place.run(&["plan", &crate::harness::operation("deploy-app")]).exits(0);
+    let deploy = crate::harness::operation("deploy-app");
+    let some = ["plan", &deploy, "-i", "before_release=[[\"./migrate\"]]"];
+    place.run(&some).exits(0).says("point of no return: before-release");
+    // Without any it is where cleaning up begins.
+    place.run(&["plan", &deploy]).exits(0).says("point of no return: the commit, before `remove`");
+}
+
+/// Whoever reads it knows what goes on at once, how long the old ones are waited for, and that
+/// nobody is without the app meanwhile.
+#[test]
+fn a_plan_tells_what_runs_side_by_side_and_what_it_waits_for() {
+    let place = Place::new();
+    let path = crate::harness::operation("deploy-app");
+    let mut plan = vec!["plan", &path, "-i", "drain_timeout=345s", "-i", "stop_grace=7s"];
+    let told = place.run(&plan).exits(0);
+    told.says("side by side, for each: `pull`, `start`, `healthy`, `add`, `enable`, `drain`")
+        .says("`before-release` is run for each, one after another")
+        .says("drain[shop-r1-1.i-web-1]     345s at most, until nobody is served by it any more")
+        .says("linger                       5s\n")
+        .says("stop[shop-r1-1.i-web-2]      7s at most, until it has stopped")
+        .says("found drain_delay")
+        .says("downtime: none\n");
+    plan.push("--json");
+    let told: serde_json::Value =
+        serde_json::from_str(&place.run(&plan).exits(0).stdout).expect("JSON");
+    let first = serde_json::json!({
+        "step": "drain[shop-r1-1.i-web-1]", "how_long": "345s", "at_most": true,
+    });
+    assert_eq!(told["waits"][0], first);
+    // A database's steps go on beside each other where none needs another.
+    let path = crate::harness::operation("redeploy-database");
+    let told = place.run(&["plan", &path]).exits(0);
+    told.says("side by side: `running` with `target`, `same-zone`, `device-free`\n")
+        .says("point of no return: the commit, before `remove-old`");
 }
 
 /// As somebody finds it: one container stopped by hand, one gone with its target left, another

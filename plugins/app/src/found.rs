@@ -78,6 +78,8 @@ pub struct There {
     pub elsewhere: Vec<String>,
     /// How many targets of the pool get traffic and are healthy.
     pub before: u32,
+    /// How long the balancer lets a drained target go on, as text; none where it has no such limit.
+    pub drain_delay: Option<String>,
     /// How long traffic may still come after a target is drained, as text.
     pub linger: String,
 }
@@ -160,6 +162,7 @@ impl<'a> App<'a> {
             strangers: strangers.into_iter().map(named).collect(),
             elsewhere: targets.iter().filter(|target| !is_here(target)).map(named).collect(),
             before: u32::try_from(before).unwrap_or(u32::MAX),
+            drain_delay: self.pool.drain_delay_ms.map(|delay| format!("{delay}ms")),
             linger: format!("{}ms", self.pool.linger_ms),
         })
     }

@@ -31,7 +31,7 @@ fn looks(one: &[Value], other: &[Value], targets: &[Value]) {
     World::reset();
     World::answer("docker.find-containers", json!(one));
     World::answer("docker.find-containers", json!(other));
-    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": null, "linger_ms": 5 });
+    let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": 9, "linger_ms": 5 });
     World::answer("load-balancer.describe-pool", pool);
     World::answer("docker.list-containers", json!(one));
     let mut all = other.to_vec();
@@ -70,6 +70,7 @@ fn all_that_is_there_is_old_and_what_comes_has_the_next_number() {
     let targets: Vec<&String> = found.there.old_targets.keys().collect();
     assert_eq!(targets, ["web-r3-1.i-1", "web-r9-x.i-2"]);
     assert_eq!((found.there.before, found.floor, found.there.linger.as_str()), (3, 3, "5ms"));
+    assert_eq!(found.there.drain_delay.as_deref(), Some("9ms"));
     assert_eq!(found.there.strangers, ["i-2:8080"]);
     assert_eq!(found.there.elsewhere, ["i-3:20001"]);
 }

@@ -6,6 +6,7 @@
 
 use crate::builtins;
 use serde_json::Value;
+use std::fmt;
 use stepback_core::manifest::Uses;
 
 /// The fields of a step's `with` that say what it is about, in the order in which they are told.
@@ -38,13 +39,46 @@ pub fn does(uses: &Uses) -> Option<&'static str> {
         "stop" => "stop",
         "remove" | "delete" | "terminate" => "remove",
         "run" | "exec" => "run",
-        "describe" | "find" | "inspect" | "check" | "no" | "wait" | "assert" | "sleep"
+        "describe" | "find" | "inspect" | "survey" | "check" | "no" | "wait" | "assert"
+        | "sleep"
             if builtins::bytes(uses.plugin()).is_some() =>
         {
             return None;
         }
         _ => "other",
     })
+}
+
+/// What a step waits for though nothing keeps it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// As the manifest has it: `30s`.
+    pub how_long: String,
+    /// What ends it earlier; none if it is all of it.
+    pub until: Option<&'static str>,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.until {
+            None => write!(f, "{}", self.how_long),
+            Some(until) => write!(f, "{} at most, until {until}", self.how_long),
+        }
+    }
+}
+
+/// How long a step waits, as far as it is known: until those who are served have gone, until a
+/// container has stopped, or for so long as it says.
+pub fn waits(uses: &Uses, with: &Value) -> Option<Wait> {
+    builtins::bytes(uses.plugin())?;
+    let (name, until) = match (uses.plugin(), uses.step()) {
+        ("core", "sleep") => ("duration", None),
+        ("load-balancer", "drain-target") => ("timeout", Some("nobody is served by it any more")),
+        ("docker", "stop-container") => ("grace", Some("it has stopped")),
+        _ => return None,
+    };
+    let how_long = with.get(name)?.as_str()?.to_owned();
+    Some(Wait { how_long, until })
 }
 
 /// What it is about, as far as it is known: `container main, host i-db-1`.
@@ -91,5 +125,19 @@ mod tests {
         }
         let with = json!({ "host": "i-1", "container": "main", "image": null, "grace": "60s" });
         assert_eq!(about(Some(&with)), "container main, host i-1");
+    }
+
+    #[test]
+    fn what_a_step_waits_for_is_told_as_the_manifest_has_it() {
+        let of = |plugin: &str, step: &str, with: Value| {
+            let uses = Uses::Named { plugin: plugin.into(), step: step.into() };
+            waits(&uses, &with).map(|wait| wait.to_string())
+        };
+        let drain = of("load-balancer", "drain-target", json!({ "timeout": "5m" }));
+        assert_eq!(drain.as_deref(), Some("5m at most, until nobody is served by it any more"));
+        assert_eq!(of("core", "sleep", json!({ "duration": "2s" })).as_deref(), Some("2s"));
+        assert_eq!(of("core", "assert", json!({ "duration": "2s" })), None);
+        assert_eq!(of("docker", "stop-container", json!({})), None, "it is not known");
+        assert_eq!(of("acme", "sleep", json!({ "duration": "2s" })), None, "nobody knows it");
     }
 }

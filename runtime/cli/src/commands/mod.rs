@@ -19,6 +19,7 @@ pub mod show;
 pub mod unlock;
 pub mod validate;
 
+mod course;
 mod does;
 mod ending;
 mod like;

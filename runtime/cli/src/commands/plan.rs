@@ -1,6 +1,6 @@
 //! `stepback plan`: what would happen, with every check run live and nothing changed.
 
-use super::{does, manifest, may, past, run::reporter};
+use super::{course, does, manifest, may, past, run::reporter};
 use crate::args::{Global, Plan as PlanArgs};
 use crate::config::{Config, add_grants};
 use crate::environment;
@@ -115,11 +115,6 @@ fn answer_text(answer: &StepCheckAnswer) -> Shown {
     }
 }
 
-/// The point of no return among the steps that have something to do.
-fn no_return(preview: &Preview) -> Option<&StepId> {
-    preview.job.plan().point_of_no_return_of(|id| checks_of(preview, id).next().is_some())
-}
-
 fn checks_of<'a>(preview: &'a Preview, step: &'a StepId) -> impl Iterator<Item = &'a StepCheck> {
     preview.checks.iter().filter(move |check| check.step.step == *step)
 }
@@ -158,12 +153,15 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
     text.push(&undeclared(preview, style));
     text.push(&may::as_text(preview, style));
     text.push(&revealed(plan, style));
-    text.push(&in_turn(plan));
+    text.push(&course::beside(plan));
     text.push(&known(preview, style));
     text.push(&would(preview, style));
+    text.push(&course::waits_as_text(preview, style));
     let window: Vec<&str> =
         plan.steps().filter(|step| plan.is_window(&step.id)).map(|step| step.id.as_str()).collect();
-    if !window.is_empty() {
+    if window.is_empty() {
+        text.push(&"downtime: none\n".into());
+    } else {
         let budget = manifest
             .downtime
             .budget_ms
@@ -171,9 +169,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
         text.push(&shown!("downtime: {}, with {}\n", window.join(" → "), budget));
         text.push(&shown!("expected downtime: {}\n", expected(facts)));
     }
-    if let Some(step) = no_return(preview) {
-        text.push(&shown!("point of no return: {}\n", style.red(step.as_str())));
-    }
+    text.push(&course::point_of_no_return(preview, style));
     if !facts.looks_through.is_empty() {
         let made = facts.looks_through.join(", ");
         text.push(&shown!("to look, it made {}, which ends with this command\n", made));
@@ -215,18 +211,6 @@ fn revealed(plan: &Plan, style: &Style) -> Shown {
         )
     };
     reveals.map(told).collect()
-}
-
-/// The steps of whose instances only so many are under way at a time.
-fn in_turn(plan: &Plan) -> Shown {
-    let told = |step: &Step| {
-        let how = match step.at_most?.get() {
-            1 => shown!("one after another, and undone so from the last"),
-            several => shown!("at most {} at a time, and so undone", several),
-        };
-        Some(shown!("`{}` is run for each, {}\n\n", step.id, how))
-    };
-    plan.steps().filter_map(told).collect()
 }
 
 /// What it would do to the world, in the plan's order.
@@ -330,7 +314,7 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
         "inputs": preview.job.inputs(), "downtime_budget_ms": manifest.downtime.budget_ms,
         "expected_downtime_ms": facts.expected_ms(), "last_downtimes_ms": facts.downtimes_ms,
         "looks_through": facts.looks_through,
-        "point_of_no_return": no_return(preview),
+        "point_of_no_return": course::no_return(preview), "waits": course::waits_as_json(preview),
         "refused": preview.checks.iter().any(is_refusal)
             || preview.in_the_way.iter().any(|lock| !lock.lets_go),
         "locks_held": preview.in_the_way.iter().map(|lock| json!({
