@@ -1,5 +1,5 @@
-//! A socket of HAProxy's that does not tell the truth: what the program would do if it did not look,
-//! or did not wait, it does with this between them.
+//! A socket of HAProxy's that does not tell the truth: what the program would do if it did not
+//! look, or did not wait, it does with this between them.
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
