@@ -84,18 +84,35 @@ impl HaProxy {
 
     /// Read its configuration and its state anew: a worker takes the place of the one before.
     pub fn reload(&self) {
-        let pid = |told: String| {
-            told.lines().find_map(|line| line.strip_prefix("Pid: ").map(str::to_owned))
-        };
-        let before = pid(self.told("show info"));
+        let before = self.begin_a_reload();
+        self.until_reloaded(&before);
+    }
+
+    /// Begin that; the worker which serves until then.
+    pub fn begin_a_reload(&self) -> String {
+        let before = self.worker().expect("it serves");
         ask(&self.master(), "reload");
+        before
+    }
+
+    /// Wait until another worker serves.
+    pub fn until_reloaded(&self, before: &str) {
         let until = std::time::Instant::now() + Duration::from_secs(20);
-        while pid(ask(&self.admin(), "show info").unwrap_or_default())
-            .is_none_or(|now| Some(now) == before)
-        {
+        while !self.is_reloaded(before) {
             assert!(std::time::Instant::now() < until, "it does not reload");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Whether another worker serves than this one.
+    pub fn is_reloaded(&self, before: &str) -> bool {
+        self.worker().is_some_and(|now| now != before)
+    }
+
+    /// The process that serves now.
+    fn worker(&self) -> Option<String> {
+        let told = ask(&self.admin(), "show info")?;
+        told.lines().find_map(|line| line.strip_prefix("Pid: ").map(str::to_owned))
     }
 
     /// End it as a crash would.

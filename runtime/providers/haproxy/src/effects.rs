@@ -70,21 +70,51 @@ pub(super) struct Asked<'a> {
     pub(super) hosts: BTreeMap<InstanceId, IpAddr>,
 }
 
+/// So often it is made once more where a reload has undone it.
+const RELOADS_MAX: u32 = 3;
+
 /// Make an effect.
 pub(super) async fn apply(asked: &Asked<'_>) -> EffectOutcome {
-    let pool = asked.pool;
-    let _turn = match pool.turn().await {
+    let _turn = match asked.pool.turn().await {
         Ok(turn) => turn,
         Err(failure) => return EffectOutcome::Refused(failure),
     };
-    let before = match pool.view().await {
-        Ok(view) => view,
-        Err(failure) => return EffectOutcome::Refused(failure),
+    for _ in 0..RELOADS_MAX {
+        match made(asked).await {
+            Made::Ended(outcome) => return outcome,
+            Made::Undone => {}
+        }
+    }
+    let message = format!("pool `{}` was reloaded each time that it was changed", asked.pool.name);
+    EffectOutcome::Unknown(message)
+}
+
+/// What became of an effect.
+enum Made {
+    Ended(EffectOutcome),
+    /// A worker that had read what was kept before has taken over.
+    Undone,
+}
+
+async fn made(asked: &Asked<'_>) -> Made {
+    let told = match told(asked).await {
+        Ok(told) => told,
+        Err(outcome) => return Made::Ended(outcome),
     };
-    let plan = match plan(asked, &before) {
-        Ok(plan) => plan,
-        Err(failure) => return EffectOutcome::Refused(failure),
-    };
+    came_of(asked, &told).await
+}
+
+/// What was there before the processes were told, and what they said against it.
+struct Told {
+    before: View,
+    said: Vec<String>,
+}
+
+/// Tell each process what it lacks; the outcome where it ends with that.
+async fn told(asked: &Asked<'_>) -> Result<Told, EffectOutcome> {
+    let pool = asked.pool;
+    let before = pool.view().await.map_err(EffectOutcome::Refused)?;
+    let plan = plan(asked, &before).map_err(EffectOutcome::Refused)?;
     let (mut said, mut has_begun) = (vec![], false);
     for (at, commands) in pool.config.sockets.iter().zip(&plan) {
         for command in commands {
@@ -93,18 +123,18 @@ pub(super) async fn apply(asked: &Asked<'_>) -> EffectOutcome {
                 // What would come after it is not told.
                 Ok(told) => {
                     said.push(quoted(&told));
-                    return came_of(asked, &before, &said).await;
+                    return Ok(Told { before, said });
                 }
                 // What was told before stays so; of this one nobody knows.
                 Err(NoAnswer { failure, is_unknown }) if is_unknown || has_begun => {
-                    return EffectOutcome::Unknown(failure.message);
+                    return Err(EffectOutcome::Unknown(failure.message));
                 }
-                Err(NoAnswer { failure, .. }) => return EffectOutcome::Refused(failure),
+                Err(NoAnswer { failure, .. }) => return Err(EffectOutcome::Refused(failure)),
             }
             has_begun = true;
         }
     }
-    came_of(asked, &before, &said).await
+    Ok(Told { before, said })
 }
 
 /// Whether a command was taken: most say nothing then, and that of an address what it changed.
@@ -113,30 +143,41 @@ fn is_done(told: &str) -> bool {
 }
 
 /// What the commands came to, by a look.
-async fn came_of(asked: &Asked<'_>, before: &View, said: &[String]) -> EffectOutcome {
+async fn came_of(asked: &Asked<'_>, told: &Told) -> Made {
     let (pool, wanted) = (asked.pool, asked.wanted);
     let after = match pool.view().await {
         Ok(view) => view,
-        Err(failure) => return EffectOutcome::Unknown(failure.message),
+        Err(failure) => return Made::Ended(EffectOutcome::Unknown(failure.message)),
     };
     let seen = after.of(&asked.place);
     if wanted.is_so(&seen) {
-        return match pool.save().await {
-            Ok(()) => EffectOutcome::Done(seen.merged().answer()),
-            Err(failure) => EffectOutcome::Unknown(failure.message),
+        return match kept(asked).await {
+            Ok(Some(answer)) => Made::Ended(EffectOutcome::Done(answer)),
+            Ok(None) => Made::Undone,
+            Err(failure) => Made::Ended(EffectOutcome::Unknown(failure.message)),
         };
     }
-    let why = match said {
+    let why = match &told.said[..] {
         [] => "it is not as it was told".to_owned(),
         told => told.join("; "),
     };
     let message = format!("HAProxy did not do it in pool `{}`: {why}", pool.name);
-    match settings(before) == settings(&after) {
+    Made::Ended(match settings(&told.before) == settings(&after) {
         true => EffectOutcome::Refused(
             Failure::new(FailureClass::Refused, message).with_code("haproxy-refused"),
         ),
         false => EffectOutcome::Unknown(message),
-    }
+    })
+}
+
+/// Write down what is so, and see that it is so of whichever workers serve then: one that a reload
+/// had begun before has read what was written earlier. The effect's answer; none where it is lost.
+async fn kept(asked: &Asked<'_>) -> Result<Option<Value>, Failure> {
+    let pool = asked.pool;
+    pool.save().await?;
+    pool.reloads_are_over().await?;
+    let seen = pool.view().await?.of(&asked.place);
+    Ok(asked.wanted.is_so(&seen).then(|| seen.merged().answer()))
 }
 
 fn settings(view: &View) -> Vec<Vec<Slot>> {
@@ -328,8 +369,10 @@ async fn looked(asked: &Asked<'_>) -> Result<Looked, Failure> {
     let _turn = pool.turn().await?;
     let seen = pool.view().await?.of(place);
     if wanted.is_so(&seen) {
-        pool.save().await?;
-        return Ok(Looked::Done(seen.merged().answer()));
+        return Ok(match kept(asked).await? {
+            Some(answer) => Looked::Done(answer),
+            None => Looked::InPart,
+        });
     }
     Ok(match seen.is_any(|one| wanted.is_so_in(one)) {
         true => Looked::InPart,

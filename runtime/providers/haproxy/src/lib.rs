@@ -120,8 +120,8 @@ impl HaProxy {
         }
         if pool.config.masters.is_empty() {
             told.push(
-                "whom the workers serve that a reload left can't be seen: `master` names its \
-                 socket (`-S`)"
+                "whom the workers serve that a reload left can't be seen, nor whether a reload \
+                 loses a change that is made meanwhile: `master` names its socket (`-S`)"
                     .to_owned(),
             );
         }

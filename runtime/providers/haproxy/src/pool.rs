@@ -6,10 +6,16 @@ use super::shapes::{Slot, is_kept, number, old_workers, quoted, slots};
 use super::view::{Place, View};
 use super::wire::{NoAnswer, ask};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::{Failure, FailureClass};
 use stepback_provider::endpoint::Endpoint;
 use stepback_provider::turn::{Turn, Turns};
+
+/// How long a master may take to read its configuration: one of thousands of servers takes seconds.
+const RELOAD: Duration = Duration::from_secs(30);
+/// How often it is asked meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A pool, by its name in the environment.
 pub(super) struct Pool {
@@ -114,7 +120,27 @@ impl Pool {
         Ok(())
     }
 
-    /// The same, where this call has no turn yet.
+    /// Wait until no reload is under way: its master answers nobody while it reads its
+    /// configuration and what was kept, and the worker that it replaces is told in vain.
+    ///
+    /// # Errors
+    /// A master that does not answer for long.
+    pub(super) async fn reloads_are_over(&self) -> Result<(), Failure> {
+        let until = self.clock.now().after(RELOAD);
+        for master in &self.config.masters {
+            while let Err(NoAnswer { failure, .. }) = self.ask(master, "show proc").await {
+                if self.clock.now() >= until {
+                    let message = format!("whether a reload is over can't be known: {failure}");
+                    let told = Failure::new(FailureClass::Transient, message);
+                    return Err(told.with_code("haproxy-reload"));
+                }
+                self.clock.sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same as [`Self::save`], where this call has no turn yet.
     pub(super) async fn save_now(&self) -> Result<(), Failure> {
         let _turn = self.turn().await?;
         self.save().await

@@ -211,6 +211,43 @@ async fn a_reload_forgets_nothing_and_nobody() {
     assert_eq!(get(&set.front, "/").as_deref(), Some("two"));
 }
 
+/// The worker that takes over has read what was kept some time before: with many names to look up
+/// (after the state is read) for a second, in which the one before still takes commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_in_the_middle_of_a_reload_is_not_lost() {
+    if !haproxy::is_possible() {
+        return;
+    }
+    let more = |number: usize| {
+        format!(
+            "backend b{number}\n  server-template s 1-5 localhost:1 disabled init-addr libc,none\n"
+        )
+    };
+    let more: String = (0..3_000).map(more).collect();
+    let set = Set::start_with(1, |_| more.clone());
+    let _apps = [8001, 8002].map(|port| App::start(&set.address, port, "one"));
+    set.put_up(8001).await;
+    set.put_up(8002).await;
+    let weighed = |port: u16, weight: u32| {
+        let (pool, host, container) = ("web".into(), "i-1".into(), None);
+        let weight = Some(weight);
+        LoadBalancerCall::Add { pool, host, port, container, weight, floor: 0 }
+    };
+    let (before, mut weight) = (set.processes[0].begin_a_reload(), 1);
+    while !set.processes[0].is_reloaded(&before) {
+        weight = weight % 200 + 1;
+        // The last of them may be told the worker that has taken over, and not both.
+        for port in [8001, 8002] {
+            let done = set.done(weighed(port, weight)).await;
+            assert_eq!(done["weight"], weight, "{done}");
+        }
+    }
+    for port in [8001, 8002] {
+        let facts = set.facts(port).await.expect("it is seen");
+        assert_eq!(facts.get("weight"), Some(&weight.into()), "a reload lost it, of {port}");
+    }
+}
+
 #[track_caller]
 fn until(is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
