@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What is not true.
@@ -19,6 +19,8 @@ pub enum Lie {
     IsUp,
     /// Nobody is served any more.
     NobodyIsServed,
+    /// From this one on every state of the servers is cut off after its half.
+    HalfAState(u32),
 }
 
 /// It stands before a real socket until it is dropped.
@@ -34,14 +36,15 @@ impl Liar {
         let listener = UnixListener::bind(&at).expect("a socket");
         let (is_over, has_lied) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let (over, lied) = (Arc::clone(&is_over), Arc::clone(&has_lied));
+        let asked = Arc::new(AtomicU32::new(0));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                let (real, lied) = (real.clone(), Arc::clone(&lied));
+                let (real, lied, asked) = (real.clone(), Arc::clone(&lied), Arc::clone(&asked));
                 std::thread::spawn(move || {
-                    let _ = pass_on(stream, &real, lie, &lied);
+                    let _ = pass_on(stream, &real, lie, &lied, &asked);
                 });
             }
         });
@@ -71,6 +74,7 @@ fn pass_on(
     real: &Path,
     lie: Lie,
     lied: &AtomicBool,
+    asked: &AtomicU32,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut command = String::new();
@@ -88,6 +92,12 @@ fn pass_on(
     let told = match lie {
         Lie::IsUp if command.starts_with("show servers state") => all_up(&answer),
         Lie::NobodyIsServed if command.starts_with("show stat") => all_idle(&answer),
+        Lie::HalfAState(from)
+            if command.starts_with("show servers state")
+                && asked.fetch_add(1, Ordering::SeqCst) + 1 >= from =>
+        {
+            answer[..answer.len() / 2].to_owned()
+        }
         _ => answer.clone(),
     };
     if told != answer {

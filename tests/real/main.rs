@@ -20,6 +20,7 @@ mod kills;
 #[allow(dead_code, reason = "the tests of the program alone need the rest")]
 mod leaks;
 mod left;
+#[allow(dead_code, reason = "HAProxy's own tests need the rest")]
 mod liar;
 mod like;
 mod load;

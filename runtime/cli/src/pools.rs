@@ -269,12 +269,19 @@ impl Authored {
         if !sockets.iter().all(|at| matches!(at, Endpoint::Unix(_))) {
             let message = "the file would be on this machine, and HAProxy is on another";
             let help = "`saved_by = \"reload-hook\"`, and have its reload save its state";
-            found.push(Diagnostic::at(at, message).help(help));
+            found.push(Diagnostic::at(at.clone(), message).help(help));
         } else if files.len() != sockets.len() {
             let message = format!("there are {} sockets, and {} files", sockets.len(), files.len());
             let help = "write `state_files = […]`, one a process: each reads its own at a reload";
+            found.push(Diagnostic::at(at.clone(), message).help(help));
+        }
+        let files: Vec<PathBuf> = files.into_iter().map(|file| base.join(file)).collect();
+        let is_twice = |(nth, file): (usize, &PathBuf)| files[..nth].contains(file);
+        if files.iter().enumerate().any(is_twice) {
+            let message = "two processes would write one file";
+            let help = "give each its own: what one writes the other would lose";
             found.push(Diagnostic::at(at, message).help(help));
         }
-        Some(files.into_iter().map(|file| base.join(file)).collect())
+        Some(files)
     }
 }

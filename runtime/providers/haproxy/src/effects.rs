@@ -329,6 +329,11 @@ pub(super) fn must_be_a_place(pool: &Pool, slot: &Slot) -> Result<(), Failure> {
         Slot { is_checked: false, .. } => {
             ("is not checked: nobody knows when it is healthy", "give it `check`", "no-check")
         }
+        Slot { is_unwatched: true, .. } => (
+            "has its checks turned off: nobody knows when it is healthy",
+            "turn them on again with `enable health BACKEND/SERVER`",
+            "checks-off",
+        ),
         Slot { is_kept: false, .. } => (
             "has its address as a number, and loses what it is given at a reload",
             "write a name that is this machine's, `localhost:1`, and `init-addr last,libc,none`",

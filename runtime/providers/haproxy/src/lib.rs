@@ -286,7 +286,7 @@ impl Provider for HaProxy {
                 let view = pool.view().await?;
                 let mut facts = view.of(&place).facts();
                 // What could not be written down when it was changed can perhaps by now.
-                if !pool.is_saved(&view)
+                if !pool.is_saved(&view).await
                     && let (Err(failure), Facts::Present(facts)) =
                         (pool.save_now().await, &mut facts)
                 {

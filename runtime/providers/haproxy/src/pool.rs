@@ -2,7 +2,7 @@
 
 use super::config::{PoolConfig, Saved};
 use super::saved;
-use super::shapes::{Slot, is_kept, number, old_workers, quoted, slots};
+use super::shapes::{Slot, is_kept, is_state, must_be_whole, number, old_workers, quoted, slots};
 use super::view::{Place, View};
 use super::wire::{NoAnswer, ask};
 use std::path::{Path, PathBuf};
@@ -47,17 +47,22 @@ impl Pool {
     }
 
     async fn slots_of(&self, at: &Endpoint) -> Result<Vec<Slot>, NoAnswer> {
-        self.slots_by(at, "").await
+        Ok(self.told_by(at, "").await?.0)
     }
 
-    /// The servers of one process; a master's socket is told of which (`@!PID`).
-    async fn slots_by(&self, at: &Endpoint, of: &str) -> Result<Vec<Slot>, NoAnswer> {
+    /// The servers of one process, and the state that they were read of; a master's socket is told
+    /// of which process (`@!PID`).
+    async fn told_by(&self, at: &Endpoint, of: &str) -> Result<(Vec<Slot>, String), NoAnswer> {
         let backend = &self.config.backend;
         let read = |failure| NoAnswer { failure, is_unknown: false };
         let state = self.ask(at, &format!("{of}show servers state {backend}")).await?;
-        let Some(number) = number(backend, &state).map_err(read)? else { return Ok(vec![]) };
+        let of_backend = number(backend, &state).map_err(read)?;
+        must_be_whole(&state).map_err(read)?;
+        let Some(number) = of_backend else {
+            return Ok((vec![], state));
+        };
         let stat = self.ask(at, &format!("{of}show stat {number} 4 -1 json")).await?;
-        slots(backend, &state, &stat).map_err(read)
+        Ok((slots(backend, &state, &stat).map_err(read)?, state))
     }
 
     /// What every process has.
@@ -80,8 +85,8 @@ impl Pool {
         let mut sessions = 0u32;
         for master in &self.config.masters {
             for worker in self.old_workers(master).await? {
-                let slots = match self.slots_by(master, &format!("@!{worker} ")).await {
-                    Ok(slots) => slots,
+                let slots = match self.told_by(master, &format!("@!{worker} ")).await {
+                    Ok((slots, _)) => slots,
                     // One that has ended by now serves nobody.
                     Err(_) if !self.old_workers(master).await?.contains(&worker) => continue,
                     Err(NoAnswer { failure, .. }) => {
@@ -105,17 +110,15 @@ impl Pool {
         Ok(old_workers(&told))
     }
 
-    /// Write down what a reload would lose.
+    /// Write down what a reload would lose: of an answer that is whole, and of nothing else.
     ///
     /// # Errors
     /// A process can't be asked, or its file can't be written.
     pub(super) async fn save(&self) -> Result<(), Failure> {
         let Saved::StateFiles(files) = &self.config.saved else { return Ok(()) };
-        let ask = format!("show servers state {}", self.config.backend);
         for (at, path) in self.config.sockets.iter().zip(files) {
-            let state = self.ask(at, &ask).await.map_err(|told| told.failure)?;
-            let path = path.clone();
-            self.with_file(path, move |path| saved::write(path, &state)).await?;
+            let (_, state) = self.told_by(at, "").await.map_err(|told| told.failure)?;
+            self.with_file(path.clone(), move |path| saved::write(path, &state)).await?;
         }
         Ok(())
     }
@@ -147,34 +150,52 @@ impl Pool {
     }
 
     /// Whether a reload of each process would find what it has.
-    pub(super) fn is_saved(&self, view: &View) -> bool {
+    pub(super) async fn is_saved(&self, view: &View) -> bool {
         let Saved::StateFiles(files) = &self.config.saved else { return true };
-        view.0.iter().zip(files).all(|(slots, path)| match std::fs::read_to_string(path) {
-            Ok(kept) => is_kept(&self.config.backend, slots, &kept),
-            // Where there is none, nothing was ever changed.
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-        })
+        for (slots, path) in view.0.iter().zip(files) {
+            let is_so = match self.with_file(path.clone(), saved::read).await {
+                Ok(Some(kept)) => is_kept(&self.config.backend, slots, &kept),
+                // Where there is none, nothing was ever changed.
+                Ok(None) => true,
+                Err(_) => false,
+            };
+            if !is_so {
+                return false;
+            }
+        }
+        true
     }
 
-    /// Whether what is changed can be written down.
+    /// Whether what is changed can be written down, and takes nobody else's place there.
     ///
     /// # Errors
-    /// The file that it can't be written to.
+    /// The file that it can't be written to, or that is no state of this backend.
     pub(super) async fn must_be_savable(&self) -> Result<(), Failure> {
         let Saved::StateFiles(files) = &self.config.saved else { return Ok(()) };
+        let for_good = |failure| Failure { class: FailureClass::Precondition, ..failure };
         for path in files {
-            self.with_file(path.clone(), saved::may_write)
-                .await
-                .map_err(|failure| Failure { class: FailureClass::Precondition, ..failure })?;
+            let there = self.with_file(path.clone(), saved::read).await.map_err(for_good)?;
+            let backend = &self.config.backend;
+            if there.is_some_and(|there| !there.trim().is_empty() && !is_state(backend, &there)) {
+                let message = format!(
+                    "{} is no state of backend `{backend}`, and would be written over: give pool \
+                     `{}` a `state_file` of its own, which that backend loads",
+                    path.display(),
+                    self.name
+                );
+                let told = Failure::new(FailureClass::Precondition, message);
+                return Err(told.with_code("state-file"));
+            }
+            self.with_file(path.clone(), saved::may_write).await.map_err(for_good)?;
         }
         Ok(())
     }
 
-    async fn with_file(
+    async fn with_file<T: Send + 'static>(
         &self,
         path: PathBuf,
-        work: impl FnOnce(&Path) -> std::io::Result<()> + Send + 'static,
-    ) -> Result<(), Failure> {
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
         let shown = path.display().to_string();
         let done = tokio::task::spawn_blocking(move || work(&path)).await;
         let done = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));

@@ -2,7 +2,7 @@
 //! Manual, *load-server-state-from-file*).
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub(super) fn write(path: &Path, state: &str) -> io::Result<()> {
                 fchown(&file, Some(old.uid()), Some(old.gid()))?;
                 file.set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
             }
-            Ok(_) => return Err(io::Error::new(ErrorKind::InvalidInput, "it is no plain file")),
+            Ok(_) => return Err(no_file()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 file.set_permissions(Permissions::from_mode(MODE))?;
             }
@@ -46,6 +46,33 @@ pub(super) fn write(path: &Path, state: &str) -> io::Result<()> {
         let _ = fs::remove_file(&part);
     }
     written
+}
+
+/// What a state of thousands of servers has at most.
+const STATE_BYTES_MAX: u64 = 32 << 20;
+
+/// What is written there; nothing where no file is.
+///
+/// # Errors
+/// It is no plain file (a pipe, a link, a device), has no end, or may not be read.
+pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_file() => {}
+        // Whoever opened a pipe would wait for ever.
+        Ok(_) => return Err(no_file()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut text = vec![];
+    File::open(path)?.take(STATE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > STATE_BYTES_MAX {
+        true => Err(io::Error::new(ErrorKind::InvalidData, "it is larger than any state")),
+        false => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+    }
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, "it is no plain file")
 }
 
 /// Whether a file can be put there.
@@ -86,6 +113,13 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
         write(&link, "three").unwrap_err();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
+        assert_eq!(read(&dir.path().join("nothing")).unwrap(), None);
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for odd in [&link, &pipe, &dir.path().to_owned(), Path::new("/dev/full")] {
+            assert_eq!(read(odd).unwrap_err().to_string(), "it is no plain file", "{odd:?}");
+        }
         write(&dir.path().join("none/web"), "x").unwrap_err();
         may_write(&dir.path().join("none/web")).unwrap_err();
         may_write(&path).unwrap();

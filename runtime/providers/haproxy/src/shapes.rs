@@ -15,8 +15,10 @@ const STATE_VERSION: &str = "1";
 const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 /// Drained by hand, or with another server.
 const DRAINED: u32 = 0x08 | 0x10;
-/// Bit of *srv_check_state*: it is checked.
+/// Bits of *srv_check_state*: its configuration has checks, and they are made. `disable health` takes
+/// the second away, and its last verdict stays.
 const IS_CHECKED: u32 = 0x02;
+const CHECKS_ARE_MADE: u32 = 0x04;
 /// Values of *srv_op_state*: it starts slowly, it runs.
 const UP: [u32; 2] = [1, 2];
 /// The value of *srv_check_result* of a check that failed.
@@ -34,6 +36,8 @@ pub(super) struct Slot {
     pub(super) is_in_maintenance: bool,
     pub(super) is_drained: bool,
     pub(super) is_checked: bool,
+    /// Whether its checks were turned off at runtime.
+    pub(super) is_unwatched: bool,
     pub(super) weight: u32,
     /// Whether its address is kept over a reload: that of one that is written as a number is not.
     pub(super) is_kept: bool,
@@ -48,7 +52,7 @@ pub(super) struct Slot {
 impl Slot {
     /// Whether a target can be put into it, at some time.
     pub(super) fn is_a_place(&self) -> bool {
-        self.is_checked && self.is_kept && self.address.is_some()
+        self.is_checked && !self.is_unwatched && self.is_kept && self.address.is_some()
     }
 
     /// Whether nobody has it. One that was just taken, or is just given back, is drained.
@@ -143,19 +147,46 @@ fn rows<'a>(backend: &str, state: &'a str) -> Result<Vec<BTreeMap<&'a str, &'a s
     let header = lines.next().and_then(|line| line.strip_prefix("# "));
     let header = header.ok_or_else(|| unread("show servers state", state))?;
     let columns: Vec<&str> = header.split(' ').collect();
-    Ok(lines.map(|line| columns.iter().copied().zip(line.split(' ')).collect()).collect())
+    let row = |line: &'a str| columns.iter().copied().zip(line.split(' ')).collect();
+    let rows: Vec<BTreeMap<&str, &str>> = lines.map(row).collect();
+    match rows.iter().all(|row| row.get("be_name") == Some(&backend)) {
+        true => Ok(rows),
+        false => Err(unread("show servers state", state)),
+    }
+}
+
+/// Whether an answer ends as every answer does, with an empty line (HAProxy Management Guide, *9.3.
+/// Unix Socket commands*): one that is cut off in its head has no servers otherwise.
+///
+/// # Errors
+/// It was cut off.
+pub(super) fn must_be_whole(state: &str) -> Result<(), Failure> {
+    match state.ends_with("\n\n") {
+        true => Ok(()),
+        false => Err(unread("show servers state", state)),
+    }
+}
+
+/// Whether a text is a state of this backend, as far as it goes.
+pub(super) fn is_state(backend: &str, text: &str) -> bool {
+    rows(backend, text).is_ok()
 }
 
 fn slot(state: &BTreeMap<&str, &str>, told: &BTreeMap<String, Stat>) -> Option<Slot> {
     let number = |column: &str| state.get(column)?.parse::<u32>().ok();
     let name = (*state.get("srv_name")?).to_owned();
     let admin = number("srv_admin_state")?;
-    let is_checked = number("srv_check_state")? & IS_CHECKED != 0;
+    let checks = number("srv_check_state")?;
+    let is_checked = checks & IS_CHECKED != 0;
+    let is_unwatched = is_checked && checks & CHECKS_ARE_MADE == 0;
     let stat = told.get(&name)?;
     let is_in_maintenance = admin & MAINTENANCE != 0;
     let (health, reason) = match is_checked {
         _ if is_in_maintenance => (Health::Unused, Some("it is in maintenance".to_owned())),
         false => (Health::Unused, Some("its server has no `check`".to_owned())),
+        true if is_unwatched => {
+            (Health::Checking, Some(format!("its checks are off (`enable health …/{name}`)")))
+        }
         true if UP.contains(&number("srv_op_state")?) => (Health::Healthy, None),
         true if number("srv_check_result")? == FAILED => (Health::Unhealthy, stat.why.clone()),
         true => (Health::Checking, Some("its checks are under way".to_owned())),
@@ -166,6 +197,7 @@ fn slot(state: &BTreeMap<&str, &str>, told: &BTreeMap<String, Stat>) -> Option<S
         is_in_maintenance,
         is_drained: admin & DRAINED != 0,
         is_checked,
+        is_unwatched,
         weight: number("srv_uweight")?,
         is_kept: *state.get("srv_fqdn")? != "-",
         health,
@@ -262,6 +294,7 @@ srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
 3 web 5 down 10.0.0.4 0 0 1 1 1 8 2 0 6 0 0 0 - 8080 -
 3 web 6 anew 10.0.0.5 0 12 1 1 1 8 3 0 6 0 0 0 - 8080 -
 3 web 7 plain 10.0.0.6 2 0 1 1 1 1 0 0 0 0 0 0 - 8080 -
+3 web 8 off 10.0.0.7 2 4 1 1 1 15 3 3 2 0 0 0 - 8080 -
 
 ";
 
@@ -281,7 +314,7 @@ srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
 
     #[test]
     fn servers_are_read_as_they_are_told() {
-        let all = stat(&["new", "free", "drained", "on", "down", "anew", "plain"]);
+        let all = stat(&["new", "free", "drained", "on", "down", "anew", "plain", "off"]);
         let slots = slots("web", STATE, &all).unwrap();
         let told: Vec<_> = slots
             .iter()
@@ -300,6 +333,8 @@ srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
                 ("down", false, true, false, Health::Unhealthy),
                 ("anew", false, false, false, Health::Checking),
                 ("plain", false, true, false, Health::Unused),
+                // Its checks were turned off while it was up: nobody knows whether it is.
+                ("off", false, true, false, Health::Checking),
             ]
         );
         let why = slots[4].reason.as_deref();
@@ -322,9 +357,18 @@ srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord
             ("2\n# a b\n", all.as_str(), "can't be read: 2"),
             (STATE, all.as_str(), "can't be read: 1"),
             ("", all.as_str(), "can't be read: nothing"),
+            (&STATE.replace(" web ", " other "), all.as_str(), "can't be read: 1"),
         ] {
             let told = slots("web", state, stat).unwrap_err();
             assert!(told.message.contains(wanted), "{}", told.message);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_answer() {
+        must_be_whole(STATE).unwrap();
+        for length in 0..STATE.len() {
+            must_be_whole(&STATE[..length]).unwrap_err();
         }
     }
 

@@ -172,6 +172,7 @@ mod tests {
             is_in_maintenance: port == 1,
             is_drained,
             is_checked: true,
+            is_unwatched: false,
             weight: 1,
             is_kept: true,
             health,

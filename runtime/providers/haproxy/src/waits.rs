@@ -13,6 +13,9 @@ use stepback_provider::pools::{self, Health, Target};
 /// How often it is looked at: checks are made every two seconds by default.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// So long a look may take where no time is left: a short wait has one look.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
+
 /// Wait until what a call waits for is so.
 pub(super) async fn wait(
     pool: &Pool,
@@ -23,14 +26,25 @@ pub(super) async fn wait(
 ) -> Result<Value, Failure> {
     let until = clock.now().after(Duration::from_millis(timeout_ms));
     let mut is_fresh = matches!(call, LoadBalancerCall::WaitDrained { .. });
+    let mut last: Option<Target> = None;
     loop {
-        let looked = look(pool, place, call, &mut is_fresh).await;
+        // A look may take long itself: it asks every worker that a reload has left.
+        let left = until.since(clock.now()).max(LOOK_AT_LEAST);
+        let looked = clock.timeout(left, look(pool, place, call, &mut is_fresh)).await;
+        let looked = looked.unwrap_or_else(|_| Err(unanswered(pool)));
         let late = clock.now() >= until;
+        if let Ok((target, _)) = &looked {
+            last = Some(target.clone());
+        }
         match looked {
             Ok((_, Some(answer))) => return Ok(answer),
             Ok((target, None)) if late && pools::goes_on(call) => return Ok(target.answer()),
             Ok((target, None)) if late => {
                 return Err(in_vain(pools::waits_for(call, &target), timeout_ms));
+            }
+            Err(failure) if failure.is_retryable() && late && pools::goes_on(call) => {
+                let Some(target) = last else { return Err(in_vain(failure.message, timeout_ms)) };
+                return Ok(target.answer());
             }
             // It may answer later.
             Err(failure) if failure.is_retryable() && !late => {}
@@ -42,6 +56,11 @@ pub(super) async fn wait(
         }
         clock.sleep(LOOK.min(until.since(clock.now()))).await;
     }
+}
+
+fn unanswered(pool: &Pool) -> Failure {
+    let message = format!("the processes of pool `{}` do not answer in time", pool.name);
+    Failure::new(FailureClass::Transient, message).with_code("haproxy-unreachable")
 }
 
 fn in_vain(waits_for: String, timeout_ms: u64) -> Failure {

@@ -44,7 +44,10 @@ pub(super) async fn ask(at: &Endpoint, command: &str, clock: &Clock) -> Result<S
         // The master's socket answers until nothing more can come.
         stream.shutdown().await?;
         let mut answer = vec![];
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer).await?;
+        if answer.len() as u64 > ANSWER_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer has no end"));
+        }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     clock.timeout(limit, exchange).await.map_err(|_| late(true))?.map_err(told(true))

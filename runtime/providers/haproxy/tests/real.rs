@@ -3,6 +3,11 @@
 #[allow(dead_code, reason = "it is the program's tests' own, who use more of it")]
 #[path = "../../../../tests/real/haproxy.rs"]
 mod haproxy;
+#[allow(dead_code, reason = "it is the program's tests' own, who use more of it")]
+#[path = "../../../../tests/real/liar.rs"]
+mod liar;
+#[path = "real/odd.rs"]
+mod odd;
 #[allow(dead_code, reason = "they are the program's tests' own, who use more of them")]
 #[path = "../../../../tests/real/parts.rs"]
 mod parts;
@@ -45,7 +50,7 @@ struct Set {
     address: String,
     /// Where the first process listens.
     front: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Set {
@@ -63,7 +68,7 @@ impl Set {
         };
         let processes: Vec<Process> = (0..count).map(of).collect();
         let provider = provider(&processes, &address);
-        Self { provider, processes, front: front(0), address, _dir: dir }
+        Self { provider, processes, front: front(0), address, dir }
     }
 
     async fn done(&self, call: LoadBalancerCall) -> serde_json::Value {
