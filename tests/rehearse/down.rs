@@ -182,3 +182,38 @@ fn no_downtime_is_over_while_the_service_is_down() {
         assert_eq!(shown.wrong, [""; 0], "{steps}");
     }
 }
+
+/// The old one goes though the new one could not be started; and a pool whose targets are all
+/// drained serves nobody.
+#[test]
+fn a_service_that_nobody_has_in_the_end_is_down() {
+    let cleanup = |id: &str, uses: &str, name: &str, more: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nuses = \"docker/{uses}\"\nphase = \"cleanup\"\n\
+             with = {{ host = \"i-web-1\", container = \"{name}\" }}\n{more}"
+        )
+    };
+    let new = "[[steps]]\nid = \"new\"\nuses = \"docker/create-container\"\nwith = { host = \
+               \"i-web-1\", container = \"next\", image = \"shop:1\", ports = [\"auto:80\"] }\n";
+    let gone = "irreversible = \"it has gone\"\n";
+    let swap = manifest(&format!(
+        "{new}{}{}{}",
+        cleanup("stop", "stop-container", "shop-r1-1", ""),
+        cleanup("start", "start-container", "next", ""),
+        cleanup("remove", "remove-container", "shop-r1-1", gone),
+    ));
+    let shown = case(&of(&swap, &[]), "docker.start-container#1=refuse");
+    assert!(shown.ended.is_down, "{:?}", shown.ended);
+    let whole = case(&of(&swap, &[]), "docker.create-container#1=transient");
+    assert!(!whole.ended.is_down, "{:?}", whole.ended);
+
+    let drain = |host: &str| {
+        format!(
+            "[[steps]]\nid = \"{host}\"\nuses = \"load-balancer/drain-target\"\n\
+             with = {{ pool = \"web\", host = \"{host}\", port = 20000, floor = 0 }}\n"
+        )
+    };
+    let all = manifest(&format!("{}{}", drain("i-web-1"), drain("i-web-2")));
+    let report = report(&of(&all, &[]));
+    assert!(report.still_down > 0, "{:?}", report.endings);
+}

@@ -84,6 +84,17 @@ fn nothing_is_wrong_with_a_first_deploy() {
     assert!(!report(&of(&strict, &one)).is_well());
 }
 
+/// A try that comes second has another port than the first, and so has its target.
+#[test]
+fn ports_that_are_chosen_are_no_difference() {
+    let (_, deploy) = shipped().into_iter().find(|(name, _)| name == "deploy-app").expect("it");
+    let two = [("hosts", "[\"i-web-1\"]"), ("replicas", "2")];
+    let shown = case(&of(&deploy, &two), "docker.inspect-container#13=transient");
+    assert_eq!((shown.wrong, shown.fired), (vec![], vec![true]));
+    let whole = report(&of(&deploy, &two));
+    assert!(whole.is_well() && whole.still_down == 0, "{:?}", whole.wrong);
+}
+
 #[test]
 fn the_same_comes_out_every_time_and_with_any_number_of_jobs() {
     // Steps side by side, whose expressions are worked out in threads of their own.

@@ -21,6 +21,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) pool: &'a str,
     /// What is done about targets of the pool that are none of the app's: `refused`, `kept`.
     pub(crate) strangers: &'a str,
+    /// What is done about running containers that get no traffic from it: `refused`, `stopped`.
+    pub(crate) outside: &'a str,
 }
 
 impl Asked<'_> {
@@ -30,7 +32,8 @@ impl Asked<'_> {
         match () {
             () if self.hosts.is_empty() => Some("give `hosts`: where the app is to run".to_owned()),
             () if hosts.len() < self.hosts.len() => Some("a host is given twice".to_owned()),
-            () => odd_word("strangers", self.strangers, ["refused", "kept"]),
+            () => odd_word("strangers", self.strangers, ["refused", "kept"])
+                .or_else(|| odd_word("outside", self.outside, ["refused", "stopped"])),
         }
     }
 }
@@ -78,10 +81,21 @@ pub struct There {
     pub elsewhere: Vec<String>,
     /// How many targets of the pool get traffic and are healthy.
     pub before: u32,
+    /// How many of them are none of the app's here, and stay as they are.
+    pub others: u32,
     /// How long the balancer lets a drained target go on, as text; none where it has no such limit.
     pub drain_delay: Option<String>,
     /// How long traffic may still come after a target is drained, as text.
     pub linger: String,
+}
+
+impl There {
+    /// How many targets must serve all the time, where so many are made: no fewer than before, but
+    /// where fewer are asked for.
+    pub(crate) fn floor(&self, made: usize) -> u32 {
+        let made = u32::try_from(made).unwrap_or(u32::MAX);
+        self.before.min(made.saturating_add(self.others))
+    }
 }
 
 /// An app as it is found.
@@ -90,6 +104,8 @@ pub(crate) struct App<'a> {
     /// Each with its host. What has the label and neither a port nor a release's name is something
     /// else of it, such as a worker, and is left alone.
     pub(crate) containers: Vec<(String, docker::Container)>,
+    /// The ports that running containers publish which are not the app's, by their hosts.
+    taken: BTreeSet<(String, u16)>,
     pool: load_balancer::Pool,
     release: u64,
 }
@@ -106,8 +122,19 @@ impl<'a> App<'a> {
             }
         }
         let pool = load_balancer::describe_pool(asked.pool)?;
-        let release = next_release(asked)?;
-        Ok(Self { asked, containers, pool, release })
+        let (mut taken, mut last) = (BTreeSet::new(), 0);
+        for host in asked.hosts {
+            for one in docker::list_containers(host)? {
+                last = release_of(asked.app, &one.name).map_or(last, |release| last.max(release));
+                let is_ours =
+                    |(at, ours): &(String, docker::Container)| at == host && ours.name == one.name;
+                if one.is_running() && !containers.iter().any(is_ours) {
+                    taken.extend(ports_of(&one).map(|port| (host.clone(), port)));
+                }
+            }
+        }
+        let release = after(asked.app, last)?;
+        Ok(Self { asked, containers, taken, pool, release })
     }
 
     /// The name of a container of the release that comes next.
@@ -115,13 +142,17 @@ impl<'a> App<'a> {
         format!("{}-r{}-{number}", self.asked.app, self.release)
     }
 
-    /// The targets of the pool that a container is, each with the container's own port.
+    /// The targets of the pool that a container is, each with the container's own port. None at a
+    /// port that another app's publishes too, on another address: nobody knows whose that is.
     pub(crate) fn targets_of<'b>(
         &'b self,
         host: &'b str,
         container: &'b docker::Container,
     ) -> impl Iterator<Item = (&'b load_balancer::Target, u16)> {
-        self.pool.targets.iter().filter(move |target| target.host == host).filter_map(|target| {
+        let is_here = move |target: &&load_balancer::Target| {
+            target.host == host && !self.taken.contains(&(target.host.clone(), target.port))
+        };
+        self.pool.targets.iter().filter(is_here).filter_map(|target| {
             let is_it = |port: &&docker::PublishedPort| {
                 port.host_port == Some(target.port) && port.protocol == Protocol::Tcp
             };
@@ -154,14 +185,18 @@ impl<'a> App<'a> {
         let strangers: Vec<&load_balancer::Target> =
             targets.iter().filter(is_here).filter(|one| !is_ours(one)).collect();
         self.must_be_known(&strangers)?;
+        self.must_be_in(&old_targets)?;
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let before = targets.iter().filter(|target| serves(target)).count();
+        let others = targets.iter().filter(|target| serves(target) && !is_ours(target)).count();
         Ok(There {
             release: self.release,
             old,
             old_targets,
             strangers: strangers.into_iter().map(named).collect(),
             elsewhere: targets.iter().filter(|target| !is_here(target)).map(named).collect(),
-            before: u32::try_from(before).unwrap_or(u32::MAX),
+            before: count(before),
+            others: count(others),
             drain_delay: self.pool.drain_delay_ms.map(|delay| format!("{delay}ms")),
             linger: format!("{}ms", self.pool.linger_ms),
         })
@@ -195,6 +230,37 @@ impl<'a> App<'a> {
         }
         Ok(())
     }
+
+    /// Whether what runs of the app gets its traffic from this pool: what another one sends traffic
+    /// to must not be stopped. What an interrupted deploy has left is called as a release is, and
+    /// goes where others of the app are in the pool.
+    fn must_be_in(&self, targets: &BTreeMap<String, OldTarget>) -> Result<(), Failure> {
+        let Asked { app, pool, outside, .. } = self.asked;
+        let is_outside = |(host, one): &&(String, docker::Container)| {
+            let is_in = targets.values().any(|at| at.host == *host && at.container == one.name);
+            let is_left = release_of(app, &one.name).is_some() && !targets.is_empty();
+            one.is_running() && !one.ports.is_empty() && !is_in && !is_left
+        };
+        let running = self.containers.iter().filter(is_outside);
+        let running: Vec<String> =
+            running.map(|(host, one)| format!("{} on {host}", one.name)).collect();
+        if running.is_empty() || outside == "stopped" {
+            return Ok(());
+        }
+        let running = running.join(", ");
+        let why = format!(
+            "`{app}` runs ({running}), and pool `{pool}` has none of it: is it behind another \
+             pool, or something else that has the label? With `outside = \"stopped\"` these are \
+             stopped all the same"
+        );
+        Err(precondition(why))
+    }
+}
+
+/// The ports of its host that a container publishes (tcp).
+fn ports_of(container: &docker::Container) -> impl Iterator<Item = u16> {
+    let tcp = container.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+    tcp.filter_map(|port| port.host_port)
 }
 
 /// How a container is told from others, of other hosts too.
@@ -204,21 +270,15 @@ pub(crate) fn key(host: &str, container: &str) -> String {
 
 /// The number of the release that comes next: no container there is called by it, whoever made
 /// that.
-fn next_release(asked: Asked<'_>) -> Result<u64, Failure> {
-    let mut last = 0;
-    for host in asked.hosts {
-        let all = docker::list_containers(host)?;
-        let releases = all.iter().filter_map(|one| release_of(asked.app, &one.name));
-        last = releases.fold(last, u64::max);
-    }
+fn after(app: &str, last: u64) -> Result<u64, Failure> {
     last.checked_add(1).ok_or_else(|| {
-        let why = format!("there is no number after that of the release `{}-r{last}`", asked.app);
+        let why = format!("there is no number after that of the release `{app}-r{last}`");
         precondition(why)
     })
 }
 
 /// The release that a container is of, by its name.
-fn release_of(app: &str, container: &str) -> Option<u64> {
+pub(crate) fn release_of(app: &str, container: &str) -> Option<u64> {
     let rest = container.strip_prefix(app)?.strip_prefix("-r")?;
     let (release, _) = rest.split_once('-')?;
     release.parse().ok()

@@ -1,6 +1,6 @@
 //! What a restart is to make of an app: what serves, once more.
 
-use crate::found::{App, Asked, There, key, odd_word, refused};
+use crate::found::{App, Asked, There, key, odd_word, refused, release_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,10 @@ pub struct RunningInput {
     /// Targets of the pool that are none of the app's: `refused`, or `kept` as they are.
     #[serde(default = "refused")]
     strangers: String,
+    /// Running containers of the app that get no traffic from the pool: `refused`, or `stopped` with
+    /// the others.
+    #[serde(default = "refused")]
+    outside: String,
     /// Volumes of its containers, which old and new ones have at once: `refused`, or `shared`.
     #[serde(default = "refused")]
     volumes: String,
@@ -36,6 +40,8 @@ pub struct Copy {
     pub digest: String,
     /// The port that it gets its traffic at, in the container.
     pub port: u16,
+    /// Its share of the traffic, where the balancer has one.
+    pub weight: Option<u32>,
     /// All that it publishes, each at a port of its host that is free.
     pub ports: Vec<String>,
 }
@@ -47,7 +53,7 @@ pub struct Ran {
     /// What is to be made, by `CONTAINER.HOST`.
     pub new: BTreeMap<String, Copy>,
     /// How many targets must get traffic and be healthy all the time: as many as before, or as are
-    /// made if these are fewer.
+    /// made and stay if these are fewer.
     pub floor: u32,
     /// Containers that go and are not made once more, since they do not run or get no traffic:
     /// each `CONTAINER.HOST`.
@@ -86,8 +92,8 @@ impl Step for SurveyRunning {
 
 impl RunningInput {
     fn asked(&self) -> Asked<'_> {
-        let Self { app, hosts, pool, strangers, .. } = self;
-        Asked { app, hosts, pool, strangers }
+        let Self { app, hosts, pool, strangers, outside, .. } = self;
+        Asked { app, hosts, pool, strangers, outside }
     }
 
     /// What of it makes no sense.
@@ -101,7 +107,7 @@ impl RunningInput {
         let (mut new, mut numbers) = (BTreeMap::new(), BTreeMap::new());
         let mut made_anew = BTreeSet::new();
         for (host, one) in &app.containers {
-            let Some(port) = self.port_of(app, host, one)? else { continue };
+            let Some((port, weight)) = self.place_of(app, host, one)? else { continue };
             let number: &mut usize = numbers.entry(host).or_default();
             *number += 1;
             let container = app.name(*number);
@@ -113,36 +119,45 @@ impl RunningInput {
                 image: one.image.clone(),
                 digest: one.digest.clone(),
                 port,
+                weight,
                 ports: published(one),
             };
             new.insert(key(host, &container), copy);
         }
-        let digest = self.must_be_one_release(&new)?;
+        self.must_be_of_one_release(&new)?;
+        let digest = self.must_be_one_image(&new)?;
         let cleared = there.old.keys().filter(|key| !made_anew.contains(*key)).cloned().collect();
-        let floor = there.before.min(u32::try_from(new.len()).unwrap_or(u32::MAX));
+        let floor = there.floor(new.len());
         Ok(Ran { there, new, floor, cleared, digest })
     }
 
-    /// The port of a container that serves, in the container; none if it does not run or gets no
-    /// traffic.
-    fn port_of(
+    /// The port of a container that serves, in the container, and its share; none if it does not
+    /// run or gets no traffic.
+    fn place_of(
         &self,
         app: &App<'_>,
         host: &str,
         one: &docker::Container,
-    ) -> Result<Option<u16>, Failure> {
+    ) -> Result<Option<(u16, Option<u32>)>, Failure> {
         if !one.is_running() {
             return Ok(None);
         }
-        let targets = app.targets_of(host, one).filter(|(target, _)| target.enabled);
-        let ports: Vec<u16> = targets.map(|(_, port)| port).collect();
-        let port = match ports[..] {
+        let targets = app.targets_of(host, one);
+        let gets_traffic = targets.filter(|(target, _)| target.enabled && target.weight != Some(0));
+        let all: Vec<(u16, Option<u32>)> =
+            gets_traffic.map(|(target, port)| (port, target.weight)).collect();
+        // At which of several of its host's it is found nobody could tell of the new one.
+        let published = |port: u16| {
+            let at_it = one.ports.iter().filter(|one| one.container_port == port);
+            at_it.filter_map(|one| one.host_port).collect::<BTreeSet<u16>>().len()
+        };
+        let place = match all[..] {
             [] => return Ok(None),
-            [port] => port,
+            [place] if published(place.0) == 1 => place,
             _ => {
                 let why = format!(
-                    "pool `{}` has `{}` on {host} by more than one of its ports: `deploy-app` \
-                     makes a release with one",
+                    "pool `{}` has `{}` on {host} by more than one of its ports, or by one that is \
+                     at several of its host's: `deploy-app` makes a release with one",
                     self.pool, one.name
                 );
                 return Err(precondition(why));
@@ -156,11 +171,29 @@ impl RunningInput {
             );
             return Err(precondition(why));
         }
-        Ok(Some(port))
+        Ok(Some(place))
     }
 
-    /// The digest of what serves: of two releases at once nobody knows which is meant.
-    fn must_be_one_release(&self, new: &BTreeMap<String, Copy>) -> Result<String, Failure> {
+    /// Whether what serves is of one release: an interrupted operation that was given up has left
+    /// two, and each would be made once more.
+    fn must_be_of_one_release(&self, new: &BTreeMap<String, Copy>) -> Result<(), Failure> {
+        let release = |one: &Copy| release_of(&self.app, &one.like);
+        let all: BTreeSet<u64> = new.values().filter_map(release).collect();
+        if all.len() < 2 {
+            return Ok(());
+        }
+        let all: Vec<String> = all.into_iter().map(|one| format!("r{one}")).collect();
+        let why = format!(
+            "releases {} of `{}` serve at once: `deploy-app` with the image that is meant clears \
+             the others away",
+            all.join(", "),
+            self.app
+        );
+        Err(precondition(why))
+    }
+
+    /// The digest of what serves: of two images at once nobody knows which is meant.
+    fn must_be_one_image(&self, new: &BTreeMap<String, Copy>) -> Result<String, Failure> {
         let Self { app, pool, .. } = self;
         let mut by_digest: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for one in new.values() {

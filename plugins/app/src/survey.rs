@@ -1,11 +1,10 @@
 //! What a deploy is to make of an app.
 
-use crate::found::{App, Asked, There, key, odd_word, refused};
+use crate::found::{App, Asked, There, key, refused};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::docker;
-use stepback_sdk::{Check, Failure, FailureClass, Step, failure, precondition};
+use stepback_sdk::{Check, Failure, FailureClass, Step, failure};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +22,8 @@ pub struct SurveyInput {
     /// Targets of the pool that are none of the app's: `refused`, or `kept` as they are.
     #[serde(default = "refused")]
     strangers: String,
-    /// Running containers of the app of which none gets traffic from the pool: `refused`, or
-    /// `stopped` with the others.
+    /// Running containers of the app that get no traffic from the pool: `refused`, or `stopped` with
+    /// the others.
     #[serde(default = "refused")]
     outside: String,
 }
@@ -43,7 +42,7 @@ pub struct Surveyed {
     /// What is to be made, by `CONTAINER.HOST`.
     pub new: BTreeMap<String, New>,
     /// How many targets must get traffic and be healthy all the time: as many as before, or as are
-    /// asked for if these are fewer.
+    /// asked for and stay if these are fewer.
     pub floor: u32,
 }
 
@@ -77,14 +76,13 @@ impl Step for Survey {
 
 impl SurveyInput {
     fn asked(&self) -> Asked<'_> {
-        let Self { app, hosts, pool, strangers, .. } = self;
-        Asked { app, hosts, pool, strangers }
+        let Self { app, hosts, pool, strangers, outside, .. } = self;
+        Asked { app, hosts, pool, strangers, outside }
     }
 
     /// What of it makes no sense.
     fn odd(&self) -> Option<String> {
-        let outside = || odd_word("outside", &self.outside, ["refused", "stopped"]);
-        self.asked().odd().or_else(outside).or_else(|| match (self.port, self.replicas) {
+        self.asked().odd().or_else(|| match (self.port, self.replicas) {
             (0, _) => Some("`port` is 0: give the one the app listens on".to_owned()),
             (_, 0) => Some("`replicas` is 0: a deploy does not take an app down".to_owned()),
             _ => None,
@@ -93,7 +91,6 @@ impl SurveyInput {
 
     fn surveyed(&self, app: &App<'_>) -> Result<Surveyed, Failure> {
         let there = app.there()?;
-        self.must_be_in(app, there.old_targets.is_empty())?;
         let mut new = BTreeMap::new();
         for host in &self.hosts {
             for number in 1..=self.replicas as usize {
@@ -101,27 +98,7 @@ impl SurveyInput {
                 new.insert(key(host, &one.container), one);
             }
         }
-        let floor = there.before.min(u32::try_from(new.len()).unwrap_or(u32::MAX));
+        let floor = there.floor(new.len());
         Ok(Surveyed { there, new, floor })
-    }
-
-    /// Whether what runs of the app gets its traffic from this pool: what another one sends traffic
-    /// to must not be stopped.
-    fn must_be_in(&self, found: &App<'_>, has_none: bool) -> Result<(), Failure> {
-        let Self { app, pool, .. } = self;
-        let runs =
-            |one: &&(String, docker::Container)| one.1.is_running() && !one.1.ports.is_empty();
-        let running = found.containers.iter().filter(runs);
-        let running: Vec<String> =
-            running.map(|(host, one)| format!("{} on {host}", one.name)).collect();
-        if running.is_empty() || !has_none || self.outside == "stopped" {
-            return Ok(());
-        }
-        let running = running.join(", ");
-        let why = format!(
-            "`{app}` runs ({running}), and pool `{pool}` has none of it: is it behind another \
-             pool? With `outside = \"stopped\"` these are stopped all the same"
-        );
-        Err(precondition(why))
     }
 }

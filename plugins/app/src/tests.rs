@@ -101,12 +101,60 @@ fn what_is_not_the_apps_alone_is_refused() {
     assert_eq!(refused(&[], &[("outside", "stopped")]), "");
 }
 
+/// Those of other hosts stay, and count on both sides.
 #[test]
-fn the_floor_is_no_more_than_what_is_asked_for() {
-    let targets: Vec<Value> = (1..=5).map(|port| target("i-3", port, true, "Healthy")).collect();
-    looks(&[], &[], &targets);
+fn the_floor_is_no_more_than_what_is_asked_for_and_stays() {
+    let one: Vec<Value> = (1..=3)
+        .map(|number| container(&format!("web-r1-{number}"), true, Some(20_000 + number)))
+        .collect();
+    let mut targets: Vec<Value> =
+        (1..=3).map(|number| target("i-1", 20_000 + number, true, "Healthy")).collect();
+    looks(&one, &[], &targets);
     let found = Survey::run(input::<Survey>(with(1))).expect("it looks");
-    assert_eq!((found.there.release, found.there.before, found.floor), (10, 5, 2));
+    assert_eq!((found.there.release, found.there.before, found.floor), (10, 3, 2));
+    targets.push(target("i-3", 80, true, "Healthy"));
+    looks(&one, &[], &targets);
+    let found = Survey::run(input::<Survey>(with(1))).expect("it looks");
+    assert_eq!((found.there.before, found.there.others, found.floor), (4, 1, 3));
+}
+
+/// What has the label and is behind another pool, and what another app has.
+#[test]
+fn what_another_pool_sends_traffic_to_is_not_old() {
+    let looked = |one: &[Value], all: &[Value], targets: &[Value], outside: &str| {
+        looks(one, &[], targets);
+        World::reset();
+        World::answer("docker.find-containers", json!(one));
+        World::answer("docker.find-containers", json!([]));
+        let pool = json!({ "name": "p", "targets": targets, "drain_delay_ms": 9, "linger_ms": 5 });
+        World::answer("load-balancer.describe-pool", pool);
+        World::answer("docker.list-containers", json!(all));
+        World::answer("docker.list-containers", json!([]));
+        let mut with = with(1);
+        with["outside"] = outside.into();
+        Survey::run(input::<Survey>(with)).map_err(|why| why.message)
+    };
+    let (ours, own) =
+        (container("web-r1-1", true, Some(20_000)), target("i-1", 20_000, true, "Healthy"));
+    let admin = container("web-admin", true, Some(8_081));
+    let both = [ours.clone(), admin];
+    let told = looked(&both, &both, std::slice::from_ref(&own), "refused");
+    let told = told.err().expect("it is refused");
+    assert!(told.contains("`web` runs (web-admin on i-1)"), "{told}");
+    looked(&both, &both, std::slice::from_ref(&own), "stopped").expect("it is wanted so");
+    // What a deploy has left is called so.
+    let left = [ours.clone(), container("web-r2-1", true, Some(20_001))];
+    looked(&left, &left, &[own], "refused").expect("it goes");
+    // A container of another app runs at that port: the target is not the app's, whether its own
+    // container is stopped or is at another address.
+    let blog = target("i-1", 8_080, true, "Healthy");
+    for runs in [true, false] {
+        let old = container("web-r1-1", runs, Some(8_080));
+        let all = [old.clone(), container("blog", true, Some(8_080))];
+        let told = looked(&[old], &all, std::slice::from_ref(&blog), "stopped");
+        let told = told.err().expect("it is refused");
+        assert!(told.contains("i-1:8080, which is no container with the label"), "{told}");
+    }
 }
 
 #[test]
@@ -148,13 +196,17 @@ fn a_restart_makes_what_serves_once_more() {
         by_hand,
         container("web-r2-1", true, Some(20_003)),
         container("web-r2-2", false, Some(20_004)),
+        container("web-r2-3", true, Some(20_005)),
     ];
-    let targets = [
+    let mut targets = [
         target("i-1", 20_001, true, "Healthy"),
         target("i-1", 8_080, true, "Unhealthy"),
         target("i-1", 20_003, false, "Healthy"),
         target("i-1", 20_004, true, "Unhealthy"),
+        target("i-1", 20_005, true, "Healthy"),
     ];
+    targets[0]["weight"] = 7.into();
+    targets[4]["weight"] = 0.into();
     looks(&one, &[], &targets);
     let found = runs(json!({})).expect("it looks");
     let new: Vec<String> = found
@@ -169,7 +221,9 @@ fn a_restart_makes_what_serves_once_more() {
             "web-r10-2 like web-blue, 80 of [\"127.0.0.1:auto:53/udp\", \"auto:80\"]",
         ]
     );
-    assert_eq!(found.cleared, ["web-r2-1.i-1", "web-r2-2.i-1"]);
+    let weights: Vec<Option<u32>> = found.new.values().map(|one| one.weight).collect();
+    assert_eq!(weights, [Some(7), Some(1)]);
+    assert_eq!(found.cleared, ["web-r2-1.i-1", "web-r2-2.i-1", "web-r2-3.i-1"]);
     let counted = (found.there.before, found.floor, found.digest.as_str());
     assert_eq!(counted, (1, 1, "sha256:1"));
 }
@@ -182,13 +236,16 @@ fn a_restart_of_what_nobody_can_tell_is_refused() {
         looks(one, &[], targets);
         runs(more).err().unwrap_or_default()
     };
-    let why = told(std::slice::from_ref(&own), &[], json!({}));
+    let why = told(std::slice::from_ref(&own), &[], json!({ "outside": "stopped" }));
     assert!(why.contains("nothing of `web` that runs on i-1, i-2 gets traffic from"), "{why}");
     let mut other = container("web-r2-1", true, Some(20_001));
     other["digest"] = "sha256:2".into();
     let both = [at.clone(), target("i-1", 20_001, true, "Healthy")];
+    let why = told(&[own.clone(), container("web-r2-1", true, Some(20_001))], &both, json!({}));
+    assert!(why.contains("releases r1, r2 of `web` serve at once"), "{why}");
+    other["name"] = "web-r1-2".into();
     let why = told(&[own.clone(), other], &both, json!({}));
-    assert!(why.contains("two images of `web` serve at once (web-r1-1 on i-1; web-r2"), "{why}");
+    assert!(why.contains("two images of `web` serve at once (web-r1-1 on i-1; web-r1-2"), "{why}");
     let mut two = own.clone();
     let more = container("", true, Some(20_001))["ports"][0].clone();
     two["ports"].as_array_mut().expect("ports").push(more);

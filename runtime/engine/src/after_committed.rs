@@ -40,10 +40,12 @@ async fn finish_committed(
     control: &Control,
 ) -> Result<(), RunError> {
     for one in deps.store.list().await? {
-        if one.finished.is_some() || one.is_run {
+        if one.finished.is_some() || one.is_run || one.environment != pinned.environment {
             continue;
         }
-        let state = State::fold(&deps.store.load(one.id).await?)?;
+        // What can't be read here, such as a newer version's, is told of where it has the lock.
+        let Ok(records) = deps.store.load(one.id).await else { continue };
+        let Ok(state) = State::fold(&records) else { continue };
         let is_in_the_way = state.pinned.as_ref().is_some_and(|theirs| {
             let shares = theirs.locks.iter().any(|lock| pinned.locks.contains(lock));
             shares && theirs.environment == pinned.environment

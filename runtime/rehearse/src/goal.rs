@@ -8,7 +8,8 @@ use stepback_core::calls::ClockCall;
 use stepback_core::event::Event;
 use stepback_core::resource::IDENTITY;
 use stepback_core::step::EffectOutcome;
-use stepback_core::{Call, Facts, Resource};
+use stepback_core::{Call, DockerCall, Facts, Resource};
+use stepback_provider::ports::{OnHost, Port};
 use stepback_simulated::world::World;
 
 /// The world of an operation that came to its end, with what it made under names that are the
@@ -31,7 +32,9 @@ impl Goal {
         facts.retain(|resource, facts| !(is_terminated(facts) && is_made(resource)));
         // It is told as left over.
         played.state.made_in_vain().for_each(|(_, resource)| drop(facts.remove(resource)));
+        let ports = Ports::of(played, &facts);
         let renamed_facts = facts.into_iter().map(|(resource, facts)| {
+            let (resource, facts) = ports.named(resource, facts);
             let resource = renamed(&resource, &names);
             let text = serde_json::to_string(&facts).map(|text| text_of(&text)).ok();
             let facts = text.and_then(|text| serde_json::from_str(&text).ok());
@@ -40,6 +43,77 @@ impl Goal {
         let outputs = serde_json::to_string(&played.state.outputs).unwrap_or_default();
         Self { facts: renamed_facts.collect(), outputs: text_of(&outputs) }
     }
+}
+
+/// The ports of hosts that were chosen for containers (`auto`), each with the number that stands for
+/// it however often somebody had to choose: two that are made side by side may have each other's.
+struct Ports {
+    of_containers: BTreeSet<Resource>,
+    by_place: BTreeMap<(String, u16), u16>,
+}
+
+impl Ports {
+    /// No port of a host that is chosen is so high.
+    const FIRST: u16 = 60_000;
+
+    fn of(played: &Played, facts: &BTreeMap<Resource, Facts>) -> Self {
+        let is_chosen = |port: &String| {
+            Port::parse(port).is_ok_and(|port| matches!(port.on_host, OnHost::Kept))
+        };
+        let made = played.records.iter().filter_map(|record| match &record.event {
+            Event::CallStarted {
+                call: Call::Docker(DockerCall::CreateContainer { host, container, spec }),
+                ..
+            } if spec.ports.iter().any(is_chosen) => {
+                Some(Resource::Container { host: host.0.clone(), name: container.0.clone() })
+            }
+            _ => None,
+        });
+        let of_containers: BTreeSet<Resource> = made.collect();
+        let there = of_containers.iter().flat_map(|resource| {
+            let host = resource.host().unwrap_or_default();
+            let ports = facts.get(resource).map(ports_of).unwrap_or_default();
+            ports.into_iter().filter_map(move |port| match port.on_host {
+                OnHost::One(number) => Some((host.to_owned(), number)),
+                _ => None,
+            })
+        });
+        let by_place = there.zip(Self::FIRST..).collect();
+        Self { of_containers, by_place }
+    }
+
+    fn named(&self, resource: Resource, facts: Facts) -> (Resource, Facts) {
+        match (resource, facts) {
+            (Resource::PoolTarget { pool, host, port }, facts) => {
+                let port = self.by_place.get(&(host.clone(), port)).copied().unwrap_or(port);
+                (Resource::PoolTarget { pool, host, port }, facts)
+            }
+            (resource, Facts::Present(mut map)) if self.of_containers.contains(&resource) => {
+                let host = resource.host().unwrap_or_default().to_owned();
+                let mut ports = ports_of(&Facts::Present(map.clone()));
+                for port in &mut ports {
+                    if let OnHost::One(number) = port.on_host
+                        && let Some(named) = self.by_place.get(&(host.clone(), number))
+                    {
+                        port.on_host = OnHost::One(*named);
+                    }
+                }
+                let ports: Vec<String> = ports.iter().map(Port::to_string).collect();
+                map.insert("ports".to_owned(), ports.into());
+                (resource, Facts::Present(map))
+            }
+            other => other,
+        }
+    }
+}
+
+/// What a container publishes, in the order of the container's own ports.
+fn ports_of(facts: &Facts) -> Vec<Port> {
+    let all = facts.get("ports").and_then(Value::as_array).into_iter().flatten();
+    let mut all: Vec<Port> =
+        all.filter_map(Value::as_str).filter_map(|text| Port::parse(text).ok()).collect();
+    all.sort_by_key(|port| (port.in_container, port.protocol));
+    all
 }
 
 /// What of a goal is another one if the operation begins at another time, though nothing goes

@@ -6,7 +6,7 @@ use crate::judge;
 use crate::learn::{self, Learned};
 use crate::outcome::Outcome;
 use crate::place::CaseId;
-use crate::service::removed;
+use crate::service::Services;
 use crate::stage::{BEGINS, Based, Behind, BehindStore, Played, Stage};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -99,7 +99,7 @@ impl House {
             invariants: Arc::new([]),
             scope: Arc::default(),
             began: Arc::default(),
-            removed: BTreeSet::new(),
+            quiet: Services::default(),
             too_long: Arc::default(),
         };
         // Whatever a report shows of containers, the values of their environments are not in it.
@@ -115,7 +115,7 @@ impl House {
         let is_plain = stage.behind.is_none() && stage.behind_store.is_none();
         let shares = rehearsal.shares && is_plain;
         let nothing = based(&stage, &CaseId::default(), shares)?;
-        stage.removed = removed(&stage.world, &nothing.played.world);
+        stage.quiet = Services::of(&stage.world, &nothing.played.world);
         must_end_well(&nothing.played)?;
         must_be_told(&stage, &nothing.played)?;
         let later = reads_the_time(&nothing.played).then(|| stage.later());

@@ -1,7 +1,8 @@
 //! What ran before an operation, and whether it runs in the end.
 
 use std::collections::BTreeSet;
-use stepback_core::Resource;
+use stepback_core::expr::{SERVING, WorldFacts};
+use stepback_core::{Facts, Resource};
 use stepback_simulated::world::World;
 
 /// The containers that ran before, and run no more: neither there, nor under another name, nor one
@@ -28,11 +29,40 @@ pub(crate) fn stopped(before: &World, now: &World, is_back: bool) -> Vec<Resourc
     ran.filter(is_stopped).map(Placed::resource).collect()
 }
 
-/// The containers that ran before and are gone: neither there, nor under another name.
-pub(crate) fn removed(before: &World, now: &World) -> BTreeSet<Resource> {
-    let (before, now) = (containers(before), containers(now));
-    let is_gone = |was: &&Placed| was.runs && !now.iter().any(|one| one.is(was));
-    before.iter().filter(is_gone).map(Placed::resource).collect()
+/// What becomes of containers where nothing goes wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Services {
+    /// Those that ran before and are gone: neither there, nor under another name.
+    pub removed: BTreeSet<Resource>,
+    /// Those that run in the end.
+    pub run: BTreeSet<Resource>,
+}
+
+impl Services {
+    pub fn of(before: &World, now: &World) -> Self {
+        let (before, now) = (containers(before), containers(now));
+        let is_gone = |was: &&Placed| was.runs && !now.iter().any(|one| one.is(was));
+        let removed = before.iter().filter(is_gone).map(Placed::resource).collect();
+        let run = now.iter().filter(|one| one.runs).map(Placed::resource).collect();
+        Self { removed, run }
+    }
+}
+
+/// Those of these containers that do not run.
+pub(crate) fn missing(wanted: &BTreeSet<Resource>, now: &World) -> Vec<Resource> {
+    let all = containers(now);
+    let run: BTreeSet<Resource> = all.iter().filter(|one| one.runs).map(Placed::resource).collect();
+    wanted.difference(&run).cloned().collect()
+}
+
+/// The pools of which some target served before, and none does now.
+pub(crate) fn idle(began: &WorldFacts, now: &WorldFacts) -> Vec<Resource> {
+    let serves = |facts: Option<&Facts>| {
+        facts.and_then(|facts| facts.get(SERVING)?.as_u64()).is_some_and(|count| count > 0)
+    };
+    let is_idle = |pool: &&Resource| !serves(now.get(*pool));
+    let served = began.iter().filter(|(_, facts)| serves(Some(facts))).map(|(pool, _)| pool);
+    served.filter(is_idle).cloned().collect()
 }
 
 /// Whether an instance that ran before runs no more.
@@ -128,7 +158,24 @@ mod tests {
     fn what_is_removed_is_gone_by_name_and_by_itself() {
         let before = world(&["a/web=1", "a/app=2", "a/job=3", "b/old!"]);
         let now = world(&["a/web=1!", "a/was=2!", "b/job"]);
-        let told: Vec<String> = removed(&before, &now).iter().map(ToString::to_string).collect();
+        let quiet = Services::of(&before, &now);
+        let told: Vec<String> = quiet.removed.iter().map(ToString::to_string).collect();
         assert_eq!(told, ["docker:a/container/job"]);
+        // What runs in the end where nothing goes wrong is to run.
+        let told = missing(&quiet.run, &world(&["b/job!"]));
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["docker:b/container/job"]);
+        assert_eq!(missing(&quiet.run, &now), []);
+    }
+
+    #[test]
+    fn a_pool_that_served_and_does_not_is_idle() {
+        let pools = |serving: u32| {
+            let facts = Facts::from_json(json!({ SERVING: serving }));
+            WorldFacts::from([(Resource::Pool { pool: "web".to_owned() }, facts)])
+        };
+        assert_eq!(idle(&pools(2), &pools(0)).len(), 1);
+        assert_eq!(idle(&pools(2), &pools(1)), []);
+        assert_eq!(idle(&pools(0), &pools(0)), []);
     }
 }

@@ -9,7 +9,7 @@ use crate::place::{CaseId, Fault, Place};
 use crate::provider;
 use crate::script::{Asked, Broken, OPERATION, Passed, Script, Told};
 use crate::secrets::MadeUp;
-use crate::service::{is_an_instance_down, stopped};
+use crate::service::{Services, idle, is_an_instance_down, missing, stopped};
 use crate::store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -74,8 +74,8 @@ pub(crate) struct Stage {
     pub scope: Arc<Scope>,
     /// The pools before the operation, for invariants.
     pub began: Arc<WorldFacts>,
-    /// The containers that ran before and are gone where nothing goes wrong.
-    pub removed: BTreeSet<Resource>,
+    /// What becomes of containers where nothing goes wrong.
+    pub quiet: Services,
     /// The invariant that took too long, in whichever case.
     pub too_long: Arc<OnceLock<usize>>,
 }
@@ -341,8 +341,14 @@ impl Stage {
         let world = world.load().map_err(|failure| failure.message)?;
         let is_back = matches!(state.status, Status::RolledBack | Status::RollbackFailed);
         let mut stopped = stopped(&self.world, &world, is_back);
-        // A cleanup that failed leaves, stopped, what it was to remove.
-        stopped.retain(|one| !(state.committed && self.removed.contains(one)));
+        if state.committed {
+            // A cleanup that failed leaves, stopped, what it was to remove; what serves in its place
+            // must run.
+            stopped.retain(|one| !self.quiet.removed.contains(one));
+            stopped.extend(missing(&self.quiet.run, &world));
+        }
+        let now = UnixMs(self.begins.0.saturating_add(took_ms));
+        stopped.extend(idle(&self.began, &world.how_pools_serve(now)));
         let is_an_instance_down = is_an_instance_down(&self.world, &world);
         Ok(Played {
             is_run: summary.is_some_and(|one| one.is_run) && ended == Ok(Found::Unfinished),
