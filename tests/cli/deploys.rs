@@ -151,7 +151,7 @@ fn a_plan_tells_what_runs_side_by_side_and_what_it_waits_for() {
         .says("linger                       5s\n")
         .says("stop[shop-r1-1.i-web-2]      7s at most, until it has stopped")
         .says("found drain_delay")
-        .says("downtime: none\n");
+        .says("downtime: none is declared\n");
     plan.push("--json");
     let told: serde_json::Value =
         serde_json::from_str(&place.run(&plan).exits(0).stdout).expect("JSON");
@@ -159,6 +159,10 @@ fn a_plan_tells_what_runs_side_by_side_and_what_it_waits_for() {
         "step": "drain[shop-r1-1.i-web-1]", "how_long": "345s", "at_most": true,
     });
     assert_eq!(told["waits"][0], first);
+    assert_eq!(
+        (&told["point_of_no_return"], told["commits_before"].as_str()),
+        (&serde_json::Value::Null, Some("remove"))
+    );
     // A database's steps go on beside each other where none needs another.
     let path = crate::harness::operation("redeploy-database");
     let told = place.run(&["plan", &path]).exits(0);
@@ -338,4 +342,42 @@ fn a_restart_never_takes_the_app_down() {
             assert_eq!(serving(&place), SECOND, "{inject}");
         }
     }
+}
+
+/// What is skipped is no point of no return; an instance of a last step may be one; what cleans up
+/// is beside nothing else; and what is not known yet is said to be so.
+#[test]
+fn a_plan_tells_no_more_than_it_knows() {
+    let place = Place::new();
+    let step = |id: &str, uses: &str, more: &str| {
+        format!("[[steps]]\nid = \"{id}\"\nuses = \"{uses}\"\n{more}")
+    };
+    let told = |steps: &[String]| {
+        let head = "schema = 1\n[operation]\nname = \"it\"\n";
+        place.write("it.toml", format!("{head}{}", steps.concat()));
+        place.run(&["plan", "it.toml"]).exits(0).stdout
+    };
+    let once = "irreversible = \"it has run\"\n";
+    let run = "with = { host = \"i-web-1\", image = \"shop:1\", command = [\"true\"] }\n";
+    let pause = |id: &str| step(id, "core/sleep", "with = { duration = \"1ms\" }\n");
+    let skipped = step("run", "docker/run-once", &format!("{once}{run}when = \"false\"\n"));
+    assert!(told(&[skipped, pause("last")]).contains("no return: none before its end"));
+    let each = format!("{once}{run}for_each = \"['a', 'b']\"\n");
+    let each = step("run", "docker/run-once", &each);
+    assert!(told(&[pause("first"), each]).contains("no return: run\n"));
+    let clean = step(
+        "clean",
+        "core/sleep",
+        "needs = []\nphase = \"cleanup\"\nwith = { duration = \"1ms\" }\n",
+    );
+    let look =
+        step("look", "docker/pull-image", "with = { host = \"i-web-1\", image = \"shop:1\" }\n");
+    let later = step(
+        "later",
+        "core/sleep",
+        "with = { duration = \"{{ '1ms' if steps.look.digest else '2ms' }}\" }\n",
+    );
+    let plan = told(&[look, later, clean]);
+    assert!(!plan.contains("side by side"), "{plan}");
+    assert!(plan.contains("later                        of what earlier steps give"), "{plan}");
 }

@@ -261,7 +261,9 @@ impl Plan {
         let body: Vec<&Step> = self.steps().filter(|step| step.phase != Phase::Cleanup).collect();
         let is_one = |step: &&Step| step.irreversible.is_some() && may_run(&step.id);
         let at = body.iter().position(is_one)?;
-        (at + 1 < body.len()).then(|| &body[at].id)
+        // An instance of it may fail when another one has been.
+        let is_followed = at + 1 < body.len() || body[at].for_each.is_some();
+        is_followed.then(|| &body[at].id)
     }
 }
 

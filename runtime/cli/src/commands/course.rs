@@ -9,20 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::StepId;
 use stepback_core::manifest::{Phase, Step};
 use stepback_core::plan::Plan;
-use stepback_engine::{Preview, StepCheckAnswer};
+use stepback_engine::{Preview, StepCheck, StepCheckAnswer};
 
 /// Each step that need not wait for some that stand before it, with these.
 fn side_by_side(plan: &Plan) -> Vec<(&StepId, Vec<&StepId>)> {
     let mut before: BTreeMap<&StepId, BTreeSet<&StepId>> = BTreeMap::new();
-    let (mut found, mut earlier) = (vec![], vec![]);
+    let (mut found, mut earlier): (_, Vec<&StepId>) = (vec![], vec![]);
     for step in plan.steps() {
         let mut all: BTreeSet<&StepId> = BTreeSet::new();
         for needed in plan.dependencies(&step.id) {
             all.insert(needed);
             all.extend(before.get(needed).into_iter().flatten());
         }
-        let beside: Vec<&StepId> =
-            earlier.iter().copied().filter(|one| !all.contains(one)).collect();
+        // What cleans up comes after the commit, and that after all else.
+        let is_before =
+            |one: &StepId| all.contains(one) || plan.is_cleanup(one) != plan.is_cleanup(&step.id);
+        let beside: Vec<&StepId> = earlier.iter().copied().filter(|one| !is_before(one)).collect();
         if !beside.is_empty() {
             found.push((&step.id, beside));
         }
@@ -62,13 +64,18 @@ pub fn beside(plan: &Plan) -> Shown {
     text
 }
 
-/// What is waited for, by the step's instance: how long, as the manifest has it, and for what.
-fn waits(preview: &Preview) -> Vec<(String, does::Wait)> {
+/// What is waited for, by the step's instance: how long, as the manifest has it, and for what; none
+/// where earlier steps give how long.
+fn waits(preview: &Preview) -> Vec<(String, Option<does::Wait>)> {
     let plan = preview.job.plan();
     let checks = preview.checks.iter().filter(|one| one.answer != StepCheckAnswer::Skipped);
-    let of = |check: &stepback_engine::StepCheck| {
+    let of = |check: &StepCheck| {
         let step = plan.steps().find(|step| step.id == check.step.step)?;
-        Some((check.step.to_string(), does::waits(&step.uses, check.with.as_ref()?)?))
+        let wait = match check.with.as_ref() {
+            Some(with) => Some(does::waits(&step.uses, with)?),
+            None => does::may_wait(&step.uses).then_some(None)?,
+        };
+        Some((check.step.to_string(), wait))
     };
     checks.filter_map(of).collect()
 }
@@ -81,16 +88,17 @@ pub fn waits_as_text(preview: &Preview, style: &Style) -> Shown {
     }
     let mut text = shown!("{}\n", style.bold("it would wait"));
     for (step, wait) in all {
-        text.push(&shown!("  {:<28} {}\n", row(step), wait.to_string()));
+        let wait = wait.map_or("of what earlier steps give".to_owned(), |wait| wait.to_string());
+        text.push(&shown!("  {:<28} {}\n", row(step), wait));
     }
     text.push(&"\n".into());
     text
 }
 
 pub fn waits_as_json(preview: &Preview) -> Value {
-    let told = |(step, wait): (String, does::Wait)| {
-        let does::Wait { how_long, until } = wait;
-        json!({ "step": step, "how_long": how_long, "at_most": until.is_some() })
+    let told = |(step, wait): (String, Option<does::Wait>)| {
+        let at_most = wait.as_ref().map(|wait| wait.until.is_some());
+        json!({ "step": step, "how_long": wait.map(|wait| wait.how_long), "at_most": at_most })
     };
     waits(preview).into_iter().map(told).collect()
 }
@@ -102,15 +110,21 @@ pub fn point_of_no_return(preview: &Preview, style: &Style) -> Shown {
     if let Some(step) = no_return(preview) {
         return shown!("point of no return: {}\n", style.red(step.as_str()));
     }
-    let cleanup = plan.steps().find(|step| step.phase == Phase::Cleanup);
-    match cleanup {
-        Some(step) => shown!("point of no return: the commit, before `{}`\n", step.id),
+    match commits_before(plan) {
+        Some(step) => shown!("point of no return: the commit, before `{}`\n", step),
         None => "point of no return: none before its end\n".into(),
     }
 }
 
+/// The first step of those that clean up.
+pub fn commits_before(plan: &Plan) -> Option<&StepId> {
+    plan.steps().find(|step| step.phase == Phase::Cleanup).map(|step| &step.id)
+}
+
 /// The first irreversible step of those that have something to do.
 pub fn no_return(preview: &Preview) -> Option<&StepId> {
-    let has_checks = |id: &StepId| preview.checks.iter().any(|check| check.step.step == *id);
+    let is_to_run = |check: &StepCheck| check.answer != StepCheckAnswer::Skipped;
+    let has_checks =
+        |id: &StepId| preview.checks.iter().any(|check| check.step.step == *id && is_to_run(check));
     preview.job.plan().point_of_no_return_of(has_checks)
 }

@@ -70,15 +70,27 @@ impl fmt::Display for Wait {
 /// How long a step waits, as far as it is known: until those who are served have gone, until a
 /// container has stopped, or for so long as it says.
 pub fn waits(uses: &Uses, with: &Value) -> Option<Wait> {
-    builtins::bytes(uses.plugin())?;
-    let (name, until) = match (uses.plugin(), uses.step()) {
-        ("core", "sleep") => ("duration", None),
-        ("load-balancer", "drain-target") => ("timeout", Some("nobody is served by it any more")),
-        ("docker", "stop-container") => ("grace", Some("it has stopped")),
-        _ => return None,
-    };
+    let (name, until) = waits_by(uses)?;
     let how_long = with.get(name)?.as_str()?.to_owned();
     Some(Wait { how_long, until })
+}
+
+/// Whether it is one of those steps.
+pub fn may_wait(uses: &Uses) -> bool {
+    waits_by(uses).is_some()
+}
+
+/// The input that says how long, and what ends it earlier.
+fn waits_by(uses: &Uses) -> Option<(&'static str, Option<&'static str>)> {
+    builtins::bytes(uses.plugin())?;
+    match (uses.plugin(), uses.step()) {
+        ("core", "sleep") => Some(("duration", None)),
+        ("load-balancer", "drain-target") => {
+            Some(("timeout", Some("nobody is served by it any more")))
+        }
+        ("docker", "stop-container") => Some(("grace", Some("it has stopped"))),
+        _ => None,
+    }
 }
 
 /// What it is about, as far as it is known: `container main, host i-db-1`.

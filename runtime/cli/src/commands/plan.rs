@@ -160,7 +160,7 @@ fn as_text(preview: &Preview, facts: &Facts, style: &Style) -> Shown {
     let window: Vec<&str> =
         plan.steps().filter(|step| plan.is_window(&step.id)).map(|step| step.id.as_str()).collect();
     if window.is_empty() {
-        text.push(&"downtime: none\n".into());
+        text.push(&"downtime: none is declared\n".into());
     } else {
         let budget = manifest
             .downtime
@@ -314,7 +314,8 @@ fn as_json(preview: &Preview, facts: &Facts) -> Value {
         "inputs": preview.job.inputs(), "downtime_budget_ms": manifest.downtime.budget_ms,
         "expected_downtime_ms": facts.expected_ms(), "last_downtimes_ms": facts.downtimes_ms,
         "looks_through": facts.looks_through,
-        "point_of_no_return": course::no_return(preview), "waits": course::waits_as_json(preview),
+        "point_of_no_return": course::no_return(preview),
+        "commits_before": course::commits_before(plan), "waits": course::waits_as_json(preview),
         "refused": preview.checks.iter().any(is_refusal)
             || preview.in_the_way.iter().any(|lock| !lock.lets_go),
         "locks_held": preview.in_the_way.iter().map(|lock| json!({
