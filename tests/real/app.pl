@@ -8,7 +8,7 @@ use IO::Socket::INET;
 
 my $name   = $ENV{NAME} // 'app';
 sleep $ENV{LATE} if $ENV{LATE};
-my $listen = IO::Socket::INET->new(LocalPort => 80, Listen => 128, ReuseAddr => 1) or die "port 80: $!";
+my $listen = IO::Socket::INET->new(LocalPort => $ENV{PORT} // 80, Listen => 128, ReuseAddr => 1) or die "its port: $!";
 my $select = IO::Select->new($listen);
 my (%read, %later, %socket);
 my $is_over = 0;

@@ -242,6 +242,12 @@ impl Shop {
         println!("{what}: {gets:?}, others {posts:?}");
         let lost = gets.failed + gets.cut + posts.failed + posts.cut;
         assert!(lost >= least, "{what}: nobody saw it: {gets:?} {posts:?}");
+        // Whoever waits for an answer in vain waits for long.
+        let is_served = || {
+            let answered = self.load.counts().map(|counts| counts.answered);
+            answered.iter().zip(now).all(|(answered, before)| *answered > before.answered)
+        };
+        self.parts.until("all are served again", is_served);
     }
 }
 

@@ -35,7 +35,7 @@ fn document() -> String {
 
 /// The fenced block that has this text in it.
 #[track_caller]
-fn block(document: &str, has: &str) -> String {
+pub fn block(document: &str, has: &str) -> String {
     let found = document.split("```").skip(1).step_by(2).find(|block| block.contains(has));
     let found = found.unwrap_or_else(|| panic!("no block of the document has {has}"));
     found.split_once('\n').expect("a first line").1.to_owned()
@@ -100,7 +100,7 @@ fn push_images(parts: &TestCluster, registry: &Registry) {
 }
 
 /// Run a line of the document in a shell.
-fn run(parts: &TestCluster, line: &str) -> Ran {
+pub fn run(parts: &TestCluster, line: &str) -> Ran {
     let program = Path::new(env!("CARGO_BIN_EXE_stepback"));
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = parts.command(&[]);

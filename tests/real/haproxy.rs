@@ -39,7 +39,6 @@ impl HaProxy {
 
     /// The same with all of its servers.
     pub fn start_with(dir: &Path, bind: &str, servers: &str) -> Self {
-        std::fs::create_dir_all(dir.join("state")).expect("a directory");
         let shown = dir.display();
         let text = format!(
             "global\n  stats socket {shown}/admin.sock mode 600 level admin expose-fd listeners\n\
@@ -53,6 +52,12 @@ impl HaProxy {
              \x20 http-request disable-l7-retry if !{{ method GET HEAD OPTIONS }}\n\
              \x20 default-server inter 100ms rise 2 fall 4\n{servers}"
         );
+        Self::of(dir, &text)
+    }
+
+    /// One of a configuration whose sockets and state are in a directory.
+    pub fn of(dir: &Path, text: &str) -> Self {
+        std::fs::create_dir_all(dir.join("state")).expect("a directory");
         std::fs::write(dir.join("haproxy.cfg"), text).expect("it is written");
         let at = |name: &str| dir.join(name).display().to_string();
         let arguments =

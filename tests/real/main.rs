@@ -3,6 +3,7 @@
 //! Where a machine has none (no root, no loop devices), each test says so in a line.
 
 mod answers;
+mod apps_document;
 mod aws;
 mod aws_refused;
 mod bad_input;

@@ -12,7 +12,7 @@ use std::process::Command;
 const APP: &str = include_str!("app.pl");
 
 /// A bridge of this machine, for one engine's containers.
-struct Bridge(String);
+pub struct Bridge(String);
 
 impl Bridge {
     fn make(name: &str, number: u32) -> Self {
@@ -58,7 +58,7 @@ pub enum Promised {
 }
 
 /// What the app's images are called, with what each has in its environment.
-const IMAGES: [(&str, &str); 5] = [
+const IMAGES: [(&str, &str); 7] = [
     ("one", ""),
     ("two", ""),
     ("sick", " SICK=1"),
@@ -66,17 +66,15 @@ const IMAGES: [(&str, &str); 5] = [
     ("late", " LATE=6"),
     // Told to end, it does, whoever it serves.
     ("rude", " RUDE=1"),
+    // The document's releases listen where it says.
+    ("1", " PORT=8080"),
+    ("2", " PORT=8080"),
 ];
 
 impl Shop {
     pub fn open() -> Self {
         let parts = TestCluster::start();
-        let bridges = [0, 1].map(|number| {
-            Bridge::make(&format!("sb{}x{number}", std::process::id() % 100_000), number)
-        });
-        for (engine, bridge) in [(&parts.a, &bridges[0]), (&parts.b, &bridges[1])] {
-            engine.restart_with(&[format!("--bridge={}", bridge.0), "--ip-masq=false".to_owned()]);
-        }
+        let bridges = bridges(&parts);
         make_images(&parts);
         let (a, b, front) = (haproxy::address(), haproxy::address(), haproxy::address());
         let front = format!("{front}:8080");
@@ -203,8 +201,20 @@ impl Shop {
     }
 }
 
+/// Give each engine a bridge of its own.
+pub fn bridges(parts: &TestCluster) -> [Bridge; 2] {
+    let bridges = [0, 1].map(|number| {
+        let (pid, nth) = (std::process::id() % 10_000, parts.fresh());
+        Bridge::make(&format!("sb{pid}x{nth}"), 2 * nth + number)
+    });
+    for (engine, bridge) in [(&parts.a, &bridges[0]), (&parts.b, &bridges[1])] {
+        engine.restart_with(&[format!("--bridge={}", bridge.0), "--ip-masq=false".to_owned()]);
+    }
+    bridges
+}
+
 /// Images of an app; each says its name.
-fn make_images(parts: &TestCluster) {
+pub fn make_images(parts: &TestCluster) {
     let root = parts.root("app", &["perl", "busybox"]);
     for applet in ["wget", "true", "false", "kill"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
@@ -219,7 +229,7 @@ fn make_images(parts: &TestCluster) {
     let command = "CMD [\"perl\",\"-I/usr/lib/x86_64-linux-gnu/perl-base\",\"/app.pl\"]";
     for (name, more) in IMAGES {
         let asks = match name {
-            "late" => "true",
+            "late" | "1" | "2" => "true",
             _ => "wget -q -O /dev/null http://127.0.0.1/health",
         };
         let healthy = format!("HEALTHCHECK --interval=1s --retries=2 --timeout=2s CMD {asks}");

@@ -93,12 +93,13 @@ impl Target {
     }
 
     fn name_and_why(&self) -> String {
-        let why = match (self.enabled, self.reason.as_deref()) {
-            (false, _) => "gets no traffic",
-            (true, Some(reason)) => reason,
-            (true, None) => "is not healthy",
-        };
-        format!("{}: {why}", self.name())
+        let name = self.name();
+        match (self.enabled, self.reason.as_deref()) {
+            (false, _) => format!("{name} gets no traffic"),
+            (true, _) if self.weight == Some(0) => format!("{name} has weight 0"),
+            (true, Some(reason)) => format!("{name}: {reason}"),
+            (true, None) => format!("{name} is not healthy"),
+        }
     }
 }
 
@@ -310,6 +311,6 @@ mod tests {
         let told = pool.must_keep(&"i-1".into(), 80, 2).unwrap_err();
         assert_eq!(told.class, FailureClass::Transient);
         assert!(told.message.contains("would have 1 healthy"), "{}", told.message);
-        assert!(told.message.contains("i-3:80: is not healthy; i-4:80: gets no traffic"));
+        assert!(told.message.contains("i-3:80 is not healthy; i-4:80 gets no traffic"));
     }
 }
