@@ -342,8 +342,8 @@ impl Stage {
         let is_back = matches!(state.status, Status::RolledBack | Status::RollbackFailed);
         let mut stopped = stopped(&self.world, &world, is_back);
         if state.committed {
-            // A cleanup that failed leaves, stopped, what it was to remove; what serves in its place
-            // must run.
+            // A cleanup that failed leaves, stopped, what it was to remove; what serves in its
+            // place must run.
             stopped.retain(|one| !self.quiet.removed.contains(one));
             stopped.extend(missing(&self.quiet.run, &world));
         }

@@ -15,8 +15,8 @@ const STATE_VERSION: &str = "1";
 const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 /// Drained by hand, or with another server.
 const DRAINED: u32 = 0x08 | 0x10;
-/// Bits of *srv_check_state*: its configuration has checks, and they are made. `disable health` takes
-/// the second away, and its last verdict stays.
+/// Bits of *srv_check_state*: its configuration has checks, and they are made. `disable health`
+/// takes the second away, and its last verdict stays.
 const IS_CHECKED: u32 = 0x02;
 const CHECKS_ARE_MADE: u32 = 0x04;
 /// Values of *srv_op_state*: it starts slowly, it runs.
