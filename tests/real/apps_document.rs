@@ -1,4 +1,4 @@
-//! The document on apps, word for word but for paths, endpoints, the registry and the front's address:
+//! The document on apps, word for word but for paths, endpoints, the registry and the front:
 //! from two engines and an HAProxy to the first deploy, the next one, and back.
 
 use crate::documents::{block, run};

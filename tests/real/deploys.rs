@@ -91,21 +91,20 @@ impl Shop {
     /// Cancelled, ended and left alone at several steps.
     fn interrupted(&self) {
         let steps = match is_all() {
-            true => &["survey", "pull", "start", "healthy", "add", "enable", "drain", "linger"][..],
+            true => &["survey", "pull", "start", "healthy", "add", "enable", "drain"][..],
             false => &["start", "add", "enable", "drain"],
         };
         for step in steps {
-            let is_drained = ["drain", "linger"].contains(step);
             // Those whom a new container serves by then have to come again.
-            let promised = match *step == "enable" || is_drained {
+            let promised = match ["enable", "drain"].contains(step) {
                 true => Promised::Everybody,
                 false => Promised::EverybodyAndNothingEnds,
             };
             self.during(&format!("cancelled at {step}"), promised, |shop| {
                 let (now, next) = (shop.current(), shop.other());
-                let at = match ["survey", "linger"].contains(step) {
-                    true => (*step).to_owned(),
-                    false => format!("{step}["),
+                let at = match *step {
+                    "survey" => (*step).to_owned(),
+                    _ => format!("{step}["),
                 };
                 let ran = deploy_until(&shop.parts, next, &at, |parts, _| {
                     let listed = parts.run(&["list", "--json"]).said;

@@ -19,8 +19,8 @@ pub struct RunningInput {
     /// Targets of the pool that are none of the app's: `refused`, or `kept` as they are.
     #[serde(default = "refused")]
     strangers: String,
-    /// Running containers of the app that get no traffic from the pool: `refused`, or `stopped` with
-    /// the others.
+    /// Running containers of the app that get no traffic from the pool: `refused`, or `stopped`
+    /// with the others.
     #[serde(default = "refused")]
     outside: String,
     /// Volumes of its containers, which old and new ones have at once: `refused`, or `shared`.

@@ -22,8 +22,8 @@ pub struct SurveyInput {
     /// Targets of the pool that are none of the app's: `refused`, or `kept` as they are.
     #[serde(default = "refused")]
     strangers: String,
-    /// Running containers of the app that get no traffic from the pool: `refused`, or `stopped` with
-    /// the others.
+    /// Running containers of the app that get no traffic from the pool: `refused`, or `stopped`
+    /// with the others.
     #[serde(default = "refused")]
     outside: String,
 }

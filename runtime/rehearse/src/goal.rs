@@ -45,8 +45,9 @@ impl Goal {
     }
 }
 
-/// The ports of hosts that were chosen for containers (`auto`), each with the number that stands for
-/// it however often somebody had to choose: two that are made side by side may have each other's.
+/// The ports of hosts that were chosen for containers (`auto`), each with the number that stands
+/// for it however often somebody had to choose: two that are made side by side may have each
+/// other's.
 struct Ports {
     of_containers: BTreeSet<Resource>,
     by_place: BTreeMap<(String, u16), u16>,

@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(read(&dir.path().join("nothing")).unwrap(), None);
         let pipe = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        for odd in [&link, &pipe, &dir.path().to_owned(), Path::new("/dev/full")] {
+        for odd in [&*link, &*pipe, dir.path(), Path::new("/dev/full")] {
             assert_eq!(read(odd).unwrap_err().to_string(), "it is no plain file", "{odd:?}");
         }
         write(&dir.path().join("none/web"), "x").unwrap_err();
