@@ -381,3 +381,29 @@ fn a_plan_tells_no_more_than_it_knows() {
     assert!(!plan.contains("side by side"), "{plan}");
     assert!(plan.contains("later                        of what earlier steps give"), "{plan}");
 }
+
+/// The second one waits in line, or is refused. One that waits in vain is not run when nobody
+/// expects it any more: the app has had another release since.
+#[test]
+fn two_deploys_at_once_come_one_after_the_other() {
+    let place = Place::new();
+    let path = crate::harness::operation("deploy-app");
+    let deploy = |more: &[&'static str]| [&["run", &path][..], more].concat();
+    let slow = ["-i", "linger=4s"];
+    let mut first = place.start_as("first", &deploy(&slow));
+    first.wait_for("linger");
+    place.run(&deploy(&["--no-wait"])).exits(2).says("app/shop");
+    let mut second = place.start_as("second", &deploy(&["-i", "image=shop:1"]));
+    second.wait_for("wait");
+    let mut third = place.start_as("third", &deploy(&[]));
+    third.wait_for("wait");
+    third.signal("TERM");
+    let left = third.ends();
+    assert_ne!(left.code, Some(0), "{}", left.stderr);
+    first.ends().exits(0).says("release = 2");
+    second.ends().exits(0).says("release = 3");
+    let all = place.run(&["resume", "--all"]).exits(0);
+    all.says("never began, and is left: `stepback resume");
+    assert_eq!(containers(&place), all_of(3));
+    assert_eq!(serving(&place), FIRST);
+}

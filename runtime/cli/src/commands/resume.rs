@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stepback_core::event::Event;
 use stepback_core::inputs::is_reference;
+use stepback_core::state::{State, Status};
 use stepback_core::{EnvironmentName, OperationId};
 use stepback_engine::{Control, Deps, Reporter};
 use stepback_journal::Store;
@@ -56,7 +57,21 @@ async fn all(
     control: &Control,
 ) -> Result<Exit, CliError> {
     let all = store.list().await?;
-    let left = all.into_iter().filter(|one| one.finished.is_none() && !one.is_run);
+    let unfinished = all.into_iter().filter(|one| one.finished.is_none() && !one.is_run);
+    let mut left = vec![];
+    for one in unfinished {
+        match has_begun(store, one.id).await {
+            true => left.push(one),
+            // Somebody waited in line for it, and waits no more; others may have come since.
+            false => tell!(
+                "operation {} never began, and is left: `stepback resume {}` runs it now, \
+                 `stepback cancel {}` ends it",
+                one.id,
+                one.id,
+                one.id
+            ),
+        }
+    }
     let mut environments: BTreeMap<EnvironmentName, Arc<Deps>> = BTreeMap::new();
     let (mut running, mut worst) = (JoinSet::new(), Exit::Succeeded);
     for one in left {
@@ -91,6 +106,12 @@ async fn all(
         worst = worse(worst, exit);
     }
     Ok(worst)
+}
+
+/// Whether an operation is out of the line; what can't be read is told when it is taken up.
+async fn has_begun(store: &dyn Store, id: OperationId) -> bool {
+    let Ok(records) = store.load(id).await else { return true };
+    State::fold(&records).map_or(true, |state| state.status != Status::Queued)
 }
 
 fn told(error: &CliError) -> Exit {
