@@ -402,7 +402,7 @@ fn two_deploys_at_once_come_one_after_the_other() {
     assert_ne!(left.code, Some(0), "{}", left.stderr);
     first.ends().exits(0).says("release = 2");
     second.ends().exits(0).says("release = 3");
-    let all = place.run(&["resume", "--all"]).exits(0);
+    let all = place.run(&["resume", "--all"]).exits(6);
     all.says("never began, and is left: `stepback resume");
     assert_eq!(containers(&place), all_of(3));
     assert_eq!(serving(&place), FIRST);

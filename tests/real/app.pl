@@ -45,7 +45,7 @@ sub take {
                 . "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
             return;
         } elsif ($head =~ m{\A\S+ /slow}) {
-            $later{$client} = [$client, time + 1];
+            $later{$client} = [$client, time + 2];
         } elsif ($head =~ m{\A\S+ /health} && $ENV{SICK}) {
             answer($client, '503 Sick');
         } else {

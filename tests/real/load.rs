@@ -92,8 +92,11 @@ impl Load {
             let is_over = Arc::clone(&is_over);
             clients.push(std::thread::spawn(move || ask(&at, &gets, &posts, &is_over)));
         }
-        let (slow_at, slow, over) = (at.to_owned(), Arc::clone(&posts), Arc::clone(&is_over));
-        clients.push(std::thread::spawn(move || ask_slowly(&slow_at, &slow, &over)));
+        for _ in 0..4 {
+            let (at, posts) = (at.to_owned(), Arc::clone(&posts));
+            let is_over = Arc::clone(&is_over);
+            clients.push(std::thread::spawn(move || ask_slowly(&at, &posts, &is_over)));
+        }
         for _ in 0..2 {
             let (at, sockets) = (at.to_owned(), Arc::clone(&sockets));
             let is_over = Arc::clone(&is_over);
@@ -183,7 +186,7 @@ fn request_on(at: &str, kept: &mut Option<TcpStream>, request: &[u8]) -> Outcome
     }
 }
 
-/// One client whose requests take a second each, and may not be repeated.
+/// One client whose requests take some seconds each, and may not be repeated.
 fn ask_slowly(at: &str, posts: &Counted, is_over: &AtomicBool) {
     let mut kept = None;
     while !is_over.load(Ordering::SeqCst) {

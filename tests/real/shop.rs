@@ -72,13 +72,21 @@ const IMAGES: [(&str, &str); 7] = [
 ];
 
 impl Shop {
-    pub fn open() -> Self {
+    /// With checks every so often.
+    pub fn open(checked_every: &str) -> Self {
         let parts = TestCluster::start();
         let bridges = bridges(&parts);
         make_images(&parts);
         let (a, b, front) = (haproxy::address(), haproxy::address(), haproxy::address());
         let front = format!("{front}:8080");
-        let haproxy = HaProxy::start(&parts.path("haproxy"), &front, "");
+        let haproxy = HaProxy::start_with(
+            &parts.path("haproxy"),
+            &front,
+            &format!(
+                "  server-template app 1-4 localhost:1 check inter {checked_every} disabled \
+                 init-addr last,libc,none\n"
+            ),
+        );
         let text = format!(
             "[environments.box]\nprovider = \"onebox\"\nroot = \"onebox\"\n\
              [environments.box.instances.i-a]\ndocker = \"{}\"\naddress = \"{a}\"\n\
@@ -252,7 +260,7 @@ pub fn arguments(parts: &TestCluster, image: &str, more: &[&str]) -> Vec<String>
 
 /// What nobody waits for here.
 pub const QUICKLY: [&str; 4] =
-    ["linger=300ms", "drain_timeout=3s", "stop_grace=5s", "hosts=[\"i-a\", \"i-b\"]"];
+    ["linger=300ms", "drain_timeout=5s", "stop_grace=5s", "hosts=[\"i-a\", \"i-b\"]"];
 
 pub fn deploy(parts: &TestCluster, image: &str, more: &[&str]) -> Ran {
     let all = arguments(parts, image, more);

@@ -98,14 +98,21 @@ impl There {
     }
 }
 
+/// A running container that publishes a port.
+struct Claim {
+    container: String,
+    /// Whether it is to be reached from its own host alone.
+    is_local: bool,
+}
+
 /// An app as it is found.
 pub(crate) struct App<'a> {
     asked: Asked<'a>,
     /// Each with its host. What has the label and neither a port nor a release's name is something
     /// else of it, such as a worker, and is left alone.
     pub(crate) containers: Vec<(String, docker::Container)>,
-    /// The ports that running containers publish which are not the app's, by their hosts.
-    taken: BTreeSet<(String, u16)>,
+    /// What runs on each host, of this app or of others, at each port that it publishes.
+    at_ports: BTreeMap<(String, u16), Vec<Claim>>,
     pool: load_balancer::Pool,
     release: u64,
 }
@@ -122,19 +129,22 @@ impl<'a> App<'a> {
             }
         }
         let pool = load_balancer::describe_pool(asked.pool)?;
-        let (mut taken, mut last) = (BTreeSet::new(), 0);
+        let mut at_ports: BTreeMap<(String, u16), Vec<Claim>> = BTreeMap::new();
+        let mut last = 0;
         for host in asked.hosts {
             for one in docker::list_containers(host)? {
                 last = release_of(asked.app, &one.name).map_or(last, |release| last.max(release));
-                let is_ours =
-                    |(at, ours): &(String, docker::Container)| at == host && ours.name == one.name;
-                if one.is_running() && !containers.iter().any(is_ours) {
-                    taken.extend(ports_of(&one).map(|port| (host.clone(), port)));
+                if !one.is_running() {
+                    continue;
+                }
+                for (port, is_local) in ports_of(&one) {
+                    let claim = Claim { container: one.name.clone(), is_local };
+                    at_ports.entry((host.clone(), port)).or_default().push(claim);
                 }
             }
         }
         let release = after(asked.app, last)?;
-        Ok(Self { asked, containers, taken, pool, release })
+        Ok(Self { asked, containers, at_ports, pool, release })
     }
 
     /// The name of a container of the release that comes next.
@@ -142,27 +152,63 @@ impl<'a> App<'a> {
         format!("{}-r{}-{number}", self.asked.app, self.release)
     }
 
-    /// The targets of the pool that a container is, each with the container's own port. None at a
-    /// port that another app's publishes too, on another address: nobody knows whose that is.
+    /// The containers that a target may be: those that run and publish its port. Of several, each
+    /// on an address of its own, it is the one that is to be reached from elsewhere.
+    fn claims(&self, target: &load_balancer::Target) -> Vec<&Claim> {
+        let all = self.at_ports.get(&(target.host.clone(), target.port));
+        let all: Vec<&Claim> = all.into_iter().flatten().collect();
+        let open: Vec<&Claim> = all.iter().copied().filter(|one| !one.is_local).collect();
+        if open.len() == 1 { open } else { all }
+    }
+
+    /// The targets of the pool that a container is, each with the container's own port. One that is
+    /// stopped is those at its ports that are nobody's who runs.
     pub(crate) fn targets_of<'b>(
         &'b self,
         host: &'b str,
         container: &'b docker::Container,
     ) -> impl Iterator<Item = (&'b load_balancer::Target, u16)> {
-        let is_here = move |target: &&load_balancer::Target| {
-            target.host == host && !self.taken.contains(&(target.host.clone(), target.port))
-        };
-        self.pool.targets.iter().filter(is_here).filter_map(|target| {
+        self.pool.targets.iter().filter(move |target| target.host == host).filter_map(|target| {
             let is_it = |port: &&docker::PublishedPort| {
                 port.host_port == Some(target.port) && port.protocol == Protocol::Tcp
             };
             let port = container.ports.iter().find(is_it)?;
-            Some((target, port.container_port))
+            let claims = self.claims(target);
+            let is_its =
+                claims.is_empty() || claims.iter().any(|one| one.container == container.name);
+            is_its.then_some((target, port.container_port))
         })
+    }
+
+    /// Whether it is known of each target which container it is.
+    fn must_be_told_apart(&self) -> Result<(), Failure> {
+        for target in &self.pool.targets {
+            let claims = self.claims(target);
+            let names: BTreeSet<&str> = claims.iter().map(|one| one.container.as_str()).collect();
+            let is_ours = |name: &&str| {
+                let is_it = |(host, one): &(String, docker::Container)| {
+                    *host == target.host && one.name == **name
+                };
+                self.containers.iter().any(is_it)
+            };
+            if names.len() > 1 && names.iter().any(is_ours) {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                let why = format!(
+                    "{} of pool `{}` may be {}: each publishes that port on an address of its own, \
+                     and nobody can tell which of them gets the traffic; give one another port",
+                    named(target),
+                    self.asked.pool,
+                    names.join(" or ")
+                );
+                return Err(precondition(why));
+            }
+        }
+        Ok(())
     }
 
     /// What is there, where nothing of it must be left alone.
     pub(crate) fn there(&self) -> Result<There, Failure> {
+        self.must_be_told_apart()?;
         let (mut old, mut old_targets) = (BTreeMap::new(), BTreeMap::new());
         for (host, one) in &self.containers {
             let (host, container) = (host.clone(), one.name.clone());
@@ -208,7 +254,8 @@ impl<'a> App<'a> {
         let Asked { app, pool, .. } = self.asked;
         let list = |all: Vec<String>| all.join(", ");
         let is_gone = |one: &&&load_balancer::Target| {
-            CHOSEN.contains(&one.port) && one.health != TargetHealth::Healthy
+            let is_up = one.health == TargetHealth::Healthy;
+            CHOSEN.contains(&one.port) && !is_up && self.claims(one).is_empty()
         };
         let gone: Vec<String> = strangers.iter().filter(is_gone).map(|one| named(one)).collect();
         let take_out = "`load-balancer/drain-target` and `load-balancer/remove-target` take it out";
@@ -236,9 +283,12 @@ impl<'a> App<'a> {
     /// goes where others of the app are in the pool.
     fn must_be_in(&self, targets: &BTreeMap<String, OldTarget>) -> Result<(), Failure> {
         let Asked { app, pool, outside, .. } = self.asked;
+        let served: BTreeSet<u64> =
+            targets.values().filter_map(|at| release_of(app, &at.container)).collect();
         let is_outside = |(host, one): &&(String, docker::Container)| {
             let is_in = targets.values().any(|at| at.host == *host && at.container == one.name);
-            let is_left = release_of(app, &one.name).is_some() && !targets.is_empty();
+            let release = release_of(app, &one.name);
+            let is_left = release.is_some_and(|one| !targets.is_empty() && !served.contains(&one));
             one.is_running() && !one.ports.is_empty() && !is_in && !is_left
         };
         let running = self.containers.iter().filter(is_outside);
@@ -250,17 +300,25 @@ impl<'a> App<'a> {
         let running = running.join(", ");
         let why = format!(
             "`{app}` runs ({running}), and pool `{pool}` has none of it: is it behind another \
-             pool, or something else that has the label? With `outside = \"stopped\"` these are \
-             stopped all the same"
+             pool, something else that has the label, or what a first deploy has left? With \
+             `outside = \"stopped\"` these are stopped all the same"
         );
         Err(precondition(why))
     }
 }
 
-/// The ports of its host that a container publishes (tcp).
-fn ports_of(container: &docker::Container) -> impl Iterator<Item = u16> {
-    let tcp = container.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-    tcp.filter_map(|port| port.host_port)
+/// The ports of its host that a container publishes (tcp), and whether nobody elsewhere reaches it
+/// there.
+fn ports_of(container: &docker::Container) -> BTreeMap<u16, bool> {
+    let mut all = BTreeMap::new();
+    for port in container.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+        let address = port.host_ip.as_ref().and_then(|ip| ip.parse::<std::net::IpAddr>().ok());
+        let is_local = address.is_some_and(|address| address.is_loopback());
+        if let Some(number) = port.host_port {
+            all.entry(number).and_modify(|was| *was &= is_local).or_insert(is_local);
+        }
+    }
+    all
 }
 
 /// How a container is told from others, of other hosts too.

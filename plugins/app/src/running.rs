@@ -177,16 +177,19 @@ impl RunningInput {
     /// Whether what serves is of one release: an interrupted operation that was given up has left
     /// two, and each would be made once more.
     fn must_be_of_one_release(&self, new: &BTreeMap<String, Copy>) -> Result<(), Failure> {
-        let release = |one: &Copy| release_of(&self.app, &one.like);
-        let all: BTreeSet<u64> = new.values().filter_map(release).collect();
-        if all.len() < 2 {
-            return Ok(());
+        let mut by_host: BTreeMap<&str, BTreeMap<Option<u64>, &str>> = BTreeMap::new();
+        for one in new.values() {
+            let release = release_of(&self.app, &one.like);
+            by_host.entry(&one.host).or_default().insert(release, &one.like);
         }
-        let all: Vec<String> = all.into_iter().map(|one| format!("r{one}")).collect();
+        let Some((host, several)) = by_host.into_iter().find(|(_, all)| all.len() > 1) else {
+            return Ok(());
+        };
+        let names: Vec<String> = several.values().map(|name| format!("`{name}`")).collect();
         let why = format!(
-            "releases {} of `{}` serve at once: `deploy-app` with the image that is meant clears \
-             the others away",
-            all.join(", "),
+            "{} serve at once on {host}, of more than one release of `{}`: `deploy-app` with the \
+             image that is meant clears the others away",
+            names.join(" and "),
             self.app
         );
         Err(precondition(why))

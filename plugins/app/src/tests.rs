@@ -144,16 +144,37 @@ fn what_another_pool_sends_traffic_to_is_not_old() {
     looked(&both, &both, std::slice::from_ref(&own), "stopped").expect("it is wanted so");
     // What a deploy has left is called so.
     let left = [ours.clone(), container("web-r2-1", true, Some(20_001))];
-    looked(&left, &left, &[own], "refused").expect("it goes");
-    // A container of another app runs at that port: the target is not the app's, whether its own
-    // container is stopped or is at another address.
+    looked(&left, &left, std::slice::from_ref(&own), "refused").expect("it goes");
+    let twin = [ours.clone(), container("web-r1-2", true, Some(20_001))];
+    let told = looked(&twin, &twin, std::slice::from_ref(&own), "refused");
+    assert!(told.err().expect("it is refused").contains("(web-r1-2 on i-1)"));
+    // A container of another app runs at that port, and its own is stopped.
     let blog = target("i-1", 8_080, true, "Healthy");
-    for runs in [true, false] {
-        let old = container("web-r1-1", runs, Some(8_080));
-        let all = [old.clone(), container("blog", true, Some(8_080))];
-        let told = looked(&[old], &all, std::slice::from_ref(&blog), "stopped");
-        let told = told.err().expect("it is refused");
-        assert!(told.contains("i-1:8080, which is no container with the label"), "{told}");
+    let old = container("web-r1-1", false, Some(8_080));
+    let all = [old.clone(), container("blog", true, Some(8_080))];
+    let told = looked(&[old], &all, std::slice::from_ref(&blog), "stopped");
+    let told = told.err().expect("it is refused");
+    assert!(told.contains("i-1:8080, which is no container with the label"), "{told}");
+    // Of two that publish one port, each on its address, it is the one that others reach.
+    let at = |name: &str, address: &str| {
+        let mut one = container(name, true, Some(20_000));
+        one["ports"][0]["host_ip"] = address.into();
+        one
+    };
+    for (other, ours_ip, its_ip, wanted) in [
+        ("admin", "10.0.0.1", "127.0.0.1", Ok("web-r1-1.i-1")),
+        ("admin", "127.0.0.1", "10.0.0.1", Err("i-1:20000, which is no container with")),
+        ("admin", "127.0.0.1", "127.0.0.2", Err("may be `admin` or `web-r1-1`")),
+        ("web-debug", "10.0.0.1", "10.0.0.2", Err("may be `web-debug` or `web-r1-1`")),
+    ] {
+        let all = [at("web-r1-1", ours_ip), at(other, its_ip)];
+        let own: &[Value] = if other == "admin" { &all[..1] } else { &all };
+        let told = looked(own, &all, &[target("i-1", 20_000, true, "Healthy")], "stopped");
+        match (told, wanted) {
+            (Ok(found), Ok(key)) => assert!(found.there.old_targets.contains_key(key), "{other}"),
+            (Err(told), Err(why)) => assert!(told.contains(why), "{told}"),
+            (told, _) => panic!("{other} {ours_ip} {its_ip}: {:?}", told.err()),
+        }
     }
 }
 
@@ -193,21 +214,20 @@ fn a_restart_makes_what_serves_once_more() {
     }));
     let one = [
         container("web-r3-1", true, Some(20_001)),
-        by_hand,
         container("web-r2-1", true, Some(20_003)),
         container("web-r2-2", false, Some(20_004)),
         container("web-r2-3", true, Some(20_005)),
     ];
     let mut targets = [
         target("i-1", 20_001, true, "Healthy"),
-        target("i-1", 8_080, true, "Unhealthy"),
+        target("i-2", 8_080, true, "Unhealthy"),
         target("i-1", 20_003, false, "Healthy"),
         target("i-1", 20_004, true, "Unhealthy"),
         target("i-1", 20_005, true, "Healthy"),
     ];
     targets[0]["weight"] = 7.into();
     targets[4]["weight"] = 0.into();
-    looks(&one, &[], &targets);
+    looks(&one, &[by_hand], &targets);
     let found = runs(json!({})).expect("it looks");
     let new: Vec<String> = found
         .new
@@ -218,7 +238,7 @@ fn a_restart_makes_what_serves_once_more() {
         new,
         [
             "web-r10-1 like web-r3-1, 80 of [\"auto:80\"]",
-            "web-r10-2 like web-blue, 80 of [\"127.0.0.1:auto:53/udp\", \"auto:80\"]",
+            "web-r10-1 like web-blue, 80 of [\"127.0.0.1:auto:53/udp\", \"auto:80\"]",
         ]
     );
     let weights: Vec<Option<u32>> = found.new.values().map(|one| one.weight).collect();
@@ -242,7 +262,7 @@ fn a_restart_of_what_nobody_can_tell_is_refused() {
     other["digest"] = "sha256:2".into();
     let both = [at.clone(), target("i-1", 20_001, true, "Healthy")];
     let why = told(&[own.clone(), container("web-r2-1", true, Some(20_001))], &both, json!({}));
-    assert!(why.contains("releases r1, r2 of `web` serve at once"), "{why}");
+    assert!(why.contains("`web-r1-1` and `web-r2-1` serve at once on i-1, of more"), "{why}");
     other["name"] = "web-r1-2".into();
     let why = told(&[own.clone(), other], &both, json!({}));
     assert!(why.contains("two images of `web` serve at once (web-r1-1 on i-1; web-r1-2"), "{why}");

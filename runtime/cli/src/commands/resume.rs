@@ -58,22 +58,25 @@ async fn all(
 ) -> Result<Exit, CliError> {
     let all = store.list().await?;
     let unfinished = all.into_iter().filter(|one| one.finished.is_none() && !one.is_run);
-    let mut left = vec![];
+    let (mut left, mut worst) = (vec![], Exit::Succeeded);
     for one in unfinished {
         match has_begun(store, one.id).await {
             true => left.push(one),
             // Somebody waited in line for it, and waits no more; others may have come since.
-            false => tell!(
-                "operation {} never began, and is left: `stepback resume {}` runs it now, \
-                 `stepback cancel {}` ends it",
-                one.id,
-                one.id,
-                one.id
-            ),
+            false => {
+                tell!(
+                    "operation {} never began, and is left: `stepback resume {}` runs it now, \
+                     `stepback cancel {}` ends it",
+                    one.id,
+                    one.id,
+                    one.id
+                );
+                worst = Exit::Unfinished;
+            }
         }
     }
     let mut environments: BTreeMap<EnvironmentName, Arc<Deps>> = BTreeMap::new();
-    let (mut running, mut worst) = (JoinSet::new(), Exit::Succeeded);
+    let mut running = JoinSet::new();
     for one in left {
         let deps = match environments.get(&one.environment) {
             Some(deps) => Ok(Arc::clone(deps)),

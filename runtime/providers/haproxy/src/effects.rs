@@ -79,14 +79,28 @@ pub(super) async fn apply(asked: &Asked<'_>) -> EffectOutcome {
         Ok(turn) => turn,
         Err(failure) => return EffectOutcome::Refused(failure),
     };
-    for _ in 0..RELOADS_MAX {
+    if let Err(failure) = can_be_asked(asked.pool).await {
+        return EffectOutcome::Refused(failure);
+    }
+    for nth in 0..RELOADS_MAX {
         match made(asked).await {
+            // Something was told before the reload.
+            Made::Ended(EffectOutcome::Refused(failure)) if nth > 0 => {
+                return EffectOutcome::Unknown(failure.message);
+            }
             Made::Ended(outcome) => return outcome,
             Made::Undone => {}
         }
     }
     let message = format!("pool `{}` was reloaded each time that it was changed", asked.pool.name);
     EffectOutcome::Unknown(message)
+}
+
+/// Whether all answer who are asked later, before anything is changed: the processes, and then
+/// their masters, who may be in the middle of a reload.
+async fn can_be_asked(pool: &Pool) -> Result<(), Failure> {
+    pool.view().await?;
+    pool.reloads_are_over().await
 }
 
 /// What became of an effect.

@@ -109,6 +109,11 @@ fn unread(what: &str, answer: &str) -> Failure {
     Failure::new(FailureClass::Precondition, message).with_code("haproxy-answer")
 }
 
+/// One that ends before its end, as that of a process does which ends: it may answer later.
+fn cut_off(what: &str, answer: &str) -> Failure {
+    Failure { class: FailureClass::Transient, ..unread(what, answer) }
+}
+
 /// The number of a backend, which tells it from a frontend of the same name; nothing of one without
 /// servers.
 ///
@@ -163,7 +168,7 @@ fn rows<'a>(backend: &str, state: &'a str) -> Result<Vec<BTreeMap<&'a str, &'a s
 pub(super) fn must_be_whole(state: &str) -> Result<(), Failure> {
     match state.ends_with("\n\n") {
         true => Ok(()),
-        false => Err(unread("show servers state", state)),
+        false => Err(cut_off("show servers state", state)),
     }
 }
 
@@ -216,7 +221,10 @@ struct Stat {
 
 fn stats(answer: &str) -> Result<BTreeMap<String, Stat>, Failure> {
     let read = serde_json::from_str::<Vec<Vec<Field>>>(answer.trim());
-    let all = read.map_err(|_| unread("show stat", answer))?;
+    let all = read.map_err(|error| match error.is_eof() {
+        true => cut_off("show stat", answer),
+        false => unread("show stat", answer),
+    })?;
     let of = |fields: Vec<Field>| {
         let fields: BTreeMap<String, Value> =
             fields.into_iter().map(|one| (one.field.name, one.value.value)).collect();
