@@ -246,7 +246,7 @@ impl Shop {
         let before = self.load.counts();
         let lost = |now: &[Counts; 3]| {
             let of = |at: usize| now[at].since(before[at]);
-            of(0).failed + of(0).cut + of(1).failed + of(1).cut
+            of(0).failed + of(0).cut + of(1).failed + of(1).cut + of(1).closed
         };
         let mut now = before;
         for _ in 0..TRIES {
