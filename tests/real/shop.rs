@@ -8,6 +8,7 @@ use crate::place::{Ran, operation};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const APP: &str = include_str!("app.pl");
 
@@ -212,9 +213,11 @@ impl Shop {
 
 /// Give each engine a bridge of its own.
 pub fn bridges(parts: &TestCluster) -> [Bridge; 2] {
-    let bridges = [0, 1].map(|number| {
-        let (pid, nth) = (std::process::id() % 10_000, parts.fresh());
-        Bridge::make(&format!("sb{pid}x{nth}"), 2 * nth + number)
+    // Several of these may be up at once.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let bridges = [(); 2].map(|()| {
+        let (pid, nth) = (std::process::id() % 100_000, NEXT.fetch_add(1, Ordering::SeqCst));
+        Bridge::make(&format!("sb{pid}x{nth}"), nth)
     });
     for (engine, bridge) in [(&parts.a, &bridges[0]), (&parts.b, &bridges[1])] {
         engine.restart_with(&[format!("--bridge={}", bridge.0), "--ip-masq=false".to_owned()]);
