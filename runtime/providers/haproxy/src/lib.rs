@@ -225,7 +225,7 @@ impl Provider for HaProxy {
         let pool = self.pool(pool_of(of))?;
         pool.must_be_commanded().await?;
         self.may_be(pool, of).await?;
-        pool.reloads_are_over().await
+        pool.masters_answer().await
     }
 
     async fn wait(&self, call: &Call) -> Result<Value, Failure> {

@@ -14,6 +14,8 @@ use stepback_provider::turn::{Turn, Turns};
 
 /// How long a master may take to read its configuration: one of thousands of servers takes seconds.
 const RELOAD: Duration = Duration::from_secs(30);
+/// So long it is waited for where nothing is to be changed yet.
+const SOON: Duration = Duration::from_secs(2);
 /// How often it is asked meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -129,7 +131,19 @@ impl Pool {
     /// # Errors
     /// A master that does not answer for long.
     pub(super) async fn reloads_are_over(&self) -> Result<(), Failure> {
-        let until = self.clock.now().after(RELOAD);
+        self.masters_answer_within(RELOAD).await
+    }
+
+    /// The same for whoever only asks beforehand: a socket that is not there is told soon.
+    ///
+    /// # Errors
+    /// As of [`Self::reloads_are_over`].
+    pub(super) async fn masters_answer(&self) -> Result<(), Failure> {
+        self.masters_answer_within(SOON).await
+    }
+
+    async fn masters_answer_within(&self, limit: Duration) -> Result<(), Failure> {
+        let until = self.clock.now().after(limit);
         for master in &self.config.masters {
             while let Err(NoAnswer { failure, .. }) = self.ask(master, "show proc").await {
                 if self.clock.now() >= until {

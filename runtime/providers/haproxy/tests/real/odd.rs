@@ -79,3 +79,20 @@ async fn a_file_that_is_no_state_of_the_backend_is_left_alone() {
     std::fs::remove_file(&state).expect("it is there");
     set.provider.may(&add(8001).into()).await.expect("it can be kept");
 }
+
+/// Without its answer nobody would know whether a reload loses what is changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_can_not_be_asked_is_told_before() {
+    if !is_possible() {
+        return;
+    }
+    let set = Set::start(1);
+    let config = PoolConfig {
+        sockets: vec![Endpoint::Unix(set.processes[0].admin())],
+        masters: vec![Endpoint::Unix(set.dir.path().join("nobody.sock"))],
+        backend: "web".to_owned(),
+        saved: Saved::ByReloadHook,
+    };
+    let told = of(config, &set.address).may(&add(8001).into()).await.expect_err("it is asked");
+    assert!(told.message.contains("whether a reload is over can't be known"), "{}", told.message);
+}
