@@ -195,9 +195,9 @@ fn pool_targets(place: &Place) -> usize {
     place.world().pools["web"].targets.len()
 }
 
-/// Killed at every call of its own kind, and taken up again.
-#[test]
-fn a_deploy_that_is_killed_goes_on() {
+/// Killed at every call of its own kind, and taken up again; a lost answer needs nobody.
+#[track_caller]
+fn goes_on(operation: &str) {
     for call in [
         "docker.create-container#1",
         "docker.start-container#2",
@@ -208,16 +208,40 @@ fn a_deploy_that_is_killed_goes_on() {
         "docker.stop-container#2",
         "docker.remove-container#1",
     ] {
-        for when in ["crash-before", "crash-after"] {
-            let place = Place::new();
-            let ran = place.run_shipped("deploy-app", &["--inject", &format!("{call}={when}")]);
-            assert_ne!(ran.code, Some(0), "{call}={when} was not killed");
-            assert!(serving(&place).len() >= 2, "{call}={when}");
-            place.run(&["resume", "1"]).exits(0);
-            assert_eq!(containers(&place), all_of(2), "{call}={when}");
-            assert_eq!(serving(&place), SECOND, "{call}={when}");
+        for when in ["crash-before", "crash-after", "lost"] {
+            let (place, inject) = (Place::new(), format!("{call}={when}"));
+            let ran = place.run_shipped(operation, &["--inject", &inject]);
+            assert!(serving(&place).len() >= 2, "{inject}");
+            match when {
+                "lost" => ran.exits(0),
+                _ => {
+                    assert_ne!(ran.code, Some(0), "{inject}: it was not killed");
+                    place.run(&["resume", "1"]).exits(0)
+                }
+            };
+            assert_eq!(containers(&place), all_of(2), "{inject}");
+            assert_eq!(serving(&place), SECOND, "{inject}");
         }
     }
+}
+
+#[test]
+fn a_deploy_that_is_killed_goes_on() {
+    goes_on("deploy-app");
+}
+
+#[test]
+fn a_restart_that_is_killed_goes_on() {
+    goes_on("restart-app");
+}
+
+const DEMO: &str = include_str!("../../operations/demo-world.toml");
+
+/// Have an environment `two` with this world.
+fn second_world(place: &Place, world: &str) {
+    place.write("world.toml", world);
+    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
+    place.write("stepback.toml", text);
 }
 
 /// What is committed needs nobody's word: its cleanup is all that is left.
@@ -249,10 +273,7 @@ fn what_would_be_an_outage_is_refused_before_anything_is_changed() {
 
     let place = Place::new();
     let before = place.untouched();
-    let world = format!("{}[pools.other]\n", include_str!("../../operations/demo-world.toml"));
-    place.write("world.toml", world);
-    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
-    place.write("stepback.toml", text);
+    second_world(&place, &format!("{DEMO}[pools.other]\n"));
     let other = ["-e", "two", "-i", "pool=other"];
     place.run_shipped("deploy-app", &other).exits(2).says("pool `other` has none of it");
     let another = ["-e", "two", "-i", "app=blog"];
@@ -264,24 +285,20 @@ fn what_would_be_an_outage_is_refused_before_anything_is_changed() {
 }
 
 /// Each container that serves is made once more, of the very image that it has, though its tag has
-/// moved; what was stopped by hand goes, and is named.
+/// moved.
 #[test]
 fn a_restart_makes_what_serves_anew() {
     let place = Place::new();
-    let demo = include_str!("../../operations/demo-world.toml");
-    let moved = demo.replacen(
+    let moved = DEMO.replacen(
         "\"shop:1\" = \"sha256:5001",
         "\"shop:1@sha256:5001000000000000000000000000000000000000000000000000000000000000\" = \
          \"sha256:5001000000000000000000000000000000000000000000000000000000000000\"\n\
          \"shop:1\" = \"sha256:5002",
         1,
     );
-    assert_ne!(moved, demo);
+    assert_ne!(moved, DEMO);
     let env = "restart = \"unless-stopped\"\nlabels = { app = \"shop\" }\n";
-    let moved = moved.replace(env, &format!("{env}env = {{ MODE = \"fast\" }}\n"));
-    place.write("world.toml", moved);
-    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
-    place.write("stepback.toml", text);
+    second_world(&place, &moved.replace(env, &format!("{env}env = {{ MODE = \"fast\" }}\n")));
     place.run_shipped("restart-app", &["-e", "two"]).exits(0).says("release = 2");
     let world = place.world_of("two");
     for host in HOSTS {
@@ -299,87 +316,18 @@ fn a_restart_makes_what_serves_anew() {
 #[test]
 fn a_restart_is_refused_where_nobody_can_tell_what_is_meant() {
     let place = Place::new();
-    let demo = include_str!("../../operations/demo-world.toml");
-    let two = demo.replacen(
+    let two = DEMO.replacen(
         "running = true\ndigest = \"sha256:5001",
         "running = true\ndigest = \"sha256:5002",
         1,
     );
-    assert_ne!(two, demo);
-    place.write("world.toml", two);
-    let text = "[environments.two]\nprovider = \"simulated\"\nworld = \"world.toml\"\n";
-    place.write("stepback.toml", text);
+    assert_ne!(two, DEMO);
+    second_world(&place, &two);
     let restart =
         |more: &[&str]| place.run_shipped("restart-app", &[&["-e", "two"], more].concat());
     restart(&[]).exits(2).says("two images of `shop` serve at once");
     restart(&["-i", "hosts=[\"i-db-3\"]"]).exits(2).says("nothing of `shop` that runs");
     restart(&["-i", "volumes=maybe"]).exits(2).says("volumes");
-}
-
-/// Killed at every call of its own kind, refused, and taken up again or back.
-#[test]
-fn a_restart_never_takes_the_app_down() {
-    for call in [
-        "docker.create-container#1",
-        "docker.start-container#2",
-        "load-balancer.add#1",
-        "load-balancer.enable#2",
-        "load-balancer.drain#1",
-        "load-balancer.remove#1",
-        "docker.stop-container#2",
-        "docker.remove-container#1",
-    ] {
-        for when in ["crash-before", "crash-after", "lost"] {
-            let place = Place::new();
-            let inject = format!("{call}={when}");
-            let ran = place.run_shipped("restart-app", &["--inject", &inject]);
-            assert!(serving(&place).len() >= 2, "{inject}");
-            match when {
-                "lost" => ran.exits(0),
-                _ => place.run(&["resume", "1"]).exits(0),
-            };
-            assert_eq!(containers(&place), all_of(2), "{inject}");
-            assert_eq!(serving(&place), SECOND, "{inject}");
-        }
-    }
-}
-
-/// What is skipped is no point of no return; an instance of a last step may be one; what cleans up
-/// is beside nothing else; and what is not known yet is said to be so.
-#[test]
-fn a_plan_tells_no_more_than_it_knows() {
-    let place = Place::new();
-    let step = |id: &str, uses: &str, more: &str| {
-        format!("[[steps]]\nid = \"{id}\"\nuses = \"{uses}\"\n{more}")
-    };
-    let told = |steps: &[String]| {
-        let head = "schema = 1\n[operation]\nname = \"it\"\n";
-        place.write("it.toml", format!("{head}{}", steps.concat()));
-        place.run(&["plan", "it.toml"]).exits(0).stdout
-    };
-    let once = "irreversible = \"it has run\"\n";
-    let run = "with = { host = \"i-web-1\", image = \"shop:1\", command = [\"true\"] }\n";
-    let pause = |id: &str| step(id, "core/sleep", "with = { duration = \"1ms\" }\n");
-    let skipped = step("run", "docker/run-once", &format!("{once}{run}when = \"false\"\n"));
-    assert!(told(&[skipped, pause("last")]).contains("no return: none before its end"));
-    let each = format!("{once}{run}for_each = \"['a', 'b']\"\n");
-    let each = step("run", "docker/run-once", &each);
-    assert!(told(&[pause("first"), each]).contains("no return: run\n"));
-    let clean = step(
-        "clean",
-        "core/sleep",
-        "needs = []\nphase = \"cleanup\"\nwith = { duration = \"1ms\" }\n",
-    );
-    let look =
-        step("look", "docker/pull-image", "with = { host = \"i-web-1\", image = \"shop:1\" }\n");
-    let later = step(
-        "later",
-        "core/sleep",
-        "with = { duration = \"{{ '1ms' if steps.look.digest else '2ms' }}\" }\n",
-    );
-    let plan = told(&[look, later, clean]);
-    assert!(!plan.contains("side by side"), "{plan}");
-    assert!(plan.contains("later                        of what earlier steps give"), "{plan}");
 }
 
 /// The second one waits in line, or is refused. One that waits in vain is not run when nobody

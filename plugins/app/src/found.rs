@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_sdk::docker::{self, Protocol};
 use stepback_sdk::load_balancer::{self, TargetHealth};
-use stepback_sdk::{Failure, Pair, precondition};
+use stepback_sdk::{Check, Failure, FailureClass, Pair, failure, precondition};
 
 /// The label that an app's containers have.
 const LABEL: &str = "app";
@@ -319,6 +319,37 @@ fn ports_of(container: &docker::Container) -> BTreeMap<u16, bool> {
         }
     }
     all
+}
+
+/// A look at an app, for an operation that is to make something of it.
+pub(crate) trait Surveys {
+    /// What it finds.
+    type Found;
+
+    fn asked(&self) -> Asked<'_>;
+
+    /// What of the input makes no sense.
+    fn odd(&self) -> Option<String>;
+
+    fn of(&self, app: &App<'_>) -> Result<Self::Found, Failure>;
+
+    fn checked(&self) -> Result<Check, Failure> {
+        if let Some(why) = self.odd() {
+            return Ok(Check::Refused(why));
+        }
+        let app = App::look(self.asked())?;
+        Ok(match self.of(&app) {
+            Ok(_) => Check::Ok,
+            Err(why) => Check::Refused(why.message),
+        })
+    }
+
+    fn found(&self) -> Result<Self::Found, Failure> {
+        if let Some(why) = self.odd() {
+            return Err(failure(FailureClass::InvalidInput, why));
+        }
+        self.of(&App::look(self.asked())?)
+    }
 }
 
 /// How a container is told from others, of other hosts too.

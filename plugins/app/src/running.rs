@@ -1,11 +1,11 @@
 //! What a restart is to make of an app: what serves, once more.
 
-use crate::found::{App, Asked, There, key, odd_word, refused, release_of};
+use crate::found::{App, Asked, Surveys, There, key, odd_word, refused, release_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_sdk::docker::{self, Protocol};
-use stepback_sdk::{Check, Failure, FailureClass, Step, failure, precondition};
+use stepback_sdk::{Check, Failure, Step, precondition};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,37 +72,28 @@ impl Step for SurveyRunning {
                                once more, and how many must stay up.";
 
     fn check(input: &RunningInput) -> Result<Check, Failure> {
-        if let Some(why) = input.odd() {
-            return Ok(Check::Refused(why));
-        }
-        let app = App::look(input.asked())?;
-        Ok(match input.surveyed(&app) {
-            Ok(_) => Check::Ok,
-            Err(why) => Check::Refused(why.message),
-        })
+        input.checked()
     }
 
     fn run(input: RunningInput) -> Result<Ran, Failure> {
-        if let Some(why) = input.odd() {
-            return Err(failure(FailureClass::InvalidInput, why));
-        }
-        input.surveyed(&App::look(input.asked())?)
+        input.found()
     }
 }
 
-impl RunningInput {
+impl Surveys for RunningInput {
+    type Found = Ran;
+
     fn asked(&self) -> Asked<'_> {
         let Self { app, hosts, pool, strangers, outside, .. } = self;
         Asked { app, hosts, pool, strangers, outside }
     }
 
-    /// What of it makes no sense.
     fn odd(&self) -> Option<String> {
         let volumes = || odd_word("volumes", &self.volumes, ["refused", "shared"]);
         self.asked().odd().or_else(volumes)
     }
 
-    fn surveyed(&self, app: &App<'_>) -> Result<Ran, Failure> {
+    fn of(&self, app: &App<'_>) -> Result<Ran, Failure> {
         let there = app.there()?;
         let (mut new, mut numbers) = (BTreeMap::new(), BTreeMap::new());
         let mut made_anew = BTreeSet::new();
@@ -130,7 +121,9 @@ impl RunningInput {
         let floor = there.floor(new.len());
         Ok(Ran { there, new, floor, cleared, digest })
     }
+}
 
+impl RunningInput {
     /// The port of a container that serves, in the container, and its share; none if it does not
     /// run or gets no traffic.
     fn place_of(

@@ -1,10 +1,10 @@
 //! What a deploy is to make of an app.
 
-use crate::found::{App, Asked, There, key, refused};
+use crate::found::{App, Asked, Surveys, There, key, refused};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stepback_sdk::{Check, Failure, FailureClass, Step, failure};
+use stepback_sdk::{Check, Failure, Step};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,31 +56,22 @@ impl Step for Survey {
                                be made, and how many must stay up.";
 
     fn check(input: &SurveyInput) -> Result<Check, Failure> {
-        if let Some(why) = input.odd() {
-            return Ok(Check::Refused(why));
-        }
-        let app = App::look(input.asked())?;
-        Ok(match input.surveyed(&app) {
-            Ok(_) => Check::Ok,
-            Err(why) => Check::Refused(why.message),
-        })
+        input.checked()
     }
 
     fn run(input: SurveyInput) -> Result<Surveyed, Failure> {
-        if let Some(why) = input.odd() {
-            return Err(failure(FailureClass::InvalidInput, why));
-        }
-        input.surveyed(&App::look(input.asked())?)
+        input.found()
     }
 }
 
-impl SurveyInput {
+impl Surveys for SurveyInput {
+    type Found = Surveyed;
+
     fn asked(&self) -> Asked<'_> {
         let Self { app, hosts, pool, strangers, outside, .. } = self;
         Asked { app, hosts, pool, strangers, outside }
     }
 
-    /// What of it makes no sense.
     fn odd(&self) -> Option<String> {
         self.asked().odd().or_else(|| match (self.port, self.replicas) {
             (0, _) => Some("`port` is 0: give the one the app listens on".to_owned()),
@@ -89,7 +80,7 @@ impl SurveyInput {
         })
     }
 
-    fn surveyed(&self, app: &App<'_>) -> Result<Surveyed, Failure> {
+    fn of(&self, app: &App<'_>) -> Result<Surveyed, Failure> {
         let there = app.there()?;
         let mut new = BTreeMap::new();
         for host in &self.hosts {
