@@ -153,19 +153,18 @@ fn a_pool_is_checked_before_anybody_is_asked() {
     let here = at("\"unix:///admin.sock\"");
     let pools =
         |text: String| format!("{BOX}[environments.box.pools.web]\nprovider = \"haproxy\"\n{text}");
+    let two = at("\"unix:///a.sock\", \"unix:///b.sock\"");
     let second = "[environments.box.instances.i-b]\ndocker = \"unix:///b\"\n";
     for (text, said) in [
         (pools(here.clone()), "would be lost at HAProxy's next reload"),
         (pools(format!("{here}{SAVED}saved_by = \"reload-hook\"\n")), "are ways for one thing"),
+        (pools(format!("{two}{SAVED}")), "there are 2 sockets, and 1 files"),
         (
-            pools(format!("{}{SAVED}", at("\"unix:///a.sock\", \"unix:///b.sock\""))),
-            "there are 2 sockets, and 1 files",
+            pools(format!("{two}state_files = [\"/a\", \"/a\"]\n")),
+            "two processes would write one file",
         ),
         (
-            pools(format!(
-                "{}saved_by = \"reload-hook\"\nmaster = \"unix:///m\"\n",
-                at("\"unix:///a.sock\", \"unix:///b.sock\"")
-            )),
+            pools(format!("{two}saved_by = \"reload-hook\"\nmaster = \"unix:///m\"\n")),
             "the master of one alone",
         ),
         (pools(format!("{here}saved_by = \"hope\"\n")), "`hope` saves no state"),

@@ -302,6 +302,9 @@ fn an_unreadable_operation_is_told_as_it_is() {
     place.run(&["list", "--operation", "states"]).exits(0).says("unreadable");
     place.run(&["list", "--operation", "stats"]).exits(2).says("did you mean `states`?");
     place.run(&["show", "1"]).exits(2).says("stepback unlock 1");
+    // It keeps nobody from beginning who has other locks.
+    place.run_shipped("restart-app", &[]).exits(0);
+    let listed = || place.run(&["list", "--json"]).exits(0).json()[1].clone();
     let told = place.run(&["unlock", "1", "--reason", "lost", "--json"]).exits(0).json();
     assert_eq!(told["status"], "abandoned");
     assert_eq!(

@@ -21,6 +21,8 @@ pub enum Lie {
     NobodyIsServed,
     /// From this one on every state of the servers is cut off after its half.
     HalfAState(u32),
+    /// As a master, a reload has left so many workers, each of which takes a second to answer.
+    OldWorkers(u32),
 }
 
 /// It stands before a real socket until it is dropped.
@@ -28,6 +30,7 @@ pub struct Liar {
     at: PathBuf,
     is_over: Arc<AtomicBool>,
     has_lied: Arc<AtomicBool>,
+    asked: Arc<AtomicU32>,
 }
 
 impl Liar {
@@ -37,22 +40,28 @@ impl Liar {
         let (is_over, has_lied) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let (over, lied) = (Arc::clone(&is_over), Arc::clone(&has_lied));
         let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                let (real, lied, asked) = (real.clone(), Arc::clone(&lied), Arc::clone(&asked));
+                let (real, lied, asked) = (real.clone(), Arc::clone(&lied), Arc::clone(&counted));
                 std::thread::spawn(move || {
                     let _ = pass_on(stream, &real, lie, &lied, &asked);
                 });
             }
         });
-        Self { at, is_over, has_lied }
+        Self { at, is_over, has_lied, asked }
     }
 
     pub fn at(&self) -> &Path {
         &self.at
+    }
+
+    /// How often it was asked for what it counts.
+    pub fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Whether anything that it passed on was not true.
@@ -82,6 +91,16 @@ fn pass_on(
     if matches!(lie, Lie::ChecksAnew) && command.trim_end().ends_with("health down") {
         lied.store(true, Ordering::SeqCst);
         return stream.write_all(b"\n");
+    }
+    if let (Lie::OldWorkers(count), true) = (lie, command.starts_with("show proc")) {
+        let old: String = (1..=count).map(|pid| format!("{pid} worker 1 0d00h00m09s\n")).collect();
+        let told = format!("#<PID> <type>\n# workers\n# old workers\n{old}# programs\n\n");
+        return stream.write_all(told.as_bytes());
+    }
+    if let Some((_, of_it)) = command.strip_prefix("@!").and_then(|rest| rest.split_once(' ')) {
+        command = of_it.to_owned();
+        asked.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_secs(1));
     }
     let mut to = UnixStream::connect(real)?;
     to.set_read_timeout(Some(Duration::from_secs(10)))?;

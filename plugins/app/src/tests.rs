@@ -269,8 +269,10 @@ fn a_restart_of_what_nobody_can_tell_is_refused() {
     let mut two = own.clone();
     let more = container("", true, Some(20_001))["ports"][0].clone();
     two["ports"].as_array_mut().expect("ports").push(more);
-    let why = told(&[two], &both, json!({}));
+    let why = told(std::slice::from_ref(&two), &both, json!({}));
     assert!(why.contains("`web-r1-1` on i-1 by more than one of its ports"), "{why}");
+    let why = told(std::slice::from_ref(&two), std::slice::from_ref(&at), json!({}));
+    assert!(why.contains("one that is at several of its host's"), "{why}");
     let mut shares = own;
     shares["mounts"] = json!([{ "volume": "files", "target": "/f", "read_only": false }]);
     let shares = std::slice::from_ref(&shares);

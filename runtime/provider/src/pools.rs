@@ -287,6 +287,7 @@ mod tests {
                 target("i-3", true, Health::Unhealthy),
                 target("i-4", false, Health::Healthy),
                 target("i-5", true, Health::Unused),
+                Target { weight: Some(0), ..target("i-6", true, Health::Healthy) },
             ],
             drain_delay_ms: None,
             linger_ms: 0,
@@ -312,5 +313,6 @@ mod tests {
         assert_eq!(told.class, FailureClass::Transient);
         assert!(told.message.contains("would have 1 healthy"), "{}", told.message);
         assert!(told.message.contains("i-3:80 is not healthy; i-4:80 gets no traffic"));
+        assert!(told.message.contains("i-6:80 has weight 0"), "{}", told.message);
     }
 }

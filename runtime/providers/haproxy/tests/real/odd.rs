@@ -96,3 +96,31 @@ async fn a_master_that_can_not_be_asked_is_told_before() {
     let told = of(config, &set.address).may(&add(8001).into()).await.expect_err("it is asked");
     assert!(told.message.contains("whether a reload is over can't be known"), "{}", told.message);
 }
+
+/// A wait is over in time, however many workers reloads have left, each of which is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_does_not_ask_every_worker_there_ever_was() {
+    if !is_possible() {
+        return;
+    }
+    const WORKERS: u32 = 60;
+    let set = Set::start(1);
+    let _app = App::start(&set.address, 8001, "one");
+    set.put_up(8001).await;
+    let admin = set.processes[0].admin();
+    let master =
+        Liar::start(set.dir.path().join("master"), admin.clone(), Lie::OldWorkers(WORKERS));
+    let config = PoolConfig {
+        sockets: vec![Endpoint::Unix(admin)],
+        masters: vec![Endpoint::Unix(master.at().to_owned())],
+        backend: "web".to_owned(),
+        saved: Saved::ByReloadHook,
+    };
+    set.done(drain(8001)).await;
+    let (pool, host, timeout_ms) = ("web".into(), "i-1".into(), 1_000);
+    let on_timeout = OnTimeout::Fail;
+    let wait = LoadBalancerCall::WaitDrained { pool, host, port: 8001, timeout_ms, on_timeout };
+    let told = of(config, &set.address).wait(&wait.into()).await.expect_err("it is late");
+    assert_eq!(told.class, FailureClass::Deadline, "{told}");
+    assert!((1..WORKERS).contains(&master.asked()), "{} were asked", master.asked());
+}
