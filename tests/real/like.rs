@@ -194,6 +194,20 @@ fn a_file_system_whose_twin_is_mounted_there_is_told() {
         assert!(done.status.success(), "{program} {arguments:?}: {done:?}");
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
     };
+    // A container that begins has every mount of its host for a moment, so that what was
+    // unmounted may live on there, and the kernel takes no second xfs of its UUID till then.
+    let mount = |arguments: &[&str]| {
+        let tried = || Command::new("mount").args(arguments).output().expect("mount");
+        let mut done = tried();
+        for _ in 0..100 {
+            if done.status.success() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            done = tried();
+        }
+        panic!("mount {arguments:?}: {done:?}");
+    };
     let disks = parts.path("disks");
     std::fs::create_dir(&disks).expect("a directory");
     let _ends = Loops(&disks);
@@ -217,7 +231,7 @@ fn a_file_system_whose_twin_is_mounted_there_is_told() {
     volume(&[]);
     like(&parts, "i-b", "").exits(0);
     parts.b.docker(&["rm", "made"]);
-    run("mount", &["-o", "loop", &twin, &at]);
+    mount(&["-o", "loop", &twin, &at]);
     like(&parts, "i-b", "").exits(2).says("another one of this UUID is mounted on i-b");
     volume(&["--opt", "o=noatime,nouuid"]);
     like(&parts, "i-b", "").exits(0);
@@ -225,12 +239,12 @@ fn a_file_system_whose_twin_is_mounted_there_is_told() {
     run("umount", &[&at]);
     // On one machine it may itself be what is mounted.
     volume(&[]);
-    run("mount", &[&device, &at]);
+    mount(&[&device, &at]);
     like(&parts, "i-b", "").exits(0);
     parts.b.docker(&["rm", "made"]);
     run("umount", &[&at]);
     // Nor is one that says so itself in the way of another.
-    run("mount", &["-o", "loop,nouuid", &twin, &at]);
+    mount(&["-o", "loop,nouuid", &twin, &at]);
     volume(&[]);
     like(&parts, "i-b", "").exits(0);
     run("umount", &[&at]);
