@@ -170,6 +170,44 @@ fn a_plan_tells_what_runs_side_by_side_and_what_it_waits_for() {
         .says("point of no return: the commit, before `remove-old`");
 }
 
+/// A step that is left out is no point of no return, and of several at once one may fail when
+/// another has been; how long a wait is may be known only on the way.
+#[test]
+fn a_plan_tells_of_steps_that_are_left_out_run_for_each_or_told_later() {
+    let place = Place::new();
+    let plan = |steps: &str| {
+        let text = format!("schema = 1\n[operation]\nname = \"plan\"\n{steps}");
+        place.write("plan.toml", &text);
+        place.run(&["plan", "plan.toml"]).exits(0)
+    };
+    let migrate = |more: &str| {
+        format!(
+            "[[steps]]\nid = \"migrate\"\nuses = \"docker/exec\"\n\
+             irreversible = \"no way back\"\n{more}\n\
+             with = {{ host = \"i-web-1\", container = \"shop-r1-1\", command = [\"./up\"] }}\n"
+        )
+    };
+    let pause = |how_long: &str| {
+        format!(
+            "[[steps]]\nid = \"pause\"\nuses = \"core/sleep\"\n\
+             with = {{ duration = \"{how_long}\" }}\n"
+        )
+    };
+    // Nothing comes after it that could fail.
+    let (none, here) = ("point of no return: none before its end", "point of no return: migrate");
+    plan(&migrate("")).says(none);
+    plan(&migrate("for_each = \"['a', 'b']\"")).says(here);
+    plan(&(migrate("") + &pause("1s"))).says(here);
+    plan(&(migrate("when = \"1 > 2\"") + &pause("1s"))).says(none);
+    // What cleans up is beside nothing else, though it needs none of it.
+    let cleanup = pause("1s").replace("pause", "after") + "needs = []\nphase = \"cleanup\"\n";
+    plan(&(pause("1s") + &cleanup)).says("the commit, before `after`").lacks("side by side");
+    let pull = "[[steps]]\nid = \"pull\"\nuses = \"docker/pull-image\"\n\
+                with = { host = \"i-web-1\", image = \"shop:2\" }\n";
+    let later = pull.to_owned() + &pause("{{ steps.pull.digest }}");
+    plan(&later).says("pause                        of what earlier steps give\n");
+}
+
 /// As somebody finds it: one container stopped by hand, one gone with its target left, another
 /// number of them than before.
 #[test]

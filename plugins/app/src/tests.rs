@@ -155,6 +155,17 @@ fn what_another_pool_sends_traffic_to_is_not_old() {
     let told = looked(&[old], &all, std::slice::from_ref(&blog), "stopped");
     let told = told.err().expect("it is refused");
     assert!(told.contains("i-1:8080, which is no container with the label"), "{told}");
+    // One at a port that is chosen is not gone while a container has it, well or not.
+    let blog = target("i-1", 20_005, true, "Unhealthy");
+    let all = [ours.clone(), container("blog", true, Some(20_005))];
+    for (all, why) in [
+        (&all[..], "i-1:20005, which is no container with the label"),
+        (&all[..1], "i-1:20005, where no healthy container is"),
+    ] {
+        let told = looked(&all[..1], all, &[own.clone(), blog.clone()], "stopped");
+        let told = told.err().expect("it is refused");
+        assert!(told.contains(why), "{told}");
+    }
     // Of two that publish one port, each on its address, it is the one that others reach.
     let at = |name: &str, address: &str| {
         let mut one = container(name, true, Some(20_000));
