@@ -3,7 +3,7 @@
 use super::read::engine;
 use super::world::{
     Attachment, Container, DockerVolume, Engine, FileSystem, Instance, Pool, PoolTarget,
-    RegistryImage, Snapshot, Volume, World,
+    RegistryImage, Shared, Snapshot, Volume, World,
 };
 use crate::read::options_shown;
 use std::collections::BTreeMap;
@@ -72,11 +72,12 @@ impl World {
     }
 }
 
-fn all<A, B>(from: BTreeMap<String, A>) -> BTreeMap<String, B>
+fn all<A, B, T>(from: BTreeMap<String, A>) -> T
 where
     B: From<A>,
+    T: FromIterator<(String, B)>,
 {
-    from.into_iter().map(|(id, one)| (id, one.into())).collect()
+    from.into_iter().map(|(id, one)| (id, B::from(one))).collect()
 }
 
 impl From<Inventory> for World {
@@ -179,16 +180,17 @@ impl From<FoundSnapshot> for Snapshot {
     }
 }
 
-impl From<FoundEngine> for Engine {
+impl From<FoundEngine> for Shared<Engine> {
     fn from(seen: FoundEngine) -> Self {
         let volume = |options| DockerVolume { id: String::new(), options, stamp: None };
         let volumes = seen.volumes.into_iter();
-        Self {
+        let engine = Engine {
             containers: all(seen.containers),
             images: seen.images,
             volumes: volumes.map(|(name, options)| (name, volume(options))).collect(),
             listening: vec![],
-        }
+        };
+        engine.into()
     }
 }
 
@@ -239,8 +241,8 @@ impl World {
                 (volume.id, volume.stamp) = (String::new(), None);
             }
         }
-        let (id, effects, epochs) = (String::new(), BTreeMap::new(), BTreeMap::new());
-        let found = Self { id, effects, epochs, created: 0, ..self };
+        let (effects, epochs) = (Shared::default(), Shared::default());
+        let found = Self { id: String::new(), effects, epochs, created: 0, ..self };
         (found, left_out)
     }
 
@@ -249,12 +251,12 @@ impl World {
         let (world, left_out) = self.into_found();
         found.left_out.extend(left_out);
         found.modification_cooldown_s = world.modification_cooldown_s;
-        found.instances.extend(all(world.instances));
-        found.volumes.extend(all(world.volumes));
-        found.snapshots.extend(all(world.snapshots));
-        found.engines.extend(all(world.engines));
-        found.pools.extend(all(world.pools));
-        let registry = world.registry.into_iter();
+        found.instances.extend(all::<_, _, BTreeMap<_, _>>(world.instances.into_inner()));
+        found.volumes.extend(all::<_, _, BTreeMap<_, _>>(world.volumes.into_inner()));
+        found.snapshots.extend(all::<_, _, BTreeMap<_, _>>(world.snapshots.into_inner()));
+        found.engines.extend(all::<_, _, BTreeMap<_, _>>(world.engines.into_inner()));
+        found.pools.extend(all::<_, _, BTreeMap<_, _>>(world.pools.into_inner()));
+        let registry = world.registry.into_inner().into_iter();
         found.registry.extend(registry.map(|(name, image)| (name, image.digest)));
     }
 }
@@ -303,8 +305,9 @@ impl From<Snapshot> for FoundSnapshot {
     }
 }
 
-impl From<Engine> for FoundEngine {
-    fn from(one: Engine) -> Self {
+impl From<Shared<Engine>> for FoundEngine {
+    fn from(one: Shared<Engine>) -> Self {
+        let one = one.into_inner();
         let volumes = one.volumes.into_iter().map(|(name, volume)| (name, volume.options));
         Self { containers: all(one.containers), images: one.images, volumes: volumes.collect() }
     }

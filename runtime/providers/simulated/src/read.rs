@@ -145,7 +145,9 @@ pub(super) fn engine<'a>(
     }
     let found = world.engines.get(host);
     // Nobody can tell it from one that is not up yet.
-    found.ok_or_else(|| stepback_provider::engines::down(host, "running without one"))
+    found
+        .map(|one| &**one)
+        .ok_or_else(|| stepback_provider::engines::down(host, "running without one"))
 }
 
 fn carries(tags: &Tags, wanted: &Tags) -> bool {

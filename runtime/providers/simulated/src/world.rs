@@ -6,9 +6,11 @@
 
 mod engine;
 mod pool;
+mod shared;
 
 pub use engine::{Container, DockerVolume, Engine, RegistryImage};
 pub use pool::{Pool, PoolTarget};
+pub use shared::Shared;
 
 use super::limits::{GP3_IOPS, GP3_MIBPS};
 use engine::by_digest;
@@ -28,18 +30,18 @@ pub struct World {
     #[serde(skip_serializing_if = "is_default")]
     pub id: String,
     /// By id.
-    pub instances: BTreeMap<String, Instance>,
+    pub instances: Shared<BTreeMap<String, Instance>>,
     /// By id.
-    pub volumes: BTreeMap<String, Volume>,
+    pub volumes: Shared<BTreeMap<String, Volume>>,
     /// By id.
-    pub snapshots: BTreeMap<String, Snapshot>,
+    pub snapshots: Shared<BTreeMap<String, Snapshot>>,
     /// One Docker Engine an instance, by the instance's id.
-    pub engines: BTreeMap<String, Engine>,
+    pub engines: Shared<BTreeMap<String, Shared<Engine>>>,
     /// The pools of load balancers, by what environments call them.
     #[serde(skip_serializing_if = "is_default")]
-    pub pools: BTreeMap<String, Pool>,
+    pub pools: Shared<BTreeMap<String, Pool>>,
     /// What registries serve: image reference to image.
-    pub registry: BTreeMap<String, RegistryImage>,
+    pub registry: Shared<BTreeMap<String, RegistryImage>>,
     /// How long a modified volume can't be modified again, in seconds.
     #[serde(skip_serializing_if = "is_default")]
     pub modification_cooldown_s: u64,
@@ -50,11 +52,11 @@ pub struct World {
     pub describe_lag_looks: u32,
     /// Each effect by its token: how often it took place, and its answer.
     #[serde(skip_serializing_if = "is_default")]
-    pub effects: BTreeMap<String, Made>,
+    pub effects: Shared<BTreeMap<String, Shared<Made>>>,
     /// The highest lease epoch seen, by the store and number of the operation: every store numbers
     /// its operations from 1.
     #[serde(skip_serializing_if = "is_default")]
-    pub epochs: BTreeMap<String, u64>,
+    pub epochs: Shared<BTreeMap<String, u64>>,
     /// How many ids were given so far; the next one is made from it.
     #[serde(skip_serializing_if = "is_default")]
     pub created: u64,
@@ -305,7 +307,7 @@ impl World {
     }
 
     fn knows(&self, id: &str) -> bool {
-        let on = |engine: &Engine| {
+        let on = |engine: &Shared<Engine>| {
             engine.containers.values().any(|container| container.id == id)
                 || engine.volumes.values().any(|volume| volume.id == id)
         };
@@ -357,10 +359,8 @@ impl World {
 
     /// Note that an effect took place.
     pub fn made(&mut self, token: &Token, function: &str, answer: &Value) {
-        let entry = self.effects.entry(token.0.clone()).or_insert_with(|| Made {
-            function: function.to_owned(),
-            times: 0,
-            answer: answer.clone(),
+        let entry = self.effects.entry(token.0.clone()).or_insert_with(|| {
+            Made { function: function.to_owned(), times: 0, answer: answer.clone() }.into()
         });
         entry.times = entry.times.saturating_add(1);
     }
