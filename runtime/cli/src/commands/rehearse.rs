@@ -11,7 +11,7 @@ use crate::environment;
 use crate::environments::Environment;
 use crate::error::{CliError, Exit};
 use crate::files;
-use crate::output::{Style, print, print_json, progress};
+use crate::output::{Style, print, print_json, progress, tell};
 use crate::plugins::Plugins;
 use crate::secrets::References;
 use serde::Serialize;
@@ -19,7 +19,8 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use stepback_clock::Clock;
 use stepback_core::shell::word;
 use stepback_engine::Limits;
 use stepback_rehearse::{CaseId, Faults, NotRehearsed, Rehearsal, Report, rehearse, show};
@@ -122,12 +123,23 @@ fn again(args: &Rehearse) -> String {
 
 /// Rehearse what is called so, and tell how far it is.
 pub fn with_progress(rehearsal: &Rehearsal, what: Option<&str>) -> Result<Report, CliError> {
-    let told = AtomicUsize::new(0);
+    let (told, told_min) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let (clock, is_terminal) = (Clock::real(), Style::of_stderr().is_terminal());
+    let began = clock.now();
     let what = what.map(|what| format!(" `{what}`")).unwrap_or_default();
     let counted = |done: usize, all: usize| {
         let percent = done * 100 / all.max(1);
-        if told.swap(percent, Ordering::Relaxed) != percent {
-            progress(&shown!("rehearsing{}: {} of {} cases", what, done, all));
+        let line = || shown!("rehearsing{}: {} of {} cases", what, done, all);
+        if is_terminal {
+            if told.swap(percent, Ordering::Relaxed) != percent {
+                progress(&line());
+            }
+            return;
+        }
+        // A log has a line for each minute, and none of what is over sooner.
+        let min = clock.now().since(began).as_secs() / 60;
+        if told_min.fetch_max(min, Ordering::Relaxed) < min {
+            tell(&line());
         }
     };
     let report = rehearse(rehearsal, &counted);
