@@ -1,8 +1,9 @@
 //! The one writer: a thread that packs everybody's changes into one commit.
 //!
-//! Whoever changes the store sends a job and waits. The thread takes all that is waiting, runs
-//! each job under its own savepoint, commits once, and only then tells the callers. A job that
-//! fails is rolled back to its savepoint and fails nobody else's.
+//! Whoever changes the store sends a job and waits. The thread takes all that is waiting, and
+//! while several are at work what comes right behind; it runs each job under its own savepoint,
+//! commits once, and only then tells the callers. A job that fails is rolled back to its savepoint
+//! and fails nobody else's.
 
 use crate::StoreError;
 use rusqlite::Connection;
@@ -10,10 +11,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// So many jobs go into one commit at most, so that nobody waits behind an endless queue.
 const JOBS_PER_COMMIT_MAX: usize = 256;
+/// How long the next job is waited for while several are at work; far less than a commit of a slow
+/// disk takes, and about one of a fast one.
+const GATHER: Duration = Duration::from_micros(250);
+/// So many jobs are waited for before one commit.
+const GATHERED_MAX: usize = 8;
 
 type Work = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
 type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -94,16 +101,33 @@ fn take<T>(kept: &Kept<T>) -> Result<T, StoreError> {
 }
 
 fn write_all(connection: &Connection, queue: &mpsc::Receiver<Job>, commits: &AtomicU64) {
+    let mut is_shared = false;
     while let Ok(first) = queue.recv() {
-        let mut jobs = vec![first];
-        while jobs.len() < JOBS_PER_COMMIT_MAX {
-            match queue.try_recv() {
-                Ok(job) => jobs.push(job),
-                Err(_) => break,
-            }
-        }
+        let jobs = gather(first, queue, is_shared);
+        // Whoever is alone waits for nobody.
+        is_shared = jobs.len() > 1;
         write_batch(connection, jobs, commits);
     }
+}
+
+/// All that go into one commit: those that are there, and where the last commit was shared those
+/// that come at once after them.
+fn gather(first: Job, queue: &mpsc::Receiver<Job>, is_shared: bool) -> Vec<Job> {
+    let mut jobs = vec![first];
+    let mut waits = if is_shared { GATHERED_MAX } else { 0 };
+    while jobs.len() < JOBS_PER_COMMIT_MAX {
+        if let Ok(job) = queue.try_recv() {
+            jobs.push(job);
+            continue;
+        }
+        let Some(left) = waits.checked_sub(1) else { break };
+        waits = left;
+        match queue.recv_timeout(GATHER) {
+            Ok(job) => jobs.push(job),
+            Err(_) => break,
+        }
+    }
+    jobs
 }
 
 fn write_batch(connection: &Connection, jobs: Vec<Job>, commits: &AtomicU64) {
