@@ -3,6 +3,9 @@
 use super::*;
 use crate::locks;
 
+/// What nobody waits for is written at multiples of this: operations side by side share commits.
+const WRITTEN_EVERY_MS: u64 = 25;
+
 /// Records on their way to the disk.
 pub(super) struct Flush {
     pub(super) records: Vec<Record>,
@@ -31,7 +34,11 @@ impl Driver {
         let (to_write, key, clock) = (records.clone(), self.store(), self.clock.clone());
         let written = Box::pin(async move {
             let newest = to_write.last().map_or(last, |record| record.seq);
+            let is_told = to_write.iter().any(|record| must_be_known(&record.event));
             deps.store.append(&lease, last, to_write).await?;
+            if !is_told {
+                return Ok(());
+            }
             // Before anything that waits for it is done.
             let id = lease.operation;
             let (store, provider) = (&*deps.store, &*deps.provider);
@@ -80,10 +87,65 @@ impl Driver {
     }
 }
 
+/// Whether the world is to know that the journal has it: whoever went on with an older copy would
+/// do, or leave, something else than was done. What is decided or looked at once more is not that.
+fn must_be_known(event: &Event) -> bool {
+    match event {
+        Event::Started
+        | Event::StepExpanded { .. }
+        | Event::StepSkipped { .. }
+        | Event::StepStarted { .. }
+        | Event::AttemptStarted { .. }
+        | Event::CallAnswered { .. }
+        | Event::WaitBegun { .. }
+        | Event::EffectWaits { .. }
+        | Event::AttemptFinished { .. }
+        | Event::RetryScheduled { .. } => false,
+        Event::Created(_)
+        | Event::Refused { .. }
+        | Event::TakenUp { .. }
+        | Event::CancelRequested { .. }
+        | Event::CallStarted { .. }
+        | Event::CallFinished { .. }
+        | Event::DowntimeStarted
+        | Event::DowntimeEnded { .. }
+        | Event::Committed
+        | Event::RollbackStarted { .. }
+        | Event::UndoStarted { .. }
+        | Event::UndoEnded { .. }
+        | Event::Verified { .. }
+        | Event::Finished { .. }
+        | Event::RollbackResumed { .. }
+        | Event::Accepted { .. }
+        | Event::Abandoned { .. } => true,
+    }
+}
+
+/// When what is pending since then is written at the latest.
+pub(super) fn flush_due(since: Moment) -> Moment {
+    let latest = since.after(Duration::from_millis(PENDING_MS_MAX)).as_ms();
+    Moment::from_ms(latest - latest % WRITTEN_EVERY_MS)
+}
+
 /// Resolves when the flush that is under way, if there is one, has been written.
 pub(super) async fn written(flush: &mut Option<Flush>) -> Result<(), StoreError> {
     match flush {
         Some(flush) => (&mut flush.written).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_is_written_in_time_and_together() {
+        let due = |since_ms| flush_due(Moment::from_ms(since_ms)).as_ms();
+        for (since_ms, wanted) in [(0, 100), (1, 100), (24, 100), (25, 125), (1_026, 1_125)] {
+            assert_eq!(due(since_ms), wanted, "{since_ms}");
+        }
+        let late = Moment::default().after(Duration::MAX);
+        assert!(flush_due(late) <= late);
     }
 }
