@@ -12,8 +12,10 @@ use crate::expressions;
 use crate::job::{Job, Loaded};
 use crate::secrets::Secrets;
 use crate::secrets::door::Door;
+use futures_util::FutureExt;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_clock::Clock;
@@ -294,23 +296,43 @@ async fn check_each(
     steps: Vec<(StepKey, Value)>,
     is_after: bool,
 ) -> Vec<StepCheck> {
-    let mut tasks = JoinSet::new();
     let redact = |with: &Value| shown(&job.access.secrets.redact_given(with.clone()));
     let all: Vec<(StepKey, Value)> =
         steps.iter().map(|(key, with)| (key.clone(), redact(with))).collect();
+    let answers = match <[_; 1]>::try_from(steps) {
+        Ok([(key, with)]) => {
+            let asked = AssertUnwindSafe(check_one(job, clock, &key, with, is_after));
+            vec![asked.catch_unwind().await.unwrap_or_else(|_| unanswered())]
+        }
+        Err(steps) => side_by_side(job, clock, steps, is_after).await,
+    };
+    let check = |((step, with), answer)| StepCheck { step, answer, with: Some(with), output: None };
+    all.into_iter().zip(answers).map(check).collect()
+}
+
+/// Ask each in a task of its own.
+async fn side_by_side(
+    job: &Arc<Job>,
+    clock: &Clock,
+    steps: Vec<(StepKey, Value)>,
+    is_after: bool,
+) -> Vec<StepCheckAnswer> {
+    let mut tasks = JoinSet::new();
+    let mut answers = vec![unanswered(); steps.len()];
     for (index, (key, with)) in steps.into_iter().enumerate() {
         let (job, clock) = (Arc::clone(job), clock.clone());
         tasks.spawn(async move { (index, check_one(&job, &clock, &key, with, is_after).await) });
     }
-    let failed = "the check ended without an answer".to_owned();
-    let mut answers = vec![StepCheckAnswer::Refused(failed); all.len()];
     while let Some(joined) = tasks.join_next().await {
         if let Ok((index, answer)) = joined {
             answers[index] = answer;
         }
     }
-    let check = |((step, with), answer)| StepCheck { step, answer, with: Some(with), output: None };
-    all.into_iter().zip(answers).map(check).collect()
+    answers
+}
+
+fn unanswered() -> StepCheckAnswer {
+    StepCheckAnswer::Refused("the check ended without an answer".to_owned())
 }
 
 /// What stands for a secret, for people.

@@ -1,5 +1,5 @@
-//! Carrying out what was decided: each command is a task that tells the driver how it came out,
-//! also when it panics, so that nothing waits for ever for an answer that never comes.
+//! Carrying out what was decided: each command tells the driver how it came out, also when it
+//! panics, so that nothing waits for ever for an answer that never comes.
 
 use super::*;
 use crate::access::panic_text;
@@ -28,13 +28,19 @@ impl Driver {
         }
     }
 
-    /// A task that tells the driver one thing. Without a driver there is nobody to tell.
+    /// Do what tells the driver one thing; in a task of its own where anything else is under way.
+    /// Without a driver there is nobody to tell.
     fn tell_later(&mut self, work: impl Future<Output = Message> + Send + 'static) {
-        let outbox = self.outbox.clone();
         self.to_be_heard += 1;
-        self.tasks.spawn(async move {
+        let outbox = self.outbox.clone();
+        let telling = async move {
             let _ = outbox.send(Box::new(work.await)).await;
-        });
+        };
+        if self.here.is_none() && self.tasks.is_empty() {
+            self.here = Some(Box::pin(telling));
+        } else {
+            self.tasks.spawn(telling);
+        }
     }
 
     fn evaluate(&mut self, step: StepId, scope: Scope) {

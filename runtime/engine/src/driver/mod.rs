@@ -27,7 +27,7 @@ use crate::still::Still;
 use crate::tasks::Logs;
 use crate::verify;
 use effects::{finished_effects, unfinished_effects};
-use flush::{Flush, written};
+use flush::{Flush, flush_due, written};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
@@ -57,6 +57,8 @@ const QUEUE_MAX: usize = 256;
 /// How long the end of an operation waits for what is cleared away behind it.
 const FORGET_MS_MAX: u64 = 10_000;
 
+/// What tells the driver one thing, through its queue: behind all that was said before.
+type Telling = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Requested = Pin<Box<dyn Future<Output = Result<Vec<Request>, StoreError>> + Send>>;
 
 struct InFlight {
@@ -98,10 +100,22 @@ pub(crate) struct Driver {
     /// How many tasks that tell one thing have not told it.
     to_be_heard: usize,
     tasks: JoinSet<()>,
+    /// What is done in the driver's own task, because nothing ran beside it when it began: no
+    /// thread has to be woken for what it asks and is told.
+    here: Option<Telling>,
     /// What is being cleared away behind effects that are over.
     forgetting: JoinSet<()>,
     /// Whether the world is to be looked at for the verdict.
     verify_due: bool,
+}
+
+/// Resolves when what is done in the driver's own task, if anything is, has been told.
+async fn done_here(here: &mut Option<Telling>) {
+    match here {
+        Some(telling) => telling.await,
+        None => std::future::pending().await,
+    }
+    *here = None;
 }
 
 impl Driver {
@@ -177,6 +191,7 @@ impl Driver {
             ending: BTreeMap::new(),
             to_be_heard: 0,
             tasks: JoinSet::new(),
+            here: None,
             forgetting: JoinSet::new(),
             verify_due: false,
         }
@@ -244,8 +259,7 @@ impl Driver {
             let wake = self.machine.next_wake().map_or(far, |at| self.clock.moment_of(at));
             // The next flush begins when this one is written, and not before.
             let flush = self.pending_since.filter(|_| self.flush.is_none());
-            let flush =
-                flush.map_or(far, |since| since.after(Duration::from_millis(PENDING_MS_MAX)));
+            let flush = flush.map_or(far, flush_due);
             tokio::select! {
                 biased;
                 changed = self.wishes.changed() => {
@@ -264,6 +278,7 @@ impl Driver {
                 }
                 written = written(&mut self.flush) => return Ok(Message::Flushed(written)),
                 Some(message) = self.inbox.recv() => return Ok(*message),
+                () = done_here(&mut self.here) => {}
                 // Each of them tells how it came out, also when it panicked.
                 Some(_) = self.tasks.join_next() => {}
                 () = self.clock.sleep_until(flush) => return Ok(Message::FlushDue),
