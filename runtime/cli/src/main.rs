@@ -53,6 +53,10 @@ use error::{CliError, Exit};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// An operation makes and drops small things all the time, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The process that has started this one as a compiler, if one has.
 fn starter() -> Option<u32> {
     let mut arguments = std::env::args_os().skip(1);

@@ -13,6 +13,10 @@ use load::{Load, Shape, Store};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Part = Pin<Box<dyn Future<Output = ()>>>;
 
 /// All parts, or those that are named behind `--`.
