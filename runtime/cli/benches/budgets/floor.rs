@@ -1,5 +1,7 @@
 //! The floor: wasmtime with a pool, one component, one call, one host call, JSON in and out.
 
+use crate::micros;
+use std::time::Instant;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, Lower};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
@@ -88,5 +90,16 @@ impl Bare {
         let (answer,) = run.call_async(&mut store, (call,)).await.expect("no trap");
         let output = answer.unwrap_or_else(|failure| panic!("{}", failure.message));
         let _: serde_json::Value = serde_json::from_str(&output).expect("JSON");
+    }
+
+    /// What one takes, in microseconds.
+    pub async fn each_us(&self) -> f64 {
+        const ROUNDS: u32 = 2_000;
+        self.call().await;
+        let started = Instant::now();
+        for _ in 0..ROUNDS {
+            self.call().await;
+        }
+        micros(started.elapsed()) / f64::from(ROUNDS)
     }
 }

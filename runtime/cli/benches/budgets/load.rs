@@ -1,5 +1,6 @@
 //! What is measured: guests, operations and the program, set up as the program sets them up.
 
+use crate::micros;
 use async_trait::async_trait;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stepback_clock::Clock;
-use stepback_core::event::Record;
+use stepback_core::event::{Event, Record};
 use stepback_core::manifest::Uses;
-use stepback_core::{Call, Failure, OperationId, StepKey};
+use stepback_core::{Call, Failure, OperationId, Seq, StepKey};
 use stepback_engine::{
     Control, Deps, Limits, PluginBytes, PluginSource, Reporter, Request, SecretSource,
 };
 use stepback_files::key::{KEY_BYTES, Key};
-use stepback_journal::{LogLine, Memory, RunnerId, Sqlite};
+use stepback_journal::{LogLine, Memory, RunnerId, Sqlite, Store as _};
 use stepback_simulated::Simulated;
 use stepback_wasm::{
     Grants, HostPort, Invocation, Limits as GuestLimits, LogLevel, MemoryQuota, Mode, Plugin,
@@ -199,6 +200,32 @@ impl Load {
 
     fn commits(&self) -> u64 {
         self.disk.as_ref().map_or(0, |disk| disk.commits())
+    }
+
+    /// What a step's records take by themselves, in microseconds: each serialised once, and those
+    /// of a step appended to another such store, as the last operation of this one has them.
+    pub async fn bare_records(&self, steps: u32) -> f64 {
+        let last = self.deps.store.list().await.expect("a list").pop().expect("an operation");
+        let records = self.deps.store.load(last.id).await.expect("its records");
+        let Some(Event::Created(pinned)) = records.first().map(|record| record.event.clone())
+        else {
+            panic!("an operation begins with what it is pinned to")
+        };
+        let store = Memory::open(Clock::real()).expect("a store");
+        let runner = RunnerId("bench".into());
+        let begun = store.create(*pinned, records[0].at, &runner).await;
+        let (_, lease) = begun.expect("an operation");
+        let of_a_step = records.len().div_ceil(steps as usize);
+        let started = Instant::now();
+        let mut at = Seq(1);
+        for step in records[1..].chunks(of_a_step) {
+            for record in step {
+                std::hint::black_box(serde_json::to_vec(record).expect("JSON"));
+            }
+            store.append(&lease, at, step.to_vec()).await.expect("they are appended");
+            at = step.last().map_or(at, |record| record.seq);
+        }
+        micros(started.elapsed()) / f64::from(steps)
     }
 
     /// One commit of the same store, in microseconds.

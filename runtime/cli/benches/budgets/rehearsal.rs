@@ -24,7 +24,7 @@ pub async fn rehearsal() {
     const SIZES: [u32; 4] = [5, 10, 20, 45];
     /// With more steps, second faults are hundreds of thousands.
     const DOUBLE: [u32; 2] = [5, 10];
-    let bare_us = bare_us().await;
+    let bare_us = Bare::new().each_us().await;
     let deps = Load::new(Store::Memory).deps();
     let of = |steps, faults| Rehearsal {
         request: load::request(&tags(steps)),
@@ -89,17 +89,6 @@ fn run(rehearsal: &Rehearsal) -> (Report, Duration) {
     let report = block_in_place(|| rehearse(rehearsal, &|_, _| {})).expect("it is rehearsed");
     assert!(report.is_well() && report.not_fired.is_empty(), "{:#?}", report.wrong);
     (report, started.elapsed())
-}
-
-async fn bare_us() -> f64 {
-    const ROUNDS: u32 = 2_000;
-    let bare = Bare::new();
-    bare.call().await;
-    let started = Instant::now();
-    for _ in 0..ROUNDS {
-        bare.call().await;
-    }
-    micros(started.elapsed()) / f64::from(ROUNDS)
 }
 
 fn world() -> World {
