@@ -134,3 +134,25 @@ fn a_copy_that_waited_in_line_lets_go_of_nothing() {
     refused.says("lock `database/main` is held by operation 1");
     place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
 }
+
+/// What was looked at, and what was waited for, an older journal looks at and waits for once more.
+#[test]
+fn the_world_is_told_of_what_was_changed_and_not_of_every_look() {
+    let (place, _) = two();
+    let text = "schema = 1\n[operation]\nname = \"looks\"\n\
+                [[steps]]\nid = \"pause\"\nuses = \"core/sleep\"\nwith = { duration = \"400ms\" }\n\
+                [[steps]]\nid = \"look\"\nuses = \"docker/wait-healthy\"\n\
+                with = { host = \"i-db-1\", container = \"main\", timeout = \"1s\" }\n\
+                [[steps]]\nid = \"tag\"\nuses = \"ebs/tag-volume\"\n\
+                with = { volume = \"vol-db-main\", key = \"one\", value = \"v\" }\n";
+    let manifest = place.write("looks.toml", text);
+    let killed = |arguments: &[&str]| assert_eq!(place.run(arguments).code, None);
+    killed(&["run", &manifest, "--inject", "docker.wait-healthy=crash-before"]);
+    let dir = place.path("worlds/local/journaled");
+    let files = fs::read_dir(&dir).map_or(0, |files| files.flatten().count());
+    assert_eq!(files, 0, "it was told of what it has no need to know");
+    killed(&["resume", "1", "--inject", "ebs.tag=crash-before"]);
+    let told = noted(&place);
+    place.run(&["resume", "1"]).exits(0);
+    assert!(noted(&place) > told);
+}
