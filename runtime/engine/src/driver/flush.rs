@@ -20,21 +20,27 @@ impl Driver {
         }
         let mut records = std::mem::take(&mut self.pending);
         (self.pending_since, self.pending_urgent) = (None, false);
-        // A commit point may be refused, with all that is written with it (R2). What is known by
-        // then must not be lost with it.
-        let commits = |record: &Record| matches!(record.event, Event::Committed);
+        // A commit point may be refused, with all that is written with it (R2), and what is known
+        // by then must not be lost with it; what ends the operation comes after what is below.
+        let ends = |record: &Record| matches!(record.event, Event::Finished { .. });
+        let parts = |record: &Record| ends(record) || record.event == Event::Committed;
         let is_outcome = |record: &Record| matches!(record.event, Event::CallFinished { .. });
-        if let Some(at) = records.iter().position(commits)
+        if let Some(at) = records.iter().position(parts)
             && records[..at].iter().any(is_outcome)
         {
             self.pending = records.split_off(at);
             (self.pending_since, self.pending_urgent) = (Some(self.clock.now()), true);
         }
+        // Nobody takes up what has ended: what is cleared away behind its effects goes before.
+        let forgotten = records.iter().any(ends).then(|| self.all_forgotten());
         let (deps, lease, last) = (Arc::clone(&self.deps), self.lease.clone(), self.durable);
         let (to_write, key, clock) = (records.clone(), self.store(), self.clock.clone());
         let written = Box::pin(async move {
             let newest = to_write.last().map_or(last, |record| record.seq);
             let is_told = to_write.iter().any(|record| must_be_known(&record.event));
+            if let Some(forgotten) = forgotten {
+                forgotten.await;
+            }
             deps.store.append(&lease, last, to_write).await?;
             if !is_told {
                 return Ok(());
