@@ -12,7 +12,6 @@ pub mod diagnostic;
 pub mod evaluate;
 pub mod event;
 pub mod expr;
-mod fact_map;
 pub mod failure;
 pub mod grants;
 pub mod ids;
@@ -25,6 +24,7 @@ pub mod nesting;
 pub mod plan;
 pub mod resource;
 pub mod reverse;
+mod shared;
 pub mod shell;
 pub mod shown;
 pub mod state;
@@ -36,8 +36,8 @@ pub use calls::{
     Call, Class, ClockCall, DockerCall, EbsCall, Ec2Call, EffectsCall, LoadBalancerCall, SettleMode,
 };
 pub use event::Event;
-pub use fact_map::FactMap;
 pub use failure::{Failure, FailureClass};
 pub use ids::*;
 pub use interface::Interface;
 pub use resource::{Facts, Resource, ResourceKind};
+pub use shared::{FactMap, Shared};

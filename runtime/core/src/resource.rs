@@ -4,7 +4,7 @@
 //! [`ResourceKind::counted`] is the one table of which facts a rollback must bring back (R8);
 //! providers observe exactly those, so that two observations can be compared as they are.
 
-use crate::fact_map::FactMap;
+use crate::shared::FactMap;
 use crate::shown::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -101,33 +101,32 @@ fn take<T>(kept: &Kept<T>) -> Result<T, StoreError> {
 }
 
 fn write_all(connection: &Connection, queue: &mpsc::Receiver<Job>, commits: &AtomicU64) {
-    let mut is_shared = false;
+    let mut wait = None;
     while let Ok(first) = queue.recv() {
-        let jobs = gather(first, queue, is_shared);
+        let jobs = gather(first, queue, wait);
         // Whoever is alone waits for nobody.
-        is_shared = jobs.len() > 1;
+        wait = (jobs.len() > 1).then_some(GATHER);
         write_batch(connection, jobs, commits);
     }
 }
 
-/// All that go into one commit: those that are there, and where the last commit was shared those
-/// that come at once after them.
-fn gather(first: Job, queue: &mpsc::Receiver<Job>, is_shared: bool) -> Vec<Job> {
-    let mut jobs = vec![first];
-    let mut waits = if is_shared { GATHERED_MAX } else { 0 };
-    while jobs.len() < JOBS_PER_COMMIT_MAX {
-        if let Ok(job) = queue.try_recv() {
-            jobs.push(job);
-            continue;
-        }
-        let Some(left) = waits.checked_sub(1) else { break };
-        waits = left;
-        match queue.recv_timeout(GATHER) {
-            Ok(job) => jobs.push(job),
-            Err(_) => break,
+/// All that go into one commit: those that are there, and those that come right behind, if they
+/// are waited for.
+fn gather<T>(first: T, queue: &mpsc::Receiver<T>, wait: Option<Duration>) -> Vec<T> {
+    let mut all = vec![first];
+    let mut waits = 0;
+    while all.len() < JOBS_PER_COMMIT_MAX {
+        match (queue.try_recv(), wait) {
+            (Ok(one), _) => all.push(one),
+            (Err(_), Some(wait)) if waits < GATHERED_MAX => {
+                waits += 1;
+                let Ok(one) = queue.recv_timeout(wait) else { break };
+                all.push(one);
+            }
+            (Err(_), _) => break,
         }
     }
-    jobs
+    all
 }
 
 fn write_batch(connection: &Connection, jobs: Vec<Job>, commits: &AtomicU64) {
@@ -169,5 +168,34 @@ fn write_one(connection: &Connection, work: Work) -> Result<(), StoreError> {
             connection.execute_batch("ROLLBACK TO one; RELEASE one")?;
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_taken_and_what_comes_is_waited_for_where_others_are_at_work() {
+        let (jobs, queue) = mpsc::channel();
+        (1..=3).for_each(|job| jobs.send(job).unwrap());
+        // Whoever sends more may do so at any time: nobody waits for that.
+        assert_eq!(gather(0, &queue, None), [0, 1, 2, 3]);
+        let (begin, begun) = mpsc::channel::<()>();
+        let later = std::thread::spawn(move || {
+            begun.recv().unwrap();
+            jobs.send(5).unwrap();
+        });
+        begin.send(()).unwrap();
+        assert_eq!(gather(4, &queue, Some(Duration::MAX)), [4, 5]);
+        later.join().unwrap();
+    }
+
+    #[test]
+    fn no_commit_has_an_endless_number_of_jobs() {
+        let (jobs, queue) = mpsc::channel();
+        (0..JOBS_PER_COMMIT_MAX + 9).for_each(|job| jobs.send(job).unwrap());
+        assert_eq!(gather(0, &queue, Some(GATHER)).len(), JOBS_PER_COMMIT_MAX);
+        assert_eq!(gather(0, &queue, Some(GATHER)).len(), 11);
     }
 }

@@ -3,11 +3,10 @@
 use super::read::engine;
 use super::world::{
     Attachment, Container, DockerVolume, Engine, FileSystem, Instance, Pool, PoolTarget,
-    RegistryImage, Shared, Snapshot, Volume, World,
+    RegistryImage, Snapshot, Volume, World,
 };
 use crate::read::options_shown;
-use std::collections::BTreeMap;
-use stepback_core::Failure;
+use stepback_core::{Failure, Shared};
 use stepback_provider::Provider;
 use stepback_provider::inventory::{
     FoundAttachment, FoundContainer, FoundEngine, FoundFileSystem, FoundInstance, FoundPool,
@@ -72,12 +71,11 @@ impl World {
     }
 }
 
-fn all<A, B, T>(from: BTreeMap<String, A>) -> T
-where
-    B: From<A>,
-    T: FromIterator<(String, B)>,
-{
-    from.into_iter().map(|(id, one)| (id, B::from(one))).collect()
+/// Each as it is there.
+fn all<A, B: From<A>>(
+    from: impl IntoIterator<Item = (String, A)>,
+) -> impl Iterator<Item = (String, B)> {
+    from.into_iter().map(|(id, one)| (id, one.into()))
 }
 
 impl From<Inventory> for World {
@@ -91,11 +89,11 @@ impl From<Inventory> for World {
         };
         let registry = found.registry.into_iter();
         Self {
-            instances: all(found.instances),
-            volumes: all(found.volumes),
-            snapshots: all(found.snapshots),
-            engines: all(found.engines),
-            pools: all(found.pools),
+            instances: all(found.instances).collect(),
+            volumes: all(found.volumes).collect(),
+            snapshots: all(found.snapshots).collect(),
+            engines: all::<_, Engine>(found.engines).map(|(id, one)| (id, one.into())).collect(),
+            pools: all(found.pools).collect(),
             registry: registry.map(|(name, digest)| (name, image(digest))).collect(),
             modification_cooldown_s: found.modification_cooldown_s,
             ..Self::default()
@@ -180,17 +178,16 @@ impl From<FoundSnapshot> for Snapshot {
     }
 }
 
-impl From<FoundEngine> for Shared<Engine> {
+impl From<FoundEngine> for Engine {
     fn from(seen: FoundEngine) -> Self {
         let volume = |options| DockerVolume { id: String::new(), options, stamp: None };
         let volumes = seen.volumes.into_iter();
-        let engine = Engine {
-            containers: all(seen.containers),
+        Self {
+            containers: all(seen.containers).collect(),
             images: seen.images,
             volumes: volumes.map(|(name, options)| (name, volume(options))).collect(),
             listening: vec![],
-        };
-        engine.into()
+        }
     }
 }
 
@@ -251,12 +248,13 @@ impl World {
         let (world, left_out) = self.into_found();
         found.left_out.extend(left_out);
         found.modification_cooldown_s = world.modification_cooldown_s;
-        found.instances.extend(all::<_, _, BTreeMap<_, _>>(world.instances.into_inner()));
-        found.volumes.extend(all::<_, _, BTreeMap<_, _>>(world.volumes.into_inner()));
-        found.snapshots.extend(all::<_, _, BTreeMap<_, _>>(world.snapshots.into_inner()));
-        found.engines.extend(all::<_, _, BTreeMap<_, _>>(world.engines.into_inner()));
-        found.pools.extend(all::<_, _, BTreeMap<_, _>>(world.pools.into_inner()));
-        let registry = world.registry.into_inner().into_iter();
+        found.instances.extend(all(world.instances));
+        found.volumes.extend(all(world.volumes));
+        found.snapshots.extend(all(world.snapshots));
+        let engines = world.engines.into_iter();
+        found.engines.extend(engines.map(|(id, one)| (id, Engine::clone(&one).into())));
+        found.pools.extend(all(world.pools));
+        let registry = world.registry.into_iter();
         found.registry.extend(registry.map(|(name, image)| (name, image.digest)));
     }
 }
@@ -305,11 +303,14 @@ impl From<Snapshot> for FoundSnapshot {
     }
 }
 
-impl From<Shared<Engine>> for FoundEngine {
-    fn from(one: Shared<Engine>) -> Self {
-        let one = one.into_inner();
+impl From<Engine> for FoundEngine {
+    fn from(one: Engine) -> Self {
         let volumes = one.volumes.into_iter().map(|(name, volume)| (name, volume.options));
-        Self { containers: all(one.containers), images: one.images, volumes: volumes.collect() }
+        Self {
+            containers: all(one.containers).collect(),
+            images: one.images,
+            volumes: volumes.collect(),
+        }
     }
 }
 

@@ -6,11 +6,9 @@
 
 mod engine;
 mod pool;
-mod shared;
 
 pub use engine::{Container, DockerVolume, Engine, RegistryImage};
 pub use pool::{Pool, PoolTarget};
-pub use shared::Shared;
 
 use super::limits::{GP3_IOPS, GP3_MIBPS};
 use engine::by_digest;
@@ -18,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stepback_core::calls::{Performance, Tags};
-use stepback_core::{Epoch, Failure, FailureClass, OperationId, StoreId, Token, UnixMs};
+use stepback_core::{Epoch, Failure, FailureClass, OperationId, Shared, StoreId, Token, UnixMs};
 use stepback_provider::devices::whole;
 use stepback_provider::{EffectContext, STALE_EPOCH};
 
