@@ -27,6 +27,9 @@ pub struct Limits {
     pub calls_max: u32,
     /// How long a guest may go on after its stop signal, host calls not counted.
     pub stop_grace: Duration,
+    /// How long that may take by the clock, where many guests share a few processors. Whoever
+    /// still computes then, or is in a host call, has a last moment of its own time.
+    pub stop_by_clock: Duration,
     /// How many guests live at once; more wait in line.
     pub guests_max: u32,
     /// Linear memory of all guests of one operation together. A thousand of a small plugin have
@@ -47,6 +50,7 @@ impl Default for Limits {
             run_time_max: Duration::from_secs(10),
             calls_max: 100_000,
             stop_grace: Duration::from_secs(2),
+            stop_by_clock: Duration::from_secs(10),
             guests_max: 1000,
             operation_memory_bytes_max: 4 << 30,
         }

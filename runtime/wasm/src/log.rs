@@ -1,8 +1,12 @@
 //! A guest's way to the log: bounded per line and per attempt, and harmless on a terminal.
+//!
+//! No watch counts what the host does here, so that is bounded as well: a blank line costs what any
+//! line costs, a line is cut before anything else is done with it, and once the budget is used up
+//! a text is not looked at.
 
 use crate::limits::Limits;
 use crate::port::{HostPort, LogLevel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepback_core::shown::marks_in_words;
 
 /// What a line costs beside its text, so that short lines are bounded too.
@@ -35,8 +39,12 @@ impl GuestLog {
 
     /// Passes on what the guest says, each line of it by itself.
     pub(crate) fn say(&self, level: LogLevel, text: &str) {
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        if self.is_used_up() {
+            return;
+        }
+        for line in text.lines() {
             match self.admit(line) {
+                Some(line) if line.trim().is_empty() => {}
                 Some(line) => self.port.log(level, line),
                 None => return,
             }
@@ -45,16 +53,28 @@ impl GuestLog {
 
     /// Passes on how far something is.
     pub(crate) fn progress(&self, text: &str, done: u64, total: Option<u64>) {
+        if self.is_used_up() {
+            return;
+        }
         let line = text.lines().next().unwrap_or_default();
         if let Some(line) = self.admit(line) {
             self.port.progress(line, done, total);
         }
     }
 
+    /// Whether nothing more passes.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.budget().noticed
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The line as it may pass, if the budget lets it.
     fn admit(&self, line: &str) -> Option<String> {
         let line = cut(line, self.line_bytes_max);
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budget = self.budget();
         let cost = line.len() + LINE_OVERHEAD_BYTES;
         if !budget.noticed && cost <= budget.bytes_left {
             budget.bytes_left -= cost;
@@ -76,10 +96,11 @@ impl GuestLog {
 /// A guest's text as it may be kept and shown: at most `bytes_max` bytes and an ellipsis, and no
 /// character that would move a terminal's cursor or change its colours.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
+    let text = stepback_core::cut::beginning(text, bytes_max);
     // A guest has a mark from an answer, and no call takes it: its name is all that is of use.
     let text =
-        marks_in_words(text, |mark| mark.split(['#', '<', '>', '~']).next().unwrap_or_default());
-    stepback_core::cut::beginning(&text, bytes_max).chars().map(harmless).collect()
+        marks_in_words(&text, |mark| mark.split(['#', '<', '>', '~']).next().unwrap_or_default());
+    text.chars().map(harmless).collect()
 }
 
 /// Control characters but the end of a line become a space or the mark of what can't be shown;
@@ -110,6 +131,13 @@ mod tests {
         let text = "a\u{1}secret:pw\u{1}b\u{1}secret:key#1<9#ab\u{1}\u{1}c";
         assert_eq!(cut(text, 99), "a<secret pw>b<secret key>\u{fffd}c");
         assert_eq!(cut("\u{1}secret:pw", 99), "\u{fffd}secret:pw");
+    }
+
+    /// A mark takes longer to read than to skip, and a guest may say millions of them.
+    #[test]
+    fn what_is_cut_off_is_not_read() {
+        let two = "\u{1}secret:pw\u{1}\u{1}secret:pw\u{1}";
+        assert_eq!(cut(two, two.len() - 1), "<secret pw>\u{fffd}secret:pw…");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::cache::DESCRIBED_BYTES_MAX;
 use crate::fault::{GuestFault, PluginError};
 use crate::guest::Guest;
 use crate::invocation::{Grants, Interface, Invocation, Mode, StopSignal};
+use crate::limits::Limits;
 use crate::load::Imports;
 use crate::log::cut;
 use crate::port::{HostPort, LogLevel, Reversed};
@@ -16,11 +17,17 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::nesting::{LEVELS_MAX, is_too_deep};
 use stepback_core::step::{CheckAnswer, Past, PastEffect, StepInfo, UndoAnswer};
 use stepback_core::{Call, Class, Failure, FailureClass, PluginDigest};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use wasmtime::{Store, Trap, UpdateDeadline};
+
+/// What a guest has of its own time once the clock says that it should have ended: enough to tell
+/// how a host call came out, which may end only now.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// A component that offers steps, verified and ready to run.
 pub struct Plugin {
@@ -324,8 +331,16 @@ impl Plugin {
             biased;
             answered = &mut answer => answered,
             () = stop.stopped() => {
-                watch.end_within(self.shared.limits.stop_grace);
-                answer.await
+                let Limits { stop_grace, stop_by_clock, .. } = self.shared.limits;
+                watch.end_within(stop_grace);
+                tokio::select! {
+                    biased;
+                    answered = &mut answer => answered,
+                    () = Clock::real().sleep(stop_by_clock) => {
+                        watch.end_within(LAST_MOMENT);
+                        answer.await
+                    }
+                }
             }
         };
         answered.map_err(|error| self.fault_of(&error))

@@ -62,9 +62,12 @@ impl Watch {
         counts.ticks = 0;
     }
 
-    /// The guest was told to end: it is stopped where it stands after so much time of its own.
+    /// The guest was told to end: it is stopped where it stands after so much time of its own, if
+    /// it does not have less.
     pub(crate) fn end_within(&self, grace: Duration) {
-        self.counts().grace_ticks = Some(ticks(grace));
+        let mut counts = self.counts();
+        let left = counts.grace_ticks.unwrap_or(u64::MAX);
+        counts.grace_ticks = Some(left.min(ticks(grace)));
     }
 
     /// A host call begins, if the guest has any left; it ends when what is returned is dropped.
@@ -136,6 +139,16 @@ mod tests {
         let watch = watch(Mode::Undo, 100);
         watch.end_within(EPOCH_TICK * 2);
         assert_eq!(watch.on_tick(), Ok(()));
+        assert_eq!(watch.on_tick(), Ok(()));
+        assert_eq!(watch.on_tick(), Err(GuestFault::Stopped));
+    }
+
+    #[test]
+    fn what_is_left_of_the_grace_only_gets_less() {
+        let watch = watch(Mode::Undo, 100);
+        watch.end_within(EPOCH_TICK * 2);
+        watch.end_within(EPOCH_TICK);
+        watch.end_within(EPOCH_TICK * 3);
         assert_eq!(watch.on_tick(), Ok(()));
         assert_eq!(watch.on_tick(), Err(GuestFault::Stopped));
     }

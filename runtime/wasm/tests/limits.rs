@@ -230,6 +230,20 @@ async fn a_flood_of_lines_is_cut_with_one_notice_and_the_guest_goes_on() {
     assert_eq!(notices, 1);
 }
 
+/// Blank lines are not kept, but each is looked at.
+#[tokio::test]
+async fn blank_lines_count() {
+    // A line's end a byte, more than 4 KiB of them.
+    let body = "(memory.fill (i32.const 16384) (i32.const 10) (i32.const 32768)) \
+                (call $line (i32.const 1) (i32.const 16384) (i32.const 32768)) \
+                (call $line (i32.const 1) (i32.const 256) (i32.const 4)) (i32.const 512)";
+    let plugin = runtime(None).load("p", &Text::run(body).component()).expect("it loads");
+    let port = Port::new();
+    assert_eq!(plugin.run(invocation(RUN), port.clone()).await, Ok(Value::Null));
+    let lines = port.lines();
+    assert!(matches!(&lines[..], [notice] if notice.contains("logs too much")), "{lines:?}");
+}
+
 #[tokio::test]
 async fn what_is_handed_over_is_bounded_in_answers_and_in_arguments() {
     let memory = r#"(memory (export "memory") 1700)"#;
@@ -292,6 +306,19 @@ async fn a_stop_ends_a_guest_that_loops_but_only_the_port_ends_one_that_waits() 
     Clock::real().sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     waiting.abort();
+}
+
+/// Many guests share a few processors, so that the own time of one may take long.
+#[tokio::test]
+async fn a_stop_ends_a_guest_by_the_clock_too() {
+    let hour = Duration::from_secs(3600);
+    let (run_time_max, stop_grace) = (hour, hour);
+    let stop_by_clock = Duration::from_millis(20);
+    let limits = Limits { run_time_max, stop_grace, stop_by_clock, ..limits() };
+    let invocation = invocation(RUN);
+    invocation.stop.stop();
+    let plugin = runtime_within(limits).load("p", &Text::run(LOOP).component()).expect("it loads");
+    assert_eq!(plugin.run(invocation, Port::new()).await, Err(GuestFault::Stopped));
 }
 
 #[tokio::test]

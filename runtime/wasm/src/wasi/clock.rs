@@ -4,7 +4,7 @@
 //! side by side would come in any order, and a replay asks in one. Nothing but timers can make a
 //! guest wait: its streams end in its log, and there are no sockets.
 
-use super::{State, Wasi};
+use super::{RESOURCES_MAX, State, Wasi};
 use crate::port::HostPort;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -129,6 +129,9 @@ impl monotonic_clock::Host for ClockView<'_> {
 
 impl poll::Host for ClockView<'_> {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        if pollables.len() > RESOURCES_MAX {
+            return Err(wasmtime::Error::msg("it polls more than it can hold"));
+        }
         let dues: Vec<u64> =
             pollables.iter().map(|one| self.due_ns(one)).collect::<wasmtime::Result<_>>()?;
         let Some(first) = dues.iter().min() else {

@@ -3,7 +3,7 @@
 use crate::log::GuestLog;
 use crate::port::LogLevel;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// What a guest may print in one call of its stream.
 const PRINT_BYTES_MAX: usize = 64 << 10;
@@ -45,7 +45,13 @@ impl Pollable for Printer {
 
 impl OutputStream for Printer {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        self.log.say(self.level, &String::from_utf8_lossy(&bytes));
+        if bytes.len() > PRINT_BYTES_MAX {
+            // wasi:io/streams, `write`: more than `check-write` allowed is a trap.
+            return Err(StreamError::trap("it prints more at once than its stream takes"));
+        }
+        if !self.log.is_used_up() {
+            self.log.say(self.level, &String::from_utf8_lossy(&bytes));
+        }
         Ok(())
     }
 
