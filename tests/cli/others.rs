@@ -110,6 +110,19 @@ fn a_restart_policy_that_somebody_else_set_stays() {
     assert_eq!(place.world().engines["i-db-1"].containers["main"].spec.restart, "always");
 }
 
+/// No effect of the operation's is about that tag, though the look after its undo saw it there.
+#[test]
+fn a_tag_that_somebody_else_set_beside_stays_and_nobody_is_told_to_remove_it() {
+    let place = Place::new();
+    let owner = "volume = \"vol-db-main\", key = \"owner\", value = \"ours\"";
+    let ours = [step("owner", "ebs/tag-volume", owner), start_side()].concat();
+    let ours = [create_side(), ours].concat();
+    let ran = meanwhile(&place, &ours, "docker.start-container", &tag());
+    let ran = ran.exits(5).says("tags.a is not as this operation left it: ask whoever changed it");
+    ran.lacks("ebs/untag-volume");
+    assert_eq!(place.world().volumes["vol-db-main"].tags["a"], "b");
+}
+
 /// That it has the name of what the operation made excuses nothing.
 #[test]
 fn what_is_removed_for_good_is_owned_only_by_who_made_it() {

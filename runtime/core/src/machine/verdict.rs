@@ -287,7 +287,8 @@ impl Machine {
         resource.kind() == ResourceKind::Image && before.is_absent() && !is_tagged()
     }
 
-    /// The facts that are neither as they were nor as the operation left them.
+    /// The facts that are neither as they were nor as the operation left them: no effect of it may
+    /// have changed them, or the last one left them otherwise.
     fn set_by_others(&self, resource: &Resource, before: &Facts, now: &Facts) -> Option<String> {
         if before.is_absent() || now.is_absent() {
             return None;
@@ -301,15 +302,24 @@ impl Machine {
                 Some((*seq, effect, effect.changes.iter().find(is_it)?))
             })
         });
-        let (_, effect, last) = effects.max_by_key(|(seq, ..)| *seq)?;
-        let after = last.after.as_ref()?;
+        let effects: Vec<_> = effects.collect();
+        let (_, effect, last) = effects.iter().max_by_key(|(seq, ..)| *seq)?;
         let leaves = effect.call.leaves();
-        let left = |name: &String| match &leaves {
-            Some((fact, left)) if fact == name => left.as_ref(),
-            _ => after.flat_get(name),
+        let was_left = |name: &String| match (&leaves, &last.after) {
+            // Whatever it is by now, the call may have made it so.
+            (_, None) => true,
+            (Some((fact, left)), _) if fact == name => left.as_ref() == now.flat_get(name),
+            (_, Some(after)) => after.flat_get(name) == now.flat_get(name),
+        };
+        let may_have_set = |name: &String| {
+            effects.iter().any(|(_, effect, _)| {
+                let is_main = effect.changes.first().is_some_and(|one| one.resource == *resource);
+                let own = own_facts(effect, resource).filter(|_| is_main);
+                own.is_none_or(|own| own.contains(name))
+            })
         };
         let mut names = before.differing(now);
-        names.retain(|name| left(name) != now.flat_get(name));
+        names.retain(|name| !may_have_set(name) || !was_left(name));
         (!names.is_empty()).then(|| names.join(", "))
     }
 
