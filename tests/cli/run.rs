@@ -161,3 +161,28 @@ fn what_is_made_and_kept_is_in_the_outputs_and_carries_tags() {
         }
     }
 }
+
+/// A job of a CI whose log stands still is taken for one that hangs. Nothing is told sooner.
+#[test]
+fn a_log_says_each_minute_what_is_waited_for() {
+    let place = Place::new();
+    let sleep = |duration: &str| {
+        place.write(
+            &format!("{duration}.toml"),
+            format!(
+                "schema = 1\n[operation]\nname = \"s\"\nlocks = [\"a\"]\n\
+                 [[steps]]\nid = \"nap\"\nuses = \"core/sleep\"\n\
+                 with = {{ duration = \"{duration}\" }}\n"
+            ),
+        )
+    };
+    let mut first = place.start(&["run", &sleep("78s")]);
+    first.wait_for("started");
+    let second = place.start_as("second", &["run", &sleep("1s")]);
+    let first = first.ends().exits(0);
+    let first = first.says("clock.sleep … still, 1 min ");
+    assert_eq!(first.stderr.matches("still").count(), 1, "{}", first.stderr);
+    let second = second.ends().exits(0);
+    let second = second.says("not begun yet, 1 min ").says("locks` tells who holds");
+    second.lacks("still");
+}

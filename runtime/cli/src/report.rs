@@ -6,18 +6,26 @@
 
 use crate::output::{Style, duration, print, print_json_line, timestamp};
 use crate::shown::{Said, Shown, row};
-use crate::view::is_simulated;
+use crate::view::{is_simulated, under_way};
 use crate::words::{cause_word, verdict_word};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use stepback_clock::Clock;
 use stepback_core::event::{AttemptResult, Event, FinalStatus, Record, UndoResult};
-use stepback_core::state::{RecordedCall, State, StepState};
+use stepback_core::state::{RecordedCall, State, Status, StepState};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey, UnixMs};
 use stepback_engine::Reporter;
 use stepback_journal::LogLine;
+
+/// How long nothing is said before somebody is told what is waited for: a log that stands still
+/// looks like a program that hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// Lines for people.
 pub struct Human {
@@ -33,6 +41,8 @@ pub struct Human {
     at_ms: AtomicU64,
     /// The one step that is told of.
     only: Option<String>,
+    /// Whether something was said since this was looked at last.
+    has_said: AtomicBool,
 }
 
 /// Say one line, after the reporter's prefix.
@@ -50,7 +60,27 @@ impl Human {
             is_told_again: false,
             at_ms: AtomicU64::new(0),
             only: None,
+            has_said: AtomicBool::new(false),
         }
+    }
+
+    /// Tells of an operation while it runs, and what it waits for where nothing happens.
+    pub fn live(self) -> Arc<Self> {
+        let this = Arc::new(self);
+        let (teller, clock) = (Arc::downgrade(&this), Clock::real());
+        tokio::spawn(async move {
+            let mut said_at = clock.now();
+            loop {
+                clock.sleep(LOOKS_EVERY).await;
+                let Some(teller) = teller.upgrade() else { return };
+                if teller.has_said.swap(false, Ordering::Relaxed) {
+                    said_at = clock.now();
+                } else if clock.now().since(said_at) >= SILENCE_MAX {
+                    teller.tell_waits(clock.unix());
+                }
+            }
+        });
+        this
     }
 
     /// The story once more, on stdout, each line with its time; of one step if one is given.
@@ -71,7 +101,30 @@ impl Human {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What has been under way for so long that nobody heard of it for a while.
+    fn tell_waits(&self, now: UnixMs) {
+        let state = self.state();
+        if state.status == Status::Queued && state.pinned.is_some() {
+            let since = duration(now.since_ms(state.created_at));
+            let help = "`stepback locks` tells who holds what it may wait for";
+            say!(
+                self,
+                "  not begun yet, {} after it was asked for; {}",
+                since,
+                Shown::advice(help)
+            );
+        }
+        for (key, step) in &state.steps {
+            let Some(open) = &step.open else { continue };
+            let call = under_way(step).map_or("it computes", Call::function);
+            let since = duration(now.since_ms(open.started_at));
+            let text = shown!("{} … still, {} after the step started", call, since);
+            self.step(" ", key, self.style.dim(&text));
+        }
+    }
+
     fn say(&self, text: &Shown) {
+        self.has_said.store(true, Ordering::Relaxed);
         match self.is_told_again {
             false => tell!("{}{}", self.prefix, text),
             true => {

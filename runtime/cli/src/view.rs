@@ -17,6 +17,7 @@ use stepback_core::manifest;
 use stepback_core::state::{Abandoned, IllegalEvent, State, Status};
 use stepback_core::{Actor, Facts};
 use stepback_journal::{Ending, Request, Summary};
+pub use steps::under_way;
 use steps::{CurrentView, LeftoverView, StepView, current, leftovers};
 
 /// The status of an operation that nobody runs any more.

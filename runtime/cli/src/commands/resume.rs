@@ -91,7 +91,7 @@ async fn all(
                 environments.insert(one.environment, Arc::clone(&deps));
                 let reporter: Arc<dyn Reporter> = match resume.json {
                     true => Arc::new(JsonLines::default()),
-                    false => Arc::new(Human::among_others(one.id)),
+                    false => Human::among_others(one.id).live(),
                 };
                 let (deps, control) = (Arc::new(deps.reporting_to(reporter)), control.clone());
                 running

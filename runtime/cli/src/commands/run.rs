@@ -81,6 +81,6 @@ async fn tell_unfinished(store: &dyn Store) -> Result<(), CliError> {
 pub fn reporter(json: bool) -> Arc<dyn Reporter> {
     match json {
         true => Arc::new(JsonLines::default()),
-        false => Arc::new(Human::new()),
+        false => Human::new().live(),
     }
 }

@@ -7,9 +7,9 @@ use crate::words::phase_word;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use stepback_core::StepKey;
 use stepback_core::manifest::Manifest;
 use stepback_core::state::{RecordedCall, State, StepState, StepStatus};
+use stepback_core::{Call, StepKey};
 
 /// One step, or one instance of a `for_each` step.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -58,16 +58,8 @@ pub struct LeftoverView {
 pub(super) fn current(state: &State) -> Vec<CurrentView> {
     let view = |(key, step): (&StepKey, &StepState)| {
         let open = step.open.as_ref()?;
-        let call = match open.calls.last() {
-            Some(RecordedCall::Effect { index, finished: false }) => {
-                step.effects.get(*index).map(|effect| effect.call.function().to_owned())
-            }
-            Some(RecordedCall::Effect { finished: true, .. } | RecordedCall::Answered { .. })
-            | None => None,
-        };
-        let held = open.held.as_ref();
-        let call = call.or_else(|| Some(held?.call.function().to_owned()));
-        let waits_for = held.iter().flat_map(|held| &held.behind);
+        let call = under_way(step).map(|call| call.function().to_owned());
+        let waits_for = open.held.iter().flat_map(|held| &held.behind);
         let waits_for = waits_for.filter(|step| state.active.contains(step));
         Some(CurrentView {
             step: key.to_string(),
@@ -77,6 +69,19 @@ pub(super) fn current(state: &State) -> Vec<CurrentView> {
         })
     };
     state.steps.iter().filter_map(view).collect()
+}
+
+/// The call that an attempt is in: an effect, one that waits for other steps, or a wait.
+pub fn under_way(step: &StepState) -> Option<&Call> {
+    let open = step.open.as_ref()?;
+    let effect = match open.calls.last() {
+        Some(RecordedCall::Effect { index, finished: false }) => step.effects.get(*index),
+        Some(RecordedCall::Effect { finished: true, .. } | RecordedCall::Answered { .. })
+        | None => None,
+    };
+    let held = || open.held.as_ref().map(|held| &held.call);
+    let wait = || open.wait.as_ref().map(|wait| &wait.call);
+    effect.map(|effect| &effect.call).or_else(held).or_else(wait)
 }
 
 /// The steps as the manifest has them, and then any that it no longer tells of.
