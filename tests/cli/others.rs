@@ -123,6 +123,59 @@ fn a_tag_that_somebody_else_set_beside_stays_and_nobody_is_told_to_remove_it() {
     assert_eq!(place.world().volumes["vol-db-main"].tags["a"], "b");
 }
 
+/// That a later effect of the operation's, about something else, saw it there makes it nobody's.
+#[test]
+fn what_somebody_else_set_anew_is_not_told_to_be_taken_back() {
+    let tag = |id: &str, key: &str, value: &str| {
+        let with = format!("volume = \"vol-db-main\", key = \"{key}\", value = \"{value}\"");
+        step(id, "ebs/tag-volume", &with)
+    };
+    let place = Place::new();
+    let ours = [tag("a", "a", "ours"), tag("c", "c", "ours"), create_side(), start_side()];
+    let theirs = tag("a", "a", "theirs");
+    let ran = meanwhile(&place, &ours.concat(), "docker.start-container", &theirs);
+    let ran = ran.exits(5).says("tags.a is not as this operation left it: ask whoever");
+    ran.lacks("ebs/untag-volume");
+    let place = Place::new();
+    let stop = step("stop", "docker/stop-container", MAIN);
+    let on = |instance: &str| format!("volume = \"vol-db-main\", instance = \"{instance}\"");
+    let detach = step("detach", "ebs/detach-volume", &on("i-db-1"));
+    let ours = [stop, detach, tag("c", "c", "ours"), create_side(), start_side()];
+    let attach = format!("{}, device = \"/dev/sdz\"", on("i-db-2"));
+    let theirs = step("attach", "ebs/attach-volume", &attach);
+    let ran = meanwhile(&place, &ours.concat(), "docker.start-container", &theirs);
+    let ran = ran.exits(5).says("attachments is not as this operation left it: ask whoever");
+    ran.lacks("ebs/detach-volume");
+}
+
+/// Each looks while others are at work, and what it sees of their facts may be old.
+#[test]
+fn what_steps_side_by_side_set_is_nobody_elses() {
+    const STEPS: usize = 20;
+    let place = Place::new();
+    let tag = |number: usize| {
+        format!(
+            "[[steps]]\nid = \"t{number}\"\nneeds = []\nuses = \"ebs/tag-volume\"\n\
+             with = {{ volume = \"vol-db-main\", key = \"k{number}\", value = \"ours\" }}\n"
+        )
+    };
+    let all: Vec<String> = (0..STEPS).map(|number| format!("\"t{number}\"")).collect();
+    let fails = format!(
+        "[[steps]]\nid = \"fails\"\nneeds = [{}]\nuses = \"ebs/create-snapshot\"\n\
+         with = {{ volume = \"vol-db-main\" }}\n",
+        all.join(", ")
+    );
+    let path = manifest(&place, "ours", &((0..STEPS).map(tag).collect::<String>() + &fails));
+    let mut arguments = vec!["run".to_owned(), path];
+    let faults = (1..=5 * STEPS).map(|number| format!("undo:ebs.untag#{number}=refuse"));
+    for fault in faults.chain(["ebs.create-snapshot=refuse".to_owned()]) {
+        arguments.extend(["--inject".to_owned(), fault]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ran = place.run(&arguments).exits(5).lacks("ask whoever");
+    ran.says("ebs/untag-volume").says("k19");
+}
+
 /// That it has the name of what the operation made excuses nothing.
 #[test]
 fn what_is_removed_for_good_is_owned_only_by_who_made_it() {

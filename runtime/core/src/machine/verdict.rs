@@ -250,9 +250,13 @@ impl Machine {
             Some(Reading { facts, .. })
                 if let Some(names) = self.set_by_others(resource, before, facts) =>
             {
+                let by_itself = match names.as_str() {
+                    "running" | "state" => "it may have ended by itself, or ",
+                    _ => "",
+                };
                 let names = in_sentence(&names);
                 format!(
-                    "{names} is not as this operation left it: ask whoever changed it; then \
+                    "{names} is not as this operation left it: {by_itself}ask whoever changed it; then \
                      `stepback rollback {operation}` once it is as it was, or `stepback rollback \
                      {operation} --accept REASON`"
                 )
@@ -287,8 +291,7 @@ impl Machine {
         resource.kind() == ResourceKind::Image && before.is_absent() && !is_tagged()
     }
 
-    /// The facts that are neither as they were nor as the operation left them: no effect of it may
-    /// have changed them, or the last one left them otherwise.
+    /// The facts that are neither as they were nor as the operation left them.
     fn set_by_others(&self, resource: &Resource, before: &Facts, now: &Facts) -> Option<String> {
         if before.is_absent() || now.is_absent() {
             return None;
@@ -302,24 +305,19 @@ impl Machine {
                 Some((*seq, effect, effect.changes.iter().find(is_it)?))
             })
         });
-        let effects: Vec<_> = effects.collect();
-        let (_, effect, last) = effects.iter().max_by_key(|(seq, ..)| *seq)?;
-        let leaves = effect.call.leaves();
-        let was_left = |name: &String| match (&leaves, &last.after) {
-            // Whatever it is by now, the call may have made it so.
-            (_, None) => true,
-            (Some((fact, left)), _) if fact == name => left.as_ref() == now.flat_get(name),
-            (_, Some(after)) => after.flat_get(name) == now.flat_get(name),
-        };
-        let may_have_set = |name: &String| {
-            effects.iter().any(|(_, effect, _)| {
-                let is_main = effect.changes.first().is_some_and(|one| one.resource == *resource);
-                let own = own_facts(effect, resource).filter(|_| is_main);
-                own.is_none_or(|own| own.contains(name))
-            })
-        };
+        let mut effects: Vec<_> = effects.collect();
+        effects.sort_by_key(|(seq, ..)| *seq);
         let mut names = before.differing(now);
-        names.retain(|name| !may_have_set(name) || !was_left(name));
+        names.retain(|name| {
+            // The last that set it, or may have: what later ones saw of it was not their doing.
+            let mut sets =
+                effects.iter().rev().map(|(_, effect, change)| leaves(effect, change, name));
+            match sets.find_map(|left| left) {
+                None => true,
+                Some(Left::Unseen) => false,
+                Some(Left::As(left)) => left.as_ref() != now.flat_get(name),
+            }
+        });
         (!names.is_empty()).then(|| names.join(", "))
     }
 
@@ -412,6 +410,31 @@ impl Machine {
         });
         kept.collect()
     }
+}
+
+/// How an effect left a fact that it set, or may have set.
+enum Left {
+    /// Nobody saw it.
+    Unseen,
+    As(Option<Value>),
+}
+
+/// How a fact of one of an effect's resources was left by that very effect, if it set it.
+fn leaves(effect: &PastEffect, change: &Change, name: &str) -> Option<Left> {
+    let is_main = effect.changes.first().is_some_and(|one| one.resource == change.resource);
+    if let Some((fact, left)) = effect.call.leaves().filter(|_| is_main)
+        && fact == name
+    {
+        return Some(Left::As(left));
+    }
+    let own = own_facts(effect, &change.resource).filter(|_| is_main);
+    if own.as_ref().is_some_and(|own| own.iter().all(|own| own != name)) {
+        return None;
+    }
+    let Some(after) = &change.after else { return Some(Left::Unseen) };
+    let (was, is) = (change.before.flat_get(name), after.flat_get(name));
+    // What comes, goes or may change as a whole has set what differs; the rest it only saw.
+    (own.is_some() || change.before.is_absent() || was != is).then(|| Left::As(is.cloned()))
 }
 
 /// Whether these are the facts of a container or an instance that runs: what is frozen answers
