@@ -74,19 +74,29 @@ pub fn is_odd(c: char) -> bool {
     }
 }
 
+/// What a mark of a secret begins with.
+const MARK_BEGINS: &str = "\u{1}secret:";
+
+/// The beginning of a text that was cut, without the part of a mark that it may end with.
+pub fn without_half_a_mark(cut: &str) -> &str {
+    match cut.rfind(MARK_BEGINS) {
+        Some(at) if !cut[at + MARK_BEGINS.len()..].contains(MARK_EDGE) => &cut[..at],
+        _ => cut,
+    }
+}
+
 /// The text with what stands for a secret in words, `<secret pw>`: each is called as `called` says
 /// of what the mark has of it.
 pub fn marks_in_words<'a>(text: &'a str, called: impl Fn(&str) -> &str) -> Cow<'a, str> {
-    const BEGINS: &str = "\u{1}secret:";
-    if !text.contains(BEGINS) {
+    if !text.contains(MARK_BEGINS) {
         return Cow::Borrowed(text);
     }
-    let mut parts = text.split(BEGINS);
+    let mut parts = text.split(MARK_BEGINS);
     let mut said = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         match part.split_once(MARK_EDGE) {
             Some((mark, after)) => said.push_str(&format!("<secret {}>{after}", called(mark))),
-            None => said.push_str(&format!("{BEGINS}{part}")),
+            None => said.push_str(&format!("{MARK_BEGINS}{part}")),
         }
     }
     Cow::Owned(said)

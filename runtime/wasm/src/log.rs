@@ -7,7 +7,8 @@
 use crate::limits::Limits;
 use crate::port::{HostPort, LogLevel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use stepback_core::shown::marks_in_words;
+use stepback_core::cut::CUT;
+use stepback_core::shown::{marks_in_words, without_half_a_mark};
 
 /// What a line costs beside its text, so that short lines are bounded too.
 const LINE_OVERHEAD_BYTES: usize = 32;
@@ -96,11 +97,15 @@ impl GuestLog {
 /// A guest's text as it may be kept and shown: at most `bytes_max` bytes and an ellipsis, and no
 /// character that would move a terminal's cursor or change its colours.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
-    let text = stepback_core::cut::beginning(text, bytes_max);
+    let is_cut = text.len() > bytes_max;
+    let text = match is_cut {
+        true => without_half_a_mark(&text[..text.floor_char_boundary(bytes_max)]),
+        false => text,
+    };
     // A guest has a mark from an answer, and no call takes it: its name is all that is of use.
     let text =
-        marks_in_words(&text, |mark| mark.split(['#', '<', '>', '~']).next().unwrap_or_default());
-    text.chars().map(harmless).collect()
+        marks_in_words(text, |mark| mark.split(['#', '<', '>', '~']).next().unwrap_or_default());
+    text.chars().map(harmless).chain(is_cut.then_some(CUT)).collect()
 }
 
 /// Control characters but the end of a line become a space or the mark of what can't be shown;
@@ -133,11 +138,12 @@ mod tests {
         assert_eq!(cut("\u{1}secret:pw", 99), "\u{fffd}secret:pw");
     }
 
-    /// A mark takes longer to read than to skip, and a guest may say millions of them.
+    /// A mark takes longer to read than to skip, and a guest may say millions of them. Of one that
+    /// is cut nothing is left.
     #[test]
     fn what_is_cut_off_is_not_read() {
         let two = "\u{1}secret:pw\u{1}\u{1}secret:pw\u{1}";
-        assert_eq!(cut(two, two.len() - 1), "<secret pw>\u{fffd}secret:pw…");
+        assert_eq!(cut(two, two.len() - 1), "<secret pw>…");
     }
 
     #[test]
