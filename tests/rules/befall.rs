@@ -358,7 +358,8 @@ async fn is_being_verified(store: &Memory) -> bool {
         StepStatus::Undone | StepStatus::Kept | StepStatus::UndoFailed => false,
         _ => step.open.is_some() || step.needs_undo(),
     };
-    let back = state.status == Status::RollingBack && !state.steps.values().any(awaits);
+    let back =
+        state.status == Status::RollingBack && !state.steps.values().any(|step| awaits(step));
     back || state.status.is_final()
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use stepback_core::event::{Pinned, Record};
-use stepback_core::{OperationId, Seq, UnixMs};
+use stepback_core::{OperationId, Seq, Shared, UnixMs};
 use stepback_journal::{Around, Lease, RunnerId, Store, StoreError};
 use stepback_provider::faults::{Fault, Faults};
 
@@ -50,7 +50,7 @@ impl Around for CrashingStore {
 
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::event::{AttemptResult, Event, FinalStatus, Record, UndoResult};
-use stepback_core::state::{RecordedCall, State, Status, StepState};
+use stepback_core::state::{RecordedCall, State, Status, StepState, StepStatus};
 use stepback_core::step::EffectOutcome;
 use stepback_core::{AttemptId, Call, CallId, Direction, OperationId, StepKey, UnixMs};
 use stepback_engine::Reporter;
@@ -115,10 +115,18 @@ impl Human {
             );
         }
         for (key, step) in &state.steps {
-            let Some(open) = &step.open else { continue };
-            let call = under_way(step).map_or("it computes", Call::function);
-            let since = duration(now.since_ms(open.started_at));
-            let text = shown!("{} … still, {} after the step started", call, since);
+            let text = match (&step.open, step.not_before) {
+                (Some(open), _) => {
+                    // What only looks is not on record before it is answered.
+                    let call = under_way(step).map_or("it looks, or computes", Call::function);
+                    let since = duration(now.since_ms(open.started_at));
+                    shown!("{} … still, {} after its attempt began", call, since)
+                }
+                (None, Some(at)) if step.status == StepStatus::WaitingRetry => {
+                    shown!("is tried again in {}", duration(at.since_ms(now)))
+                }
+                _ => continue,
+            };
             self.step(" ", key, self.style.dim(&text));
         }
     }
@@ -403,7 +411,7 @@ fn unanswered(state: &State) -> BTreeSet<CallId> {
         });
         open.map(|effect| effect.id.clone()).collect::<Vec<_>>()
     };
-    state.steps.values().flat_map(of).collect()
+    state.steps.values().flat_map(|step| of(step)).collect()
 }
 
 /// One event a line on stdout, as the journal has it.

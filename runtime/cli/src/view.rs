@@ -213,7 +213,7 @@ impl OperationView {
         let is_left = summary.finished.is_none() && !summary.is_run;
         let state = State::fold(records)?;
         let pinned = records.iter().find_map(|record| match &record.event {
-            Event::Created(pinned) => Some(pinned.as_ref().clone()),
+            Event::Created(pinned) => Some(pinned.clone()),
             _ => None,
         });
         let parsed = pinned.as_ref().and_then(|pinned| {

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::grants::{Grants, Policy};
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
+use crate::shared::Shared;
 use crate::step::{Change, EffectOutcome, Past, UndoAnswer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,7 +34,7 @@ pub struct Record {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// Everything the operation is pinned to (R14).
-    Created(Box<Pinned>),
+    Created(Shared<Pinned>),
     /// Preflight said no: not one effect was made.
     Refused {
         /// One sentence each, for a person; at least one.

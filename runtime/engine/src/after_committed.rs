@@ -23,7 +23,7 @@ pub async fn run(
         finish_committed(deps, &prepared.1, control).await?;
     }
     // Nobody waits for what may never come.
-    let Pinned { environment, locks, .. } = &prepared.1;
+    let Pinned { environment, locks, .. } = &*prepared.1;
     let left = locks::in_the_way(deps, environment, locks).await?;
     if let Some(one) = left.into_iter().find(|one| one.is_left) {
         return Err(Refusal::Reasons { id: None, reasons: vec![one.said] }.into());

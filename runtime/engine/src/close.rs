@@ -32,7 +32,7 @@ pub async fn accept(
 ) -> Result<State, RunError> {
     let state = folded(store, id).await?;
     must_be_incomplete(id, &state)?;
-    must_not_run_elsewhere(store, provider, id, state.pinned.as_ref()).await?;
+    must_not_run_elsewhere(store, provider, id, state.pinned.as_deref()).await?;
     if let (Some(provider), Some(pinned)) = (provider, &state.pinned) {
         locks::must_have_it_all(store, provider, id, pinned).await?;
         // Somebody else's word on what others may go on with is none.
@@ -111,7 +111,7 @@ pub async fn abandon(
     must_not_have_ended(store, id).await?;
     // It is known by its first event, where no other can be read.
     let pinned = store.began_with(id).await;
-    must_not_run_elsewhere(store, provider, id, pinned.as_ref()).await?;
+    must_not_run_elsewhere(store, provider, id, pinned.as_deref()).await?;
     let grace_ms = grace_ms(provider.map_or(REQUEST_MS_MAX, Provider::request_ms_max));
     let of_another = match (provider, &pinned) {
         (Some(provider), Some(pinned)) => why_not_last(store, provider, id, pinned).await,
@@ -153,7 +153,7 @@ pub async fn abandon(
     let state = given_up?;
     let kept = match (of_another, provider) {
         (Some(why), _) => Some(why),
-        (None, Some(provider)) => let_go(store, provider, id, pinned.as_ref()).await.err(),
+        (None, Some(provider)) => let_go(store, provider, id, pinned.as_deref()).await.err(),
         (None, None) => Some("the environment can't be had".to_owned()),
     };
     released?;

@@ -69,12 +69,12 @@ pub(crate) async fn prepared(
     deps: &Deps,
     request: &Request,
     control: &Control,
-) -> Result<(Arc<Job>, Pinned), RunError> {
+) -> Result<(Arc<Job>, Shared<Pinned>), RunError> {
     // What is done once weighs nothing while the operation is driven.
     let prepared = Box::pin(async {
         let job = Arc::new(Job::prepare(deps, request).await?);
         let pinned = job.pin(deps, request).await?;
-        Ok::<_, RunError>((job, pinned))
+        Ok::<_, RunError>((job, pinned.into()))
     });
     tokio::select! {
         prepared = prepared => prepared,
@@ -94,7 +94,7 @@ pub(crate) async fn prepared(
 /// [`RunError::Refused`] if nothing was changed; [`RunError::Left`] if it is to be resumed.
 pub(crate) async fn begin(
     deps: &Arc<Deps>,
-    (job, pinned): (Arc<Job>, Pinned),
+    (job, pinned): (Arc<Job>, Shared<Pinned>),
     no_wait: bool,
     control: &Control,
 ) -> Result<Ended, RunError> {
@@ -104,14 +104,15 @@ pub(crate) async fn begin(
     let at = deps.clock.unix();
     let (id, lease) = deps.store.create(pinned.clone(), at, &deps.runner).await?;
     let epoch = lease.epoch;
-    let created = Event::Created(Box::new(pinned.clone()));
+    let created = Event::Created(pinned.clone());
     let record = Record { seq: Seq(1), at, epoch, event: created };
     let mut state = State::default();
     state.apply(&record)?;
     deps.reporter.on_record(id, &record);
     let start = Start { no_wait, dead_ms: 0 };
     let begin = Begin::OnRecord(Box::new(state), start);
-    let ended = carry_through(deps, job, begin, &lease, control).await;
+    // In a place of its own: whatever has a future within it has room for that twice.
+    let ended = Box::pin(carry_through(deps, job, begin, &lease, control)).await;
     release(deps, &lease, &pinned, ended).await
 }
 
@@ -164,11 +165,11 @@ pub(crate) async fn carry_through(
         loop {
             let driven = match begin {
                 Begin::OnRecord(state, start) => {
-                    drive(deps, &job, *state, lease, &logs, start, control).await
+                    Box::pin(drive(deps, &job, *state, lease, &logs, start, control)).await
                 }
                 Begin::Still(still) => {
                     let (deps, job) = (Arc::clone(deps), Arc::clone(&job));
-                    Driver::still(deps, job, *still, logs.clone(), control).drive().await
+                    Box::pin(Driver::still(deps, job, *still, logs.clone(), control).drive()).await
                 }
             };
             match driven {
@@ -233,7 +234,7 @@ async fn drive(
         Driver::new(Arc::clone(&deps), job.clone(), state, lease.clone(), logs.clone(), control);
     match status {
         Status::Queued => {
-            let reasons = why_not(&deps, &job, pinned.as_ref(), lease, start, control);
+            let reasons = why_not(&deps, &job, pinned.as_deref(), lease, start, control);
             let reasons = Box::pin(reasons).await?;
             driver.preflighted(reasons)?;
         }
@@ -251,7 +252,7 @@ async fn drive(
             driver.recover(Recovery { actor, dead_ms, cancel, secrets })?;
         }
     }
-    driver.drive().await
+    Box::pin(driver.drive()).await
 }
 
 /// Why a new operation must not start: somebody called it off, its locks can't be had, or a check

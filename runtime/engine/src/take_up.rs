@@ -60,7 +60,8 @@ pub async fn roll_back(
     control: &Control,
 ) -> Result<Ended, RunError> {
     let state = folded(&*deps.store, id).await?;
-    must_not_run_elsewhere(&*deps.store, Some(&*deps.provider), id, state.pinned.as_ref()).await?;
+    must_not_run_elsewhere(&*deps.store, Some(&*deps.provider), id, state.pinned.as_deref())
+        .await?;
     let is_asked = matches!(state.status, Status::Queued | Status::Running);
     match state.status {
         Status::RollbackFailed => {

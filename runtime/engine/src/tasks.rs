@@ -24,8 +24,9 @@ const LINE_OVERHEAD_BYTES: usize = 32;
 pub(crate) struct Logs {
     id: OperationId,
     reporter: Arc<dyn Reporter>,
-    /// It needs no bound of its own: an attempt logs [`LOG_BYTES_MAX`] at most.
-    lines: mpsc::UnboundedSender<LogLine>,
+    /// It needs no bound of its own: an attempt logs [`LOG_BYTES_MAX`] at most. Boxed, because a
+    /// queue has room for many lines also while it is empty.
+    lines: mpsc::UnboundedSender<Box<LogLine>>,
     /// What each attempt has logged here so far.
     logged: Arc<Mutex<BTreeMap<AttemptId, usize>>>,
 }
@@ -40,12 +41,13 @@ impl Logs {
         reporter: Arc<dyn Reporter>,
         store: Arc<dyn Store>,
     ) -> (Self, LogKeeper) {
-        let (lines, mut incoming) = mpsc::unbounded_channel();
+        let (lines, mut incoming) = mpsc::unbounded_channel::<Box<LogLine>>();
         let keeper = tokio::spawn(async move {
             let mut batch = vec![];
             while incoming.recv_many(&mut batch, BATCH_LINES_MAX).await > 0 {
+                let lines = batch.drain(..).map(|line| *line).collect();
                 // A store that can't take lines can't take events either, and that is told there.
-                let _ = store.append_logs(id, std::mem::take(&mut batch)).await;
+                let _ = store.append_logs(id, lines).await;
             }
         });
         (Self { id, reporter, lines, logged: Arc::default() }, LogKeeper(keeper))
@@ -85,7 +87,7 @@ impl Logs {
         let line = LogLine { at, step: Some(step.clone()), level: level.to_owned(), text };
         self.reporter.on_log(self.id, &line);
         // The keeper ends only after the last sender.
-        let _ = self.lines.send(line);
+        let _ = self.lines.send(Box::new(line));
     }
 
     /// How far something long is; shown, not kept.
@@ -99,7 +101,7 @@ impl Logs {
 pub(crate) struct WeakLogs {
     id: OperationId,
     reporter: Arc<dyn Reporter>,
-    lines: mpsc::WeakUnboundedSender<LogLine>,
+    lines: mpsc::WeakUnboundedSender<Box<LogLine>>,
     logged: Arc<Mutex<BTreeMap<AttemptId, usize>>>,
 }
 

@@ -18,7 +18,7 @@ pub trait Around: Send + Sync {
     /// As [`Store::create`].
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
@@ -84,7 +84,7 @@ impl<T: Around> Store for T {
 
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
@@ -104,7 +104,7 @@ impl<T: Around> Store for T {
         Around::load(self, id).await
     }
 
-    async fn began_with(&self, id: OperationId) -> Option<Pinned> {
+    async fn began_with(&self, id: OperationId) -> Option<Shared<Pinned>> {
         self.inner().began_with(id).await
     }
 

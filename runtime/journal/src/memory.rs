@@ -238,14 +238,14 @@ impl Store for Memory {
 
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
         let mut inner = self.inner();
         let id = OperationId(inner.operations.len() as u64 + 1);
         let (manifest, environment) = (pinned.manifest_name.clone(), pinned.environment.clone());
-        let event = Event::Created(Box::new(pinned));
+        let event = Event::Created(pinned);
         let records = vec![Record { seq: Seq(1), at, epoch: Epoch(1), event }];
         let operation = Operation {
             manifest,

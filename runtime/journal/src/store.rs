@@ -297,7 +297,7 @@ pub trait Store: Send + Sync {
     /// Begin an operation with its `Created` event, under a lease of epoch 1.
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError>;
@@ -322,7 +322,7 @@ pub trait Store: Send + Sync {
 
     /// What an operation was pinned to when it began: its first event, whether or not what comes
     /// after it can be read; nothing, where that one can't be.
-    async fn began_with(&self, id: OperationId) -> Option<Pinned> {
+    async fn began_with(&self, id: OperationId) -> Option<Shared<Pinned>> {
         let records = self.load(id).await.ok()?;
         pinned_by(records.into_iter().next()?)
     }
@@ -402,9 +402,9 @@ pub trait Store: Send + Sync {
 }
 
 /// What a first event pins an operation to.
-pub(crate) fn pinned_by(first: Record) -> Option<Pinned> {
+pub(crate) fn pinned_by(first: Record) -> Option<Shared<Pinned>> {
     match first.event {
-        Event::Created(pinned) => Some(*pinned),
+        Event::Created(pinned) => Some(pinned),
         _ => None,
     }
 }

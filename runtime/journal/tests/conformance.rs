@@ -39,7 +39,7 @@ fn finished(status: FinalStatus) -> Event {
 }
 
 async fn created(store: &dyn Store) -> (OperationId, Lease) {
-    store.create(pinned(store), UnixMs(1), &runner("a")).await.unwrap()
+    store.create(pinned(store).into(), UnixMs(1), &runner("a")).await.unwrap()
 }
 
 async fn appends_are_in_sequence_and_under_a_lease(store: &dyn Store) {

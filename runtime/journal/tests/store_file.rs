@@ -46,8 +46,9 @@ async fn a_runner_that_does_not_renew_is_taken_over_and_fenced() {
         Sqlite::open_with(dir.path(), TERMS, time.clock()).unwrap(),
         Sqlite::open_with(dir.path(), TERMS, time.clock()).unwrap(),
     );
-    let (id, lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
-    let (kept, its_lease) = stuck.create(pinned(), UnixMs(1), &runner("stuck")).await.unwrap();
+    let (id, lease) = stuck.create(pinned().into(), UnixMs(1), &runner("stuck")).await.unwrap();
+    let (kept, its_lease) =
+        stuck.create(pinned().into(), UnixMs(1), &runner("stuck")).await.unwrap();
     pass(7_999);
     stuck.hold(&lease).await.unwrap();
     let held = other.take_lease(id, &runner("other"), 500).await;
@@ -108,7 +109,7 @@ fn write_version_1(dir: &Path) {
     let raw = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
     raw.execute_batch("PRAGMA journal_mode = WAL").unwrap();
     raw.execute_batch(VERSION_1).unwrap();
-    let created = Event::Created(Box::new(pinned()));
+    let created = Event::Created(pinned().into());
     for (id, second) in [(1, Event::Started), (2, Event::Committed)] {
         raw.execute(
             "INSERT INTO operations VALUES (?1, 'm.toml', 'local', 1, 2, NULL, 1, 'gone')",
@@ -235,7 +236,7 @@ async fn a_runner_that_is_shown_to_live_is_not_taken_over_by_another_clock() {
     ahead.advance(Duration::from_secs(864_000));
     let one = Sqlite::open_with(dir.path(), TERMS, ahead.clock()).unwrap();
     let two = Sqlite::open_with(dir.path(), TERMS, behind.clock()).unwrap();
-    let (id, lease) = one.create(pinned(), UnixMs(1), &runner("one")).await.unwrap();
+    let (id, lease) = one.create(pinned().into(), UnixMs(1), &runner("one")).await.unwrap();
     let held = two.take_lease(id, &runner("two"), 0).await;
     assert!(matches!(held, Err(StoreError::LeaseHeld { left_ms: None, .. })), "{held:?}");
     one.hold(&lease).await.unwrap();
@@ -333,7 +334,7 @@ async fn a_damaged_row_is_in_nobodys_way() {
         let open = || Sqlite::open_with(dir.path(), TERMS, time.clock()).unwrap();
         let names = [LockName("db".into())];
         let store = open();
-        let (id, lease) = store.create(pinned(), UnixMs(1), &runner("gone")).await.unwrap();
+        let (id, lease) = store.create(pinned().into(), UnixMs(1), &runner("gone")).await.unwrap();
         let local = EnvironmentName("local".into());
         store.acquire_locks(&lease, &local, &names, UnixMs(1), true).await.unwrap();
         store.append(&lease, Seq(1), started(1)).await.unwrap();
@@ -345,7 +346,7 @@ async fn a_damaged_row_is_in_nobodys_way() {
         let store = open();
         assert_eq!(store.list().await.unwrap().len(), 1, "{damage}");
         store.locks().await.unwrap();
-        let (_, other) = store.create(pinned(), UnixMs(1), &runner("other")).await.unwrap();
+        let (_, other) = store.create(pinned().into(), UnixMs(1), &runner("other")).await.unwrap();
         store.acquire_locks(&other, &local, &names, UnixMs(1), true).await.unwrap();
         let taken = store.take_lease(id, &runner("other"), 0).await;
         let lease = taken.unwrap_or_else(|error| panic!("{damage}: {error}")).lease;

@@ -104,7 +104,7 @@ impl<'a> Tried<'a> {
     async fn begun(store: &'a dyn Store) -> Self {
         let mut leases = vec![];
         for _ in 0..OPERATIONS {
-            leases.push(store.create(pinned(), UnixMs(1), &runner(0)).await.unwrap().1);
+            leases.push(store.create(pinned().into(), UnixMs(1), &runner(0)).await.unwrap().1);
         }
         Self { store, leases }
     }

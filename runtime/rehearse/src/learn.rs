@@ -8,7 +8,7 @@ use crate::stage::Played;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::event::{Event, Record};
-use stepback_core::{CallId, Direction, Resource, StepKey};
+use stepback_core::{CallId, Direction, Resource, Shared, StepKey};
 use stepback_engine::Asker;
 
 /// The operation as it goes when nothing goes wrong.
@@ -24,7 +24,7 @@ impl Learned {
     /// `later` is the same operation, begun at another time.
     pub fn of(played: &Played, later: Option<&Played>) -> Self {
         let names = names_of_made(played);
-        let touched = |(key, step): (&StepKey, &stepback_core::state::StepState)| {
+        let touched = |(key, step): (&StepKey, &Shared<stepback_core::state::StepState>)| {
             (key.clone(), step.touched().map(|resource| renamed(resource, &names)).collect())
         };
         let touched = played.state.steps.iter().map(touched).collect();

@@ -55,11 +55,11 @@ impl Around for Scripted {
 
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
-        let event = Event::Created(Box::new(pinned.clone()));
+        let event = Event::Created(pinned.clone());
         let record = Record { seq: Seq(1), at, epoch: Epoch(1), event };
         self.commit(vec![record], self.inner.create(pinned, at, runner)).await
     }

@@ -213,7 +213,7 @@ impl Load {
         };
         let store = Memory::open(Clock::real()).expect("a store");
         let runner = RunnerId("bench".into());
-        let begun = store.create(*pinned, records[0].at, &runner).await;
+        let begun = store.create(pinned, records[0].at, &runner).await;
         let (_, lease) = begun.expect("an operation");
         let of_a_step = records.len().div_ceil(steps as usize);
         let started = Instant::now();

@@ -100,7 +100,7 @@ async fn must_have_run(store: &dyn Store, filter: &Filter) -> Result<(), CliErro
             Ok((_, view)) => names.extend((!view.name.is_empty()).then_some(view.name)),
             Err(CliError::Unreadable { id, .. }) => {
                 let began_with = store.began_with(id).await;
-                match began_with.as_ref().map(name_of) {
+                match began_with.as_deref().map(name_of) {
                     Some(found) if found == *name => return Ok(()),
                     found => names.extend(found),
                 }
@@ -149,7 +149,7 @@ pub async fn all(
                 let held = store.locks().await?.into_iter().filter(|lock| lock.owner == id);
                 let held = held.map(|lock| lock.name.to_string()).collect();
                 let began_with = store.began_with(id).await;
-                OperationView::unreadable(&summary, began_with.as_ref(), &why, held)
+                OperationView::unreadable(&summary, began_with.as_deref(), &why, held)
             }
             Err(error) => return Err(error),
         };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use stepback_core::manifest::Manifest;
 use stepback_core::state::{RecordedCall, State, StepState, StepStatus};
-use stepback_core::{Call, StepKey};
+use stepback_core::{Call, Shared, StepKey};
 
 /// One step, or one instance of a `for_each` step.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -56,7 +56,7 @@ pub struct LeftoverView {
 }
 
 pub(super) fn current(state: &State) -> Vec<CurrentView> {
-    let view = |(key, step): (&StepKey, &StepState)| {
+    let view = |(key, step): (&StepKey, &Shared<StepState>)| {
         let open = step.open.as_ref()?;
         let call = under_way(step).map(|call| call.function().to_owned());
         let waits_for = open.held.iter().flat_map(|held| &held.behind);

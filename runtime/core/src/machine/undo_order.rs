@@ -62,8 +62,9 @@ impl UndoOrder {
     }
 
     fn ordered(plan: &Plan, state: &State, by_facts: bool) -> Self {
+        let steps = state.steps.iter().map(|(key, step)| (key, &**step));
         let to_undo: BTreeMap<&StepKey, &StepState> =
-            state.steps.iter().filter(|(_, step)| step.needs_undo()).collect();
+            steps.filter(|(_, step)| step.needs_undo()).collect();
         let mut order = Self {
             nodes: BTreeMap::new(),
             ready: BTreeSet::new(),

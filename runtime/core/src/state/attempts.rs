@@ -116,7 +116,7 @@ impl State {
     }
 
     fn start_attempt(&mut self, of: &AttemptId, at: UnixMs) -> Result<(), String> {
-        let step = self.steps.get_mut(&of.step).ok_or("the step has not started")?;
+        let step = &mut **self.steps.get_mut(&of.step).ok_or("the step has not started")?;
         if step.open.is_some() {
             return Err("another attempt is open".into());
         }

@@ -24,6 +24,7 @@ use crate::event::{
 };
 use crate::ids::*;
 use crate::resource::{Facts, Resource};
+use crate::shared::Shared;
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,7 +84,7 @@ pub struct State {
     /// `Queued` until an event changes it.
     pub status: Status,
     /// What it is pinned to; `None` before the first event.
-    pub pinned: Option<Pinned>,
+    pub pinned: Option<Shared<Pinned>>,
     /// The secrets that were given anew since.
     pub given: BTreeMap<String, GivenSecret>,
     /// When it was first written down; 0 before that.
@@ -107,7 +108,7 @@ pub struct State {
     /// `None` until the world is compared; incomplete in [`Status::Abandoned`], too.
     pub verdict: Option<Verdict>,
     /// Every instance that was started or skipped.
-    pub steps: BTreeMap<StepKey, StepState>,
+    pub steps: BTreeMap<StepKey, Shared<StepState>>,
     /// The steps that something may still have to be done about: begun, and not over.
     pub active: BTreeSet<StepKey>,
     /// The instances of each step with `for_each`, once that is evaluated.
@@ -346,7 +347,10 @@ impl State {
 
     /// The steps that run, wait, have failed or are being undone.
     pub fn active_steps(&self) -> impl Iterator<Item = (&StepKey, &StepState)> {
-        self.active.iter().filter_map(|key| self.steps.get_key_value(key))
+        self.active
+            .iter()
+            .filter_map(|key| self.steps.get_key_value(key))
+            .map(|(key, step)| (key, &**step))
     }
 
     pub(crate) fn note_activity(&mut self, key: &StepKey) {
@@ -422,7 +426,7 @@ impl State {
 
     pub(crate) fn new_step(&mut self, key: &StepKey, status: StepStatus, with: Value, at: UnixMs) {
         let order = self.steps.len();
-        self.steps.insert(key.clone(), StepState::new(status, with, order, at));
+        self.steps.insert(key.clone(), StepState::new(status, with, order, at).into());
     }
 }
 

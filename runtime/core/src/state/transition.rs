@@ -89,7 +89,7 @@ impl State {
     fn take_operation(&mut self, record: &Record) {
         match &record.event {
             Event::Created(pinned) => {
-                self.pinned = Some((**pinned).clone());
+                self.pinned = Some(pinned.clone());
                 self.created_at = record.at;
             }
             Event::Refused { reasons } => {

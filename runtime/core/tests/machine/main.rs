@@ -130,7 +130,7 @@ impl Run {
             key: None,
         };
         let at = UnixMs(0);
-        let event = Event::Created(Box::new(pinned));
+        let event = Event::Created(pinned.into());
         let record = Record { seq: Seq(1), at, epoch: Epoch(1), event };
         let mut state = State::default();
         state.apply(&record).expect("the first event is legal");

@@ -114,10 +114,12 @@ impl Driver {
         let job = Arc::clone(&self.job);
         let AttemptId { step, direction, attempt } = &order.of;
         let span = tracing::info_span!("attempt", %step, ?direction, number = attempt.0);
+        let of = order.of.clone();
+        // In a place of its own: whatever has a future within it has room for that twice.
+        let run = Box::pin(attempt::run(job, order, port));
         self.tell_later(async move {
-            let of = order.of.clone();
             let failed = |said| AttemptResult::Failed(Failure::new(FailureClass::Internal, said));
-            let run = attempt::run(job, order, port).instrument(span);
+            let run = run.instrument(span);
             let result = or_panicked(run, failed).await;
             Message::AttemptEnded { of, result }
         });

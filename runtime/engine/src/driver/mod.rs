@@ -399,7 +399,7 @@ impl Driver {
         let begun = open.and_then(|(_, open)| open.wait.clone());
         let past = order.past.clone();
         let step = state.steps.get(&order.of.step);
-        let done = step.map_or(&[][..], StepState::not_dealt_with);
+        let done = step.map_or(&[][..], |step| step.not_dealt_with());
         let taken_back = step.map(|step| step.taken_back.clone()).unwrap_or_default();
         let effects = past.as_ref().map_or(&[][..], |past| &past.effects);
         let without_inverse =

@@ -6,7 +6,7 @@ use crate::store::pinned_by;
 use crate::{StoreError, Summary};
 use rusqlite::{Connection, Row};
 use stepback_core::event::Pinned;
-use stepback_core::{EnvironmentName, OperationId, Seq, UnixMs};
+use stepback_core::{EnvironmentName, OperationId, Seq, Shared, UnixMs};
 
 /// What [`of`] reads.
 const SUMMARIES: &str = "SELECT id, manifest, environment, created_at, last_seq, ending, runner,
@@ -80,7 +80,7 @@ pub(super) fn released_at(
 }
 
 /// The first event of an operation, by itself.
-pub(super) fn began_with(connection: &Connection, id: OperationId) -> Option<Pinned> {
+pub(super) fn began_with(connection: &Connection, id: OperationId) -> Option<Shared<Pinned>> {
     let mut statement = connection
         .prepare_cached("SELECT record FROM events WHERE operation = ?1 AND seq = 1")
         .ok()?;

@@ -179,7 +179,7 @@ impl Store for Sqlite {
 
     async fn create(
         &self,
-        pinned: Pinned,
+        pinned: Shared<Pinned>,
         at: UnixMs,
         runner: &RunnerId,
     ) -> Result<(OperationId, Lease), StoreError> {
@@ -192,7 +192,7 @@ impl Store for Sqlite {
                 params![pinned.manifest_name, pinned.environment.as_str(), at.0 as i64, name.0],
             )?;
             let id = OperationId(connection.last_insert_rowid() as u64);
-            let event = Event::Created(Box::new(pinned));
+            let event = Event::Created(pinned);
             let record = Record { seq: Seq(1), at, epoch: Epoch(1), event };
             let known = Known { id, last: Seq(0), has_requests: false };
             insert(connection, known, Seq(0), &[record])?;
@@ -237,7 +237,7 @@ impl Store for Sqlite {
         Ok(records)
     }
 
-    async fn began_with(&self, id: OperationId) -> Option<Pinned> {
+    async fn began_with(&self, id: OperationId) -> Option<Shared<Pinned>> {
         listing::began_with(&self.read(), id)
     }
 
