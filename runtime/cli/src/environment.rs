@@ -7,15 +7,17 @@ use crate::crash::CrashingStore;
 use crate::environments::Environment;
 use crate::error::CliError;
 use crate::files;
-use crate::output::Style;
+use crate::output::{Style, duration};
 use crate::ownership;
 use crate::plugins::Plugins;
 use crate::providers;
 use crate::secrets::References;
+use crate::shown::row;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use stepback_clock::Clock;
 use stepback_core::Failure;
 use stepback_core::shell::quoted;
@@ -76,6 +78,13 @@ pub fn store_if_any(config: &Config) -> Result<Option<Arc<Sqlite>>, CliError> {
     }
 }
 
+/// Say that a plugin takes long to compile.
+fn tell_compiling(name: &str, bytes: usize, since: Duration) {
+    let mib = format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let since = duration(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    tell!("  compiling `{}` ({} MiB), once on this machine; {} so far", row(name), mib, since);
+}
+
 /// The sandbox, with its cache of compiled plugins.
 pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
     sandbox_with(config, Turns::default())
@@ -85,7 +94,7 @@ pub fn sandbox(config: &Config) -> Result<Arc<Runtime>, CliError> {
 pub fn sandbox_with(config: &Config, turns: Turns) -> Result<Arc<Runtime>, CliError> {
     // This program, whatever is in its file by now (proc(5)).
     let (program, arguments) = ("/proc/self/exe".into(), vec![args::COMPILE_PLUGIN.into()]);
-    let compiler = Some(Compiler { program, arguments });
+    let compiler = Some(Compiler { program, arguments, told: Some(tell_compiling) });
     let cache_dir = Some(cache_dir(config));
     let config = RuntimeConfig { cache_dir, compiler, turns, ..RuntimeConfig::default() };
     let runtime = Runtime::new(config);

@@ -10,6 +10,7 @@ use crate::fault::PluginError;
 use crate::limits::Limits;
 use crate::load;
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -20,7 +21,8 @@ use stepback_clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-/// A component of 64 MiB of ordinary code takes about half of it.
+/// A component of 64 MiB of ordinary code takes about half of it; beside what the process has when
+/// it begins, such as what its allocator sets aside.
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Of all processors together.
 const PROCESSOR_S_MAX: u64 = 600;
@@ -28,6 +30,11 @@ const PROCESSOR_S_MAX: u64 = 600;
 const TIME_MAX: Duration = Duration::from_secs(300);
 /// Machine code is a few times as large as its component; more is a mistake of the compiler.
 const CODE_BYTES_MAX: u64 = 1 << 30;
+
+/// What takes no longer than this is not told of.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+/// How often it is told again.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What whoever waits for a compiler bears with.
 #[derive(Clone, Copy)]
@@ -50,6 +57,8 @@ pub struct Compiler {
     pub program: PathBuf,
     /// What makes it do so; the number of the process that starts it comes behind that.
     pub arguments: Vec<OsString>,
+    /// Is told what takes long: what is compiled, how many bytes it has, and for how long already.
+    pub told: Option<fn(&str, usize, Duration)>,
 }
 
 impl Compiler {
@@ -71,7 +80,13 @@ impl Compiler {
         };
         let mut child = self.started().map_err(broken)?;
         let asked = answer(&mut child, bytes, most.code_bytes);
-        let Ok(answered) = Clock::real().timeout(most.time, asked).await else {
+        let clock = Clock::real();
+        let answered = tokio::select! {
+            biased;
+            answered = clock.timeout(most.time, asked) => answered,
+            never = self.tell(name, bytes.len()) => match never {},
+        };
+        let Ok(answered) = answered else {
             return Err(too_much(name, &format!("{} s", most.time.as_secs())));
         };
         let (status, mut answer) = answered.map_err(broken)?;
@@ -90,6 +105,19 @@ impl Compiler {
                 Err(PluginError::Compiler { name: name.to_owned(), why })
             }
             _ => Err(ended(name, status)),
+        }
+    }
+
+    /// Tell how long it takes, again and again.
+    async fn tell(&self, name: &str, bytes: usize) -> Infallible {
+        let (clock, mut next) = (Clock::real(), TOLD_AFTER);
+        let began = clock.now();
+        loop {
+            clock.sleep_until(began.after(next)).await;
+            if let Some(told) = self.told {
+                told(name, bytes, clock.now().since(began));
+            }
+            next = next.saturating_add(TOLD_EVERY);
         }
     }
 
@@ -181,7 +209,7 @@ fn compile_bounded(starter: u32) -> std::io::Result<()> {
     let engine = compiling(&Limits::default())
         .map_err(|error| std::io::Error::other(format!("{error:#}")))?;
     for (resource, most) in [
-        (Resource::Data, MEMORY_BYTES_MAX),
+        (Resource::Data, MEMORY_BYTES_MAX.saturating_add(own_data_bytes())),
         (Resource::Cpu, PROCESSOR_S_MAX),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
@@ -204,6 +232,14 @@ fn compile_bounded(starter: u32) -> std::io::Result<()> {
     stdout.flush()
 }
 
+/// What this process has that counts as its data (proc(5), `VmData`).
+fn own_data_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default().saturating_mul(1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +247,11 @@ mod tests {
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn shell(script: &str) -> Compiler {
-        Compiler { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+        Compiler {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            told: None,
+        }
     }
 
     #[tokio::test]
@@ -230,7 +270,7 @@ mod tests {
             let told = shell(script).compile("p", COMPONENT).await.unwrap_err().to_string();
             assert!(told.contains(wanted), "{script}: {told}");
         }
-        let none = Compiler { program: "/nowhere/none".into(), arguments: vec![] };
+        let none = Compiler { program: "/nowhere/none".into(), arguments: vec![], told: None };
         let told = none.compile("p", COMPONENT).await.unwrap_err().to_string();
         assert!(told.contains("/nowhere/none can't be run"), "{told}");
         let told = none.compile("p", b"\0asm\x01\0\0\0").await.unwrap_err();

@@ -55,7 +55,7 @@ impl Cache {
     pub(crate) fn component(&self, engine: &Engine, digest: &PluginDigest) -> Option<Component> {
         let code = self.kept(&self.name(digest, "cwasm"))?;
         // Its seal is made over its name and bytes with a key that only this user can read.
-        component_of(engine, &code).ok()
+        component_of(engine, code.contents()).ok()
     }
 
     /// Keeps a compiled component.
@@ -74,8 +74,8 @@ impl Cache {
     pub(crate) fn steps(&self, digest: &PluginDigest) -> Option<Vec<StepInfo>> {
         let json = self.kept(&self.name(digest, "steps"))?;
         // An older program may have kept more than this one would read.
-        let is_short = json.len() <= KEPT_STEPS_BYTES_MAX;
-        is_short.then(|| serde_json::from_slice(&json).ok())?
+        let is_short = json.contents().len() <= KEPT_STEPS_BYTES_MAX;
+        is_short.then(|| serde_json::from_slice(json.contents()).ok())?
     }
 
     /// Keeps what a component said of its steps.
@@ -86,11 +86,11 @@ impl Cache {
     }
 
     /// What a file of this name holds, if it is this user's and sealed for this name.
-    fn kept(&self, name: &str) -> Option<Vec<u8>> {
-        let mut file = self.dir.read(name).ok()?;
-        let (seal, contents) = file.split_at_checked(SEAL_BYTES)?;
+    fn kept(&self, name: &str) -> Option<Kept> {
+        let kept = Kept(self.dir.read(name).ok()?);
+        let (seal, contents) = kept.0.split_at_checked(SEAL_BYTES)?;
         self.key.fits(name, contents, seal).then_some(())?;
-        Some(file.split_off(SEAL_BYTES))
+        Some(kept)
     }
 
     /// Writes a sealed file, which appears whole or not at all. A full disk or a read-only home
@@ -105,6 +105,15 @@ impl Cache {
             file.write_all(&self.key.seal(name, contents))?;
             file.write_all(contents)
         })
+    }
+}
+
+/// A file whose seal fits.
+struct Kept(Vec<u8>);
+
+impl Kept {
+    fn contents(&self) -> &[u8] {
+        &self.0[SEAL_BYTES..]
     }
 }
 

@@ -59,7 +59,9 @@ impl Dir {
         if !found.is_file() || !is_good(&found) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        let mut bytes = vec![];
+        let size = usize::try_from(found.len().min(BYTES_MAX)).unwrap_or_default();
+        // One byte more, so that its end is found without asking for more room.
+        let mut bytes = Vec::with_capacity(size.saturating_add(1));
         file.take(BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
