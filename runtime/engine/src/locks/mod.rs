@@ -96,8 +96,11 @@ async fn take(
 ) -> Result<Result<Option<Behind>, Failure>, RunError> {
     let (store, names) = (&*deps.store, &pinned.locks);
     let (now, environment) = (deps.clock.unix(), &pinned.environment);
-    let answer = store.acquire_locks(lease, environment, names, now, !no_wait).await?;
-    if let LockAnswer::Busy(busy) = answer {
+    // Who wants none stands in no line.
+    if !names.is_empty()
+        && let LockAnswer::Busy(busy) =
+            store.acquire_locks(lease, environment, names, now, !no_wait).await?
+    {
         return Ok(Ok(Some(Behind::Own(busy, environment.clone()))));
     }
     take_in_world(deps, lease, pinned, looks).await

@@ -318,6 +318,10 @@ impl Store for Sqlite {
     }
 
     async fn put_blob(&self, digest: &PluginDigest, bytes: &[u8]) -> Result<(), StoreError> {
+        // Most operations run what others ran before, and nothing that is there goes.
+        if self.has_blob(digest)? {
+            return Ok(());
+        }
         let (digest, bytes) = (digest.0.clone(), bytes.to_vec());
         let write = move |connection: &Connection| {
             let sql = "INSERT OR IGNORE INTO blobs (digest, bytes) VALUES (?1, ?2)";
@@ -430,6 +434,15 @@ impl Store for Sqlite {
             Ok(())
         };
         self.writer.write(write).await
+    }
+}
+
+impl Sqlite {
+    fn has_blob(&self, digest: &PluginDigest) -> Result<bool, StoreError> {
+        let connection = self.read();
+        let sql = "SELECT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)";
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_row([digest.as_str()], |row| row.get(0))?)
     }
 }
 

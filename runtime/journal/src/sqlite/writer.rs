@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 
 /// So many jobs go into one commit at most, so that nobody waits behind an endless queue.
 const JOBS_PER_COMMIT_MAX: usize = 256;
-/// How long the next job is waited for while several are at work; far less than a commit of a slow
-/// disk takes, and about one of a fast one.
-const GATHER: Duration = Duration::from_micros(250);
-/// So many jobs are waited for before one commit.
-const GATHERED_MAX: usize = 8;
+/// How long one more job is waited for while several are at work; about as long as a commit of a
+/// fast disk takes.
+const GATHER: Duration = Duration::from_micros(500);
+/// So often one is waited for before one commit.
+const WAITS_MAX: usize = 4;
 
 type Work = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
 type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -101,29 +101,28 @@ fn take<T>(kept: &Kept<T>) -> Result<T, StoreError> {
 }
 
 fn write_all(connection: &Connection, queue: &mpsc::Receiver<Job>, commits: &AtomicU64) {
-    let mut wait = None;
+    let mut expected = 1;
     while let Ok(first) = queue.recv() {
-        let jobs = gather(first, queue, wait);
-        // Whoever is alone waits for nobody.
-        wait = (jobs.len() > 1).then_some(GATHER);
+        let jobs = gather(first, queue, expected, GATHER);
+        // As many as came last time are at work still; whoever is alone waits for nobody.
+        expected = jobs.len();
         write_batch(connection, jobs, commits);
     }
 }
 
-/// All that go into one commit: those that are there, and those that come right behind, if they
-/// are waited for.
-fn gather<T>(first: T, queue: &mpsc::Receiver<T>, wait: Option<Duration>) -> Vec<T> {
+/// All that go into one commit: those that are there, and those that come right behind, if fewer
+/// are there than are expected.
+fn gather<T>(first: T, queue: &mpsc::Receiver<T>, expected: usize, wait: Duration) -> Vec<T> {
     let mut all = vec![first];
     let mut waits = 0;
     while all.len() < JOBS_PER_COMMIT_MAX {
-        match (queue.try_recv(), wait) {
-            (Ok(one), _) => all.push(one),
-            (Err(_), Some(wait)) if waits < GATHERED_MAX => {
-                waits += 1;
-                let Ok(one) = queue.recv_timeout(wait) else { break };
-                all.push(one);
-            }
-            (Err(_), _) => break,
+        if let Ok(one) = queue.try_recv() {
+            all.push(one);
+        } else if all.len() >= expected || waits == WAITS_MAX {
+            break;
+        } else {
+            waits += 1;
+            all.extend(queue.recv_timeout(wait));
         }
     }
     all
@@ -176,26 +175,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_taken_and_what_comes_is_waited_for_where_others_are_at_work() {
+    fn what_is_there_is_taken_and_as_many_as_last_time_are_waited_for() {
         let (jobs, queue) = mpsc::channel();
         (1..=3).for_each(|job| jobs.send(job).unwrap());
         // Whoever sends more may do so at any time: nobody waits for that.
-        assert_eq!(gather(0, &queue, None), [0, 1, 2, 3]);
+        assert_eq!(gather(0, &queue, 4, Duration::MAX), [0, 1, 2, 3]);
+        (1..=3).for_each(|job| jobs.send(job).unwrap());
+        assert_eq!(gather(0, &queue, 1, Duration::MAX), [0, 1, 2, 3]);
         let (begin, begun) = mpsc::channel::<()>();
         let later = std::thread::spawn(move || {
             begun.recv().unwrap();
             jobs.send(5).unwrap();
+            jobs.send(6).unwrap();
         });
         begin.send(()).unwrap();
-        assert_eq!(gather(4, &queue, Some(Duration::MAX)), [4, 5]);
+        assert_eq!(gather(4, &queue, 3, Duration::MAX), [4, 5, 6]);
         later.join().unwrap();
+        // Who does not come is not waited for without end.
+        assert_eq!(gather(7, &queue, 9, Duration::MAX), [7], "all senders are gone");
+        let (jobs, queue) = mpsc::channel();
+        assert_eq!(gather(8, &queue, 9, Duration::ZERO), [8]);
+        drop(jobs);
     }
 
     #[test]
     fn no_commit_has_an_endless_number_of_jobs() {
         let (jobs, queue) = mpsc::channel();
         (0..JOBS_PER_COMMIT_MAX + 9).for_each(|job| jobs.send(job).unwrap());
-        assert_eq!(gather(0, &queue, Some(GATHER)).len(), JOBS_PER_COMMIT_MAX);
-        assert_eq!(gather(0, &queue, Some(GATHER)).len(), 11);
+        let all = JOBS_PER_COMMIT_MAX;
+        assert_eq!(gather(0, &queue, all, GATHER).len(), all);
+        assert_eq!(gather(0, &queue, 1, GATHER).len(), 11);
     }
 }
