@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use stepback_plugin_build::{LockFile, build, kit};
+use stepback_plugin_build::{LockFile, Stack, build, kit};
 
 fn main() -> anyhow::Result<()> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
     }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());
     let plugins = root.join("plugins");
-    let built = build(&plugins, &plugins.join("target"), LockFile::AsItIs)?;
+    let built = build(&plugins, &plugins.join("target"), LockFile::AsItIs, Stack::Small)?;
     let mut table = String::from("pub const BUILTINS: &[(&str, &[u8])] = &[\n");
     for name in ["app", "core", "docker", "ebs", "ec2", "load-balancer"] {
         let component = built.iter().find(|(built, _)| built == name);

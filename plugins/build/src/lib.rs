@@ -32,6 +32,28 @@ pub enum LockFile {
     Amended,
 }
 
+/// How much room a plugin's functions have for what they keep in memory: the stack of the module,
+/// below its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// As much as the linker gives: 1 MiB.
+    Usual,
+    /// 64 KiB. All that such a plugin has of memory is small enough that a sandbox puts it back as
+    /// it was for the next guest, where a large one is unmapped and faulted in again. It is enough
+    /// for JSON as deep as any step's input may be, and for no large array.
+    Small,
+}
+
+impl Stack {
+    /// What the linker is told (LLVM docs, *lld WebAssembly port*, `-z stack-size`).
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Stack::Usual => &[],
+            Stack::Small => &["-Clink-arg=-zstack-size=65536"],
+        }
+    }
+}
+
 /// Build every plugin of the crate or workspace at `manifest_dir` into `target_dir`.
 ///
 /// Gives each plugin's name (its crate's, without `stepback-plugin-`) and its component, which is
@@ -45,6 +67,7 @@ pub fn build(
     manifest_dir: &Path,
     target_dir: &Path,
     lock_file: LockFile,
+    stack: Stack,
 ) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let manifest = manifest_dir.join("Cargo.toml");
     ensure!(manifest.is_file(), "there is no {}", manifest.display());
@@ -52,7 +75,7 @@ pub fn build(
     let (manifest_dir, target_dir) = (&absolute(manifest_dir)?, &absolute(target_dir)?);
     std::fs::create_dir_all(target_dir).with_context(|| target_dir.display().to_string())?;
     let route = route::find(manifest_dir)?;
-    let modules = compile(manifest_dir, target_dir, lock_file, route)?;
+    let modules = compile(manifest_dir, target_dir, (lock_file, stack), route)?;
     if modules.is_empty() {
         bail!(
             "{} has no plugin: a plugin's crate has `crate-type = [\"cdylib\"]` in `[lib]`",
@@ -99,13 +122,14 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 fn compile(
     manifest_dir: &Path,
     target_dir: &Path,
-    lock_file: LockFile,
+    (lock_file, stack): (LockFile, Stack),
     route: Route,
 ) -> anyhow::Result<Vec<Module>> {
     fetch(manifest_dir, lock_file);
     let mut flags = flags::given(manifest_dir, route)?;
     // No path of the machine that built it gets into a component.
     flags.extend(remap(target_dir));
+    flags.extend(stack.flags().iter().map(|flag| (*flag).to_owned()));
     let mut cargo = Command::new(route::cargo());
     route::clear_inherited(&mut cargo);
     cargo
@@ -308,7 +332,8 @@ mod tests {
     #[test]
     fn a_directory_without_a_crate_is_told_so() {
         let empty = std::env::temp_dir();
-        let error = build(&empty, &empty, LockFile::AsItIs).expect_err("nothing can be built");
+        let error = build(&empty, &empty, LockFile::AsItIs, Stack::Usual)
+            .expect_err("nothing can be built");
         assert!(error.to_string().contains("there is no"), "{error}");
     }
 

@@ -55,8 +55,9 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .max_tables_per_component(TABLES_PER_GUEST)
         .max_tables_per_module(TABLES_PER_GUEST)
         .table_elements(limits.table_entries_max)
-        // The first pages stay mapped: resetting them is cheaper than faulting them in again.
-        .linear_memory_keep_resident(64 << 10)
+        // The first pages stay mapped: resetting them is cheaper than faulting them in again. It is
+        // all that a small plugin has, if its stack is small, too.
+        .linear_memory_keep_resident(192 << 10)
         .table_keep_resident(4 << 10);
     pool
 }

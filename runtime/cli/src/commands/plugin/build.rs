@@ -9,7 +9,7 @@ use crate::output::print;
 use crate::plugins;
 use crate::trusted::Entry;
 use std::path::{Path, PathBuf};
-use stepback_plugin_build::LockFile;
+use stepback_plugin_build::{LockFile, Stack};
 
 pub async fn run(
     config: &Config,
@@ -19,7 +19,7 @@ pub async fn run(
 ) -> Result<Exit, CliError> {
     let output = output.unwrap_or_else(|| dir.to_owned());
     let lock_file = if locked { LockFile::AsItIs } else { LockFile::Amended };
-    let built = stepback_plugin_build::build(dir, &target_dir(dir), lock_file);
+    let built = stepback_plugin_build::build(dir, &target_dir(dir), lock_file, Stack::Usual);
     let built = built.map_err(|error| unusable(format!("{error:#}")))?;
     let sandbox = environment::sandbox(config)?;
     for (name, component) in built {
