@@ -15,6 +15,7 @@ use crate::evaluate;
 use crate::expr;
 use crate::ids::StepId;
 use crate::manifest::{Manifest, Phase, Step, Strictness};
+use crate::shared::Shared;
 use crate::step::StepInfo;
 use graph::Graph;
 use serde_json::Value;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use with::Inputs;
 
 /// What a manifest's plugins offer: `plugin()` of each `uses` to its steps.
-pub type Offers = BTreeMap<String, Vec<StepInfo>>;
+pub type Offers = BTreeMap<String, Shared<Vec<StepInfo>>>;
 
 /// A validated manifest with what its plugins say of each step.
 #[derive(Clone, Debug)]

@@ -73,7 +73,7 @@ fn offers() -> Offers {
         info("tag", tagged, json!({ "type": "null" })),
         info("mount", mounts, json!({ "type": "null" })),
     ];
-    BTreeMap::from([("disk".to_owned(), steps)])
+    BTreeMap::from([("disk".to_owned(), steps.into())])
 }
 
 fn said_of(name: &str, text: &str) -> String {

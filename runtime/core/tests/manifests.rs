@@ -133,7 +133,7 @@ fn offers() -> Offers {
         output_schema: json!({ "type": "null" }),
         reversible: false,
     };
-    BTreeMap::from([("p".to_owned(), vec![info])])
+    BTreeMap::from([("p".to_owned(), vec![info].into())])
 }
 
 /// What a version without these checks took, and what is done with it now.

@@ -23,7 +23,7 @@ fn offers(output_schema: &Value) -> Offers {
         output_schema: output_schema.clone(),
         reversible: true,
     };
-    BTreeMap::from([("p".to_owned(), vec![info("give"), info("take")])])
+    BTreeMap::from([("p".to_owned(), vec![info("give"), info("take")].into())])
 }
 
 fn is_taken(output_schema: &Value, expression: &str) -> bool {

@@ -17,7 +17,7 @@ fn said_of(input_schema: &Value, with: &str) -> Vec<String> {
         output_schema: json!({}),
         reversible: true,
     };
-    let offers: Offers = BTreeMap::from([("p".to_owned(), vec![info])]);
+    let offers: Offers = BTreeMap::from([("p".to_owned(), vec![info].into())]);
     let text = format!(
         "schema = 1\n[operation]\nname = \"x\"\ntitle = \"t\"\nlocks = []\n[[steps]]\nid = \"a\"\n\
          uses = \"p/s\"\nwith = {with}\n"

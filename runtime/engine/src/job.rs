@@ -417,7 +417,7 @@ async fn load_one(
     source: &dyn PluginSource,
     step: &Step,
     base_dir: &Path,
-) -> Result<(Vec<step::StepInfo>, Loaded), Diagnostic> {
+) -> Result<(Shared<Vec<step::StepInfo>>, Loaded), Diagnostic> {
     let mistake = |message: String| Diagnostic::at(step.spans.uses.clone(), message);
     let uses = &step.uses;
     let given = source.plugin(uses, base_dir).map_err(|why| match why {

@@ -103,7 +103,7 @@ mod tests {
             output_schema: json!({}),
             reversible: true,
         };
-        let offers = BTreeMap::from([("p".to_owned(), vec![info])]);
+        let offers = BTreeMap::from([("p".to_owned(), vec![info].into())]);
         let digests = BTreeMap::from([("p".to_owned(), PluginDigest(digest.to_owned()))]);
         let parsed = plans.parse(strictness, "x.toml", text).expect("a manifest");
         plans.plan(strictness, parsed, &offers, digests).expect("a plan")

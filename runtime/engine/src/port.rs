@@ -17,9 +17,9 @@
 mod hiding;
 mod live;
 mod reversal;
+mod waits;
 
 use crate::access::WorldAccess;
-use crate::asker::Asker;
 use crate::guard::Guard;
 use crate::message::{Message, Reply};
 use crate::quota::{Quota, ToBeTold};
@@ -256,82 +256,6 @@ impl AttemptPort {
                 Err(Failure::new(FailureClass::InvalidInput, message))
             }
         }
-    }
-
-    /// Wait here for a while; if it lasts, elsewhere, without the guest.
-    async fn wait(&self, id: &CallId, call: &Call) -> Result<Value, Failure> {
-        self.must_end(call)?;
-        let since = self.clock.unix();
-        let begun = match &self.begun {
-            Some(begun) if id.number.0 as usize == self.recorded.len() + 1 => Some(begun),
-            _ => None,
-        };
-        if let Some(begun) = begun.filter(|begun| begun.call != *call) {
-            return Err(self.diverge(id, &begun.call, call));
-        }
-        let mut waiting = self.waiting(id, begun.map_or_else(|| call.clone(), |b| b.rest(since)));
-        let lasts = Duration::from_millis(self.access.limits.parked_after_ms);
-        let answer = self.clock.timeout(lasts, &mut waiting);
-        if let Ok(answer) = self.unless_stopped(call.function(), async { Ok(answer.await) }).await?
-        {
-            return answer;
-        }
-        if begun.is_none() {
-            let (id, call) = (id.clone(), call.clone());
-            self.send(Message::WaitBegun { id, call, since }).await?;
-        }
-        let (id, call) = (id.clone(), Box::new(call.clone()));
-        self.park(Parked::Wait { id, call, waiting }).await
-    }
-
-    /// The guest ends here: whoever runs the attempt drops it.
-    async fn park<T>(&self, over: Parked) -> T {
-        *self.parking.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(over);
-        self.parking.filled.notify_one();
-        std::future::pending().await
-    }
-
-    fn waiting(&self, id: &CallId, call: Call) -> Waiting {
-        let access = self.access.clone();
-        Box::pin(Asker::Attempt(id.clone()).asks(async move {
-            let Call::Clock(ClockCall::Sleep { duration_ms }) = call else {
-                return access.wait(&call).await;
-            };
-            access.clock.sleep(Duration::from_millis(duration_ms)).await;
-            Ok(Value::Null)
-        }))
-    }
-
-    /// Returns when the guest is to be parked.
-    pub(crate) async fn parked(&self) {
-        self.parking.filled.notified().await;
-    }
-
-    /// Wait on for the guest that was dropped, then get ready for the one that replays it.
-    pub(crate) async fn wait_parked(&mut self) -> Result<(), Failure> {
-        let parking = self.parking.parked.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match parking.take() {
-            None => return Ok(()),
-            Some(Parked::Wait { id, call, waiting }) => {
-                let result = self.unless_stopped(call.function(), waiting).await;
-                // What it was answered is what the replay is answered.
-                let _ = self.answered(id, *call, result).await;
-            }
-            // What was granted is granted again when it is asked for again.
-            Some(Parked::Held { id, function, granted }) => {
-                let _ = self.unless_stopped(function, granted).await;
-                self.held = Some(id);
-            }
-        }
-        let (reply, recorded) = oneshot::channel();
-        self.send(Message::ReplayAsked { of: self.of.clone(), reply }).await?;
-        let gone = |_| Failure::new(FailureClass::Internal, "the driver is gone");
-        self.recorded = recorded.await.map_err(gone)?;
-        self.begun = None;
-        self.calls_made = AtomicU32::new(0);
-        self.journaled_bytes = AtomicUsize::new(0);
-        self.last_at = AtomicU64::new(self.started_at.0);
-        Ok(())
     }
 
     async fn unless_stopped<T>(

@@ -38,8 +38,11 @@ pub struct Plugin {
     usual: Usual,
     pre: PluginPre<Guest>,
     shared: Arc<Shared>,
-    described: OnceCell<Vec<StepInfo>>,
+    described: OnceCell<Steps>,
 }
+
+/// What a plugin says of its steps; copies have the same.
+type Steps = stepback_core::Shared<Vec<StepInfo>>;
 
 /// How a step that was checked first came out.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,8 +131,9 @@ impl Plugin {
     }
 
     /// The steps it offers; asked once, and kept in the cache. It may look at nothing meanwhile.
-    pub async fn describe(&self) -> Result<Vec<StepInfo>, PluginError> {
-        self.described.get_or_try_init(|| self.look_up_steps()).await.cloned()
+    pub async fn describe(&self) -> Result<Steps, PluginError> {
+        let look_up = async || self.look_up_steps().await.map(Steps::from);
+        self.described.get_or_try_init(look_up).await.cloned()
     }
 
     async fn look_up_steps(&self) -> Result<Vec<StepInfo>, PluginError> {

@@ -39,7 +39,7 @@ async fn run_within(limits: Limits, text: &Text, port: &Arc<Port>) -> Result<Val
 #[tokio::test]
 async fn a_guest_that_behaves_is_let_through() {
     let plugin = runtime(None).load("p", &Text::default().component()).expect("it loads");
-    assert_eq!(plugin.describe().await, Ok(vec![]));
+    assert_eq!(plugin.describe().await, Ok(vec![].into()));
     let port = Port::new();
     assert_eq!(plugin.check(invocation(Mode::Check), port.clone()).await, Ok(CheckAnswer::Ok));
     assert_eq!(plugin.run(invocation(RUN), port.clone()).await, Ok(Value::Null));

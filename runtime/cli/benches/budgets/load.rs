@@ -79,6 +79,51 @@ impl Guest {
     }
 }
 
+/// A component that is compiled already.
+pub struct Cached {
+    bytes: Vec<u8>,
+    dir: TempDir,
+    engine: wasmtime::Engine,
+    code: Vec<u8>,
+    key: Key,
+}
+
+impl Cached {
+    pub fn new(bytes: &[u8]) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let engine = wasmtime::Engine::default();
+        let code = engine.precompile_component(bytes).expect("a component");
+        let key = Key::of_bytes(&[7; KEY_BYTES]).expect("a key");
+        let cached = Self { bytes: bytes.to_owned(), dir, engine, code, key };
+        cached.ours();
+        cached
+    }
+
+    /// What its machine code takes to be hashed with a key and taken by wasmtime.
+    pub fn bare(&self) -> Duration {
+        let started = Instant::now();
+        std::hint::black_box(self.key.seal("bench", &self.code));
+        // SAFETY: this very process has compiled it.
+        let taken =
+            unsafe { wasmtime::component::Component::deserialize(&self.engine, &self.code) };
+        let took = started.elapsed();
+        taken.expect("a component");
+        took
+    }
+
+    /// What a new process takes to have the plugin, once it has read it.
+    pub fn ours(&self) -> Duration {
+        let cache_dir = Some(self.dir.path().join("cache"));
+        let config = RuntimeConfig { cache_dir, ..RuntimeConfig::default() };
+        let runtime = Runtime::new(config).expect("a sandbox");
+        let started = Instant::now();
+        let plugin = runtime.load("bench", &self.bytes).expect("a plugin");
+        let took = started.elapsed();
+        drop(plugin);
+        took
+    }
+}
+
 struct Quiet;
 
 impl Reporter for Quiet {

@@ -29,7 +29,9 @@ pub use written::{Mistake, read};
 
 use crate::calls::{Call, Class, Tags};
 use crate::interface::Interface;
+use crate::shared::Shared;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// What may be done with one interface, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,10 +152,10 @@ impl Grant {
     }
 }
 
-/// The grants of one plugin.
+/// The grants of one plugin; copies have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Grants(Vec<Grant>);
+pub struct Grants(Shared<Vec<Grant>>);
 
 impl Grants {
     /// Nothing at all.
@@ -163,7 +165,9 @@ impl Grants {
 
     /// Everything, without any limit: what the program's own plugins get.
     pub fn all() -> Self {
-        Interface::ALL.into_iter().map(Grant::unlimited).collect()
+        static ALL: LazyLock<Grants> =
+            LazyLock::new(|| Interface::ALL.into_iter().map(Grant::unlimited).collect());
+        ALL.clone()
     }
 
     /// Whether any function of the interface may be called.

@@ -256,9 +256,9 @@ impl Machine {
                 };
                 let names = in_sentence(&names);
                 format!(
-                    "{names} is not as this operation left it: {by_itself}ask whoever changed it; then \
-                     `stepback rollback {operation}` once it is as it was, or `stepback rollback \
-                     {operation} --accept REASON`"
+                    "{names} is not as this operation left it: {by_itself}ask whoever changed it; \
+                     then `stepback rollback {operation}` once it is as it was, or `stepback \
+                     rollback {operation} --accept REASON`"
                 )
             }
             Some(now) => in_sentence(&now.advice).into_owned(),

@@ -76,7 +76,7 @@ fn plan_of(text: &str) -> Arc<Plan> {
         output_schema: json!({}),
         reversible: true,
     };
-    let offers = BTreeMap::from([("t".to_owned(), vec![info])]);
+    let offers = BTreeMap::from([("t".to_owned(), vec![info].into())]);
     Arc::new(Plan::new(manifest, &offers).expect("the generated manifest fits its plugin"))
 }
 

@@ -126,7 +126,7 @@ impl Driver {
         lease: Lease,
         logs: Logs,
         control: &Control,
-    ) -> Self {
+    ) -> Box<Self> {
         let (used, durable) = (state.used, state.last_seq);
         let machine = Machine::new(Arc::clone(&job.plan), state, lease.operation, lease.epoch);
         Self::of(deps, job, machine, lease, (used, durable), logs, control)
@@ -139,7 +139,7 @@ impl Driver {
         still: Still,
         logs: Logs,
         control: &Control,
-    ) -> Self {
+    ) -> Box<Self> {
         let Still { machine, lease, pending, durable, commands, used } = still;
         let mut driver = Self::of(deps, job, machine, lease, (used, durable), logs, control);
         driver.pending = pending;
@@ -157,7 +157,7 @@ impl Driver {
         (used, durable): (Used, Seq),
         logs: Logs,
         control: &Control,
-    ) -> Self {
+    ) -> Box<Self> {
         let (outbox, inbox) = mpsc::channel(QUEUE_MAX);
         let Limits { effects_max, journaled_bytes_max, .. } = deps.limits;
         let quota = Arc::new(Quota::new(used, effects_max, journaled_bytes_max));
@@ -166,7 +166,7 @@ impl Driver {
         let (clock, machine) = crate::mutants::misbehaving(&deps, clock, machine);
         let (store, asked_of) = (Arc::clone(&deps.store), lease.clone());
         let requested = Box::pin(async move { store.until_requested(&asked_of).await });
-        Self {
+        Box::new(Self {
             deps,
             job,
             machine,
@@ -194,7 +194,7 @@ impl Driver {
             here: None,
             forgetting: JoinSet::new(),
             verify_due: false,
-        }
+        })
     }
 
     /// Tell the machine how preflight went.
@@ -235,7 +235,7 @@ impl Driver {
     }
 
     /// Drive to the end, or until the operation is left.
-    pub(crate) async fn drive(mut self) -> Result<State, RunError> {
+    pub(crate) async fn drive(mut self: Box<Self>) -> Result<State, RunError> {
         while !self.machine.state().status.is_final() {
             self.verify_if_due().await?;
             self.start_flush();
