@@ -103,6 +103,8 @@ impl State {
             }
             Event::TakenUp { actor: _, dead_ms, secrets } => {
                 self.given.extend(secrets.clone());
+                // Whoever verified it died before it ended: the world is read again.
+                self.verdict = None;
                 for step in self.steps.values_mut() {
                     // While an effect waits for other steps, its step's time stands still anyway.
                     if let Some(open) = step.open.as_mut().filter(|open| open.held.is_none()) {

@@ -149,6 +149,30 @@ fn what_was_undone_and_is_not_tried_again_ends_the_operation() {
     assert_ne!(machine.state().status, Status::Running, "it goes back");
 }
 
+/// A runner may die between its verdict and the end: whoever goes on reads the world again.
+#[test]
+fn a_verdict_without_its_end_is_found_anew() {
+    let mut run = side_by_side(1);
+    let keep = |run: &mut Run, input: Input| {
+        let decision = handle(run, input);
+        run.journal.extend(decision.records.clone());
+    };
+    keep(&mut run, Input::Preflighted { reasons: vec![] });
+    let of = call_id(0, Direction::Do, 1).of;
+    keep(&mut run, Input::AttemptEnded { of, result: failed(FailureClass::Precondition) });
+    keep(&mut run, Input::Observed { observations: vec![] });
+    let is_end = |record: &Record| matches!(record.event, Event::Finished { .. });
+    let end = run.journal.iter().position(is_end).expect("it has ended");
+    let left = &run.journal[..end];
+    assert!(matches!(left.last().map(|one| &one.event), Some(Event::Verified { .. })));
+    let state = State::fold(left).expect("it folds");
+    let mut machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(2));
+    let decision = machine.recover(Recovery::default(), UnixMs(2_000)).expect("legal");
+    assert!(decision.commands.contains(&Command::Verify), "{:?}", decision.commands);
+    machine.handle(Input::Observed { observations: vec![] }, UnixMs(3_000)).expect("legal");
+    assert_eq!(machine.state().status, Status::RolledBack);
+}
+
 /// What has the name by now may be another thing: what the provider says of it would change what
 /// somebody else made.
 #[test]

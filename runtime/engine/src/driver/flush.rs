@@ -21,9 +21,12 @@ impl Driver {
         let mut records = std::mem::take(&mut self.pending);
         (self.pending_since, self.pending_urgent) = (None, false);
         // A commit point may be refused, with all that is written with it (R2), and what is known
-        // by then must not be lost with it; what ends the operation comes after what is below.
+        // by then must not be lost with it; what ends the operation, its verdict with it, comes
+        // after what is below.
         let ends = |record: &Record| matches!(record.event, Event::Finished { .. });
-        let parts = |record: &Record| ends(record) || record.event == Event::Committed;
+        let parts = |record: &Record| {
+            ends(record) || matches!(record.event, Event::Committed | Event::Verified { .. })
+        };
         let is_outcome = |record: &Record| matches!(record.event, Event::CallFinished { .. });
         if let Some(at) = records.iter().position(parts)
             && records[..at].iter().any(is_outcome)
