@@ -148,6 +148,44 @@ fn what_somebody_else_set_anew_is_not_told_to_be_taken_back() {
     ran.lacks("ebs/detach-volume");
 }
 
+/// A runner died with the answer, or before the call: the look that settles it comes late, and sees
+/// what was attached meanwhile.
+#[test]
+fn what_was_attached_elsewhere_meanwhile_is_not_told_to_be_detached() {
+    let on = |instance: &str| format!("volume = \"vol-db-main\", instance = \"{instance}\"");
+    let detach = step("detach", "ebs/detach-volume", &on("i-db-1"));
+    let stop = step("stop", "docker/stop-container", MAIN);
+    let ours = [stop, detach.clone(), tag()].concat();
+    let attach = format!("{}, device = \"/dev/sdz\"", on("i-db-2"));
+    let attach = step("attach", "ebs/attach-volume", &attach);
+    for (dies, theirs) in
+        [("crash-after", attach.clone()), ("crash-before", [detach.clone(), attach].concat())]
+    {
+        let place = Place::new();
+        let (ours, theirs) = (manifest(&place, "ours", &ours), manifest(&place, "theirs", &theirs));
+        let fault = format!("ebs.detach={dies}");
+        assert_eq!(place.run(&["run", &ours, "--inject", &fault]).code, None, "it dies");
+        place.run(&["run", &theirs]).exits(0);
+        let ran = place.run(&["rollback", "1"]).exits(5);
+        let ran = ran.says("attachments is not as this operation left it: ask whoever");
+        ran.lacks("ebs/detach-volume");
+    }
+}
+
+/// Nobody saw what a declared call did, but it can only have done what it says.
+#[test]
+fn what_somebody_else_made_of_a_volume_is_not_what_was_declared() {
+    let place = Place::new();
+    let modify = |size_gib: u32| {
+        let with = format!("volume = \"vol-db-main\", size_gib = {size_gib}");
+        declared("modify", "ebs/modify-volume", &with)
+    };
+    let ours = [modify(30), tag()].concat();
+    let ran = meanwhile(&place, &ours, "ebs.modify-volume", &modify(40));
+    ran.exits(5).says("size_gib").says("ask whoever changed it");
+    assert_eq!(place.world().volumes["vol-db-main"].size_gib, 40);
+}
+
 /// Each looks while others are at work, and what it sees of their facts may be old.
 #[test]
 fn what_steps_side_by_side_set_is_nobody_elses() {

@@ -11,6 +11,7 @@ mod claims;
 mod forward;
 mod holds;
 mod index;
+mod left;
 mod messages;
 mod rollback;
 mod turns;

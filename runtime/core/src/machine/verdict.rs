@@ -4,6 +4,7 @@
 //! irreversible effect that was declared and may have run; what could not be read is a difference,
 //! but for the containers of a host that had no engine before either: they are named.
 
+use super::left::is_as_left;
 use super::*;
 use crate::calls::{Class, DockerCall};
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
@@ -189,8 +190,11 @@ impl Machine {
         }
         let hint = self.hint(resource, &before, now);
         let now = now.map(|now| now.facts.clone());
+        // What somebody else set beside it, or in its place, nobody declared.
         let is_declared = |now: &Facts| {
-            before.not_comparable(now).is_empty() && self.is_declared(resource, &before, now)
+            before.not_comparable(now).is_empty()
+                && self.is_declared(resource, &before, now)
+                && self.set_by_others(resource, &before, now).is_none()
         };
         // What an undo was to put back, and did not, nobody declared.
         let declared = undo_error.is_none() && now.as_ref().is_some_and(is_declared);
@@ -310,13 +314,9 @@ impl Machine {
         let mut names = before.differing(now);
         names.retain(|name| {
             // The last that set it, or may have: what later ones saw of it was not their doing.
-            let mut sets =
-                effects.iter().rev().map(|(_, effect, change)| leaves(effect, change, name));
-            match sets.find_map(|left| left) {
-                None => true,
-                Some(Left::Unseen) => false,
-                Some(Left::As(left)) => left.as_ref() != now.flat_get(name),
-            }
+            let mut last = effects.iter().rev();
+            let left = last.find_map(|(_, effect, change)| is_as_left(effect, change, name, now));
+            left != Some(true)
         });
         (!names.is_empty()).then(|| names.join(", "))
     }
@@ -393,9 +393,13 @@ impl Machine {
                         && after.is_absent() == now.is_absent()
                         && after.flat_get(name) == now.flat_get(name)
                 }
-                // Nobody saw what it did, so it may have done all that it can do, as long as
-                // nothing else was done to the same since.
-                None => self.effects_since(effect, change) == 0,
+                // Nobody saw what it did, so it may have done all that it can do, and no more than
+                // it says that it sets, as long as nothing else was done to the same since.
+                None => {
+                    let sets = effect.call.leaves().filter(|(fact, _)| is_main && fact == name);
+                    self.effects_since(effect, change) == 0
+                        && sets.is_none_or(|(_, left)| left.as_ref() == now.flat_get(name))
+                }
             }
     }
 
@@ -410,31 +414,6 @@ impl Machine {
         });
         kept.collect()
     }
-}
-
-/// How an effect left a fact that it set, or may have set.
-enum Left {
-    /// Nobody saw it.
-    Unseen,
-    As(Option<Value>),
-}
-
-/// How a fact of one of an effect's resources was left by that very effect, if it set it.
-fn leaves(effect: &PastEffect, change: &Change, name: &str) -> Option<Left> {
-    let is_main = effect.changes.first().is_some_and(|one| one.resource == change.resource);
-    if let Some((fact, left)) = effect.call.leaves().filter(|_| is_main)
-        && fact == name
-    {
-        return Some(Left::As(left));
-    }
-    let own = own_facts(effect, &change.resource).filter(|_| is_main);
-    if own.as_ref().is_some_and(|own| own.iter().all(|own| own != name)) {
-        return None;
-    }
-    let Some(after) = &change.after else { return Some(Left::Unseen) };
-    let (was, is) = (change.before.flat_get(name), after.flat_get(name));
-    // What comes, goes or may change as a whole has set what differs; the rest it only saw.
-    (own.is_some() || change.before.is_absent() || was != is).then(|| Left::As(is.cloned()))
 }
 
 /// Whether these are the facts of a container or an instance that runs: what is frozen answers
