@@ -77,12 +77,33 @@ pub fn is_odd(c: char) -> bool {
 /// What a mark of a secret begins with.
 const MARK_BEGINS: &str = "\u{1}secret:";
 
-/// The beginning of a text that was cut, without the part of a mark that it may end with.
+/// What the handle of a secret begins with, which a step has in place of its value.
+pub const HANDLE_BEGINS: &str = "stepback-secret-";
+/// So many digits are behind that.
+const HANDLE_DIGITS: usize = 32;
+
+/// The beginning of a text that was cut, without the part of a mark or a handle that it may end
+/// with: a whole one is said in words.
 pub fn without_half_a_mark(cut: &str) -> &str {
-    match cut.rfind(MARK_BEGINS) {
-        Some(at) if !cut[at + MARK_BEGINS.len()..].contains(MARK_EDGE) => &cut[..at],
+    let cut = match cut.rsplit_once(HANDLE_BEGINS) {
+        Some((before, digits))
+            if digits.len() < HANDLE_DIGITS
+                && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) =>
+        {
+            before
+        }
         _ => cut,
+    };
+    let mut rest = cut;
+    while let Some(at) = rest.find(MARK_BEGINS) {
+        let begins = cut.len() - rest.len() + at;
+        match rest[at + MARK_BEGINS.len()..].split_once(MARK_EDGE) {
+            Some((_, after)) => rest = after,
+            None => return &cut[..begins],
+        }
     }
+    let half = (1..MARK_BEGINS.len()).find(|bytes| rest.ends_with(&MARK_BEGINS[..*bytes]));
+    &cut[..cut.len() - half.unwrap_or_default()]
 }
 
 /// The text with what stands for a secret in words, `<secret pw>`: each is called as `called` says
@@ -91,14 +112,15 @@ pub fn marks_in_words<'a>(text: &'a str, called: impl Fn(&str) -> &str) -> Cow<'
     if !text.contains(MARK_BEGINS) {
         return Cow::Borrowed(text);
     }
-    let mut parts = text.split(MARK_BEGINS);
-    let mut said = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once(MARK_EDGE) {
-            Some((mark, after)) => said.push_str(&format!("<secret {}>{after}", called(mark))),
-            None => said.push_str(&format!("{MARK_BEGINS}{part}")),
-        }
+    let (mut said, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find(MARK_BEGINS) {
+        let Some((mark, after)) = rest[at + MARK_BEGINS.len()..].split_once(MARK_EDGE) else {
+            break;
+        };
+        said.push_str(&format!("{}<secret {}>", &rest[..at], called(mark)));
+        rest = after;
     }
+    said.push_str(rest);
     Cow::Owned(said)
 }
 
@@ -343,6 +365,34 @@ mod tests {
             assert_eq!(in_sentence(said), wanted);
             assert!(!format!("`{}", in_sentence(said)).contains(COMMAND));
         }
+    }
+
+    /// What ends a mark may stand before letters like those that begin one.
+    #[test]
+    fn marks_are_said_and_halves_are_left_out() {
+        const MARK: &str = "\u{1}secret:pw#1\u{1}";
+        fn name(mark: &str) -> &str {
+            mark.split('#').next().unwrap_or_default()
+        }
+        let text = "a\u{1}secret:pw#1\u{1}secret:b\u{1}secret:c";
+        assert_eq!(marks_in_words(text, name), "a<secret pw>secret:b\u{1}secret:c");
+        let text = format!("{MARK}secret:{MARK}b");
+        for bytes in 0..=text.len() {
+            let kept = without_half_a_mark(&text[..bytes]);
+            let said = marks_in_words(kept, name);
+            assert!(!said.contains([MARK_EDGE, '#']), "{bytes}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_handle_that_was_cut_no_digit_is_left() {
+        let whole = format!("a {HANDLE_BEGINS}{}", "0f".repeat(16));
+        assert_eq!(without_half_a_mark(&whole), whole);
+        assert_eq!(without_half_a_mark(&whole[..whole.len() - 1]), "a ");
+        assert_eq!(
+            without_half_a_mark("a stepback-secret-of-the-week"),
+            "a stepback-secret-of-the-week"
+        );
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Limits {
     /// How long a guest may go on after its stop signal, host calls not counted.
     pub stop_grace: Duration,
     /// How long that may take by the clock, where many guests share a few processors. Whoever
-    /// still computes then, or is in a host call, has a last moment of its own time.
+    /// still computes then is stopped; one that a host call keeps has a last moment after it.
     pub stop_by_clock: Duration,
     /// How many guests live at once; more wait in line.
     pub guests_max: u32,

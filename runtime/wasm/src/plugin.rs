@@ -25,8 +25,8 @@ use stepback_core::{Call, Class, Failure, FailureClass, PluginDigest};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-/// What a guest has of its own time once the clock says that it should have ended: enough to tell
-/// how a host call came out, which may end only now.
+/// What a guest has of its own time after a host call that ends when the clock says that it should
+/// have ended: enough to tell how the call came out.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// A component that offers steps, verified and ready to run.
@@ -341,7 +341,7 @@ impl Plugin {
                     biased;
                     answered = &mut answer => answered,
                     () = Clock::real().sleep(stop_by_clock) => {
-                        watch.end_within(LAST_MOMENT);
+                        watch.end_now(LAST_MOMENT);
                         answer.await
                     }
                 }

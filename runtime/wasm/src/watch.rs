@@ -25,6 +25,8 @@ struct Counts {
     calls_left: u32,
     /// What is left of the time to end by itself, once it was told to.
     grace_ticks: Option<u64>,
+    /// Whether a host call is under way.
+    is_in_host: bool,
 }
 
 fn ticks(time: Duration) -> u64 {
@@ -48,6 +50,7 @@ impl Watch {
             calls_renew_time,
             calls_left: limits.calls_max,
             grace_ticks: None,
+            is_in_host: false,
         })))
     }
 
@@ -62,18 +65,24 @@ impl Watch {
         counts.ticks = 0;
     }
 
-    /// The guest was told to end: it is stopped where it stands after so much time of its own, if
-    /// it does not have less.
+    /// The guest was told to end: it is stopped where it stands after so much time of its own.
     pub(crate) fn end_within(&self, grace: Duration) {
+        self.counts().grace_ticks = Some(ticks(grace));
+    }
+
+    /// It should have ended by now: one that computes is stopped, and one that a host call keeps has
+    /// a moment of its own time to tell how that came out.
+    pub(crate) fn end_now(&self, moment: Duration) {
         let mut counts = self.counts();
-        let left = counts.grace_ticks.unwrap_or(u64::MAX);
-        counts.grace_ticks = Some(left.min(ticks(grace)));
+        let left = if counts.is_in_host { ticks(moment) } else { 0 };
+        counts.grace_ticks = Some(counts.grace_ticks.unwrap_or(u64::MAX).min(left));
     }
 
     /// A host call begins, if the guest has any left; it ends when what is returned is dropped.
     pub(crate) fn enter_host(self: &Arc<Self>) -> Option<InHost> {
         let mut counts = self.counts();
         counts.calls_left = counts.calls_left.checked_sub(1)?;
+        counts.is_in_host = true;
         Some(InHost(self.clone()))
     }
 
@@ -99,6 +108,7 @@ pub(crate) struct InHost(Arc<Watch>);
 impl Drop for InHost {
     fn drop(&mut self) {
         let mut counts = self.0.counts();
+        counts.is_in_host = false;
         if counts.calls_renew_time {
             counts.ticks = 0;
         }
@@ -144,13 +154,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_the_grace_only_gets_less() {
-        let watch = watch(Mode::Undo, 100);
-        watch.end_within(EPOCH_TICK * 2);
-        watch.end_within(EPOCH_TICK);
-        watch.end_within(EPOCH_TICK * 3);
-        assert_eq!(watch.on_tick(), Ok(()));
-        assert_eq!(watch.on_tick(), Err(GuestFault::Stopped));
+    fn one_that_should_have_ended_has_a_moment_only_after_a_host_call() {
+        let computes = watch(Mode::Undo, 100);
+        computes.end_within(EPOCH_TICK * 9);
+        computes.end_now(EPOCH_TICK * 2);
+        assert_eq!(computes.on_tick(), Err(GuestFault::Stopped));
+        let calls = watch(Mode::Undo, 100);
+        calls.end_within(EPOCH_TICK * 9);
+        let call = calls.enter_host().expect("it has calls left");
+        calls.end_now(EPOCH_TICK * 2);
+        drop(call);
+        // Another call gives it no more.
+        drop(calls.enter_host().expect("it has calls left"));
+        assert_eq!(calls.on_tick(), Ok(()));
+        assert_eq!(calls.on_tick(), Ok(()));
+        assert_eq!(calls.on_tick(), Err(GuestFault::Stopped));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use stepback_core::{Call, Failure, FailureClass, OperationId, StepKey, StoreId};
 use stepback_files::key::Key;
 
 /// What a handle begins with, so that what is none of this step's is told from other text.
-const PREFIX: &str = "stepback-secret-";
+const PREFIX: &str = stepback_core::shown::HANDLE_BEGINS;
 /// 128 bits of it follow, in hexadecimal digits.
 const HANDLE_BYTES: usize = 16;
 /// The code of a call that was refused here.
