@@ -70,8 +70,8 @@ impl Watch {
         self.counts().grace_ticks = Some(ticks(grace));
     }
 
-    /// It should have ended by now: one that computes is stopped, and one that a host call keeps has
-    /// a moment of its own time to tell how that came out.
+    /// It should have ended by now: one that computes is stopped, and one that a host call keeps
+    /// has a moment of its own time to tell how that came out.
     pub(crate) fn end_now(&self, moment: Duration) {
         let mut counts = self.counts();
         let left = if counts.is_in_host { ticks(moment) } else { 0 };

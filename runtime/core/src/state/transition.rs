@@ -86,6 +86,19 @@ impl State {
         }
     }
 
+    /// Nobody ran the operation for so long.
+    fn stand_still(&mut self, dead_ms: u64) {
+        for step in self.steps.values_mut() {
+            // While an effect waits for other steps, its step's time stands still anyway.
+            if let Some(open) = step.open.as_mut().filter(|open| open.held.is_none()) {
+                open.paused_ms = open.paused_ms.saturating_add(dead_ms);
+                if let Some(wait) = &mut open.wait {
+                    wait.paused_ms = wait.paused_ms.saturating_add(dead_ms);
+                }
+            }
+        }
+    }
+
     fn take_operation(&mut self, record: &Record) {
         match &record.event {
             Event::Created(pinned) => {
@@ -105,15 +118,7 @@ impl State {
                 self.given.extend(secrets.clone());
                 // Whoever verified it died before it ended: the world is read again.
                 self.verdict = None;
-                for step in self.steps.values_mut() {
-                    // While an effect waits for other steps, its step's time stands still anyway.
-                    if let Some(open) = step.open.as_mut().filter(|open| open.held.is_none()) {
-                        open.paused_ms = open.paused_ms.saturating_add(*dead_ms);
-                        if let Some(wait) = &mut open.wait {
-                            wait.paused_ms = wait.paused_ms.saturating_add(*dead_ms);
-                        }
-                    }
-                }
+                self.stand_still(*dead_ms);
             }
             Event::CancelRequested { actor, reason } => {
                 self.cancel = Some((actor.clone(), reason.clone()));

@@ -153,6 +153,8 @@ fn what_was_undone_and_is_not_tried_again_ends_the_operation() {
 #[test]
 fn a_verdict_without_its_end_is_found_anew() {
     let mut run = side_by_side(1);
+    let state = State::fold(&run.journal).expect("it folds");
+    run.machine = Machine::new(Arc::clone(&run.plan), state, OperationId(1), Epoch(1));
     let keep = |run: &mut Run, input: Input| {
         let decision = handle(run, input);
         run.journal.extend(decision.records.clone());
