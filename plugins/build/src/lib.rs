@@ -127,9 +127,10 @@ fn compile(
 ) -> anyhow::Result<Vec<Module>> {
     fetch(manifest_dir, lock_file);
     let mut flags = flags::given(manifest_dir, route)?;
+    // Behind what is given: whoever gives the same flag makes the very same component.
+    flags.extend(stack.flags().iter().map(|flag| (*flag).to_owned()));
     // No path of the machine that built it gets into a component.
     flags.extend(remap(target_dir));
-    flags.extend(stack.flags().iter().map(|flag| (*flag).to_owned()));
     let mut cargo = Command::new(route::cargo());
     route::clear_inherited(&mut cargo);
     cargo
