@@ -177,6 +177,11 @@ fn as_many_cases_are_possible_as_are_run() {
     let count = names.len();
     names.dedup();
     assert_eq!(names.len(), count, "no case is run twice");
+    // A kill beside the undo that was refused is not what leaves anything.
+    let left: Vec<&str> = double.weak.iter().map(|one| one.told.as_str()).collect();
+    let is_by_kill = |told: &&&str| told.contains("killed") || told.contains("tried again, ");
+    assert!(left.iter().any(|told| told.contains("is refused for good")), "{left:#?}");
+    assert_eq!(left.iter().filter(is_by_kill).count(), 0, "{left:#?}");
 }
 
 /// What a condition leaves out did not fail to be tried again.

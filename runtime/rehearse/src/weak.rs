@@ -7,7 +7,7 @@ use crate::place::{CaseId, Fault, Kind, Planned};
 use crate::report::{WeakKind, WeakPoint};
 use crate::script::Passed;
 use crate::stage::Played;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use stepback_core::manifest::Manifest;
 use stepback_core::shown::duration;
 
@@ -27,7 +27,7 @@ fn time(ms: u64) -> String {
 pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> Vec<WeakPoint> {
     // Of what is wrong, nothing that is said can be counted on.
     let told: Vec<&Outcome> = told.iter().copied().filter(|one| one.wrong.is_empty()).collect();
-    let told = &with_new_downtimes(&told);
+    let told = &by_last_faults(&told);
     let mut all = left(told);
     all.extend(gone(told));
     all.extend(leftover(told));
@@ -41,12 +41,18 @@ pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> 
     all
 }
 
-/// A case, and whether it is its last fault that leaves the service down: not one before it, and
-/// not the operation where nothing goes wrong.
-#[derive(Clone, Copy)]
+/// A case, and what of its ending its last fault brings about: not one before it, and not the
+/// operation where nothing goes wrong.
+#[derive(Clone)]
 struct Told<'a> {
     one: &'a Outcome,
     stays_down: bool,
+    /// What is left for a person, and was not by the faults before.
+    left: Vec<String>,
+    /// What is not cleared away, and was by the faults before.
+    leftover: Vec<&'a String>,
+    /// The fault before it, where that one alone leaves nothing and neither does this one.
+    first: Option<&'a Outcome>,
 }
 
 impl std::ops::Deref for Told<'_> {
@@ -57,15 +63,45 @@ impl std::ops::Deref for Told<'_> {
     }
 }
 
-fn with_new_downtimes<'a>(told: &[&'a Outcome]) -> Vec<Told<'a>> {
-    let down: BTreeSet<&[Planned]> =
-        told.iter().filter(|one| one.ending.is_down).map(|one| &one.case.0[..]).collect();
+/// What is left for a person by a case.
+fn left_by(one: &Outcome) -> &[String] {
+    if one.ending.status == "rollback-failed" { &one.lost } else { &[] }
+}
+
+fn by_last_faults<'a>(told: &[&'a Outcome]) -> Vec<Told<'a>> {
+    let all: BTreeMap<&[Planned], &'a Outcome> =
+        told.iter().map(|one| (&one.case.0[..], *one)).collect();
     let of = |one: &&'a Outcome| {
-        let before = one.case.0.split_last().map(|(_, before)| before);
-        let was_down = before.is_some_and(|before| down.contains(before));
-        Told { one, stays_down: one.ending.is_down && !was_down }
+        let (last, before) = match one.case.0.split_last() {
+            Some((last, before)) => (Some(last), all.get(before).copied()),
+            None => (None, None),
+        };
+        let was_left = before.map_or(&[][..], left_by);
+        let left = left_by(one).iter().filter(|name| !was_left.contains(name)).cloned().collect();
+        let was_leftover = |step: &&String| before.is_some_and(|one| one.leftover.contains(step));
+        let leftover: Vec<&String> =
+            one.leftover.iter().filter(|step| !was_leftover(step)).collect();
+        let alone = last.and_then(|last| all.get(std::slice::from_ref(last)));
+        let is_by_both = |alone: &&Outcome| {
+            left_by(alone).is_empty() && alone.leftover.is_empty() && alone.case != one.case
+        };
+        Told {
+            one,
+            stays_down: one.ending.is_down && !before.is_some_and(|one| one.ending.is_down),
+            left,
+            leftover,
+            first: before.filter(|one| !one.case.0.is_empty() && alone.is_some_and(is_by_both)),
+        }
     };
     told.iter().map(of).collect()
+}
+
+/// What goes wrong in a case so that it comes to what is told of it.
+fn clauses(told: &Told<'_>) -> String {
+    match told.first {
+        Some(first) => format!("{}, and then {}", clause(first), clause(told)),
+        None => clause(told),
+    }
 }
 
 /// What goes wrong last in a case, in a clause: *if `ebs.attach` of `attach` …*.
@@ -148,14 +184,13 @@ fn down_too(one: &Told<'_>) -> &'static str {
 
 /// What a rollback may leave.
 fn left(told: &[Told<'_>]) -> Vec<WeakPoint> {
-    let incomplete = told.iter().filter(|one| one.ending.status == "rollback-failed");
-    counted(incomplete.map(|one| {
-        let is = if one.lost.len() == 1 { "is" } else { "are" };
-        let (clause, names, down) = (clause(one), names(&one.lost), down_too(one));
+    counted(told.iter().filter(|one| !one.left.is_empty()).map(|one| {
+        let is = if one.left.len() == 1 { "is" } else { "are" };
+        let (clause, names, down) = (clauses(one), names(&one.left), down_too(one));
         // What nobody could look at may be as it was.
         let unseen = if one.is_unseen { "can't be looked at, and " } else { "" };
         let told = format!("{clause}, {names} {unseen}{is} left for a person{down}");
-        WeakPoint { resources: one.lost.clone(), ..point(WeakKind::Left, told, one) }
+        WeakPoint { resources: one.left.clone(), ..point(WeakKind::Left, told, one) }
     }))
 }
 
@@ -182,7 +217,7 @@ fn gone(told: &[Told<'_>]) -> Vec<WeakPoint> {
 fn leftover(told: &[Told<'_>]) -> Vec<WeakPoint> {
     let points = told.iter().flat_map(|one| {
         one.leftover.iter().map(|step| {
-            let told = format!("{}, `{step}` leaves what it was to clear away", clause(one));
+            let told = format!("{}, `{step}` leaves what it was to clear away", clauses(one));
             point(WeakKind::Leftover, told, one)
         })
     });
@@ -261,8 +296,8 @@ fn waited_for(quiet: &Played) -> Vec<WeakPoint> {
 /// How far a downtime can grow past its budget.
 fn over_budget(manifest: &Manifest, told: &[Told<'_>]) -> Option<WeakPoint> {
     let budget_ms = manifest.downtime.budget_ms?;
-    let over = told.iter().filter_map(|one| Some((one.downtime()?, *one)));
-    let over: Vec<((bool, u64), Told<'_>)> =
+    let over = told.iter().filter_map(|one| Some((one.downtime()?, one)));
+    let over: Vec<((bool, u64), &Told<'_>)> =
         over.filter(|((goes_on, ms), _)| *goes_on || *ms > budget_ms).collect();
     // Of those that are alike, the first.
     let ((goes_on, worst_ms), worst) = *over.iter().rev().max_by_key(|(downtime, _)| *downtime)?;
@@ -276,7 +311,7 @@ fn over_budget(manifest: &Manifest, told: &[Told<'_>]) -> Option<WeakPoint> {
     );
     // That it stays down is told where it does.
     let is_down = false;
-    Some(WeakPoint { cases: over.len(), is_down, ..point(WeakKind::OverBudget, told, &worst) })
+    Some(WeakPoint { cases: over.len(), is_down, ..point(WeakKind::OverBudget, told, worst) })
 }
 
 /// How long the service is down if something goes wrong while it is.
