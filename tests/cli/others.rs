@@ -172,6 +172,79 @@ fn what_was_attached_elsewhere_meanwhile_is_not_told_to_be_detached() {
     }
 }
 
+/// A removal that a runner's death cut off is not sent again to what has the name by then: that
+/// somebody else has it proves that ours is gone.
+#[test]
+fn what_took_the_name_of_what_was_removed_stays() {
+    let remove = declared("remove", "docker/remove-container", SIDE);
+    let theirs = step(
+        "create",
+        "docker/create-container",
+        &format!("{SIDE}, image = \"postgres:16\", env = {{ THEIRS = \"1\" }}"),
+    );
+    let is_theirs = |place: &Place| {
+        let world = place.world();
+        let side = world.engines["i-db-1"].containers.get("side");
+        side.is_some_and(|side| side.spec.env.contains_key("THEIRS"))
+    };
+    // On the way forward.
+    let place = Place::new();
+    place.run(&["run", &manifest(&place, "first", &create_side())]).exits(0);
+    let ours = manifest(&place, "ours", &[remove, tag()].concat());
+    let fault = "docker.remove-container=crash-after";
+    assert_eq!(place.run(&["run", &ours, "--inject", fault]).code, None, "it dies");
+    place.run(&["run", &manifest(&place, "theirs", &theirs)]).exits(0);
+    place.run(&["resume", "2"]).exits(0);
+    assert!(is_theirs(&place), "theirs is removed");
+    assert_eq!(place.world().volumes["vol-db-main"].tags["a"], "b");
+    // And in an undo.
+    let place = Place::new();
+    let ours = manifest(&place, "ours", &[create_side(), start_side(), tag()].concat());
+    let dies =
+        ["--inject", "ebs.tag=refuse", "--inject", "undo:docker.remove-container=crash-after"];
+    let dies: Vec<&str> = ["run", &ours].into_iter().chain(dies).collect();
+    assert_eq!(place.run(&dies).code, None, "it dies");
+    place.run(&["run", &manifest(&place, "theirs", &theirs)]).exits(0);
+    let ran = place.run(&["resume", "1"]);
+    assert!(is_theirs(&place), "theirs is removed: {:?}", ran.code);
+}
+
+/// What an instance's end takes off is not what others attached since; and what attaches a volume
+/// does not stop the instance.
+#[test]
+fn what_came_beside_an_effect_that_was_settled_late_is_somebody_elses() {
+    let on = |instance: &str| format!("volume = \"vol-db-main\", instance = \"{instance}\"");
+    let attach = format!("{}, device = \"/dev/sdz\"", on("i-db-2"));
+    let attach = step("attach", "ebs/attach-volume", &attach);
+    let place = Place::new();
+    let terminate = declared("end", "ec2/terminate-instance", "instance = \"i-db-1\"");
+    let ours = manifest(&place, "ours", &[terminate, tag()].concat());
+    let fault = "ec2.terminate=crash-after";
+    assert_eq!(place.run(&["run", &ours, "--inject", fault]).code, None, "it dies");
+    place.run(&["run", &manifest(&place, "theirs", &attach)]).exits(0);
+    let ran = place.run(&["rollback", "1"]).exits(5);
+    ran.says("attachments is not as this operation left it: ask whoever")
+        .lacks("ebs/detach-volume");
+
+    let place = Place::new();
+    let (volume, stop) = (
+        step("volume", "ebs/create-volume", "zone = \"us-east-1a\", size_gib = 1"),
+        step("stop", "ec2/stop-instance", "instance = \"i-db-2\""),
+    );
+    let attach = step(
+        "attach",
+        "ebs/attach-volume",
+        "volume = \"{{ steps.volume.id }}\", instance = \"i-db-2\", device = \"/dev/sdz\"",
+    );
+    let ours = manifest(&place, "ours", &[volume, attach, tag()].concat());
+    let fault = "ebs.attach=crash-after";
+    assert_eq!(place.run(&["run", &ours, "--inject", fault]).code, None, "it dies");
+    place.run(&["run", &manifest(&place, "theirs", &stop)]).exits(0);
+    let ran = place.run(&["resume", "1", "--inject", "ebs.tag=refuse"]);
+    assert!(matches!(ran.code, Some(3 | 5)), "{:?}", ran.code);
+    ran.lacks("ec2/start-instance");
+}
+
 /// Nobody saw what a declared call did, but it can only have done what it says.
 #[test]
 fn what_somebody_else_made_of_a_volume_is_not_what_was_declared() {

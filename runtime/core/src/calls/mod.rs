@@ -263,6 +263,14 @@ impl Call {
         self.entry().sets.fact()
     }
 
+    /// Whether it removes what has a name that somebody else may give to another thing then.
+    pub fn removes(&self) -> bool {
+        matches!(
+            self,
+            Call::Docker(DockerCall::RemoveContainer { .. } | DockerCall::RemoveVolume { .. })
+        )
+    }
+
     /// The host whose Docker Engine the call is for.
     pub fn host(&self) -> Option<&InstanceId> {
         self.entry().host

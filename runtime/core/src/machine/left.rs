@@ -1,8 +1,8 @@
 //! How effects left the facts that they set, as far as anybody can tell.
 
 use super::*;
-use crate::calls::EbsCall;
-use crate::resource::Facts;
+use crate::calls::{EbsCall, Ec2Call};
+use crate::resource::{Facts, Resource};
 use crate::reverse::own_facts;
 use crate::step::PastEffect;
 
@@ -23,10 +23,15 @@ pub(super) fn is_as_left(
     if own.as_ref().is_some_and(|own| own.iter().all(|own| own != name)) {
         return None;
     }
+    // What attaches a volume changes nothing of the instance.
+    let is_instance = matches!(change.resource, Resource::Instance { .. });
+    if is_instance && !is_main && matches!(effect.call, Call::Ebs(_)) {
+        return None;
+    }
     // A look that came late saw what others attached meanwhile.
     if name == "attachments"
-        && let Some(own) = attached(&effect.call).filter(|_| is_main)
-        && elsewhere(&change.before, own) != elsewhere(now, own)
+        && let Some(instance) = attached(&effect.call)
+        && elsewhere(&change.before, instance) != elsewhere(now, instance)
     {
         return Some(false);
     }
@@ -36,12 +41,11 @@ pub(super) fn is_as_left(
     (own.is_some() || change.before.is_absent() || was != left).then(|| left == is)
 }
 
-/// The instance that a call attaches a volume to, or takes it from.
+/// The instance that a call attaches volumes to, or takes them from.
 fn attached(call: &Call) -> Option<&str> {
     match call {
-        Call::Ebs(EbsCall::Attach { instance, .. } | EbsCall::Detach { instance, .. }) => {
-            Some(instance.as_str())
-        }
+        Call::Ebs(EbsCall::Attach { instance, .. } | EbsCall::Detach { instance, .. })
+        | Call::Ec2(Ec2Call::Terminate { instance }) => Some(instance.as_str()),
         _ => None,
     }
 }

@@ -151,18 +151,45 @@ impl WorldAccess {
     }
 
     /// What became of a call; that the world is not as wanted proves nothing where somebody else
-    /// has changed it since.
+    /// has changed it since, or has another thing by that name: the call is not sent again to that.
     async fn find_out(&self, asked: &RevealedEffect<'_>, context: &EffectContext) -> Settled {
         let settled = self.settle(asked.going_out, context).await;
         let Some(main) = asked.changes.first() else { return settled };
-        if settled != Settled::NotHappened || asked.call.leaves().is_none() {
+        let is_comparable = asked.call.leaves().is_some() || main.before.identity().is_some();
+        if settled != Settled::NotHappened || !is_comparable {
             return settled;
         }
         match self.observe(&main.resource).await {
+            Ok(now) if asked.call.removes() && main.before.is_another(&now) => {
+                self.is_gone(main, &now).await
+            }
             Ok(now) => match set_by_someone_else(asked.call, main, &now) {
                 None => settled,
                 Some(why) => Settled::CantKnow(why),
             },
+            Err(failure) => Settled::CantKnow(failure.message),
+        }
+    }
+
+    /// Whether what was to be removed is gone, now that its name is another one's. A volume has no
+    /// other name; an engine takes a container's id for its name (Docker docs, *Engine API*,
+    /// *ContainerInspect*).
+    async fn is_gone(&self, was: &Change, now: &Facts) -> Settled {
+        let by_id = match (&was.resource, was.before.identity()) {
+            (Resource::Container { host, .. }, Some(id)) => {
+                Resource::Container { host: host.clone(), name: id.to_owned() }
+            }
+            _ => return Settled::Done(Value::Null),
+        };
+        match self.observe(&by_id).await {
+            Ok(Facts::Absent) => Settled::Done(Value::Null),
+            Ok(_) => {
+                let name = now.identity().unwrap_or_default();
+                Settled::CantKnow(format!(
+                    "the name of {} is another one's by now: {name}",
+                    was.resource
+                ))
+            }
             Err(failure) => Settled::CantKnow(failure.message),
         }
     }
@@ -297,6 +324,11 @@ impl WorldAccess {
                 true => Some(Facts::Absent),
                 false => self.unless_cut_off(context, self.observe(&change.resource)).await,
             };
+            // What has the name of what was removed was made by somebody else.
+            let is_anothers = |after: &Facts| change.before.is_another(after);
+            if call.removes() && change.after.as_ref().is_some_and(is_anothers) {
+                change.after = Some(Facts::Absent);
+            }
         }
         let main = changes.first().and_then(|main| main.after.as_ref());
         let is_down = main.is_some_and(|main| main.is_absent() || main.is_down());
