@@ -291,6 +291,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_build_by_hand_gives_the_same_flags() {
+        let by_hand = include_str!("../../.cargo/config.toml");
+        assert!(Stack::Small.flags().iter().all(|flag| by_hand.contains(flag)), "{by_hand}");
+    }
+
+    #[test]
     fn modules_are_found_among_cargos_messages() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","filenames":["/t/libserde.rlib"]}"#,

@@ -324,10 +324,17 @@ impl Human {
 
     fn finished(&self, status: FinalStatus, state: &State) {
         let style = &self.style;
-        let took = state.finished_at.map(|at| duration(at.since_ms(state.created_at)));
-        let took = took.unwrap_or_default();
+        let began = state.started_at.unwrap_or(state.created_at);
+        let took = state.finished_at.map(|at| duration(at.since_ms(began))).unwrap_or_default();
+        // What it waited before is no time of its steps.
+        let waited = match began.since_ms(state.created_at) {
+            0..1_000 => Shown::default(),
+            ms => shown!("; it began {} after it was asked for", duration(ms)),
+        };
         match status {
-            FinalStatus::Succeeded => say!(self, "{} in {}", style.green("succeeded"), took),
+            FinalStatus::Succeeded => {
+                say!(self, "{} in {}{}", style.green("succeeded"), took, waited);
+            }
             FinalStatus::RolledBack => {
                 say!(self, "{}, {} after it began", style.yellow("rolled back"), took);
             }

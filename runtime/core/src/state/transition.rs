@@ -88,7 +88,8 @@ impl State {
 
     /// Nobody ran the operation for so long.
     fn stand_still(&mut self, dead_ms: u64) {
-        for step in self.steps.values_mut() {
+        // What is not changed stays the same that copies have.
+        for step in self.steps.values_mut().filter(|step| step.open.is_some()) {
             // While an effect waits for other steps, its step's time stands still anyway.
             if let Some(open) = step.open.as_mut().filter(|open| open.held.is_none()) {
                 open.paused_ms = open.paused_ms.saturating_add(dead_ms);
