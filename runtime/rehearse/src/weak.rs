@@ -7,7 +7,7 @@ use crate::place::{CaseId, Fault, Kind, Planned};
 use crate::report::{WeakKind, WeakPoint};
 use crate::script::Passed;
 use crate::stage::Played;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepback_core::manifest::Manifest;
 use stepback_core::shown::duration;
 
@@ -51,7 +51,7 @@ struct Told<'a> {
     left: Vec<String>,
     /// What is not cleared away, and was by the faults before.
     leftover: Vec<&'a String>,
-    /// The fault before it, where that one alone leaves nothing and neither does this one.
+    /// The fault before it, where neither leaves anything by itself.
     first: Option<&'a Outcome>,
 }
 
@@ -93,7 +93,19 @@ fn by_last_faults<'a>(told: &[&'a Outcome]) -> Vec<Told<'a>> {
             first: before.filter(|one| !one.case.0.is_empty() && alone.is_some_and(is_by_both)),
         }
     };
-    told.iter().map(of).collect()
+    let mut all: Vec<Told<'_>> = told.iter().map(of).collect();
+    // What comes before moves a place on: that it is the same fault is told by its sentence.
+    let is_left = |one: &&Told<'_>| !(one.left.is_empty() && one.leftover.is_empty());
+    let by_itself: BTreeSet<String> = all
+        .iter()
+        .filter(is_left)
+        .filter(|one| one.first.is_none())
+        .map(|one| clause(one))
+        .collect();
+    for one in all.iter_mut().filter(|one| one.first.is_some()) {
+        one.first = one.first.filter(|_| !by_itself.contains(&clause(one)));
+    }
+    all
 }
 
 /// What goes wrong in a case so that it comes to what is told of it.
