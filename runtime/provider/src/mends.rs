@@ -1,15 +1,19 @@
-//! The changes that put a cloud's resource back, in the order in which they can be made, and
-//! Stepback's own steps that make them.
+//! The changes that put a resource back, in the order in which they can be made, and Stepback's
+//! own steps that make them.
 //!
 //! Which changes there are follows from the facts alone. A provider says them in words that reach
 //! its world: a command line of its own, or, where it has none, the steps.
+
+mod engine;
+
+pub use engine::{EngineMend, engine_mends};
 
 use crate::advice::Advice;
 use serde_json::{Map, Value};
 use stepback_core::expr::MARK_EDGE;
 use stepback_core::{Facts, Resource};
 
-/// One change.
+/// One change of what a cloud has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mend<'a> {
     /// It was not there before; what is on it is lost.
@@ -120,7 +124,8 @@ impl Mend<'_> {
 pub const HOLDS_A_SECRET: &str =
     "a tag of it held a secret: write that one yourself, as the manifest's input has it";
 
-/// What puts a resource back as it was; nothing for what is gone, or where nothing is known.
+/// What puts a resource of a cloud back as it was; nothing for what is gone, or where nothing is
+/// known.
 pub fn mends<'a>(resource: &'a Resource, before: &'a Facts, now: &'a Facts) -> Vec<Mend<'a>> {
     match (resource, before.is_absent(), now.is_absent()) {
         (Resource::Volume { id }, true, false) => vec![Mend::DeleteVolume { volume: id }],
@@ -206,7 +211,10 @@ fn tags<'a>(before: &'a Facts, now: &'a Facts) -> Vec<Tag<'a>> {
 pub fn in_steps(place: &str, resource: &Resource, before: &Facts, now: &Facts) -> Advice {
     let all = mends(resource, before, now);
     let (secret, plain): (Vec<_>, Vec<_>) = all.into_iter().partition(|mend| mend.needs_a_secret());
-    let steps: Vec<String> = plain.iter().filter_map(step).collect();
+    let mut steps: Vec<String> = plain.iter().filter_map(step).collect();
+    let of_engine = engine_mends(resource, before, now);
+    let is_look = matches!(of_engine[..], [EngineMend::Inspect { .. }]);
+    steps.extend(engine::steps(&of_engine, before));
     let and = match secret.is_empty() {
         true => String::new(),
         false => format!("; {HOLDS_A_SECRET}"),
@@ -223,6 +231,7 @@ pub fn in_steps(place: &str, resource: &Resource, before: &Facts, now: &Facts) -
         _ => String::new(),
     };
     match (before.is_absent(), now.is_absent()) {
+        _ if is_look => Advice::LookAt(run(&steps)),
         _ if !steps.is_empty() => Advice::Paste(run(&steps)),
         (false, true) => Advice::LookAt(format!("{place}{}", Advice::make_anew(resource))),
         (false, false) if !look.is_empty() => Advice::LookAt(run(&[look])),

@@ -1,70 +1,40 @@
 //! What puts a container or a volume of an engine back, in commands of the Docker CLI, each to be
 //! pasted on its host (Docker docs, *docker container*, *docker volume*).
 
-use serde_json::Value;
 use stepback_core::shell::word;
 use stepback_core::{Facts, Resource};
 use stepback_provider::advice::Advice;
-
-/// The facts that say what a container is; another one has to be made to change any of them.
-const SHAPE: [&str; 8] =
-    ["image", "digest", "env", "mounts", "ports", "command", "networks", "config"];
+use stepback_provider::mends::{EngineMend, engine_mends};
 
 pub(crate) fn advice(resource: &Resource, before: &Facts, now: &Facts) -> Advice {
-    match (resource, before.is_absent(), now.is_absent()) {
-        (Resource::Container { host, name }, true, false) => {
-            let name = word(name);
-            // What runs gets its grace first.
-            let stop = match now.get("running") {
-                Some(Value::Bool(true)) => format!("docker stop {name} && "),
-                _ => String::new(),
-            };
-            Advice::Paste(on(host, &format!("{stop}docker rm {name}")))
+    let mends = engine_mends(resource, before, now);
+    match (resource, &mends[..]) {
+        (Resource::Container { host, .. } | Resource::DockerVolume { host, .. }, [_, ..]) => {
+            let commands: Vec<String> = mends.iter().map(command).collect();
+            let told = format!("on {}: {}", word(host), commands.join(" && "));
+            match mends[..] {
+                [EngineMend::Inspect { .. }] => Advice::LookAt(told),
+                _ => Advice::Paste(told),
+            }
         }
-        (Resource::DockerVolume { host, name }, true, false) => {
-            Advice::Paste(on(host, &format!("docker volume rm {}", word(name))))
-        }
-        (Resource::Container { host, name }, false, false) => container(host, name, before, now),
-        (_, false, true) => Advice::make_anew(resource),
+        _ if !before.is_absent() && now.is_absent() => Advice::make_anew(resource),
         _ => Advice::look_at(resource),
     }
 }
 
-fn on(host: &str, commands: &str) -> String {
-    format!("on {}: {commands}", word(host))
-}
-
-fn container(host: &str, name: &str, before: &Facts, now: &Facts) -> Advice {
-    let name = word(name);
-    let differs = |fact: &str| before.get(fact) != now.get(fact);
-    let mut commands = vec![];
-    if let Some(Value::String(restart)) = before.get("restart")
-        && differs("restart")
-    {
-        commands.push(format!("docker update --restart {} {name}", word(restart)));
-    }
-    match before.get("running") {
-        Some(Value::Bool(true)) if differs("running") => {
-            commands.push(format!("docker start {name}"));
+fn command(mend: &EngineMend<'_>) -> String {
+    match *mend {
+        EngineMend::Inspect { container, .. } => format!("docker inspect {}", word(container)),
+        EngineMend::RemoveContainer { container, .. } => format!("docker rm {}", word(container)),
+        EngineMend::RemoveVolume { volume, .. } => format!("docker volume rm {}", word(volume)),
+        EngineMend::Unpause { container, .. } => format!("docker unpause {}", word(container)),
+        EngineMend::Stop { container, .. } => format!("docker stop {}", word(container)),
+        EngineMend::SetRestartPolicy { container, policy, .. } => {
+            format!("docker update --restart {} {}", word(policy), word(container))
         }
-        Some(Value::Bool(false)) if differs("running") => {
-            commands.push(format!("docker stop {name}"));
-        }
-        _ => {}
+        EngineMend::Start { container, .. } => format!("docker start {}", word(container)),
+        EngineMend::Pause { container, .. } => format!("docker pause {}", word(container)),
     }
-    let is_frozen = |facts: &Facts| facts.get("paused") == Some(&Value::Bool(true));
-    match (is_frozen(before), is_frozen(now)) {
-        (true, false) => commands.push(format!("docker pause {name}")),
-        (false, true) => commands.insert(0, format!("docker unpause {name}")),
-        (true, true) | (false, false) => {}
-    }
-    if commands.is_empty() {
-        return Advice::LookAt(on(host, &format!("docker inspect {name}")));
-    }
-    if SHAPE.into_iter().any(differs) {
-        commands.insert(0, format!("docker inspect {name}"));
-    }
-    Advice::Paste(on(host, &commands.join(" && ")))
 }
 
 #[cfg(test)]

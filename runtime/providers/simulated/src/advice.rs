@@ -44,13 +44,16 @@ mod tests {
                 &container,
                 &running,
                 &stopped,
-                "in the simulation, look at docker:i-1/container/main",
+                "in the simulation, run a manifest with steps = [{ id = \"mend-1\", uses = \
+                 \"docker/start-container\", with = { host = \"i-1\", container = \"main\" } }]",
             ),
             (
                 &container,
                 &Facts::Absent,
                 &stopped,
-                "in the simulation, look at docker:i-1/container/main",
+                "in the simulation, run a manifest with steps = [{ id = \"mend-1\", uses = \
+                 \"docker/remove-container\", with = { host = \"i-1\", container = \"main\" }, \
+                 irreversible = \"it was not there\" }]",
             ),
         ];
         for (resource, before, now, wanted) in table {
