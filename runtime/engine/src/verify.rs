@@ -14,7 +14,7 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
     let mut observations = vec![];
     // What was touched last stands in the way of what was touched before, so it comes first.
     for (resource, baseline) in state.baselines.iter().rev() {
-        let now = match (resource, baseline) {
+        let mut now = match (resource, baseline) {
             (_, Facts::Unknown(why)) => Err(why.clone()),
             (Resource::Containers { host }, _) => {
                 engine_of(access, host).await.map(|facts| reading(access, state, resource, facts))
@@ -25,6 +25,10 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
             Ok(now) => moved_away(access, state, resource, baseline, &now.facts).await,
             Err(_) => None,
         };
+        if let (Ok(now), Some(Observation { resource: old, now: Ok(_) })) = (&mut now, &old) {
+            now.advice = renamed_back(old, resource, now);
+            now.renamed = Some(old.clone());
+        }
         observations.push(Observation { resource: resource.clone(), now });
         observations.extend(old);
     }
@@ -78,7 +82,7 @@ async fn moved_away(
     let id = before.identity().filter(|id| now.identity() != Some(id))?;
     let old = Resource::Container { host: host.clone(), name: id.to_owned() };
     match access.observe(&old).await {
-        Ok(facts) if facts.is_absent() || facts.is_as(before) => None,
+        Ok(facts) if facts.is_absent() => None,
         Ok(facts) => {
             let now = Ok(reading(access, state, &old, facts));
             Some(Observation { resource: old, now })
@@ -89,11 +93,24 @@ async fn moved_away(
     }
 }
 
+/// What to do with a container that has another name by now: first of all its own is to be free.
+fn renamed_back(called: &Resource, resource: &Resource, now: &Reading) -> String {
+    let Resource::Container { name, .. } = resource else { return now.advice.clone() };
+    let rename = format!("rename {} back to {}", as_words(called), word(name));
+    match now.facts.is_absent() {
+        true => rename,
+        false => {
+            let taken = as_words(resource);
+            format!("stop and remove {taken}, which this operation made; then {rename}")
+        }
+    }
+}
+
 /// Of a container that has another name by now, under which the operation knows it too: how it is
 /// put back is said once, whatever it is seen by.
 fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Observation>) {
     for (resource, before) in state.baselines.iter() {
-        let (Resource::Container { host, name }, Some(id)) = (resource, before.identity()) else {
+        let (Resource::Container { host, .. }, Some(id)) = (resource, before.identity()) else {
             continue;
         };
         let is_called = |one: &Observation| match &one.resource {
@@ -113,8 +130,8 @@ fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Obse
         observations.retain(|one| one.resource != by_id);
         let old = observations.iter_mut().find(|one| one.resource == *resource);
         if let Some(Ok(old)) = old.map(|one| &mut one.now) {
-            old.advice =
-                format!("rename {} back to {}; then {rest}", as_words(&called), word(name));
+            old.advice = format!("{}; then {rest}", renamed_back(&called, resource, old));
+            old.renamed = None;
         }
     }
 }
@@ -123,7 +140,7 @@ fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Obse
 fn reading(access: &WorldAccess, state: &State, resource: &Resource, facts: Facts) -> Reading {
     let before = state.baselines.of_thing(resource).unwrap_or(&Facts::Absent);
     let advice = access.advice(resource, before, &facts);
-    Reading { facts, advice }
+    Reading { facts, advice, renamed: None }
 }
 
 /// The facts of a resource. What is on an instance that is down, as it was when the operation

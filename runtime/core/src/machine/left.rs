@@ -1,7 +1,7 @@
 //! How effects left the facts that they set, as far as anybody can tell.
 
 use super::*;
-use crate::calls::{EbsCall, Ec2Call};
+use crate::calls::{EbsCall, Ec2Call, Touches};
 use crate::resource::{Facts, Resource};
 use crate::reverse::own_facts;
 use crate::step::PastEffect;
@@ -14,6 +14,10 @@ pub(super) fn is_as_left(
     name: &str,
     now: &Facts,
 ) -> Option<bool> {
+    // What is renamed is as it was.
+    if matches!(effect.call.entry().touches, Touches::Renamed(..)) {
+        return None;
+    }
     let is_main = effect.changes.first().is_some_and(|one| one.resource == change.resource);
     let is = now.flat_get(name);
     if let Some((_, left)) = effect.call.leaves().filter(|(fact, _)| is_main && fact == name) {

@@ -41,6 +41,8 @@ pub struct Reading {
     pub facts: Facts,
     /// What a person can do if these facts are not those of before.
     pub advice: String,
+    /// By what name the very thing that had this one is there: somebody has renamed it.
+    pub renamed: Option<Resource>,
 }
 
 /// The order in which a person puts things back: what runs and did not is stopped before what it
@@ -181,7 +183,10 @@ impl Machine {
                 none if none.is_empty() => return None,
                 names => return Some(self.not_comparable(resource, before, now, &names)),
             },
-            Ok(now) => (Some(now), describe_difference(&before, &now.facts)),
+            Ok(now) => match &now.renamed {
+                Some(renamed) => (Some(now), format!("somebody has renamed it: it is {renamed}")),
+                None => (Some(now), describe_difference(&before, &now.facts)),
+            },
             Err(error) => (None, format!("it could not be read: {error}")),
         };
         let undo_error = self.undo_error_of(resource);
@@ -189,6 +194,7 @@ impl Machine {
             why = format!("{why}; {undo}");
         }
         let hint = self.hint(resource, &before, now);
+        let is_renamed = now.is_some_and(|now| now.renamed.is_some());
         let now = now.map(|now| now.facts.clone());
         // What somebody else set beside it, or in its place, nobody declared.
         let is_declared = |now: &Facts| {
@@ -197,7 +203,7 @@ impl Machine {
                 && self.set_by_others(resource, &before, now).is_none()
         };
         // What an undo was to put back, and did not, nobody declared.
-        let declared = undo_error.is_none() && now.as_ref().is_some_and(is_declared);
+        let declared = undo_error.is_none() && !is_renamed && now.as_ref().is_some_and(is_declared);
         Some(NotRestored { resource: resource.clone(), before, now, why, hint, declared })
     }
 
@@ -302,7 +308,9 @@ impl Machine {
         }
         let effects = self.state.steps.values().flat_map(|step| {
             step.effect_seqs.iter().zip(&step.effects).filter_map(move |(seq, effect)| {
-                let is_it = |change: &&Change| change.resource == *resource;
+                let is_it = |change: &&Change| {
+                    change.resource == *resource || change.is_of(resource, before)
+                };
                 // What was refused has left nothing.
                 let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
                 let effect = is_made.then_some(effect)?;

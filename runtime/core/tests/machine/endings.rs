@@ -56,7 +56,7 @@ fn left_behind(run: &mut Run) -> (Verdict, Vec<NotRestored>) {
     let undo = call_id(0, Direction::Undo, 1);
     let answer = UndoAnswer::CannotUndo("the provider said no".into());
     end(run, &undo, AttemptResult::Undo(answer));
-    let now = Ok(Reading { facts: with_restart("no"), advice: ADVICE.to_owned() });
+    let now = Ok(Reading { facts: with_restart("no"), advice: ADVICE.to_owned(), renamed: None });
     let observations = vec![Observation { resource: container(), now }];
     handle(run, Input::Observed { observations });
     let state = run.machine.state();
@@ -187,7 +187,7 @@ fn another_one_of_that_name_is_left_to_whoever_made_it() {
     let answer = UndoAnswer::CannotUndo("that is another one by now".into());
     end(&mut run, &call_id(0, Direction::Undo, 1), AttemptResult::Undo(answer));
     let facts = Facts::from_json(json!({ "id": "c-2", "running": true, "restart": "no" }));
-    let now = Ok(Reading { facts, advice: ADVICE.to_owned() });
+    let now = Ok(Reading { facts, advice: ADVICE.to_owned(), renamed: None });
     let observations = vec![Observation { resource: container(), now }];
     handle(&mut run, Input::Observed { observations });
     let hint = &run.machine.state().not_restored[0].hint;
@@ -205,7 +205,7 @@ fn what_can_not_be_read_is_not_called_somebody_elses() {
     let answer = UndoAnswer::CannotUndo("it could not be read".into());
     end(&mut run, &call_id(0, Direction::Undo, 1), AttemptResult::Undo(answer));
     let facts = Facts::Unknown("it does not answer".to_owned());
-    let now = Ok(Reading { facts, advice: ADVICE.to_owned() });
+    let now = Ok(Reading { facts, advice: ADVICE.to_owned(), renamed: None });
     let observations = vec![Observation { resource: container(), now }];
     handle(&mut run, Input::Observed { observations });
     let hint = &run.machine.state().not_restored[0].hint;
@@ -244,7 +244,7 @@ fn what_is_left_is_told_in_the_order_in_which_it_is_put_back() {
     let now = [(&volume, at("i-2")), (&old, up(false)), (&new, up(true))];
     let observations = now.into_iter().map(|(resource, facts)| Observation {
         resource: resource.clone(),
-        now: Ok(Reading { facts, advice: ADVICE.to_owned() }),
+        now: Ok(Reading { facts, advice: ADVICE.to_owned(), renamed: None }),
     });
     handle(&mut run, Input::Observed { observations: observations.collect() });
     let left = run.machine.state().not_restored.iter().map(|one| one.resource.clone());

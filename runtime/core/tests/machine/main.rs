@@ -182,7 +182,8 @@ impl Run {
                     let observations = state.baselines.iter().map(|(resource, _)| {
                         let Resource::Volume { id } = resource else { unreachable!() };
                         let facts = Facts::from_json(json!({ "value": self.world[id] }));
-                        let now = Ok(Reading { facts, advice: "put it back".to_owned() });
+                        let now =
+                            Ok(Reading { facts, advice: "put it back".to_owned(), renamed: None });
                         Observation { resource: resource.clone(), now }
                     });
                     let observations = observations.collect();
