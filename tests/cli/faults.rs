@@ -96,6 +96,26 @@ fn what_a_copy_is_left_with_is_told_fact_by_fact_and_in_words_for_the_copy() {
     }
 }
 
+/// Each line is a manifest's; they are followed in their order.
+#[test]
+fn what_is_to_be_done_in_a_simulated_world_is_done_by_the_steps_that_it_names() {
+    let place = Place::new();
+    let before = place.untouched();
+    let faults = ["docker.start-container=refuse", "undo:ebs.attach=refuse"];
+    let [start, attach] = faults.map(|fault| ["--inject", fault]);
+    let flagship = operation("redeploy-database");
+    place.run(&[&["run", &flagship][..], &start, &attach].concat()).exits(5);
+    let shown = place.show(1);
+    for lost in shown["not_restored"].as_array().expect("what is left") {
+        let hint = lost["hint"].as_str().expect("a hint");
+        let steps = hint.split_once("run a manifest with ").expect("steps").1;
+        let manifest = format!("schema = 1\n{steps}\n[operation]\nname = \"mend\"\n");
+        place.run(&["run", &place.write("mend.toml", &manifest)]).exits(0);
+    }
+    place.run(&["rollback", "1"]).exits(3).says("verdict: restored");
+    assert_eq!(place.facts(), before);
+}
+
 #[test]
 fn what_was_not_there_before_is_told_fact_by_fact() {
     let place = Place::new();

@@ -35,6 +35,7 @@ mod misbehaviour;
 mod narrowed;
 mod new_plugin;
 mod oracle;
+mod other_names;
 mod others;
 mod parted;
 mod pausing;

@@ -3,20 +3,20 @@
 
 use crate::harness::{Place, Ran};
 
-fn manifest(place: &Place, name: &str, steps: &str) -> String {
+pub(crate) fn manifest(place: &Place, name: &str, steps: &str) -> String {
     let text = format!("schema = 1\n[operation]\nname = \"{name}\"\nlocks = [\"{name}\"]\n{steps}");
     place.write(&format!("{name}.toml"), text)
 }
 
-fn step(id: &str, uses: &str, with: &str) -> String {
+pub(crate) fn step(id: &str, uses: &str, with: &str) -> String {
     format!("[[steps]]\nid = \"{id}\"\nuses = \"{uses}\"\nwith = {{ {with} }}\n")
 }
 
-fn declared(id: &str, uses: &str, with: &str) -> String {
+pub(crate) fn declared(id: &str, uses: &str, with: &str) -> String {
     format!("{}irreversible = \"it is old\"\n", step(id, uses, with))
 }
 
-fn tag() -> String {
+pub(crate) fn tag() -> String {
     step("tag", "ebs/tag-volume", "volume = \"vol-db-main\", key = \"a\", value = \"b\"")
 }
 
@@ -24,14 +24,14 @@ fn snapshot() -> String {
     step("snapshot", "ebs/create-snapshot", "volume = \"vol-db-main\"")
 }
 
-const SIDE: &str = "host = \"i-db-1\", container = \"side\"";
-const MAIN: &str = "host = \"i-db-1\", container = \"main\"";
+pub(crate) const SIDE: &str = "host = \"i-db-1\", container = \"side\"";
+pub(crate) const MAIN: &str = "host = \"i-db-1\", container = \"main\"";
 
-fn create_side() -> String {
+pub(crate) fn create_side() -> String {
     step("create", "docker/create-container", &format!("{SIDE}, image = \"postgres:16\""))
 }
 
-fn start_side() -> String {
+pub(crate) fn start_side() -> String {
     step("start", "docker/start-container", SIDE)
 }
 

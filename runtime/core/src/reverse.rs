@@ -8,7 +8,8 @@
 
 pub use crate::calls::Reversal;
 
-use crate::calls::{Area, Call, Inverse, Other, Touches, Undo};
+use crate::calls::{Area, Call, DockerCall, EbsCall, Inverse, Other, Touches, Undo};
+use crate::ids::InstanceId;
 use crate::resource::{Facts, Resource, may_be_same};
 use crate::step::{Change, EffectOutcome, PastEffect};
 use serde_json::Value;
@@ -131,6 +132,41 @@ pub fn set_by_someone_else(call: &Call, change: &Change, now: &Facts) -> Option<
     }
     let resource = &change.resource;
     Some(format!("{resource} was changed by someone else: {fact} is {}", text_of(is)))
+}
+
+/// Why a call that did not happen is not to be made now: what it would change is not as it was
+/// found, so that somebody else has been there since.
+pub fn changed_since_found(call: &Call, change: &Change, now: &Facts) -> Option<String> {
+    if let Some(why) = set_by_someone_else(call, change, now) {
+        return Some(why);
+    }
+    let (fact, was, is) = match call {
+        Call::Ebs(EbsCall::Attach { instance, .. } | EbsCall::Detach { instance, .. }) => {
+            let here = |facts: &Facts| attached_to(facts, instance);
+            ("attachments", here(&change.before), here(now))
+        }
+        // A name that means nothing may be given a meaning, or be freed.
+        Call::Docker(DockerCall::TagImage { .. } | DockerCall::RemoveImage { .. }) => {
+            let digest = |facts: &Facts| facts.get("digest").cloned();
+            ("digest", digest(&change.before), digest(now))
+        }
+        _ => return None,
+    };
+    let text = |value: &Option<Value>| text_of(value.as_ref());
+    (was != is).then(|| {
+        format!(
+            "{} was changed by someone else: {fact} was {}, is {}",
+            change.resource,
+            text(&was),
+            text(&is)
+        )
+    })
+}
+
+/// How a volume is attached to this instance.
+fn attached_to(facts: &Facts, instance: &InstanceId) -> Option<Value> {
+    let mut all = facts.get("attachments").and_then(Value::as_array).into_iter().flatten();
+    all.find(|one| one.get("instance").and_then(Value::as_str) == Some(instance.as_str())).cloned()
 }
 
 /// Whether the fact that a call sets is as it leaves it, though the look after it saw another one:
@@ -271,4 +307,52 @@ fn stranger(effect: &PastEffect, now: &[Seen]) -> Option<String> {
             _ => None,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What a call would change is as it was found, or the call is not for it any more.
+    #[test]
+    fn what_somebody_changed_since_it_was_found_is_not_changed() {
+        let volume = Resource::Volume { id: "vol-1".into() };
+        let image = Resource::Image { host: "i-1".into(), image: "db:1".into() };
+        let detach: Call =
+            EbsCall::Detach { volume: "vol-1".into(), instance: "i-1".into() }.into();
+        let tag: Call = DockerCall::TagImage {
+            host: "i-1".into(),
+            image: "db:1".into(),
+            digest: "sha256:old".into(),
+        }
+        .into();
+        let remove: Call =
+            DockerCall::RemoveImage { host: "i-1".into(), image: "db:1".into() }.into();
+        let at = |all: &[(&str, &str)]| {
+            let all = all.iter();
+            let all = all.map(|(on, by)| json!({ "instance": on, "device": by }));
+            let all: Vec<Value> = all.collect();
+            Facts::from_json(json!({ "attachments": all }))
+        };
+        let meaning = |digest: &str| Facts::from_json(json!({ "digest": digest }));
+        let here = ("i-1", "/dev/sdf");
+        let table = [
+            (&detach, &volume, at(&[here]), at(&[here]), false),
+            (&detach, &volume, at(&[here]), at(&[("i-1", "/dev/sdq")]), true),
+            // What it is attached to beside is another's affair.
+            (&detach, &volume, at(&[here]), at(&[("i-0", "/dev/sdq"), here]), false),
+            (&tag, &image, meaning("sha256:new"), meaning("sha256:new"), false),
+            (&tag, &image, meaning("sha256:new"), meaning("sha256:theirs"), true),
+            (&tag, &image, Facts::Absent, meaning("sha256:theirs"), true),
+            (&tag, &image, Facts::Absent, Facts::Absent, false),
+            (&remove, &image, meaning("sha256:old"), meaning("sha256:old"), false),
+            (&remove, &image, meaning("sha256:old"), meaning("sha256:theirs"), true),
+        ];
+        for (call, resource, before, now, is_changed) in table {
+            let change = Change { resource: resource.clone(), before, after: None };
+            let why = changed_since_found(call, &change, &now);
+            assert_eq!(why.is_some(), is_changed, "{call:?} of {change:?}, now {now:?}: {why:?}");
+        }
+    }
 }

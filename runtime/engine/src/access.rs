@@ -8,6 +8,7 @@
 
 mod effects;
 mod looks;
+mod settled;
 
 pub(crate) use effects::IssuePermit;
 pub(crate) use looks::{Found, Listed};

@@ -6,7 +6,6 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use stepback_core::calls::SettleMode;
-use stepback_core::reverse::set_by_someone_else;
 use stepback_core::step::{Change, EffectOutcome};
 use stepback_core::{Call, Facts, Failure, FailureClass, Resource, ResourceKind};
 use stepback_journal::{Lease, Store, StoreError};
@@ -47,10 +46,10 @@ fn tell_outcome(call: &Call, outcome: &EffectOutcome) {
 }
 
 /// An effect, as the journal has it and as it goes out, and what it was about to change.
-struct RevealedEffect<'a> {
-    call: &'a Call,
-    going_out: &'a Call,
-    changes: &'a [Change],
+pub(super) struct RevealedEffect<'a> {
+    pub(super) call: &'a Call,
+    pub(super) going_out: &'a Call,
+    pub(super) changes: &'a [Change],
 }
 
 impl WorldAccess {
@@ -111,7 +110,7 @@ impl WorldAccess {
         let function = asked.call.function();
         let mut outcome = match cut_off {
             true => EffectOutcome::Unknown("the runner ended before an answer came".into()),
-            false => self.issue(asked.going_out, context, permit).await?,
+            false => self.issue(asked, context, permit).await?,
         };
         let mut reissues = 0;
         while let EffectOutcome::Unknown(why) = &outcome {
@@ -140,7 +139,7 @@ impl WorldAccess {
                 }
                 Settled::NotHappened => {
                     reissues += 1;
-                    outcome = self.issue(asked.going_out, context, permit).await?;
+                    outcome = self.issue(asked, context, permit).await?;
                 }
                 Settled::CantKnow(more) => {
                     return Ok(EffectOutcome::Unknown(format!("{why}; {more}")));
@@ -150,51 +149,7 @@ impl WorldAccess {
         Ok(outcome)
     }
 
-    /// What became of a call; that the world is not as wanted proves nothing where somebody else
-    /// has changed it since, or has another thing by that name: the call is not sent again to that.
-    async fn find_out(&self, asked: &RevealedEffect<'_>, context: &EffectContext) -> Settled {
-        let settled = self.settle(asked.going_out, context).await;
-        let Some(main) = asked.changes.first() else { return settled };
-        let is_comparable = asked.call.leaves().is_some() || main.before.identity().is_some();
-        if settled != Settled::NotHappened || !is_comparable {
-            return settled;
-        }
-        match self.observe(&main.resource).await {
-            Ok(now) if asked.call.removes() && main.before.is_another(&now) => {
-                self.is_gone(main, &now).await
-            }
-            Ok(now) => match set_by_someone_else(asked.call, main, &now) {
-                None => settled,
-                Some(why) => Settled::CantKnow(why),
-            },
-            Err(failure) => Settled::CantKnow(failure.message),
-        }
-    }
-
-    /// Whether what was to be removed is gone, now that its name is another one's. A volume has no
-    /// other name; an engine takes a container's id for its name (Docker docs, *Engine API*,
-    /// *ContainerInspect*).
-    async fn is_gone(&self, was: &Change, now: &Facts) -> Settled {
-        let by_id = match (&was.resource, was.before.identity()) {
-            (Resource::Container { host, .. }, Some(id)) => {
-                Resource::Container { host: host.clone(), name: id.to_owned() }
-            }
-            _ => return Settled::Done(Value::Null),
-        };
-        match self.observe(&by_id).await {
-            Ok(Facts::Absent) => Settled::Done(Value::Null),
-            Ok(_) => {
-                let name = now.identity().unwrap_or_default();
-                Settled::CantKnow(format!(
-                    "the name of {} is another one's by now: {name}",
-                    was.resource
-                ))
-            }
-            Err(failure) => Settled::CantKnow(failure.message),
-        }
-    }
-
-    async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
+    pub(super) async fn settle(&self, call: &Call, context: &EffectContext) -> Settled {
         let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
         let asked = self.provider.settle(call, context);
         let settled = self.ask(limit_ms, asked).await;
@@ -231,20 +186,21 @@ impl WorldAccess {
     /// Ask the world, once, if the lease is still this runner's (R13).
     async fn issue(
         &self,
-        call: &Call,
+        asked: &RevealedEffect<'_>,
         context: &EffectContext,
         permit: &IssuePermit,
     ) -> Result<EffectOutcome, StoreError> {
         permit.store.hold(&permit.lease).await?;
+        let call = asked.going_out;
         let limit_ms = self.limits.effect_ms_max.saturating_add(call.own_ms());
-        let asked = self.provider.perform(call, context);
+        let performed = self.provider.perform(call, context);
         let outcome = tokio::select! {
             biased;
-            outcome = self.ask(limit_ms, asked) => {
+            outcome = self.ask(limit_ms, performed) => {
                 let unknown = |no_answer: NoAnswer| EffectOutcome::Unknown(no_answer.why());
                 outcome.unwrap_or_else(unknown)
             }
-            value = self.seen_made(call, context) => EffectOutcome::Done(value),
+            value = self.seen_made(asked, context) => EffectOutcome::Done(value),
         };
         match &outcome {
             // The world knows a later lease: nothing here is this runner's to do, or to judge.
@@ -259,7 +215,8 @@ impl WorldAccess {
     /// Ready when the world shows an effect that nobody answers for: looked for when no answer has
     /// come for a while, or the step is to end. That it is not there yet proves nothing, because
     /// the request may still be under way.
-    async fn seen_made(&self, call: &Call, context: &EffectContext) -> Value {
+    async fn seen_made(&self, asked: &RevealedEffect<'_>, context: &EffectContext) -> Value {
+        let call = asked.going_out;
         let silent_ms = match call.settle_mode() {
             _ if call.entry().leaves_behind => return std::future::pending().await,
             Some(SettleMode::DesiredState) => Some(SILENT_MS_MAX.saturating_add(call.own_ms())),
@@ -283,7 +240,7 @@ impl WorldAccess {
         };
         let function = call.function();
         loop {
-            if let Settled::Done(value) = self.settle(call, context).await {
+            if let Settled::Done(value) = self.is_made(asked, context).await {
                 tracing::info!(function, "no answer came, and the world shows that it is made");
                 return value;
             }

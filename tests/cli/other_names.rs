@@ -1,0 +1,152 @@
+//! A runner dies with its call, and somebody else renames what it was about, or gives its name to
+//! another thing, before anybody looks: what became of the call is told of the thing, not of the
+//! name.
+
+use crate::harness::{Place, Ran};
+use crate::others::{MAIN, SIDE, create_side, declared, manifest, start_side, step, tag};
+
+const OLD: &str = "host = \"i-db-1\", container = \"old\"";
+
+/// Die at this effect; then somebody else; then go on.
+fn went_on(place: &Place, ours: &[String], dies: &str, theirs: &[String]) -> Ran {
+    let ours = manifest(place, "ours", &ours.concat());
+    let theirs = manifest(place, "theirs", &theirs.concat());
+    assert_eq!(place.run(&["run", &ours, "--inject", dies]).code, None, "it dies");
+    place.run(&["run", &theirs]).exits(0);
+    place.run(&["resume", &id_of_ours(place)])
+}
+
+fn id_of_ours(place: &Place) -> String {
+    let listed = place.run(&["list", "--json"]).exits(0).json();
+    let all = listed.as_array().expect("a list").iter();
+    let ours = all.filter(|one| one["name"] == "ours").map(|one| one["id"].to_string());
+    ours.last().expect("ours is on record")
+}
+
+fn rename(of: &str, to: &str) -> String {
+    step(&format!("rename-{to}"), "docker/rename-container", &format!("{of}, to = \"{to}\""))
+}
+
+fn create(of: &str) -> String {
+    let with = format!("{of}, image = \"postgres:16\", env = {{ THEIRS = \"1\" }}");
+    step("create", "docker/create-container", &with)
+}
+
+#[test]
+fn a_name_that_somebody_else_took_is_not_what_was_renamed() {
+    let place = Place::new();
+    let stop = step("stop", "docker/stop-container", OLD);
+    let start = step("start", "docker/start-container", OLD);
+    let theirs = [create(OLD), start.clone(), rename(MAIN, "main-2")];
+    let dies = "docker.rename-container=crash-before";
+    let ran = went_on(&place, &[rename(MAIN, "old"), start, stop], dies, &theirs);
+    ran.says("docker:i-db-1/container/old is another one by now").lacks("succeeded");
+    let world = place.world();
+    let on = &world.engines["i-db-1"].containers;
+    assert!(on["old"].running && on["old"].spec.env.contains_key("THEIRS"), "theirs is stopped");
+    assert!(on["main-2"].running, "ours runs on");
+}
+
+#[test]
+fn what_was_made_is_not_made_again_when_it_has_another_name() {
+    let place = Place::new();
+    let dies = "docker.create-container=crash-after";
+    let ran = went_on(&place, &[create_side(), tag()], dies, &[rename(SIDE, "side-kept")]);
+    ran.says("somebody else has renamed docker:i-db-1/container/side").lacks("succeeded");
+    let world = place.world();
+    assert!(!world.engines["i-db-1"].containers.contains_key("side"), "it is made twice");
+}
+
+/// Where it is neither removed nor there by its name, nobody says that it is gone, or that this was
+/// declared.
+#[test]
+fn what_was_renamed_is_not_removed() {
+    for resumed in [&["resume", "2"][..], &["resume", "2", "--inject", "ebs.tag=refuse"]] {
+        let place = Place::new();
+        place.run(&["run", &manifest(&place, "first", &create_side())]).exits(0);
+        let remove = declared("remove", "docker/remove-container", SIDE);
+        let ours = manifest(&place, "ours", &[remove, tag()].concat());
+        let dies = "docker.remove-container=crash-before";
+        assert_eq!(place.run(&["run", &ours, "--inject", dies]).code, None, "it dies");
+        place.run(&["run", &manifest(&place, "theirs", &rename(SIDE, "side-kept"))]).exits(0);
+        let ran = place.run(resumed).exits(5).says("verdict: incomplete");
+        ran.says("why:  somebody has renamed it: it is docker:i-db-1/container/")
+            .says("do:   rename docker:i-db-1/container/")
+            .says("back to side")
+            .lacks("make it anew");
+        let there = place.world().engines["i-db-1"].containers.contains_key("side-kept");
+        assert!(there, "it is removed under its other name");
+    }
+}
+
+/// That another one by that name runs, or is down, or has the policy, is not what was asked for.
+#[test]
+fn what_another_one_of_that_name_does_is_not_what_this_one_was_to_do() {
+    let unless = "restart = \"unless-stopped\"";
+    let policy = step("policy", "docker/set-restart-policy", &format!("{SIDE}, {unless}"));
+    let other = create(&format!("{SIDE}, {unless}"));
+    let first = create_side();
+    let started = [first.clone(), start_side()].concat();
+    let stop = step("stop", "docker/stop-container", &format!("{SIDE}, grace = \"1s\""));
+    let table = [
+        (&first, start_side(), "start-container", [other.clone(), start_side()].concat()),
+        (&first, policy, "update-container", other.clone()),
+        (&started, stop, "stop-container", other),
+    ];
+    for (first, ours, function, theirs) in table {
+        let place = Place::new();
+        place.run(&["run", &manifest(&place, "first", first)]).exits(0);
+        let dies = format!("docker.{function}=crash-before");
+        let ran = went_on(&place, &[ours, tag()], &dies, &[rename(SIDE, "away"), theirs]);
+        ran.says("docker:i-db-1/container/side is another one by now").lacks("succeeded");
+    }
+}
+
+/// The volume was detached, and somebody else attached it again: that is theirs.
+#[test]
+fn what_somebody_else_attached_to_the_same_instance_is_not_detached() {
+    let place = Place::new();
+    let on = "volume = \"vol-db-main\", instance = \"i-db-1\"";
+    let stop = step("stop", "docker/stop-container", MAIN);
+    let detach = step("detach", "ebs/detach-volume", on);
+    let theirs = step("attach", "ebs/attach-volume", &format!("{on}, device = \"/dev/sdq\""));
+    let ran = went_on(&place, &[stop, detach, tag()], "ebs.detach=crash-after", &[theirs]);
+    ran.says("vol-db-main was changed by someone else: attachments was").lacks("succeeded");
+    assert_eq!(place.world().volumes["vol-db-main"].attachments[0].device, "/dev/sdq");
+}
+
+/// What was stopped here and then renamed is as this operation left it, and is where it is.
+#[test]
+fn what_was_renamed_is_told_by_where_it_is_and_is_nobody_elses_doing() {
+    let place = Place::new();
+    let stop = step("stop", "docker/stop-container", MAIN);
+    let ours = manifest(&place, "ours", &[stop, tag()].concat());
+    assert_eq!(place.run(&["run", &ours, "--inject", "ebs.tag=crash-before"]).code, None);
+    place.run(&["run", &manifest(&place, "theirs", &rename(MAIN, "main-old"))]).exits(0);
+    let ran = place.run(&["rollback", &id_of_ours(&place)]).exits(5);
+    ran.lacks("ask whoever changed it")
+        .lacks("make it anew")
+        .says("back to main")
+        .says("running: was true, is false");
+}
+
+/// What takes its place has its name, and stands in the way of it.
+#[test]
+fn what_took_the_place_of_what_was_renamed_is_to_go_first() {
+    let place = Place::new();
+    let like = format!("{MAIN}, like = {{ {OLD} }}");
+    let ours = [
+        step("stop", "docker/stop-container", MAIN),
+        rename(MAIN, "old"),
+        step("create", "docker/create-container", &like),
+        tag(),
+    ];
+    let ours = manifest(&place, "ours", &ours.concat());
+    let faults = ["ebs.tag=refuse", "undo:docker.remove-container=refuse"];
+    let [tag, remove] = faults.map(|fault| ["--inject", fault]);
+    let ran = place.run(&[&["run", &ours][..], &tag, &remove].concat()).exits(5);
+    ran.says(
+        "do:   stop and remove docker:i-db-1/container/main, which this operation made; then \
+         rename docker:i-db-1/container/old back to main; then ",
+    );
+}
