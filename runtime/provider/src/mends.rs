@@ -128,7 +128,12 @@ pub const HOLDS_A_SECRET: &str =
 /// known.
 pub fn mends<'a>(resource: &'a Resource, before: &'a Facts, now: &'a Facts) -> Vec<Mend<'a>> {
     match (resource, before.is_absent(), now.is_absent()) {
-        (Resource::Volume { id }, true, false) => vec![Mend::DeleteVolume { volume: id }],
+        (Resource::Volume { id: volume }, true, false) => {
+            // What is attached can't be deleted.
+            let mut all = attachments(volume, before, now);
+            all.push(Mend::DeleteVolume { volume });
+            all
+        }
         (Resource::Snapshot { id }, true, false) => vec![Mend::DeleteSnapshot { snapshot: id }],
         (Resource::Instance { id }, true, false) => vec![Mend::TerminateInstance { instance: id }],
         (Resource::Volume { id: volume }, false, false) => {

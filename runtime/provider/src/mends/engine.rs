@@ -83,9 +83,11 @@ pub fn engine_mends<'a>(
     let (was_there, is_there) = (!before.is_absent(), !now.is_absent());
     match resource {
         Resource::Container { host, name: container } if !was_there && is_there => {
+            let unpause = is(now, "paused").then_some(EngineMend::Unpause { host, container });
             // What runs gets its grace first.
             let stop = is(now, "running").then_some(EngineMend::Stop { host, container });
-            stop.into_iter().chain([EngineMend::RemoveContainer { host, container }]).collect()
+            let remove = EngineMend::RemoveContainer { host, container };
+            unpause.into_iter().chain(stop).chain([remove]).collect()
         }
         Resource::DockerVolume { host, name: volume } if !was_there && is_there => {
             let is_plain = now.flat_get("options.device").is_none();

@@ -41,8 +41,8 @@ fn commands(mends: &[Mend<'_>]) -> Vec<String> {
                 let id = word(instance);
                 commands.push(format!("aws ec2 wait instance-stopped --instance-ids {id}"));
             }
-            // One that is still being let go is attached nowhere else.
-            Mend::Attach { volume, .. } if index > 0 => {
+            // One that is still being let go is attached nowhere else, and is not deleted.
+            Mend::Attach { volume, .. } | Mend::DeleteVolume { volume } if index > 0 => {
                 let id = word(volume);
                 commands.push(format!("aws ec2 wait volume-available --volume-ids {id}"));
             }
@@ -130,8 +130,15 @@ mod tests {
             (
                 volume("vol-1"),
                 Facts::Absent,
-                there.clone(),
+                grown.clone(),
                 "aws ec2 delete-volume --volume-id vol-1",
+            ),
+            (
+                volume("vol-1"),
+                Facts::Absent,
+                there.clone(),
+                "aws ec2 detach-volume --volume-id vol-1 --instance-id i-a && aws ec2 wait \
+                 volume-available --volume-ids vol-1 && aws ec2 delete-volume --volume-id vol-1",
             ),
             (
                 snapshot.clone(),
