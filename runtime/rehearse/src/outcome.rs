@@ -31,8 +31,8 @@ pub(crate) struct Outcome {
     pub irreversible: BTreeSet<String>,
     /// What is not restored.
     pub lost: Vec<String>,
-    /// Whether that is so because nobody could look at any of it.
-    pub is_unseen: bool,
+    /// What of it nobody could look at.
+    pub unseen: BTreeSet<String>,
     /// Whether it came to no end.
     pub is_endless: bool,
     /// The steps past the commit point that failed, and left what they were to clear away.
@@ -59,6 +59,7 @@ impl Outcome {
         let passed = played.passed.iter().find(|one| Some(one.place) == last_place(case));
         let state = &played.state;
         let leftover = state.steps.iter().filter(|(_, step)| step.status == StepStatus::Leftover);
+        let unseen = state.not_restored.iter().filter(|one| one.now.is_none());
         Self {
             case: case.clone(),
             doing: doing.unwrap_or_else(Doing::engine),
@@ -70,7 +71,7 @@ impl Outcome {
             retried: retried(&played.records),
             irreversible: irreversible(state),
             lost: state.not_restored.iter().map(|one| one.resource.to_string()).collect(),
-            is_unseen: state.not_restored.iter().all(|one| one.now.is_none()),
+            unseen: unseen.map(|one| one.resource.to_string()).collect(),
             is_endless: !state.status.is_final(),
             leftover: leftover
                 .map(|(key, _)| key)

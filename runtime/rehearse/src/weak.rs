@@ -47,11 +47,12 @@ pub(crate) fn points(manifest: &Manifest, quiet: &Played, told: &[&Outcome]) -> 
 struct Told<'a> {
     one: &'a Outcome,
     stays_down: bool,
-    /// What is left for a person, and was not by the faults before.
+    /// What is left for a person, and was not by the faults before, or not so that the service is
+    /// down.
     left: Vec<String>,
     /// What is not cleared away, and was by the faults before.
     leftover: Vec<&'a String>,
-    /// The fault before it, where neither leaves anything by itself.
+    /// The fault before it, where neither leaves all of that by itself.
     first: Option<&'a Outcome>,
 }
 
@@ -71,41 +72,47 @@ fn left_by(one: &Outcome) -> &[String] {
 fn by_last_faults<'a>(told: &[&'a Outcome]) -> Vec<Told<'a>> {
     let all: BTreeMap<&[Planned], &'a Outcome> =
         told.iter().map(|one| (&one.case.0[..], *one)).collect();
-    let of = |one: &&'a Outcome| {
-        let (last, before) = match one.case.0.split_last() {
-            Some((last, before)) => (Some(last), all.get(before).copied()),
-            None => (None, None),
-        };
-        let was_left = before.map_or(&[][..], left_by);
-        let left = left_by(one).iter().filter(|name| !was_left.contains(name)).cloned().collect();
-        let was_leftover = |step: &&String| before.is_some_and(|one| one.leftover.contains(step));
-        let leftover: Vec<&String> =
-            one.leftover.iter().filter(|step| !was_leftover(step)).collect();
-        let alone = last.and_then(|last| all.get(std::slice::from_ref(last)));
-        let is_by_both = |alone: &&Outcome| {
-            left_by(alone).is_empty() && alone.leftover.is_empty() && alone.case != one.case
-        };
-        Told {
-            one,
-            stays_down: one.ending.is_down && !before.is_some_and(|one| one.ending.is_down),
-            left,
-            leftover,
-            first: before.filter(|one| !one.case.0.is_empty() && alone.is_some_and(is_by_both)),
-        }
-    };
-    let mut all: Vec<Told<'_>> = told.iter().map(of).collect();
+    let mut all: Vec<Told<'_>> = told.iter().map(|one| by_last_fault(one, &all)).collect();
     // What comes before moves a place on: that it is the same fault is told by its sentence.
-    let is_left = |one: &&Told<'_>| !(one.left.is_empty() && one.leftover.is_empty());
-    let by_itself: BTreeSet<String> = all
-        .iter()
-        .filter(is_left)
-        .filter(|one| one.first.is_none())
-        .map(|one| clause(one))
-        .collect();
+    let by_itself: BTreeSet<(String, String)> =
+        all.iter().filter(|one| one.first.is_none()).flat_map(said).collect();
     for one in all.iter_mut().filter(|one| one.first.is_some()) {
-        one.first = one.first.filter(|_| !by_itself.contains(&clause(one)));
+        if said(one).iter().all(|said| by_itself.contains(said)) {
+            one.first = None;
+        }
     }
     all
+}
+
+/// Each thing that a case leaves, with the fault that it is left by.
+fn said(told: &Told<'_>) -> Vec<(String, String)> {
+    let down = told.stays_down.then(|| "the service stays down".to_owned());
+    let names = told.left.iter().chain(told.leftover.iter().copied()).cloned().chain(down);
+    let clause = clause(told);
+    names.map(|name| (clause.clone(), name)).collect()
+}
+
+fn by_last_fault<'a>(one: &'a Outcome, all: &BTreeMap<&[Planned], &'a Outcome>) -> Told<'a> {
+    let (last, before) = match one.case.0.split_last() {
+        Some((last, before)) => (Some(last), all.get(before).copied()),
+        None => (None, None),
+    };
+    let stays_down = one.ending.is_down && !before.is_some_and(|one| one.ending.is_down);
+    // What was left before, and only now keeps the service down, is left by both.
+    let was_left = before.filter(|_| !stays_down).map_or(&[][..], left_by);
+    let left = left_by(one).iter().filter(|name| !was_left.contains(name)).cloned();
+    let left: Vec<String> = left.collect();
+    let was_leftover = |step: &&String| before.is_some_and(|one| one.leftover.contains(step));
+    let leftover: Vec<&String> = one.leftover.iter().filter(|step| !was_leftover(step)).collect();
+    let alone = last.and_then(|last| all.get(std::slice::from_ref(last)));
+    let is_by_both = |alone: &&Outcome| {
+        alone.case != one.case
+            && (left.iter().any(|name| !left_by(alone).contains(name))
+                || leftover.iter().any(|step| !alone.leftover.contains(step))
+                || (stays_down && !alone.ending.is_down))
+    };
+    let is_both = !one.case.0.is_empty() && alone.is_some_and(is_by_both);
+    Told { one, stays_down, left, leftover, first: before.filter(|_| is_both) }
 }
 
 /// What goes wrong in a case so that it comes to what is told of it.
@@ -200,7 +207,8 @@ fn left(told: &[Told<'_>]) -> Vec<WeakPoint> {
         let is = if one.left.len() == 1 { "is" } else { "are" };
         let (clause, names, down) = (clauses(one), names(&one.left), down_too(one));
         // What nobody could look at may be as it was.
-        let unseen = if one.is_unseen { "can't be looked at, and " } else { "" };
+        let is_unseen = one.left.iter().all(|name| one.unseen.contains(name));
+        let unseen = if is_unseen { "can't be looked at, and " } else { "" };
         let told = format!("{clause}, {names} {unseen}{is} left for a person{down}");
         WeakPoint { resources: one.left.clone(), ..point(WeakKind::Left, told, one) }
     }))
