@@ -273,6 +273,32 @@ impl Load {
         micros(started.elapsed()) / f64::from(steps)
     }
 
+    /// The same on a disk: each serialised once and inserted into a bare table of SQLite, in so
+    /// many commits, each as safe as the store's.
+    pub async fn bare_rows(&self, steps: u32, commits: u64) -> f64 {
+        let last = self.deps.store.list().await.expect("a list").pop().expect("an operation");
+        let records = self.deps.store.load(last.id).await.expect("its records");
+        let dir = TempDir::new().expect("a directory");
+        let bare = rusqlite::Connection::open(dir.path().join("bare")).expect("a database");
+        let tables = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+            CREATE TABLE events (operation INTEGER NOT NULL, seq INTEGER NOT NULL,
+                record TEXT NOT NULL, PRIMARY KEY (operation, seq)) STRICT, WITHOUT ROWID;";
+        bare.execute_batch(tables).expect("a table");
+        let in_one = records.len().div_ceil(usize::try_from(commits).expect("few"));
+        let started = Instant::now();
+        for rows in records[1..].chunks(in_one) {
+            bare.execute_batch("BEGIN IMMEDIATE").expect("a transaction");
+            let mut insert =
+                bare.prepare_cached("INSERT INTO events VALUES (1, ?1, ?2)").expect("SQL");
+            for row in rows {
+                let text = serde_json::to_string(row).expect("JSON");
+                insert.execute(rusqlite::params![row.seq.0 as i64, text]).expect("a row");
+            }
+            bare.execute_batch("COMMIT").expect("a commit");
+        }
+        micros(started.elapsed()) / f64::from(steps)
+    }
+
     /// One commit of the same store, in microseconds.
     pub async fn bare_commit(&self) -> f64 {
         const ROUNDS: u32 = 200;
