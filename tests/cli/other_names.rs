@@ -19,8 +19,8 @@ fn went_on(place: &Place, ours: &[String], dies: &str, theirs: &[String]) -> Ran
 fn id_of_ours(place: &Place) -> String {
     let listed = place.run(&["list", "--json"]).exits(0).json();
     let all = listed.as_array().expect("a list").iter();
-    let ours = all.filter(|one| one["name"] == "ours").map(|one| one["id"].to_string());
-    ours.last().expect("ours is on record")
+    let mut ours = all.filter(|one| one["name"] == "ours").map(|one| one["id"].to_string());
+    ours.next_back().expect("ours is on record")
 }
 
 fn rename(of: &str, to: &str) -> String {
