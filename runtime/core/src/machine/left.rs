@@ -59,3 +59,77 @@ fn elsewhere<'a>(facts: &'a Facts, instance: &str) -> Vec<&'a Value> {
     let all = facts.get("attachments").and_then(Value::as_array).into_iter().flatten();
     all.filter(|one| one.get("instance").and_then(Value::as_str) != Some(instance)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Attempt, AttemptId, CallId, CallNumber, Direction};
+    use crate::step::EffectOutcome;
+    use crate::{DockerCall, StepKey};
+    use serde_json::json;
+
+    fn effect(call: Call, resource: Resource, before: Facts, after: Option<Facts>) -> PastEffect {
+        let step = StepKey::plain("s");
+        let of = AttemptId { step, direction: Direction::Do, attempt: Attempt(1) };
+        PastEffect {
+            id: CallId { of, number: CallNumber(1) },
+            call,
+            token: "t".into(),
+            outcome: EffectOutcome::Done(Value::Null),
+            changes: vec![Change { resource, before, after }],
+        }
+    }
+
+    #[test]
+    fn a_fact_is_as_the_last_that_set_it_left_it() {
+        let container = || Resource::Container { host: "i-1".into(), name: "main".into() };
+        let volume = || Resource::Volume { id: "vol-1".into() };
+        let runs = |running: bool, restart: &str| {
+            Facts::from_json(json!({ "id": "a", "running": running, "restart": restart }))
+        };
+        let at = |all: &[&str]| {
+            let all = all.iter().map(|on| json!({ "instance": on, "device": "/dev/sdf" }));
+            Facts::from_json(json!({ "attachments": all.collect::<Vec<_>>() }))
+        };
+        let (host, name) = (|| "i-1".into(), || "main".into());
+        let start = || DockerCall::StartContainer { host: host(), container: name() }.into();
+        let rename =
+            DockerCall::RenameContainer { host: host(), container: name(), to: "b".into() };
+        let detach = || EbsCall::Detach { volume: "vol-1".into(), instance: "i-1".into() }.into();
+        let (up, down) = (runs(true, "no"), runs(false, "no"));
+        let table = [
+            // What the call says that it sets, whatever was seen after it.
+            ((start(), container(), &down, Some(&down)), "running", &up, Some(true)),
+            ((start(), container(), &down, Some(&up)), "running", &down, Some(false)),
+            // What it does not set is another's.
+            ((start(), container(), &down, Some(&up)), "restart", &runs(true, "always"), None),
+            ((rename.into(), container(), &up, Some(&Facts::Absent)), "running", &down, None),
+            (
+                (detach(), volume(), &at(&["i-1"]), Some(&at(&[]))),
+                "attachments",
+                &at(&[]),
+                Some(true),
+            ),
+            (
+                (detach(), volume(), &at(&["i-1"]), Some(&at(&[]))),
+                "attachments",
+                &at(&["i-1"]),
+                Some(false),
+            ),
+            // Nobody saw how it was left.
+            ((detach(), volume(), &at(&["i-1"]), None), "attachments", &at(&["i-1"]), Some(true)),
+            // The look came late.
+            (
+                (detach(), volume(), &at(&["i-1"]), Some(&at(&["i-2"]))),
+                "attachments",
+                &at(&["i-2"]),
+                Some(false),
+            ),
+        ];
+        for ((call, resource, before, after), fact, now, wanted) in table {
+            let effect = effect(call, resource, before.clone(), after.cloned());
+            let is = is_as_left(&effect, &effect.changes[0], fact, now);
+            assert_eq!(is, wanted, "{fact} of {effect:?}, now {now:?}");
+        }
+    }
+}

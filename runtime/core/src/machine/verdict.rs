@@ -401,13 +401,9 @@ impl Machine {
                         && after.is_absent() == now.is_absent()
                         && after.flat_get(name) == now.flat_get(name)
                 }
-                // Nobody saw what it did, so it may have done all that it can do, and no more than
-                // it says that it sets, as long as nothing else was done to the same since.
-                None => {
-                    let sets = effect.call.leaves().filter(|(fact, _)| is_main && fact == name);
-                    self.effects_since(effect, change) == 0
-                        && sets.is_none_or(|(_, left)| left.as_ref() == now.flat_get(name))
-                }
+                // Nobody saw what it did, so it may have done all that it can do, as long as
+                // nothing else was done to the same since.
+                None => self.effects_since(effect, change) == 0,
             }
     }
 
