@@ -279,7 +279,10 @@ impl WorldAccess {
             // Unread, the reversal compares with the world as it finds it then.
             change.after = match self.is_somebody_elses(change, context).await {
                 true => Some(Facts::Absent),
-                false => self.unless_cut_off(context, self.observe(&change.resource)).await,
+                false => {
+                    let look = self.after_it(call, change);
+                    self.unless_cut_off(context, look).await
+                }
             };
             // What has the name of what was removed was made by somebody else.
             let is_anothers = |after: &Facts| change.before.is_another(after);
