@@ -323,7 +323,8 @@ impl World {
     pub fn put_right(mut self) -> Self {
         let given = |id: &mut String, what: &str, host: &str, name: &str| {
             if id.is_empty() {
-                *id = format!("{what}:{host}/{name}");
+                // Which a name may be, too: an engine takes one for the other.
+                *id = format!("{what}-{host}.{name}");
             }
         };
         for (host, engine) in &mut self.engines {
