@@ -52,7 +52,7 @@ fn what_was_made_is_not_made_again_when_it_has_another_name() {
     let place = Place::new();
     let dies = "docker.create-container=crash-after";
     let ran = went_on(&place, &[create_side(), tag()], dies, &[rename(SIDE, "side-kept")]);
-    ran.says("somebody else has renamed docker:i-db-1/container/side").lacks("succeeded");
+    ran.says("somebody else has renamed the container `side`").lacks("succeeded");
     let world = place.world();
     assert!(!world.engines["i-db-1"].containers.contains_key("side"), "it is made twice");
 }
@@ -149,4 +149,76 @@ fn what_took_the_place_of_what_was_renamed_is_to_go_first() {
         "do:   stop and remove docker:i-db-1/container/main, which this operation made; then \
          rename docker:i-db-1/container/old back to main; then ",
     );
+}
+
+/// It happened, and its name is nobody's by then: once that is put right, it is taken back.
+#[test]
+fn what_was_done_to_what_somebody_renamed_is_taken_back_once_it_has_its_name() {
+    let stopped = [step("stop", "docker/stop-container", MAIN)];
+    let policy = format!("{MAIN}, restart = \"always\"");
+    let table = [
+        (vec![], stopped.concat(), "stop-container", "main"),
+        (vec![], step("pause", "docker/pause-container", MAIN), "pause-container", "main"),
+        (vec![], step("policy", "docker/set-restart-policy", &policy), "update-container", "main"),
+        (vec![], rename(MAIN, "old"), "rename-container", "old"),
+        (
+            vec![step("down", "docker/stop-container", MAIN)],
+            step("start", "docker/start-container", MAIN),
+            "start-container",
+            "main",
+        ),
+    ];
+    for (first, ours, function, called) in table {
+        let place = Place::new();
+        place.untouched();
+        if !first.is_empty() {
+            place.run(&["run", &manifest(&place, "first", &first.concat())]).exits(0);
+        }
+        let before = place.facts();
+        let dies = format!("docker.{function}=crash-after");
+        let it = format!("host = \"i-db-1\", container = \"{called}\"");
+        let ran = went_on(&place, &[ours, tag()], &dies, &[rename(&it, "away")]);
+        ran.exits(5).says("somebody else has renamed").lacks("ask whoever changed it");
+        let away = "host = \"i-db-1\", container = \"away\"";
+        place.run(&["run", &manifest(&place, "back", &rename(away, called))]).exits(0);
+        let ran = place.run(&["rollback", &id_of_ours(&place)]).exits(3);
+        ran.says("verdict: restored");
+        assert_eq!(place.facts(), before, "{function}");
+    }
+}
+
+#[test]
+fn a_command_that_has_run_is_not_run_again_when_its_container_has_another_name() {
+    let place = Place::new();
+    let with = "host = \"i-db-1\", image = \"postgres:16\", command = [\"migrate\"]";
+    let once = declared("once", "docker/run-once", with);
+    let ours = manifest(&place, "ours", &[once, tag()].concat());
+    let dies = ["--inject", "docker.run-once=crash-after"];
+    assert_eq!(place.run(&[&["run", &ours][..], &dies].concat()).code, None, "it dies");
+    let world = place.world();
+    let made = world.engines["i-db-1"].containers.keys().find(|name| name.starts_with("stepback"));
+    let made = format!("host = \"i-db-1\", container = \"{}\"", made.expect("it ran"));
+    place.run(&["run", &manifest(&place, "theirs", &rename(&made, "kept"))]).exits(0);
+    let ran = place.run(&["resume", "1"]).exits(5);
+    ran.says("somebody else has renamed the container `stepback-").lacks("done, once");
+}
+
+/// Two that changed places: each is told to get its own name, and neither is called somebody's.
+#[test]
+fn what_changed_places_here_is_told_by_where_it_belongs() {
+    let place = Place::new();
+    place.run(&["run", &manifest(&place, "first", &create_side())]).exits(0);
+    let ours = [
+        step("stop", "docker/stop-container", MAIN),
+        rename(MAIN, "old"),
+        rename(SIDE, "main"),
+        tag(),
+    ];
+    let ours = manifest(&place, "ours", &ours.concat());
+    let faults = ["ebs.tag=refuse", "undo:docker.rename-container=refuse"];
+    let faults: Vec<&str> = faults.iter().flat_map(|fault| ["--inject", fault]).collect();
+    let ran = place.run(&[&["run", &ours][..], &faults].concat()).exits(5);
+    ran.lacks("not this operation's")
+        .says("rename docker:i-db-1/container/main back to side first; then rename ")
+        .says("why:  this operation has renamed it: it is docker:i-db-1/container/main");
 }

@@ -347,3 +347,19 @@ fn what_was_changed_while_no_runner_lived_is_not_taken_back() {
     place.run(&["resume", "1"]).exits(5).says("verdict: incomplete");
     assert_eq!(place.world().volumes["vol-db-main"].tags["a"], "theirs");
 }
+
+/// What an operation made, and somebody else uses by now, is not told to be taken from them.
+#[test]
+fn what_somebody_else_attached_is_not_told_to_be_detached_and_deleted() {
+    let place = Place::new();
+    let create = step("volume", "ebs/create-volume", "zone = \"us-east-1a\", size_gib = 1");
+    let ours = manifest(&place, "ours", &[create, tag()].concat());
+    assert_eq!(place.run(&["run", &ours, "--inject", "ebs.tag=crash-before"]).code, None);
+    let world = place.world();
+    let made = world.volumes.keys().find(|id| id.ends_with("a000001")).expect("it is made");
+    let with = format!("volume = \"{made}\", instance = \"i-db-2\", device = \"/dev/sdx\"");
+    let theirs = manifest(&place, "theirs", &step("attach", "ebs/attach-volume", &with));
+    place.run(&["run", &theirs]).exits(0);
+    let ran = place.run(&["rollback", "1"]).exits(5);
+    ran.says("somebody else has attached it to i-db-2: ask them").lacks("ebs/delete-volume");
+}

@@ -1,7 +1,7 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
 use crate::access::{Found, Listed, WorldAccess};
-use stepback_core::machine::{Observation, Reading};
+use stepback_core::machine::{Observation, Reading, Renamed};
 use stepback_core::shell::word;
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
@@ -26,8 +26,8 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
             Err(_) => None,
         };
         if let (Ok(now), Some(Observation { resource: old, now: Ok(_) })) = (&mut now, &old) {
-            now.advice = renamed_back(old, resource, now);
-            now.renamed = Some(old.clone());
+            now.advice = renamed_back(state, old, resource, &now.facts);
+            now.renamed = Some(Renamed { to: old.clone(), by_us: false });
         }
         observations.push(Observation { resource: resource.clone(), now });
         observations.extend(old);
@@ -84,7 +84,10 @@ async fn moved_away(
     match access.observe(&old).await {
         Ok(facts) if facts.is_absent() => None,
         Ok(facts) => {
-            let now = Ok(reading(access, state, &old, facts));
+            // Once it has its name back, that is what it is put back by.
+            let advice = access.advice(resource, before, &facts);
+            let advice = format!("once it is renamed back: {advice}");
+            let now = Ok(Reading { facts, advice, renamed: None });
             Some(Observation { resource: old, now })
         }
         // Nobody renames anything on an instance that is down, as it was before.
@@ -94,15 +97,24 @@ async fn moved_away(
 }
 
 /// What to do with a container that has another name by now: first of all its own is to be free.
-fn renamed_back(called: &Resource, resource: &Resource, now: &Reading) -> String {
-    let Resource::Container { name, .. } = resource else { return now.advice.clone() };
+fn renamed_back(state: &State, called: &Resource, resource: &Resource, now: &Facts) -> String {
+    let Resource::Container { name, .. } = resource else { return String::new() };
     let rename = format!("rename {} back to {}", as_words(called), word(name));
-    match now.facts.is_absent() {
-        true => rename,
-        false => {
-            let taken = as_words(resource);
+    let taken = as_words(resource);
+    let was_called = state.baselines.iter().find_map(|(was, before)| match was {
+        Resource::Container { name, .. } if was.host() == resource.host() => {
+            let is_it = before.identity().is_some() && before.identity() == now.identity();
+            is_it.then_some(name)
+        }
+        _ => None,
+    });
+    match (now.is_absent(), was_called) {
+        (true, _) => rename,
+        (false, Some(own)) => format!("rename {taken} back to {} first; then {rename}", word(own)),
+        (false, None) if state.is_own(resource, now) => {
             format!("stop and remove {taken}, which this operation made; then {rename}")
         }
+        (false, None) => format!("ask whoever made {taken} to free its name; then {rename}"),
     }
 }
 
@@ -124,14 +136,21 @@ fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Obse
         let Some(at) = observations.iter().position(is_it) else { continue };
         let called = observations[at].resource.clone();
         let Ok(now) = &mut observations[at].now else { continue };
-        let rest = access.advice(resource, before, &now.facts);
-        now.advice = format!("it is {}, renamed: see there", as_words(resource));
+        let rest = match now.facts.is_as(before) {
+            true => String::new(),
+            false => format!("; then {}", access.advice(resource, before, &now.facts)),
+        };
+        // A name that was another one's has its own way back.
+        if state.baselines.of(&called).is_none_or(Facts::is_absent) {
+            now.advice = format!("it is {}, renamed: see there", as_words(resource));
+        }
         let by_id = Resource::Container { host: host.clone(), name: id.to_owned() };
         observations.retain(|one| one.resource != by_id);
         let old = observations.iter_mut().find(|one| one.resource == *resource);
         if let Some(Ok(old)) = old.map(|one| &mut one.now) {
-            old.advice = format!("{}; then {rest}", renamed_back(&called, resource, old));
-            old.renamed = None;
+            let rename = renamed_back(state, &called, resource, &old.facts);
+            old.advice = format!("{rename}{rest}");
+            old.renamed = Some(Renamed { to: called, by_us: true });
         }
     }
 }

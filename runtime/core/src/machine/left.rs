@@ -4,7 +4,7 @@ use super::*;
 use crate::calls::{EbsCall, Ec2Call, Touches};
 use crate::resource::{Facts, Resource};
 use crate::reverse::own_facts;
-use crate::step::PastEffect;
+use crate::step::{EffectOutcome, PastEffect};
 
 /// Whether a fact of one of an effect's resources is as that very effect left it; none if it did
 /// not set it. Where nobody saw how it was left, it may be as it is by that.
@@ -60,11 +60,35 @@ fn elsewhere<'a>(facts: &'a Facts, instance: &str) -> Vec<&'a Value> {
     all.filter(|one| one.get("instance").and_then(Value::as_str) != Some(instance)).collect()
 }
 
+/// The instance that somebody else has attached a volume to which this operation made.
+pub(super) fn attached_by_others<'a>(
+    state: &State,
+    resource: &Resource,
+    before: &Facts,
+    now: &'a Facts,
+) -> Option<&'a str> {
+    let Resource::Volume { id } = resource else { return None };
+    let effects = || state.steps.values().flat_map(|step| &step.effects);
+    let attaches = |effect: &PastEffect, here: &str| match &effect.call {
+        Call::Ebs(EbsCall::Attach { volume, instance, .. }) => {
+            let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
+            is_made && volume.as_str() == id && instance.as_str() == here
+        }
+        _ => false,
+    };
+    let is_ours = |here: &str| {
+        let instance = Resource::Instance { id: here.to_owned() };
+        state.is_own(&instance, &Facts::Absent) || effects().any(|effect| attaches(effect, here))
+    };
+    let all = now.get("attachments").and_then(Value::as_array).into_iter().flatten();
+    let mut all = all.filter_map(|one| one.get("instance").and_then(Value::as_str));
+    all.find(|here| before.is_absent() && !is_ours(here))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::{Attempt, AttemptId, CallId, CallNumber, Direction};
-    use crate::step::EffectOutcome;
     use crate::{DockerCall, StepKey};
     use serde_json::json;
 

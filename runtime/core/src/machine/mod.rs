@@ -20,7 +20,7 @@ mod verdict;
 mod window;
 
 pub use messages::{AttemptOrder, Command, Decision, Input, Recovery};
-pub use verdict::{Observation, Reading};
+pub use verdict::{Observation, Reading, Renamed};
 
 use crate::actor::Actor;
 use crate::calls::Call;

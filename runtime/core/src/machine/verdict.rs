@@ -4,7 +4,7 @@
 //! irreversible effect that was declared and may have run; what could not be read is a difference,
 //! but for the containers of a host that had no engine before either: they are named.
 
-use super::left::is_as_left;
+use super::left::{attached_by_others, is_as_left};
 use super::*;
 use crate::calls::{Class, DockerCall};
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
@@ -41,8 +41,17 @@ pub struct Reading {
     pub facts: Facts,
     /// What a person can do if these facts are not those of before.
     pub advice: String,
-    /// By what name the very thing that had this one is there: somebody has renamed it.
-    pub renamed: Option<Resource>,
+    /// Where the very thing is that had this name.
+    pub renamed: Option<Renamed>,
+}
+
+/// That a thing has another name than it had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renamed {
+    /// By what it is found now.
+    pub to: Resource,
+    /// Whether this operation gave it that name, and nobody else.
+    pub by_us: bool,
 }
 
 /// The order in which a person puts things back: what runs and did not is stopped before what it
@@ -184,7 +193,10 @@ impl Machine {
                 names => return Some(self.not_comparable(resource, before, now, &names)),
             },
             Ok(now) => match &now.renamed {
-                Some(renamed) => (Some(now), format!("somebody has renamed it: it is {renamed}")),
+                Some(Renamed { to, by_us }) => {
+                    let who = if *by_us { "this operation" } else { "somebody" };
+                    (Some(now), format!("{who} has renamed it: it is {to}"))
+                }
                 None => (Some(now), describe_difference(&before, &now.facts)),
             },
             Err(error) => (None, format!("it could not be read: {error}")),
@@ -247,7 +259,11 @@ impl Machine {
                     || self.was_here_by_another_name(resource, now)
             }
             // Its name may be another one's by now.
-            (false, false) => !before.is_another(now) || self.state.is_own(resource, now),
+            (false, false) => {
+                !before.is_another(now)
+                    || self.state.is_own(resource, now)
+                    || self.was_here_by_another_name(resource, now)
+            }
         };
         match now {
             Some(Reading { facts: Facts::Unknown(_), .. }) => format!(
@@ -258,7 +274,18 @@ impl Machine {
                  {operation} --accept REASON`"
             ),
             Some(Reading { facts, .. })
-                if let Some(names) = self.set_by_others(resource, before, facts) =>
+                if let Some(instance) =
+                    attached_by_others(&self.state, resource, before, facts) =>
+            {
+                format!(
+                    "somebody else has attached it to {instance}: ask them; then `stepback \
+                     rollback {operation}` once it is free, or `stepback rollback {operation} \
+                     --accept REASON`"
+                )
+            }
+            Some(Reading { facts, .. })
+                if (!before.is_another(facts) || self.state.is_own(resource, facts))
+                    && let Some(names) = self.set_by_others(resource, before, facts) =>
             {
                 let by_itself = match names.as_str() {
                     "running" | "state" => "it may have ended by itself, or ",
