@@ -36,7 +36,9 @@ fn container_mut<'a>(
     host: &InstanceId,
     name: &str,
 ) -> Result<&'a mut Container, Failure> {
-    let found = engine_mut(world, host)?.containers.get_mut(name);
+    let engine = engine_mut(world, host)?;
+    let name = engine.container(name).map_or(name.to_owned(), |(named, _)| named.clone());
+    let found = engine.containers.get_mut(&name);
     found.ok_or_else(|| missing("404", &format!("container `{name}` on {host}")))
 }
 
@@ -269,7 +271,8 @@ fn rename(
     if engine.containers.contains_key(to.as_str()) {
         return Err(refused("409", format!("the name `{to}` is in use on {host}")));
     }
-    let found = engine.containers.remove(container.as_str());
+    let named = engine.container(container.as_str()).map(|(named, _)| named.clone());
+    let found = named.and_then(|named| engine.containers.remove(&named));
     let found =
         found.ok_or_else(|| missing("404", &format!("container `{container}` on {host}")))?;
     engine.containers.insert(to.0.clone(), found);

@@ -111,11 +111,8 @@ impl World {
                 .filter(|instance| instance.state != "terminated")
                 .map(instance_facts),
             Resource::Container { host, name } => {
-                // By its id, too, as an engine has it.
-                let engine = self.engines.get(host);
-                let by_id = || engine?.containers.values().find(|found| found.id == *name);
-                let named = engine.and_then(|engine| engine.containers.get(name));
-                named.or_else(by_id).map(container_facts)
+                let found = self.engines.get(host).and_then(|engine| engine.container(name));
+                found.map(|(_, found)| container_facts(found))
             }
             Resource::Image { host, image } => {
                 let engine = self.engines.get(host);

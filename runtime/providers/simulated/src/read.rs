@@ -128,7 +128,7 @@ pub(super) fn container<'a>(
     host: &str,
     name: &str,
 ) -> Result<&'a Container, Failure> {
-    let found = engine(world, host)?.containers.get(name);
+    let found = engine(world, host)?.container(name).map(|(_, found)| found);
     found.ok_or_else(|| missing("404", &format!("container `{name}` on {host}")))
 }
 

@@ -96,6 +96,13 @@ fn yes() -> bool {
 }
 
 impl Engine {
+    /// A container by its name or, as an engine takes it for one (Docker docs, *Engine API*,
+    /// *ContainerInspect*), by its id.
+    pub fn container(&self, name: &str) -> Option<(&String, &Container)> {
+        let by_id = || self.containers.iter().find(|(_, found)| found.id == name);
+        self.containers.get_key_value(name).or_else(by_id)
+    }
+
     /// The digest of an image that it has by this name; one that lost its tag to another is still
     /// had by its digest, as long as a container is of it.
     pub(crate) fn image(&self, name: &str) -> Option<&String> {
