@@ -1,11 +1,12 @@
 //! Verification: the world is read again, whatever the undos said (R8).
 
 use crate::access::{Found, Listed, WorldAccess};
+use stepback_core::calls::DockerCall;
 use stepback_core::machine::{Observation, Reading, Renamed};
 use stepback_core::shell::word;
 use stepback_core::state::State;
 use stepback_core::step::{EffectOutcome, PastEffect};
-use stepback_core::{Facts, Failure, FailureClass, Resource, Token};
+use stepback_core::{Call, Facts, Failure, FailureClass, Resource, Token};
 use stepback_provider::advice::as_words;
 use stepback_provider::engines::is_gone;
 
@@ -26,11 +27,18 @@ pub(crate) async fn observe(access: &WorldAccess, state: &State) -> Vec<Observat
             Err(_) => None,
         };
         if let (Ok(now), Some(Observation { resource: old, now: Ok(_) })) = (&mut now, &old) {
-            now.advice = renamed_back(state, old, resource, &now.facts);
             now.renamed = Some(Renamed { to: old.clone(), by_us: false });
         }
         observations.push(Observation { resource: resource.clone(), now });
         observations.extend(old);
+    }
+    for at in 0..observations.len() {
+        let one = &observations[at];
+        let Some(to) = one.now.as_ref().ok().and_then(|now| now.renamed.as_ref()) else { continue };
+        let advice = renamed_back(state, &to.to, &one.resource, &observations);
+        if let Ok(now) = &mut observations[at].now {
+            now.advice = advice;
+        }
     }
     tell_renamed(access, state, &mut observations);
     #[cfg(feature = "mutants")]
@@ -97,30 +105,68 @@ async fn moved_away(
 }
 
 /// What to do with a container that has another name by now: first of all its own is to be free.
-fn renamed_back(state: &State, called: &Resource, resource: &Resource, now: &Facts) -> String {
-    let Resource::Container { name, .. } = resource else { return String::new() };
-    let rename = format!("rename {} back to {}", as_words(called), word(name));
+fn renamed_back(
+    state: &State,
+    called: &Resource,
+    resource: &Resource,
+    observations: &[Observation],
+) -> String {
+    let now_at = |resource: &Resource| {
+        let seen = observations.iter().find(|one| one.resource == *resource)?;
+        seen.now.as_ref().ok().map(|now| &now.facts)
+    };
+    let rename = format!("rename {} back to {}", as_words(called), name_of(resource));
+    let Some(now) = now_at(resource).filter(|now| !now.is_absent()) else { return rename };
     let taken = as_words(resource);
-    let was_called = state.baselines.iter().find_map(|(was, before)| match was {
-        Resource::Container { name, .. } if was.host() == resource.host() => {
-            let is_it = before.identity().is_some() && before.identity() == now.identity();
-            is_it.then_some(name)
+    let belongs = state.baselines.iter().find_map(|(was, before)| {
+        let is_container = matches!(was, Resource::Container { .. });
+        let is_it = before.identity().is_some() && before.identity() == now.identity();
+        (is_container && was.host() == resource.host() && is_it).then_some(was)
+    });
+    match belongs {
+        Some(own) if now_at(own).is_none_or(Facts::is_absent) => {
+            format!("rename {taken} back to {} first; then {rename}", name_of(own))
+        }
+        Some(own) => format!(
+            "rename {taken} to a name that is free; then {rename}; then what has that other name \
+             to {}",
+            name_of(own)
+        ),
+        None if state.is_own(resource, now) => {
+            format!("stop and remove {taken}, which this operation made; then {rename}")
+        }
+        None => format!("ask whoever made {taken} to free its name; then {rename}"),
+    }
+}
+
+fn name_of(resource: &Resource) -> String {
+    match resource {
+        Resource::Container { name, .. } => word(name),
+        other => as_words(other).to_string(),
+    }
+}
+
+/// Whether the last name that this operation gave to, or took from, something there is this one.
+fn is_named_by_us(state: &State, called: &Resource) -> bool {
+    let Resource::Container { host, name } = called else { return false };
+    let all = state.steps.values().flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
+    let named = all.filter_map(|(seq, effect)| match &effect.call {
+        Call::Docker(DockerCall::RenameContainer { host: on, container, to })
+            if !matches!(effect.outcome, EffectOutcome::Refused(_))
+                && on.as_str() == host
+                && (container.as_str() == name || to.as_str() == name) =>
+        {
+            Some((seq, to.as_str() == name))
         }
         _ => None,
     });
-    match (now.is_absent(), was_called) {
-        (true, _) => rename,
-        (false, Some(own)) => format!("rename {taken} back to {} first; then {rename}", word(own)),
-        (false, None) if state.is_own(resource, now) => {
-            format!("stop and remove {taken}, which this operation made; then {rename}")
-        }
-        (false, None) => format!("ask whoever made {taken} to free its name; then {rename}"),
-    }
+    named.max_by_key(|(seq, _)| **seq).is_some_and(|(_, is_to)| is_to)
 }
 
 /// Of a container that has another name by now, under which the operation knows it too: how it is
 /// put back is said once, whatever it is seen by.
 fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Observation>) {
+    let mut renamed = vec![];
     for (resource, before) in state.baselines.iter() {
         let (Resource::Container { host, .. }, Some(id)) = (resource, before.identity()) else {
             continue;
@@ -133,25 +179,48 @@ fn tell_renamed(access: &WorldAccess, state: &State, observations: &mut Vec<Obse
             let identity = one.now.as_ref().ok().and_then(|now| now.facts.identity());
             is_called(one) && one.resource != *resource && identity == Some(id)
         };
-        let Some(at) = observations.iter().position(is_it) else { continue };
-        let called = observations[at].resource.clone();
-        let Ok(now) = &mut observations[at].now else { continue };
+        let Some(there) = observations.iter().find(|one| is_it(one)) else { continue };
+        renamed.push((resource, before, there.resource.clone()));
+    }
+    let mut told = vec![];
+    for (resource, before, called) in &renamed {
+        let at =
+            |resource: &Resource| observations.iter().position(|one| one.resource == *resource);
+        let (Some(there), Some(here)) = (at(called), at(resource)) else { continue };
+        let Ok(now) = &observations[there].now else { continue };
         let rest = match now.facts.is_as(before) {
             true => String::new(),
             false => format!("; then {}", access.advice(resource, before, &now.facts)),
         };
+        let is_free = observations[here].now.as_ref().is_ok_and(|now| now.facts.is_absent());
+        let is_told_there = is_free && renamed.iter().any(|(other, ..)| *other == called);
+        // What stands in the place of another one is told with that.
+        let advice = match is_told_there && rest.is_empty() {
+            true => format!("it is {}: see there", as_words(called)),
+            false => format!("{}{rest}", renamed_back(state, called, resource, observations)),
+        };
+        told.push((
+            here,
+            advice,
+            Renamed { to: called.clone(), by_us: is_named_by_us(state, called) },
+        ));
         // A name that was another one's has its own way back.
-        if state.baselines.of(&called).is_none_or(Facts::is_absent) {
-            now.advice = format!("it is {}, renamed: see there", as_words(resource));
+        if state.baselines.of(called).is_none_or(Facts::is_absent) {
+            let seen = format!("it is {}, renamed: see there", as_words(resource));
+            if let Ok(now) = &mut observations[there].now {
+                now.advice = seen;
+            }
         }
-        let by_id = Resource::Container { host: host.clone(), name: id.to_owned() };
+    }
+    for (here, advice, renamed) in told {
+        if let Ok(now) = &mut observations[here].now {
+            (now.advice, now.renamed) = (advice, Some(renamed));
+        }
+    }
+    for (resource, before, _) in renamed {
+        let (Some(host), Some(id)) = (resource.host(), before.identity()) else { continue };
+        let by_id = Resource::Container { host: host.to_owned(), name: id.to_owned() };
         observations.retain(|one| one.resource != by_id);
-        let old = observations.iter_mut().find(|one| one.resource == *resource);
-        if let Some(Ok(old)) = old.map(|one| &mut one.now) {
-            let rename = renamed_back(state, &called, resource, &old.facts);
-            old.advice = format!("{rename}{rest}");
-            old.renamed = Some(Renamed { to: called, by_us: true });
-        }
     }
 }
 

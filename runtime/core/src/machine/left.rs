@@ -18,6 +18,11 @@ pub(super) fn is_as_left(
     if matches!(effect.call.entry().touches, Touches::Renamed(..)) {
         return None;
     }
+    // Nobody knows whether it was made, and nothing shows it.
+    let is_unknown = matches!(effect.outcome, EffectOutcome::Unknown(_));
+    if is_unknown && now.flat_get(name) == change.before.flat_get(name) {
+        return None;
+    }
     let is_main = effect.changes.first().is_some_and(|one| one.resource == change.resource);
     let is = now.flat_get(name);
     if let Some((_, left)) = effect.call.leaves().filter(|(fact, _)| is_main && fact == name) {
@@ -62,27 +67,36 @@ fn elsewhere<'a>(facts: &'a Facts, instance: &str) -> Vec<&'a Value> {
 
 /// The instance that somebody else has attached a volume to which this operation made.
 pub(super) fn attached_by_others<'a>(
-    state: &State,
+    state: &'a State,
     resource: &Resource,
     before: &Facts,
     now: &'a Facts,
 ) -> Option<&'a str> {
     let Resource::Volume { id } = resource else { return None };
-    let effects = || state.steps.values().flat_map(|step| &step.effects);
-    let attaches = |effect: &PastEffect, here: &str| match &effect.call {
-        Call::Ebs(EbsCall::Attach { volume, instance, .. }) => {
-            let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
-            is_made && volume.as_str() == id && instance.as_str() == here
+    let effects = state.steps.values().flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
+    let mut effects: Vec<_> = effects.collect();
+    effects.sort_by_key(|(seq, _)| **seq);
+    // What the last of this operation's, if any was made, left there.
+    let left_by = |effect: &'a PastEffect, here: &str| match &effect.call {
+        _ if matches!(effect.outcome, EffectOutcome::Refused(_)) => None,
+        Call::Ebs(EbsCall::Attach { volume, instance, device }) => {
+            (volume.as_str() == id && instance.as_str() == here).then_some(Some(device.as_str()))
         }
-        _ => false,
+        Call::Ebs(EbsCall::Detach { volume, instance }) => {
+            (volume.as_str() == id && instance.as_str() == here).then_some(None)
+        }
+        _ => None,
     };
-    let is_ours = |here: &str| {
+    let is_ours = |here: &str, device: Option<&str>| {
         let instance = Resource::Instance { id: here.to_owned() };
-        state.is_own(&instance, &Facts::Absent) || effects().any(|effect| attaches(effect, here))
+        let left = effects.iter().rev().find_map(|(_, effect)| left_by(effect, here));
+        state.is_own(&instance, &Facts::Absent) || (left.is_some() && left == Some(device))
     };
     let all = now.get("attachments").and_then(Value::as_array).into_iter().flatten();
-    let mut all = all.filter_map(|one| one.get("instance").and_then(Value::as_str));
-    all.find(|here| before.is_absent() && !is_ours(here))
+    let text = |one: &'a Value, name: &str| one.get(name).and_then(Value::as_str);
+    let mut all = all.filter_map(|one| Some((text(one, "instance")?, text(one, "device"))));
+    let foreign = all.find(|(here, device)| before.is_absent() && !is_ours(here, *device));
+    foreign.map(|(here, _)| here)
 }
 
 #[cfg(test)]

@@ -269,6 +269,7 @@ impl Machine {
             Some(Reading { facts: Facts::Unknown(_), .. }) => format!(
                 "mend what keeps it from being read, then run `stepback rollback {operation}`"
             ),
+            Some(Reading { renamed: Some(_), advice, .. }) => in_sentence(advice).into_owned(),
             Some(Reading { facts, .. }) if !is_made_here(facts) => format!(
                 "it is not this operation's: leave it to whoever made it; then `stepback rollback \
                  {operation} --accept REASON`"
