@@ -222,3 +222,75 @@ fn what_changed_places_here_is_told_by_where_it_belongs() {
         .says("rename docker:i-db-1/container/main back to side first; then rename ")
         .says("why:  this operation has renamed it: it is docker:i-db-1/container/main");
 }
+
+/// Die at this call, have it renamed, go on; then it gets its name back, and is rolled back.
+fn renamed_meanwhile(place: &Place, ours: &[String], faults: &[&str], of: &str) -> Ran {
+    let ours = manifest(place, "ours", &ours.concat());
+    let faults: Vec<&str> = faults.iter().flat_map(|fault| ["--inject", fault]).collect();
+    assert_eq!(place.run(&[&["run", &ours][..], &faults].concat()).code, None, "it dies");
+    let away = "host = \"i-db-1\", container = \"away\"";
+    place.run(&["run", &manifest(place, "theirs", &rename(of, "away"))]).exits(0);
+    let id = id_of_ours(place);
+    let resumed = place.run(&["resume", &id]).exits(5).lacks("ask whoever changed it");
+    resumed.says("somebody").lacks("make it anew");
+    let name = if of == MAIN { "main" } else { "side" };
+    place.run(&["run", &manifest(place, "back", &rename(away, name))]).exits(0);
+    place.run(&["rollback", &id])
+}
+
+/// A removal that did not happen has taken nothing away, and what was made is ours by its mark.
+#[test]
+fn what_was_not_removed_is_put_back_once_it_has_its_name() {
+    let stop = step("stop", "docker/stop-container", MAIN);
+    let remove = declared("remove", "docker/remove-container", MAIN);
+    let create = "docker.create-container=crash-after";
+    let undo = ["ebs.tag=refuse", "undo:docker.remove-container=crash-before"];
+    let start = ["ebs.tag=refuse", "undo:docker.start-container=crash-before"];
+    let table: [(&[String], &[&str], &str); 4] = [
+        (&[stop.clone(), remove, tag()], &["docker.remove-container=crash-before"], MAIN),
+        (&[create_side(), tag()], &undo, SIDE),
+        (&[create_side(), tag()], &[create], SIDE),
+        (&[stop, tag()], &start, MAIN),
+    ];
+    for (ours, faults, of) in table {
+        let place = Place::new();
+        let before = place.untouched();
+        let ran = renamed_meanwhile(&place, ours, faults, of);
+        // What was declared may have run.
+        let declared = faults[0].starts_with("docker.remove-container");
+        ran.exits(if declared { 4 } else { 3 }).says("verdict: restored");
+        assert_eq!(place.facts(), before, "{faults:?}");
+    }
+}
+
+/// Somebody else exchanged the names: nobody else is told to have done it, and there is a way.
+#[test]
+fn names_that_somebody_exchanged_are_told_to_be_exchanged_by_way_of_a_free_one() {
+    let place = Place::new();
+    place.run(&["run", &manifest(&place, "first", &create_side())]).exits(0);
+    let policy = step("policy", "docker/set-restart-policy", &format!("{SIDE}, restart = \"no\""));
+    let ours = [step("stop", "docker/stop-container", MAIN), policy, tag()];
+    let ours = manifest(&place, "ours", &ours.concat());
+    assert_eq!(place.run(&["run", &ours, "--inject", "ebs.tag=crash-before"]).code, None);
+    let spare = "host = \"i-db-1\", container = \"spare\"";
+    let theirs = [rename(MAIN, "spare"), rename(SIDE, "main"), rename(spare, "side")];
+    place.run(&["run", &manifest(&place, "theirs", &theirs.concat())]).exits(0);
+    let ran = place.run(&["rollback", "2"]).exits(5).lacks("this operation has renamed it");
+    ran.says("why:  somebody has renamed it").says(
+        "rename docker:i-db-1/container/main to a name that is free; then rename \
+         docker:i-db-1/container/side back to main; then what has that other name to side",
+    );
+}
+
+/// Whoever took the name is asked for it, and not left with it.
+#[test]
+fn what_lost_its_name_to_somebody_elses_is_told_first() {
+    let place = Place::new();
+    let dies = "docker.stop-container=crash-after";
+    let stop = step("stop", "docker/stop-container", MAIN);
+    let ran = went_on(&place, &[stop, tag()], dies, &[rename(MAIN, "away"), create(MAIN)]);
+    ran.exits(5).says(
+        "do:   ask whoever made docker:i-db-1/container/main to free its name; then rename \
+         docker:i-db-1/container/",
+    );
+}

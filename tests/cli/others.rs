@@ -348,18 +348,36 @@ fn what_was_changed_while_no_runner_lived_is_not_taken_back() {
     assert_eq!(place.world().volumes["vol-db-main"].tags["a"], "theirs");
 }
 
-/// What an operation made, and somebody else uses by now, is not told to be taken from them.
+/// What an operation made, and somebody else uses by now, is not told to be taken from them, nor
+/// taken: on another instance, or on the very one by another name.
 #[test]
-fn what_somebody_else_attached_is_not_told_to_be_detached_and_deleted() {
-    let place = Place::new();
+fn what_somebody_else_attached_is_not_detached_nor_told_to_be() {
     let create = step("volume", "ebs/create-volume", "zone = \"us-east-1a\", size_gib = 1");
-    let ours = manifest(&place, "ours", &[create, tag()].concat());
-    assert_eq!(place.run(&["run", &ours, "--inject", "ebs.tag=crash-before"]).code, None);
-    let world = place.world();
-    let made = world.volumes.keys().find(|id| id.ends_with("a000001")).expect("it is made");
-    let with = format!("volume = \"{made}\", instance = \"i-db-2\", device = \"/dev/sdx\"");
-    let theirs = manifest(&place, "theirs", &step("attach", "ebs/attach-volume", &with));
-    place.run(&["run", &theirs]).exits(0);
-    let ran = place.run(&["rollback", "1"]).exits(5);
-    ran.says("somebody else has attached it to i-db-2: ask them").lacks("ebs/delete-volume");
+    let at =
+        |instance: &str, device: &str| format!("instance = \"{instance}\", device = \"{device}\"");
+    let attach = |volume: &str, at: &str| {
+        step("attach", "ebs/attach-volume", &format!("volume = \"{volume}\", {at}"))
+    };
+    let ours = attach("{{ steps.volume.id }}", &at("i-db-1", "/dev/sdx"));
+    let (there, here) = (at("i-db-2", "/dev/sdx"), at("i-db-1", "/dev/sdy"));
+    for (ours, dies, theirs) in [
+        (create.clone(), "ebs.tag=crash-before", &there),
+        ([create.clone(), ours.clone()].concat(), "ebs.attach=crash-before", &here),
+        ([create, ours].concat(), "ebs.tag=crash-before", &here),
+    ] {
+        let place = Place::new();
+        let ours = manifest(&place, "ours", &[ours, tag()].concat());
+        assert_eq!(place.run(&["run", &ours, "--inject", dies]).code, None);
+        let world = place.world();
+        let made = world.volumes.keys().find(|id| id.ends_with("a000001")).expect("it is made");
+        let is_there = world.volumes[made].attachments.iter().next().is_some();
+        let on = format!("volume = \"{made}\", instance = \"i-db-1\"");
+        let detach = step("detach", "ebs/detach-volume", &on);
+        let detach = if is_there { detach } else { String::new() };
+        let theirs = [detach, attach(made, theirs)].concat();
+        place.run(&["run", &manifest(&place, "theirs", &theirs)]).exits(0);
+        let ran = place.run(&["rollback", "1"]).exits(5).says("somebody else has attached it to ");
+        ran.lacks("ebs/delete-volume").lacks("ebs/detach-volume");
+        assert_eq!(place.world().volumes[made].attachments.len(), 1, "theirs is detached");
+    }
 }

@@ -122,16 +122,32 @@ pub fn set_by_someone_else(call: &Call, change: &Change, now: &Facts) -> Option<
     if change.before.is_another(now) {
         return Some(format!("{} is another one by now: somebody else made it", change.resource));
     }
-    let (fact, left) = call.leaves()?;
     if change.before.is_absent() || now.is_absent() {
         return None;
     }
-    let is = now.flat_get(&fact);
-    if is == left.as_ref() || is == change.before.flat_get(&fact) {
-        return None;
+    if let Call::Ebs(EbsCall::Attach { instance, .. } | EbsCall::Detach { instance, .. }) = call {
+        let by = match call {
+            Call::Ebs(EbsCall::Attach { device, .. }) => Some(device.as_str()),
+            _ => None,
+        };
+        let (was, is) = (attached_to(&change.before, instance), attached_to(now, instance));
+        let is_by = is.and_then(|is| is.get("device")?.as_str());
+        return changed((is != was && is_by != by).then_some(("attachments", was, is)), change);
     }
-    let resource = &change.resource;
-    Some(format!("{resource} was changed by someone else: {fact} is {}", text_of(is)))
+    let (fact, left) = call.leaves()?;
+    let (was, is) = (change.before.flat_get(&fact), now.flat_get(&fact));
+    changed((is != left.as_ref() && is != was).then_some((&fact, was, is)), change)
+}
+
+/// What is said of a fact that was one thing and is another.
+fn changed(odd: Option<(&str, Option<&Value>, Option<&Value>)>, change: &Change) -> Option<String> {
+    let (fact, was, is) = odd?;
+    Some(format!(
+        "{} was changed by someone else: {fact} was {}, is {}",
+        change.resource,
+        text_of(was),
+        text_of(is)
+    ))
 }
 
 /// Why a call that did not happen is not to be made now: what it would change is not as it was
@@ -140,33 +156,36 @@ pub fn changed_since_found(call: &Call, change: &Change, now: &Facts) -> Option<
     if let Some(why) = set_by_someone_else(call, change, now) {
         return Some(why);
     }
-    let (fact, was, is) = match call {
-        Call::Ebs(EbsCall::Attach { instance, .. } | EbsCall::Detach { instance, .. }) => {
-            let here = |facts: &Facts| attached_to(facts, instance);
-            ("attachments", here(&change.before), here(now))
-        }
+    match call {
         // A name that means nothing may be given a meaning, or be freed.
         Call::Docker(DockerCall::TagImage { .. } | DockerCall::RemoveImage { .. }) => {
-            let digest = |facts: &Facts| facts.get("digest").cloned();
-            ("digest", digest(&change.before), digest(now))
+            let (was, is) = (change.before.get("digest"), now.get("digest"));
+            changed((was != is).then_some(("digest", was, is)), change)
         }
-        _ => return None,
-    };
-    let text = |value: &Option<Value>| text_of(value.as_ref());
-    (was != is).then(|| {
-        format!(
-            "{} was changed by someone else: {fact} was {}, is {}",
-            change.resource,
-            text(&was),
-            text(&is)
-        )
-    })
+        _ => None,
+    }
+}
+
+/// The same of a call of which nobody knows whether it was made: what it gave a name to is known by
+/// another word, too, so that only who can't tell goes by this one.
+fn set_over(effect: &PastEffect, change: &Change, now: &Facts) -> Option<String> {
+    let is_unknown = matches!(effect.outcome, EffectOutcome::Unknown(_));
+    match &effect.call {
+        Call::Docker(DockerCall::TagImage { digest, .. }) if is_unknown => {
+            let is = now.get("digest").and_then(Value::as_str);
+            match is == Some(digest) {
+                true => None,
+                false => changed_since_found(&effect.call, change, now),
+            }
+        }
+        _ => None,
+    }
 }
 
 /// How a volume is attached to this instance.
-fn attached_to(facts: &Facts, instance: &InstanceId) -> Option<Value> {
+fn attached_to<'a>(facts: &'a Facts, instance: &InstanceId) -> Option<&'a Value> {
     let mut all = facts.get("attachments").and_then(Value::as_array).into_iter().flatten();
-    all.find(|one| one.get("instance").and_then(Value::as_str) == Some(instance.as_str())).cloned()
+    all.find(|one| one.get("instance").and_then(Value::as_str) == Some(instance.as_str()))
 }
 
 /// Whether the fact that a call sets is as it leaves it, though the look after it saw another one:
@@ -185,7 +204,8 @@ fn text_of(value: Option<&Value>) -> String {
 fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     let resource = &change.resource;
     // Whatever was seen after it: somebody else may have come before that look.
-    if let Some(why) = set_by_someone_else(&effect.call, change, now) {
+    let others = set_by_someone_else(&effect.call, change, now);
+    if let Some(why) = others.or_else(|| set_over(effect, change, now)) {
         return Standing::Foreign(why);
     }
     let taken = || Standing::Foreign(format!("the name of {resource} is another one's by now"));

@@ -280,7 +280,7 @@ impl WorldAccess {
             change.after = match self.is_somebody_elses(change, context).await {
                 true => Some(Facts::Absent),
                 false => {
-                    let look = self.after_it(call, change);
+                    let look = self.after_it(call, change, outcome, context);
                     self.unless_cut_off(context, look).await
                 }
             };

@@ -8,8 +8,8 @@ use super::WorldAccess;
 use super::effects::RevealedEffect;
 use serde_json::Value;
 use stepback_core::calls::{DockerCall, run_once_name};
-use stepback_core::reverse::changed_since_found;
-use stepback_core::step::Change;
+use stepback_core::reverse::{Seen, changed_since_found};
+use stepback_core::step::{Change, EffectOutcome, PastEffect};
 use stepback_core::{Call, Facts, Failure, Resource};
 use stepback_provider::{EffectContext, Settled};
 
@@ -84,14 +84,27 @@ impl WorldAccess {
     }
 
     /// The facts of what a call was for, after it: whoever renamed it meanwhile did not remove it.
-    pub(super) async fn after_it(&self, call: &Call, change: &Change) -> Result<Facts, Failure> {
+    pub(super) async fn after_it(
+        &self,
+        call: &Call,
+        change: &Change,
+        outcome: &EffectOutcome,
+        context: &EffectContext,
+    ) -> Result<Facts, Failure> {
         let after = self.observe(&change.resource).await?;
-        let takes_its_name =
-            call.removes() || matches!(call, Call::Docker(DockerCall::RenameContainer { .. }));
-        if takes_its_name || !(after.is_absent() || change.before.is_another(&after)) {
+        if !(after.is_absent() || change.before.is_another(&after)) {
             return Ok(after);
         }
-        match self.renamed(change).await? {
+        let is_known = matches!(outcome, EffectOutcome::Done(_));
+        let there = match call {
+            Call::Docker(DockerCall::RenameContainer { .. }) => None,
+            Call::Docker(DockerCall::CreateContainer { container, .. }) if !is_known => {
+                self.made_as_another(container.as_str(), context).await?
+            }
+            _ if call.removes() && is_known => None,
+            _ => self.renamed(change).await?,
+        };
+        match there {
             Some(there) => self.observe(&there).await,
             None => Ok(after),
         }
@@ -100,10 +113,27 @@ impl WorldAccess {
     /// Where something is that has its old name no more: a volume has no other one; an engine takes
     /// a container's id for its name (Docker docs, *Engine API*, *ContainerInspect*).
     async fn renamed(&self, was: &Change) -> Result<Option<Resource>, Failure> {
-        let (Resource::Container { host, .. }, Some(id)) = (&was.resource, was.before.identity())
-        else {
+        self.by_id(&was.resource, was.before.identity()).await
+    }
+
+    /// Where a container is that an effect made, and that nothing has the name of.
+    pub(crate) async fn is_elsewhere(
+        &self,
+        effect: &PastEffect,
+        now: &[Seen],
+    ) -> Result<Option<Resource>, Failure> {
+        let Call::Docker(DockerCall::CreateContainer { .. }) = effect.call else {
             return Ok(None);
         };
+        let Some(made) = effect.changes.first() else { return Ok(None) };
+        let is_it = |seen: &&Seen| seen.resource == made.resource;
+        let is_absent = now.iter().find(is_it).is_some_and(|seen| seen.facts.is_absent());
+        let id = made.after.as_ref().and_then(Facts::identity).filter(|_| is_absent);
+        self.by_id(&made.resource, id).await
+    }
+
+    async fn by_id(&self, was: &Resource, id: Option<&str>) -> Result<Option<Resource>, Failure> {
+        let (Resource::Container { host, .. }, Some(id)) = (was, id) else { return Ok(None) };
         let by_id = Resource::Container { host: host.clone(), name: id.to_owned() };
         let found = self.observe(&by_id).await?;
         Ok((!found.is_absent()).then_some(by_id))
@@ -122,19 +152,30 @@ impl WorldAccess {
             _ => return None,
         };
         let main = asked.changes.first()?;
+        match self.made_as_another(&own, context).await {
+            Ok(Some(there)) => {
+                Some(format!("somebody else has renamed the container `{own}`: it is {there}"))
+            }
+            Ok(None) => None,
+            Err(failure) => Some(format!("{}: {}", main.resource, failure.message)),
+        }
+    }
+
+    /// The container with this call's mark that has not the name which the call gave it.
+    ///
+    /// # Errors
+    /// Its host could not be asked.
+    async fn made_as_another(
+        &self,
+        own: &str,
+        context: &EffectContext,
+    ) -> Result<Option<Resource>, Failure> {
+        let found = self.stamped(std::slice::from_ref(&context.token)).await?;
         let has_another = |there: &&Resource| match there {
             Resource::Container { name, .. } => *name != own,
             _ => false,
         };
-        match self.stamped(std::slice::from_ref(&context.token)).await {
-            Ok(found) => match found.resources.iter().find(has_another) {
-                Some(there) => {
-                    Some(format!("somebody else has renamed the container `{own}`: it is {there}"))
-                }
-                None => found.not_asked(&main.resource).map(str::to_owned),
-            },
-            Err(failure) => Some(failure.message),
-        }
+        Ok(found.resources.iter().find(has_another).cloned())
     }
 }
 

@@ -112,10 +112,18 @@ impl AttemptPort {
             }
             _ => now,
         };
-        Ok(match self.taken_back.contains(&effect.id) {
+        let reversal = match self.taken_back.contains(&effect.id) {
             true => reverse_again(effect, &now),
             false => reverse(effect, &now),
-        })
+        };
+        // That nothing has its name does not say that it is gone.
+        if reversal == Reversal::NothingToDo {
+            let look = self.access.is_elsewhere(effect, &now);
+            if let Some(there) = self.unless_stopped("effects.reverse", look).await? {
+                return Ok(Reversal::Cannot(format!("somebody has renamed it: it is {there}")));
+            }
+        }
+        Ok(reversal)
     }
 }
 
