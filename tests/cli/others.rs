@@ -370,7 +370,7 @@ fn what_somebody_else_attached_is_not_detached_nor_told_to_be() {
         assert_eq!(place.run(&["run", &ours, "--inject", dies]).code, None);
         let world = place.world();
         let made = world.volumes.keys().find(|id| id.ends_with("a000001")).expect("it is made");
-        let is_there = world.volumes[made].attachments.iter().next().is_some();
+        let is_there = !world.volumes[made].attachments.is_empty();
         let on = format!("volume = \"{made}\", instance = \"i-db-1\"");
         let detach = step("detach", "ebs/detach-volume", &on);
         let detach = if is_there { detach } else { String::new() };
