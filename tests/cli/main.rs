@@ -37,6 +37,7 @@ mod new_plugin;
 mod oracle;
 mod other_names;
 mod others;
+mod others_pools;
 mod parted;
 mod pausing;
 mod pinned;

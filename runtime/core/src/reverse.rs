@@ -8,7 +8,9 @@
 
 pub use crate::calls::Reversal;
 
-use crate::calls::{Area, Call, DockerCall, EbsCall, Inverse, Other, Touches, Undo};
+use crate::calls::{
+    Area, Call, DockerCall, EbsCall, Inverse, LoadBalancerCall, Other, Touches, Undo,
+};
 use crate::ids::InstanceId;
 use crate::resource::{Facts, Resource, may_be_same};
 use crate::step::{Change, EffectOutcome, PastEffect};
@@ -158,16 +160,45 @@ pub fn changed_since_found(call: &Call, change: &Change, now: &Facts) -> Option<
     }
     match call {
         // A name that means nothing may be given a meaning, or be freed.
-        Call::Docker(DockerCall::TagImage { .. } | DockerCall::RemoveImage { .. }) => {
+        Call::Docker(
+            DockerCall::PullImage { .. }
+            | DockerCall::TagImage { .. }
+            | DockerCall::RemoveImage { .. },
+        ) => {
             let (was, is) = (change.before.get("digest"), now.get("digest"));
             changed((was != is).then_some(("digest", was, is)), change)
         }
+        Call::LoadBalancer(
+            of @ (LoadBalancerCall::Add { .. } | LoadBalancerCall::Remove { .. }),
+        ) => target_of_others(of, change, now),
         _ => None,
     }
 }
 
-/// The same of a call of which nobody knows whether it was made: what it gave a name to is known by
-/// another word, too, so that only who can't tell goes by this one.
+/// What of a target is neither as it was found nor as the call may leave it: no call but one that
+/// adds it gives it a weight, and what was seen in its pool after a drain is taken out by others.
+fn target_of_others(call: &LoadBalancerCall, change: &Change, now: &Facts) -> Option<String> {
+    let is_in = |facts: &Facts| facts.get("present") == Some(&Value::Bool(true));
+    let (was, is) = (change.before.get("weight"), now.get("weight"));
+    let given = match call {
+        LoadBalancerCall::Add { weight: Some(weight), .. } => Some(Value::from(*weight)),
+        // The balancer's own, which may be any.
+        LoadBalancerCall::Add { weight: None, .. } => is.cloned(),
+        _ => None,
+    };
+    let after_drain = change.after.as_ref().filter(|after| {
+        matches!(call, LoadBalancerCall::Drain { .. }) && is_in(after) && !is_in(now)
+    });
+    let is_theirs = is_in(now) && is.is_some() && is != was && is != given.as_ref();
+    let odd = match after_drain {
+        Some(after) => Some(("present", after.get("present"), now.get("present"))),
+        None => (is_theirs && (was.is_some() || given.is_some())).then_some(("weight", was, is)),
+    };
+    changed(odd, change)
+}
+
+/// The same of a call of which nobody knows whether it was made: by what else an image is known
+/// than by the name's digest, only the call itself could tell.
 fn set_over(effect: &PastEffect, change: &Change, now: &Facts) -> Option<String> {
     let is_unknown = matches!(effect.outcome, EffectOutcome::Unknown(_));
     match &effect.call {
@@ -177,6 +208,10 @@ fn set_over(effect: &PastEffect, change: &Change, now: &Facts) -> Option<String>
                 true => None,
                 false => changed_since_found(&effect.call, change, now),
             }
+        }
+        // An image that came to where none was changes nothing.
+        Call::Docker(DockerCall::PullImage { .. }) if is_unknown && !change.before.is_absent() => {
+            changed_since_found(&effect.call, change, now)
         }
         _ => None,
     }
@@ -204,7 +239,10 @@ fn text_of(value: Option<&Value>) -> String {
 fn compare(effect: &PastEffect, change: &Change, now: &Facts) -> Standing {
     let resource = &change.resource;
     // Whatever was seen after it: somebody else may have come before that look.
-    let others = set_by_someone_else(&effect.call, change, now);
+    let others = set_by_someone_else(&effect.call, change, now).or_else(|| match &effect.call {
+        Call::LoadBalancer(call) => target_of_others(call, change, now),
+        _ => None,
+    });
     if let Some(why) = others.or_else(|| set_over(effect, change, now)) {
         return Standing::Foreign(why);
     }

@@ -3,17 +3,52 @@
 use super::*;
 use crate::calls::{EbsCall, Ec2Call, Touches};
 use crate::resource::{Facts, Resource};
-use crate::reverse::own_facts;
+use crate::reverse::{own_facts, set_by_someone_else};
 use crate::step::{EffectOutcome, PastEffect};
+
+/// What of the facts that differ is whose doing.
+pub(super) struct Odd {
+    /// Those that are neither as they were nor as the operation left them.
+    pub(super) others: String,
+    /// The rest.
+    pub(super) ours: String,
+}
+
+/// Whether any fact is neither as it was nor as the operation left it.
+pub(super) fn set_by_others(
+    state: &State,
+    resource: &Resource,
+    before: &Facts,
+    now: &Facts,
+) -> Option<Odd> {
+    if before.is_absent() || now.is_absent() {
+        return None;
+    }
+    let effects = state.steps.values().flat_map(|step| {
+        step.effect_seqs.iter().zip(&step.effects).filter_map(move |(seq, effect)| {
+            let is_it =
+                |change: &&Change| change.resource == *resource || change.is_of(resource, before);
+            // What was refused has left nothing.
+            let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
+            let effect = is_made.then_some(effect)?;
+            Some((*seq, effect, effect.changes.iter().find(is_it)?))
+        })
+    });
+    let mut effects: Vec<_> = effects.collect();
+    effects.sort_by_key(|(seq, ..)| *seq);
+    let (ours, others): (Vec<String>, Vec<String>) =
+        before.differing(now).into_iter().partition(|name| {
+            // The last that set it, or may have: what later ones saw of it was not their doing.
+            let mut last = effects.iter().rev();
+            let left = last.find_map(|(_, effect, change)| is_as_left(effect, change, name, now));
+            left == Some(true)
+        });
+    (!others.is_empty()).then(|| Odd { others: others.join(", "), ours: ours.join(", ") })
+}
 
 /// Whether a fact of one of an effect's resources is as that very effect left it; none if it did
 /// not set it. Where nobody saw how it was left, it may be as it is by that.
-pub(super) fn is_as_left(
-    effect: &PastEffect,
-    change: &Change,
-    name: &str,
-    now: &Facts,
-) -> Option<bool> {
+fn is_as_left(effect: &PastEffect, change: &Change, name: &str, now: &Facts) -> Option<bool> {
     // What is renamed is as it was.
     if matches!(effect.call.entry().touches, Touches::Renamed(..)) {
         return None;
@@ -41,6 +76,11 @@ pub(super) fn is_as_left(
     if name == "attachments"
         && let Some(instance) = attached(&effect.call)
         && elsewhere(&change.before, instance) != elsewhere(now, instance)
+    {
+        return Some(false);
+    }
+    // How it leaves them can be told without.
+    if name == "attachments" && is_main && set_by_someone_else(&effect.call, change, now).is_some()
     {
         return Some(false);
     }

@@ -4,7 +4,7 @@
 //! irreversible effect that was declared and may have run; what could not be read is a difference,
 //! but for the containers of a host that had no engine before either: they are named.
 
-use super::left::{attached_by_others, is_as_left};
+use super::left::{Odd, attached_by_others, set_by_others};
 use super::*;
 use crate::calls::{Class, DockerCall};
 use crate::event::{FinalStatus, Kept, NotRestored, Verdict};
@@ -212,7 +212,7 @@ impl Machine {
         let is_declared = |now: &Facts| {
             before.not_comparable(now).is_empty()
                 && self.is_declared(resource, &before, now)
-                && self.set_by_others(resource, &before, now).is_none()
+                && set_by_others(&self.state, resource, &before, now).is_none()
         };
         // What an undo was to put back, and did not, nobody declared.
         let declared = undo_error.is_none() && !is_renamed && now.as_ref().is_some_and(is_declared);
@@ -286,15 +286,21 @@ impl Machine {
             }
             Some(Reading { facts, .. })
                 if (!before.is_another(facts) || self.state.is_own(resource, facts))
-                    && let Some(names) = self.set_by_others(resource, before, facts) =>
+                    && let Some(Odd { others, ours }) =
+                        set_by_others(&self.state, resource, before, facts) =>
             {
-                let by_itself = match names.as_str() {
+                let by_itself = match others.as_str() {
                     "running" | "state" => "it may have ended by itself, or ",
                     _ => "",
                 };
-                let names = in_sentence(&names);
+                let (others, ours) = (in_sentence(&others), in_sentence(&ours));
+                let too = match ours.is_empty() {
+                    true => String::new(),
+                    false => format!("{ours} is, and is to be put back by you, too; "),
+                };
                 format!(
-                    "{names} is not as this operation left it: {by_itself}ask whoever changed it; \
+                    "{others} is not as this operation left it: {by_itself}ask whoever changed it; \
+                     {too}\
                      then `stepback rollback {operation}` once it is as it was, or `stepback \
                      rollback {operation} --accept REASON`"
                 )
@@ -327,34 +333,6 @@ impl Machine {
                 .any(|effect| effect.changes.iter().any(|change| change.resource == *resource))
         };
         resource.kind() == ResourceKind::Image && before.is_absent() && !is_tagged()
-    }
-
-    /// The facts that are neither as they were nor as the operation left them.
-    fn set_by_others(&self, resource: &Resource, before: &Facts, now: &Facts) -> Option<String> {
-        if before.is_absent() || now.is_absent() {
-            return None;
-        }
-        let effects = self.state.steps.values().flat_map(|step| {
-            step.effect_seqs.iter().zip(&step.effects).filter_map(move |(seq, effect)| {
-                let is_it = |change: &&Change| {
-                    change.resource == *resource || change.is_of(resource, before)
-                };
-                // What was refused has left nothing.
-                let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
-                let effect = is_made.then_some(effect)?;
-                Some((*seq, effect, effect.changes.iter().find(is_it)?))
-            })
-        });
-        let mut effects: Vec<_> = effects.collect();
-        effects.sort_by_key(|(seq, ..)| *seq);
-        let mut names = before.differing(now);
-        names.retain(|name| {
-            // The last that set it, or may have: what later ones saw of it was not their doing.
-            let mut last = effects.iter().rev();
-            let left = last.find_map(|(_, effect, change)| is_as_left(effect, change, name, now));
-            left != Some(true)
-        });
-        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// What the last step that touched the resource said when its undo failed.

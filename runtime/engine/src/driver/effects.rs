@@ -94,10 +94,16 @@ impl Driver {
                 "{} can't be undone; the step must declare `irreversible` for it",
                 call.function()
             ),
-            Direction::Undo => format!(
-                "{} can't be undone, and an undo may do that only to what this operation created",
-                call.function()
-            ),
+            Direction::Undo => {
+                let is_foreign = |change: &&Change| !state.is_own(&change.resource, &change.before);
+                let foreign = changes.iter().find(is_foreign);
+                let foreign = foreign.map_or("this".to_owned(), |one| one.resource.to_string());
+                format!(
+                    "{} can't be undone, and an undo may do that only to what this operation \
+                     created: {foreign} is another's",
+                    call.function()
+                )
+            }
         };
         Some(Failure::new(FailureClass::Denied, message))
     }
