@@ -149,18 +149,17 @@ fn name_of(resource: &Resource) -> String {
 /// Whether the last name that this operation gave to, or took from, something there is this one.
 fn is_named_by_us(state: &State, called: &Resource) -> bool {
     let Resource::Container { host, name } = called else { return false };
-    let all = state.steps.values().flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
-    let named = all.filter_map(|(seq, effect)| match &effect.call {
+    let named = state.effects_in_order().into_iter().rev().find_map(|effect| match &effect.call {
         Call::Docker(DockerCall::RenameContainer { host: on, container, to })
             if !matches!(effect.outcome, EffectOutcome::Refused(_))
                 && on.as_str() == host
                 && (container.as_str() == name || to.as_str() == name) =>
         {
-            Some((seq, to.as_str() == name))
+            Some(to.as_str() == name)
         }
         _ => None,
     });
-    named.max_by_key(|(seq, _)| **seq).is_some_and(|(_, is_to)| is_to)
+    named == Some(true)
 }
 
 /// Of a container that has another name by now, under which the operation knows it too: how it is

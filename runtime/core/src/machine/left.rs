@@ -24,23 +24,17 @@ pub(super) fn set_by_others(
     if before.is_absent() || now.is_absent() {
         return None;
     }
-    let effects = state.steps.values().flat_map(|step| {
-        step.effect_seqs.iter().zip(&step.effects).filter_map(move |(seq, effect)| {
-            let is_it =
-                |change: &&Change| change.resource == *resource || change.is_of(resource, before);
-            // What was refused has left nothing.
-            let is_made = !matches!(effect.outcome, EffectOutcome::Refused(_));
-            let effect = is_made.then_some(effect)?;
-            Some((*seq, effect, effect.changes.iter().find(is_it)?))
-        })
-    });
-    let mut effects: Vec<_> = effects.collect();
-    effects.sort_by_key(|(seq, ..)| *seq);
+    let is_it = |change: &&Change| change.resource == *resource || change.is_of(resource, before);
+    // What was refused has left nothing.
+    let is_made = |effect: &&PastEffect| !matches!(effect.outcome, EffectOutcome::Refused(_));
+    let effects = state.effects_in_order().into_iter().filter(is_made);
+    let effects: Vec<_> =
+        effects.filter_map(|effect| Some((effect, effect.changes.iter().find(is_it)?))).collect();
     let (ours, others): (Vec<String>, Vec<String>) =
         before.differing(now).into_iter().partition(|name| {
             // The last that set it, or may have: what later ones saw of it was not their doing.
             let mut last = effects.iter().rev();
-            let left = last.find_map(|(_, effect, change)| is_as_left(effect, change, name, now));
+            let left = last.find_map(|(effect, change)| is_as_left(effect, change, name, now));
             left == Some(true)
         });
     (!others.is_empty()).then(|| Odd { others: others.join(", "), ours: ours.join(", ") })
@@ -113,9 +107,7 @@ pub(super) fn attached_by_others<'a>(
     now: &'a Facts,
 ) -> Option<&'a str> {
     let Resource::Volume { id } = resource else { return None };
-    let effects = state.steps.values().flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
-    let mut effects: Vec<_> = effects.collect();
-    effects.sort_by_key(|(seq, _)| **seq);
+    let effects = state.effects_in_order();
     // What the last of this operation's, if any was made, left there.
     let left_by = |effect: &'a PastEffect, here: &str| match &effect.call {
         _ if matches!(effect.outcome, EffectOutcome::Refused(_)) => None,
@@ -129,7 +121,7 @@ pub(super) fn attached_by_others<'a>(
     };
     let is_ours = |here: &str, device: Option<&str>| {
         let instance = Resource::Instance { id: here.to_owned() };
-        let left = effects.iter().rev().find_map(|(_, effect)| left_by(effect, here));
+        let left = effects.iter().rev().find_map(|effect| left_by(effect, here));
         state.is_own(&instance, &Facts::Absent) || (left.is_some() && left == Some(device))
     };
     let all = now.get("attachments").and_then(Value::as_array).into_iter().flatten();

@@ -7,6 +7,15 @@ use crate::resource::{Facts, Resource, ResourceKind};
 use crate::step::{Change, EffectOutcome, PastEffect};
 
 impl State {
+    /// Every step's effects, in the order in which they began.
+    pub fn effects_in_order(&self) -> Vec<&PastEffect> {
+        let of_steps = self.steps.values();
+        let all = of_steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|(seq, _)| **seq);
+        all.into_iter().map(|(_, effect)| effect).collect()
+    }
+
     /// The effects that came after this one; what was refused is none.
     fn made_after<'a>(&'a self, effect: &PastEffect) -> impl Iterator<Item = &'a PastEffect> {
         let of_steps = self.steps.values();
@@ -30,15 +39,12 @@ impl State {
     /// How the operation left a resource on an instance that did not run when it came: when that is
     /// stopped again, nobody can say any more.
     pub fn left_on_a_host_that_was_down(&self, resource: &Resource) -> Option<Facts> {
-        let steps = self.steps.values().filter(|_| self.was_down(resource));
-        let effects = steps.flat_map(|step| step.effect_seqs.iter().zip(&step.effects));
-        let of = effects.filter_map(|(seq, effect)| {
-            let at = effect.changes.iter().position(|change| change.resource == *resource)?;
-            Some((*seq, effect, at))
-        });
-        let mut all: Vec<_> = of.collect();
-        all.sort_by_key(|(seq, ..)| std::cmp::Reverse(*seq));
-        for (_, effect, at) in all {
+        if !self.was_down(resource) {
+            return None;
+        }
+        for effect in self.effects_in_order().into_iter().rev() {
+            let is_it = |change: &Change| change.resource == *resource;
+            let Some(at) = effect.changes.iter().position(is_it) else { continue };
             let change = &effect.changes[at];
             let goes_down = at > 0 && effect.call.beside().is_some();
             match (&change.after, &change.before) {
